@@ -1,0 +1,187 @@
+"""Every error that Rillflow raises on purpose, by who must act.
+
+RillflowError
+├── DefinitionError           the author of the YAML (SEMANTICS 1.6)
+├── LanguageError             the author of a path or an expression
+│   ├── PathSyntaxError
+│   ├── PathEvaluationError
+│   ├── ExpressionSyntaxError
+│   ├── ExpressionError
+│   └── BudgetExceededError
+├── RequestError              the caller of the API (HTTP 4xx)
+│   ├── InvalidIdError
+│   ├── UnknownDescriptorError
+│   ├── TooLargeError
+│   └── OverloadedError
+├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
+├── GatewayError              the function's side
+└── StoreError                the durable store
+    └── FencedError
+
+``code`` is stable and part of the API, ``wire_code`` and ``http_status`` are Rill
+Flow's own (SEMANTICS 5.1). Failures of tasks are data, not errors.
+"""
+
+from typing import ClassVar, NamedTuple, Self
+
+
+class RillflowError(Exception):
+    """Base of every error that Rillflow raises on purpose.
+
+    ``code`` is part of the HTTP API: it may be added to, never renamed.
+    """
+
+    code: ClassVar[str] = "internal"
+    wire_code: int = 30101
+    http_status: int = 500
+
+    @classmethod
+    def _rebuild(cls, args: tuple[object, ...], facts: dict[str, object]) -> Self:
+        error = cls.__new__(cls, *args)
+        error.__dict__.update(facts)
+        return error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross from actor to actor whole; the default would call ``__init__(message)``."""
+        return self._rebuild, (self.args, self.__dict__)
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a definition; line and column count from 1, 0 is unknown.
+
+    ``severity`` is ``error`` or ``warning``.
+    """
+
+    code: int
+    message: str
+    line: int = 0
+    column: int = 0
+    hint: str = ""
+    severity: str = "error"
+
+
+class DefinitionError(RillflowError):
+    """The definition is refused; ``problems`` lists everything found, worst first."""
+
+    code = "definition.invalid"
+    http_status = 400
+
+    def __init__(self, wire_code: int, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        self.wire_code = wire_code
+        self.problems = problems or (Problem(wire_code, message),)
+        super().__init__(message)
+
+
+class LanguageError(RillflowError):
+    """A path or an expression is wrong, or cannot be evaluated on this document."""
+
+    code = "language"
+    wire_code = 30110
+    http_status = 400
+
+
+class PathSyntaxError(LanguageError):
+    """The text is not a JSONPath of the dialect (SEMANTICS 2.8)."""
+
+    code = "language.path_syntax"
+
+
+class PathEvaluationError(LanguageError):
+    """The path cannot be evaluated or written on this document."""
+
+    code = "language.path"
+
+
+class ExpressionSyntaxError(LanguageError):
+    """The text is not an expression of the subset (SEMANTICS 2.5)."""
+
+    code = "language.expression_syntax"
+
+
+class ExpressionError(LanguageError):
+    """The expression failed on these values."""
+
+    code = "language.expression"
+
+
+class BudgetExceededError(LanguageError):
+    """An expression or path took more steps, depth or space than it may."""
+
+    code = "language.budget"
+
+
+class RequestError(RillflowError):
+    """The caller asked for something that cannot be done; Rill Flow's business errors."""
+
+    code = "request"
+    wire_code = 30109
+    http_status = 400
+
+    def __init__(
+        self, message: str, *, wire_code: int | None = None, http_status: int | None = None
+    ) -> None:
+        if wire_code is not None:
+            self.wire_code = wire_code
+        if http_status is not None:
+            self.http_status = http_status
+        super().__init__(message)
+
+
+class InvalidIdError(RequestError):
+    """An id or name does not have the form it must have."""
+
+    code = "request.invalid_id"
+
+
+class UnknownDescriptorError(RequestError):
+    """No definition is stored under this descriptor id."""
+
+    code = "request.unknown_descriptor"
+    wire_code = 30106
+
+
+class TooLargeError(RequestError):
+    """A body, context or value is larger than its limit."""
+
+    code = "request.too_large"
+    http_status = 413
+
+
+class OverloadedError(RequestError):
+    """Try again later; nothing was accepted."""
+
+    code = "request.overloaded"
+    wire_code = 30201
+    http_status = 429
+
+
+class ExecutionError(RillflowError):
+    """The execution cannot take this request in its present state; nothing changed."""
+
+    code = "execution.refused"
+    wire_code = 30601
+    http_status = 500
+
+    def __init__(self, message: str, wire_code: int = 30601) -> None:
+        self.wire_code = wire_code
+        super().__init__(message)
+
+
+class GatewayError(RillflowError):
+    """A call to a gateway failed; the message becomes the task's message."""
+
+    code = "gateway.failed"
+    wire_code = 30106
+
+
+class StoreError(RillflowError):
+    """The durable store refused or lost a request."""
+
+    code = "store.failed"
+    wire_code = 30501
+
+
+class FencedError(StoreError):
+    """A newer owner has taken this partition; the caller must stop writing."""
+
+    code = "store.fenced"

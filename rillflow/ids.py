@@ -1,0 +1,133 @@
+"""Identifiers: names, descriptor ids and execution ids (SEMANTICS 5.4).
+
+An execution id is ``<workspace>:<dagName>_c_<uuid>`` with a version 7 UUID, so
+ids sort by submit time and cannot be guessed. One bit of the UUID says whether
+the execution has a Ray actor of its own, so that calls are routed by the id
+alone, without a look-up.
+"""
+
+import hashlib
+import re
+import zlib
+from typing import Final, NamedTuple, TypeAlias
+
+from rillflow.errors import InvalidIdError
+
+ExecutionId: TypeAlias = str
+TaskName: TypeAlias = str
+
+PARTITIONS: Final = 256
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9]+")
+_EXECUTION_ID: Final = re.compile(
+    r"([a-zA-Z0-9]+):([a-zA-Z0-9]+)_c_"
+    r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+)
+_DEDICATED_BIT: Final = 1 << 64
+
+
+class DescriptorId(NamedTuple):
+    """Address of a stored definition.
+
+    ``alias`` and ``version`` are exclusive; both are None where the gray rules
+    of the feature choose the alias. ``version`` is the md5 of the canonical text.
+    """
+
+    business: str
+    feature: str
+    alias: str | None = None
+    version: str | None = None
+
+    def __str__(self) -> str:
+        third = f"md5_{self.version}" if self.version else self.alias
+        return ":".join(part for part in (self.business, self.feature, third) if part)
+
+
+def is_name(text: str | None) -> bool:
+    """Tell whether a business, feature, alias or other plain name is well formed."""
+    return text is not None and _NAME.fullmatch(text) is not None
+
+
+def parse_descriptor_id(text: str) -> DescriptorId:
+    """Read ``business:feature[:alias | :md5_<hex32>]``; further parts are ignored.
+
+    Raises:
+        InvalidIdError: A part is missing or malformed (30109).
+    """
+    parts = text.strip().split(":")
+    third = parts[2] if len(parts) > 2 else None
+    version = third.removeprefix("md5_") if third and third.startswith("md5_") else None
+    plain = [*parts[:2], version or third] if third is not None else parts[:2]
+    if len(parts) < 2 or not all(map(is_name, plain)):
+        raise InvalidIdError(f"dagDescriptorId:{text} format error")
+    alias = None if version else third
+    return DescriptorId(parts[0], parts[1], alias, version)
+
+
+def service_of(execution_id: ExecutionId) -> tuple[str, str]:
+    """Return business and feature of an execution id.
+
+    Raises:
+        InvalidIdError: The text is not an execution id.
+    """
+    match = _EXECUTION_ID.fullmatch(execution_id)
+    if match is None:
+        raise InvalidIdError(f"executionId:{execution_id} format error")
+    return match[1], match[2]
+
+
+def is_execution_id(text: str) -> bool:
+    """Tell whether the text has the form of an execution id."""
+    return _EXECUTION_ID.fullmatch(text) is not None
+
+
+def new_execution_id(
+    business: str, feature: str, *, at_ms: int, entropy: bytes, dedicated: bool = False
+) -> ExecutionId:
+    """Build an execution id.
+
+    Args:
+        business: Workspace of the definition.
+        feature: Name of the definition.
+        at_ms: Submit time, milliseconds since the epoch.
+        entropy: 10 random bytes.
+        dedicated: Whether the execution gets a Ray actor of its own.
+    """
+    number = (at_ms & (1 << 48) - 1) << 80 | int.from_bytes(entropy[:10])
+    number = number & ~(0xF << 76) | 7 << 76
+    number = number & ~(0b11 << 62) | 0b10 << 62
+    number = number | _DEDICATED_BIT if dedicated else number & ~_DEDICATED_BIT
+    digits = f"{number:032x}"
+    uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return f"{business}:{feature}_c_{uuid}"
+
+
+def child_execution_id(
+    business: str, feature: str, *, parent: ExecutionId, task: TaskName, attempt: int, at_ms: int
+) -> ExecutionId:
+    """Build the id of a sub-flow, the same for every repetition of one attempt."""
+    seed = f"{parent}\0{task}\0{attempt}".encode()
+    entropy = hashlib.blake2b(seed, digest_size=10).digest()
+    return new_execution_id(business, feature, at_ms=at_ms, entropy=entropy)
+
+
+def submitted_at_ms(execution_id: ExecutionId) -> int:
+    """Decode the submit time, in milliseconds since the epoch, from an execution id."""
+    return _uuid_number(execution_id) >> 80
+
+
+def is_dedicated(execution_id: ExecutionId) -> bool:
+    """Tell whether the execution has a Ray actor of its own."""
+    return bool(_uuid_number(execution_id) & _DEDICATED_BIT)
+
+
+def partition_of(execution_id: ExecutionId) -> int:
+    """Return the partition, 0 to 255; the same in every process and release."""
+    return zlib.crc32(execution_id.encode()) % PARTITIONS
+
+
+def _uuid_number(execution_id: ExecutionId) -> int:
+    match = _EXECUTION_ID.fullmatch(execution_id)
+    if match is None:
+        raise InvalidIdError(f"executionId:{execution_id} format error")
+    return int(match[3].replace("-", ""), 16)

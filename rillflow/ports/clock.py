@@ -1,0 +1,15 @@
+"""Time, as the shells see it; the pure storeys get it inside events."""
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for records and monotonic time for waiting."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since the epoch."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Return seconds that never go back, from an arbitrary start."""
+        ...

@@ -1,0 +1,64 @@
+"""The seam between an execution and the serverless function it calls (SEMANTICS 4)."""
+
+from typing import Protocol
+
+import msgspec
+
+from rillflow.ids import ExecutionId, TaskName
+
+
+class DispatchRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One attempt at a function task, as the execution wants it made.
+
+    ``input`` is the JSON text of the mapped input with ``parameters`` merged in.
+    Repeating the same execution, task and attempt is harmless: the three together
+    are the idempotency key.
+    """
+
+    execution_id: ExecutionId
+    task: TaskName
+    attempt: int
+    pattern: str
+    resource_name: str
+    resource_protocol: str | None = None
+    request_type: str | None = None
+    input: bytes = b"{}"
+    timeout_s: float | None = None
+    resource: bytes | None = None
+    depth: tuple[tuple[str, str], ...] = ()
+    at_ms: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Identity of the attempt, for repeated requests and their answers."""
+        return self.execution_id, self.task, self.attempt
+
+
+class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """How the attempt's call ended, before any interpretation (SEMANTICS 3.10).
+
+    ``body`` is the answer's text, None when empty. ``error`` is the message of a
+    failed call, None when the call was answered well; with an error, ``body`` may
+    still hold what the gateway said. ``retry_after_s`` is the gateway's wish.
+    """
+
+    execution_id: ExecutionId
+    task: TaskName
+    attempt: int
+    body: bytes | None = None
+    error: str | None = None
+    http_status: int | None = None
+    retry_after_s: float | None = None
+    poll_url: str | None = None
+
+
+class Gateway(Protocol):
+    """One way of calling functions, chosen by ``resourceProtocol`` or scheme."""
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Make one attempt; every failure is an answer with ``error``, never an exception."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections; calls under way end with an error."""
+        ...

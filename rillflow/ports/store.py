@@ -1,0 +1,272 @@
+"""Durable storage: the journal of executions and the catalogue of definitions.
+
+Acknowledged means durable: a method that writes returns only once the write is
+on disk. Writers group what arrives while a commit is under way.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from rillflow.ids import ExecutionId
+
+
+class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """The row that makes an execution exist; written with its first journal record.
+
+    ``definition_id`` is the md5 of the canonical text that the execution runs.
+    """
+
+    execution_id: ExecutionId
+    business: str
+    feature: str
+    partition: int
+    definition_id: str
+    submitted_at_ms: int
+    dedicated: bool = False
+    parent_id: ExecutionId | None = None
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+
+
+class Closing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an execution once it has ended (or ended anew after a redo)."""
+
+    status: str
+    code: str | None
+    finished_at_ms: int
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """Journal records of one execution, all or nothing.
+
+    ``first_seq`` is the sequence number of the first record, counted from 1 and
+    without gaps. ``epoch`` is the owner's; a newer epoch in the store refuses the
+    append. ``status`` replaces the execution's status in listings when given;
+    ``snapshot`` (with ``snapshot_seq``, the last record it contains) replaces the
+    stored one.
+    """
+
+    execution_id: ExecutionId
+    partition: int
+    epoch: int
+    first_seq: int
+    records: tuple[bytes, ...]
+    new: NewExecution | None = None
+    status: str | None = None
+    closing: Closing | None = None
+    snapshot: bytes | None = None
+    snapshot_seq: int = 0
+
+
+class StoredExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution as loaded: its row, last snapshot, and the records after it."""
+
+    execution_id: ExecutionId
+    business: str
+    feature: str
+    partition: int
+    definition_id: str
+    submitted_at_ms: int
+    dedicated: bool
+    parent_id: ExecutionId | None
+    status: str
+    snapshot: bytes | None
+    snapshot_seq: int
+    records: tuple[bytes, ...]
+
+
+class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a listing."""
+
+    execution_id: ExecutionId
+    business: str
+    feature: str
+    status: str
+    code: str | None
+    submitted_at_ms: int
+    finished_at_ms: int | None
+
+
+class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions to list or count; None means any. Times are submit times, inclusive."""
+
+    business: str | None = None
+    feature: str | None = None
+    statuses: tuple[str, ...] | None = None
+    code: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One version under an alias; the newest is what the alias means."""
+
+    version: str
+    created_at_ms: int
+
+
+class AliasRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One alias of the catalogue with its newest version and its ages."""
+
+    business: str
+    feature: str
+    alias: str
+    version: str
+    created_at_ms: int
+    updated_at_ms: int
+
+
+class Journal(Protocol):
+    """Executions, their records, and who owns them."""
+
+    async def take_partitions(self, partitions: Sequence[int]) -> int:
+        """Become the owner of partitions; return the new epoch, greater than any before.
+
+        From here on, appends to them under an older epoch raise FencedError.
+        """
+        ...
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write all appends in one transaction, durably.
+
+        Raises:
+            FencedError: Some partition has a newer owner; nothing was written.
+            StoreError: The write failed; nothing was written.
+        """
+        ...
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        """Read an execution with its snapshot and later records; None when unknown."""
+        ...
+
+    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+        """List executions of partitions that have not ended, oldest first."""
+        ...
+
+    async def find_by_idempotency_key(
+        self, business: str, feature: str, key: str
+    ) -> tuple[ExecutionId, str] | None:
+        """Return the execution submitted under a key, with the digest of its request."""
+        ...
+
+    async def list_executions(
+        self, wanted: ExecutionFilter, *, limit: int, offset: int = 0
+    ) -> list[ExecutionSummary]:
+        """List executions, newest submit time first."""
+        ...
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count executions by status."""
+        ...
+
+    async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count ended executions by failure code; those without a code are left out."""
+        ...
+
+    async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
+        """List sub-flow executions started by an execution, oldest first."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Definitions, their aliases and versions, gray rules and AB rules (SEMANTICS 5.4, 5.5)."""
+
+    async def put_definition_text(self, definition_id: str, text: str) -> None:
+        """Keep a canonical text under its md5; keeping it again changes nothing."""
+        ...
+
+    async def definition_text(self, definition_id: str) -> str | None:
+        """Read a canonical text."""
+        ...
+
+    async def add_version(  # noqa: PLR0913 - one row of the catalogue
+        self,
+        business: str,
+        feature: str,
+        alias: str,
+        definition_id: str,
+        text: str,
+        *,
+        at_ms: int,
+        keep: int = 300,
+    ) -> None:
+        """Store a text and make it the newest version of an alias.
+
+        Registers business, feature and alias; only the newest ``keep`` versions of
+        the alias stay listed. Adding a version again makes it the newest.
+        """
+        ...
+
+    async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
+        """Return the newest version of an alias, None when it has none."""
+        ...
+
+    async def has_version(self, business: str, feature: str, version: str) -> bool:
+        """Tell whether a version was ever added to a feature."""
+        ...
+
+    async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:
+        """List the versions of an alias, newest first."""
+        ...
+
+    async def alias_rows(self) -> list[AliasRow]:
+        """List every alias that has a version, the youngest creation first."""
+        ...
+
+    async def register(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> None:
+        """Add names to the listings, with the names above them."""
+        ...
+
+    async def unregister(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> None:
+        """Take the lowest given name off its listing; nothing else is removed."""
+        ...
+
+    async def businesses(self) -> list[str]:
+        """List registered businesses by name."""
+        ...
+
+    async def features(self, business: str) -> list[str]:
+        """List registered features of a business by name."""
+        ...
+
+    async def aliases(self, business: str, feature: str) -> list[str]:
+        """List registered aliases of a feature by name."""
+        ...
+
+    async def set_rule(self, kind: str, scope: Sequence[str], name: str, rule: str) -> None:
+        """Set a rule: kind ``gray`` (scope business, feature) or ``ab`` (business, key)."""
+        ...
+
+    async def remove_rule(self, kind: str, scope: Sequence[str], name: str) -> None:
+        """Remove a rule; a missing one is no error."""
+        ...
+
+    async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
+        """Return the rules of a scope, sorted by name."""
+        ...
+
+    async def rule_scopes(self, kind: str, business: str) -> list[str]:
+        """List second parts of the scopes of a business that have rules, by name."""
+        ...
+
+
+class Store(Journal, Catalogue, Protocol):
+    """Both halves, with a life cycle."""
+
+    async def open(self) -> None:
+        """Create or check the schema; safe to call from several processes at once.
+
+        Raises:
+            StoreError: The database belongs to a newer release, or cannot be opened.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish the writes under way and release the database."""
+        ...
