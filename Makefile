@@ -1,0 +1,128 @@
+# Two commands are enough for a newcomer: `make demo` and `make test`.
+# Needs only make and Python 3.11 or newer; everything else is fetched into
+# this folder (.tools/, .venv/) and nothing outside it is changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV := .tools/bin/uv
+CODE := rillflow serve tests examples
+ARGS ?=
+
+export PYTHONUNBUFFERED := 1
+# Progress bars for a person at a terminal, silence for a log.
+UV_VOICE := $(if $(MAKE_TERMERR),,--quiet)
+
+.PHONY: help
+help: ## Show this list
+	@echo "Rillflow: Rill Flow workflows of serverless functions, on Ray."
+	@echo
+	@echo "Start here:"
+	@echo "  make demo          set everything up and run the text-to-video workflow"
+	@echo "  make test          set everything up and run every check and test"
+	@echo
+	@echo "All targets (ARGS=... is handed on where it is mentioned):"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
+	  awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# --- setting up --------------------------------------------------------------
+
+.PHONY: setup
+setup: $(READY) ## Make .venv from requirements.lock (done by itself when needed)
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "setup: ready",:)
+
+$(UV): Makefile
+	@python=""; \
+	for candidate in python3.11 python3 python3.12 python3.13; do \
+	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python="$$candidate"; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Rillflow needs Python 3.11 or newer, and none of python3.11, python3," >&2; \
+	  echo "python3.12, python3.13 on the PATH is one." >&2; exit 1; \
+	fi; \
+	echo "setup: $$($$python --version) at $$(command -v $$python), uv $(UV_VERSION) into .tools/"; \
+	rm -rf .tools; \
+	if ! $$python -m venv .tools; then \
+	  echo "This Python cannot make virtual environments; on Debian and Ubuntu:" >&2; \
+	  echo "apt-get install python3-venv" >&2; exit 1; \
+	fi; \
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	touch $@
+
+$(READY): requirements.lock pyproject.toml $(UV)
+	@echo "setup: packages of requirements.lock into $(VENV)/ (some 200 MB, once)"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python .tools/bin/python $(VENV)
+	@$(UV) pip sync $(UV_VOICE) --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: lock
+lock: $(UV) ## Write requirements.lock anew from pyproject.toml
+	@$(UV) pip compile pyproject.toml --group dev --universal --generate-hashes --quiet \
+	  --python-version 3.11 --no-emit-index-url --no-annotate \
+	  --custom-compile-command "make lock" --output-file requirements.lock $(ARGS)
+	@if grep -nE '://|@ ' requirements.lock; then \
+	  echo "requirements.lock names a host; the lock must hold names and hashes only" >&2; exit 1; \
+	fi
+
+# --- running -----------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## Run the text-to-video workflow from start to end, with live progress
+	@$(BIN)/rillflow demo $(ARGS)
+
+# --- checking ----------------------------------------------------------------
+
+.PHONY: test
+test: check ## Every check, then every test; ARGS="-k name" picks some
+	@$(BIN)/python -m pytest --durations=15 --durations-min=0.5 $(ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## The pure rules only: no Ray, no sockets to speak of, seconds
+	@$(BIN)/python -m pytest --quiet tests/spec tests/golden tests/unit tests/contract $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: setup ## The tests on a real Ray with real HTTP
+	@$(BIN)/python -m pytest --durations=15 tests/cluster $(ARGS)
+
+.PHONY: test-corpus
+test-corpus: setup ## The whole recorded corpus; `make test` replays a sample of it
+	@RILLFLOW_CORPUS=all $(BIN)/python -m pytest -m corpus $(ARGS)
+
+.PHONY: cases
+cases: setup ## The table of every conformance case: passed, failed, out of scope, missing
+	@$(BIN)/python -m pytest --quiet --case-report=.rillflow/cases.txt $(ARGS)
+
+.PHONY: bench
+bench: setup ## Measure throughput and latency, and print the table
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: check
+check: setup ## Formatting, lint, import contracts, types, dependencies, spelling
+	@$(BIN)/ruff format --check --quiet $(CODE) || \
+	  { echo "check: run 'make format'" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet $(CODE)
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy
+	@$(BIN)/deptry .
+	@$(BIN)/codespell
+	@echo "check: all good"
+
+.PHONY: format
+format: setup ## Put the code into the house's format
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/ruff check --fix $(CODE)
+
+.PHONY: clean
+clean: ## Remove everything that these targets made
+	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
+	  .rillflow .coverage htmlcov dist tests/bench/out
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
