@@ -1,0 +1,126 @@
+"""Reports which conformance cases a test run has shown (``make cases``).
+
+A test says what it shows by ``@pytest.mark.case("FN-01", "FN-02")``, by the same mark
+on a parameter set, or by a parameter id that is, or starts with, a row id. With
+``--case-report=FILE`` the run ends with a table of every row of ``tests/cases.toml``:
+passed, failed, out of scope (with the reason) or missing; FILE gets the same table.
+A row with several tests has passed when all that ran have passed.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+CASES: Final = Path(__file__).with_name("cases.toml")
+_ROW_ID: Final = re.compile(r"(?:E2E|[A-Z]{2,4})-\d{2}(?![0-9])")
+_ORDER: Final = ("failed", "missing", "passed", "out of scope")
+
+
+class Row(NamedTuple):
+    """One row of the report; ``note`` is its title, or why it is out of scope."""
+
+    id: str
+    outcome: str
+    note: str
+
+
+class CaseTable:
+    """Collects the outcome of every test that names a row."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._rows_of_test: dict[str, tuple[str, ...]] = {}
+        self._failed: set[str] = set()
+        self._passed: set[str] = set()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note which rows each collected test shows."""
+        known = load_cases().keys()
+        for item in items:
+            marked = tuple(_marked_rows(item))
+            if unknown := [row for row in marked if row not in known]:
+                raise pytest.UsageError(f"{item.nodeid} names unknown cases: {unknown}")
+            named = (row for row in _rows_in_parameters(item) if row in known)
+            self._rows_of_test[item.nodeid] = (*marked, *named)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a row as passed when its test's call passed, as failed on any failure."""
+        rows = self._rows_of_test.get(report.nodeid, ())
+        if report.failed:
+            self._failed.update(rows)
+        elif report.when == "call" and report.passed:
+            self._passed.update(rows)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table, and write it to the file, when one was asked for."""
+        if self._file is None:
+            return
+        text = render(self.rows())
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(text + "\n", encoding="utf-8")
+        terminalreporter.section("conformance cases")
+        terminalreporter.write_line(text)
+
+    def rows(self) -> list[Row]:
+        """Every row in the order of ``cases.toml``, with its outcome so far."""
+        reasons = out_of_scope()
+        return [
+            Row(row, self._outcome(row, reasons), reasons.get(row, title))
+            for row, title in load_cases().items()
+        ]
+
+    def _outcome(self, row: str, reasons: Mapping[str, str]) -> str:
+        if row in self._failed:
+            return "failed"
+        if row in self._passed:
+            return "passed"
+        return "out of scope" if row in reasons else "missing"
+
+
+def load_cases() -> dict[str, str]:
+    """Read the title of every row, in the order of the file."""
+    tables: dict[str, dict[str, str]] = tomllib.loads(CASES.read_text(encoding="utf-8"))["cases"]
+    return {row: title for table in tables.values() for row, title in table.items()}
+
+
+def out_of_scope() -> dict[str, str]:
+    """Read the rows that are left out on purpose, with the reason."""
+    reasons: dict[str, str] = tomllib.loads(CASES.read_text(encoding="utf-8"))["out_of_scope"]
+    return reasons
+
+
+def render(rows: list[Row]) -> str:
+    """Lay the rows out as a table with the counts below it."""
+    lines = [f"{row.id:<8} {row.outcome:<13} {row.note}" for row in rows]
+    counts = (f"{sum(row.outcome == name for row in rows)} {name}" for name in _ORDER)
+    return "\n".join([*lines, "", f"{len(rows)} cases: {', '.join(counts)}"])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--case-report``."""
+    parser.addoption(
+        "--case-report",
+        metavar="FILE",
+        type=Path,
+        help="end with the table of conformance cases, and write it to FILE",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start collecting; the marks are checked in every run, the table is printed on request."""
+    config.pluginmanager.register(CaseTable(config.getoption("case_report")), "case-table")
+
+
+def _marked_rows(item: pytest.Item) -> Iterator[str]:
+    for mark in item.iter_markers("case"):
+        yield from mark.args
+
+
+def _rows_in_parameters(item: pytest.Item) -> Iterator[str]:
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and (match := _ROW_ID.match(callspec.id)):
+        yield match.group()

@@ -1,0 +1,79 @@
+"""The table of cases has one outcome for every row: passed, failed, out of scope, missing."""
+
+from typing import Final
+
+import pytest
+
+from tests import case_table
+
+SUITE: Final = """
+import pytest
+
+
+@pytest.mark.case("FN-01", "FN-02")
+def test_shows_two_rows():
+    pass
+
+
+@pytest.mark.case("FN-02")
+def test_shows_one_of_them_again_and_fails():
+    assert False
+
+
+@pytest.mark.parametrize("row", ["FN-05", "other"])
+def test_shows_a_row_by_its_parameter(row):
+    pass
+
+
+@pytest.mark.parametrize("row", [pytest.param(1, marks=pytest.mark.case("FN-06"))])
+def test_shows_a_row_by_a_marked_parameter(row):
+    pass
+"""
+
+
+def test_a_row_has_passed_when_all_its_tests_have(pytester: pytest.Pytester) -> None:
+    report = _run(pytester, SUITE)
+    assert _outcomes(report, "FN-01", "FN-02", "FN-05", "FN-06") == [
+        "passed",
+        "failed",
+        "passed",
+        "passed",
+    ]
+
+
+def test_rows_without_a_test_are_missing_or_out_of_scope(pytester: pytest.Pytester) -> None:
+    report = _run(pytester, SUITE)
+    assert _outcomes(report, "FN-07", "ST-02") == ["missing", "out of scope"]
+    total, left_out = len(case_table.load_cases()), len(case_table.out_of_scope())
+    missing = total - left_out - 4
+    counts = f"1 failed, {missing} missing, 3 passed, {left_out} out of scope"
+    assert report.splitlines()[-1] == f"{total} cases: {counts}"
+
+
+def test_a_mark_with_an_unknown_row_stops_the_run(pytester: pytest.Pytester) -> None:
+    _prepare(pytester, '@__import__("pytest").mark.case("FN-99")\ndef test_it():\n    pass\n')
+    result = pytester.runpytest("-p", "tests.case_table")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "names unknown cases: ['FN-99']" in result.stderr.str()
+
+
+def test_every_row_left_out_is_a_row() -> None:
+    assert case_table.out_of_scope().keys() <= case_table.load_cases().keys()
+
+
+def _prepare(pytester: pytest.Pytester, suite: str) -> None:
+    pytester.makeini(
+        "[pytest]\nmarkers = case(*ids)\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    pytester.makepyfile(suite)
+
+
+def _run(pytester: pytest.Pytester, suite: str) -> str:
+    _prepare(pytester, suite)
+    pytester.runpytest("-p", "tests.case_table", "--case-report=out/report.txt")
+    return (pytester.path / "out" / "report.txt").read_text(encoding="utf-8")
+
+
+def _outcomes(report: str, *rows: str) -> list[str]:
+    lines = {line.split()[0]: line for line in report.splitlines() if line.strip()}
+    return [lines[row][9:22].strip() for row in rows]

@@ -1,0 +1,165 @@
+"""The house rules that no linter knows: sizes, names, words, and what the front door says."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+NOT_OURS: Final = {
+    ".git",
+    ".venv",
+    ".tools",
+    ".rillflow",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".hypothesis",
+    ".import_linter_cache",
+    "__pycache__",
+    "node_modules",
+    "data",
+    "dist",
+    "htmlcov",
+    "out",
+}
+MEANINGLESS_NAMES: Final = {"utils", "util", "helpers", "common", "manager", "base", "misc"}
+# Spelt in two parts, so that this file does not name them itself.
+UNFINISHED: Final = ("TO" + "DO", "FIX" + "ME", "NotImplemented" + "Error", "no" + " cover")
+MOCKS: Final = ("unittest" + ".mock", "monkeypatch" + ".setattr", "mocker" + ".patch")
+AVOIDED: Final = ("mark" + ".skip", "mark" + ".xfail", "pytest" + ".skip(", "importor" + "skip")
+WORKPLACE: Final = ("/wo" + "rk/", "../sha" + "red")
+MAX_LINES: Final = 500
+FIRST_SCREEN: Final = 30
+LOCKED_NAME: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
+WANTED_NAME: Final = re.compile(r"^[A-Za-z0-9._-]+")
+
+
+def test_no_module_is_longer_than_the_limit() -> None:
+    too_long = {
+        _name(path): lines
+        for path in _python_files()
+        if (lines := len(_text(path).splitlines())) > MAX_LINES
+    }
+    assert not too_long
+
+
+def test_modules_are_named_after_what_they_are_about() -> None:
+    assert not [_name(path) for path in _files() if path.stem in MEANINGLESS_NAMES]
+
+
+@pytest.mark.parametrize("package", ["rillflow", "serve"])
+def test_every_module_says_what_it_is(package: str) -> None:
+    modules = list((ROOT / package).rglob("*.py"))
+    assert modules
+    assert not [_name(path) for path in modules if not ast.get_docstring(_tree(path))]
+
+
+@pytest.mark.parametrize("package", ["rillflow", "serve"])
+def test_every_folder_with_modules_is_a_package(package: str) -> None:
+    folders = {path.parent for path in (ROOT / package).rglob("*.py")}
+    assert not [_name(folder) for folder in folders if not (folder / "__init__.py").exists()]
+
+
+def test_nothing_is_left_unfinished() -> None:
+    assert not list(_mentions(UNFINISHED, _python_files()))
+
+
+def test_tests_use_fakes_and_no_mocks() -> None:
+    assert not list(_mentions(MOCKS, (ROOT / "tests").rglob("*.py")))
+
+
+def test_every_test_runs() -> None:
+    assert not list(_mentions(AVOIDED, (ROOT / "tests").rglob("*.py")))
+
+
+def test_tests_do_not_sleep() -> None:
+    """Giving way (``asyncio.sleep(0)``) is fine; tests on real processes may poll."""
+    sleeps = [
+        f"{_name(path)}:{line}"
+        for path in (ROOT / "tests").rglob("*.py")
+        if not {"cluster", "bench"} & set(path.relative_to(ROOT).parts)
+        for line in _sleeps(_tree(path))
+    ]
+    assert not sleeps
+
+
+def test_nothing_refers_to_the_place_where_it_was_written() -> None:
+    assert not list(_mentions(WORKPLACE, _files()))
+
+
+def test_the_first_screen_of_the_readme_has_the_two_commands() -> None:
+    screen = _text(ROOT / "README.md").splitlines()[:FIRST_SCREEN]
+    assert "make demo" in "\n".join(screen)
+    assert "make test" in "\n".join(screen)
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "examples/README.md"])
+def test_every_make_command_in_the_documents_exists(document: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", _text(ROOT / "Makefile"), re.MULTILINE))
+    commands = set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)`?", _text(ROOT / document)))
+    in_code = {word for word in commands if re.search(rf"[`\n ]make {word}\b", _code(document))}
+    assert in_code <= targets
+
+
+def test_the_lock_file_names_no_host() -> None:
+    assert "://" not in _text(ROOT / "requirements.lock")
+
+
+def test_the_lock_file_has_every_dependency() -> None:
+    project = tomllib.loads(_text(ROOT / "pyproject.toml"))
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    locked = {name.lower() for name in LOCKED_NAME.findall(_text(ROOT / "requirements.lock"))}
+    assert {_package(line) for line in wanted} <= locked
+
+
+def _files() -> Iterator[Path]:
+    for path in ROOT.rglob("*"):
+        if path.is_file() and not NOT_OURS & set(path.relative_to(ROOT).parts):
+            yield path
+
+
+def _python_files() -> Iterator[Path]:
+    return (path for path in _files() if path.suffix == ".py")
+
+
+def _mentions(words: tuple[str, ...], paths: Iterator[Path]) -> Iterator[str]:
+    for path in paths:
+        for number, line in enumerate(_text(path).splitlines(), start=1):
+            if any(word in line for word in words):
+                yield f"{_name(path)}:{number}: {line.strip()[:80]}"
+
+
+def _sleeps(tree: ast.Module) -> Iterator[int]:
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".sleep")):
+            continue
+        if not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0):
+            yield node.lineno
+
+
+def _code(document: str) -> str:
+    text = _text(ROOT / document)
+    return "\n".join([*re.findall(r"```.*?```", text, re.DOTALL), *re.findall(r"`[^`\n]+`", text)])
+
+
+def _package(requirement: str) -> str:
+    match = WANTED_NAME.match(requirement)
+    assert match is not None
+    return match.group().lower()
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(_text(path))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
