@@ -5,6 +5,9 @@ RillflowError
 ├── LanguageError             the author of a path or an expression
 │   ├── PathSyntaxError
 │   ├── PathEvaluationError
+│   │   ├── PathNotFoundError
+│   │   └── PathFunctionError
+│   ├── MappingError
 │   ├── ExpressionSyntaxError
 │   ├── ExpressionError
 │   └── BudgetExceededError
@@ -90,6 +93,27 @@ class PathEvaluationError(LanguageError):
     """The path cannot be evaluated or written on this document."""
 
     code = "language.path"
+
+
+class PathNotFoundError(PathEvaluationError):
+    """The path leads nowhere in this document; sources of mappings read it as null."""
+
+    code = "language.path_not_found"
+
+
+class PathFunctionError(PathEvaluationError):
+    """A function, or a comparison with a list, cannot work on these values.
+
+    Unlike other evaluation errors it also escapes from inside a filter.
+    """
+
+    code = "language.path_function"
+
+
+class MappingError(LanguageError):
+    """A rule with ``tolerance: false`` failed, and with it the whole mapping list."""
+
+    code = "language.mapping"
 
 
 class ExpressionSyntaxError(LanguageError):
