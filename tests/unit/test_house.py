@@ -35,6 +35,8 @@ AVOIDED: Final = ("mark" + ".skip", "mark" + ".xfail", "pytest" + ".skip(", "imp
 WORKPLACE: Final = ("/wo" + "rk/", "../sha" + "red")
 MAX_LINES: Final = 500
 FIRST_SCREEN: Final = 30
+MAKE_COMMAND: Final = re.compile(r"\bmake ([a-z]+(?:-[a-z]+)*)")
+CODE: Final = re.compile(r"(?s:```.*?```)|`[^`\n]+`|^ {4}.*$", re.MULTILINE)
 LOCKED_NAME: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
 WANTED_NAME: Final = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -101,9 +103,7 @@ def test_the_first_screen_of_the_readme_has_the_two_commands() -> None:
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "examples/README.md"])
 def test_every_make_command_in_the_documents_exists(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", _text(ROOT / "Makefile"), re.MULTILINE))
-    commands = set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)`?", _text(ROOT / document)))
-    in_code = {word for word in commands if re.search(rf"[`\n ]make {word}\b", _code(document))}
-    assert in_code <= targets
+    assert set(MAKE_COMMAND.findall(_code(document))) <= targets
 
 
 def test_the_lock_file_names_no_host() -> None:
@@ -143,8 +143,7 @@ def _sleeps(tree: ast.Module) -> Iterator[int]:
 
 
 def _code(document: str) -> str:
-    text = _text(ROOT / document)
-    return "\n".join([*re.findall(r"```.*?```", text, re.DOTALL), *re.findall(r"`[^`\n]+`", text)])
+    return "\n".join(CODE.findall(_text(ROOT / document)))
 
 
 def _package(requirement: str) -> str:

@@ -1,0 +1,34 @@
+"""The functions of the small examples: what the function gateway's stand-in serves for them.
+
+Each takes one request of the gateway and answers a dict. Serve them with
+``python -m rillflow.testing.openfaas --functions examples/functions.py``.
+"""
+
+from typing import Any, Final, Protocol
+
+
+class Request(Protocol):
+    """What these functions need of a gateway's request."""
+
+    def json(self) -> Any:
+        """Read the body as JSON."""
+        ...
+
+
+def greet(request: Request) -> dict[str, Any]:
+    """Greet somebody."""
+    return {"greeting": f"Hello, {request.json()['name']}!"}
+
+
+def shout(request: Request) -> dict[str, Any]:
+    """Say a text louder."""
+    return {"text": str(request.json()["text"]).upper()}
+
+
+def square(request: Request) -> dict[str, Any]:
+    """Multiply a number by itself."""
+    number = request.json()["number"]
+    return {"square": number * number}
+
+
+FUNCTIONS: Final = {function.__name__: function for function in (greet, shout, square)}
