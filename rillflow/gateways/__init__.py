@@ -1,0 +1,1 @@
+"""Adapters behind the Gateway port: HTTP, plugins, and what comes back by callback."""

@@ -1,0 +1,163 @@
+"""What a finished HTTP exchange means for the attempt (SEMANTICS 4.4, 9.2)."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Final, NamedTuple
+from urllib.parse import urljoin
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.requests import FAILS, HttpCall
+from rillflow.gateways.targets import Target, parse_http_url
+from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+
+_SHOWN_CHARACTERS: Final = 512
+_LONGEST_WAIT_S: Final = 86_400.0
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_CHARSET: Final = re.compile(r"charset=\"?([\w.:-]+)", re.IGNORECASE)
+_BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
+_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+class Reply(NamedTuple):
+    """An HTTP response, read to its end; header look-up ignores case."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def failed(request: DispatchRequest, error: str) -> DispatchAnswer:
+    """Build the answer of an attempt that got no response."""
+    return DispatchAnswer(
+        execution_id=request.execution_id, task=request.task, attempt=request.attempt, error=error
+    )
+
+
+def answered(request: DispatchRequest, reply: Reply, *, url: str, now_ms: int) -> DispatchAnswer:
+    """Turn a response into the attempt's answer.
+
+    A status of 400 or more is a failure that keeps its body when that is a JSON
+    object; every other status is the answer, whatever its body.
+
+    Args:
+        request: The attempt.
+        reply: The last response, after redirects.
+        url: Where it came from, for relative poll addresses.
+        now_ms: Milliseconds since the epoch, for ``Retry-After`` dates.
+    """
+    body = _text(reply) or None
+    error = None
+    if reply.status >= 400:
+        error = f"{FAILS}{_status_text(reply, body)}"
+        body = body if _json_object(body) is not None else None
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        body=body,
+        error=error,
+        http_status=reply.status,
+        retry_after_s=retry_after_s(reply.headers.get("Retry-After"), now_ms=now_ms),
+        poll_url=poll_url(reply, url) if reply.status == 202 else None,
+    )
+
+
+def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
+    """Return the request that a redirect asks for, None when there is none to follow.
+
+    A POST answered 301, 302 or 303 goes on as GET without a body; 307 and 308
+    repeat the request. Credentials do not follow to another origin.
+
+    Raises:
+        GatewayError: The redirect leads out of HTTP.
+    """
+    location = reply.headers.get("Location")
+    if reply.status not in _REDIRECTS or not location:
+        return None
+    try:
+        target = parse_http_url(urljoin(call.url, location.strip()))
+    except (GatewayError, ValueError) as error:
+        raise GatewayError(f"{FAILS}a redirect to an address that is not HTTP") from error
+    dropped = frozenset() if _same_origin(call.url, target) else _SECRET_HEADERS
+    method, body = call.method, call.body
+    if _becomes_get(method, reply.status):
+        method, body, dropped = "GET", None, dropped | _BODY_HEADERS
+    headers = tuple(pair for pair in call.headers if pair[0].lower() not in dropped)
+    query = f"?{target.query}" if target.query else ""
+    return HttpCall(method, f"{target.origin}{target.path}{query}", headers, body)
+
+
+def retry_after_s(value: str | None, *, now_ms: int) -> float | None:
+    """Read ``Retry-After``: seconds or a date, a day at most; None when absent or unreadable."""
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return min(float(value), _LONGEST_WAIT_S)
+    try:
+        due = parsedate_to_datetime(value)
+        due = due if due.tzinfo else due.replace(tzinfo=UTC)
+        seconds = due.timestamp() - now_ms / 1000
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(max(0.0, seconds), _LONGEST_WAIT_S)
+
+
+def poll_url(reply: Reply, url: str) -> str | None:
+    """Return where an accepted call can be asked about, None when nobody said.
+
+    ``Location`` (HTTP), ``statusQueryGetUri`` (Azure Durable Functions) or
+    ``activationId`` (OpenWhisk, beside the action that was called).
+    """
+    said = _json_object(reply.body) or {}
+    location = reply.headers.get("Location") or said.get("statusQueryGetUri")
+    activation = said.get("activationId")
+    if not location and isinstance(activation, str) and "/actions/" in url:
+        location = f"{url.partition('/actions/')[0]}/activations/{activation}"
+    if not isinstance(location, str) or not location:
+        return None
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return None
+
+
+def _text(reply: Reply) -> bytes:
+    """Return the body as UTF-8 text, as declared by its charset, without a byte order mark."""
+    match = _CHARSET.search(reply.headers.get("Content-Type", ""))
+    charset = match[1].lower() if match else "utf-8"
+    if charset in ("utf-8", "utf8", "us-ascii"):
+        return reply.body.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return reply.body.decode(charset).encode()
+    except (LookupError, UnicodeError):
+        return reply.body
+
+
+def _status_text(reply: Reply, body: bytes | None) -> str:
+    shown = (body or b"").decode(errors="replace").strip()[:_SHOWN_CHARACTERS]
+    line = f"{reply.status} {reply.reason}".strip()
+    return f"{line}: {shown}" if shown else line
+
+
+def _json_object(body: bytes | None) -> JsonObject | None:
+    if not body:
+        return None
+    try:
+        value = decode_json(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _becomes_get(method: str, status: int) -> bool:
+    if method in ("GET", "HEAD"):
+        return False
+    return status == 303 or (status in (301, 302) and method == "POST")
+
+
+def _same_origin(url: str, target: Target) -> bool:
+    return parse_http_url(url).origin == target.origin

@@ -1,0 +1,99 @@
+"""Which addresses outbound calls may reach.
+
+The rule is asked for every address a name resolves to, for literal addresses,
+and again on every redirect, so neither DNS nor a redirect leads around it.
+"""
+
+import ipaddress
+from functools import lru_cache
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
+
+from rillflow.errors import GatewayError
+
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+METADATA_NETWORKS: Final = (
+    "169.254.169.254/32",  # AWS, Google Cloud, Azure, OpenStack and others
+    "169.254.170.2/32",  # AWS ECS task credentials
+    "169.254.170.23/32",  # AWS EKS pod credentials
+    "168.63.129.16/32",  # Azure host agent
+    "100.100.100.200/32",  # Alibaba Cloud
+    "192.0.0.192/32",  # Oracle Cloud
+    "fd00:ec2::/32",  # AWS over IPv6
+    "fd20:ce::254/128",  # Google Cloud over IPv6
+)
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class EgressPolicy(Protocol):
+    """Decides about one address; it is asked before the connection is opened."""
+
+    def check(self, host: str, ip: str) -> None:
+        """Allow by returning.
+
+        Args:
+            host: Name or literal address in the URL.
+            ip: Address it stands for.
+
+        Raises:
+            GatewayError: The address may not be reached.
+        """
+        ...
+
+
+class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Deny and allow lists; a denial wins, and an empty allow list allows the rest.
+
+    Hosts are names (a leading dot covers the domain's sub-domains), networks are
+    CIDR texts. Addresses of IPv4 inside IPv6 count as what they stand for.
+    """
+
+    deny_networks: tuple[str, ...] = METADATA_NETWORKS
+    deny_hosts: tuple[str, ...] = ()
+    allow_networks: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+
+    def check(self, host: str, ip: str) -> None:
+        """Refuse a host or address that the lists do not let through.
+
+        Raises:
+            GatewayError: Refused; the message names the host and address.
+        """
+        if not self._allows(host.lower().rstrip("."), _plain_address(ip)):
+            raise GatewayError(f"egress to {host} ({ip}) is not allowed")
+
+    def _allows(self, host: str, address: _Address) -> bool:
+        if _names(self.deny_hosts, host) or _contains(self.deny_networks, address):
+            return False
+        if not self.allow_hosts and not self.allow_networks:
+            return True
+        return _names(self.allow_hosts, host) or _contains(self.allow_networks, address)
+
+
+def _names(hosts: tuple[str, ...], host: str) -> bool:
+    return any(
+        host.endswith(known) if known.startswith(".") else host == known
+        for known in map(str.lower, hosts)
+    )
+
+
+def _contains(networks: tuple[str, ...], address: _Address) -> bool:
+    return any(address in network for network in _parsed(networks))
+
+
+@lru_cache(maxsize=64)
+def _parsed(networks: tuple[str, ...]) -> tuple[_Network, ...]:
+    return tuple(ipaddress.ip_network(text, strict=False) for text in networks)
+
+
+def _plain_address(ip: str) -> _Address:
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address

@@ -1,0 +1,51 @@
+"""The wish of a busy function to be left alone for a while (SEMANTICS 6.2)."""
+
+from typing import Final
+
+from rillflow.jsontypes import JsonValue, decode_json
+
+LONGEST_HINT_S: Final = 10_800
+"""A hint is forgotten after three hours, however long it asked for."""
+
+_FIELD: Final = "retry_interval_seconds"
+_FIELD_BYTES: Final = _FIELD.encode()
+
+
+def retry_interval_s(body: bytes | None) -> int:
+    """Find ``retry_interval_seconds`` in an answer's text; 0 when there is none.
+
+    Only JSON objects are looked into. Costs one substring search for the answers
+    that carry no hint, which are nearly all.
+    """
+    if not body or _FIELD_BYTES not in body:
+        return 0
+    try:
+        return retry_interval_of(decode_json(body))
+    except ValueError:
+        return 0
+
+
+def retry_interval_of(answer: JsonValue) -> int:
+    """Find the hint in a decoded answer: seconds, 0 when there is none.
+
+    ``sys_info`` is looked for in ``data`` if that is a map, else in the root; then
+    comes the root's ``error_detail``. The first positive number counts.
+    """
+    if not isinstance(answer, dict):
+        return 0
+    data = answer.get("data")
+    holder = data if isinstance(data, dict) else answer
+    for place in (holder.get("sys_info"), answer.get("error_detail")):
+        seconds = _whole_seconds(place.get(_FIELD)) if isinstance(place, dict) else 0
+        if seconds > 0:
+            return min(seconds, LONGEST_HINT_S)
+    return 0
+
+
+def _whole_seconds(value: JsonValue) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return 0
+    try:
+        return int(value)
+    except (ValueError, OverflowError):
+        return 0

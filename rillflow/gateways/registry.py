@@ -1,0 +1,139 @@
+"""Which gateway makes a call: by plugin, ``resourceProtocol`` or scheme (SEMANTICS 4.1)."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.answers import failed
+from rillflow.gateways.http import HttpGateway
+from rillflow.gateways.plugin_loading import (
+    BrokenPluginGateway,
+    installed_plugins,
+    named_plugins,
+)
+from rillflow.gateways.plugins import DispatcherPlugin, PluginGateway
+from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.targets import effective_protocol
+from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
+
+HTTP_PROTOCOLS: Final = ("http", "https", "function")
+
+
+class GatewayRegistry:
+    """Gateways by protocol, itself a gateway; a plugin shadows a built-in protocol."""
+
+    def __init__(self, settings: HttpSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._built_in: dict[str, Gateway] = {}
+        self._plugins: dict[str, Gateway] = {}
+        self._categories: dict[str, Gateway] = {}
+
+    @classmethod
+    def with_http(
+        cls,
+        settings: HttpSettings,
+        clock: Clock,
+        *,
+        plugin_modules: Iterable[str] = (),
+        discover: bool = True,
+    ) -> "GatewayRegistry":
+        """Build the registry of a server: HTTP, installed plugins, named plugins.
+
+        Args:
+            settings: Of the HTTP gateway and of the calls to plugins.
+            clock: Time of the calls.
+            plugin_modules: Plugins to load by ``module[:attribute]``; the last of a
+                name wins, also over installed ones.
+            discover: Whether to look for installed plugins.
+
+        Raises:
+            GatewayError: A named plugin cannot be loaded.
+        """
+        registry = cls(settings, clock)
+        http = HttpGateway(settings, clock)
+        for protocol in HTTP_PROTOCOLS:
+            registry.register(protocol, http)
+        for name, plugin in installed_plugins() if discover else ():
+            registry.add_plugin(plugin, name=name)
+        for plugin in named_plugins(plugin_modules):
+            registry.add_plugin(plugin)
+        return registry
+
+    @property
+    def plugins(self) -> Mapping[str, DispatcherPlugin]:
+        """The plugins that work, by protocol."""
+        return {
+            name: gateway.plugin
+            for name, gateway in self._plugins.items()
+            if isinstance(gateway, PluginGateway)
+        }
+
+    def register(self, protocol: str, gateway: Gateway) -> None:
+        """Let a gateway serve a protocol, instead of the one that did."""
+        self._built_in[protocol] = gateway
+
+    def add_plugin(
+        self, plugin: DispatcherPlugin | BrokenPluginGateway, *, name: str | None = None
+    ) -> None:
+        """Let a plugin serve its name, and its resource category if it has one."""
+        if isinstance(plugin, BrokenPluginGateway):
+            self._plugins[name or ""] = plugin
+            return
+        gateway = PluginGateway(plugin, self._settings, self._clock)
+        self._plugins[name or plugin.name] = gateway
+        category = getattr(plugin, "resource_category", None)
+        if isinstance(category, str):
+            self._categories[category] = gateway
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Make one attempt through the gateway that serves it."""
+        try:
+            return await self._gateway_for(request).call(request)
+        except GatewayError as error:
+            return failed(request, str(error))
+        except Exception as error:  # noqa: BLE001 - the port promises an answer
+            return failed(request, f"handle fails: {error or type(error).__name__}")
+
+    async def close(self) -> None:
+        """Close every gateway once; one that fails does not keep the others open."""
+        tables = (self._built_in, self._plugins)
+        gateways = {id(gateway): gateway for table in tables for gateway in table.values()}
+        await asyncio.gather(
+            *(gateway.close() for gateway in gateways.values()), return_exceptions=True
+        )
+
+    def _gateway_for(self, request: DispatchRequest) -> Gateway:
+        if request.resource is not None:
+            return self._gateway_of_resource(request.resource)
+        if not request.resource_name.strip():
+            raise GatewayError("handle functionPattern null")
+        protocol = effective_protocol(request.resource_name, request.resource_protocol)
+        gateway = self._plugins.get(protocol) or self._built_in.get(protocol)
+        if gateway is not None:
+            return gateway
+        if protocol in ("resource", "resourceRef"):
+            raise GatewayError("function resource null")
+        raise GatewayError(f"handle functionPattern protocol: {protocol}do not support")
+
+    def _gateway_of_resource(self, text: bytes) -> Gateway:
+        category = _category(text)
+        gateway = self._categories.get(category or "")
+        if gateway is None:
+            raise GatewayError(f"function resource category: {category}do not support")
+        return gateway
+
+
+def _category(text: bytes) -> str | None:
+    resource = decode_json(text)
+    if not isinstance(resource, dict):
+        raise GatewayError("function resource null")
+    return _text_field(resource, "category")
+
+
+def _text_field(fields: JsonObject, name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None

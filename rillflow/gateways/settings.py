@@ -1,0 +1,34 @@
+"""How the HTTP gateway is set up."""
+
+import msgspec
+
+from rillflow.gateways.egress import EgressPolicy, EgressRules
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that outbound calls depend on; times in seconds, sizes in bytes.
+
+    ``server_host`` is where workers reach this server; ``callback_host`` replaces
+    it in callback addresses only (SEMANTICS Q54). ``auth_businesses`` are the
+    businesses whose callback addresses are signed with ``auth_secret``.
+    ``transport_attempts`` counts tries to open a connection; a request that was
+    sent is never sent again (SEMANTICS 9.2). ``keep_alive_s`` stays below the 5 s
+    after which common servers hang up, so a call seldom meets a closing connection.
+    """
+
+    server_host: str = "http://127.0.0.1:8080"
+    callback_host: str | None = None
+    auth_secret: str = ""
+    auth_businesses: frozenset[str] = frozenset()
+    connect_timeout_s: float = 2.0
+    call_timeout_s: float = 30.0
+    transport_attempts: int = 2
+    max_response_bytes: int = 10 * 1024 * 1024
+    max_redirects: int = 5
+    limit_per_host: int = 256
+    pool_size: int = 1024
+    keep_alive_s: float = 4.0
+    egress: EgressPolicy = EgressRules()
+
+    def __repr__(self) -> str:
+        return f"HttpSettings(server_host={self.server_host!r}, ...)"

@@ -1,0 +1,97 @@
+"""What a resource name addresses: its scheme, and the URL of an HTTP function (SEMANTICS 4.1)."""
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import quote, quote_plus, unquote_to_bytes, urlsplit
+
+import yarl
+
+from rillflow.errors import GatewayError
+
+HTTP_SCHEMES: Final = ("http", "https")
+
+_NOT_IN_A_URI: Final = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})')
+_PATH_CHARACTERS: Final = "%/:@!$&'()*+,;=-._~[]"
+
+
+class Target(NamedTuple):
+    """An HTTP address, ready to have parameters appended.
+
+    ``origin`` is scheme, host and port; ``query`` is the address's own query,
+    re-encoded, without the question mark.
+    """
+
+    origin: str
+    path: str
+    query: str
+
+    @property
+    def is_async_function(self) -> bool:
+        """Whether an OpenFaaS gateway queues the call (SEMANTICS 9.7)."""
+        return "/async-function/" in self.path
+
+
+def scheme_of(resource_name: str) -> str:
+    """Return the text before the first ``://``, empty when there is none."""
+    scheme, separator, _ = resource_name.partition("://")
+    return scheme if separator else ""
+
+
+def effective_protocol(resource_name: str, resource_protocol: str | None) -> str:
+    """Return what chooses the gateway: ``resourceProtocol`` unless blank, else the scheme."""
+    if resource_protocol and resource_protocol.strip():
+        return resource_protocol.strip()
+    return scheme_of(resource_name)
+
+
+def http_target(resource_name: str, resource_protocol: str | None = None) -> Target:
+    """Read the address of an HTTP function.
+
+    A name without a scheme gets its protocol's. The path stays as written; only
+    characters that cannot travel are encoded.
+
+    Raises:
+        GatewayError: The protocol is not HTTP, or the name is not a URI.
+    """
+    protocol = effective_protocol(resource_name, resource_protocol)
+    if protocol not in HTTP_SCHEMES:
+        raise GatewayError(f"scheme protocol:{protocol} unsupported")
+    full = resource_name if scheme_of(resource_name) else f"{protocol}://{resource_name}"
+    return parse_http_url(full)
+
+
+@lru_cache(maxsize=4096)
+def parse_http_url(url: str) -> Target:
+    """Take an absolute HTTP URL apart; the fragment is dropped.
+
+    Raises:
+        GatewayError: It is not an absolute HTTP URL (30102's text).
+    """
+    refusal = GatewayError(f"originalUrl value:{url} not http format")
+    if _NOT_IN_A_URI.search(url):
+        raise refusal
+    try:
+        parts = urlsplit(url)
+        origin = str(yarl.URL(f"{parts.scheme}://{parts.netloc}")).rstrip("/")
+    except ValueError as error:
+        raise refusal from error
+    if parts.scheme not in HTTP_SCHEMES or not parts.hostname:
+        raise refusal
+    return Target(origin, quote(parts.path, safe=_PATH_CHARACTERS) or "/", _reencode(parts.query))
+
+
+def form_quote(text: str | bytes) -> str:
+    """Encode text for a query string or a form: UTF-8, a blank becomes ``+``."""
+    return quote_plus(text, safe="*").replace("~", "%7E")
+
+
+def _reencode(query: str) -> str:
+    pieces = (piece.partition("=") for piece in query.split("&") if piece)
+    return "&".join(
+        _requote(name) + separator + _requote(value) for name, separator, value in pieces
+    )
+
+
+def _requote(piece: str) -> str:
+    return form_quote(unquote_to_bytes(piece.replace("+", " ")))
