@@ -74,7 +74,7 @@ def read_callback(
     """
     execution_id = _required(query, "execution_id", "executionId")
     task_name = _required(query, "task_name", "taskName")
-    names = {name.lower(): value for name, value in headers.items()}
+    names = {name.lower(): _clean(value) for name, value in headers.items()}
     content = read_body(names, body, max_bytes=max_body_bytes)
     output = {**content.output, **_context(query.get("context"))}
     facts = _facts(names)
@@ -114,7 +114,7 @@ def read_finish(
         TooLargeError: The body is larger than the limit (413).
     """
     execution_id = _required(query, "execution_id", "executionId")
-    names = {name.lower(): value for name, value in headers.items()}
+    names = {name.lower(): _clean(value) for name, value in headers.items()}
     said = _required_object(names, body, max_bytes=max_body_bytes)
     passthrough, response = said.get("passthrough"), said.get("response")
     output, shapes = said, [said]
@@ -140,7 +140,12 @@ def read_finish(
 
 
 def _first(query: Mapping[str, str], *names: str) -> str | None:
-    return next((query[name] for name in names if name in query), None)
+    return next((_clean(query[name]) for name in names if name in query), None)
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates, which no JSON text can carry."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _required(query: Mapping[str, str], *names: str) -> str:
@@ -248,7 +253,7 @@ def _has_retries_left(facts: Mapping[str, JsonValue]) -> bool:
 
 
 def _short(text: str | None) -> str | None:
-    return text[:_LONGEST_FACT].encode(errors="replace").decode() if text else None
+    return text[:_LONGEST_FACT] if text else None
 
 
 def _whole(text: str | None) -> int | None:
