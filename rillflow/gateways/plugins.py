@@ -91,7 +91,7 @@ class PluginGateway:
         except GatewayError as error:
             return failed(request, str(error))
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            return failed(request, f"handle fails: {error or type(error).__name__}")
+            return failed(request, f"handle fails: {str(error) or type(error).__name__}")
         return DispatchAnswer(
             execution_id=request.execution_id,
             task=request.task,

@@ -96,7 +96,7 @@ class GatewayRegistry:
         except GatewayError as error:
             return failed(request, str(error))
         except Exception as error:  # noqa: BLE001 - the port promises an answer
-            return failed(request, f"handle fails: {error or type(error).__name__}")
+            return failed(request, f"handle fails: {str(error) or type(error).__name__}")
 
     async def close(self) -> None:
         """Close every gateway once; one that fails does not keep the others open."""
