@@ -5,6 +5,7 @@ container first copies it (copy on write, see ``language.targets``), so contexts
 inputs and outputs may share structure without ever seeing each other's edits.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
@@ -18,6 +19,8 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 ReadonlyJsonObject: TypeAlias = Mapping[str, JsonValue]
 
 EMPTY_OBJECT: Final = b"{}"
+MAX_DEPTH: Final = 200
+_MARKS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
@@ -28,15 +31,26 @@ def encode_json(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def decode_json(text: bytes | str) -> JsonValue:
+def decode_json(text: bytes) -> JsonValue:
     """Decode JSON text.
 
     Raises:
-        ValueError: The text is not JSON (``NaN``, lone surrogates and nesting
-            deeper than the interpreter's stack count as not JSON).
+        ValueError: The text is not JSON, or nested deeper than ``MAX_DEPTH``
+            (``NaN`` and lone surrogates count as not JSON).
     """
-    try:
-        value: JsonValue = _decoder.decode(text)
-    except RecursionError as error:
-        raise ValueError("JSON is nested too deeply") from error
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise ValueError(f"JSON is nested deeper than {MAX_DEPTH} levels")
+    value: JsonValue = _decoder.decode(text)
     return value
+
+
+def _depth(text: bytes) -> int:
+    deepest = depth = 0
+    for mark in _MARKS.finditer(text):
+        found = mark[0]
+        if found in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found in b"]}":
+            depth -= 1
+    return deepest

@@ -1,0 +1,1 @@
+"""The HTTP API: a Ray Serve deployment in front of the actors."""

@@ -1,0 +1,1 @@
+"""Protocols: what the runtime asks of clocks, stores, gateways and other executions."""

@@ -4,34 +4,10 @@ from typing import Protocol
 
 import msgspec
 
+from rillflow.core.commands import DispatchTask as DispatchRequest
 from rillflow.ids import ExecutionId, TaskName
 
-
-class DispatchRequest(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """One attempt at a function task, as the execution wants it made.
-
-    ``input`` is the JSON text of the mapped input with ``parameters`` merged in.
-    Repeating the same execution, task and attempt is harmless: the three together
-    are the idempotency key.
-    """
-
-    execution_id: ExecutionId
-    task: TaskName
-    attempt: int
-    pattern: str
-    resource_name: str
-    resource_protocol: str | None = None
-    request_type: str | None = None
-    input: bytes = b"{}"
-    timeout_s: float | None = None
-    resource: bytes | None = None
-    depth: tuple[tuple[str, str], ...] = ()
-    at_ms: int = 0
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """Identity of the attempt, for repeated requests and their answers."""
-        return self.execution_id, self.task, self.attempt
+__all__ = ["DispatchAnswer", "DispatchRequest", "Gateway"]
 
 
 class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

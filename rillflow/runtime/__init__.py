@@ -1,0 +1,1 @@
+"""Asyncio around the core, without Ray: hosting, journaling, timers, errands, dispatch."""

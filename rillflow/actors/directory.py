@@ -1,0 +1,153 @@
+"""The way to an execution: from its id to the actor that owns it, without a store look-up."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from rillflow.actors.lanes import Lane
+from rillflow.actors.names import DIRECTORY_ACTOR, execution_actor_name, owner_index
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId, is_dedicated
+from rillflow.ports.executions import (
+    Call,
+    Query,
+    Reply,
+    Submission,
+    decode_replies,
+    encode_calls,
+)
+from rillflow.runtime.host import ELSEWHERE
+from rillflow.settings import Settings
+
+REACH_S = 30.0
+PAUSE_S = 0.1
+ACTOR_OPTIONS: dict[str, Any] = {
+    "lifetime": "detached",
+    "get_if_exists": True,
+    "max_restarts": -1,
+    "max_task_retries": -1,
+    "num_cpus": 0,
+    "max_concurrency": 10_000,
+}
+
+
+class RayExecutions:
+    """The executions of the cluster; calls to one owner travel in batches."""
+
+    def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:
+        """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
+        self._settings = settings
+        self._spawn = spawn
+        self._homes = [
+            _Owner(execution_actor_name(index), settings.namespace)
+            for index in range(settings.execution_actors)
+        ]
+        self._dedicated: dict[ExecutionId, _Owner] = {}
+
+    async def call(self, call: Call) -> Reply:
+        """Make one call at the owner of its execution.
+
+        Raises:
+            StoreError: The owner could not be reached in time.
+        """
+        if is_dedicated(call.execution_id):
+            return await self._call_dedicated(call)
+        return await self._home(call.execution_id).lane.ask(call)
+
+    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
+        """Wait until an execution has ended; False when the time was not enough."""
+        owner = self._home(execution_id)
+        if is_dedicated(execution_id):
+            owner = self._alive(execution_id) or owner
+        try:
+            return bool(await owner.handle().wait.remote(execution_id, timeout_s))
+        except (ray.exceptions.RayError, ValueError) as error:
+            owner.forget()
+            raise StoreError(f"{owner.name} could not be reached: {error}") from error
+
+    def _home(self, execution_id: ExecutionId) -> "_Owner":
+        return self._homes[owner_index(execution_id, len(self._homes))]
+
+    async def _call_dedicated(self, call: Call) -> Reply:
+        execution_id = call.execution_id
+        if isinstance(call, Submission):
+            return await self._spawned(execution_id).lane.ask(call)
+        owner = self._alive(execution_id)
+        if owner is not None:
+            try:
+                return await owner.lane.ask(call)
+            except StoreError:
+                self._dedicated.pop(execution_id, None)
+        reply = await self._home(execution_id).lane.ask(call)
+        if reply.kind == ELSEWHERE and not isinstance(call, Query):
+            return await self._spawned(execution_id).lane.ask(call)
+        return reply
+
+    def _alive(self, execution_id: ExecutionId) -> "_Owner | None":
+        owner = self._dedicated.get(execution_id)
+        if owner is None:
+            owner = _Owner(execution_id, self._settings.namespace, reach_s=0)
+            try:
+                owner.handle()
+            except ValueError:
+                return None
+            self._dedicated[execution_id] = owner
+        return owner
+
+    def _spawned(self, execution_id: ExecutionId) -> "_Owner":
+        self._spawn(execution_id)
+        owner = _Owner(execution_id, self._settings.namespace)
+        self._dedicated[execution_id] = owner
+        return owner
+
+
+class _Owner:
+    """An actor by name, with the lane to it."""
+
+    def __init__(self, name: str, namespace: str, *, reach_s: float = REACH_S) -> None:
+        self.name = name
+        self._namespace = namespace
+        self._reach_s = reach_s
+        self._handle: Any = None
+        self.lane: Lane[Call, Reply] = Lane(self._send, wide=2)
+
+    def handle(self) -> Any:
+        if self._handle is None:
+            self._handle = ray.get_actor(self.name, namespace=self._namespace)
+        return self._handle
+
+    def forget(self) -> None:
+        self._handle = None
+
+    async def _send(self, calls: list[Call]) -> list[Reply]:
+        data = encode_calls(calls)
+        give_up = time.monotonic() + self._reach_s
+        while True:
+            try:
+                return decode_replies(await self.handle().call_many.remote(data))
+            except (ray.exceptions.RayError, ValueError) as error:
+                self.forget()
+                if time.monotonic() > give_up:
+                    raise StoreError(f"{self.name} could not be reached: {error}") from error
+            await asyncio.sleep(PAUSE_S)
+
+
+async def find_settings(namespace: str) -> Settings:
+    """Ask the running stack for its settings.
+
+    Raises:
+        StoreError: No stack runs on this Ray cluster.
+    """
+    try:
+        actor = ray.get_actor(DIRECTORY_ACTOR, namespace=namespace)
+    except ValueError as error:
+        raise StoreError(
+            f"no Rillflow stack runs in the Ray namespace {namespace!r}; start one with"
+            " `rillflow up` or `serve run serve.app:app`"
+        ) from error
+    facts = await actor.ready.remote()
+    settings: Settings = facts["settings"]
+    return settings

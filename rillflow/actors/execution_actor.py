@@ -1,0 +1,129 @@
+"""The Ray actor that owns executions: a shell around one ExecutionHost."""
+
+import asyncio
+import logging
+import os
+from functools import partial
+from typing import Any
+
+import msgspec
+import ray
+
+from rillflow.actors.directory import ACTOR_OPTIONS, RayExecutions
+from rillflow.actors.names import execution_actor_name, owner_index, partitions_of
+from rillflow.actors.ray_dispatcher import RayDispatcher
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import decode_calls, encode_replies
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.host import ExecutionHost
+from rillflow.settings import Settings
+from rillflow.stores import open_store
+
+log = logging.getLogger("rillflow.execution_actor")
+
+LINGER_S = 2.0
+_answers = msgspec.msgpack.Decoder(list[DispatchAnswer])
+
+
+class ExecutionActor:
+    """Owns the executions of its partitions, or one dedicated execution.
+
+    It replays their journals when it starts, which Ray makes it do again after a
+    crash. Every method may be called twice with the same arguments.
+    """
+
+    def __init__(
+        self, settings: Settings, index: int, dedicated: ExecutionId | None = None
+    ) -> None:
+        self._settings = settings
+        self._dedicated = dedicated
+        self._store = open_store(settings.store_url)
+        name = dedicated or execution_actor_name(index)
+        self._dispatcher = RayDispatcher(
+            name, dispatchers=settings.dispatcher_actors, namespace=settings.namespace
+        )
+        self._host = ExecutionHost(
+            store=self._store,
+            clock=SystemClock(),
+            dispatcher=self._dispatcher,
+            executions=ray_executions(settings),
+            callback_host=settings.callback_base_url,
+            partitions=() if dedicated else partitions_of(index, settings.execution_actors),
+            dedicated=dedicated,
+            most_hot=settings.hot_executions,
+            on_fenced=self._die,
+            respawn=None if dedicated else self._respawn,
+        )
+        self._started = asyncio.create_task(self._start(), name="start")
+        self._background = [
+            asyncio.create_task(self._dispatcher.beat(), name="beat"),
+            asyncio.create_task(self._retire_when_done(), name="retire"),
+        ]
+
+    async def _start(self) -> None:
+        await self._store.open()
+        await self._host.start()
+
+    async def ready(self) -> dict[str, Any]:
+        """Return the facts of the stack once this actor takes calls."""
+        await asyncio.shield(self._started)
+        return {
+            "pid": os.getpid(),
+            "execution_actors": self._settings.execution_actors,
+            "settings": self._settings,
+        }
+
+    async def call_many(self, batch: bytes) -> bytes:
+        """Take a batch of calls; the replies come once everything is durable."""
+        await asyncio.shield(self._started)
+        return encode_replies(await self._host.call_many(decode_calls(batch)))
+
+    async def answers(self, batch: bytes) -> None:
+        """Take answers of dispatches; returns once they are durable."""
+        await asyncio.shield(self._started)
+        answers = _answers.decode(batch)
+        await self._host.answers_arrived(answers)
+        self._dispatcher.answered(answers)
+
+    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
+        """Wait until an execution has ended; False when the time was not enough."""
+        await asyncio.shield(self._started)
+        return await self._host.wait(execution_id, timeout_s)
+
+    async def retire(self) -> None:
+        """Leave for good; the home of the partition serves what has ended."""
+        await self._host.stop()
+        await self._store.close()
+        ray.actor.exit_actor()
+
+    async def _respawn(self, execution_id: ExecutionId) -> None:
+        await spawn_dedicated(self._settings, execution_id).ready.remote()
+
+    async def _retire_when_done(self) -> None:
+        if self._dedicated is None:
+            return
+        await asyncio.shield(self._started)
+        while not await self._host.is_settled(self._dedicated):
+            await self._host.wait(self._dedicated, LINGER_S)
+            await asyncio.sleep(LINGER_S)
+        ray.get_runtime_context().current_actor.retire.remote()
+
+    def _die(self) -> None:
+        """End this process: a newer owner has taken over, or Ray starts this one anew."""
+        log.error("fenced_exit")
+        os._exit(1)
+
+
+def spawn_dedicated(settings: Settings, execution_id: ExecutionId) -> Any:
+    """Return the Ray actor of one dedicated execution, started if there is none."""
+    actor = ray.remote(ExecutionActor).options(
+        name=execution_id, namespace=settings.namespace, **ACTOR_OPTIONS
+    )
+    home = owner_index(execution_id, settings.execution_actors)
+    return actor.remote(settings, home, execution_id)
+
+
+def ray_executions(settings: Settings) -> RayExecutions:
+    """Return the way to the executions of a stack with these settings."""
+    return RayExecutions(settings, partial(spawn_dedicated, settings))

@@ -1,0 +1,41 @@
+"""Names of the actors; every process derives the owner of an execution from its id alone."""
+
+import zlib
+from typing import Final
+from urllib.parse import urlsplit
+
+from rillflow.ids import PARTITIONS, ExecutionId, partition_of
+
+DIRECTORY_ACTOR: Final = "rillflow:execution:0"
+"""The actor that every client asks how many there are."""
+
+
+def execution_actor_name(index: int) -> str:
+    """Return the name of the actor that owns every partition with this remainder."""
+    return f"rillflow:execution:{index}"
+
+
+def dispatcher_actor_name(index: int) -> str:
+    """Return the name of a dispatcher."""
+    return f"rillflow:dispatcher:{index}"
+
+
+def owner_index(execution_id: ExecutionId, actors: int) -> int:
+    """Return the index of the actor that owns an execution."""
+    return partition_of(execution_id) % actors
+
+
+def partitions_of(index: int, actors: int) -> list[int]:
+    """Return the partitions that an actor owns."""
+    return list(range(index, PARTITIONS, actors))
+
+
+def dispatcher_index(resource_name: str, dispatchers: int) -> int:
+    """Return the index of the dispatcher that pools the connections to a gateway host."""
+    if dispatchers == 1:
+        return 0
+    try:
+        host = urlsplit(resource_name).netloc
+    except ValueError:
+        host = resource_name
+    return zlib.crc32(host.encode()) % dispatchers

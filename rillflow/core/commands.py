@@ -1,0 +1,71 @@
+"""What an execution wants done. A command is outstanding until an event answers it.
+
+After a restart ``machine.outstanding`` yields the unanswered commands again, with
+the same attempt numbers, so that repeating one is harmless to its receiver.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from rillflow.core.events import CallbackReceived
+from rillflow.ids import ExecutionId, TaskName
+
+
+class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Make one attempt at a function task.
+
+    ``input`` is the JSON text of the mapped input with ``parameters`` merged in.
+    Execution, task and attempt together are the idempotency key. ``route`` is the
+    chain of (execution, task) of the sub-flows above, outermost first. An empty
+    ``task`` with pattern ``completion`` is the execution's completion callback.
+    """
+
+    execution_id: ExecutionId
+    task: TaskName
+    attempt: int
+    pattern: str
+    resource_name: str
+    resource_protocol: str | None = None
+    request_type: str | None = None
+    input: bytes = b"{}"
+    timeout_s: float | None = None
+    resource: bytes | None = None
+    route: tuple[tuple[str, str, str], ...] = ()
+    at_ms: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Identity of the attempt, for repeated requests and their answers."""
+        return self.execution_id, self.task, self.attempt
+
+
+class SetTimer(msgspec.Struct, frozen=True, kw_only=True):
+    """Deliver TimerFired with these facts at ``due_ms``."""
+
+    kind: str
+    task: TaskName
+    due_ms: int
+
+
+class NotifyParent(msgspec.Struct, frozen=True, kw_only=True):
+    """Deliver the outcome of a sub-flow to the task that waits for it."""
+
+    execution_id: ExecutionId
+    callback: CallbackReceived
+
+
+class CancelChild(msgspec.Struct, frozen=True, kw_only=True):
+    """Cancel a sub-flow of a cancelled execution."""
+
+    execution_id: ExecutionId
+
+
+class Announce(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell listeners what happened (SEMANTICS 3.19); nobody answers it."""
+
+    kind: str
+    task: TaskName = ""
+
+
+Command: TypeAlias = DispatchTask | SetTimer | NotifyParent | CancelChild | Announce

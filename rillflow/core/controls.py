@@ -1,0 +1,169 @@
+"""Tasks that need nothing from outside: pass, return, switch and suspense (SEMANTICS 3.9)."""
+
+from collections.abc import Mapping, Sequence
+
+from rillflow.core.plan import TaskPlan
+from rillflow.core.state import TaskState
+from rillflow.core.status import TaskStatus
+from rillflow.core.turn import Turn, value_of, whole_number
+from rillflow.definition import ReturnTask, SuspenseTask, SwitchEntry, SwitchTask
+from rillflow.errors import ExecutionError, LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.conditions import all_hold, any_holds, holds
+
+DEFAULT_ENTRY = "default"
+
+
+def run_pass(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Copy values: the output of a pass is its input."""
+    map_output(turn, task, plan, document)
+    succeed(turn, task)
+
+
+def map_output(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
+    """Apply the output mappings of a task and keep the context.
+
+    Raises:
+        LanguageError: A rule with ``tolerance: false`` failed; nothing was kept.
+        ExecutionError: The result cannot be kept (30505).
+    """
+    mapped = plan.outputs.apply(
+        context=turn.context_of(task),
+        input={},
+        output=output,
+        trigger_url=turn.trigger_url(task),
+        seed=turn.next_seed(),
+    )
+    turn.save_context(task, mapped.context)
+
+
+def succeed(turn: Turn, task: TaskState, msg: str | None = None) -> None:
+    """End a task well and go on with what follows."""
+    if msg is not None:
+        task.invoke.msg = msg
+    turn.finish_task(task, TaskStatus.SUCCEED)
+
+
+def fail(turn: Turn, task: TaskState, plan: TaskPlan, message: str) -> None:
+    """End a task because running it raised an error; retries do not apply to those."""
+    task.invoke.msg = task.invoke.msg or message
+    end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+
+
+def end_failed(turn: Turn, task: TaskState, message: str | None, *, tolerated: bool) -> None:
+    """End a task badly: FAILED, or SKIPPED where that is tolerated."""
+    if message is not None:
+        task.invoke.msg = message
+    turn.finish_task(task, TaskStatus.SKIPPED if tolerated else TaskStatus.FAILED)
+
+
+def run_return(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Skip the successors when all conditions hold, else skip itself and go on."""
+    spec = plan.spec
+    conditions = spec.conditions if isinstance(spec, ReturnTask) else None
+    if _all(conditions, document):
+        task.skips = [successor.name for successor in turn.successors(task)]
+        succeed(turn, task)
+        return
+    turn.finish_task(task, TaskStatus.SKIPPED)
+
+
+def _all(conditions: Sequence[str] | None, document: JsonObject) -> bool:
+    if conditions is None:
+        raise ExecutionError("conditions can not be null")
+    return all_hold(conditions, {"input": document})
+
+
+def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Let the chosen successors run and skip the others."""
+    spec = plan.spec
+    entries = (spec.switches if isinstance(spec, SwitchTask) else None) or ()
+    if not entries:
+        succeed(turn, task, "switches collection empty")
+        return
+    run, skip = choose(entries, {"input": document})
+    prefix = f"{task.route}-" if task.route else ""
+    task.skips = [prefix + name for name in skip if name not in run]
+    succeed(turn, task)
+
+
+def choose(
+    entries: Sequence[SwitchEntry], document: Mapping[str, JsonValue]
+) -> tuple[set[str], list[str]]:
+    """Tell which names the entries of a switch run, and which they would skip."""
+    run: set[str] = set()
+    skip: list[str] = []
+    defaults = [entry for entry in entries if (entry.condition or "").strip() == DEFAULT_ENTRY]
+    broken = False
+    for entry in entries:
+        if entry in defaults:
+            continue
+        chosen = not broken and _holds(entry.condition, document)
+        broken = broken or (chosen and entry.break_)
+        _sort(entry, run, skip, chosen=chosen)
+    nobody = not run and not broken
+    for entry in defaults:
+        _sort(entry, run, skip, chosen=nobody and not broken)
+        broken = broken or (nobody and entry.break_)
+    return run, skip
+
+
+def _sort(entry: SwitchEntry, run: set[str], skip: list[str], *, chosen: bool) -> None:
+    names = [name.strip() for name in (entry.next or "").split(",") if name.strip()]
+    if chosen:
+        run.update(names)
+    else:
+        skip.extend(names)
+
+
+def _holds(condition: str | None, document: Mapping[str, JsonValue]) -> bool:
+    try:
+        return condition is not None and holds(condition, document)
+    except LanguageError:
+        return False
+
+
+def run_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Wait until the conditions hold; they may hold already."""
+    turn.set_status(task, TaskStatus.RUNNING)
+    if check_suspense(turn, task, plan, document):
+        return
+    arm_timeout(turn, task, plan, document)
+
+
+def check_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> bool:
+    """End a waiting suspense task when its conditions or interruptions say so.
+
+    Raises:
+        LanguageError: A condition cannot be evaluated.
+        ExecutionError: The task has no conditions.
+    """
+    spec = plan.spec
+    if not isinstance(spec, SuspenseTask):
+        return False
+    if _all(spec.conditions, document):
+        succeed(turn, task)
+        return True
+    if any_holds(spec.interruptions or (), {"input": document}):
+        end_failed(turn, task, "interruption", tolerated=False)
+        return True
+    return False
+
+
+def arm_timeout(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Set the task's time-out, counted from now, when its timeline has one."""
+    limit_s = timeout_s(plan, document)
+    if limit_s is not None:
+        turn.set_timer("timeout", task, turn.at_ms + limit_s * 1000)
+
+
+def timeout_s(plan: TaskPlan, document: JsonObject) -> int | None:
+    """Return the task's time-out in seconds, None when it has none that counts."""
+    timeline = plan.spec.timeline
+    if timeline is None or timeline.timeout_s is None:
+        return None
+    try:
+        limit_s = whole_number(value_of(timeline.timeout_s, {"input": document}))
+    except LanguageError:
+        return None
+    return limit_s if limit_s is not None and limit_s > 0 else None

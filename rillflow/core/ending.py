@@ -1,0 +1,145 @@
+"""The end of an execution, and who is told about it (SEMANTICS 3.15, 3.19)."""
+
+from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent
+from rillflow.core.events import CallbackReceived
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState, TaskState
+from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.core.turn import Turn
+from rillflow.core.view import dag_info, invoke_view
+from rillflow.definition import CallbackConfig, FunctionTask
+from rillflow.jsontypes import JsonObject, encode_json
+
+_EVENTS = {
+    DagStatus.SUCCEED: "DAG_SUCCEED",
+    DagStatus.FAILED: "DAG_FAILED",
+    DagStatus.KEY_SUCCEED: "DAG_KEY_SUCCEED",
+}
+
+
+def finish_execution(turn: Turn, status: DagStatus, message: str | None = None) -> None:
+    """End the execution: status, message, end time, then everyone who waits is told."""
+    state = turn.state
+    if state.status is status:
+        return
+    state.status = status
+    if status is DagStatus.FAILED:
+        _quote_failure(turn)
+    if message is not None:
+        state.invoke.msg = message
+    if status is not DagStatus.KEY_SUCCEED:
+        close_execution_time(turn)
+        state.timeout_due_ms = None
+        state.parked = []
+    _notify_parent(turn, status)
+    _order_completion_callback(turn, status)
+    turn.commands.append(Announce(kind=_EVENTS[status]))
+
+
+def close_execution_time(turn: Turn) -> None:
+    """Put an end to the open time info of the execution."""
+    infos = turn.state.invoke.time_infos
+    if infos and infos[-1].end_ms is None:
+        infos[-1].end_ms = turn.at_ms
+
+
+def _quote_failure(turn: Turn) -> None:
+    for task in turn.siblings("", tuple(turn.plan.level.tasks)):
+        if task.status is TaskStatus.FAILED:
+            invoke, quoted = turn.state.invoke, task.invoke
+            invoke.code, invoke.msg, invoke.ext = quoted.code, quoted.msg, quoted.ext
+            return
+
+
+def _notify_parent(turn: Turn, status: DagStatus) -> None:
+    state = turn.state
+    if state.parent is None or state.parent.pattern != "flow_sync":
+        return
+    invoke = state.invoke
+    state.parent_notice = CallbackReceived(
+        at_ms=turn.at_ms,
+        task=state.parent.task,
+        attempt=state.parent.attempt,
+        succeeded=status is not DagStatus.FAILED,
+        key_succeeded=status is DagStatus.KEY_SUCCEED,
+        output=encode_json(state.context),
+        code=invoke.code,
+        msg=invoke.msg,
+        ext=encode_json(invoke.ext) if invoke.ext is not None else None,
+    )
+    turn.commands.append(parent_command(state))
+
+
+def parent_command(state: ExecutionState) -> NotifyParent:
+    """Build the command that tells the parent, also after a restart."""
+    if state.parent is None or state.parent_notice is None:
+        raise ValueError("no parent is to be told")
+    return NotifyParent(execution_id=state.parent.execution_id, callback=state.parent_notice)
+
+
+def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
+    if status is DagStatus.KEY_SUCCEED or not _callback_config(turn.plan, turn.state):
+        return
+    turn.state.completion_due = True
+    turn.state.completion_attempt += 1
+    turn.commands.append(completion_command(turn.plan, turn.state))
+
+
+def _callback_config(plan: Plan, state: ExecutionState) -> CallbackConfig | None:
+    config = plan.definition.callback
+    if state.callback is not None:
+        config = CallbackConfig.model_validate(state.callback)
+    return config if config and (config.resource_name or "").strip() else None
+
+
+def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
+    """Build the completion callback, also after a restart (SEMANTICS 3.19)."""
+    config = _callback_config(plan, state) or CallbackConfig()
+    body = _mapped_inputs(plan, state)
+    failed = state.status is DagStatus.FAILED
+    body["dag_status"] = "failed" if failed else "succeed"
+    if failed:
+        body["error_info"] = {
+            "dag_invoke_info": invoke_view(state.invoke),
+            "failed_tasks_invoke_info": {
+                task.name: invoke_view(task.invoke)
+                for task in state.tasks.values()
+                if task.status is TaskStatus.FAILED
+            },
+        }
+    if config.full_dag_info:
+        body["dag_info"] = dag_info(plan, state)
+    if config.full_context:
+        body["data"] = state.context
+    return DispatchTask(
+        execution_id=state.execution_id,
+        task="",
+        attempt=state.completion_attempt,
+        pattern="completion",
+        resource_name=config.resource_name or "",
+        input=encode_json(body),
+        at_ms=state.invoke.time_infos[-1].end_ms or 0 if state.invoke.time_infos else 0,
+    )
+
+
+def _mapped_inputs(plan: Plan, state: ExecutionState) -> JsonObject:
+    mappings = plan.callback_inputs
+    if state.callback is not None:
+        mappings = plan.compile_callback_inputs(CallbackConfig.model_validate(state.callback))
+    mapped = mappings.apply(
+        context=state.context, input={}, output={}, trigger_url=None, seed=state.seq
+    )
+    return dict(mapped.input)
+
+
+def cancel_children(turn: Turn) -> None:
+    """Order the cancellation of the sub-flows that tasks of this execution wait for."""
+    for task in turn.state.tasks.values():
+        child = task.invoke.referenced_execution_id
+        if child and task.status is TaskStatus.RUNNING and _is_flow(turn, task):
+            turn.commands.append(CancelChild(execution_id=child))
+
+
+def _is_flow(turn: Turn, task: TaskState) -> bool:
+    spec = turn.plan_of(task).spec
+    return isinstance(spec, FunctionTask) and spec.pattern == "flow_sync"

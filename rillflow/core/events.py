@@ -1,0 +1,151 @@
+"""Facts that reach an execution; its journal is the list of those it accepted.
+
+Events are in the past tense and carry ``at_ms``, milliseconds since the epoch:
+the core reads no clock. JSON values travel as JSON text, so that an event is
+encoded and decoded without touching them.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from rillflow.ids import ExecutionId, TaskName
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    at_ms: int
+
+
+class ParentLink(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The task of another execution that waits for this one (SEMANTICS 3.15)."""
+
+    execution_id: ExecutionId
+    task: TaskName
+    attempt: int
+    pattern: str
+
+
+class RouteStep(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One level of the chain of sub-flows, outermost first."""
+
+    execution_id: ExecutionId
+    task: TaskName
+    pattern: str
+
+
+class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
+    """The first event. ``data`` is a JSON object; ``callback`` a CallbackConfig as JSON.
+
+    ``host`` is the base of callback addresses that mappings hand out.
+    """
+
+    execution_id: ExecutionId
+    definition_id: str
+    data: bytes
+    host: str
+    callback: bytes | None = None
+    parent: ParentLink | None = None
+    route: tuple[RouteStep, ...] = ()
+    dedicated: bool = False
+
+
+class DispatchAnswered(_Event, frozen=True, kw_only=True):
+    """The call of one attempt ended, well or not (SEMANTICS 3.10)."""
+
+    task: TaskName
+    attempt: int
+    body: bytes | None = None
+    error: str | None = None
+    http_status: int | None = None
+    retry_after_s: float | None = None
+    poll_url: str | None = None
+
+
+class CallbackReceived(_Event, frozen=True, kw_only=True):
+    """An outcome came from outside (SEMANTICS 3.11); ``succeeded`` None follows conditions only.
+
+    ``output`` is a JSON object. ``attempt`` None means the caller did not say.
+    ``trigger`` marks those that came by ``trigger.json``, which wakes suspense tasks.
+    """
+
+    task: TaskName
+    succeeded: bool | None = None
+    output: bytes = b"{}"
+    msg: str | None = None
+    code: str | None = None
+    ext: bytes | None = None
+    will_retry: bool = False
+    attempt: int | None = None
+    key_succeeded: bool = False
+    trigger: bool = False
+
+
+class WakeUpReceived(_Event, frozen=True, kw_only=True):
+    """A signal for a suspense task (SEMANTICS 3.16); ``data`` is a JSON object."""
+
+    task: TaskName
+    data: bytes = b"{}"
+
+
+class TimerFired(_Event, frozen=True, kw_only=True):
+    """A timer that the execution set has come due; ``due_ms`` tells which one."""
+
+    kind: str
+    task: TaskName
+    due_ms: int
+
+
+class RedoRequested(_Event, frozen=True, kw_only=True):
+    """Run tasks again (SEMANTICS 3.17); no names means everything unfinished."""
+
+    tasks: tuple[TaskName, ...] = ()
+    data: bytes = b"{}"
+
+
+class DegradeRequested(_Event, frozen=True, kw_only=True):
+    """Set the degrade switches of a task that has not started yet."""
+
+    task: TaskName
+    current: bool
+    followings: bool
+
+
+class CompletionRequested(_Event, frozen=True, kw_only=True):
+    """End the execution by hand (SEMANTICS 3.18)."""
+
+    success: bool
+
+
+class CancelRequested(_Event, frozen=True, kw_only=True):
+    """Stop the execution: nothing more is dispatched, children are cancelled."""
+
+
+class PauseRequested(_Event, frozen=True, kw_only=True):
+    """Start nothing more until resumed."""
+
+
+class ResumeRequested(_Event, frozen=True, kw_only=True):
+    """Go on after a pause."""
+
+
+class NoticeDelivered(_Event, frozen=True, kw_only=True):
+    """A parent notice or completion callback reached its receiver, or was given up."""
+
+    kind: str
+    error: str | None = None
+
+
+Event: TypeAlias = (
+    ExecutionSubmitted
+    | DispatchAnswered
+    | CallbackReceived
+    | WakeUpReceived
+    | TimerFired
+    | RedoRequested
+    | DegradeRequested
+    | CompletionRequested
+    | CancelRequested
+    | PauseRequested
+    | ResumeRequested
+    | NoticeDelivered
+)

@@ -1,0 +1,320 @@
+"""Function tasks: dispatch, interpretation of the answer, retry (SEMANTICS 3.10 to 3.12)."""
+
+from typing import NamedTuple
+
+from rillflow.core import controls
+from rillflow.core.commands import DispatchTask
+from rillflow.core.events import CallbackReceived, DispatchAnswered
+from rillflow.core.plan import TaskPlan
+from rillflow.core.state import TaskState
+from rillflow.core.status import TaskStatus
+from rillflow.core.turn import TASK_ERRORS, Turn
+from rillflow.definition import FunctionTask, Retry
+from rillflow.errors import ExecutionError, LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.language.conditions import all_hold, any_holds
+
+ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
+FLOW_PATTERNS = frozenset({"flow_sync", "flow_async"})
+SUCCESS = "SUCCESS"
+
+
+class Answer(NamedTuple):
+    """A dispatch answer after parsing; ``output`` None means there was nothing to read."""
+
+    output: JsonObject | None
+    recorded: JsonObject | None = None
+    invoke_id: str | None = None
+    code: str | None = None
+    msg: str | None = None
+    execution_id: str | None = None
+
+
+def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Dispatch the next attempt of a function task."""
+    merged = document
+    parameters = plan.spec.parameters
+    if parameters:
+        merged = {**{k: v for k, v in parameters.items() if k not in document}, **document}
+        task.invoke.input = merged
+    task.attempt += 1
+    task.in_flight = True
+    turn.set_status(task, TaskStatus.RUNNING)
+    turn.commands.append(dispatch_command(turn, task, plan))
+    controls.arm_timeout(turn, task, plan, document)
+
+
+def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTask:
+    """Build the command of the attempt under way, also after a restart."""
+    spec = plan.spec
+    if not isinstance(spec, FunctionTask):
+        raise ExecutionError(f"task {task.name} category is not function type")
+    document = task.invoke.input or {}
+    return DispatchTask(
+        execution_id=turn.state.execution_id,
+        task=task.name,
+        attempt=task.attempt,
+        pattern=spec.pattern or "task_sync",
+        resource_name=spec.resource_name or "",
+        resource_protocol=spec.resource_protocol or None,
+        request_type=spec.request_type,
+        input=encode_json(document),
+        timeout_s=controls.timeout_s(plan, document),
+        resource=encode_json(spec.resource.model_dump(by_alias=True, exclude_none=True))
+        if spec.resource
+        else None,
+        route=tuple((step.execution_id, step.task, step.pattern) for step in turn.state.route),
+        at_ms=task.invoke.time_infos[-1].start_ms if task.invoke.time_infos else turn.at_ms,
+    )
+
+
+def parse_answer(body: bytes | None) -> Answer:
+    """Read the text that a dispatch returned (SEMANTICS 3.10, Parse)."""
+    try:
+        value = decode_json(body) if body and body.strip() else None
+    except ValueError:
+        return Answer(None)
+    if isinstance(value, list):
+        return Answer({"data": value}, {"data": value})
+    if not isinstance(value, dict):
+        return Answer(None if value is None else {})
+    data = value.get("data")
+    facts = [value, data] if isinstance(data, dict) else [value]
+    return Answer(
+        output=value,
+        recorded=data if isinstance(data, dict) else value,
+        invoke_id=_last(facts, "invoke_id"),
+        code=_last(facts, "error_code", "code"),
+        msg=_last(facts, "error_msg", "msg"),
+        execution_id=_last(facts, "execution_id"),
+    )
+
+
+def _last(facts: list[JsonObject], *keys: str) -> str | None:
+    """Return the text of the first key that is there, looked up in the last facts first."""
+    for fact in reversed(facts):
+        for key in keys:
+            if fact.get(key) is not None:
+                return as_text(fact[key])
+    return None
+
+
+def as_text(value: JsonValue) -> str:
+    """Return text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else encode_json(value).decode()
+
+
+def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
+    """Take the answer of the attempt under way."""
+    plan = turn.plan_of(task)
+    spec = plan.spec
+    pattern = spec.pattern if isinstance(spec, FunctionTask) else None
+    task.in_flight = False
+    task.retry_after_s = event.retry_after_s
+    held, task.held = task.held, None
+    if event.error is not None:
+        if held is not None and pattern != "task_sync":
+            finish_held(turn, task, plan, held)
+            return
+        _dispatch_failed(turn, task, plan, event)
+        return
+    answer = parse_answer(event.body)
+    record(task, answer)
+    if pattern == "task_sync":
+        try:
+            conclude(turn, task, plan, answer.output, None)
+        except TASK_ERRORS as error:
+            controls.fail(turn, task, plan, str(error))
+    elif pattern in FLOW_PATTERNS:
+        _flow_started(turn, task, plan, answer)
+    if held is not None and not _completed_or_ready(task):
+        finish_held(turn, task, plan, held)
+
+
+def _completed_or_ready(task: TaskState) -> bool:
+    return task.status is not TaskStatus.RUNNING
+
+
+def record(task: TaskState, answer: Answer) -> None:
+    """Keep what an answer says about itself; what it does not say stays as it was."""
+    invoke = task.invoke
+    invoke.invoke_id = answer.invoke_id or invoke.invoke_id
+    invoke.code = answer.code if answer.code is not None else invoke.code
+    invoke.msg = answer.msg if answer.msg is not None else invoke.msg
+    invoke.referenced_execution_id = answer.execution_id or invoke.referenced_execution_id
+    if answer.recorded is not None:
+        invoke.output = answer.recorded
+
+
+def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
+    answer = parse_answer(event.body)
+    if event.body:
+        record(task, answer._replace(msg=None))
+    task.invoke.msg = task.invoke.msg or answer.msg or event.error
+    retry_or_end(turn, task, plan, answer.output or {})
+
+
+def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -> None:
+    spec = plan.spec
+    if answer.execution_id is None:
+        retry_or_end(turn, task, plan, answer.output or {})
+        return
+    try:
+        if answer.output and spec.output_mappings:
+            controls.map_output(turn, task, plan, answer.output)
+    except TASK_ERRORS as error:
+        controls.fail(turn, task, plan, str(error))
+        return
+    if isinstance(spec, FunctionTask) and spec.pattern == "flow_async":
+        controls.succeed(turn, task)
+
+
+def finish_held(turn: Turn, task: TaskState, plan: TaskPlan, held: CallbackReceived) -> None:
+    """Apply a callback that overtook the answer of its own dispatch.
+
+    Its sender has had its 200, so a mapping that fails becomes the task's failure.
+    """
+    try:
+        take_callback(turn, task, plan, held)
+    except TASK_ERRORS as error:
+        controls.fail(turn, task, plan, str(error))
+
+
+def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackReceived) -> None:
+    """Finish a RUNNING function task with an outcome from outside.
+
+    Raises:
+        LanguageError: An output rule with ``tolerance: false`` or a condition failed.
+        ExecutionError: The context cannot be kept.
+    """
+    output = decode_json(event.output)
+    document = output if isinstance(output, dict) else {"data": output}
+    invoke = task.invoke
+    if event.ext is not None:
+        ext = decode_json(event.ext)
+        invoke.ext = {**(invoke.ext or {}), **ext} if isinstance(ext, dict) else invoke.ext
+    if event.key_succeeded:
+        _key_succeeded(turn, task)
+        return
+    invoke.code = event.code if event.code is not None else invoke.code
+    invoke.msg = event.msg if event.msg is not None else invoke.msg
+    invoke.output = document
+    conclude(turn, task, plan, document, event)
+
+
+def _key_succeeded(turn: Turn, task: TaskState) -> None:
+    turn.set_status(task, TaskStatus.KEY_SUCCEED)
+    turn.move_on(task)
+
+
+def conclude(
+    turn: Turn,
+    task: TaskState,
+    plan: TaskPlan,
+    output: JsonObject | None,
+    callback: CallbackReceived | None,
+) -> None:
+    """Decide how an attempt ended, map its output, and go on.
+
+    Raises:
+        LanguageError: An output rule with ``tolerance: false`` or a condition failed.
+        ExecutionError: The context cannot be kept.
+    """
+    succeeded = _outcome(plan, output, callback)
+    retrying = not succeeded and may_retry(task, plan, output)
+    final_failed = not succeeded and not plan.spec.tolerance
+    mapped = bool(output) and bool(plan.spec.output_mappings) and not retrying
+    if mapped and (not final_failed or (callback is not None and _has_conditions(plan))):
+        controls.map_output(turn, task, plan, output or {})
+    if succeeded:
+        controls.succeed(turn, task)
+    elif retrying:
+        schedule_retry(turn, task, plan)
+    else:
+        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+
+
+def _has_conditions(plan: TaskPlan) -> bool:
+    spec = plan.spec
+    return isinstance(spec, FunctionTask) and bool(spec.success_conditions or spec.fail_conditions)
+
+
+def _outcome(plan: TaskPlan, output: JsonObject | None, callback: CallbackReceived | None) -> bool:
+    """Return whether the attempt succeeded (SEMANTICS 3.10, Status)."""
+    spec = plan.spec
+    if output is None or not isinstance(spec, FunctionTask):
+        return False
+    if spec.success_conditions:
+        return all_hold(spec.success_conditions, {"output": output})
+    if spec.fail_conditions:
+        return not all_hold(spec.fail_conditions, {"output": output})
+    if callback is not None and callback.succeeded is not None:
+        return callback.succeeded
+    result = output.get("result_type")
+    return result is None or as_text(result).upper() == SUCCESS
+
+
+def may_retry(task: TaskState, plan: TaskPlan, output: JsonObject | None) -> bool:
+    """Tell whether a failed attempt may be made again (SEMANTICS 3.12)."""
+    retry = _retry_of(plan)
+    if retry is None or attempts_of(task) > (retry.max_retries or 0):
+        return False
+    if not retry.conditions:
+        return True
+    try:
+        return any_holds(retry.conditions, {"output": output or {}})
+    except LanguageError:
+        return False
+
+
+def attempts_of(task: TaskState) -> int:
+    """Count the attempts made within the present budget of retries."""
+    return len(task.invoke.time_infos) - task.spent
+
+
+def _retry_of(plan: TaskPlan) -> Retry | None:
+    return plan.spec.retry if isinstance(plan.spec, FunctionTask) else None
+
+
+def retry_wait_s(retry: Retry, attempts: int) -> int:
+    """Tell how many whole seconds to wait after a number of attempts.
+
+    The wait is ``interval * multiplier ** attempts``: with 3 s and a factor of 2 the
+    second attempt starts 6 s after the first failed, the third 12 s after the
+    second (SEMANTICS 3.12, Q2). ``maxIntervalInSeconds`` caps it.
+    """
+    interval = max(retry.interval_s or 0, 0)
+    multiplier = retry.multiplier if retry.multiplier and retry.multiplier > 0 else 1.0
+    cap = retry.max_interval_s if retry.max_interval_s and retry.max_interval_s > 0 else None
+    try:
+        wait = interval * multiplier**attempts
+    except OverflowError:
+        wait = float(cap or _LONGEST_WAIT_S)
+    return int(min(wait, cap if cap is not None else _LONGEST_WAIT_S))
+
+
+_LONGEST_WAIT_S = 10 * 365 * 86400
+
+
+def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
+    """End a failed attempt: with another one when allowed, else for good."""
+    if may_retry(task, plan, output):
+        schedule_retry(turn, task, plan)
+    else:
+        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+
+
+def schedule_retry(turn: Turn, task: TaskState, plan: TaskPlan) -> None:
+    """Make the task READY and run it again, at once or after its wait."""
+    retry = _retry_of(plan)
+    wait_s: float = retry_wait_s(retry, attempts_of(task)) if retry else 0
+    if task.retry_after_s is not None:
+        wait_s = max(wait_s, task.retry_after_s)
+    turn.close_time(task)
+    task.in_flight = False
+    task.timeout_due_ms = None
+    turn.set_status(task, TaskStatus.READY)
+    if wait_s > 0:
+        turn.set_timer("delay", task, turn.at_ms + int(wait_s * 1000))
+    else:
+        turn.make_ready(task)

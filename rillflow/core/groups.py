@@ -1,0 +1,256 @@
+"""Tasks with groups: foreach and choice, and the end of a group (SEMANTICS 3.9, 3.11)."""
+
+from collections.abc import Iterable, Sequence
+
+from rillflow.core import controls, functions
+from rillflow.core.plan import TaskPlan
+from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
+from rillflow.core.status import COMPLETED, SATISFIED, TaskStatus
+from rillflow.core.turn import TASK_ERRORS, Turn, stored_context, value_of, whole_number
+from rillflow.definition import ForeachTask, IterationMapping, Synchronization
+from rillflow.errors import ExecutionError, LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.conditions import all_hold, holds
+from rillflow.language.paths import compile_path
+from rillflow.language.targets import remove_value
+
+EMPTY_LOOP = "loop collection or subTasks empty"
+EMPTY_CHOICE = "choices collection empty"
+
+
+def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Start one group for each element of the collection, as many at once as allowed."""
+    spec = plan.spec
+    mapping = spec.iteration_mapping if isinstance(spec, ForeachTask) else None
+    if not isinstance(spec, ForeachTask) or mapping is None:
+        raise ExecutionError("iterationMapping is null")
+    collection = compile_path(mapping.collection or "").find({"input": document})
+    if collection in (None, []) or not plan.branches[0].tasks:
+        controls.succeed(turn, task, EMPTY_LOOP)
+        return
+    if not isinstance(collection, list):
+        raise ExecutionError(f"iteration collection {mapping.collection} is not a list")
+    limit = concurrency_limit(spec.synchronization, document)
+    rest = remove_value(document, mapping.collection or "")
+    task.invoke.input = rest
+    contexts = [_item_context(mapping, rest, i, item) for i, item in enumerate(collection)]
+    turn.set_status(task, TaskStatus.RUNNING)
+    for index, context in enumerate(contexts):
+        group = _new_group(turn, task, index, branch=0, context=context)
+        group.identity = _identity(mapping, collection[index])
+    controls.arm_timeout(turn, task, plan, document)
+    count = len(contexts) if limit is None else min(limit, len(contexts))
+    _start_groups(turn, task, range(count))
+
+
+def _item_context(
+    mapping: IterationMapping, rest: JsonObject, index: int, element: JsonValue
+) -> JsonObject:
+    if element is None:
+        raise ExecutionError(f"iteration item {index} is null")
+    if not mapping.item:
+        raise ExecutionError("iterationMapping item is null")
+    for key, value in rest.items():
+        if value is None:
+            raise ExecutionError(f"input {key} is null")
+    context: JsonObject = {**rest, mapping.item: element}
+    if mapping.index:
+        context[mapping.index] = index
+    return context
+
+
+def _identity(mapping: IterationMapping, element: JsonValue) -> JsonValue:
+    try:
+        value = value_of(mapping.identity, {"iteration": {"element": element}})
+    except LanguageError:
+        return None
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return functions.as_text(value)
+
+
+def concurrency_limit(synchronization: Synchronization | None, document: JsonObject) -> int | None:
+    """Tell how many groups may run at once; None is no limit."""
+    if synchronization is None or not synchronization.conditions:
+        return None
+    try:
+        if not all_hold(synchronization.conditions, {"input": document}):
+            return None
+        limit = whole_number(value_of(synchronization.max_concurrency, {"input": document}))
+    except LanguageError:
+        return None
+    return limit if limit is not None and limit > 0 else None
+
+
+def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Start the group of every branch whose condition is true, all at once."""
+    if not plan.branches:
+        controls.succeed(turn, task, EMPTY_CHOICE)
+        return
+    conditions = [condition for condition in plan.conditions if condition is not None]
+    if len(conditions) < len(plan.conditions):
+        raise ExecutionError("choice condition is null")
+    chosen = [_branch_holds(condition, document) for condition in conditions]
+    turn.set_status(task, TaskStatus.RUNNING)
+    for index, holds_true in enumerate(chosen):
+        group = _new_group(turn, task, index, branch=index, context=dict(document))
+        if not holds_true:
+            group.context = {}
+            _set_group(turn, group, TaskStatus.SKIPPED)
+            for name in group.members:
+                turn.set_status(turn.task(name), TaskStatus.SKIPPED)
+    if not any(chosen):
+        controls.succeed(turn, task)
+        return
+    controls.arm_timeout(turn, task, plan, document)
+    _start_groups(turn, task, [index for index, true in enumerate(chosen) if true])
+
+
+def _branch_holds(condition: str, document: JsonObject) -> bool:
+    try:
+        return holds(condition, {"input": document})
+    except LanguageError:
+        return False
+
+
+def _new_group(
+    turn: Turn, task: TaskState, index: int, *, branch: int, context: JsonObject
+) -> GroupState:
+    route = f"{task.name}_{index}"
+    if not task.group_counts:
+        task.group_counts = [0] * STATUS_COUNT
+    group = GroupState(
+        route=route,
+        parent=task.name,
+        index=index,
+        branch=branch,
+        status=TaskStatus.READY,
+        context=stored_context(context, {}),
+    )
+    turn.state.groups[route] = group
+    task.routes.append(route)
+    task.group_counts[TaskStatus.READY] += 1
+    group.members = turn.instantiate(route, turn.level_of(route))
+    return group
+
+
+def _set_group(turn: Turn, group: GroupState, status: TaskStatus) -> None:
+    counts = turn.task(group.parent).group_counts
+    counts[group.status] -= 1
+    counts[status] += 1
+    group.status = status
+
+
+def _start_groups(turn: Turn, task: TaskState, indexes: Iterable[int]) -> None:
+    """Mark all of them RUNNING first, so that a group that ends at once finds the others open."""
+    groups = [turn.state.groups[task.routes[index]] for index in indexes]
+    for group in groups:
+        _set_group(turn, group, TaskStatus.RUNNING)
+        task.next_group = group.index + 1
+    for group in groups:
+        turn.open_scope(group.route)
+
+
+def group_settled(turn: Turn, route: str, status: TaskStatus) -> None:
+    """Take the status of a group; when it ended, go on with the next group or the parent."""
+    group = turn.state.groups[route]
+    if not COMPLETED[status] or COMPLETED[group.status]:
+        return
+    task = turn.task(group.parent)
+    _set_group(turn, group, status)
+    if status is TaskStatus.FAILED:
+        _quote_failure(turn, task, group)
+    if COMPLETED[task.status]:
+        return
+    outcome = parent_status(task.group_counts, _key_counts(turn, task))
+    if COMPLETED[outcome]:
+        _finish_parent(turn, task, outcome)
+    elif outcome is TaskStatus.KEY_SUCCEED:
+        turn.set_status(task, TaskStatus.KEY_SUCCEED)
+        turn.move_on(task)
+    else:
+        _start_next(turn, task)
+
+
+def _start_next(turn: Turn, task: TaskState) -> None:
+    groups = turn.state.groups
+    while task.next_group < len(task.routes):
+        group = groups[task.routes[task.next_group]]
+        if group.status is TaskStatus.READY:
+            _start_groups(turn, task, [group.index])
+            return
+        task.next_group += 1
+
+
+def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
+    failed = next(
+        member for member in map(turn.task, group.members) if member.status is TaskStatus.FAILED
+    )
+    invoke, quoted = task.invoke, failed.invoke
+    invoke.code, invoke.msg, invoke.ext = quoted.code, quoted.msg, quoted.ext
+    invoke.invoke_id = quoted.invoke_id
+    invoke.referenced_execution_id = quoted.referenced_execution_id
+
+
+def _key_counts(turn: Turn, task: TaskState) -> list[int]:
+    counts = [0] * STATUS_COUNT
+    for route in task.routes if task.group_counts[TaskStatus.KEY_SUCCEED] else ():
+        group = turn.state.groups[route]
+        counts[group.status] += group.key
+    return counts
+
+
+def parent_status(counts: Sequence[int], key_counts: Sequence[int]) -> TaskStatus:
+    """Compute the status of a task from how many groups, and key groups, have each status."""
+    total, keys = sum(counts), sum(key_counts)
+    if counts[TaskStatus.SUCCEED] + counts[TaskStatus.SKIPPED] == total:
+        return TaskStatus.SUCCEED
+    satisfied = sum(key_counts[s] for s in TaskStatus if SATISFIED[s] or s is _KEY)
+    if keys and satisfied == keys:
+        return TaskStatus.KEY_SUCCEED
+    if counts[TaskStatus.RUNNING] + counts[TaskStatus.READY]:
+        return TaskStatus.RUNNING
+    if counts[TaskStatus.FAILED]:
+        return TaskStatus.FAILED
+    return TaskStatus.RUNNING
+
+
+_KEY = TaskStatus.KEY_SUCCEED
+
+
+def _finish_parent(turn: Turn, task: TaskState, status: TaskStatus) -> None:
+    plan = turn.plan_of(task)
+    try:
+        output = _group_output(turn, task, plan)
+        if plan.spec.output_mappings:
+            controls.map_output(turn, task, plan, output)
+    except TASK_ERRORS as error:
+        controls.fail(turn, task, plan, str(error))
+        return
+    if status is TaskStatus.FAILED:
+        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+    else:
+        controls.succeed(turn, task)
+
+
+def _group_output(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
+    contexts = [turn.state.groups[route].context for route in task.routes]
+    if plan.category == "foreach":
+        collected: list[JsonValue] = list(contexts)
+        return {"sub_context": collected}
+    merged: JsonObject = {}
+    for route, context in zip(task.routes, contexts, strict=True):
+        if turn.state.groups[route].status is not TaskStatus.SKIPPED:
+            merged.update(context)
+    return merged
+
+
+def drop_groups(turn: Turn, task: TaskState) -> None:
+    """Forget the groups of a task and everything inside them, before it runs again."""
+    state = turn.state
+    for route in task.routes:
+        group = state.groups.pop(route)
+        for name in group.members:
+            drop_groups(turn, state.tasks[name])
+            del state.tasks[name]
+    task.routes, task.group_counts, task.next_group = [], [], 0

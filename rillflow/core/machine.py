@@ -1,0 +1,161 @@
+"""The state machine of an execution.
+
+Its rules:
+
+* All state changes happen here and below, in answer to one event at a time.
+* An event is accepted or refused. A refused one raises and leaves the state as it
+  was; a stale one (``changed`` is False) leaves it as it was without a complaint.
+* Replaying the accepted events gives the same state and the same commands.
+* A command is outstanding until an event answers it; ``outstanding`` derives the
+  unanswered ones from the state alone.
+* Time comes in events, chance from the execution's id and the events' number.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, assert_never
+
+from rillflow.core import ending, functions, requests, running
+from rillflow.core.commands import Command, SetTimer
+from rillflow.core.events import (
+    CallbackReceived,
+    CancelRequested,
+    CompletionRequested,
+    DegradeRequested,
+    DispatchAnswered,
+    Event,
+    ExecutionSubmitted,
+    NoticeDelivered,
+    PauseRequested,
+    RedoRequested,
+    ResumeRequested,
+    TimerFired,
+    WakeUpReceived,
+)
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState, TimeInfo
+from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.core.turn import Turn, stored_context
+from rillflow.definition import initial_context
+from rillflow.jsontypes import decode_json
+
+
+class Handled(NamedTuple):
+    """What came of an event: commands to carry out, and whether anything changed."""
+
+    commands: list[Command]
+    changed: bool = True
+
+
+def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handled]:
+    """Create an execution and start it (SEMANTICS 3.4).
+
+    Raises:
+        ExecutionError: The submitted data cannot be kept (30505).
+    """
+    data = decode_json(event.data)
+    callback = decode_json(event.callback) if event.callback else None
+    state = ExecutionState(
+        execution_id=event.execution_id,
+        definition_id=event.definition_id,
+        host=event.host,
+        status=DagStatus.RUNNING,
+        parent=event.parent,
+        route=event.route,
+        dedicated=event.dedicated,
+        callback=callback if isinstance(callback, dict) else None,
+    )
+    context = initial_context(plan.original, data if isinstance(data, dict) else {})
+    context["flow_execution_id"] = event.execution_id
+    if event.route:
+        context.setdefault("flow_root_execution_id", event.route[0].execution_id)
+    state.context = stored_context(context, {})
+    state.invoke.time_infos.append(TimeInfo(start_ms=event.at_ms))
+    turn = Turn(plan, state, event.at_ms)
+    turn.instantiate("", plan.level)
+    requests.arm_execution_timeout(turn)
+    turn.open_scope("")
+    running.drain(turn)
+    state.seq = 1
+    return state, Handled(turn.commands)
+
+
+def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
+    """Take one event after the first.
+
+    Raises:
+        ExecutionError: The event is refused; the state is as it was.
+        RequestError: The event names something that does not exist.
+    """
+    turn = Turn(plan, state, event.at_ms)
+    if not _take(turn, event):
+        return Handled([], changed=False)
+    running.drain(turn)
+    state.seq += 1
+    return Handled(turn.commands)
+
+
+def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0912 - one arm for each event
+    match event:
+        case DispatchAnswered():
+            return _dispatch_answered(turn, event)
+        case CallbackReceived():
+            return requests.callback_received(turn, event)
+        case TimerFired():
+            return requests.timer_fired(turn, event)
+        case WakeUpReceived():
+            requests.wake_up_received(turn, event)
+        case RedoRequested():
+            requests.redo_requested(turn, event)
+        case DegradeRequested():
+            requests.degrade_requested(turn, event)
+        case CompletionRequested():
+            requests.completion_requested(turn, event)
+        case CancelRequested():
+            requests.cancel_requested(turn)
+        case PauseRequested():
+            requests.pause_requested(turn, paused=True)
+        case ResumeRequested():
+            requests.pause_requested(turn, paused=False)
+        case NoticeDelivered():
+            return _notice_delivered(turn, event)
+        case ExecutionSubmitted():
+            return False
+        case _:
+            assert_never(event)
+    return True
+
+
+def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
+    task = turn.state.tasks.get(event.task)
+    if task is None or not task.in_flight or task.attempt != event.attempt:
+        return False
+    functions.answer_arrived(turn, task, event)
+    return True
+
+
+def _notice_delivered(turn: Turn, event: NoticeDelivered) -> bool:
+    state = turn.state
+    if event.kind == "parent":
+        due, state.parent_notice = state.parent_notice is not None, None
+    else:
+        due, state.completion_due = state.completion_due, False
+    return due
+
+
+def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
+    """Yield the commands that no event has answered yet, as they were first given."""
+    turn = Turn(plan, state, 0)
+    if not turn.over:
+        if state.timeout_due_ms is not None:
+            yield SetTimer(kind="dag", task="", due_ms=state.timeout_due_ms)
+        for task in state.tasks.values():
+            if task.in_flight:
+                yield functions.dispatch_command(turn, task, turn.plan_of(task))
+            if task.delay_due_ms is not None and task.status is TaskStatus.READY:
+                yield SetTimer(kind="delay", task=task.name, due_ms=task.delay_due_ms)
+            if task.timeout_due_ms is not None:
+                yield SetTimer(kind="timeout", task=task.name, due_ms=task.timeout_due_ms)
+    if state.parent_notice is not None:
+        yield ending.parent_command(state)
+    if state.completion_due:
+        yield ending.completion_command(plan, state)

@@ -1,0 +1,135 @@
+"""A definition made ready to run: names resolved, mappings compiled, once per definition."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rillflow.definition import (
+    CallbackConfig,
+    ChoiceTask,
+    ForeachTask,
+    MappingRule,
+    Task,
+    WorkflowDefinition,
+    normalise,
+)
+from rillflow.language.mappings import MappingList, compile_mappings
+
+NO_MAPPINGS: Final = compile_mappings(())
+
+
+class TaskPlan:
+    """One task of the definition with what running it needs.
+
+    ``branches`` are the levels below: one for a foreach, one per branch for a
+    choice, in the order of their indexes (branches sorted by condition text,
+    ignoring case; SEMANTICS 3.3).
+    """
+
+    __slots__ = (
+        "base",
+        "branches",
+        "category",
+        "conditions",
+        "degrade_current",
+        "degrade_followings",
+        "dependencies",
+        "inputs",
+        "order",
+        "outputs",
+        "spec",
+        "stream_input",
+        "stream_output",
+        "successors",
+    )
+
+    def __init__(self, spec: Task, order: int) -> None:
+        self.spec = spec
+        self.base: str = spec.name or ""
+        self.category: str = spec.category
+        self.order = order
+        self.inputs = _compile(spec.input_mappings)
+        self.outputs = _compile(spec.output_mappings)
+        self.stream_input = (spec.input_type or "").lower() == "stream"
+        self.stream_output = (spec.output_type or "").lower() == "stream"
+        self.degrade_current = bool(spec.degrade and spec.degrade.current)
+        self.degrade_followings = bool(spec.degrade and spec.degrade.followings)
+        self.dependencies: tuple[str, ...] = ()
+        self.successors: tuple[str, ...] = ()
+        self.conditions: tuple[str | None, ...] = ()
+        self.branches: tuple[LevelPlan, ...] = ()
+        self._plan_branches(spec)
+
+    def _plan_branches(self, spec: Task) -> None:
+        if isinstance(spec, ForeachTask):
+            self.branches = (LevelPlan(spec.tasks or ()),)
+        elif isinstance(spec, ChoiceTask):
+            ordered = sorted(
+                spec.choices or (), key=lambda branch: (branch.condition or "").lower()
+            )
+            self.conditions = tuple(branch.condition for branch in ordered)
+            self.branches = tuple(LevelPlan(branch.tasks or ()) for branch in ordered)
+
+
+class LevelPlan:
+    """Siblings: the tasks of the top level, of an iteration, or of a branch."""
+
+    __slots__ = ("roots", "streams", "tasks")
+
+    def __init__(self, specs: Sequence[Task]) -> None:
+        plans = (TaskPlan(spec, order) for order, spec in enumerate(specs))
+        self.tasks: dict[str, TaskPlan] = {plan.base: plan for plan in plans}
+        self._link()
+        self.roots = tuple(plan.base for plan in self.tasks.values() if not plan.dependencies)
+        self.streams = tuple(
+            plan.base for plan in self.tasks.values() if plan.stream_input and plan.dependencies
+        )
+
+    def _link(self) -> None:
+        dependencies: dict[str, list[str]] = {base: [] for base in self.tasks}
+        for base, plan in self.tasks.items():
+            known = {name for name in plan.spec.next_names if name in self.tasks}
+            plan.successors = tuple(sorted(known, key=lambda name: self.tasks[name].order))
+            for name in known:
+                dependencies[name].append(base)
+        for base, plan in self.tasks.items():
+            plan.dependencies = tuple(dependencies[base])
+
+    def walk(self) -> Iterator[TaskPlan]:
+        """Yield every task of the level and of the levels below, outer ones first."""
+        for plan in self.tasks.values():
+            yield plan
+            for branch in plan.branches:
+                yield from branch.walk()
+
+
+class Plan:
+    """A whole definition, ready to run; shared by all its executions and never changed.
+
+    Raises:
+        DefinitionError: A reference or resource of the definition is unknown
+            (SEMANTICS 1.8).
+    """
+
+    __slots__ = ("by_name", "callback_inputs", "definition", "definition_id", "level", "original")
+
+    def __init__(self, definition: WorkflowDefinition, definition_id: str) -> None:
+        self.original = definition
+        self.definition = normalise(definition)
+        self.definition_id = definition_id
+        self.level = LevelPlan(self.definition.tasks or ())
+        self.by_name: dict[str, TaskPlan] = {plan.base: plan for plan in self.level.walk()}
+        self.callback_inputs = self.compile_callback_inputs(self.definition.callback)
+
+    def compile_callback_inputs(self, config: CallbackConfig | None) -> MappingList:
+        """Compile the input mappings of a completion callback; references are expanded."""
+        rules = config.input_mappings if config else None
+        shared = self.original.common_mapping or {}
+        expanded: list[MappingRule] = []
+        for rule in rules or ():
+            named = shared.get(rule.reference) if rule.reference else None
+            expanded.extend(named or [rule])
+        return _compile(expanded)
+
+
+def _compile(rules: Sequence[MappingRule] | None) -> MappingList:
+    return compile_mappings(rules) if rules else NO_MAPPINGS

@@ -1,0 +1,138 @@
+"""Running one task: the preamble common to all categories, then its own work (SEMANTICS 3.8)."""
+
+from rillflow.core import controls, functions, groups, traversal
+from rillflow.core.plan import TaskPlan
+from rillflow.core.state import TaskState, TimeInfo
+from rillflow.core.status import TaskStatus
+from rillflow.core.turn import SKIP_MESSAGE, TASK_ERRORS, Step, Turn, value_of, whole_number
+from rillflow.errors import LanguageError
+from rillflow.jsontypes import JsonObject
+
+_WORK = {
+    "function": functions.run_function,
+    "pass": controls.run_pass,
+    "return": controls.run_return,
+    "switch": controls.run_switch,
+    "suspense": controls.run_suspense,
+    "choice": groups.run_choice,
+    "foreach": groups.run_foreach,
+}
+
+
+def drain(turn: Turn) -> None:
+    """Take the steps on the agenda, and those they lead to, until none is left."""
+    agenda, tasks = turn.agenda, turn.state.tasks
+    while agenda:
+        step, name = agenda.popleft()
+        if step is Step.OPEN:
+            traversal.start_scope(turn, name)
+        elif step is Step.FOLLOW:
+            traversal.follow(turn, tasks[name])
+        elif tasks[name].status is TaskStatus.READY and not turn.over:
+            _run_or_park(turn, tasks[name])
+
+
+def _run_or_park(turn: Turn, task: TaskState) -> None:
+    if turn.state.paused:
+        turn.state.parked.append(task.name)
+    else:
+        run_task(turn, task)
+
+
+def run_task(turn: Turn, task: TaskState) -> None:
+    """Run a READY instance as far as it goes without the outside."""
+    if traversal.skipped_by_dependencies(turn, task):
+        _skip_with_chain(turn, task)
+        return
+    plan = turn.plan_of(task)
+    _open_time(turn, task)
+    try:
+        document = map_input(turn, task, plan)
+        if _delayed(turn, task, plan, document):
+            return
+        if _degraded(turn, task, plan):
+            return
+        _record_progress(task, plan, document)
+        _WORK[plan.category](turn, task, plan, document)
+    except TASK_ERRORS as error:
+        functions.fail(turn, task, plan, str(error))
+
+
+def _skip_with_chain(turn: Turn, task: TaskState) -> None:
+    task.invoke.msg = SKIP_MESSAGE
+    turn.finish_task(task, TaskStatus.SKIPPED)
+    traversal.skip_chain(turn, task)
+
+
+def _open_time(turn: Turn, task: TaskState) -> None:
+    infos = task.invoke.time_infos
+    if not infos or infos[-1].end_ms is not None:
+        infos.append(TimeInfo(start_ms=turn.at_ms))
+
+
+def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
+    """Build and record the input of an attempt.
+
+    Raises:
+        LanguageError: A rule with ``tolerance: false`` failed.
+    """
+    mapped = plan.inputs.apply(
+        context=turn.context_of(task),
+        input={},
+        output={},
+        trigger_url=turn.trigger_url(task),
+        seed=turn.next_seed(),
+    )
+    task.invoke.input = mapped.input
+    cost = mapped.input.get("expected_cost")
+    if isinstance(cost, int) and not isinstance(cost, bool):
+        task.invoke.time_infos[-1].expected_cost = cost
+    return mapped.input
+
+
+def _delayed(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> bool:
+    timeline = plan.spec.timeline
+    if timeline is None:
+        return False
+    if timeline.suspense_timestamp_ms is not None:
+        due_ms = _number(timeline.suspense_timestamp_ms, document)
+    else:
+        interval_s = _number(timeline.suspense_interval_s, document)
+        start_ms = task.invoke.time_infos[-1].start_ms
+        due_ms = None if interval_s is None else start_ms + interval_s * 1000
+    if due_ms is None or (due_ms - turn.at_ms) // 1000 <= 0:
+        return False
+    turn.set_timer("delay", task, due_ms)
+    return True
+
+
+def _number(text: str | None, document: JsonObject) -> int | None:
+    try:
+        return whole_number(value_of(text, {"input": document}))
+    except LanguageError:
+        return None
+
+
+def _degraded(turn: Turn, task: TaskState, plan: TaskPlan) -> bool:
+    if traversal.degrades_followings(turn, task):
+        traversal.skip_chain(turn, task)
+    switch = turn.state.degrades.get(task.base)
+    if not (switch.current if switch else plan.degrade_current):
+        return False
+    turn.finish_task(task, TaskStatus.SKIPPED)
+    return True
+
+
+def _record_progress(task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    progress = plan.spec.progress
+    if progress is None or not progress.args:
+        return
+    args: JsonObject = {}
+    for rule in progress.args:
+        try:
+            value = value_of(rule.source, {"input": document})
+        except LanguageError:
+            continue
+        if rule.variable and value is not None:
+            args[rule.variable] = value
+    task.invoke.progress_args = args

@@ -1,0 +1,120 @@
+"""The state of one execution: JSON and plain data only, so that it can be stored whole.
+
+Instances of tasks lie flat in ``tasks`` by instance name; ``groups`` holds one entry
+for each iteration of a foreach and each branch of a choice, by route (SEMANTICS 3.3).
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from rillflow.core.events import CallbackReceived, ParentLink, RouteStep
+from rillflow.core.status import DagStatus, TaskStatus
+
+STATUS_COUNT = len(TaskStatus)
+
+# The decoder of snapshots knows no recursive types; these are JsonValue and JsonObject.
+StoredValue: TypeAlias = Any
+StoredObject: TypeAlias = dict[str, Any]
+
+
+class TimeInfo(msgspec.Struct):
+    """Start and end of one attempt, in milliseconds since the epoch."""
+
+    start_ms: int
+    end_ms: int | None = None
+    expected_cost: int | None = None
+
+
+class InvokeMsg(msgspec.Struct, omit_defaults=True):
+    """What is known of a task's attempts (SEMANTICS 5.3); ``output`` is what was recorded."""
+
+    invoke_id: str | None = None
+    code: str | None = None
+    msg: str | None = None
+    input: StoredObject | None = None
+    output: StoredObject | None = None
+    referenced_execution_id: str | None = None
+    progress_args: StoredObject | None = None
+    ext: StoredObject | None = None
+    time_infos: list[TimeInfo] = []
+
+
+class TaskState(msgspec.Struct, omit_defaults=True):
+    """One task instance.
+
+    ``waiting`` counts dependencies that are neither SUCCEED nor SKIPPED.
+    ``attempt`` numbers the dispatches and never goes back; ``spent`` is how many
+    time infos an earlier budget of retries used up (redo starts a fresh one).
+    ``in_flight`` is true from a dispatch until its answer; a callback that comes
+    meanwhile is ``held``. ``abandoned`` marks a foreach or choice whose
+    time ran out: nothing more starts in its groups.
+    """
+
+    name: str
+    base: str
+    route: str = ""
+    status: TaskStatus = TaskStatus.NOT_STARTED
+    waiting: int = 0
+    attempt: int = 0
+    spent: int = 0
+    in_flight: bool = False
+    abandoned: bool = False
+    held: CallbackReceived | None = None
+    retry_after_s: float | None = None
+    delay_due_ms: int | None = None
+    timeout_due_ms: int | None = None
+    skips: list[str] = []
+    routes: list[str] = []
+    next_group: int = 0
+    group_counts: list[int] = []
+    invoke: InvokeMsg = msgspec.field(default_factory=InvokeMsg)
+
+
+class GroupState(msgspec.Struct, omit_defaults=True):
+    """One iteration or branch, with a context of its own; ``counts`` is by member status."""
+
+    route: str
+    parent: str
+    index: int
+    status: TaskStatus = TaskStatus.NOT_STARTED
+    context: StoredObject = {}
+    identity: StoredValue = None
+    key: bool = False
+    branch: int = 0
+    members: list[str] = []
+    counts: list[int] = msgspec.field(default_factory=lambda: [0] * STATUS_COUNT)
+
+
+class DegradeSwitch(msgspec.Struct):
+    """Degrade switches set while the execution runs."""
+
+    current: bool
+    followings: bool
+
+
+class ExecutionState(msgspec.Struct, omit_defaults=True):
+    """All that an execution is; ``seq`` counts the events it has accepted."""
+
+    execution_id: str
+    definition_id: str
+    host: str
+    status: DagStatus = DagStatus.NOT_STARTED
+    seq: int = 0
+    paused: bool = False
+    cancelled: bool = False
+    dedicated: bool = False
+    context: StoredObject = {}
+    invoke: InvokeMsg = msgspec.field(default_factory=InvokeMsg)
+    timeout_due_ms: int | None = None
+    parent: ParentLink | None = None
+    route: tuple[RouteStep, ...] = ()
+    callback: StoredObject | None = None
+    parent_notice: CallbackReceived | None = None
+    completion_due: bool = False
+    completion_attempt: int = 0
+    parked: list[str] = []
+    degrades: dict[str, DegradeSwitch] = {}
+    tasks: dict[str, TaskState] = {}
+    groups: dict[str, GroupState] = {}
+    counts: list[int] = msgspec.field(default_factory=lambda: [0] * STATUS_COUNT)

@@ -1,0 +1,169 @@
+"""What may start, what is skipped, and what a scope's status is (SEMANTICS 3.5 to 3.8)."""
+
+from collections.abc import Iterable
+
+from rillflow.core import ending, groups
+from rillflow.core.plan import TaskPlan
+from rillflow.core.state import TaskState
+from rillflow.core.status import (
+    SATISFIED,
+    SATISFIED_IN_KEY_MODE,
+    STARTED,
+    DagStatus,
+    TaskStatus,
+)
+from rillflow.core.turn import SKIP_MESSAGE, Turn
+
+
+def start_scope(turn: Turn, route: str) -> None:
+    """Queue what is ready at the beginning of a scope; an empty scope ends at once."""
+    level = turn.level_of(route)
+    _advance(turn, route, turn.siblings(route, level.roots))
+
+
+def resume_scope(turn: Turn, route: str) -> None:
+    """Queue whatever is ready in a scope, after its instances were set back."""
+    _advance(turn, route, turn.siblings(route, tuple(turn.level_of(route).tasks)))
+
+
+def follow(turn: Turn, task: TaskState) -> None:
+    """Queue what became ready because an instance moved on, else settle its scope."""
+    if not turn.over and not _abandoned(turn, task.route):
+        _advance(turn, task.route, turn.successors(task))
+
+
+def _abandoned(turn: Turn, route: str) -> bool:
+    while route:
+        parent = turn.task(turn.state.groups[route].parent)
+        if parent.abandoned:
+            return True
+        route = parent.route
+    return False
+
+
+def _advance(turn: Turn, route: str, candidates: Iterable[TaskState]) -> None:
+    ready = [task for task in candidates if is_ready(turn, task)]
+    for task in ready:
+        turn.make_ready(task)
+    streams = turn.level_of(route).streams
+    if streams:
+        waiting = turn.siblings(route, streams)
+        fed = [task for task in waiting if is_stream_ready(turn, task)]
+        for task in fed:
+            turn.make_ready(task)
+        ready += fed
+    if not ready:
+        settle(turn, route)
+
+
+def is_ready(turn: Turn, task: TaskState) -> bool:
+    """Tell whether a block-input instance may start (SEMANTICS 3.6)."""
+    if task.status is not TaskStatus.NOT_STARTED:
+        return False
+    plan = turn.plan_of(task)
+    if plan.stream_input and plan.dependencies:
+        return False
+    if task.waiting == 0:
+        return True
+    return plan.spec.key_callback and all(
+        SATISFIED_IN_KEY_MODE[other.status] for other in turn.dependencies(task)
+    )
+
+
+def is_stream_ready(turn: Turn, task: TaskState) -> bool:
+    """Tell whether a stream-input instance may start: any one dependency is enough.
+
+    All stream instances of a scope are asked before any of them is queued, so of
+    two chained ones only the first starts in one pass (SEMANTICS 3.6).
+    """
+    if task.status is not TaskStatus.NOT_STARTED:
+        return False
+    plan = turn.plan_of(task)
+    return any(_feeds(turn.plan_of(other), plan, other) for other in turn.dependencies(task))
+
+
+def _feeds(source: TaskPlan, target: TaskPlan, task: TaskState) -> bool:
+    if source.stream_output:
+        return STARTED[task.status]
+    table = SATISFIED_IN_KEY_MODE if target.spec.key_callback else SATISFIED
+    return table[task.status]
+
+
+def scope_status(counts: list[int]) -> DagStatus | None:
+    """Compute the status of the top level when nothing is ready; None leaves it (SEMANTICS 3.7)."""
+    key_mode = counts[TaskStatus.KEY_SUCCEED] + counts[TaskStatus.STASHED] > 0
+    active = counts[TaskStatus.READY] + counts[TaskStatus.RUNNING] > 0
+    failed = counts[TaskStatus.FAILED] > 0
+    if key_mode and not active and not failed:
+        return DagStatus.KEY_SUCCEED
+    if active:
+        return DagStatus.RUNNING
+    if failed:
+        return DagStatus.FAILED
+    rest = counts[TaskStatus.NOT_STARTED] + counts[TaskStatus.KEY_SUCCEED]
+    if rest + counts[TaskStatus.STASHED] == 0:
+        return DagStatus.SUCCEED
+    return None
+
+
+def group_status(counts: list[int]) -> TaskStatus:
+    """Compute the status of a group when nothing is ready (SEMANTICS 3.5)."""
+    unsatisfied = sum(counts) - counts[TaskStatus.SUCCEED] - counts[TaskStatus.SKIPPED]
+    if unsatisfied == 0:
+        return TaskStatus.SUCCEED
+    if counts[TaskStatus.FAILED]:
+        return TaskStatus.FAILED
+    if counts[TaskStatus.READY] + counts[TaskStatus.RUNNING]:
+        return TaskStatus.RUNNING
+    return TaskStatus.NOT_STARTED
+
+
+def settle(turn: Turn, route: str) -> None:
+    """End a scope in which nothing is ready, when its instances say so."""
+    if route:
+        groups.group_settled(turn, route, group_status(turn.counts(route)))
+        return
+    status = scope_status(turn.state.counts)
+    if status in (DagStatus.SUCCEED, DagStatus.FAILED, DagStatus.KEY_SUCCEED):
+        ending.finish_execution(turn, status)
+
+
+def skipped_by_dependencies(turn: Turn, task: TaskState) -> bool:
+    """Tell whether every dependency wants this instance skipped (SEMANTICS 3.8.1)."""
+    plan = turn.plan_of(task)
+    return bool(plan.dependencies) and all(
+        task.name in other.skips
+        or degrades_followings(turn, other)
+        or (other.status is TaskStatus.SKIPPED and other.invoke.msg == SKIP_MESSAGE)
+        for other in turn.dependencies(task)
+    )
+
+
+def degrades_followings(turn: Turn, task: TaskState) -> bool:
+    """Tell whether an instance's degrade switch skips what follows it."""
+    switch = turn.state.degrades.get(task.base)
+    return switch.followings if switch else turn.plan_of(task).degrade_followings
+
+
+def skip_chain(turn: Turn, head: TaskState) -> None:
+    """Skip the successors that depend on ``head`` and on skipped ones only.
+
+    ``head`` itself keeps its status.
+    """
+    inside = {head.name}
+    frontier = [head]
+    while frontier:
+        for successor in turn.successors(frontier.pop()):
+            if successor.name in inside or successor.status is not TaskStatus.NOT_STARTED:
+                continue
+            if all(other.name in inside for other in turn.dependencies(successor)):
+                inside.add(successor.name)
+                skip(turn, successor)
+                frontier.append(successor)
+
+
+def skip(turn: Turn, task: TaskState) -> None:
+    """Make an instance SKIPPED with the message that passes the skip on."""
+    task.invoke.msg = SKIP_MESSAGE
+    turn.set_status(task, TaskStatus.SKIPPED)
+    turn.move_on(task)

@@ -1,0 +1,290 @@
+"""One turn: the handling of one event, with everything that follows from it at once.
+
+A turn changes statuses through ``set_status`` only, which keeps the counters of the
+scope and of the successors right; so readiness and the status of a scope are read
+from counters, whatever the number of tasks.
+"""
+
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+
+from rillflow.core.commands import Announce, Command, SetTimer
+from rillflow.core.plan import LevelPlan, Plan, TaskPlan
+from rillflow.core.state import ExecutionState, GroupState, TaskState
+from rillflow.core.status import COMPLETED, DAG_COMPLETED, SATISFIED, TaskStatus
+from rillflow.errors import ExecutionError, LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.literals import parse_literal
+from rillflow.language.paths import compile_path
+
+RESERVED_PREFIX = "__"
+SKIP_MESSAGE = "skip due to dependent tasks return or degrade"
+VALUE_TYPE_IS_NOT_MAP = 30505
+TASK_ERRORS = (LanguageError, ExecutionError, RecursionError)
+"""What running a task may raise; each becomes the task's failure."""
+
+
+class Step(IntEnum):
+    """What is on the agenda of a turn."""
+
+    RUN = 0
+    """Run a READY instance."""
+    FOLLOW = 1
+    """See what an instance's new status makes ready, or ends."""
+    OPEN = 2
+    """Start a scope: a group, or the top level."""
+
+
+class Turn:
+    """The working set of one turn; ``agenda`` holds the steps still to be taken, in order."""
+
+    __slots__ = ("_seed", "agenda", "at_ms", "commands", "plan", "state")
+
+    def __init__(self, plan: Plan, state: ExecutionState, at_ms: int) -> None:
+        self.plan = plan
+        self.state = state
+        self.at_ms = at_ms
+        self.commands: list[Command] = []
+        self.agenda: deque[tuple[Step, str]] = deque()
+        self._seed = zlib.crc32(state.execution_id.encode()) << 32 | state.seq << 12
+
+    # -- looking around -------------------------------------------------------------
+
+    def task(self, name: str) -> TaskState:
+        """Return an instance that is known to exist."""
+        return self.state.tasks[name]
+
+    def plan_of(self, task: TaskState) -> TaskPlan:
+        """Return the definition side of an instance."""
+        return self.plan.by_name[task.base]
+
+    def group_of(self, task: TaskState) -> GroupState | None:
+        """Return the group an instance is a member of, None at the top level."""
+        return self.state.groups[task.route] if task.route else None
+
+    def level_of(self, route: str) -> LevelPlan:
+        """Return the level whose tasks the instances of a scope are."""
+        if not route:
+            return self.plan.level
+        group = self.state.groups[route]
+        return self.plan_of(self.task(group.parent)).branches[group.branch]
+
+    def siblings(self, route: str, bases: Sequence[str]) -> Iterator[TaskState]:
+        """Yield the instances of a scope with these base names."""
+        prefix = f"{route}-" if route else ""
+        tasks = self.state.tasks
+        for base in bases:
+            yield tasks[prefix + base]
+
+    def successors(self, task: TaskState) -> Iterator[TaskState]:
+        """Yield the instances that depend on this one."""
+        return self.siblings(task.route, self.plan_of(task).successors)
+
+    def dependencies(self, task: TaskState) -> Iterator[TaskState]:
+        """Yield the instances that this one depends on."""
+        return self.siblings(task.route, self.plan_of(task).dependencies)
+
+    def counts(self, route: str) -> list[int]:
+        """Return how many instances of a scope have each status."""
+        return self.state.groups[route].counts if route else self.state.counts
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the execution has ended, so that nothing more may start."""
+        return DAG_COMPLETED[self.state.status]
+
+    def next_seed(self) -> int:
+        """Return a number that is the same in every replay, for ``rand()``."""
+        self._seed += 1
+        return self._seed
+
+    # -- statuses -------------------------------------------------------------------
+
+    def set_status(self, task: TaskState, status: TaskStatus) -> None:
+        """Move an instance to a status, keeping all counters right."""
+        before = task.status
+        if before is status:
+            return
+        counts = self.counts(task.route)
+        counts[before] -= 1
+        counts[status] += 1
+        task.status = status
+        if SATISFIED[before] != SATISFIED[status]:
+            change = -1 if SATISFIED[status] else 1
+            for successor in self.successors(task):
+                successor.waiting += change
+
+    def instantiate(self, route: str, level: LevelPlan) -> list[str]:
+        """Create the instances of a scope, all NOT_STARTED."""
+        prefix = f"{route}-" if route else ""
+        names = []
+        for base, plan in level.tasks.items():
+            name = prefix + base
+            self.state.tasks[name] = TaskState(
+                name=name, base=base, route=route, waiting=len(plan.dependencies)
+            )
+            names.append(name)
+        self.counts(route)[TaskStatus.NOT_STARTED] += len(names)
+        return names
+
+    def finish_task(self, task: TaskState, status: TaskStatus) -> None:
+        """End an instance for now: status, open time info, timers, announcement."""
+        self.close_time(task)
+        task.in_flight = False
+        task.held = None
+        task.delay_due_ms = task.timeout_due_ms = None
+        self.set_status(task, status)
+        kinds = {
+            TaskStatus.SUCCEED: "TASK_FINISH",
+            TaskStatus.FAILED: "TASK_FAILED",
+            TaskStatus.SKIPPED: "TASK_SKIPPED",
+        }
+        self.commands.append(Announce(kind=kinds[status], task=task.name))
+        self.move_on(task)
+
+    def make_ready(self, task: TaskState) -> None:
+        """Have an instance run in this turn."""
+        self.set_status(task, TaskStatus.READY)
+        self.agenda.append((Step.RUN, task.name))
+
+    def move_on(self, task: TaskState) -> None:
+        """Have the consequences of an instance's status seen to in this turn."""
+        self.agenda.append((Step.FOLLOW, task.name))
+
+    def open_scope(self, route: str) -> None:
+        """Have a group, or the top level, started in this turn."""
+        self.agenda.append((Step.OPEN, route))
+
+    def close_time(self, task: TaskState) -> None:
+        """Put an end to the open time info, if there is one."""
+        infos = task.invoke.time_infos
+        if infos and infos[-1].end_ms is None:
+            infos[-1].end_ms = self.at_ms
+
+    # -- contexts -------------------------------------------------------------------
+
+    def context_of(self, task: TaskState) -> JsonObject:
+        """Return the context an instance reads and writes."""
+        return self.state.groups[task.route].context if task.route else self.state.context
+
+    def save_context(self, task: TaskState, context: JsonObject) -> None:
+        """Keep a context after mappings (SEMANTICS 3.14); nulls in maps are dropped.
+
+        Raises:
+            ExecutionError: A reserved key holds something that is no map (30505).
+        """
+        before = self.context_of(task)
+        if context is before:
+            return
+        saved = stored_context(context, before)
+        if task.route:
+            self.state.groups[task.route].context = saved
+        else:
+            self.state.context = saved
+
+    def trigger_url(self, task: TaskState) -> "TriggerAddress":
+        """Return the maker of callback addresses for mappings of this instance."""
+        return TriggerAddress(self, task)
+
+    # -- timers ---------------------------------------------------------------------
+
+    def set_timer(self, kind: str, task: TaskState, due_ms: int) -> None:
+        """Set the delay or the time-out of an instance, replacing an earlier one."""
+        if kind == "delay":
+            task.delay_due_ms = due_ms
+        else:
+            task.timeout_due_ms = due_ms
+        self.commands.append(SetTimer(kind=kind, task=task.name, due_ms=due_ms))
+
+    def set_execution_timer(self, due_ms: int) -> None:
+        """Set the time-out of the whole execution, replacing an earlier one."""
+        self.commands.append(SetTimer(kind="dag", task="", due_ms=due_ms))
+
+
+class TriggerAddress:
+    """Builds the address under which a task's callback is awaited (SEMANTICS 2.3).
+
+    A name that is a sibling in the same group is qualified with the group's route.
+    """
+
+    __slots__ = ("_task", "_turn")
+
+    def __init__(self, turn: Turn, task: TaskState) -> None:
+        self._turn = turn
+        self._task = task
+
+    def __call__(self, name: str) -> str:
+        """Return the address for a task, by the name the mapping gives."""
+        state, route = self._turn.state, self._task.route
+        qualified = f"{route}-{name}" if route else name
+        known = qualified if qualified in state.tasks else name
+        return f"{state.host}/flow/trigger.json?execution_id={state.execution_id}&task_name={known}"
+
+
+def stored_context(context: JsonObject, before: Mapping[str, JsonValue]) -> JsonObject:
+    """Return a context in the form it is kept: no nulls in maps, no reserved keys.
+
+    Values that are the same object as ``before`` were cleaned then.
+
+    Raises:
+        ExecutionError: A reserved key holds something that is no map (30505).
+    """
+    kept: JsonObject = {}
+    for key, value in context.items():
+        if key.startswith(RESERVED_PREFIX):
+            if not isinstance(value, dict):
+                raise ExecutionError("value type is not map", VALUE_TYPE_IS_NOT_MAP)
+            continue
+        clean = value if value is before.get(key) else without_nulls(value)
+        if clean is not None:
+            kept[key] = clean
+    for key, value in before.items():
+        kept.setdefault(key, value)
+    return kept
+
+
+def without_nulls(value: JsonValue) -> JsonValue:
+    """Drop null entries of maps at every level; nulls in lists stay.
+
+    The same object comes back when there is nothing to drop.
+    """
+    if isinstance(value, dict):
+        clean = {key: without_nulls(item) for key, item in value.items() if item is not None}
+        same = len(clean) == len(value) and all(clean[key] is item for key, item in value.items())
+        return value if same else clean
+    if isinstance(value, list):
+        items = [without_nulls(item) for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value
+
+
+def value_of(text: str | None, document: Mapping[str, JsonValue]) -> JsonValue:
+    """Evaluate a setting that is a literal or a path on a document.
+
+    Raises:
+        LanguageError: The path is malformed or cannot be evaluated.
+    """
+    if text is None or not text.strip():
+        return None
+    if text.startswith("$"):
+        return compile_path(text).find(document)
+    return parse_literal(text)
+
+
+def whole_number(value: JsonValue) -> int | None:
+    """Read an integer, also from numeric text; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str):
+        digits = value.strip()
+        return int(digits) if len(digits) <= 18 and digits.lstrip("+-").isdecimal() else None
+    return None
+
+
+def is_completed(task: TaskState) -> bool:
+    """Tell whether an instance has reached an end."""
+    return COMPLETED[task.status]

@@ -1,0 +1,189 @@
+"""The state as Rill Flow's API shows it (SEMANTICS 3.20, 5.3); absent fields are left out."""
+
+from typing import Any
+
+from rillflow.core.plan import Plan, TaskPlan
+from rillflow.core.state import ExecutionState, InvokeMsg, TaskState, TimeInfo
+from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
+from rillflow.definition import WorkflowDefinition
+from rillflow.errors import LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.expressions import compile_expression
+
+_NOTHING: tuple[None, dict[str, Any], list[Any]] = (None, {}, [])
+
+
+def execution_view(
+    plan: Plan, state: ExecutionState, *, at_ms: int, brief: bool = False
+) -> JsonObject:
+    """Return the EXECUTION object of get.json; ``brief`` leaves the tasks out."""
+    definition = plan.original
+    view: JsonObject = {
+        **_header(definition),
+        "dag_invoke_msg": {**invoke_view(state.invoke), **_routes(state)},
+        "dag_status": state.status.name,
+        "execution_id": state.execution_id,
+        "process": progress(plan, state, at_ms),
+        "context": state.context,
+        "invoke_summary": {},
+    }
+    if state.callback is not None:
+        view["dag_invoke_msg"] = {
+            **invoke_view(state.invoke),
+            **_routes(state),
+            "callback": state.callback,
+        }
+    if not brief:
+        view["tasks"] = {
+            name: task_view(plan, state, state.tasks[name]) for name in plan.level.tasks
+        }
+    return view
+
+
+def _header(definition: WorkflowDefinition) -> JsonObject:
+    header: JsonObject = {
+        "workspace": definition.workspace,
+        "dag_name": definition.dag_name,
+        "version": definition.version,
+        "type": definition.type,
+        "input_schema": definition.input_schema,
+    }
+    return {key: value for key, value in header.items() if value is not None}
+
+
+def _routes(state: ExecutionState) -> JsonObject:
+    if not state.route:
+        return {}
+    steps: list[JsonValue] = [
+        {
+            "index": index,
+            "execution_id": step.execution_id,
+            "task_info_name": step.task,
+            "execution_type": step.pattern,
+        }
+        for index, step in enumerate(state.route)
+    ]
+    return {"dag_execution_routes": steps}
+
+
+def children_view(plan: Plan, state: ExecutionState, parent: str, index: int) -> JsonObject | None:
+    """Return the members of one group by instance name, None when there is no such group."""
+    group = state.groups.get(f"{parent}_{index}")
+    if group is None:
+        return None
+    return {name: task_view(plan, state, state.tasks[name]) for name in group.members}
+
+
+def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
+    """Return the TASK object of one instance."""
+    task_plan = plan.by_name[task.base]
+    prefix = f"{task.route}-" if task.route else ""
+    groups = [state.groups[route] for route in task.routes]
+    view: JsonObject = {
+        "name": task.name,
+        "status": status_name(task.status),
+        "contains_sub": task_plan.spec.has_groups,
+        "next": [prefix + name for name in task_plan.successors],
+        "invoke_msg": invoke_view(task.invoke),
+        "sub_group_index_to_status": {str(g.index): g.status.name for g in groups},
+        "sub_group_key_judgement_mapping": {str(g.index): True for g in groups if g.key},
+        "sub_group_index_to_identity": {
+            str(g.index): g.identity for g in groups if g.identity is not None
+        },
+        "task": task_definition(task_plan),
+    }
+    return view
+
+
+def status_name(status: TaskStatus) -> str:
+    """Return a task's status as get.json spells it (Q15)."""
+    return "SUCCEEDED" if status is TaskStatus.SUCCEED else status.name
+
+
+def task_definition(plan: TaskPlan) -> JsonObject:
+    """Return the definition of a task with Rill Flow's keys."""
+    return plan.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def invoke_view(invoke: InvokeMsg) -> JsonObject:
+    """Return an ``invoke_msg`` object."""
+    view: JsonObject = {
+        "invoke_id": invoke.invoke_id,
+        "code": invoke.code,
+        "msg": invoke.msg,
+        "input": invoke.input,
+        "output": invoke.output,
+        "referenced_dag_execution_id": invoke.referenced_execution_id,
+        "invoke_time_infos": [_time_view(info) for info in invoke.time_infos],
+        "progress_args": invoke.progress_args,
+        "ext": invoke.ext,
+    }
+    return {key: value for key, value in view.items() if value not in _NOTHING}
+
+
+def _time_view(info: TimeInfo) -> JsonObject:
+    view: JsonObject = {
+        "start_time": info.start_ms,
+        "expected_cost": info.expected_cost,
+        "end_time": info.end_ms,
+    }
+    return {key: value for key, value in view.items() if value is not None}
+
+
+def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
+    """Return the dump that a completion callback with ``fullDAGInfo`` carries."""
+    tasks = {
+        name: {
+            "name": name,
+            "status": state.tasks[name].status.name,
+            "task": task_definition(task_plan),
+            "taskInvokeMsg": invoke_view(state.tasks[name].invoke),
+        }
+        for name, task_plan in plan.level.tasks.items()
+    }
+    return {
+        "executionId": state.execution_id,
+        "dag": plan.definition.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "dagInvokeMsg": invoke_view(state.invoke),
+        "dagStatus": state.status.name.lower(),
+        "tasks": tasks,
+    }
+
+
+def progress(plan: Plan, state: ExecutionState, at_ms: int) -> int:
+    """Return how far an execution is, 0 to 100, by the weights of its top-level tasks."""
+    if DAG_COMPLETED[state.status]:
+        return 100
+    tasks = [state.tasks[name] for name in plan.level.tasks if name in state.tasks]
+    if not tasks:
+        return 0
+    try:
+        weights = [_weight(plan.by_name[task.base]) for task in tasks]
+        done = sum(
+            weight * _fraction(plan.by_name[task.base], state, task, at_ms)
+            for weight, task in zip(weights, tasks, strict=True)
+        )
+        return int(done / sum(weights) * 100)
+    except (LanguageError, ValueError, ZeroDivisionError, OverflowError):
+        return 100 * sum(COMPLETED[task.status] for task in tasks) // len(tasks)
+
+
+def _weight(plan: TaskPlan) -> int:
+    return plan.spec.progress.weight if plan.spec.progress else 1
+
+
+def _fraction(plan: TaskPlan, state: ExecutionState, task: TaskState, at_ms: int) -> float:
+    if COMPLETED[task.status]:
+        return 1.0
+    calculation = plan.spec.progress.calculation if plan.spec.progress else None
+    if calculation:
+        infos = task.invoke.time_infos
+        running_ms = at_ms - infos[-1].start_ms if infos else 0
+        value = compile_expression(calculation).evaluate(
+            {"params": task.invoke.progress_args or {}, "taskRunningTimeInMillis": running_ms}
+        )
+        return float(value if isinstance(value, int | float | str) else "")
+    if task.routes:
+        finished = sum(COMPLETED[state.groups[route].status] for route in task.routes)
+        return finished / len(task.routes)
+    return 0.0

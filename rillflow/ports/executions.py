@@ -1,0 +1,144 @@
+"""Calls to executions by id, wherever they live; what travels is bytes.
+
+Every call is idempotent: a submission by its execution id, an event by the state
+it meets, a query by its nature. So a transport may repeat any of them.
+"""
+
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from rillflow.core.events import Event, ExecutionSubmitted
+from rillflow.errors import (
+    ExecutionError,
+    OverloadedError,
+    RequestError,
+    RillflowError,
+    StoreError,
+)
+from rillflow.ids import ExecutionId
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+    """Create an execution. ``business`` and ``feature`` are what it is listed under."""
+
+    business: str
+    feature: str
+    event: ExecutionSubmitted
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+
+    @property
+    def execution_id(self) -> ExecutionId:
+        """Id of the execution to be created."""
+        return self.event.execution_id
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+    """Hand an event to an execution."""
+
+    execution_id: ExecutionId
+    event: Event
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+    """Read an execution.
+
+    ``kind`` is ``execution``, ``brief``, ``children``, ``context``, ``sub_context`` or
+    ``status``; ``parent`` and ``index`` name a group.
+    """
+
+    execution_id: ExecutionId
+    kind: str
+    parent: str = ""
+    index: int = 0
+
+
+Call: TypeAlias = Submission | Delivery | Query
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The answer to a call; ``body`` is the JSON that a query asked for, None when unknown.
+
+    ``changed`` is False for a repetition that was dropped. With ``error`` the call was
+    refused; ``wire_code`` and ``http_status`` say how.
+    """
+
+    changed: bool = True
+    body: bytes | None = None
+    error: str | None = None
+    kind: str = ""
+    wire_code: int = 0
+    http_status: int = 0
+
+    def raise_for_error(self) -> "Reply":
+        """Return the reply, or raise what it reports.
+
+        Raises:
+            RillflowError: The call was refused.
+        """
+        if self.error is None:
+            return self
+        raise error_of(self)
+
+
+class Executions(Protocol):
+    """The executions of the whole cluster, addressed by id."""
+
+    async def call(self, call: Call) -> Reply:
+        """Make one call; a refusal is a reply with ``error``.
+
+        Raises:
+            StoreError: The owner could not be reached in time; whether the call took
+                effect is unknown, and repeating it is harmless.
+        """
+        ...
+
+
+def reply_to_error(error: RillflowError) -> Reply:
+    """Turn a refusal into a reply."""
+    return Reply(
+        changed=False,
+        error=str(error),
+        kind=error.code,
+        wire_code=error.wire_code,
+        http_status=error.http_status,
+    )
+
+
+def error_of(reply: Reply) -> RillflowError:
+    """Turn a reply with an error back into the error."""
+    message = reply.error or ""
+    if reply.kind.startswith("store."):
+        return StoreError(message)
+    if reply.kind == OverloadedError.code:
+        return OverloadedError(message)
+    if reply.kind == ExecutionError.code:
+        return ExecutionError(message, reply.wire_code)
+    return RequestError(message, wire_code=reply.wire_code, http_status=reply.http_status)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_calls_decoder = msgspec.msgpack.Decoder(list[Call])
+_replies_decoder = msgspec.msgpack.Decoder(list[Reply])
+
+
+def encode_calls(calls: list[Call]) -> bytes:
+    """Encode a batch of calls."""
+    return _encoder.encode(calls)
+
+
+def decode_calls(data: bytes) -> list[Call]:
+    """Decode a batch of calls."""
+    calls: list[Call] = _calls_decoder.decode(data)
+    return calls
+
+
+def encode_replies(replies: list[Reply]) -> bytes:
+    """Encode the replies to a batch, in its order."""
+    return _encoder.encode(replies)
+
+
+def decode_replies(data: bytes) -> list[Reply]:
+    """Decode the replies to a batch."""
+    return _replies_decoder.decode(data)

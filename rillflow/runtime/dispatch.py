@@ -1,0 +1,99 @@
+"""The pool that makes outbound calls and hands their answers back in batches."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from rillflow.errors import RillflowError
+from rillflow.ports.dispatcher import TakeAnswers
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
+
+log = logging.getLogger("rillflow.dispatch")
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 2.0
+
+
+class DispatchPool:
+    """Makes calls through a gateway, one task each; bounds per host are the gateway's.
+
+    A request that is under way, or whose answer has not been taken yet, is dropped
+    when it is sent again.
+    """
+
+    def __init__(self, gateway: Gateway, take: TakeAnswers) -> None:
+        self._gateway = gateway
+        self._outbox = Outbox(take)
+        self._under_way: dict[tuple[str, str, int], asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def send(self, requests: Sequence[DispatchRequest]) -> None:
+        """Take requests without waiting."""
+        for request in requests:
+            if request.key not in self._under_way:
+                self._under_way[request.key] = asyncio.create_task(self._call(request))
+
+    async def close(self) -> None:
+        """Give up the calls under way and release connections."""
+        for call in list(self._under_way.values()):
+            call.cancel()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        await self._outbox.close()
+        await self._gateway.close()
+
+    async def _call(self, request: DispatchRequest) -> None:
+        try:
+            answer = await self._gateway.call(request)
+        except Exception as error:
+            log.exception("gateway_raised", extra={"execution_id": request.execution_id})
+            answer = DispatchAnswer(
+                execution_id=request.execution_id,
+                task=request.task,
+                attempt=request.attempt,
+                error=f"handle fails: {error}",
+            )
+        finally:
+            self._under_way.pop(request.key, None)
+        self._outbox.put(answer)
+
+
+class Outbox:
+    """Hands answers over in batches: at once when idle, else with the next batch.
+
+    A batch that is not taken is offered again until it is.
+    """
+
+    def __init__(self, take: TakeAnswers) -> None:
+        self._take = take
+        self._answers: list[DispatchAnswer] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    def put(self, answer: DispatchAnswer) -> None:
+        """Add an answer to the next batch."""
+        self._answers.append(answer)
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop offering."""
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
+
+    async def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        try:
+            while self._answers:
+                batch, self._answers = self._answers, []
+                try:
+                    await self._take(batch)
+                    pause_s = FIRST_PAUSE_S
+                except RillflowError:
+                    log.warning("answers_not_taken", extra={"answers": len(batch)})
+                    self._answers = batch + self._answers
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        finally:
+            self._sender = None

@@ -1,0 +1,178 @@
+"""Carrying out commands once their event is durable."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, assert_never
+
+from rillflow.core.commands import (
+    Announce,
+    CancelChild,
+    Command,
+    DispatchTask,
+    NotifyParent,
+    SetTimer,
+)
+from rillflow.core.events import CancelRequested, DispatchAnswered, Event, NoticeDelivered
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.clock import Clock
+from rillflow.ports.dispatcher import Dispatcher
+from rillflow.ports.executions import Call, Delivery, Executions, Reply
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.store import Catalogue
+from rillflow.runtime.flows import is_flow, start_flow
+from rillflow.runtime.timers import Timer, Timers
+
+log = logging.getLogger("rillflow.errands")
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 5.0
+COMPLETION_TRIES = 2
+
+
+class Errands:
+    """Sends dispatches in batches and sees to everything else that commands ask for."""
+
+    def __init__(  # noqa: PLR0913 - the ports it joins
+        self,
+        *,
+        clock: Clock,
+        catalogue: Catalogue,
+        executions: Executions,
+        dispatcher: Dispatcher,
+        timers: Timers,
+        take: Callable[[Sequence[Call]], Awaitable[list[Reply]]],
+        host: str,
+    ) -> None:
+        self._clock = clock
+        self._catalogue = catalogue
+        self._executions = executions
+        self._dispatcher = dispatcher
+        self._timers = timers
+        self._take = take
+        self._host = host
+        self._batch: list[DispatchTask] = []
+        self._completions: dict[ExecutionId, tuple[DispatchTask, int]] = {}
+        self._walks: set[asyncio.Task[None]] = set()
+
+    def carry_out(self, execution_id: ExecutionId, commands: Sequence[Command]) -> None:
+        """Begin everything that commands ask for; dispatches wait for ``flush``."""
+        for command in commands:
+            match command:
+                case DispatchTask():
+                    self._dispatch(command)
+                case SetTimer():
+                    self._timers.set(
+                        Timer(command.due_ms, execution_id, command.kind, command.task)
+                    )
+                case NotifyParent():
+                    self._walk(self._notify_parent(execution_id, command))
+                case CancelChild():
+                    self._walk(self._cancel_child(command))
+                case Announce():
+                    log.debug(
+                        command.kind,
+                        extra={"execution_id": execution_id, "task": command.task},
+                    )
+                case _:
+                    assert_never(command)
+
+    def flush(self) -> None:
+        """Send the dispatches gathered since the last time."""
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._dispatcher.send(batch)
+
+    async def stop(self) -> None:
+        """Give up what is under way; the next owner begins it again."""
+        for walk in self._walks:
+            walk.cancel()
+        await asyncio.gather(*self._walks, return_exceptions=True)
+
+    def _dispatch(self, command: DispatchTask) -> None:
+        if command.pattern == "completion":
+            self._completions[command.execution_id] = (command, COMPLETION_TRIES - 1)
+        elif is_flow(command):
+            self._walk(self._start_flow(command))
+            return
+        self._batch.append(command)
+
+    def event_of(self, answer: DispatchAnswer, at_ms: int) -> Event | None:
+        """Turn an answer into the event it is; None when the call is tried once more."""
+        if answer.task:
+            return DispatchAnswered(
+                at_ms=at_ms,
+                task=answer.task,
+                attempt=answer.attempt,
+                body=answer.body,
+                error=answer.error,
+                http_status=answer.http_status,
+                retry_after_s=answer.retry_after_s,
+                poll_url=answer.poll_url,
+            )
+        request, tries = self._completions.pop(answer.execution_id, (None, 0))
+        if answer.error is not None and request is not None and tries > 0:
+            self._completions[answer.execution_id] = (request, tries - 1)
+            self._dispatcher.send([request])
+            return None
+        if answer.error is not None:
+            log.warning(
+                "completion_callback_failed",
+                extra={"execution_id": answer.execution_id, "reason": answer.error},
+            )
+        return NoticeDelivered(at_ms=at_ms, kind="completion", error=answer.error)
+
+    def _walk(self, errand: Coroutine[Any, Any, None]) -> None:
+        walk = asyncio.create_task(errand)
+        self._walks.add(walk)
+        walk.add_done_callback(self._walks.discard)
+
+    async def _start_flow(self, command: DispatchTask) -> None:
+        answer = await start_flow(
+            command,
+            catalogue=self._catalogue,
+            executions=self._executions,
+            clock=self._clock,
+            host=self._host,
+        )
+        event = self.event_of(answer, self._clock.now_ms())
+        if event is not None:
+            await self._tell_own(command.execution_id, event)
+
+    async def _notify_parent(self, execution_id: ExecutionId, command: NotifyParent) -> None:
+        reply = await self._tell(command.execution_id, command.callback)
+        if reply.error is not None:
+            log.warning(
+                "parent_notice_refused",
+                extra={"execution_id": execution_id, "reason": reply.error},
+            )
+        notice = NoticeDelivered(at_ms=self._clock.now_ms(), kind="parent", error=reply.error)
+        await self._tell_own(execution_id, notice)
+
+    async def _cancel_child(self, command: CancelChild) -> None:
+        await self._tell(command.execution_id, CancelRequested(at_ms=self._clock.now_ms()))
+
+    async def _tell(self, execution_id: ExecutionId, event: Event) -> Reply:
+        """Deliver an event until its receiver has answered."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                reply = await self._executions.call(
+                    Delivery(execution_id=execution_id, event=event)
+                )
+            except StoreError as error:
+                reply = Reply(error=str(error), kind=StoreError.code)
+            if not reply.kind.startswith("store."):
+                return reply
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _tell_own(self, execution_id: ExecutionId, event: Event) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            [reply] = await self._take([Delivery(execution_id=execution_id, event=event)])
+            if not reply.kind.startswith("store."):
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

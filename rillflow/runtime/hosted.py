@@ -1,0 +1,137 @@
+"""Executions in memory: activated by their first call, replayed from the journal."""
+
+from collections import OrderedDict
+
+from rillflow.core import codec, machine
+from rillflow.core.commands import Command
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
+from rillflow.core.status import DAG_COMPLETED
+from rillflow.definition import parse_definition
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Catalogue, StoredExecution
+
+
+class Plans:
+    """Definitions ready to run, by md5, kept for as long as the process lives."""
+
+    def __init__(self, catalogue: Catalogue, *, most: int = 1000) -> None:
+        self._catalogue = catalogue
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._most = most
+
+    def ready(self, definition_id: str) -> Plan | None:
+        """Return a plan that is in memory."""
+        return self._plans.get(definition_id)
+
+    async def get(self, definition_id: str) -> Plan:
+        """Return a plan, read from the catalogue on first use.
+
+        Raises:
+            StoreError: No such text is stored.
+            DefinitionError: The stored text is no longer valid.
+        """
+        plan = self._plans.get(definition_id)
+        if plan is not None:
+            return plan
+        text = await self._catalogue.definition_text(definition_id)
+        if text is None:
+            raise StoreError(f"definition {definition_id} is not stored")
+        plan = Plan(parse_definition(text), definition_id)
+        self._plans[definition_id] = plan
+        while len(self._plans) > self._most:
+            self._plans.popitem(last=False)
+        return plan
+
+
+class Hosted:
+    """One execution in memory.
+
+    ``written`` counts the journal records handed to the store. ``pending`` counts
+    the appends under way; while there are any, the execution may not leave memory.
+    """
+
+    __slots__ = ("pending", "plan", "state", "written")
+
+    def __init__(self, plan: Plan, state: ExecutionState, written: int) -> None:
+        self.plan = plan
+        self.state = state
+        self.written = written
+        self.pending = 0
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the execution has ended."""
+        return DAG_COMPLETED[self.state.status]
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether the execution has ended and owes nobody a notice."""
+        return self.over and self.state.parent_notice is None and not self.state.completion_due
+
+    def outstanding(self) -> list[Command]:
+        """Return the commands that no event has answered."""
+        return list(machine.outstanding(self.plan, self.state))
+
+
+def replay(plan: Plan, stored: StoredExecution) -> Hosted:
+    """Rebuild an execution from its snapshot and journal.
+
+    Raises:
+        StoreError: The journal does not begin with a submission, or cannot be read.
+    """
+    state = codec.decode_state(stored.snapshot) if stored.snapshot else None
+    for record in stored.records:
+        event = codec.decode_event(record)
+        if state is not None:
+            machine.handle(plan, state, event)
+        elif isinstance(event, ExecutionSubmitted):
+            state, _ = machine.submit(plan, event)
+        else:
+            raise StoreError(f"{stored.execution_id}: the journal begins with no submission")
+    if state is None:
+        raise StoreError(f"{stored.execution_id}: the journal is empty")
+    return Hosted(plan, state, stored.snapshot_seq + len(stored.records))
+
+
+class HotExecutions:
+    """Executions in memory, the least recently used first; ``most`` bounds their number."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._hosted: OrderedDict[ExecutionId, Hosted] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._hosted)
+
+    def get(self, execution_id: ExecutionId) -> Hosted | None:
+        """Return an execution that is in memory, and note its use."""
+        hosted = self._hosted.get(execution_id)
+        if hosted is not None:
+            self._hosted.move_to_end(execution_id)
+        return hosted
+
+    def put(self, execution_id: ExecutionId, hosted: Hosted) -> None:
+        """Take an execution into memory; the least used ones that are at rest leave it."""
+        self._hosted[execution_id] = hosted
+        excess = len(self._hosted) - self._most
+        if excess > 0:
+            self._shed(excess)
+
+    def _shed(self, excess: int) -> None:
+        scan = 4 * excess + 16
+        victims = []
+        for execution_id, hosted in self._hosted.items():
+            if scan == 0 or len(victims) == excess:
+                break
+            scan -= 1
+            if hosted.pending == 0:
+                victims.append(execution_id)
+        for execution_id in victims:
+            del self._hosted[execution_id]
+
+    def drop(self, execution_id: ExecutionId) -> None:
+        """Forget what memory holds of an execution; the store knows better."""
+        self._hosted.pop(execution_id, None)

@@ -1,0 +1,55 @@
+"""Reading an execution, and what is said about one that does not exist (SEMANTICS 3.11, 5.3)."""
+
+from rillflow.core.events import (
+    CallbackReceived,
+    CompletionRequested,
+    Event,
+    RedoRequested,
+)
+from rillflow.core.view import children_view, execution_view
+from rillflow.errors import ExecutionError, RequestError, RillflowError
+from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonValue, encode_json
+from rillflow.ports.executions import Query, Reply
+from rillflow.runtime.hosted import Hosted
+
+DAG_NOT_FOUND = 30602
+EXECUTION_NOT_FOUND = 30605
+
+
+def answer_query(query: Query, hosted: Hosted | None, at_ms: int) -> Reply:
+    """Answer a query as JSON; the body is None for what does not exist."""
+    if hosted is None:
+        return Reply(changed=False)
+    value = _read(query, hosted, at_ms)
+    return Reply(changed=False, body=None if value is None else encode_json(value))
+
+
+def _read(query: Query, hosted: Hosted, at_ms: int) -> JsonValue:
+    plan, state = hosted.plan, hosted.state
+    if query.kind == "context":
+        return state.context
+    if query.kind == "sub_context":
+        group = state.groups.get(f"{query.parent}_{query.index}")
+        return None if group is None else group.context
+    if query.kind == "children":
+        return children_view(plan, state, query.parent, query.index)
+    if query.kind == "status":
+        return {"dag_status": state.status.name}
+    return execution_view(plan, state, at_ms=at_ms, brief=query.kind == "brief")
+
+
+def unknown_execution(execution_id: ExecutionId, event: Event) -> RillflowError:
+    """Return the refusal of an event for an execution that does not exist."""
+    if isinstance(event, CallbackReceived):
+        if event.trigger:
+            return RequestError(f"task not exists {execution_id}:{event.task}")
+        if not event.task.strip():
+            return ExecutionError("finish taskName can not be null", 30606)
+    if isinstance(event, RedoRequested):
+        return ExecutionError("can not find dag info before redo.", DAG_NOT_FOUND)
+    if isinstance(event, CompletionRequested):
+        return ExecutionError(f"executionId not found {execution_id}", EXECUTION_NOT_FOUND)
+    return ExecutionError(
+        f"validateDAGInfo dag executionId:{execution_id} not found", EXECUTION_NOT_FOUND
+    )

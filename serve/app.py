@@ -1,0 +1,28 @@
+"""The Serve application: ``serve run serve.app:app``, or ``build(settings)`` from a program."""
+
+from ray import serve
+from ray.serve import Application
+from starlette.types import ASGIApp
+
+from rillflow.settings import Settings
+from serve.api import build_asgi_app
+
+
+def build(settings: Settings) -> Application:
+    """Return the application with these settings, ready for ``serve.run``."""
+
+    def build_replica() -> ASGIApp:
+        return build_asgi_app(settings)
+
+    deployment = serve.deployment(
+        name="rillflow-api",
+        num_replicas=settings.replicas,
+        max_ongoing_requests=2000,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=10,
+        graceful_shutdown_timeout_s=5,
+    )
+    return deployment(serve.ingress(build_replica)()).bind()
+
+
+app = build(Settings())

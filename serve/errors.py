@@ -1,0 +1,50 @@
+"""Every error as an answer (SEMANTICS 5.1)."""
+
+import logging
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from rillflow.errors import DefinitionError, ExecutionError, RequestError, RillflowError, StoreError
+from serve.wire import INTERNAL, error_body, error_response
+
+log = logging.getLogger("rillflow.api")
+
+BAD_DATA = 30109
+UNSUPPORTED = 30105
+INTERNAL_CODE = 30101
+UNAVAILABLE = 503
+
+
+def respond_to(error: Exception) -> Response:
+    """Turn an error into the answer that its caller gets."""
+    if isinstance(error, StoreError):
+        log.error("store_failed", extra={"reason": str(error)})
+        response = error_body(error.wire_code, str(error), UNAVAILABLE)
+        response.headers["Retry-After"] = "1"
+        return response
+    if isinstance(error, RequestError | ExecutionError | DefinitionError):
+        return error_response(error)
+    if isinstance(error, RequestValidationError):
+        return error_body(BAD_DATA, _validation_text(error), 422)
+    if isinstance(error, HTTPException):
+        return _framework_error(error)
+    if isinstance(error, RillflowError):
+        return error_response(error)
+    log.error("request_failed", exc_info=error)
+    return error_body(INTERNAL_CODE, INTERNAL, 500)
+
+
+def _framework_error(error: HTTPException) -> Response:
+    if error.status_code == 405:
+        return error_body(UNSUPPORTED, "Request method is not supported", 422)
+    return error_body(INTERNAL_CODE, str(error.detail), error.status_code)
+
+
+def _validation_text(error: RequestValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        where = ".".join(str(step) for step in problem["loc"][1:])
+        parts.append(f"{where}: {problem['msg']}")
+    return "; ".join(parts)

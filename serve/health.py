@@ -1,0 +1,30 @@
+"""Whether the stack lives, and whether it can take requests."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from rillflow.actors.stack import Stack
+from serve.wire import json_response
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the health routes."""
+    routes = APIRouter(tags=["health"])
+
+    @routes.get("/healthz")
+    async def healthz() -> Response:
+        """Tell that this replica lives."""
+        return json_response({"status": "ok"})
+
+    @routes.get("/readyz")
+    async def readyz() -> Response:
+        """Tell that the store answers."""
+        await stack.store.businesses()
+        return json_response({"status": "ready"})
+
+    @routes.get("/flow/service_check.json")
+    async def service_check() -> Response:
+        """Answer as Rill Flow's own check does."""
+        return json_response({"ret": "ok"})
+
+    return routes

@@ -1,0 +1,86 @@
+"""Requests and responses in Rill Flow's form (SEMANTICS 5.1)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rillflow.errors import RequestError, RillflowError, TooLargeError
+from rillflow.jsontypes import encode_json
+
+JSON: Final = "application/json"
+CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "3600",
+}
+PASSED_THROUGH: Final = (30107, 30109, 30110)
+INTERNAL: Final = "internal server error"
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Answer with a JSON value."""
+    return raw_response(encode_json(value), status)
+
+
+def raw_response(body: bytes, status: int = 200) -> Response:
+    """Answer with JSON text."""
+    return Response(body, status, media_type=JSON, headers=CORS)
+
+
+def ret_response(body: bytes) -> Response:
+    """Answer ``{"ret": <JSON text>}`` without reading the text."""
+    return raw_response(b'{"ret":' + body + b"}")
+
+
+def error_response(error: RillflowError) -> Response:
+    """Answer with a refusal."""
+    return error_body(error.wire_code, str(error) or INTERNAL, error.http_status)
+
+
+def error_body(wire_code: int, message: str, status: int) -> Response:
+    """Answer with an error code and its text."""
+    body: dict[str, object] = {"error_code": wire_code, "error": message}
+    if status == 400 and wire_code in PASSED_THROUGH:
+        body["pass_through"] = True
+    return json_response(body, status)
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """Read the body as it came, up to a limit.
+
+    Raises:
+        TooLargeError: There is more; the rest is not read.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise _too_large(limit_bytes)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(limit_bytes: int) -> TooLargeError:
+    return TooLargeError(f"context size nonsupport: the body is larger than {limit_bytes} bytes")
+
+
+def required(query: Mapping[str, str], *names: str) -> str:
+    """Return a query parameter under the first name that is given.
+
+    Raises:
+        RequestError: It is missing (422).
+    """
+    for name in names:
+        if name in query:
+            return query[name]
+    raise RequestError(
+        f"Required request parameter '{names[0]}' for method parameter type String is not present",
+        http_status=422,
+    )
