@@ -11,7 +11,8 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-UV := .tools/bin/uv
+TOOLS := .tools/uv-$(UV_VERSION)
+UV := $(TOOLS)/bin/uv
 CODE := rillflow serve tests examples
 ARGS ?=
 
@@ -37,7 +38,7 @@ help: ## Show this list
 setup: $(READY) ## Make .venv from requirements.lock (done by itself when needed)
 	@$(if $(filter setup,$(MAKECMDGOALS)),echo "setup: ready",:)
 
-$(UV): Makefile
+$(UV):
 	@python=""; \
 	for candidate in python3.11 python3 python3.12 python3.13; do \
 	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
@@ -49,17 +50,15 @@ $(UV): Makefile
 	  echo "python3.12, python3.13 on the PATH is one." >&2; exit 1; \
 	fi; \
 	echo "setup: $$($$python --version) at $$(command -v $$python), uv $(UV_VERSION) into .tools/"; \
-	rm -rf .tools; \
-	if ! $$python -m venv .tools; then \
+	if ! $$python -m venv --clear $(TOOLS); then \
 	  echo "This Python cannot make virtual environments; on Debian and Ubuntu:" >&2; \
 	  echo "apt-get install python3-venv" >&2; exit 1; \
 	fi; \
-	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
-	touch $@
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-$(READY): requirements.lock pyproject.toml $(UV)
+$(READY): requirements.lock pyproject.toml | $(UV)
 	@echo "setup: packages of requirements.lock into $(VENV)/ (some 200 MB, once)"
-	@test -x $(BIN)/python || $(UV) venv --quiet --python .tools/bin/python $(VENV)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(TOOLS)/bin/python $(VENV)
 	@$(UV) pip sync $(UV_VOICE) --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
