@@ -32,7 +32,7 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.core.plan import Plan
-from rillflow.core.state import ExecutionState, TimeInfo
+from rillflow.core.state import ExecutionState, TaskState, TimeInfo
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import Turn, stored_context
 from rillflow.definition import initial_context
@@ -149,13 +149,17 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
         if state.timeout_due_ms is not None:
             yield SetTimer(kind="dag", task="", due_ms=state.timeout_due_ms)
         for task in state.tasks.values():
-            if task.in_flight:
-                yield functions.dispatch_command(turn, task, turn.plan_of(task))
-            if task.delay_due_ms is not None and task.status is TaskStatus.READY:
-                yield SetTimer(kind="delay", task=task.name, due_ms=task.delay_due_ms)
-            if task.timeout_due_ms is not None:
-                yield SetTimer(kind="timeout", task=task.name, due_ms=task.timeout_due_ms)
+            yield from _outstanding_of(turn, task)
     if state.parent_notice is not None:
         yield ending.parent_command(state)
     if state.completion_due:
         yield ending.completion_command(plan, state)
+
+
+def _outstanding_of(turn: Turn, task: TaskState) -> Iterator[Command]:
+    if task.in_flight:
+        yield functions.dispatch_command(turn, task, turn.plan_of(task))
+    if task.delay_due_ms is not None and task.status is TaskStatus.READY:
+        yield SetTimer(kind="delay", task=task.name, due_ms=task.delay_due_ms)
+    if task.timeout_due_ms is not None:
+        yield SetTimer(kind="timeout", task=task.name, due_ms=task.timeout_due_ms)

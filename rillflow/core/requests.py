@@ -156,14 +156,15 @@ def timer_fired(turn: Turn, event: TimerFired) -> bool:
     if task is None:
         return False
     if event.kind == "delay":
-        if task.status is not TaskStatus.READY or task.delay_due_ms != event.due_ms:
-            return False
-        task.delay_due_ms = None
-        turn.make_ready(task)
-        return True
-    if task.status is not TaskStatus.RUNNING or task.timeout_due_ms != event.due_ms:
+        return _delay_over(turn, task, event)
+    return _task_timeout(turn, task, event)
+
+
+def _delay_over(turn: Turn, task: TaskState, event: TimerFired) -> bool:
+    if task.status is not TaskStatus.READY or task.delay_due_ms != event.due_ms:
         return False
-    _task_timeout(turn, task)
+    task.delay_due_ms = None
+    turn.make_ready(task)
     return True
 
 
@@ -174,24 +175,29 @@ def _dag_timeout(turn: Turn, event: TimerFired) -> bool:
     return True
 
 
-def _task_timeout(turn: Turn, task: TaskState) -> None:
+def _task_timeout(turn: Turn, task: TaskState, event: TimerFired) -> bool:
+    if task.status is not TaskStatus.RUNNING or task.timeout_due_ms != event.due_ms:
+        return False
     plan = turn.plan_of(task)
     task.timeout_due_ms = None
     held, task.held = task.held, None
     task.in_flight = False
     if plan.category == "function" and held is not None:
         functions.finish_held(turn, task, plan, held)
-        return
+        return True
     task.invoke.msg = "timeout"
     if plan.category == "function":
         functions.retry_or_end(turn, task, plan, {})
-    elif plan.category == "suspense":
+        return True
+    tolerated = plan.spec.tolerance
+    if plan.category == "suspense":
         timeline = plan.spec.timeline
-        skip = bool(timeline and (timeline.skip_on_timeout or "").strip().lower() == "true")
-        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance and skip)
+        skip = timeline.skip_on_timeout if timeline else None
+        tolerated = tolerated and (skip or "").strip().lower() == "true"
     else:
         task.abandoned = True
-        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+    controls.end_failed(turn, task, None, tolerated=tolerated)
+    return True
 
 
 def arm_execution_timeout(turn: Turn) -> None:

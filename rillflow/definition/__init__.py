@@ -1,0 +1,1 @@
+"""YAML text -> validated workflow definitions, and back to canonical text."""

@@ -128,9 +128,7 @@ class _Task(_Spec):
         return tuple(part for part in parts if part)
 
 
-Pattern: TypeAlias = Literal[
-    "task_sync", "task_async", "task_scheduler", "flow_sync", "flow_async"
-]
+Pattern: TypeAlias = Literal["task_sync", "task_async", "task_scheduler", "flow_sync", "flow_async"]
 
 
 class FunctionTask(_Task):
@@ -214,13 +212,7 @@ class SwitchTask(_Task):
 
 
 Task: TypeAlias = Annotated[
-    FunctionTask
-    | ChoiceTask
-    | ForeachTask
-    | SuspenseTask
-    | PassTask
-    | ReturnTask
-    | SwitchTask,
+    FunctionTask | ChoiceTask | ForeachTask | SuspenseTask | PassTask | ReturnTask | SwitchTask,
     Field(discriminator="category"),
 ]
 

@@ -1,0 +1,1 @@
+"""The workflow language: paths, conditions, literals, mappings and expressions; pure."""

@@ -1,0 +1,93 @@
+"""Adapters behind the Store port, chosen by URL: memory, SQLite, PostgreSQL."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from rillflow.errors import StoreError
+from rillflow.ports.store import Store
+from rillflow.stores.schema_status import SchemaStatus
+
+_POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
+
+
+def open_store(url: str) -> Store:
+    """Return the store that a URL names; the caller awaits its ``open()``.
+
+    Args:
+        url: ``memory:`` (gone with the process), ``sqlite:///path/file.db``
+            (``/path/file.db``: always absolute, since processes with different
+            working directories must find the same file), or
+            ``postgresql://user:password@host:port/database``.
+
+    Raises:
+        StoreError: The URL names no store.
+    """
+    scheme, _, rest = url.partition(":")
+    if url == "memory:":
+        from rillflow.stores.memory import MemoryStore  # noqa: PLC0415 - only when used
+
+        return MemoryStore()
+    if scheme == "sqlite":
+        from rillflow.stores.sqlite import SqliteStore  # noqa: PLC0415 - only when used
+
+        return SqliteStore(_sqlite_path(url, rest))
+    if scheme in _POSTGRES_SCHEMES:
+        from rillflow.stores.postgres import PostgresStore  # noqa: PLC0415 - asyncpg
+
+        return PostgresStore(url)
+    raise _unknown(url)
+
+
+async def schema_status(url: str) -> SchemaStatus:
+    """Tell the schema version of a database without changing it.
+
+    Raises:
+        StoreError: The URL names no database, or it cannot be read.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite":
+        from rillflow.stores import sqlite_schema  # noqa: PLC0415 - only when used
+
+        return await asyncio.to_thread(sqlite_schema.schema_status, _sqlite_path(url, rest))
+    if scheme in _POSTGRES_SCHEMES:
+        from rillflow.stores import postgres_schema  # noqa: PLC0415 - asyncpg
+
+        return await postgres_schema.schema_status(url)
+    raise _unknown(url)
+
+
+async def upgrade_schema(url: str) -> SchemaStatus:
+    """Bring a database up to date, creating its tables if there are none.
+
+    Returns:
+        The status before the upgrade.
+
+    Raises:
+        StoreError: The URL names no database, or it belongs to a newer release
+            or another program, or cannot be written.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite":
+        from rillflow.stores import sqlite_schema  # noqa: PLC0415 - only when used
+
+        return await asyncio.to_thread(sqlite_schema.upgrade, _sqlite_path(url, rest))
+    if scheme in _POSTGRES_SCHEMES:
+        from rillflow.stores import postgres_schema  # noqa: PLC0415 - asyncpg
+
+        return await postgres_schema.upgrade(url)
+    raise _unknown(url)
+
+
+def _sqlite_path(url: str, rest: str) -> Path:
+    path = rest.removeprefix("//")
+    if not rest.startswith("//") or not path.startswith("/") or path.endswith("/"):
+        raise StoreError(f"{url}: write the absolute path of a file, as in sqlite:///path/file.db")
+    return Path("/" + path.lstrip("/"))
+
+
+def _unknown(url: str) -> StoreError:
+    scheme = url.partition(":")[0]
+    return StoreError(
+        f"no store is known for {scheme!r}: use memory:, sqlite:///path/file.db or postgresql://..."
+    )
