@@ -1,0 +1,337 @@
+"""How the operators of filters compare values (SEMANTICS 2.8, Jayway JsonPath 2.8.0).
+
+Operands are JSON values, or one of three things that only filters know: ``UNDEFINED``
+for a path that leads nowhere, a ``Pattern``, and a ``ListLiteral`` for a list or map
+written in the filter. The left operand decides how unlike values are compared: text
+with a number as text (``"0" == 0``), a number with text as numbers (``1 == "1.0"``).
+"""
+
+import operator
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+import re2
+
+from rillflow.errors import PathEvaluationError, PathFunctionError, PathSyntaxError
+from rillflow.jsontypes import JsonValue
+from rillflow.language.budget import Budget
+
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
+_UNSUPPORTED_FLAGS: Final = "xU"
+_INLINE_FLAGS: Final = "ms"
+
+
+class Undefined:
+    """What a path stands for that leads nowhere; equal to nothing, not even itself."""
+
+
+UNDEFINED: Final = Undefined()
+
+
+class ListLiteral:
+    """A list or map written in a filter; as the left operand it equals nothing."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: JsonValue) -> None:
+        self.value = value
+
+
+class Pattern:
+    """A regular expression of RE2, which takes time linear in the text.
+
+    Java's flags ``i``, ``m``, ``s``, ``d`` and ``u`` are understood.
+
+    Raises:
+        PathSyntaxError: RE2 does not know a construct (look-around, back-references,
+            possessive quantifiers) or the flag.
+    """
+
+    __slots__ = ("_expression",)
+
+    def __init__(self, source: str, flags: str) -> None:
+        options = re2.Options()
+        options.log_errors = False
+        options.case_sensitive = "i" not in flags
+        inline = "".join(flag for flag in _INLINE_FLAGS if flag in flags)
+        if any(flag in flags for flag in _UNSUPPORTED_FLAGS):
+            raise PathSyntaxError(f"unsupported flag of a regular expression: {flags}")
+        try:
+            self._expression = re2.compile(f"(?{inline}:{source})" if inline else source, options)
+        except re2.error as error:
+            raise PathSyntaxError(f"unsupported regular expression /{source}/: {error}") from error
+
+    def matches(self, text: str) -> bool:
+        """Tell whether the whole text matches."""
+        return self._expression.fullmatch(text) is not None
+
+
+Operand: TypeAlias = JsonValue | Undefined | ListLiteral | Pattern
+Operator: TypeAlias = Callable[[Operand, Operand, Budget], bool]
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a JSON number; booleans are not."""
+    return type(value) is int or type(value) is float
+
+
+def number_text(value: object) -> str:
+    """Write a number as Java's ``BigDecimal`` does: ``1.0``, ``1.0E+10``, ``0.00010``.
+
+    Raises:
+        PathFunctionError: The number has thousands of digits.
+    """
+    if not isinstance(value, float):
+        return _whole_text(value)
+    if not value:
+        return "0.0"
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    plain = "".join(map(str, digits)).rstrip("0") or "0"
+    magnitude = len(digits) + int(exponent) - 1
+    if -3 <= magnitude < 7:
+        return repr(value)
+    minus = "-" if sign else ""
+    return str(Decimal(f"{minus}{plain[0]}.{plain[1:] or '0'}E{magnitude}"))
+
+
+def _whole_text(value: object) -> str:
+    try:
+        return str(value)
+    except ValueError as error:
+        raise PathFunctionError("a number is too long to be compared as text") from error
+
+
+def parse_number(text: str) -> int | float | None:
+    """Read a decimal number as Java's ``BigDecimal`` does, or return None."""
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        return float(text) if any(match.groups()) else int(text)
+    except ValueError:
+        return None
+
+
+def same_json(left: JsonValue, right: JsonValue, budget: Budget) -> bool:
+    """Tell whether two values have the same structure; 1, 1.0 and true are all different."""
+    pairs = [(left, right)]
+    while pairs:
+        one, other = pairs.pop()
+        budget.spend()
+        if type(one) is not type(other):
+            return False
+        if isinstance(one, dict) and isinstance(other, dict):
+            if one.keys() != other.keys():
+                return False
+            pairs.extend((one[key], other[key]) for key in one)
+        elif isinstance(one, list) and isinstance(other, list):
+            if len(one) != len(other):
+                return False
+            pairs.extend(zip(one, other, strict=True))
+        elif one != other:
+            return False
+    return True
+
+
+def equals(left: Operand, right: Operand, budget: Budget) -> bool:
+    """Apply ``==``."""
+    if isinstance(left, str):
+        return left == (number_text(right) if is_number(right) else right)
+    if is_number(left):
+        number = parse_number(right) if isinstance(right, str) else right
+        return is_number(number) and left == number
+    if left is None or isinstance(left, bool):
+        return left is right
+    if isinstance(left, dict | list):
+        other = right.value if isinstance(right, ListLiteral) else right
+        return isinstance(other, dict | list) and same_json(left, other, budget)
+    return False
+
+
+def _differs(left: Operand, right: Operand, budget: Budget) -> bool:
+    return not equals(left, right, budget)
+
+
+def _equals_in_kind(left: Operand, right: Operand, budget: Budget) -> bool:
+    return _kind(left) is _kind(right) and equals(left, right, budget)
+
+
+def _differs_in_kind(left: Operand, right: Operand, budget: Budget) -> bool:
+    return not _equals_in_kind(left, right, budget)
+
+
+def _kind(value: Operand) -> type:
+    if is_number(value):
+        return float
+    return list if isinstance(value, dict | list | ListLiteral) else type(value)
+
+
+def _ordering(compare: Callable[[Any, Any], bool]) -> Operator:
+    def ordered(left: Operand, right: Operand, budget: Budget) -> bool:
+        del budget
+        if is_number(left) and is_number(right):
+            return compare(left, right)
+        return isinstance(left, str) and isinstance(right, str) and compare(left, right)
+
+    return ordered
+
+
+def _elements(value: Operand, budget: Budget) -> list[JsonValue] | None:
+    """Return the elements of a list, or None for a map.
+
+    Raises:
+        PathEvaluationError: The operand is neither; the filter is false for this element.
+        PathFunctionError: An element is itself a list or map.
+    """
+    json = value.value if isinstance(value, ListLiteral) else value
+    if isinstance(json, dict):
+        return None
+    if not isinstance(json, list):
+        raise PathEvaluationError("expected a list")
+    budget.spend(len(json))
+    if any(isinstance(element, dict | list) for element in json):
+        raise PathFunctionError("lists that hold lists or maps cannot be searched by a filter")
+    return json
+
+
+def _is_among(value: Operand, elements: list[JsonValue], budget: Budget) -> bool:
+    budget.spend(len(elements))
+    return any(equals(value, element, budget) for element in elements)
+
+
+def _in(left: Operand, right: Operand, budget: Budget) -> bool:
+    elements = _elements(right, budget)
+    return elements is not None and _is_among(left, elements, budget)
+
+
+def _not_in(left: Operand, right: Operand, budget: Budget) -> bool:
+    return not _in(left, right, budget)
+
+
+def _contains(left: Operand, right: Operand, budget: Budget) -> bool:
+    if isinstance(left, str) and isinstance(right, str):
+        budget.spend(len(left) >> 6)
+        return right in left
+    if not isinstance(left, dict | list | ListLiteral):
+        return False
+    elements = _elements(left, budget)
+    return elements is not None and _is_among(right, elements, budget)
+
+
+def _subset_of(left: Operand, right: Operand, budget: Budget) -> bool:
+    allowed, wanted = _elements(right, budget), None
+    if allowed is not None:
+        wanted = _elements(left, budget)
+    if allowed is None or wanted is None:
+        return False
+    return all(_is_among(element, allowed, budget) for element in wanted)
+
+
+def _shared(left: Operand, right: Operand, budget: Budget) -> bool | None:
+    """Tell whether two lists share an element; None when one of them is a map."""
+    others, elements = _elements(right, budget), None
+    if others is not None:
+        elements = _elements(left, budget)
+    if others is None or elements is None:
+        return None
+    return any(_is_among(element, others, budget) for element in elements)
+
+
+def _any_of(left: Operand, right: Operand, budget: Budget) -> bool:
+    return _shared(left, right, budget) is True
+
+
+def _none_of(left: Operand, right: Operand, budget: Budget) -> bool:
+    return _shared(left, right, budget) is False
+
+
+def _size(left: Operand, right: Operand, budget: Budget) -> bool:
+    del budget
+    value = left.value if isinstance(left, ListLiteral) else left
+    if not is_number(right) or not isinstance(value, str | list | dict):
+        return False
+    # A map has the size -1, as in Jayway.
+    return (-1 if isinstance(value, dict) else len(value)) == _whole(right)
+
+
+def _whole(number: object) -> int:
+    return int(number) if isinstance(number, int | float) and abs(number) < 2**63 else -2
+
+
+def _empty(left: Operand, right: Operand, budget: Budget) -> bool:
+    del budget
+    value = left.value if isinstance(left, ListLiteral) else left
+    if not isinstance(value, str | list | dict):
+        return False
+    return (not value) is _boolean(right)
+
+
+def _boolean(value: Operand) -> bool:
+    if not isinstance(value, bool):
+        raise PathEvaluationError("expected true or false")
+    return value
+
+
+def _exists(left: Operand, right: Operand, budget: Budget) -> bool:
+    del budget
+    if not isinstance(left, bool) and not isinstance(right, bool):
+        raise PathFunctionError("'exists' compares with true or false")
+    return _boolean(left) is _boolean(right)
+
+
+def _matches(left: Operand, right: Operand, budget: Budget) -> bool:
+    pattern, value = (left, right) if isinstance(left, Pattern) else (right, left)
+    if not isinstance(pattern, Pattern) or isinstance(value, Pattern):
+        return False
+    json = value.value if isinstance(value, ListLiteral) else value
+    candidates = _elements(json, budget) if isinstance(json, list) else [_scalar(json)]
+    return any(_matches_text(pattern, element, budget) for element in candidates or ())
+
+
+def _scalar(value: JsonValue | Undefined) -> JsonValue:
+    return None if isinstance(value, Undefined | dict) else value
+
+
+def _matches_text(pattern: Pattern, value: JsonValue, budget: Budget) -> bool:
+    """Match text, numbers and booleans by their text, and everything else as ``""``."""
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif is_number(value):
+        text = number_text(value)
+    else:
+        text = value if isinstance(value, str) else ""
+    budget.spend(len(text) >> 6)
+    return pattern.matches(text)
+
+
+def _refuse(left: Operand, right: Operand, budget: Budget) -> bool:
+    """Apply an operator that Jayway knows but that no text can give its right operand."""
+    del left, right, budget
+    raise PathEvaluationError("this operator has no right operand in texts")
+
+
+OPERATORS: Final[dict[str, Operator]] = {
+    "==": equals,
+    "!=": _differs,
+    "===": _equals_in_kind,
+    "!==": _differs_in_kind,
+    "<": _ordering(operator.lt),
+    "<=": _ordering(operator.le),
+    ">": _ordering(operator.gt),
+    ">=": _ordering(operator.ge),
+    "=~": _matches,
+    "IN": _in,
+    "NIN": _not_in,
+    "CONTAINS": _contains,
+    "SUBSETOF": _subset_of,
+    "ANYOF": _any_of,
+    "NONEOF": _none_of,
+    "SIZE": _size,
+    "EMPTY": _empty,
+    "EXISTS": _exists,
+    "ALL": _refuse,
+    "TYPE": _refuse,
+    "MATCHES": _refuse,
+}
