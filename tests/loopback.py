@@ -1,6 +1,7 @@
 """Servers on loopback that speak bytes or HTTP, and calls to them through the HTTP gateway."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -89,6 +90,12 @@ async def web_server(**handlers: Handler) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def attempt(url: str, **changes: Any) -> DispatchRequest:

@@ -1,0 +1,13 @@
+"""Public doubles: what stands in for the outside world in tests, examples and demos."""
+
+from rillflow.testing.function_gateway import FakeOpenFaaS, RecordedCall, RecordedCallback
+from rillflow.testing.functions import Function, FunctionAnswer, FunctionRequest
+
+__all__ = [
+    "FakeOpenFaaS",
+    "Function",
+    "FunctionAnswer",
+    "FunctionRequest",
+    "RecordedCall",
+    "RecordedCallback",
+]

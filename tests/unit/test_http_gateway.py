@@ -12,6 +12,7 @@ from tests.loopback import (
     answering,
     attempt,
     call,
+    closed_port,
     gateway,
     raw_server,
     web_server,
@@ -131,12 +132,6 @@ class CountingRules:
 
     def check(self, host: str, ip: str) -> None:
         self.asked.append((host, ip))
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_a_refused_connection_is_tried_again_once_and_then_fails() -> None:

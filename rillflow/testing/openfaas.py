@@ -1,0 +1,114 @@
+"""The OpenFaaS stand-in as a process of its own.
+
+::
+
+    python -m rillflow.testing.openfaas --port 8081 --functions examples/functions.py
+"""
+
+import argparse
+import asyncio
+import importlib
+import importlib.util
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from rillflow.testing.function_gateway import FakeOpenFaaS
+from rillflow.testing.functions import Function, FunctionAnswer, FunctionRequest, Handler
+
+__all__ = [
+    "FakeOpenFaaS",
+    "Function",
+    "FunctionAnswer",
+    "FunctionRequest",
+    "load_functions",
+    "main",
+]
+
+MAPPING: Final = "FUNCTIONS"
+"""Name of the mapping that a functions module is expected to hold."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve functions until the process is told to end.
+
+    The first line on standard output names the address, once it answers.
+
+    Args:
+        arguments: Command line; that of the process when None.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m rillflow.testing.openfaas", description="Serve functions as OpenFaaS does."
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8081, help="0 for any free one")
+    parser.add_argument(
+        "--functions",
+        action="append",
+        default=[],
+        metavar="MODULE[:MAPPING]",
+        help="module or .py file with a dict of functions by name, FUNCTIONS unless named; "
+        "values are callables, Function objects or URLs; may be given several times",
+    )
+    given = parser.parse_args(arguments)
+    functions: dict[str, Function | Handler | str] = {}
+    for text in given.functions:
+        try:
+            functions.update(load_functions(text))
+        except (ImportError, AttributeError, OSError, TypeError) as error:
+            parser.error(f"--functions {text}: {error}")
+    asyncio.run(serve(functions, host=given.host, port=given.port))
+
+
+def load_functions(text: str) -> Mapping[str, Function | Handler | str]:
+    """Load a mapping of functions from ``module[:MAPPING]`` or ``path/file.py[:MAPPING]``.
+
+    Raises:
+        ImportError: There is no such module.
+        OSError: There is no such file.
+        AttributeError: The module has no such mapping.
+        TypeError: What has that name is no mapping.
+    """
+    origin, _, name = text.partition(":")
+    module = _file_module(Path(origin)) if origin.endswith(".py") else _module(origin)
+    functions = getattr(module, name or MAPPING)
+    if not isinstance(functions, Mapping):
+        raise TypeError(f"{name or MAPPING} is not a mapping")
+    return functions
+
+
+async def serve(functions: Mapping[str, Function | Handler | str], *, host: str, port: int) -> None:
+    """Run the stand-in until SIGINT or SIGTERM."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with FakeOpenFaaS(functions, host=host, port=port, record=False) as gateway:
+        sys.stdout.write(f"function gateway at {gateway.url}: {', '.join(sorted(functions))}\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+def _module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return importlib.import_module(name)
+
+
+def _file_module(path: Path) -> ModuleType:
+    """Import a file that is in no package, with its neighbours in reach."""
+    name = f"functions in {path.resolve()}"  # two files may well have the same stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be imported")
+    sys.path.insert(0, str(path.resolve().parent))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()
