@@ -1,0 +1,169 @@
+"""Which rows a group of appends writes, and which of its appends are refused.
+
+Pure, and the same for every adapter: an adapter reads what it knows about the
+touched partitions and executions inside the transaction that will write, lets
+an `AppendPlan` judge each caller's appends, and writes the rows that are left.
+A refused caller leaves no trace in the plan, so its neighbours are written.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from rillflow.errors import FencedError, StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Append, NewExecution
+
+INITIAL_STATUS: Final = "RUNNING"
+
+RecordRow: TypeAlias = tuple[int, int, bytes]
+
+
+class Place(NamedTuple):
+    """Where an execution stands in the journal: its row's key and its last record."""
+
+    key: int
+    last_seq: int
+
+
+class Outcome(NamedTuple):
+    """Status of an execution in listings; without ``finished_at_ms`` it is unfinished."""
+
+    status: str
+    code: str | None
+    finished_at_ms: int | None
+
+
+class ExecutionRow(NamedTuple):
+    """One new row of executions, in the order of the table's columns."""
+
+    key: int
+    execution_id: ExecutionId
+    business: str
+    feature: str
+    partition: int
+    definition_id: str
+    submitted_at_ms: int
+    dedicated: bool
+    parent_id: ExecutionId | None
+    idempotency_key: str | None
+    request_digest: str | None
+    status: str
+    code: str | None
+    finished_at_ms: int | None
+
+
+class AppendPlan:
+    """The rows to write, gathered caller by caller.
+
+    ``executions``, ``records`` are rows to insert; ``outcomes`` and ``snapshots``
+    replace what is stored, by execution key. A snapshot is (seq, bytes).
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: Mapping[int, int],
+        places: Mapping[ExecutionId, Place],
+        keys: Iterator[int],
+    ) -> None:
+        self._epochs = epochs
+        self._places = dict(places)
+        self._keys = keys
+        self.executions: list[ExecutionRow] = []
+        self.records: list[RecordRow] = []
+        self.outcomes: dict[int, Outcome] = {}
+        self.snapshots: dict[int, tuple[int, bytes]] = {}
+
+    def add(self, appends: Sequence[Append]) -> None:
+        """Take the appends of one caller, all or none of them.
+
+        Raises:
+            FencedError: Some partition has a newer owner.
+            StoreError: An execution is unknown, or exists already, or its
+                records do not follow the last one, or a snapshot claims records
+                that are not there.
+        """
+        staged: dict[ExecutionId, Place] = {}
+        for append in appends:
+            self._check_owner(append)
+            key, last_seq = self._place_of(append, staged)
+            _check_sequence(append, last_seq)
+            staged[append.execution_id] = Place(key, last_seq + len(append.records))
+        self._places.update(staged)
+        for append in appends:
+            self._take(append, staged[append.execution_id].key)
+
+    def _check_owner(self, append: Append) -> None:
+        owned_under = self._epochs.get(append.partition, 0)
+        if owned_under > append.epoch:
+            raise FencedError(
+                f"{append.execution_id}: partition {append.partition} is owned under epoch "
+                f"{owned_under}, so epoch {append.epoch} may not write"
+            )
+
+    def _place_of(self, append: Append, staged: Mapping[ExecutionId, Place]) -> Place:
+        execution_id, new = append.execution_id, append.new
+        place = staged.get(execution_id) or self._places.get(execution_id)
+        if new is None:
+            if place is None:
+                raise StoreError(f"{execution_id}: no such execution")
+            return place
+        if place is not None:
+            raise StoreError(f"{execution_id}: exists already")
+        if new.execution_id != execution_id:
+            raise StoreError(f"{execution_id}: the new row names {new.execution_id}")
+        return Place(next(self._keys), 0)
+
+    def _take(self, append: Append, key: int) -> None:
+        outcome = outcome_of(append)
+        if append.new is not None:
+            self.executions.append(_row(key, append.new, outcome))
+        elif outcome is not None:
+            self.outcomes[key] = outcome
+        seq = append.first_seq
+        for record in append.records:
+            self.records.append((key, seq, record))
+            seq += 1
+        if append.snapshot is not None:
+            self.snapshots[key] = (append.snapshot_seq, append.snapshot)
+
+
+def outcome_of(append: Append) -> Outcome | None:
+    """Return what an append says about its execution's status, None for nothing.
+
+    A closing ends the execution. A status alone means that it goes on (a redo
+    of an ended one, too), so that it is unfinished again.
+    """
+    closing = append.closing
+    if closing is not None:
+        return Outcome(closing.status, closing.code, closing.finished_at_ms)
+    return None if append.status is None else Outcome(append.status, None, None)
+
+
+def _row(key: int, new: NewExecution, outcome: Outcome | None) -> ExecutionRow:
+    return ExecutionRow(
+        key,
+        new.execution_id,
+        new.business,
+        new.feature,
+        new.partition,
+        new.definition_id,
+        new.submitted_at_ms,
+        new.dedicated,
+        new.parent_id,
+        new.idempotency_key,
+        new.request_digest,
+        *(outcome or Outcome(INITIAL_STATUS, None, None)),
+    )
+
+
+def _check_sequence(append: Append, last_seq: int) -> None:
+    if append.records and append.first_seq != last_seq + 1:
+        raise StoreError(
+            f"{append.execution_id}: record {append.first_seq} does not follow record {last_seq}"
+        )
+    if append.snapshot is not None and append.snapshot_seq > last_seq + len(append.records):
+        raise StoreError(
+            f"{append.execution_id}: a snapshot of record {append.snapshot_seq} "
+            f"is ahead of record {last_seq + len(append.records)}"
+        )

@@ -1,0 +1,27 @@
+"""An execution filter as SQL conditions; each adapter writes its own placeholders."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rillflow.ports.store import ExecutionFilter
+
+
+class Condition(NamedTuple):
+    """One comparison of a column with one value (a tuple of them for ``IN``)."""
+
+    column: str
+    operator: str
+    value: object
+
+
+def conditions_of(wanted: ExecutionFilter) -> Iterator[Condition]:
+    """Yield the conditions that an execution meets all of, none when any will do."""
+    given = (
+        Condition("business", "=", wanted.business),
+        Condition("feature", "=", wanted.feature),
+        Condition("status", "IN", wanted.statuses),
+        Condition("code", "=", wanted.code),
+        Condition("submitted_at_ms", ">=", wanted.from_ms),
+        Condition("submitted_at_ms", "<=", wanted.to_ms),
+    )
+    return (condition for condition in given if condition.value is not None)

@@ -1,0 +1,197 @@
+"""The journal half of the memory store."""
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any, Final
+
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
+from rillflow.stores.append_plan import AppendPlan, ExecutionRow, Outcome, Place
+from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.memory_life import MemoryLife
+
+_COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "=": operator.eq,
+    "IN": lambda mine, wanted: mine in wanted,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
+
+
+class _Stored:
+    """One execution: its row, its last snapshot with its seq, and all records."""
+
+    __slots__ = ("records", "row", "snapshot", "snapshot_seq")
+
+    def __init__(self, row: ExecutionRow) -> None:
+        self.row = row
+        self.records: list[bytes] = []
+        self.snapshot: bytes | None = None
+        self.snapshot_seq = 0
+
+
+class MemoryJournal(MemoryLife):
+    """Executions, their records, and who owns them; see the ``Journal`` port."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest_epoch = 0
+        self._epochs: dict[int, int] = {}
+        self._keys = count(1)
+        self._by_id: dict[ExecutionId, _Stored] = {}
+        self._by_key: dict[int, _Stored] = {}
+        self._idempotent: dict[tuple[str, str, str], _Stored] = {}
+
+    async def take_partitions(self, partitions: Sequence[int]) -> int:
+        """Become the owner of partitions; return the new epoch, greater than any before."""
+        self._check_open()
+        self._newest_epoch += 1
+        self._epochs.update(dict.fromkeys(partitions, self._newest_epoch))
+        return self._newest_epoch
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write all appends or none of them."""
+        self._check_open()
+        touched = {append.execution_id for append in appends}
+        known = [self._by_id[each] for each in touched if each in self._by_id]
+        plan = AppendPlan(
+            epochs=self._epochs,
+            places={
+                stored.row.execution_id: Place(stored.row.key, len(stored.records))
+                for stored in known
+            },
+            keys=self._keys,
+        )
+        plan.add(appends)
+        self._check_keys(plan.executions)
+        self._write(plan)
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        """Read an execution with its snapshot and later records; None when unknown."""
+        self._check_open()
+        stored = self._by_id.get(execution_id)
+        if stored is None:
+            return None
+        row = stored.row
+        return StoredExecution(
+            execution_id=execution_id,
+            business=row.business,
+            feature=row.feature,
+            partition=row.partition,
+            definition_id=row.definition_id,
+            submitted_at_ms=row.submitted_at_ms,
+            dedicated=row.dedicated,
+            parent_id=row.parent_id,
+            status=row.status,
+            snapshot=stored.snapshot,
+            snapshot_seq=stored.snapshot_seq,
+            records=tuple(stored.records[stored.snapshot_seq :]),
+        )
+
+    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+        """List executions of partitions that have not ended, oldest first."""
+        self._check_open()
+        wanted = set(partitions)
+        return [
+            row.execution_id
+            for row in self._oldest_first()
+            if row.partition in wanted and row.finished_at_ms is None
+        ]
+
+    async def find_by_idempotency_key(
+        self, business: str, feature: str, key: str
+    ) -> tuple[ExecutionId, str] | None:
+        """Return the execution submitted under a key, with the digest of its request."""
+        self._check_open()
+        stored = self._idempotent.get((business, feature, key))
+        if stored is None:
+            return None
+        return stored.row.execution_id, stored.row.request_digest or ""
+
+    async def list_executions(
+        self, wanted: ExecutionFilter, *, limit: int, offset: int = 0
+    ) -> list[ExecutionSummary]:
+        """List executions, newest submit time first."""
+        self._check_open()
+        rows = list(reversed(self._matching(wanted)))[offset : offset + limit]
+        return [
+            ExecutionSummary(
+                execution_id=row.execution_id,
+                business=row.business,
+                feature=row.feature,
+                status=row.status,
+                code=row.code,
+                submitted_at_ms=row.submitted_at_ms,
+                finished_at_ms=row.finished_at_ms,
+            )
+            for row in rows
+        ]
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count executions by status."""
+        self._check_open()
+        return dict(Counter(row.status for row in self._matching(wanted)))
+
+    async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count ended executions by failure code; those without a code are left out."""
+        self._check_open()
+        ended = (row for row in self._matching(wanted) if row.finished_at_ms is not None)
+        return dict(Counter(row.code for row in ended if row.code is not None))
+
+    async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
+        """List sub-flow executions started by an execution, oldest first."""
+        self._check_open()
+        return [row.execution_id for row in self._oldest_first() if row.parent_id == parent_id]
+
+    def _check_keys(self, rows: Sequence[ExecutionRow]) -> None:
+        taken = set(self._idempotent)
+        for key in map(_idempotency_of, rows):
+            if key in taken:
+                raise StoreError(f"idempotency key {key} is taken")
+            if key is not None:
+                taken.add(key)
+
+    def _write(self, plan: AppendPlan) -> None:
+        for row in plan.executions:
+            stored = _Stored(row)
+            self._by_id[row.execution_id] = self._by_key[row.key] = stored
+            key = _idempotency_of(row)
+            if key is not None:
+                self._idempotent[key] = stored
+        for execution, _, record in plan.records:
+            self._by_key[execution].records.append(record)
+        for execution, outcome in plan.outcomes.items():
+            stored = self._by_key[execution]
+            stored.row = _with_outcome(stored.row, outcome)
+        for execution, (seq, snapshot) in plan.snapshots.items():
+            stored = self._by_key[execution]
+            stored.snapshot_seq, stored.snapshot = seq, snapshot
+
+    def _oldest_first(self) -> list[ExecutionRow]:
+        rows = (stored.row for stored in self._by_id.values())
+        return sorted(rows, key=lambda row: (row.submitted_at_ms, row.key))
+
+    def _matching(self, wanted: ExecutionFilter) -> list[ExecutionRow]:
+        conditions = tuple(conditions_of(wanted))
+        return [
+            row
+            for row in self._oldest_first()
+            if all(
+                _COMPARE[each.operator](getattr(row, each.column), each.value)
+                for each in conditions
+            )
+        ]
+
+
+def _idempotency_of(row: ExecutionRow) -> tuple[str, str, str] | None:
+    key = row.idempotency_key
+    return None if key is None else (row.business, row.feature, key)
+
+
+def _with_outcome(row: ExecutionRow, outcome: Outcome) -> ExecutionRow:
+    return row._replace(
+        status=outcome.status, code=outcome.code, finished_at_ms=outcome.finished_at_ms
+    )

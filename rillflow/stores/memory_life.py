@@ -1,0 +1,22 @@
+"""Opening and closing the memory store, which only says who may call it."""
+
+from rillflow.errors import StoreError
+
+
+class MemoryLife:
+    """What the two halves of the memory store share."""
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    async def open(self) -> None:
+        """Allow calls; what was stored before a ``close()`` is still there."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Refuse calls from now on."""
+        self._is_open = False
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreError("the store is closed")

@@ -1,0 +1,119 @@
+"""The journal half of the PostgreSQL store."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
+from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.postgres_database import PostgresDatabase
+from rillflow.stores.stored_rows import execution_summary, stored_execution
+
+_NEXT_EPOCH: Final = "UPDATE epochs SET newest = newest + 1 RETURNING newest"
+# Rows are locked in the order of partitions, as by the writers, so that none deadlock.
+_TAKE: Final = """
+INSERT INTO owners SELECT partition, $2 FROM unnest($1::bigint[]) AS partition ORDER BY partition
+ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch
+"""
+# One statement, and so one state of the database.
+_LOAD: Final = """
+SELECT execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
+    parent_id, status, snapshot, coalesce(seq, 0), ARRAY(
+        SELECT record FROM journal
+        WHERE journal.execution = key AND journal.seq > coalesce(snapshots.seq, 0)
+        ORDER BY journal.seq)
+FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = $1
+"""
+_UNFINISHED: Final = """
+SELECT execution_id FROM executions
+WHERE partition = ANY($1::bigint[]) AND finished_at_ms IS NULL
+ORDER BY submitted_at_ms, key
+"""
+_IDEMPOTENT: Final = """
+SELECT execution_id, coalesce(request_digest, '') FROM executions
+WHERE business = $1 AND feature = $2 AND idempotency_key = $3
+"""
+_CHILDREN: Final = """
+SELECT execution_id FROM executions WHERE parent_id = $1 ORDER BY submitted_at_ms, key
+"""
+_SUMMARIES: Final = """
+SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
+FROM executions
+"""
+
+
+class PostgresJournal:
+    """Executions, their records, and who owns them; see the ``Journal`` port."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def take_partitions(self, partitions: Sequence[int]) -> int:
+        """Raise the one epoch counter and put its new value on the partitions.
+
+        Waits for appends of the former owners that are being committed.
+        """
+        async with self._database.transaction() as connection:
+            epoch = int(await connection.fetchval(_NEXT_EPOCH))
+            await connection.execute(_TAKE, list(set(partitions)), epoch)
+        return epoch
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write all appends in one transaction, durably, with other callers' appends."""
+        await self._database.append(appends)
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        """Read an execution with its snapshot and later records; None when unknown."""
+        rows = await self._database.rows(_LOAD, execution_id)
+        return stored_execution(rows[0]) if rows else None
+
+    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+        """List executions of partitions that have not ended, oldest first."""
+        return await self._database.column(_UNFINISHED, list(partitions))
+
+    async def find_by_idempotency_key(
+        self, business: str, feature: str, key: str
+    ) -> tuple[ExecutionId, str] | None:
+        """Return the execution submitted under a key, with the digest of its request."""
+        rows = await self._database.rows(_IDEMPOTENT, business, feature, key)
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def list_executions(
+        self, wanted: ExecutionFilter, *, limit: int, offset: int = 0
+    ) -> list[ExecutionSummary]:
+        """List executions, newest submit time first."""
+        condition, values = _where(wanted)
+        page = f"LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}"
+        query = f"{_SUMMARIES} {condition} ORDER BY submitted_at_ms DESC, key DESC {page}"
+        rows = await self._database.rows(query, *values, limit, offset)
+        return [execution_summary(row) for row in rows]
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count executions by status."""
+        condition, values = _where(wanted)
+        query = f"SELECT status, count(*) FROM executions {condition} GROUP BY status"  # noqa: S608 - columns are our own, values are bound
+        return dict(await self._database.rows(query, *values))
+
+    async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count ended executions by failure code; those without a code are left out."""
+        condition, values = _where(wanted, "finished_at_ms IS NOT NULL AND code IS NOT NULL")
+        query = f"SELECT code, count(*) FROM executions {condition} GROUP BY code"  # noqa: S608 - columns are our own, values are bound
+        return dict(await self._database.rows(query, *values))
+
+    async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
+        """List sub-flow executions started by an execution, oldest first."""
+        return await self._database.column(_CHILDREN, parent_id)
+
+
+def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:
+    """Return a WHERE clause, empty when any execution will do, and its values."""
+    clauses, values = list(more), list[object]()
+    for column, operator, value in conditions_of(wanted):
+        placeholder = f"${len(values) + 1}"
+        if isinstance(value, tuple):
+            clauses.append(f"{column} = ANY({placeholder}::text[])")
+            values.append(list(value))
+        else:
+            clauses.append(f"{column} {operator} {placeholder}")
+            values.append(value)
+    return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), tuple(values)

@@ -1,0 +1,164 @@
+"""Tables of the PostgreSQL store, as numbered migrations (ARCHITECTURE decision 3).
+
+The number of the last migration stands in the table ``rillflow_schema``. All
+missing migrations are one transaction under an advisory lock. Released
+migrations are never edited: a change is a new one at the end.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+
+from rillflow.errors import StoreError
+from rillflow.stores.schema_status import SchemaStatus
+
+_UPGRADE_LOCK: Final = 0x52494C4C
+"""Key of the advisory lock that one upgrading process holds at a time."""
+
+_JOURNAL: Final = """
+    -- The epoch of the last take; a row, not a sequence, so that takes are in line.
+    CREATE TABLE epochs (newest bigint NOT NULL);
+    INSERT INTO epochs VALUES (0);
+    CREATE TABLE owners (partition bigint PRIMARY KEY, epoch bigint NOT NULL);
+    CREATE SEQUENCE execution_keys;
+    CREATE TABLE executions (
+        key bigint PRIMARY KEY,
+        execution_id text COLLATE "C" NOT NULL UNIQUE,
+        business text COLLATE "C" NOT NULL,
+        feature text COLLATE "C" NOT NULL,
+        partition bigint NOT NULL,
+        definition_id text COLLATE "C" NOT NULL,
+        submitted_at_ms bigint NOT NULL,
+        dedicated boolean NOT NULL,
+        parent_id text COLLATE "C",
+        idempotency_key text COLLATE "C",
+        request_digest text COLLATE "C",
+        status text COLLATE "C" NOT NULL,
+        code text COLLATE "C",
+        finished_at_ms bigint
+    );
+    CREATE INDEX executions_listed ON executions (business, feature, submitted_at_ms);
+    CREATE INDEX executions_unfinished ON executions (partition, submitted_at_ms)
+        WHERE finished_at_ms IS NULL;
+    CREATE UNIQUE INDEX executions_idempotent
+        ON executions (business, feature, idempotency_key) WHERE idempotency_key IS NOT NULL;
+    CREATE INDEX executions_children ON executions (parent_id, submitted_at_ms)
+        WHERE parent_id IS NOT NULL;
+    CREATE TABLE journal (
+        execution bigint NOT NULL,
+        seq bigint NOT NULL,
+        record bytea NOT NULL,
+        PRIMARY KEY (execution, seq)
+    );
+    CREATE TABLE snapshots (
+        execution bigint PRIMARY KEY,
+        seq bigint NOT NULL,
+        snapshot bytea NOT NULL
+    );
+"""
+
+_CATALOGUE: Final = """
+    CREATE TABLE definitions (definition_id text COLLATE "C" PRIMARY KEY, text text NOT NULL);
+    CREATE SEQUENCE version_positions;
+    CREATE TABLE versions (
+        position bigint NOT NULL UNIQUE,
+        business text COLLATE "C" NOT NULL,
+        feature text COLLATE "C" NOT NULL,
+        alias text COLLATE "C" NOT NULL,
+        version text COLLATE "C" NOT NULL,
+        created_at_ms bigint NOT NULL,
+        PRIMARY KEY (business, feature, alias, version)
+    );
+    CREATE INDEX versions_newest ON versions (business, feature, alias, position);
+    -- Every version ever added; the table above forgets all but the newest of an alias.
+    CREATE TABLE known_versions (
+        business text COLLATE "C" NOT NULL,
+        feature text COLLATE "C" NOT NULL,
+        version text COLLATE "C" NOT NULL,
+        PRIMARY KEY (business, feature, version)
+    );
+    -- One row per listed name; what is below the name is the empty string.
+    CREATE TABLE names (
+        business text COLLATE "C" NOT NULL,
+        feature text COLLATE "C" NOT NULL,
+        alias text COLLATE "C" NOT NULL,
+        PRIMARY KEY (business, feature, alias)
+    );
+    CREATE TABLE rules (
+        kind text COLLATE "C" NOT NULL,
+        business text COLLATE "C" NOT NULL,
+        subject text COLLATE "C" NOT NULL,
+        name text COLLATE "C" NOT NULL,
+        rule text NOT NULL,
+        PRIMARY KEY (kind, business, subject, name)
+    );
+"""
+
+MIGRATIONS: Final = (_JOURNAL, _CATALOGUE)
+VERSION: Final = len(MIGRATIONS)
+
+
+@asynccontextmanager
+async def store_errors() -> AsyncIterator[None]:
+    """Raise what PostgreSQL, asyncpg and the network raise as StoreError.
+
+    Raises:
+        StoreError: The body raised one of those.
+    """
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise StoreError(f"PostgreSQL: {error or type(error).__name__}") from error
+
+
+async def schema_status(url: str) -> SchemaStatus:
+    """Tell the schema version of a database without changing it.
+
+    Raises:
+        StoreError: The database cannot be reached.
+    """
+    async with store_errors(), _connected(url) as connection:
+        return await read_status(connection, VERSION)
+
+
+async def upgrade(url: str, migrations: Sequence[str] = MIGRATIONS) -> SchemaStatus:
+    """Apply the migrations that the database lacks, in one transaction.
+
+    Returns:
+        The status before the upgrade.
+
+    Raises:
+        StoreError: The database belongs to a newer release or cannot be written;
+            it is as it was.
+    """
+    async with store_errors(), _connected(url) as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _UPGRADE_LOCK)
+        before = await read_status(connection, len(migrations))
+        before.refuse_newer()
+        if before.is_current:
+            return before
+        for migration in migrations[before.found :]:
+            await connection.execute(migration)
+        if before.found == 0:
+            await connection.execute("CREATE TABLE rillflow_schema (version bigint NOT NULL)")
+            await connection.execute("INSERT INTO rillflow_schema VALUES (0)")
+        await connection.execute("UPDATE rillflow_schema SET version = $1", len(migrations))
+        return before
+
+
+async def read_status(connection: asyncpg.Connection, wanted: int) -> SchemaStatus:
+    """Read the version from the table that an upgrade leaves, 0 when it is missing."""
+    if await connection.fetchval("SELECT to_regclass('rillflow_schema')") is None:
+        return SchemaStatus(0, wanted)
+    return SchemaStatus(await connection.fetchval("SELECT version FROM rillflow_schema"), wanted)
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()

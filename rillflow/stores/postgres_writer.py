@@ -1,0 +1,232 @@
+"""The one task of a process that appends to the journal in PostgreSQL.
+
+Appends that arrive while a commit is under way are committed together by the
+next one; an idle writer commits at once. A caller waits on a future that is
+settled after the commit, so cancelling the caller changes nothing on disk.
+
+The writing transaction locks the rows of the partitions it writes to (``FOR
+SHARE``), so that a take waits for it, and it for a take: no append of an old
+owner commits after ``take_partitions`` has returned.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from rillflow.errors import StoreError
+from rillflow.ports.store import Append
+from rillflow.stores.append_plan import AppendPlan, Place
+from rillflow.stores.postgres_schema import VERSION
+
+_LARGEST_GROUP: Final = 1_024
+
+_SETTINGS: Final = {
+    "synchronous_commit": "on",
+    "application_name": "rillflow writer",
+    # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
+    "idle_in_transaction_session_timeout": "5s",
+}
+
+# A partition without a row could not be locked, so it gets one of the oldest epoch.
+_ENSURE_OWNERS: Final = """
+INSERT INTO owners SELECT partition, 0 FROM unnest($1::bigint[]) AS partition ORDER BY partition
+ON CONFLICT DO NOTHING
+"""
+_LOCK_OWNERS: Final = """
+SELECT partition, epoch FROM owners WHERE partition = ANY($1::bigint[])
+ORDER BY partition FOR SHARE
+"""
+_PLACES: Final = """
+SELECT execution_id, key, coalesce(
+    (SELECT max(seq) FROM journal WHERE execution = key),
+    (SELECT seq FROM snapshots WHERE execution = key), 0)
+FROM executions WHERE execution_id = ANY($1::text[])
+"""
+_NEW_KEYS: Final = """
+SELECT (SELECT version FROM rillflow_schema),
+    ARRAY(SELECT nextval('execution_keys') FROM generate_series(1, $1))
+"""
+_PUT_EXECUTIONS: Final = """
+INSERT INTO executions SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[],
+    $5::bigint[], $6::text[], $7::bigint[], $8::boolean[], $9::text[], $10::text[], $11::text[],
+    $12::text[], $13::text[], $14::bigint[])
+"""
+_PUT_RECORDS: Final = """
+INSERT INTO journal SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
+"""
+_PUT_OUTCOMES: Final = """
+UPDATE executions SET status = given.status, code = given.code,
+    finished_at_ms = given.finished_at_ms
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+    AS given (key, status, code, finished_at_ms)
+WHERE executions.key = given.key
+"""
+_PUT_SNAPSHOTS: Final = """
+INSERT INTO snapshots SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
+ON CONFLICT (execution) DO UPDATE SET seq = excluded.seq, snapshot = excluded.snapshot
+"""
+
+
+class _Ticket(NamedTuple):
+    """One caller's appends, and the future that the caller waits on."""
+
+    appends: tuple[Append, ...]
+    future: asyncio.Future[None]
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell the caller how it went; one that was cancelled is not told."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(error)
+
+
+class PostgresWriter:
+    """Commits what callers hand in, in the order of arrival, on one connection."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._waiting: deque[_Ticket] = deque()
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._connection: asyncpg.Connection | None = None
+        self._known_partitions: set[int] = set()
+        self._task = asyncio.create_task(self._run(), name="rillflow-writer")
+
+    async def stop(self) -> None:
+        """Refuse new work, finish what was handed in, and disconnect."""
+        self._stopped = True
+        self._wake.set()
+        await self._task
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write the appends of one caller, all or none, together with other callers'.
+
+        Raises:
+            FencedError: Some partition has a newer owner; nothing was written.
+            StoreError: The appends were refused, or the commit failed.
+        """
+        if self._stopped:
+            raise StoreError("PostgreSQL: the store is closed")
+        ticket = _Ticket(tuple(appends), asyncio.get_running_loop().create_future())
+        self._waiting.append(ticket)
+        self._wake.set()
+        await ticket.future
+
+    async def _run(self) -> None:
+        while self._waiting or not self._stopped:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                size = min(len(self._waiting), _LARGEST_GROUP)
+                await self._commit([self._waiting.popleft() for _ in range(size)])
+        await self._disconnect()
+
+    async def _commit(self, tickets: list[_Ticket]) -> None:
+        """Commit a group; a ticket that breaks it (a taken key) does so alone."""
+        try:
+            refusals = await self._write(tickets)
+        except Exception as error:  # noqa: BLE001 - the task survives whatever a group brings
+            if len(tickets) > 1 and not _is_outage(error):
+                for ticket in tickets:
+                    await self._commit([ticket])
+                return
+            if _is_outage(error):
+                await self._disconnect()
+            refusals = [_failure(error) for _ in tickets]
+        for ticket, refusal in zip(tickets, refusals, strict=True):
+            ticket.settle(refusal)
+
+    async def _write(self, tickets: Sequence[_Ticket]) -> list[StoreError | None]:
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self._url, server_settings=_SETTINGS)
+        appends = [append for ticket in tickets for append in ticket.appends]
+        await self._ensure_owners({append.partition for append in appends})
+        async with self._connection.transaction():
+            plan = await _plan_for(self._connection, appends)
+            refusals = [_refusal(plan, ticket.appends) for ticket in tickets]
+            await _write_plan(self._connection, plan)
+        return refusals
+
+    async def _ensure_owners(self, partitions: set[int]) -> None:
+        """Make the rows to lock, in a transaction before the one that locks them.
+
+        Inside that one, the new rows would be locked out of order, and a take
+        of the same partitions could deadlock with it.
+        """
+        unknown = partitions - self._known_partitions
+        if unknown and self._connection is not None:
+            await self._connection.execute(_ENSURE_OWNERS, list(unknown))
+            self._known_partitions |= unknown
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                await connection.close(timeout=1)
+
+
+async def _plan_for(connection: asyncpg.Connection, appends: Sequence[Append]) -> AppendPlan:
+    owners = await connection.fetch(_LOCK_OWNERS, list({append.partition for append in appends}))
+    # A later statement sees what the owner before committed while this one waited.
+    places = await connection.fetch(_PLACES, list({append.execution_id for append in appends}))
+    return AppendPlan(
+        epochs=dict(owners),
+        places={each: Place(key, last_seq) for each, key, last_seq in places},
+        keys=await _new_keys(connection, sum(append.new is not None for append in appends)),
+    )
+
+
+async def _new_keys(connection: asyncpg.Connection, wanted: int) -> Iterator[int]:
+    version, keys = await connection.fetchrow(_NEW_KEYS, wanted)
+    if version != VERSION:
+        raise StoreError(f"the database was upgraded to schema version {version} meanwhile")
+    return iter(keys)
+
+
+async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
+    if plan.executions:
+        await connection.execute(_PUT_EXECUTIONS, *_columns(plan.executions))
+    if plan.records:
+        await connection.execute(_PUT_RECORDS, *_columns(plan.records))
+    if plan.outcomes:
+        outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
+        await connection.execute(_PUT_OUTCOMES, *_columns(outcomes))
+    if plan.snapshots:
+        snapshots = [(key, *snapshot) for key, snapshot in plan.snapshots.items()]
+        await connection.execute(_PUT_SNAPSHOTS, *_columns(snapshots))
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _refusal(plan: AppendPlan, appends: Sequence[Append]) -> StoreError | None:
+    try:
+        plan.add(appends)
+    except StoreError as error:
+        return error
+    return None
+
+
+def _failure(cause: Exception) -> StoreError:
+    if isinstance(cause, StoreError):
+        return cause
+    error = StoreError(f"PostgreSQL: {cause or type(cause).__name__}")
+    error.__cause__ = cause
+    return error
+
+
+def _is_outage(error: Exception) -> bool:
+    """Tell whether the server, rather than one ticket's data, is the trouble."""
+    if isinstance(error, ValueError):
+        return False  # asyncpg could not encode a value; also an InterfaceError
+    if isinstance(error, asyncpg.PostgresError):
+        return not isinstance(error, asyncpg.IntegrityConstraintViolationError | asyncpg.DataError)
+    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError)

@@ -1,0 +1,32 @@
+"""How the tables of a database compare with what this release needs."""
+
+from typing import NamedTuple
+
+from rillflow.errors import StoreError
+
+
+class SchemaStatus(NamedTuple):
+    """Version of a database's tables, and the version that this release works with.
+
+    ``found`` is 0 for a database without tables.
+    """
+
+    found: int
+    wanted: int
+
+    @property
+    def is_current(self) -> bool:
+        """Whether there is nothing to upgrade."""
+        return self.found == self.wanted
+
+    def refuse_newer(self) -> None:
+        """Refuse a database that a later release has upgraded.
+
+        Raises:
+            StoreError: The database is newer than this release.
+        """
+        if self.found > self.wanted:
+            raise StoreError(
+                f"the database is at schema version {self.found} and this release of Rillflow "
+                f"knows versions up to {self.wanted}: use the release that upgraded it, or a later"
+            )

@@ -1,0 +1,35 @@
+"""The embedded store: one SQLite file, shared by the processes of one machine."""
+
+from pathlib import Path
+
+from rillflow.stores.sqlite_catalogue import SqliteCatalogue
+from rillflow.stores.sqlite_database import SqliteDatabase
+from rillflow.stores.sqlite_journal import SqliteJournal
+
+
+class SqliteStore(SqliteJournal, SqliteCatalogue):
+    """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
+
+    Any number of processes may open the same file; it must not be on a network
+    file system. A process that is stopped (SIGSTOP) in the millisecond that it
+    holds the write lock keeps it: writes of the others then fail with
+    StoreError after 10 s, and go on once it is continued or killed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        database = SqliteDatabase(path)
+        SqliteJournal.__init__(self, database)
+        SqliteCatalogue.__init__(self, database)
+
+    async def open(self) -> None:
+        """Create or upgrade the file, then start this process's threads.
+
+        Raises:
+            StoreError: The file belongs to a newer release or to another
+                program, or cannot be opened.
+        """
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Finish the writes under way and release the file."""
+        await self._database.close()

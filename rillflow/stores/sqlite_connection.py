@@ -1,0 +1,111 @@
+"""Connections to the one SQLite file that several processes share."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+from rillflow.errors import StoreError
+
+T = TypeVar("T")
+
+BUSY_S: Final = 10.0
+"""How long to wait for another process's transaction before giving up."""
+
+_POLL_S: Final = 0.001
+_CACHE_KIB: Final = 16_384
+
+
+def connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
+    """Open the file; transactions are begun and ended by hand.
+
+    Args:
+        path: The database file.
+        mode: ``rw``, ``ro``, or ``rwc`` to create the file when it is missing.
+
+    Raises:
+        sqlite3.Error: The file cannot be opened.
+    """
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def when_free(step: Callable[[], T], *, busy_s: float = BUSY_S) -> T:
+    """Run a step again for as long as another process holds the database.
+
+    SQLite's own busy handler backs off up to 100 ms, and some steps (the switch
+    to WAL) fail without calling it.
+
+    Raises:
+        sqlite3.Error: The step failed, or the database was busy for too long.
+    """
+    deadline_s = time.monotonic() + busy_s
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline_s:
+                raise
+        time.sleep(_POLL_S)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether another connection was in the way."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold the database's one write lock, then commit, or roll back on any error.
+
+    Raises:
+        sqlite3.Error: The lock was not free in time, or the commit failed.
+    """
+    when_free(lambda: connection.execute("BEGIN IMMEDIATE"))
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors (disk full, I/O) have rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let several reads see one state of the database; writers do not wait for it."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Raise what SQLite and the file system raise as StoreError, with the path.
+
+    Raises:
+        StoreError: The body raised ``sqlite3.Error`` or ``OSError``.
+    """
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{path}: {error}") from error

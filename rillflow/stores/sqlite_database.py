@@ -1,0 +1,108 @@
+"""A SQLite file as this process uses it: one writing thread, two reading ones.
+
+In WAL mode readers neither wait for commits nor hold them up. Reads of single
+executions and aliases have a thread apart from listings and counts, so that a
+long listing does not delay the loading of an execution.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from rillflow.errors import StoreError
+from rillflow.ports.store import Append
+from rillflow.stores.sqlite_connection import connect, snapshot, store_errors
+from rillflow.stores.sqlite_schema import upgrade
+from rillflow.stores.sqlite_writer import SqliteWriter
+
+T = TypeVar("T")
+
+
+class _Reader:
+    """One thread with one connection; reads take turns."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"rillflow-{name}")
+        self._connection: sqlite3.Connection | None = None
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._read, query)
+
+    def stop(self) -> None:
+        self._thread.shutdown(wait=True)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        with store_errors(self._path):
+            if self._connection is None:
+                self._connection = connect(self._path)
+            with snapshot(self._connection):
+                return query(self._connection)
+
+
+class _Parts:
+    """What an open database consists of."""
+
+    def __init__(self, path: Path) -> None:
+        self.writer = SqliteWriter(path)
+        self.lookups = _Reader(path, "lookups")
+        self.scans = _Reader(path, "scans")
+        self.writer.start()
+
+    def stop(self) -> None:
+        self.writer.stop()
+        self.lookups.stop()
+        self.scans.stop()
+
+
+class SqliteDatabase:
+    """Life cycle and access; every method raises StoreError while it is not open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._parts: _Parts | None = None
+
+    async def open(self) -> None:
+        """Create or upgrade the file and start the threads; no effect when open.
+
+        Raises:
+            StoreError: The file belongs to a newer release or another program,
+                or cannot be opened.
+        """
+        await asyncio.to_thread(upgrade, self._path)
+        if self._parts is None:
+            self._parts = _Parts(self._path)
+
+    async def close(self) -> None:
+        """Finish writes and reads under way and end the threads; no effect when closed."""
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await asyncio.to_thread(parts.stop)
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write the appends, all or none, with the next group commit."""
+        await self._open_parts().writer.append(appends)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in a transaction of its own on the writing thread."""
+        return await self._open_parts().writer.do(work)
+
+    async def look_up(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a short read on one state of the database."""
+        return await self._open_parts().lookups.read(query)
+
+    async def scan(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a read that may take long on one state of the database."""
+        return await self._open_parts().scans.read(query)
+
+    def _open_parts(self) -> _Parts:
+        if self._parts is None:
+            raise StoreError(f"{self._path}: the store is closed")
+        return self._parts

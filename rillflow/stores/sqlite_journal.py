@@ -1,0 +1,138 @@
+"""The journal half of the SQLite store."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
+from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.sqlite_database import SqliteDatabase
+from rillflow.stores.stored_rows import execution_summary, stored_execution
+
+_ROW: Final = """
+SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
+    parent_id, status, snapshot, coalesce(seq, 0)
+FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?
+"""
+_ANY_OF: Final = "(SELECT value FROM json_each(?))"
+_RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq"
+_UNFINISHED: Final = """
+SELECT execution_id FROM executions
+WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL
+ORDER BY submitted_at_ms, key
+"""
+_IDEMPOTENT: Final = """
+SELECT execution_id, coalesce(request_digest, '') FROM executions
+WHERE business = ? AND feature = ? AND idempotency_key = ?
+"""
+_CHILDREN: Final = """
+SELECT execution_id FROM executions WHERE parent_id = ? ORDER BY submitted_at_ms, key
+"""
+_SUMMARIES: Final = """
+SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
+FROM executions
+"""
+
+
+class SqliteJournal:
+    """Executions, their records, and who owns them; see the ``Journal`` port."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def take_partitions(self, partitions: Sequence[int]) -> int:
+        """Raise the one epoch counter and put its new value on the partitions."""
+        taken = [(partition,) for partition in partitions]
+
+        def take(connection: sqlite3.Connection) -> int:
+            connection.execute("UPDATE epochs SET newest = newest + 1")
+            connection.executemany(
+                "INSERT OR REPLACE INTO owners SELECT ?, newest FROM epochs", taken
+            )
+            ((epoch,),) = connection.execute("SELECT newest FROM epochs")
+            return int(epoch)
+
+        return await self._database.write(take)
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write all appends in one transaction, durably, with other callers' appends."""
+        await self._database.append(appends)
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        """Read an execution with its snapshot and later records; None when unknown."""
+        return await self._database.look_up(lambda connection: _load(connection, execution_id))
+
+    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+        """List executions of partitions that have not ended, oldest first."""
+        wanted = msgspec.json.encode(list(partitions)).decode()
+        return await self._database.scan(
+            lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))]
+        )
+
+    async def find_by_idempotency_key(
+        self, business: str, feature: str, key: str
+    ) -> tuple[ExecutionId, str] | None:
+        """Return the execution submitted under a key, with the digest of its request."""
+        return await self._database.look_up(
+            lambda connection: connection.execute(_IDEMPOTENT, (business, feature, key)).fetchone()
+        )
+
+    async def list_executions(
+        self, wanted: ExecutionFilter, *, limit: int, offset: int = 0
+    ) -> list[ExecutionSummary]:
+        """List executions, newest submit time first."""
+        condition, values = _where(wanted)
+        query = f"{_SUMMARIES} {condition} ORDER BY submitted_at_ms DESC, key DESC LIMIT ? OFFSET ?"
+
+        def summaries(connection: sqlite3.Connection) -> list[ExecutionSummary]:
+            rows = connection.execute(query, (*values, limit, offset))
+            return [execution_summary(row) for row in rows]
+
+        return await self._database.scan(summaries)
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count executions by status."""
+        condition, values = _where(wanted)
+        query = f"SELECT status, count(*) FROM executions {condition} GROUP BY status"  # noqa: S608 - columns are our own, values are bound
+        return await self._database.scan(
+            lambda connection: dict(connection.execute(query, values).fetchall())
+        )
+
+    async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count ended executions by failure code; those without a code are left out."""
+        condition, values = _where(wanted, "finished_at_ms IS NOT NULL AND code IS NOT NULL")
+        query = f"SELECT code, count(*) FROM executions {condition} GROUP BY code"  # noqa: S608 - columns are our own, values are bound
+        return await self._database.scan(
+            lambda connection: dict(connection.execute(query, values).fetchall())
+        )
+
+    async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
+        """List sub-flow executions started by an execution, oldest first."""
+        return await self._database.look_up(
+            lambda connection: [each for (each,) in connection.execute(_CHILDREN, (parent_id,))]
+        )
+
+
+def _load(connection: sqlite3.Connection, execution_id: ExecutionId) -> StoredExecution | None:
+    row = connection.execute(_ROW, (execution_id,)).fetchone()
+    if row is None:
+        return None
+    key, *columns, snapshot_seq = row
+    records = connection.execute(_RECORDS, (key, snapshot_seq))
+    return stored_execution((*columns, snapshot_seq, tuple(record for (record,) in records)))
+
+
+def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:
+    """Return a WHERE clause, empty when any execution will do, and its values."""
+    clauses, values = list(more), list[object]()
+    for column, operator, value in conditions_of(wanted):
+        if isinstance(value, tuple):
+            clauses.append(f"{column} {operator} {_ANY_OF}")
+            values.append(msgspec.json.encode(value).decode())
+        else:
+            clauses.append(f"{column} {operator} ?")
+            values.append(value)
+    return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), tuple(values)

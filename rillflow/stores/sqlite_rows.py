@@ -1,0 +1,98 @@
+"""What a group of appends reads and writes, in as few SQL steps as possible.
+
+Python releases its interpreter lock around every step of a statement, and may
+wait for a busy event loop to get it back. So the writer reads all it must know
+in one step, and inserts many rows with one statement.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import chain, count
+from typing import Final
+
+import msgspec
+
+from rillflow.errors import StoreError
+from rillflow.ports.store import Append
+from rillflow.stores.append_plan import AppendPlan, ExecutionRow, Place
+from rillflow.stores.sqlite_schema import VERSION
+
+_READ: Final = """
+SELECT
+    (SELECT user_version FROM pragma_user_version),
+    (SELECT coalesce(max(key), 0) FROM executions),
+    (SELECT json_group_array(json_array(partition, epoch)) FROM owners
+        WHERE partition IN (SELECT value FROM json_each(?1))),
+    (SELECT json_group_array(json_array(execution_id, executions.key, coalesce(
+            (SELECT max(seq) FROM journal WHERE execution = executions.key),
+            (SELECT seq FROM snapshots WHERE execution = executions.key), 0)))
+        FROM json_each(?2) AS wanted CROSS JOIN executions ON execution_id = wanted.value)
+"""
+_UPDATE_OUTCOME: Final = (
+    "UPDATE executions SET status = ?, code = ?, finished_at_ms = ? WHERE key = ?"
+)
+_PUT_SNAPSHOT: Final = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)"
+
+_ROWS_AT_ONCE: Final = (64, 16, 4, 1)
+
+
+class _Insert:
+    """Insert rows of one table, up to 64 with one statement."""
+
+    def __init__(self, table: str, columns: int) -> None:
+        row = f"({', '.join('?' * columns)})"
+        self._by_rows = tuple(
+            (rows, f"INSERT INTO {table} VALUES {', '.join([row] * rows)}")  # noqa: S608 - own names
+            for rows in _ROWS_AT_ONCE
+        )
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+        start = 0
+        for size, statement in self._by_rows:
+            while len(rows) - start >= size:
+                values = chain.from_iterable(rows[start : start + size])
+                connection.execute(statement, tuple(values))
+                start += size
+
+
+_INSERT_RECORDS: Final = _Insert("journal", 3)
+_INSERT_EXECUTIONS: Final = _Insert("executions", len(ExecutionRow._fields))
+
+_ids: Final = msgspec.json.Encoder()
+_owners: Final = msgspec.json.Decoder(list[tuple[int, int]])
+_places: Final = msgspec.json.Decoder(list[tuple[str, int, int]])
+
+
+def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> AppendPlan:
+    """Read, inside the writing transaction, what the appends are judged by.
+
+    Raises:
+        StoreError: A newer release has upgraded the database meanwhile.
+        sqlite3.Error: The database could not be read.
+    """
+    partitions = _ids.encode(list({append.partition for append in appends}))
+    execution_ids = _ids.encode(list({append.execution_id for append in appends}))
+    row = connection.execute(_READ, (partitions.decode(), execution_ids.decode())).fetchone()
+    version, newest_key, owners, places = row
+    if version != VERSION:
+        raise StoreError(f"the database was upgraded to schema version {version} meanwhile")
+    return AppendPlan(
+        epochs=dict(_owners.decode(owners)),
+        places={each: Place(key, last_seq) for each, key, last_seq in _places.decode(places)},
+        keys=count(newest_key + 1),
+    )
+
+
+def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
+    """Write the rows of a plan, inside the transaction that read for it.
+
+    Raises:
+        sqlite3.IntegrityError: An idempotency key is taken already.
+        sqlite3.Error: The database could not be written.
+    """
+    _INSERT_EXECUTIONS.run(connection, plan.executions)
+    _INSERT_RECORDS.run(connection, plan.records)
+    for key, outcome in plan.outcomes.items():
+        connection.execute(_UPDATE_OUTCOME, (*outcome, key))
+    for key, (seq, snapshot) in plan.snapshots.items():
+        connection.execute(_PUT_SNAPSHOT, (key, seq, snapshot))

@@ -1,0 +1,52 @@
+"""Every adapter of the Store port, on storage of its own for each test."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rillflow.ports.store import Store
+from rillflow.stores import open_store
+from tests.postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite://{tmp_path}/store/rillflow.db"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def durable_url(request: pytest.FixtureRequest) -> str:
+    """URL of storage that several processes share and that outlives them."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_database()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def new_store(request: pytest.FixtureRequest) -> Callable[[], Store]:
+    """Return a function that makes a store, not yet open, on the same storage each time."""
+    if request.param == "memory":
+        memory = open_store("memory:")
+        return lambda: memory
+    if request.param == "sqlite":
+        url = str(request.getfixturevalue("sqlite_url"))
+    else:
+        url = request.getfixturevalue("postgres_server").new_database()
+    return lambda: open_store(url)
+
+
+@pytest.fixture
+async def store(new_store: Callable[[], Store]) -> AsyncIterator[Store]:
+    opened = new_store()
+    await opened.open()
+    yield opened
+    await opened.close()

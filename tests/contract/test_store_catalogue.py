@@ -1,0 +1,150 @@
+"""Every store keeps the catalogue's promises, whatever it is made of (SEMANTICS 5.4, 5.5)."""
+
+from rillflow.ports.store import AliasRow, Store, VersionRow
+
+ADDRESS = ("shop", "order", "release")
+
+
+async def test_a_text_is_kept_under_its_id_as_it_first_was(store: Store) -> None:
+    text = "workspace: shop\n# 注文 \U0001f600\n" * 10_000
+    await store.put_definition_text("a" * 32, text)
+    await store.put_definition_text("a" * 32, "something else")
+    assert await store.definition_text("a" * 32) == text
+    assert await store.definition_text("b" * 32) is None
+
+
+async def test_the_newest_version_is_the_last_one_added(store: Store) -> None:
+    assert await store.newest_version(*ADDRESS) is None
+    for version, at_ms in (("a", 10), ("b", 20), ("c", 5)):
+        await store.add_version(*ADDRESS, version, f"text {version}", at_ms=at_ms)
+    assert await store.newest_version(*ADDRESS) == "c"
+    assert await store.versions(*ADDRESS) == [
+        VersionRow(version="c", created_at_ms=5),
+        VersionRow(version="b", created_at_ms=20),
+        VersionRow(version="a", created_at_ms=10),
+    ]
+    assert await store.definition_text("b") == "text b"
+
+
+async def test_adding_a_version_again_makes_it_the_newest(store: Store) -> None:
+    for version, at_ms in (("a", 10), ("b", 20), ("a", 30)):
+        await store.add_version(*ADDRESS, version, "text", at_ms=at_ms)
+    assert await store.versions(*ADDRESS) == [
+        VersionRow(version="a", created_at_ms=30),
+        VersionRow(version="b", created_at_ms=20),
+    ]
+
+
+async def test_aliases_have_versions_of_their_own(store: Store) -> None:
+    await store.add_version("shop", "order", "release", "a", "text", at_ms=1)
+    await store.add_version("shop", "order", "beta", "b", "text", at_ms=2)
+    await store.add_version("shop", "refund", "release", "c", "text", at_ms=3)
+    assert await store.newest_version("shop", "order", "release") == "a"
+    assert await store.newest_version("shop", "order", "beta") == "b"
+    assert await store.newest_version("shop", "order", "none") is None
+
+
+async def test_only_the_newest_300_versions_stay_listed(store: Store) -> None:
+    for number in range(303):
+        await store.add_version(*ADDRESS, f"v{number}", "text", at_ms=number)
+    listed = [row.version for row in await store.versions(*ADDRESS)]
+    assert listed == [f"v{number}" for number in range(302, 2, -1)]
+
+
+async def test_a_version_that_is_no_longer_listed_is_still_known(store: Store) -> None:
+    for number in range(4):
+        await store.add_version(*ADDRESS, f"v{number}", f"text {number}", at_ms=number, keep=2)
+    assert [row.version for row in await store.versions(*ADDRESS)] == ["v3", "v2"]
+    assert await store.has_version("shop", "order", "v0")
+    assert await store.definition_text("v0") == "text 0"
+    assert not await store.has_version("shop", "refund", "v0")
+    assert not await store.has_version("shop", "order", "v9")
+
+
+async def test_alias_rows_show_the_youngest_creation_first(store: Store) -> None:
+    await store.add_version("shop", "order", "release", "a", "text", at_ms=10)
+    await store.add_version("shop", "order", "beta", "b", "text", at_ms=20)
+    await store.add_version("shop", "order", "release", "c", "text", at_ms=30)
+    await store.add_version("bank", "order", "beta", "d", "text", at_ms=20)
+    await store.register("shop", "order", "empty")
+    assert await store.alias_rows() == [
+        _row("bank", "beta", "d", 20, 20),
+        _row("shop", "beta", "b", 20, 20),
+        _row("shop", "release", "c", 10, 30),
+    ]
+
+
+async def test_adding_a_version_registers_the_names(store: Store) -> None:
+    await store.add_version(*ADDRESS, "a", "text", at_ms=1)
+    assert await store.businesses() == ["shop"]
+    assert await store.features("shop") == ["order"]
+    assert await store.aliases("shop", "order") == ["release"]
+
+
+async def test_registering_a_name_registers_those_above_it(store: Store) -> None:
+    await store.register("shop", "order", "release")
+    await store.register("shop", "order", "Beta")
+    await store.register("shop", "Refund")
+    await store.register("Bank")
+    await store.register("Bank")
+    assert await store.businesses() == ["Bank", "shop"]
+    assert await store.features("shop") == ["Refund", "order"]
+    assert await store.features("Bank") == []
+    assert await store.aliases("shop", "order") == ["Beta", "release"]
+    assert await store.aliases("shop", "Refund") == []
+
+
+async def test_unregistering_takes_one_name_off_its_listing_only(store: Store) -> None:
+    await store.add_version(*ADDRESS, "a", "text", at_ms=1)
+    await store.unregister("shop")
+    assert await store.businesses() == []
+    assert await store.features("shop") == ["order"]
+    await store.unregister("shop", "order")
+    assert await store.features("shop") == []
+    assert await store.aliases("shop", "order") == ["release"]
+    await store.unregister("shop", "order", "release")
+    await store.unregister("shop", "order", "release")
+    assert await store.aliases("shop", "order") == []
+    assert await store.newest_version(*ADDRESS) == "a"
+
+
+async def test_rules_are_kept_by_scope_and_sorted_by_name(store: Store) -> None:
+    await store.set_rule("gray", ("shop", "order"), "beta", "uid > 1")
+    await store.set_rule("gray", ("shop", "order"), "Alpha", "uid > 2")
+    await store.set_rule("gray", ("shop", "order"), "beta", "uid > 3")
+    await store.set_rule("ab", ("shop", "order"), "https://a/b?c=1", "default")
+    rules = await store.rules("gray", ("shop", "order"))
+    assert list(rules.items()) == [("Alpha", "uid > 2"), ("beta", "uid > 3")]
+    assert await store.rules("ab", ("shop", "order")) == {"https://a/b?c=1": "default"}
+    assert await store.rules("gray", ("shop", "refund")) == {}
+
+
+async def test_removing_a_rule_that_is_not_there_is_no_error(store: Store) -> None:
+    await store.remove_rule("gray", ("shop", "order"), "beta")
+    await store.set_rule("gray", ("shop", "order"), "beta", "true")
+    await store.remove_rule("ab", ("shop", "order"), "beta")
+    assert await store.rules("gray", ("shop", "order")) == {"beta": "true"}
+    await store.remove_rule("gray", ("shop", "order"), "beta")
+    assert await store.rules("gray", ("shop", "order")) == {}
+
+
+async def test_scopes_with_rules_are_listed_by_name(store: Store) -> None:
+    for subject in ("video", "Audio", "gone"):
+        await store.set_rule("ab", ("shop", subject), "default", "default")
+        await store.set_rule("ab", ("shop", subject), "other", "true")
+    await store.set_rule("gray", ("shop", "order"), "beta", "true")
+    for name in ("default", "other"):
+        await store.remove_rule("ab", ("shop", "gone"), name)
+    assert await store.rule_scopes("ab", "shop") == ["Audio", "video"]
+    assert await store.rule_scopes("ab", "bank") == []
+
+
+def _row(business: str, alias: str, version: str, created: int, updated: int) -> AliasRow:
+    return AliasRow(
+        business=business,
+        feature="order",
+        alias=alias,
+        version=version,
+        created_at_ms=created,
+        updated_at_ms=updated,
+    )

