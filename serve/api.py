@@ -1,6 +1,6 @@
 """The HTTP API as a FastAPI application; the hot routes are documented here, served elsewhere."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -20,13 +20,21 @@ from serve.wire import CORS
 
 def build_asgi_app(settings: Settings) -> ASGIApp:
     """Build the application that one Serve replica runs."""
-    stack = Stack(settings)
+
+    async def start_actors() -> None:
+        for actor in launch_actors(settings):
+            await actor.ready.remote()
+
+    return create_api(Stack(settings), start_actors)
+
+
+def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
+    """Build the application in front of a stack; ``start`` runs before the first request."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await stack.open()
-        for actor in launch_actors(settings):
-            await actor.ready.remote()
+        await start()
         yield
         await stack.close()
 

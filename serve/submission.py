@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from rillflow.definition import CallbackConfig
+from rillflow.definition.model import CallbackConfig
 from rillflow.errors import ExecutionError, RequestError
 from rillflow.jsontypes import JsonValue, decode_json, encode_json
 

@@ -5,12 +5,20 @@ from collections import OrderedDict
 
 from rillflow.actors.execution_actor import ray_executions
 from rillflow.core.events import Event, ExecutionSubmitted
-from rillflow.definition import WorkflowDefinition, parse_definition
+from rillflow.definition import parse_definition
+from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId, ExecutionId, new_execution_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Delivery, Query, Reply, Submission
+from rillflow.ports.executions import (
+    Delivery,
+    Query,
+    Reply,
+    Submission,
+    WaitableExecutions,
+)
+from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor, resolve_descriptor
 from rillflow.settings import Settings
@@ -23,11 +31,19 @@ UNPROCESSABLE = 422
 class Stack:
     """What callers can do, whether they come over HTTP or from a Ray script."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store | None = None,
+        executions: WaitableExecutions | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Join the stack that runs with these settings, or the given parts of one."""
         self.settings = settings
-        self.store = open_store(settings.store_url)
-        self.executions = ray_executions(settings)
-        self.clock: Clock = SystemClock()
+        self.store = store or open_store(settings.store_url)
+        self.executions = executions or ray_executions(settings)
+        self.clock = clock or SystemClock()
         self._definitions: OrderedDict[str, WorkflowDefinition] = OrderedDict()
 
     async def open(self) -> None:

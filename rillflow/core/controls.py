@@ -1,14 +1,14 @@
 """Tasks that need nothing from outside: pass, return, switch and suspense (SEMANTICS 3.9)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
 from rillflow.core.turn import Turn, value_of, whole_number
-from rillflow.definition import ReturnTask, SuspenseTask, SwitchEntry, SwitchTask
+from rillflow.definition.model import ReturnTask, SuspenseTask, SwitchEntry, SwitchTask
 from rillflow.errors import ExecutionError, LanguageError
-from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.jsontypes import JsonObject
 from rillflow.language.conditions import all_hold, any_holds, holds
 
 DEFAULT_ENTRY = "default"
@@ -27,14 +27,8 @@ def map_output(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) 
         LanguageError: A rule with ``tolerance: false`` failed; nothing was kept.
         ExecutionError: The result cannot be kept (30505).
     """
-    mapped = plan.outputs.apply(
-        context=turn.context_of(task),
-        input={},
-        output=output,
-        trigger_url=turn.trigger_url(task),
-        seed=turn.next_seed(),
-    )
-    turn.save_context(task, mapped.context)
+    context, _ = turn.apply(task, plan.outputs, output)
+    turn.save_context(task, context)
 
 
 def succeed(turn: Turn, task: TaskState, msg: str | None = None) -> None:
@@ -88,7 +82,7 @@ def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
 
 
 def choose(
-    entries: Sequence[SwitchEntry], document: Mapping[str, JsonValue]
+    entries: Sequence[SwitchEntry], document: JsonObject
 ) -> tuple[set[str], list[str]]:
     """Tell which names the entries of a switch run, and which they would skip."""
     run: set[str] = set()
@@ -116,7 +110,7 @@ def _sort(entry: SwitchEntry, run: set[str], skip: list[str], *, chosen: bool) -
         skip.extend(names)
 
 
-def _holds(condition: str | None, document: Mapping[str, JsonValue]) -> bool:
+def _holds(condition: str | None, document: JsonObject) -> bool:
     try:
         return condition is not None and holds(condition, document)
     except LanguageError:

@@ -5,9 +5,9 @@ from rillflow.core.events import CallbackReceived
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.turn import Turn
+from rillflow.core.turn import Turn, as_object
 from rillflow.core.view import dag_info, invoke_view
-from rillflow.definition import CallbackConfig, FunctionTask
+from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import JsonObject, encode_json
 
 _EVENTS = {
@@ -129,7 +129,7 @@ def _mapped_inputs(plan: Plan, state: ExecutionState) -> JsonObject:
     mapped = mappings.apply(
         context=state.context, input={}, output={}, trigger_url=None, seed=state.seq
     )
-    return dict(mapped.input)
+    return dict(as_object(mapped.input))
 
 
 def cancel_children(turn: Turn) -> None:

@@ -9,7 +9,7 @@ from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
 from rillflow.core.turn import TASK_ERRORS, Turn
-from rillflow.definition import FunctionTask, Retry
+from rillflow.definition.model import FunctionTask, Retry
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.conditions import all_hold, any_holds
@@ -188,7 +188,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
         ExecutionError: The context cannot be kept.
     """
     output = decode_json(event.output)
-    document = output if isinstance(output, dict) else {"data": output}
+    document: JsonObject = output if isinstance(output, dict) else {"data": output}
     invoke = task.invoke
     if event.ext is not None:
         ext = decode_json(event.ext)

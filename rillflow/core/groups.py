@@ -6,13 +6,13 @@ from rillflow.core import controls, functions
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED, TaskStatus
-from rillflow.core.turn import TASK_ERRORS, Turn, stored_context, value_of, whole_number
-from rillflow.definition import ForeachTask, IterationMapping, Synchronization
+from rillflow.core.turn import TASK_ERRORS, Turn, as_object, stored_context, value_of, whole_number
+from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.conditions import all_hold, holds
+from rillflow.language.path_syntax import Indexes, Names
 from rillflow.language.paths import compile_path
-from rillflow.language.targets import remove_value
 
 EMPTY_LOOP = "loop collection or subTasks empty"
 EMPTY_CHOICE = "choices collection empty"
@@ -31,7 +31,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     if not isinstance(collection, list):
         raise ExecutionError(f"iteration collection {mapping.collection} is not a list")
     limit = concurrency_limit(spec.synchronization, document)
-    rest = remove_value(document, mapping.collection or "")
+    rest = without(document, mapping.collection or "")
     task.invoke.input = rest
     contexts = [_item_context(mapping, rest, i, item) for i, item in enumerate(collection)]
     turn.set_status(task, TaskStatus.RUNNING)
@@ -41,6 +41,39 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     controls.arm_timeout(turn, task, plan, document)
     count = len(contexts) if limit is None else min(limit, len(contexts))
     _start_groups(turn, task, range(count))
+
+
+def without(document: JsonObject, path: str) -> JsonObject:
+    """Return an input without the value that a path under ``$.input`` leads to.
+
+    A path that may lead to several values removes nothing.
+    """
+    keys: list[str | int] = []
+    for token in compile_path(path).syntax.tokens:
+        if isinstance(token, Names) and len(token.names) == 1:
+            keys.append(token.names[0])
+        elif isinstance(token, Indexes) and len(token.indexes) == 1:
+            keys.append(token.indexes[0])
+        else:
+            return document
+    rest = _without({"input": document}, keys)
+    return as_object(as_object(rest)["input"]) if len(keys) > 1 else document
+
+
+def _without(value: JsonValue, keys: Sequence[str | int]) -> JsonValue:
+    key, below = keys[0], keys[1:]
+    if isinstance(value, dict) and isinstance(key, str) and key in value:
+        copied = dict(value)
+        if below:
+            copied[key] = _without(value[key], below)
+        else:
+            del copied[key]
+        return copied
+    if isinstance(value, list) and isinstance(key, int) and -len(value) <= key < len(value):
+        elements = list(value)
+        elements[key : key + 1 or None] = [_without(value[key], below)] if below else []
+        return elements
+    return value
 
 
 def _item_context(

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rillflow.definition import (
+from rillflow.definition import normalise
+from rillflow.definition.model import (
     CallbackConfig,
     ChoiceTask,
     ForeachTask,
     MappingRule,
     Task,
     WorkflowDefinition,
-    normalise,
 )
 from rillflow.language.mappings import MappingList, compile_mappings
 

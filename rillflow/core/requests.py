@@ -18,7 +18,7 @@ from rillflow.core.events import (
 from rillflow.core.state import DegradeSwitch, TaskState, TimeInfo
 from rillflow.core.status import COMPLETED, STARTED, DagStatus, TaskStatus
 from rillflow.core.turn import TASK_ERRORS, Turn, stored_context, value_of, whole_number
-from rillflow.definition import SuspenseTask
+from rillflow.definition.model import SuspenseTask
 from rillflow.errors import ExecutionError, LanguageError, RequestError
 from rillflow.jsontypes import JsonObject, decode_json
 
@@ -136,14 +136,8 @@ def _apply_signal(turn: Turn, task: TaskState, data: JsonObject) -> None:
         controls.map_output(turn, task, plan, data)
     if task.status is not TaskStatus.RUNNING:
         return
-    mapped = plan.inputs.apply(
-        context=turn.context_of(task),
-        input={},
-        output={},
-        trigger_url=turn.trigger_url(task),
-        seed=turn.next_seed(),
-    )
-    controls.check_suspense(turn, task, plan, mapped.input)
+    _, document = turn.apply(task, plan.inputs, {})
+    controls.check_suspense(turn, task, plan, document)
 
 
 def timer_fired(turn: Turn, event: TimerFired) -> bool:

@@ -21,15 +21,24 @@ _WORK = {
 
 def drain(turn: Turn) -> None:
     """Take the steps on the agenda, and those they lead to, until none is left."""
-    agenda, tasks = turn.agenda, turn.state.tasks
-    while agenda:
-        step, name = agenda.popleft()
-        if step is Step.OPEN:
-            traversal.start_scope(turn, name)
-        elif step is Step.FOLLOW:
-            traversal.follow(turn, tasks[name])
-        elif tasks[name].status is TaskStatus.READY and not turn.over:
-            _run_or_park(turn, tasks[name])
+    agenda, unsettled = turn.agenda, turn.unsettled
+    while agenda or unsettled:
+        if agenda:
+            _take_step(turn, *agenda.popleft())
+        else:
+            route = next(iter(unsettled))
+            del unsettled[route]
+            traversal.settle(turn, route)
+
+
+def _take_step(turn: Turn, step: Step, name: str) -> None:
+    tasks = turn.state.tasks
+    if step is Step.OPEN:
+        traversal.start_scope(turn, name)
+    elif step is Step.FOLLOW:
+        traversal.follow(turn, tasks[name])
+    elif tasks[name].status is TaskStatus.READY and not turn.over:
+        _run_or_park(turn, tasks[name])
 
 
 def _run_or_park(turn: Turn, task: TaskState) -> None:
@@ -55,7 +64,7 @@ def run_task(turn: Turn, task: TaskState) -> None:
         _record_progress(task, plan, document)
         _WORK[plan.category](turn, task, plan, document)
     except TASK_ERRORS as error:
-        functions.fail(turn, task, plan, str(error))
+        controls.fail(turn, task, plan, str(error))
 
 
 def _skip_with_chain(turn: Turn, task: TaskState) -> None:
@@ -76,18 +85,12 @@ def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
     Raises:
         LanguageError: A rule with ``tolerance: false`` failed.
     """
-    mapped = plan.inputs.apply(
-        context=turn.context_of(task),
-        input={},
-        output={},
-        trigger_url=turn.trigger_url(task),
-        seed=turn.next_seed(),
-    )
-    task.invoke.input = mapped.input
-    cost = mapped.input.get("expected_cost")
+    _, document = turn.apply(task, plan.inputs, {})
+    task.invoke.input = document
+    cost = document.get("expected_cost")
     if isinstance(cost, int) and not isinstance(cost, bool):
         task.invoke.time_infos[-1].expected_cost = cost
-    return mapped.input
+    return document
 
 
 def _delayed(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> bool:

@@ -53,7 +53,7 @@ def _advance(turn: Turn, route: str, candidates: Iterable[TaskState]) -> None:
             turn.make_ready(task)
         ready += fed
     if not ready:
-        settle(turn, route)
+        turn.unsettled[route] = None
 
 
 def is_ready(turn: Turn, task: TaskState) -> bool:

@@ -17,6 +17,7 @@ from rillflow.core.status import COMPLETED, DAG_COMPLETED, SATISFIED, TaskStatus
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.literals import parse_literal
+from rillflow.language.mappings import MappingList
 from rillflow.language.paths import compile_path
 
 RESERVED_PREFIX = "__"
@@ -38,9 +39,14 @@ class Step(IntEnum):
 
 
 class Turn:
-    """The working set of one turn; ``agenda`` holds the steps still to be taken, in order."""
+    """The working set of one turn.
 
-    __slots__ = ("_seed", "agenda", "at_ms", "commands", "plan", "state")
+    ``agenda`` holds the steps still to be taken, in order; ``unsettled`` the scopes that
+    may have ended, to be looked at when the agenda is empty and not before: a sibling
+    that is about to start keeps its scope open.
+    """
+
+    __slots__ = ("_seed", "agenda", "at_ms", "commands", "plan", "state", "unsettled")
 
     def __init__(self, plan: Plan, state: ExecutionState, at_ms: int) -> None:
         self.plan = plan
@@ -48,6 +54,7 @@ class Turn:
         self.at_ms = at_ms
         self.commands: list[Command] = []
         self.agenda: deque[tuple[Step, str]] = deque()
+        self.unsettled: dict[str, None] = {}
         self._seed = zlib.crc32(state.execution_id.encode()) << 32 | state.seq << 12
 
     # -- looking around -------------------------------------------------------------
@@ -184,9 +191,22 @@ class Turn:
         else:
             self.state.context = saved
 
-    def trigger_url(self, task: TaskState) -> "TriggerAddress":
-        """Return the maker of callback addresses for mappings of this instance."""
-        return TriggerAddress(self, task)
+    def apply(
+        self, task: TaskState, mappings: MappingList, output: JsonObject
+    ) -> tuple[JsonObject, JsonObject]:
+        """Apply mappings on an instance's context; return the context and input they give.
+
+        Raises:
+            LanguageError: A rule with ``tolerance: false`` failed.
+        """
+        mapped = mappings.apply(
+            context=self.context_of(task),
+            input={},
+            output=output,
+            trigger_url=TriggerAddress(self, task),
+            seed=self.next_seed(),
+        )
+        return as_object(mapped.context), as_object(mapped.input)
 
     # -- timers ---------------------------------------------------------------------
 
@@ -260,7 +280,12 @@ def without_nulls(value: JsonValue) -> JsonValue:
     return value
 
 
-def value_of(text: str | None, document: Mapping[str, JsonValue]) -> JsonValue:
+def as_object(value: JsonValue) -> JsonObject:
+    """Return a value that is an object; anything else counts as an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def value_of(text: str | None, document: JsonObject) -> JsonValue:
     """Evaluate a setting that is a literal or a path on a document.
 
     Raises:

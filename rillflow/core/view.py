@@ -5,7 +5,7 @@ from typing import Any
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.state import ExecutionState, InvokeMsg, TaskState, TimeInfo
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
-from rillflow.definition import WorkflowDefinition
+from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.expressions import compile_expression
@@ -132,7 +132,7 @@ def _time_view(info: TimeInfo) -> JsonObject:
 
 def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
     """Return the dump that a completion callback with ``fullDAGInfo`` carries."""
-    tasks = {
+    tasks: JsonObject = {
         name: {
             "name": name,
             "status": state.tasks[name].status.name,

@@ -95,6 +95,18 @@ class Executions(Protocol):
         ...
 
 
+class WaitableExecutions(Executions, Protocol):
+    """Executions that callers can also wait for."""
+
+    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
+        """Wait until an execution has ended; False when the time was not enough.
+
+        Raises:
+            StoreError: Its owner could not be reached.
+        """
+        ...
+
+
 def reply_to_error(error: RillflowError) -> Reply:
     """Turn a refusal into a reply."""
     return Reply(

@@ -1,11 +1,6 @@
 """Definitions in the catalogue: adding one, finding the one an id means (SEMANTICS 5.4)."""
 
-from rillflow.definition import (
-    canonical_text,
-    expand_sugar,
-    parse_definition,
-    version_of,
-)
+from rillflow.definition import canonical_text, expand_sugar, parse_definition, version_of
 from rillflow.errors import LanguageError, RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId, is_name, parse_descriptor_id
 from rillflow.jsontypes import JsonObject

@@ -122,7 +122,7 @@ class HotExecutions:
 
     def _shed(self, excess: int) -> None:
         scan = 4 * excess + 16
-        victims = []
+        victims: list[ExecutionId] = []
         for execution_id, hosted in self._hosted.items():
             if scan == 0 or len(victims) == excess:
                 break

@@ -68,7 +68,7 @@ class Timers:
 
     def _take_due(self) -> list[Timer]:
         now_ms = self._clock.now_ms()
-        due = []
+        due: list[Timer] = []
         while self._heap and self._heap[0].due_ms <= now_ms and len(due) < 1000:
             due.append(heapq.heappop(self._heap))
         return due

@@ -1,0 +1,60 @@
+"""Everything in one process, without Ray: for tests, simulation and measurements."""
+
+from collections.abc import Sequence
+
+from rillflow.ids import PARTITIONS, ExecutionId
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Call, Reply
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
+from rillflow.ports.store import Store
+from rillflow.runtime.dispatch import DispatchPool
+from rillflow.runtime.host import ExecutionHost
+
+
+class LocalExecutions:
+    """One host that owns every partition, and a dispatch pool beside it."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        gateway: Gateway,
+        clock: Clock,
+        callback_host: str = "http://127.0.0.1:8080",
+        most_hot: int = 20_000,
+    ) -> None:
+        self._pool = DispatchPool(gateway, self._answered)
+        self.host = ExecutionHost(
+            store=store,
+            clock=clock,
+            dispatcher=self,
+            executions=self,
+            callback_host=callback_host,
+            partitions=range(PARTITIONS),
+            most_hot=most_hot,
+        )
+
+    async def start(self) -> None:
+        """Take ownership and go on with what had not ended."""
+        await self.host.start()
+
+    async def stop(self) -> None:
+        """Stop; what is outstanding stays for the next start."""
+        await self._pool.close()
+        await self.host.stop()
+
+    async def call(self, call: Call) -> Reply:
+        """Make one call."""
+        [reply] = await self.host.call_many([call])
+        return reply
+
+    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
+        """Wait until an execution has ended; False when the time was not enough."""
+        return await self.host.wait(execution_id, timeout_s)
+
+    def send(self, requests: Sequence[DispatchRequest]) -> None:
+        """Take requests without waiting."""
+        self._pool.send(requests)
+
+    async def _answered(self, answers: list[DispatchAnswer]) -> None:
+        await self.host.answers_arrived(answers)
