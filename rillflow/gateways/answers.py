@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.requests import FAILS, HttpCall
-from rillflow.gateways.targets import Target, parse_http_url
+from rillflow.gateways.targets import parse_http_url
 from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
@@ -82,7 +82,7 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
         target = parse_http_url(urljoin(call.url, location.strip()))
     except (GatewayError, ValueError) as error:
         raise GatewayError(f"{FAILS}a redirect to an address that is not HTTP") from error
-    dropped = frozenset() if _same_origin(call.url, target) else _SECRET_HEADERS
+    dropped = frozenset() if call.origin == target.origin else _SECRET_HEADERS
     method, body = call.method, call.body
     if _becomes_get(method, reply.status):
         method, body, dropped = "GET", None, dropped | _BODY_HEADERS
@@ -157,7 +157,3 @@ def _becomes_get(method: str, status: int) -> bool:
     if method in ("GET", "HEAD"):
         return False
     return status == 303 or (status in (301, 302) and method == "POST")
-
-
-def _same_origin(url: str, target: Target) -> bool:
-    return parse_http_url(url).origin == target.origin

@@ -8,10 +8,12 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
 from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.targets import is_plain
 from rillflow.jsontypes import JsonValue
 
 TRIGGER_PATH: Final = "/flow/trigger.json"
@@ -57,4 +59,10 @@ def _sorted_query(fields: Mapping[str, str]) -> str:
 
 
 def _encode(text: str) -> str:
+    return text if is_plain(text) else _quoted(text)
+
+
+@lru_cache(maxsize=4096)
+def _quoted(text: str) -> str:
+    """Encode an id or a name; the same execution's come back task after task."""
     return quote(text, safe="").replace("~", "%7E")

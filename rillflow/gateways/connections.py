@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import socket
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -51,11 +52,17 @@ def check_literal(policy: EgressPolicy, host: str | None) -> None:
     """
     if host is None:
         raise GatewayError("the address has no host")
+    if _is_literal(host):
+        policy.check(host, host)
+
+
+@lru_cache(maxsize=4096)
+def _is_literal(host: str) -> bool:
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return
-    policy.check(host, host)
+        return False
+    return True
 
 
 def open_session(settings: HttpSettings) -> aiohttp.ClientSession:

@@ -63,15 +63,22 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             GatewayError: Refused; the message names the host and address.
         """
-        if not self._allows(host.lower().rstrip("."), _plain_address(ip)):
+        if not _allowed(self, host, ip):
             raise GatewayError(f"egress to {host} ({ip}) is not allowed")
 
-    def _allows(self, host: str, address: _Address) -> bool:
+    def allows(self, host: str, ip: str) -> bool:
+        """Tell whether the lists let a host at an address through."""
+        host, address = host.lower().rstrip("."), _plain_address(ip)
         if _names(self.deny_hosts, host) or _contains(self.deny_networks, address):
             return False
         if not self.allow_hosts and not self.allow_networks:
             return True
         return _names(self.allow_hosts, host) or _contains(self.allow_networks, address)
+
+
+@lru_cache(maxsize=4096)
+def _allowed(rules: EgressRules, host: str, ip: str) -> bool:
+    return rules.allows(host, ip)
 
 
 def _names(hosts: tuple[str, ...], host: str) -> bool:

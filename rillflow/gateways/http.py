@@ -15,7 +15,6 @@ from rillflow.gateways.connections import check_literal, open_session
 from rillflow.gateways.requests import FAILS, HttpCall, build_request, call_timeout_s
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.slots import HostSlots
-from rillflow.gateways.targets import parse_http_url
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
@@ -77,12 +76,11 @@ class HttpGateway:
 
     async def _limited(self, call: HttpCall, timeout_s: float) -> tuple[HttpCall, Reply]:
         """Wait for a slot, then make the call within its time-out."""
-        origin = parse_http_url(call.url).origin
         try:
             async with asyncio.timeout(None) as limit:
                 self._under_way.add(limit)
                 try:
-                    async with self._slots.slot(origin):
+                    async with self._slots.slot(call.origin):
                         limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
                         return await self._follow(call)
                 finally:
@@ -129,6 +127,9 @@ class HttpGateway:
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the body up to the cap; compressed bodies count unpacked."""
         cap = self._settings.max_response_bytes
+        announced = response.content_length
+        if announced is not None and announced <= cap and _is_plain(response):
+            return await response.read()
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
@@ -143,6 +144,10 @@ class HttpGateway:
         if self._session is None:
             self._session = open_session(self._settings)
         return self._session
+
+
+def _is_plain(response: aiohttp.ClientResponse) -> bool:
+    return "Content-Encoding" not in response.headers
 
 
 def _shown(call: HttpCall) -> str:

@@ -37,7 +37,7 @@ _TRANSPORT_HEADERS: Final = frozenset(
         "expect",
         "keep-alive",
         "proxy-connection",
-        "te",
+        "te",  # codespell:ignore te
         "trailer",
         "transfer-encoding",
         "upgrade",
@@ -52,6 +52,11 @@ class HttpCall(msgspec.Struct, frozen=True):
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes | None = None
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the URL."""
+        return "/".join(self.url.split("/", 3)[:3])
 
 
 class _Parts(NamedTuple):

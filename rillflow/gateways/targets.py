@@ -12,6 +12,8 @@ from rillflow.errors import GatewayError
 HTTP_SCHEMES: Final = ("http", "https")
 
 _NOT_IN_A_URI: Final = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})')
+_SHORT: Final = 128
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._-]*")
 _PATH_CHARACTERS: Final = "%/:@!$&'()*+,;=-._~[]"
 
 
@@ -81,8 +83,25 @@ def parse_http_url(url: str) -> Target:
     return Target(origin, quote(parts.path, safe=_PATH_CHARACTERS) or "/", _reencode(parts.query))
 
 
-def form_quote(text: str | bytes) -> str:
+def is_plain(text: str) -> bool:
+    """Tell whether a text is the same encoded, as nearly all names and numbers are."""
+    return _PLAIN.fullmatch(text) is not None
+
+
+def form_quote(text: str) -> str:
     """Encode text for a query string or a form: UTF-8, a blank becomes ``+``."""
+    if is_plain(text):
+        return text
+    # Ids are quoted again and again; long texts would only fill the cache.
+    return _quoted_short(text) if len(text) <= _SHORT else _quoted(text)
+
+
+@lru_cache(maxsize=4096)
+def _quoted_short(text: str) -> str:
+    return _quoted(text)
+
+
+def _quoted(text: str | bytes) -> str:
     return quote_plus(text, safe="*").replace("~", "%7E")
 
 
@@ -94,4 +113,4 @@ def _reencode(query: str) -> str:
 
 
 def _requote(piece: str) -> str:
-    return form_quote(unquote_to_bytes(piece.replace("+", " ")))
+    return _quoted(unquote_to_bytes(piece.replace("+", " ")))

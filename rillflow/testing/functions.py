@@ -15,7 +15,7 @@ import yarl
 from multidict import CIMultiDict
 
 HOP_BY_HOP: Final = frozenset(
-    {"connection", "content-length", "host", "keep-alive", "te", "transfer-encoding", "upgrade"}
+    {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "upgrade"}
 )
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
