@@ -4,28 +4,22 @@ Each takes one request of the gateway and answers a dict. Serve them with
 ``python -m rillflow.testing.openfaas --functions examples/functions.py``.
 """
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
+
+from rillflow.testing import FunctionRequest
 
 
-class Request(Protocol):
-    """What these functions need of a gateway's request."""
-
-    def json(self) -> Any:
-        """Read the body as JSON."""
-        ...
-
-
-def greet(request: Request) -> dict[str, Any]:
+def greet(request: FunctionRequest) -> dict[str, Any]:
     """Greet somebody."""
     return {"greeting": f"Hello, {request.json()['name']}!"}
 
 
-def shout(request: Request) -> dict[str, Any]:
+def shout(request: FunctionRequest) -> dict[str, Any]:
     """Say a text louder."""
     return {"text": str(request.json()["text"]).upper()}
 
 
-def square(request: Request) -> dict[str, Any]:
+def square(request: FunctionRequest) -> dict[str, Any]:
     """Multiply a number by itself."""
     number = request.json()["number"]
     return {"square": number * number}

@@ -1,10 +1,11 @@
 """The functions of the text-to-video workflow: small, and real down to the files they write.
 
 Each takes one request of the function gateway (only its JSON body matters) and answers
-a dict. Files go to ``$TEXT_TO_VIDEO_DIR`` (default ``.rillflow/video``), into one folder
-per execution; the functions tell each other their names. The formats are open ones that
-players know: WAV (speech, here one tone per word), SubRip (subtitles), and YUV4MPEG2
-(pictures, here a face whose mouth follows the loudness of the voice).
+a dict, after ``$TEXT_TO_VIDEO_DELAY_S`` seconds, 0 by default. Files go to
+``$TEXT_TO_VIDEO_DIR`` (default ``.rillflow/video``), into one folder per execution; the
+functions tell each other their names. The formats are open ones that players know: WAV
+(speech, here one tone per word), SubRip (subtitles), and YUV4MPEG2 (pictures, here a face
+whose mouth follows the loudness of the voice).
 
 Serve them with ``python -m rillflow.testing.openfaas --functions
 examples/text-to-video/functions.py``.
@@ -19,7 +20,9 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from rillflow.testing import Function, FunctionRequest
 
 Sound: TypeAlias = "array[int]"  # the class takes no parameter at run time before 3.12
 
@@ -43,15 +46,7 @@ SENTENCES: Final = (
 )
 
 
-class Request(Protocol):
-    """What these functions need of a gateway's request."""
-
-    def json(self) -> Any:
-        """Read the body as JSON."""
-        ...
-
-
-def gather(request: Request) -> dict[str, Any]:
+def gather(request: FunctionRequest) -> dict[str, Any]:
     """Gather as many sentences about a topic as are wanted, as untidy as a search finds them."""
     order = request.json()
     wanted = int(order.get("sentences", 3))
@@ -59,20 +54,20 @@ def gather(request: Request) -> dict[str, Any]:
     return {"text": ". ".join(line.format(topic=order["topic"]) for line in found)}
 
 
-def split(request: Request) -> dict[str, Any]:
+def split(request: FunctionRequest) -> dict[str, Any]:
     """Split a text at its full stops into at most ``scenes`` scenes."""
     order = request.json()
     sentences = [part.strip() for part in order["text"].split(".") if part.strip()]
     return {"script": [{"text": text} for text in sentences[: int(order["scenes"])]]}
 
 
-def polish(request: Request) -> dict[str, Any]:
+def polish(request: FunctionRequest) -> dict[str, Any]:
     """Tidy each scene's text: single blanks, a capital first, a full stop last."""
     texts = (" ".join(scene["text"].split()) for scene in request.json()["script"])
     return {"script": [{"text": f"{text[:1].upper()}{text[1:].rstrip('.')}."} for text in texts]}
 
 
-def voice(request: Request) -> dict[str, Any]:
+def voice(request: FunctionRequest) -> dict[str, Any]:
     """Speak a text: one tone for each word, its pitch given by the word's letters."""
     order = request.json()
     sound = array("h")
@@ -84,7 +79,7 @@ def voice(request: Request) -> dict[str, Any]:
     return {"audio": file.name, "seconds": len(sound) / RATE_HZ}
 
 
-def lipsync(request: Request) -> dict[str, Any]:
+def lipsync(request: FunctionRequest) -> dict[str, Any]:
     """Draw a face whose mouth is open when the voice is loud, one picture per 1/10 s."""
     order = request.json()
     sound = _read_sound(_existing(order, order["audio"]))
@@ -95,7 +90,7 @@ def lipsync(request: Request) -> dict[str, Any]:
     return {"video": file.name, "frames": len(frames)}
 
 
-def subtitles(request: Request) -> dict[str, Any]:
+def subtitles(request: FunctionRequest) -> dict[str, Any]:
     """Write a scene's text as subtitles, a few words at a time over the scene's length."""
     order = request.json()
     words = order["text"].split()
@@ -113,7 +108,7 @@ def subtitles(request: Request) -> dict[str, Any]:
     return {"captions": file.name}
 
 
-def concat(request: Request) -> dict[str, Any]:
+def concat(request: FunctionRequest) -> dict[str, Any]:
     """Join the scenes, in order, into one film, one soundtrack and one file of subtitles."""
     order = request.json()
     frames = b"".join(
@@ -139,7 +134,7 @@ def concat(request: Request) -> dict[str, Any]:
     }
 
 
-def music(request: Request) -> dict[str, Any]:
+def music(request: FunctionRequest) -> dict[str, Any]:
     """Put a quiet tune under a soundtrack."""
     order = request.json()
     sound = _read_sound(_existing(order, order["soundtrack"]))
@@ -153,8 +148,10 @@ def music(request: Request) -> dict[str, Any]:
 
 
 FUNCTIONS: Final = {
-    function.__name__: function
-    for function in (gather, split, polish, voice, lipsync, subtitles, concat, music)
+    handler.__name__: Function(
+        handler=handler, delay_s=float(os.environ.get("TEXT_TO_VIDEO_DELAY_S", "0"))
+    )
+    for handler in (gather, split, polish, voice, lipsync, subtitles, concat, music)
 }
 
 
