@@ -144,7 +144,7 @@ class PostgresWriter:
             ticket.settle(refusal)
 
     async def _write(self, tickets: Sequence[_Ticket]) -> list[StoreError | None]:
-        if self._connection is None:
+        if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(self._url, server_settings=_SETTINGS)
         appends = [append for ticket in tickets for append in ticket.appends]
         await self._ensure_owners({append.partition for append in appends})

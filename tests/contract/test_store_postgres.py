@@ -1,0 +1,118 @@
+"""The PostgreSQL store outlives its connections, and its takes wait for appends under way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from rillflow.errors import FencedError, StoreError
+from rillflow.ports.store import ExecutionFilter
+from rillflow.stores.postgres import PostgresStore
+from tests.contract.appends import PARTITION, follow, id_of, submit
+from tests.postgres_server import PostgresServer
+
+END_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND datname = current_database()
+"""
+
+
+@pytest.fixture
+def url(postgres_server: PostgresServer) -> str:
+    return postgres_server.new_database()
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[PostgresStore]:
+    opened = PostgresStore(url)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of somebody else to the store's database."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+async def test_the_store_goes_on_after_its_connections_were_cut(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    await store.append([submit(1)])
+    await other.execute(END_OTHERS)
+    calls = (store.append([submit(2)]), store.load(id_of(1)))
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(
+        isinstance(outcome, StoreError) or not isinstance(outcome, Exception)
+        for outcome in outcomes
+    )
+    await store.append([submit(3)])
+    assert await store.load(id_of(3)) is not None
+
+
+async def test_a_take_waits_for_an_append_that_has_passed_the_check(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    old = await store.take_partitions([PARTITION])
+    await store.append([submit(1, epoch=old)])
+    async with other.transaction():
+        # Holds the append of the old owner between its check and its commit.
+        await other.execute("LOCK TABLE journal IN EXCLUSIVE MODE")
+        appending = asyncio.create_task(store.append([follow(1, 2, b"old", epoch=old)]))
+        await _until_blocked(other, 1)
+        taking = asyncio.create_task(store.take_partitions([PARTITION]))
+        await _until_blocked(other, 2)
+        assert not taking.done()
+    await appending
+    await taking
+    with pytest.raises(FencedError):
+        await store.append([follow(1, 3, b"late", epoch=old)])
+    loaded = await store.load(id_of(1))
+    assert loaded is not None
+    assert loaded.records == (b"submitted", b"old")
+
+
+async def test_reads_go_on_while_a_commit_waits(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    await store.append([submit(1)])
+    async with other.transaction():
+        await other.execute("LOCK TABLE journal IN EXCLUSIVE MODE")
+        appending = asyncio.create_task(store.append([submit(2)]))
+        await _until_blocked(other, 1)
+        assert await store.count_executions(ExecutionFilter()) == {"RUNNING": 1}
+        assert await store.load(id_of(1)) is not None
+    await appending
+
+
+async def test_a_text_that_cannot_be_stored_fails_its_caller_alone(store: PostgresStore) -> None:
+    outcomes = await asyncio.gather(
+        store.append([submit(1)]),
+        store.append([submit(2, status="\ud800")]),
+        store.append([submit(3, status="\0")]),
+        store.append([submit(4, submitted_at_ms=2**80)]),
+        store.append([submit(5)]),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [
+        type(None),
+        StoreError,
+        StoreError,
+        StoreError,
+        type(None),
+    ]
+    assert await store.unfinished([PARTITION]) == [id_of(1), id_of(5)]
+
+
+async def _until_blocked(connection: asyncpg.Connection, backends: int) -> None:
+    """Wait until as many backends of this database wait for a lock."""
+    query = """SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()"""
+    async with asyncio.timeout(10):
+        while await connection.fetchval(query) < backends:
+            # Within a transaction the view shows its first answer again and again.
+            await connection.execute("SELECT pg_stat_clear_snapshot()")
