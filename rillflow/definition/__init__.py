@@ -1,1 +1,28 @@
 """YAML text -> validated workflow definitions, and back to canonical text."""
+
+from rillflow.definition.canonical import canonical_text, version_of
+from rillflow.definition.loader import MAX_TEXT_BYTES
+from rillflow.definition.model import Task, WorkflowDefinition
+from rillflow.definition.normal import initial_context, normalise
+from rillflow.definition.parse import parse_definition
+from rillflow.definition.problems import find_problems
+from rillflow.definition.sugar import collapse_sugar, expand_sugar
+from rillflow.definition.tasks import all_tasks, levels
+from rillflow.definition.validation import MAX_DEPTH
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_TEXT_BYTES",
+    "Task",
+    "WorkflowDefinition",
+    "all_tasks",
+    "canonical_text",
+    "collapse_sugar",
+    "expand_sugar",
+    "find_problems",
+    "initial_context",
+    "levels",
+    "normalise",
+    "parse_definition",
+    "version_of",
+]

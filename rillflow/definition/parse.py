@@ -1,0 +1,51 @@
+"""Definition text -> WorkflowDefinition, refused with Rill Flow's codes (SEMANTICS 1.1 to 1.6)."""
+
+from itertools import islice
+
+from rillflow.definition.binder import MAX_PROBLEMS, bind
+from rillflow.definition.closest import did_you_mean
+from rillflow.definition.loader import MAX_TEXT_BYTES, load
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.definition.nodes import Node, place_at, with_place
+from rillflow.definition.validation import MAX_DEPTH, Finding, findings
+from rillflow.errors import DefinitionError, Problem
+
+
+def parse_definition(
+    text: str | bytes | None, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_TEXT_BYTES
+) -> WorkflowDefinition:
+    """Read and validate a definition.
+
+    Args:
+        text: YAML or JSON.
+        max_depth: How many levels tasks may nest, the top level included; up to 40.
+        max_bytes: Largest size that is read. What is stored may be larger than what was
+            added, so reading it back takes a limit of its own.
+
+    Raises:
+        DefinitionError: The definition is refused. Its code and message are those of the
+            first problem in Rill Flow's order, ``problems`` tells all of them with places.
+    """
+    root = load(text, max_bytes=max_bytes)
+    bound = bind(root)
+    if bound.errors:
+        first = bound.errors[0]
+        raise DefinitionError(first.code, with_place(first), tuple(bound.errors))
+    definition = WorkflowDefinition.model_validate(bound.values)
+    problems = problems_of(definition, root, max_depth=max_depth)
+    if problems:
+        raise DefinitionError(problems[0].code, problems[0].message, problems)
+    return definition
+
+
+def problems_of(
+    definition: WorkflowDefinition, root: Node, *, max_depth: int
+) -> tuple[Problem, ...]:
+    """List the failed checks of a definition, worst first, with their places."""
+    found = islice(findings(definition, max_depth=max_depth), MAX_PROBLEMS)
+    return tuple(_problem(finding, root) for finding in found)
+
+
+def _problem(finding: Finding, root: Node) -> Problem:
+    hint = did_you_mean(finding.wrong, finding.options) if finding.options else ""
+    return Problem(finding.code, finding.message, *place_at(root, finding.path), hint)

@@ -1,0 +1,39 @@
+"""Everything an author should know about a definition, at once and with places."""
+
+from itertools import islice
+
+from rillflow.definition.binder import MAX_PROBLEMS, bind
+from rillflow.definition.lint import warnings_of
+from rillflow.definition.loader import load
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.definition.nodes import Node, place_at
+from rillflow.definition.parse import problems_of
+from rillflow.definition.validation import MAX_DEPTH
+from rillflow.errors import DefinitionError, Problem
+
+
+def find_problems(text: str | bytes | None, *, max_depth: int = MAX_DEPTH) -> list[Problem]:
+    """List what is wrong or suspicious, errors first; never raises for a bad definition.
+
+    An error means that ``parse_definition`` refuses the text, a warning that it does not.
+    While the text is unreadable, or fields have values that do not fit, only that is
+    told. At most 200 errors and 200 warnings of a kind are listed.
+    """
+    try:
+        root = load(text)
+        bound = bind(root, with_warnings=True)
+    except DefinitionError as error:
+        return list(error.problems)
+    if bound.errors:
+        return [*bound.errors, *bound.warnings]
+    definition = WorkflowDefinition.model_validate(bound.values)
+    errors = problems_of(definition, root, max_depth=max_depth)
+    warnings = sorted((*bound.warnings, *_lint(definition, root)), key=lambda it: it[2:4])
+    return [*errors, *warnings]
+
+
+def _lint(definition: WorkflowDefinition, root: Node) -> list[Problem]:
+    return [
+        Problem(found.code, found.message, *place_at(root, found.path), severity="warning")
+        for found in islice(warnings_of(definition), MAX_PROBLEMS)
+    ]

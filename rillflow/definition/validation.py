@@ -1,0 +1,242 @@
+"""The checks a definition must pass, in Rill Flow's order (SEMANTICS 1.6).
+
+Findings are generated lazily: the first one is the refusal, all of them are what an
+author is told. Left out are the checks that no text can fail here: the model knows no
+other task classes (30409), a category decides the class of its task (so none can
+mismatch), tasks inside other categories are unknown keys, and a missing name fails the
+name rule (30408) before it could be found empty.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from rillflow.definition.model import (
+    ChoiceTask,
+    ForeachTask,
+    FunctionTask,
+    MappingRule,
+    SwitchTask,
+    Task,
+    WorkflowDefinition,
+)
+from rillflow.definition.nodes import Path
+from rillflow.definition.sugar import END_TASK, rules_of_input
+from rillflow.definition.tasks import Level, all_tasks, levels
+from rillflow.jsontypes import JsonObject
+
+MAX_DEPTH: Final = 10
+"""Default of the setting of how deep tasks may nest (Q67)."""
+
+CommonMapping: TypeAlias = Mapping[str, tuple[MappingRule, ...] | None]
+
+RESOURCE_SCHEME: Final = "resource://"
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9]{1,100}")
+
+
+class Finding(NamedTuple):
+    """A check that failed; ``options`` are the names that would have been right."""
+
+    code: int
+    message: str
+    path: Path
+    wrong: str = ""
+    options: Sequence[str] = ()
+
+
+def findings(definition: WorkflowDefinition, *, max_depth: int = MAX_DEPTH) -> Iterator[Finding]:
+    """Generate everything that is wrong with a definition, worst first."""
+    if definition.type is None:
+        yield Finding(30403, "dag type is invalid.", ("type",))
+    if definition.type == "resource":
+        yield from _check_resources(definition)
+    else:
+        yield from _check_flow(definition, max_depth)
+
+
+def find_circle(successors: Mapping[str, Sequence[str]]) -> list[str]:
+    """Find names that lead back to the first one, which is repeated at the end.
+
+    Returns:
+        The circle met first when following ``successors`` in order; empty without one.
+    """
+    done = set()
+    for start in successors:
+        trail, on_trail, pending = [start], {start}, [iter(successors[start])]
+        while trail and start not in done:
+            name = next(pending[-1], None)
+            if name is None:
+                pending.pop()
+                on_trail.discard(trail[-1])
+                done.add(trail.pop())
+            elif name in on_trail:
+                return [*trail[trail.index(name) :], name]
+            elif name in successors and name not in done:
+                trail.append(name)
+                on_trail.add(name)
+                pending.append(iter(successors[name]))
+    return []
+
+
+def split_names(text: str) -> list[str]:
+    """Split a comma list of names, trimmed, without blanks."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def is_blank(text: str | None) -> bool:
+    """Tell whether a text field holds nothing that could be meant."""
+    return text is None or not text.strip()
+
+
+def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Finding]:
+    if not definition.tasks:
+        yield Finding(30405, "dag task empty.", ("tasks",))
+    all_levels = tuple(levels(definition))
+    yield from _check_depth(all_levels, max_depth)
+    yield from _check_names(definition)
+    for level in all_levels:
+        yield from _check_circles(level)
+    for level in all_levels:
+        yield from _check_next(level)
+    declared = {resource.name for resource in definition.resources or ()}
+    common = definition.common_mapping or {}
+    for level in all_levels:
+        for task, path in level.located():
+            yield from _check_task(task, path, declared)
+        for task, path in level.located():
+            rules = _rules_of(task, path, with_sugar=not level.enclosing)
+            yield from _check_references(task.name, rules, common)
+    of_output = _rules_of_sugar(definition.output, ("output",))
+    yield from _check_references(END_TASK, of_output, common)
+
+
+def _check_depth(all_levels: Sequence[Level], max_depth: int) -> Iterator[Finding]:
+    for level in all_levels:
+        if len(level.enclosing) == max_depth:
+            names = "->".join(map(_shown, level.enclosing))
+            yield Finding(30406, f"exceed max depth: {names}", level.path)
+
+
+def _check_names(definition: WorkflowDefinition) -> Iterator[Finding]:
+    named: list[tuple[str | None, Path]] = [
+        (definition.workspace, ("workspace",)),
+        (definition.dag_name, ("dagName",)),
+        *((task.name, (*path, "name")) for task, path in all_tasks(definition)),
+    ]
+    for name, path in named:
+        if name is None or not _NAME.fullmatch(name):
+            yield Finding(30408, f"name invalid:{_shown(name)}", path)
+    seen: set[str | None] = {None}
+    for name, path in named:
+        if name is not None and name in seen:
+            yield Finding(30407, f"task name duplicated: {name}", path)
+        seen.add(name)
+
+
+def _check_circles(level: Level) -> Iterator[Finding]:
+    successors = {task.name: task.next_names for task in level.tasks if task.name is not None}
+    if circle := find_circle(successors):
+        task_path = next(path for task, path in level.located() if task.name == circle[-2])
+        yield Finding(30406, f"circle found: {'->'.join(circle)}", (*task_path, "next"))
+
+
+def _check_next(level: Level) -> Iterator[Finding]:
+    names = tuple(task.name for task in level.tasks if task.name is not None)
+    siblings = frozenset(names)
+    for task, path in level.located():
+        for name in task.next_names:
+            if name not in siblings:
+                message = f"next task {name} not exist."
+                where = _path_of_next(task, path, name)
+                yield Finding(30413, message, where, wrong=name, options=names)
+
+
+def _path_of_next(task: Task, path: Path, name: str) -> Path:
+    """Find where a name of a task's ``next`` was written, which may be a switch's entry."""
+    if isinstance(task, SwitchTask):
+        for position, entry in enumerate(task.switches or ()):
+            if name in split_names(entry.next or "null"):
+                return (*path, "switches", position, "next")
+    return (*path, "next")
+
+
+def _check_task(task: Task, path: Path, declared: Collection[str | None]) -> Iterator[Finding]:
+    for code, reason, key in _reasons(task, declared):
+        message = f"{task.category} task {_shown(task.name)} is invalid. Because {reason}"
+        yield Finding(code, message, (*path, key))
+
+
+def _reasons(task: Task, declared: Collection[str | None]) -> Iterator[tuple[int, str, str]]:
+    if isinstance(task, ChoiceTask) and not task.choices:
+        yield 30412, "choices is empty.", "choices"
+    elif isinstance(task, ForeachTask):
+        yield from _foreach_reasons(task)
+    elif isinstance(task, FunctionTask):
+        if task.pattern is None:
+            yield 30410, "pattern can not be null.", "pattern"
+        if not _has_resource(task, declared):
+            yield 30410, "resourceName or resource can not be empty.", "resourceName"
+
+
+def _foreach_reasons(task: ForeachTask) -> Iterator[tuple[int, str, str]]:
+    if task.iteration_mapping is None:
+        yield 30411, "iterationMapping is null.", "iterationMapping"
+    elif is_blank(task.iteration_mapping.collection):
+        yield 30411, "iterationMapping collection is empty.", "iterationMapping"
+    if not task.tasks:
+        yield 30411, "tasks is empty.", "tasks"
+
+
+def _has_resource(task: FunctionTask, declared: Collection[str | None]) -> bool:
+    if task.resource is not None:
+        return True
+    name = (task.resource_name or "").strip()
+    if name.startswith(RESOURCE_SCHEME):
+        return name.removeprefix(RESOURCE_SCHEME) in declared
+    return bool(name)
+
+
+def _check_references(
+    name: str | None, rules: Iterable[tuple[MappingRule, Path]], common: CommonMapping
+) -> Iterator[Finding]:
+    for rule, path in rules:
+        wanted = rule.reference
+        if wanted is not None and not is_blank(wanted) and not common.get(wanted):
+            message = f"taskName: {_shown(name)} mappingReference: {wanted} invalid"
+            where = (*path, "reference")
+            yield Finding(30406, message, where, wrong=wanted, options=tuple(common))
+
+
+def _rules_of(task: Task, path: Path, *, with_sugar: bool) -> Iterator[tuple[MappingRule, Path]]:
+    for position, rule in enumerate(task.input_mappings or ()):
+        yield rule, (*path, "inputMappings", position)
+    for position, rule in enumerate(task.output_mappings or ()):
+        yield rule, (*path, "outputMappings", position)
+    if with_sugar:
+        yield from _rules_of_sugar(task.input, (*path, "input"))
+
+
+def _rules_of_sugar(sugar: JsonObject | None, path: Path) -> Iterator[tuple[MappingRule, Path]]:
+    for key, rule in rules_of_input(sugar):
+        yield rule, (*path, key)
+
+
+def _check_resources(definition: WorkflowDefinition) -> Iterator[Finding]:
+    if definition.tasks:
+        message = "resource type dag do not support tasks property"
+        yield Finding(30402, message, ("tasks",))
+    if not definition.resources:
+        yield Finding(30402, "dag resources empty", ("resources",))
+    seen = set()
+    for position, resource in enumerate(definition.resources or ()):
+        path: Path = ("resources", position, "name")
+        if resource.name is None or not _NAME.fullmatch(resource.name):
+            yield Finding(30408, f"resource name invalid:{_shown(resource.name)}", path)
+        elif resource.name in seen:
+            yield Finding(30408, f"resource name duplicate:{resource.name}", path)
+        seen.add(resource.name)
+
+
+def _shown(name: str | None) -> str:
+    return "null" if name is None else name

@@ -1,0 +1,337 @@
+"""No text can do harm: a definition is read, or refused with a DefinitionError, quickly.
+
+The worst of these texts takes about a second. The time limit is far above that, so that
+a loaded machine does not fail the tests: what it catches is growth faster than linear.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rillflow.definition.canonical import canonical_text
+from rillflow.definition.loader import MAX_NESTING, MAX_TEXT_BYTES
+from rillflow.definition.model import ChoiceTask, ForeachTask
+from rillflow.definition.parse import parse_definition
+from rillflow.definition.sugar import collapse_sugar, expand_sugar
+from rillflow.errors import DefinitionError
+from tests.spec.definition_texts import HEADER, PASS, flow, refusal_of
+
+KEYS: Final = (
+    *("workspace", "dagName", "type", "version", "tasks", "name", "category", "next"),
+    *("switches", "choices", "condition", "iterationMapping", "collection", "inputMappings"),
+    *("source", "target", "transform", "input", "output", "parameters", "timeline"),
+    *("timeoutInSeconds", "commonMapping", "reference", "resources", "resourceName"),
+    *("pattern", "retry", "maxRetryTimes", "progress", "weight", "defaultContext", "callback"),
+    *("namespace",),
+)
+WORDS: Final = (
+    *("flow", "resource", "pass", "function", "choice", "foreach", "switch", "return", "suspense"),
+    *("task_sync", "A", "B", "A,B", "demo", "$.A.x", "$.input.x", "resource://r", "null", "1e400"),
+)
+PUNCTUATION: Final = (
+    *(": ", "- ", "\n", "  ", "[", "]", "{", "}", ",", "'", '"', "&a", "*a", "!!", "? ", "|", "#"),
+)
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=8)
+    ),
+    max_leaves=30,
+)
+
+
+@contextmanager
+def promptly(limit_s: float = 10) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    assert time.perf_counter() - start < limit_s
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1\nb: 2\na: 3", "{a: 1, a: 2}", '{"x": {"a": 1, "a": 2}}', "a: 1\n'a': 1"]
+)
+def test_a_key_that_is_repeated_is_refused_with_its_place(text: str) -> None:
+    code, message = refusal_of(text)
+
+    assert code == 30402
+    assert message.startswith("key a was there already, in line 1 (line ")
+
+
+@pytest.mark.parametrize("text", ["[a]: 1", "{a: 1}: 1", "? [a]\n: 1", "x: &x [a]\n*x : 1"])
+def test_a_key_that_is_no_text_is_refused(text: str) -> None:
+    assert "a key must be text" in refusal_of(text)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: *x", "alias *x stands for nothing"),
+        ("a: &x [*x]", "alias *x stands for nothing"),
+        (f"{HEADER}---\na: 1", "a second one starts (line 4, column 1)"),
+        ("a: \x01", "control characters are not allowed (line 1, column 4)"),
+        ("a: 1\nb: \ud800", "half a surrogate pair is not text (line 2, column 4)"),
+        ('a: "\\ud800"', "invalid Unicode character escape code (line 1, column 7)"),
+        (b"a: \xc3\xa9\xff", "the bytes are not UTF-8 (line 1, column 5)"),
+        ("a: [1", "(line 2, column 1)"),
+        ("a: b: c", "mapping values are not allowed in this context (line 1, column 5)"),
+        ("\tb: c", "(line 1, column 1)"),
+    ],
+)
+def test_text_that_is_no_yaml_is_refused_with_its_place(text: str | bytes, words: str) -> None:
+    code, message = refusal_of(text)
+
+    assert code == 30402
+    assert words in message
+
+
+@pytest.mark.parametrize("item", ["x", "[]", "{a: b}"])
+def test_an_alias_bomb_is_refused(item: str) -> None:
+    bomb = f"a0: &a0 [{item}]\n" + "".join(
+        f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 20)
+    )
+
+    with promptly():
+        assert "aliases expand to more than" in refusal_of(bomb)[1]
+
+
+def test_a_long_text_may_not_be_repeated_without_end() -> None:
+    text = f"a: &a {'x' * 100_000}\nb: [{'*a,' * 50_000}]"
+
+    assert "aliases expand to more than" in refusal_of(text)[1]
+
+
+def test_nesting_behind_aliases_counts_too() -> None:
+    text = f"a: &a {'[' * 150}{']' * 150}\nb: {'[' * 150}*a{']' * 150}\n"
+
+    assert "nests deeper than" in refusal_of(text)[1]
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "[{a: "])
+@pytest.mark.parametrize("repetitions", [MAX_NESTING + 1, 100_000])
+def test_deep_nesting_is_refused(opening: str, repetitions: int) -> None:
+    text = (opening * repetitions)[:MAX_TEXT_BYTES]
+
+    with promptly():
+        assert refusal_of(text)[0] == 30402
+
+
+def test_values_may_nest_as_deep_as_is_read() -> None:
+    depth = MAX_NESTING - 4
+    definition = flow(
+        "tasks:\n- {name: A, category: pass, parameters: {a: " + "[" * depth + "]" * depth + "}}\n"
+    )
+
+    assert parse_definition(canonical_text(definition)) == definition
+
+
+def test_text_of_the_size_limit_is_read_and_one_byte_more_is_not() -> None:
+    largest = f"{HEADER}{PASS}#".ljust(MAX_TEXT_BYTES, "x")
+
+    assert parse_definition(largest).tasks
+    assert refusal_of(largest + "x") == (30508, "dag info length:645121 exceed the limit")
+    assert refusal_of(largest[:-1] + "é") == (30508, "dag info length:645121 exceed the limit")
+    assert parse_definition(largest + "x", max_bytes=MAX_TEXT_BYTES + 1).tasks
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(
+            "[1,",
+            "[],",
+            "a,",
+            "- a\n",
+            "a: b\n",
+            "? a\n",
+            "&a b ",
+            "!a ",
+            "'a' ",
+            '"\\x41',
+            "# a\n",
+        ),
+        *(
+            "|\n a\n",
+            "%A\n",
+            "---\n",
+            "\\",
+            "*a ",
+            "<<: a\n",
+            "\n",
+            "\r",
+            " ",
+            "\t",
+            "é",
+            "\x00",
+            "9",
+        ),
+        *("- - - ", "a: [b, {c: d}]\n", ": ", "- {name: A, category: pass}\n", "\\ud83d\\ude00"),
+    ],
+)
+@pytest.mark.parametrize("head", ["", "tasks:\n", 'x: "', "[ "])
+def test_large_text_is_refused_without_delay(head: str, pattern: str) -> None:
+    text = (head + pattern * (MAX_TEXT_BYTES // len(pattern)))[:MAX_TEXT_BYTES]
+
+    with promptly(), pytest.raises(DefinitionError):
+        parse_definition(text)
+
+
+def test_text_beyond_the_size_limit_is_not_even_looked_at() -> None:
+    with promptly(limit_s=1):
+        assert refusal_of("[" * 50_000_000)[0] == 30508
+
+
+@pytest.mark.parametrize("item", ["[],", "1.5,"])
+def test_large_values_are_read_without_delay(item: str) -> None:
+    head, tail = f"{HEADER}tasks: [{{name: A, category: pass, parameters: {{p: [", "]}}]\n"
+    count = (MAX_TEXT_BYTES - len(head) - len(tail)) // len(item)
+
+    with promptly():
+        definition = parse_definition(head + item * count + tail)
+
+    assert len(canonical_text(definition)) < 5 * MAX_TEXT_BYTES
+
+
+def test_many_keys_are_read_without_delay() -> None:
+    keys = "".join(f"{number:x}: 1\n" for number in range(75_000))
+
+    with promptly():
+        assert parse_definition(f"{HEADER}{PASS}{keys}").tasks
+
+
+def many_tasks(successors: dict[str, str]) -> str:
+    tasks = (
+        f"{{name: {name}, category: pass, next: '{nexts}'}}" for name, nexts in successors.items()
+    )
+    return f"{HEADER}tasks: [{','.join(tasks)}]\n"
+
+
+def test_ten_thousand_tasks_in_a_row_are_read() -> None:
+    text = many_tasks({f"T{n}": f"T{n + 1}" if n < 9_999 else "" for n in range(10_000)})
+
+    with promptly():
+        assert len(parse_definition(text).tasks or ()) == 10_000
+
+
+def test_a_circle_of_ten_thousand_tasks_is_found() -> None:
+    text = many_tasks({f"T{n}": f"T{(n + 1) % 10_000}" for n in range(10_000)})
+
+    with promptly():
+        assert refusal_of(text)[1].startswith("circle found: T0->T1->T2->")
+
+
+def test_a_dense_graph_is_read() -> None:
+    names = [f"T{n}" for n in range(400)]
+    text = many_tasks({name: ",".join(names[place + 1 :]) for place, name in enumerate(names)})
+
+    with promptly():
+        assert len(parse_definition(text).tasks or ()) == 400
+
+
+def test_ten_thousand_unknown_successors_are_told_without_end_of_time() -> None:
+    text = many_tasks({f"T{n}": f"U{n}" for n in range(10_000)})
+
+    with promptly():
+        assert refusal_of(text) == (30413, "next task U0 not exist.")
+
+
+def test_wide_sugar_is_expanded_and_collapsed_in_linear_time() -> None:
+    entries = ", ".join(f"k{n}: $.A.k{n}" for n in range(15_000))
+    definition = flow(
+        "tasks:\n- {name: A, category: pass}\n"
+        f"- {{name: B, category: pass, input: {{{entries}}}}}\n"
+    )
+
+    with promptly():
+        assert collapse_sugar(expand_sugar(definition)) == definition
+
+
+def test_groups_inside_groups_are_walked_without_recursion_errors() -> None:
+    task = "{name: Leaf, category: pass}"
+    for level in range(39, 0, -1):
+        task = f"{{name: N{level}, category: choice, choices: [{{tasks: [{task}]}}]}}"
+    definition = parse_definition(f"{HEADER}tasks: [{task}]", max_depth=40)
+    innermost = (definition.tasks or ())[0]
+    depth = 1
+    while isinstance(innermost, ChoiceTask | ForeachTask):
+        assert isinstance(innermost, ChoiceTask)
+        innermost = ((innermost.choices or ())[0].tasks or ())[0]
+        depth += 1
+
+    assert depth == 40
+
+
+@given(text=st.text(st.characters(), max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    read_or_refuse(text)
+
+
+@given(data=st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    read_or_refuse(data)
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from(
+            [
+                *KEYS,
+                *WORDS,
+                ": ",
+                "- ",
+                "\n",
+                "  ",
+                "[",
+                "]",
+                "{",
+                "}",
+                ",",
+                "'",
+                '"',
+                "&a",
+                "*a",
+                "!!",
+            ]
+        ),
+        max_size=40,
+    )
+)
+def test_any_mixture_of_yaml_is_read_or_refused(parts: list[str]) -> None:
+    read_or_refuse("".join(parts))
+
+
+@given(tree=st.dictionaries(st.sampled_from(KEYS), trees, max_size=8))
+def test_any_structure_is_read_or_refused(tree: dict[str, object]) -> None:
+    read_or_refuse(json.dumps(tree))
+
+
+@given(
+    task=st.dictionaries(st.sampled_from(KEYS), trees, max_size=8), category=st.sampled_from(WORDS)
+)
+def test_any_task_is_read_or_refused(task: dict[str, object], category: str) -> None:
+    read_or_refuse(
+        json.dumps(
+            {
+                "workspace": "demo",
+                "dagName": "example",
+                "type": "flow",
+                "tasks": [{**task, "name": "A", "category": category}],
+            }
+        )
+    )
+
+
+def read_or_refuse(text: str | bytes) -> None:
+    """Read a text; one that is read is also stored, read back and expanded."""
+    try:
+        definition = parse_definition(text)
+        expanded = expand_sugar(definition)
+    except DefinitionError:
+        return
+    assert parse_definition(canonical_text(definition)) == definition
+    assert parse_definition(canonical_text(expanded)) == expanded

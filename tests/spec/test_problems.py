@@ -1,0 +1,266 @@
+"""An author is told everything at once: what is wrong, what is suspicious, where, and a hint."""
+
+import pytest
+
+from rillflow.definition.parse import parse_definition
+from rillflow.definition.problems import find_problems
+from rillflow.errors import Problem
+from tests.spec.definition_texts import FUNCTION, HEADER, PASS
+
+BROKEN_PATH = "'$.context.a[?('"
+BROKEN_EXPRESSION = "'1 +'"
+BROKEN_LEAF = (
+    f"{{name: C, category: pass, inputMappings: [{{source: {BROKEN_PATH}, target: $.input.a}}]}}"
+)
+LEAF = "{name: C, category: pass}"
+SUGARED = "{name: C, category: pass, input: {a: {reference: x}}}"
+EACH = "category: foreach, iterationMapping"
+RULES = "[{source: a, target: $.context.a}]"
+GOOD_EACH = f"{EACH}: {{collection: $.input.c, item: i}}, tasks: [{LEAF}]"
+
+
+def warnings_in(rest: str) -> list[Problem]:
+    """List the problems of a flow that is accepted, which are warnings all."""
+    parse_definition(HEADER + rest)
+    problems = find_problems(HEADER + rest)
+    assert {problem.severity for problem in problems} <= {"warning"}
+    return problems
+
+
+def only_warning(rest: str) -> Problem:
+    (problem,) = warnings_in(rest)
+    return problem
+
+
+def test_a_good_definition_has_none() -> None:
+    assert find_problems(HEADER + PASS) == []
+
+
+def test_problems_of_different_kinds_are_told_together() -> None:
+    text = f"""{HEADER}version: 1
+owner: me
+tasks:
+- name: first
+  category: function
+  pattern: task_sync
+  resourceName: http://gateway/first
+  next: secnd
+  outputMapping:
+  - source: $.output.a
+- name: second
+  category: pass
+  inputMappings:
+  - source: $.context.a[x]
+    target: $.input.a
+- name: second
+  category: choice
+"""
+    problems = find_problems(text)
+
+    assert [(it.severity, it.code, it.line, it.column, it.hint) for it in problems] == [
+        ("error", 30407, 19, 9, ""),
+        ("error", 30413, 11, 9, "did you mean `second`?"),
+        ("error", 30412, 19, 3, ""),
+        ("warning", 30402, 5, 1, ""),
+        ("warning", 30402, 12, 3, "did you mean `outputMappings`?"),
+        ("warning", 30110, 17, 13, ""),
+    ]
+    assert problems[4].message == "unknown key `outputMapping` is ignored"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("a: [1\nb: 2", 2, 2),
+        ("a: 1\nb: c: d", 2, 5),
+        ("a: 1\n\tb: 2", 2, 1),
+        ("a: 1\na: 2", 2, 1),
+        ("a: *b", 1, 4),
+        ("text", 1, 1),
+    ],
+)
+def test_malformed_text_is_one_problem_with_its_place(text: str, line: int, column: int) -> None:
+    (problem,) = find_problems(text)
+
+    assert (problem.code, problem.line, problem.column) == (30402, line, column)
+    assert problem.severity == "error"
+
+
+@pytest.mark.parametrize(("text", "code"), [("", 30401), (None, 30401), ("x" * 645_121, 30508)])
+def test_text_that_is_not_read_at_all_is_one_problem(text: str | None, code: int) -> None:
+    (problem,) = find_problems(text)
+
+    assert (problem.code, problem.line) == (code, 0)
+
+
+def test_all_values_of_the_wrong_kind_are_told() -> None:
+    text = f"""{HEADER}tasks:
+- name: A
+  category: functoin
+- name: []
+  category: pass
+  tolernce: 1
+"""
+    problems = find_problems(text)
+
+    assert [(it.line, it.column, it.hint) for it in problems] == [
+        (6, 13, "did you mean `function`?"),
+        (7, 9, ""),
+        (9, 3, "did you mean `tolerance`?"),
+    ]
+
+
+def test_a_missing_field_is_placed_at_its_task() -> None:
+    text = f"{HEADER}tasks:\n- {{name: A, category: foreach, tasks: [{LEAF}]}}\n"
+    (problem,) = find_problems(text)
+
+    assert (problem.code, problem.line, problem.column) == (30411, 5, 3)
+
+
+def test_an_unknown_successor_of_a_switch_is_placed_at_its_entry() -> None:
+    text = f"""{HEADER}tasks:
+- name: A
+  category: switch
+  switches:
+  - {{condition: default, next: first}}
+  - {{condition: default, next: 'frist, zzz'}}
+- {{name: first, category: pass}}
+"""
+    problems = find_problems(text)
+
+    assert [(it.line, it.column, it.hint) for it in problems] == [
+        (9, 32, "did you mean `first`?"),
+        (9, 32, ""),
+    ]
+
+
+def test_an_unknown_explicit_successor_of_a_switch_is_placed_there() -> None:
+    switches = "switches: [{next: B}]"
+    text = f"{HEADER}tasks:\n- {{name: A, category: switch, next: C, {switches}}}\n- {LEAF}\n"
+    problems = find_problems(text.replace("name: C", "name: B"))
+
+    assert [(it.message, it.line, it.column) for it in problems] == [
+        ("next task C not exist.", 5, 37)
+    ]
+
+
+def test_an_unknown_reference_gets_a_hint() -> None:
+    text = f"""{HEADER}commonMapping: {{shared: [{{source: a, target: $.input.a}}]}}
+tasks:
+- {{name: A, category: pass, inputMappings: [{{reference: sharde}}]}}
+"""
+    (problem,) = find_problems(text)
+
+    assert (problem.code, problem.hint) == (30406, "did you mean `shared`?")
+
+
+def test_both_kinds_of_conditions_on_a_function_are_suspicious() -> None:
+    problem = only_warning(
+        f"tasks:\n- {{name: A, {FUNCTION}, successConditions: [$.output.a],\n"
+        "   failConditions: [$.output.b]}\n"
+    )
+
+    assert (problem.line, problem.column) == (6, 20)
+    assert "successConditions decide alone" in problem.message
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        f"category: pass, inputMappings: [{{source: {BROKEN_PATH}, target: $.input.a}}]",
+        f"category: pass, outputMappings: [{{source: a, target: {BROKEN_PATH}}}]",
+        f"category: pass, inputMappings: [{{transform: {BROKEN_EXPRESSION}, target: $.input.a}}]",
+        f"category: pass, input: {{a: {BROKEN_PATH}}}",
+        f"category: pass, input: {{a: {{transform: {BROKEN_EXPRESSION}}}}}",
+        f"category: return, conditions: [{BROKEN_PATH}]",
+        f"category: suspense, conditions: [], interruptions: [{BROKEN_PATH}]",
+        f"category: suspense, conditions: [], timeline: {{timeoutInSeconds: {BROKEN_PATH}}}",
+        f"category: switch, switches: [{{condition: {BROKEN_PATH}, next: B}}]",
+        f"category: choice, choices: [{{condition: {BROKEN_PATH}}}]",
+        f"category: choice, choices: [{{condition: $.input.a, tasks: [{BROKEN_LEAF}]}}]",
+        f"{EACH}: {{collection: {BROKEN_PATH}, item: i}}, tasks: [{LEAF}]",
+        f"{EACH}: {{collection: $.input.c, item: i, identity: {BROKEN_PATH}}}, tasks: [{LEAF}]",
+        f"{GOOD_EACH}, synchronization: {{conditions: [{BROKEN_PATH}]}}",
+        f"{GOOD_EACH}, synchronization: {{maxConcurrency: {BROKEN_PATH}}}",
+        f"{FUNCTION}, successConditions: [{BROKEN_PATH}]",
+        f"{FUNCTION}, failConditions: [{BROKEN_PATH}]",
+        f"{FUNCTION}, retry: {{conditions: [{BROKEN_PATH}]}}",
+        f"{FUNCTION}, progress: {{calculation: {BROKEN_EXPRESSION}}}",
+        f"{FUNCTION}, progress: {{args: [{{source: {BROKEN_PATH}}}]}}",
+    ],
+)
+def test_a_broken_path_or_expression_is_a_warning_with_its_place(task: str) -> None:
+    text = f"tasks:\n- {{name: A, {task}}}\n- {{name: B, category: pass}}\n"
+    problem = only_warning(text)
+    broken = BROKEN_PATH if BROKEN_PATH in task else BROKEN_EXPRESSION
+
+    assert problem.code == 30110
+    assert (problem.line, problem.column) == (5, text.splitlines()[1].index(broken) + 1)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        f"timeline: {{timeoutInSeconds: {BROKEN_PATH}}}\n{PASS}",
+        f"callback: {{inputMappings: [{{source: {BROKEN_PATH}, target: $.input.a}}]}}\n{PASS}",
+        f"commonMapping: {{m: [{{source: {BROKEN_PATH}, target: $.input.a}}]}}\n{PASS}",
+    ],
+)
+def test_a_broken_path_outside_the_tasks_is_a_warning_too(rest: str) -> None:
+    problem = only_warning(rest)
+
+    assert (problem.code, problem.line) == (30110, 4)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("category: pass, inputMappings: [{source: a}]", "without target"),
+        ("category: pass, inputMappings: [{target: $.input.a}]", "without source and transform"),
+        ("category: pass, outputMappings: [{source: a, target: $.other.a}]", "lasting effect"),
+        ("category: pass, outputMappings: [{source: a, target: context.a}]", "lasting effect"),
+        ("category: return", "without conditions fails"),
+        ("category: suspense", "without conditions fails"),
+        ("category: choice, choices: [{tasks: []}]", "without condition"),
+        (f"{EACH}: {{collection: $.input.c}}, tasks: [{LEAF}]", "without item"),
+        (f"{EACH}: {{collection: $.input.c, item: i}}, tasks: [{SUGARED}]", "top-level tasks only"),
+        (f"category: switch, switches: [], outputMappings: {RULES}", "are ignored"),
+    ],
+)
+def test_what_cannot_do_what_its_author_hopes_is_a_warning(task: str, words: str) -> None:
+    assert words in only_warning(f"tasks:\n- {{name: A, {task}}}\n").message
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "category: switch, switches: [{condition: default, next: B}]",
+        "category: pass, inputMappings: [{source: '$.tasks.A.trigger_url?[', target: $.input.a}]",
+        "category: pass, outputMappings: [{source: '', transform: return 1;, target: $.context.a}]",
+        "category: pass, outputMappings: [{source: '[', target: \"$['context']['a']\"}]",
+        "category: suspense, conditions: [], timeline: {timeoutInSeconds: 5}",
+    ],
+)
+def test_what_is_special_is_not_suspicious(task: str) -> None:
+    assert warnings_in(f"tasks:\n- {{name: A, {task}}}\n- {{name: B, category: pass}}\n") == []
+
+
+def test_a_long_unknown_key_is_shortened_and_gets_no_hint() -> None:
+    problem = only_warning(f"{PASS}{'category' * 9}: 1\n")
+
+    assert problem.message == f"unknown key `{('category' * 9)[:57]}...` is ignored"
+    assert problem.hint == ""
+
+
+def test_the_number_of_problems_has_a_limit() -> None:
+    keys = "".join(f"unknown{number}: 1\n" for number in range(1_000))
+
+    assert len(find_problems(HEADER + PASS + keys)) == 200
+
+
+def test_the_depth_is_a_setting() -> None:
+    each = "category: foreach, iterationMapping: {collection: $.input.c, item: i}"
+    text = f"{HEADER}tasks:\n- {{name: A, {each}, tasks: [{{name: B, category: pass}}]}}\n"
+
+    assert find_problems(text) == []
+    assert [it.message for it in find_problems(text, max_depth=1)] == ["exceed max depth: A"]
