@@ -20,7 +20,7 @@ from rillflow.language.lexing import (
 )
 
 MAX_PATH_CHARS: Final = 10_000
-MAX_DEPTH: Final = 100
+MAX_DEPTH: Final = 64
 
 _INTEGER: Final = re.compile(r"-?[0-9]+")
 _INDEX_CHARS: Final = re.compile(r"[0-9,:\- ]*")

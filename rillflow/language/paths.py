@@ -43,7 +43,10 @@ def compile_path(text: str) -> "Path":
         PathSyntaxError: The text is not a path of the dialect.
         BudgetExceededError: It is too long or too deep.
     """
-    return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
+    try:
+        return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
+    except RecursionError as error:
+        raise BudgetExceededError("a path is nested too deeply") from error
 
 
 class Path:
