@@ -96,6 +96,14 @@ _CATALOGUE: Final = """
     );
 """
 
+CONNECTION_ERRORS: Final = (
+    asyncpg.InterfaceError,
+    # What asyncpg answers on a connection that was cut while it was idle.
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+
 MIGRATIONS: Final = (_JOURNAL, _CATALOGUE)
 VERSION: Final = len(MIGRATIONS)
 
@@ -109,7 +117,7 @@ async def store_errors() -> AsyncIterator[None]:
     """
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
         raise StoreError(f"PostgreSQL: {error or type(error).__name__}") from error
 
 

@@ -20,7 +20,7 @@ import asyncpg
 from rillflow.errors import StoreError
 from rillflow.ports.store import Append
 from rillflow.stores.append_plan import AppendPlan, Place
-from rillflow.stores.postgres_schema import VERSION
+from rillflow.stores.postgres_schema import CONNECTION_ERRORS, VERSION
 
 _LARGEST_GROUP: Final = 1_024
 
@@ -168,7 +168,7 @@ class PostgresWriter:
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with suppress(asyncpg.PostgresError, *CONNECTION_ERRORS):
                 await connection.close(timeout=1)
 
 
@@ -229,4 +229,4 @@ def _is_outage(error: Exception) -> bool:
         return False  # asyncpg could not encode a value; also an InterfaceError
     if isinstance(error, asyncpg.PostgresError):
         return not isinstance(error, asyncpg.IntegrityConstraintViolationError | asyncpg.DataError)
-    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError)
+    return isinstance(error, CONNECTION_ERRORS)
