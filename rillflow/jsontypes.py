@@ -31,13 +31,15 @@ def encode_json(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def decode_json(text: bytes) -> JsonValue:
+def decode_json(text: bytes | str) -> JsonValue:
     """Decode JSON text.
 
     Raises:
         ValueError: The text is not JSON, or nested deeper than ``MAX_DEPTH``
             (``NaN`` and lone surrogates count as not JSON).
     """
+    if isinstance(text, str):
+        text = text.encode()
     if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise ValueError(f"JSON is nested deeper than {MAX_DEPTH} levels")
     value: JsonValue = _decoder.decode(text)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +17,18 @@ from rillflow.ports.executions import (
     Query,
     Reply,
     Submission,
+    Watch,
     decode_replies,
     encode_calls,
 )
 from rillflow.runtime.host import ELSEWHERE
+from rillflow.runtime.watching import EndWatch, News
 from rillflow.settings import Settings
 
 REACH_S = 30.0
 PAUSE_S = 0.1
+NOBODY = ""
+"""Watcher of a call that only wants to find, or start, the owner."""
 ACTOR_OPTIONS: dict[str, Any] = {
     "lifetime": "detached",
     "get_if_exists": True,
@@ -59,14 +64,13 @@ class RayExecutions:
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough."""
-        owner = self._home(execution_id)
         if is_dedicated(execution_id):
-            owner = self._alive(execution_id) or owner
-        try:
-            return bool(await owner.handle().wait.remote(execution_id, timeout_s))
-        except (ray.exceptions.RayError, ValueError) as error:
-            owner.forget()
-            raise StoreError(f"{owner.name} could not be reached: {error}") from error
+            reply = await self._call_dedicated(Watch(execution_id=execution_id, watcher=NOBODY))
+            if not reply.raise_for_error().changed:
+                return True
+            owner = self._alive(execution_id) or self._home(execution_id)
+            return await owner.watch.wait(execution_id, timeout_s)
+        return await self._home(execution_id).watch.wait(execution_id, timeout_s)
 
     def _home(self, execution_id: ExecutionId) -> "_Owner":
         return self._homes[owner_index(execution_id, len(self._homes))]
@@ -113,6 +117,7 @@ class _Owner:
         self._reach_s = reach_s
         self._handle: Any = None
         self.lane: Lane[Call, Reply] = Lane(self._send, wide=2)
+        self.watch = EndWatch(uuid.uuid4().hex, self.lane.ask, self._ask_ended)
 
     def handle(self) -> Any:
         if self._handle is None:
@@ -121,6 +126,13 @@ class _Owner:
 
     def forget(self) -> None:
         self._handle = None
+
+    async def _ask_ended(self, watcher: str, timeout_s: float) -> News:
+        try:
+            return News(*await self.handle().ended.remote(watcher, timeout_s))
+        except (ray.exceptions.RayError, ValueError) as error:
+            self.forget()
+            raise StoreError(f"{self.name} could not be reached: {error}") from error
 
     async def _send(self, calls: list[Call]) -> list[Reply]:
         data = encode_calls(calls)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import uuid
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,7 @@ class ExecutionActor:
         self, settings: Settings, index: int, dedicated: ExecutionId | None = None
     ) -> None:
         self._settings = settings
+        self._life = uuid.uuid4().hex
         self._dedicated = dedicated
         self._store = open_store(settings.store_url)
         name = dedicated or execution_actor_name(index)
@@ -86,10 +88,10 @@ class ExecutionActor:
         await self._host.answers_arrived(answers)
         self._dispatcher.answered(answers)
 
-    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
-        """Wait until an execution has ended; False when the time was not enough."""
+    async def ended(self, watcher: str, timeout_s: float) -> tuple[str, list[ExecutionId]]:
+        """Return this life's token, and the watched executions that have ended since."""
         await asyncio.shield(self._started)
-        return await self._host.wait(execution_id, timeout_s)
+        return self._life, await self._host.watchers.take(watcher, timeout_s)
 
     async def retire(self) -> None:
         """Leave for good; the home of the partition serves what has ended."""
@@ -104,9 +106,8 @@ class ExecutionActor:
         if self._dedicated is None:
             return
         await asyncio.shield(self._started)
-        while not await self._host.is_settled(self._dedicated):
-            await self._host.wait(self._dedicated, LINGER_S)
-            await asyncio.sleep(LINGER_S)
+        await self._host.settled(self._dedicated)
+        await asyncio.sleep(LINGER_S)
         ray.get_runtime_context().current_actor.retire.remote()
 
     def _die(self) -> None:

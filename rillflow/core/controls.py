@@ -81,9 +81,7 @@ def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     succeed(turn, task)
 
 
-def choose(
-    entries: Sequence[SwitchEntry], document: JsonObject
-) -> tuple[set[str], list[str]]:
+def choose(entries: Sequence[SwitchEntry], document: JsonObject) -> tuple[set[str], list[str]]:
     """Tell which names the entries of a switch run, and which they would skip."""
     run: set[str] = set()
     skip: list[str] = []

@@ -54,7 +54,17 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
     index: int = 0
 
 
-Call: TypeAlias = Submission | Delivery | Query
+class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+    """Have ``watcher`` told when an execution ends; ``changed`` is False when it has.
+
+    What does not exist counts as ended.
+    """
+
+    execution_id: ExecutionId
+    watcher: str
+
+
+Call: TypeAlias = Submission | Delivery | Query | Watch
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -8,7 +8,7 @@ the next call reads the execution from the store again.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from rillflow.core import codec, machine
 from rillflow.core.commands import Command
@@ -29,6 +29,7 @@ from rillflow.ports.executions import (
     Query,
     Reply,
     Submission,
+    Watch,
     reply_to_error,
 )
 from rillflow.ports.gateway import DispatchAnswer
@@ -38,7 +39,7 @@ from rillflow.runtime.hosted import Hosted, HotExecutions, Plans, replay
 from rillflow.runtime.ownership import DEDICATED_LISTING, Ownership, listing_partition
 from rillflow.runtime.queries import answer_query, unknown_execution
 from rillflow.runtime.timers import Timer, Timers
-from rillflow.runtime.waiting import Waiters
+from rillflow.runtime.waiting import Watchers
 
 log = logging.getLogger("rillflow.host")
 
@@ -92,7 +93,8 @@ class ExecutionHost:
             take=self.call_many,
             host=callback_host,
         )
-        self.waiters = Waiters()
+        self.watchers = Watchers()
+        self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._on_fenced = on_fenced
         self._respawn = respawn
         self._recovery: asyncio.Task[None] | None = None
@@ -179,33 +181,45 @@ class ExecutionHost:
             if reply.error is not None and reply.kind.startswith("store."):
                 raise StoreError(reply.error)
 
-    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
-        """Wait until an execution has ended; False when the time was not enough."""
+    async def settled(self, execution_id: ExecutionId) -> None:
+        """Wait until an execution has ended and owes nobody a notice."""
+        settled = self._settlements.setdefault(execution_id, asyncio.Event())
         hosted = await self._activate(execution_id)
-        if hosted is None or hosted.over:
-            return True
-        return await self.waiters.wait(execution_id, timeout_s)
-
-    async def is_settled(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution has ended and owes nobody a notice."""
-        hosted = await self._activate(execution_id)
-        return hosted is not None and hosted.settled
+        if hosted is None or not hosted.settled:
+            await settled.wait()
 
     def _take(self, call: Call, found: Hosted | RillflowError | None) -> Taken:
         try:
-            if isinstance(found, RillflowError):
-                return Taken(reply_to_error(found))
-            if isinstance(call, Query):
-                return Taken(answer_query(call, found, self._clock.now_ms()))
-            if isinstance(call, Submission):
-                return self._submit(call)
-            return self._deliver(call, found)
+            return self._answer(call, found)
         except RillflowError as error:
             return Taken(reply_to_error(error))
         except Exception:
             log.exception("call_failed", extra={"execution_id": call.execution_id})
             self._forget(call.execution_id)
             return Taken(reply_to_error(RillflowError("internal server error")))
+
+    def _answer(self, call: Call, hosted: Hosted | RillflowError | None) -> Taken:
+        if isinstance(hosted, RillflowError):
+            raise hosted
+        match call:
+            case Submission():
+                return self._submit(call)
+            case Delivery():
+                return self._deliver(call, hosted)
+            case Query():
+                return Taken(answer_query(call, hosted, self._clock.now_ms()))
+            case Watch():
+                return Taken(self._watch(call, hosted))
+            case _:
+                assert_never(call)
+
+    def _watch(self, call: Watch, hosted: Hosted | None) -> Reply:
+        if hosted is None or hosted.over:
+            return Reply(changed=False)
+        if self._ownership.is_elsewhere(call.execution_id):
+            return Reply(changed=False, error="elsewhere", kind=ELSEWHERE)
+        self.watchers.watch(call.watcher, call.execution_id)
+        return Reply()
 
     def _find(self, execution_id: ExecutionId) -> Hosted | None:
         return self._hot.get(execution_id) or self._ended.get(execution_id)
@@ -300,10 +314,12 @@ class ExecutionHost:
     def _after(self, hosted: Hosted) -> None:
         execution_id = hosted.state.execution_id
         if hosted.over:
-            self.waiters.ended(execution_id)
+            self.watchers.ended(execution_id)
         if hosted.settled and hosted.pending == 0:
             self._hot.drop(execution_id)
             self._ended.put(execution_id, hosted)
+            if execution_id in self._settlements:
+                self._settlements.pop(execution_id).set()
 
     def _forget(self, execution_id: ExecutionId) -> None:
         self._hot.drop(execution_id)

@@ -9,6 +9,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.watching import EndWatch, News
 
 
 class LocalExecutions:
@@ -33,6 +34,7 @@ class LocalExecutions:
             partitions=range(PARTITIONS),
             most_hot=most_hot,
         )
+        self._watch = EndWatch("local", self.call, self._ended)
 
     async def start(self) -> None:
         """Take ownership and go on with what had not ended."""
@@ -50,11 +52,14 @@ class LocalExecutions:
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough."""
-        return await self.host.wait(execution_id, timeout_s)
+        return await self._watch.wait(execution_id, timeout_s)
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""
         self._pool.send(requests)
+
+    async def _ended(self, watcher: str, timeout_s: float) -> News:
+        return News("only", await self.host.watchers.take(watcher, timeout_s))
 
     async def _answered(self, answers: list[DispatchAnswer]) -> None:
         await self.host.answers_arrived(answers)

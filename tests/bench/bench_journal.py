@@ -71,7 +71,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
             url = f"sqlite:///{Path(folder).resolve()}/journal.db"
             rate = asyncio.run(records_per_second(url, callers, seconds))
-        print(f"sqlite, {callers:3d} callers: {rate:8,.0f} records/s")  # noqa: T201 - a script
+        print(f"sqlite, {callers:3d} callers: {rate:8,.0f} records/s")
 
 
 if __name__ == "__main__":

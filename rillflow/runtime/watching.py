@@ -1,0 +1,93 @@
+"""Waiting for the end of an execution at its owner, for many callers through one question."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from rillflow.errors import RillflowError
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import Reply, Watch
+
+ASK_S = 20.0
+PAUSE_S = 0.2
+
+
+class News(NamedTuple):
+    """What an owner tells a watcher: which life it is in, and what has ended."""
+
+    life: str
+    ended: list[ExecutionId]
+
+
+class EndWatch:
+    """The callers of one process that wait for executions of one owner.
+
+    One question is open at the owner while anybody waits. An owner that began a new
+    life has forgotten who watches, so it is told again.
+    """
+
+    def __init__(
+        self,
+        watcher: str,
+        call: Callable[[Watch], Awaitable[Reply]],
+        ask: Callable[[str, float], Awaitable[News]],
+    ) -> None:
+        self._watcher = watcher
+        self._call = call
+        self._ask = ask
+        self._life: str | None = None
+        self._waiting: dict[ExecutionId, set[asyncio.Future[None]]] = {}
+        self._asking: asyncio.Task[None] | None = None
+
+    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
+        """Wait for the end; False when the time was not enough.
+
+        Raises:
+            RillflowError: The owner refused, or could not be reached.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(execution_id, set()).add(future)
+        try:
+            watch = Watch(execution_id=execution_id, watcher=self._watcher)
+            if not (await self._call(watch)).raise_for_error().changed:
+                return True
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._run())
+            await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            self._leave(execution_id, future)
+        return True
+
+    def _leave(self, execution_id: ExecutionId, future: "asyncio.Future[None]") -> None:
+        futures = self._waiting.get(execution_id, set())
+        futures.discard(future)
+        if not futures:
+            self._waiting.pop(execution_id, None)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                try:
+                    news = await self._ask(self._watcher, ASK_S)
+                    await self._hear(news)
+                except RillflowError:
+                    await asyncio.sleep(PAUSE_S)
+        finally:
+            self._asking = None
+
+    async def _hear(self, news: News) -> None:
+        for execution_id in news.ended:
+            self._resolve(execution_id)
+        if self._life not in (None, news.life):
+            for execution_id in list(self._waiting):
+                watch = Watch(execution_id=execution_id, watcher=self._watcher)
+                if not (await self._call(watch)).changed:
+                    self._resolve(execution_id)
+        self._life = news.life
+
+    def _resolve(self, execution_id: ExecutionId) -> None:
+        for future in self._waiting.get(execution_id, ()):
+            if not future.done():
+                future.set_result(None)
