@@ -2,12 +2,16 @@
 
 from rillflow.testing.function_gateway import FakeOpenFaaS, RecordedCall, RecordedCallback
 from rillflow.testing.functions import Function, FunctionAnswer, FunctionRequest
+from rillflow.testing.scenario import Dispatch, Scenario, dispatch
 
 __all__ = [
+    "Dispatch",
     "FakeOpenFaaS",
     "Function",
     "FunctionAnswer",
     "FunctionRequest",
     "RecordedCall",
     "RecordedCallback",
+    "Scenario",
+    "dispatch",
 ]

@@ -1,0 +1,140 @@
+"""The short notation of the conformance cases, as definitions.
+
+Rules in mappings are written ``x`` (the same name on both sides), ``a<=b`` (from b) or
+``a:=text`` (a literal), separated by commas; anything longer is written out as a list.
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import pytest
+from pydantic.alias_generators import to_camel
+
+from rillflow.errors import RillflowError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.testing import Scenario
+
+Rules: TypeAlias = str | Sequence[JsonObject]
+
+PATTERNS: Final = {
+    "sync": "task_sync",
+    "async": "task_async",
+    "flow_sync": "flow_sync",
+    "flow_async": "flow_async",
+}
+
+
+def scenario(*tasks: JsonObject, **rest: JsonValue) -> Scenario:
+    """Make a scenario that proves the replay law with every step."""
+    return Scenario(flow(*tasks, **rest), check=True)
+
+
+def flow(*tasks: JsonObject, **rest: JsonValue) -> JsonObject:
+    """Write a definition with a valid header."""
+    header: JsonObject = {"workspace": "demo", "dagName": "scenario", "type": "flow"}
+    return {**header, "tasks": list(tasks), **_spelt(rest)}
+
+
+def fn(name: str, kind: str = "async", **rest: JsonValue) -> JsonObject:
+    """Write a function task: ``async``, ``sync``, ``flow_sync`` or ``flow_async``."""
+    return _task(
+        name, "function", pattern=PATTERNS[kind], resource_name=f"http://gateway/{name}", **rest
+    )
+
+
+def pass_(name: str, **rest: JsonValue) -> JsonObject:
+    """Write a pass task."""
+    return _task(name, "pass", **rest)
+
+
+def ret(name: str, *conditions: str, **rest: JsonValue) -> JsonObject:
+    """Write a return task."""
+    return _task(name, "return", conditions=list(conditions), **rest)
+
+
+def susp(name: str, *conditions: str, **rest: JsonValue) -> JsonObject:
+    """Write a suspense task."""
+    return _task(name, "suspense", conditions=list(conditions), **rest)
+
+
+def sw(name: str, *entries: tuple[str, str], **rest: JsonValue) -> JsonObject:
+    """Write a switch task with entries of condition and next; ``!`` at the end breaks."""
+    switches: list[JsonValue] = [
+        {"condition": condition, "next": names.rstrip("!"), "break": names.endswith("!")}
+        for condition, names in entries
+    ]
+    return _task(name, "switch", switches=switches, **rest)
+
+
+def each(
+    name: str, collection: str, *tasks: JsonObject, index: str = "", **rest: JsonValue
+) -> JsonObject:
+    """Write a foreach over ``$.input.<collection>``; its element is called ``item``."""
+    mapping: JsonObject = {"collection": f"$.input.{collection}", "item": "item"}
+    if index:
+        mapping["index"] = index
+    mapping.update({str(k): rest.pop(k) for k in ("item", "identity") if k in rest})
+    return _task(name, "foreach", iteration_mapping=mapping, tasks=list(tasks), **rest)
+
+
+def choice(name: str, *branches: tuple[str, Sequence[JsonObject]], **rest: JsonValue) -> JsonObject:
+    """Write a choice with branches of condition and tasks."""
+    choices: list[JsonValue] = [
+        {"condition": condition, "tasks": list(tasks)} for condition, tasks in branches
+    ]
+    return _task(name, "choice", choices=choices, **rest)
+
+
+def at_most(limit: JsonValue, condition: str = "$.input") -> JsonObject:
+    """Write a limit on the groups that run at once."""
+    return {"conditions": [condition], "maxConcurrency": limit}
+
+
+def on_input(test: str) -> str:
+    """Write a condition on the input: ``I[test]`` of the cases."""
+    return f"$.input.[?(@.{test})]"
+
+
+def on_output(test: str) -> str:
+    """Write a condition on the output: ``O[test]`` of the cases."""
+    return f"$.output[?(@.{test})]"
+
+
+def within(seconds: JsonValue, **rest: JsonValue) -> JsonObject:
+    """Write a timeline with a time-out."""
+    return {"timeoutInSeconds": seconds, **_spelt(rest)}
+
+
+def refused(error: pytest.ExceptionInfo[RillflowError]) -> tuple[int, str]:
+    """Give code and message of a refusal."""
+    return error.value.wire_code, str(error.value)
+
+
+def _task(name: str, category: str, **rest: JsonValue) -> JsonObject:
+    to, ins, outs = rest.pop("to", None), rest.pop("ins", None), rest.pop("outs", None)
+    task: JsonObject = {"name": name, "category": category, **_spelt(rest)}
+    if to is not None:
+        task["next"] = to
+    if ins is not None:
+        task["inputMappings"] = _rules(ins, "$.context", "$.input")
+    if outs is not None:
+        task["outputMappings"] = _rules(outs, "$.output", "$.context")
+    return task
+
+
+def _rules(rules: JsonValue, source: str, target: str) -> JsonValue:
+    if not isinstance(rules, str):
+        return rules
+    return [_rule(text.strip(), source, target) for text in rules.split(",")]
+
+
+def _rule(text: str, source: str, target: str) -> JsonObject:
+    if ":=" in text:
+        name, _, literal = text.partition(":=")
+        return {"source": literal, "target": f"{target}.{name}"}
+    name, _, origin = text.partition("<=")
+    return {"source": f"{source}.{origin or name}", "target": f"{target}.{name}"}
+
+
+def _spelt(fields: dict[str, JsonValue]) -> JsonObject:
+    return {to_camel(key): value for key, value in fields.items()}
