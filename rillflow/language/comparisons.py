@@ -4,6 +4,9 @@ Operands are JSON values, or one of three things that only filters know: ``UNDEF
 for a path that leads nowhere, a ``Pattern``, and a ``ListLiteral`` for a list or map
 written in the filter. The left operand decides how unlike values are compared: text
 with a number as text (``"0" == 0``), a number with text as numbers (``1 == "1.0"``).
+
+Jayway also takes elements of lists that look like paths or JSON for such, so that
+``"$.a" in ["$.a"]`` is false there; here text is text.
 """
 
 import operator

@@ -49,7 +49,8 @@ class PatternText(NamedTuple):
     flags: str
 
 
-OperandSyntax: TypeAlias = PathText | NumberText | JsonText | PatternText | str | bool | None
+LiteralSyntax: TypeAlias = NumberText | JsonText | PatternText | str | bool | None
+OperandSyntax: TypeAlias = PathText | LiteralSyntax
 
 
 class Comparison(NamedTuple):

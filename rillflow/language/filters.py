@@ -4,8 +4,9 @@ Paths inside filters are compiled by whoever compiles the path around them, so t
 module does not depend on it.
 """
 
+import math
 from collections.abc import Callable
-from decimal import Decimal, DecimalException
+from decimal import Decimal
 from typing import Final, Protocol, TypeAlias
 
 from rillflow.errors import PathSyntaxError
@@ -21,21 +22,22 @@ from rillflow.language.comparisons import (
 from rillflow.language.filter_syntax import (
     Comparison,
     Conjunction,
-    Disjunction,
     Existence,
     FilterSyntax,
     JsonText,
+    LiteralSyntax,
     Negation,
     NumberText,
     OperandSyntax,
     PathText,
     PatternText,
 )
+from rillflow.language.lexing import shorten
 from rillflow.language.loose_json import JsonSyntaxError, read_json
 from rillflow.language.steps import Predicate, Run
 
 _MAX_DIGITS: Final = 400
-_BEYOND_DOUBLE: Final = 400
+_MAX_EXPONENT_DIGITS: Final = 3
 
 
 class OperandPath(Protocol):
@@ -70,8 +72,8 @@ def compile_filter(tree: FilterSyntax, compile_path: CompilePath) -> Predicate:
         case Conjunction(parts):
             needed = tuple(compile_filter(part, compile_path) for part in parts)
             return lambda item, run: all(part(item, run) for part in needed)
-        case Disjunction(parts):
-            enough = tuple(compile_filter(part, compile_path) for part in parts)
+        case _:
+            enough = tuple(compile_filter(part, compile_path) for part in tree.parts)
             return lambda item, run: any(part(item, run) for part in enough)
 
 
@@ -112,7 +114,7 @@ def _fetch(syntax: OperandSyntax, compile_path: CompilePath) -> _Fetch:
     return lambda _item, _run: literal
 
 
-def _literal(syntax: OperandSyntax) -> Operand:
+def _literal(syntax: LiteralSyntax) -> Operand:
     match syntax:
         case NumberText(digits):
             return _number(digits)
@@ -123,24 +125,19 @@ def _literal(syntax: OperandSyntax) -> Operand:
                 return ListLiteral(read_json(text, "words", whole=True))
             except JsonSyntaxError as error:
                 raise PathSyntaxError(str(error)) from error
-        case PathText():
-            raise PathSyntaxError("a path is no literal")
         case _:
             return syntax
 
 
 def _number(digits: str) -> int | float:
-    number = parse_number(digits) if len(digits) <= _MAX_DIGITS else None
-    if number is None:
-        raise PathSyntaxError(f"not a number: {digits[:50]}")
+    exponent = digits.lower().partition("e")[2].lstrip("-")
+    is_sane = len(digits) <= _MAX_DIGITS and len(exponent) <= _MAX_EXPONENT_DIGITS
+    number = parse_number(digits) if is_sane else None
+    if number is None or number in (math.inf, -math.inf):
+        raise PathSyntaxError(f"not a number, or too large: {shorten(digits)}")
     return number
 
 
 def _number_as_text(digits: str) -> str:
-    try:
-        number = Decimal(digits)
-    except DecimalException as error:
-        raise PathSyntaxError(f"not a number: {digits[:50]}") from error
-    if abs(number.adjusted()) > _BEYOND_DOUBLE and number:
-        raise PathSyntaxError(f"no double holds {digits[:50]}")
+    number = Decimal(digits)
     return str(number or abs(number))

@@ -10,7 +10,7 @@ from typing import Final
 
 from rillflow.errors import PathSyntaxError
 
-_ESCAPE: Final = re.compile(r"\\(?:u(.{4})|(.)|$)", re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\(?:u(.{4})|(.))", re.DOTALL)
 _CONTROLS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -102,8 +102,6 @@ def _character(match: re.Match[str]) -> str:
             return chr(int(digits, 16))
         except ValueError as error:
             raise PathSyntaxError(f"bad unicode escape: {match[0]}") from error
-    if letter is None:
-        return "\\"
     return "" if letter == "u" else _CONTROLS.get(letter, letter)
 
 

@@ -272,8 +272,6 @@ class _PathReader:
         self._tokens.append(token)
 
     def _char(self) -> str:
-        if self._at > self._last:
-            raise self._wrong("the path ends too early")
         return self._text[self._at]
 
     def _wrong(self, problem: str) -> PathSyntaxError:

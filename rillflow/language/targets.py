@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from rillflow.errors import BudgetExceededError, PathEvaluationError, PathSyntaxError
 from rillflow.jsontypes import JsonObject, JsonValue
@@ -97,10 +97,9 @@ class Draft:
     def _set_at(self, keys: list[Key], value: JsonValue) -> None:
         container: _Container = self.document
         for key in keys[:-1]:
-            child = _get(container, key)
-            if isinstance(key, tuple) or not isinstance(child, dict | list):
-                return
-            container = self.own(container, key, child)
+            # Inner places come first, so the containers on the way still stand there.
+            child = cast("_Container", _get(container, key))
+            container = self.own(container, cast("str | int", key), child)
         last = keys[-1]
         for key in last if isinstance(last, tuple) else (last,):
             if not isinstance(key, int) or key >= 0:

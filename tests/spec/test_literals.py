@@ -111,6 +111,7 @@ def test_null_and_quoted_text_stay_text() -> None:
             {"a": 1, "b_2": {"c-d": "x"}, "3": [], "q": -1500.0},
         ),
         ("{键: 1}", {"键": 1}),
+        ("{a: true, b: null, c: [false]}", {"a": True, "b": None, "c": [False]}),
         ('{"a": 1} and more', {"a": 1}),
         ("{a: 1}}", {"a": 1}),
         ('{"a": 1, "a": 2}', {"a": 2}),
