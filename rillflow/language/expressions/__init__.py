@@ -1,0 +1,118 @@
+"""Transform expressions: the part of AviatorScript 5.2.7 that Rill Flow documents use.
+
+An expression is compiled once and evaluated often. It is interpreted, never handed to
+Python's ``eval``; it has no clock, no output and no way to Java; and it spends a
+``Budget`` that ends every evaluation in bounded time and memory. What the subset does
+not know fails loudly: a text that is no expression with ``ExpressionSyntaxError`` when
+it is compiled, an unknown function with ``ExpressionError`` when it is called.
+
+Source: SEMANTICS 2.5, Q65, 9.4 and 9.6, and the recorded results of the real engine in
+``tests/golden/data/aviator-5.2.7.json``.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Final
+
+from rillflow.errors import BudgetExceededError, ExpressionError, ExpressionSyntaxError
+from rillflow.jsontypes import JsonValue
+from rillflow.language.expressions.budget import DEFAULT_BUDGET, Budget, Meter
+from rillflow.language.expressions.compiler import Compiler
+from rillflow.language.expressions.lexer import Lexer
+from rillflow.language.expressions.parser import Parser
+from rillflow.language.expressions.scopes import Code, Scope, Signal
+from rillflow.language.expressions.texts import to_json
+
+__all__ = [
+    "DEFAULT_BUDGET",
+    "MAX_SOURCE_CHARACTERS",
+    "Budget",
+    "BudgetExceededError",
+    "Expression",
+    "ExpressionError",
+    "ExpressionSyntaxError",
+    "compile_expression",
+]
+
+MAX_SOURCE_CHARACTERS: Final = 1 << 15
+
+_SHORT_CHARACTERS: Final = 2048
+_SHORT_CACHED: Final = 1024
+_LONG_CACHED: Final = 32
+
+
+class Expression:
+    """A compiled expression; it has no state and may be shared.
+
+    Attributes:
+        text: The text it was compiled from.
+    """
+
+    __slots__ = ("_code", "_frames", "text")
+
+    def __init__(self, text: str, code: Code, frames: int) -> None:
+        self.text = text
+        self._code = code
+        self._frames = frames
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+    def evaluate(
+        self, env: Mapping[str, JsonValue], *, seed: int = 0, budget: Budget = DEFAULT_BUDGET
+    ) -> JsonValue:
+        """Evaluate on these variables, which are never changed.
+
+        Args:
+            env: The variables by name: ``source``, ``context``, ``input`` and ``output``
+                in a mapping; others are nil.
+            seed: Decides the numbers of ``rand``; the same seed gives the same numbers.
+            budget: What the evaluation may spend.
+
+        Returns:
+            Plain JSON: nil is None, sets and ranges are lists. It may share parts with
+            ``env``.
+
+        Raises:
+            ExpressionError: It fails on these values, or the result is not JSON.
+            BudgetExceededError: It takes more than the budget.
+        """
+        meter = Meter(env, seed, budget)
+        meter.frames -= self._frames
+        try:
+            value = self._code(Scope(meter, meter.root, None))
+            return to_json(meter, value.value if value.__class__ is Signal else value)
+        except OverflowError as error:
+            raise ExpressionError("an integer is too large for a double") from error
+        except RecursionError as error:
+            raise BudgetExceededError("the expression is nested too deeply") from error
+
+
+def compile_expression(text: str) -> Expression:
+    """Compile a text; recent ones are kept.
+
+    Raises:
+        ExpressionSyntaxError: The text is not of the subset; the message says at which
+            line and column.
+        BudgetExceededError: It is longer than ``MAX_SOURCE_CHARACTERS``, or nested too
+            deeply.
+    """
+    if len(text) > MAX_SOURCE_CHARACTERS:
+        raise BudgetExceededError(
+            f"an expression of {len(text)} characters; {MAX_SOURCE_CHARACTERS} are allowed"
+        )
+    return _compile_short(text) if len(text) <= _SHORT_CHARACTERS else _compile_long(text)
+
+
+def _compile(text: str) -> Expression:
+    try:
+        program = Parser(text, Lexer(text).tokens()).program()
+        compiler = Compiler(program)
+        code = compiler.program()
+    except RecursionError as error:
+        raise BudgetExceededError("the expression is nested too deeply") from error
+    return Expression(text, code, compiler.frames)
+
+
+_compile_short: Final[Callable[[str], Expression]] = lru_cache(_SHORT_CACHED)(_compile)
+_compile_long: Final[Callable[[str], Expression]] = lru_cache(_LONG_CACHED)(_compile)

@@ -1,0 +1,210 @@
+"""Regular expressions, by RE2: linear in time, without look-around or back-references.
+
+Patterns and replacements are read as Java reads them (``$1`` stands for a group), as
+far as RE2 knows the construct; what it does not know is refused.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import re2
+
+from rillflow.errors import BudgetExceededError, ExpressionError
+from rillflow.language.expressions.budget import Meter
+from rillflow.language.expressions.lexer import excerpt
+
+Match: TypeAlias = Any  # re2 ships no types
+
+_COMPILE_STEPS: Final = 2000
+_MATCH_STEPS: Final = 6
+_INSTRUCTIONS_PER_STEP: Final = 100
+_MAX_PATTERN: Final = 1000
+_MAX_PROGRAM: Final = 2000
+_TRIAL_BYTES: Final = 1 << 18  # keeps the compilation of a huge pattern below 2 ms
+_RUN_BYTES: Final = 1 << 23
+_SPECIAL: Final = frozenset(".^$*+?()[]{}|\\")
+_UNBOUNDED: Final = frozenset("*+{")
+_SIMPLE: Final = re.compile(r"(?:\\[dDsSwW]|\[[^\[\]\\]*\]|[^\\.^$*+?()\[\]{}|])[*+]?")
+
+
+class Pattern:
+    """A compiled regular expression.
+
+    Attributes:
+        source: Its text.
+        size: Instructions of its program, at least 1.
+        is_local: Whether finding one match reads no further than about its end. Of
+            other patterns, every match may read the text to its end, so finding all
+            of them may take the square of its length.
+    """
+
+    __slots__ = ("_compiled", "is_local", "size", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._compiled, self.size = _compile(source)
+        simple = _SIMPLE.fullmatch(source) is not None
+        self.is_local = simple or _UNBOUNDED.isdisjoint(source)
+
+    def steps(self, length: int) -> int:
+        """Tell what reading ``length`` characters costs, by RE2's slowest engine."""
+        return _MATCH_STEPS + length * self.size // _INSTRUCTIONS_PER_STEP
+
+    def full_match(self, text: str) -> Match | None:
+        """Match the whole text."""
+        return self._compiled.fullmatch(text)
+
+    def matches(self, text: str) -> Iterator[Match]:
+        """Yield the matches from left to right."""
+        found: Iterator[Match] = self._compiled.finditer(text)
+        return found
+
+
+def pattern_of(meter: Meter, source: str) -> Pattern:
+    """Return the compiled pattern; it is paid for once in an evaluation."""
+    pattern: Pattern | None = meter.patterns.get(source)
+    if pattern is None:
+        meter.work(_COMPILE_STEPS)
+        pattern = meter.patterns[source] = compiled(source)
+    return pattern
+
+
+@lru_cache(maxsize=256)
+def compiled(source: str) -> Pattern:
+    """Compile a pattern.
+
+    Raises:
+        ExpressionError: It is not a pattern of RE2.
+        BudgetExceededError: It is too long.
+    """
+    return Pattern(source)
+
+
+def match_whole(meter: Meter, text: str, pattern: Pattern) -> bool:
+    """Answer ``text =~ pattern``; the groups become ``$0``, ``$1`` and so on."""
+    meter.work(pattern.steps(len(text)))
+    match = pattern.full_match(text)
+    if match is None:
+        return False
+    groups = (match.group(0), *match.groups())
+    meter.make_text(sum(len(group) for group in groups if group))
+    meter.root.update((f"${number}", group) for number, group in enumerate(groups))
+    return True
+
+
+def split(meter: Meter, text: str, source: str, limit: int) -> list[str]:
+    """Split as Java does: without a limit, empty texts at the end are dropped."""
+    if source and _SPECIAL.isdisjoint(source) and limit <= 0:
+        meter.read_text(len(text))
+        parts: list[str] = text.split(source) if text else [text]
+    else:
+        parts = _split_by_pattern(meter, text, pattern_of(meter, source), limit)
+    if limit == 0 and len(parts) > 1:
+        while parts and not parts[-1]:
+            parts.pop()
+    meter.make_collection(len(parts))
+    meter.make_text(len(text))
+    return parts
+
+
+def replace(meter: Meter, text: str, source: str, replacement: str, *, once: bool) -> str:
+    """Replace the first match, or every match, by a Java replacement."""
+    template = _template(replacement)
+    pieces: list[str] = []
+    place = length = 0
+    for match in _matches(meter, text, pattern_of(meter, source)):
+        for piece in (text[place : match.start()], *template):
+            pieces.append(piece if isinstance(piece, str) else _group(match, piece))
+            length += len(pieces[-1])
+            _check_progress(meter, length)
+        place = match.end()
+        if once:
+            break
+    meter.make_text(length + len(text) - place)
+    return "".join((*pieces, text[place:]))
+
+
+def _split_by_pattern(meter: Meter, text: str, pattern: Pattern, limit: int) -> list[str]:
+    parts: list[str] = []
+    place = 0
+    for match in _matches(meter, text, pattern):
+        if match.end() == 0:
+            continue  # an empty match at the very start splits nothing
+        if limit > 0 and len(parts) == limit - 1:
+            break
+        meter.check_size(len(parts))
+        parts.append(text[place : match.start()])
+        place = match.end()
+    return [*parts, text[place:]]
+
+
+def _matches(meter: Meter, text: str, pattern: Pattern) -> Iterator[Match]:
+    meter.work(pattern.steps(len(text)))
+    for match in pattern.matches(text):
+        meter.work(_MATCH_STEPS if pattern.is_local else pattern.steps(len(text) - match.end()))
+        yield match
+
+
+def _check_progress(meter: Meter, length: int) -> None:
+    meter.work(1)
+    if length > meter.budget.string_length:
+        meter.make_text(length)
+
+
+def _template(replacement: str) -> list[str | int]:
+    """Read a Java replacement: texts, and numbers of groups."""
+    parts: list[str | int] = []
+    signs = iter(replacement)
+    for sign in signs:
+        if sign == "\\":
+            parts.append(next(signs, ""))
+        elif sign == "$":
+            digit = next(signs, "")
+            if not (digit.isascii() and digit.isdigit()):
+                raise ExpressionError("a '$' in a replacement needs the number of a group")
+            parts.append(int(digit))
+        else:
+            parts.append(sign)
+    return _joined(parts)
+
+
+def _joined(parts: list[str | int]) -> list[str | int]:
+    joined: list[str | int] = []
+    texts: list[str] = []
+    for part in (*parts, 0):
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        joined += ["".join(texts)] if texts else []
+        joined.append(part)
+        texts.clear()
+    return joined[:-1]
+
+
+def _group(match: Match, number: int) -> str:
+    try:
+        return match.group(number) or ""
+    except IndexError as error:
+        raise ExpressionError(f"a replacement names group {number}, which is not there") from error
+
+
+def _compile(source: str) -> tuple[Any, int]:
+    if len(source) > _MAX_PATTERN:
+        raise BudgetExceededError(f"a regular expression is longer than {_MAX_PATTERN} characters")
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _TRIAL_BYTES
+    try:
+        size = int(re2.compile(source, options).programsize)
+        options.max_mem = _RUN_BYTES
+        compiled_pattern = re2.compile(source, options)
+    except re2.error as error:
+        detail = error.args[0].decode("utf-8", "replace")
+        raise ExpressionError(
+            f"regular expression /{excerpt(source)}/ is refused: {detail}"
+        ) from error
+    if size > _MAX_PROGRAM:
+        raise BudgetExceededError(f"regular expression /{excerpt(source)}/ is too complex")
+    return compiled_pattern, max(size, 1)

@@ -1,0 +1,149 @@
+"""Values as text and as JSON, and numbers from text."""
+
+import math
+import re
+from decimal import Decimal
+from typing import Final
+
+from rillflow.errors import BudgetExceededError, ExpressionError
+from rillflow.jsontypes import MAX_DEPTH, JsonObject, JsonValue, encode_json
+from rillflow.language.expressions.budget import INTEGER_BITS_PER_STEP, Meter
+from rillflow.language.expressions.patterns import Pattern
+from rillflow.language.expressions.values import (
+    HASH_BITS,
+    ScriptSet,
+    Value,
+    is_integer,
+    size_of,
+    type_of,
+)
+
+_CONSTANT_TEXTS: Final = {None: "null", True: "true", False: "false"}
+_DOUBLE_STEPS: Final = 5
+_PLAIN_DOUBLES: Final = (1e-3, 1e7)
+_DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def text_of(meter: Meter, value: Value) -> str:
+    """Return the text that a value has in a concatenation.
+
+    Doubles have Java's notation (``1.0``, ``1.0E10``), lists and maps are compact
+    JSON (SEMANTICS Q65), nil is ``null``.
+
+    Raises:
+        ExpressionError: The value is a function.
+        BudgetExceededError: It is too large or nested too deeply.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return _CONSTANT_TEXTS[value]
+    if isinstance(value, int):
+        meter.work(value.bit_length() // INTEGER_BITS_PER_STEP)
+        return str(meter.check_integer(value))
+    if isinstance(value, float):
+        meter.work(_DOUBLE_STEPS)
+        return double_text(value)
+    return value.source if isinstance(value, Pattern) else json_text(meter, value)
+
+
+def json_text(meter: Meter, value: Value) -> str:
+    """Return a list, map, set or range as compact JSON."""
+    return encode_json(to_json(meter, value, meter.budget.nesting)).decode()
+
+
+def double_text(value: float) -> str:
+    """Return a double as Java's ``Double.toString`` writes it.
+
+    >>> double_text(12345678.0)
+    '1.2345678E7'
+    """
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    low, high = _PLAIN_DOUBLES
+    if value == 0 or low <= abs(value) < high:
+        return repr(value)
+    sign, digits, _ = Decimal(repr(value)).normalize().as_tuple()
+    exponent = Decimal(repr(value)).adjusted()
+    fraction = "".join(map(str, digits[1:])) or "0"
+    return f"{'-' * sign}{digits[0]}.{fraction}E{exponent}"
+
+
+def parse_double(text: str) -> float | None:
+    """Read a decimal number, with blanks around it as Java allows; None is no number."""
+    match = _DOUBLE.fullmatch(text.strip())
+    return float(match.group()) if match else None
+
+
+def key_of(meter: Meter, value: Value) -> str | int:
+    """Return the key that a value is in a map: strings and small integers, else their text.
+
+    Raises:
+        ExpressionError: The value cannot be a key.
+    """
+    if isinstance(value, str) or (is_integer(value) and value.bit_length() < HASH_BITS):
+        key: str | int = value
+        return key
+    if value is None or isinstance(value, bool | int | float):
+        return text_of(meter, value)
+    raise ExpressionError(f"a {type_of(value)} cannot be the key of a map")
+
+
+def to_json(meter: Meter, value: Value, nesting: int = MAX_DEPTH) -> JsonValue:
+    """Return the value as plain JSON: sets and ranges are lists, keys are strings.
+
+    Raises:
+        ExpressionError: It is, or contains, a function, a pattern, NaN or infinity.
+        BudgetExceededError: It is nested deeper than ``nesting``, or too large.
+    """
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return meter.check_integer(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        raise ExpressionError(f"{double_text(value)} is not a number of JSON")
+    if nesting == 0:
+        raise BudgetExceededError("a value is nested too deeply")
+    return _collection_to_json(meter, value, nesting - 1)
+
+
+def _collection_to_json(meter: Meter, value: Value, nesting: int) -> JsonValue:
+    if isinstance(value, dict):
+        meter.make_elements(len(value))
+        plain: JsonObject = {}
+        for key, item in value.items():
+            plain[key if isinstance(key, str) else str(key)] = to_json(meter, item, nesting)
+        return plain
+    if isinstance(value, list | range | ScriptSet):
+        meter.make_elements(size_of(value, "JSON"))
+        items: list[JsonValue] = []
+        for item in value:  # no comprehension: it would take a frame more for every level
+            items.append(to_json(meter, item, nesting))  # noqa: PERF401
+        return items
+    raise ExpressionError(f"a {type_of(value)} is not a value of JSON")
+
+
+def private_copy(meter: Meter, value: Value, nesting: int = MAX_DEPTH) -> Value:
+    """Copy a value given from outside, so that the script may change it.
+
+    Raises:
+        BudgetExceededError: It is nested too deeply, or too large.
+    """
+    if not isinstance(value, list | dict):
+        return value
+    if nesting == 0:
+        raise BudgetExceededError("a value is nested too deeply")
+    meter.make_elements(len(value))
+    if isinstance(value, dict):
+        copied = {}
+        for key, item in value.items():
+            copied[key] = private_copy(meter, item, nesting - 1)
+        return copied
+    items = []
+    for item in value:  # no comprehension: it would take a frame more for every level
+        items.append(private_copy(meter, item, nesting - 1))  # noqa: PERF401
+    return items
