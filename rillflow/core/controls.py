@@ -85,19 +85,22 @@ def choose(entries: Sequence[SwitchEntry], document: JsonObject) -> tuple[set[st
     """Tell which names the entries of a switch run, and which they would skip."""
     run: set[str] = set()
     skip: list[str] = []
-    defaults = [entry for entry in entries if (entry.condition or "").strip() == DEFAULT_ENTRY]
-    broken = False
+    found = broken = False
     for entry in entries:
-        if entry in defaults:
-            continue
-        chosen = not broken and _holds(entry.condition, document)
+        if not _is_default(entry):
+            chosen = not broken and _holds(entry.condition, document)
+            found = found or chosen
+            broken = broken or (chosen and entry.break_)
+            _sort(entry, run, skip, chosen=chosen)
+    for entry in filter(_is_default, entries):
+        chosen = not found and not broken
         broken = broken or (chosen and entry.break_)
         _sort(entry, run, skip, chosen=chosen)
-    nobody = not run and not broken
-    for entry in defaults:
-        _sort(entry, run, skip, chosen=nobody and not broken)
-        broken = broken or (nobody and entry.break_)
     return run, skip
+
+
+def _is_default(entry: SwitchEntry) -> bool:
+    return (entry.condition or "").strip() == DEFAULT_ENTRY
 
 
 def _sort(entry: SwitchEntry, run: set[str], skip: list[str], *, chosen: bool) -> None:

@@ -39,9 +39,10 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
         task.invoke.input = merged
     task.attempt += 1
     task.in_flight = True
+    task.retry_after_s = None
     turn.set_status(task, TaskStatus.RUNNING)
     turn.commands.append(dispatch_command(turn, task, plan))
-    controls.arm_timeout(turn, task, plan, document)
+    controls.arm_timeout(turn, task, plan, merged)
 
 
 def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTask:
@@ -148,9 +149,8 @@ def record(task: TaskState, answer: Answer) -> None:
 
 def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
     answer = parse_answer(event.body)
-    if event.body:
-        record(task, answer._replace(msg=None))
-    task.invoke.msg = task.invoke.msg or answer.msg or event.error
+    record(task, answer)
+    task.invoke.msg = task.invoke.msg or event.error
     retry_or_end(turn, task, plan, answer.output or {})
 
 
@@ -193,16 +193,18 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
     if event.ext is not None:
         ext = decode_json(event.ext)
         invoke.ext = {**(invoke.ext or {}), **ext} if isinstance(ext, dict) else invoke.ext
-    if event.key_succeeded:
-        _key_succeeded(turn, task)
-        return
     invoke.code = event.code if event.code is not None else invoke.code
     invoke.msg = event.msg if event.msg is not None else invoke.msg
     invoke.output = document
-    conclude(turn, task, plan, document, event)
+    if event.key_succeeded:
+        _key_succeeded(turn, task, plan, document)
+    else:
+        conclude(turn, task, plan, document, event)
 
 
-def _key_succeeded(turn: Turn, task: TaskState) -> None:
+def _key_succeeded(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
+    if output and plan.spec.output_mappings:
+        controls.map_output(turn, task, plan, output)
     turn.set_status(task, TaskStatus.KEY_SUCCEED)
     turn.move_on(task)
 

@@ -36,13 +36,13 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
         RequestError: ``trigger.json`` names no task of the execution.
     """
     task = _task_to_finish(turn, event)
-    if _is_suspense(turn, task) and event.trigger:
-        _wake(turn, task, event.output)
-        return True
     if COMPLETED[task.status]:
         return False
     if turn.over:
         raise _finished(turn)
+    if _is_suspense(turn, task) and event.trigger:
+        _wake(turn, task, event.output)
+        return True
     if event.attempt is not None and event.attempt != task.attempt:
         return False
     waiting = task.status in (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
@@ -77,7 +77,7 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
         _note_ext(task, event)
         return True
     if task.in_flight:
-        if task.held is not None:
+        if task.held is not None and not task.held.key_succeeded:
             return False
         task.held = event
         return True
@@ -104,19 +104,19 @@ def wake_up_received(turn: Turn, event: WakeUpReceived) -> None:
     Raises:
         ExecutionError: The execution has ended, or the task cannot be woken up.
     """
+    if turn.over:
+        raise _finished(turn)
     task = turn.state.tasks.get(event.task)
     if task is None:
         raise ExecutionError(f"storage can not get taskInfo:{event.task}", UNKNOWN_TASK)
     if not _is_suspense(turn, task):
         raise ExecutionError(f"task {event.task} category is not suspense type")
+    if COMPLETED[task.status]:
+        raise ExecutionError(f"repeated finish task {task.name}")
     _wake(turn, task, event.data)
 
 
 def _wake(turn: Turn, task: TaskState, data: bytes) -> None:
-    if turn.over:
-        raise _finished(turn)
-    if COMPLETED[task.status]:
-        raise ExecutionError(f"repeated finish task {task.name}")
     document = decode_json(data)
     state, context, invoke = turn.state, turn.context_of(task), msgspec.structs.replace(task.invoke)
     try:
