@@ -44,11 +44,16 @@ def close_execution_time(turn: Turn) -> None:
 
 
 def _quote_failure(turn: Turn) -> None:
-    for task in turn.siblings("", tuple(turn.plan.level.tasks)):
-        if task.status is TaskStatus.FAILED:
-            invoke, quoted = turn.state.invoke, task.invoke
-            invoke.code, invoke.msg, invoke.ext = quoted.code, quoted.msg, quoted.ext
-            return
+    """Quote the first failed task: of the top level, else of the groups below (Q68)."""
+    level = [turn.task(name) for name in turn.plan.level.tasks]
+    while level:
+        for task in level:
+            if task.status is TaskStatus.FAILED:
+                invoke, quoted = turn.state.invoke, task.invoke
+                invoke.code, invoke.msg, invoke.ext = quoted.code, quoted.msg, quoted.ext
+                return
+        routes = (route for task in level for route in task.routes)
+        level = [turn.task(name) for route in routes for name in turn.state.groups[route].members]
 
 
 def _notify_parent(turn: Turn, status: DagStatus) -> None:
@@ -135,11 +140,12 @@ def _mapped_inputs(plan: Plan, state: ExecutionState) -> JsonObject:
 def cancel_children(turn: Turn) -> None:
     """Order the cancellation of the sub-flows that tasks of this execution wait for."""
     for task in turn.state.tasks.values():
-        child = task.invoke.referenced_execution_id
-        if child and task.status is TaskStatus.RUNNING and _is_flow(turn, task):
-            turn.commands.append(CancelChild(execution_id=child))
+        cancel_child(turn, task)
 
 
-def _is_flow(turn: Turn, task: TaskState) -> bool:
-    spec = turn.plan_of(task).spec
-    return isinstance(spec, FunctionTask) and spec.pattern == "flow_sync"
+def cancel_child(turn: Turn, task: TaskState) -> None:
+    """Order the cancellation of the sub-flow a task waits for, if there is one."""
+    spec, child = turn.plan_of(task).spec, task.invoke.referenced_execution_id
+    waits = isinstance(spec, FunctionTask) and spec.pattern == "flow_sync"
+    if waits and child and task.status in (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED):
+        turn.commands.append(CancelChild(execution_id=child))

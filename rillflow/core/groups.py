@@ -1,11 +1,12 @@
 """Tasks with groups: foreach and choice, and the end of a group (SEMANTICS 3.9, 3.11)."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from rillflow.core import controls, functions
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
-from rillflow.core.status import COMPLETED, SATISFIED, TaskStatus
+from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
 from rillflow.core.turn import TASK_ERRORS, Turn, as_object, stored_context, value_of, whole_number
 from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
 from rillflow.errors import ExecutionError, LanguageError
@@ -15,6 +16,7 @@ from rillflow.language.path_syntax import Indexes, Names
 from rillflow.language.paths import compile_path
 
 EMPTY_LOOP = "loop collection or subTasks empty"
+NO_GROUPS: Final = (0,) * STATUS_COUNT
 EMPTY_CHOICE = "choices collection empty"
 
 
@@ -33,7 +35,10 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     limit = concurrency_limit(spec.synchronization, document)
     rest = without(document, mapping.collection or "")
     task.invoke.input = rest
-    contexts = [_item_context(mapping, rest, i, item) for i, item in enumerate(collection)]
+    contexts = [
+        stored_context(_item_context(mapping, rest, index, item), {})
+        for index, item in enumerate(collection)
+    ]
     turn.set_status(task, TaskStatus.RUNNING)
     for index, context in enumerate(contexts):
         group = _new_group(turn, task, index, branch=0, context=context)
@@ -83,9 +88,6 @@ def _item_context(
         raise ExecutionError(f"iteration item {index} is null")
     if not mapping.item:
         raise ExecutionError("iterationMapping item is null")
-    for key, value in rest.items():
-        if value is None:
-            raise ExecutionError(f"input {key} is null")
     context: JsonObject = {**rest, mapping.item: element}
     if mapping.index:
         context[mapping.index] = index
@@ -124,11 +126,12 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     if len(conditions) < len(plan.conditions):
         raise ExecutionError("choice condition is null")
     chosen = [_branch_holds(condition, document) for condition in conditions]
+    inside = stored_context(document, {})
     turn.set_status(task, TaskStatus.RUNNING)
     for index, holds_true in enumerate(chosen):
-        group = _new_group(turn, task, index, branch=index, context=dict(document))
+        context = inside if holds_true else {}
+        group = _new_group(turn, task, index, branch=index, context=context)
         if not holds_true:
-            group.context = {}
             _set_group(turn, group, TaskStatus.SKIPPED)
             for name in group.members:
                 turn.set_status(turn.task(name), TaskStatus.SKIPPED)
@@ -158,7 +161,7 @@ def _new_group(
         index=index,
         branch=branch,
         status=TaskStatus.READY,
-        context=stored_context(context, {}),
+        context=context,
     )
     turn.state.groups[route] = group
     task.routes.append(route)
@@ -195,24 +198,11 @@ def group_settled(turn: Turn, route: str, status: TaskStatus) -> None:
         _quote_failure(turn, task, group)
     if COMPLETED[task.status]:
         return
-    outcome = parent_status(task.group_counts, _key_counts(turn, task))
+    outcome = parent_status(task.group_counts)
     if COMPLETED[outcome]:
         _finish_parent(turn, task, outcome)
-    elif outcome is TaskStatus.KEY_SUCCEED:
-        turn.set_status(task, TaskStatus.KEY_SUCCEED)
-        turn.move_on(task)
-    else:
-        _start_next(turn, task)
-
-
-def _start_next(turn: Turn, task: TaskState) -> None:
-    groups = turn.state.groups
-    while task.next_group < len(task.routes):
-        group = groups[task.routes[task.next_group]]
-        if group.status is TaskStatus.READY:
-            _start_groups(turn, task, [group.index])
-            return
-        task.next_group += 1
+    elif task.group_counts[TaskStatus.READY]:
+        _start_groups(turn, task, [task.next_group])
 
 
 def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
@@ -225,20 +215,16 @@ def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
     invoke.referenced_execution_id = quoted.referenced_execution_id
 
 
-def _key_counts(turn: Turn, task: TaskState) -> list[int]:
-    counts = [0] * STATUS_COUNT
-    for route in task.routes if task.group_counts[TaskStatus.KEY_SUCCEED] else ():
-        group = turn.state.groups[route]
-        counts[group.status] += group.key
-    return counts
+def parent_status(counts: Sequence[int], key_counts: Sequence[int] = NO_GROUPS) -> TaskStatus:
+    """Compute the status of a task from how many groups, and key groups, have each status.
 
-
-def parent_status(counts: Sequence[int], key_counts: Sequence[int]) -> TaskStatus:
-    """Compute the status of a task from how many groups, and key groups, have each status."""
+    No field of the definition makes a group a key group; the original has them for
+    extensions.
+    """
     total, keys = sum(counts), sum(key_counts)
     if counts[TaskStatus.SUCCEED] + counts[TaskStatus.SKIPPED] == total:
         return TaskStatus.SUCCEED
-    satisfied = sum(key_counts[s] for s in TaskStatus if SATISFIED[s] or s is _KEY)
+    satisfied = sum(key_counts[s] for s in TaskStatus if SATISFIED_IN_KEY_MODE[s])
     if keys and satisfied == keys:
         return TaskStatus.KEY_SUCCEED
     if counts[TaskStatus.RUNNING] + counts[TaskStatus.READY]:
@@ -246,9 +232,6 @@ def parent_status(counts: Sequence[int], key_counts: Sequence[int]) -> TaskStatu
     if counts[TaskStatus.FAILED]:
         return TaskStatus.FAILED
     return TaskStatus.RUNNING
-
-
-_KEY = TaskStatus.KEY_SUCCEED
 
 
 def _finish_parent(turn: Turn, task: TaskState, status: TaskStatus) -> None:

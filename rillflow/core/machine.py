@@ -33,8 +33,8 @@ from rillflow.core.events import (
 )
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState, TimeInfo
-from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.turn import Turn, stored_context
+from rillflow.core.status import DagStatus
+from rillflow.core.turn import Turn, stored_context, timers_of
 from rillflow.definition import initial_context
 from rillflow.jsontypes import decode_json
 
@@ -130,6 +130,8 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
     if task is None or not task.in_flight or task.attempt != event.attempt:
         return False
     functions.answer_arrived(turn, task, event)
+    if turn.state.cancelled:
+        ending.cancel_child(turn, task)
     return True
 
 
@@ -159,7 +161,4 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
 def _outstanding_of(turn: Turn, task: TaskState) -> Iterator[Command]:
     if task.in_flight:
         yield functions.dispatch_command(turn, task, turn.plan_of(task))
-    if task.delay_due_ms is not None and task.status is TaskStatus.READY:
-        yield SetTimer(kind="delay", task=task.name, due_ms=task.delay_due_ms)
-    if task.timeout_due_ms is not None:
-        yield SetTimer(kind="timeout", task=task.name, due_ms=task.timeout_due_ms)
+    yield from timers_of(task)

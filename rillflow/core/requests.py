@@ -17,7 +17,14 @@ from rillflow.core.events import (
 )
 from rillflow.core.state import DegradeSwitch, TaskState, TimeInfo
 from rillflow.core.status import COMPLETED, STARTED, DagStatus, TaskStatus
-from rillflow.core.turn import TASK_ERRORS, Turn, stored_context, value_of, whole_number
+from rillflow.core.turn import (
+    TASK_ERRORS,
+    Turn,
+    stored_context,
+    timers_of,
+    value_of,
+    whole_number,
+)
 from rillflow.definition.model import SuspenseTask
 from rillflow.errors import ExecutionError, LanguageError, RequestError
 from rillflow.jsontypes import JsonObject, decode_json
@@ -217,7 +224,8 @@ def redo_requested(turn: Turn, event: RedoRequested) -> None:
         state.context = stored_context({**state.context, **data}, state.context)
     if not targets:
         return
-    if turn.over:
+    ended = turn.over
+    if ended:
         state.invoke.time_infos.append(TimeInfo(start_ms=turn.at_ms))
         state.invoke.code = state.invoke.msg = state.invoke.ext = None
     state.status = DagStatus.RUNNING
@@ -225,8 +233,27 @@ def redo_requested(turn: Turn, event: RedoRequested) -> None:
     state.parent_notice = None
     for name in _reachable(turn, targets):
         _reset(turn, turn.task(name))
+    state.parked = [name for name in state.parked if name in _ready(turn)]
     arm_execution_timeout(turn)
+    if ended:
+        _revive(turn)
     traversal.resume_scope(turn, "")
+
+
+def _ready(turn: Turn) -> set[str]:
+    tasks = turn.state.tasks.values()
+    return {task.name for task in tasks if task.status is TaskStatus.READY}
+
+
+def _revive(turn: Turn) -> None:
+    """Go on with what the end had interrupted, where the redo leaves it alone."""
+    for task in turn.state.tasks.values():
+        if task.status is TaskStatus.READY and task.delay_due_ms is None:
+            turn.make_ready(task)
+        turn.commands.extend(timers_of(task))
+    for group in turn.state.groups.values():
+        if group.status is TaskStatus.RUNNING:
+            traversal.resume_scope(turn, group.route)
 
 
 def _redo_targets(turn: Turn, event: RedoRequested) -> list[str]:

@@ -42,6 +42,8 @@ def _take_step(turn: Turn, step: Step, name: str) -> None:
 
 
 def _run_or_park(turn: Turn, task: TaskState) -> None:
+    if traversal.is_abandoned(turn, task):
+        return
     if turn.state.paused:
         turn.state.parked.append(task.name)
     else:

@@ -80,7 +80,6 @@ class GroupState(msgspec.Struct, omit_defaults=True):
     status: TaskStatus = TaskStatus.NOT_STARTED
     context: StoredObject = {}
     identity: StoredValue = None
-    key: bool = False
     branch: int = 0
     members: list[str] = []
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * STATUS_COUNT)

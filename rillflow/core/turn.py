@@ -12,8 +12,8 @@ from enum import IntEnum
 
 from rillflow.core.commands import Announce, Command, SetTimer
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
-from rillflow.core.state import ExecutionState, GroupState, TaskState
-from rillflow.core.status import COMPLETED, DAG_COMPLETED, SATISFIED, TaskStatus
+from rillflow.core.state import ExecutionState, TaskState
+from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.literals import parse_literal
@@ -66,10 +66,6 @@ class Turn:
     def plan_of(self, task: TaskState) -> TaskPlan:
         """Return the definition side of an instance."""
         return self.plan.by_name[task.base]
-
-    def group_of(self, task: TaskState) -> GroupState | None:
-        """Return the group an instance is a member of, None at the top level."""
-        return self.state.groups[task.route] if task.route else None
 
     def level_of(self, route: str) -> LevelPlan:
         """Return the level whose tasks the instances of a scope are."""
@@ -310,6 +306,9 @@ def whole_number(value: JsonValue) -> int | None:
     return None
 
 
-def is_completed(task: TaskState) -> bool:
-    """Tell whether an instance has reached an end."""
-    return COMPLETED[task.status]
+def timers_of(task: TaskState) -> Iterator[SetTimer]:
+    """Yield the timers an instance waits for."""
+    if task.delay_due_ms is not None:
+        yield SetTimer(kind="delay", task=task.name, due_ms=task.delay_due_ms)
+    if task.timeout_due_ms is not None:
+        yield SetTimer(kind="timeout", task=task.name, due_ms=task.timeout_due_ms)

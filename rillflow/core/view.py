@@ -86,7 +86,7 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
         "next": [prefix + name for name in task_plan.successors],
         "invoke_msg": invoke_view(task.invoke),
         "sub_group_index_to_status": {str(g.index): g.status.name for g in groups},
-        "sub_group_key_judgement_mapping": {str(g.index): True for g in groups if g.key},
+        "sub_group_key_judgement_mapping": {},
         "sub_group_index_to_identity": {
             str(g.index): g.identity for g in groups if g.identity is not None
         },
