@@ -40,7 +40,13 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.definition import expand_sugar, parse_definition
 from rillflow.errors import RillflowError
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.jsontypes import (
+    JsonObject,
+    JsonValue,
+    ReadonlyJsonObject,
+    decode_json,
+    encode_json,
+)
 from rillflow.testing.replay import check_outstanding, check_replay
 
 EXECUTION_ID = "demo:scenario_c_00000000-0000-7000-8000-000000000000"
@@ -96,7 +102,7 @@ class Scenario:
 
     def __init__(
         self,
-        definition: str | JsonObject,
+        definition: str | ReadonlyJsonObject,
         *,
         execution_id: str = EXECUTION_ID,
         parent: ParentLink | None = None,
@@ -151,7 +157,7 @@ class Scenario:
                 attempt=self._attempt_of(task),
                 body=_body(body),
                 error=error,
-                retry_after_s=retry_after_s,
+                retry_after_s=None if retry_after_s is None else float(retry_after_s),
             )
         )
 

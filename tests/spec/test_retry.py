@@ -1,0 +1,234 @@
+"""A failed attempt is made again while the retries last, at once or after a growing wait."""
+
+import pytest
+
+from rillflow.core.commands import SetTimer
+from rillflow.core.functions import may_retry, retry_wait_s
+from rillflow.core.plan import Plan
+from rillflow.core.state import TaskState, TimeInfo
+from rillflow.definition import parse_definition
+from rillflow.definition.model import Retry
+from rillflow.errors import ExecutionError
+from rillflow.jsontypes import encode_json
+from rillflow.testing import dispatch
+from tests.spec.notation import Definition, Json, flow, fn, on_output, refused, scenario
+
+ONE_TWO_THREE = [on_output("a==1"), on_output("b==2"), on_output("c==3")]
+
+
+def retried(**retry: Json) -> Definition:
+    return fn("A", ins="x", retry={"maxRetryTimes": 2, "multiplier": 1, **retry})
+
+
+# -- whether ----------------------------------------------------------------------------
+
+
+@pytest.mark.case("FR-04")
+def test_a_negative_interval_retries_at_once() -> None:
+    run = scenario(retried(intervalInSeconds=-1))
+    run.submit()
+    assert run.finish("A", succeeded=False) == [dispatch("A")]
+    assert len(run.dispatched) == 2
+    assert run.timers == []
+    assert run.announced == []
+
+
+@pytest.mark.case("FR-06")
+def test_a_positive_interval_waits_with_a_timer() -> None:
+    run = scenario(retried(intervalInSeconds=1))
+    run.submit()
+    assert run.finish("A", succeeded=False) == [SetTimer(kind="delay", task="A", due_ms=1000)]
+    assert len(run.dispatched) == 1
+    assert run.announced == []
+    assert run.statuses == {"A": "READY"}
+
+    assert run.advance(1) == [dispatch("A")]
+
+
+def test_retries_end_with_their_number() -> None:
+    run = scenario(retried())
+    run.submit()
+    for _ in range(2):
+        assert run.finish("A", succeeded=False) == [dispatch("A")]
+    run.finish("A", succeeded=False)
+    assert run.statuses == {"A": "FAILED"}
+    assert [info.end_ms for info in run.task("A").invoke.time_infos] == [0, 0, 0]
+
+
+def test_a_retry_maps_the_input_again() -> None:
+    run = scenario(retried(intervalInSeconds=1), fn("B", outs="x"))
+    run.submit({"x": "old"})
+    run.finish("A", succeeded=False)
+    run.finish("B", {"x": "new"})
+    assert run.advance(1) == [dispatch("A", x="new")]
+
+
+def test_the_first_failures_message_stays_unless_a_later_result_has_its_own() -> None:
+    run = scenario(retried())
+    run.submit()
+    run.answer("A", error="first")
+    run.answer("A", error="second")
+    assert run.task("A").invoke.msg == "first"
+    run.answer("A", {"msg": "third"}, error="third")
+    assert run.task("A").invoke.msg == "third"
+
+
+def test_a_failed_dispatch_a_sync_answer_and_a_callback_are_all_retried() -> None:
+    run = scenario(fn("A", "sync", retry={"maxRetryTimes": 1}))
+    run.submit()
+    assert run.answer("A", {"result_type": "FAILED"}) == [dispatch("A")]
+
+    run = scenario(retried())
+    run.submit()
+    assert run.answer("A", error="refused") == [dispatch("A")]
+    assert run.finish("A", succeeded=False) == [dispatch("A")]
+
+
+def test_a_failure_to_map_is_not_retried() -> None:
+    broken = [{"transform": "1 +", "target": "$.input.x", "tolerance": False}]
+    run = scenario(fn("A", ins=broken, retry={"maxRetryTimes": 3}))
+    assert run.submit() == []
+    assert run.statuses == {"A": "FAILED"}
+
+
+def test_output_of_a_failure_that_is_retried_is_not_mapped() -> None:
+    run = scenario(fn("A", outs="x", tolerance=True, retry={"maxRetryTimes": 1}))
+    run.submit()
+    run.finish("A", {"x": 1}, succeeded=False)
+    assert run.context == {}
+    run.finish("A", {"x": 2}, succeeded=False)
+    assert run.context == {"x": 2}
+
+
+def test_a_callback_while_the_task_waits_for_its_retry_is_refused() -> None:
+    run = scenario(retried(intervalInSeconds=5))
+    run.submit()
+    run.finish("A", succeeded=False)
+    with pytest.raises(ExecutionError) as error:
+        run.finish("A")
+    assert refused(error) == (30601, "attempt finish wrong task A")
+
+
+def test_a_waiting_retry_is_dropped_when_the_execution_ends() -> None:
+    run = scenario(retried(intervalInSeconds=5))
+    run.submit()
+    run.finish("A", succeeded=False)
+    run.cancel()
+    assert run.timers == []
+    assert run.advance(5) == []
+    assert not run.changed
+
+
+def _attempts(number: int, **retry: Json) -> tuple[TaskState, Plan]:
+    definition = flow(fn("A", retry={"maxRetryTimes": 3, "multiplier": 2, **retry}))
+    task = TaskState(name="A", base="A")
+    task.invoke.time_infos = [TimeInfo(start_ms=0) for _ in range(number)]
+    return task, Plan(parse_definition(encode_json(definition)), "")
+
+
+def allowed(output: Json, attempts: int = 2, **retry: Json) -> bool:
+    task, plan = _attempts(attempts, **retry)
+    return may_retry(task, plan.by_name["A"], output)
+
+
+@pytest.mark.parametrize(
+    ("output", "retry", "expected"),
+    [
+        pytest.param(None, {"intervalInSeconds": 3}, True, id="RP-01"),
+        pytest.param({"a": 1, "b": 2, "c": 3}, {}, True, id="RP-05"),
+        pytest.param({"a": 1, "b": 2, "c": 3}, {"conditions": ONE_TWO_THREE}, True, id="RP-06"),
+        pytest.param({"a": 1, "b": 0, "c": 0}, {"conditions": ONE_TWO_THREE}, True, id="RP-08"),
+        pytest.param({"a": 0}, {"conditions": ONE_TWO_THREE}, False, id="no condition matches"),
+        pytest.param(None, {"conditions": ONE_TWO_THREE}, False, id="conditions, no output"),
+        pytest.param({"a": 1}, {"conditions": ["$$$"]}, False, id="a broken condition"),
+        pytest.param({"a": 1}, {"maxRetryTimes": 1}, False, id="budget spent"),
+        pytest.param({"a": 1}, {"maxRetryTimes": None}, False, id="no number"),
+    ],
+)
+def test_a_failure_may_be_retried(output: Json, retry: Json, *, expected: bool) -> None:
+    assert allowed(output, **retry) is expected
+
+
+@pytest.mark.case("RP-02", "RP-09")
+@pytest.mark.parametrize("conditions", [None, ONE_TWO_THREE])
+def test_a_success_is_never_retried(conditions: list[str] | None) -> None:
+    run = scenario(retried(conditions=conditions))
+    run.submit()
+    run.finish("A", {"a": 1, "b": 2, "c": 3})
+    assert run.statuses == {"A": "SUCCEED"}
+
+
+@pytest.mark.case("RP-09")
+def test_matching_conditions_do_not_save_a_spent_budget() -> None:
+    assert not allowed({"a": 1}, 4, conditions=ONE_TWO_THREE)
+
+
+def test_after_a_dispatch_error_conditions_look_at_an_empty_output() -> None:
+    run = scenario(retried(conditions=["$.output"]))
+    run.submit()
+    assert run.answer("A", error="refused") == [dispatch("A")]
+    run = scenario(retried(conditions=["$.output.code"]))
+    run.submit()
+    assert run.answer("A", error="refused") == []
+    assert run.task("A").invoke.msg == "refused"
+
+
+def test_a_task_without_retry_is_tried_once() -> None:
+    run = scenario(fn("A"))
+    run.submit()
+    assert run.finish("A", succeeded=False) == []
+
+
+# -- when --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interval", "multiplier", "attempts", "wait"),
+    [
+        pytest.param(3, 2, 2, 12, id="RP-11"),
+        pytest.param(1, None, 2, 1, id="RP-12"),
+        pytest.param(None, None, 2, 0, id="RP-13"),
+        pytest.param(3, 2, 1, 6, id="the first retry waits once multiplied"),
+        pytest.param(3, -2, 1, 3, id="a negative multiplier is none"),
+        pytest.param(3, 1.5, 1, 4, id="whole seconds"),
+        pytest.param(-5, 2, 1, 0, id="a negative interval is none"),
+        pytest.param(1, 1e300, 2, 10 * 365 * 86400, id="ten years at most"),
+    ],
+)
+def test_the_wait_grows_with_the_attempts_made(
+    interval: int | None, multiplier: float | None, attempts: int, wait: int
+) -> None:
+    assert retry_wait_s(Retry(interval_s=interval, multiplier=multiplier), attempts) == wait
+
+
+@pytest.mark.parametrize(("multiplier", "cap", "wait"), [(2, 5, 5), (1e300, 60, 60), (2, 0, 24)])
+def test_a_longest_interval_caps_the_wait(multiplier: float, cap: int, wait: int) -> None:
+    retry = Retry(interval_s=3, multiplier=multiplier, max_interval_s=cap)
+    assert retry_wait_s(retry, 3) == wait
+
+
+def test_each_retry_waits_longer() -> None:
+    run = scenario(fn("A", retry={"maxRetryTimes": 3, "intervalInSeconds": 2, "multiplier": 3}))
+    run.submit()
+    for wait_s in (6, 18, 54):
+        due_ms = run.now_ms + wait_s * 1000
+        assert run.finish("A", succeeded=False) == [SetTimer(kind="delay", task="A", due_ms=due_ms)]
+        assert run.advance(wait_s) == [dispatch("A")]
+
+
+def test_a_functions_own_wish_to_wait_lengthens_the_wait() -> None:
+    run = scenario(retried(intervalInSeconds=1))
+    run.submit()
+    [timer] = run.answer("A", error="status 429", retry_after_s=7.5)
+    assert timer == SetTimer(kind="delay", task="A", due_ms=7500)
+
+
+def test_the_wish_to_wait_is_of_one_attempt() -> None:
+    run = scenario(
+        retried(),
+    )
+    run.submit()
+    run.answer("A", error="status 429", retry_after_s=2)
+    assert run.advance(2) == [dispatch("A")]
+    assert run.finish("A", early=True, succeeded=False) == []
+    assert run.answer("A") == [dispatch("A")]
