@@ -93,7 +93,7 @@ class RayExecutions:
     def _alive(self, execution_id: ExecutionId) -> "_Owner | None":
         owner = self._dedicated.get(execution_id)
         if owner is None:
-            owner = _Owner(execution_id, self._settings.namespace, reach_s=0)
+            owner = _Owner(execution_id, self._settings.namespace, mortal=True)
             try:
                 owner.handle()
             except ValueError:
@@ -103,18 +103,21 @@ class RayExecutions:
 
     def _spawned(self, execution_id: ExecutionId) -> "_Owner":
         self._spawn(execution_id)
-        owner = _Owner(execution_id, self._settings.namespace)
+        owner = _Owner(execution_id, self._settings.namespace, mortal=True)
         self._dedicated[execution_id] = owner
         return owner
 
 
 class _Owner:
-    """An actor by name, with the lane to it."""
+    """An actor by name, with the lane to it.
 
-    def __init__(self, name: str, namespace: str, *, reach_s: float = REACH_S) -> None:
+    A ``mortal`` one leaves for good when its work is done; any other comes back.
+    """
+
+    def __init__(self, name: str, namespace: str, *, mortal: bool = False) -> None:
         self.name = name
         self._namespace = namespace
-        self._reach_s = reach_s
+        self._mortal = mortal
         self._handle: Any = None
         self.lane: Lane[Call, Reply] = Lane(self._send, wide=2)
         self.watch = EndWatch(uuid.uuid4().hex, self.lane.ask, self._ask_ended)
@@ -136,13 +139,16 @@ class _Owner:
 
     async def _send(self, calls: list[Call]) -> list[Reply]:
         data = encode_calls(calls)
-        give_up = time.monotonic() + self._reach_s
+        give_up = time.monotonic() + REACH_S
         while True:
             try:
                 return decode_replies(await self.handle().call_many.remote(data))
             except (ray.exceptions.RayError, ValueError) as error:
                 self.forget()
-                if time.monotonic() > give_up:
+                gone = self._mortal and isinstance(
+                    error, ray.exceptions.ActorDiedError | ValueError
+                )
+                if gone or time.monotonic() > give_up:
                     raise StoreError(f"{self.name} could not be reached: {error}") from error
             await asyncio.sleep(PAUSE_S)
 

@@ -93,12 +93,6 @@ class ExecutionActor:
         await asyncio.shield(self._started)
         return self._life, await self._host.watchers.take(watcher, timeout_s)
 
-    async def retire(self) -> None:
-        """Leave for good; the home of the partition serves what has ended."""
-        await self._host.stop()
-        await self._store.close()
-        ray.actor.exit_actor()
-
     async def _respawn(self, execution_id: ExecutionId) -> None:
         await spawn_dedicated(self._settings, execution_id).ready.remote()
 
@@ -108,7 +102,10 @@ class ExecutionActor:
         await asyncio.shield(self._started)
         await self._host.settled(self._dedicated)
         await asyncio.sleep(LINGER_S)
-        ray.get_runtime_context().current_actor.retire.remote()
+        await self._host.stop()
+        await self._store.close()
+        # A plain exit would let Ray hold calls back for a restart that never comes.
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
     def _die(self) -> None:
         """End this process: a newer owner has taken over, or Ray starts this one anew."""
