@@ -1,9 +1,13 @@
-"""Settings of a stack: environment ``RILLFLOW_*``, then ``rillflow.toml``, then defaults."""
+"""Settings of a stack: environment ``RILLFLOW_*``, then ``rillflow.toml``, then defaults.
 
+Maps are written as JSON in the environment and as tables in the file.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -13,6 +17,48 @@ from pydantic_settings import (
 )
 
 MEBIBYTE = 1024 * 1024
+
+SWITCHES: Final[Mapping[str, bool]] = {
+    "ENABLE_AUTH_RESOLVER": False,
+    "ENABLE_DAG_INFO_LENGTH_CHECK": True,
+    "ENABLE_FLOW_DAG_MULTI_REDO": True,
+    "ENABLE_RUNTIME_RESOURCE_STATUS_CHECK": True,
+    "ENABLE_RUNTIME_STORAGE_USAGE_CHECK": True,
+    "ENABLE_RUNTIME_SUBMIT_DAG_CHECK": True,
+    "ENABLE_RUNTIME_SUBMIT_TRAFFIC_CONTROL": True,
+}
+"""Rill Flow's switches that decide something here, with their defaults (SEMANTICS 6.6)."""
+
+UNKNOWN_CALLER: Final = 127001
+
+CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
+
+Value = TypeVar("Value")
+
+
+class ResourceCheck(BaseModel):
+    """Which busy functions keep a submission from being taken (SEMANTICS 6.2)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    check_type: CheckType = "short_board"
+    key_resources: tuple[str, ...] = ()
+
+
+class FlowHealth(BaseModel):
+    """Below, or above, which figures nothing more is submitted; None is no limit.
+
+    Rates are percentages, ``heap`` is a number of running executions. The figures are
+    those of the executions submitted between the offsets, in minutes ago (SEMANTICS 6.4).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    complete_rate: float | None = None
+    success_rate: float | None = None
+    heap: int | None = None
+    start_offset_min: Annotated[int, Field(ge=0, le=5_256_000)] = 10
+    end_offset_min: Annotated[int, Field(ge=0, le=5_256_000)] = 1
 
 
 class Settings(BaseSettings):
@@ -76,6 +122,29 @@ class Settings(BaseSettings):
     """Largest body of a submission (SEMANTICS 5.1)."""
     callback_max_bytes: Annotated[int, Field(ge=1)] = MEBIBYTE
     """Largest body of a callback, wake-up or redo (SEMANTICS 5.1)."""
+    submit_max_bytes_by_business: dict[str, int] = {}
+    """Replaces ``submit_max_bytes`` for some businesses."""
+    callback_max_bytes_by_business: dict[str, int] = {}
+    """Replaces ``callback_max_bytes`` for some businesses."""
+    enforce_input_schema: bool = False
+    """Whether submissions must fit ``inputSchema`` also where the definition does not say so."""
+    context_hook: str | None = None
+    """``module:attribute`` of a function that may replace the data of a submission."""
+
+    switches: dict[str, bool] = {}
+    """Rill Flow's switches by name, where they differ from their defaults."""
+    resource_checks: dict[str, ResourceCheck] = {}
+    """Overload check of submissions by service id or business id."""
+    key_resource_any: bool = False
+    """Whether one busy key resource is enough to refuse; else all of them must be (Q9)."""
+    submit_traffic_limits: dict[str, int] = {}
+    """Most submissions in a second, by service id or business id."""
+    storage_max_usage_percent: int = 90
+    """Memory in use above which nothing is submitted; up to 0, or from 100 on, means never."""
+    flow_health: dict[str, FlowHealth] = {}
+    """Thresholds of flow health by service id or business id."""
+    trace_query_host: str | None = None
+    """Where the console's links to traces lead."""
 
     @classmethod
     def settings_customise_sources(
@@ -104,3 +173,26 @@ class Settings(BaseSettings):
     def callback_base_url(self) -> str:
         """Base of the callback addresses that functions are given."""
         return (self.callback_host or self.base_url).rstrip("/")
+
+    @property
+    def caller_uid(self) -> int:
+        """Who calls, for gray and A/B rules: signed callers are 0, unknown ones 127001."""
+        return 0 if self.switch("ENABLE_AUTH_RESOLVER") else UNKNOWN_CALLER
+
+    def switch(self, name: str) -> bool:
+        """Tell whether a switch is on; an unknown one is off."""
+        return self.switches.get(name, SWITCHES[name]) if name in SWITCHES else False
+
+    def submit_limit(self, business: str) -> int:
+        """Return the largest body of a submission to a business, in bytes."""
+        return self.submit_max_bytes_by_business.get(business, self.submit_max_bytes)
+
+    def callback_limit(self, business: str) -> int:
+        """Return the largest body of a callback, wake-up or redo, in bytes."""
+        return self.callback_max_bytes_by_business.get(business, self.callback_max_bytes)
+
+
+def of_service(by_id: Mapping[str, Value], business: str, feature: str) -> Value | None:
+    """Return what is set for a service, else for its business; None for neither."""
+    service = f"{business}:{feature}"
+    return by_id[service] if service in by_id else by_id.get(business)

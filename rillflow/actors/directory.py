@@ -16,7 +16,9 @@ from rillflow.ports.executions import (
     Call,
     Query,
     Reply,
+    ResourceCall,
     Submission,
+    TrafficCall,
     Watch,
     decode_replies,
     encode_calls,
@@ -58,9 +60,15 @@ class RayExecutions:
         Raises:
             StoreError: The owner could not be reached in time.
         """
-        if is_dedicated(call.execution_id):
+        if not isinstance(call, TrafficCall) and is_dedicated(call.execution_id):
             return await self._call_dedicated(call)
         return await self._home(call.execution_id).lane.ask(call)
+
+    async def ask_all(self, call: ResourceCall) -> list[Reply]:
+        """Make a call at every home; homes that cannot be reached are left out."""
+        asked = (home.lane.ask(call) for home in self._homes)
+        answered = await asyncio.gather(*asked, return_exceptions=True)
+        return [reply for reply in answered if isinstance(reply, Reply)]
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough."""

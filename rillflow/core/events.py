@@ -36,7 +36,8 @@ class RouteStep(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     """The first event. ``data`` is a JSON object; ``callback`` a CallbackConfig as JSON.
 
-    ``host`` is the base of callback addresses that mappings hand out.
+    ``host`` is the base of callback addresses that mappings hand out. ``uid`` is the
+    submitter's, for A/B rules.
     """
 
     execution_id: ExecutionId
@@ -47,10 +48,14 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     parent: ParentLink | None = None
     route: tuple[RouteStep, ...] = ()
     dedicated: bool = False
+    uid: int = 0
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):
-    """The call of one attempt ended, well or not (SEMANTICS 3.10)."""
+    """The call of one attempt ended, well or not (SEMANTICS 3.10).
+
+    ``resource_name`` is the function that A/B rules chose, None when they had no say.
+    """
 
     task: TaskName
     attempt: int
@@ -59,6 +64,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     http_status: int | None = None
     retry_after_s: float | None = None
     poll_url: str | None = None
+    resource_name: str | None = None
 
 
 class CallbackReceived(_Event, frozen=True, kw_only=True):

@@ -112,6 +112,9 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
     pattern = spec.pattern if isinstance(spec, FunctionTask) else None
     task.in_flight = False
     task.retry_after_s = event.retry_after_s
+    if event.resource_name is not None:
+        chosen = {"calculated_resource_name": event.resource_name}
+        task.invoke.ext = {**(task.invoke.ext or {}), **chosen}
     held, task.held = task.held, None
     if event.error is not None:
         if held is not None and pattern != "task_sync":

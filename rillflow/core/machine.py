@@ -62,6 +62,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         parent=event.parent,
         route=event.route,
         dedicated=event.dedicated,
+        uid=event.uid,
         callback=callback if isinstance(callback, dict) else None,
     )
     context = initial_context(plan.original, data if isinstance(data, dict) else {})

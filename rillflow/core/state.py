@@ -44,7 +44,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     """One task instance.
 
     ``waiting`` counts dependencies that are neither SUCCEED nor SKIPPED.
-    ``attempt`` numbers the dispatches and never goes back; ``spent`` is how many
+    ``attempt`` numbers the dispatches and never goes back, also when a redo makes an
+    instance anew; ``spent`` is how many
     time infos an earlier budget of retries used up (redo starts a fresh one).
     ``in_flight`` is true from a dispatch until its answer; a callback that comes
     meanwhile is ``held``. ``abandoned`` marks a foreach or choice whose
@@ -93,7 +94,11 @@ class DegradeSwitch(msgspec.Struct):
 
 
 class ExecutionState(msgspec.Struct, omit_defaults=True):
-    """All that an execution is; ``seq`` counts the events it has accepted."""
+    """All that an execution is; ``seq`` counts the events it has accepted.
+
+    ``attempts_dropped`` is the highest attempt of an instance that a redo dropped; new
+    instances count on from there.
+    """
 
     execution_id: str
     definition_id: str
@@ -113,7 +118,9 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     completion_due: bool = False
     completion_attempt: int = 0
     parked: list[str] = []
+    attempts_dropped: int = 0
     degrades: dict[str, DegradeSwitch] = {}
     tasks: dict[str, TaskState] = {}
     groups: dict[str, GroupState] = {}
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * STATUS_COUNT)
+    uid: int = 0

@@ -20,13 +20,21 @@ from rillflow.ids import ExecutionId
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Create an execution. ``business`` and ``feature`` are what it is listed under."""
+    """Create an execution. ``business`` and ``feature`` are what it is listed under.
+
+    ``check`` tells which busy functions refuse it (SEMANTICS 6.2): ``short_board``,
+    ``long_board``, or ``key_resource`` with ``key_resources``, of which all must be busy,
+    or just one when ``any_key``. Empty takes it whatever is busy.
+    """
 
     business: str
     feature: str
     event: ExecutionSubmitted
     idempotency_key: str | None = None
     request_digest: str | None = None
+    check: str = ""
+    key_resources: tuple[str, ...] = ()
+    any_key: bool = False
 
     @property
     def execution_id(self) -> ExecutionId:
@@ -35,17 +43,21 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Hand an event to an execution."""
+    """Hand an event to an execution.
+
+    ``hint_s`` is how long the function that sent it wants to be left alone, 0 for no wish.
+    """
 
     execution_id: ExecutionId
     event: Event
+    hint_s: int = 0
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
     """Read an execution.
 
-    ``kind`` is ``execution``, ``brief``, ``children``, ``context``, ``sub_context`` or
-    ``status``; ``parent`` and ``index`` name a group.
+    ``kind`` is ``execution``, ``brief``, ``children``, ``context``, ``sub_context``,
+    ``status`` or ``task``; ``parent`` and ``index`` name a group, or ``parent`` an instance.
     """
 
     execution_id: ExecutionId
@@ -64,7 +76,44 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
     watcher: str
 
 
-Call: TypeAlias = Submission | Delivery | Query | Watch
+class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+    """Ask about busy functions of a service, or tell of one (SEMANTICS 6.2).
+
+    ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all) or ``busy``
+    (``task`` found ``resource`` busy until ``until_ms``, milliseconds since the epoch).
+    Goes to every home of executions, for which ``execution_id`` is empty.
+    """
+
+    kind: str
+    service: str
+    task: str = ""
+    resource: str = ""
+    until_ms: int = 0
+    resources: tuple[str, ...] = ()
+
+    @property
+    def execution_id(self) -> ExecutionId:
+        """No execution in particular."""
+        return ""
+
+
+class TrafficCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+    """Take one of the submissions that an id may make in a second.
+
+    All calls for an id go to one home, which counts them. ``changed`` is False when none
+    is left.
+    """
+
+    subject: str
+    limit: int
+
+    @property
+    def execution_id(self) -> ExecutionId:
+        """No execution: what the home is chosen by."""
+        return self.subject
+
+
+Call: TypeAlias = Submission | Delivery | Query | Watch | ResourceCall | TrafficCall
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -102,6 +151,10 @@ class Executions(Protocol):
             StoreError: The owner could not be reached in time; whether the call took
                 effect is unknown, and repeating it is harmless.
         """
+        ...
+
+    async def ask_all(self, call: ResourceCall) -> list[Reply]:
+        """Make a call at every home; homes that cannot be reached are left out."""
         ...
 
 

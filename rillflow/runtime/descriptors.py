@@ -1,14 +1,27 @@
 """Definitions in the catalogue: adding one, finding the one an id means (SEMANTICS 5.4)."""
 
-from rillflow.definition import canonical_text, expand_sugar, parse_definition, version_of
+from typing import Final
+
+from rillflow.definition import (
+    MAX_TEXT_BYTES,
+    canonical_text,
+    expand_sugar,
+    parse_definition,
+    version_of,
+)
+from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import LanguageError, RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId, is_name, parse_descriptor_id
 from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
 from rillflow.ports.store import Catalogue
 
-RELEASE = "release"
-RESTRICTION_VIOLATION = 30110
+RELEASE: Final = "release"
+RESTRICTION_VIOLATION: Final = 30110
+
+# What was added is kept in a longer form, and under the limits of another day.
+_STORED_DEPTH: Final = 40
+_STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
 
 
 async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
@@ -20,6 +33,7 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     *,
     at_ms: int,
     max_depth: int = 10,
+    max_bytes: int = MAX_TEXT_BYTES,
 ) -> DescriptorId:
     """Validate a definition and make it the newest version of an alias.
 
@@ -27,15 +41,45 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
         RequestError: A name is malformed, or is not the definition's (30109, 30110).
         DefinitionError: The definition is refused.
     """
-    if not all(map(is_name, (business, feature, alias))):
-        raise RequestError("error data format")
-    definition = parse_definition(text, max_depth=max_depth)
+    check_names(business, feature, alias)
+    definition = parse_definition(text, max_depth=max_depth, max_bytes=max_bytes)
     if (definition.workspace, definition.dag_name) != (business, feature):
         raise RequestError("name not match", wire_code=RESTRICTION_VIOLATION)
     canonical = canonical_text(expand_sugar(definition))
     version = version_of(canonical)
     await catalogue.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
     return DescriptorId(business, feature, version=version)
+
+
+def check_names(*names: str) -> None:
+    """Let well-formed names pass.
+
+    Raises:
+        RequestError: One is empty, or has other characters than letters and digits (30109).
+    """
+    if not all(map(is_name, names)):
+        raise RequestError("error data format")
+
+
+async def stored_text(catalogue: Catalogue, version: str) -> str:
+    """Read the canonical text of a version.
+
+    Raises:
+        UnknownDescriptorError: No such text is stored.
+    """
+    text = await catalogue.definition_text(version)
+    if text is None:
+        raise UnknownDescriptorError(f"descriptor:{version} value empty")
+    return text
+
+
+def parse_stored(text: str) -> WorkflowDefinition:
+    """Read a canonical text; how deep and long it may be was decided when it was added.
+
+    Raises:
+        DefinitionError: It is no longer valid.
+    """
+    return parse_definition(text, max_depth=_STORED_DEPTH, max_bytes=_STORED_BYTES)
 
 
 async def resolve_descriptor(

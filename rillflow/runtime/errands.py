@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, assert_never
+from collections.abc import Awaitable, Callable, Sequence
+from typing import assert_never
 
 from rillflow.core.commands import (
     Announce,
@@ -21,7 +21,7 @@ from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Call, Delivery, Executions, Reply
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
-from rillflow.runtime.flows import is_flow, start_flow
+from rillflow.runtime.outbound import Find, Outbound, Walks
 from rillflow.runtime.timers import Timer, Timers
 
 log = logging.getLogger("rillflow.errands")
@@ -43,18 +43,26 @@ class Errands:
         dispatcher: Dispatcher,
         timers: Timers,
         take: Callable[[Sequence[Call]], Awaitable[list[Reply]]],
+        find: Find,
         host: str,
     ) -> None:
         self._clock = clock
-        self._catalogue = catalogue
         self._executions = executions
         self._dispatcher = dispatcher
         self._timers = timers
         self._take = take
-        self._host = host
-        self._batch: list[DispatchTask] = []
         self._completions: dict[ExecutionId, tuple[DispatchTask, int]] = {}
-        self._walks: set[asyncio.Task[None]] = set()
+        self._walks = Walks()
+        self.outbound = Outbound(
+            clock=clock,
+            catalogue=catalogue,
+            executions=executions,
+            dispatcher=dispatcher,
+            find=find,
+            walks=self._walks,
+            answered=self._answered,
+            host=host,
+        )
 
     def carry_out(self, execution_id: ExecutionId, commands: Sequence[Command]) -> None:
         """Begin everything that commands ask for; dispatches wait for ``flush``."""
@@ -67,9 +75,9 @@ class Errands:
                         Timer(command.due_ms, execution_id, command.kind, command.task)
                     )
                 case NotifyParent():
-                    self._walk(self._notify_parent(execution_id, command))
+                    self._walks.begin(self._notify_parent(execution_id, command))
                 case CancelChild():
-                    self._walk(self._cancel_child(command))
+                    self._walks.begin(self._cancel_child(command))
                 case Announce():
                     log.debug(
                         command.kind,
@@ -80,23 +88,17 @@ class Errands:
 
     def flush(self) -> None:
         """Send the dispatches gathered since the last time."""
-        if self._batch:
-            batch, self._batch = self._batch, []
-            self._dispatcher.send(batch)
+        self.outbound.flush()
 
     async def stop(self) -> None:
         """Give up what is under way; the next owner begins it again."""
-        for walk in self._walks:
-            walk.cancel()
-        await asyncio.gather(*self._walks, return_exceptions=True)
+        await self.outbound.stop()
+        await self._walks.stop()
 
     def _dispatch(self, command: DispatchTask) -> None:
         if command.pattern == "completion":
             self._completions[command.execution_id] = (command, COMPLETION_TRIES - 1)
-        elif is_flow(command):
-            self._walk(self._start_flow(command))
-            return
-        self._batch.append(command)
+        self.outbound.add(command)
 
     def event_of(self, answer: DispatchAnswer, at_ms: int) -> Event | None:
         """Turn an answer into the event it is; None when the call is tried once more."""
@@ -110,6 +112,7 @@ class Errands:
                 http_status=answer.http_status,
                 retry_after_s=answer.retry_after_s,
                 poll_url=answer.poll_url,
+                resource_name=self.outbound.take_chosen(answer),
             )
         request, tries = self._completions.pop(answer.execution_id, (None, 0))
         if answer.error is not None and request is not None and tries > 0:
@@ -123,22 +126,10 @@ class Errands:
             )
         return NoticeDelivered(at_ms=at_ms, kind="completion", error=answer.error)
 
-    def _walk(self, errand: Coroutine[Any, Any, None]) -> None:
-        walk = asyncio.create_task(errand)
-        self._walks.add(walk)
-        walk.add_done_callback(self._walks.discard)
-
-    async def _start_flow(self, command: DispatchTask) -> None:
-        answer = await start_flow(
-            command,
-            catalogue=self._catalogue,
-            executions=self._executions,
-            clock=self._clock,
-            host=self._host,
-        )
+    async def _answered(self, answer: DispatchAnswer) -> None:
         event = self.event_of(answer, self._clock.now_ms())
         if event is not None:
-            await self._tell_own(command.execution_id, event)
+            await self._tell_own(answer.execution_id, event)
 
     async def _notify_parent(self, execution_id: ExecutionId, command: NotifyParent) -> None:
         reply = await self._tell(command.execution_id, command.callback)

@@ -3,7 +3,7 @@
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import ExecutionSubmitted, ParentLink, RouteStep
 from rillflow.errors import RequestError, RillflowError
-from rillflow.ids import child_execution_id
+from rillflow.ids import ExecutionId, child_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Submission
@@ -22,23 +22,36 @@ def is_flow(request: DispatchTask) -> bool:
     return protocol == PROTOCOL and request.resource is None
 
 
-async def start_flow(
-    request: DispatchTask, *, catalogue: Catalogue, executions: Executions, clock: Clock, host: str
+def failed(request: DispatchTask, error: RillflowError) -> DispatchAnswer:
+    """Build the answer of an attempt that called nothing."""
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        error=f"handle fails: {error}",
+    )
+
+
+async def start_flow(  # noqa: PLR0913 - the ports it joins
+    request: DispatchTask,
+    *,
+    catalogue: Catalogue,
+    executions: Executions,
+    clock: Clock,
+    host: str,
+    uid: int = 0,
 ) -> DispatchAnswer:
     """Start the sub-flow of one attempt; repeating it finds the same execution.
+
+    ``uid`` is the submitter's, unless the sub-flow's data name another one.
 
     Returns:
         An answer with body ``{"execution_id": <child>}``, or with the reason why not.
     """
     try:
-        child = await _submit(request, catalogue, executions, clock, host)
+        child = await _submit(request, catalogue, executions, clock, host, uid)
     except RillflowError as error:
-        return DispatchAnswer(
-            execution_id=request.execution_id,
-            task=request.task,
-            attempt=request.attempt,
-            error=f"handle fails: {error}",
-        )
+        return failed(request, error)
     return DispatchAnswer(
         execution_id=request.execution_id,
         task=request.task,
@@ -47,8 +60,20 @@ async def start_flow(
     )
 
 
-async def _submit(
-    request: DispatchTask, catalogue: Catalogue, executions: Executions, clock: Clock, host: str
+def child_of(answer: DispatchAnswer) -> ExecutionId | None:
+    """Return the execution that an answer of ``start_flow`` names, None after a failure."""
+    said = decode_json(answer.body) if answer.body else None
+    child = said.get("execution_id") if isinstance(said, dict) else None
+    return child if isinstance(child, str) else None
+
+
+async def _submit(  # noqa: PLR0913, PLR0917 - as above
+    request: DispatchTask,
+    catalogue: Catalogue,
+    executions: Executions,
+    clock: Clock,
+    host: str,
+    uid: int,
 ) -> str:
     route = (
         *(RouteStep(execution_id=e, task=t, pattern=p) for e, t, p in request.route),
@@ -60,7 +85,8 @@ async def _submit(
     data = decode_json(request.input)
     document: JsonObject = data if isinstance(data, dict) else {}
     target = request.resource_name.partition("://")[2] or request.resource_name
-    found = await resolve_descriptor(catalogue, target, uid=_uid(document), data=document)
+    uid = _uid(document, uid)
+    found = await resolve_descriptor(catalogue, target, uid=uid, data=document)
     child = child_execution_id(
         found.business,
         found.feature,
@@ -82,14 +108,16 @@ async def _submit(
             pattern=request.pattern,
         ),
         route=route,
+        uid=uid,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()
     return child
 
 
-def _uid(document: JsonObject) -> int:
+def _uid(document: JsonObject, default: int) -> int:
     uid = document.get("uid")
     if isinstance(uid, str) and uid.isdecimal() and len(uid) <= 18:
         return int(uid)
-    return uid if isinstance(uid, int) and not isinstance(uid, bool) else 0
+    is_number = isinstance(uid, int) and not isinstance(uid, bool) and abs(uid) < 1 << 63
+    return uid if isinstance(uid, int) and is_number else default

@@ -12,7 +12,7 @@ from typing import NamedTuple, assert_never
 
 from rillflow.core import codec, machine
 from rillflow.core.commands import Command
-from rillflow.core.events import Event, TimerFired
+from rillflow.core.events import CallbackReceived, Event, TimerFired
 from rillflow.errors import (
     DefinitionError,
     FencedError,
@@ -28,13 +28,16 @@ from rillflow.ports.executions import (
     Executions,
     Query,
     Reply,
+    ResourceCall,
     Submission,
+    TrafficCall,
     Watch,
     reply_to_error,
 )
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Append, Closing, NewExecution, Store
 from rillflow.runtime.errands import Errands
+from rillflow.runtime.hints import Traffic
 from rillflow.runtime.hosted import Hosted, HotExecutions, Plans, replay
 from rillflow.runtime.ownership import DEDICATED_LISTING, Ownership, listing_partition
 from rillflow.runtime.queries import answer_query, unknown_execution
@@ -91,8 +94,10 @@ class ExecutionHost:
             dispatcher=dispatcher,
             timers=self._timers,
             take=self.call_many,
+            find=self._find,
             host=callback_host,
         )
+        self._traffic = Traffic(clock)
         self.watchers = Watchers()
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._on_fenced = on_fenced
@@ -130,7 +135,27 @@ class ExecutionHost:
     # -- calls ----------------------------------------------------------------------
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
-        """Take a batch; the replies, in its order, come once everything is durable."""
+        """Take a batch; the replies, in its order, come once everything is durable.
+
+        A submission with an idempotency key is refused by the store when the key is
+        taken, so it is written apart from the rest, which it must not take down.
+        """
+        apart = [n for n, call in enumerate(calls) if _has_key(call)] if len(calls) > 1 else []
+        if not apart:
+            return await self._call_together(calls)
+        rest = [number for number in range(len(calls)) if number not in set(apart)]
+        groups = [*([number] for number in apart), rest]
+        answered = await asyncio.gather(
+            *(self._call_together([calls[number] for number in group]) for group in groups)
+        )
+        by_number = {
+            number: reply
+            for group, replies in zip(groups, answered, strict=True)
+            for number, reply in zip(group, replies, strict=True)
+        }
+        return [by_number[number] for number in range(len(calls))]
+
+    async def _call_together(self, calls: Sequence[Call]) -> list[Reply]:
         found = await self._activate_all(calls)
         appends: list[Append] = []
         touched: list[tuple[int, Hosted, list[Command]]] = []
@@ -174,6 +199,7 @@ class ExecutionHost:
         at_ms = self._clock.now_ms()
         calls: list[Call] = []
         for answer in answers:
+            self._errands.outbound.learn(answer)
             event = self._errands.event_of(answer, at_ms)
             if event is not None:
                 calls.append(Delivery(execution_id=answer.execution_id, event=event))
@@ -210,6 +236,10 @@ class ExecutionHost:
                 return Taken(answer_query(call, hosted, self._clock.now_ms()))
             case Watch():
                 return Taken(self._watch(call, hosted))
+            case ResourceCall():
+                return Taken(self._errands.outbound.hints.answer(call))
+            case TrafficCall():
+                return Taken(Reply(changed=self._traffic.take(call.subject, call.limit)))
             case _:
                 assert_never(call)
 
@@ -227,6 +257,7 @@ class ExecutionHost:
     def _submit(self, call: Submission) -> Taken:
         if self._find(call.execution_id) is not None:
             return Taken(Reply(changed=False))
+        self._errands.outbound.hints.admit(call)
         event = call.event
         plan = self._plans.ready(event.definition_id)
         if plan is None:
@@ -255,6 +286,8 @@ class ExecutionHost:
             raise unknown_execution(execution_id, event)
         if self._ownership.is_elsewhere(execution_id) and not hosted.settled:
             return Taken(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
+        if call.hint_s > 0 and isinstance(event, CallbackReceived):
+            self._errands.outbound.learn_of(execution_id, event.task, call.hint_s)
         was_over, was_settled = hosted.over, hosted.settled
         handled = machine.handle(hosted.plan, hosted.state, event)
         if not handled.changed:
@@ -333,6 +366,8 @@ class ExecutionHost:
         found: dict[ExecutionId, Hosted | RillflowError | None] = {}
         for call in calls:
             execution_id = call.execution_id
+            if isinstance(call, ResourceCall | TrafficCall):
+                continue
             if isinstance(call, Submission):
                 if self._plans.ready(call.event.definition_id) is None:
                     await self._ready_plan(call.event.definition_id)
@@ -412,3 +447,7 @@ class ExecutionHost:
         for timer, reply in zip(timers, await self.call_many(calls), strict=True):
             if reply.kind.startswith("store."):
                 asyncio.get_running_loop().call_later(1.0, self._timers.set, timer)
+
+
+def _has_key(call: Call) -> bool:
+    return isinstance(call, Submission) and call.idempotency_key is not None

@@ -3,15 +3,16 @@
 from collections import OrderedDict
 
 from rillflow.core import codec, machine
-from rillflow.core.commands import Command
+from rillflow.core.commands import Command, DispatchTask
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.plan import Plan
-from rillflow.core.state import ExecutionState
+from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED
-from rillflow.definition import parse_definition
+from rillflow.definition.model import FunctionTask
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Catalogue, StoredExecution
+from rillflow.runtime.descriptors import parse_stored
 
 
 class Plans:
@@ -39,7 +40,7 @@ class Plans:
         text = await self._catalogue.definition_text(definition_id)
         if text is None:
             raise StoreError(f"definition {definition_id} is not stored")
-        plan = Plan(parse_definition(text), definition_id)
+        plan = Plan(parse_stored(text), definition_id)
         self._plans[definition_id] = plan
         while len(self._plans) > self._most:
             self._plans.popitem(last=False)
@@ -70,6 +71,23 @@ class Hosted:
     def settled(self) -> bool:
         """Tell whether the execution has ended and owes nobody a notice."""
         return self.over and self.state.parent_notice is None and not self.state.completion_due
+
+    def awaits(self, command: DispatchTask) -> bool:
+        """Tell whether the answer of a dispatch would still be taken."""
+        task = self.state.tasks.get(command.task)
+        return (
+            not self.over
+            and task is not None
+            and task.in_flight
+            and task.attempt == command.attempt
+        )
+
+    def resource_of(self, task: TaskState) -> str | None:
+        """Return the function that a task called last, None when it calls none."""
+        chosen = (task.invoke.ext or {}).get("calculated_resource_name")
+        spec = self.plan.by_name[task.base].spec
+        named = spec.resource_name if isinstance(spec, FunctionTask) else None
+        return chosen if isinstance(chosen, str) else named
 
     def outstanding(self) -> list[Command]:
         """Return the commands that no event has answered."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Call, Reply
+from rillflow.ports.executions import Call, Reply, ResourceCall
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.dispatch import DispatchPool
@@ -49,6 +49,10 @@ class LocalExecutions:
         """Make one call."""
         [reply] = await self.host.call_many([call])
         return reply
+
+    async def ask_all(self, call: ResourceCall) -> list[Reply]:
+        """Make a call at the one home."""
+        return [await self.call(call)]
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough."""

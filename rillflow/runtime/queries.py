@@ -6,7 +6,7 @@ from rillflow.core.events import (
     Event,
     RedoRequested,
 )
-from rillflow.core.view import children_view, execution_view
+from rillflow.core.view import children_view, execution_view, task_view
 from rillflow.errors import ExecutionError, RequestError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonValue, encode_json
@@ -34,9 +34,21 @@ def _read(query: Query, hosted: Hosted, at_ms: int) -> JsonValue:
         return None if group is None else group.context
     if query.kind == "children":
         return children_view(plan, state, query.parent, query.index)
+    if query.kind == "task":
+        return _instance(hosted, query.parent)
     if query.kind == "status":
         return {"dag_status": state.status.name}
     return execution_view(plan, state, at_ms=at_ms, brief=query.kind == "brief")
+
+
+def _instance(hosted: Hosted, name: str) -> JsonValue:
+    """Return an instance with the context that its mappings see."""
+    state = hosted.state
+    task = state.tasks.get(name)
+    if task is None:
+        return None
+    context = state.groups[task.route].context if task.route else state.context
+    return {"task": task_view(hosted.plan, state, task), "context": context}
 
 
 def unknown_execution(execution_id: ExecutionId, event: Event) -> RillflowError:

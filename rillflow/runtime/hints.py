@@ -1,0 +1,201 @@
+"""What one process knows of functions that want to be left alone (SEMANTICS 6.2, 9.3).
+
+Hints live in memory and end by their own time, so none outlives its wish, and a crash
+forgets them. Every home of executions has the hints of all; which functions a service
+uses at all, each home knows of its own executions only.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from rillflow.errors import RequestError
+from rillflow.ids import ExecutionId
+from rillflow.jsontypes import encode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Reply, ResourceCall, Submission
+
+FORGET_MS: Final = 10_800_000
+"""What has not been heard of for three hours is forgotten."""
+
+_MOST_SERVICES: Final = 10_000
+_MOST_OF_SERVICE: Final = 5_000
+_RESOURCE_LIMIT: Final = 30201
+
+
+class Heard(NamedTuple):
+    """When a function was last heard of, and until when it is busy (0: it is not)."""
+
+    updated_ms: int
+    until_ms: int = 0
+
+
+class Hints:
+    """The functions that services use, and how long those that are busy are busy."""
+
+    def __init__(self, clock: Clock, tell: Callable[[ResourceCall], None] = lambda _: None) -> None:
+        """Know nothing yet; ``tell`` hands news to the other homes."""
+        self._clock = clock
+        self._tell = tell
+        self._services: OrderedDict[str, dict[tuple[str, str], Heard]] = OrderedDict()
+        self._busy: dict[str, int] = {}
+        self._limited = False
+        self.on_clear: Callable[[], None] = lambda: None
+
+    def heard(self, service: str, task: str, resource: str, *, hint_s: int = 0) -> None:
+        """Note that a function has answered, and what it wished for."""
+        now_ms = self._clock.now_ms()
+        if hint_s > 0:
+            until_ms = now_ms + hint_s * 1000
+            self._note(service, task, resource, until_ms)
+            self._block(resource, until_ms)
+            self._tell(
+                ResourceCall(
+                    kind="busy", service=service, task=task, resource=resource, until_ms=until_ms
+                )
+            )
+        else:
+            self._note(service, task, resource, 0)
+
+    def copy_worst(self, service: str, task: str, resource: str, *, child: str) -> None:
+        """Note that a sub-flow is as busy as the busiest function of its service."""
+        worst = max((heard.until_ms for heard in self._known(child).values()), default=0)
+        self._note(service, task, resource, worst)
+
+    def busy_until(self, resource: str) -> int:
+        """Tell until when a function wants no calls, milliseconds since the epoch; 0 for now."""
+        until_ms = self._busy.get(resource, 0) if self._busy else 0
+        if until_ms and until_ms <= self._clock.now_ms():
+            del self._busy[resource]
+            return 0
+        return until_ms
+
+    def admit(self, call: Submission) -> None:
+        """Let a submission pass, or refuse it for the busy functions of its service.
+
+        Raises:
+            RequestError: ``resource limit resources: …`` (30201).
+        """
+        if not call.check or not self._limited:
+            return
+        service = f"{call.business}:{call.feature}"
+        rows = list(self._rows(service))
+        limited = unsatisfied(
+            {row.resource for row in rows if row.busy},
+            {row.resource for row in rows},
+            check=call.check,
+            keys=call.key_resources,
+            any_key=call.any_key,
+        )
+        if limited:
+            raise resource_limit(limited)
+
+    def answer(self, call: ResourceCall) -> Reply:
+        """Answer a question, or take news; the body of ``read`` is a list of rows."""
+        match call.kind:
+            case "busy":
+                self._note(call.service, call.task, call.resource, call.until_ms)
+                self._block(call.resource, call.until_ms)
+                return Reply()
+            case "clear":
+                return Reply(changed=self._clear(call.service, call.resources))
+            case _:
+                return Reply(changed=False, body=encode_json(list(self._rows(call.service))))
+
+    def _known(self, service: str) -> dict[tuple[str, str], Heard]:
+        """Return what is known of a service, without what is too old."""
+        known = self._services.get(service)
+        if known is None:
+            return {}
+        oldest_ms = self._clock.now_ms() - FORGET_MS
+        for key in [key for key, heard in known.items() if heard.updated_ms < oldest_ms]:
+            del known[key]
+        return known
+
+    def _note(self, service: str, task: str, resource: str, until_ms: int) -> None:
+        known = self._services.get(service)
+        if known is None:
+            known = self._services[service] = {}
+            if len(self._services) > _MOST_SERVICES:
+                self._services.popitem(last=False)
+        before = known.get((task, resource))
+        if before is None and len(known) >= _MOST_OF_SERVICE:
+            return
+        self._limited = self._limited or until_ms > 0
+        until_ms = max(until_ms, before.until_ms if before else 0)
+        known[task, resource] = Heard(self._clock.now_ms(), until_ms)
+
+    def _block(self, resource: str, until_ms: int) -> None:
+        self._busy[resource] = max(until_ms, self._busy.get(resource, 0))
+
+    def _clear(self, service: str, resources: tuple[str, ...]) -> bool:
+        known = self._known(service)
+        gone = [key for key in known if not resources or key[1] in resources]
+        for task, resource in gone:
+            del known[task, resource]
+            self._busy.pop(resource, None)
+        self.on_clear()
+        return bool(gone)
+
+    def _rows(self, service: str) -> Iterator["ResourceRow"]:
+        now_ms = self._clock.now_ms()
+        for (task, resource), heard in self._known(service).items():
+            yield ResourceRow(
+                task, resource, heard.until_ms, heard.updated_ms, heard.until_ms > now_ms
+            )
+
+
+class ResourceRow(NamedTuple):
+    """One function that a task of a service calls; a JSON list of five in replies."""
+
+    task: str
+    resource: str
+    until_ms: int
+    updated_ms: int
+    busy: bool
+
+
+def unsatisfied(
+    limited: set[str], known: set[str], *, check: str, keys: tuple[str, ...], any_key: bool
+) -> list[str]:
+    """Return the busy functions for which a submission is refused; none lets it pass."""
+    refused = limited
+    if check == "skip" or (check == "long_board" and limited != known):
+        return []
+    if check == "key_resource":
+        refused = limited & set(keys)
+        if not any_key and refused != set(keys):
+            return []
+    return sorted(refused)
+
+
+def resource_limit(resources: list[str]) -> RequestError:
+    """Build the refusal of a submission whose functions are busy."""
+    return RequestError(
+        f"resource limit resources: {','.join(resources)}", wire_code=_RESOURCE_LIMIT
+    )
+
+
+def service_id(execution_id: ExecutionId) -> str:
+    """Return ``business:feature`` of a well-formed execution id."""
+    return execution_id.partition("_c_")[0]
+
+
+class Traffic:
+    """Counts what was taken in each second of the wall clock, by id (SEMANTICS 6.3)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = 0
+        self._taken: dict[str, int] = {}
+
+    def take(self, subject: str, limit: int) -> bool:
+        """Take one; False when as many as the limit have been taken in this second."""
+        second = self._clock.now_ms() // 1000
+        if second != self._second:
+            self._second, self._taken = second, {}
+        taken = self._taken.get(subject, 0)
+        if taken >= limit:
+            return False
+        self._taken[subject] = taken + 1
+        return True

@@ -1,0 +1,72 @@
+"""Dispatches that wait until their function wants calls again (SEMANTICS 9.3)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from rillflow.core.commands import DispatchTask
+from rillflow.ports.clock import Clock
+
+LONGEST_SLEEP_S: Final = 1.0
+
+
+class HeldDispatches:
+    """Keeps dispatches in the order of their arrival, and hands them on when their time comes.
+
+    They are in memory only: after a restart every dispatch that has no answer is made
+    anew, so none is lost and none waits for ever.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        busy_until: Callable[[str], int],
+        release: Callable[[list[DispatchTask]], Awaitable[None]],
+    ) -> None:
+        self._clock = clock
+        self._busy_until = busy_until
+        self._release = release
+        self._held: dict[str, list[DispatchTask]] = {}
+        self._changed = asyncio.Event()
+        self._sleeper: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._held.values()))
+
+    def hold(self, command: DispatchTask) -> None:
+        """Keep a dispatch until its function is no longer busy."""
+        self._held.setdefault(command.resource_name, []).append(command)
+        self._changed.set()
+        if self._sleeper is None:
+            self._sleeper = asyncio.create_task(self._run(), name="held dispatches")
+
+    def look_again(self) -> None:
+        """Look at once whether something may go."""
+        self._changed.set()
+
+    async def stop(self) -> None:
+        """Forget what is held; the next owner makes these dispatches."""
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+            await asyncio.gather(self._sleeper, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while self._held:
+                self._changed.clear()
+                free = [name for name in self._held if not self._busy_until(name)]
+                commands = [command for name in free for command in self._held.pop(name)]
+                if commands:
+                    await self._release(commands)
+                    continue
+                try:
+                    await asyncio.wait_for(self._changed.wait(), self._sleep_s())
+                except TimeoutError:
+                    continue
+        finally:
+            self._sleeper = None
+
+    def _sleep_s(self) -> float:
+        soonest_ms = min(map(self._busy_until, self._held))
+        wait_s = (soonest_ms - self._clock.now_ms()) / 1000
+        return min(max(wait_s, 0.001), LONGEST_SLEEP_S)

@@ -1,0 +1,171 @@
+"""Dispatches on their way out: to the function they are really for, when it wants calls."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
+
+from rillflow.core.commands import DispatchTask
+from rillflow.errors import RillflowError
+from rillflow.gateways.hints import retry_interval_s
+from rillflow.ids import ExecutionId
+from rillflow.ports.clock import Clock
+from rillflow.ports.dispatcher import Dispatcher
+from rillflow.ports.executions import Executions, ResourceCall
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.store import Catalogue
+from rillflow.runtime.flows import child_of, failed, is_flow, start_flow
+from rillflow.runtime.hints import Hints, service_id
+from rillflow.runtime.holding import HeldDispatches
+from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.resource_names import Chooser, is_indirect
+
+Find: TypeAlias = Callable[[ExecutionId], Hosted | None]
+Take: TypeAlias = Callable[[DispatchAnswer], Awaitable[None]]
+
+
+class Walks:
+    """Errands under way, each in a task of its own."""
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def begin(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Start an errand and let it run."""
+        walk = asyncio.create_task(errand)
+        self._under_way.add(walk)
+        walk.add_done_callback(self._under_way.discard)
+
+    async def stop(self) -> None:
+        """Give up the errands under way."""
+        for walk in self._under_way:
+            walk.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+
+class Outbound:
+    """Gathers dispatches into batches; keeps back those whose function is busy.
+
+    Sub-flows are started here; their answers, and those of dispatches that could not be
+    made, go to ``answered``. ``find`` returns an execution that is in memory.
+    """
+
+    def __init__(  # noqa: PLR0913 - the ports it joins
+        self,
+        *,
+        clock: Clock,
+        catalogue: Catalogue,
+        executions: Executions,
+        dispatcher: Dispatcher,
+        find: Find,
+        walks: Walks,
+        answered: Take,
+        host: str,
+    ) -> None:
+        self._clock = clock
+        self._catalogue = catalogue
+        self._executions = executions
+        self._dispatcher = dispatcher
+        self._find = find
+        self._walks = walks
+        self._answered = answered
+        self._host = host
+        self._batch: list[DispatchTask] = []
+        self._chooser = Chooser(catalogue, clock)
+        self._chosen: dict[tuple[str, str, int], str] = {}
+        self.hints = Hints(clock, self._spread)
+        self._held = HeldDispatches(clock, self.hints.busy_until, self._release)
+        self.hints.on_clear = self._held.look_again
+
+    def add(self, command: DispatchTask) -> None:
+        """Take a dispatch; it leaves with ``flush``, or when its function is free."""
+        if is_indirect(command):
+            self._walks.begin(self._choose(command))
+        elif is_flow(command):
+            self._walks.begin(self._start_flow(command))
+        elif command.task and self.hints.busy_until(command.resource_name):
+            self._held.hold(command)
+        else:
+            self._batch.append(command)
+
+    def flush(self) -> None:
+        """Send the dispatches gathered since the last time."""
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._dispatcher.send(batch)
+
+    async def stop(self) -> None:
+        """Forget what waits; the next owner dispatches it."""
+        await self._held.stop()
+
+    def take_chosen(self, answer: DispatchAnswer) -> str | None:
+        """Return, once, the function that a rule chose for an attempt; None without a rule."""
+        return self._chosen.pop(_key(answer), None) if self._chosen else None
+
+    def learn(self, answer: DispatchAnswer) -> None:
+        """Note what an answer that is a JSON object tells of its function (SEMANTICS 6.2)."""
+        if answer.task and answer.body and answer.body.lstrip()[:1] == b"{":
+            hint_s = retry_interval_s(answer.body)
+            chosen = self._chosen.get(_key(answer))
+            self.learn_of(answer.execution_id, answer.task, hint_s, chosen)
+
+    def learn_of(
+        self, execution_id: ExecutionId, name: str, hint_s: int, chosen: str | None = None
+    ) -> None:
+        """Note that the function of a task was heard of, and its wish to be left alone."""
+        hosted = self._find(execution_id)
+        task = hosted.state.tasks.get(name) if hosted else None
+        resource = chosen or (hosted.resource_of(task) if hosted and task else None)
+        if task is not None and resource:
+            self.hints.heard(service_id(execution_id), task.base, resource, hint_s=hint_s)
+
+    async def _choose(self, command: DispatchTask) -> None:
+        """Dispatch to the function that a rule or a reference names."""
+        hosted = self._find(command.execution_id)
+        context, uid = (hosted.state.context, hosted.state.uid) if hosted else ({}, 0)
+        try:
+            chosen = await self._chooser.choose(command, context=context, uid=uid)
+        except RillflowError as error:
+            await self._answered(failed(command, error))
+            return
+        if chosen.resource_name != command.resource_name:
+            self._chosen[command.key] = chosen.resource_name
+        self.add(chosen)
+        self.flush()
+
+    async def _start_flow(self, command: DispatchTask) -> None:
+        hosted = self._find(command.execution_id)
+        answer = await start_flow(
+            command,
+            catalogue=self._catalogue,
+            executions=self._executions,
+            clock=self._clock,
+            host=self._host,
+            uid=hosted.state.uid if hosted else 0,
+        )
+        child = child_of(answer)
+        if child is not None:
+            self.hints.copy_worst(
+                service_id(command.execution_id),
+                command.task.rpartition("-")[2],
+                command.resource_name,
+                child=service_id(child),
+            )
+        await self._answered(answer)
+
+    async def _release(self, commands: list[DispatchTask]) -> None:
+        """Dispatch what was held back, as far as its execution still waits for it."""
+        for command in commands:
+            hosted = self._find(command.execution_id)
+            if hosted is None or hosted.awaits(command):
+                self.add(command)
+        self.flush()
+
+    def _spread(self, news: ResourceCall) -> None:
+        self._walks.begin(self._tell_homes(news))
+
+    async def _tell_homes(self, news: ResourceCall) -> None:
+        await self._executions.ask_all(news)
+
+
+def _key(answer: DispatchAnswer) -> tuple[str, str, int]:
+    return answer.execution_id, answer.task, answer.attempt
