@@ -267,6 +267,7 @@ def drop_groups(turn: Turn, task: TaskState) -> None:
     for route in task.routes:
         group = state.groups.pop(route)
         for name in group.members:
-            drop_groups(turn, state.tasks[name])
-            del state.tasks[name]
+            member = state.tasks.pop(name)
+            state.attempts_dropped = max(state.attempts_dropped, member.attempt)
+            drop_groups(turn, member)
     task.routes, task.group_counts, task.next_group = [], [], 0

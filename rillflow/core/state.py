@@ -44,12 +44,11 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     """One task instance.
 
     ``waiting`` counts dependencies that are neither SUCCEED nor SKIPPED.
-    ``attempt`` numbers the dispatches and never goes back, also when a redo makes an
-    instance anew; ``spent`` is how many
-    time infos an earlier budget of retries used up (redo starts a fresh one).
-    ``in_flight`` is true from a dispatch until its answer; a callback that comes
-    meanwhile is ``held``. ``abandoned`` marks a foreach or choice whose
-    time ran out: nothing more starts in its groups.
+    ``attempt`` numbers the dispatches and never goes back, also when a redo makes the
+    instance anew; ``spent`` is how many time infos an earlier budget of retries used
+    up (redo starts a fresh one). ``in_flight`` is true from a dispatch until its answer;
+    a callback that comes meanwhile is ``held``. ``abandoned`` marks a foreach or choice
+    whose time ran out: nothing more starts in its groups.
     """
 
     name: str

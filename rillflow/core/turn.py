@@ -126,7 +126,11 @@ class Turn:
         for base, plan in level.tasks.items():
             name = prefix + base
             self.state.tasks[name] = TaskState(
-                name=name, base=base, route=route, waiting=len(plan.dependencies)
+                name=name,
+                base=base,
+                route=route,
+                waiting=len(plan.dependencies),
+                attempt=self.state.attempts_dropped,
             )
             names.append(name)
         self.counts(route)[TaskStatus.NOT_STARTED] += len(names)
