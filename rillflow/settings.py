@@ -5,7 +5,7 @@ Maps are written as JSON in the environment and as tables in the file.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic_settings import (
@@ -32,8 +32,6 @@ SWITCHES: Final[Mapping[str, bool]] = {
 UNKNOWN_CALLER: Final = 127001
 
 CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
-
-Value = TypeVar("Value")
 
 
 class ResourceCheck(BaseModel):
@@ -192,7 +190,12 @@ class Settings(BaseSettings):
         return self.callback_max_bytes_by_business.get(business, self.callback_max_bytes)
 
 
-def of_service(by_id: Mapping[str, Value], business: str, feature: str) -> Value | None:
-    """Return what is set for a service, else for its business; None for neither."""
-    service = f"{business}:{feature}"
-    return by_id[service] if service in by_id else by_id.get(business)
+def matching_id(by_id: Mapping[str, object], business: str, feature: str) -> str | None:
+    """Return the id under which something is set for a service, or else for its business.
+
+    Services are ``business:feature``; ``business_feature`` is understood too.
+    """
+    for candidate in (f"{business}:{feature}", f"{business}_{feature}", business):
+        if candidate in by_id:
+            return candidate
+    return None

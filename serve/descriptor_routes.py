@@ -4,10 +4,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack, json_object
+from rillflow.actors.stack import Stack
 from rillflow.definition import canonical_text, collapse_sugar
 from rillflow.errors import DefinitionError, RequestError
 from rillflow.runtime.descriptors import resolve_descriptor
+from rillflow.runtime.submissions import json_object
 from serve.wire import error_body, json_response, read_body
 
 RESTRICTION_VIOLATION = 30110

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack, json_object
+from rillflow.actors.stack import Stack
 from rillflow.core.events import (
     CancelRequested,
     CompletionRequested,
@@ -19,6 +19,7 @@ from rillflow.core.events import (
 )
 from rillflow.errors import ExecutionError, RequestError, RillflowError
 from rillflow.jsontypes import encode_json
+from rillflow.runtime.submissions import json_object
 from serve.hot_routes import OK, HotRoutes
 from serve.wire import json_response, raw_response, read_body
 

@@ -1,31 +1,24 @@
 """The whole stack as one object: definitions in the store, executions in their actors."""
 
-import os
-from collections import OrderedDict
+from typing import Final
 
 from rillflow.actors.execution_actor import ray_executions
-from rillflow.core.events import Event, ExecutionSubmitted
-from rillflow.definition import parse_definition
+from rillflow.core.events import Event
+from rillflow.definition import MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.errors import RequestError, UnknownDescriptorError
-from rillflow.ids import DescriptorId, ExecutionId, new_execution_id
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json
+from rillflow.ids import DescriptorId, ExecutionId
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import (
-    Delivery,
-    Query,
-    Reply,
-    Submission,
-    WaitableExecutions,
-)
+from rillflow.ports.executions import Delivery, Query, Reply, WaitableExecutions
 from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.descriptors import add_descriptor, resolve_descriptor
-from rillflow.settings import Settings
+from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.hooks import load_hook
+from rillflow.runtime.submissions import ContextHook, Options, Submissions
+from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
 
-MOST_DEFINITIONS = 500
-UNPROCESSABLE = 422
+LARGEST_TEXT_BYTES: Final = 16 * MAX_TEXT_BYTES
+"""Size of the largest definition where its length is not checked."""
 
 
 class Stack:
@@ -38,13 +31,24 @@ class Stack:
         store: Store | None = None,
         executions: WaitableExecutions | None = None,
         clock: Clock | None = None,
+        hook: ContextHook | None = None,
     ) -> None:
-        """Join the stack that runs with these settings, or the given parts of one."""
+        """Join the stack that runs with these settings, or the given parts of one.
+
+        Raises:
+            RequestError: The ``context_hook`` of the settings cannot be loaded.
+        """
         self.settings = settings
         self.store = store or open_store(settings.store_url)
         self.executions = executions or ray_executions(settings)
         self.clock = clock or SystemClock()
-        self._definitions: OrderedDict[str, WorkflowDefinition] = OrderedDict()
+        self.submissions = Submissions(
+            settings,
+            store=self.store,
+            executions=self.executions,
+            clock=self.clock,
+            hook=hook or load_hook(settings.context_hook),
+        )
 
     async def open(self) -> None:
         """Open the store."""
@@ -63,6 +67,7 @@ class Stack:
             RequestError: A name is malformed, or is not the definition's.
             DefinitionError: The definition is refused.
         """
+        checks_length = self.settings.switch("ENABLE_DAG_INFO_LENGTH_CHECK")
         return await add_descriptor(
             self.store,
             business,
@@ -71,6 +76,7 @@ class Stack:
             text,
             at_ms=self.clock.now_ms(),
             max_depth=self.settings.max_depth,
+            max_bytes=MAX_TEXT_BYTES if checks_length else LARGEST_TEXT_BYTES,
         )
 
     async def definition(self, version: str) -> WorkflowDefinition:
@@ -80,26 +86,18 @@ class Stack:
             UnknownDescriptorError: No such text is stored.
             DefinitionError: The stored text is no longer valid.
         """
-        known = self._definitions.get(version)
-        if known is not None:
-            return known
-        text = await self.store.definition_text(version)
-        if text is None:
-            raise UnknownDescriptorError(f"descriptor:{version} value empty")
-        definition = parse_definition(text, max_depth=self.settings.max_depth)
-        self._definitions[version] = definition
-        if len(self._definitions) > MOST_DEFINITIONS:
-            self._definitions.popitem(last=False)
-        return definition
+        return await self.submissions.definition(version)
 
-    async def submit(
+    async def submit(  # noqa: PLR0913 - the parameters of the endpoint
         self,
         descriptor_id: str,
         data: bytes = b"",
         *,
         callback: bytes | None = None,
         isolation: str | None = None,
-        uid: int = 0,
+        uid: int | None = None,
+        idempotency_key: str | None = None,
+        resource_check: ResourceCheck | None = None,
     ) -> ExecutionId:
         """Start an execution; when this returns, it is on disk.
 
@@ -108,38 +106,18 @@ class Stack:
             data: JSON object text; empty is an empty object.
             callback: CallbackConfig as JSON, replacing the definition's.
             isolation: ``shared`` or ``dedicated``, replacing the definition's.
-            uid: The caller's, for gray rules.
+            uid: The caller's, for gray and A/B rules; None is what the settings say.
+            idempotency_key: Submissions of a feature with one key and equal data are one.
+            resource_check: Replaces the check for busy functions that is set.
 
         Raises:
-            RequestError: The request is malformed, or names nothing that is stored.
-            ExecutionError: The data cannot be kept.
+            RequestError: The request is malformed, names nothing that is stored, does not
+                fit the schema, comes at a bad time, or its key is taken (409).
+            ExecutionError: The definition is no longer valid, or the data cannot be kept.
             StoreError: It could not be made durable in time.
         """
-        document = json_object(data)
-        found = await resolve_descriptor(self.store, descriptor_id, uid=uid, data=document)
-        version = found.version or ""
-        definition = await self.definition(version)
-        dedicated = (isolation or definition.isolation) == "dedicated"
-        at_ms = self.clock.now_ms()
-        execution_id = new_execution_id(
-            found.business,
-            found.feature,
-            at_ms=at_ms,
-            entropy=os.urandom(10),
-            dedicated=dedicated,
-        )
-        event = ExecutionSubmitted(
-            at_ms=at_ms,
-            execution_id=execution_id,
-            definition_id=version,
-            data=data or b"{}",
-            host=self.settings.callback_base_url,
-            callback=callback,
-            dedicated=dedicated,
-        )
-        call = Submission(business=found.business, feature=found.feature, event=event)
-        (await self.executions.call(call)).raise_for_error()
-        return execution_id
+        options = Options(callback, isolation, uid, idempotency_key, resource_check)
+        return await self.submissions.submit(descriptor_id, data, options)
 
     async def deliver(self, execution_id: ExecutionId, event: Event) -> Reply:
         """Hand an event to an execution; when this returns, it is on disk.
@@ -168,20 +146,3 @@ class Stack:
             StoreError: Its owner could not be reached.
         """
         return await self.executions.wait(execution_id, timeout_s)
-
-
-def json_object(data: bytes) -> JsonObject:
-    """Read a body that must be a JSON object; nothing at all is an empty one.
-
-    Raises:
-        RequestError: It is something else (422).
-    """
-    if not data.strip():
-        return {}
-    try:
-        value: JsonValue = decode_json(data)
-    except ValueError as error:
-        raise RequestError(f"the body is not JSON: {error}", http_status=UNPROCESSABLE) from error
-    if not isinstance(value, dict):
-        raise RequestError("the body must be a JSON object", http_status=UNPROCESSABLE)
-    return value

@@ -15,6 +15,7 @@ from rillflow.ids import DescriptorId, is_name, parse_descriptor_id
 from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.input_schema import InputSchema
 
 RELEASE: Final = "release"
 RESTRICTION_VIOLATION: Final = 30110
@@ -45,6 +46,8 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     definition = parse_definition(text, max_depth=max_depth, max_bytes=max_bytes)
     if (definition.workspace, definition.dag_name) != (business, feature):
         raise RequestError("name not match", wire_code=RESTRICTION_VIOLATION)
+    if definition.enforce_input_schema and definition.input_schema:
+        InputSchema(definition.input_schema)
     canonical = canonical_text(expand_sugar(definition))
     version = version_of(canonical)
     await catalogue.add_version(business, feature, alias, version, canonical, at_ms=at_ms)

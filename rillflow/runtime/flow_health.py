@@ -1,0 +1,64 @@
+"""How the executions of a service, or of a business, have fared lately (SEMANTICS 6.4)."""
+
+import math
+from typing import Final, NamedTuple
+
+from rillflow.errors import RequestError
+from rillflow.ports.store import ExecutionFilter, Journal
+from rillflow.settings import FlowHealth
+
+MINUTE_MS: Final = 60_000
+
+_RESOURCE_LIMIT: Final = 30201
+
+
+class Figures(NamedTuple):
+    """Counts of the executions of a window; rates are percents, cut to two decimals."""
+
+    running: int
+    succeeded: int
+    failed: int
+
+    @property
+    def complete_rate(self) -> float:
+        """Share that has ended; 100 of nothing."""
+        return _rate(self.succeeded + self.failed, self.running + self.succeeded + self.failed)
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the ended ones that succeeded; 100 of nothing."""
+        return _rate(self.succeeded, self.succeeded + self.failed)
+
+
+async def measure(
+    journal: Journal, business: str, feature: str | None, *, from_ms: int, to_ms: int
+) -> Figures:
+    """Count the executions submitted in a window, of a service or of a whole business."""
+    counts = await journal.count_executions(
+        ExecutionFilter(business=business, feature=feature, from_ms=from_ms, to_ms=to_ms)
+    )
+    ended = (counts.get("succeed", 0), counts.get("failed", 0))
+    return Figures(sum(counts.values()) - sum(ended), *ended)
+
+
+def check_health(figures: Figures, thresholds: FlowHealth) -> None:
+    """Let healthy figures pass.
+
+    Raises:
+        RequestError: A threshold is crossed (30201).
+    """
+    complete, success, heap = thresholds.complete_rate, thresholds.success_rate, thresholds.heap
+    if complete is not None and figures.complete_rate < complete:
+        raise _limit(f"complete rate:{figures.complete_rate}% lower than config:{complete:g}%")
+    if success is not None and figures.success_rate < success:
+        raise _limit(f"success rate:{figures.success_rate}% lower than config:{success:g}%")
+    if heap is not None and figures.running > heap:
+        raise _limit(f"heap count:{figures.running} higher than config:{heap}")
+
+
+def _limit(message: str) -> RequestError:
+    return RequestError(message, wire_code=_RESOURCE_LIMIT)
+
+
+def _rate(part: int, whole: int) -> float:
+    return math.floor(10_000 * part / whole) / 100 if whole else 100.0

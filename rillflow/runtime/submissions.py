@@ -1,0 +1,219 @@
+"""Taking submissions from outside: which definition, with what data, and whether now."""
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.errors import DefinitionError, ExecutionError, RequestError, StoreError
+from rillflow.ids import DescriptorId, ExecutionId, new_execution_id, parse_descriptor_id
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Executions, Submission
+from rillflow.ports.store import Store
+from rillflow.runtime.admission import Admission
+from rillflow.runtime.descriptors import parse_stored, resolve_descriptor, stored_text
+from rillflow.runtime.input_schema import InputSchema
+from rillflow.settings import ResourceCheck, Settings
+
+MOST_DEFINITIONS: Final = 500
+MOST_KEY_CHARACTERS: Final = 255
+UNPROCESSABLE: Final = 422
+CONFLICT: Final = 409
+
+ContextHook: TypeAlias = Callable[[DescriptorId, JsonObject], JsonObject]
+"""Gets the id and the data of a submission, and returns the data to start with."""
+
+
+class Options(NamedTuple):
+    """What a submission may say besides its data.
+
+    Attributes:
+        callback: CallbackConfig as JSON, replacing the definition's.
+        isolation: ``shared`` or ``dedicated``, replacing the definition's.
+        uid: The caller's, for gray and A/B rules; None is what the settings say.
+        idempotency_key: Submissions of a feature with one key and equal data are one.
+        resource_check: Replaces the check for busy functions that is set.
+    """
+
+    callback: bytes | None = None
+    isolation: str | None = None
+    uid: int | None = None
+    idempotency_key: str | None = None
+    resource_check: ResourceCheck | None = None
+
+
+class Ready(NamedTuple):
+    """A stored definition that can be run; ``schema`` None means that any data will do."""
+
+    definition: WorkflowDefinition
+    schema: InputSchema | None
+
+
+class Submissions:
+    """Makes executions of stored definitions."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        executions: Executions,
+        clock: Clock,
+        hook: ContextHook | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._executions = executions
+        self._clock = clock
+        self._hook = hook
+        self._ready: OrderedDict[str, Ready] = OrderedDict()
+        self.admission = Admission(settings, store=store, executions=executions, clock=clock)
+
+    async def definition(self, version: str) -> WorkflowDefinition:
+        """Return a stored definition by its md5; recent ones are kept.
+
+        Raises:
+            UnknownDescriptorError: No such text is stored.
+            DefinitionError: The stored text is no longer valid.
+            RequestError: Its schema is to be enforced, but cannot be.
+        """
+        return (await self._get_ready(version)).definition
+
+    async def submit(self, descriptor_id: str, data: bytes, options: Options) -> ExecutionId:
+        """Start an execution; when this returns, it is on disk.
+
+        Raises:
+            RequestError: The request is malformed, names nothing that is stored, does not
+                fit the schema, comes at a bad time, or its key is taken (409).
+            ExecutionError: The definition is no longer valid, or the data cannot be kept.
+            StoreError: It could not be made durable in time.
+        """
+        document = json_object(data)
+        key = options.idempotency_key
+        if key is None:
+            return await self._start(descriptor_id, document, options, data or b"{}")
+        digest = _digest(document)
+        found = await self._find(descriptor_id, key, digest)
+        if found is not None:
+            return found
+        try:
+            return await self._start(descriptor_id, document, options, data or b"{}", digest)
+        except StoreError:
+            # Another submission with this key may just have won.
+            found = await self._find(descriptor_id, key, digest)
+            if found is None:
+                raise
+            return found
+
+    async def _find(self, descriptor_id: str, key: str, digest: str) -> ExecutionId | None:
+        wanted = parse_descriptor_id(descriptor_id)
+        found = await self._store.find_by_idempotency_key(wanted.business, wanted.feature, key)
+        if found is None:
+            return None
+        execution_id, kept = found
+        if kept != digest:
+            message = f"idempotency key {key} was used for other data, by {execution_id}"
+            raise RequestError(message, http_status=CONFLICT)
+        return execution_id
+
+    async def _start(
+        self,
+        descriptor_id: str,
+        document: JsonObject,
+        options: Options,
+        data: bytes,
+        digest: str | None = None,
+    ) -> ExecutionId:
+        settings = self._settings
+        uid = settings.caller_uid if options.uid is None else options.uid
+        found = await resolve_descriptor(self._store, descriptor_id, uid=uid, data=document)
+        ready = await self._runnable(found.version or "")
+        if self._hook is not None:
+            document = self._hook(found, document)
+            data = encode_json(document)
+        _check_schema(ready.schema, document)
+        check = self.admission.resource_check(found.business, found.feature, options.resource_check)
+        await self.admission.check(found.business, found.feature, check)
+        dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
+        at_ms = self._clock.now_ms()
+        event = ExecutionSubmitted(
+            at_ms=at_ms,
+            execution_id=new_execution_id(
+                found.business,
+                found.feature,
+                at_ms=at_ms,
+                entropy=os.urandom(10),
+                dedicated=dedicated,
+            ),
+            definition_id=found.version or "",
+            data=data,
+            host=settings.callback_base_url,
+            callback=options.callback,
+            dedicated=dedicated,
+            uid=uid,
+        )
+        submission = Submission(
+            business=found.business,
+            feature=found.feature,
+            event=event,
+            idempotency_key=options.idempotency_key,
+            request_digest=digest,
+            check="" if check.check_type == "skip" else check.check_type,
+            key_resources=check.key_resources,
+            any_key=settings.key_resource_any,
+        )
+        (await self._executions.call(submission)).raise_for_error()
+        return event.execution_id
+
+    async def _runnable(self, version: str) -> Ready:
+        try:
+            return await self._get_ready(version)
+        except DefinitionError as error:
+            raise ExecutionError(str(error), error.wire_code) from error
+
+    async def _get_ready(self, version: str) -> Ready:
+        ready = self._ready.get(version)
+        if ready is not None:
+            return ready
+        definition = parse_stored(await stored_text(self._store, version))
+        enforced = self._settings.enforce_input_schema or definition.enforce_input_schema
+        text = definition.input_schema
+        schema = InputSchema(text) if enforced and text and text.strip() else None
+        ready = self._ready[version] = Ready(definition, schema)
+        if len(self._ready) > MOST_DEFINITIONS:
+            self._ready.popitem(last=False)
+        return ready
+
+
+def _check_schema(schema: InputSchema | None, document: JsonObject) -> None:
+    errors = schema.errors(document) if schema is not None else []
+    if errors:
+        raise RequestError(f"the data do not fit inputSchema: {'; '.join(errors)}")
+
+
+def _digest(document: JsonObject) -> str:
+    """Return the same digest for equal data, however they are written."""
+    return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+
+
+def json_object(data: bytes) -> JsonObject:
+    """Read a body that must be a JSON object; nothing at all is an empty one.
+
+    Raises:
+        RequestError: It is something else (422).
+    """
+    if not data.strip():
+        return {}
+    try:
+        value: JsonValue = decode_json(data)
+    except ValueError as error:
+        raise RequestError(f"the body is not JSON: {error}", http_status=UNPROCESSABLE) from error
+    if not isinstance(value, dict):
+        raise RequestError("the body must be a JSON object", http_status=UNPROCESSABLE)
+    return value
