@@ -1,7 +1,6 @@
 """The way to an execution: from its id to the actor that owns it, without a store look-up."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ import ray
 
 from rillflow.actors.lanes import Lane
 from rillflow.actors.names import DIRECTORY_ACTOR, execution_actor_name, owner_index
+from rillflow.actors.peers import Peer
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.ports.executions import (
@@ -24,11 +24,9 @@ from rillflow.ports.executions import (
     encode_calls,
 )
 from rillflow.runtime.host import ELSEWHERE
-from rillflow.runtime.watching import EndWatch, News
+from rillflow.runtime.watching import EndWatch, News, decode_news, encode_question
 from rillflow.settings import Settings
 
-REACH_S = 30.0
-PAUSE_S = 0.1
 NOBODY = ""
 """Watcher of a call that only wants to find, or start, the owner."""
 ACTOR_OPTIONS: dict[str, Any] = {
@@ -38,6 +36,7 @@ ACTOR_OPTIONS: dict[str, Any] = {
     "max_task_retries": -1,
     "num_cpus": 0,
     "max_concurrency": 10_000,
+    "enable_task_events": False,
 }
 
 
@@ -103,7 +102,7 @@ class RayExecutions:
         if owner is None:
             owner = _Owner(execution_id, self._settings.namespace, mortal=True)
             try:
-                owner.handle()
+                owner.peer.handle()
             except ValueError:
                 return None
             self._dedicated[execution_id] = owner
@@ -117,48 +116,18 @@ class RayExecutions:
 
 
 class _Owner:
-    """An actor by name, with the lane to it.
-
-    A ``mortal`` one leaves for good when its work is done; any other comes back.
-    """
+    """An actor that owns executions, with the lane to it and the watch on it."""
 
     def __init__(self, name: str, namespace: str, *, mortal: bool = False) -> None:
-        self.name = name
-        self._namespace = namespace
-        self._mortal = mortal
-        self._handle: Any = None
+        self.peer = Peer(name, namespace, mortal=mortal)
         self.lane: Lane[Call, Reply] = Lane(self._send, wide=2)
         self.watch = EndWatch(uuid.uuid4().hex, self.lane.ask, self._ask_ended)
 
-    def handle(self) -> Any:
-        if self._handle is None:
-            self._handle = ray.get_actor(self.name, namespace=self._namespace)
-        return self._handle
-
-    def forget(self) -> None:
-        self._handle = None
+    async def _send(self, calls: list[Call]) -> list[Reply]:
+        return decode_replies(await self.peer.call("calls", encode_calls(calls)))
 
     async def _ask_ended(self, watcher: str, timeout_s: float) -> News:
-        try:
-            return News(*await self.handle().ended.remote(watcher, timeout_s))
-        except (ray.exceptions.RayError, ValueError) as error:
-            self.forget()
-            raise StoreError(f"{self.name} could not be reached: {error}") from error
-
-    async def _send(self, calls: list[Call]) -> list[Reply]:
-        data = encode_calls(calls)
-        give_up = time.monotonic() + REACH_S
-        while True:
-            try:
-                return decode_replies(await self.handle().call_many.remote(data))
-            except (ray.exceptions.RayError, ValueError) as error:
-                self.forget()
-                gone = self._mortal and isinstance(
-                    error, ray.exceptions.ActorDiedError | ValueError
-                )
-                if gone or time.monotonic() > give_up:
-                    raise StoreError(f"{self.name} could not be reached: {error}") from error
-            await asyncio.sleep(PAUSE_S)
+        return decode_news(await self.peer.call("ended", encode_question(watcher, timeout_s)))
 
 
 async def find_settings(namespace: str) -> Settings:

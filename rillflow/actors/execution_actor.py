@@ -13,11 +13,13 @@ import ray
 from rillflow.actors.directory import ACTOR_OPTIONS, RayExecutions
 from rillflow.actors.names import execution_actor_name, owner_index, partitions_of
 from rillflow.actors.ray_dispatcher import RayDispatcher
+from rillflow.actors.sockets import SocketServer
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_calls, encode_replies
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.watching import News, decode_question, encode_news
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 
@@ -57,6 +59,7 @@ class ExecutionActor:
             on_fenced=self._die,
             respawn=None if dedicated else self._respawn,
         )
+        self._socket = SocketServer(self.take)
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [
             asyncio.create_task(self._dispatcher.beat(), name="beat"),
@@ -66,6 +69,7 @@ class ExecutionActor:
     async def _start(self) -> None:
         await self._store.open()
         await self._host.start()
+        await self._socket.start()
 
     async def ready(self) -> dict[str, Any]:
         """Return the facts of the stack once this actor takes calls."""
@@ -76,22 +80,26 @@ class ExecutionActor:
             "settings": self._settings,
         }
 
-    async def call_many(self, batch: bytes) -> bytes:
-        """Take a batch of calls; the replies come once everything is durable."""
+    async def socket(self) -> tuple[str, str]:
+        """Return where actors of the same node reach this one: node id and path."""
         await asyncio.shield(self._started)
-        return encode_replies(await self._host.call_many(decode_calls(batch)))
+        return ray.get_runtime_context().get_node_id(), self._socket.path
 
-    async def answers(self, batch: bytes) -> None:
-        """Take answers of dispatches; returns once they are durable."""
-        await asyncio.shield(self._started)
-        answers = _answers.decode(batch)
-        await self._host.answers_arrived(answers)
-        self._dispatcher.answered(answers)
+    async def take(self, method: str, argument: bytes) -> bytes:
+        """Take ``calls``, ``answers`` of dispatches, or the question what has ``ended``.
 
-    async def ended(self, watcher: str, timeout_s: float) -> tuple[str, list[ExecutionId]]:
-        """Return this life's token, and the watched executions that have ended since."""
+        The answer comes once everything is durable.
+        """
         await asyncio.shield(self._started)
-        return self._life, await self._host.watchers.take(watcher, timeout_s)
+        if method == "calls":
+            return encode_replies(await self._host.call_many(decode_calls(argument)))
+        if method == "answers":
+            answers = _answers.decode(argument)
+            await self._host.answers_arrived(answers)
+            self._dispatcher.answered(answers)
+            return b""
+        watcher, timeout_s = decode_question(argument)
+        return encode_news(News(self._life, await self._host.watchers.take(watcher, timeout_s)))
 
     async def _respawn(self, execution_id: ExecutionId) -> None:
         await spawn_dedicated(self._settings, execution_id).ready.remote()
@@ -104,6 +112,7 @@ class ExecutionActor:
         await asyncio.sleep(LINGER_S)
         await self._host.stop()
         await self._store.close()
+        self._socket.close()
         # A plain exit would let Ray hold calls back for a restart that never comes.
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 

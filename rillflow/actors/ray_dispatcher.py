@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-import ray
 
 from rillflow.actors.names import dispatcher_actor_name, dispatcher_index
+from rillflow.actors.peers import Peer
+from rillflow.errors import StoreError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 log = logging.getLogger("rillflow.dispatcher")
@@ -51,10 +51,8 @@ class RayDispatcher:
 class _DispatchLane:
     def __init__(self, sender: str, actor_name: str, namespace: str) -> None:
         self._sender = sender
-        self._actor_name = actor_name
-        self._namespace = namespace
-        self._actor: Any = None
-        self._life: str | None = None
+        self._peer = Peer(actor_name, namespace)
+        self._life: bytes | None = None
         self._queue: list[DispatchRequest] = []
         self._unanswered: dict[tuple[str, str, int], DispatchRequest] = {}
         self._sending: asyncio.Task[None] | None = None
@@ -73,9 +71,9 @@ class _DispatchLane:
     async def check(self) -> None:
         if self._unanswered and self._sending is None:
             try:
-                self._note_life(await self._handle().ping.remote())
-            except (ray.exceptions.RayError, ValueError):
-                self._actor = None
+                self._note_life(await self._peer.call("ping", b""))
+            except StoreError as error:
+                log.warning("dispatcher_unreachable", extra={"reason": str(error)})
 
     async def _run(self) -> None:
         try:
@@ -86,18 +84,17 @@ class _DispatchLane:
             self._sending = None
 
     async def _send_batch(self, batch: list[DispatchRequest]) -> None:
-        data = _encoder.encode(batch)
+        data = _encoder.encode((self._sender, batch))
         while True:
             try:
-                self._note_life(await self._handle().send.remote(self._sender, data))
-            except (ray.exceptions.RayError, ValueError):
-                log.warning("dispatcher_unreachable", extra={"dispatcher": self._actor_name})
-                self._actor = None
+                self._note_life(await self._peer.call("send", data))
+            except StoreError as error:
+                log.warning("dispatcher_unreachable", extra={"reason": str(error)})
                 await asyncio.sleep(BEAT_S)
             else:
                 return
 
-    def _note_life(self, life: str) -> None:
+    def _note_life(self, life: bytes) -> None:
         """Send everything unanswered again when the dispatcher has begun a new life."""
         if self._life is not None and life != self._life:
             lost = list(self._unanswered.values())
@@ -105,8 +102,3 @@ class _DispatchLane:
             self._life = life
             self.send(lost)
         self._life = life
-
-    def _handle(self) -> Any:
-        if self._actor is None:
-            self._actor = ray.get_actor(self._actor_name, namespace=self._namespace)
-        return self._actor

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+
+import msgspec
 
 from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId
@@ -12,11 +13,35 @@ ASK_S = 20.0
 PAUSE_S = 0.2
 
 
-class News(NamedTuple):
+class News(msgspec.Struct, frozen=True, array_like=True):
     """What an owner tells a watcher: which life it is in, and what has ended."""
 
     life: str
     ended: list[ExecutionId]
+
+
+_news_decoder = msgspec.msgpack.Decoder(News)
+_question_decoder = msgspec.msgpack.Decoder(tuple[str, float])
+
+
+def encode_question(watcher: str, timeout_s: float) -> bytes:
+    """Encode the question what has ended for a watcher."""
+    return msgspec.msgpack.encode((watcher, timeout_s))
+
+
+def decode_question(data: bytes) -> tuple[str, float]:
+    """Decode the question."""
+    return _question_decoder.decode(data)
+
+
+def encode_news(news: News) -> bytes:
+    """Encode the answer."""
+    return msgspec.msgpack.encode(news)
+
+
+def decode_news(data: bytes) -> News:
+    """Decode the answer."""
+    return _news_decoder.decode(data)
 
 
 class EndWatch:

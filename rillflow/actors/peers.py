@@ -1,0 +1,86 @@
+"""Another actor, by name: over a socket when it is on this machine, over Ray when it is not."""
+
+import asyncio
+import time
+from typing import Any
+
+import ray
+
+from rillflow.actors.sockets import SocketLine
+from rillflow.errors import StoreError
+
+REACH_S = 30.0
+PAUSE_S = 0.1
+
+
+class Peer:
+    """Calls one actor; a call that was lost with the actor's process is made again.
+
+    The actor has the methods ``socket() -> (node id, path)`` and
+    ``take(method, argument) -> bytes``, and every ``take`` may be repeated. A ``mortal``
+    actor leaves for good when its work is done; any other comes back.
+    """
+
+    def __init__(self, name: str, namespace: str, *, mortal: bool = False) -> None:
+        self.name = name
+        self._namespace = namespace
+        self._mortal = mortal
+        self._handle: Any = None
+        self._line: SocketLine | None = None
+        self._connecting: asyncio.Lock | None = None
+        self._over_ray = False
+
+    def handle(self) -> Any:
+        """Return the actor's handle.
+
+        Raises:
+            ValueError: There is no such actor.
+        """
+        if self._handle is None:
+            self._handle = ray.get_actor(self.name, namespace=self._namespace)
+        return self._handle
+
+    def forget(self) -> None:
+        """Look the actor up anew at the next call."""
+        self._handle = None
+        self._over_ray = False
+
+    async def call(self, method: str, argument: bytes) -> bytes:
+        """Make a call until it is answered.
+
+        Raises:
+            StoreError: The actor is gone for good, cannot be reached in time, or refused.
+        """
+        give_up = time.monotonic() + REACH_S
+        while True:
+            try:
+                return await self._call_once(method, argument)
+            except (ray.exceptions.RayError, ValueError, OSError) as error:
+                self.forget()
+                if self._is_gone(error) or time.monotonic() > give_up:
+                    raise StoreError(f"{self.name} could not be reached: {error}") from error
+            await asyncio.sleep(PAUSE_S)
+
+    def _is_gone(self, error: Exception) -> bool:
+        return self._mortal and isinstance(error, ray.exceptions.ActorDiedError | ValueError)
+
+    async def _call_once(self, method: str, argument: bytes) -> bytes:
+        if self._line is None or self._line.lost:
+            await self._connect()
+        if self._line is not None:
+            return await self._line.call(method, argument)
+        answer: bytes = await self.handle().take.remote(method, argument)
+        return answer
+
+    async def _connect(self) -> None:
+        if self._connecting is None:
+            self._connecting = asyncio.Lock()
+        async with self._connecting:
+            if self._over_ray or (self._line is not None and not self._line.lost):
+                return
+            self._line = None
+            node, path = await self.handle().socket.remote()
+            if node == ray.get_runtime_context().get_node_id():
+                self._line = await SocketLine.connect(path)
+            else:
+                self._over_ray = True

@@ -1,0 +1,166 @@
+"""A direct line between two actors of one machine, an order of magnitude quicker than a Ray call.
+
+A frame is a header (length, number, kind) and a payload. A request's payload begins with
+the method's name. The socket lies in a folder that only this user can enter.
+"""
+
+import asyncio
+import logging
+import struct
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeAlias, cast
+
+from rillflow.errors import RillflowError, StoreError
+
+log = logging.getLogger("rillflow.sockets")
+
+Serve: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
+
+_HEADER: Final = struct.Struct(">IQB")
+_REQUEST, _ANSWER, _REFUSAL = range(3)
+
+
+class _Frames(asyncio.Protocol):
+    """Cuts what arrives into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        while len(buffer) - start >= _HEADER.size:
+            length, number, kind = _HEADER.unpack_from(buffer, start)
+            end = start + _HEADER.size + length
+            if len(buffer) < end:
+                break
+            self.frame_received(number, kind, bytes(buffer[start + _HEADER.size : end]))
+            start = end
+        del buffer[:start]
+
+    def send(self, number: int, kind: int, payload: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(_HEADER.pack(len(payload), number, kind) + payload)
+
+    def frame_received(self, number: int, kind: int, payload: bytes) -> None:
+        raise AssertionError(number, kind, payload)
+
+
+class _ServerLine(_Frames):
+    def __init__(self, serve: Serve) -> None:
+        super().__init__()
+        self._serve = serve
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def frame_received(self, number: int, kind: int, payload: bytes) -> None:
+        del kind
+        size = payload[0]
+        method, argument = payload[1 : size + 1].decode(), payload[size + 1 :]
+        task = asyncio.create_task(self._answer(number, method, argument))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _answer(self, number: int, method: str, argument: bytes) -> None:
+        try:
+            answer = await self._serve(method, argument)
+        except RillflowError as error:
+            self.send(number, _REFUSAL, str(error).encode())
+        except Exception as error:
+            log.exception("request_failed", extra={"method": method})
+            self.send(number, _REFUSAL, f"{type(error).__name__}: {error}".encode())
+        else:
+            self.send(number, _ANSWER, answer)
+
+
+class SocketServer:
+    """Answers the requests of other actors on this machine."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self._folder = tempfile.TemporaryDirectory(prefix="rillflow-")
+        self._server: asyncio.AbstractServer | None = None
+
+    @property
+    def path(self) -> str:
+        """Where the socket is."""
+        return str(Path(self._folder.name) / "line")
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: _ServerLine(self._serve), self.path)
+
+    def close(self) -> None:
+        """Answer no new connections, and remove the socket."""
+        if self._server is not None:
+            self._server.close()
+        self._folder.cleanup()
+
+
+class SocketLine(_Frames):
+    """The asking end of a line; many requests may be under way on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self.lost = False
+
+    @classmethod
+    async def connect(cls, path: str) -> "SocketLine":
+        """Open a line.
+
+        Raises:
+            OSError: Nobody answers there.
+        """
+        _, line = await asyncio.get_running_loop().create_unix_connection(cls, path)
+        return line
+
+    async def call(self, method: str, argument: bytes) -> bytes:
+        """Make a request and return its answer.
+
+        Raises:
+            ConnectionError: The line was lost; whether the request took effect is unknown.
+            StoreError: The other side refused.
+        """
+        if self.lost:
+            raise ConnectionError("the line is lost")
+        number = self._next
+        self._next += 1
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        name = method.encode()
+        self.send(number, _REQUEST, bytes([len(name)]) + name + argument)
+        try:
+            return await future
+        finally:
+            self._waiting.pop(number, None)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def frame_received(self, number: int, kind: int, payload: bytes) -> None:
+        """Hand an answer to whoever waits for it."""
+        future = self._waiting.get(number)
+        if future is None or future.done():
+            return
+        if kind == _ANSWER:
+            future.set_result(payload)
+        else:
+            future.set_exception(StoreError(payload.decode()))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everyone who waits."""
+        self.lost = True
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ConnectionError(f"the line was lost: {exc}"))
