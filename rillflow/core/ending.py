@@ -8,7 +8,7 @@ from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import Turn, as_object
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
-from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
 
 _EVENTS = {
     DagStatus.SUCCEED: "DAG_SUCCEED",
@@ -83,24 +83,41 @@ def parent_command(state: ExecutionState) -> NotifyParent:
 
 
 def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
-    if status is DagStatus.KEY_SUCCEED or not _callback_config(turn.plan, turn.state):
+    config = _callback_config(turn.plan, turn.state)
+    if status is DagStatus.KEY_SUCCEED or not (config.resource_name or "").strip():
         return
-    turn.state.completion_due = True
+    turn.state.completion = encode_json(_completion_body(turn.plan, turn.state, config))
     turn.state.completion_attempt += 1
     turn.commands.append(completion_command(turn.plan, turn.state))
 
 
-def _callback_config(plan: Plan, state: ExecutionState) -> CallbackConfig | None:
-    config = plan.definition.callback
+def _callback_config(plan: Plan, state: ExecutionState) -> CallbackConfig:
     if state.callback is not None:
-        config = CallbackConfig.model_validate(state.callback)
-    return config if config and (config.resource_name or "").strip() else None
+        return CallbackConfig.model_validate(state.callback)
+    return plan.definition.callback or CallbackConfig()
 
 
 def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
     """Build the completion callback, also after a restart (SEMANTICS 3.19)."""
-    config = _callback_config(plan, state) or CallbackConfig()
-    body = _mapped_inputs(plan, state)
+    return DispatchTask(
+        execution_id=state.execution_id,
+        task="",
+        attempt=state.completion_attempt,
+        pattern="completion",
+        resource_name=_callback_config(plan, state).resource_name or "",
+        input=state.completion or EMPTY_OBJECT,
+        at_ms=state.invoke.time_infos[-1].end_ms or 0,
+    )
+
+
+def _completion_body(plan: Plan, state: ExecutionState, config: CallbackConfig) -> JsonObject:
+    mappings = plan.callback_inputs
+    if state.callback is not None:
+        mappings = plan.compile_callback_inputs(config)
+    mapped = mappings.apply(
+        context=state.context, input={}, output={}, trigger_url=None, seed=state.seq
+    )
+    body = dict(as_object(mapped.input))
     failed = state.status is DagStatus.FAILED
     body["dag_status"] = "failed" if failed else "succeed"
     if failed:
@@ -116,25 +133,7 @@ def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
         body["dag_info"] = dag_info(plan, state)
     if config.full_context:
         body["data"] = state.context
-    return DispatchTask(
-        execution_id=state.execution_id,
-        task="",
-        attempt=state.completion_attempt,
-        pattern="completion",
-        resource_name=config.resource_name or "",
-        input=encode_json(body),
-        at_ms=state.invoke.time_infos[-1].end_ms or 0 if state.invoke.time_infos else 0,
-    )
-
-
-def _mapped_inputs(plan: Plan, state: ExecutionState) -> JsonObject:
-    mappings = plan.callback_inputs
-    if state.callback is not None:
-        mappings = plan.compile_callback_inputs(CallbackConfig.model_validate(state.callback))
-    mapped = mappings.apply(
-        context=state.context, input={}, output={}, trigger_url=None, seed=state.seq
-    )
-    return dict(as_object(mapped.input))
+    return body
 
 
 def cancel_children(turn: Turn) -> None:

@@ -141,7 +141,7 @@ def _notice_delivered(turn: Turn, event: NoticeDelivered) -> bool:
     if event.kind == "parent":
         due, state.parent_notice = state.parent_notice is not None, None
     else:
-        due, state.completion_due = state.completion_due, False
+        due, state.completion = state.completion is not None, None
     return due
 
 
@@ -155,7 +155,7 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
             yield from _outstanding_of(turn, task)
     if state.parent_notice is not None:
         yield ending.parent_command(state)
-    if state.completion_due:
+    if state.completion is not None:
         yield ending.completion_command(plan, state)
 
 

@@ -229,8 +229,8 @@ def redo_requested(turn: Turn, event: RedoRequested) -> None:
         state.invoke.time_infos.append(TimeInfo(start_ms=turn.at_ms))
         state.invoke.code = state.invoke.msg = state.invoke.ext = None
     state.status = DagStatus.RUNNING
-    state.cancelled = state.completion_due = False
-    state.parent_notice = None
+    state.cancelled = False
+    state.parent_notice = state.completion = None
     for name in _reachable(turn, targets):
         _reset(turn, turn.task(name))
     state.parked = [name for name in state.parked if name in _ready(turn)]

@@ -95,8 +95,9 @@ class DegradeSwitch(msgspec.Struct):
 class ExecutionState(msgspec.Struct, omit_defaults=True):
     """All that an execution is; ``seq`` counts the events it has accepted.
 
-    ``attempts_dropped`` is the highest attempt of an instance that a redo dropped; new
-    instances count on from there.
+    ``parent_notice`` and ``completion`` (the body of the completion callback) are there
+    from the end until they are delivered. ``attempts_dropped`` is the highest attempt of
+    an instance that a redo dropped; new instances count on from there.
     """
 
     execution_id: str
@@ -114,7 +115,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     route: tuple[RouteStep, ...] = ()
     callback: StoredObject | None = None
     parent_notice: CallbackReceived | None = None
-    completion_due: bool = False
+    completion: bytes | None = None
     completion_attempt: int = 0
     parked: list[str] = []
     attempts_dropped: int = 0

@@ -70,7 +70,7 @@ class Hosted:
     @property
     def settled(self) -> bool:
         """Tell whether the execution has ended and owes nobody a notice."""
-        return self.over and self.state.parent_notice is None and not self.state.completion_due
+        return self.over and self.state.parent_notice is None and self.state.completion is None
 
     def awaits(self, command: DispatchTask) -> bool:
         """Tell whether the answer of a dispatch would still be taken."""

@@ -230,6 +230,6 @@ def test_what_was_ready_while_paused_is_not_started_when_a_redo_takes_it_back() 
 def test_a_redo_forgets_notices_that_are_still_due() -> None:
     run = scenario(pass_("A"), callback={"resourceName": "http://listener"})
     run.submit()
-    assert run.state.completion_due
+    assert run.state.completion is not None
     run.redo("A")
     assert run.dispatched == [dispatch("", dag_status="succeed")] * 2

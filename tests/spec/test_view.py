@@ -1,0 +1,124 @@
+"""An execution is shown with Rill Flow's keys; what is absent is left out."""
+
+from typing import Any
+
+from rillflow.core.events import RouteStep
+from rillflow.core.view import children_view, execution_view
+from rillflow.testing import Scenario
+from tests.spec.notation import Json, choice, each, flow, fn, on_input, pass_, scenario
+
+
+def shown(run: Scenario, *, brief: bool = False) -> dict[str, Any]:
+    return execution_view(run.plan, run.state, at_ms=run.now_ms, brief=brief)
+
+
+def running() -> Scenario:
+    run = scenario(
+        fn("A", ins="x", outs="y", to="B"),
+        each(
+            "B", "list", fn("B1", to="B2"), pass_("B2"), ins="list", identity="$.iteration.element"
+        ),
+        version="1.10",
+        input_schema="[]",
+    )
+    run.submit({"x": 1, "list": ["a", "b"]})
+    return run
+
+
+def test_the_whole_execution() -> None:
+    run = running()
+    view = shown(run)
+    tasks = view.pop("tasks")
+    assert view == {
+        "workspace": "demo",
+        "dag_name": "scenario",
+        "version": "1.10",
+        "type": "flow",
+        "input_schema": "[]",
+        "dag_invoke_msg": {"invoke_time_infos": [{"start_time": 0}]},
+        "dag_status": "RUNNING",
+        "execution_id": run.state.execution_id,
+        "process": 0,
+        "context": run.state.context,
+        "invoke_summary": {},
+    }
+    assert list(tasks) == ["A", "B"]
+
+
+def test_the_brief_view_leaves_the_tasks_out() -> None:
+    assert "tasks" not in shown(running(), brief=True)
+
+
+def test_a_task() -> None:
+    run = running()
+    run.advance(2)
+    run.finish("A", {"y": 2}, code="7", msg="fine", ext={"e": 1})
+    task = shown(run)["tasks"]["A"]
+    definition = task.pop("task")
+    assert task == {
+        "name": "A",
+        "status": "SUCCEEDED",
+        "contains_sub": False,
+        "next": ["B"],
+        "invoke_msg": {
+            "code": "7",
+            "msg": "fine",
+            "input": {"x": 1},
+            "output": {"y": 2},
+            "ext": {"e": 1},
+            "invoke_time_infos": [{"start_time": 0, "end_time": 2000}],
+        },
+        "sub_group_index_to_status": {},
+        "sub_group_key_judgement_mapping": {},
+        "sub_group_index_to_identity": {},
+    }
+    assert definition["inputMappings"] == [{"source": "$.context.x", "target": "$.input.x"}]
+    assert "outputType" not in definition
+
+
+def test_a_task_with_groups_and_its_members() -> None:
+    run = running()
+    run.finish("A")
+    task = shown(run)["tasks"]["B"]
+    assert task["contains_sub"] is True
+    assert task["sub_group_index_to_status"] == {"0": "RUNNING", "1": "RUNNING"}
+    assert task["sub_group_index_to_identity"] == {"0": "a", "1": "b"}
+
+    members = children_view(run.plan, run.state, "B", 1)
+    assert members is not None
+    assert list(members) == ["B_1-B1", "B_1-B2"]
+    first: Any = members["B_1-B1"]
+    assert (first["status"], first["next"]) == ("RUNNING", ["B_1-B2"])
+    assert children_view(run.plan, run.state, "B", 2) is None
+
+
+def test_branches_of_a_choice_show_running_while_they_run() -> None:
+    run = scenario(
+        choice("A", (on_input("x == 1"), [fn("A1")]), (on_input("x == 2"), [fn("A2")]), ins="x")
+    )
+    run.submit({"x": 1})
+    assert shown(run)["tasks"]["A"]["sub_group_index_to_status"] == {"0": "RUNNING", "1": "SKIPPED"}
+
+
+def test_a_callback_of_the_submission_is_shown() -> None:
+    run = scenario(fn("A"))
+    config: Json = {"resourceName": "http://listener"}
+    run.submit(callback=config)
+    assert shown(run)["dag_invoke_msg"]["callback"] == config
+
+
+def test_a_sub_flow_shows_the_chain_of_executions_above() -> None:
+    run = Scenario(
+        flow(fn("A")), route=[RouteStep(execution_id="big", task="T", pattern="flow_sync")]
+    )
+    run.submit()
+    assert shown(run)["dag_invoke_msg"]["dag_execution_routes"] == [
+        {"index": 0, "execution_id": "big", "task_info_name": "T", "execution_type": "flow_sync"}
+    ]
+
+
+def test_what_an_attempt_was_expected_to_cost_is_shown() -> None:
+    run = scenario(fn("A", ins="expected_cost"))
+    run.submit({"expected_cost": 9})
+    infos = shown(run)["tasks"]["A"]["invoke_msg"]["invoke_time_infos"]
+    assert infos == [{"start_time": 0, "expected_cost": 9}]
