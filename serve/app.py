@@ -21,6 +21,7 @@ def build(settings: Settings) -> Application:
         ray_actor_options={"num_cpus": 0},
         health_check_period_s=10,
         graceful_shutdown_timeout_s=5,
+        logging_config={"enable_access_log": False},
     )
     return deployment(serve.ingress(build_replica)()).bind()
 
