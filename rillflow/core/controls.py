@@ -53,9 +53,7 @@ def end_failed(turn: Turn, task: TaskState, message: str | None, *, tolerated: b
 
 def run_return(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Skip the successors when all conditions hold, else skip itself and go on."""
-    spec = plan.spec
-    conditions = spec.conditions if isinstance(spec, ReturnTask) else None
-    if _all(conditions, document):
+    if _all(plan.spec_as(ReturnTask).conditions, document):
         task.skips = [successor.name for successor in turn.successors(task)]
         succeed(turn, task)
         return
@@ -70,8 +68,7 @@ def _all(conditions: Sequence[str] | None, document: JsonObject) -> bool:
 
 def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Let the chosen successors run and skip the others."""
-    spec = plan.spec
-    entries = (spec.switches if isinstance(spec, SwitchTask) else None) or ()
+    entries = plan.spec_as(SwitchTask).switches or ()
     if not entries:
         succeed(turn, task, "switches collection empty")
         return
@@ -133,9 +130,7 @@ def check_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonOb
         LanguageError: A condition cannot be evaluated.
         ExecutionError: The task has no conditions.
     """
-    spec = plan.spec
-    if not isinstance(spec, SuspenseTask):
-        return False
+    spec = plan.spec_as(SuspenseTask)
     if _all(spec.conditions, document):
         succeed(turn, task)
         return True

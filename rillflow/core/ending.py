@@ -1,7 +1,7 @@
 """The end of an execution, and who is told about it (SEMANTICS 3.15, 3.19)."""
 
 from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent
-from rillflow.core.events import CallbackReceived
+from rillflow.core.events import CallbackReceived, ParentLink
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
@@ -72,14 +72,12 @@ def _notify_parent(turn: Turn, status: DagStatus) -> None:
         msg=invoke.msg,
         ext=encode_json(invoke.ext) if invoke.ext is not None else None,
     )
-    turn.commands.append(parent_command(state))
+    turn.commands.append(parent_command(state.parent, state.parent_notice))
 
 
-def parent_command(state: ExecutionState) -> NotifyParent:
+def parent_command(parent: ParentLink, notice: CallbackReceived) -> NotifyParent:
     """Build the command that tells the parent, also after a restart."""
-    if state.parent is None or state.parent_notice is None:
-        raise ValueError("no parent is to be told")
-    return NotifyParent(execution_id=state.parent.execution_id, callback=state.parent_notice)
+    return NotifyParent(execution_id=parent.execution_id, callback=notice)
 
 
 def _order_completion_callback(turn: Turn, status: DagStatus) -> None:

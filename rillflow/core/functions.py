@@ -10,7 +10,7 @@ from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
 from rillflow.core.turn import TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
-from rillflow.errors import ExecutionError, LanguageError
+from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.conditions import all_hold, any_holds
 
@@ -47,9 +47,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
 
 def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTask:
     """Build the command of the attempt under way, also after a restart."""
-    spec = plan.spec
-    if not isinstance(spec, FunctionTask):
-        raise ExecutionError(f"task {task.name} category is not function type")
+    spec = plan.spec_as(FunctionTask)
     document = task.invoke.input or {}
     return DispatchTask(
         execution_id=turn.state.execution_id,
@@ -108,8 +106,7 @@ def as_text(value: JsonValue) -> str:
 def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
     """Take the answer of the attempt under way."""
     plan = turn.plan_of(task)
-    spec = plan.spec
-    pattern = spec.pattern if isinstance(spec, FunctionTask) else None
+    pattern = plan.spec_as(FunctionTask).pattern
     task.in_flight = False
     task.retry_after_s = event.retry_after_s
     if event.resource_name is not None:
@@ -168,7 +165,7 @@ def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -
     except TASK_ERRORS as error:
         controls.fail(turn, task, plan, str(error))
         return
-    if isinstance(spec, FunctionTask) and spec.pattern == "flow_async":
+    if plan.spec_as(FunctionTask).pattern == "flow_async":
         controls.succeed(turn, task)
 
 
@@ -240,14 +237,14 @@ def conclude(
 
 
 def _has_conditions(plan: TaskPlan) -> bool:
-    spec = plan.spec
-    return isinstance(spec, FunctionTask) and bool(spec.success_conditions or spec.fail_conditions)
+    spec = plan.spec_as(FunctionTask)
+    return bool(spec.success_conditions or spec.fail_conditions)
 
 
 def _outcome(plan: TaskPlan, output: JsonObject | None, callback: CallbackReceived | None) -> bool:
     """Return whether the attempt succeeded (SEMANTICS 3.10, Status)."""
-    spec = plan.spec
-    if output is None or not isinstance(spec, FunctionTask):
+    spec = plan.spec_as(FunctionTask)
+    if output is None:
         return False
     if spec.success_conditions:
         return all_hold(spec.success_conditions, {"output": output})
@@ -261,7 +258,7 @@ def _outcome(plan: TaskPlan, output: JsonObject | None, callback: CallbackReceiv
 
 def may_retry(task: TaskState, plan: TaskPlan, output: JsonObject | None) -> bool:
     """Tell whether a failed attempt may be made again (SEMANTICS 3.12)."""
-    retry = _retry_of(plan)
+    retry = plan.spec_as(FunctionTask).retry
     if retry is None or attempts_of(task) > (retry.max_retries or 0):
         return False
     if not retry.conditions:
@@ -275,10 +272,6 @@ def may_retry(task: TaskState, plan: TaskPlan, output: JsonObject | None) -> boo
 def attempts_of(task: TaskState) -> int:
     """Count the attempts made within the present budget of retries."""
     return len(task.invoke.time_infos) - task.spent
-
-
-def _retry_of(plan: TaskPlan) -> Retry | None:
-    return plan.spec.retry if isinstance(plan.spec, FunctionTask) else None
 
 
 def retry_wait_s(retry: Retry, attempts: int) -> int:
@@ -311,8 +304,8 @@ def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject
 
 def schedule_retry(turn: Turn, task: TaskState, plan: TaskPlan) -> None:
     """Make the task READY and run it again, at once or after its wait."""
-    retry = _retry_of(plan)
-    wait_s: float = retry_wait_s(retry, attempts_of(task)) if retry else 0
+    retry = plan.spec_as(FunctionTask).retry or Retry()
+    wait_s: float = retry_wait_s(retry, attempts_of(task))
     if task.retry_after_s is not None:
         wait_s = max(wait_s, task.retry_after_s)
     turn.close_time(task)

@@ -22,10 +22,8 @@ EMPTY_CHOICE = "choices collection empty"
 
 def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Start one group for each element of the collection, as many at once as allowed."""
-    spec = plan.spec
-    mapping = spec.iteration_mapping if isinstance(spec, ForeachTask) else None
-    if not isinstance(spec, ForeachTask) or mapping is None:
-        raise ExecutionError("iterationMapping is null")
+    spec = plan.spec_as(ForeachTask)
+    mapping = spec.iteration_mapping or IterationMapping()
     collection = compile_path(mapping.collection or "").find({"input": document})
     if collection in (None, []) or not plan.branches[0].tasks:
         controls.succeed(turn, task, EMPTY_LOOP)
@@ -67,18 +65,16 @@ def without(document: JsonObject, path: str) -> JsonObject:
 
 def _without(value: JsonValue, keys: Sequence[str | int]) -> JsonValue:
     key, below = keys[0], keys[1:]
-    if isinstance(value, dict) and isinstance(key, str) and key in value:
-        copied = dict(value)
-        if below:
-            copied[key] = _without(value[key], below)
-        else:
-            del copied[key]
-        return copied
-    if isinstance(value, list) and isinstance(key, int) and -len(value) <= key < len(value):
-        elements = list(value)
-        elements[key : key + 1 or None] = [_without(value[key], below)] if below else []
+    if isinstance(key, int):
+        elements = list(value) if isinstance(value, list) else []
+        elements[key : key + 1 or None] = [_without(elements[key], below)] if below else []
         return elements
-    return value
+    copied = dict(as_object(value))
+    if below:
+        copied[key] = _without(copied[key], below)
+    else:
+        del copied[key]
+    return copied
 
 
 def _item_context(
@@ -196,8 +192,6 @@ def group_settled(turn: Turn, route: str, status: TaskStatus) -> None:
     _set_group(turn, group, status)
     if status is TaskStatus.FAILED:
         _quote_failure(turn, task, group)
-    if COMPLETED[task.status]:
-        return
     outcome = parent_status(task.group_counts)
     if COMPLETED[outcome]:
         _finish_parent(turn, task, outcome)

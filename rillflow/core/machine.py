@@ -12,7 +12,7 @@ Its rules:
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from rillflow.core import ending, functions, requests, running
 from rillflow.core.commands import Command, SetTimer
@@ -95,7 +95,7 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     return Handled(turn.commands)
 
 
-def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0912 - one arm for each event
+def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each event
     match event:
         case DispatchAnswered():
             return _dispatch_answered(turn, event)
@@ -119,11 +119,14 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0912 - one arm fo
             requests.pause_requested(turn, paused=False)
         case NoticeDelivered():
             return _notice_delivered(turn, event)
-        case ExecutionSubmitted():
-            return False
         case _:
-            assert_never(event)
+            return _submitted_again(event)
     return True
+
+
+def _submitted_again(_event: ExecutionSubmitted) -> bool:
+    """Take a repeated submission, the only event without an arm of its own."""
+    return False
 
 
 def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
@@ -153,8 +156,8 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
             yield SetTimer(kind="dag", task="", due_ms=state.timeout_due_ms)
         for task in state.tasks.values():
             yield from _outstanding_of(turn, task)
-    if state.parent_notice is not None:
-        yield ending.parent_command(state)
+    if state.parent is not None and state.parent_notice is not None:
+        yield ending.parent_command(state.parent, state.parent_notice)
     if state.completion is not None:
         yield ending.completion_command(plan, state)
 

@@ -1,7 +1,7 @@
 """A definition made ready to run: names resolved, mappings compiled, once per definition."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from rillflow.definition import normalise
 from rillflow.definition.model import (
@@ -14,6 +14,7 @@ from rillflow.definition.model import (
 )
 from rillflow.language.mappings import MappingList, compile_mappings
 
+TaskT = TypeVar("TaskT", bound=Task)
 NO_MAPPINGS: Final = compile_mappings(())
 
 
@@ -58,6 +59,16 @@ class TaskPlan:
         self.conditions: tuple[str | None, ...] = ()
         self.branches: tuple[LevelPlan, ...] = ()
         self._plan_branches(spec)
+
+    def spec_as(self, kind: type[TaskT]) -> TaskT:
+        """Return the task of the definition where its category is known.
+
+        Raises:
+            TypeError: It is of another category.
+        """
+        if not isinstance(self.spec, kind):
+            raise TypeError(f"task {self.base} is no {kind.__name__}")
+        return self.spec
 
     def _plan_branches(self, spec: Task) -> None:
         if isinstance(spec, ForeachTask):

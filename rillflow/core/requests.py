@@ -252,7 +252,7 @@ def _revive(turn: Turn) -> None:
             turn.make_ready(task)
         turn.commands.extend(timers_of(task))
     for group in turn.state.groups.values():
-        if group.status is TaskStatus.RUNNING:
+        if group.status is TaskStatus.RUNNING and not traversal.is_abandoned(turn, group.route):
             traversal.resume_scope(turn, group.route)
 
 

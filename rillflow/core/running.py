@@ -42,7 +42,7 @@ def _take_step(turn: Turn, step: Step, name: str) -> None:
 
 
 def _run_or_park(turn: Turn, task: TaskState) -> None:
-    if traversal.is_abandoned(turn, task):
+    if traversal.is_abandoned(turn, task.route):
         return
     if turn.state.paused:
         turn.state.parked.append(task.name)

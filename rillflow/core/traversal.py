@@ -28,13 +28,12 @@ def resume_scope(turn: Turn, route: str) -> None:
 
 def follow(turn: Turn, task: TaskState) -> None:
     """Queue what became ready because an instance moved on, else settle its scope."""
-    if not turn.over and not is_abandoned(turn, task):
+    if not turn.over and not is_abandoned(turn, task.route):
         _advance(turn, task.route, turn.successors(task))
 
 
-def is_abandoned(turn: Turn, task: TaskState) -> bool:
-    """Tell whether a foreach or choice around an instance ran out of time."""
-    route = task.route
+def is_abandoned(turn: Turn, route: str) -> bool:
+    """Tell whether a foreach or choice around a scope ran out of time."""
     while route:
         parent = turn.task(turn.state.groups[route].parent)
         if parent.abandoned:

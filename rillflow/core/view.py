@@ -154,7 +154,7 @@ def progress(plan: Plan, state: ExecutionState, at_ms: int) -> int:
     """Return how far an execution is, 0 to 100, by the weights of its top-level tasks."""
     if DAG_COMPLETED[state.status]:
         return 100
-    tasks = [state.tasks[name] for name in plan.level.tasks if name in state.tasks]
+    tasks = [state.tasks[name] for name in plan.level.tasks]
     if not tasks:
         return 0
     try:

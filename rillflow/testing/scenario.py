@@ -38,7 +38,7 @@ from rillflow.core.events import (
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
-from rillflow.definition import expand_sugar, parse_definition
+from rillflow.definition import WorkflowDefinition, expand_sugar, parse_definition
 from rillflow.errors import RillflowError
 from rillflow.jsontypes import (
     JsonObject,
@@ -91,7 +91,8 @@ class Scenario:
     A refused step raises what the machine raises. Statuses are texts (``"SUCCEED"``).
 
     Args:
-        definition: YAML text, or a definition as a map with Rill Flow's keys.
+        definition: YAML text, or a map with Rill Flow's keys; or a definition that was
+            read already, and is taken as it is.
         execution_id: The execution's id.
         parent: The task that started this execution as a sub-flow; its chain of
             executions is ``route``, outermost first.
@@ -102,15 +103,14 @@ class Scenario:
 
     def __init__(
         self,
-        definition: str | ReadonlyJsonObject,
+        definition: str | ReadonlyJsonObject | WorkflowDefinition,
         *,
         execution_id: str = EXECUTION_ID,
         parent: ParentLink | None = None,
         route: Sequence[RouteStep] = (),
         check: bool = False,
     ) -> None:
-        text = definition if isinstance(definition, str) else encode_json(definition)
-        self.plan = Plan(expand_sugar(parse_definition(text)), "scenario")
+        self.plan = Plan(_read(definition), "scenario")
         self.now_ms = 0
         self.changed = False
         self.journal: list[Event] = []
@@ -372,6 +372,13 @@ class Scenario:
 
 
 _OWN_ID = "flow_execution_id"
+
+
+def _read(definition: str | ReadonlyJsonObject | WorkflowDefinition) -> WorkflowDefinition:
+    if isinstance(definition, WorkflowDefinition):
+        return definition
+    text = definition if isinstance(definition, str) else encode_json(definition)
+    return expand_sugar(parse_definition(text))
 
 
 def _want(command: DispatchTask | SetTimer | NotifyParent | CancelChild) -> Want:

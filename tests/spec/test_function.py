@@ -108,6 +108,13 @@ def test_what_the_dispatch_answer_says_of_itself_is_kept() -> None:
     assert invoke.output == {"error_code": "inner", "code": "less", "error_msg": "closer"}
 
 
+def test_the_function_that_rules_chose_is_noted() -> None:
+    run = scenario(fn("A", "sync"))
+    run.submit()
+    run.take(DispatchAnswered(at_ms=0, task="A", attempt=1, body=b"{}", resource_name="http://b/f"))
+    assert run.task("A").invoke.ext == {"calculated_resource_name": "http://b/f"}
+
+
 def test_parameters_fill_what_the_mappings_leave_open() -> None:
     run = scenario(fn("A", ins="a:=9", parameters={"a": 1, "b": 2}))
     assert run.submit() == [dispatch("A", a=9, b=2)]

@@ -7,6 +7,7 @@ from rillflow.core.state import ExecutionState
 from rillflow.core.status import TaskStatus
 from rillflow.core.traversal import is_ready, resume_scope, start_scope
 from rillflow.core.turn import Turn
+from rillflow.definition.model import FunctionTask, WorkflowDefinition
 from rillflow.definition.parse import parse_definition
 from rillflow.jsontypes import encode_json
 from rillflow.testing import Scenario, dispatch
@@ -122,6 +123,43 @@ def test_streams_flow_inside_groups() -> None:
     )
     run.submit({"list": [1]})
     assert called(run) == ["A_0-A1", "A_0-A2"]
+
+
+# -- definitions that no validation would let through --------------------------------------
+
+
+def taken_as_it_is(*tasks: Definition) -> Scenario:
+    definition = WorkflowDefinition.model_validate(flow(*tasks))
+    run = Scenario(definition, check=True)
+    run.submit()
+    return run
+
+
+def test_a_workflow_without_tasks_has_succeeded() -> None:
+    assert taken_as_it_is().status == "SUCCEED"
+
+
+def test_a_choice_without_branches_succeeds() -> None:
+    run = taken_as_it_is({"name": "A", "category": "choice"})
+    assert run.statuses == {"A": "SUCCEED"}
+    assert run.task("A").invoke.msg == "choices collection empty"
+
+
+def test_a_foreach_that_iterates_over_nothing_named_fails() -> None:
+    run = taken_as_it_is({"name": "A", "category": "foreach", "tasks": [pass_("A1")]})
+    assert run.statuses == {"A": "FAILED"}
+
+
+def test_a_foreach_without_tasks_succeeds() -> None:
+    run = taken_as_it_is(each("A", "list", ins=[{"source": "[1]", "target": "$.input.list"}]))
+    assert run.statuses == {"A": "SUCCEED"}
+    assert run.task("A").invoke.msg == "loop collection or subTasks empty"
+
+
+def test_a_task_is_only_taken_for_what_it_is() -> None:
+    run = taken_as_it_is(pass_("A"))
+    with pytest.raises(TypeError, match="task A is no FunctionTask"):
+        run.plan.by_name["A"].spec_as(FunctionTask)
 
 
 # -- starting ------------------------------------------------------------------------------

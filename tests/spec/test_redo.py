@@ -48,6 +48,14 @@ def test_a_named_task_and_everything_that_follows_it_run_again() -> None:
     assert run.finish("B") == [dispatch("C")]
 
 
+def test_what_follows_on_two_ways_is_reset_once() -> None:
+    run = scenario(fn("A", to="B,C"), fn("B", to="D"), fn("C", to="D"), fn("D"))
+    run.submit()
+    run.finish("A")
+    assert run.redo("A") == [dispatch("A")]
+    assert list(run.statuses.values()) == ["RUNNING", *["NOT_STARTED"] * 3]
+
+
 def test_a_name_inside_a_group_means_its_task_at_the_top() -> None:
     run = scenario(
         each("A", "list", choice("A1", ("$.input", [fn("A2")])), pass_("A3"), ins="list"),
@@ -199,6 +207,22 @@ def test_a_redo_after_the_end_goes_on_with_groups_whose_answers_came_too_late() 
     run.answer("B_1-B1", {"result_type": "FAILED"})
     assert run.redo("A") == [dispatch("B_0-B2"), dispatch("A")]
     assert run.groups("B") == ["RUNNING", "FAILED"]
+
+
+def test_a_redo_after_the_end_leaves_groups_alone_that_ended_or_ran_out_of_time() -> None:
+    inner = choice("C", ("$.input", [fn("C1", "sync", to="C2"), fn("C2")]))
+    run = scenario(
+        fn("A"),
+        each("B", "list", fn("B1"), ins="list"),
+        each("L", "list", inner, ins="list", timeline=within(1)),
+    )
+    run.submit({"list": [1, 2]})
+    run.finish("B_0-B1")
+    run.timeout("L")
+    run.cancel()
+    run.answer("L_0-C_0-C1", {})
+    assert run.redo("A") == [dispatch("A")]
+    assert run.statuses["L_0-C_0-C2"] == "NOT_STARTED"
 
 
 def test_a_redo_after_the_end_starts_what_was_ready_while_paused() -> None:

@@ -3,7 +3,10 @@
 from typing import Any
 
 from rillflow.core.events import RouteStep
-from rillflow.core.view import children_view, execution_view
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
+from rillflow.core.view import children_view, execution_view, progress
+from rillflow.definition.model import WorkflowDefinition
 from rillflow.testing import Scenario
 from tests.spec.notation import Json, choice, each, flow, fn, on_input, pass_, scenario
 
@@ -43,6 +46,12 @@ def test_the_whole_execution() -> None:
         "invoke_summary": {},
     }
     assert list(tasks) == ["A", "B"]
+
+
+def test_without_tasks_nothing_is_done() -> None:
+    plan = Plan(WorkflowDefinition.model_validate(flow()), "")
+    state = ExecutionState(execution_id="e", definition_id="", host="")
+    assert progress(plan, state, 0) == 0
 
 
 def test_the_brief_view_leaves_the_tasks_out() -> None:
