@@ -1,0 +1,64 @@
+"""Rillflow: Rill Flow workflows of serverless functions, run by durable actors on Ray.
+
+::
+
+    import rillflow
+
+    with rillflow.Client("http://127.0.0.1:8080") as client:
+        client.add("examples/quickstart.yaml")
+        execution = client.submit("examples:quickstart", {"name": "Bob"})
+        print(execution.result(timeout_s=60))
+
+Names are imported when they are first used, so that ``import rillflow`` is cheap and
+brings neither Ray nor an HTTP library along.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rillflow import errors, testing
+    from rillflow.client.clients import AsyncClient, Client
+    from rillflow.client.driver import connect, connect_async
+    from rillflow.client.executions import AsyncExecution, Execution
+    from rillflow.client.watching import TaskChange
+
+__all__ = [
+    "AsyncClient",
+    "AsyncExecution",
+    "Client",
+    "Execution",
+    "TaskChange",
+    "connect",
+    "connect_async",
+    "errors",
+    "testing",
+]
+
+_HOMES: Final = {
+    "AsyncClient": "rillflow.client.clients",
+    "AsyncExecution": "rillflow.client.executions",
+    "Client": "rillflow.client.clients",
+    "Execution": "rillflow.client.executions",
+    "TaskChange": "rillflow.client.watching",
+    "connect": "rillflow.client.driver",
+    "connect_async": "rillflow.client.driver",
+    "errors": "",
+    "testing": "",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'rillflow' has no attribute {name!r}")
+    found = getattr(importlib.import_module(home), name) if home else None
+    value = found if home else importlib.import_module(f"rillflow.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, used or not."""
+    return sorted({*globals(), *__all__})

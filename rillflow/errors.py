@@ -14,12 +14,19 @@ RillflowError
 ├── RequestError              the caller of the API (HTTP 4xx)
 │   ├── InvalidIdError
 │   ├── UnknownDescriptorError
+│   ├── UnknownExecutionError
 │   ├── TooLargeError
 │   └── OverloadedError
 ├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
+├── ResultError               whoever waits for the result of an execution
+│   ├── ExecutionFailedError
+│   └── ExecutionTimeoutError
 ├── GatewayError              the function's side
-└── StoreError                the durable store
-    └── FencedError
+├── StoreError                the durable store
+│   └── FencedError
+└── ServerError               whoever runs the server that a client talks to
+    ├── UnreachableError
+    └── StackError
 
 ``code`` is stable and part of the API, ``wire_code`` and ``http_status`` are Rill
 Flow's own (SEMANTICS 5.1). Failures of tasks are data, not errors.
@@ -164,6 +171,13 @@ class UnknownDescriptorError(RequestError):
     wire_code = 30106
 
 
+class UnknownExecutionError(RequestError):
+    """There is no execution of this id."""
+
+    code = "request.unknown_execution"
+    wire_code = 30605
+
+
 class TooLargeError(RequestError):
     """A body, context or value is larger than its limit."""
 
@@ -191,6 +205,51 @@ class ExecutionError(RillflowError):
         super().__init__(message)
 
 
+class ResultError(RillflowError):
+    """An execution that was waited for has no result to give."""
+
+    code = "result"
+
+    def __init__(self, execution_id: str, message: str) -> None:
+        self.execution_id = execution_id
+        super().__init__(message)
+
+
+class ExecutionFailedError(ResultError):
+    """The execution ended FAILED.
+
+    ``tasks`` names the failed tasks; ``reason`` and ``reason_code`` are the message and
+    the code of the execution, None when it has none.
+    """
+
+    code = "result.failed"
+
+    def __init__(
+        self,
+        execution_id: str,
+        *,
+        tasks: tuple[str, ...] = (),
+        reason: str | None = None,
+        reason_code: str | None = None,
+    ) -> None:
+        self.tasks = tasks
+        self.reason = reason
+        self.reason_code = reason_code
+        where = f" in {', '.join(tasks)}" if tasks else ""
+        why = ": ".join(part for part in (reason_code, reason) if part)
+        super().__init__(execution_id, f"{execution_id} failed{where}" + (why and f": {why}"))
+
+
+class ExecutionTimeoutError(ResultError):
+    """The execution had not ended when the time to wait was over; it goes on."""
+
+    code = "result.timeout"
+
+    def __init__(self, execution_id: str, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        super().__init__(execution_id, f"{execution_id} has not ended within {timeout_s:g} s")
+
+
 class GatewayError(RillflowError):
     """A call to a gateway failed; the message becomes the task's message."""
 
@@ -209,3 +268,26 @@ class FencedError(StoreError):
     """A newer owner has taken this partition; the caller must stop writing."""
 
     code = "store.fenced"
+
+
+class ServerError(RillflowError):
+    """The server answered with something that a client can do nothing about."""
+
+    code = "server.failed"
+
+    def __init__(self, message: str, *, wire_code: int = 30101, http_status: int = 500) -> None:
+        self.wire_code = wire_code
+        self.http_status = http_status
+        super().__init__(message)
+
+
+class UnreachableError(ServerError):
+    """No answer came; whether the request took effect is unknown."""
+
+    code = "server.unreachable"
+
+
+class StackError(ServerError):
+    """A stack cannot be started here, for a reason that its operator can remove."""
+
+    code = "server.cannot_start"

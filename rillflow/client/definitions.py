@@ -1,0 +1,41 @@
+"""What a caller calls a definition: text, or the file that holds it."""
+
+from pathlib import Path
+
+from rillflow.definition.loader import load
+from rillflow.definition.nodes import Mapping, Scalar
+from rillflow.errors import DefinitionError
+
+UNREADABLE = 30402
+
+
+def definition_text(text_or_path: str | Path) -> str:
+    """Return the text of a definition.
+
+    A ``Path`` is a file, and so is a ``str`` of one line that is no JSON object.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if isinstance(text_or_path, str):
+        stripped = text_or_path.strip()
+        if "\n" in stripped or stripped.startswith("{"):
+            return text_or_path
+    return Path(text_or_path).read_text(encoding="utf-8")
+
+
+def names_in(text: str) -> tuple[str, str]:
+    """Return ``workspace`` and ``dagName`` of a definition, without validating the rest.
+
+    Raises:
+        DefinitionError: The text is not YAML, or lacks one of the two.
+    """
+    root = load(text)
+    entries = root.entries if isinstance(root, Mapping) else {}
+    found = []
+    for field in ("workspace", "dagName"):
+        node = entries.get(field)
+        if not isinstance(node, Scalar) or node.is_null:
+            raise DefinitionError(UNREADABLE, f"the definition has no {field}")
+        found.append(node.text)
+    return found[0], found[1]

@@ -1,0 +1,254 @@
+"""The way to a stack from a script on its Ray cluster, without HTTP."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, Final, Self, TypeVar, assert_never
+
+import ray
+
+from rillflow.actors.directory import find_settings
+from rillflow.actors.stack import Stack
+from rillflow.client.clients import AsyncClient, Client
+from rillflow.client.operations import (
+    AddDescriptor,
+    Control,
+    Finish,
+    Order,
+    Read,
+    Redo,
+    Request,
+    Submit,
+    WakeUp,
+)
+from rillflow.client.wire import encode
+from rillflow.core.events import (
+    CallbackReceived,
+    CancelRequested,
+    Event,
+    PauseRequested,
+    RedoRequested,
+    ResumeRequested,
+    WakeUpReceived,
+)
+from rillflow.definition.model import CallbackConfig
+from rillflow.errors import RequestError, TooLargeError, UnreachableError
+from rillflow.gateways.callbacks import read_callback
+from rillflow.ids import is_execution_id
+from rillflow.jsontypes import JsonObject, decode_json, encode_json
+
+T = TypeVar("T")
+
+NAMESPACE: Final = "rillflow"
+JSON: Final = {"content-type": "application/json"}
+ORDERS: Final[dict[Order, type[CancelRequested | PauseRequested | ResumeRequested]]] = {
+    "cancel": CancelRequested,
+    "pause": PauseRequested,
+    "resume": ResumeRequested,
+}
+
+
+def connect(namespace: str = NAMESPACE, *, address: str = "auto") -> Client:
+    """Return a client of the stack that runs on this Ray cluster.
+
+    A script that is on Ray already stays there; any other one joins the cluster.
+
+    Args:
+        namespace: Ray namespace of the stack's actors.
+        address: The cluster's address; ``auto`` finds the one of this machine.
+
+    Raises:
+        UnreachableError: There is no such cluster.
+        StoreError: No stack runs on it.
+    """
+    _join(address, namespace)
+    return Client(transport=LoopTransport.open(namespace))
+
+
+async def connect_async(namespace: str = NAMESPACE, *, address: str = "auto") -> AsyncClient:
+    """Return a client for asyncio of the stack that runs on this Ray cluster; see ``connect``."""
+    _join(address, namespace)
+    return AsyncClient(transport=await StackTransport.open(namespace))
+
+
+def _join(address: str, namespace: str) -> None:
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=address, namespace=namespace, log_to_driver=False)
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        raise UnreachableError(f"no Ray cluster at {address}: {error}") from error
+
+
+class StackTransport:
+    """Performs operations on the actors of the stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    @classmethod
+    async def open(cls, namespace: str) -> Self:
+        """Find the stack and join it.
+
+        Raises:
+            StoreError: No stack runs in this namespace.
+        """
+        stack = Stack(await find_settings(namespace))
+        await stack.open()
+        return cls(stack)
+
+    async def close(self) -> None:
+        """Close the connection to the store; the script stays on Ray."""
+        await self._stack.close()
+
+    async def perform(self, request: Request) -> Any:
+        """Perform one operation.
+
+        Raises:
+            RillflowError: The stack refused.
+        """
+        match request:
+            case AddDescriptor():
+                added = await self._stack.add_descriptor(
+                    request.business, request.feature, request.alias, request.text
+                )
+                return str(added)
+            case Submit():
+                return await self._submit(request)
+            case Read():
+                return await self._read(request)
+            case WakeUp() | Finish() | Redo() | Control():
+                event = self._event(request)
+                return (await self._stack.deliver(request.execution_id, event)).changed
+        assert_never(request)
+
+    async def _submit(self, request: Submit) -> str:
+        return await self._stack.submit(
+            request.descriptor_id,
+            self._limited(request.data, self._stack.settings.submit_max_bytes),
+            callback=callback_config(request.callback),
+            isolation=request.isolation,
+        )
+
+    async def _read(self, request: Read) -> JsonObject | None:
+        if not is_execution_id(request.execution_id):
+            return None
+        if request.wait_s > 0:
+            await self._stack.wait(request.execution_id, request.wait_s)
+        body = await self._stack.query(
+            request.execution_id, request.part, parent=request.parent, index=request.index
+        )
+        if body is None:
+            return None
+        found = decode_json(body)
+        return found if isinstance(found, dict) else None
+
+    def _event(self, request: WakeUp | Finish | Redo | Control) -> Event:
+        at_ms = self._stack.clock.now_ms()
+        limit = self._stack.settings.callback_max_bytes
+        match request:
+            case WakeUp():
+                data = self._limited(request.data, limit)
+                return WakeUpReceived(at_ms=at_ms, task=request.task, data=data)
+            case Finish():
+                return _outcome(request, at_ms, limit)
+            case Redo():
+                data = self._limited(request.data, limit)
+                return RedoRequested(at_ms=at_ms, tasks=request.tasks, data=data)
+            case Control():
+                return ORDERS[request.order](at_ms=at_ms)
+        assert_never(request)
+
+    def _limited(self, data: JsonObject, limit_bytes: int) -> bytes:
+        body = encode(data)
+        if len(body) > limit_bytes:
+            raise TooLargeError(f"the data is larger than {limit_bytes} bytes")
+        return body
+
+
+def _outcome(request: Finish, at_ms: int, limit_bytes: int) -> CallbackReceived:
+    """Read an outcome just as ``trigger.json`` would."""
+    callback = read_callback(
+        query={
+            "execution_id": request.execution_id,
+            "task_name": request.task,
+            "status": "failed" if request.failed else "success",
+        },
+        headers=JSON,
+        body=encode(request.output),
+        max_body_bytes=limit_bytes,
+    )
+    return CallbackReceived(
+        at_ms=at_ms,
+        task=callback.task_name,
+        succeeded=callback.succeeded,
+        output=callback.output,
+        msg=callback.message,
+        code=callback.code,
+        trigger=True,
+    )
+
+
+def callback_config(callback: str | JsonObject | None) -> bytes | None:
+    """Return a completion callback, a URL or a CallbackConfig, as the stack keeps it.
+
+    Raises:
+        RequestError: It is neither.
+    """
+    if callback is None:
+        return None
+    if isinstance(callback, str):
+        callback = {"resourceName": callback}
+    try:
+        config = CallbackConfig.model_validate(callback)
+    except ValueError as error:
+        raise RequestError(f"callback is not a callback config: {callback}") from error
+    return encode_json(config.model_dump(by_alias=True, exclude_none=True))
+
+
+class LoopTransport:
+    """Performs operations on the stack from threads that run no event loop of their own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rillflow", daemon=True)
+        self._thread.start()
+        self._stack: StackTransport | None = None
+
+    @classmethod
+    def open(cls, namespace: str) -> Self:
+        """Find the stack and join it.
+
+        Raises:
+            StoreError: No stack runs in this namespace.
+        """
+        transport = cls()
+        try:
+            transport._stack = transport._hold(StackTransport.open(namespace))
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+
+    def perform(self, request: Request) -> Any:
+        """Perform one operation.
+
+        Raises:
+            RillflowError: The stack refused.
+        """
+        if self._stack is None:
+            raise UnreachableError("this client is closed")
+        return self._hold(self._stack.perform(request))
+
+    def close(self) -> None:
+        """Close the connection to the store and end the thread."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            self._hold(stack.close())
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _hold(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,0 +1,233 @@
+"""The conversations with a stack, without the way there.
+
+Each is a generator that yields an operation, is sent its answer, and returns what the
+caller wants. ``run`` and ``run_async`` hold one over a transport; so a conversation is
+written once for HTTP and Ray, sync and async.
+"""
+
+import asyncio
+import time
+from collections.abc import Generator
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
+
+from rillflow.client.operations import Operation, Read, Request, Rest
+from rillflow.core.status import DAG_COMPLETED, DagStatus, TaskStatus
+from rillflow.errors import (
+    ExecutionFailedError,
+    ExecutionTimeoutError,
+    RillflowError,
+    UnknownExecutionError,
+)
+from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonObject, JsonValue
+
+T = TypeVar("T")
+Exchange: TypeAlias = Generator[Operation, Any, T]
+
+LONGEST_POLL_S: Final = 20.0
+"""How long one request waits for the end of an execution; front ends cut longer ones."""
+
+FAILED: Final = TaskStatus.FAILED.name
+
+
+class Transport(Protocol):
+    """A way to a stack."""
+
+    def perform(self, request: Request) -> Any:
+        """Perform one operation and return its answer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the way needs."""
+        ...
+
+
+class AsyncTransport(Protocol):
+    """A way to a stack, for asyncio."""
+
+    async def perform(self, request: Request) -> Any:
+        """Perform one operation and return its answer."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what the way needs."""
+        ...
+
+
+def run(transport: Transport, exchange: Exchange[T]) -> T:
+    """Hold a conversation to its end."""
+    try:
+        operation = next(exchange)
+        while True:
+            try:
+                answer = _perform(transport, operation)
+            except RillflowError as error:
+                operation = exchange.throw(error)
+            else:
+                operation = exchange.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def _perform(transport: Transport, operation: Operation) -> Any:
+    if isinstance(operation, Rest):
+        return time.sleep(operation.seconds)
+    return transport.perform(operation)
+
+
+async def run_async(transport: AsyncTransport, exchange: Exchange[T]) -> T:
+    """Hold a conversation to its end, for asyncio."""
+    try:
+        operation = next(exchange)
+        while True:
+            try:
+                answer = await _perform_async(transport, operation)
+            except RillflowError as error:
+                operation = exchange.throw(error)
+            else:
+                operation = exchange.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def _perform_async(transport: AsyncTransport, operation: Operation) -> Any:
+    if isinstance(operation, Rest):
+        return await asyncio.sleep(operation.seconds)
+    return await transport.perform(operation)
+
+
+def ask(request: Request) -> Exchange[Any]:
+    """Perform one operation, and that is all."""
+    return (yield request)
+
+
+def read(execution_id: ExecutionId, *, brief: bool = False, wait_s: float = 0) -> Exchange[Any]:
+    """Read an execution as ``get.json`` shows it.
+
+    Raises:
+        UnknownExecutionError: There is none of this id.
+    """
+    view = yield Read(
+        execution_id=execution_id, part="brief" if brief else "execution", wait_s=wait_s
+    )
+    if view is None:
+        raise UnknownExecutionError(f"there is no execution {execution_id}")
+    return view
+
+
+def context(execution_id: ExecutionId) -> Exchange[JsonObject]:
+    """Read the context of an execution."""
+    view = yield from read(execution_id, brief=True)
+    found: JsonObject = view.get("context", {})
+    return found
+
+
+def status(execution_id: ExecutionId) -> Exchange[str]:
+    """Read the status of an execution."""
+    view = yield from read(execution_id, brief=True)
+    return str(view["dag_status"])
+
+
+def has_ended(dag_status: str) -> bool:
+    """Tell whether an execution with this status will not go on by itself."""
+    return DAG_COMPLETED[DagStatus[dag_status]]
+
+
+def result(execution_id: ExecutionId, timeout_s: float) -> Exchange[JsonObject]:
+    """Wait for the end and return the context that the execution ended with.
+
+    Raises:
+        UnknownExecutionError: There is none of this id.
+        ExecutionFailedError: It failed.
+        ExecutionTimeoutError: It had not ended in time.
+    """
+    give_up = time.monotonic() + timeout_s
+    wait_s = min(timeout_s, LONGEST_POLL_S)
+    while True:
+        view = yield from read(execution_id, brief=True, wait_s=max(wait_s, 0))
+        if has_ended(view["dag_status"]):
+            break
+        wait_s = min(give_up - time.monotonic(), LONGEST_POLL_S)
+        if wait_s <= 0:
+            raise ExecutionTimeoutError(execution_id, timeout_s)
+    if view["dag_status"] == FAILED:
+        yield from _raise_failure(execution_id, view.get("dag_invoke_msg", {}))
+    ended_with: JsonObject = view.get("context", {})
+    return ended_with
+
+
+def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[None]:
+    found = yield from tasks(execution_id)
+    failed = tuple(name for name, task in found.items() if _field(task, "status") == FAILED)
+    reason, code = invoke.get("msg"), invoke.get("code")
+    if reason is None and failed:
+        message = _field(found[failed[-1]], "invoke_msg")
+        reason = _field(message, "msg")
+    raise ExecutionFailedError(
+        execution_id,
+        tasks=failed,
+        reason=None if reason is None else str(reason),
+        reason_code=None if code is None else str(code),
+    )
+
+
+def tasks(execution_id: ExecutionId) -> Exchange[dict[str, JsonValue]]:
+    """Read every task, the members of groups too, by its full name."""
+    view = yield from read(execution_id)
+    found = yield from with_members(execution_id, view.get("tasks") or {}, {})
+    return found
+
+
+def with_members(
+    execution_id: ExecutionId,
+    top: dict[str, JsonValue],
+    settled: dict[tuple[str, int], dict[str, JsonValue]],
+) -> Exchange[dict[str, JsonValue]]:
+    """Add the members of groups, each right after the task whose group it is in.
+
+    Groups in ``settled`` are not read again; those that will not change any more are
+    put there.
+    """
+    found: dict[str, JsonValue] = {}
+    waiting = list(reversed(top.items()))
+    while waiting:
+        name, task = waiting.pop()
+        found[name] = task
+        members: dict[str, JsonValue] = {}
+        for index, group_status in _groups(task):
+            group = settled.get((name, index))
+            if group is None:
+                request = Read(execution_id=execution_id, part="children", parent=name, index=index)
+                group = (yield request) or {}
+                if is_final(group_status) and all(map(_is_settled, group.values())):
+                    settled[name, index] = group
+            members.update(group)
+        waiting.extend(reversed(members.items()))
+    return found
+
+
+def is_final(task_status: str) -> bool:
+    """Tell whether a task or group with this status, as ``get.json`` spells it, is through."""
+    return task_status in _FINAL
+
+
+_FINAL: Final = ("SUCCEEDED", "SUCCEED", "FAILED", "SKIPPED")
+
+
+def _is_settled(task: JsonValue) -> bool:
+    return is_final(str(_field(task, "status"))) and all(
+        is_final(group_status) for _, group_status in _groups(task)
+    )
+
+
+def _groups(task: JsonValue) -> list[tuple[int, str]]:
+    groups = _field(task, "sub_group_index_to_status")
+    if not isinstance(groups, dict):
+        return []
+    return [(int(index), str(group_status)) for index, group_status in groups.items()]
+
+
+def _field(value: JsonValue, name: str) -> JsonValue:
+    return value.get(name) if isinstance(value, dict) else None

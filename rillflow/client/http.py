@@ -1,0 +1,89 @@
+"""The way to a stack over HTTP."""
+
+import ipaddress
+from typing import Any, Final
+
+import httpx
+
+from rillflow.client.operations import Request
+from rillflow.client.wire import Call, answer_of, call_of
+from rillflow.errors import UnreachableError
+
+CONNECT_S: Final = 5.0
+
+
+class HttpTransport:
+    """Performs operations by HTTP requests over kept-alive connections."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(base_url=url, trust_env=not _is_loopback(url))
+
+    def perform(self, request: Request) -> Any:
+        """Perform one operation.
+
+        Raises:
+            RillflowError: The stack refused, or did not answer.
+        """
+        call = call_of(request)
+        try:
+            response = self._http.request(**_arguments(call, self._timeout_s))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _unreachable(self._url, error) from error
+        return answer_of(request, response.status_code, response.content)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+class AsyncHttpTransport:
+    """The same for asyncio."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._http = httpx.AsyncClient(base_url=url, trust_env=not _is_loopback(url))
+
+    async def perform(self, request: Request) -> Any:
+        """Perform one operation.
+
+        Raises:
+            RillflowError: The stack refused, or did not answer.
+        """
+        call = call_of(request)
+        try:
+            response = await self._http.request(**_arguments(call, self._timeout_s))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _unreachable(self._url, error) from error
+        return answer_of(request, response.status_code, response.content)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+
+def _arguments(call: Call, timeout_s: float) -> dict[str, Any]:
+    return {
+        "method": call.method,
+        "url": call.path,
+        "params": dict(call.query),
+        "content": call.body,
+        "headers": {"Content-Type": call.content_type} if call.method == "POST" else {},
+        "timeout": httpx.Timeout(timeout_s + call.wait_s, connect=min(CONNECT_S, timeout_s)),
+    }
+
+
+def _unreachable(url: str, error: Exception) -> UnreachableError:
+    reason = str(error) or type(error).__name__
+    return UnreachableError(f"no answer from {url}: {reason}")
+
+
+def _is_loopback(url: str) -> bool:
+    """Tell whether no proxy of the environment can be meant."""
+    try:
+        host = httpx.URL(url).host
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except (httpx.InvalidURL, ValueError):
+        return False

@@ -1,0 +1,75 @@
+"""Following an execution: what changed since the last look."""
+
+from typing import NamedTuple
+
+from rillflow.client.exchanges import Exchange, has_ended, read, with_members
+from rillflow.client.operations import Rest
+from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonObject, JsonValue
+
+
+class TaskChange(NamedTuple):
+    """A task that has another status than before; ``previous`` None means it is new.
+
+    ``task`` is the full instance name, so members of groups have their route in front.
+    ``attempts`` counts how often it was run, ``message`` is what it last said.
+    """
+
+    task: str
+    status: str
+    previous: str | None
+    attempts: int = 0
+    message: str | None = None
+
+
+class Watch:
+    """The looks at one execution, one after the other."""
+
+    def __init__(self, execution_id: ExecutionId, every_s: float) -> None:
+        self._execution_id = execution_id
+        self._every_s = every_s
+        self._seen: dict[str, str] = {}
+        self._settled: dict[tuple[str, int], dict[str, JsonValue]] = {}
+        self._begun = False
+        self.view: JsonObject = {}
+        self.ended = False
+
+    def look(self) -> Exchange[list[TaskChange]]:
+        """Wait a little, except before the first look, and return what changed.
+
+        Afterwards ``view`` is the execution as ``get.json`` shows it, and ``ended``
+        tells whether this was the last look.
+
+        Raises:
+            UnknownExecutionError: There is no such execution.
+        """
+        if self._begun:
+            yield Rest(seconds=self._every_s)
+        self._begun = True
+        self.view = yield from read(self._execution_id)
+        top: dict[str, JsonValue] = self.view.get("tasks") or {}  # type: ignore[assignment]
+        found = yield from with_members(self._execution_id, top, self._settled)
+        self.ended = has_ended(str(self.view["dag_status"]))
+        return [change for name, task in found.items() for change in self._change(name, task)]
+
+    def _change(self, name: str, task: JsonValue) -> list[TaskChange]:
+        if not isinstance(task, dict):
+            return []
+        status = str(task.get("status"))
+        previous = self._seen.get(name)
+        if status == previous:
+            return []
+        self._seen[name] = status
+        invoke = task.get("invoke_msg")
+        told = invoke if isinstance(invoke, dict) else {}
+        times = told.get("invoke_time_infos")
+        message = told.get("msg")
+        return [
+            TaskChange(
+                name,
+                status,
+                previous,
+                len(times) if isinstance(times, list) else 0,
+                None if message is None else str(message),
+            )
+        ]

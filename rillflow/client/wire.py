@@ -1,0 +1,206 @@
+"""Operations as HTTP requests, and HTTP responses as answers or errors (SEMANTICS 5)."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, assert_never
+
+from rillflow.client.operations import (
+    AddDescriptor,
+    Control,
+    Finish,
+    Read,
+    Redo,
+    Request,
+    Submit,
+    WakeUp,
+)
+from rillflow.errors import (
+    DefinitionError,
+    ExecutionError,
+    OverloadedError,
+    RequestError,
+    RillflowError,
+    ServerError,
+    StoreError,
+    TooLargeError,
+    UnknownDescriptorError,
+)
+from rillflow.jsontypes import JsonObject, decode_json, encode_json
+
+EXCERPT: Final = 200
+UNAVAILABLE: Final = 503
+EXECUTION_FAMILIES: Final = (303, 306)
+DEFINITION_FAMILY: Final = 304
+
+
+class Call(NamedTuple):
+    """An HTTP request; ``wait_s`` is how long the server may take on purpose."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: bytes = b""
+    content_type: str = "application/json"
+    wait_s: float = 0.0
+
+
+def call_of(request: Request) -> Call:
+    """Build the HTTP request of an operation.
+
+    Raises:
+        RequestError: It holds something that JSON cannot.
+    """
+    if isinstance(request, AddDescriptor):
+        return _addition(request)
+    if isinstance(request, Submit):
+        return Call("POST", "/flow/submit.json", _submission(request), encode(request.data))
+    if isinstance(request, Read):
+        return _reading(request)
+    return _order(request)
+
+
+def _addition(request: AddDescriptor) -> Call:
+    query = {
+        "business_id": request.business,
+        "feature_name": request.feature,
+        "alias": request.alias,
+    }
+    path = "/flow/bg/manage/descriptor/add_descriptor.json"
+    return Call("POST", path, query, request.text.encode(), "text/plain")
+
+
+def _order(request: WakeUp | Finish | Redo | Control) -> Call:
+    query = {"execution_id": request.execution_id}
+    match request:
+        case WakeUp():
+            query["task_name"] = request.task
+            return Call("POST", "/flow/wakeup.json", query, encode(request.data))
+        case Finish():
+            query["task_name"] = request.task
+            query["status"] = "failed" if request.failed else "success"
+            return Call("POST", "/flow/trigger.json", query, encode(request.output))
+        case Redo():
+            if request.tasks:
+                query["task_names"] = ",".join(request.tasks)
+            return Call("POST", "/flow/redo.json", query, encode(request.data))
+        case Control():
+            return Call("POST", f"/flow/{request.order}.json", query)
+    assert_never(request)
+
+
+def encode(value: JsonObject) -> bytes:
+    """Encode what a caller wants to send.
+
+    Raises:
+        RequestError: It is not a JSON object, or holds something that JSON cannot.
+    """
+    if not isinstance(value, dict):
+        raise RequestError(f"a JSON object is wanted, not {type(value).__name__}")
+    try:
+        return encode_json(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RequestError(f"not a JSON object: {error}") from error
+
+
+def _submission(request: Submit) -> dict[str, str]:
+    query = {"descriptor_id": request.descriptor_id}
+    if isinstance(request.callback, str):
+        query["callback"] = request.callback
+    elif request.callback is not None:
+        query["callback"] = encode(request.callback).decode()
+    if request.isolation is not None:
+        query["isolation"] = request.isolation
+    return query
+
+
+def _reading(request: Read) -> Call:
+    query = {"execution_id": request.execution_id}
+    if request.part == "children":
+        query |= {"parent": request.parent, "group_index": str(request.index)}
+        return Call("GET", "/flow/get_by_parent.json", query)
+    if request.part == "brief":
+        query["brief"] = "true"
+    if request.wait_s > 0:
+        query["wait_s"] = f"{request.wait_s:.3f}"
+    return Call("GET", "/flow/get.json", query, wait_s=request.wait_s)
+
+
+def answer_of(request: Request, status: int, body: bytes) -> Any:
+    """Read the answer to an operation from the HTTP response.
+
+    Raises:
+        RillflowError: The stack refused, with its code and message.
+        ServerError: The response is not one of Rillflow's.
+    """
+    value = _object(status, body)
+    if status != 200:
+        raise _error(request, status, value)
+    try:
+        return _answer(request, value)
+    except (KeyError, TypeError) as error:
+        raise _unexpected(status, body) from error
+
+
+def _answer(request: Request, value: JsonObject) -> Any:
+    if isinstance(request, AddDescriptor):
+        return value["descriptor_id"]
+    if isinstance(request, Submit):
+        return value["execution_id"]
+    if isinstance(request, Read):
+        return _read(request, value["ret"])
+    if isinstance(request, Finish):
+        return value.get("duplicate") is not True
+    return None
+
+
+def _read(request: Read, found: Any) -> JsonObject | None:
+    if request.part != "children":
+        return found if "execution_id" in found else None
+    members = found["tasks"]
+    return members if isinstance(members, dict) else None
+
+
+def _error(request: Request, status: int, value: JsonObject) -> RillflowError:
+    code, message = value.get("error_code"), value.get("error")
+    if not isinstance(code, int) or not isinstance(message, str):
+        return _unexpected(status, encode_json(value))
+    if status >= 500:
+        return _engine_error(status, code, message)
+    if isinstance(request, AddDescriptor) and status == 400:
+        return DefinitionError(code, message)
+    if isinstance(request, Submit) and code == UnknownDescriptorError.wire_code:
+        return UnknownDescriptorError(message)
+    return _refusal(status, code, message)
+
+
+def _refusal(status: int, code: int, message: str) -> RequestError:
+    if status == TooLargeError.http_status:
+        return TooLargeError(message)
+    if status == OverloadedError.http_status or code == OverloadedError.wire_code:
+        return OverloadedError(message)
+    return RequestError(message, wire_code=code, http_status=status)
+
+
+def _engine_error(status: int, code: int, message: str) -> RillflowError:
+    if status == UNAVAILABLE:
+        return StoreError(message)
+    family = code // 100
+    if family in EXECUTION_FAMILIES:
+        return ExecutionError(message, code)
+    if family == DEFINITION_FAMILY:
+        return DefinitionError(code, message)
+    return ServerError(message, wire_code=code, http_status=status)
+
+
+def _object(status: int, body: bytes) -> JsonObject:
+    try:
+        value = decode_json(body)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise _unexpected(status, body)
+    return value
+
+
+def _unexpected(status: int, body: bytes) -> ServerError:
+    excerpt = body[:EXCERPT].decode(errors="replace")
+    return ServerError(f"the answer is not Rillflow's: {status} {excerpt}", http_status=status)
