@@ -12,10 +12,35 @@ from starlette.types import ASGIApp
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import Stack
 from rillflow.settings import Settings
-from serve import descriptor_routes, health, query_routes, run_routes
+from serve import (
+    batch_redo,
+    consoles,
+    definition_rules,
+    definitions,
+    health,
+    legacy,
+    protection,
+    query_routes,
+    run_routes,
+    statistics,
+    templates,
+    tools,
+    trials,
+)
+from serve.batch_redo import BatchRedo
+from serve.callers import Callers, SignedCallersOnly
 from serve.errors import respond_to
+from serve.form_parameters import FormParameters
 from serve.hot_routes import HotRoutes
 from serve.wire import CORS
+
+DESCRIPTION = """
+Rill Flow workflows of serverless functions, run by durable actors on Ray.
+
+Refusals are `{"error_code", "error"}`: 400 with 301xx for what the caller can mend, 422 for
+missing or malformed parameters, 500 with 303xx to 306xx where the execution cannot take the
+request now, 503 when the store does not answer. Fields without a value are left out.
+"""
 
 
 def build_asgi_app(settings: Settings) -> ASGIApp:
@@ -36,21 +61,28 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
         await stack.open()
         await start()
         yield
+        await batches.stop()
         await stack.close()
 
-    api = FastAPI(
-        title="Rillflow",
-        description="Rill Flow workflows of serverless functions, run by durable actors on Ray.",
-        version="0.1.0",
-        lifespan=lifespan,
-    )
-    hot = HotRoutes(api, stack)
+    api = FastAPI(title="Rillflow", description=DESCRIPTION, version="0.1.0", lifespan=lifespan)
+    batches = BatchRedo(stack)
+    callers = Callers(stack.settings, stack.clock)
+    hot = HotRoutes(FormParameters(SignedCallersOnly(api, callers)), stack, callers)
     for error in (Exception, HTTPException, RequestValidationError):
         api.add_exception_handler(error, _answer)
     for router in (
         run_routes.router(stack, hot),
+        batch_redo.router(stack, batches),
         query_routes.router(stack),
-        descriptor_routes.router(stack),
+        statistics.router(stack),
+        protection.router(stack),
+        tools.router(stack),
+        trials.router(stack),
+        definitions.router(stack),
+        definition_rules.router(stack),
+        consoles.router(stack),
+        templates.router(stack),
+        legacy.router(stack),
         health.router(stack),
     ):
         api.include_router(router)

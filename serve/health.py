@@ -4,12 +4,14 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from rillflow.actors.stack import Stack
+from serve.answers import Alive
+from serve.documentation import ERRORS, answer
 from serve.wire import json_response
 
 
 def router(stack: Stack) -> APIRouter:
     """Return the health routes."""
-    routes = APIRouter(tags=["health"])
+    routes = APIRouter(tags=["health"], responses=ERRORS)
 
     @routes.get("/healthz")
     async def healthz() -> Response:
@@ -22,7 +24,7 @@ def router(stack: Stack) -> APIRouter:
         await stack.store.businesses()
         return json_response({"status": "ready"})
 
-    @routes.get("/flow/service_check.json")
+    @routes.get("/flow/service_check.json", responses=answer(Alive))
     async def service_check() -> Response:
         """Answer as Rill Flow's own check does."""
         return json_response({"ret": "ok"})

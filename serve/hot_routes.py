@@ -1,7 +1,7 @@
 """The routes that every step of a workflow passes, without a framework in between."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,27 +9,32 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.actors.stack import Stack
 from rillflow.core.events import CallbackReceived
-from rillflow.errors import RequestError
+from rillflow.errors import RequestError, TooLargeError
 from rillflow.gateways.callbacks import Callback, read_callback, read_finish
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import encode_json
+from serve.callers import Callers
 from serve.errors import respond_to
+from serve.parameters import UNPROCESSABLE, required, seconds
 from serve.submission import read_submission
-from serve.wire import json_response, raw_response, read_body, required, ret_response
+from serve.wire import json_response, raw_response, read_body, ret_response
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
-OK = b'{"result":"ok"}'
-DUPLICATE = b'{"result":"ok","duplicate":true}'
-UNKNOWN_EXECUTION = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
+OK: Final = b'{"result":"ok"}'
+DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
+UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
+TOO_LARGE: Final = 413
+TRIGGER: Final = "/flow/trigger.json"
 
 
 class HotRoutes:
     """An ASGI application that answers the hot routes and passes on the others."""
 
-    def __init__(self, cold: ASGIApp, stack: Stack) -> None:
+    def __init__(self, cold: ASGIApp, stack: Stack, callers: Callers) -> None:
         self._cold = cold
         self._stack = stack
+        self._callers = callers
         self.handlers: dict[tuple[str, str], Handler] = {
             ("POST", "/flow/submit.json"): self.submit,
             ("POST", "/flow/finish.json"): self.finish,
@@ -43,51 +48,74 @@ class HotRoutes:
         handler = None
         if scope["type"] == "http":
             handler = self.handlers.get((scope["method"], scope["path"]))
+            if b"%00" in scope["query_string"]:
+                handler = _refuse_nul
         if handler is None:
             await self._cold(scope, receive, send)
             return
         try:
-            response = await handler(Request(scope, receive))
+            request = Request(scope, receive)
+            if self._callers.must_sign and scope["path"] != TRIGGER:
+                self._callers.check(request.query_params)
+            response = await handler(request)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             response = respond_to(error)
         await response(scope, receive, send)
 
     async def submit(self, request: Request) -> Response:
-        """Start an execution (SEMANTICS 5.2)."""
-        query = request.query_params
+        """Start an execution (SEMANTICS 5.2); with ``wait_s``, wait for its end.
+
+        The same idempotency key with equal data finds the execution that was started
+        first; with other data it is a conflict (409).
+        """
+        query, settings = request.query_params, self._stack.settings
         descriptor_id = required(query, "descriptor_id")
-        options = read_submission(query)
-        body = await read_body(request, self._stack.settings.submit_max_bytes)
-        execution_id = await self._stack.submit(
-            descriptor_id, body, callback=options.callback, isolation=options.isolation
-        )
+        options = read_submission(query, request.headers)
+        wait_s = seconds(query.get("wait_s"))
+        business = descriptor_id.partition(":")[0].strip()
+        body = await read_body(request, settings.submit_limit(business))
+        execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
+        if wait_s > 0 and await self._stack.wait(execution_id, wait_s):
+            shown = await self._stack.query(execution_id, "execution")
+            return raw_response(
+                b'{"execution_id":%b,"ret":%b}'
+                % (encode_json(execution_id), shown or UNKNOWN_EXECUTION)
+            )
         return json_response({"execution_id": execution_id})
 
     async def trigger(self, request: Request) -> Response:
-        """Take a callback or a signal (SEMANTICS 5.2, trigger)."""
-        limit = self._stack.settings.callback_max_bytes
+        """Take a callback or a signal (SEMANTICS 5.2, trigger).
+
+        Whatever a gateway sends as a body is taken: JSON, text, an image, nothing.
+        """
+        limit = self._callback_limit(request)
         callback = read_callback(
             query=request.query_params,
             headers=request.headers,
-            body=await read_body(request, limit),
+            body=await read_body(request, limit, too_large=TOO_LARGE),
             max_body_bytes=limit,
         )
         return await self._take(callback, trigger=True)
 
     async def finish(self, request: Request) -> Response:
-        """Take an outcome (SEMANTICS 5.2, finish)."""
-        limit = self._stack.settings.callback_max_bytes
-        callback = read_finish(
-            query=request.query_params,
-            headers=request.headers,
-            body=await read_body(request, limit),
-            max_body_bytes=limit,
-        )
+        """Take an outcome (SEMANTICS 5.2, finish): SUCCESS unless ``result_type`` differs."""
+        limit = self._callback_limit(request)
+        try:
+            callback = read_finish(
+                query=request.query_params,
+                headers=request.headers,
+                body=await read_body(request, limit),
+                max_body_bytes=limit,
+            )
+        except TooLargeError as error:
+            raise TooLargeError(str(error), http_status=400) from error
         return await self._take(callback, trigger=False)
 
+    def _callback_limit(self, request: Request) -> int:
+        execution_id = request.query_params.get("execution_id", "")
+        return self._stack.settings.callback_limit(execution_id.partition(":")[0])
+
     async def _take(self, callback: Callback, *, trigger: bool) -> Response:
-        if trigger and not is_execution_id(callback.execution_id):
-            raise RequestError(f"task not exists {callback.execution_id}:{callback.task_name}")
         facts = dict(callback.facts)
         if callback.invoke_id:
             facts["invoke_id"] = callback.invoke_id
@@ -102,15 +130,17 @@ class HotRoutes:
             will_retry=callback.will_retry,
             trigger=trigger,
         )
-        reply = await self._stack.deliver(callback.execution_id, event)
+        reply = await self._stack.deliver(
+            callback.execution_id, event, hint_s=callback.retry_interval_s
+        )
         return raw_response(OK if reply.changed else DUPLICATE)
 
     async def get(self, request: Request) -> Response:
-        """Show an execution (SEMANTICS 5.3)."""
+        """Show an execution (SEMANTICS 5.3); with ``wait_s``, wait for its end first."""
         query = request.query_params
         execution_id = required(query, "execution_id")
         brief = query.get("brief", "false").lower() == "true"
-        wait_s = _seconds(query.get("wait_s"))
+        wait_s = seconds(query.get("wait_s"))
         if not is_execution_id(execution_id):
             return ret_response(UNKNOWN_EXECUTION)
         if wait_s > 0:
@@ -119,13 +149,5 @@ class HotRoutes:
         return ret_response(UNKNOWN_EXECUTION if body is None else body)
 
 
-def _seconds(text: str | None) -> float:
-    if text is None:
-        return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 600:
-        raise RequestError(f"wait_s must be a number from 0 to 600, not {text}", http_status=422)
-    return seconds
+async def _refuse_nul(_: Request) -> Response:
+    raise RequestError("a parameter holds the character NUL", http_status=UNPROCESSABLE)

@@ -1,8 +1,8 @@
 """Run control under ``/flow`` (SEMANTICS 5.2)."""
 
-from typing import Annotated, Any
+from typing import NamedTuple
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,30 +20,29 @@ from rillflow.core.events import (
 from rillflow.errors import ExecutionError, RequestError, RillflowError
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.submissions import json_object
+from serve.answers import Completed, Done, Refusal, ShownExecution, Submitted
+from serve.documentation import ERRORS, OBJECT, Extra, Responses, answer, header, text
 from serve.hot_routes import OK, HotRoutes
+from serve.parameters import Flag, Names, listed
 from serve.wire import json_response, raw_response, read_body
 
 NO_EXECUTION = 30606
 
 
-def _text(name: str, description: str, *, required: bool = False) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": "query",
-        "required": required,
-        "description": description,
-        "schema": {"type": "string"},
-    }
-
-
-_EXECUTION = _text("execution_id", "The execution.", required=True)
-_TASK = _text("task_name", "The task, by its full instance name.", required=True)
-_BODY: dict[str, Any] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+_EXECUTION = text("execution_id", "The execution.", required=True)
+_TASK = text("task_name", "The task, by its full instance name.", required=True)
+_WAIT = text("wait_s", "Wait up to so many seconds for the end, at most 600.")
+_REPEATED: Responses = {
+    409: {"model": Refusal, "description": "The idempotency key was used for other data."}
+}
+_TOO_LARGE: Responses = {
+    413: {"model": Refusal, "description": "The callback is larger than the limit."}
+}
 
 
 def router(stack: Stack, hot: HotRoutes) -> APIRouter:
     """Return the routes that start, continue and end executions."""
-    routes = APIRouter(tags=["run"])
+    routes = APIRouter(tags=["run"], responses=ERRORS)
     _document_hot_routes(routes, hot)
     _add_signals(routes, stack)
     _add_manual_actions(routes, stack)
@@ -51,38 +50,44 @@ def router(stack: Stack, hot: HotRoutes) -> APIRouter:
     return routes
 
 
+class _Hot(NamedTuple):
+    """What the document says about a route that is served elsewhere."""
+
+    method: str
+    path: str
+    parameters: list[Extra]
+    responses: Responses
+
+
 def _document_hot_routes(routes: APIRouter, hot: HotRoutes) -> None:
     submit = [
-        _text("descriptor_id", "business:feature[:alias | :md5_<hex>].", required=True),
-        _text("callback", "Completion callback: a URL, or a CallbackConfig as JSON."),
-        _text("resource_check", "Overload check of this submission, as JSON."),
-        _text("isolation", "dedicated gives the execution a Ray actor of its own."),
+        text("descriptor_id", "business:feature[:alias | :md5_<hex>].", required=True),
+        text("callback", "Completion callback: a URL, or a CallbackConfig as JSON."),
+        text("resource_check", "Overload check: `{check_type, key_resources}` as JSON."),
+        text("isolation", "`dedicated` gives the execution a Ray actor of its own."),
+        text("idempotency_key", "The same key and data find the same execution."),
+        header("Idempotency-Key", "The same as a header."),
+        text("uid", "The caller's, for gray and A/B rules."),
+        _WAIT,
     ]
     outcome = [
         _EXECUTION,
         _TASK,
-        _text("status", "success or failed; absent means what the body says."),
-        _text("context", "JSON object laid over the body."),
+        text("status", "`success` or `failed`; absent means what the body says."),
+        text("context", "JSON object laid over the body."),
     ]
-    table: list[tuple[str, str, list[dict[str, Any]]]] = [
-        ("POST", "/flow/submit.json", submit),
-        ("POST", "/flow/finish.json", [_EXECUTION, _TASK]),
-        ("GET", "/flow/trigger.json", outcome),
-        ("POST", "/flow/trigger.json", outcome),
-        (
-            "GET",
-            "/flow/get.json",
-            [
-                _EXECUTION,
-                _text("brief", "true leaves the tasks out."),
-                _text("wait_s", "Wait up to so many seconds for the end."),
-            ],
-        ),
+    shown = [_EXECUTION, text("brief", "`true` leaves the tasks out."), _WAIT]
+    table = [
+        _Hot("POST", "/flow/submit.json", submit, {**answer(Submitted), **_REPEATED}),
+        _Hot("POST", "/flow/finish.json", [_EXECUTION, _TASK], answer(Done)),
+        _Hot("GET", "/flow/trigger.json", outcome, {**answer(Done), **_TOO_LARGE}),
+        _Hot("POST", "/flow/trigger.json", outcome, {**answer(Done), **_TOO_LARGE}),
+        _Hot("GET", "/flow/get.json", shown, answer(ShownExecution)),
     ]
-    for method, path, parameters in table:
-        extra: dict[str, Any] = {"parameters": parameters}
+    for method, path, parameters, responses in table:
+        extra: Extra = {"parameters": parameters}
         if method == "POST":
-            extra["requestBody"] = _BODY
+            extra.update(OBJECT)
         handler = hot.handlers[method, path]
         routes.add_api_route(
             path,
@@ -90,14 +95,15 @@ def _document_hot_routes(routes: APIRouter, hot: HotRoutes) -> None:
             methods=[method],
             openapi_extra=extra,
             operation_id=f"{handler.__name__}_{method.lower()}",
+            responses=responses,
         )
 
 
 def _add_signals(routes: APIRouter, stack: Stack) -> None:
-    @routes.post("/flow/wakeup.json", openapi_extra={"requestBody": _BODY})
+    @routes.post("/flow/wakeup.json", openapi_extra=OBJECT, responses=answer(Done))
     async def wake_up(request: Request, execution_id: str, task_name: str) -> Response:
         """Wake a suspense task up with data; ``{}`` re-checks its conditions."""
-        data = await _data(request, stack)
+        data = await _data(request, stack, execution_id)
         if not task_name.strip():
             raise RequestError("task_name is empty")
         await stack.deliver(
@@ -106,38 +112,34 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
         )
         return raw_response(OK)
 
-    @routes.post("/flow/redo.json", openapi_extra={"requestBody": _BODY})
+    @routes.post("/flow/redo.json", openapi_extra=OBJECT, responses=answer(Done))
     async def redo(
         request: Request,
         execution_id: str,
-        task_names: Annotated[list[str] | None, Query()] = None,
+        task_names: Names = None,
     ) -> Response:
         """Run tasks, and all that follows them, again; no names means all unfinished ones."""
-        data = await _data(request, stack)
+        data = await _data(request, stack, execution_id)
         if not execution_id.strip():
             raise ExecutionError("redo executionId can not be empty", NO_EXECUTION)
-        names = [name for text in task_names or () for name in text.split(",")]
-        event = RedoRequested(
-            at_ms=stack.clock.now_ms(),
-            tasks=tuple(name.strip() for name in names if name.strip()),
-            data=data,
-        )
+        event = RedoRequested(at_ms=stack.clock.now_ms(), tasks=listed(task_names), data=data)
         await stack.deliver(execution_id, event)
         return raw_response(OK)
 
 
-async def _data(request: Request, stack: Stack) -> bytes:
-    body = await read_body(request, stack.settings.callback_max_bytes)
+async def _data(request: Request, stack: Stack, execution_id: str) -> bytes:
+    limit = stack.settings.callback_limit(execution_id.partition(":")[0])
+    body = await read_body(request, limit)
     return encode_json(json_object(body))
 
 
 def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:
-    @routes.post("/flow/task_degrade.json")
+    @routes.post("/flow/task_degrade.json", responses=answer(Done))
     async def task_degrade(
         execution_id: str,
         task_name: str,
-        degrade_current_task: bool,  # noqa: FBT001 - a query parameter
-        degrade_following_tasks: bool,  # noqa: FBT001 - a query parameter
+        degrade_current_task: Flag,
+        degrade_following_tasks: Flag,
     ) -> Response:
         """Have a task that has not started, or what follows it, skipped."""
         event = DegradeRequested(
@@ -149,10 +151,10 @@ def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:
         await stack.deliver(execution_id, event)
         return raw_response(OK)
 
-    @routes.post("/flow/complete.json")
+    @routes.post("/flow/complete.json", responses=answer(Completed))
     async def complete(
         execution_id: str,
-        success: bool = True,  # noqa: FBT001, FBT002 - a query parameter
+        success: Flag = True,  # noqa: FBT002 - a query parameter
     ) -> Response:
         """End an execution by hand; nobody is told."""
         event = CompletionRequested(at_ms=stack.clock.now_ms(), success=success)
@@ -166,17 +168,17 @@ def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:
 
 
 def _add_orders(routes: APIRouter, stack: Stack) -> None:
-    @routes.post("/flow/cancel.json")
+    @routes.post("/flow/cancel.json", responses=answer(Done))
     async def cancel(execution_id: str) -> Response:
         """Stop an execution and its sub-flows; nothing more is dispatched."""
         return await ordered(CancelRequested(at_ms=stack.clock.now_ms()), execution_id)
 
-    @routes.post("/flow/pause.json")
+    @routes.post("/flow/pause.json", responses=answer(Done))
     async def pause(execution_id: str) -> Response:
         """Start no further task until resumed."""
         return await ordered(PauseRequested(at_ms=stack.clock.now_ms()), execution_id)
 
-    @routes.post("/flow/resume.json")
+    @routes.post("/flow/resume.json", responses=answer(Done))
     async def resume(execution_id: str) -> Response:
         """Go on after a pause."""
         return await ordered(ResumeRequested(at_ms=stack.clock.now_ms()), execution_id)

@@ -1,28 +1,23 @@
 """What a submission may say besides its data (SEMANTICS 5.2, 6.2, Q7)."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final
 
 from pydantic import ValidationError
 
 from rillflow.definition.model import CallbackConfig
 from rillflow.errors import ExecutionError, RequestError
-from rillflow.jsontypes import JsonValue, decode_json, encode_json
+from rillflow.jsontypes import decode_json, encode_json
+from rillflow.runtime.submissions import MOST_KEY_CHARACTERS, Options
+from rillflow.settings import ResourceCheck
+from serve.parameters import user_id
 
-TRAVERSAL_FAILED = 30603
-ISOLATIONS = ("shared", "dedicated")
-CHECK_TYPES = ("short_board", "long_board", "key_resource", "skip")
-
-
-class SubmissionOptions(NamedTuple):
-    """Options of one submission; ``callback`` is a CallbackConfig as JSON."""
-
-    callback: bytes | None = None
-    isolation: str | None = None
+TRAVERSAL_FAILED: Final = 30603
+ISOLATIONS: Final = ("shared", "dedicated")
 
 
-def read_submission(query: Mapping[str, str]) -> SubmissionOptions:
-    """Read the options from the query.
+def read_submission(query: Mapping[str, str], headers: Mapping[str, str]) -> Options:
+    """Read the options from the query; the idempotency key may be a header instead.
 
     Raises:
         ExecutionError: The callback is neither a URL nor a CallbackConfig (30603).
@@ -31,8 +26,20 @@ def read_submission(query: Mapping[str, str]) -> SubmissionOptions:
     isolation = query.get("isolation")
     if isolation is not None and isolation not in ISOLATIONS:
         raise RequestError(f"isolation must be shared or dedicated, not {isolation}")
-    _check_resource_check(query.get("resource_check"))
-    return SubmissionOptions(read_callback_config(query.get("callback")), isolation)
+    return Options(
+        callback=read_callback_config(query.get("callback")),
+        isolation=isolation,
+        uid=user_id(query.get("uid")),
+        idempotency_key=_idempotency_key(query, headers),
+        resource_check=read_resource_check(query.get("resource_check")),
+    )
+
+
+def _idempotency_key(query: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
+    key = query.get("idempotency_key") or headers.get("idempotency-key")
+    if key is not None and len(key) > MOST_KEY_CHARACTERS:
+        raise RequestError(f"an idempotency key has up to {MOST_KEY_CHARACTERS} characters")
+    return key or None
 
 
 def read_callback_config(text: str | None) -> bytes | None:
@@ -54,12 +61,17 @@ def read_callback_config(text: str | None) -> bytes | None:
     return encode_json(config.model_dump(by_alias=True, exclude_none=True))
 
 
-def _check_resource_check(text: str | None) -> None:
+def read_resource_check(text: str | None) -> ResourceCheck | None:
+    """Read ``resource_check``: JSON of ``{check_type, key_resources}``, None when blank.
+
+    Raises:
+        RequestError: It is something else (30109).
+    """
     if text is None or not text.strip():
-        return
+        return None
     try:
-        value: JsonValue = decode_json(text.encode())
-    except ValueError:
-        value = None
-    if not isinstance(value, dict) or value.get("check_type") not in (None, *CHECK_TYPES):
-        raise RequestError("resource_check content nonsupport")
+        value = decode_json(text.encode())
+        given = value if isinstance(value, dict) else {"check_type": ""}
+        return ResourceCheck.model_validate({k: v for k, v in given.items() if v is not None})
+    except (ValueError, ValidationError) as error:
+        raise RequestError("resource_check content nonsupport") from error

@@ -1,12 +1,11 @@
 """Requests and responses in Rill Flow's form (SEMANTICS 5.1)."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.errors import RequestError, RillflowError, TooLargeError
+from rillflow.errors import RillflowError, TooLargeError
 from rillflow.jsontypes import encode_json
 
 JSON: Final = "application/json"
@@ -35,6 +34,11 @@ def ret_response(body: bytes) -> Response:
     return raw_response(b'{"ret":' + body + b"}")
 
 
+def data_response(body: bytes) -> Response:
+    """Answer the console's envelope around JSON text."""
+    return raw_response(b'{"data":' + body + b',"message":"","success":true}')
+
+
 def error_response(error: RillflowError) -> Response:
     """Answer with a refusal."""
     return error_body(error.wire_code, str(error) or INTERNAL, error.http_status)
@@ -48,39 +52,24 @@ def error_body(wire_code: int, message: str, status: int) -> Response:
     return json_response(body, status)
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
+async def read_body(request: Request, limit_bytes: int, *, too_large: int = 400) -> bytes:
     """Read the body as it came, up to a limit.
 
     Raises:
-        TooLargeError: There is more; the rest is not read.
+        TooLargeError: There is more (``too_large`` is the HTTP status); the rest is not read.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
-        raise _too_large(limit_bytes)
+        raise _too_large(too_large)
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > limit_bytes:
-            raise _too_large(limit_bytes)
+            raise _too_large(too_large)
         parts.append(part)
     return b"".join(parts)
 
 
-def _too_large(limit_bytes: int) -> TooLargeError:
-    return TooLargeError(f"context size nonsupport: the body is larger than {limit_bytes} bytes")
-
-
-def required(query: Mapping[str, str], *names: str) -> str:
-    """Return a query parameter under the first name that is given.
-
-    Raises:
-        RequestError: It is missing (422).
-    """
-    for name in names:
-        if name in query:
-            return query[name]
-    raise RequestError(
-        f"Required request parameter '{names[0]}' for method parameter type String is not present",
-        http_status=422,
-    )
+def _too_large(http_status: int) -> TooLargeError:
+    return TooLargeError("context size nonsupport", http_status=http_status)

@@ -6,13 +6,14 @@ from rillflow.actors.execution_actor import ray_executions
 from rillflow.core.events import Event
 from rillflow.definition import MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.ids import DescriptorId, ExecutionId
+from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, WaitableExecutions
 from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.hooks import load_hook
+from rillflow.runtime.queries import unknown_execution
 from rillflow.runtime.submissions import ContextHook, Options, Submissions
 from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
@@ -119,13 +120,18 @@ class Stack:
         options = Options(callback, isolation, uid, idempotency_key, resource_check)
         return await self.submissions.submit(descriptor_id, data, options)
 
-    async def deliver(self, execution_id: ExecutionId, event: Event) -> Reply:
+    async def deliver(self, execution_id: ExecutionId, event: Event, *, hint_s: int = 0) -> Reply:
         """Hand an event to an execution; when this returns, it is on disk.
+
+        ``hint_s`` is how long the function behind it wants to be left alone.
 
         Raises:
             RillflowError: The event was refused.
         """
-        reply = await self.executions.call(Delivery(execution_id=execution_id, event=event))
+        if not is_execution_id(execution_id):
+            raise unknown_execution(execution_id, event)
+        call = Delivery(execution_id=execution_id, event=event, hint_s=hint_s)
+        reply = await self.executions.call(call)
         return reply.raise_for_error()
 
     async def query(

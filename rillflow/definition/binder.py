@@ -66,6 +66,13 @@ def bind(root: Node, *, with_warnings: bool = False) -> Bound:
     return Bound(values, binder.errors, binder.warnings)
 
 
+def bind_rules(root: Node) -> tuple[list[Values], list[Problem]]:
+    """Read a list of mapping rules that stands alone, with what does not fit."""
+    binder = _Binder(with_warnings=False)
+    rules = slots_of(PassTask)["inputMappings"].read(binder, root, "mapping rules")
+    return rules or [], binder.errors
+
+
 class _Binder:
     """Collects problems; see ``shapes.Inbox`` for the rest of the contract."""
 

@@ -234,7 +234,7 @@ class WorkflowDefinition(_Spec):
     input_schema: str | None = None
     output: dict[str, JsonValue] | None = None
     end_task_name: Annotated[str | None, Field(alias="end_task_name")] = None
-    enforce_input_schema: bool = False
+    enforce_input_schema: bool | None = None
 
 
 Choice.model_rebuild()

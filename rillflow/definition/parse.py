@@ -2,10 +2,10 @@
 
 from itertools import islice
 
-from rillflow.definition.binder import MAX_PROBLEMS, bind
+from rillflow.definition.binder import MAX_PROBLEMS, bind, bind_rules
 from rillflow.definition.closest import did_you_mean
 from rillflow.definition.loader import MAX_TEXT_BYTES, load
-from rillflow.definition.model import WorkflowDefinition
+from rillflow.definition.model import MappingRule, WorkflowDefinition
 from rillflow.definition.nodes import Node, place_at, with_place
 from rillflow.definition.validation import MAX_DEPTH, Finding, findings
 from rillflow.errors import DefinitionError, Problem
@@ -36,6 +36,20 @@ def parse_definition(
     if problems:
         raise DefinitionError(problems[0].code, problems[0].message, problems)
     return definition
+
+
+def parse_rules(text: str | bytes) -> tuple[MappingRule, ...]:
+    """Read a YAML or JSON list of mapping rules; nothing at all is an empty list.
+
+    Raises:
+        DefinitionError: The text is unreadable, or no list of rules.
+    """
+    if not text.strip():
+        return ()
+    rules, errors = bind_rules(load(text))
+    if errors:
+        raise DefinitionError(errors[0].code, with_place(errors[0]), tuple(errors))
+    return tuple(MappingRule.model_validate(rule) for rule in rules)
 
 
 def problems_of(

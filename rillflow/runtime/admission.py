@@ -75,7 +75,7 @@ class Admission:
         Raises:
             RequestError: A limit is reached (30200, 30201).
         """
-        if self._checks_storage and self.storage_usage() > self._settings.storage_max_usage_percent:
+        if self._checks_storage and self.is_full(self.storage_usage()):
             raise RequestError("runtime storage limit", wire_code=STORAGE_LIMIT)
         if self._traffic or self._health:
             await self._check_where_set(business, feature, resources)
@@ -105,6 +105,10 @@ class Admission:
     def storage_usage(self) -> int:
         """Return how full the memory of this machine is, in percents."""
         return self._memory.used_percent()
+
+    def is_full(self, percent: int) -> bool:
+        """Tell whether a use of memory refuses submissions."""
+        return self._checks_storage and percent > self._settings.storage_max_usage_percent
 
     async def rows(self, service: str) -> list[ResourceRow]:
         """Return the functions that a service is known to call, with their hints."""

@@ -36,7 +36,6 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "bool": (bool,),
     "object": (dict,),
     "map": (dict,),
-    "json": (dict, list),
     "array": (list,),
     "list": (list,),
 }

@@ -1,0 +1,215 @@
+"""Forms of the answers about executions, for the OpenAPI document (SEMANTICS 5.2, 5.3).
+
+Answers are written from stored JSON without going through these models; tests hold
+the one against the other.
+"""
+
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, Field
+
+Object: TypeAlias = dict[str, Any]
+
+
+class Refusal(BaseModel):
+    """Why a request was refused."""
+
+    error_code: int = Field(description="Rill Flow's code, SEMANTICS 5.1.", examples=[30109])
+    error: str
+    pass_through: bool = Field(default=False, description="Whether callers may show the text.")
+
+
+class TimeInfo(BaseModel):
+    """When an attempt ran, in milliseconds since the epoch."""
+
+    start_time: int
+    end_time: int | None = None
+    expected_cost: int | None = None
+
+
+class Invocation(BaseModel):
+    """What is known of the attempts at a task, or of an execution."""
+
+    invoke_id: str | None = None
+    code: str | None = None
+    msg: str | None = None
+    input: Object | None = None
+    output: Object | None = None
+    referenced_dag_execution_id: str | None = None
+    invoke_time_infos: list[TimeInfo] | None = None
+    progress_args: Object | None = None
+    ext: Object | None = None
+    callback: Object | None = None
+    dag_execution_routes: list[Object] | None = None
+
+
+class Task(BaseModel):
+    """One task instance."""
+
+    name: str
+    status: Literal[
+        "NOT_STARTED",
+        "READY",
+        "RUNNING",
+        "STASHED",
+        "KEY_SUCCEED",
+        "SUCCEEDED",
+        "FAILED",
+        "SKIPPED",
+    ]
+    contains_sub: bool = Field(description="Whether it is a foreach or a choice.")
+    next: list[str]
+    invoke_msg: Invocation
+    sub_group_index_to_status: dict[str, str]
+    sub_group_key_judgement_mapping: dict[str, bool]
+    sub_group_index_to_identity: Object
+    task: Object = Field(description="The task's definition.")
+
+
+class Execution(BaseModel):
+    """One execution; of an unknown one only the empty fields are there."""
+
+    workspace: str | None = None
+    dag_name: str | None = None
+    version: str | None = None
+    type: str | None = None
+    input_schema: str | None = None
+    dag_invoke_msg: Invocation | None = None
+    dag_status: Literal["NOT_STARTED", "RUNNING", "KEY_SUCCEED", "SUCCEED", "FAILED"] | None = None
+    execution_id: str | None = None
+    process: int | None = Field(default=None, description="Progress, 0 to 100.")
+    tasks: dict[str, Task] | Literal["{}"] | None = None
+    context: Object | None = None
+    invoke_summary: Object
+    trace_url: str | None = None
+
+
+class ShownExecution(BaseModel):
+    """An execution."""
+
+    ret: Execution
+
+
+class Submitted(BaseModel):
+    """The new execution; ``ret`` when it ended while the submission waited."""
+
+    execution_id: str
+    ret: Execution | None = None
+
+
+class Done(BaseModel):
+    """The request took effect, or repeated one that had."""
+
+    result: Literal["ok"]
+    duplicate: bool = Field(default=False, description="Whether it changed nothing.")
+
+
+class Completed(BaseModel):
+    """Whether an execution was ended by hand: code 0, or -1 with the reason."""
+
+    code: Literal["0", "-1"]
+    message: str
+
+
+class Group(BaseModel):
+    """Members of a group by instance name, or the text ``{}``."""
+
+    tasks: dict[str, Task] | Literal["{}"]
+
+
+class ShownGroup(BaseModel):
+    """The members of a group."""
+
+    ret: Group
+
+
+class ShownContext(BaseModel):
+    """A context; without an id, code -1 and a message."""
+
+    ret: Object | None = None
+    code: int | None = None
+    msg: str | None = None
+
+
+class Flag(BaseModel):
+    """Whether something was done."""
+
+    ret: bool
+
+
+class Alive(BaseModel):
+    """The service answers."""
+
+    ret: Literal["ok"]
+
+
+class Problem(BaseModel):
+    """One thing that is wrong, or suspicious, with a definition."""
+
+    line: int = Field(description="From 1; 0 is unknown.")
+    column: int = Field(description="From 1; 0 is unknown.")
+    code: int
+    message: str
+    hint: str
+    severity: Literal["error", "warning"]
+
+
+class Validation(BaseModel):
+    """Everything there is to say about a definition; ``valid`` means that it may be added."""
+
+    valid: bool
+    problems: list[Problem]
+
+
+class Document(BaseModel):
+    """The three roots of a mapping."""
+
+    context: Any = None
+    input: Any = None
+    output: Any = None
+
+
+class Evaluation(BaseModel):
+    """What mapping rules made."""
+
+    ret: Document
+
+
+class DispatchParameters(BaseModel):
+    """The request that a function would get."""
+
+    url: str
+    body: Object | None = None
+
+
+class ShownDispatchParameters(BaseModel):
+    """The request that a function would get."""
+
+    ret: DispatchParameters
+
+
+class Dependency(BaseModel):
+    """A function, and the tasks that call it."""
+
+    resource_name: str
+    names: list[str]
+
+
+class Dependencies(BaseModel):
+    """Functions that a definition calls."""
+
+    dependencies: list[Dependency]
+
+
+class ShownDependencies(BaseModel):
+    """Functions that a definition calls."""
+
+    ret: Dependencies
+
+
+class Envelope(BaseModel):
+    """The console's envelope."""
+
+    data: Any = None
+    message: str
+    success: bool

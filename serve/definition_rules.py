@@ -1,0 +1,133 @@
+"""Gray and A/B rules under ``/flow/bg/manage/descriptor`` (SEMANTICS 5.4, 5.5)."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from rillflow.actors.stack import Stack
+from rillflow.errors import RequestError
+from rillflow.ports.store import Catalogue
+from rillflow.runtime.descriptors import check_names
+from rillflow.runtime.resource_names import DEFAULT_RULE, default_of
+from serve.answers import Flag as FlagAnswer
+from serve.console_answers import AbKeys, AbTable, Grays
+from serve.definitions import DONE, PREFIX
+from serve.documentation import ERRORS, answer
+from serve.parameters import Flag
+from serve.wire import json_response
+
+PROTOCOLS: Final = ("rillflow://", "http://", "https://", "resourceRef://")
+
+GrayRule = Annotated[
+    str, Query(description="Expression over `uid` and `input`.", examples=["uid % 10 == 0"])
+]
+AbRule = Annotated[
+    str, Query(description="Expression over `uid` and `input`, or the word `default`.")
+]
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes of the rules that choose aliases and functions."""
+    routes = APIRouter(prefix=PREFIX, tags=["rules"], responses=ERRORS)
+    _add_gray(routes, stack.store)
+    _add_ab(routes, stack.store)
+    return routes
+
+
+def _add_gray(routes: APIRouter, store: Catalogue) -> None:
+    @routes.post("/modify_gray.json", responses=answer(FlagAnswer))
+    async def modify_gray(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        add: Flag,
+        business_id: str,
+        feature_name: str,
+        alias: str,
+        gray_rule: GrayRule = "",
+        identity: str = "",
+    ) -> Response:
+        """Set, or remove, the rule by which an alias is chosen for ids without one."""
+        del identity
+        if add and not gray_rule.strip():
+            raise RequestError("gray_rule can not be empty when add gray")
+        check_names(business_id, feature_name, alias)
+        scope = (business_id, feature_name)
+        if add:
+            await store.register(business_id, feature_name, alias)
+            await store.set_rule("gray", scope, alias, gray_rule)
+        else:
+            await store.remove_rule("gray", scope, alias)
+        return json_response(DONE)
+
+    @routes.get("/get_gray.json", responses=answer(Grays))
+    async def get_gray(business_id: str, feature_name: str) -> Response:
+        """Show the gray rules of a feature by alias."""
+        rules = await store.rules("gray", (business_id, feature_name))
+        return json_response({"business_id": business_id, "feature": feature_name, "gray": rules})
+
+
+def _add_ab(routes: APIRouter, store: Catalogue) -> None:
+    @routes.post("/modify_function_ab.json", responses=answer(FlagAnswer))
+    async def modify_function_ab(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        add: Flag,
+        business_id: str,
+        config_key: str,
+        resource_name: str,
+        ab_rule: AbRule = "",
+        identity: str = "",
+    ) -> Response:
+        """Set, or remove, one function of the table behind `ab://<config_key>`.
+
+        The first one must be the default; a new default takes the place of the old one.
+        """
+        del identity
+        if add and not ab_rule.strip():
+            raise RequestError("ab_rule can not be empty when add action")
+        check_names(business_id, config_key)
+        if add:
+            await _set_ab_rule(store, (business_id, config_key), resource_name, ab_rule.strip())
+        else:
+            await store.remove_rule("ab", (business_id, config_key), resource_name)
+        return json_response(DONE)
+
+    @routes.get("/get_function_ab.json", responses=answer(AbTable))
+    async def get_function_ab(business_id: str, config_key: str) -> Response:
+        """Show the table behind `ab://<config_key>`."""
+        stored = await store.rules("ab", (business_id, config_key))
+        rules = [
+            {"resource_name": name, "rule": rule}
+            for name, rule in sorted(stored.items())
+            if rule != DEFAULT_RULE
+        ]
+        default = default_of(stored)
+        chosen = {} if default is None else {"default_resource_name": default}
+        return json_response(
+            {
+                "business_id": business_id,
+                "config_key": config_key,
+                "ab": {**chosen, "rules": rules},
+            }
+        )
+
+    @routes.get("/get_ab_key.json", responses=answer(AbKeys))
+    async def get_ab_key(business_id: str) -> Response:
+        """List the A/B tables of a business."""
+        keys = await store.rule_scopes("ab", business_id)
+        return json_response({"business_id": business_id, "config_keys": keys})
+
+
+async def _set_ab_rule(
+    store: Catalogue, scope: tuple[str, str], resource_name: str, rule: str
+) -> None:
+    """Set one rule, so that there is one default at any time.
+
+    Raises:
+        RequestError: The name has another protocol, or there would be no default (30109).
+    """
+    if not resource_name.startswith(PROTOCOLS):
+        raise RequestError("resource_name format is not support")
+    default = default_of(await store.rules("ab", scope))
+    if rule != DEFAULT_RULE and default in (None, resource_name):
+        raise RequestError("default resource value should be configured")
+    await store.set_rule("ab", scope, resource_name, rule)
+    if rule == DEFAULT_RULE and default not in (None, resource_name):
+        await store.remove_rule("ab", scope, default or "")

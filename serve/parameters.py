@@ -1,0 +1,100 @@
+"""Parameters of requests, with the bounds of the types that Rill Flow reads them as."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final, TypeAlias
+
+from fastapi import Query
+from pydantic import BeforeValidator
+
+from rillflow.errors import RequestError
+from rillflow.ids import DescriptorId, is_name
+
+UNPROCESSABLE: Final = 422
+LONGEST_WAIT_S: Final = 600
+MOST_MINUTES: Final = 5_256_000
+"""Ten years; offsets go no further back."""
+
+_MOST_MS: Final = 253_402_300_800_000
+
+
+def _trimmed(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+Whole: TypeAlias = Annotated[int, BeforeValidator(_trimmed), Query(ge=-(2**31), le=2**31 - 1)]
+Milliseconds: TypeAlias = Annotated[int, BeforeValidator(_trimmed), Query(ge=0, le=_MOST_MS)]
+Minutes: TypeAlias = Annotated[int, BeforeValidator(_trimmed), Query(ge=0, le=MOST_MINUTES)]
+Flag: TypeAlias = Annotated[bool, BeforeValidator(_trimmed), Query()]
+Names: TypeAlias = Annotated[list[str] | None, Query()]
+
+
+def listed(texts: list[str] | None) -> tuple[str, ...]:
+    """Return the names of a list parameter: repeated, or separated by commas; blanks dropped."""
+    return tuple(_names(texts or ()))
+
+
+def _names(texts: "list[str] | tuple[()]") -> Iterator[str]:
+    for text in texts:
+        yield from filter(None, (name.strip() for name in text.split(",")))
+
+
+def service_of(service_id: str) -> DescriptorId:
+    """Read ``business:feature``; what follows is ignored.
+
+    Raises:
+        RequestError: It is not of that form (30109).
+    """
+    parts = service_id.strip().split(":")
+    if len(parts) < 2 or not all(map(is_name, parts[:2])):
+        raise RequestError(f"serviceId:{service_id} format error")
+    return DescriptorId(parts[0], parts[1])
+
+
+def required(query: Mapping[str, str], *names: str) -> str:
+    """Return a query parameter under the first name that is given.
+
+    Raises:
+        RequestError: It is missing (422).
+    """
+    for name in names:
+        if name in query:
+            return query[name]
+    raise RequestError(
+        f"Required request parameter '{names[0]}' for method parameter type String is not present",
+        http_status=UNPROCESSABLE,
+    )
+
+
+def seconds(text: str | None) -> float:
+    """Read ``wait_s``: seconds to wait, 0 when absent.
+
+    Raises:
+        RequestError: It is no number from 0 to 600 (422).
+    """
+    if text is None:
+        return 0.0
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= LONGEST_WAIT_S:
+        raise RequestError(
+            f"wait_s must be a number from 0 to {LONGEST_WAIT_S}, not {text}",
+            http_status=UNPROCESSABLE,
+        )
+    return number
+
+
+def user_id(text: str | None) -> int | None:
+    """Read ``uid``, None when absent.
+
+    Raises:
+        RequestError: It is no whole number of up to 18 digits (422).
+    """
+    if text is None or not text.strip():
+        return None
+    number = text.strip()
+    digits = number.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
+        raise RequestError(f"uid must be a whole number, not {text}", http_status=UNPROCESSABLE)
+    return int(number)

@@ -1,0 +1,171 @@
+"""The built-in entries of the console's palette: one for each category (SEMANTICS 7.2).
+
+Titles are in the console's own language.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+Field: TypeAlias = dict[str, Any]
+
+
+def _field(title: str, kind: str = "string", *, required: bool = False, **more: Any) -> Field:
+    return {"title": title, "type": kind, "required": required, **more}
+
+
+def _options(*values: str) -> dict[str, Any]:
+    return {"options": [{"label": value, "value": value} for value in values]}
+
+
+_MAPPING: Final[dict[str, Any]] = {
+    "items": {
+        "type": "object",
+        "properties": {
+            "source": _field("源"),
+            "transform": _field("转换函数"),
+            "target": _field("目标"),
+            "reference": _field("引用的公共映射"),
+            "tolerance": _field("是否容错", "boolean"),
+        },
+    }
+}
+_CONDITIONS: Final[dict[str, Any]] = {"items": {"type": "string"}}
+
+_HEAD: Final[Mapping[str, Field]] = {
+    "name": _field("节点名称", required=True),
+    "title": _field("节点标题"),
+    "description": _field("节点描述"),
+}
+_INPUTS: Final[Mapping[str, Field]] = {"inputMappings": _field("输入映射", "array", **_MAPPING)}
+_OUTPUTS: Final[Mapping[str, Field]] = {"outputMappings": _field("输出映射", "array", **_MAPPING)}
+_NEXT: Final[Mapping[str, Field]] = {"next": _field("下一节点")}
+
+FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
+    "function": {
+        **_HEAD,
+        "resourceName": _field("资源名称"),
+        "resourceProtocol": _field("资源协议"),
+        "requestType": _field(
+            "请求方式", default="POST", **_options("GET", "POST", "PUT", "DELETE")
+        ),
+        "pattern": _field(
+            "执行模式",
+            required=True,
+            **_options("task_sync", "task_async", "task_scheduler", "flow_sync", "flow_async"),
+        ),
+        "inputType": _field("输入类型", **_options("block", "stream")),
+        "outputType": _field("输出类型", **_options("block", "stream")),
+        **_INPUTS,
+        **_OUTPUTS,
+        "tolerance": _field("是否容错", "boolean", default=False),
+        "successConditions": _field("成功条件", "array", **_CONDITIONS),
+        "failConditions": _field("失败条件", "array", **_CONDITIONS),
+        "retry": _field(
+            "重试策略",
+            "object",
+            properties={
+                "maxRetryTimes": _field("最大重试次数", "number"),
+                "intervalInSeconds": _field("重试间隔秒数", "number"),
+                "multiplier": _field("间隔倍数", "number"),
+                "conditions": _field("重试条件", "array", **_CONDITIONS),
+            },
+        ),
+        **_NEXT,
+    },
+    "foreach": {
+        **_HEAD,
+        "synchronization": _field(
+            "同步策略",
+            "object",
+            properties={
+                "conditions": _field("同步条件", "array", **_CONDITIONS),
+                "maxConcurrency": _field("最大并发数"),
+            },
+        ),
+        "iterationMapping": _field(
+            "迭代映射",
+            "object",
+            required=True,
+            properties={
+                "collection": _field("集合", required=True),
+                "item": _field("元素"),
+                "index": _field("下标"),
+                "identity": _field("标识"),
+            },
+        ),
+        **_INPUTS,
+        **_OUTPUTS,
+        "tasks": _field("子任务", "array", required=True, items={"type": "object"}),
+        **_NEXT,
+    },
+    "suspense": {
+        **_HEAD,
+        "conditions": _field("唤醒条件", "array", **_CONDITIONS),
+        **_INPUTS,
+        **_OUTPUTS,
+        **_NEXT,
+    },
+    "pass": {**_HEAD, **_INPUTS, **_OUTPUTS, **_NEXT},
+    "return": {
+        **_HEAD,
+        "conditions": _field("返回条件", "array", **_CONDITIONS),
+        **_INPUTS,
+        **_NEXT,
+    },
+    "switch": {
+        **_HEAD,
+        **_INPUTS,
+        "switches": _field(
+            "分支",
+            "array",
+            required=True,
+            items={
+                "type": "object",
+                "properties": {
+                    "condition": _field("条件", required=True),
+                    "next": _field("下一节点"),
+                    "break": _field("是否中断", "boolean", default=False),
+                },
+            },
+        ),
+        **_NEXT,
+    },
+}
+"""Fields of each category in the console's form; choice is not offered."""
+
+ICONS: Final[Mapping[str, str]] = {
+    "function": "ant-design:api-outlined",
+    "foreach": "ant-design:sync-outlined",
+    "suspense": "ant-design:pause-circle-outlined",
+    "pass": "ant-design:issues-close-outlined",
+    "return": "ant-design:filter-outlined",
+    "switch": "ant-design:branches-outlined",
+}
+
+FUNCTION_TYPE: Final = 0
+LOGIC_TYPE: Final = 2
+TYPE_NAMES: Final[Mapping[int, str]] = {0: "函数模板", 1: "插件模板", 2: "逻辑模板"}
+META_MARK: Final = "（元数据）"  # noqa: RUF001 - the console's own brackets
+
+
+def meta_data(category: str) -> dict[str, Any]:
+    """Return what a category looks like in the palette, and its form."""
+    return {"category": category, "icon": ICONS[category], "fields": FIELDS[category]}
+
+
+def meta_template(category: str) -> dict[str, Any]:
+    """Return a category as an entry in the list of templates."""
+    kind = FUNCTION_TYPE if category == "function" else LOGIC_TYPE
+    return {
+        "name": category,
+        "type": kind,
+        "type_str": TYPE_NAMES[kind] + META_MARK,
+        "node_type": "meta",
+        "category": category,
+        "icon": ICONS[category],
+        "task_yaml": "",
+        "meta_data": meta_data(category),
+        "schema": "{}",
+        "output": "{}",
+        "enable": 1,
+    }

@@ -1,0 +1,150 @@
+"""Trying mappings and dispatches out, on given data or on those of an execution (SEMANTICS 5.3)."""
+
+from typing import Annotated, Any, Final, NamedTuple
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rillflow.actors.dispatcher_actor import http_settings
+from rillflow.actors.stack import Stack
+from rillflow.definition import parse_rules
+from rillflow.definition.model import MappingRule
+from rillflow.errors import DefinitionError, RequestError
+from rillflow.ids import is_execution_id
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.runtime.previews import (
+    RESTRICTION_VIOLATION,
+    Function,
+    evaluate_rules,
+    preview_dispatch,
+)
+from rillflow.runtime.submissions import json_object
+from serve.answers import Evaluation, ShownDispatchParameters
+from serve.documentation import ERRORS, answer, example
+from serve.wire import json_response, read_body
+
+SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
+MOCK_EXECUTION: Final = "mockExecutionId"
+MOCK_TASK: Final = "mockTaskName"
+
+ExecutionId = Annotated[str, Query(description="Fills in what is not given.")]
+TaskName = Annotated[str, Query(description="The instance, with `execution_id`.")]
+
+
+class Known(NamedTuple):
+    """What an execution knows of one of its tasks."""
+
+    definition: JsonObject
+    context: JsonObject
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes that try out."""
+    routes = APIRouter(prefix="/flow", tags=["tools"], responses=ERRORS)
+    _add_mapping(routes, stack)
+    _add_dispatch(routes, stack)
+    return routes
+
+
+def _add_mapping(routes: APIRouter, stack: Stack) -> None:
+    @routes.post(
+        "/mapping_evaluation.json",
+        openapi_extra=example({"context": {"a": 1}, "input": {}, "output": {}}),
+        responses=answer(Evaluation),
+    )
+    async def mapping_evaluation(
+        request: Request,
+        type: Annotated[str, Query(description="`input_eva` or `output_eva`.")] = "input_eva",  # noqa: A002 - the parameter's name
+        mapping_rules: Annotated[str, Query(description="YAML list of rules.")] = "",
+        execution_id: ExecutionId = "",
+        task_name: TaskName = "",
+    ) -> Response:
+        """Apply mapping rules to a context, an input and an output."""
+        given = json_object(await read_body(request, stack.settings.submit_max_bytes))
+        if type not in SIDES:
+            raise RequestError(f"type {type} nonsupport", wire_code=RESTRICTION_VIOLATION)
+        known = await _known(stack, execution_id, task_name)
+        rules = _rules(mapping_rules or None, known, SIDES[type])
+        context = given.get("context") or known.context
+        mapped = evaluate_rules(
+            rules,
+            context=context,
+            input_=given.get("input") or {},
+            output=given.get("output") or {},
+            host=stack.settings.callback_base_url,
+            execution_id=execution_id or MOCK_EXECUTION,
+        )
+        shown = {"context": mapped.context, "input": mapped.input, "output": mapped.output}
+        return json_response({"ret": shown})
+
+
+def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
+    @routes.post(
+        "/function_dispatch_params.json",
+        openapi_extra=example(
+            {
+                "resource_name": "http://127.0.0.1:8081/function/greet",
+                "input_mapping_rules": [{"source": "$.context.a", "target": "$.input.a"}],
+                "context": {"a": 1},
+            }
+        ),
+        responses=answer(ShownDispatchParameters),
+    )
+    async def function_dispatch_params(
+        request: Request, execution_id: ExecutionId = "", task_name: TaskName = ""
+    ) -> Response:
+        """Show the URL and the body of the request that a function would get."""
+        given = json_object(await read_body(request, stack.settings.submit_max_bytes))
+        known = await _known(stack, execution_id, task_name)
+        rules = _rules(given.get("input_mapping_rules"), known, "inputMappings")
+        mapped = evaluate_rules(
+            rules,
+            context=given.get("context") or known.context,
+            input_={},
+            output={},
+            host=stack.settings.callback_base_url,
+            execution_id=execution_id or MOCK_EXECUTION,
+        )
+        shown = preview_dispatch(
+            _function(given, known.definition),
+            mapped.input,
+            http_settings(stack.settings),
+            execution_id=execution_id or MOCK_EXECUTION,
+            task=task_name or MOCK_TASK,
+        )
+        return json_response({"ret": shown})
+
+
+async def _known(stack: Stack, execution_id: str, task_name: str) -> Known:
+    """Read what an execution knows of a task; nothing without both names."""
+    body = None
+    if is_execution_id(execution_id) and task_name.strip():
+        body = await stack.query(execution_id, "task", parent=task_name.strip())
+    found: Any = decode_json(body) if body else None
+    return Known(found["task"]["task"], found["context"]) if found else Known({}, {})
+
+
+def _rules(given: JsonValue, known: Known, side: str) -> tuple[MappingRule, ...]:
+    """Read rules from text or JSON; absent ones are the task's own."""
+    source = given if given not in (None, "", []) else known.definition.get(side, [])
+    try:
+        return parse_rules(source if isinstance(source, str) else encode_json(source))
+    except DefinitionError as error:
+        raise RequestError(str(error), wire_code=RESTRICTION_VIOLATION) from error
+
+
+def _function(given: JsonObject, definition: JsonObject) -> Function:
+    name = _text(given.get("resource_name")) or _text(definition.get("resourceName"))
+    if not name:
+        raise RequestError("resource_name is empty", wire_code=RESTRICTION_VIOLATION)
+    return Function(
+        name,
+        _text(definition.get("resourceProtocol")),
+        _text(definition.get("requestType")),
+        _text(definition.get("pattern")),
+    )
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
