@@ -7,7 +7,6 @@ from typing import Any
 
 import ray
 
-from rillflow.actors.lanes import Lane
 from rillflow.actors.names import DIRECTORY_ACTOR, execution_actor_name, owner_index
 from rillflow.actors.peers import Peer
 from rillflow.errors import StoreError
@@ -20,11 +19,9 @@ from rillflow.ports.executions import (
     Submission,
     TrafficCall,
     Watch,
-    decode_replies,
-    encode_calls,
 )
+from rillflow.runtime.homes import Home
 from rillflow.runtime.host import ELSEWHERE
-from rillflow.runtime.watching import EndWatch, News, decode_news, encode_question
 from rillflow.settings import Settings
 
 NOBODY = ""
@@ -61,11 +58,11 @@ class RayExecutions:
         """
         if not isinstance(call, TrafficCall) and is_dedicated(call.execution_id):
             return await self._call_dedicated(call)
-        return await self._home(call.execution_id).lane.ask(call)
+        return await self._home(call.execution_id).ask(call)
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         """Make a call at every home; homes that cannot be reached are left out."""
-        asked = (home.lane.ask(call) for home in self._homes)
+        asked = (home.ask(call) for home in self._homes)
         answered = await asyncio.gather(*asked, return_exceptions=True)
         return [reply for reply in answered if isinstance(reply, Reply)]
 
@@ -76,8 +73,8 @@ class RayExecutions:
             if not reply.raise_for_error().changed:
                 return True
             owner = self._alive(execution_id) or self._home(execution_id)
-            return await owner.watch.wait(execution_id, timeout_s)
-        return await self._home(execution_id).watch.wait(execution_id, timeout_s)
+            return await owner.wait(execution_id, timeout_s)
+        return await self._home(execution_id).wait(execution_id, timeout_s)
 
     def _home(self, execution_id: ExecutionId) -> "_Owner":
         return self._homes[owner_index(execution_id, len(self._homes))]
@@ -85,16 +82,16 @@ class RayExecutions:
     async def _call_dedicated(self, call: Call) -> Reply:
         execution_id = call.execution_id
         if isinstance(call, Submission):
-            return await self._spawned(execution_id).lane.ask(call)
+            return await self._spawned(execution_id).ask(call)
         owner = self._alive(execution_id)
         if owner is not None:
             try:
-                return await owner.lane.ask(call)
+                return await owner.ask(call)
             except StoreError:
                 self._dedicated.pop(execution_id, None)
-        reply = await self._home(execution_id).lane.ask(call)
+        reply = await self._home(execution_id).ask(call)
         if reply.kind == ELSEWHERE and not isinstance(call, Query):
-            return await self._spawned(execution_id).lane.ask(call)
+            return await self._spawned(execution_id).ask(call)
         return reply
 
     def _alive(self, execution_id: ExecutionId) -> "_Owner | None":
@@ -115,19 +112,12 @@ class RayExecutions:
         return owner
 
 
-class _Owner:
-    """An actor that owns executions, with the lane to it and the watch on it."""
+class _Owner(Home):
+    """An actor that owns executions."""
 
     def __init__(self, name: str, namespace: str, *, mortal: bool = False) -> None:
         self.peer = Peer(name, namespace, mortal=mortal)
-        self.lane: Lane[Call, Reply] = Lane(self._send, wide=2)
-        self.watch = EndWatch(uuid.uuid4().hex, self.lane.ask, self._ask_ended)
-
-    async def _send(self, calls: list[Call]) -> list[Reply]:
-        return decode_replies(await self.peer.call("calls", encode_calls(calls)))
-
-    async def _ask_ended(self, watcher: str, timeout_s: float) -> News:
-        return decode_news(await self.peer.call("ended", encode_question(watcher, timeout_s)))
+        super().__init__(self.peer.call, watcher=uuid.uuid4().hex)
 
 
 async def find_settings(namespace: str) -> Settings:

@@ -3,39 +3,29 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable
 
-import msgspec
 import ray
 
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.settings import HttpSettings
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.dispatch import DispatchPool
+from rillflow.runtime.desks import DispatchDesk
+from rillflow.runtime.dispatch_lanes import Line
 from rillflow.settings import Settings
-
-_orders = msgspec.msgpack.Decoder(tuple[str, list[DispatchRequest]])
-_encoder = msgspec.msgpack.Encoder()
 
 
 class DispatcherActor:
-    """Makes the calls of the execution actors of the cluster.
-
-    A call whose actor dies is made again by whoever ordered it: ``take`` returns this
-    life's token, and a new token says that the calls of the old one are lost.
-    """
+    """Makes the calls of the execution actors of the cluster."""
 
     def __init__(self, settings: Settings) -> None:
-        self._life = uuid.uuid4().bytes
-        self._namespace = settings.namespace
-        self._registry = GatewayRegistry.with_http(
+        registry = GatewayRegistry.with_http(
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins
         )
-        self._pools: dict[str, DispatchPool] = {}
-        self._socket = SocketServer(self.take)
+        self._namespace = settings.namespace
+        self._desk = DispatchDesk(registry, life=uuid.uuid4().bytes, line_to=self._line_to)
+        self._socket = SocketServer(self._desk.take)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
 
     async def socket(self) -> tuple[str, str]:
@@ -44,27 +34,15 @@ class DispatcherActor:
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
     async def take(self, method: str, argument: bytes) -> bytes:
-        """Take requests to ``send``, or a ``ping``; return this life's token."""
-        if method == "send":
-            sender, requests = _orders.decode(argument)
-            pool = self._pools.get(sender)
-            if pool is None:
-                pool = DispatchPool(self._registry, self._deliver_to(sender))
-                self._pools[sender] = pool
-            pool.send(requests)
-        return self._life
+        """Take a question of a peer."""
+        return await self._desk.take(method, argument)
 
     async def facts(self) -> dict[str, int]:
         """Return what an operator may want to see."""
-        return {"pid": os.getpid(), "calls": sum(map(len, self._pools.values()))}
+        return {"pid": os.getpid(), "calls": len(self._desk)}
 
-    def _deliver_to(self, sender: str) -> Callable[[list[DispatchAnswer]], Awaitable[None]]:
-        peer = Peer(sender, self._namespace)
-
-        async def deliver(answers: list[DispatchAnswer]) -> None:
-            await peer.call("answers", _encoder.encode(answers))
-
-        return deliver
+    def _line_to(self, sender: str) -> Line:
+        return Peer(sender, self._namespace).call
 
 
 def http_settings(settings: Settings) -> HttpSettings:

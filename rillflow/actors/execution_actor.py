@@ -7,26 +7,28 @@ import uuid
 from functools import partial
 from typing import Any
 
-import msgspec
 import ray
 
 from rillflow.actors.directory import ACTOR_OPTIONS, RayExecutions
-from rillflow.actors.names import execution_actor_name, owner_index, partitions_of
-from rillflow.actors.ray_dispatcher import RayDispatcher
+from rillflow.actors.names import (
+    dispatcher_actor_name,
+    execution_actor_name,
+    owner_index,
+    partitions_of,
+)
+from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
 from rillflow.ids import ExecutionId
-from rillflow.ports.executions import decode_calls, encode_replies
-from rillflow.ports.gateway import DispatchAnswer
 from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.desks import HostDesk
+from rillflow.runtime.dispatch_lanes import DispatchLanes
 from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.watching import News, decode_question, encode_news
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 
 log = logging.getLogger("rillflow.execution_actor")
 
 LINGER_S = 2.0
-_answers = msgspec.msgpack.Decoder(list[DispatchAnswer])
 
 
 class ExecutionActor:
@@ -40,12 +42,12 @@ class ExecutionActor:
         self, settings: Settings, index: int, dedicated: ExecutionId | None = None
     ) -> None:
         self._settings = settings
-        self._life = uuid.uuid4().hex
         self._dedicated = dedicated
         self._store = open_store(settings.store_url)
         name = dedicated or execution_actor_name(index)
-        self._dispatcher = RayDispatcher(
-            name, dispatchers=settings.dispatcher_actors, namespace=settings.namespace
+        dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
+        self._dispatcher = DispatchLanes(
+            name, [Peer(each, settings.namespace).call for each in dispatchers]
         )
         self._host = ExecutionHost(
             store=self._store,
@@ -59,6 +61,7 @@ class ExecutionActor:
             on_fenced=self._die,
             respawn=None if dedicated else self._respawn,
         )
+        self._desk = HostDesk(self._host, self._dispatcher, life=uuid.uuid4().hex)
         self._socket = SocketServer(self.take)
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [
@@ -86,20 +89,9 @@ class ExecutionActor:
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
     async def take(self, method: str, argument: bytes) -> bytes:
-        """Take ``calls``, ``answers`` of dispatches, or the question what has ``ended``.
-
-        The answer comes once everything is durable.
-        """
+        """Take a question of a peer; the answer comes once everything is durable."""
         await asyncio.shield(self._started)
-        if method == "calls":
-            return encode_replies(await self._host.call_many(decode_calls(argument)))
-        if method == "answers":
-            answers = _answers.decode(argument)
-            await self._host.answers_arrived(answers)
-            self._dispatcher.answered(answers)
-            return b""
-        watcher, timeout_s = decode_question(argument)
-        return encode_news(News(self._life, await self._host.watchers.take(watcher, timeout_s)))
+        return await self._desk.take(method, argument)
 
     async def _respawn(self, execution_id: ExecutionId) -> None:
         await spawn_dedicated(self._settings, execution_id).ready.remote()

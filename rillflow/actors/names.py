@@ -1,8 +1,6 @@
 """Names of the actors; every process derives the owner of an execution from its id alone."""
 
-import zlib
 from typing import Final
-from urllib.parse import urlsplit
 
 from rillflow.ids import PARTITIONS, ExecutionId, partition_of
 
@@ -28,14 +26,3 @@ def owner_index(execution_id: ExecutionId, actors: int) -> int:
 def partitions_of(index: int, actors: int) -> list[int]:
     """Return the partitions that an actor owns."""
     return list(range(index, PARTITIONS, actors))
-
-
-def dispatcher_index(resource_name: str, dispatchers: int) -> int:
-    """Return the index of the dispatcher that pools the connections to a gateway host."""
-    if dispatchers == 1:
-        return 0
-    try:
-        host = urlsplit(resource_name).netloc
-    except ValueError:
-        host = resource_name
-    return zlib.crc32(host.encode()) % dispatchers

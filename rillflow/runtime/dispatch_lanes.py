@@ -1,30 +1,38 @@
-"""The Dispatcher port over dispatcher actors: batches out, lost calls sent again."""
+"""The Dispatcher port over dispatchers in other processes: batches out, lost calls sent again."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 
-from rillflow.actors.names import dispatcher_actor_name, dispatcher_index
-from rillflow.actors.peers import Peer
 from rillflow.errors import StoreError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 log = logging.getLogger("rillflow.dispatcher")
 
+Line: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
+"""Calls a method of another process; raises StoreError when it cannot be reached in time."""
+
 BEAT_S = 1.0
 _encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[str, list[DispatchRequest]])
 
 
-class RayDispatcher:
-    """Sends requests to the dispatcher that pools the connections to their host."""
+def decode_order(data: bytes) -> tuple[str, list[DispatchRequest]]:
+    """Decode what a lane sends: its sender, and the requests."""
+    return _decoder.decode(data)
 
-    def __init__(self, sender: str, *, dispatchers: int, namespace: str) -> None:
-        self._lanes = [
-            _DispatchLane(sender, dispatcher_actor_name(index), namespace)
-            for index in range(dispatchers)
-        ]
+
+class DispatchLanes:
+    """Sends each request to the dispatcher that pools the connections to its host."""
+
+    def __init__(self, sender: str, dispatchers: Sequence[Line]) -> None:
+        """Send as ``sender``, by which the dispatchers find the way back."""
+        self._lanes = [_DispatchLane(sender, line) for line in dispatchers]
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""
@@ -48,10 +56,21 @@ class RayDispatcher:
                 await lane.check()
 
 
+def dispatcher_index(resource_name: str, dispatchers: int) -> int:
+    """Return the index of the dispatcher that pools the connections to a gateway host."""
+    if dispatchers == 1:
+        return 0
+    try:
+        host = urlsplit(resource_name).netloc
+    except ValueError:
+        host = resource_name
+    return zlib.crc32(host.encode()) % dispatchers
+
+
 class _DispatchLane:
-    def __init__(self, sender: str, actor_name: str, namespace: str) -> None:
+    def __init__(self, sender: str, line: Line) -> None:
         self._sender = sender
-        self._peer = Peer(actor_name, namespace)
+        self._line = line
         self._life: bytes | None = None
         self._queue: list[DispatchRequest] = []
         self._unanswered: dict[tuple[str, str, int], DispatchRequest] = {}
@@ -71,7 +90,7 @@ class _DispatchLane:
     async def check(self) -> None:
         if self._unanswered and self._sending is None:
             try:
-                self._note_life(await self._peer.call("ping", b""))
+                self._note_life(await self._line("ping", b""))
             except StoreError as error:
                 log.warning("dispatcher_unreachable", extra={"reason": str(error)})
 
@@ -87,7 +106,7 @@ class _DispatchLane:
         data = _encoder.encode((self._sender, batch))
         while True:
             try:
-                self._note_life(await self._peer.call("send", data))
+                self._note_life(await self._line("send", data))
             except StoreError as error:
                 log.warning("dispatcher_unreachable", extra={"reason": str(error)})
                 await asyncio.sleep(BEAT_S)

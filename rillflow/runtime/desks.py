@@ -1,0 +1,80 @@
+"""What owners of executions and dispatchers answer, whatever carries the question."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from rillflow.ports.executions import decode_calls, encode_replies
+from rillflow.ports.gateway import DispatchAnswer, Gateway
+from rillflow.runtime.dispatch import DispatchPool
+from rillflow.runtime.dispatch_lanes import DispatchLanes, Line, decode_order
+from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.watching import News, decode_question, encode_news
+
+_answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
+_encoder = msgspec.msgpack.Encoder()
+
+
+class HostDesk:
+    """The desk of an owner of executions; every ``take`` may be repeated."""
+
+    def __init__(self, host: ExecutionHost, dispatcher: DispatchLanes, *, life: str) -> None:
+        """Answer for ``host``; ``life`` tells this process from those before it."""
+        self._host = host
+        self._dispatcher = dispatcher
+        self._life = life
+
+    async def take(self, method: str, argument: bytes) -> bytes:
+        """Take ``calls``, ``answers`` of dispatches, or the question what has ``ended``.
+
+        The answer comes once everything is durable.
+
+        Raises:
+            StoreError: Answers could not be made durable; deliver them again.
+        """
+        if method == "calls":
+            return encode_replies(await self._host.call_many(decode_calls(argument)))
+        if method == "answers":
+            answers = _answers_decoder.decode(argument)
+            await self._host.answers_arrived(answers)
+            self._dispatcher.answered(answers)
+            return b""
+        watcher, timeout_s = decode_question(argument)
+        return encode_news(News(self._life, await self._host.watchers.take(watcher, timeout_s)))
+
+
+class DispatchDesk:
+    """The desk of a dispatcher, which remembers nothing that matters.
+
+    A call whose dispatcher dies is made again by whoever ordered it: ``take`` returns
+    this life's token, and a new token says that the calls of the old one are lost.
+    """
+
+    def __init__(self, gateway: Gateway, *, life: bytes, line_to: Callable[[str], Line]) -> None:
+        """Call through ``gateway``; ``line_to`` finds the way back to a sender."""
+        self._gateway = gateway
+        self._life = life
+        self._line_to = line_to
+        self._pools: dict[str, DispatchPool] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pools.values()))
+
+    async def take(self, method: str, argument: bytes) -> bytes:
+        """Take requests to ``send``, or a ``ping``; return this life's token."""
+        if method == "send":
+            sender, requests = decode_order(argument)
+            pool = self._pools.get(sender)
+            if pool is None:
+                pool = DispatchPool(self._gateway, self._deliver_to(sender))
+                self._pools[sender] = pool
+            pool.send(requests)
+        return self._life
+
+    def _deliver_to(self, sender: str) -> Callable[[list[DispatchAnswer]], Awaitable[None]]:
+        line = self._line_to(sender)
+
+        async def deliver(answers: list[DispatchAnswer]) -> None:
+            await line("answers", _encoder.encode(answers))
+
+        return deliver

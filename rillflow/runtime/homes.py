@@ -1,0 +1,39 @@
+"""One owner of executions as its callers see it: a lane for calls and a watch for ends."""
+
+from rillflow.ports.executions import Call, Reply, decode_replies, encode_calls
+from rillflow.runtime.dispatch_lanes import Line
+from rillflow.runtime.lanes import Lane
+from rillflow.runtime.watching import EndWatch, News, decode_news, encode_question
+
+
+class Home:
+    """Calls to one owner travel in batches; callers that wait there share one question."""
+
+    def __init__(self, line: Line, *, watcher: str) -> None:
+        """Reach the owner by ``line``; ``watcher`` is this process's name at the owner."""
+        self._line = line
+        self._lane: Lane[Call, Reply] = Lane(self._send, wide=2)
+        self._watch = EndWatch(watcher, self.ask, self._ask_ended)
+
+    async def ask(self, call: Call) -> Reply:
+        """Make one call.
+
+        Raises:
+            StoreError: The owner could not be reached; whether the call took effect is
+                unknown, and repeating it is harmless.
+        """
+        return await self._lane.ask(call)
+
+    async def wait(self, execution_id: str, timeout_s: float) -> bool:
+        """Wait until an execution has ended; False when the time was not enough.
+
+        Raises:
+            RillflowError: The owner refused, or could not be reached.
+        """
+        return await self._watch.wait(execution_id, timeout_s)
+
+    async def _send(self, calls: list[Call]) -> list[Reply]:
+        return decode_replies(await self._line("calls", encode_calls(calls)))
+
+    async def _ask_ended(self, watcher: str, timeout_s: float) -> News:
+        return decode_news(await self._line("ended", encode_question(watcher, timeout_s)))
