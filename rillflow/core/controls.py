@@ -45,9 +45,11 @@ def fail(turn: Turn, task: TaskState, plan: TaskPlan, message: str) -> None:
 
 
 def end_failed(turn: Turn, task: TaskState, message: str | None, *, tolerated: bool) -> None:
-    """End a task badly: FAILED, or SKIPPED where that is tolerated."""
+    """End a task badly: FAILED, or SKIPPED where that is tolerated or caught."""
     if message is not None:
         task.invoke.msg = message
+    if turn.plan_of(task).catch:
+        task.caught = tolerated = True
     turn.finish_task(task, TaskStatus.SKIPPED if tolerated else TaskStatus.FAILED)
 
 

@@ -40,6 +40,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     task.attempt += 1
     task.in_flight = True
     task.retry_after_s = None
+    task.poll_url, task.polls = None, 0
     turn.set_status(task, TaskStatus.RUNNING)
     turn.commands.append(dispatch_command(turn, task, plan))
     controls.arm_timeout(turn, task, plan, merged)
@@ -308,9 +309,11 @@ def schedule_retry(turn: Turn, task: TaskState, plan: TaskPlan) -> None:
     wait_s: float = retry_wait_s(retry, attempts_of(task))
     if task.retry_after_s is not None:
         wait_s = max(wait_s, task.retry_after_s)
+    if retry.jitter and retry.jitter > 0:
+        wait_s *= 1 + min(retry.jitter, 1) * turn.next_chance()
     turn.close_time(task)
     task.in_flight = False
-    task.timeout_due_ms = None
+    task.timeout_due_ms = task.poll_due_ms = None
     turn.set_status(task, TaskStatus.READY)
     if wait_s > 0:
         turn.set_timer("delay", task, turn.at_ms + int(wait_s * 1000))

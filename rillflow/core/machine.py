@@ -14,7 +14,7 @@ Its rules:
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rillflow.core import ending, functions, requests, running
+from rillflow.core import ending, functions, polling, requests, running
 from rillflow.core.commands import Command, SetTimer
 from rillflow.core.events import (
     CallbackReceived,
@@ -33,7 +33,7 @@ from rillflow.core.events import (
 )
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState, TimeInfo
-from rillflow.core.status import DagStatus
+from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import Turn, stored_context, timers_of
 from rillflow.definition import initial_context
 from rillflow.jsontypes import decode_json
@@ -133,7 +133,13 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
     task = turn.state.tasks.get(event.task)
     if task is None or not task.in_flight or task.attempt != event.attempt:
         return False
-    functions.answer_arrived(turn, task, event)
+    if task.poll_url is not None:
+        polling.answered(turn, task, event)
+    else:
+        functions.answer_arrived(turn, task, event)
+        plan = turn.plan_of(task)
+        if polling.polls(plan) and event.error is None and task.status is TaskStatus.RUNNING:
+            polling.begin(turn, task, plan, event)
     if turn.state.cancelled:
         ending.cancel_child(turn, task)
     return True
@@ -163,6 +169,8 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
 
 
 def _outstanding_of(turn: Turn, task: TaskState) -> Iterator[Command]:
-    if task.in_flight:
+    if task.in_flight and task.poll_url is not None:
+        yield polling.poll_command(turn, task)
+    elif task.in_flight:
         yield functions.dispatch_command(turn, task, turn.plan_of(task))
     yield from timers_of(task)

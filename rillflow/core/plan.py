@@ -29,6 +29,8 @@ class TaskPlan:
     __slots__ = (
         "base",
         "branches",
+        "catch",
+        "catches",
         "category",
         "conditions",
         "degrade_current",
@@ -54,6 +56,8 @@ class TaskPlan:
         self.stream_output = (spec.output_type or "").lower() == "stream"
         self.degrade_current = bool(spec.degrade and spec.degrade.current)
         self.degrade_followings = bool(spec.degrade and spec.degrade.followings)
+        self.catch = (spec.catch or "").strip()
+        self.catches: tuple[str, ...] = ()
         self.dependencies: tuple[str, ...] = ()
         self.successors: tuple[str, ...] = ()
         self.conditions: tuple[str | None, ...] = ()
@@ -98,12 +102,13 @@ class LevelPlan:
     def _link(self) -> None:
         dependencies: dict[str, list[str]] = {base: [] for base in self.tasks}
         for base, plan in self.tasks.items():
-            known = {name for name in plan.spec.next_names if name in self.tasks}
+            known = {name for name in plan.spec.follower_names if name in self.tasks}
             plan.successors = tuple(sorted(known, key=lambda name: self.tasks[name].order))
             for name in known:
                 dependencies[name].append(base)
         for base, plan in self.tasks.items():
             plan.dependencies = tuple(dependencies[base])
+            plan.catches = tuple(b for b in plan.dependencies if self.tasks[b].catch == base)
 
     def walk(self) -> Iterator[TaskPlan]:
         """Yield every task of the level and of the levels below, outer ones first."""

@@ -6,7 +6,7 @@ leaves the execution as it was.
 
 import msgspec
 
-from rillflow.core import controls, ending, functions, groups, traversal
+from rillflow.core import controls, ending, functions, groups, polling, traversal
 from rillflow.core.events import (
     CallbackReceived,
     CompletionRequested,
@@ -158,6 +158,8 @@ def timer_fired(turn: Turn, event: TimerFired) -> bool:
         return False
     if event.kind == "delay":
         return _delay_over(turn, task, event)
+    if event.kind == "poll":
+        return polling.poll_due(turn, task, event.due_ms)
     return _task_timeout(turn, task, event)
 
 
@@ -280,8 +282,9 @@ def _reset(turn: Turn, task: TaskState) -> None:
     groups.drop_groups(turn, task)
     turn.close_time(task)
     turn.set_status(task, TaskStatus.NOT_STARTED)
-    task.in_flight = task.abandoned = False
+    task.in_flight = task.abandoned = task.caught = False
     task.held = task.delay_due_ms = task.timeout_due_ms = task.retry_after_s = None
+    task.poll_url = task.poll_due_ms = None
     task.skips = []
     task.spent = len(task.invoke.time_infos)
     invoke = task.invoke

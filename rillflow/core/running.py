@@ -87,12 +87,22 @@ def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
     Raises:
         LanguageError: A rule with ``tolerance: false`` failed.
     """
-    _, document = turn.apply(task, plan.inputs, {})
+    _, document = turn.apply(task, plan.inputs, {}, _caught_error(turn, task, plan))
     task.invoke.input = document
     cost = document.get("expected_cost")
     if isinstance(cost, int) and not isinstance(cost, bool):
         task.invoke.time_infos[-1].expected_cost = cost
     return document
+
+
+def _caught_error(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject | None:
+    """Return ``{"error": {...}}`` of the failure that an instance runs because of."""
+    for failed in turn.siblings(task.route, plan.catches):
+        if failed.caught:
+            invoke = failed.invoke
+            facts = {"task": failed.name, "code": invoke.code, "msg": invoke.msg}
+            return {"error": {key: fact for key, fact in facts.items() if fact is not None}}
+    return None
 
 
 def _delayed(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> bool:

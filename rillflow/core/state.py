@@ -48,7 +48,9 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     instance anew; ``spent`` is how many time infos an earlier budget of retries used
     up (redo starts a fresh one). ``in_flight`` is true from a dispatch until its answer;
     a callback that comes meanwhile is ``held``. ``abandoned`` marks a foreach or choice
-    whose time ran out: nothing more starts in its groups.
+    whose time ran out: nothing more starts in its groups. ``caught`` marks a failure
+    that another task takes care of. With ``poll_url`` the gateway is asked there for the
+    result; ``polls`` counts how often it said "not yet".
     """
 
     name: str
@@ -65,6 +67,10 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     delay_due_ms: int | None = None
     timeout_due_ms: int | None = None
     skips: list[str] = []
+    caught: bool = False
+    poll_url: str | None = None
+    polls: int = 0
+    poll_due_ms: int | None = None
     routes: list[str] = []
     next_group: int = 0
     group_counts: list[int] = []

@@ -103,6 +103,10 @@ class Turn:
         self._seed += 1
         return self._seed
 
+    def next_chance(self) -> float:
+        """Return a number in [0, 1) that is the same in every replay."""
+        return (self.next_seed() * 0x9E3779B97F4A7C15 % (1 << 64)) / (1 << 64)
+
     # -- statuses -------------------------------------------------------------------
 
     def set_status(self, task: TaskState, status: TaskStatus) -> None:
@@ -141,7 +145,9 @@ class Turn:
         self.close_time(task)
         task.in_flight = False
         task.held = None
-        task.delay_due_ms = task.timeout_due_ms = None
+        task.delay_due_ms = task.timeout_due_ms = task.poll_due_ms = None
+        task.poll_url = None
+        self._steer_around_catch(task)
         self.set_status(task, status)
         kinds = {
             TaskStatus.SUCCEED: "TASK_FINISH",
@@ -150,6 +156,15 @@ class Turn:
         }
         self.commands.append(Announce(kind=kinds[status], task=task.name))
         self.move_on(task)
+
+    def _steer_around_catch(self, task: TaskState) -> None:
+        """Have what catches failures skipped, or, after a caught one, all that else follows."""
+        catch = self.plan_of(task).catch
+        if not catch:
+            return
+        for successor in self.successors(task):
+            if (successor.base == catch) != task.caught and successor.name not in task.skips:
+                task.skips.append(successor.name)
 
     def make_ready(self, task: TaskState) -> None:
         """Have an instance run in this turn."""
@@ -192,16 +207,26 @@ class Turn:
             self.state.context = saved
 
     def apply(
-        self, task: TaskState, mappings: MappingList, output: JsonObject
+        self,
+        task: TaskState,
+        mappings: MappingList,
+        output: JsonObject,
+        given: JsonObject | None = None,
     ) -> tuple[JsonObject, JsonObject]:
         """Apply mappings on an instance's context; return the context and input they give.
+
+        Args:
+            task: The instance.
+            mappings: What to apply.
+            output: What ``$.output`` means.
+            given: What is in the input before the first rule.
 
         Raises:
             LanguageError: A rule with ``tolerance: false`` failed.
         """
         mapped = mappings.apply(
             context=self.context_of(task),
-            input={},
+            input=given or {},
             output=output,
             trigger_url=TriggerAddress(self, task),
             seed=self.next_seed(),
@@ -211,9 +236,11 @@ class Turn:
     # -- timers ---------------------------------------------------------------------
 
     def set_timer(self, kind: str, task: TaskState, due_ms: int) -> None:
-        """Set the delay or the time-out of an instance, replacing an earlier one."""
+        """Set the delay, time-out or next poll of an instance, replacing an earlier one."""
         if kind == "delay":
             task.delay_due_ms = due_ms
+        elif kind == "poll":
+            task.poll_due_ms = due_ms
         else:
             task.timeout_due_ms = due_ms
         self.commands.append(SetTimer(kind=kind, task=task.name, due_ms=due_ms))
@@ -316,3 +343,5 @@ def timers_of(task: TaskState) -> Iterator[SetTimer]:
         yield SetTimer(kind="delay", task=task.name, due_ms=task.delay_due_ms)
     if task.timeout_due_ms is not None:
         yield SetTimer(kind="timeout", task=task.name, due_ms=task.timeout_due_ms)
+    if task.poll_due_ms is not None:
+        yield SetTimer(kind="poll", task=task.name, due_ms=task.poll_due_ms)

@@ -50,6 +50,13 @@ class Retry(_Spec):
     conditions: tuple[str, ...] | None = None
 
 
+class Polling(_Spec):
+    """How often a gateway is asked for the result of an accepted call (ours)."""
+
+    interval_s: Annotated[int | None, Field(alias="intervalInSeconds")] = None
+    max_interval_s: Annotated[int | None, Field(alias="maxIntervalInSeconds")] = None
+
+
 class Progress(_Spec):
     """Share of a task in the progress of its execution (SEMANTICS 3.20)."""
 
@@ -99,7 +106,11 @@ class Synchronization(_Spec):
 
 
 class _Task(_Spec):
-    """Fields common to every task (SEMANTICS 1.3); ``next`` is comma-joined names."""
+    """Fields common to every task (SEMANTICS 1.3); ``next`` is comma-joined names.
+
+    ``catch`` (ours) names the sibling that runs, instead of those in ``next``, when the
+    task fails for good.
+    """
 
     has_groups: ClassVar[bool] = False
 
@@ -107,6 +118,7 @@ class _Task(_Spec):
     title: str | None = None
     description: str | None = None
     next: str | None = None
+    catch: str | None = None
     tolerance: bool = False
     input_mappings: tuple[MappingRule, ...] | None = None
     output_mappings: tuple[MappingRule, ...] | None = None
@@ -127,6 +139,12 @@ class _Task(_Spec):
         parts = (part.strip() for part in (self.next or "").split(","))
         return tuple(part for part in parts if part)
 
+    @property
+    def follower_names(self) -> tuple[str, ...]:
+        """Names of the successors and of the one that catches failures, each once."""
+        caught = (self.catch or "").strip()
+        return tuple(dict.fromkeys((*self.next_names, *((caught,) if caught else ()))))
+
 
 Pattern: TypeAlias = Literal["task_sync", "task_async", "task_scheduler", "flow_sync", "flow_async"]
 
@@ -143,6 +161,8 @@ class FunctionTask(_Task):
     success_conditions: tuple[str, ...] | None = None
     fail_conditions: tuple[str, ...] | None = None
     retry: Retry | None = None
+    completion: Literal["callback", "poll"] | None = None
+    polling: Polling | None = None
 
 
 class Choice(_Spec):

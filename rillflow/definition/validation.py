@@ -135,7 +135,7 @@ def _check_names(definition: WorkflowDefinition) -> Iterator[Finding]:
 
 
 def _check_circles(level: Level) -> Iterator[Finding]:
-    successors = {task.name: task.next_names for task in level.tasks if task.name is not None}
+    successors = {task.name: task.follower_names for task in level.tasks if task.name is not None}
     if circle := find_circle(successors):
         task_path = next(path for task, path in level.located() if task.name == circle[-2])
         yield Finding(30406, f"circle found: {'->'.join(circle)}", (*task_path, "next"))
@@ -145,7 +145,7 @@ def _check_next(level: Level) -> Iterator[Finding]:
     names = tuple(task.name for task in level.tasks if task.name is not None)
     siblings = frozenset(names)
     for task, path in level.located():
-        for name in task.next_names:
+        for name in task.follower_names:
             if name not in siblings:
                 message = f"next task {name} not exist."
                 where = _path_of_next(task, path, name)
@@ -158,7 +158,7 @@ def _path_of_next(task: Task, path: Path, name: str) -> Path:
         for position, entry in enumerate(task.switches or ()):
             if name in split_names(entry.next or "null"):
                 return (*path, "switches", position, "next")
-    return (*path, "next")
+    return (*path, "next" if name in task.next_names else "catch")
 
 
 def _check_task(task: Task, path: Path, declared: Collection[str | None]) -> Iterator[Finding]:

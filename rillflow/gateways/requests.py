@@ -25,6 +25,7 @@ JSON: Final = "application/json"
 
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS: Final = _BODY_METHODS | {"GET", "HEAD", "OPTIONS", "TRACE"}
+_POLL_PATTERN: Final = "poll"
 _ASYNC_PATTERNS: Final = frozenset({"task_async", "task_scheduler"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -82,7 +83,9 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     target = http_target(request.resource_name, request.resource_protocol)
     fields = read_input(request)
     headers = dispatch_headers(request, settings, fields, now_ms=now_ms, target=target)
-    parts = split_input(request, fields)
+    # The address of a poll is the gateway's own, perhaps signed: nothing is added to it.
+    is_poll = request.pattern == _POLL_PATTERN
+    parts = _Parts({}, {}, {}) if is_poll else split_input(request, fields)
     _override(headers, parts.headers)
     method = request_method(request.request_type)
     content_type = headers.get("content-type", ("", ""))[1]

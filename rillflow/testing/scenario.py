@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, TypedDict, Unpack
 
-from rillflow.core import codec, machine, view
+from rillflow.core import codec, machine, polling, view
 from rillflow.core.commands import (
     Announce,
     CancelChild,
@@ -364,7 +364,9 @@ class Scenario:
 
     def _check_dispatched_once(self) -> None:
         keys = Counter(
-            command.key for command in self.commands if isinstance(command, DispatchTask)
+            command.key
+            for command in self.commands
+            if isinstance(command, DispatchTask) and command.pattern != polling.PATTERN
         )
         twice = [key for key, count in keys.items() if count > 1]
         if twice:

@@ -11,6 +11,7 @@ from rillflow.definition.model import Retry
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import encode_json
 from rillflow.testing import dispatch
+from rillflow.testing.scenario import Scenario
 from tests.spec.notation import Definition, Json, flow, fn, on_output, refused, scenario
 
 ONE_TWO_THREE = [on_output("a==1"), on_output("b==2"), on_output("c==3")]
@@ -98,6 +99,16 @@ def test_output_of_a_failure_that_is_retried_is_not_mapped() -> None:
     assert run.context == {}
     run.finish("A", {"x": 2}, succeeded=False)
     assert run.context == {"x": 2}
+
+
+def test_a_held_failure_is_retried_and_the_next_attempts_early_callback_counts() -> None:
+    run = scenario(fn("A", outs="x", retry={"maxRetryTimes": 1}))
+    run.submit()
+    run.finish("A", succeeded=False, early=True)
+    assert run.answer("A") == [dispatch("A")]
+    run.finish("A", {"x": 1}, early=True)
+    run.answer("A")
+    assert run.context == {"x": 1}
 
 
 def test_a_callback_while_the_task_waits_for_its_retry_is_refused() -> None:
@@ -232,3 +243,30 @@ def test_the_wish_to_wait_is_of_one_attempt() -> None:
     assert run.advance(2) == [dispatch("A")]
     assert run.finish("A", early=True, succeeded=False) == []
     assert run.answer("A") == [dispatch("A")]
+
+
+def test_jitter_makes_the_wait_longer_by_up_to_its_share() -> None:
+    retry = "{maxRetryTimes: 3, intervalInSeconds: 10, multiplier: 1, jitter: 0.5}"
+    flow = Scenario(
+        f"""
+workspace: demo
+dagName: jittered
+type: flow
+tasks:
+- name: A
+  category: function
+  pattern: task_sync
+  resourceName: http://functions.test/a
+  retry: {retry}
+"""
+    )
+    flow.submit({})
+    waits = []
+    for _ in range(3):
+        begun_ms = flow.now_ms
+        flow.answer("A", {"result_type": "FAILED"})
+        [timer] = flow.timers
+        waits.append(timer.due_ms - begun_ms)
+        flow.advance(15)
+    assert all(10_000 <= wait < 15_000 for wait in waits)
+    assert len(set(waits)) == 3

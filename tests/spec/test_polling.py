@@ -1,0 +1,183 @@
+"""With ``completion: poll`` the gateway is asked for the result of a call it has accepted."""
+
+import pytest
+
+from rillflow.core import machine
+from rillflow.core.commands import DispatchTask
+from rillflow.core.events import CallbackReceived, DispatchAnswered, TimerFired
+from rillflow.testing.scenario import Scenario
+
+FLOW = """
+workspace: demo
+dagName: polled
+type: flow
+tasks:
+- name: A
+  category: function
+  pattern: task_async
+  completion: poll
+  resourceName: http://functions.test/a
+  outputMappings:
+  - source: $.output.n
+    target: $.context.n
+"""
+ASK = "http://functions.test/status/1"
+
+
+def started(text: str = FLOW, retry_after_s: float | None = None) -> Scenario:
+    flow = Scenario(text, check=True)
+    flow.submit({})
+    flow.take(
+        DispatchAnswered(
+            at_ms=flow.now_ms,
+            task="A",
+            attempt=1,
+            http_status=202,
+            poll_url=ASK,
+            retry_after_s=retry_after_s,
+        )
+    )
+    return flow
+
+
+def reply(flow: Scenario, body: bytes | None = None, *, status: int = 200, error: str = "") -> None:
+    flow.take(
+        DispatchAnswered(
+            at_ms=flow.now_ms,
+            task="A",
+            attempt=1,
+            http_status=status or None,
+            body=body,
+            error=error or None,
+        )
+    )
+
+
+def asked(flow: Scenario) -> list[DispatchTask]:
+    return [
+        command
+        for command in machine.outstanding(flow.plan, flow.state)
+        if isinstance(command, DispatchTask) and command.pattern == "poll"
+    ]
+
+
+def test_the_first_question_comes_after_a_second_and_the_next_ones_ever_later() -> None:
+    flow = started()
+    for wait_s in (1, 2, 4, 8, 16, 30, 30):
+        assert asked(flow) == []
+        flow.advance(wait_s - 0.001)
+        assert asked(flow) == []
+        flow.advance(0.001)
+        [question] = asked(flow)
+        assert (question.resource_name, question.request_type) == (ASK, "GET")
+        reply(flow, status=202)
+    assert flow.statuses == {"A": "RUNNING"}
+
+
+def test_the_answer_that_is_not_accepted_any_more_is_the_result() -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, b'{"n": 5}')
+    assert flow.status == "SUCCEED"
+    assert flow.context["n"] == 5
+
+
+def test_a_result_type_other_than_success_fails_the_task() -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, b'{"result_type": "FAILED", "error_msg": "no"}')
+    assert flow.status == "FAILED"
+    assert flow.task("A").invoke.msg == "no"
+
+
+def test_retry_after_and_the_settings_bound_the_wait() -> None:
+    flow = started(retry_after_s=7.0)
+    flow.advance(6.9)
+    assert asked(flow) == []
+    flow.advance(0.1)
+    assert len(asked(flow)) == 1
+    polling = "completion: poll\n  polling: {intervalInSeconds: 3, maxIntervalInSeconds: 4}"
+    slower = started(FLOW.replace("completion: poll", polling))
+    slower.advance(3)
+    reply(slower, status=202)
+    slower.advance(4)
+    assert len(asked(slower)) == 1
+
+
+@pytest.mark.parametrize("status", [0, 404, 408, 429, 500, 503])
+def test_trouble_on_the_way_is_not_yet_a_result(status: int) -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, status=status, error="dispatchTask http fails due to trouble")
+    assert flow.statuses == {"A": "RUNNING"}
+    flow.advance(2)
+    assert len(asked(flow)) == 1
+
+
+def test_a_refusal_fails_the_attempt() -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, status=403, error="dispatchTask http fails due to 403")
+    assert flow.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "n"),
+    [
+        (b'{"runtimeStatus": "Running"}', "RUNNING", None),
+        (b'{"runtimeStatus": "Completed", "output": {"n": 1}}', "SUCCEED", 1),
+        (b'{"runtimeStatus": "Failed", "output": "broken"}', "FAILED", None),
+        (b'{"activationId": "x", "response": {"success": true, "result": {"n": 2}}}', "SUCCEED", 2),
+        (b'{"activationId": "x", "response": {"success": false}}', "FAILED", None),
+    ],
+)
+def test_the_words_of_known_gateways_are_understood(body: bytes, status: str, n: int) -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, body)
+    assert flow.status == status
+    assert flow.context.get("n") == n
+
+
+def test_a_gateway_that_answers_at_once_needs_no_question() -> None:
+    flow = Scenario(FLOW)
+    flow.submit({})
+    flow.answer("A", {"n": 3})
+    assert flow.status == "SUCCEED"
+    assert flow.context["n"] == 3
+
+
+def test_an_accepted_call_without_an_address_fails() -> None:
+    flow = Scenario(FLOW)
+    flow.submit({})
+    reply(flow, status=202)
+    assert flow.status == "FAILED"
+    assert "no address" in (flow.task("A").invoke.msg or "")
+
+
+def test_a_callback_that_comes_while_the_gateway_is_asked_counts() -> None:
+    flow = started()
+    flow.advance(1)
+    flow.take(CallbackReceived(at_ms=flow.now_ms, task="A", succeeded=True, output=b'{"n": 9}'))
+    reply(flow, status=202)
+    assert flow.status == "SUCCEED"
+    assert flow.context["n"] == 9
+
+
+def test_the_time_limit_of_the_task_ends_the_asking() -> None:
+    limit = "completion: poll\n  timeline: {timeoutInSeconds: 5}"
+    flow = started(FLOW.replace("completion: poll", limit))
+    flow.advance(1)
+    reply(flow, status=202)
+    flow.advance(4)
+    assert flow.status == "FAILED"
+    assert flow.task("A").invoke.msg == "timeout"
+
+
+def test_a_question_that_has_become_idle_is_not_asked() -> None:
+    flow = started()
+    flow.take(CallbackReceived(at_ms=flow.now_ms, task="A", succeeded=False))
+    idle = TimerFired(at_ms=1000, kind="poll", task="A", due_ms=1000)
+    flow.redo("A")
+    flow.take(idle)
+    assert not flow.changed
