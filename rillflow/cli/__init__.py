@@ -1,0 +1,5 @@
+"""The command line."""
+
+from rillflow.cli.application import app
+
+__all__ = ["app"]

@@ -1,0 +1,38 @@
+"""All commands in one application; each imports what it needs when it runs."""
+
+import typer
+
+from rillflow.cli import flows, serving
+from rillflow.cli.reporting import ReportingGroup
+
+EPILOG = """\
+[bold]A first round[/bold]
+
+  $ rillflow up                                             in one terminal
+
+  $ rillflow gateway --functions examples/functions.py      in another one
+
+  $ rillflow add examples/quickstart.yaml                   in a third one
+
+  $ rillflow submit examples:quickstart --data '{"name": "Bob"}' --wait
+"""
+
+app = typer.Typer(
+    name="rillflow",
+    cls=ReportingGroup,
+    help="Run workflows of serverless functions, durably, on Ray.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (
+    serving.up,
+    serving.gateway,
+    flows.add,
+    flows.submit,
+    flows.get,
+    flows.watch,
+    serving.version,
+):
+    app.command()(command)

@@ -1,0 +1,117 @@
+"""Commands about definitions and executions; they talk to a stack over HTTP."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Url = Annotated[
+    str,
+    typer.Option(help="Where the stack's HTTP API is.", envvar="RILLFLOW_URL", show_default=True),
+]
+ExecutionArgument = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.")]
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition, YAML or JSON.")],
+    alias: Annotated[str, typer.Option(help="The alias to move to this version.")] = "release",
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Store a workflow definition and print its descriptor id.
+
+    It is stored under the workspace and dagName that it names. Adding it again, changed,
+    makes a new version; executions that run keep theirs.
+
+        $ rillflow add examples/quickstart.yaml
+    """
+    with _client(url) as client:
+        typer.echo(client.add(file, alias=alias))
+
+
+def submit(
+    descriptor: Annotated[
+        str,
+        typer.Argument(metavar="DESCRIPTOR", help="business:feature\\[:alias | :md5_<hex>]."),
+    ],
+    data: Annotated[
+        str,
+        typer.Option("--data", "-d", help="A JSON object, @FILE, or - for standard input."),
+    ] = "{}",
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for the end and print the result.")
+    ] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0, help="How many seconds to wait.")
+    ] = 3600.0,
+    dedicated: Annotated[
+        bool, typer.Option("--dedicated", help="Give it a Ray actor of its own.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Start an execution and print its id, or with --wait its result.
+
+    $ rillflow submit examples:quickstart --data '{"name": "Bob"}' --wait
+
+    $ rillflow submit video:textToVideo --data @order.json
+    """
+    from rillflow.cli.inputs import json_argument
+
+    with _client(url) as client:
+        execution = client.submit(
+            descriptor, json_argument(data), isolation="dedicated" if dedicated else None
+        )
+        if not wait:
+            typer.echo(execution.id)
+            return
+        typer.echo(execution.id, err=True)
+        _print_json(execution.result(timeout_s))
+
+
+def get(
+    execution_id: ExecutionArgument,
+    brief: Annotated[bool, typer.Option("--brief", help="Leave the tasks out.")] = False,
+    context: Annotated[bool, typer.Option("--context", help="Only the context.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Print an execution as JSON: its status, its context, every task.
+
+    $ rillflow get "$id" --context
+    """
+    with _client(url) as client:
+        execution = client.execution(execution_id)
+        _print_json(execution.context() if context else execution.get(brief=brief))
+
+
+def watch(
+    execution_id: ExecutionArgument,
+    every_s: Annotated[
+        float, typer.Option("--every", min=0.05, help="Seconds between two looks.")
+    ] = 0.25,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Follow an execution, task by task, until it ends.
+
+    In a terminal this is a table that changes, otherwise a line for each change. The exit
+    code is 0 if the execution succeeded.
+
+        $ rillflow watch "$(rillflow submit examples:quickstart)"
+    """
+    from rillflow.cli.progress import follow
+
+    with _client(url) as client:
+        if follow(client.execution(execution_id), every_s=every_s) == "FAILED":
+            raise typer.Exit(1)
+
+
+def _client(url: str) -> Any:
+    from rillflow.client.clients import Client
+
+    return Client(url)
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

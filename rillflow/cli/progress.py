@@ -1,0 +1,116 @@
+"""An execution while it runs: a table that changes, or a line for each change."""
+
+import sys
+import time
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rillflow.client.executions import LOOK_S, Execution
+from rillflow.client.watching import TaskChange
+
+STYLES: Final = {
+    "NOT_STARTED": "dim",
+    "READY": "cyan",
+    "RUNNING": "yellow",
+    "STASHED": "magenta",
+    "KEY_SUCCEED": "green",
+    "SUCCEEDED": "green",
+    "FAILED": "bold red",
+    "SKIPPED": "dim",
+}
+MOST_ROWS: Final = 40
+LONGEST_MESSAGE: Final = 100
+
+
+class ProgressTable:
+    """Every task of an execution with its status and how long it has run."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._tasks: dict[str, TaskChange] = {}
+        self._began_s: dict[str, float] = {}
+        self._ended_s: dict[str, float] = {}
+
+    def note(self, change: TaskChange, at_s: float) -> None:
+        """Take a change in; ``at_s`` is when it was seen."""
+        self._tasks[change.task] = change
+        if change.status == "RUNNING":
+            self._began_s[change.task] = at_s
+            self._ended_s.pop(change.task, None)
+        elif change.task in self._began_s:
+            self._ended_s.setdefault(change.task, at_s)
+
+    def render(self, at_s: float) -> Table:
+        """Draw it as it is now; of many tasks, those that are through are left out first."""
+        table = Table(title=self._title, title_justify="left", box=None, pad_edge=False)
+        for heading in ("task", "status", "seconds", ""):
+            table.add_column(heading, justify="right" if heading == "seconds" else "left")
+        shown = self._shown()
+        for change in shown:
+            table.add_row(
+                _indented(change.task),
+                Text(change.status, STYLES.get(change.status, "")),
+                self._seconds(change.task, at_s),
+                Text((change.message or "")[:LONGEST_MESSAGE], "red"),
+            )
+        hidden = len(self._tasks) - len(shown)
+        if hidden:
+            table.add_row(f"and {hidden} more", "", "", "")
+        return table
+
+    def _shown(self) -> list[TaskChange]:
+        tasks = list(self._tasks.values())
+        if len(tasks) <= MOST_ROWS:
+            return tasks
+        lively = [one for one in tasks if one.status not in ("SUCCEEDED", "SKIPPED", "NOT_STARTED")]
+        return lively[:MOST_ROWS]
+
+    def _seconds(self, task: str, at_s: float) -> str:
+        if task not in self._began_s:
+            return ""
+        return f"{self._ended_s.get(task, at_s) - self._began_s[task]:.1f}"
+
+
+def follow(execution: Execution, *, every_s: float = LOOK_S, console: Console | None = None) -> str:
+    """Show an execution until it ends and return its last status.
+
+    Raises:
+        UnknownExecutionError: There is no such execution.
+        UnreachableError: The stack does not answer.
+    """
+    console = console or Console(file=sys.stdout)
+    if console.is_terminal:
+        _follow_live(execution, every_s, console)
+    else:
+        _follow_plainly(execution, every_s, console)
+    status = execution.status()
+    style = "green" if status == "SUCCEED" else "bold red"
+    console.print(Text.assemble("the execution ended: ", (status, style)))
+    return status
+
+
+def _follow_live(execution: Execution, every_s: float, console: Console) -> None:
+    table = ProgressTable(execution.id)
+    with Live(console=console, refresh_per_second=8) as live:
+        for change in execution.watch(every_s):
+            table.note(change, time.monotonic())
+            live.update(table.render(time.monotonic()))
+
+
+def _follow_plainly(execution: Execution, every_s: float, console: Console) -> None:
+    began = time.monotonic()
+    for change in execution.watch(every_s):
+        if change.status == "NOT_STARTED":
+            continue
+        message = f"  {change.message[:LONGEST_MESSAGE]}" if change.message else ""
+        line = f"{time.monotonic() - began:6.1f} s  {change.status:<12} {change.task}{message}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _indented(task: str) -> str:
+    """Move the members of groups in: their names have the names of the groups in front."""
+    return "  " * task.count("-") + task

@@ -1,0 +1,38 @@
+"""Errors as one clear line and an exit code, never as a traceback."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from rillflow.errors import DefinitionError, RillflowError
+
+FAILURE = 1
+
+
+class ReportingGroup(TyperGroup):
+    """A group of commands that reports what they raise on purpose."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (RillflowError, OSError) as error:
+            report(error)
+            raise typer.Exit(FAILURE) from error
+
+
+def report(error: Exception) -> None:
+    """Write an error to standard error; a definition's problems get a line each."""
+    typer.echo(f"{typer.style('error:', fg='red')} {_text(error)}", err=True)
+    if isinstance(error, DefinitionError) and len(error.problems) > 1:
+        for problem in error.problems:
+            where = f"line {problem.line}, column {problem.column}: " if problem.line else ""
+            hint = f" ({problem.hint})" if problem.hint else ""
+            typer.echo(f"  {where}{problem.message}{hint}", err=True)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

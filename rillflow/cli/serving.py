@@ -1,0 +1,189 @@
+"""Commands that serve: the whole stack, and the stand-in of the function gateway."""
+
+import importlib
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+CLOCK_TICKS = "SC_CLK_TCK"
+
+
+def up(
+    port: Annotated[
+        int | None, typer.Option(help="Port of the HTTP API, 8080 by default; 0 takes a free one.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on, 127.0.0.1 by default.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the embedded store, .rillflow by default.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="URL of another store: postgresql://user:password@host/database."),
+    ] = None,
+    execution_actors: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Actors that share the executions.")
+    ] = None,
+    dispatcher_actors: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Actors that make the outbound calls.")
+    ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Start Ray's own page too, for `ray list actors`.")
+    ] = False,
+) -> None:
+    """Start a whole stack on this machine and serve until Ctrl-C.
+
+    What was accepted is on disk: stop it, or kill it, and start it again, and every
+    execution goes on. Options win over RILLFLOW_* variables, and those over
+    rillflow.toml.
+
+        $ rillflow up
+
+        $ rillflow up --port 9000 --data-dir /var/lib/rillflow
+    """
+    settings = _settings(
+        port=port,
+        host=host,
+        data_dir=data_dir,
+        store=store,
+        execution_actors=execution_actors,
+        dispatcher_actors=dispatcher_actors,
+    )
+    # The serving layer stands above this one, so it is known by its name only.
+    standalone = importlib.import_module("serve.standalone")
+    stack = standalone.Standalone(settings, dashboard=dashboard, tell=_tell_step)
+    _serve(stack, settings)
+
+
+def _serve(stack: Any, settings: Any) -> None:
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        facts = stack.start()
+        _stop_on_signal(stopped)
+        _banner(facts, settings)
+        stack.run_until(stopped)
+        typer.echo("\nstopping ...")
+    except KeyboardInterrupt:
+        typer.echo("\nstopped before it had started")
+        raise typer.Exit(130) from None
+    finally:
+        _ignore_signals()
+        stack.stop()
+    typer.echo("stopped; what was accepted goes on at the next start")
+
+
+def _stop_on_signal(stopped: threading.Event) -> None:
+    def stop(_: int, __: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _tell_step(step: str) -> None:
+    steps = {"ray": "starting Ray", "serve": "starting the actors", "api": "starting the HTTP API"}
+    typer.echo(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
+
+
+def _banner(facts: dict[str, str], settings: Any) -> None:
+    lines = [
+        f"\nRillflow is up after {since_start_s():.1f} s",
+        "",
+        f"  API         {facts['url']}",
+        f"  described   {facts['url']}/docs",
+        f"  data        {settings.data_dir.resolve()}",
+        f"  Ray         {facts['ray_address']}",
+        f"  logs        {facts['logs_dir']}",
+    ]
+    if facts["dashboard_url"]:
+        lines.append(f"  dashboard   {facts['dashboard_url']}")
+    lines += ["", "Ctrl-C stops it."]
+    typer.echo("\n".join(lines))
+
+
+def since_start_s() -> float:
+    """Tell how long this process has existed, the start of Python included; 0 if unknown."""
+    import os
+
+    try:
+        # Field 22 of stat, counted after the name, which may hold blanks.
+        stat = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        began_s = int(stat[19]) / os.sysconf(CLOCK_TICKS)
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
+
+
+def _settings(**given: Any) -> Any:
+    from rillflow.errors import StackError
+    from rillflow.settings import Settings
+
+    wanted = {name: value for name, value in given.items() if value is not None}
+    if wanted.get("port") == 0:
+        wanted["port"] = importlib.import_module("serve.ports").free_port()
+    try:
+        return Settings(**wanted)
+    except ValueError as error:
+        raise StackError(_first_problem(error)) from error
+
+
+def _first_problem(error: ValueError) -> str:
+    problems: list[Any] = getattr(error, "errors", list)()
+    if not problems:
+        return f"a setting is wrong: {error}"
+    where = ".".join(str(part) for part in problems[0]["loc"])
+    return f"the setting {where} is wrong: {problems[0]['msg']}"
+
+
+def gateway(
+    functions: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MODULE[:NAME]",
+            help="Module or .py file with a dict of functions, named FUNCTIONS; may be repeated.",
+        ),
+    ],
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve Python functions as an OpenFaaS gateway would, for trying things out.
+
+    /function/NAME answers with the result, /async-function/NAME answers 202 and calls
+    X-Callback-Url later.
+
+        $ rillflow gateway --functions examples/functions.py
+    """
+    import asyncio
+
+    from rillflow.testing import openfaas
+
+    served: dict[str, Any] = {}
+    for text in functions:
+        try:
+            served.update(openfaas.load_functions(text))
+        except (ImportError, AttributeError, TypeError) as error:
+            raise typer.BadParameter(f"{text}: {error}") from error
+    asyncio.run(openfaas.serve(served, host=host, port=port))
+
+
+def version() -> None:
+    """Print the versions of Rillflow, Ray and Python."""
+    import platform
+    from importlib.metadata import version as version_of
+
+    typer.echo(
+        f"rillflow {version_of('rillflow')}, ray {version_of('ray')},"
+        f" Python {platform.python_version()}"
+    )

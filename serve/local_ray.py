@@ -1,0 +1,141 @@
+"""Ray on this machine, for one stack: no more processes than the stack needs.
+
+Import it only after the environment is set, since Ray reads that when it is imported.
+"""
+
+import logging
+from typing import Final
+
+import ray
+from ray import serve
+from ray._private.node import Node  # the public way starts three processes more
+from ray._private.parameter import RayParams
+from ray.exceptions import RayError
+from ray.serve.schema import ApplicationStatus
+
+from rillflow.actors.launch import launch_actors
+from rillflow.errors import StackError
+from rillflow.settings import Settings
+from serve.app import build
+
+OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
+REQUEST_TIMEOUT_S: Final = 120
+KEEP_ALIVE_S: Final = 75
+APPLICATION: Final = "rillflow"
+
+
+class LocalRay:
+    """A Ray head that ends with this process, however that ends."""
+
+    def __init__(self, *, agent_port: int, dashboard: bool) -> None:
+        self._agent_port = agent_port
+        self._dashboard = dashboard
+        self._node: Node | None = None
+
+    def start(self, namespace: str) -> None:
+        """Start Ray and join it as a driver.
+
+        Raises:
+            StackError: It does not start.
+        """
+        for name in ("ray", "ray.serve"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        parameters = RayParams(
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=self._dashboard,
+            include_log_monitor=self._dashboard,
+            no_monitor=not self._dashboard,
+            dashboard_agent_listen_port=self._agent_port,
+        )
+        kind = Node if self._dashboard else LeanNode
+        try:
+            self._node = kind(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+            ray.init(
+                address=self.address,
+                namespace=namespace,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+        except (RayError, RuntimeError, ConnectionError, TimeoutError) as error:
+            raise StackError(f"Ray does not start: {error}") from error
+
+    @property
+    def address(self) -> str:
+        """Where drivers join."""
+        return "" if self._node is None else str(self._node.gcs_address)
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where Ray's own page is, empty without one."""
+        url = "" if self._node is None else self._node.webui_url
+        return f"http://{url}" if url else ""
+
+    @property
+    def logs_dir(self) -> str:
+        """Where the processes write their logs."""
+        return "" if self._node is None else str(self._node.get_logs_dir_path())
+
+    def lost(self) -> str:
+        """Name a process of Ray that has ended by itself; empty while all run."""
+        dead = [] if self._node is None else self._node.dead_processes()
+        return dead[0][0] if dead else ""
+
+    def stop(self) -> None:
+        """End every process of Ray."""
+        node, self._node = self._node, None
+        ray.shutdown()
+        if node is not None:
+            node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+
+
+class LeanNode(Node):  # type: ignore[misc] # Ray has no types
+    """A head without Ray's API server, which serves only what a dashboard shows."""
+
+    def start_api_server(self, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
+        """Start nothing."""
+        del include_dashboard, raise_on_failure
+        self._webui_url = ""
+
+
+def start_front(settings: Settings) -> None:
+    """Start the actors of the stack, and HAProxy in front of them.
+
+    The actors start first, and load while Serve does.
+
+    Raises:
+        StackError: Something does not start.
+    """
+    launch_actors(settings)
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={
+                "host": settings.host,
+                "port": settings.port,
+                "request_timeout_s": REQUEST_TIMEOUT_S,
+                "keep_alive_timeout_s": KEEP_ALIVE_S,
+            },
+        )
+    except (RayError, RuntimeError, TimeoutError) as error:
+        raise StackError(f"Ray Serve does not start: {error}") from error
+
+
+def deploy(settings: Settings) -> None:
+    """Begin to start the HTTP API; ``refuse_failed`` tells when that cannot succeed."""
+    serve.run_many(
+        [serve.RunTarget(build(settings), name=APPLICATION)],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+
+
+def refuse_failed() -> None:
+    """Check that the HTTP API starts, or runs.
+
+    Raises:
+        StackError: It does not.
+    """
+    application = serve.status().applications.get(APPLICATION)
+    if application is not None and application.status == ApplicationStatus.DEPLOY_FAILED:
+        reasons = [one.message for one in application.deployments.values() if one.message]
+        raise StackError("\n".join(["the HTTP API does not start:", *reasons]))

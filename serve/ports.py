@@ -1,0 +1,48 @@
+"""Ports of this machine: one that is free, and whether one is."""
+
+import errno
+import socket
+import time
+from typing import Final
+
+from rillflow.errors import StackError
+
+PAUSE_S: Final = 0.1
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def refuse_taken_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
+    """Make sure that a server can listen here, and wait a little for the last one to go.
+
+    Raises:
+        StackError: Somebody else does, or this machine does not have the address.
+    """
+    give_up = time.monotonic() + patience_s
+    while True:
+        error = _try(host, port)
+        if error is None:
+            return
+        if error.errno != errno.EADDRINUSE or time.monotonic() > give_up:
+            break
+        time.sleep(PAUSE_S)
+    if error.errno == errno.EADDRINUSE:
+        raise StackError(f"port {port} of {host} is in use; choose another one with --port")
+    raise StackError(f"cannot listen on {host}:{port}: {error.strerror or error}")
+
+
+def _try(host: str, port: int) -> OSError | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            return error
+    return None

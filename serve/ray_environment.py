@@ -1,0 +1,62 @@
+"""The environment in which Ray and Serve run as Rillflow wants them."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+FAST_FRONT: Final = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+}
+"""HAProxy instead of Serve's own proxy, which manages a tenth of the requests."""
+
+INGRESS_PORTS: Final = 100
+PORTS_WANTED: Final = 4
+"""How many free ports ``local_environment`` needs."""
+
+
+def local_environment(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, str]:
+    """Return the variables of a stack that shares its machine with others.
+
+    They must be set before Ray is imported. HAProxy's files and the ports, which are
+    fixed by default, become the stack's own.
+
+    Args:
+        run_dir: Folder for sockets; its path must be short.
+        ports: Free ports, ``PORTS_WANTED`` of them.
+        haproxy: What to start as HAProxy, see ``write_haproxy``.
+    """
+    statistics, prometheus, fallback, ingress = ports
+    ingress = min(ingress, 65_535 - INGRESS_PORTS)
+    return {
+        **FAST_FRONT,
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run_dir / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run_dir / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run_dir / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run_dir),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run_dir / "server-state"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(prometheus),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ingress),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress + INGRESS_PORTS),
+        # Requests that are accepted are on disk, so nothing has to be drained.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    }
+
+
+def write_haproxy(run_dir: Path, binary: str) -> Path:
+    """Write the program that Serve starts as HAProxy: the guard in front of the binary."""
+    guard = Path(__file__).with_name("haproxy_guard.py")
+    words = shlex.join([sys.executable, "-ISE", str(guard), binary])
+    program = run_dir / "haproxy"
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+    program.chmod(0o700)
+    return program

