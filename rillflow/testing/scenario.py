@@ -72,6 +72,15 @@ def dispatch(task: str, /, **values: JsonValue) -> Dispatch:
     return Dispatch(task, values)
 
 
+class AnswerDetails(TypedDict, total=False):
+    """What an answer to a call may tell besides its body, as in ``DispatchAnswered``."""
+
+    http_status: int
+    retry_after_s: float
+    poll_url: str
+    resource_name: str
+
+
 class CallbackDetails(TypedDict, total=False):
     """What a callback may say besides its outcome, as in ``CallbackReceived``."""
 
@@ -147,7 +156,7 @@ class Scenario:
         body: JsonValue = None,
         *,
         error: str | None = None,
-        retry_after_s: float | None = None,
+        **details: Unpack[AnswerDetails],
     ) -> list[Want]:
         """Let the call of the attempt under way return; text is returned as it is."""
         return self.take(
@@ -157,7 +166,7 @@ class Scenario:
                 attempt=self._attempt_of(task),
                 body=_body(body),
                 error=error,
-                retry_after_s=None if retry_after_s is None else float(retry_after_s),
+                **details,
             )
         )
 

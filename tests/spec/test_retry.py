@@ -239,7 +239,7 @@ def test_the_wish_to_wait_is_of_one_attempt() -> None:
         retried(),
     )
     run.submit()
-    run.answer("A", error="status 429", retry_after_s=2)
+    run.answer("A", error="status 429", retry_after_s=2.0)
     assert run.advance(2) == [dispatch("A")]
     assert run.finish("A", early=True, succeeded=False) == []
     assert run.answer("A") == [dispatch("A")]
