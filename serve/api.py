@@ -32,7 +32,6 @@ from serve.callers import Callers, SignedCallersOnly
 from serve.errors import respond_to
 from serve.form_parameters import FormParameters
 from serve.hot_routes import HotRoutes
-from serve.wire import CORS
 
 DESCRIPTION = """
 Rill Flow workflows of serverless functions, run by durable actors on Ray.
@@ -86,13 +85,8 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
         health.router(stack),
     ):
         api.include_router(router)
-    api.add_api_route("/{path:path}", _preflight, methods=["OPTIONS"], include_in_schema=False)
     return hot
 
 
 async def _answer(_: Request, error: Exception) -> Response:
     return respond_to(error)
-
-
-async def _preflight() -> Response:
-    return Response(status_code=204, headers=CORS)

@@ -17,7 +17,7 @@ from serve.callers import Callers
 from serve.errors import respond_to
 from serve.parameters import UNPROCESSABLE, required, seconds
 from serve.submission import read_submission
-from serve.wire import json_response, raw_response, read_body, ret_response
+from serve.wire import CORS, json_response, raw_response, read_body, ret_response
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -48,6 +48,8 @@ class HotRoutes:
         handler = None
         if scope["type"] == "http":
             handler = self.handlers.get((scope["method"], scope["path"]))
+            if handler is None and scope["method"] == "OPTIONS":
+                handler = _preflight
             if b"%00" in scope["query_string"]:
                 handler = _refuse_nul
         if handler is None:
@@ -147,6 +149,10 @@ class HotRoutes:
             await self._stack.wait(execution_id, wait_s)
         body = await self._stack.query(execution_id, "brief" if brief else "execution")
         return ret_response(UNKNOWN_EXECUTION if body is None else body)
+
+
+async def _preflight(_: Request) -> Response:
+    return Response(status_code=204, headers=CORS)
 
 
 async def _refuse_nul(_: Request) -> Response:

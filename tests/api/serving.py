@@ -1,0 +1,165 @@
+"""The HTTP API in this process, on a port of its own: no Ray, real sockets, real functions."""
+
+import re
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx
+import uvicorn
+
+from rillflow.actors.dispatcher_actor import http_settings
+from rillflow.actors.stack import Stack
+from rillflow.gateways.registry import GatewayRegistry
+from rillflow.ports.store import Store
+from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.submissions import ContextHook
+from rillflow.settings import Settings
+from rillflow.stores import open_store
+from rillflow.testing import FakeOpenFaaS
+from serve.api import create_api
+
+LONG_S: Final = 10
+HEAD: Final = re.compile(r"workspace: (\w+)\s+dagName: (\w+)")
+
+
+class MovableClock:
+    """The machine's clock, which a test may set forward."""
+
+    def __init__(self) -> None:
+        self._ahead_ms = 0
+
+    def advance(self, seconds: float) -> None:
+        self._ahead_ms += int(seconds * 1000)
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000 + self._ahead_ms
+
+    def monotonic_s(self) -> float:
+        return time.monotonic() + self._ahead_ms / 1000
+
+
+class Api:
+    """A client of the API, with what lies behind it."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, stack: Stack, gateway: FakeOpenFaaS, clock: MovableClock
+    ) -> None:
+        self.client = client
+        self.stack = stack
+        self.gateway = gateway
+        self.clock = clock
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """Return the JSON of an answer that must be 200."""
+        return _json(await self.client.get(path, params=params))
+
+    async def post(self, path: str, body: Any = None, **params: Any) -> Any:
+        """Return the JSON of an answer that must be 200; a body that is text goes as text."""
+        return _json(await self._posted(path, body, params))
+
+    async def refusal(self, path: str, body: Any = None, **params: Any) -> tuple[int, int, str]:
+        """Return status, code and text of a POST that must be refused."""
+        return refusal_of(await self._posted(path, body, params))
+
+    async def get_refusal(self, path: str, **params: Any) -> tuple[int, int, str]:
+        """Return status, code and text of a GET that must be refused."""
+        return refusal_of(await self.client.get(path, params=params))
+
+    async def _posted(self, path: str, body: Any, params: Mapping[str, Any]) -> httpx.Response:
+        if isinstance(body, str | bytes):
+            return await self.client.post(path, params=params, content=body)
+        return await self.client.post(path, params=params, json={} if body is None else body)
+
+    async def add(self, text: str, alias: str = "release") -> str:
+        """Add a definition under the names it gives itself; return the id of its version."""
+        head = HEAD.search(text)
+        assert head is not None
+        added = await self.post(
+            "/flow/bg/manage/descriptor/add_descriptor.json",
+            text.replace("${GW}", self.gateway.url),
+            business_id=head[1],
+            feature_name=head[2],
+            alias=alias,
+        )
+        return str(added["descriptor_id"])
+
+    async def submit(self, descriptor_id: str, data: Any = None, **params: Any) -> str:
+        """Start an execution."""
+        params["descriptor_id"] = descriptor_id
+        return str((await self.post("/flow/submit.json", data, **params))["execution_id"])
+
+    async def shown(self, execution_id: str, **params: Any) -> dict[str, Any]:
+        """Return an execution as it is now."""
+        shown = await self.get("/flow/get.json", execution_id=execution_id, **params)
+        return dict(shown["ret"])
+
+    async def ended(self, execution_id: str) -> dict[str, Any]:
+        """Return an execution once it has ended."""
+        shown = await self.shown(execution_id, wait_s=LONG_S)
+        assert shown["dag_status"] in ("SUCCEED", "FAILED"), shown
+        return shown
+
+    async def run(self, text: str, data: Any = None, **params: Any) -> dict[str, Any]:
+        """Add a definition, run it and return the execution once it has ended."""
+        return await self.ended(await self.submit(await self.add(text), data, **params))
+
+
+def refusal_of(response: httpx.Response) -> tuple[int, int, str]:
+    """Return status, code and text of a refusal."""
+    body = response.json()
+    assert set(body) <= {"error_code", "error", "pass_through"}, body
+    return response.status_code, body["error_code"], body["error"]
+
+
+def _json(response: httpx.Response) -> Any:
+    assert response.status_code == 200, (response.status_code, response.text)
+    return response.json()
+
+
+@asynccontextmanager
+async def served(
+    functions: Mapping[str, Any] | None = None,
+    *,
+    store: Store | None = None,
+    hook: ContextHook | None = None,
+    **changes: Any,
+) -> AsyncIterator[Api]:
+    """Serve the API with these functions behind it and these settings."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        clock = MovableClock()
+        settings = Settings(port=door.getsockname()[1], **changes)
+        store = store or open_store("memory:")
+        async with FakeOpenFaaS(functions or {}) as gateway:
+            executions = LocalExecutions(
+                store=store,
+                gateway=GatewayRegistry.with_http(http_settings(settings), clock),
+                clock=clock,
+                callback_host=settings.callback_base_url,
+            )
+            stack = Stack(settings, store=store, executions=executions, clock=clock, hook=hook)
+            async with _listening(door, stack, executions):
+                async with httpx.AsyncClient(base_url=settings.base_url, timeout=30) as client:
+                    yield Api(client, stack, gateway, clock)
+                await executions.stop()
+
+
+@asynccontextmanager
+async def _listening(
+    door: socket.socket, stack: Stack, executions: LocalExecutions
+) -> AsyncIterator[None]:
+    config = uvicorn.Config(create_api(stack, executions.start), log_config=None, lifespan="on")
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup(sockets=[door])
+    assert server.started
+    try:
+        yield
+    finally:
+        server.force_exit = True  # open connections are not waited for
+        await server.shutdown(sockets=[door])
+        await server.lifespan.shutdown()

@@ -1,0 +1,133 @@
+"""A refusal says what is wrong: ``{"error_code", "error"}`` and the status of who must act."""
+
+import httpx
+import pytest
+
+from tests.api.definition_texts import PASS
+from tests.api.serving import Api, refusal_of
+
+ADD = "/flow/bg/manage/descriptor/add_descriptor.json"
+NOBODY = "shop:order_c_00000000-0000-7000-8000-000000000000"
+
+
+@pytest.mark.case("E2E-16")
+async def test_a_missing_parameter_is_422_with_30109(api: Api) -> None:
+    status, code, text = await api.refusal("/flow/submit.json")
+    assert (status, code) == (422, 30109)
+    assert "descriptor_id" in text
+
+
+@pytest.mark.case("E2E-17")
+async def test_a_wrong_method_is_422_with_30105(api: Api) -> None:
+    status, code, _ = await api.get_refusal("/flow/submit.json", descriptor_id="shop:order")
+    assert (status, code) == (422, 30105)
+
+
+@pytest.mark.case("E2E-18")
+@pytest.mark.parametrize(
+    ("descriptor_id", "refusal"),
+    [
+        ("a:b", (400, 30106, "cannot find descriptor: a:b:release")),
+        ("a:b:c", (400, 30106, "cannot find descriptor: a:b:c")),
+        ("a:b:md5_0f", (400, 30106, "descriptor:a:b:md5_0f value empty")),
+        ("a", (400, 30109, "dagDescriptorId:a format error")),
+        ("a:b@c", (400, 30109, "dagDescriptorId:a:b@c format error")),
+    ],
+)
+async def test_an_unknown_definition_is_400(
+    api: Api, descriptor_id: str, refusal: tuple[int, int, str]
+) -> None:
+    assert await api.refusal("/flow/submit.json", descriptor_id=descriptor_id) == refusal
+
+
+@pytest.mark.case("E2E-19")
+async def test_a_definition_under_another_name_than_its_own_is_30110(api: Api) -> None:
+    params = {"business_id": "shop", "feature_name": "other", "alias": "release"}
+    response = await api.client.post(ADD, params=params, content=PASS)
+    assert response.status_code == 400
+    assert response.json() == {
+        "error_code": 30110,
+        "error": "name not match",
+        "pass_through": True,
+    }
+
+
+@pytest.mark.case("E2E-20")
+@pytest.mark.parametrize("execution_id", [NOBODY, "nonsense", ""])
+async def test_an_unknown_execution_is_shown_empty(api: Api, execution_id: str) -> None:
+    shown = await api.get("/flow/get.json", execution_id=execution_id)
+    assert shown == {"ret": {"tasks": "{}", "context": {}, "invoke_summary": {}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "refusal"),
+    [
+        ("wakeup.json", {"task_name": "A"}, (500, 30605)),
+        ("redo.json", {}, (500, 30602)),
+        ("finish.json", {"task_name": "A"}, (500, 30605)),
+        ("trigger.json", {"task_name": "A"}, (400, 30109)),
+        ("cancel.json", {}, (500, 30605)),
+        ("pause.json", {}, (500, 30605)),
+        ("resume.json", {}, (500, 30605)),
+    ],
+)
+@pytest.mark.parametrize("execution_id", [NOBODY, "nonsense"])
+async def test_what_is_done_to_an_unknown_execution_is_refused(
+    api: Api, path: str, params: dict[str, str], refusal: tuple[int, int], execution_id: str
+) -> None:
+    found = await api.refusal(f"/flow/{path}", execution_id=execution_id, **params)
+    assert found[:2] == refusal
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [(b"{", "not JSON"), (b"[1]", "JSON object"), (b"nul", "not JSON"), (b'"a"', "JSON object")],
+)
+@pytest.mark.parametrize("path", ["submit.json", "wakeup.json", "redo.json"])
+async def test_a_body_that_is_no_object_is_422(api: Api, path: str, body: bytes, text: str) -> None:
+    status, code, said = await api.refusal(
+        f"/flow/{path}", body, descriptor_id="a:b", execution_id=NOBODY, task_name="A"
+    )
+    assert (status, code) == (422, 30109)
+    assert text in said
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/flow/get_execution_count.json?service_id=a:b&start_time_offset=soon"),
+        ("GET", "/flow/get_by_parent.json?execution_id=a&parent=b&group_index=99999999999999"),
+        ("POST", "/flow/task_degrade.json?execution_id=a&task_name=b&degrade_current_task=maybe"),
+        ("GET", "/flow/bg/get_descriptor_ids.json?current=1"),
+        ("GET", "/flow/get.json?execution_id=a&wait_s=for%20ever"),
+        ("POST", "/flow/submit.json?descriptor_id=a:b&uid=somebody"),
+        ("GET", "/flow/get_execution_ids.json?service_id=a:b&code=%00"),
+        ("GET", "/flow/get.json?execution_id=%00"),
+    ],
+)
+async def test_a_mistyped_parameter_is_422(api: Api, method: str, path: str) -> None:
+    status, code, _ = refusal_of(await api.client.request(method, path))
+    assert (status, code) == (422, 30109)
+
+
+@pytest.mark.parametrize("path", ["/flow/nothing.json", "/", "/flow/bg/manage"])
+async def test_an_unknown_path_is_404(api: Api, path: str) -> None:
+    assert refusal_of(await api.client.get(path))[:2] == (404, 30101)
+
+
+async def test_every_answer_may_be_read_by_pages_of_other_sites(api: Api) -> None:
+    answers = [
+        await api.client.get("/flow/service_check.json"),
+        await api.client.get("/flow/get.json"),
+        await api.client.get("/flow/nothing.json"),
+        await api.client.options("/flow/submit.json"),
+    ]
+    assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == ["*"] * 4
+    assert answers[-1].status_code == 204
+
+
+async def test_a_stopped_store_is_503_and_asks_to_come_back(api: Api) -> None:
+    await api.stack.store.close()
+    response: httpx.Response = await api.client.get("/flow/bg/get_business_options.json")
+    assert refusal_of(response)[:2] == (503, 30501)
+    assert response.headers["Retry-After"] == "1"

@@ -1,0 +1,176 @@
+"""A/B rules choose the function behind ``ab://<key>``; gray rules choose the version of an id."""
+
+from typing import Any
+
+import pytest
+
+from rillflow.errors import RequestError
+from rillflow.runtime.resource_names import find_resource
+from rillflow.testing import FunctionRequest
+from tests.api.definition_texts import PASS, calling
+from tests.api.serving import Api, served
+
+MANAGE = "/flow/bg/manage/descriptor"
+KEY = {"business_id": "shop", "config_key": "greeter"}
+RESOURCES = """
+workspace: shop
+dagName: things
+type: resource
+resources:
+  - {name: resource1, category: machine}
+"""
+
+
+def echo(request: FunctionRequest) -> dict[str, Any]:
+    return {"a": request.function}
+
+
+async def set_rule(api: Api, resource_name: str, rule: str, *, add: bool = True) -> Any:
+    return await api.post(
+        f"{MANAGE}/modify_function_ab.json",
+        add=add,
+        resource_name=resource_name,
+        ab_rule=rule,
+        **KEY,
+    )
+
+
+async def table(api: Api) -> Any:
+    return (await api.get(f"{MANAGE}/get_function_ab.json", **KEY))["ab"]
+
+
+@pytest.mark.case("DE-10")
+async def test_the_default_comes_first(api: Api) -> None:
+    path = f"{MANAGE}/modify_function_ab.json"
+    refusal = await api.refusal(path, add=True, resource_name="http://b", ab_rule="uid > 1", **KEY)
+    assert refusal == (400, 30109, "default resource value should be configured")
+    assert await table(api) == {"rules": []}
+
+    assert await set_rule(api, "http://a", "default") == {"ret": True}
+    await set_rule(api, "http://b", "uid > 1")
+    shown = {
+        "default_resource_name": "http://a",
+        "rules": [{"resource_name": "http://b", "rule": "uid > 1"}],
+    }
+    assert await table(api) == shown
+    assert await api.get(f"{MANAGE}/get_ab_key.json", business_id="shop") == {
+        "business_id": "shop",
+        "config_keys": ["greeter"],
+    }
+    refusal = await api.refusal(path, add=True, resource_name="http://a", ab_rule="uid > 1", **KEY)
+    assert refusal[2] == "default resource value should be configured"
+
+
+async def test_there_is_one_default_and_it_can_be_removed(api: Api) -> None:
+    await set_rule(api, "http://a", "default")
+    await set_rule(api, "http://b", "default")
+    assert await table(api) == {"default_resource_name": "http://b", "rules": []}
+    await set_rule(api, "http://b", "", add=False)
+    assert await table(api) == {"rules": []}
+    assert (await api.get(f"{MANAGE}/get_ab_key.json", business_id="shop"))["config_keys"] == []
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"resource_name": "http://a", "ab_rule": " "}, "ab_rule can not be empty when add action"),
+        ({"resource_name": "ftp://a", "ab_rule": "default"}, "resource_name format is not support"),
+        ({"resource_name": "", "ab_rule": "default"}, "resource_name format is not support"),
+    ],
+)
+async def test_what_no_rule_can_be_made_of_is_refused(
+    api: Api, params: dict[str, str], said: str
+) -> None:
+    refusal = await api.refusal(f"{MANAGE}/modify_function_ab.json", add=True, **params, **KEY)
+    assert refusal == (400, 30109, said)
+
+
+async def test_a_gray_rule_is_needed_to_add_one(api: Api) -> None:
+    order = {"business_id": "shop", "feature_name": "order"}
+    path = f"{MANAGE}/modify_gray.json"
+    refusal = await api.refusal(path, add=True, alias="gray", **order)
+    assert refusal == (400, 30109, "gray_rule can not be empty when add gray")
+    await api.post(path, add=True, alias="gray", gray_rule="input.vip", **order)
+    shown = await api.get(f"{MANAGE}/get_gray.json", **order)
+    assert shown == {"business_id": "shop", "feature": "order", "gray": {"gray": "input.vip"}}
+    await api.post(path, add=False, alias="gray", **order)
+    assert (await api.get(f"{MANAGE}/get_gray.json", **order))["gray"] == {}
+
+
+async def test_gray_rules_see_the_data_and_the_caller_of_a_submission(api: Api) -> None:
+    await api.add(PASS)
+    await api.add(PASS.replace("type: flow", "type: flow\nversion: gray"), "gray")
+    rule = "input.vip == true && uid == 127001"
+    await api.post(
+        f"{MANAGE}/modify_gray.json",
+        add=True,
+        business_id="shop",
+        feature_name="order",
+        alias="gray",
+        gray_rule=rule,
+    )
+    shown = await api.ended(await api.submit("shop:order", {"vip": True}))
+    assert shown["version"] == "gray"
+    shown = await api.ended(await api.submit("shop:order", {"vip": True}, uid="7"))
+    assert "version" not in shown
+
+
+async def test_the_winner_is_called_and_recorded() -> None:
+    async with served({"one": echo, "two": echo}) as api:
+        base = f"{api.gateway.url}/function"
+        await set_rule(api, f"{base}/one", "default")
+        await set_rule(api, f"{base}/two", "input.n > 5 && uid == 9")
+        await api.add(calling("greeter", resource="ab://"))
+        for data, uid, winner in (
+            ({"n": 1}, "9", "one"),
+            ({"n": 6}, "9", "two"),
+            ({"n": 6}, "8", "one"),
+        ):
+            shown = await api.ended(await api.submit("shop:order", data, uid=uid))
+            assert shown["context"]["a"] == winner
+            ext = shown["tasks"]["A"]["invoke_msg"]["ext"]
+            assert ext == {"calculated_resource_name": f"{base}/{winner}"}
+
+
+async def test_the_winner_may_be_a_sub_flow() -> None:
+    async with served() as api:
+        await api.add(PASS.replace("order", "inner"))
+        await set_rule(api, "rillflow://shop:inner", "default")
+        shown = await api.run(calling("greeter", resource="ab://", pattern="flow_sync"), {"a": 3})
+        assert shown["dag_status"] == "SUCCEED"
+        assert shown["tasks"]["A"]["invoke_msg"]["referenced_dag_execution_id"].startswith(
+            "shop:inner_c_"
+        )
+
+
+async def test_without_a_default_the_task_fails(api: Api) -> None:
+    shown = await api.run(calling("greeter", resource="ab://"))
+    assert shown["dag_status"] == "FAILED"
+    message = shown["tasks"]["A"]["invoke_msg"]["msg"]
+    assert message == "handle fails: no default resource for ab config key: greeter"
+
+
+@pytest.mark.case("DE-22")
+async def test_a_resource_is_found_by_reference(api: Api) -> None:
+    await api.add(RESOURCES)
+    await api.add(PASS)
+    store = api.stack.store
+    found = await find_resource(store, "dag://shop:things?name=resource1")
+    assert (found.name, found.category) == ("resource1", "machine")
+    for uri, said in (
+        ("dag://shop:things?name=other", "dag resource null"),
+        ("dag://shop:order?name=resource1", "dag resources empty"),
+        ("dag://shop:nothing?name=resource1", "getTaskResource fails: cannot find descriptor"),
+        ("dag://?", "getTaskResource fails: "),
+    ):
+        with pytest.raises(RequestError, match=f"^{said}") as refused:
+            await find_resource(store, uri)
+        assert refused.value.wire_code == 30106
+
+
+async def test_a_referenced_resource_needs_a_plugin_for_its_category(api: Api) -> None:
+    await api.add(RESOURCES)
+    text = calling("shop:things?name=resource1", resource="resourceRef://")
+    shown = await api.run(text)
+    message = shown["tasks"]["A"]["invoke_msg"]["msg"]
+    assert message == "function resource category: machinedo not support"

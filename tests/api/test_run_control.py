@@ -1,0 +1,258 @@
+"""Executions are continued, repeated and ended from outside."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rillflow.core.events import RedoRequested
+from rillflow.stores import open_store
+from rillflow.testing import FunctionRequest
+from tests.api.definition_texts import PASS, SUSPENDED, calling
+from tests.api.serving import Api, served
+
+NOBODY = "shop:order_c_00000000-0000-7000-8000-000000000000"
+OK = {"result": "ok"}
+
+
+class Waiting:
+    """An asynchronous function that has been called and has not called back."""
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+
+    def __call__(self, _: FunctionRequest) -> dict[str, Any]:
+        self.called.set()
+        return {}
+
+
+@pytest.fixture
+def waiting() -> Waiting:
+    return Waiting()
+
+
+async def started(api: Api, waiting: Waiting, **params: Any) -> str:
+    """Start an execution that waits for a callback."""
+    await api.add(calling("work", pattern="task_async"))
+    execution_id = await api.submit("shop:order", **params)
+    await asyncio.wait_for(waiting.called.wait(), 10)
+    return execution_id
+
+
+@pytest.mark.case("E2E-10")
+async def test_the_brief_view_has_no_tasks(api: Api) -> None:
+    execution_id = await api.submit(await api.add(PASS))
+    await api.ended(execution_id)
+    shown = await api.shown(execution_id, brief=True)
+    assert "tasks" not in shown
+    assert shown["execution_id"] == execution_id
+    assert (shown["dag_status"], shown["process"]) == ("SUCCEED", 100)
+
+
+@pytest.mark.case("E2E-11")
+async def test_a_callback_may_be_a_get(waiting: Waiting) -> None:
+    async with served({"work": waiting}) as api:
+        execution_id = await started(api, waiting)
+        [call] = api.gateway.calls
+        url = f"{call.request.headers['X-Callback-Url']}&status=success&context=%7B%22a%22%3A1%7D"
+        assert (await api.client.get(url)).json() == OK
+        shown = await api.ended(execution_id)
+        assert (shown["dag_status"], shown["context"]["a"]) == ("SUCCEED", 1)
+
+
+@pytest.mark.case("E2E-12")
+async def test_the_query_of_a_callback_wins_over_its_body(waiting: Waiting) -> None:
+    async with served({"work": waiting}) as api:
+        execution_id = await started(api, waiting)
+        await api.post(
+            "/flow/trigger.json",
+            {"a": 1, "b": 2},
+            execution_id=execution_id,
+            task_name="A",
+            context='{"a":9}',
+        )
+        shown = await api.ended(execution_id)
+        assert shown["tasks"]["A"]["invoke_msg"]["output"] == {"a": 9, "b": 2}
+
+
+@pytest.mark.case("E2E-13")
+async def test_a_callback_may_say_failed(waiting: Waiting) -> None:
+    async with served({"work": waiting}) as api:
+        execution_id = await started(api, waiting)
+        call = {"execution_id": execution_id, "task_name": "A"}
+        await api.post("/flow/trigger.json", status="failed", **call)
+        shown = await api.ended(execution_id)
+        assert (shown["dag_status"], shown["tasks"]["A"]["status"]) == ("FAILED", "FAILED")
+
+
+@pytest.mark.case("E2E-14")
+async def test_a_second_callback_changes_nothing(waiting: Waiting) -> None:
+    async with served({"work": waiting}) as api:
+        execution_id = await started(api, waiting)
+        call = {"execution_id": execution_id, "task_name": "A"}
+        assert await api.post("/flow/trigger.json", {"a": 1}, **call) == OK
+        await api.ended(execution_id)
+        for path in ("trigger", "finish"):
+            again = await api.post(f"/flow/{path}.json", {"a": 2}, **call)
+            assert again == {"result": "ok", "duplicate": True}
+        assert (await api.shown(execution_id))["context"]["a"] == 1
+
+
+@pytest.mark.case("E2E-15")
+async def test_finish_fails_a_task_whose_result_type_is_fail(waiting: Waiting) -> None:
+    async with served({"work": waiting}) as api:
+        execution_id = await started(api, waiting)
+        body = {"result_type": "FAIL", "error_msg": "no luck", "error_code": 7}
+        await api.post("/flow/finish.json", body, execution_id=execution_id, task_name="A")
+        shown = await api.ended(execution_id)
+        invoke = shown["tasks"]["A"]["invoke_msg"]
+        assert (shown["dag_status"], invoke["msg"], invoke["code"]) == ("FAILED", "no luck", "7")
+
+
+async def test_a_suspense_wakes_up_when_its_conditions_hold(api: Api) -> None:
+    execution_id = await api.submit(await api.add(SUSPENDED))
+    wake = {"execution_id": execution_id, "task_name": "wait"}
+    assert await api.post("/flow/wakeup.json", {"go": False}, **wake) == OK
+    assert (await api.shown(execution_id))["dag_status"] == "RUNNING"
+    assert await api.post("/flow/wakeup.json", {"go": True}, **wake) == OK
+    assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
+
+    refusal = await api.refusal("/flow/wakeup.json", execution_id=execution_id, task_name=" ")
+    assert refusal == (400, 30109, "task_name is empty")
+    assert (await api.refusal("/flow/wakeup.json", **wake))[:2] == (500, 30601)
+
+
+@pytest.mark.case("AP-01", "AP-05")
+async def test_completing_by_hand_answers_a_code(api: Api) -> None:
+    async def complete(execution_id: str, **params: Any) -> tuple[str, str]:
+        said = await api.post("/flow/complete.json", execution_id=execution_id, **params)
+        return said["code"], said["message"]
+
+    assert await complete(" ") == ("-1", "executionId or status is blank")
+    assert await complete(NOBODY) == ("-1", f"executionId not found {NOBODY}")
+    execution_id = await api.submit(await api.add(SUSPENDED))
+    assert await complete(execution_id) == ("0", "success")
+    said = "status is SUCCEED now, and cannot be set to SUCCEED"
+    assert await complete(execution_id) == ("-1", said)
+    assert await complete(execution_id, success=False) == ("0", "success")
+
+
+@pytest.mark.case("AP-03")
+async def test_completing_by_hand_closes_the_time_and_adds_none(api: Api) -> None:
+    execution_id = await api.submit(await api.add(SUSPENDED))
+    [open_info] = (await api.shown(execution_id))["dag_invoke_msg"]["invoke_time_infos"]
+    assert "end_time" not in open_info
+    await api.post("/flow/complete.json", execution_id=execution_id, success=True)
+    [closed] = (await api.shown(execution_id))["dag_invoke_msg"]["invoke_time_infos"]
+    assert closed["end_time"] >= closed["start_time"] == open_info["start_time"]
+
+
+@pytest.mark.case("AP-08")
+async def test_redo_brings_an_execution_back_from_the_store(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/rillflow.db"
+    failing = calling("work")
+    async with served({"work": lambda _: {"result_type": "FAILED"}}, store=open_store(url)) as api:
+        execution_id = (await api.run(failing))["execution_id"]
+    async with served(store=open_store(url)) as api:
+        assert await api.post("/flow/redo.json", execution_id=execution_id) == OK
+        shown = await api.ended(execution_id)
+        assert len(shown["dag_invoke_msg"]["invoke_time_infos"]) == 2
+        refusal = await api.refusal("/flow/redo.json", execution_id=NOBODY)
+        assert refusal == (500, 30602, "can not find dag info before redo.")
+
+
+@pytest.mark.case("AP-09")
+@pytest.mark.parametrize("execution_id", ["", " "])
+async def test_redo_needs_an_id(api: Api, execution_id: str) -> None:
+    refusal = await api.refusal("/flow/redo.json", execution_id=execution_id)
+    assert refusal == (500, 30606, "redo executionId can not be empty")
+
+
+@pytest.mark.case("AP-12")
+async def test_degrading_needs_a_task_of_the_definition(api: Api) -> None:
+    execution_id = await api.submit(await api.add(SUSPENDED))
+    switches = {"degrade_current_task": "true", "degrade_following_tasks": "false"}
+    params = {"execution_id": execution_id, **switches}
+    assert await api.post("/flow/task_degrade.json", task_name="wait", **params) == OK
+    refusal = await api.refusal("/flow/task_degrade.json", task_name="other", **params)
+    text = f"can not find base task:other, executionId:{execution_id}"
+    assert refusal == (400, 30106, text)
+
+
+async def test_a_cancelled_execution_ends_and_a_paused_one_waits(api: Api) -> None:
+    descriptor_id = await api.add(SUSPENDED)
+    first, second = await api.submit(descriptor_id), await api.submit(descriptor_id)
+    assert await api.post("/flow/cancel.json", execution_id=first) == OK
+    shown = await api.ended(first)
+    assert (shown["dag_status"], shown["dag_invoke_msg"]["msg"]) == ("FAILED", "cancelled")
+    assert await api.post("/flow/pause.json", execution_id=second) == OK
+    assert await api.post("/flow/resume.json", execution_id=second) == OK
+    assert (await api.refusal("/flow/cancel.json", execution_id=first))[:2] == (500, 30601)
+
+
+class Mending:
+    """A function that fails until it is mended."""
+
+    def __init__(self) -> None:
+        self.mended = False
+
+    def __call__(self, _: FunctionRequest) -> dict[str, Any]:
+        return {"result_type": "SUCCESS" if self.mended else "FAILED"}
+
+
+async def test_a_batch_of_redos_does_all_again() -> None:
+    work = Mending()
+    async with served({"work": work}) as api:
+        descriptor_id = await api.add(calling("work"))
+        failed = [await api.submit(descriptor_id) for _ in range(6)]
+        for execution_id in failed:
+            assert (await api.ended(execution_id))["dag_status"] == "FAILED"
+        work.mended = True
+        batch = {"service_id": "shop:order", "rate_limit": 50}
+        assert await api.post("/flow/multi_redo.json", count=5, task_names="A", **batch) == OK
+        shown = [await succeeded(api, execution_id) for execution_id in failed[1:]]
+        assert len(shown) == 5
+        oldest = await api.shown(failed[0])
+        assert oldest["dag_status"] == "FAILED"
+        assert await api.post("/flow/multi_redo.json", offset_in_minute=5, **batch) == OK
+        assert (await api.shown(failed[0]))["dag_status"] == "FAILED"
+
+
+async def succeeded(api: Api, execution_id: str) -> dict[str, Any]:
+    """Wait until a redo has made an execution succeed."""
+    while True:
+        shown = await api.ended(execution_id)
+        if shown["dag_status"] == "SUCCEED":
+            return shown
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"type": "succeed"}, "type succeed nonsupport"),
+        ({"rate_limit": 0}, "rate_limit 0 nonsupport"),
+        ({"rate_limit": 51}, "rate_limit 51 nonsupport"),
+        ({"count": 0}, "count 0 nonsupport"),
+        ({"count": 30001}, "count 30001 nonsupport"),
+        ({"service_id": "shop"}, "serviceId:shop format error"),
+    ],
+)
+async def test_a_batch_of_redos_has_limits(api: Api, params: dict[str, Any], said: str) -> None:
+    batch = {"service_id": "shop:order", **params}
+    assert await api.refusal("/flow/multi_redo.json", **batch) == (400, 30109, said)
+
+
+async def test_batches_of_redos_can_be_switched_off() -> None:
+    async with served(switches={"ENABLE_FLOW_DAG_MULTI_REDO": False}) as api:
+        refusal = await api.refusal("/flow/multi_redo.json", service_id="shop:order")
+        assert refusal[:2] == (400, 30107)
+
+
+async def test_one_execution_that_refuses_does_not_end_the_batch(api: Api) -> None:
+    execution_id = await api.submit(await api.add(SUSPENDED))
+    event = RedoRequested(at_ms=api.clock.now_ms())
+    assert (await api.stack.deliver(execution_id, event)).changed
+    await api.post("/flow/multi_redo.json", service_id="shop:order", type="running")
+    assert (await api.shown(execution_id))["dag_status"] == "RUNNING"
