@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -30,6 +30,16 @@ SWITCHES: Final[Mapping[str, bool]] = {
 """Rill Flow's switches that decide something here, with their defaults (SEMANTICS 6.6)."""
 
 UNKNOWN_CALLER: Final = 127001
+
+
+def _listed(value: object) -> object:
+    """Read ``a, b`` as the environment has it; a list of the file stays as it is."""
+    if not isinstance(value, str):
+        return value
+    return tuple(name for part in value.split(",") if (name := part.strip()))
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
 
@@ -100,9 +110,9 @@ class Settings(BaseSettings):
         ),
     ] = ""
     """Signs callback addresses of the businesses in ``auth_businesses``."""
-    auth_businesses: Annotated[tuple[str, ...], NoDecode] = ()
+    auth_businesses: Names = ()
     """Business ids whose callback addresses are signed, comma-separated."""
-    plugins: Annotated[tuple[str, ...], NoDecode] = ()
+    plugins: Names = ()
     """Dispatcher plugins by ``module[:attribute]``, comma-separated."""
 
     connect_timeout_s: Annotated[float, Field(gt=0)] = 2.0
