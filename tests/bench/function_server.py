@@ -1,6 +1,6 @@
 """The functions of the benchmarks, as a process of its own: a lean HTTP server.
 
-    python function_server.py PORT
+    python function_server.py PORT    (0 takes a free one; the first line printed tells)
 
 ``/step/<name>`` answers ``{"n": <n + 1>}`` at once. ``/async/<name>`` answers 202 and
 posts the same to ``X-Callback-Url``.
@@ -10,7 +10,6 @@ import asyncio
 import json
 import sys
 from typing import cast
-from urllib.parse import urlsplit
 
 import uvloop
 from aiohttp import ClientSession, TCPConnector
@@ -72,7 +71,8 @@ async def main(port: int) -> None:
         Functions.session = session
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Functions, "127.0.0.1", port, backlog=1024)
-        print("ready", urlsplit(f"http://127.0.0.1:{port}").netloc, flush=True)
+        port = server.sockets[0].getsockname()[1]
+        print(f"ready 127.0.0.1:{port}", flush=True)
         await server.serve_forever()
 
 
