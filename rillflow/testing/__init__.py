@@ -2,7 +2,8 @@
 
 from rillflow.testing.function_gateway import FakeOpenFaaS, RecordedCall, RecordedCallback
 from rillflow.testing.functions import Function, FunctionAnswer, FunctionRequest
-from rillflow.testing.scenario import Dispatch, Scenario, dispatch
+from rillflow.testing.scenario import Scenario
+from rillflow.testing.wants import Dispatch, dispatch
 
 __all__ = [
     "Dispatch",

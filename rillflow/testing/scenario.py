@@ -7,15 +7,13 @@ execution wants done comes back from every step, to be answered by a later one.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from rillflow.core import codec, machine, polling, view
 from rillflow.core.commands import (
     Announce,
-    CancelChild,
     Command,
     DispatchTask,
-    NotifyParent,
     SetTimer,
 )
 from rillflow.core.events import (
@@ -44,32 +42,13 @@ from rillflow.jsontypes import (
     JsonObject,
     JsonValue,
     ReadonlyJsonObject,
-    decode_json,
     encode_json,
 )
 from rillflow.testing.replay import check_outstanding, check_replay
+from rillflow.testing.wants import Dispatch, Want, wants_of
 
 EXECUTION_ID = "demo:scenario_c_00000000-0000-7000-8000-000000000000"
 HOST = "http://rillflow.test"
-
-
-class Dispatch(NamedTuple):
-    """One call of a function, without its attempt: which instance, with what input.
-
-    The completion callback of the execution is a call for the task ``""``.
-    """
-
-    task: str
-    input: JsonObject
-
-
-Want: TypeAlias = Dispatch | SetTimer | NotifyParent | CancelChild
-"""What a step wants from the outside."""
-
-
-def dispatch(task: str, /, **values: JsonValue) -> Dispatch:
-    """Describe a call, to compare it with what a step returned."""
-    return Dispatch(task, values)
 
 
 class AnswerDetails(TypedDict, total=False):
@@ -292,7 +271,7 @@ class Scenario:
     @property
     def dispatched(self) -> list[Dispatch]:
         """All calls so far, in order."""
-        return [want for want in self._wants(self.commands) if isinstance(want, Dispatch)]
+        return [want for want in wants_of(self.commands) if isinstance(want, Dispatch)]
 
     @property
     def announced(self) -> list[str]:
@@ -362,10 +341,7 @@ class Scenario:
             check_replay(self.plan, self.state, self.journal)
             check_outstanding(self.plan, self.state, self.commands)
             self._check_dispatched_once()
-        return self._wants(handled.commands)
-
-    def _wants(self, commands: Sequence[Command]) -> list[Want]:
-        return [_want(command) for command in commands if not isinstance(command, Announce)]
+        return wants_of(handled.commands)
 
     def _check_untouched(self, before: bytes, what: str) -> None:
         if self._check and codec.encode_state(self.state) != before:
@@ -390,13 +366,6 @@ def _read(definition: str | ReadonlyJsonObject | WorkflowDefinition) -> Workflow
         return definition
     text = definition if isinstance(definition, str) else encode_json(definition)
     return expand_sugar(parse_definition(text))
-
-
-def _want(command: DispatchTask | SetTimer | NotifyParent | CancelChild) -> Want:
-    if not isinstance(command, DispatchTask):
-        return command
-    document = decode_json(command.input)
-    return Dispatch(command.task, document if isinstance(document, dict) else {})
 
 
 def _body(value: JsonValue) -> bytes | None:

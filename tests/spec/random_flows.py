@@ -15,7 +15,8 @@ from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
 from rillflow.errors import RillflowError
 from rillflow.testing import Scenario
-from rillflow.testing.scenario import AnswerDetails, Want
+from rillflow.testing.scenario import AnswerDetails
+from rillflow.testing.wants import Want
 from tests.spec.notation import (
     Definition,
     Json,

@@ -2,8 +2,10 @@
 
 import pytest
 
+from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
 from rillflow.errors import ExecutionError, RequestError
+from rillflow.jsontypes import decode_json
 from rillflow.language.conditions import holds
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import Json, fn, on_output, refused, scenario, susp
@@ -128,6 +130,27 @@ def test_an_expected_cost_is_noted_with_the_attempt() -> None:
 
     assert [info.expected_cost for info in run.task("A").invoke.time_infos] == [250]
     assert [info.expected_cost for info in run.task("B").invoke.time_infos] == [None]
+
+
+def test_a_call_carries_what_the_gateway_needs() -> None:
+    run = scenario(
+        fn(
+            "A",
+            "sync",
+            request_type="put",
+            resource_protocol="https",
+            resource={"name": "inline"},
+            timeline={"timeoutInSeconds": "7"},
+        )
+    )
+    run.submit()
+    [call] = [command for command in run.commands if isinstance(command, DispatchTask)]
+    assert call.key == (run.state.execution_id, "A", 1)
+    assert (call.pattern, call.resource_name) == ("task_sync", "http://gateway/A")
+    assert (call.request_type, call.resource_protocol) == ("put", "https")
+    assert call.timeout_s == 7
+    assert call.resource is not None
+    assert decode_json(call.resource) == {"name": "inline"}
 
 
 # -- failures ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 
 from rillflow.testing import dispatch
-from tests.spec.notation import Definition, each, fn, pass_, ret, scenario, susp
+from tests.spec.notation import Definition, choice, each, fn, pass_, ret, scenario, susp
 
 
 @pytest.mark.case("FT-01")
@@ -86,6 +86,17 @@ def test_a_tolerant_foreach_is_skipped_when_a_group_fails_and_its_output_is_mapp
     assert run.statuses["A"] == "SKIPPED"
     assert run.statuses["B"] == "SUCCEED"
     assert run.context["all"] == [1, None]
+
+
+def test_a_tolerant_choice_is_skipped_when_a_branch_fails_and_its_output_is_mapped() -> None:
+    branch = ("$.input", [fn("B1", outs="x", to="B2"), fn("B2")])
+    run = scenario(choice("B", branch, outs="x", tolerance=True, to="C"), pass_("C"))
+    run.submit()
+    run.finish("B_0-B1", {"x": 1})
+    run.finish("B_0-B2", succeeded=False)
+    assert run.statuses["B"] == "SKIPPED"
+    assert run.context == {"x": 1}
+    assert run.status == "SUCCEED"
 
 
 BROKEN = [{"transform": "1 +", "target": "$.input.x", "tolerance": False}]
