@@ -26,15 +26,22 @@ HEAD: Final = re.compile(r"workspace: (\w+)\s+dagName: (\w+)")
 
 
 class MovableClock:
-    """The machine's clock, which a test may set forward."""
+    """The machine's clock, which a test may set forward, or stop."""
 
     def __init__(self) -> None:
         self._ahead_ms = 0
+        self._stopped_ms: int | None = None
 
     def advance(self, seconds: float) -> None:
         self._ahead_ms += int(seconds * 1000)
 
+    def stop(self) -> None:
+        """Stand still at the beginning of a second, until advanced."""
+        self._stopped_ms = time.time_ns() // 1_000_000_000 * 1000
+
     def now_ms(self) -> int:
+        if self._stopped_ms is not None:
+            return self._stopped_ms + self._ahead_ms
         return time.time_ns() // 1_000_000 + self._ahead_ms
 
     def monotonic_s(self) -> float:
