@@ -59,7 +59,7 @@ $(UV):
 $(READY): requirements.lock pyproject.toml | $(UV)
 	@echo "setup: packages of requirements.lock into $(VENV)/ (some 200 MB, once)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(TOOLS)/bin/python $(VENV)
-	@$(UV) pip sync $(UV_VOICE) --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip sync $(UV_VOICE) --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -76,7 +76,7 @@ lock: $(UV) ## Write requirements.lock anew from pyproject.toml
 
 .PHONY: demo
 demo: setup ## Run the text-to-video workflow from start to end, with live progress
-	@$(BIN)/rillflow demo $(ARGS)
+	@$(BIN)/python examples/text-to-video/demo.py $(ARGS)
 
 # --- checking ----------------------------------------------------------------
 

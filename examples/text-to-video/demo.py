@@ -1,0 +1,135 @@
+"""The text-to-video workflow from start to end: ``make demo``.
+
+It starts a whole stack and a function gateway, each a process of its own on a free
+port, adds the workflow, submits one execution, shows every task while it runs, prints
+what was made, and stops everything again.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import rillflow
+from rillflow.cli.progress import follow
+from rillflow.errors import RillflowError
+
+HERE: Final = Path(__file__).parent
+RILLFLOW: Final = str(Path(sys.executable).with_name("rillflow"))
+GATEWAY_IN_EXAMPLES: Final = "http://127.0.0.1:8081"
+START_S: Final = 90.0
+STOP_S: Final = 15.0
+DELAY_S: Final = "0.3"
+
+
+def main() -> int:
+    """Run the demo and return the exit code."""
+    parser = argparse.ArgumentParser(description="Turn a topic into a small video.")
+    parser.add_argument("--topic", default="the sea")
+    parser.add_argument("--scenes", type=int, default=3)
+    parser.add_argument("--workflow", type=Path, default=HERE / "workflow.yaml")
+    parser.add_argument("--video-dir", type=Path, default=Path(".rillflow/video"))
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory(prefix="rillflow-demo-") as folder:
+            order = {"topic": given.topic, "scenes": given.scenes}
+            return run(Path(folder), given.workflow, order, given.video_dir.resolve())
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+    except (RillflowError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(folder: Path, workflow: Path, order: dict[str, str | int], video_dir: Path) -> int:
+    """Run one execution of a workflow and return the exit code."""
+    api, gateway = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    serving = ["up", "--port", api.rpartition(":")[2], "--data-dir", str(folder / "data")]
+    functions = ["gateway", "--port", gateway.rpartition(":")[2]]
+    functions += ["--functions", str(HERE / "functions.py")]
+    began = time.monotonic()
+    with process(folder, serving) as stack, process(folder, functions, video_dir) as stand_in:
+        print(f"starting Rillflow at {api} and a function gateway at {gateway}")
+        wait_for(stack, f"{api}/readyz", folder / "up.log")
+        wait_for(stand_in, f"{gateway}/healthz", folder / "gateway.log")
+        print(f"both answer after {time.monotonic() - began:.1f} s\n")
+        with rillflow.Client(api) as client:
+            text = workflow.read_text(encoding="utf-8").replace(GATEWAY_IN_EXAMPLES, gateway)
+            descriptor = client.add(text)
+            print(f"added {workflow.name} as {descriptor}")
+            execution = client.submit(descriptor, dict(order))
+            print(f"submitted {order} as {execution.id}\n")
+            if follow(execution, every_s=0.1) == "FAILED":
+                return 1
+            print_result(execution.result(), video_dir, execution.id)
+        print("\nstopping both")
+    print(f"done after {time.monotonic() - began:.1f} s")
+    return 0
+
+
+def print_result(context: Mapping[str, object], video_dir: Path, execution_id: str) -> None:
+    """Print what the workflow returned, and the files that its functions wrote."""
+    print(f"\nresult: {context['result']}\n")
+    folders = [path for path in video_dir.iterdir() if path.name.endswith(execution_id[-36:])]
+    for file in sorted(file for found in folders for file in found.iterdir()):
+        shown = os.path.relpath(file)
+        print(f"  {file.stat().st_size:>9,} bytes  {shown}")
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def process(
+    folder: Path, arguments: list[str], video_dir: Path = HERE
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``rillflow`` beside this process, and stop it whatever happens."""
+    environment = {"TEXT_TO_VIDEO_DELAY_S": DELAY_S, **os.environ}
+    environment["TEXT_TO_VIDEO_DIR"] = str(video_dir)
+    with (folder / f"{arguments[0]}.log").open("wb") as log:
+        child = subprocess.Popen(  # noqa: S603 - our own program
+            [RILLFLOW, *arguments], env=environment, stdout=log, stderr=log
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def wait_for(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until a process answers.
+
+    Raises:
+        OSError: It ends before, or takes too long; the message has its last words.
+    """
+    give_up = time.monotonic() + START_S
+    while time.monotonic() < give_up and child.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310 - http only
+            return
+        time.sleep(0.05)
+    raise OSError(f"{url} does not answer:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
