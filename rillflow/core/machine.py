@@ -14,7 +14,7 @@ Its rules:
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rillflow.core import ending, functions, polling, requests, running
+from rillflow.core import ending, functions, polling, redo, requests, running, timing
 from rillflow.core.commands import Command, SetTimer
 from rillflow.core.events import (
     CallbackReceived,
@@ -73,7 +73,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     state.invoke.time_infos.append(TimeInfo(start_ms=event.at_ms))
     turn = Turn(plan, state, event.at_ms)
     turn.instantiate("", plan.level)
-    requests.arm_execution_timeout(turn)
+    timing.arm_execution_timeout(turn)
     turn.open_scope("")
     running.drain(turn)
     state.seq = 1
@@ -102,11 +102,11 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each ev
         case CallbackReceived():
             return requests.callback_received(turn, event)
         case TimerFired():
-            return requests.timer_fired(turn, event)
+            return timing.timer_fired(turn, event)
         case WakeUpReceived():
             requests.wake_up_received(turn, event)
         case RedoRequested():
-            requests.redo_requested(turn, event)
+            redo.redo_requested(turn, event)
         case DegradeRequested():
             requests.degrade_requested(turn, event)
         case CompletionRequested():

@@ -1,0 +1,82 @@
+"""Running tasks, and all that follows them, again (SEMANTICS 3.17)."""
+
+from rillflow.core import groups, timing, traversal
+from rillflow.core.events import RedoRequested
+from rillflow.core.state import TaskState, TimeInfo
+from rillflow.core.status import STARTED, DagStatus, TaskStatus
+from rillflow.core.turn import Turn, stored_context, timers_of
+from rillflow.jsontypes import decode_json
+
+
+def redo_requested(turn: Turn, event: RedoRequested) -> None:
+    """Run tasks, and all that follows them, again (SEMANTICS 3.17)."""
+    state = turn.state
+    data = decode_json(event.data)
+    targets = _redo_targets(turn, event)
+    if isinstance(data, dict) and data:
+        state.context = stored_context({**state.context, **data}, state.context)
+    if not targets:
+        return
+    ended = turn.over
+    if ended:
+        state.invoke.time_infos.append(TimeInfo(start_ms=turn.at_ms))
+        state.invoke.code = state.invoke.msg = state.invoke.ext = None
+    state.status = DagStatus.RUNNING
+    state.cancelled = False
+    state.parent_notice = state.completion = None
+    for name in _reachable(turn, targets):
+        _reset(turn, turn.task(name))
+    state.parked = [name for name in state.parked if name in _ready(turn)]
+    timing.arm_execution_timeout(turn)
+    if ended:
+        _revive(turn)
+    traversal.resume_scope(turn, "")
+
+
+def _ready(turn: Turn) -> set[str]:
+    tasks = turn.state.tasks.values()
+    return {task.name for task in tasks if task.status is TaskStatus.READY}
+
+
+def _revive(turn: Turn) -> None:
+    """Go on with what the end had interrupted, where the redo leaves it alone."""
+    for task in turn.state.tasks.values():
+        if task.status is TaskStatus.READY and task.delay_due_ms is None:
+            turn.make_ready(task)
+        turn.commands.extend(timers_of(task))
+    for group in turn.state.groups.values():
+        if group.status is TaskStatus.RUNNING and not traversal.is_abandoned(turn, group.route):
+            traversal.resume_scope(turn, group.route)
+
+
+def _redo_targets(turn: Turn, event: RedoRequested) -> list[str]:
+    tasks = turn.state.tasks
+    if event.tasks:
+        names = [name.strip().split("_")[0] for name in event.tasks]
+        return [n for n in dict.fromkeys(names) if n in tasks and STARTED[tasks[n].status]]
+    settled = (TaskStatus.NOT_STARTED, TaskStatus.SUCCEED, TaskStatus.SKIPPED)
+    return [n for n in turn.plan.level.tasks if tasks[n].status not in settled]
+
+
+def _reachable(turn: Turn, targets: list[str]) -> list[str]:
+    found = dict.fromkeys(targets)
+    frontier = list(targets)
+    while frontier:
+        for name in turn.plan.level.tasks[frontier.pop()].successors:
+            if name not in found:
+                found[name] = None
+                frontier.append(name)
+    return list(found)
+
+
+def _reset(turn: Turn, task: TaskState) -> None:
+    groups.drop_groups(turn, task)
+    turn.close_time(task)
+    turn.set_status(task, TaskStatus.NOT_STARTED)
+    task.in_flight = task.abandoned = task.caught = False
+    task.held = task.delay_due_ms = task.timeout_due_ms = task.retry_after_s = None
+    task.poll_url = task.poll_due_ms = None
+    task.skips = []
+    task.spent = len(task.invoke.time_infos)
+    invoke = task.invoke
+    invoke.code = invoke.msg = invoke.output = invoke.ext = invoke.referenced_execution_id = None

@@ -1,0 +1,78 @@
+"""What happens when a timer comes due: delays, polls and time-outs (SEMANTICS 3.13)."""
+
+from rillflow.core import controls, ending, functions, polling
+from rillflow.core.events import TimerFired
+from rillflow.core.state import TaskState
+from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.core.turn import Turn, value_of, whole_number
+from rillflow.errors import LanguageError
+
+
+def timer_fired(turn: Turn, event: TimerFired) -> bool:
+    """Take a timer; return False when what it was set for is over."""
+    if turn.over:
+        return False
+    if event.kind == "dag":
+        return _dag_timeout(turn, event)
+    task = turn.state.tasks.get(event.task)
+    if task is None:
+        return False
+    if event.kind == "delay":
+        return _delay_over(turn, task, event)
+    if event.kind == "poll":
+        return polling.poll_due(turn, task, event.due_ms)
+    return _task_timeout(turn, task, event)
+
+
+def _delay_over(turn: Turn, task: TaskState, event: TimerFired) -> bool:
+    if task.status is not TaskStatus.READY or task.delay_due_ms != event.due_ms:
+        return False
+    task.delay_due_ms = None
+    turn.make_ready(task)
+    return True
+
+
+def _dag_timeout(turn: Turn, event: TimerFired) -> bool:
+    if turn.state.timeout_due_ms != event.due_ms:
+        return False
+    ending.finish_execution(turn, DagStatus.FAILED, "timeout")
+    return True
+
+
+def _task_timeout(turn: Turn, task: TaskState, event: TimerFired) -> bool:
+    if task.status is not TaskStatus.RUNNING or task.timeout_due_ms != event.due_ms:
+        return False
+    plan = turn.plan_of(task)
+    task.timeout_due_ms = None
+    held, task.held = task.held, None
+    task.in_flight = False
+    if plan.category == "function" and held is not None:
+        functions.finish_held(turn, task, plan, held)
+        return True
+    task.invoke.msg = "timeout"
+    if plan.category == "function":
+        functions.retry_or_end(turn, task, plan, {})
+        return True
+    tolerated = plan.spec.tolerance
+    if plan.category == "suspense":
+        timeline = plan.spec.timeline
+        skip = timeline.skip_on_timeout if timeline else None
+        tolerated = tolerated and (skip or "").strip().lower() == "true"
+    else:
+        task.abandoned = True
+    controls.end_failed(turn, task, None, tolerated=tolerated)
+    return True
+
+
+def arm_execution_timeout(turn: Turn) -> None:
+    """Set the time-out of the whole execution, counted from now (SEMANTICS 3.13)."""
+    timeline = turn.plan.definition.timeline
+    if timeline is None or timeline.timeout_s is None:
+        return
+    try:
+        limit_s = whole_number(value_of(timeline.timeout_s, {"context": turn.state.context}))
+    except LanguageError:
+        return
+    if limit_s is not None and limit_s > 0:
+        turn.state.timeout_due_ms = turn.at_ms + limit_s * 1000
+        turn.set_execution_timer(turn.state.timeout_due_ms)

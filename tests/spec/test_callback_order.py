@@ -1,0 +1,154 @@
+"""A callback counts once: an early one is held, a late or repeated one changes nothing."""
+
+import pytest
+
+from rillflow.core.events import DispatchAnswered
+from rillflow.errors import ExecutionError, RequestError
+from rillflow.testing import dispatch
+from tests.spec.notation import fn, refused, scenario, susp
+
+# -- early -----------------------------------------------------------------------------------
+
+
+def test_an_early_callback_is_held_until_the_dispatch_has_answered() -> None:
+    run = scenario(fn("A", outs="x", to="B"), fn("B"))
+    run.submit()
+
+    assert run.finish("A", {"x": 1}, early=True) == []
+    assert run.statuses["A"] == "RUNNING"
+    assert run.answer("A", {"invoke_id": "i"}) == [dispatch("B")]
+    assert run.context == {"x": 1}
+    assert run.task("A").invoke.invoke_id == "i"
+
+
+def test_an_early_callback_counts_though_its_dispatch_fails() -> None:
+    run = scenario(fn("A"))
+    run.submit()
+    run.finish("A", {"x": 1}, early=True)
+    run.answer("A", error="connection lost")
+    assert run.statuses == {"A": "SUCCEED"}
+
+
+def test_of_two_early_callbacks_the_first_counts() -> None:
+    run = scenario(fn("A", outs="x"))
+    run.submit()
+    run.finish("A", {"x": 1}, early=True)
+    run.finish("A", {"x": 2}, early=True)
+    assert not run.changed
+    run.answer("A")
+    assert run.context == {"x": 1}
+
+
+def test_an_early_callback_whose_output_cannot_be_mapped_fails_the_task() -> None:
+    broken = [{"transform": "1 + ", "target": "$.context.x", "tolerance": False}]
+    run = scenario(fn("A", outs=broken))
+    run.submit()
+    run.finish("A", {"x": 1}, early=True)
+    run.answer("A")
+    assert run.statuses == {"A": "FAILED"}
+
+
+def test_an_early_callback_of_a_sync_task_does_not_count() -> None:
+    run = scenario(fn("A", "sync"))
+    run.submit()
+    run.finish("A", early=True, succeeded=False)
+    run.answer("A", {})
+    assert run.statuses == {"A": "SUCCEED"}
+
+
+# -- repeated or late ------------------------------------------------------------------------
+
+
+def test_a_repeated_callback_changes_nothing() -> None:
+    run = scenario(fn("A", to="B"), fn("B"))
+    run.submit()
+    run.finish("A")
+
+    assert run.finish("A", {"other": 1}, succeeded=False) == []
+    assert not run.changed
+    assert run.statuses["A"] == "SUCCEED"
+
+
+def test_a_repeated_callback_after_the_end_changes_nothing() -> None:
+    run = scenario(fn("A"))
+    run.submit()
+    run.finish("A")
+    run.trigger("A", {"x": 1})
+    assert not run.changed
+
+
+def test_a_callback_of_an_earlier_attempt_changes_nothing() -> None:
+    run = scenario(fn("A", retry={"maxRetryTimes": 1}))
+    run.submit()
+    run.finish("A", succeeded=False, attempt=1)
+    run.answer("A")
+    run.finish("A", succeeded=True, attempt=1)
+    assert not run.changed
+    run.finish("A", succeeded=True, attempt=2)
+    assert run.status == "SUCCEED"
+
+
+def test_a_late_answer_of_an_earlier_attempt_changes_nothing() -> None:
+    run = scenario(fn("A", "sync", timeline={"timeoutInSeconds": 1}, retry={"maxRetryTimes": 1}))
+    run.submit()
+    assert run.timeout("A")[0] == dispatch("A")
+    run.take(DispatchAnswered(at_ms=1000, task="A", attempt=1, body=b"{}"))
+    assert not run.changed
+    run.answer("A", {})
+    assert run.statuses == {"A": "SUCCEED"}
+
+
+def test_an_answer_to_nothing_changes_nothing() -> None:
+    run = scenario(fn("A"))
+    run.submit()
+    run.answer("A")
+    for task in ("A", "Z"):
+        run.answer(task, {})
+        assert not run.changed
+
+
+def test_a_callback_that_announces_a_repetition_leaves_the_task_running() -> None:
+    run = scenario(fn("A"))
+    run.submit()
+    run.finish("A", succeeded=False, will_retry=True, msg="once more", ext={"try": 1})
+    assert run.statuses == {"A": "RUNNING"}
+    assert run.task("A").invoke.msg == "once more"
+    assert run.task("A").invoke.ext == {"try": 1}
+
+
+@pytest.mark.parametrize(
+    ("task", "refusal"),
+    [
+        (" ", (30606, "finish taskName can not be null")),
+        ("Z", (30503, "storage can not get taskInfo:Z")),
+        ("B", (30601, "attempt finish wrong task B")),
+        ("P", (30601, "attempt finish wrong task P")),
+    ],
+)
+def test_a_callback_for_what_cannot_be_finished_is_refused(
+    task: str, refusal: tuple[int, str]
+) -> None:
+    run = scenario(fn("A", to="B"), fn("B"), susp("P", "$.input.x"))
+    run.submit()
+    with pytest.raises(ExecutionError) as error:
+        run.finish(task)
+    assert refused(error) == refusal
+
+
+def test_a_trigger_for_an_unknown_task_is_the_callers_mistake() -> None:
+    run = scenario(fn("A"))
+    run.submit()
+    with pytest.raises(RequestError) as error:
+        run.trigger("Z")
+    assert refused(error) == (30109, f"task not exists {run.state.execution_id}:Z")
+
+
+def test_a_callback_for_a_finished_execution_is_refused() -> None:
+    run = scenario(fn("A"), fn("B"))
+    run.submit()
+    run.complete(success=False)
+    finished = f"validateDAGInfo dag executionId:{run.state.execution_id} is finished"
+    for task in ("A", "Z"):
+        with pytest.raises(ExecutionError) as error:
+            run.finish(task, early=True)
+        assert refused(error) == (30601, finished)
