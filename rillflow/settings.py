@@ -73,7 +73,11 @@ class Settings(BaseSettings):
     """Everything that can be set; times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RILLFLOW_", toml_file="rillflow.toml", extra="ignore", frozen=True
+        env_prefix="RILLFLOW_",
+        toml_file="rillflow.toml",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     host: str = "127.0.0.1"

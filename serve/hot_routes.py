@@ -25,7 +25,6 @@ OK: Final = b'{"result":"ok"}'
 DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
 UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
 TOO_LARGE: Final = 413
-TRIGGER: Final = "/flow/trigger.json"
 
 
 class HotRoutes:
@@ -57,7 +56,7 @@ class HotRoutes:
             return
         try:
             request = Request(scope, receive)
-            if self._callers.must_sign and scope["path"] != TRIGGER:
+            if self._callers.must_sign and handler not in (self.trigger, _preflight):
                 self._callers.check(request.query_params)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - every request gets an answer

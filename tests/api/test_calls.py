@@ -1,0 +1,90 @@
+"""What functions and listeners see of an execution, and what becomes of their answers."""
+
+from typing import Any
+
+import pytest
+
+from rillflow.testing import FakeOpenFaaS, FunctionRequest
+from tests.api.definition_texts import PASS, calling
+from tests.api.serving import served
+
+
+class Listener:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def __call__(self, request: FunctionRequest) -> dict[str, Any]:
+        self.told.append(request.json())
+        return {}
+
+
+@pytest.mark.case("E2E-24")
+async def test_a_function_that_answers_500_fails_its_task_after_one_call() -> None:
+    async with served({"work": lambda _: (500, "broken", {})}) as api:
+        shown = await api.run(calling("work"))
+        message = shown["tasks"]["A"]["invoke_msg"]["msg"]
+        assert (shown["dag_status"], shown["tasks"]["A"]["status"]) == ("FAILED", "FAILED")
+        assert message.startswith("dispatchTask http fails due to ")
+        assert "broken" in message
+        assert len(api.gateway.calls) == 1
+
+
+@pytest.mark.case("E2E-25")
+async def test_the_definitions_listener_is_told_of_the_end_once() -> None:
+    listener = Listener()
+    async with FakeOpenFaaS({"told": listener}) as other, served() as api:
+        callback = f"callback: {{resourceName: {other.url}/function/told, fullContext: true}}\n"
+        shown = await api.run(f"{PASS}{callback}", {"a": 1})
+        while not listener.told:
+            await api.shown(shown["execution_id"])
+        [told] = listener.told
+        assert told["execution_id"] == shown["execution_id"]
+        assert told["dag_status"] == "succeed"
+        assert told["data"]["a"] == 1
+
+
+@pytest.mark.case("E2E-26")
+@pytest.mark.parametrize("form", ['{{"resourceName":"{url}"}}', "{url}"])
+async def test_the_submissions_listener_takes_the_place_of_the_definitions(form: str) -> None:
+    first, second = Listener(), Listener()
+    async with FakeOpenFaaS({"first": first, "second": second}) as other, served() as api:
+        callback = f"callback: {{resourceName: {other.url}/function/first}}\n"
+        asked = form.format(url=f"{other.url}/function/second")
+        shown = await api.run(f"{PASS}{callback}", callback=asked)
+        while not second.told:
+            await api.shown(shown["execution_id"])
+        assert [told["execution_id"] for told in second.told] == [shown["execution_id"]]
+        assert first.told == []
+        callback = shown["dag_invoke_msg"]["callback"]
+        assert callback["resourceName"] == f"{other.url}/function/second"
+
+
+@pytest.mark.case("E2E-28", "E2E-29")
+@pytest.mark.parametrize(
+    ("resource", "message"),
+    [
+        ("foo://", "handle functionPattern protocol: foodo not support"),
+        ("function://", "scheme protocol:function unsupported"),
+    ],
+)
+async def test_an_address_that_nobody_serves_fails_the_task(resource: str, message: str) -> None:
+    async with served() as api:
+        shown = await api.run(calling("x", resource=resource))
+        assert shown["dag_status"] == "FAILED"
+        assert message in shown["tasks"]["A"]["invoke_msg"]["msg"]
+
+
+@pytest.mark.case("E2E-30")
+async def test_a_function_may_call_back_before_it_answers() -> None:
+    async with served() as api:
+
+        async def work(request: FunctionRequest) -> dict[str, Any]:
+            answer = await api.client.post(request.headers["X-Callback-Url"], json={"a": 7})
+            return {"called_back": answer.status_code}
+
+        async with FakeOpenFaaS({"work": work}) as other:
+            text = calling("work", pattern="task_async", resource=f"{other.url}/function/")
+            shown = await api.run(text)
+            assert (shown["dag_status"], shown["context"]["a"]) == ("SUCCEED", 7)

@@ -1,0 +1,216 @@
+"""Authors can look at a definition, try its rules and hear what is wrong, without running it."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.definition_texts import PASS, SUSPENDED, calling
+from tests.api.serving import Api, served
+
+NOBODY = "shop:order_c_00000000-0000-7000-8000-000000000000"
+RULES = "- {source: $.context.a, target: $.input.b}"
+CALLING = """
+workspace: shop
+dagName: order
+type: flow
+callback: {resourceName: http://notify/me}
+tasks:
+  - {name: A, category: function, resourceName: http://a/b, pattern: task_sync}
+  - name: loop
+    category: foreach
+    iterationMapping: {collection: $.input.items, item: item}
+    tasks:
+      - {name: B, category: function, resourceName: http://a/b, pattern: task_sync}
+      - {name: C, category: function, resourceName: http://a/c, pattern: task_sync}
+"""
+
+
+async def test_a_definition_is_shown_as_an_execution_that_has_not_started(api: Api) -> None:
+    shown = (await api.post("/flow/convert.json", SUSPENDED))["ret"]
+    assert (shown["dag_status"], shown["process"]) == ("NOT_STARTED", 0)
+    assert (shown["workspace"], shown["dag_name"], shown["type"]) == ("shop", "order", "flow")
+    assert not {"context", "execution_id"} & set(shown)
+    task = shown["tasks"]["wait"]
+    assert (task["status"], task["task"]["category"]) == ("NOT_STARTED", "suspense")
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "type: ttt", "- 1"])
+async def test_what_cannot_be_shown_is_30110(api: Api, text: str) -> None:
+    for path in ("convert", "dependency_check"):
+        assert (await api.refusal(f"/flow/{path}.json", text))[:2] == (400, 30110)
+
+
+async def test_the_functions_of_a_definition_are_listed_with_their_callers(api: Api) -> None:
+    dependencies = {
+        "ret": {
+            "dependencies": [
+                {"resource_name": "http://a/b", "names": ["A", "B"]},
+                {"resource_name": "http://a/c", "names": ["C"]},
+                {"resource_name": "http://notify/me", "names": ["flow_completed_callback"]},
+            ]
+        }
+    }
+    path = "/flow/dependency_check.json"
+    assert await api.post(path, CALLING) == dependencies
+    await api.add(CALLING)
+    assert await api.get(path, descriptor_id="shop:order") == dependencies
+    assert (await api.get_refusal(path, descriptor_id="shop:other"))[:2] == (400, 30106)
+    assert (await api.get_refusal(path))[:2] == (400, 30110)
+
+
+# -- problems -----------------------------------------------------------------------
+
+
+async def test_all_problems_are_told_with_places_and_hints(api: Api) -> None:
+    broken = PASS.replace("    inputMappings", "    next: Bee\n    inputMapings")
+    text = f"{broken}  - {{name: Be, category: pass}}\n"
+    shown = await api.post("/flow/validate.json", text)
+    assert shown["valid"] is False
+    worst = shown["problems"][0]
+    assert (worst["severity"], worst["code"], worst["line"]) == ("error", 30413, 8)
+    assert worst["message"] == "next task Bee not exist."
+    assert worst["hint"] == "did you mean `Be`?"
+    warning = next(each for each in shown["problems"] if each["severity"] == "warning")
+    assert "inputMapings" in warning["message"]
+    assert warning["hint"] == "did you mean `inputMappings`?"
+    assert all(set(each) == set(worst) for each in shown["problems"])
+
+
+@pytest.mark.parametrize(
+    ("text", "valid", "codes"),
+    [
+        (PASS, True, []),
+        ("", False, [30401]),
+        ("a: [", False, [30402]),
+        (f"{PASS}output: {{b: 1}}\n  ".replace("name: A", "name: endTask"), False, [30110]),
+        (f"{PASS}enforceInputSchema: true\ninputSchema: '5'\n", False, [30110]),
+    ],
+)
+async def test_what_is_valid_can_be_added(
+    api: Api, text: str, codes: list[int], *, valid: bool
+) -> None:
+    shown = await api.post("/flow/validate.json", text)
+    assert shown["valid"] is valid
+    assert [each["code"] for each in shown["problems"]] == codes
+    params = {"business_id": "shop", "feature_name": "order", "alias": "release"}
+    path = "/flow/bg/manage/descriptor/add_descriptor.json"
+    added = await api.client.post(path, params=params, content=text)
+    assert added.status_code == (200 if valid else 400)
+
+
+# -- trials -------------------------------------------------------------------------
+
+
+async def test_rules_are_applied_to_what_is_given(api: Api) -> None:
+    path = "/flow/mapping_evaluation.json"
+    shown = await api.post(path, {"context": {"a": 1}}, type="input_eva", mapping_rules=RULES)
+    assert shown == {"ret": {"context": {"a": 1}, "input": {"b": 1}, "output": {}}}
+    rules = "[{source: '$.output.x', target: '$.context.y'}]"
+    given = {"context": {"a": 1}, "output": {"x": [2]}}
+    shown = await api.post(path, given, type="output_eva", mapping_rules=rules)
+    assert shown["ret"]["context"] == {"a": 1, "y": [2]}
+
+
+async def test_rules_and_context_come_from_an_execution_when_none_are_given(api: Api) -> None:
+    path = "/flow/mapping_evaluation.json"
+    shown = await api.run(PASS, {"a": 5})
+    known = {"execution_id": shown["execution_id"], "task_name": "A"}
+    found = await api.post(path, type="input_eva", **known)
+    assert found["ret"]["input"] == {"a": 5}
+    found = await api.post(path, {"context": {"a": 6}}, type="input_eva", **known)
+    assert found["ret"]["input"] == {"a": 6}
+    found = await api.post(path, type="input_eva", mapping_rules=RULES, **known)
+    assert found["ret"]["input"] == {"b": 5}
+    unknown = {"execution_id": NOBODY, "task_name": "A"}
+    assert (await api.post(path, type="input_eva", **unknown))["ret"]["input"] == {}
+
+
+async def test_rules_inside_a_group_see_the_groups_context() -> None:
+    text = """
+workspace: shop
+dagName: order
+type: flow
+tasks:
+  - name: loop
+    category: foreach
+    inputMappings: [{source: $.context.items, target: $.input.items}]
+    iterationMapping: {collection: $.input.items, item: item}
+    tasks:
+      - name: B
+        category: pass
+        inputMappings: [{source: $.context.item, target: $.input.got}]
+"""
+    async with served() as api:
+        shown = await api.run(text, {"items": ["x", "y"]})
+        known = {"execution_id": shown["execution_id"], "task_name": "loop_1-B"}
+        found = await api.post("/flow/mapping_evaluation.json", type="input_eva", **known)
+        assert found["ret"]["input"] == {"got": "y"}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"type": "other"},
+        {"mapping_rules": "{a: 1}"},
+        {"mapping_rules": "- ["},
+        {"mapping_rules": "- {source: x, transform: '1 +', target: $.input.a, tolerance: false}"},
+    ],
+)
+async def test_what_cannot_be_evaluated_is_30110(api: Api, params: dict[str, str]) -> None:
+    refusal = await api.refusal("/flow/mapping_evaluation.json", **params)
+    assert refusal[:2] == (400, 30110)
+
+
+@pytest.mark.parametrize(
+    "rules", [RULES, [{"source": "$.context.a", "target": "$.input.b"}]], ids=["text", "list"]
+)
+async def test_the_request_of_a_dispatch_is_shown(api: Api, rules: Any) -> None:
+    given = {
+        "resource_name": "http://host/path?x=1",
+        "input_mapping_rules": rules,
+        "context": {"a": 1},
+    }
+    shown = await api.post("/flow/function_dispatch_params.json", given)
+    url = "http://host/path?x=1&execution_id=mockExecutionId&name=mockTaskName"
+    assert shown == {"ret": {"url": url, "body": {"execution_id": "mockExecutionId", "b": 1}}}
+
+
+async def test_the_request_of_a_task_is_shown() -> None:
+    more = "    requestType: GET\n"
+    async with served({"work": lambda _: {"a": 2}}) as api:
+        shown = await api.run(calling("work", more=more), {"a": 1})
+        known = {"execution_id": shown["execution_id"], "task_name": "A"}
+        found = (await api.post("/flow/function_dispatch_params.json", **known))["ret"]
+        assert "body" not in found
+        assert found["url"].startswith(f"{api.gateway.url}/function/work?execution_id=shop")
+        assert found["url"].endswith("&name=A")
+
+
+@pytest.mark.parametrize("resource_name", ["", "ftp://a", "http://a b", None])
+async def test_a_request_needs_an_address(api: Api, resource_name: str | None) -> None:
+    given = {"resource_name": resource_name}
+    refusal = await api.refusal("/flow/function_dispatch_params.json", given)
+    assert refusal[:2] == (400, 30110)
+
+
+# -- legacy -------------------------------------------------------------------------
+
+
+async def test_the_record_of_an_execution_is_shown(api: Api) -> None:
+    shown = await api.run(PASS)
+    path = "/flow/dag/details.json"
+    found = await api.get(path, id=shown["execution_id"], status="succeed")
+    assert found == {"data": shown, "message": "", "success": True}
+    assert (await api.get(path, id="nonsense", status="x"))["data"] == {}
+
+
+async def test_customized_storage_has_no_store(api: Api) -> None:
+    storage = "/flow/customized/storage"
+    refusal = await api.refusal(f"{storage}/init_bucket.json", execution_id=NOBODY)
+    assert refusal == (400, 30110, "client not configured")
+    refusal = await api.get_refusal(f"{storage}/load.json", bucket_name="b", field_names="a")
+    assert refusal == (400, 30110, "client not configured")
+    refusal = await api.refusal(f"{storage}/init_bucket.json")
+    assert refusal == (400, 30109, "id can not be empty")
+    refusal = await api.get_refusal(f"{storage}/load.json")
+    assert refusal == (400, 30109, "execution_id and bucket_name can not be all empty")
