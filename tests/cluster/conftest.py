@@ -1,0 +1,95 @@
+"""One stack for all cluster tests, started as its users start it, and what stands around it.
+
+A test that wants to kill or restart a stack starts one of its own (``OwnStack``). When a
+test fails, the last words of the stack stand in its report.
+"""
+
+import json
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Final
+
+import pytest
+
+import rillflow
+from tests.cluster.api import Api, Functions
+from tests.cluster.processes import OwnStack, RayDriver, announced, function_gateway
+from tests.loopback import closed_port
+
+HERE: Final = Path(__file__).parent
+LAST_BYTES: Final = 4_000
+_LOGS: Final[list[Path]] = []
+
+
+@pytest.fixture(name="stack", scope="session")
+def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    stack = OwnStack(tmp_path_factory.mktemp("stack") / "data", closed_port())
+    _LOGS.append(stack.log)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(name="gateway", scope="session")
+def _gateway() -> Iterator[SimpleNamespace]:
+    with function_gateway(HERE / "functions.py") as url:
+        yield SimpleNamespace(url=url)
+
+
+@pytest.fixture(name="functions", scope="session")
+def _functions() -> Iterator[Functions]:
+    with announced(str(HERE / "function_service.py")) as url:
+        functions = Functions(url)
+        yield functions
+        functions.close()
+
+
+@pytest.fixture(name="client", scope="session")
+def _client(stack: OwnStack) -> Iterator[rillflow.Client]:
+    with rillflow.Client(stack.base_url) as client:
+        yield client
+
+
+@pytest.fixture(name="api", scope="session")
+def _api(stack: OwnStack) -> Iterator[Api]:
+    with Api(stack.base_url) as api:
+        yield api
+
+
+@pytest.fixture(name="driver", scope="session")
+def _driver(stack: OwnStack) -> Iterator[RayDriver]:
+    driver = RayDriver(stack.ray_address)
+    yield driver
+    driver.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the last words of the stack to the report of a failure."""
+    report = yield
+    if report.failed and item.path.is_relative_to(HERE):
+        for log in _LOGS:
+            report.sections.extend(_last_words(log))
+    return report
+
+
+def _last_words(log: Path) -> Iterator[tuple[str, str]]:
+    if log.exists():
+        yield f"log of {log}", _end_of(log)
+    note = log.with_suffix("") / "stack.json"
+    if not note.exists():
+        return
+    folder = Path(json.loads(note.read_text(encoding="utf-8")).get("logs_dir", ""))
+    for file in sorted(folder.glob("worker-*.err")):
+        words = _end_of(file)
+        if "Error" in words or "WARNING" in words:
+            yield f"log of {file.name}", words
+
+
+def _end_of(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")[-LAST_BYTES:]
