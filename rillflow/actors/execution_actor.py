@@ -18,6 +18,7 @@ from rillflow.actors.names import (
 )
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
+from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.desks import HostDesk
@@ -43,6 +44,7 @@ class ExecutionActor:
     ) -> None:
         self._settings = settings
         self._dedicated = dedicated
+        self._leaving = False
         self._store = open_store(settings.store_url)
         name = dedicated or execution_actor_name(index)
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
@@ -91,6 +93,8 @@ class ExecutionActor:
     async def take(self, method: str, argument: bytes) -> bytes:
         """Take a question of a peer; the answer comes once everything is durable."""
         await asyncio.shield(self._started)
+        if self._leaving:
+            raise StoreError(f"{self._dedicated} has ended, and its actor leaves")
         return await self._desk.take(method, argument)
 
     async def _respawn(self, execution_id: ExecutionId) -> None:
@@ -100,8 +104,11 @@ class ExecutionActor:
         if self._dedicated is None:
             return
         await asyncio.shield(self._started)
-        await self._host.settled(self._dedicated)
-        await asyncio.sleep(LINGER_S)
+        while not self._leaving:
+            await self._host.settled(self._dedicated)
+            await asyncio.sleep(LINGER_S)
+            # A redo may have begun it anew meanwhile.
+            self._leaving = self._host.has_settled(self._dedicated)
         await self._host.stop()
         await self._store.close()
         self._socket.close()

@@ -214,6 +214,11 @@ class ExecutionHost:
         if hosted is None or not hosted.settled:
             await settled.wait()
 
+    def has_settled(self, execution_id: ExecutionId) -> bool:
+        """Tell whether an execution that is in memory has ended and owes nobody a notice."""
+        hosted = self._find(execution_id)
+        return hosted is not None and hosted.settled
+
     def _take(self, call: Call, found: Hosted | RillflowError | None) -> Taken:
         try:
             return self._answer(call, found)
@@ -293,6 +298,11 @@ class ExecutionHost:
         if not handled.changed:
             return Taken(Reply(changed=False))
         if was_settled and not hosted.settled:
+            if self._ownership.is_elsewhere(execution_id):
+                # What begins anew belongs to its own actor, which starts from the store.
+                self._forget(execution_id)
+                self._ownership.release(execution_id)
+                return Taken(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
             self._ended.drop(execution_id)
             self._hot.put(execution_id, hosted)
         append = self._append_of(hosted, event, was_over=was_over, was_settled=was_settled)

@@ -47,6 +47,10 @@ class Ownership:
         if scope not in self._adopted:
             self._adopted[scope] = await self._journal.take_partitions([scope])
 
+    def release(self, execution_id: ExecutionId) -> None:
+        """Give an adopted scope back, to the actor that is about to take it."""
+        self._adopted.pop(self.scope_of(execution_id), None)
+
     def is_elsewhere(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution belongs to a Ray actor of its own, and not to this host."""
         return is_dedicated(execution_id) and execution_id != self._dedicated
