@@ -1,0 +1,224 @@
+"""Processes that cluster tests start, look at, and end by their own ids."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+ROOT: Final = Path(__file__).parents[2]
+START_S: Final = 60.0
+END_S: Final = 30.0
+LOOK_S: Final = 0.02
+
+
+@contextmanager
+def announced(*command: str, **environment: str) -> Iterator[str]:
+    """Run a Python process that prints a line once it answers, and yield that line."""
+    with subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=_environment(environment),
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@contextmanager
+def function_gateway(functions: Path, **environment: str) -> Iterator[str]:
+    """Run the OpenFaaS stand-in with the functions of a file, and yield its address."""
+    command = ("-m", "rillflow.testing.openfaas", "--port", "0", "--functions", str(functions))
+    with announced(*command, **environment) as line:
+        yield line.partition(" at ")[2].partition(": ")[0]
+
+
+class OwnStack:
+    """A stack, ``rillflow up`` as its users start it, that one test may kill and start again."""
+
+    def __init__(self, data_dir: Path, port: int, *options: str, **environment: str) -> None:
+        self.data_dir = data_dir
+        self.base_url = f"http://127.0.0.1:{port}"
+        self.log = data_dir.with_suffix(".log")
+        where = ("--port", str(port), "--data-dir", str(data_dir))
+        self._command = [sys.executable, "-m", "rillflow.cli", "up", *where, *options]
+        self._environment = _environment(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, cwd=ROOT, env=self._environment
+            )
+        give_up = time.monotonic() + START_S
+        while not self._answers():
+            assert self._process.poll() is None, self.log.read_text(encoding="utf-8")
+            assert time.monotonic() < give_up, self.log.read_text(encoding="utf-8")
+            time.sleep(LOOK_S)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(self.base_url + "/readyz", trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    @property
+    def pid(self) -> int:
+        """Id of the process that was started."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def ray_address(self) -> str:
+        """Where a driver joins the stack's Ray."""
+        return ray_address(self.data_dir)
+
+    def kill(self) -> None:
+        """Kill the stack and everything that it has started, as a power cut would."""
+        assert self._process is not None
+        kill(self.pid, *descendants(self.pid))
+        self._process.wait()
+
+    def kill_front_process(self) -> None:
+        """Kill only the process that was started, and wait until the others are gone as well."""
+        assert self._process is not None
+        others = descendants(self.pid)
+        kill(self.pid)
+        self._process.wait()
+        wait_until_gone(*others)
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            others = descendants(self.pid)
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(END_S)
+            wait_until_gone(*others)
+
+
+class RayDriver:
+    """A driver on a stack's Ray (``ray_driver.py``), in a process of its own."""
+
+    def __init__(self, address: str, namespace: str = "rillflow") -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("ray_driver.py")), address, namespace],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=_environment({}),
+        )
+        assert self._read() == "joined"
+
+    def actors(self) -> list[str]:
+        """Names of the stack's actors."""
+        names: list[str] = json.loads(self._ask("actors"))
+        return names
+
+    def facts(self, name: str) -> dict[str, Any] | None:
+        """Ask an actor who it is; None when there is none of this name."""
+        facts: dict[str, Any] | None = json.loads(self._ask(f"facts {name}"))
+        return facts
+
+    def wait_until_gone(self, name: str) -> None:
+        """Wait until there is no actor of this name."""
+        give_up = time.monotonic() + END_S
+        while name in self.actors():
+            assert time.monotonic() < give_up, f"{name} is still there"
+            time.sleep(LOOK_S)
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _ask(self, command: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+def ray_address(data_dir: Path) -> str:
+    """Return where a driver joins the Ray of the stack on this folder."""
+    note = json.loads((data_dir / "stack.json").read_text(encoding="utf-8"))
+    return str(note["ray_address"])
+
+
+def descendants(pid: int) -> list[int]:
+    """List the processes that a process has started, and those that they have, and so on."""
+    parents = {each: _status(each)[1] for each in _processes()}
+    found = [pid]
+    for parent in found:
+        found += [each for each, its_parent in parents.items() if its_parent == parent]
+    return found[1:]
+
+
+def workers(pid: int, name: str) -> list[int]:
+    """List the Ray workers below a process that show this name, such as ``ExecutionActor``."""
+    return [each for each in descendants(pid) if _title(each).startswith(f"ray::{name}")]
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process occupies."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def kill(*pids: int) -> None:
+    """Kill processes that this test run has started."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def wait_until_gone(*pids: int) -> None:
+    """Wait until processes have ended."""
+    give_up = time.monotonic() + END_S
+    while left := [pid for pid in pids if _status(pid)[0] not in "ZX"]:
+        assert time.monotonic() < give_up, [_title(pid) for pid in left]
+        time.sleep(LOOK_S)
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _status(pid: int) -> tuple[str, int]:
+    """Return the state of a process, X when there is none, and its parent."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return "X", 0
+    state, parent = stat.rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
+def _title(pid: int) -> str:
+    try:
+        title = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return title.replace(b"\0", b" ").decode(errors="replace")
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}

@@ -1,0 +1,169 @@
+"""An execution that wants an actor of its own gets one: named by its id, and gone after its end."""
+
+from typing import Final
+
+import pytest
+
+from rillflow.ids import is_dedicated
+from tests.cluster.api import Api, Functions
+from tests.cluster.processes import RayDriver, kill
+
+pytestmark = pytest.mark.cluster
+
+TWO_CALLS: Final = """
+workspace: actors
+dagName: NAME
+type: flow
+tasks:
+  - name: first
+    category: function
+    pattern: task_async
+    resourceName: FUNCTIONS/answer
+    outputMappings: [{ source: $.output.n, target: $.context.first }]
+    next: second
+  - name: second
+    category: function
+    pattern: task_async
+    resourceName: FUNCTIONS/answer
+    inputMappings: [{ source: $.context.first, target: $.input.first }]
+    outputMappings: [{ source: $.output.n, target: $.context.second }]
+"""
+DEDICATED: Final = "isolation: dedicated\n"
+
+
+def _flow(functions: Functions, name: str) -> str:
+    return TWO_CALLS.replace("NAME", name).replace("FUNCTIONS", functions.url)
+
+
+def _finish(api: Api, execution_id: str, **outputs: int) -> None:
+    for task, n in outputs.items():
+        api.until_task(execution_id, task, "RUNNING")
+        assert api.trigger(execution_id, task, body={"n": n}).body == {"result": "ok"}
+
+
+def test_a_shared_execution_has_no_actor_of_its_own(
+    api: Api, functions: Functions, driver: RayDriver
+) -> None:
+    execution_id = api.submit(_flow(functions, "shared"))
+    assert not is_dedicated(execution_id)
+    assert execution_id not in driver.actors()
+    assert "rillflow:execution:0" in driver.actors()
+    assert "rillflow:dispatcher:0" in driver.actors()
+    _finish(api, execution_id, first=1, second=2)
+    assert api.end(execution_id).status == "SUCCEED"
+
+
+@pytest.mark.parametrize("by", ["submission", "definition"])
+def test_a_dedicated_execution_is_an_actor_of_its_own_until_it_ends(
+    api: Api, functions: Functions, driver: RayDriver, by: str
+) -> None:
+    text = _flow(functions, f"dedicated{by}")
+    execution_id = (
+        api.submit(text, isolation="dedicated")
+        if by == "submission"
+        else api.submit(DEDICATED + text)
+    )
+    assert is_dedicated(execution_id)
+    own, home = driver.facts(execution_id), driver.facts("rillflow:execution:0")
+    assert own is not None
+    assert home is not None
+    assert own["pid"] != home["pid"]
+    _finish(api, execution_id, first=1, second=2)
+    ended = api.end(execution_id)
+    assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
+    driver.wait_until_gone(execution_id)
+    assert api.get(execution_id) == ended.shown
+    assert api.trigger(execution_id, "second", body={"n": 3}).body == {
+        "result": "ok",
+        "duplicate": True,
+    }
+    assert api.get(execution_id) == ended.shown
+    assert execution_id not in driver.actors()
+
+
+def test_a_submission_may_decline_the_actor_that_its_definition_wants(
+    api: Api, functions: Functions, driver: RayDriver
+) -> None:
+    execution_id = api.submit(DEDICATED + _flow(functions, "declined"), isolation="shared")
+    assert not is_dedicated(execution_id)
+    assert execution_id not in driver.actors()
+    _finish(api, execution_id, first=1, second=2)
+
+
+def test_a_redo_brings_the_actor_of_an_ended_execution_back(
+    api: Api, functions: Functions, driver: RayDriver
+) -> None:
+    text = _flow(functions, "redone").replace("task_async", "task_sync")
+    execution_id = api.run(text, isolation="dedicated").execution_id
+    driver.wait_until_gone(execution_id)
+    query = {"execution_id": execution_id, "task_names": "second"}
+    assert api.ask("POST", "/flow/redo.json", body={"extra": 5}, **query).status == 200
+    assert execution_id in driver.actors()
+    ended = api.end(execution_id)
+    assert (ended.status, ended.context["extra"]) == ("SUCCEED", 5)
+    called = [call["task"] for call in functions.calls(execution_id)]
+    assert called == ["first", "second", "second"]
+    driver.wait_until_gone(execution_id)
+    assert api.get(execution_id) == ended.shown
+
+
+def test_an_actor_that_is_about_to_leave_stays_for_a_redo(
+    api: Api, functions: Functions, driver: RayDriver
+) -> None:
+    execution_id = api.submit(_flow(functions, "stays"), isolation="dedicated")
+    _finish(api, execution_id, first=1, second=2)
+    assert api.end(execution_id).status == "SUCCEED"
+    before = driver.facts(execution_id)
+    query = {"execution_id": execution_id, "task_names": "second"}
+    assert api.ask("POST", "/flow/redo.json", body={"extra": 5}, **query).status == 200
+    api.until_task(execution_id, "second", "RUNNING")
+    assert driver.facts(execution_id) == before
+    _finish(api, execution_id, second=4)
+    ended = api.end(execution_id)
+    assert (ended.status, ended.context["second"], ended.context["extra"]) == ("SUCCEED", 4, 5)
+    driver.wait_until_gone(execution_id)
+
+
+def test_a_dedicated_actor_that_is_killed_comes_back_and_goes_on(
+    api: Api, functions: Functions, driver: RayDriver
+) -> None:
+    execution_id = api.submit(_flow(functions, "killed"), isolation="dedicated")
+    _finish(api, execution_id, first=1)
+    functions.calls(execution_id, 2)
+    before = driver.facts(execution_id)
+    assert before is not None
+    kill(before["pid"])
+    assert api.trigger(execution_id, "second", body={"n": 2}).body == {"result": "ok"}
+    ended = api.end(execution_id)
+    assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
+    assert len(functions.calls(execution_id)) == 2
+    driver.wait_until_gone(execution_id)
+
+
+def test_a_child_of_a_dedicated_execution_is_an_execution_like_any_other(
+    api: Api, functions: Functions, driver: RayDriver
+) -> None:
+    api.add(_flow(functions, "son"))
+    execution_id = api.submit(
+        """
+workspace: actors
+dagName: father
+type: flow
+isolation: dedicated
+tasks:
+  - name: ask
+    category: function
+    pattern: flow_sync
+    resourceName: rillflow://actors:son
+    outputMappings: [{ source: $.output.second, target: $.context.second }]
+"""
+    )
+    known = "referenced_dag_execution_id"
+    shown = api.until(execution_id, lambda shown: known in shown["tasks"]["ask"]["invoke_msg"])
+    child = shown["tasks"]["ask"]["invoke_msg"][known]
+    assert execution_id in driver.actors()
+    assert child not in driver.actors()
+    _finish(api, child, first=1, second=2)
+    ended = api.end(execution_id)
+    assert (ended.status, ended.context["second"]) == ("SUCCEED", 2)
+    driver.wait_until_gone(execution_id)
