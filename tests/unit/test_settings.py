@@ -1,34 +1,108 @@
-"""Settings come from the environment as one line of text each."""
+"""Everything that can be set is read from the environment, a file, or the program itself."""
+
+from pathlib import Path
 
 import pytest
 
-from rillflow.settings import Settings
+from rillflow.errors import RequestError
+from rillflow.runtime.hooks import load_hook
+from rillflow.runtime.node_memory import NodeMemory
+from rillflow.settings import SWITCHES, Settings, matching_id
+from tests.loopback import StoppedClock
+
+
+@pytest.mark.case("AP-21", "AP-16")
+def test_limits_come_from_the_environment_and_maps_are_json(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RILLFLOW_SUBMIT_MAX_BYTES", "1024")
+    monkeypatch.setenv("RILLFLOW_CALLBACK_MAX_BYTES", "2048")
+    monkeypatch.setenv("RILLFLOW_SUBMIT_MAX_BYTES_BY_BUSINESS", '{"testBusiness01": 4096}')
+    monkeypatch.setenv("RILLFLOW_CALLBACK_MAX_BYTES_BY_BUSINESS", '{"testBusiness01": 8192}')
+    monkeypatch.setenv("RILLFLOW_STORAGE_MAX_USAGE_PERCENT", "85")
+    settings = Settings()
+    assert settings.submit_limit("testBusiness01") == 4096
+    assert settings.callback_limit("testBusiness01") == 8192
+    assert (settings.submit_limit("other"), settings.callback_limit("other")) == (1024, 2048)
+    assert settings.storage_max_usage_percent == 85
+
+
+@pytest.mark.case("AP-16")
+def test_without_limits_by_business_the_general_ones_hold() -> None:
+    settings = Settings(submit_max_bytes=7, callback_max_bytes=8)
+    assert (settings.submit_limit("any"), settings.callback_limit("any")) == (7, 8)
+
+
+def test_a_file_may_hold_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rillflow.toml").write_text(
+        """
+        auth_secret = "secret"
+        callback_host = "http://outside"
+        [submit_traffic_limits]
+        shop = 5
+        [switches]
+        ENABLE_AUTH_RESOLVER = true
+        [resource_checks."shop:order"]
+        check_type = "key_resource"
+        key_resources = ["http://a"]
+        [flow_health.shop]
+        heap = 3
+        """
+    )
+    settings = Settings()
+    assert settings.auth_secret == "secret"
+    assert settings.callback_base_url == "http://outside"
+    assert settings.submit_traffic_limits == {"shop": 5}
+    assert settings.resource_checks["shop:order"].key_resources == ("http://a",)
+    assert settings.flow_health["shop"].heap == 3
+    assert settings.switch("ENABLE_AUTH_RESOLVER") is True
+
+
+def test_switches_have_the_defaults_of_the_original_and_unknown_ones_are_off() -> None:
+    settings = Settings()
+    assert {name: settings.switch(name) for name in SWITCHES} == dict(SWITCHES)
+    assert settings.switch("ENABLE_NOTHING_KNOWN") is False
+    assert Settings(switches={"ENABLE_NOTHING_KNOWN": True}).switch("ENABLE_NOTHING_KNOWN") is False
 
 
 @pytest.mark.parametrize(
-    ("text", "names"),
+    ("keys", "found"),
     [
-        ("", ()),
-        ("one", ("one",)),
-        ("one,two:plugin", ("one", "two:plugin")),
-        (" a , b,", ("a", "b")),
+        (("shop", "shop:order"), "shop:order"),
+        (("shop", "shop_order"), "shop_order"),
+        (("shop", "shop:other"), "shop"),
+        (("other",), None),
     ],
 )
-def test_a_list_is_separated_by_commas(
-    monkeypatch: pytest.MonkeyPatch, text: str, names: tuple[str, ...]
+def test_a_service_comes_before_its_business(keys: tuple[str, ...], found: str | None) -> None:
+    assert matching_id(dict.fromkeys(keys), "shop", "order") == found
+
+
+def test_a_hook_is_named_by_module_and_attribute() -> None:
+    assert load_hook(None) is None
+    assert load_hook("builtins:dict") is dict
+    for name in ("builtins", "builtins:nothing", "no.such.module:x", "sys:path"):
+        with pytest.raises(RequestError, match="context_hook"):
+            load_hook(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"),
+    [
+        ("MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 250 kB\n", 75),
+        ("MemTotal: 0 kB\nMemAvailable: 0 kB\n", 0),
+        ("nothing\n", 0),
+        (None, 0),
+    ],
+)
+def test_the_use_of_memory_is_what_the_system_says(
+    tmp_path: Path, text: str | None, percent: int
 ) -> None:
-    monkeypatch.setenv("RILLFLOW_PLUGINS", text)
-    monkeypatch.setenv("RILLFLOW_AUTH_BUSINESSES", text)
-    settings = Settings()
-    assert (settings.plugins, settings.auth_businesses) == (names, names)
-
-
-def test_a_map_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RILLFLOW_SUBMIT_TRAFFIC_LIMITS", '{"shop:order": 5}')
-    assert Settings().submit_traffic_limits == {"shop:order": 5}
-
-
-def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RILLFLOW_PORT", "9000")
-    assert Settings().port == 9000
-    assert Settings(port=9001).port == 9001
+    source = tmp_path / "meminfo"
+    if text is not None:
+        source.write_text(text)
+    memory = NodeMemory(StoppedClock(), source)
+    assert memory.used_percent() == percent
+    source.write_text("MemTotal: 100 kB\nMemAvailable: 0 kB\n")
+    assert memory.used_percent() == percent
