@@ -103,10 +103,17 @@ def new_execution_id(
 
 
 def child_execution_id(
-    business: str, feature: str, *, parent: ExecutionId, task: TaskName, attempt: int, at_ms: int
+    business: str, feature: str, *, attempt: tuple[ExecutionId, TaskName, int], at_ms: int
 ) -> ExecutionId:
-    """Build the id of a sub-flow, the same for every repetition of one attempt."""
-    seed = f"{parent}\0{task}\0{attempt}".encode()
+    """Build the id of a sub-flow, the same for every repetition of one attempt.
+
+    Args:
+        business: Workspace of the sub-flow's definition.
+        feature: Name of the sub-flow's definition.
+        attempt: The parent execution, its task, and the number of the attempt.
+        at_ms: When the attempt began, milliseconds since the epoch.
+    """
+    seed = "\0".join(map(str, attempt)).encode()
     entropy = hashlib.blake2b(seed, digest_size=10).digest()
     return new_execution_id(business, feature, at_ms=at_ms, entropy=entropy)
 

@@ -13,7 +13,7 @@ import msgspec
 from typing_extensions import TypeAliasType
 
 JsonValue = TypeAliasType(
-    "JsonValue", "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+    "JsonValue", "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 )
 JsonObject: TypeAlias = dict[str, JsonValue]
 ReadonlyJsonObject: TypeAlias = Mapping[str, JsonValue]

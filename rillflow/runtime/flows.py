@@ -90,9 +90,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     child = child_execution_id(
         found.business,
         found.feature,
-        parent=request.execution_id,
-        task=request.task,
-        attempt=request.attempt,
+        attempt=request.key,
         at_ms=request.at_ms,
     )
     event = ExecutionSubmitted(
