@@ -25,7 +25,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
-        self.run_dir = Path()
+        self.run_dir = Path(os.devnull)
         """For sockets and the like, whose paths must be short."""
 
     def lock(self) -> bool:
@@ -46,6 +46,7 @@ class DataFolder:
                 " stop it, or choose another folder with --data-dir"
             ) from None
         except OSError as error:
+            self._unlock()
             reason = error.strerror or str(error)
             raise StackError(
                 f"the data folder {self.path} cannot be used: {reason}; choose another one"
@@ -72,10 +73,11 @@ class DataFolder:
         return found if isinstance(found, dict) else {}
 
     def release(self) -> None:
-        """Give the folder back."""
-        self.note()
-        self._clear()
-        self._unlock()
+        """Give the folder back, if it was taken."""
+        if self._lock is not None:
+            self._clear()
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+            self._unlock()
 
     def _clear(self) -> bool:
         """Remove what a stack leaves outside this folder; tell whether there was a note."""

@@ -7,9 +7,12 @@ import http.client
 import importlib
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -18,6 +21,7 @@ from rillflow.settings import Settings
 from serve.data_folder import DataFolder
 from serve.ports import free_port, refuse_taken_port
 from serve.ray_environment import PORTS_WANTED, local_environment, write_haproxy
+from serve.reaper import MARK
 
 LOOK_S: Final = 0.05
 CHECK_S: Final = 0.5
@@ -44,6 +48,7 @@ class Standalone:
         self._tell = tell
         self._folder = DataFolder(settings.data_dir)
         self._ray: Any = None
+        self._reaper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Mapping[str, str]:
         """Start everything; return where it is once the first request is answered.
@@ -76,6 +81,8 @@ class Standalone:
 
     def _prepare(self) -> ModuleType:
         run_dir = self._folder.run_dir
+        os.environ[MARK] = str(run_dir)
+        self._reaper = _start_reaper(run_dir)
         haproxy = write_haproxy(run_dir, _haproxy_binary())
         ports = [free_port() for _ in range(PORTS_WANTED)]
         for name, value in local_environment(run_dir, ports, haproxy).items():
@@ -120,7 +127,19 @@ class Standalone:
                 self._ray.stop()
                 self._ray = None
         finally:
+            if self._reaper is not None:
+                self._reaper.communicate()
             self._folder.release()
+
+
+def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:
+    """Start the program that ends what is left; in a session of its own, for Ctrl-C is not its."""
+    program = str(Path(__file__).with_name("reaper.py"))
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-ISE", program, str(run_dir)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def _haproxy_binary() -> str:

@@ -1,11 +1,13 @@
 """The way to a stack from a script on its Ray cluster, without HTTP."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine
 from typing import Any, Final, Self, TypeVar, assert_never
 
 import ray
+from ray._private.authentication import authentication_token_setup
 
 from rillflow.actors.directory import find_settings
 from rillflow.actors.stack import Stack
@@ -74,9 +76,17 @@ async def connect_async(namespace: str = NAMESPACE, *, address: str = "auto") ->
 def _join(address: str, namespace: str) -> None:
     if ray.is_initialized():
         return
+    # Ray itself uses the machine's token only for an address that it found by itself.
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
+    authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
-        ray.init(address=address, namespace=namespace, log_to_driver=False)
-    except (ConnectionError, ray.exceptions.RayError) as error:
+        ray.init(
+            address=address,
+            namespace=namespace,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         raise UnreachableError(f"no Ray cluster at {address}: {error}") from error
 
 
@@ -245,6 +255,7 @@ class LoopTransport:
         stack, self._stack = self._stack, None
         if stack is not None:
             self._hold(stack.close())
+            self._hold(_cancel_others())
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -252,3 +263,11 @@ class LoopTransport:
 
     def _hold(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+async def _cancel_others() -> None:
+    """End what goes on in the background, such as waiting for news of executions."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -1,0 +1,185 @@
+"""``rillflow up`` starts a whole stack, says where it is, and ends without leaving anything."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+import rillflow
+from tests.cluster.processes import ROOT, OwnStack, descendants, wait_until_gone
+from tests.loopback import closed_port
+
+pytestmark = pytest.mark.cluster
+
+UP: Final = (sys.executable, "-m", "rillflow.cli", "up")
+MOST_RAM_MIB: Final = 900
+WAITS: Final = """
+workspace: up
+dagName: waits
+type: flow
+tasks:
+  - name: work
+    category: function
+    pattern: task_async
+    resourceName: http://127.0.0.1:1/nobody
+    tolerance: true
+    next: approval
+  - name: approval
+    category: suspense
+    inputMappings: [{ source: $.context.approved, target: $.input.approved }]
+    outputMappings: [{ source: $.output.approved, target: $.context.approved }]
+    conditions: ["$.input.[?(@.approved == true)]"]
+"""
+
+
+@pytest.fixture(name="own")
+def _own(tmp_path: Path) -> Iterator[OwnStack]:
+    own = OwnStack(tmp_path / "data", closed_port())
+    try:
+        yield own
+    finally:
+        own.stop()
+
+
+def _refusal(*options: str, **environment: str) -> str:
+    """What ``rillflow up`` says when it cannot start: one line, exit code 1."""
+    ended = subprocess.run(
+        [*UP, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+    assert ended.returncode == 1, ended
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 1, ended.stderr
+    return lines[0]
+
+
+def test_the_first_answer_comes_with_a_banner_that_says_where_everything_is(
+    stack: OwnStack,
+) -> None:
+    give_up = time.monotonic() + 10
+    while "Ctrl-C stops it" not in (banner := stack.log.read_text(encoding="utf-8")):
+        assert time.monotonic() < give_up, banner
+    assert "Rillflow is up after" in banner
+    for what in (stack.base_url, f"{stack.base_url}/docs", str(stack.data_dir)):
+        assert what in banner
+    assert httpx.get(f"{stack.base_url}/docs", trust_env=False).status_code == 200
+
+
+def test_only_the_api_is_reached_without_the_token_and_only_from_where_it_was_asked_to_be(
+    stack: OwnStack,
+) -> None:
+    (front,) = [pid for pid in descendants(stack.pid) if _name_of(pid) == "haproxy"]
+    listening = _listening_addresses(front)
+    assert listening
+    assert all(address == "0100007F" for address in listening), "loopback, as the kernel spells it"
+
+
+def test_the_whole_stack_stays_below_its_share_of_memory(stack: OwnStack) -> None:
+    everything = [stack.pid, *descendants(stack.pid)]
+    assert sum(map(_proportional_mib, everything)) < MOST_RAM_MIB
+
+
+def test_what_was_accepted_goes_on_after_ctrl_c_and_a_restart(own: OwnStack) -> None:
+    own.start()
+    with rillflow.Client(own.base_url) as client:
+        execution = client.submit(client.add(WAITS), {"n": 1})
+        own.stop()
+        own.start()
+        assert execution.get()["context"]["n"] == 1  # type: ignore[index,call-overload]
+        execution.wake_up("approval", {"approved": True})
+        assert execution.result(timeout_s=20)["approved"] is True
+
+
+def test_what_was_accepted_goes_on_after_a_kill_and_a_restart(own: OwnStack) -> None:
+    own.start()
+    with rillflow.Client(own.base_url) as client:
+        execution = client.submit(client.add(WAITS), {"n": 2})
+        own.kill_front_process()
+        own.start()
+        execution.wake_up("approval", {"approved": True})
+        assert execution.result(timeout_s=20)["n"] == 2
+
+
+def test_sigterm_ends_it_as_ctrl_c_does_and_nothing_is_left(own: OwnStack) -> None:
+    own.start()
+    everything = [own.pid, *descendants(own.pid)]
+    os.kill(own.pid, signal.SIGTERM)
+    wait_until_gone(*everything)
+    assert "stopped; what was accepted goes on" in own.log.read_text(encoding="utf-8")
+    assert not (own.data_dir / "stack.json").exists()
+
+
+def test_ctrl_c_during_the_start_ends_it_as_well(own: OwnStack) -> None:
+    with own.log.open("ab") as log:
+        process = subprocess.Popen(
+            [*UP, "--port", own.base_url.rpartition(":")[2], "--data-dir", str(own.data_dir)],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    while len(everything := [process.pid, *descendants(process.pid)]) < 3:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    wait_until_gone(*everything)
+
+
+def test_a_taken_port_is_said_so(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = _refusal("--port", port, "--data-dir", str(tmp_path / "data"))
+    assert said == f"error: port {port} of 127.0.0.1 is in use; choose another one with --port"
+
+
+def test_a_folder_of_a_running_stack_is_said_so(stack: OwnStack) -> None:
+    said = _refusal("--port", str(closed_port()), "--data-dir", str(stack.data_dir))
+    assert "belongs to a stack that runs" in said
+    assert stack.base_url in said
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = _refusal("--port", str(closed_port()), "--data-dir", str(tmp_path / "file" / "data"))
+    assert "cannot be used: Not a directory" in said
+
+
+def test_a_wrong_setting_is_named() -> None:
+    assert "the setting port is wrong" in _refusal("--port", "70000")
+    assert "the setting call_timeout_s is wrong" in _refusal(RILLFLOW_CALL_TIMEOUT_S="soon")
+
+
+def _name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
+
+
+def _listening_addresses(pid: int) -> set[str]:
+    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                found.add(fields[1].partition(":")[0])
+    return found
+
+
+def _proportional_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
