@@ -14,10 +14,18 @@ import pytest
 
 import rillflow
 from tests.cluster.api import Api, Functions
-from tests.cluster.processes import OwnStack, RayDriver, announced, function_gateway
+from tests.cluster.processes import (
+    ROOT,
+    OwnStack,
+    RayDriver,
+    announced,
+    function_gateway,
+    install,
+)
 from tests.loopback import closed_port
 
 HERE: Final = Path(__file__).parent
+PLUGINS: Final = ("Shout", "Chat")
 LAST_BYTES: Final = 4_000
 _LOGS: Final[list[Path]] = []
 
@@ -31,6 +39,32 @@ def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
         yield stack
     finally:
         stack.stop()
+
+
+@pytest.fixture(name="other_stack", scope="session")
+def _other_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    """A stack with more actors, with plugins, and for tests that kill it and start it again."""
+    packages = tmp_path_factory.mktemp("packages")
+    install(ROOT / "examples" / "plugins" / "rillflow_echo", packages)
+    stack = OwnStack(
+        tmp_path_factory.mktemp("other") / "data",
+        closed_port(),
+        *("--execution-actors", "2", "--dispatcher-actors", "2"),
+        RILLFLOW_PLUGINS=",".join(f"tests.cluster.stub_dispatchers:{name}" for name in PLUGINS),
+        PYTHONPATH=f"{ROOT}:{packages}",
+    )
+    _LOGS.append(stack.log)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(name="other_api", scope="session")
+def _other_api(other_stack: OwnStack) -> Iterator[Api]:
+    with Api(other_stack.base_url) as api:
+        yield api
 
 
 @pytest.fixture(name="gateway", scope="session")

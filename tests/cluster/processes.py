@@ -44,6 +44,13 @@ def function_gateway(functions: Path, **environment: str) -> Iterator[str]:
         yield line.partition(" at ")[2].partition(": ")[0]
 
 
+def install(project: Path, folder: Path) -> None:
+    """Install a package of this repository into a folder, without the network."""
+    options = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target")
+    command = [sys.executable, "-m", "pip", "install", *options, str(folder), str(project)]
+    subprocess.run(command, check=True, cwd=folder)
+
+
 class OwnStack:
     """A stack, ``rillflow up`` as its users start it, that one test may kill and start again."""
 
