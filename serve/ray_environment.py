@@ -1,4 +1,7 @@
-"""The environment in which Ray and Serve run as Rillflow wants them."""
+"""The environment in which Ray and Serve run as Rillflow wants them.
+
+It must be set before Ray is imported.
+"""
 
 import shlex
 import sys
@@ -6,24 +9,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-FAST_FRONT: Final = {
+PREFERENCES: Final[Mapping[str, str]] = {
+    # HAProxy instead of Serve's own proxy, which manages a tenth of the requests.
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # Requests that are accepted are on disk, so nothing has to be drained.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Otherwise an idle worker for every processor waits for tasks that do not come.
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
 }
-"""HAProxy instead of Serve's own proxy, which manages a tenth of the requests."""
+"""Variables that are set where the user has not set them."""
 
 INGRESS_PORTS: Final = 100
 PORTS_WANTED: Final = 4
-"""How many free ports ``local_environment`` needs."""
+"""How many free ports ``own_places`` needs."""
 
 
-def local_environment(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, str]:
-    """Return the variables of a stack that shares its machine with others.
+def own_places(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, str]:
+    """Return the variables that let a stack share its machine with others.
 
-    They must be set before Ray is imported. HAProxy's files and the ports, which are
-    fixed by default, become the stack's own.
+    HAProxy's files and the ports, which are the same everywhere by default, become the
+    stack's own.
 
     Args:
         run_dir: Folder for sockets; its path must be short.
@@ -33,9 +44,6 @@ def local_environment(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping
     statistics, prometheus, fallback, ingress = ports
     ingress = min(ingress, 65_535 - INGRESS_PORTS)
     return {
-        **FAST_FRONT,
-        "RAY_AUTH_MODE": "token",
-        "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run_dir / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run_dir / "admin.sock"),
@@ -47,8 +55,6 @@ def local_environment(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ingress),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ingress + INGRESS_PORTS),
-        # Requests that are accepted are on disk, so nothing has to be drained.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
 
 

@@ -20,7 +20,7 @@ from rillflow.errors import StackError
 from rillflow.settings import Settings
 from serve.data_folder import DataFolder
 from serve.ports import free_port, refuse_taken_port
-from serve.ray_environment import PORTS_WANTED, local_environment, write_haproxy
+from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
 from serve.reaper import MARK
 
 LOOK_S: Final = 0.05
@@ -63,13 +63,17 @@ class Standalone:
         self._folder.note(url=settings.base_url)
         self._tell("ray")
         local_ray = self._prepare()
+        loading = threading.Thread(target=_front, name="import")
+        loading.start()
         self._ray = local_ray.LocalRay(agent_port=free_port(), dashboard=self._dashboard)
         self._ray.start(settings.namespace)
         self._tell("serve")
-        local_ray.start_front(settings)
+        loading.join()
+        front = _front()
+        front.start_front(settings)
         self._tell("api")
-        local_ray.deploy(settings)
-        self._wait_for_answer(local_ray)
+        front.deploy(settings)
+        self._wait_for_answer(front)
         facts = {
             "url": settings.base_url,
             "ray_address": self._ray.address,
@@ -85,20 +89,18 @@ class Standalone:
         self._reaper = _start_reaper(run_dir)
         haproxy = write_haproxy(run_dir, _haproxy_binary())
         ports = [free_port() for _ in range(PORTS_WANTED)]
-        for name, value in local_environment(run_dir, ports, haproxy).items():
+        for name, value in PREFERENCES.items():
             os.environ.setdefault(name, value)
+        os.environ.update(own_places(run_dir, ports, haproxy))
+        return importlib.import_module("serve.local_ray")
 
-        from serve import local_ray  # noqa: PLC0415 - only now is the environment set
-
-        return local_ray
-
-    def _wait_for_answer(self, local_ray: ModuleType) -> None:
+    def _wait_for_answer(self, front: ModuleType) -> None:
         began = time.monotonic()
         check_at = began + CHECK_S
         while not is_ready(self._settings.host, self._settings.port):
             now = time.monotonic()
             if now > check_at:
-                local_ray.refuse_failed()
+                front.refuse_failed()
                 check_at = now + CHECK_S
             if now > began + START_S:
                 raise StackError(f"no answer after {START_S:g} s; the logs are in {self.logs_dir}")
@@ -130,6 +132,11 @@ class Standalone:
             if self._reaper is not None:
                 self._reaper.communicate()
             self._folder.release()
+
+
+def _front() -> ModuleType:
+    """Import the front, which takes a second that Ray's start leaves free."""
+    return importlib.import_module("serve.local_front")
 
 
 def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:

@@ -1,0 +1,63 @@
+"""The actors of a stack and the HTTP API in front of them, on a Ray that runs here.
+
+Import it only after the environment is set, since Serve reads that when it is imported.
+"""
+
+from typing import Final
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.schema import ApplicationStatus
+
+from rillflow.actors.launch import launch_actors
+from rillflow.errors import StackError
+from rillflow.settings import Settings
+from serve.app import build
+
+REQUEST_TIMEOUT_S: Final = 120
+KEEP_ALIVE_S: Final = 75
+APPLICATION: Final = "rillflow"
+
+
+def start_front(settings: Settings) -> None:
+    """Start the actors of the stack, and HAProxy in front of them.
+
+    The actors start first, and load while Serve does.
+
+    Raises:
+        StackError: Something does not start.
+    """
+    launch_actors(settings)
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={
+                "host": settings.host,
+                "port": settings.port,
+                "request_timeout_s": REQUEST_TIMEOUT_S,
+                "keep_alive_timeout_s": KEEP_ALIVE_S,
+            },
+        )
+    except (RayError, RuntimeError, TimeoutError) as error:
+        raise StackError(f"Ray Serve does not start: {error}") from error
+
+
+def deploy(settings: Settings) -> None:
+    """Begin to start the HTTP API; ``refuse_failed`` tells when that cannot succeed."""
+    serve.run_many(
+        [serve.RunTarget(build(settings), name=APPLICATION)],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+
+
+def refuse_failed() -> None:
+    """Check that the HTTP API starts, or runs.
+
+    Raises:
+        StackError: It does not.
+    """
+    application = serve.status().applications.get(APPLICATION)
+    if application is not None and application.status == ApplicationStatus.DEPLOY_FAILED:
+        reasons = [one.message for one in application.deployments.values() if one.message]
+        raise StackError("\n".join(["the HTTP API does not start:", *reasons]))
