@@ -1,0 +1,34 @@
+"""A process that dies in the middle of its work loses nothing that was acknowledged."""
+
+import pytest
+
+from tests.cluster.api import Functions
+from tests.cluster.load import under_load
+from tests.cluster.processes import OwnStack, kill, workers
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.mark.parametrize("victim", ["ExecutionActor", "DispatcherActor", "ServeReplica"])
+def test_whatever_was_acknowledged_ends_right_when_its_actors_are_killed(
+    other_stack: OwnStack, functions: Functions, victim: str
+) -> None:
+    with under_load(other_stack.base_url, functions.url) as load:
+        load.wait_for(50)
+        killed = workers(other_stack.pid, victim)
+        kill(*killed)
+        load.wait_for(len(load.acknowledged) + 100)
+    load.check_ends()
+    assert killed
+    assert not set(killed) & set(workers(other_stack.pid, victim))
+
+
+def test_an_actor_that_is_killed_again_while_it_recovers_loses_nothing(
+    other_stack: OwnStack, functions: Functions
+) -> None:
+    with under_load(other_stack.base_url, functions.url) as load:
+        for count in (30, 60, 90):
+            load.wait_for(count)
+            kill(*workers(other_stack.pid, "ExecutionActor"))
+        load.wait_for(150)
+    load.check_ends()

@@ -1,0 +1,69 @@
+"""Each execution is owned by the actor that its id alone names, and by no other."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import httpx
+import pytest
+
+from rillflow.actors.names import owner_index
+from tests.cluster.api import Api
+from tests.cluster.processes import OwnStack, RayDriver
+
+pytestmark = pytest.mark.cluster
+
+WAITS: Final = """
+workspace: owners
+dagName: waits
+type: flow
+tasks:
+  - name: door
+    category: suspense
+    inputMappings: [{ source: $.context.open, target: $.input.open }]
+    conditions: [$.input.open]
+    outputMappings: [{ source: $.output.open, target: $.context.open }]
+"""
+IMPATIENT_S: Final = 0.5
+
+
+@pytest.fixture(name="other_driver")
+def _other_driver(other_stack: OwnStack) -> Iterator[RayDriver]:
+    driver = RayDriver(other_stack.ray_address)
+    yield driver
+    driver.close()
+
+
+def test_an_actor_that_stands_still_holds_up_its_own_executions_and_no_others(
+    other_api: Api, other_driver: RayDriver
+) -> None:
+    other_api.add(WAITS)
+    ids = [other_api.submit("owners:waits", {"n": n}) for n in range(24)]
+    owned: dict[int, list[str]] = {0: [], 1: []}
+    for execution_id in ids:
+        owned[owner_index(execution_id, 2)].append(execution_id)
+    assert owned[0]
+    assert owned[1]
+    still = other_driver.facts("rillflow:execution:1")
+    assert still is not None
+    os.kill(still["pid"], signal.SIGSTOP)
+    try:
+        for execution_id in owned[0]:
+            assert other_api.wake_up(execution_id, "door", {"open": 1}).status == 200
+            assert other_api.end(execution_id).status == "SUCCEED"
+        with ThreadPoolExecutor(4) as threads:
+            looks = [threads.submit(_look, other_api, each) for each in owned[1][:4]]
+            assert all(isinstance(look.exception(), httpx.ReadTimeout) for look in looks)
+    finally:
+        os.kill(still["pid"], signal.SIGCONT)
+    for execution_id in owned[1]:
+        assert other_api.wake_up(execution_id, "door", {"open": 1}).status == 200
+        assert other_api.end(execution_id).status == "SUCCEED"
+    assert [other_api.get(each)["context"]["n"] for each in ids] == list(range(24))
+
+
+def _look(api: Api, execution_id: str) -> httpx.Response:
+    query = {"execution_id": execution_id}
+    return api.http.get("/flow/get.json", params=query, timeout=IMPATIENT_S)
