@@ -3,6 +3,7 @@
 Import it only after the environment is set, since Serve reads that when it is imported.
 """
 
+import logging
 from typing import Final
 
 from ray import serve
@@ -27,6 +28,7 @@ def start_front(settings: Settings) -> None:
     Raises:
         StackError: Something does not start.
     """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     launch_actors(settings)
     try:
         serve.start(
@@ -59,5 +61,6 @@ def refuse_failed() -> None:
     """
     application = serve.status().applications.get(APPLICATION)
     if application is not None and application.status == ApplicationStatus.DEPLOY_FAILED:
-        reasons = [one.message for one in application.deployments.values() if one.message]
-        raise StackError("\n".join(["the HTTP API does not start:", *reasons]))
+        reasons = [one.message.strip() for one in application.deployments.values()]
+        last_words = "; ".join(reason.splitlines()[-1] for reason in reasons if reason)
+        raise StackError(f"the HTTP API does not start: {last_words}")

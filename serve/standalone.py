@@ -3,6 +3,7 @@
 This module imports no Ray, since Ray reads the environment when it is imported.
 """
 
+import asyncio
 import http.client
 import importlib
 import os
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from rillflow.errors import StackError
 from rillflow.settings import Settings
+from rillflow.stores import open_store
 from serve.data_folder import DataFolder
 from serve.ports import free_port, refuse_taken_port
 from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
@@ -55,12 +57,14 @@ class Standalone:
 
         Raises:
             StackError: It cannot be started here.
+            StoreError: The store cannot be opened.
         """
         settings = self._settings
         killed = self._folder.lock()
         patience_s = LEFTOVERS_S if killed else 0.0
         refuse_taken_port(settings.host, settings.port, patience_s=patience_s)
         self._folder.note(url=settings.base_url)
+        asyncio.run(_try_store(settings))
         self._tell("ray")
         local_ray = self._prepare()
         loading = threading.Thread(target=_front, name="import")
@@ -132,6 +136,15 @@ class Standalone:
             if self._reaper is not None:
                 self._reaper.communicate()
             self._folder.release()
+
+
+async def _try_store(settings: Settings) -> None:
+    """Open the store once, so that one that does not work is not found out by actors."""
+    if settings.store_url == "memory:":
+        raise StackError("the store memory: is for one process, and a stack has several")
+    store = open_store(settings.store_url)
+    await store.open()
+    await store.close()
 
 
 def _front() -> ModuleType:

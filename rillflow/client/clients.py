@@ -26,6 +26,9 @@ class Client:
         url: Where the stack's HTTP API is.
         timeout_s: How long one request may take; what waits on purpose comes on top.
         transport: Another way to the stack than HTTP.
+
+    Raises:
+        UnreachableError: The URL is none.
     """
 
     def __init__(

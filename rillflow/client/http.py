@@ -18,7 +18,7 @@ class HttpTransport:
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.Client(base_url=url, trust_env=not _is_loopback(url))
+        self._http = httpx.Client(**_options(url))
 
     def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -44,7 +44,7 @@ class AsyncHttpTransport:
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(base_url=url, trust_env=not _is_loopback(url))
+        self._http = httpx.AsyncClient(**_options(url))
 
     async def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -80,10 +80,17 @@ def _unreachable(url: str, error: Exception) -> UnreachableError:
     return UnreachableError(f"no answer from {url}: {reason}")
 
 
-def _is_loopback(url: str) -> bool:
+def _options(url: str) -> dict[str, Any]:
+    try:
+        base_url = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise _unreachable(url, error) from error
+    return {"base_url": base_url, "trust_env": not _is_loopback(base_url.host)}
+
+
+def _is_loopback(host: str) -> bool:
     """Tell whether no proxy of the environment can be meant."""
     try:
-        host = httpx.URL(url).host
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except (httpx.InvalidURL, ValueError):
+    except ValueError:
         return False

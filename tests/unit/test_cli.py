@@ -1,0 +1,342 @@
+"""The command line teaches with examples, does what a client does, and never shows a traceback."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import typer
+from aiohttp import web
+from rich.console import Console
+from typer.testing import CliRunner
+
+import rillflow
+from rillflow.cli import app
+from rillflow.cli.progress import MOST_ROWS, ProgressTable, follow
+from rillflow.cli.reporting import ReportingGroup, report
+from rillflow.cli.serving import since_start_s
+from rillflow.client.watching import TaskChange
+from rillflow.errors import DefinitionError, Problem, StackError
+from tests.loopback import closed_port, web_server
+
+ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
+COMMANDS: Final = ("up", "gateway", "add", "submit", "get", "watch", "version")
+HELP_S: Final = 0.3
+ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"n": 1}}
+
+
+class Looks:
+    """A way to a stack that shows an execution in one state after the other, then the last."""
+
+    def __init__(self, *shown: dict[str, Any]) -> None:
+        self._shown = list(shown)
+
+    def perform(self, _: object) -> Any:
+        return self._shown.pop(0) if len(self._shown) > 1 else self._shown[0]
+
+    def close(self) -> None:
+        self._shown.clear()
+
+
+def run(*arguments: str, said: str = "") -> tuple[int, str, str]:
+    """Run a command in this process; return exit code, output and errors."""
+    result = CliRunner().invoke(app, arguments, input=said)
+    return result.exit_code, result.stdout, result.stderr
+
+
+# -- help ------------------------------------------------------------------------------
+
+
+def test_without_arguments_it_lists_its_commands_and_a_first_round() -> None:
+    _, shown, _ = run("--help")
+    for command in COMMANDS:
+        assert command in shown
+    assert "rillflow submit examples:quickstart" in shown
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one != "version"])
+def test_the_help_of_a_command_teaches_with_an_example(command: str) -> None:
+    code, shown, _ = run(command, "--help")
+    assert code == 0
+    assert f"$ rillflow {command}" in shown or f"$(rillflow {command}" in shown
+
+
+def test_help_is_quick_and_brings_no_ray() -> None:
+    script = (
+        "import sys; from rillflow.cli import app; "
+        "app(standalone_mode=False); print('ray' in sys.modules)"
+    )
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        ended = _python("-c", script, "--help")
+        took.append(time.perf_counter() - began)
+    assert ended.stdout.rstrip().endswith("False")
+    assert min(took) < HELP_S
+
+
+def test_it_says_its_versions() -> None:
+    code, shown, _ = run("version")
+    assert code == 0
+    assert shown.startswith("rillflow ")
+    assert "ray 2." in shown
+
+
+# -- commands --------------------------------------------------------------------------
+
+
+@contextmanager
+def stand_in(**answers: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server in a thread that answers each path as told, and the requests it got."""
+    requests: list[dict[str, Any]] = []
+
+    def handler(answer: Any) -> Any:
+        async def answered(request: web.Request) -> web.Response:
+            requests.append({"query": dict(request.query), "body": await request.text()})
+            status, value = answer if isinstance(answer, tuple) else (200, answer)
+            return web.json_response(value, status=status)
+
+        return answered
+
+    with asyncio.Runner() as runner:
+        serving = web_server(**{path.replace("__", "/"): handler(a) for path, a in answers.items()})
+        url = runner.run(serving.__aenter__())
+        loop = runner.get_loop()
+        with _turning(loop):
+            yield url, requests
+        runner.run(serving.__aexit__(None, None, None))
+
+
+@contextmanager
+def _turning(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def path(name: str) -> str:
+    return f"flow__{name}.json"
+
+
+def test_adding_prints_the_descriptor_id(tmp_path: Path) -> None:
+    file = tmp_path / "flow.yaml"
+    file.write_text("workspace: b\ndagName: f\n", encoding="utf-8")
+    answer = {"ret": True, "descriptor_id": "b:f:md5_1"}
+    with stand_in(**{"flow__bg__manage__descriptor__add_descriptor.json": answer}) as (url, asked):
+        assert run("add", str(file), "--alias", "beta", "--url", url) == (0, "b:f:md5_1\n", "")
+    assert asked[0]["query"] == {"business_id": "b", "feature_name": "f", "alias": "beta"}
+
+
+@pytest.mark.parametrize("way", ["text", "file", "input"])
+def test_submitting_takes_its_data_from_text_file_or_input(tmp_path: Path, way: str) -> None:
+    file = tmp_path / "data.json"
+    file.write_text('{"n": 1}', encoding="utf-8")
+    data, said = {"text": ('{"n": 1}', ""), "file": (f"@{file}", ""), "input": ("-", '{"n": 1}')}[
+        way
+    ]
+    with stand_in(**{path("submit"): {"execution_id": ID}}) as (url, asked):
+        assert run("submit", "b:f", "-d", data, "--url", url, said=said) == (0, f"{ID}\n", "")
+    assert json.loads(asked[0]["body"]) == {"n": 1}
+
+
+def test_submitting_may_wait_for_the_result() -> None:
+    answers = {path("submit"): {"execution_id": ID}, path("get"): {"ret": ENDED}}
+    with stand_in(**answers) as (url, asked):
+        code, shown, told = run("submit", "b:f", "--wait", "--dedicated", "--url", url)
+    assert (code, json.loads(shown), told) == (0, {"n": 1}, f"{ID}\n")
+    assert asked[0]["query"]["isolation"] == "dedicated"
+
+
+def test_reading_prints_json() -> None:
+    with stand_in(**{path("get"): {"ret": ENDED}}) as (url, asked):
+        assert json.loads(run("get", ID, "--url", url)[1]) == ENDED
+        assert json.loads(run("get", ID, "--context", "--url", url)[1]) == {"n": 1}
+        run("get", ID, "--brief", "--url", url)
+    assert [one["query"].get("brief") for one in asked] == [None, "true", "true"]
+
+
+@pytest.mark.parametrize(("status", "expected"), [("SUCCEED", 0), ("FAILED", 1)])
+def test_watching_ends_with_the_fate_of_the_execution(status: str, expected: int) -> None:
+    with stand_in(**{path("get"): {"ret": ENDED | {"dag_status": status}}}) as (url, _):
+        code, shown, _ = run("watch", ID, "--url", url)
+    assert code == expected
+    assert f"the execution ended: {status}" in shown
+
+
+# -- errors ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("submit", "b:f"), "no answer from http://127.0.0.1:"),
+        (("submit", "b:f", "-d", "{"), "--data is not JSON"),
+        (("submit", "b:f", "-d", "[]"), "--data is not a JSON object"),
+        (("submit", "b:f", "-d", "@missing.json"), "missing.json: No such file or directory"),
+        (("add", "missing.yaml"), "missing.yaml: No such file or directory"),
+        (("get", ID), "no answer"),
+        (("watch", ID), "no answer"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(arguments: tuple[str, ...], message: str) -> None:
+    code, shown, told = run(*arguments, "--url", f"http://127.0.0.1:{closed_port()}")
+    assert (code, shown) == (1, "")
+    assert len(told.splitlines()) == 1
+    assert told.startswith("error: ")
+    assert message in told
+
+
+def test_a_refusal_is_told_in_the_servers_words() -> None:
+    refusal = (400, {"error_code": 30106, "error": "cannot find descriptor: b:f:release"})
+    with stand_in(**{path("submit"): refusal}) as (url, _):
+        assert (
+            run("submit", "b:f", "--url", url)[2] == "error: cannot find descriptor: b:f:release\n"
+        )
+
+
+def test_a_definition_with_problems_shows_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = (
+        Problem(30413, "unknown next: c", 4, 7, "did you mean b?"),
+        Problem(30405, "no tasks"),
+    )
+    report(DefinitionError(30413, "unknown next: c", problems))
+    assert capsys.readouterr().err.splitlines() == [
+        "error: unknown next: c",
+        "  line 4, column 7: unknown next: c (did you mean b?)",
+        "  no tasks",
+    ]
+
+
+def test_an_error_of_the_system_without_a_file_is_told_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report(OSError("the network is down"))
+    assert capsys.readouterr().err == "error: the network is down\n"
+
+
+def test_functions_that_are_not_there_are_named() -> None:
+    code, _, told = run("gateway", "--functions", "missing.py")
+    assert code != 0
+    assert "missing.py" in told
+    assert "Traceback" not in told
+
+
+def test_a_broken_setting_stops_the_start(tmp_path: Path) -> None:
+    code, _, told = run("up", "--port", "70000", "--data-dir", str(tmp_path))
+    assert code == 1
+    assert told.startswith("error: the setting port is wrong")
+
+
+def test_a_command_of_its_own_process_ends_without_a_traceback() -> None:
+    ended = _python("-m", "rillflow.cli", "get", ID, "--url", f"http://127.0.0.1:{closed_port()}")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: no answer")
+
+
+def test_what_is_not_raised_on_purpose_is_not_hidden() -> None:
+    broken = typer.Typer(cls=ReportingGroup, pretty_exceptions_enable=False)
+
+    @broken.command()
+    def crash() -> None:
+        raise ZeroDivisionError
+
+    @broken.command()
+    def refuse() -> None:
+        raise StackError("on purpose")
+
+    assert isinstance(CliRunner().invoke(broken, ["crash"]).exception, ZeroDivisionError)
+    assert CliRunner().invoke(broken, ["refuse"]).stderr == "error: on purpose\n"
+
+
+def test_the_age_of_this_process_is_known() -> None:
+    assert 0 < since_start_s() < time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+# -- progress --------------------------------------------------------------------------
+
+
+def shown_task(status: str, message: str | None = None) -> dict[str, Any]:
+    return {"status": status, "invoke_msg": {} if message is None else {"msg": message}}
+
+
+def followed(*, terminal: bool) -> str:
+    """What is shown of an execution of which one task fails."""
+    running = ENDED | {
+        "dag_status": "RUNNING",
+        "tasks": {"a": shown_task("RUNNING"), "b": shown_task("NOT_STARTED")},
+    }
+    failed = ENDED | {
+        "dag_status": "FAILED",
+        "tasks": {"a": shown_task("FAILED", "[out] of ink"), "b": shown_task("NOT_STARTED")},
+    }
+    console = Console(record=True, force_terminal=terminal, width=100, quiet=False)
+    with rillflow.Client(transport=Looks(running, failed)) as client:
+        assert follow(client.execution(ID), every_s=0, console=console) == "FAILED"
+    return console.export_text()
+
+
+def test_without_a_terminal_each_change_is_a_line() -> None:
+    lines = [line.split(" s  ")[-1].rstrip() for line in followed(terminal=False).splitlines()]
+    assert lines == [
+        "RUNNING      a",
+        "FAILED       a  [out] of ink",
+        "the execution ended: FAILED",
+    ]
+
+
+def test_in_a_terminal_there_is_a_table_of_all_tasks() -> None:
+    text = followed(terminal=True)
+    assert "a     FAILED" in text
+    assert "[out] of ink" in text
+    assert "b     NOT_STARTED" in text
+
+
+def test_the_table_counts_seconds_while_a_task_runs_and_keeps_them() -> None:
+    table = ProgressTable("title")
+    table.note(TaskChange("a", "RUNNING", None), at_s=10)
+    assert "2.5" in _text(table, at_s=12.5)
+    table.note(TaskChange("a", "SUCCEEDED", "RUNNING"), at_s=13)
+    assert "3.0" in _text(table, at_s=99)
+    table.note(TaskChange("a", "RUNNING", "SUCCEEDED"), at_s=100)
+    assert "1.0" in _text(table, at_s=101)
+
+
+def test_members_of_groups_are_moved_in() -> None:
+    table = ProgressTable("title")
+    table.note(TaskChange("each", "RUNNING", None), at_s=0)
+    table.note(TaskChange("each_0-inner", "RUNNING", None), at_s=0)
+    assert "\n  each_0-inner" in _text(table, at_s=0)
+
+
+def test_of_very_many_tasks_the_lively_ones_are_shown() -> None:
+    table = ProgressTable("title")
+    for number in range(MOST_ROWS + 5):
+        table.note(TaskChange(f"done{number}", "SUCCEEDED", None), at_s=0)
+    table.note(TaskChange("busy", "RUNNING", None), at_s=0)
+    text = _text(table, at_s=1)
+    assert "busy" in text
+    assert "done1" not in text
+    assert f"and {MOST_ROWS + 5} more" in text
+
+
+def _text(table: ProgressTable, at_s: float) -> str:
+    console = Console(record=True, width=100, quiet=False)
+    console.print(table.render(at_s))
+    return console.export_text()
+
+
+def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, *arguments], capture_output=True, text=True, check=False
+    )

@@ -1,0 +1,197 @@
+"""A stack on one machine keeps to itself: its folder, its ports, its processes, its HAProxy."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rillflow.errors import StackError, StoreError
+from rillflow.settings import Settings
+from serve.data_folder import NOTE, DataFolder
+from serve.haproxy_guard import at_home
+from serve.ports import free_port, refuse_taken_port
+from serve.ray_environment import PORTS_WANTED, own_places, write_haproxy
+from serve.reaper import MARK, marked
+from serve.standalone import Standalone, is_ready
+from tests.loopback import closed_port, responding, web_server
+
+CONFIGURATION: Final = """global
+    stats socket /tmp/admin.sock
+frontend prometheus
+    bind :9101
+    mode http
+frontend http_frontend
+    bind *:8080
+listen stats
+    bind *:8404
+    stats enable
+"""
+HERE: Final = Path(__file__).parents[2] / "serve"
+LONGEST_SOCKET_PATH: Final = 107
+NODE_ID_LENGTH: Final = 56
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> DataFolder:
+    return DataFolder(tmp_path / "data")
+
+
+def test_a_folder_belongs_to_one_stack_at_a_time(folder: DataFolder) -> None:
+    folder.lock()
+    folder.note(url="http://127.0.0.1:1")
+    other = DataFolder(folder.path)
+    with pytest.raises(StackError, match=r"belongs to a stack that runs: http://127\.0\.0\.1:1;"):
+        other.lock()
+    other.release()
+    assert folder.read_note()["pid"] == os.getpid(), "a stack that was refused touches nothing"
+    folder.release()
+    assert other.lock() is False
+    other.release()
+
+
+def test_a_folder_remembers_a_stack_that_was_killed_and_removes_what_it_left(
+    folder: DataFolder,
+) -> None:
+    folder.lock()
+    folder.note()
+    left = folder.run_dir
+    os.close(folder._lock or 0)  # as the kernel does for the dead
+    assert left.is_dir()
+    heir = DataFolder(folder.path)
+    assert heir.lock() is True
+    assert not left.exists()
+    heir.release()
+    assert not heir.run_dir.exists()
+    assert not (heir.path / NOTE).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"run_dir": 5}', b'{"run_dir": "/etc"}'])
+def test_a_note_that_cannot_be_read_does_no_harm(folder: DataFolder, content: bytes) -> None:
+    folder.path.mkdir(parents=True)
+    (folder.path / NOTE).write_bytes(content)
+    folder.lock()
+    folder.release()
+
+
+def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = DataFolder(tmp_path / "file" / "data")
+    with pytest.raises(StackError, match="cannot be used: Not a directory"):
+        folder.lock()
+    folder.release()
+
+
+def test_a_taken_port_is_refused_and_a_free_one_is_not() -> None:
+    refuse_taken_port("127.0.0.1", free_port())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StackError, match=f"port {port} of 127.0.0.1 is in use"):
+            refuse_taken_port("127.0.0.1", port, patience_s=0.15)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(StackError, match=r"cannot listen on 192\.0\.2\.99:1"):
+        refuse_taken_port("192.0.2.99", 1)
+
+
+def test_haproxys_statistics_move_to_loopback_and_nothing_else_does() -> None:
+    changed = at_home(CONFIGURATION)
+    assert changed == CONFIGURATION.replace("bind :9101", "bind 127.0.0.1:9101").replace(
+        "bind *:8404", "bind 127.0.0.1:8404"
+    )
+    assert at_home(changed) == changed
+
+
+def test_haproxy_starts_through_the_guard_with_its_arguments(tmp_path: Path) -> None:
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.write_text(CONFIGURATION, encoding="utf-8")
+    program = str(write_haproxy(tmp_path, "/bin/echo"))
+    path = str(configuration)
+    assert _output(program, "-db", "-f", path, "-sf", "1 2") == f"-db -f {path} -sf 1 2\n"
+    assert "127.0.0.1:8404" in configuration.read_text(encoding="utf-8")
+    assert _output(program, "-v") == "-v\n"
+
+
+def test_every_place_that_stacks_would_share_is_the_stacks_own() -> None:
+    run_dir = Path("/tmp/rf-abcdefgh")  # noqa: S108 - only its length matters
+    places = own_places(run_dir, [65_000, 65_001, 65_002, 65_500], run_dir / "haproxy")
+    assert len(set(places.values())) == len(places)
+    ports = [int(value) for value in places.values() if value.isdecimal()]
+    assert len(ports) == PORTS_WANTED + 1
+    assert max(ports) <= 65_535
+    socket_path = places["RAY_SERVE_HAPROXY_SOCKET_PATH"]
+    assert len(socket_path) + 1 + NODE_ID_LENGTH + len(".12345.tmp") <= LONGEST_SOCKET_PATH
+
+
+def test_what_carries_the_mark_ends_with_the_stack_and_nothing_else_does(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    environment = {**os.environ, MARK: str(run_dir)}
+    with _waiting(environment) as orphan, _waiting(dict(os.environ)) as stranger:
+        assert marked(str(run_dir)) == [orphan.pid]
+        _output(sys.executable, "-ISE", str(HERE / "reaper.py"), str(run_dir), env=environment)
+        assert orphan.wait(10) == -signal.SIGKILL
+        assert stranger.poll() is None
+    assert not run_dir.exists()
+
+
+@contextmanager
+def _waiting(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs until the end of the block, and has begun to."""
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(  # noqa: S603 - a script of this file
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.communicate(b"\n")
+
+
+def _output(*command: str, env: dict[str, str] | None = None) -> str:
+    return subprocess.run(  # noqa: S603 - programs of this repository
+        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+async def test_ready_is_what_answers_so() -> None:
+    async with web_server(readyz=responding(status=200)) as url:
+        assert await _ready(url)
+    async with web_server(readyz=responding(status=503)) as url:
+        assert not await _ready(url)
+    assert not is_ready("127.0.0.1", closed_port())
+
+
+async def _ready(url: str) -> bool:
+    return await asyncio.to_thread(is_ready, "0.0.0.0", int(url.rpartition(":")[2]))
+
+
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [
+        ("memory:", "is for one process"),
+        ("mysql://x", "no store is known for 'mysql'"),
+        ("sqlite:relative.db", "absolute path"),
+    ],
+)
+def test_a_store_that_cannot_serve_a_stack_is_found_out_before_ray_starts(
+    tmp_path: Path, store: str, message: str
+) -> None:
+    steps: list[str] = []
+    settings = Settings(port=free_port(), data_dir=tmp_path / "data", store=store)
+    stack = Standalone(settings, tell=steps.append)
+    with pytest.raises((StackError, StoreError), match=message):
+        stack.start()
+    stack.stop()
+    assert steps == []
+    assert DataFolder(tmp_path / "data").lock() is False
