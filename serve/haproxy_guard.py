@@ -4,6 +4,9 @@ Ray Serve writes HAProxy's configuration with pages of statistics that listen on
 interface, and leaves the process behind when its parent is killed. This program moves
 the former to loopback, ties the latter to its parent, and then becomes HAProxy.
 
+Until the API has started, Serve would have HAProxy answer 404, which tells a function that
+its callback is not wanted. It answers 503 instead: come again.
+
 It runs before each (re)load, so it imports next to nothing.
 """
 
@@ -16,6 +19,11 @@ PR_SET_PDEATHSIG = 1
 SECTIONS = ("frontend prometheus", "listen stats")
 EVERYWHERE = ("bind :", "bind *:")
 AT_HOME = "bind 127.0.0.1:"
+NOT_FOUND = "    http-request return status 404 "
+STARTING = (
+    "    http-request return status 503 content-type application/json hdr Retry-After 1"
+    """ string '{"error_code":30101,"error":"the HTTP API is starting"}'\n"""
+)
 
 
 def at_home(configuration: str) -> str:
@@ -32,6 +40,12 @@ def at_home(configuration: str) -> str:
     return "".join(lines)
 
 
+def patient(configuration: str) -> str:
+    """Return a configuration that asks for patience where there is no API yet."""
+    lines = configuration.splitlines(keepends=True)
+    return "".join(STARTING if line.startswith(NOT_FOUND) else line for line in lines)
+
+
 def main(command: list[str]) -> None:
     """Become HAProxy."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -40,7 +54,7 @@ def main(command: list[str]) -> None:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms a reload
             configuration = file.read()
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            file.write(at_home(configuration))
+            file.write(patient(at_home(configuration)))
     os.execv(command[0], command)  # noqa: S606 - the binary that Ray chose
 
 

@@ -19,6 +19,7 @@ from rillflow.actors.names import (
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
 from rillflow.errors import StoreError
+from rillflow.gateways.front import until_callbacks_come
 from rillflow.ids import ExecutionId
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.desks import HostDesk
@@ -30,6 +31,8 @@ from rillflow.stores import open_store
 log = logging.getLogger("rillflow.execution_actor")
 
 LINGER_S = 2.0
+FRONT_S = 30.0
+"""How long calls wait for the HTTP API in front of this actor, which starts after it."""
 
 
 class ExecutionActor:
@@ -48,8 +51,11 @@ class ExecutionActor:
         self._store = open_store(settings.store_url)
         name = dedicated or execution_actor_name(index)
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
+        self._callbacks_come = asyncio.Event()
         self._dispatcher = DispatchLanes(
-            name, [Peer(each, settings.namespace).call for each in dispatchers]
+            name,
+            [Peer(each, settings.namespace).call for each in dispatchers],
+            self._callbacks_come,
         )
         self._host = ExecutionHost(
             store=self._store,
@@ -67,6 +73,7 @@ class ExecutionActor:
         self._socket = SocketServer(self.take)
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [
+            asyncio.create_task(self._open(), name="open"),
             asyncio.create_task(self._dispatcher.beat(), name="beat"),
             asyncio.create_task(self._retire_when_done(), name="retire"),
         ]
@@ -75,6 +82,13 @@ class ExecutionActor:
         await self._store.open()
         await self._host.start()
         await self._socket.start()
+
+    async def _open(self) -> None:
+        """Make calls only when their callbacks will be taken: many functions send them once."""
+        url = self._settings.callback_base_url
+        if not await until_callbacks_come(url, patience_s=FRONT_S):
+            log.warning("callbacks_unreachable", extra={"url": url})
+        self._callbacks_come.set()
 
     async def ready(self) -> dict[str, Any]:
         """Return the facts of the stack once this actor takes calls."""

@@ -30,9 +30,14 @@ def decode_order(data: bytes) -> tuple[str, list[DispatchRequest]]:
 class DispatchLanes:
     """Sends each request to the dispatcher that pools the connections to its host."""
 
-    def __init__(self, sender: str, dispatchers: Sequence[Line]) -> None:
-        """Send as ``sender``, by which the dispatchers find the way back."""
-        self._lanes = [_DispatchLane(sender, line) for line in dispatchers]
+    def __init__(
+        self, sender: str, dispatchers: Sequence[Line], opened: asyncio.Event | None = None
+    ) -> None:
+        """Send as ``sender``, by which the dispatchers find the way back.
+
+        Nothing leaves before ``opened`` is set; without it, everything leaves at once.
+        """
+        self._lanes = [_DispatchLane(sender, line, opened) for line in dispatchers]
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""
@@ -68,9 +73,10 @@ def dispatcher_index(resource_name: str, dispatchers: int) -> int:
 
 
 class _DispatchLane:
-    def __init__(self, sender: str, line: Line) -> None:
+    def __init__(self, sender: str, line: Line, opened: asyncio.Event | None) -> None:
         self._sender = sender
         self._line = line
+        self._opened = opened
         self._life: bytes | None = None
         self._queue: list[DispatchRequest] = []
         self._unanswered: dict[tuple[str, str, int], DispatchRequest] = {}
@@ -96,6 +102,8 @@ class _DispatchLane:
 
     async def _run(self) -> None:
         try:
+            if self._opened is not None:
+                await self._opened.wait()
             while self._queue:
                 batch, self._queue = self._queue, []
                 await self._send_batch(batch)

@@ -1,0 +1,53 @@
+"""Calls leave an actor only when their callbacks can come."""
+
+import asyncio
+from itertools import chain, repeat
+
+import pytest
+from aiohttp import web
+
+from rillflow.gateways.front import until_callbacks_come
+from rillflow.runtime.dispatch_lanes import DispatchLanes, decode_order
+from tests.loopback import attempt, closed_port, web_server
+
+
+@pytest.mark.parametrize("not_yet", [404, 502, 503, 504])
+async def test_a_front_that_is_still_starting_is_waited_for(not_yet: int) -> None:
+    statuses = chain([not_yet] * 2, repeat(422))
+    asked: list[str] = []
+
+    async def trigger(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=next(statuses))
+
+    async with web_server(**{"flow/trigger.json": trigger}) as url:
+        assert await until_callbacks_come(url, patience_s=10)
+    assert asked == ["/flow/trigger.json"] * 3
+
+
+async def test_nobody_at_the_address_is_not_waited_for_for_ever() -> None:
+    url = f"http://127.0.0.1:{closed_port()}"
+    assert not await until_callbacks_come(url, patience_s=0.2)
+
+
+async def test_nothing_leaves_a_lane_before_it_is_opened() -> None:
+    sent: list[str] = []
+    arrived = asyncio.Event()
+
+    async def line(method: str, argument: bytes) -> bytes:
+        assert method == "send"
+        sender, requests = decode_order(argument)
+        sent.extend(f"{sender}: {request.task}" for request in requests)
+        arrived.set()
+        return b"life"
+
+    opened = asyncio.Event()
+    lanes = DispatchLanes("me", [line], opened)
+    lanes.send([attempt("http://gateway/one", task="one")])
+    lanes.send([attempt("http://gateway/two", task="two")])
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not sent
+    opened.set()
+    await arrived.wait()
+    assert sent == ["me: one", "me: two"]
