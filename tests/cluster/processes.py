@@ -70,16 +70,11 @@ class OwnStack:
                 self._command, stdout=log, stderr=log, cwd=ROOT, env=self._environment
             )
         give_up = time.monotonic() + START_S
-        while not self._answers():
-            assert self._process.poll() is None, self.log.read_text(encoding="utf-8")
-            assert time.monotonic() < give_up, self.log.read_text(encoding="utf-8")
-            time.sleep(LOOK_S)
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(self.base_url + "/readyz", trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
+        with httpx.Client(base_url=self.base_url, trust_env=False) as http:
+            while not _is_ready(http):
+                assert self._process.poll() is None, self.log.read_text(encoding="utf-8")
+                assert time.monotonic() < give_up, self.log.read_text(encoding="utf-8")
+                time.sleep(LOOK_S)
 
     @property
     def pid(self) -> int:
@@ -88,7 +83,14 @@ class OwnStack:
         return self._process.pid
 
     @property
-    def ray_address(self) -> str:
+    def _is_ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def ray_address(self) -> str:
         """Where a driver joins the stack's Ray."""
         return ray_address(self.data_dir)
 
@@ -160,6 +162,13 @@ class RayDriver:
     def _read(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
+
+
+def _is_ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def ray_address(data_dir: Path) -> str:
