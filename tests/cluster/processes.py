@@ -83,14 +83,7 @@ class OwnStack:
         return self._process.pid
 
     @property
-    def _is_ready(http: httpx.Client) -> bool:
-    try:
-        return http.get("/readyz").status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def ray_address(self) -> str:
+    def ray_address(self) -> str:
         """Where a driver joins the stack's Ray."""
         return ray_address(self.data_dir)
 
