@@ -29,8 +29,7 @@ LONGEST_MESSAGE: Final = 100
 class ProgressTable:
     """Every task of an execution with its status and how long it has run."""
 
-    def __init__(self, title: str) -> None:
-        self._title = title
+    def __init__(self) -> None:
         self._tasks: dict[str, TaskChange] = {}
         self._began_s: dict[str, float] = {}
         self._ended_s: dict[str, float] = {}
@@ -46,7 +45,7 @@ class ProgressTable:
 
     def render(self, at_s: float) -> Table:
         """Draw it as it is now; of many tasks, those that are through are left out first."""
-        table = Table(title=self._title, title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for heading in ("task", "status", "seconds", ""):
             table.add_column(heading, justify="right" if heading == "seconds" else "left")
         shown = self._shown()
@@ -63,11 +62,23 @@ class ProgressTable:
         return table
 
     def _shown(self) -> list[TaskChange]:
-        tasks = list(self._tasks.values())
+        tasks = self._in_order()
         if len(tasks) <= MOST_ROWS:
             return tasks
         lively = [one for one in tasks if one.status not in ("SUCCEEDED", "SKIPPED", "NOT_STARTED")]
         return lively[:MOST_ROWS]
+
+    def _in_order(self) -> list[TaskChange]:
+        """List the tasks as they came to be, but members of groups behind their task."""
+        members: dict[str, list[str]] = {}
+        for name in self._tasks:
+            members.setdefault(_task_around(name), []).append(name)
+        names: list[str] = []
+        waiting = members.get("", [])[::-1]
+        while waiting:
+            names.append(waiting.pop())
+            waiting.extend(members.get(names[-1], [])[::-1])
+        return [self._tasks[name] for name in names]
 
     def _seconds(self, task: str, at_s: float) -> str:
         if task not in self._began_s:
@@ -94,7 +105,7 @@ def follow(execution: Execution, *, every_s: float = LOOK_S, console: Console | 
 
 
 def _follow_live(execution: Execution, every_s: float, console: Console) -> None:
-    table = ProgressTable(execution.id)
+    table = ProgressTable()
     with Live(console=console, refresh_per_second=8) as live:
         for change in execution.watch(every_s):
             table.note(change, time.monotonic())
@@ -109,6 +120,11 @@ def _follow_plainly(execution: Execution, every_s: float, console: Console) -> N
         message = f"  {change.message[:LONGEST_MESSAGE]}" if change.message else ""
         line = f"{time.monotonic() - began:6.1f} s  {change.status:<12} {change.task}{message}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _task_around(name: str) -> str:
+    """Name the task in whose group a member is, by ``<task>_<index>-<member>``; empty for none."""
+    return name.rpartition("-")[0].rpartition("_")[0]
 
 
 def _indented(task: str) -> str:
