@@ -1,7 +1,7 @@
 """The functions of the small examples: what the function gateway's stand-in serves for them.
 
 Each takes one request of the gateway and answers a dict. Serve them with
-``python -m rillflow.testing.openfaas --functions examples/functions.py``.
+``rillflow gateway --functions examples/functions.py``.
 """
 
 from typing import Any, Final
