@@ -48,9 +48,9 @@ trees = st.recursive(
 
 @contextmanager
 def promptly(limit_s: float = 10) -> Iterator[None]:
-    start = time.perf_counter()
+    start = time.process_time()
     yield
-    assert time.perf_counter() - start < limit_s
+    assert time.process_time() - start < limit_s
 
 
 @pytest.mark.parametrize(
