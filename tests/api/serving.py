@@ -167,6 +167,9 @@ async def _listening(
     try:
         yield
     finally:
-        server.force_exit = True  # open connections are not waited for
-        await server.shutdown(sockets=[door])
+        # What uvicorn's own shutdown does, without its pause for connections to drain.
+        for listener in server.servers:
+            listener.close()
+        for connection in list(server.server_state.connections):
+            connection.shutdown()
         await server.lifespan.shutdown()

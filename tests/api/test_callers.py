@@ -57,9 +57,8 @@ async def test_without_a_secret_nobody_can_sign() -> None:
 
 async def test_callbacks_the_console_and_health_are_open() -> None:
     async with served(**SETTINGS) as api:
-        params = {"descriptor_id": "shop:order"}
         await api.stack.add_descriptor("shop", "order", "release", SUSPENDED)
-        submitted = await api.post("/flow/submit.json", **signed(api, **params))
+        submitted = await api.post("/flow/submit.json", **signed(api, descriptor_id="shop:order"))
         call = {"execution_id": submitted["execution_id"], "task_name": "wait"}
         assert await api.post("/flow/trigger.json", {"go": True}, **call) == {"result": "ok"}
         for path in (

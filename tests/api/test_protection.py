@@ -335,8 +335,8 @@ async def test_submissions_are_refused_while_the_memory_is_full() -> None:
         assert refusal == (400, 30200, "runtime storage limit")
         shown = await api.get(CHECK, descriptor_id="shop:order")
         assert shown["submit_status"]["storage_check"]["usage_limit"] is True
-    for off in ({"storage_max_usage_percent": 0}, {"storage_max_usage_percent": 100}):
-        async with served(**off) as api:
+    for off in (0, 100):
+        async with served(storage_max_usage_percent=off) as api:
             await api.add(PASS)
             assert await api.submit("shop:order")
 

@@ -1,25 +1,26 @@
 """A refusal says what is wrong: ``{"error_code", "error"}`` and the status of who must act."""
 
-import httpx
 import pytest
 
 from tests.api.definition_texts import PASS
-from tests.api.serving import Api, refusal_of
+from tests.api.serving import Api, refusal_of, served
 
 ADD = "/flow/bg/manage/descriptor/add_descriptor.json"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 NOBODY = "shop:order_c_00000000-0000-7000-8000-000000000000"
 
 
 @pytest.mark.case("E2E-16")
-async def test_a_missing_parameter_is_422_with_30109(api: Api) -> None:
-    status, code, text = await api.refusal("/flow/submit.json")
+async def test_a_missing_parameter_is_422_with_30109(shared_api: Api) -> None:
+    status, code, text = await shared_api.refusal("/flow/submit.json")
     assert (status, code) == (422, 30109)
     assert "descriptor_id" in text
 
 
 @pytest.mark.case("E2E-17")
-async def test_a_wrong_method_is_422_with_30105(api: Api) -> None:
-    status, code, _ = await api.get_refusal("/flow/submit.json", descriptor_id="shop:order")
+async def test_a_wrong_method_is_422_with_30105(shared_api: Api) -> None:
+    status, code, _ = await shared_api.get_refusal("/flow/submit.json", descriptor_id="shop:order")
     assert (status, code) == (422, 30105)
 
 
@@ -35,15 +36,15 @@ async def test_a_wrong_method_is_422_with_30105(api: Api) -> None:
     ],
 )
 async def test_an_unknown_definition_is_400(
-    api: Api, descriptor_id: str, refusal: tuple[int, int, str]
+    shared_api: Api, descriptor_id: str, refusal: tuple[int, int, str]
 ) -> None:
-    assert await api.refusal("/flow/submit.json", descriptor_id=descriptor_id) == refusal
+    assert await shared_api.refusal("/flow/submit.json", descriptor_id=descriptor_id) == refusal
 
 
 @pytest.mark.case("E2E-19")
-async def test_a_definition_under_another_name_than_its_own_is_30110(api: Api) -> None:
+async def test_a_definition_under_another_name_than_its_own_is_30110(shared_api: Api) -> None:
     params = {"business_id": "shop", "feature_name": "other", "alias": "release"}
-    response = await api.client.post(ADD, params=params, content=PASS)
+    response = await shared_api.client.post(ADD, params=params, content=PASS)
     assert response.status_code == 400
     assert response.json() == {
         "error_code": 30110,
@@ -54,8 +55,8 @@ async def test_a_definition_under_another_name_than_its_own_is_30110(api: Api) -
 
 @pytest.mark.case("E2E-20")
 @pytest.mark.parametrize("execution_id", [NOBODY, "nonsense", ""])
-async def test_an_unknown_execution_is_shown_empty(api: Api, execution_id: str) -> None:
-    shown = await api.get("/flow/get.json", execution_id=execution_id)
+async def test_an_unknown_execution_is_shown_empty(shared_api: Api, execution_id: str) -> None:
+    shown = await shared_api.get("/flow/get.json", execution_id=execution_id)
     assert shown == {"ret": {"tasks": "{}", "context": {}, "invoke_summary": {}}}
 
 
@@ -73,9 +74,9 @@ async def test_an_unknown_execution_is_shown_empty(api: Api, execution_id: str) 
 )
 @pytest.mark.parametrize("execution_id", [NOBODY, "nonsense"])
 async def test_what_is_done_to_an_unknown_execution_is_refused(
-    api: Api, path: str, params: dict[str, str], refusal: tuple[int, int], execution_id: str
+    shared_api: Api, path: str, params: dict[str, str], refusal: tuple[int, int], execution_id: str
 ) -> None:
-    found = await api.refusal(f"/flow/{path}", execution_id=execution_id, **params)
+    found = await shared_api.refusal(f"/flow/{path}", execution_id=execution_id, **params)
     assert found[:2] == refusal
 
 
@@ -84,8 +85,10 @@ async def test_what_is_done_to_an_unknown_execution_is_refused(
     [(b"{", "not JSON"), (b"[1]", "JSON object"), (b"nul", "not JSON"), (b'"a"', "JSON object")],
 )
 @pytest.mark.parametrize("path", ["submit.json", "wakeup.json", "redo.json"])
-async def test_a_body_that_is_no_object_is_422(api: Api, path: str, body: bytes, text: str) -> None:
-    status, code, said = await api.refusal(
+async def test_a_body_that_is_no_object_is_422(
+    shared_api: Api, path: str, body: bytes, text: str
+) -> None:
+    status, code, said = await shared_api.refusal(
         f"/flow/{path}", body, descriptor_id="a:b", execution_id=NOBODY, task_name="A"
     )
     assert (status, code) == (422, 30109)
@@ -105,29 +108,30 @@ async def test_a_body_that_is_no_object_is_422(api: Api, path: str, body: bytes,
         ("GET", "/flow/get.json?execution_id=%00"),
     ],
 )
-async def test_a_mistyped_parameter_is_422(api: Api, method: str, path: str) -> None:
-    status, code, _ = refusal_of(await api.client.request(method, path))
+async def test_a_mistyped_parameter_is_422(shared_api: Api, method: str, path: str) -> None:
+    status, code, _ = refusal_of(await shared_api.client.request(method, path))
     assert (status, code) == (422, 30109)
 
 
 @pytest.mark.parametrize("path", ["/flow/nothing.json", "/", "/flow/bg/manage"])
-async def test_an_unknown_path_is_404(api: Api, path: str) -> None:
-    assert refusal_of(await api.client.get(path))[:2] == (404, 30101)
+async def test_an_unknown_path_is_404(shared_api: Api, path: str) -> None:
+    assert refusal_of(await shared_api.client.get(path))[:2] == (404, 30101)
 
 
-async def test_every_answer_may_be_read_by_pages_of_other_sites(api: Api) -> None:
+async def test_every_answer_may_be_read_by_pages_of_other_sites(shared_api: Api) -> None:
     answers = [
-        await api.client.get("/flow/service_check.json"),
-        await api.client.get("/flow/get.json"),
-        await api.client.get("/flow/nothing.json"),
-        await api.client.options("/flow/submit.json"),
+        await shared_api.client.get("/flow/service_check.json"),
+        await shared_api.client.get("/flow/get.json"),
+        await shared_api.client.get("/flow/nothing.json"),
+        await shared_api.client.options("/flow/submit.json"),
     ]
     assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == ["*"] * 4
     assert answers[-1].status_code == 204
 
 
-async def test_a_stopped_store_is_503_and_asks_to_come_back(api: Api) -> None:
-    await api.stack.store.close()
-    response: httpx.Response = await api.client.get("/flow/bg/get_business_options.json")
+async def test_a_stopped_store_is_503_and_asks_to_come_back() -> None:
+    async with served() as api:
+        await api.stack.store.close()
+        response = await api.client.get("/flow/bg/get_business_options.json")
     assert refusal_of(response)[:2] == (503, 30501)
     assert response.headers["Retry-After"] == "1"

@@ -6,13 +6,15 @@ import pytest
 
 from tests.api.serving import Api
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TEMPLATE = "/flow/template"
 OFFERED = ["function", "foreach", "suspense", "pass", "return", "switch"]
 
 
 @pytest.mark.case("FN-29")
-async def test_the_function_category_names_its_fields(api: Api) -> None:
-    shown = await api.get(f"{TEMPLATE}/get_meta_data_list.json")
+async def test_the_function_category_names_its_fields(shared_api: Api) -> None:
+    shown = await shared_api.get(f"{TEMPLATE}/get_meta_data_list.json")
     assert [entry["category"] for entry in shown["data"]] == OFFERED
     function = shown["data"][0]
     assert function["icon"] == "ant-design:api-outlined"
@@ -23,8 +25,8 @@ async def test_the_function_category_names_its_fields(api: Api) -> None:
 
 
 @pytest.mark.case("TT-06")
-async def test_the_built_in_entry_of_functions(api: Api) -> None:
-    shown = await api.get(f"{TEMPLATE}/get_task_templates.json")
+async def test_the_built_in_entry_of_functions(shared_api: Api) -> None:
+    shown = await shared_api.get(f"{TEMPLATE}/get_task_templates.json")
     assert [entry["category"] for entry in shown["data"]] == OFFERED
     function = shown["data"][0]
     assert "id" not in function
@@ -54,16 +56,16 @@ async def test_the_built_in_entry_of_functions(api: Api) -> None:
     ],
 )
 async def test_filters_leave_entries_out(
-    api: Api, filters: dict[str, Any], categories: list[str]
+    shared_api: Api, filters: dict[str, Any], categories: list[str]
 ) -> None:
-    shown = await api.get(f"{TEMPLATE}/get_task_templates.json", **filters)
+    shown = await shared_api.get(f"{TEMPLATE}/get_task_templates.json", **filters)
     assert [entry["category"] for entry in shown["data"]] == categories
-    shown = await api.get(f"{TEMPLATE}/get_template_prototypes.json", **filters)
+    shown = await shared_api.get(f"{TEMPLATE}/get_template_prototypes.json", **filters)
     assert [entry["id"] for entry in shown["data"]] == categories
 
 
-async def test_a_prototype_says_how_a_task_is_drawn(api: Api) -> None:
-    shown = await api.get(f"{TEMPLATE}/get_template_prototypes.json", category="switch")
+async def test_a_prototype_says_how_a_task_is_drawn(shared_api: Api) -> None:
+    shown = await shared_api.get(f"{TEMPLATE}/get_template_prototypes.json", category="switch")
     [prototype] = shown["data"]
     assert prototype["node_category"] == 0
     assert prototype["icon"] == "ant-design:branches-outlined"
@@ -72,6 +74,8 @@ async def test_a_prototype_says_how_a_task_is_drawn(api: Api) -> None:
 
 
 @pytest.mark.parametrize("change", ["create", "update", "enable", "disable"])
-async def test_templates_cannot_be_changed(api: Api, change: str) -> None:
-    refusal = await api.refusal(f"{TEMPLATE}/{change}_task_template.json", {"name": "x"}, id=1)
+async def test_templates_cannot_be_changed(shared_api: Api, change: str) -> None:
+    refusal = await shared_api.refusal(
+        f"{TEMPLATE}/{change}_task_template.json", {"name": "x"}, id=1
+    )
     assert refusal == (400, 30105, "task templates are built in")
