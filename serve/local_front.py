@@ -15,7 +15,7 @@ from rillflow.errors import StackError
 from rillflow.settings import Settings
 from serve.app import build
 
-REQUEST_TIMEOUT_S: Final = 120
+REQUEST_TIMEOUT_S: Final = 660
 KEEP_ALIVE_S: Final = 75
 APPLICATION: Final = "rillflow"
 

@@ -84,7 +84,7 @@ def parse_answer(body: bytes | None) -> Answer:
         output=value,
         recorded=data if isinstance(data, dict) else value,
         invoke_id=_last(facts, "invoke_id"),
-        code=_last(facts, "error_code", "code"),
+        code=short_code(_last(facts, "error_code", "code")),
         msg=_last(facts, "error_msg", "msg"),
         execution_id=_last(facts, "execution_id"),
     )
@@ -97,6 +97,11 @@ def _last(facts: list[JsonObject], *keys: str) -> str | None:
             if fact.get(key) is not None:
                 return as_text(fact[key])
     return None
+
+
+def short_code(code: str | None) -> str | None:
+    """Return a code that every store can list: without NUL, 256 characters at most."""
+    return None if code is None else code.replace("\0", "")[:256]
 
 
 def as_text(value: JsonValue) -> str:
@@ -194,7 +199,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
     if event.ext is not None:
         ext = decode_json(event.ext)
         invoke.ext = {**(invoke.ext or {}), **ext} if isinstance(ext, dict) else invoke.ext
-    invoke.code = event.code if event.code is not None else invoke.code
+    invoke.code = short_code(event.code) if event.code is not None else invoke.code
     invoke.msg = event.msg if event.msg is not None else invoke.msg
     invoke.output = document
     if event.key_succeeded:

@@ -17,6 +17,8 @@ from rillflow.language.paths import compile_path
 
 EMPTY_LOOP = "loop collection or subTasks empty"
 NO_GROUPS: Final = (0,) * STATUS_COUNT
+MAX_GROUPS = 20_000
+"""Most items of one foreach: all its groups are made in one turn, while others wait."""
 EMPTY_CHOICE = "choices collection empty"
 
 
@@ -28,6 +30,10 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     if collection in (None, []) or not plan.branches[0].tasks:
         controls.succeed(turn, task, EMPTY_LOOP)
         return
+    if isinstance(collection, list) and len(collection) > MAX_GROUPS:
+        raise ExecutionError(
+            f"iteration collection has {len(collection)} items, at most {MAX_GROUPS} are taken"
+        )
     if not isinstance(collection, list):
         raise ExecutionError(f"iteration collection {mapping.collection} is not a list")
     limit = concurrency_limit(spec.synchronization, document)

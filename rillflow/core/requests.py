@@ -53,7 +53,7 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
 
 
 def _task_to_finish(turn: Turn, event: CallbackReceived) -> TaskState:
-    if not event.task.strip():
+    if not event.task.strip() and not event.trigger:
         raise ExecutionError("finish taskName can not be null", UNSUPPORTED)
     task = turn.state.tasks.get(event.task)
     if task is None and event.trigger:

@@ -4,7 +4,7 @@ from rillflow.core import controls, ending, functions, polling
 from rillflow.core.events import TimerFired
 from rillflow.core.state import TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.turn import Turn, value_of, whole_number
+from rillflow.core.turn import LATEST_MS, Turn, value_of, whole_number
 from rillflow.errors import LanguageError
 
 
@@ -74,5 +74,5 @@ def arm_execution_timeout(turn: Turn) -> None:
     except LanguageError:
         return
     if limit_s is not None and limit_s > 0:
-        turn.state.timeout_due_ms = turn.at_ms + limit_s * 1000
+        turn.state.timeout_due_ms = min(turn.at_ms + limit_s * 1000, LATEST_MS)
         turn.set_execution_timer(turn.state.timeout_due_ms)

@@ -5,6 +5,7 @@ scope and of the successors right; so readiness and the status of a scope are re
 from counters, whatever the number of tasks.
 """
 
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from rillflow.core.commands import Announce, Command, SetTimer
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
-from rillflow.errors import ExecutionError, LanguageError
+from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.literals import parse_literal
 from rillflow.language.mappings import MappingList
@@ -23,8 +24,19 @@ from rillflow.language.paths import compile_path
 RESERVED_PREFIX = "__"
 SKIP_MESSAGE = "skip due to dependent tasks return or degrade"
 VALUE_TYPE_IS_NOT_MAP = 30505
-TASK_ERRORS = (LanguageError, ExecutionError, RecursionError)
-"""What running a task may raise; each becomes the task's failure."""
+TASK_ERRORS = (Exception,)
+"""What running a task may raise; each becomes the task's failure.
+
+That an error of our own is among them is no accident: a replay meets it again, so an
+execution that raised it instead could never be read from its journal.
+"""
+MAX_SAVED_BYTES = 8 * 1024 * 1024
+"""Most that one save may change in a context, and most that one input may hold."""
+CONTENT_TOO_LONG = 30507
+LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999; no timer is due later."""
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
+_LARGEST = 10**15
 
 
 class Step(IntEnum):
@@ -223,6 +235,7 @@ class Turn:
 
         Raises:
             LanguageError: A rule with ``tolerance: false`` failed.
+            ExecutionError: The input is larger than an input may be (30507).
         """
         mapped = mappings.apply(
             context=self.context_of(task),
@@ -231,12 +244,16 @@ class Turn:
             trigger_url=TriggerAddress(self, task),
             seed=self.next_seed(),
         )
-        return as_object(mapped.context), as_object(mapped.input)
+        document = as_object(mapped.input)
+        if any(isinstance(value, dict | list) for value in document.values()):
+            Cleaner().clean(document)
+        return as_object(mapped.context), document
 
     # -- timers ---------------------------------------------------------------------
 
     def set_timer(self, kind: str, task: TaskState, due_ms: int) -> None:
         """Set the delay, time-out or next poll of an instance, replacing an earlier one."""
+        due_ms = min(due_ms, LATEST_MS)
         if kind == "delay":
             task.delay_due_ms = due_ms
         elif kind == "poll":
@@ -276,15 +293,17 @@ def stored_context(context: JsonObject, before: Mapping[str, JsonValue]) -> Json
     Values that are the same object as ``before`` were cleaned then.
 
     Raises:
-        ExecutionError: A reserved key holds something that is no map (30505).
+        ExecutionError: A reserved key holds something that is no map (30505), or more
+            changed than may be saved at once (30507).
     """
     kept: JsonObject = {}
+    cleaner = Cleaner()
     for key, value in context.items():
         if key.startswith(RESERVED_PREFIX):
             if not isinstance(value, dict):
                 raise ExecutionError("value type is not map", VALUE_TYPE_IS_NOT_MAP)
             continue
-        clean = value if value is before.get(key) else without_nulls(value)
+        clean = value if value is before.get(key) else cleaner.clean(value)
         if clean is not None:
             kept[key] = clean
     for key, value in before.items():
@@ -292,19 +311,41 @@ def stored_context(context: JsonObject, before: Mapping[str, JsonValue]) -> Json
     return kept
 
 
-def without_nulls(value: JsonValue) -> JsonValue:
-    """Drop null entries of maps at every level; nulls in lists stay.
+class Cleaner:
+    """Drops null entries of maps at every level, within a budget of size; nulls in lists stay.
 
-    The same object comes back when there is nothing to drop.
+    Values share structure, so what is small in memory may be huge when it is written out:
+    every occurrence counts.
     """
-    if isinstance(value, dict):
-        clean = {key: without_nulls(item) for key, item in value.items() if item is not None}
+
+    __slots__ = ("_left",)
+
+    def __init__(self, budget_bytes: int = MAX_SAVED_BYTES) -> None:
+        self._left = budget_bytes
+
+    def clean(self, value: JsonValue) -> JsonValue:
+        """Return the value without nulls in maps; the same object when there are none.
+
+        Raises:
+            ExecutionError: It is larger than the budget (30507).
+        """
+        self._left -= 8 + len(value) if isinstance(value, str) else 8
+        if self._left < 0:
+            raise ExecutionError(
+                f"content length: more than {MAX_SAVED_BYTES} exceed the limit", CONTENT_TOO_LONG
+            )
+        if isinstance(value, dict):
+            return self._clean_map(value)
+        if isinstance(value, list):
+            items = [self.clean(item) for item in value]
+            same = all(new is old for new, old in zip(items, value, strict=True))
+            return value if same else items
+        return value
+
+    def _clean_map(self, value: JsonObject) -> JsonObject:
+        clean = {key: self.clean(item) for key, item in value.items() if item is not None}
         same = len(clean) == len(value) and all(clean[key] is item for key, item in value.items())
         return value if same else clean
-    if isinstance(value, list):
-        items = [without_nulls(item) for item in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-    return value
 
 
 def as_object(value: JsonValue) -> JsonObject:
@@ -326,14 +367,14 @@ def value_of(text: str | None, document: JsonObject) -> JsonValue:
 
 
 def whole_number(value: JsonValue) -> int | None:
-    """Read an integer, also from numeric text; None for anything else."""
+    """Read an integer of at most 15 digits, also from text; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
+        return value if abs(value) <= _LARGEST else None
     if isinstance(value, str):
         digits = value.strip()
-        return int(digits) if len(digits) <= 18 and digits.lstrip("+-").isdecimal() else None
+        return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else None
     return None
 
 

@@ -1,5 +1,6 @@
 """The state as Rill Flow's API shows it (SEMANTICS 3.20, 5.3); absent fields are left out."""
 
+import re
 from typing import Any
 
 from rillflow.core.plan import Plan, TaskPlan
@@ -10,6 +11,12 @@ from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.expressions import compile_expression
 
+MASK = "***"
+_NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]")
+_SECRET_ENDINGS = (
+    *("password", "passwd", "secret", "secretkey", "apikey", "accesskey", "privatekey"),
+    *("authorization", "token", "cookie", "credential", "credentials", "generateauth"),
+)
 _NOTHING: tuple[None, dict[str, Any], list[Any]] = (None, {}, [])
 
 
@@ -111,7 +118,7 @@ def invoke_view(invoke: InvokeMsg) -> JsonObject:
         "invoke_id": invoke.invoke_id,
         "code": invoke.code,
         "msg": invoke.msg,
-        "input": invoke.input,
+        "input": redacted(invoke.input),
         "output": invoke.output,
         "referenced_dag_execution_id": invoke.referenced_execution_id,
         "invoke_time_infos": [_time_view(info) for info in invoke.time_infos],
@@ -119,6 +126,22 @@ def invoke_view(invoke: InvokeMsg) -> JsonObject:
         "ext": invoke.ext,
     }
     return {key: value for key, value in view.items() if value not in _NOTHING}
+
+
+def redacted(value: JsonValue) -> JsonValue:
+    """Return a value with everything masked that is named like a secret (Q47)."""
+    if isinstance(value, dict):
+        return {
+            key: MASK if _is_secret(key) and item is not None else redacted(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted(item) for item in value]
+    return value
+
+
+def _is_secret(key: str) -> bool:
+    return _NOT_ALPHANUMERIC.sub("", key).lower().endswith(_SECRET_ENDINGS)
 
 
 def _time_view(info: TimeInfo) -> JsonObject:

@@ -95,15 +95,16 @@ class Submissions:
             StoreError: It could not be made durable in time.
         """
         document = json_object(data)
+        data = data if data.strip() else b"{}"
         key = options.idempotency_key
         if key is None:
-            return await self._start(descriptor_id, document, options, data or b"{}")
+            return await self._start(descriptor_id, document, options, data)
         digest = _digest(document)
         found = await self._find(descriptor_id, key, digest)
         if found is not None:
             return found
         try:
-            return await self._start(descriptor_id, document, options, data or b"{}", digest)
+            return await self._start(descriptor_id, document, options, data, digest)
         except StoreError:
             # Another submission with this key may just have won.
             found = await self._find(descriptor_id, key, digest)
