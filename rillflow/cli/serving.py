@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 CLOCK_TICKS = "SC_CLK_TCK"
+INTERRUPTED = 130
 
 
 def up(
@@ -63,7 +64,8 @@ def up(
 
 def _serve(stack: Any, settings: Any) -> None:
     stopped = threading.Event()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _interrupt_on_sigterm()
+    code = 0
     try:
         facts = stack.start()
         _stop_on_signal(stopped)
@@ -71,12 +73,18 @@ def _serve(stack: Any, settings: Any) -> None:
         stack.run_until(stopped)
         typer.echo("\nstopping ...")
     except KeyboardInterrupt:
-        typer.echo("\nstopped before it had started")
-        raise typer.Exit(130) from None
+        code = INTERRUPTED
+        typer.echo("\nstopping before it was up ...")
     finally:
         _ignore_signals()
         stack.stop()
     typer.echo("stopped; what was accepted goes on at the next start")
+    raise typer.Exit(code)
+
+
+def _interrupt_on_sigterm() -> None:
+    """Have SIGTERM do what Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _stop_on_signal(stopped: threading.Event) -> None:
@@ -93,6 +101,7 @@ def _ignore_signals() -> None:
 
 
 def _tell_step(step: str) -> None:
+    _interrupt_on_sigterm()  # Ray sets a handler of its own when it starts
     steps = {"ray": "starting Ray", "serve": "starting the actors", "api": "starting the HTTP API"}
     typer.echo(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
 
