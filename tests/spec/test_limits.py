@@ -50,7 +50,8 @@ def test_an_input_that_doubles_with_every_rule_is_stopped() -> None:
     rules = ", ".join(f"{{source: $.input, target: $.input.c{n % 2}}}" for n in range(60))
     flow = Scenario(
         "workspace: demo\ndagName: wide\ntype: flow\ntasks:\n"
-        f"- {{name: A, category: pass, inputMappings: [{{source: x, target: $.input.x}}, {rules}]}}\n"
+        "- name: A\n  category: pass\n"
+        f"  inputMappings: [{{source: x, target: $.input.x}}, {rules}]\n"
     )
     flow.submit({})
     assert flow.status == "FAILED"
