@@ -56,15 +56,21 @@ async def test_versions_are_kept_newest_first_and_each_has_an_id(api: Api) -> No
 
 @pytest.mark.case("DE-05")
 @pytest.mark.parametrize("descriptor_id", ["a@b:c", "a:b@c", "a:b:c@d", "a", ":", "a:", "a:b:"])
-async def test_ids_of_another_form_are_refused(api: Api, descriptor_id: str) -> None:
-    refusal = await api.get_refusal(f"{MANAGE}/get_descriptor.json", descriptor_id=descriptor_id)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_ids_of_another_form_are_refused(shared_api: Api, descriptor_id: str) -> None:
+    refusal = await shared_api.get_refusal(
+        f"{MANAGE}/get_descriptor.json", descriptor_id=descriptor_id
+    )
     assert refusal == (400, 30109, f"dagDescriptorId:{descriptor_id} format error")
 
 
 @pytest.mark.case("DE-05")
 @pytest.mark.parametrize("name", ["a", "a" * 129])
-async def test_ids_may_be_short_and_long(api: Api, name: str) -> None:
-    refusal = await api.get_refusal(f"{MANAGE}/get_descriptor.json", descriptor_id=f"{name}:{name}")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_ids_may_be_short_and_long(shared_api: Api, name: str) -> None:
+    refusal = await shared_api.get_refusal(
+        f"{MANAGE}/get_descriptor.json", descriptor_id=f"{name}:{name}"
+    )
     assert refusal == (400, 30106, f"cannot find descriptor: {name}:{name}:release")
 
 

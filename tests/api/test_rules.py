@@ -78,10 +78,13 @@ async def test_there_is_one_default_and_it_can_be_removed(api: Api) -> None:
         ({"resource_name": "", "ab_rule": "default"}, "resource_name format is not support"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_no_rule_can_be_made_of_is_refused(
-    api: Api, params: dict[str, str], said: str
+    shared_api: Api, params: dict[str, str], said: str
 ) -> None:
-    refusal = await api.refusal(f"{MANAGE}/modify_function_ab.json", add=True, **params, **KEY)
+    refusal = await shared_api.refusal(
+        f"{MANAGE}/modify_function_ab.json", add=True, **params, **KEY
+    )
     assert refusal == (400, 30109, said)
 
 

@@ -164,8 +164,9 @@ async def test_redo_brings_an_execution_back_from_the_store(tmp_path: Path) -> N
 
 @pytest.mark.case("AP-09")
 @pytest.mark.parametrize("execution_id", ["", " "])
-async def test_redo_needs_an_id(api: Api, execution_id: str) -> None:
-    refusal = await api.refusal("/flow/redo.json", execution_id=execution_id)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_redo_needs_an_id(shared_api: Api, execution_id: str) -> None:
+    refusal = await shared_api.refusal("/flow/redo.json", execution_id=execution_id)
     assert refusal == (500, 30606, "redo executionId can not be empty")
 
 
@@ -239,9 +240,12 @@ async def succeeded(api: Api, execution_id: str) -> dict[str, Any]:
         ({"service_id": "shop"}, "serviceId:shop format error"),
     ],
 )
-async def test_a_batch_of_redos_has_limits(api: Api, params: dict[str, Any], said: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_batch_of_redos_has_limits(
+    shared_api: Api, params: dict[str, Any], said: str
+) -> None:
     batch = {"service_id": "shop:order", **params}
-    assert await api.refusal("/flow/multi_redo.json", **batch) == (400, 30109, said)
+    assert await shared_api.refusal("/flow/multi_redo.json", **batch) == (400, 30109, said)
 
 
 async def test_batches_of_redos_can_be_switched_off() -> None:

@@ -111,8 +111,9 @@ async def test_the_heap_of_services_is_shown() -> None:
         {"start_time_offset": 5, "end_time_offset": 5},
     ],
 )
-async def test_a_window_needs_both_ends_in_order(api: Api, offsets: dict[str, int]) -> None:
-    refusal = await api.get_refusal("/flow/business_heap_monitor.json", **offsets)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_window_needs_both_ends_in_order(shared_api: Api, offsets: dict[str, int]) -> None:
+    refusal = await shared_api.get_refusal("/flow/business_heap_monitor.json", **offsets)
     assert refusal[:2] == (400, 30109)
 
 
@@ -128,6 +129,7 @@ async def test_the_executions_of_a_day_are_summed_up() -> None:
 
 
 @pytest.mark.parametrize("service_id", ["shop", "", "a_b:c", "a:"])
-async def test_a_service_has_two_names(api: Api, service_id: str) -> None:
-    refusal = await api.get_refusal("/flow/get_execution_count.json", service_id=service_id)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_service_has_two_names(shared_api: Api, service_id: str) -> None:
+    refusal = await shared_api.get_refusal("/flow/get_execution_count.json", service_id=service_id)
     assert refusal == (400, 30109, f"serviceId:{service_id} format error")

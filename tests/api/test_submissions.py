@@ -130,11 +130,12 @@ async def test_a_submission_can_wait_for_the_end(api: Api) -> None:
         ({"idempotency_key": "k" * 256}, (400, 30109)),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_malformed_option_is_refused(
-    api: Api, params: dict[str, str], refusal: tuple[int, int]
+    shared_api: Api, params: dict[str, str], refusal: tuple[int, int]
 ) -> None:
-    await api.add(PASS)
-    found = await api.refusal(SUBMIT, descriptor_id="shop:order", **params)
+    await shared_api.add(PASS)
+    found = await shared_api.refusal(SUBMIT, descriptor_id="shop:order", **params)
     assert found[:2] == refusal
 
 
@@ -211,11 +212,12 @@ async def test_a_schema_is_enforced_only_when_the_definition_or_a_setting_says_s
 
 
 @pytest.mark.parametrize("schema", ["5", "{", '{"type": "thing"}', '[{"type": "String"}]'])
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_schema_that_cannot_be_enforced_is_refused_when_it_is_added(
-    api: Api, schema: str
+    shared_api: Api, schema: str
 ) -> None:
     params: dict[str, Any] = {"business_id": "shop", "feature_name": "order", "alias": "release"}
     path = "/flow/bg/manage/descriptor/add_descriptor.json"
-    refusal = await api.refusal(path, with_schema(schema), **params)
+    refusal = await shared_api.refusal(path, with_schema(schema), **params)
     assert refusal[:2] == (400, 30110)
     assert refusal[2].startswith("inputSchema cannot be enforced: ")

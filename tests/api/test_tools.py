@@ -35,9 +35,10 @@ async def test_a_definition_is_shown_as_an_execution_that_has_not_started(api: A
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "type: ttt", "- 1"])
-async def test_what_cannot_be_shown_is_30110(api: Api, text: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_cannot_be_shown_is_30110(shared_api: Api, text: str) -> None:
     for path in ("convert", "dependency_check"):
-        assert (await api.refusal(f"/flow/{path}.json", text))[:2] == (400, 30110)
+        assert (await shared_api.refusal(f"/flow/{path}.json", text))[:2] == (400, 30110)
 
 
 async def test_the_functions_of_a_definition_are_listed_with_their_callers(api: Api) -> None:
@@ -86,15 +87,16 @@ async def test_all_problems_are_told_with_places_and_hints(api: Api) -> None:
         (f"{PASS}enforceInputSchema: true\ninputSchema: '5'\n", False, [30110]),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_is_valid_can_be_added(
-    api: Api, text: str, codes: list[int], *, valid: bool
+    shared_api: Api, text: str, codes: list[int], *, valid: bool
 ) -> None:
-    shown = await api.post("/flow/validate.json", text)
+    shown = await shared_api.post("/flow/validate.json", text)
     assert shown["valid"] is valid
     assert [each["code"] for each in shown["problems"]] == codes
     params = {"business_id": "shop", "feature_name": "order", "alias": "release"}
     path = "/flow/bg/manage/descriptor/add_descriptor.json"
-    added = await api.client.post(path, params=params, content=text)
+    added = await shared_api.client.post(path, params=params, content=text)
     assert added.status_code == (200 if valid else 400)
 
 
@@ -156,8 +158,9 @@ tasks:
         {"mapping_rules": "- {source: x, transform: '1 +', target: $.input.a, tolerance: false}"},
     ],
 )
-async def test_what_cannot_be_evaluated_is_30110(api: Api, params: dict[str, str]) -> None:
-    refusal = await api.refusal("/flow/mapping_evaluation.json", **params)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_cannot_be_evaluated_is_30110(shared_api: Api, params: dict[str, str]) -> None:
+    refusal = await shared_api.refusal("/flow/mapping_evaluation.json", **params)
     assert refusal[:2] == (400, 30110)
 
 
@@ -187,9 +190,10 @@ async def test_the_request_of_a_task_is_shown() -> None:
 
 
 @pytest.mark.parametrize("resource_name", ["", "ftp://a", "http://a b", None])
-async def test_a_request_needs_an_address(api: Api, resource_name: str | None) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_request_needs_an_address(shared_api: Api, resource_name: str | None) -> None:
     given = {"resource_name": resource_name}
-    refusal = await api.refusal("/flow/function_dispatch_params.json", given)
+    refusal = await shared_api.refusal("/flow/function_dispatch_params.json", given)
     assert refusal[:2] == (400, 30110)
 
 
