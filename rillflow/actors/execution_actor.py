@@ -24,6 +24,8 @@ from rillflow.ids import ExecutionId
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.desks import HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
+from rillflow.runtime.guards import Guards
+from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.host import ExecutionHost
 from rillflow.settings import Settings
 from rillflow.stores import open_store
@@ -66,6 +68,7 @@ class ExecutionActor:
             partitions=() if dedicated else partitions_of(index, settings.execution_actors),
             dedicated=dedicated,
             most_hot=settings.hot_executions,
+            guards=Guards(load_hooks(settings.hooks)),
             on_fenced=self._die,
             respawn=None if dedicated else self._respawn,
         )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import assert_never
 
 from rillflow.core.commands import (
@@ -14,6 +15,8 @@ from rillflow.core.commands import (
     SetTimer,
 )
 from rillflow.core.events import CancelRequested, DispatchAnswered, Event, NoticeDelivered
+from rillflow.core.functions import ASYNC_PATTERNS
+from rillflow.core.polling import polls
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
@@ -21,6 +24,7 @@ from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Call, Delivery, Executions, Reply
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.guards import Guards, Moment
 from rillflow.runtime.outbound import Find, Outbound, Walks
 from rillflow.runtime.timers import Timer, Timers
 
@@ -45,12 +49,15 @@ class Errands:
         take: Callable[[Sequence[Call]], Awaitable[list[Reply]]],
         find: Find,
         host: str,
+        guards: Guards,
     ) -> None:
         self._clock = clock
         self._executions = executions
         self._dispatcher = dispatcher
         self._timers = timers
         self._take = take
+        self._find = find
+        self._guards = guards
         self._completions: dict[ExecutionId, tuple[DispatchTask, int]] = {}
         self._walks = Walks()
         self.outbound = Outbound(
@@ -75,7 +82,7 @@ class Errands:
                         Timer(command.due_ms, execution_id, command.kind, command.task)
                     )
                 case NotifyParent():
-                    self._walks.begin(self._notify_parent(execution_id, command))
+                    self._begin_notice(execution_id, command)
                 case CancelChild():
                     self._walks.begin(self._cancel_child(command))
                 case Announce():
@@ -96,6 +103,39 @@ class Errands:
         await self._walks.stop()
 
     def _dispatch(self, command: DispatchTask) -> None:
+        moment = Moment.RUN if command.task else Moment.FINISH
+        about = command.execution_id, command.task
+        if self._guards.guard(moment, *about, partial(self._send, command)):
+            return
+        if moment is Moment.FINISH:
+            self._give_up_notice(command.execution_id, "completion")
+        elif self._ends_by_callback(command):
+            answer = DispatchAnswer(
+                execution_id=command.execution_id, task=command.task, attempt=command.attempt
+            )
+            self._walks.begin(self._answered(answer))
+
+    def _ends_by_callback(self, command: DispatchTask) -> bool:
+        """Tell whether a call that was merely taken leaves its task waiting for a callback."""
+        hosted = self._find(command.execution_id)
+        task = hosted.state.tasks.get(command.task) if hosted else None
+        if hosted is None or task is None or command.pattern not in ASYNC_PATTERNS:
+            return False
+        return not polls(hosted.plan.by_name[task.base])
+
+    def _begin_notice(self, execution_id: ExecutionId, command: NotifyParent) -> None:
+        def begin() -> None:
+            self._walks.begin(self._notify_parent(execution_id, command))
+
+        if not self._guards.guard(Moment.FINISH, execution_id, "", begin):
+            self._give_up_notice(execution_id, "parent")
+
+    def _give_up_notice(self, execution_id: ExecutionId, kind: str) -> None:
+        """Have a notice that a hook stopped noted as over, so that it is not owed for ever."""
+        notice = NoticeDelivered(at_ms=self._clock.now_ms(), kind=kind, error="stopped by a hook")
+        self._walks.begin(self._tell_own(execution_id, notice))
+
+    def _send(self, command: DispatchTask) -> None:
         if command.pattern == "completion":
             self._completions[command.execution_id] = (command, COMPLETION_TRIES - 1)
         self.outbound.add(command)

@@ -37,6 +37,7 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Append, Closing, NewExecution, Store
 from rillflow.runtime.errands import Errands
+from rillflow.runtime.guards import Guards
 from rillflow.runtime.hints import Traffic
 from rillflow.runtime.hosted import Hosted, HotExecutions, Plans, replay
 from rillflow.runtime.ownership import DEDICATED_LISTING, Ownership, listing_partition
@@ -73,6 +74,7 @@ class ExecutionHost:
         partitions: Sequence[int] = (),
         dedicated: ExecutionId | None = None,
         most_hot: int = 20_000,
+        guards: Guards | None = None,
         on_fenced: Callable[[], None] = lambda: None,
         respawn: Callable[[ExecutionId], Awaitable[None]] | None = None,
     ) -> None:
@@ -87,6 +89,8 @@ class ExecutionHost:
         self._loading: dict[ExecutionId, asyncio.Future[Hosted | None]] = {}
         self._unresumed: set[ExecutionId] = set()
         self._timers = Timers(clock, self._timers_due)
+        guards = guards or Guards()
+        self._handle = guards.handling(machine.handle)
         self._errands = Errands(
             clock=clock,
             catalogue=store,
@@ -96,6 +100,7 @@ class ExecutionHost:
             take=self.call_many,
             find=self._find,
             host=callback_host,
+            guards=guards,
         )
         self._traffic = Traffic(clock)
         self.watchers = Watchers()
@@ -294,7 +299,7 @@ class ExecutionHost:
         if call.hint_s > 0 and isinstance(event, CallbackReceived):
             self._errands.outbound.learn_of(execution_id, event.task, call.hint_s)
         was_over, was_settled = hosted.over, hosted.settled
-        handled = machine.handle(hosted.plan, hosted.state, event)
+        handled = self._handle(hosted.plan, hosted.state, event)
         if not handled.changed:
             return Taken(Reply(changed=False))
         if was_settled and not hosted.settled:

@@ -61,13 +61,14 @@ class OwnStack:
         where = ("--port", str(port), "--data-dir", str(data_dir))
         self._command = [sys.executable, "-m", "rillflow.cli", "up", *where, *options]
         self._environment = _environment(environment)
+        self._folder = ROOT
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, cwd=ROOT, env=self._environment
+                self._command, stdout=log, stderr=log, cwd=self._folder, env=self._environment
             )
         give_up = time.monotonic() + START_S
         with httpx.Client(base_url=self.base_url, trust_env=False) as http:

@@ -1,0 +1,140 @@
+"""A Ray of one machine, as ``ray start --head`` makes it, that shares nothing with others."""
+
+import http.client
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from serve.ports import free_port
+from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
+from serve.standalone import haproxy_binary
+from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
+
+BASH: Final = "/bin/bash"
+BIN: Final = Path(sys.executable).parent
+START_S: Final = 120.0
+
+
+class RayHead:
+    """The head, and commands that find it as they would find the only one on a machine.
+
+    Args:
+        folder: Where everything is kept; its path must be short.
+        environment: For the head and the commands.
+    """
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        token = folder / "token"
+        token.write_text(secrets.token_hex(32), encoding="ascii")
+        ports = [free_port() for _ in range(PORTS_WANTED)]
+        places = own_places(folder, ports, write_haproxy(folder, haproxy_binary()))
+        self._gcs, self._dashboard = free_port(), free_port()
+        self._folder = folder
+        self.log = folder / "head.log"
+        self._environment = {
+            **os.environ,
+            **PREFERENCES,
+            **places,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until its dashboard takes commands."""
+        command = [
+            *("ray", "start", "--head", "--block", "--disable-usage-stats"),
+            f"--port={self._gcs}",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={self._dashboard}",
+            f"--dashboard-agent-listen-port={free_port()}",
+            f"--ray-client-server-port={free_port()}",
+            f"--temp-dir={self._folder / 'ray'}",
+            f"--object-store-memory={100 * 1024 * 1024}",
+        ]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self._environment, cwd=ROOT
+            )
+        self._wait(self._process, self._dashboard, "/api/version", wanted=(200, 401))
+
+    def run(self, command: str, folder: Path = ROOT) -> str:
+        """Run a shell command to its end; return what it wrote."""
+        ended = subprocess.run(
+            [BASH, "-euo", "pipefail", "-c", command],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=self._with_addresses(),
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def run_until_ready(self, command: str, port: int) -> None:
+        """Run a shell command until a stack answers at a port, and end it with Ctrl-C."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [BASH, "-euo", "pipefail", "-c", f"{command}\n"],
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env=self._with_addresses(),
+                start_new_session=True,
+            )
+        try:
+            self._wait(process, port, "/readyz")
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(START_S)
+
+    def wait_until_ready(self, port: int) -> None:
+        """Wait until a stack answers at a port."""
+        assert self._process is not None
+        self._wait(self._process, port, "/readyz")
+
+    def kill(self) -> None:
+        """End the head and everything that it has started."""
+        if self._process is not None:
+            others = descendants(self._process.pid)
+            kill(self._process.pid, *others)
+            self._process.wait()
+            wait_until_gone(*others)
+
+    def _with_addresses(self) -> dict[str, str]:
+        return self._environment | {
+            "RAY_ADDRESS": f"127.0.0.1:{self._gcs}",
+            "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{self._dashboard}",
+        }
+
+    def _wait(
+        self,
+        process: subprocess.Popen[bytes],
+        port: int,
+        path: str,
+        wanted: tuple[int, ...] = (200,),
+    ) -> None:
+        give_up = time.monotonic() + START_S
+        while _status(port, path) not in wanted:
+            words = self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+            assert process.poll() is None, words
+            assert time.monotonic() < give_up, words
+            time.sleep(LOOK_S)
+
+
+def _status(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()

@@ -1,0 +1,292 @@
+"""Whatever the documents show works as it stands: every block is run by a test.
+
+They are run in a folder like a clone of this repository, by bash, with the addresses of
+this test's own stack and gateway where the documents have 8080 and 8081. The examples of
+``docs/language.md`` have a test of their own.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import httpx
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+import rillflow
+from rillflow.definition import parse_definition
+from serve.ports import free_port
+from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_gateway, kill
+from tests.cluster.ray_head import BASH, RayHead
+from tests.loopback import closed_port
+from tests.spec.documented import blocks_of
+
+pytestmark = pytest.mark.cluster
+
+API: Final = "http://127.0.0.1:8080"
+GATEWAY: Final = "http://127.0.0.1:8081"
+EXAMPLES: Final = ROOT / "examples"
+PATIENCE_S: Final = 30
+OWN_TEST: Final = "docs/language.md"
+DOCUMENTS: Final = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "examples/README.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+)
+COMMAND: Final = re.compile(r"`((?:ray|serve|rillflow|curl|pip|python|bash) [^`]+)`")
+PLAYER: Final = """#!/bin/sh
+for word; do
+  case "${word##*=}" in
+    *.y4m) head -c 9 "${word##*=}" | grep -q YUV4MPEG2 ;;
+    *.wav) head -c 4 "${word##*=}" | grep -q RIFF ;;
+    *.srt) grep -q -e '-->' "${word##*=}" ;;
+    *) false ;;
+  esac || exit 1
+done
+"""
+
+
+def _texts() -> dict[str, str]:
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+
+
+LEFT: Final = {
+    (name, block.heading, block.line): block.text
+    for name, text in _texts().items()
+    if name != OWN_TEST
+    for block in blocks_of(text)
+}
+
+
+def _take(document: str, heading: str) -> tuple[str, ...]:
+    """Return the blocks under a heading, which a test of this file runs."""
+    found = [key for key in LEFT if key[:2] == (document, heading)]
+    return tuple(LEFT.pop(key) for key in found)
+
+
+[WORKFLOW] = _take("README.md", "A workflow")
+UP, FUNCTIONS, BY_HAND, BY_COMMAND = _take("README.md", "Use it by hand")
+OVER_HTTP, ON_RAY = _take("README.md", "Use it from Python")
+CLUSTER, SERVE_RUN = _take("README.md", "Use it on a cluster")
+[ELSEWHERE] = _take("examples/README.md", "Examples")
+[PLAY] = _take("examples/README.md", "Text to video")
+MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
+[OWN_PROTOCOL] = _take("docs/extending.md", "Dispatchers")
+[REHEARSAL] = _take("docs/extending.md", "Hooks")
+
+
+class Clone(NamedTuple):
+    """A folder like a clone after ``make setup``, and where this test's own servers are."""
+
+    folder: Path
+    port: int
+    gateway_port: int
+
+    def mended(self, text: str) -> str:
+        """Put the addresses of this test in the place of the documented ones."""
+        text = text.replace("rillflow gateway", f"rillflow gateway --port {self.gateway_port}")
+        text = text.replace(GATEWAY, f"http://127.0.0.1:{self.gateway_port}")
+        return text.replace(API, f"http://127.0.0.1:{self.port}")
+
+    def bash(self, text: str, folder: Path | None = None, **environment: str) -> str:
+        """Run a block, and return what it wrote."""
+        return _bash(self.mended(text), folder or self.folder, environment)
+
+    def python(self, text: str, **environment: str) -> str:
+        """Run a block as a script, and return what it printed last."""
+        written = _ended([sys.executable, "-c", self.mended(text)], self.folder, environment)
+        return written.splitlines()[-1]
+
+
+class DocumentedStack(OwnStack):
+    """A stack that is started just as the document says, in a clone."""
+
+    def __init__(self, clone: Clone) -> None:
+        data = clone.folder / ".rillflow"
+        environment = {"PYTHONPATH": f"{clone.folder}:{ROOT}", "RILLFLOW_PORT": str(clone.port)}
+        super().__init__(data, clone.port, **environment)
+        self._command = [BASH, "-c", UP]
+        self._folder = clone.folder
+
+
+@pytest.fixture(name="clone", scope="module")
+def _clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    clone = Clone(tmp_path_factory.mktemp("clone"), closed_port(), closed_port())
+    (clone.folder / ".venv").symlink_to(sys.prefix)
+    shutil.copytree(EXAMPLES, clone.folder / "examples")
+    for file in (clone.folder / "examples").rglob("*.yaml"):
+        file.write_text(clone.mended(file.read_text(encoding="utf-8")), encoding="utf-8")
+    (clone.folder / "house_rules.py").write_text(MODULE, encoding="utf-8")
+    (clone.folder / "rillflow.toml").write_text(SETTINGS, encoding="utf-8")
+    return clone
+
+
+@pytest.fixture(name="by_hand", scope="module")
+def _by_hand(clone: Clone) -> Iterator[OwnStack]:
+    stack = DocumentedStack(clone)
+    try:
+        with subprocess.Popen(
+            [BASH, "-c", clone.mended(FUNCTIONS)],
+            stdout=subprocess.PIPE,
+            cwd=clone.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as functions:
+            assert functions.stdout is not None
+            assert functions.stdout.readline()
+            stack.start()
+            yield stack
+            kill(functions.pid, *descendants(functions.pid))
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(name="quickstart", scope="module")
+def _quickstart(clone: Clone, by_hand: OwnStack) -> tuple[str, str]:
+    """The curl commands of the document: what they wrote, and the last of them once more."""
+    assert by_hand.pid
+    before, answer, after = re.split(r"^# (.*)\n", BY_HAND, flags=re.MULTILINE)
+    written = clone.bash(before)
+    submitted = re.search(answer.replace("...", '([^"]+)'), written)
+    assert submitted, written
+    api = before.partition("\n")[0]
+    look = api + after.replace("quickstart_c_...", "quickstart_c_" + submitted[1])
+    give_up = time.monotonic() + PATIENCE_S
+    while '"dag_status":"RUNNING"' in (shown := clone.bash(look)):
+        assert time.monotonic() < give_up, shown
+        time.sleep(LOOK_S)
+    return written, shown
+
+
+def test_the_commands_by_hand_add_submit_and_look(quickstart: tuple[str, str]) -> None:
+    written, shown = quickstart
+    assert '"descriptor_id":"examples:quickstart:' in written
+    assert '"dag_status":"SUCCEED"' in shown
+    assert '"shouted":"HELLO, BOB!"' in shown
+
+
+def test_the_command_line_does_the_same(clone: Clone, by_hand: OwnStack) -> None:
+    written = clone.bash(BY_COMMAND, RILLFLOW_URL=by_hand.base_url)
+    assert "examples:quickstart:md5_" in written
+    assert '"HELLO, BOB!"' in written
+
+
+def test_the_workflow_of_the_first_page_is_the_quickstart_and_runs(
+    clone: Clone, by_hand: OwnStack
+) -> None:
+    example = (EXAMPLES / "quickstart.yaml").read_text(encoding="utf-8")
+    assert parse_definition(WORKFLOW) == parse_definition(example)
+    with rillflow.Client(by_hand.base_url) as client:
+        execution = client.submit(client.add(clone.mended(WORKFLOW)), {"name": "Eve"})
+        assert execution.result(timeout_s=PATIENCE_S)["shouted"] == "HELLO, EVE!"
+
+
+@pytest.mark.usefixtures("quickstart")
+def test_the_client_works_over_http(clone: Clone) -> None:
+    assert clone.python(OVER_HTTP) == "HELLO, BOB!"
+
+
+@pytest.mark.usefixtures("quickstart")
+def test_the_client_works_on_the_ray_cluster(clone: Clone, by_hand: OwnStack) -> None:
+    assert clone.python(ON_RAY, RAY_ADDRESS=by_hand.ray_address) == "HELLO, BOB!"
+
+
+@pytest.mark.parametrize("page", ["/docs", "/healthz", "/readyz"])
+def test_the_server_has_the_pages_that_are_named(by_hand: OwnStack, page: str) -> None:
+    assert f"{page}`" in _texts()["README.md"]
+    assert httpx.get(by_hand.base_url + page, trust_env=False).status_code == 200
+
+
+def test_an_example_is_added_for_a_gateway_elsewhere(clone: Clone, by_hand: OwnStack) -> None:
+    there = {"GATEWAY": clone.mended(GATEWAY)}
+    written = _bash(ELSEWHERE.replace(API, by_hand.base_url), ROOT, there)
+    assert '"descriptor_id":"examples:quickstart:' in written
+    with rillflow.Client(by_hand.base_url) as client:
+        execution = client.submit("examples:quickstart", {"name": "Ann"})
+        assert execution.result(timeout_s=PATIENCE_S)["shouted"] == "HELLO, ANN!"
+
+
+def test_a_film_can_be_played(clone: Clone, by_hand: OwnStack, tmp_path: Path) -> None:
+    """The players are stand-ins that look at what they are given."""
+    for name in ("ffplay", "mpv"):
+        (tmp_path / name).write_text(PLAYER, encoding="utf-8")
+        (tmp_path / name).chmod(0o700)
+    example, films = EXAMPLES / "text-to-video", tmp_path / "films"
+    text = (example / "workflow.yaml").read_text(encoding="utf-8")
+    with (
+        function_gateway(example / "functions.py", TEXT_TO_VIDEO_DIR=str(films)) as url,
+        rillflow.Client(by_hand.base_url) as client,
+    ):
+        execution = client.submit(
+            client.add(text.replace(GATEWAY, url)), {"topic": "tea", "scenes": 1}
+        )
+        execution.result(timeout_s=PATIENCE_S)
+    [folder] = films.iterdir()
+    clone.bash(PLAY, folder, PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+
+def test_extensions_do_what_they_say(clone: Clone, by_hand: OwnStack) -> None:
+    with rillflow.Client(by_hand.base_url) as client:
+        greeting = client.submit(client.add(OWN_PROTOCOL), {"text": "hello"})
+        result = greeting.result(timeout_s=PATIENCE_S)
+    assert (result["said"], result["locale"]) == ("HELLO", "en")
+    assert clone.python(REHEARSAL) == "10"
+
+
+def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:
+    """Both ways onto a Ray that runs, one after the other; the machines are Ray's affair."""
+    by_hand.stop()
+    launch, deploy = (line.partition("#")[0].strip() for line in CLUSTER.splitlines())
+    assert launch == "ray up cluster.yaml"
+    validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text("utf-8"))))
+    port = str(free_port())
+    with tempfile.TemporaryDirectory(prefix="rr") as name:
+        folder = Path(name)
+        (folder / "serve").mkdir()
+        config = (ROOT / "serve" / "config.yaml").read_text(encoding="utf-8")
+        (folder / "serve" / "config.yaml").write_text(config.replace("8080", port))
+        head = RayHead(folder, RILLFLOW_DATA_DIR=str(folder / "data"))
+        try:
+            head.start()
+            # Here Serve's own port is another one than 8000, which may be taken.
+            head.run(f"serve start --http-port {port}")
+            head.run_until_ready(SERVE_RUN.replace("8000", port), int(port))
+            head.run(deploy, folder)
+            head.wait_until_ready(int(port))
+        finally:
+            head.kill()
+
+
+def test_no_block_is_left_that_no_test_runs() -> None:
+    assert not LEFT
+
+
+def test_a_command_in_a_sentence_is_one_of_a_block() -> None:
+    shown = "\n".join(block.text for text in _texts().values() for block in blocks_of(text))
+    named = {command for text in _texts().values() for command in COMMAND.findall(text)}
+    assert not {command for command in named if command not in shown}
+
+
+def _bash(text: str, folder: Path, environment: dict[str, str]) -> str:
+    return _ended([BASH, "-euo", "pipefail", "-c", text], folder, environment)
+
+
+def _ended(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
