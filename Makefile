@@ -85,8 +85,8 @@ test: check ## Every check, then every test; ARGS="-k name" picks some
 	@$(BIN)/python -m pytest --durations=15 --durations-min=0.5 $(ARGS)
 
 .PHONY: test-fast
-test-fast: setup ## The pure rules only: no Ray, no sockets to speak of, seconds
-	@$(BIN)/python -m pytest --quiet tests/spec tests/golden tests/unit tests/contract $(ARGS)
+test-fast: setup ## Everything that needs no Ray
+	@$(BIN)/python -m pytest --quiet tests/spec tests/golden tests/unit tests/contract tests/api $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: setup ## The tests on a real Ray with real HTTP
