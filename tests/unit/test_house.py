@@ -84,7 +84,7 @@ def test_tests_do_not_sleep() -> None:
     sleeps = [
         f"{_name(path)}:{line}"
         for path in (ROOT / "tests").rglob("*.py")
-        if not {"cluster", "bench"} & set(path.relative_to(ROOT).parts)
+        if not {"cluster", "bench", "corpus"} & set(path.relative_to(ROOT).parts)
         for line in _sleeps(_tree(path))
     ]
     assert not sleeps
