@@ -1,5 +1,6 @@
 """``rillflow up`` starts a whole stack, says where it is, and ends without leaving anything."""
 
+import json
 import os
 import signal
 import socket
@@ -135,6 +136,29 @@ def test_ctrl_c_during_the_start_ends_it_as_well(own: OwnStack) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     wait_until_gone(*everything)
+
+
+def test_rays_own_tools_show_the_actors_when_the_dashboard_is_wanted(tmp_path: Path) -> None:
+    own = OwnStack(tmp_path / "data", closed_port(), "--dashboard")
+    try:
+        own.start()
+        with rillflow.Client(own.base_url) as client:
+            execution = client.submit(client.add(WAITS), isolation="dedicated")
+            note = json.loads((own.data_dir / "stack.json").read_text(encoding="utf-8"))
+            listed = subprocess.run(
+                [UP[0], "-m", "ray.scripts.scripts", "list", "actors", "--format", "json"],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={
+                    **os.environ,
+                    "RAY_API_SERVER_ADDRESS": note["dashboard_url"],
+                    "RAY_AUTH_MODE": "token",
+                },
+            )
+    finally:
+        own.stop()
+    assert execution.id in {actor["name"] for actor in json.loads(listed.stdout)}
 
 
 def test_a_taken_port_is_said_so(tmp_path: Path) -> None:
