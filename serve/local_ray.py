@@ -9,10 +9,11 @@ from typing import Final
 import ray
 from ray._private.node import Node  # the public way starts three processes more
 from ray._private.parameter import RayParams
-from ray.exceptions import RayError
 
 from rillflow.errors import StackError
+from serve.ports import free_port
 
+DASHBOARD_PORT: Final = 8265
 OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
 
 
@@ -38,6 +39,7 @@ class LocalRay:
             include_log_monitor=self._dashboard,
             no_monitor=not self._dashboard,
             dashboard_agent_listen_port=self._agent_port,
+            dashboard_port=free_port(DASHBOARD_PORT),
         )
         kind = Node if self._dashboard else LeanNode
         try:
@@ -48,8 +50,9 @@ class LocalRay:
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
-        except (RayError, RuntimeError, ConnectionError, TimeoutError) as error:
-            raise StackError(f"Ray does not start: {error}") from error
+        except Exception as error:  # Ray raises nothing narrower
+            last_words = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise StackError(f"Ray does not start: {last_words}") from error
 
     @property
     def address(self) -> str:

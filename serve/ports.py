@@ -10,10 +10,13 @@ from rillflow.errors import StackError
 PAUSE_S: Final = 0.1
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
+def free_port(wanted: int = 0) -> int:
+    """Return a port of loopback that nobody listens on now; the wanted one if it is free."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 

@@ -71,13 +71,6 @@ class Standalone:
         loading.start()
         self._ray = local_ray.LocalRay(agent_port=free_port(), dashboard=self._dashboard)
         self._ray.start(settings.namespace)
-        self._tell("serve")
-        loading.join()
-        front = _front()
-        front.start_front(settings)
-        self._tell("api")
-        front.deploy(settings)
-        self._wait_for_answer(front)
         facts = {
             "url": settings.base_url,
             "ray_address": self._ray.address,
@@ -85,6 +78,13 @@ class Standalone:
             "logs_dir": self._ray.logs_dir,
         }
         self._folder.note(**facts)
+        self._tell("serve")
+        loading.join()
+        front = _front()
+        front.start_front(settings)
+        self._tell("api")
+        front.deploy(settings)
+        self._wait_for_answer(front)
         return facts
 
     def _prepare(self) -> ModuleType:

@@ -99,6 +99,15 @@ def test_a_taken_port_is_refused_and_a_free_one_is_not() -> None:
             refuse_taken_port("127.0.0.1", port, patience_s=0.15)
 
 
+def test_a_wanted_port_is_taken_when_it_is_free() -> None:
+    wanted = closed_port()
+    assert free_port(wanted) == wanted
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", wanted))
+        taken.listen()
+        assert free_port(wanted) != wanted
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(StackError, match=r"cannot listen on 192\.0\.2\.99:1"):
         refuse_taken_port("192.0.2.99", 1)
