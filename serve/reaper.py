@@ -1,43 +1,61 @@
 """Ends what is left of a stack when its first process is gone, however that went.
 
 A program, run beside the stack: it waits until its standard input closes, which the
-kernel sees to, then kills every process that carries the stack's mark in its environment
-and removes the stack's folder for sockets. Ray's own processes notice that they are
-orphans too, but take up to a minute.
+kernel sees to, then kills every process of the stack and removes the stack's folder for
+sockets. Ray's own processes notice that they are orphans too, but take up to a minute.
 
-It lives as long as the stack, so it imports next to nothing.
+A process is the stack's when it carries the stack's mark in its environment. Ray's
+processes write their titles there, maybe over the mark; those are known by the title
+together with an open file in the folder of the stack's Ray session, whose path comes by
+standard input. It lives as long as the stack, so it imports next to nothing.
 """
 
 import os
 import shutil
 import signal
 import sys
+import time
 
 MARK = "RILLFLOW_RUN_DIR"
-ROUNDS = 5
+TITLE = "ray::"
+PAUSE_S = 0.05
+ROUNDS = 20
 """A process may start another one while it is looked for."""
 
 
-def marked(run_dir: str) -> list[int]:
-    """List the processes with this mark, without this one; none where there is no ``/proc``."""
+def belonging(run_dir: str, session_dir: str) -> list[int]:
+    """List the processes of a stack, without this one; none where there is no ``/proc``."""
     mark = f"{MARK}={run_dir}".encode()
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - pathlib costs 3 MB
         if not name.isdecimal() or int(name) == os.getpid():
             continue
         try:
-            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123 - the same
-                if mark in file.read().split(b"\0"):
-                    found.append(int(name))
+            if _is_marked(name, mark) or (session_dir and _is_of_session(name, session_dir)):
+                found.append(int(name))
         except OSError:
             continue
     return found
 
 
-def reap(run_dir: str) -> None:
-    """Kill what carries the mark, and remove the folder."""
+def _is_marked(pid: str, mark: bytes) -> bool:
+    with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - pathlib costs 3 MB
+        return mark in file.read().split(b"\0")
+
+
+def _is_of_session(pid: str, session_dir: str) -> bool:
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - the same
+        if not file.read().startswith(TITLE):
+            return False
+    files = f"/proc/{pid}/fd"
+    links = (os.readlink(f"{files}/{number}") for number in os.listdir(files))  # noqa: PTH115, PTH208 - the same
+    return any(link.startswith(session_dir + "/") for link in links)
+
+
+def reap(run_dir: str, session_dir: str) -> None:
+    """Kill the processes of a stack, and remove its folder for sockets."""
     for _ in range(ROUNDS):
-        left = marked(run_dir)
+        left = belonging(run_dir, session_dir)
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -45,9 +63,9 @@ def reap(run_dir: str) -> None:
                 continue
         if not left:
             break
+        time.sleep(PAUSE_S)
     shutil.rmtree(run_dir, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    sys.stdin.read()
-    reap(sys.argv[1])
+    reap(sys.argv[1], sys.stdin.read().strip())

@@ -71,6 +71,7 @@ class Standalone:
         loading.start()
         self._ray = local_ray.LocalRay(agent_port=free_port(), dashboard=self._dashboard)
         self._ray.start(settings.namespace)
+        self._tell_reaper(Path(self.logs_dir).parent)
         facts = {
             "url": settings.base_url,
             "ray_address": self._ray.address,
@@ -97,6 +98,11 @@ class Standalone:
             os.environ.setdefault(name, value)
         os.environ.update(own_places(run_dir, ports, haproxy))
         return importlib.import_module("serve.local_ray")
+
+    def _tell_reaper(self, session_dir: Path) -> None:
+        if self._reaper is not None and self._reaper.stdin is not None:
+            self._reaper.stdin.write(f"{session_dir}\n".encode())
+            self._reaper.stdin.flush()
 
     def _wait_for_answer(self, front: ModuleType) -> None:
         began = time.monotonic()

@@ -19,7 +19,7 @@ from serve.data_folder import NOTE, DataFolder
 from serve.haproxy_guard import at_home
 from serve.ports import free_port, refuse_taken_port
 from serve.ray_environment import PORTS_WANTED, own_places, write_haproxy
-from serve.reaper import MARK, marked
+from serve.reaper import MARK, TITLE, belonging
 from serve.standalone import Standalone, is_ready
 from tests.loopback import closed_port, responding, web_server
 
@@ -142,24 +142,58 @@ def test_every_place_that_stacks_would_share_is_the_stacks_own() -> None:
     assert len(socket_path) + 1 + NODE_ID_LENGTH + len(".12345.tmp") <= LONGEST_SOCKET_PATH
 
 
-def test_what_carries_the_mark_ends_with_the_stack_and_nothing_else_does(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    environment = {**os.environ, MARK: str(run_dir)}
-    with _waiting(environment) as orphan, _waiting(dict(os.environ)) as stranger:
-        assert marked(str(run_dir)) == [orphan.pid]
-        _output(sys.executable, "-ISE", str(HERE / "reaper.py"), str(run_dir), env=environment)
-        assert orphan.wait(10) == -signal.SIGKILL
-        assert stranger.poll() is None
+def test_what_is_the_stacks_ends_with_it_and_nothing_else_does(tmp_path: Path) -> None:
+    run_dir, session = tmp_path / "run", tmp_path / "session"
+    for folder in (run_dir, session):
+        folder.mkdir()
+    plain = dict(os.environ)
+    log = str(session / "log")
+    with (
+        _waiting(plain | {MARK: str(run_dir)}) as marked,
+        _waiting(plain, title=f"{TITLE}Worker", log=log) as titled,
+        _waiting(plain, title=f"{TITLE}Worker", log=str(tmp_path / "elsewhere")) as foreign,
+        _waiting(plain, log=log) as reader,
+    ):
+        assert sorted(belonging(str(run_dir), str(session))) == sorted((marked.pid, titled.pid))
+        _reap(run_dir, session)
+        assert {marked.wait(10), titled.wait(10)} == {-signal.SIGKILL}
+        assert foreign.poll() is None
+        assert reader.poll() is None
     assert not run_dir.exists()
 
 
+def test_a_stack_whose_ray_never_started_has_marks_only(tmp_path: Path) -> None:
+    plain = dict(os.environ)
+    with _waiting(plain, title=TITLE, log=str(tmp_path / "log")) as stranger:
+        _reap(tmp_path / "run", "")
+        assert stranger.poll() is None
+
+
+def _reap(run_dir: Path, session_dir: Path | str) -> None:
+    program = str(HERE / "reaper.py")
+    subprocess.run(  # noqa: S603 - a program of this repository
+        [sys.executable, "-ISE", program, str(run_dir)],
+        input=f"{session_dir}\n".encode(),
+        env={**os.environ, MARK: str(run_dir)},
+        check=True,
+    )
+
+
 @contextmanager
-def _waiting(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _waiting(
+    environment: dict[str, str], *, title: str = "", log: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that runs until the end of the block, and has begun to."""
-    command = [sys.executable, "-c", "print(flush=True); input()"]
+    script = (
+        "import sys; from pathlib import Path; _, title, log = sys.argv; "
+        "Path('/proc/self/comm').write_text(title or 'plain'); "
+        "file = open(log, 'a') if log else None; print(flush=True); input()"
+    )
     with subprocess.Popen(  # noqa: S603 - a script of this file
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", script, title, log],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -167,10 +201,8 @@ def _waiting(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate(b"\n")
 
 
-def _output(*command: str, env: dict[str, str] | None = None) -> str:
-    return subprocess.run(  # noqa: S603 - programs of this repository
-        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+def _output(*command: str) -> str:
+    return subprocess.check_output(command, text=True)  # noqa: S603 - of this repository
 
 
 async def test_ready_is_what_answers_so() -> None:
