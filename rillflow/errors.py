@@ -23,6 +23,7 @@ RillflowError
 │   └── ExecutionTimeoutError
 ├── GatewayError              the function's side
 ├── StoreError                the durable store
+│   ├── ConflictError
 │   └── FencedError
 └── ServerError               whoever runs the server that a client talks to
     ├── UnreachableError
@@ -262,6 +263,12 @@ class StoreError(RillflowError):
 
     code = "store.failed"
     wire_code = 30501
+
+
+class ConflictError(StoreError):
+    """What was to be written does not follow what is stored; nothing was written."""
+
+    code = "store.conflict"
 
 
 class FencedError(StoreError):

@@ -27,6 +27,11 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     retry_after_s: float | None = None
     poll_url: str | None = None
 
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Identity of the attempt, as its request has it."""
+        return self.execution_id, self.task, self.attempt
+
 
 class Gateway(Protocol):
     """One way of calling functions, chosen by ``resourceProtocol`` or scheme."""

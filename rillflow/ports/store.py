@@ -42,10 +42,11 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     """Journal records of one execution, all or nothing.
 
     ``first_seq`` is the sequence number of the first record, counted from 1 and
-    without gaps. ``epoch`` is the owner's; a newer epoch in the store refuses the
-    append. ``status`` replaces the execution's status in listings when given;
-    ``snapshot`` (with ``snapshot_seq``, the last record it contains) replaces the
-    stored one.
+    without gaps. Without records the append writes nothing: that it is taken confirms
+    that the execution has just the records before ``first_seq``. ``epoch`` is the
+    owner's; a newer epoch in the store refuses the append. ``status`` replaces the
+    execution's status in listings when given; ``snapshot`` (with ``snapshot_seq``, the
+    last record it contains) replaces the stored one.
     """
 
     execution_id: ExecutionId
@@ -128,12 +129,21 @@ class Journal(Protocol):
         """
         ...
 
+    async def newest_epoch(self, partitions: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+        ...
+
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably.
 
+        Calls of one process are written in the order in which they were made.
+
         Raises:
             FencedError: Some partition has a newer owner; nothing was written.
-            StoreError: The write failed; nothing was written.
+            ConflictError: An append does not follow what is stored, or creates what
+                exists; nothing was written.
+            StoreError: The write failed. Whether anything was written is unknown; when it
+                was, then all of it.
         """
         ...
 

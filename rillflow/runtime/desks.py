@@ -7,7 +7,7 @@ import msgspec
 from rillflow.ports.executions import decode_calls, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.runtime.dispatch import DispatchPool
-from rillflow.runtime.dispatch_lanes import DispatchLanes, Line, decode_order
+from rillflow.runtime.dispatch_lanes import DispatchLanes, Line, Order, decode_order
 from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.watching import News, decode_question, encode_news
 
@@ -20,6 +20,7 @@ class HostDesk:
 
     def __init__(self, host: ExecutionHost, dispatcher: DispatchLanes, *, life: str) -> None:
         """Answer for ``host``; ``life`` tells this process from those before it."""
+        dispatcher.serve(host)
         self._host = host
         self._dispatcher = dispatcher
         self._life = life
@@ -39,15 +40,18 @@ class HostDesk:
             await self._host.answers_arrived(answers)
             self._dispatcher.answered(answers)
             return b""
-        watcher, timeout_s = decode_question(argument)
-        return encode_news(News(self._life, await self._host.watchers.take(watcher, timeout_s)))
+        asked = decode_question(argument)
+        ended = await self._host.watchers.take(asked.watcher, asked.timeout_s, asked.heard)
+        return encode_news(News(self._life, ended))
 
 
 class DispatchDesk:
     """The desk of a dispatcher, which remembers nothing that matters.
 
     A call whose dispatcher dies is made again by whoever ordered it: ``take`` returns
-    this life's token, and a new token says that the calls of the old one are lost.
+    this life's token, and a new token says that the calls of the old one are lost. What
+    is dropped: an order for another life; one that came before; and one of a sender
+    that another life of the same sender has replaced.
     """
 
     def __init__(self, gateway: Gateway, *, life: bytes, line_to: Callable[[str], Line]) -> None:
@@ -56,6 +60,7 @@ class DispatchDesk:
         self._life = life
         self._line_to = line_to
         self._pools: dict[str, DispatchPool] = {}
+        self._newest: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._pools.values()))
@@ -63,13 +68,24 @@ class DispatchDesk:
     async def take(self, method: str, argument: bytes) -> bytes:
         """Take requests to ``send``, or a ``ping``; return this life's token."""
         if method == "send":
-            sender, requests = decode_order(argument)
-            pool = self._pools.get(sender)
-            if pool is None:
-                pool = DispatchPool(self._gateway, self._deliver_to(sender))
-                self._pools[sender] = pool
-            pool.send(requests)
+            order = decode_order(argument)
+            if order.life == self._life and self._is_news(order):
+                self._pool_of(order.sender).send(order.requests)
         return self._life
+
+    def _is_news(self, order: Order) -> bool:
+        at = (order.epoch, order.number)
+        if at <= self._newest.get(order.sender, (0, 0)):
+            return False
+        self._newest[order.sender] = at
+        return True
+
+    def _pool_of(self, sender: str) -> DispatchPool:
+        pool = self._pools.get(sender)
+        if pool is None:
+            pool = DispatchPool(self._gateway, self._deliver_to(sender))
+            self._pools[sender] = pool
+        return pool
 
     def _deliver_to(self, sender: str) -> Callable[[list[DispatchAnswer]], Awaitable[None]]:
         line = self._line_to(sender)

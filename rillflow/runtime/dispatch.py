@@ -12,18 +12,20 @@ log = logging.getLogger("rillflow.dispatch")
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
+COMPLETION = "completion"
 
 
 class DispatchPool:
     """Makes calls through a gateway, one task each; bounds per host are the gateway's.
 
     A request that is under way, or whose answer has not been taken yet, is dropped
-    when it is sent again.
+    when it is sent again. A completion callback that fails is made a second time.
     """
 
     def __init__(self, gateway: Gateway, take: TakeAnswers) -> None:
         self._gateway = gateway
-        self._outbox = Outbox(take)
+        self._take = take
+        self._outbox = Outbox(self._hand_over)
         self._under_way: dict[tuple[str, str, int], asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
@@ -44,19 +46,27 @@ class DispatchPool:
         await self._gateway.close()
 
     async def _call(self, request: DispatchRequest) -> None:
+        answer = await self._attempt(request)
+        if answer.error is not None and request.pattern == COMPLETION:
+            answer = await self._attempt(request)
+        self._outbox.put(answer)
+
+    async def _attempt(self, request: DispatchRequest) -> DispatchAnswer:
         try:
-            answer = await self._gateway.call(request)
+            return await self._gateway.call(request)
         except Exception as error:
             log.exception("gateway_raised", extra={"execution_id": request.execution_id})
-            answer = DispatchAnswer(
+            return DispatchAnswer(
                 execution_id=request.execution_id,
                 task=request.task,
                 attempt=request.attempt,
                 error=f"handle fails: {error}",
             )
-        finally:
-            self._under_way.pop(request.key, None)
-        self._outbox.put(answer)
+
+    async def _hand_over(self, answers: list[DispatchAnswer]) -> None:
+        await self._take(answers)
+        for answer in answers:
+            self._under_way.pop(answer.key, None)
 
 
 class Outbox:

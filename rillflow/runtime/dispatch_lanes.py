@@ -4,13 +4,14 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
 from rillflow.errors import StoreError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.insisting import insist
 
 log = logging.getLogger("rillflow.dispatcher")
 
@@ -18,12 +19,41 @@ Line: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 """Calls a method of another process; raises StoreError when it cannot be reached in time."""
 
 BEAT_S = 1.0
+
+
+class Sender(Protocol):
+    """The owner of executions for which requests are sent."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of its life, greater than those of the lives before."""
+        ...
+
+    async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
+        """Return those of some requests whose answers would still be taken."""
+        ...
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """A batch of requests on its way to one life of a dispatcher.
+
+    ``epoch`` tells the lives of a sender apart, and ``number`` the orders of one life.
+    Both grow, so an order with smaller ones than the last is out of date.
+    """
+
+    sender: str
+    epoch: int
+    number: int
+    life: bytes
+    requests: list[DispatchRequest]
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[str, list[DispatchRequest]])
+_decoder = msgspec.msgpack.Decoder(Order)
 
 
-def decode_order(data: bytes) -> tuple[str, list[DispatchRequest]]:
-    """Decode what a lane sends: its sender, and the requests."""
+def decode_order(data: bytes) -> Order:
+    """Decode what a lane sends."""
     return _decoder.decode(data)
 
 
@@ -49,9 +79,14 @@ class DispatchLanes:
             lanes[dispatcher_index(request.resource_name, len(lanes))].send((request,))
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
-        """Note that answers have come, so that their requests are not sent again."""
+        """Note that answers are durable, so that their requests are not sent again."""
         for lane in self._lanes:
             lane.answered(answers)
+
+    def serve(self, sender: Sender) -> None:
+        """Send for an owner, which is asked before requests that were lost are sent again."""
+        for lane in self._lanes:
+            lane.owner = sender
 
     async def beat(self) -> None:
         """Watch for dispatchers that died with calls under way, until cancelled."""
@@ -59,6 +94,11 @@ class DispatchLanes:
             await asyncio.sleep(BEAT_S)
             for lane in self._lanes:
                 await lane.check()
+
+    async def stop(self) -> None:
+        """Give up what has not been sent; the next life orders it again."""
+        for lane in self._lanes:
+            await lane.stop()
 
 
 def dispatcher_index(resource_name: str, dispatchers: int) -> int:
@@ -77,55 +117,82 @@ class _DispatchLane:
         self._sender = sender
         self._line = line
         self._opened = opened
-        self._life: bytes | None = None
+        self._life = b""
+        self._is_met = False
+        self._number = 0
         self._queue: list[DispatchRequest] = []
         self._unanswered: dict[tuple[str, str, int], DispatchRequest] = {}
         self._sending: asyncio.Task[None] | None = None
+        self.owner: Sender | None = None
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         for request in requests:
             self._unanswered[request.key] = request
         self._queue.extend(requests)
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._run())
+        self._start()
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         for answer in answers:
-            self._unanswered.pop((answer.execution_id, answer.task, answer.attempt), None)
+            self._unanswered.pop(answer.key, None)
 
     async def check(self) -> None:
+        """Ask whether the dispatcher still is the one that was told."""
         if self._unanswered and self._sending is None:
             try:
-                self._note_life(await self._line("ping", b""))
+                life = await self._line("ping", b"")
             except StoreError as error:
                 log.warning("dispatcher_unreachable", extra={"reason": str(error)})
+                return
+            if life != self._life:
+                self._is_met = False
+                self._start()
+
+    async def stop(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+
+    def _start(self) -> None:
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         try:
             if self._opened is not None:
                 await self._opened.wait()
-            while self._queue:
-                batch, self._queue = self._queue, []
-                await self._send_batch(batch)
+            while self._queue or not self._is_met:
+                if self._is_met:
+                    batch, self._queue = self._queue, []
+                    await self._send_batch(batch)
+                else:
+                    await self._meet()
         finally:
             self._sending = None
 
-    async def _send_batch(self, batch: list[DispatchRequest]) -> None:
-        data = _encoder.encode((self._sender, batch))
-        while True:
-            try:
-                self._note_life(await self._line("send", data))
-            except StoreError as error:
-                log.warning("dispatcher_unreachable", extra={"reason": str(error)})
-                await asyncio.sleep(BEAT_S)
-            else:
-                return
-
-    def _note_life(self, life: bytes) -> None:
-        """Send everything unanswered again when the dispatcher has begun a new life."""
-        if self._life is not None and life != self._life:
-            lost = list(self._unanswered.values())
-            log.warning("dispatcher_restarted", extra={"calls": len(lost)})
-            self._life = life
-            self.send(lost)
+    async def _meet(self) -> None:
+        """Learn the dispatcher's life; a new one knows nothing, so tell it everything."""
+        life = await insist(lambda: self._line("ping", b""))
+        self._is_met = True
+        if life == self._life:
+            return
+        if self._life:
+            log.warning("dispatcher_restarted", extra={"calls": len(self._unanswered)})
+            await self._keep_awaited()
         self._life = life
+        self._queue = list(self._unanswered.values())
+
+    async def _keep_awaited(self) -> None:
+        requests = list(self._unanswered.values())
+        if self.owner is None:
+            return
+        awaited = {request.key for request in await self.owner.still_awaited(requests)}
+        for request in requests:
+            if request.key not in awaited:
+                self._unanswered.pop(request.key, None)
+
+    async def _send_batch(self, batch: list[DispatchRequest]) -> None:
+        self._number += 1
+        epoch = self.owner.epoch if self.owner is not None else 0
+        order = Order(self._sender, epoch, self._number, self._life, batch)
+        data = _encoder.encode(order)
+        self._is_met = await insist(lambda: self._line("send", data)) == self._life

@@ -1,6 +1,5 @@
 """Carrying out commands once their event is durable."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -17,7 +16,6 @@ from rillflow.core.commands import (
 from rillflow.core.events import CancelRequested, DispatchAnswered, Event, NoticeDelivered
 from rillflow.core.functions import ASYNC_PATTERNS
 from rillflow.core.polling import polls
-from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
@@ -25,14 +23,11 @@ from rillflow.ports.executions import Call, Delivery, Executions, Reply
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.guards import Guards, Moment
+from rillflow.runtime.insisting import insist_on_reply
 from rillflow.runtime.outbound import Find, Outbound, Walks
 from rillflow.runtime.timers import Timer, Timers
 
 log = logging.getLogger("rillflow.errands")
-
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 5.0
-COMPLETION_TRIES = 2
 
 
 class Errands:
@@ -58,33 +53,36 @@ class Errands:
         self._take = take
         self._find = find
         self._guards = guards
-        self._completions: dict[ExecutionId, tuple[DispatchTask, int]] = {}
-        self._walks = Walks()
+        self.walks = Walks()
         self.outbound = Outbound(
             clock=clock,
             catalogue=catalogue,
             executions=executions,
             dispatcher=dispatcher,
             find=find,
-            walks=self._walks,
+            walks=self.walks,
             answered=self._answered,
             host=host,
         )
 
-    def carry_out(self, execution_id: ExecutionId, commands: Sequence[Command]) -> None:
-        """Begin everything that commands ask for; dispatches wait for ``flush``."""
+    def carry_out(
+        self, execution_id: ExecutionId, commands: Sequence[Command], *, at_ms: int | None
+    ) -> None:
+        """Begin everything that commands ask for; dispatches wait for ``flush``.
+
+        ``at_ms`` is the time of the event that has just given them; None for commands that
+        were given before and are outstanding.
+        """
         for command in commands:
             match command:
                 case DispatchTask():
                     self._dispatch(command)
                 case SetTimer():
-                    self._timers.set(
-                        Timer(command.due_ms, execution_id, command.kind, command.task)
-                    )
+                    self._set_timer(execution_id, command, at_ms)
                 case NotifyParent():
                     self._begin_notice(execution_id, command)
                 case CancelChild():
-                    self._walks.begin(self._cancel_child(command))
+                    self.walks.begin(self._cancel_child(command))
                 case Announce():
                     log.debug(
                         command.kind,
@@ -100,12 +98,12 @@ class Errands:
     async def stop(self) -> None:
         """Give up what is under way; the next owner begins it again."""
         await self.outbound.stop()
-        await self._walks.stop()
+        await self.walks.stop()
 
     def _dispatch(self, command: DispatchTask) -> None:
         moment = Moment.RUN if command.task else Moment.FINISH
         about = command.execution_id, command.task
-        if self._guards.guard(moment, *about, partial(self._send, command)):
+        if self._guards.guard(moment, *about, partial(self.outbound.add, command)):
             return
         if moment is Moment.FINISH:
             self._give_up_notice(command.execution_id, "completion")
@@ -113,7 +111,7 @@ class Errands:
             answer = DispatchAnswer(
                 execution_id=command.execution_id, task=command.task, attempt=command.attempt
             )
-            self._walks.begin(self._answered(answer))
+            self.walks.begin(self._answered(answer))
 
     def _ends_by_callback(self, command: DispatchTask) -> bool:
         """Tell whether a call that was merely taken leaves its task waiting for a callback."""
@@ -125,7 +123,7 @@ class Errands:
 
     def _begin_notice(self, execution_id: ExecutionId, command: NotifyParent) -> None:
         def begin() -> None:
-            self._walks.begin(self._notify_parent(execution_id, command))
+            self.walks.begin(self._notify_parent(execution_id, command))
 
         if not self._guards.guard(Moment.FINISH, execution_id, "", begin):
             self._give_up_notice(execution_id, "parent")
@@ -133,15 +131,17 @@ class Errands:
     def _give_up_notice(self, execution_id: ExecutionId, kind: str) -> None:
         """Have a notice that a hook stopped noted as over, so that it is not owed for ever."""
         notice = NoticeDelivered(at_ms=self._clock.now_ms(), kind=kind, error="stopped by a hook")
-        self._walks.begin(self._tell_own(execution_id, notice))
+        self.walks.begin(self._tell_own(execution_id, notice))
 
-    def _send(self, command: DispatchTask) -> None:
-        if command.pattern == "completion":
-            self._completions[command.execution_id] = (command, COMPLETION_TRIES - 1)
-        self.outbound.add(command)
+    def _set_timer(self, execution_id: ExecutionId, command: SetTimer, at_ms: int | None) -> None:
+        timer = Timer(command.due_ms, execution_id, command.kind, command.task)
+        if at_ms is None:
+            self._timers.restore(timer)
+        else:
+            self._timers.set(timer, after_s=(command.due_ms - at_ms) / 1000)
 
-    def event_of(self, answer: DispatchAnswer, at_ms: int) -> Event | None:
-        """Turn an answer into the event it is; None when the call is tried once more."""
+    def event_of(self, answer: DispatchAnswer, at_ms: int) -> Event:
+        """Turn an answer into the event it is."""
         if answer.task:
             return DispatchAnswered(
                 at_ms=at_ms,
@@ -152,13 +152,8 @@ class Errands:
                 http_status=answer.http_status,
                 retry_after_s=answer.retry_after_s,
                 poll_url=answer.poll_url,
-                resource_name=self.outbound.take_chosen(answer),
+                resource_name=self.outbound.chosen(answer),
             )
-        request, tries = self._completions.pop(answer.execution_id, (None, 0))
-        if answer.error is not None and request is not None and tries > 0:
-            self._completions[answer.execution_id] = (request, tries - 1)
-            self._dispatcher.send([request])
-            return None
         if answer.error is not None:
             log.warning(
                 "completion_callback_failed",
@@ -167,9 +162,8 @@ class Errands:
         return NoticeDelivered(at_ms=at_ms, kind="completion", error=answer.error)
 
     async def _answered(self, answer: DispatchAnswer) -> None:
-        event = self.event_of(answer, self._clock.now_ms())
-        if event is not None:
-            await self._tell_own(answer.execution_id, event)
+        await self._tell_own(answer.execution_id, self.event_of(answer, self._clock.now_ms()))
+        self.outbound.taken(answer)
 
     async def _notify_parent(self, execution_id: ExecutionId, command: NotifyParent) -> None:
         reply = await self._tell(command.execution_id, command.callback)
@@ -186,24 +180,13 @@ class Errands:
 
     async def _tell(self, execution_id: ExecutionId, event: Event) -> Reply:
         """Deliver an event until its receiver has answered."""
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                reply = await self._executions.call(
-                    Delivery(execution_id=execution_id, event=event)
-                )
-            except StoreError as error:
-                reply = Reply(error=str(error), kind=StoreError.code)
-            if not reply.kind.startswith("store."):
-                return reply
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        return await insist_on_reply(
+            lambda: self._executions.call(Delivery(execution_id=execution_id, event=event))
+        )
 
     async def _tell_own(self, execution_id: ExecutionId, event: Event) -> None:
-        pause_s = FIRST_PAUSE_S
-        while True:
+        async def take() -> Reply:
             [reply] = await self._take([Delivery(execution_id=execution_id, event=event)])
-            if not reply.kind.startswith("store."):
-                return
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            return reply
+
+        await insist_on_reply(take)

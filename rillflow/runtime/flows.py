@@ -2,7 +2,7 @@
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import ExecutionSubmitted, ParentLink, RouteStep
-from rillflow.errors import RequestError, RillflowError
+from rillflow.errors import RequestError, RillflowError, StoreError
 from rillflow.ids import ExecutionId, child_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.clock import Clock
@@ -47,9 +47,14 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
 
     Returns:
         An answer with body ``{"execution_id": <child>}``, or with the reason why not.
+
+    Raises:
+        StoreError: The sub-flow's owner or the catalogue could not be reached; repeat it.
     """
     try:
         child = await _submit(request, catalogue, executions, clock, host, uid)
+    except StoreError:
+        raise
     except RillflowError as error:
         return failed(request, error)
     return DispatchAnswer(

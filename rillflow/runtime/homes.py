@@ -3,7 +3,7 @@
 from rillflow.ports.executions import Call, Reply, decode_replies, encode_calls
 from rillflow.runtime.dispatch_lanes import Line
 from rillflow.runtime.lanes import Lane
-from rillflow.runtime.watching import EndWatch, News, decode_news, encode_question
+from rillflow.runtime.watching import EndWatch, News, Question, decode_news, encode_question
 
 
 class Home:
@@ -35,5 +35,5 @@ class Home:
     async def _send(self, calls: list[Call]) -> list[Reply]:
         return decode_replies(await self._line("calls", encode_calls(calls)))
 
-    async def _ask_ended(self, watcher: str, timeout_s: float) -> News:
-        return decode_news(await self._line("ended", encode_question(watcher, timeout_s)))
+    async def _ask_ended(self, question: Question) -> News:
+        return decode_news(await self._line("ended", encode_question(question)))

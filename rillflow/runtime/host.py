@@ -1,24 +1,20 @@
 """The host of a set of executions: takes calls in batches, journals, then acts.
 
 The order never changes: handle in memory, append durably, then answer the caller
-and carry out the commands. When the append fails, what memory holds is dropped and
-the next call reads the execution from the store again.
+and carry out the commands. When the append fails, what memory holds is dropped, and the
+execution is read from the store again. An answer that wrote nothing, but says what
+memory holds, waits until that is durable.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
 
-from rillflow.core import codec, machine
+from rillflow.core import machine
 from rillflow.core.commands import Command
-from rillflow.core.events import CallbackReceived, Event, TimerFired
-from rillflow.errors import (
-    DefinitionError,
-    FencedError,
-    RillflowError,
-    StoreError,
-)
+from rillflow.core.events import CallbackReceived, DispatchAnswered, TimerFired
+from rillflow.errors import ConflictError, FencedError, RillflowError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
@@ -34,30 +30,46 @@ from rillflow.ports.executions import (
     Watch,
     reply_to_error,
 )
-from rillflow.ports.gateway import DispatchAnswer
-from rillflow.ports.store import Append, Closing, NewExecution, Store
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.store import Append, Store
+from rillflow.runtime.appends import Stage, append_of, confirmation_of, row_of, stage_of
 from rillflow.runtime.errands import Errands
 from rillflow.runtime.guards import Guards
 from rillflow.runtime.hints import Traffic
-from rillflow.runtime.hosted import Hosted, HotExecutions, Plans, replay
-from rillflow.runtime.ownership import DEDICATED_LISTING, Ownership, listing_partition
+from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.insisting import insist
+from rillflow.runtime.ownership import DEDICATED_LISTING, Ownership
 from rillflow.runtime.queries import answer_query, unknown_execution
+from rillflow.runtime.residents import Residents
 from rillflow.runtime.timers import Timer, Timers
 from rillflow.runtime.waiting import Watchers
 
 log = logging.getLogger("rillflow.host")
 
+PAUSE_S = 1.0
+OWNERSHIP_S = 2.0
+"""How long an owner that was taken for dead may go on reading after it was replaced."""
 ELSEWHERE = "host.elsewhere"
 """Kind of the reply to a call for an execution that has a Ray actor of its own."""
 
 
 class Taken(NamedTuple):
-    """What became of a call in memory: its reply, and what to write and do before it is given."""
+    """What became of a call in memory: its reply, and what to write and do before it is given.
+
+    ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the
+    execution has ended with it. ``hosted`` is the execution that the reply is about.
+    """
 
     reply: Reply
-    append: Append | None = None
     hosted: Hosted | None = None
+    append: Append | None = None
     commands: list[Command] = []  # noqa: RUF012 - never changed
+    at_ms: int = 0
+    over: bool = False
+
+
+Found: TypeAlias = dict[ExecutionId, Hosted | RillflowError | None]
+"""What calls are about: borrowed from memory, unreadable, or unknown."""
 
 
 class ExecutionHost:
@@ -83,11 +95,13 @@ class ExecutionHost:
         self._partitions = tuple(partitions)
         self._dedicated = dedicated
         self._ownership = Ownership(store, partitions, dedicated)
-        self._plans = Plans(store)
-        self._hot = HotExecutions(most_hot)
-        self._ended = HotExecutions(512)
-        self._loading: dict[ExecutionId, asyncio.Future[Hosted | None]] = {}
-        self._unresumed: set[ExecutionId] = set()
+        self._residents = Residents(
+            store,
+            self._ownership,
+            most_hot=most_hot,
+            resumed=self._resumed,
+            forgotten=self._forgotten,
+        )
         self._timers = Timers(clock, self._timers_due)
         guards = guards or Guards()
         self._handle = guards.handling(machine.handle)
@@ -98,34 +112,38 @@ class ExecutionHost:
             dispatcher=dispatcher,
             timers=self._timers,
             take=self.call_many,
-            find=self._find,
+            find=self._residents.find,
             host=callback_host,
             guards=guards,
         )
         self._traffic = Traffic(clock)
         self.watchers = Watchers()
-        self._settlements: dict[ExecutionId, asyncio.Event] = {}
         self._on_fenced = on_fenced
         self._respawn = respawn
         self._recovery: asyncio.Task[None] | None = None
+        self._watch_over: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take ownership and begin to recover what had not ended."""
         await self._ownership.take()
         if self._dedicated is not None:
-            self._unresumed.add(self._dedicated)
+            self._residents.unresumed.add(self._dedicated)
         else:
-            self._unresumed.update(await self._store.unfinished(self._partitions))
+            unfinished = await self._store.unfinished(self._partitions)
+            self._residents.unresumed.update(unfinished)
         self._timers.start()
         self._recovery = asyncio.create_task(self._recover(), name="recovery")
+        self._watch_over = asyncio.create_task(self._watch_ownership(), name="ownership")
 
     async def stop(self) -> None:
         """Stop timers and errands; what is outstanding is left to the next owner."""
-        if self._recovery is not None:
-            self._recovery.cancel()
-            await asyncio.gather(self._recovery, return_exceptions=True)
+        for task in (self._recovery, self._watch_over):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._timers.stop()
         await self._errands.stop()
+        await self._residents.stop()
 
     async def recovered(self) -> None:
         """Wait until everything that had not ended is going on again."""
@@ -135,9 +153,14 @@ class ExecutionHost:
     @property
     def active(self) -> int:
         """How many executions are in memory and have not ended."""
-        return len(self._hot)
+        return self._residents.active
 
     # -- calls ----------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under which it owns its executions, greater than those before it."""
+        return self._ownership.epoch
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
         """Take a batch; the replies, in its order, come once everything is durable.
@@ -147,11 +170,11 @@ class ExecutionHost:
         """
         apart = [n for n, call in enumerate(calls) if _has_key(call)] if len(calls) > 1 else []
         if not apart:
-            return await self._call_together(calls)
+            return await self._call_group(calls)
         rest = [number for number in range(len(calls)) if number not in set(apart)]
         groups = [*([number] for number in apart), rest]
         answered = await asyncio.gather(
-            *(self._call_together([calls[number] for number in group]) for group in groups)
+            *(self._call_group([calls[number] for number in group]) for group in groups)
         )
         by_number = {
             number: reply
@@ -160,40 +183,42 @@ class ExecutionHost:
         }
         return [by_number[number] for number in range(len(calls))]
 
-    async def _call_together(self, calls: Sequence[Call]) -> list[Reply]:
-        found = await self._activate_all(calls)
-        appends: list[Append] = []
-        touched: list[tuple[int, Hosted, list[Command]]] = []
-        replies: list[Reply] = []
-        for number, call in enumerate(calls):
-            taken = self._take(call, found.get(call.execution_id))
-            replies.append(taken.reply)
-            if taken.append is not None and taken.hosted is not None:
-                appends.append(taken.append)
-                touched.append((number, taken.hosted, taken.commands))
-                taken.hosted.pending += 1
-        if appends:
-            self._conclude(touched, replies, await self._append(appends))
+    async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
+        """Take calls together; those that met another state than the store's, once more."""
+        replies = await self._call_together(calls)
+        for number, reply in enumerate(replies):
+            if reply.kind == ConflictError.code:
+                [replies[number]] = await self._call_together([calls[number]], look=True)
         return replies
 
-    def _conclude(
-        self,
-        touched: list[tuple[int, Hosted, list[Command]]],
-        replies: list[Reply],
-        error: RillflowError | None,
-    ) -> None:
-        for number, hosted, commands in touched:
-            hosted.pending -= 1
-            execution_id = hosted.state.execution_id
+    async def _call_together(self, calls: Sequence[Call], *, look: bool = False) -> list[Reply]:
+        """Take calls; ``look`` reads the store before it makes an execution."""
+        found = await self._borrow_all(calls, look=look)
+        batch = [self._take(call, found) for call in calls]
+        written = [taken for taken in batch if taken.append is not None]
+        touched = [taken.hosted for taken in written if taken.hosted is not None]
+        done = self._residents.begin_append(touched)
+        waits = _appends_under_way(batch)
+        self._give_back(found)
+        error: RillflowError | None = StoreError("the append was given up")
+        try:
+            error = await self._append(written)
             if error is None:
-                self._errands.carry_out(execution_id, commands)
-            else:
-                self._forget(execution_id)
-                replies[number] = reply_to_error(error)
+                self._carry_out(written)
+        finally:
+            self._residents.end_append(touched, done, written=error is None)
+        if waits:
+            await asyncio.wait(waits)
+        return [_reply_of(taken, error) for taken in batch]
+
+    def _carry_out(self, written: Sequence[Taken]) -> None:
+        for taken in written:
+            if taken.hosted is not None:
+                execution_id = taken.hosted.state.execution_id
+                self._errands.carry_out(execution_id, taken.commands, at_ms=taken.at_ms)
+                if taken.over:
+                    self.watchers.ended(execution_id)
         self._errands.flush()
-        if error is None:
-            for _, hosted, _ in touched:
-                self._after(hosted)
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
         """Take answers of dispatches; returns once they are durable.
@@ -206,46 +231,61 @@ class ExecutionHost:
         for answer in answers:
             self._errands.outbound.learn(answer)
             event = self._errands.event_of(answer, at_ms)
-            if event is not None:
-                calls.append(Delivery(execution_id=answer.execution_id, event=event))
+            calls.append(Delivery(execution_id=answer.execution_id, event=event))
+        await self._errands.outbound.told()
         for reply in await self.call_many(calls):
             if reply.error is not None and reply.kind.startswith("store."):
                 raise StoreError(reply.error)
+        for answer in answers:
+            self._errands.outbound.taken(answer)
+
+    async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
+        """Return those of some dispatches whose answers would still be taken."""
+        return [request for request in requests if await self._is_awaited(request)]
+
+    async def _is_awaited(self, request: DispatchRequest) -> bool:
+        try:
+            hosted = await self._residents.borrow(request.execution_id)
+        except RillflowError:
+            return True
+        if hosted is None:
+            return False
+        awaited = hosted.awaits(request)
+        self._residents.give_back(hosted)
+        return awaited
 
     async def settled(self, execution_id: ExecutionId) -> None:
         """Wait until an execution has ended and owes nobody a notice."""
-        settled = self._settlements.setdefault(execution_id, asyncio.Event())
-        hosted = await self._activate(execution_id)
-        if hosted is None or not hosted.settled:
-            await settled.wait()
+        await self._residents.settled(execution_id)
 
     def has_settled(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution that is in memory has ended and owes nobody a notice."""
-        hosted = self._find(execution_id)
+        hosted = self._residents.find(execution_id)
         return hosted is not None and hosted.settled
 
-    def _take(self, call: Call, found: Hosted | RillflowError | None) -> Taken:
+    def _take(self, call: Call, found: Found) -> Taken:
+        hosted = found.get(call.execution_id)
         try:
-            return self._answer(call, found)
+            return self._answer(call, _usable(hosted), found)
         except RillflowError as error:
-            return Taken(reply_to_error(error))
+            about = hosted if isinstance(hosted, Hosted) else None
+            return Taken(reply_to_error(error), about)
         except Exception:
             log.exception("call_failed", extra={"execution_id": call.execution_id})
-            self._forget(call.execution_id)
+            if isinstance(hosted, Hosted):
+                self._residents.distrust(hosted)
             return Taken(reply_to_error(RillflowError("internal server error")))
 
-    def _answer(self, call: Call, hosted: Hosted | RillflowError | None) -> Taken:
-        if isinstance(hosted, RillflowError):
-            raise hosted
+    def _answer(self, call: Call, hosted: Hosted | None, found: Found) -> Taken:
         match call:
             case Submission():
-                return self._submit(call)
+                return self._submit(call, found)
             case Delivery():
                 return self._deliver(call, hosted)
             case Query():
-                return Taken(answer_query(call, hosted, self._clock.now_ms()))
+                return Taken(answer_query(call, hosted, self._clock.now_ms()), hosted)
             case Watch():
-                return Taken(self._watch(call, hosted))
+                return Taken(self._watch(call, hosted), hosted)
             case ResourceCall():
                 return Taken(self._errands.outbound.hints.answer(call))
             case TrafficCall():
@@ -261,34 +301,21 @@ class ExecutionHost:
         self.watchers.watch(call.watcher, call.execution_id)
         return Reply()
 
-    def _find(self, execution_id: ExecutionId) -> Hosted | None:
-        return self._hot.get(execution_id) or self._ended.get(execution_id)
-
-    def _submit(self, call: Submission) -> Taken:
-        if self._find(call.execution_id) is not None:
-            return Taken(Reply(changed=False))
-        self._errands.outbound.hints.admit(call)
+    def _submit(self, call: Submission, found: Found) -> Taken:
         event = call.event
-        plan = self._plans.ready(event.definition_id)
+        known = self._residents.find(event.execution_id)
+        if known is not None:
+            return Taken(Reply(changed=False), known)
+        self._errands.outbound.hints.admit(call)
+        plan = self._residents.plans.ready(event.definition_id)
         if plan is None:
-            raise StoreError(f"definition {event.definition_id} is not stored")
+            raise StoreError(f"definition {event.definition_id} has left memory")
         state, handled = machine.submit(plan, event)
         hosted = Hosted(plan, state, written=0)
-        self._hot.put(event.execution_id, hosted)
-        new = NewExecution(
-            execution_id=event.execution_id,
-            business=call.business,
-            feature=call.feature,
-            partition=listing_partition(event.execution_id),
-            definition_id=event.definition_id,
-            submitted_at_ms=event.at_ms,
-            dedicated=event.dedicated,
-            parent_id=event.parent.execution_id if event.parent else None,
-            idempotency_key=call.idempotency_key,
-            request_digest=call.request_digest,
-        )
-        append = self._append_of(hosted, event, new=new, was_over=False, was_settled=False)
-        return Taken(Reply(), append, hosted, handled.commands)
+        self._residents.admit(hosted)
+        found[event.execution_id] = hosted
+        append = append_of(hosted, event, self._ownership, Stage(), row_of(call))
+        return Taken(Reply(), hosted, append, handled.commands, event.at_ms, hosted.over)
 
     def _deliver(self, call: Delivery, hosted: Hosted | None) -> Taken:
         execution_id, event = call.execution_id, call.event
@@ -298,150 +325,122 @@ class ExecutionHost:
             return Taken(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
         if call.hint_s > 0 and isinstance(event, CallbackReceived):
             self._errands.outbound.learn_of(execution_id, event.task, call.hint_s)
-        was_over, was_settled = hosted.over, hosted.settled
+        before = stage_of(hosted)
         handled = self._handle(hosted.plan, hosted.state, event)
         if not handled.changed:
-            return Taken(Reply(changed=False))
-        if was_settled and not hosted.settled:
+            return self._repetition(call, hosted)
+        if before.settled and not hosted.settled:
             if self._ownership.is_elsewhere(execution_id):
                 # What begins anew belongs to its own actor, which starts from the store.
-                self._forget(execution_id)
+                self._residents.distrust(hosted)
                 self._ownership.release(execution_id)
                 return Taken(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
-            self._ended.drop(execution_id)
-            self._hot.put(execution_id, hosted)
-        append = self._append_of(hosted, event, was_over=was_over, was_settled=was_settled)
-        return Taken(Reply(), append, hosted, handled.commands)
+            self._residents.revive(hosted)
+        append = append_of(hosted, event, self._ownership, before)
+        return Taken(Reply(), hosted, append, handled.commands, event.at_ms, hosted.over)
 
-    def _append_of(
-        self,
-        hosted: Hosted,
-        event: Event,
-        *,
-        was_over: bool,
-        was_settled: bool,
-        new: NewExecution | None = None,
-    ) -> Append:
-        state = hosted.state
-        hosted.written += 1
-        status, closing, snapshot = None, None, None
-        if hosted.settled and not was_settled:
-            closing = Closing(
-                status=state.status.name.lower(),
-                code=state.invoke.code,
-                finished_at_ms=event.at_ms,
-            )
-            snapshot = codec.encode_state(state)
-        elif hosted.over != was_over or new is not None:
-            status = state.status.name.lower()
-        return Append(
-            execution_id=state.execution_id,
-            partition=self._ownership.scope_of(state.execution_id),
-            epoch=self._ownership.epoch_of(state.execution_id),
-            first_seq=hosted.written,
-            records=(codec.encode_event(event),),
-            new=new,
-            status=status,
-            closing=closing,
-            snapshot=snapshot,
-            snapshot_seq=hosted.written if snapshot else 0,
-        )
+    def _repetition(self, call: Delivery, hosted: Hosted) -> Taken:
+        """Acknowledge what counts for nothing; nobody delivers an outcome again after that."""
+        if isinstance(call.event, CallbackReceived | DispatchAnswered):
+            return Taken(Reply(changed=False), hosted, confirmation_of(hosted, self._ownership))
+        return Taken(Reply(changed=False), hosted)
 
-    async def _append(self, appends: list[Append]) -> RillflowError | None:
+    async def _append(self, written: Sequence[Taken]) -> RillflowError | None:
+        appends = [taken.append for taken in written if taken.append is not None]
+        if not appends:
+            return None
         try:
             await self._store.append(appends)
         except FencedError as error:
             log.warning("fenced", extra={"appends": len(appends)})
-            self._on_fenced()
+            for append in appends:
+                self._ownership.release(append.execution_id)
+            await self._leave_if_lost()
             return error
         except StoreError as error:
             log.exception("append_failed", extra={"appends": len(appends)})
             return error
         return None
 
-    def _after(self, hosted: Hosted) -> None:
-        execution_id = hosted.state.execution_id
-        if hosted.over:
-            self.watchers.ended(execution_id)
-        if hosted.settled and hosted.pending == 0:
-            self._hot.drop(execution_id)
-            self._ended.put(execution_id, hosted)
-            if execution_id in self._settlements:
-                self._settlements.pop(execution_id).set()
+    async def _watch_ownership(self) -> None:
+        """Notice a newer owner also when there is nothing to write, and leave."""
+        while True:
+            await asyncio.sleep(OWNERSHIP_S)
+            await self._leave_if_lost()
 
-    def _forget(self, execution_id: ExecutionId) -> None:
-        self._hot.drop(execution_id)
-        self._ended.drop(execution_id)
-
-    # -- activation -----------------------------------------------------------------
-
-    async def _activate_all(
-        self, calls: Sequence[Call]
-    ) -> dict[ExecutionId, Hosted | RillflowError | None]:
-        found: dict[ExecutionId, Hosted | RillflowError | None] = {}
-        for call in calls:
-            execution_id = call.execution_id
-            if isinstance(call, ResourceCall | TrafficCall):
-                continue
-            if isinstance(call, Submission):
-                if self._plans.ready(call.event.definition_id) is None:
-                    await self._ready_plan(call.event.definition_id)
-                continue
-            hosted = self._find(execution_id)
-            found[execution_id] = hosted or await self._activate_safely(execution_id)
-        return {each: self._find(each) or hosted for each, hosted in found.items()}
-
-    async def _ready_plan(self, definition_id: str) -> None:
+    async def _leave_if_lost(self) -> None:
         try:
-            await self._plans.get(definition_id)
-        except (DefinitionError, StoreError):
+            if await self._ownership.is_lost():
+                self._on_fenced()
+        except StoreError as error:
+            log.warning("ownership_unknown", extra={"reason": str(error)})
+
+    # -- memory ---------------------------------------------------------------------
+
+    async def _borrow_all(self, calls: Sequence[Call], *, look: bool) -> Found:
+        found: Found = {}
+        try:
+            for call in calls:
+                if call.execution_id not in found:
+                    await self._find_for(call, found, look=look)
+        except BaseException:
+            self._give_back(found)
+            raise
+        return found
+
+    def _give_back(self, found: Found) -> None:
+        for hosted in found.values():
+            if isinstance(hosted, Hosted):
+                self._residents.give_back(hosted)
+
+    async def _find_for(self, call: Call, found: Found, *, look: bool) -> None:
+        execution_id = call.execution_id
+        if isinstance(call, ResourceCall | TrafficCall):
+            return
+        if isinstance(call, Submission):
+            if self._residents.plans.ready(call.event.definition_id) is None:
+                error = await self._plan_error(call.event.definition_id)
+                if error is not None:
+                    found[execution_id] = error
+                    return
+            if not look and execution_id not in self._residents.unresumed:
+                return
+        hosted = self._residents.find(execution_id)
+        if hosted is not None and hosted.gone is None:
+            hosted.borrowers += 1
+            found[execution_id] = hosted
+        else:
+            found[execution_id] = await self._borrow_safely(execution_id)
+
+    async def _plan_error(self, definition_id: str) -> RillflowError | None:
+        try:
+            await self._residents.plans.get(definition_id)
+        except RillflowError as error:
             log.exception("definition_unusable", extra={"definition_id": definition_id})
+            return error
+        return None
 
-    async def _activate_safely(self, execution_id: ExecutionId) -> Hosted | RillflowError | None:
+    async def _borrow_safely(self, execution_id: ExecutionId) -> Hosted | RillflowError | None:
         try:
-            return await self._activate(execution_id)
+            return await self._residents.borrow(execution_id)
         except RillflowError as error:
             log.exception("activation_failed", extra={"execution_id": execution_id})
             return error
 
-    async def _activate(self, execution_id: ExecutionId) -> Hosted | None:
-        hosted = self._find(execution_id)
-        if hosted is not None:
-            return hosted
-        loading = self._loading.get(execution_id)
-        if loading is None:
-            loading = asyncio.ensure_future(self._load(execution_id))
-            self._loading[execution_id] = loading
-            loading.add_done_callback(lambda _: self._loading.pop(execution_id, None))
-        return await asyncio.shield(loading)
+    def _resumed(self, hosted: Hosted) -> None:
+        self._errands.carry_out(hosted.state.execution_id, hosted.outstanding(), at_ms=None)
+        self._errands.flush()
 
-    async def _load(self, execution_id: ExecutionId) -> Hosted | None:
-        stored = await self._store.load(execution_id)
-        if stored is None:
-            return None
-        plan = await self._plans.get(stored.definition_id)
-        hosted = replay(plan, stored)
-        if self._ownership.is_elsewhere(execution_id):
-            if not hosted.settled:
-                return hosted
-            await self._ownership.adopt(execution_id)
-        if hosted.settled:
-            self._ended.put(execution_id, hosted)
-            return hosted
-        self._hot.put(execution_id, hosted)
-        if execution_id in self._unresumed:
-            self._unresumed.discard(execution_id)
-            self._errands.carry_out(execution_id, hosted.outstanding())
-            self._errands.flush()
-        return hosted
+    def _forgotten(self, execution_id: ExecutionId) -> None:
+        self._errands.walks.begin(self._residents.resume(execution_id))
 
     async def _recover(self) -> None:
+        for execution_id in sorted(self._residents.unresumed):
+            await self._residents.resume(execution_id)
         if self._respawn is not None:
             apart = [DEDICATED_LISTING + p for p in self._partitions]
-            for execution_id in await self._store.unfinished(apart):
+            for execution_id in await insist(lambda: self._store.unfinished(apart)):
                 await self._respawn(execution_id)
-        for execution_id in sorted(self._unresumed):
-            await self._activate_safely(execution_id)
 
     # -- timers ---------------------------------------------------------------------
 
@@ -461,7 +460,32 @@ class ExecutionHost:
         ]
         for timer, reply in zip(timers, await self.call_many(calls), strict=True):
             if reply.kind.startswith("store."):
-                asyncio.get_running_loop().call_later(1.0, self._timers.set, timer)
+                self._timers.set(timer, after_s=PAUSE_S)
+
+
+def _usable(found: Hosted | RillflowError | None) -> Hosted | None:
+    if isinstance(found, RillflowError):
+        raise found
+    if found is not None and found.gone is not None:
+        raise ConflictError(f"{found.state.execution_id} is being read again")
+    return found
+
+
+def _appends_under_way(batch: Sequence[Taken]) -> set["asyncio.Future[None]"]:
+    """Return what has to be over before replies that wrote nothing may be given."""
+    return {
+        taken.hosted.append_under_way
+        for taken in batch
+        if taken.append is None and taken.hosted and taken.hosted.append_under_way
+    }
+
+
+def _reply_of(taken: Taken, error: RillflowError | None) -> Reply:
+    if taken.append is not None:
+        return taken.reply if error is None else reply_to_error(error)
+    if taken.hosted is not None and taken.hosted.gone is not None:
+        return reply_to_error(ConflictError("what was read could not be written"))
+    return taken.reply
 
 
 def _has_key(call: Call) -> bool:

@@ -1,5 +1,6 @@
 """Executions in memory: activated by their first call, replayed from the journal."""
 
+import asyncio
 from collections import OrderedDict
 
 from rillflow.core import codec, machine
@@ -9,7 +10,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED
 from rillflow.definition.model import FunctionTask
-from rillflow.errors import StoreError
+from rillflow.errors import StoreError, UnknownDescriptorError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Catalogue, StoredExecution
 from rillflow.runtime.descriptors import parse_stored
@@ -31,7 +32,8 @@ class Plans:
         """Return a plan, read from the catalogue on first use.
 
         Raises:
-            StoreError: No such text is stored.
+            StoreError: The catalogue could not be read.
+            UnknownDescriptorError: No such text is stored.
             DefinitionError: The stored text is no longer valid.
         """
         plan = self._plans.get(definition_id)
@@ -39,7 +41,7 @@ class Plans:
             return plan
         text = await self._catalogue.definition_text(definition_id)
         if text is None:
-            raise StoreError(f"definition {definition_id} is not stored")
+            raise UnknownDescriptorError(f"definition {definition_id} is not stored")
         plan = Plan(parse_stored(text), definition_id)
         self._plans[definition_id] = plan
         while len(self._plans) > self._most:
@@ -50,17 +52,22 @@ class Plans:
 class Hosted:
     """One execution in memory.
 
-    ``written`` counts the journal records handed to the store. ``pending`` counts
-    the appends under way; while there are any, the execution may not leave memory.
+    ``written`` counts the journal records handed to the store. ``pending`` counts the
+    appends under way, the last of which is ``append_under_way``; ``borrowers`` the calls
+    about to be taken. While there are any, the execution does not leave memory. ``gone``
+    is there once memory cannot be trusted, and done when the execution is forgotten.
     """
 
-    __slots__ = ("pending", "plan", "state", "written")
+    __slots__ = ("append_under_way", "borrowers", "gone", "pending", "plan", "state", "written")
 
     def __init__(self, plan: Plan, state: ExecutionState, written: int) -> None:
         self.plan = plan
         self.state = state
         self.written = written
         self.pending = 0
+        self.borrowers = 0
+        self.append_under_way: asyncio.Future[None] | None = None
+        self.gone: asyncio.Future[None] | None = None
 
     @property
     def over(self) -> bool:
@@ -74,6 +81,9 @@ class Hosted:
 
     def awaits(self, command: DispatchTask) -> bool:
         """Tell whether the answer of a dispatch would still be taken."""
+        if not command.task:
+            state = self.state
+            return state.completion is not None and state.completion_attempt == command.attempt
         task = self.state.tasks.get(command.task)
         return (
             not self.over
@@ -136,7 +146,9 @@ class HotExecutions:
         self._hosted[execution_id] = hosted
         excess = len(self._hosted) - self._most
         if excess > 0:
+            hosted.borrowers += 1
             self._shed(excess)
+            hosted.borrowers -= 1
 
     def _shed(self, excess: int) -> None:
         scan = 4 * excess + 16
@@ -145,7 +157,7 @@ class HotExecutions:
             if scan == 0 or len(victims) == excess:
                 break
             scan -= 1
-            if hosted.pending == 0:
+            if not (hosted.pending or hosted.borrowers):
                 victims.append(execution_id)
         for execution_id in victims:
             del self._hosted[execution_id]

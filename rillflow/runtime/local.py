@@ -9,7 +9,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.watching import EndWatch, News
+from rillflow.runtime.watching import EndWatch, News, Question
 
 
 class LocalExecutions:
@@ -62,8 +62,10 @@ class LocalExecutions:
         """Take requests without waiting."""
         self._pool.send(requests)
 
-    async def _ended(self, watcher: str, timeout_s: float) -> News:
-        return News("only", await self.host.watchers.take(watcher, timeout_s))
+    async def _ended(self, question: Question) -> News:
+        watchers = self.host.watchers
+        ended = await watchers.take(question.watcher, question.timeout_s, question.heard)
+        return News("only", ended)
 
     async def _answered(self, answers: list[DispatchAnswer]) -> None:
         await self.host.answers_arrived(answers)

@@ -2,22 +2,26 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from rillflow.core.commands import DispatchTask
 from rillflow.errors import RillflowError
 from rillflow.gateways.hints import retry_interval_s
 from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
-from rillflow.ports.executions import Executions, ResourceCall
+from rillflow.ports.executions import Executions, Reply, ResourceCall
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.flows import child_of, failed, is_flow, start_flow
 from rillflow.runtime.hints import Hints, service_id
 from rillflow.runtime.holding import HeldDispatches
 from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.insisting import insist
 from rillflow.runtime.resource_names import Chooser, is_indirect
+
+_LONGEST_TELL_S: Final = 1.0
 
 Find: TypeAlias = Callable[[ExecutionId], Hosted | None]
 Take: TypeAlias = Callable[[DispatchAnswer], Awaitable[None]]
@@ -72,6 +76,7 @@ class Outbound:
         self._batch: list[DispatchTask] = []
         self._chooser = Chooser(catalogue, clock)
         self._chosen: dict[tuple[str, str, int], str] = {}
+        self._telling: set[asyncio.Future[list[Reply]]] = set()
         self.hints = Hints(clock, self._spread)
         self._held = HeldDispatches(clock, self.hints.busy_until, self._release)
         self.hints.on_clear = self._held.look_again
@@ -79,9 +84,12 @@ class Outbound:
     def add(self, command: DispatchTask) -> None:
         """Take a dispatch; it leaves with ``flush``, or when its function is free."""
         if is_indirect(command):
-            self._walks.begin(self._choose(command))
+            hosted = self._find(command.execution_id)
+            context, uid = (hosted.state.context, hosted.state.uid) if hosted else ({}, 0)
+            self._walks.begin(self._choose(command, context, uid))
         elif is_flow(command):
-            self._walks.begin(self._start_flow(command))
+            hosted = self._find(command.execution_id)
+            self._walks.begin(self._start_flow(command, hosted.state.uid if hosted else 0))
         elif command.task and self.hints.busy_until(command.resource_name):
             self._held.hold(command)
         else:
@@ -96,16 +104,23 @@ class Outbound:
     async def stop(self) -> None:
         """Forget what waits; the next owner dispatches it."""
         await self._held.stop()
+        for tell in self._telling:
+            tell.cancel()
+        await asyncio.gather(*self._telling, return_exceptions=True)
 
-    def take_chosen(self, answer: DispatchAnswer) -> str | None:
-        """Return, once, the function that a rule chose for an attempt; None without a rule."""
-        return self._chosen.pop(_key(answer), None) if self._chosen else None
+    def chosen(self, answer: DispatchAnswer) -> str | None:
+        """Return the function that a rule chose for an attempt; None without a rule."""
+        return self._chosen.get(answer.key)
+
+    def taken(self, answer: DispatchAnswer) -> None:
+        """Note that an answer is durable."""
+        self._chosen.pop(answer.key, None)
 
     def learn(self, answer: DispatchAnswer) -> None:
         """Note what an answer that is a JSON object tells of its function (SEMANTICS 6.2)."""
         if answer.task and answer.body and answer.body.lstrip()[:1] == b"{":
             hint_s = retry_interval_s(answer.body)
-            chosen = self._chosen.get(_key(answer))
+            chosen = self._chosen.get(answer.key)
             self.learn_of(answer.execution_id, answer.task, hint_s, chosen)
 
     def learn_of(
@@ -118,12 +133,10 @@ class Outbound:
         if task is not None and resource:
             self.hints.heard(service_id(execution_id), task.base, resource, hint_s=hint_s)
 
-    async def _choose(self, command: DispatchTask) -> None:
+    async def _choose(self, command: DispatchTask, context: JsonObject, uid: int) -> None:
         """Dispatch to the function that a rule or a reference names."""
-        hosted = self._find(command.execution_id)
-        context, uid = (hosted.state.context, hosted.state.uid) if hosted else ({}, 0)
         try:
-            chosen = await self._chooser.choose(command, context=context, uid=uid)
+            chosen = await insist(lambda: self._chooser.choose(command, context=context, uid=uid))
         except RillflowError as error:
             await self._answered(failed(command, error))
             return
@@ -132,15 +145,16 @@ class Outbound:
         self.add(chosen)
         self.flush()
 
-    async def _start_flow(self, command: DispatchTask) -> None:
-        hosted = self._find(command.execution_id)
-        answer = await start_flow(
-            command,
-            catalogue=self._catalogue,
-            executions=self._executions,
-            clock=self._clock,
-            host=self._host,
-            uid=hosted.state.uid if hosted else 0,
+    async def _start_flow(self, command: DispatchTask, uid: int) -> None:
+        answer = await insist(
+            lambda: start_flow(
+                command,
+                catalogue=self._catalogue,
+                executions=self._executions,
+                clock=self._clock,
+                host=self._host,
+                uid=uid,
+            )
         )
         child = child_of(answer)
         if child is not None:
@@ -160,12 +174,12 @@ class Outbound:
                 self.add(command)
         self.flush()
 
+    async def told(self) -> None:
+        """Wait, for a second at most, until every home knows the hints that were learnt."""
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=_LONGEST_TELL_S)
+
     def _spread(self, news: ResourceCall) -> None:
-        self._walks.begin(self._tell_homes(news))
-
-    async def _tell_homes(self, news: ResourceCall) -> None:
-        await self._executions.ask_all(news)
-
-
-def _key(answer: DispatchAnswer) -> tuple[str, str, int]:
-    return answer.execution_id, answer.task, answer.attempt
+        tell = asyncio.ensure_future(self._executions.ask_all(news))
+        self._telling.add(tell)
+        tell.add_done_callback(self._telling.discard)

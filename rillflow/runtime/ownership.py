@@ -41,6 +41,19 @@ class Ownership:
         """Become the owner; every earlier owner is refused from here on."""
         self._epoch = await self._journal.take_partitions(self._scopes)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of this owner, greater than those before it."""
+        return self._epoch
+
+    async def is_lost(self) -> bool:
+        """Ask the store whether a newer owner has taken over.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        return await self._journal.newest_epoch(self._scopes) > self._epoch
+
     async def adopt(self, execution_id: ExecutionId) -> None:
         """Take over the scope of a dedicated execution that has ended."""
         scope = self.scope_of(execution_id)

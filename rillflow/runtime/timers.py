@@ -3,16 +3,19 @@
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from itertools import count
+from typing import Final, NamedTuple
 
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.clock import Clock
 
-LONGEST_SLEEP_S = 1.0
+LONGEST_SLEEP_S: Final = 1.0
+LEAST_JUMP_S: Final = 0.5
+MOST_AT_ONCE: Final = 1000
 
 
 class Timer(NamedTuple):
-    """One timer; it orders by the time it is due, milliseconds since the epoch."""
+    """What a timer is for; ``due_ms`` tells it from others, in milliseconds since the epoch."""
 
     due_ms: int
     execution_id: ExecutionId
@@ -20,29 +23,46 @@ class Timer(NamedTuple):
     task: TaskName
 
 
+class _Entry(NamedTuple):
+    """One timer in the heap, by the monotonic time it is due at."""
+
+    due_s: float
+    number: int
+    timer: Timer
+    restored: bool
+
+
 class Timers:
     """Fires timers in batches when they come due.
 
-    A timer is never taken back: what it was set for may be over when it fires, and
-    the execution tells by the due time. The sleeper wakes at least once a second,
-    so a jump of the clock neither fires everything nor freezes everything for long.
+    A timer is never taken back: what it was set for may be over when it fires, and the
+    execution tells by the due time. A timer that was set in this life of the process runs
+    by monotonic time, so a jump of the wall clock neither fires nor freezes it. For one
+    that an earlier life has set only the wall clock can tell when it is due, and so it
+    follows the clock's jumps, within a second.
     """
 
     def __init__(self, clock: Clock, fire: Callable[[list[Timer]], Awaitable[None]]) -> None:
         self._clock = clock
         self._fire = fire
-        self._heap: list[Timer] = []
+        self._heap: list[_Entry] = []
+        self._set: set[Timer] = set()
+        self._numbers = count()
+        self._offset_s = self._wall_offset_s()
         self._sooner = asyncio.Event()
         self._sleeper: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def set(self, timer: Timer) -> None:
-        """Add a timer."""
-        heapq.heappush(self._heap, timer)
-        if self._heap[0] is timer:
-            self._sooner.set()
+    def set(self, timer: Timer, *, after_s: float) -> None:
+        """Add a timer that is due some seconds from now."""
+        self._add(timer, self._clock.monotonic_s() + after_s, restored=False)
+
+    def restore(self, timer: Timer) -> None:
+        """Add a timer that may have been set by an earlier life; one that is there stays."""
+        if timer not in self._set:
+            self._add(timer, timer.due_ms / 1000 - self._wall_offset_s(), restored=True)
 
     def start(self) -> None:
         """Begin firing."""
@@ -54,8 +74,16 @@ class Timers:
             self._sleeper.cancel()
             await asyncio.gather(self._sleeper, return_exceptions=True)
 
+    def _add(self, timer: Timer, due_s: float, *, restored: bool) -> None:
+        entry = _Entry(due_s, next(self._numbers), timer, restored)
+        self._set.add(timer)
+        heapq.heappush(self._heap, entry)
+        if self._heap[0] is entry:
+            self._sooner.set()
+
     async def _run(self) -> None:
         while True:
+            self._follow_clock()
             due = self._take_due()
             if due:
                 await self._fire(due)
@@ -66,15 +94,33 @@ class Timers:
             except TimeoutError:
                 continue
 
+    def _wall_offset_s(self) -> float:
+        return self._clock.now_ms() / 1000 - self._clock.monotonic_s()
+
+    def _follow_clock(self) -> None:
+        """Set restored timers anew when the wall clock has jumped."""
+        offset_s = self._wall_offset_s()
+        jumped = abs(offset_s - self._offset_s) > LEAST_JUMP_S
+        self._offset_s = offset_s
+        if jumped:
+            self._heap = [
+                entry._replace(due_s=entry.timer.due_ms / 1000 - offset_s)
+                if entry.restored
+                else entry
+                for entry in self._heap
+            ]
+            heapq.heapify(self._heap)
+
     def _take_due(self) -> list[Timer]:
-        now_ms = self._clock.now_ms()
+        now_s = self._clock.monotonic_s()
         due: list[Timer] = []
-        while self._heap and self._heap[0].due_ms <= now_ms and len(due) < 1000:
-            due.append(heapq.heappop(self._heap))
+        while self._heap and self._heap[0].due_s <= now_s and len(due) < MOST_AT_ONCE:
+            due.append(heapq.heappop(self._heap).timer)
+        self._set.difference_update(due)
         return due
 
     def _sleep_s(self) -> float:
         if not self._heap:
             return LONGEST_SLEEP_S
-        wait_s = (self._heap[0].due_ms - self._clock.now_ms()) / 1000
+        wait_s = self._heap[0].due_s - self._clock.monotonic_s()
         return min(max(wait_s, 0), LONGEST_SLEEP_S)

@@ -1,35 +1,71 @@
 """Those who wait for executions to end, told in batches."""
 
 import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
 
 from rillflow.ids import ExecutionId
 
+MOST_WATCHERS: Final = 1000
+"""Watchers that have not asked for longest are forgotten; they tell by their next watch."""
+
 
 class Watchers:
-    """Keeps, for each watcher, the watched executions that have ended since it last asked."""
+    """Keeps, for each watcher, the watched executions that have ended.
+
+    An answer may be lost on its way, so what has ended is told again until the watcher
+    says that it has heard of it.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[ExecutionId, set[str]] = {}
-        self._ended: dict[str, list[ExecutionId]] = {}
-        self._news: dict[str, asyncio.Event] = {}
+        self._of: dict[ExecutionId, dict[str, None]] = {}
+        self._watchers: OrderedDict[str, _Watcher] = OrderedDict()
 
     def watch(self, watcher: str, execution_id: ExecutionId) -> None:
         """Have a watcher told when an execution ends."""
-        self._of.setdefault(execution_id, set()).add(watcher)
+        self._of.setdefault(execution_id, {})[watcher] = None
 
     def ended(self, execution_id: ExecutionId) -> None:
         """Tell everyone who watches this execution."""
         for watcher in self._of.pop(execution_id, ()):
-            self._ended.setdefault(watcher, []).append(execution_id)
-            self._news.setdefault(watcher, asyncio.Event()).set()
+            self._watcher(watcher).ended(execution_id)
 
-    async def take(self, watcher: str, timeout_s: float) -> list[ExecutionId]:
-        """Return what ended since the last time; wait for something up to a limit."""
-        news = self._news.setdefault(watcher, asyncio.Event())
-        if not self._ended.get(watcher):
+    async def take(
+        self, watcher: str, timeout_s: float, heard: Sequence[ExecutionId] = ()
+    ) -> list[ExecutionId]:
+        """Return what has ended without what the watcher has ``heard`` of.
+
+        Waits for something up to a limit.
+        """
+        return await self._watcher(watcher).take(timeout_s, heard)
+
+    def _watcher(self, name: str) -> "_Watcher":
+        watcher = self._watchers.get(name)
+        if watcher is None:
+            watcher = self._watchers[name] = _Watcher()
+            if len(self._watchers) > MOST_WATCHERS:
+                self._watchers.popitem(last=False)
+        self._watchers.move_to_end(name)
+        return watcher
+
+
+class _Watcher:
+    def __init__(self) -> None:
+        self._ended: dict[ExecutionId, None] = {}
+        self._news = asyncio.Event()
+
+    def ended(self, execution_id: ExecutionId) -> None:
+        self._ended[execution_id] = None
+        self._news.set()
+
+    async def take(self, timeout_s: float, heard: Sequence[ExecutionId]) -> list[ExecutionId]:
+        for execution_id in heard:
+            self._ended.pop(execution_id, None)
+        if not self._ended:
+            self._news.clear()
             try:
-                await asyncio.wait_for(news.wait(), timeout_s)
+                await asyncio.wait_for(self._news.wait(), timeout_s)
             except TimeoutError:
                 return []
-        news.clear()
-        return self._ended.pop(watcher, [])
+        return list(self._ended)

@@ -13,6 +13,14 @@ ASK_S = 20.0
 PAUSE_S = 0.2
 
 
+class Question(msgspec.Struct, frozen=True, array_like=True):
+    """What has ended for a watcher, besides what it has heard of? Wait so long for news."""
+
+    watcher: str
+    timeout_s: float
+    heard: list[ExecutionId] = []
+
+
 class News(msgspec.Struct, frozen=True, array_like=True):
     """What an owner tells a watcher: which life it is in, and what has ended."""
 
@@ -21,16 +29,16 @@ class News(msgspec.Struct, frozen=True, array_like=True):
 
 
 _news_decoder = msgspec.msgpack.Decoder(News)
-_question_decoder = msgspec.msgpack.Decoder(tuple[str, float])
+_question_decoder = msgspec.msgpack.Decoder(Question)
 
 
-def encode_question(watcher: str, timeout_s: float) -> bytes:
-    """Encode the question what has ended for a watcher."""
-    return msgspec.msgpack.encode((watcher, timeout_s))
+def encode_question(question: Question) -> bytes:
+    """Encode a question."""
+    return msgspec.msgpack.encode(question)
 
 
-def decode_question(data: bytes) -> tuple[str, float]:
-    """Decode the question."""
+def decode_question(data: bytes) -> Question:
+    """Decode a question."""
     return _question_decoder.decode(data)
 
 
@@ -55,13 +63,15 @@ class EndWatch:
         self,
         watcher: str,
         call: Callable[[Watch], Awaitable[Reply]],
-        ask: Callable[[str, float], Awaitable[News]],
+        ask: Callable[[Question], Awaitable[News]],
     ) -> None:
         self._watcher = watcher
         self._call = call
         self._ask = ask
         self._life: str | None = None
-        self._waiting: dict[ExecutionId, set[asyncio.Future[None]]] = {}
+        self._told: str | None = None
+        self._heard: list[ExecutionId] = []
+        self._waiting: dict[ExecutionId, dict[asyncio.Future[None], None]] = {}
         self._asking: asyncio.Task[None] | None = None
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
@@ -71,10 +81,9 @@ class EndWatch:
             RillflowError: The owner refused, or could not be reached.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(execution_id, set()).add(future)
+        self._waiting.setdefault(execution_id, {})[future] = None
         try:
-            watch = Watch(execution_id=execution_id, watcher=self._watcher)
-            if not (await self._call(watch)).raise_for_error().changed:
+            if not await self._watch(execution_id):
                 return True
             if self._asking is None:
                 self._asking = asyncio.create_task(self._run())
@@ -85,9 +94,13 @@ class EndWatch:
             self._leave(execution_id, future)
         return True
 
+    async def _watch(self, execution_id: ExecutionId) -> bool:
+        watch = Watch(execution_id=execution_id, watcher=self._watcher)
+        return (await self._call(watch)).raise_for_error().changed
+
     def _leave(self, execution_id: ExecutionId, future: "asyncio.Future[None]") -> None:
-        futures = self._waiting.get(execution_id, set())
-        futures.discard(future)
+        futures = self._waiting.get(execution_id, {})
+        futures.pop(future, None)
         if not futures:
             self._waiting.pop(execution_id, None)
 
@@ -95,22 +108,31 @@ class EndWatch:
         try:
             while self._waiting:
                 try:
-                    news = await self._ask(self._watcher, ASK_S)
-                    await self._hear(news)
+                    if self._told != self._life:
+                        await self._watch_again()
+                    self._hear(await self._ask(Question(self._watcher, ASK_S, self._heard)))
                 except RillflowError:
                     await asyncio.sleep(PAUSE_S)
         finally:
             self._asking = None
 
-    async def _hear(self, news: News) -> None:
+    def _hear(self, news: News) -> None:
+        self._heard = news.ended
+        self._life = news.life
         for execution_id in news.ended:
             self._resolve(execution_id)
-        if self._life not in (None, news.life):
-            for execution_id in list(self._waiting):
-                watch = Watch(execution_id=execution_id, watcher=self._watcher)
-                if not (await self._call(watch)).changed:
-                    self._resolve(execution_id)
-        self._life = news.life
+
+    async def _watch_again(self) -> None:
+        """Tell an owner in a new life of everything that is waited for.
+
+        That includes the first life heard of: what was watched before may have been told
+        to another one.
+        """
+        life = self._life
+        for execution_id in list(self._waiting):
+            if not await self._watch(execution_id):
+                self._resolve(execution_id)
+        self._told = life
 
     def _resolve(self, execution_id: ExecutionId) -> None:
         for future in self._waiting.get(execution_id, ()):

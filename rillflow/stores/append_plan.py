@@ -9,7 +9,7 @@ A refused caller leaves no trace in the plan, so its neighbours are written.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from rillflow.errors import FencedError, StoreError
+from rillflow.errors import ConflictError, FencedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, NewExecution
 
@@ -79,7 +79,7 @@ class AppendPlan:
 
         Raises:
             FencedError: Some partition has a newer owner.
-            StoreError: An execution is unknown, or exists already, or its
+            ConflictError: An execution is unknown, or exists already, or its
                 records do not follow the last one, or a snapshot claims records
                 that are not there.
         """
@@ -106,12 +106,12 @@ class AppendPlan:
         place = staged.get(execution_id) or self._places.get(execution_id)
         if new is None:
             if place is None:
-                raise StoreError(f"{execution_id}: no such execution")
+                raise ConflictError(f"{execution_id}: no such execution")
             return place
         if place is not None:
-            raise StoreError(f"{execution_id}: exists already")
+            raise ConflictError(f"{execution_id}: exists already")
         if new.execution_id != execution_id:
-            raise StoreError(f"{execution_id}: the new row names {new.execution_id}")
+            raise ConflictError(f"{execution_id}: the new row names {new.execution_id}")
         return Place(next(self._keys), 0)
 
     def _take(self, append: Append, key: int) -> None:
@@ -158,12 +158,12 @@ def _row(key: int, new: NewExecution, outcome: Outcome | None) -> ExecutionRow:
 
 
 def _check_sequence(append: Append, last_seq: int) -> None:
-    if append.records and append.first_seq != last_seq + 1:
-        raise StoreError(
+    if append.first_seq != last_seq + 1:
+        raise ConflictError(
             f"{append.execution_id}: record {append.first_seq} does not follow record {last_seq}"
         )
     if append.snapshot is not None and append.snapshot_seq > last_seq + len(append.records):
-        raise StoreError(
+        raise ConflictError(
             f"{append.execution_id}: a snapshot of record {append.snapshot_seq} "
             f"is ahead of record {last_seq + len(append.records)}"
         )

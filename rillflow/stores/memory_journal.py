@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
-from rillflow.errors import StoreError
+from rillflow.errors import ConflictError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.append_plan import AppendPlan, ExecutionRow, Outcome, Place
@@ -51,6 +51,11 @@ class MemoryJournal(MemoryLife):
         self._newest_epoch += 1
         self._epochs.update(dict.fromkeys(partitions, self._newest_epoch))
         return self._newest_epoch
+
+    async def newest_epoch(self, partitions: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+        self._check_open()
+        return max((self._epochs.get(each, 0) for each in partitions), default=0)
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends or none of them."""
@@ -150,7 +155,7 @@ class MemoryJournal(MemoryLife):
         taken = set(self._idempotent)
         for key in map(_idempotency_of, rows):
             if key in taken:
-                raise StoreError(f"idempotency key {key} is taken")
+                raise ConflictError(f"idempotency key {key} is taken")
             if key is not None:
                 taken.add(key)
 

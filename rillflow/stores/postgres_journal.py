@@ -24,6 +24,9 @@ SELECT execution_id, business, feature, partition, definition_id, submitted_at_m
         ORDER BY journal.seq)
 FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = $1
 """
+_NEWEST_EPOCH: Final = (
+    "SELECT coalesce(max(epoch), 0) FROM owners WHERE partition = ANY($1::bigint[])"
+)
 _UNFINISHED: Final = """
 SELECT execution_id FROM executions
 WHERE partition = ANY($1::bigint[]) AND finished_at_ms IS NULL
@@ -57,6 +60,11 @@ class PostgresJournal:
             epoch = int(await connection.fetchval(_NEXT_EPOCH))
             await connection.execute(_TAKE, list(set(partitions)), epoch)
         return epoch
+
+    async def newest_epoch(self, partitions: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+        [epoch] = await self._database.column(_NEWEST_EPOCH, list(partitions))
+        return int(epoch)
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably, with other callers' appends."""

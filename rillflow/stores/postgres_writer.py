@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from rillflow.errors import StoreError
+from rillflow.errors import ConflictError, StoreError
 from rillflow.ports.store import Append
 from rillflow.stores.append_plan import AppendPlan, Place
 from rillflow.stores.postgres_schema import CONNECTION_ERRORS, VERSION
@@ -218,7 +218,9 @@ def _refusal(plan: AppendPlan, appends: Sequence[Append]) -> StoreError | None:
 def _failure(cause: Exception) -> StoreError:
     if isinstance(cause, StoreError):
         return cause
-    error = StoreError(f"PostgreSQL: {cause or type(cause).__name__}")
+    refused = isinstance(cause, asyncpg.IntegrityConstraintViolationError)
+    kind = ConflictError if refused else StoreError
+    error = kind(f"PostgreSQL: {cause or type(cause).__name__}")
     error.__cause__ = cause
     return error
 

@@ -19,6 +19,9 @@ FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?
 """
 _ANY_OF: Final = "(SELECT value FROM json_each(?))"
 _RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq"
+_NEWEST_EPOCH: Final = """
+SELECT coalesce(max(epoch), 0) FROM owners WHERE partition IN (SELECT value FROM json_each(?))
+"""
 _UNFINISHED: Final = """
 SELECT execution_id FROM executions
 WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL
@@ -56,6 +59,16 @@ class SqliteJournal:
             return int(epoch)
 
         return await self._database.write(take)
+
+    async def newest_epoch(self, partitions: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+        wanted = msgspec.json.encode(list(partitions)).decode()
+
+        def look(connection: sqlite3.Connection) -> int:
+            ((epoch,),) = connection.execute(_NEWEST_EPOCH, (wanted,))
+            return int(epoch)
+
+        return await self._database.look_up(look)
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably, with other callers' appends."""

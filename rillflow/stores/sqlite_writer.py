@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar, cast
 
-from rillflow.errors import StoreError
+from rillflow.errors import ConflictError, StoreError
 from rillflow.ports.store import Append
 from rillflow.stores.sqlite_connection import connect, is_busy, transaction
 from rillflow.stores.sqlite_rows import plan_for, write_plan
@@ -160,7 +160,9 @@ class SqliteWriter:
     def _fail(self, tickets: list[_Ticket], cause: Exception) -> None:
         for ticket in tickets:
             if ticket.error is None:
-                ticket.error = StoreError(f"{self._path}: {cause}")
+                refused = isinstance(cause, sqlite3.IntegrityError)
+                kind = ConflictError if refused else StoreError
+                ticket.error = kind(f"{self._path}: {cause}")
                 ticket.error.__cause__ = cause
 
     @contextmanager

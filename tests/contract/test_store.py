@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rillflow.errors import FencedError, StoreError
+from rillflow.errors import ConflictError, FencedError, StoreError
 from rillflow.ports.store import ExecutionFilter, Store, StoredExecution
 from tests.contract.appends import PARTITION, close, follow, id_of, submit
 
@@ -173,12 +173,41 @@ async def test_a_refused_caller_does_not_harm_those_committed_with_it(store: Sto
         type(None),
         FencedError,
         type(None),
-        StoreError,
-        StoreError,
-        StoreError,
+        ConflictError,
+        ConflictError,
+        ConflictError,
         type(None),
     ]
     assert await store.unfinished([1, PARTITION]) == [id_of(0), id_of(1), id_of(3), id_of(6)]
+
+
+async def test_the_newest_epoch_of_partitions_tells_an_owner_of_its_successor(
+    store: Store,
+) -> None:
+    assert await store.newest_epoch([1, 2]) == 0
+    old = await store.take_partitions([1, 2, 3])
+    assert await store.newest_epoch([1, 2]) == old
+    new = await store.take_partitions([2])
+    assert await store.newest_epoch([1, 3]) == old
+    assert await store.newest_epoch([3, 2, 1]) == new
+    assert await store.newest_epoch([]) == 0
+
+
+async def test_an_append_without_records_confirms_owner_and_place_and_writes_nothing(
+    store: Store,
+) -> None:
+    epoch = await store.take_partitions([PARTITION])
+    await store.append([submit(1, b"one", b"two", epoch=epoch)])
+    await store.append([follow(1, 3, epoch=epoch)])
+    for wrong in (follow(1, 2, epoch=epoch), follow(1, 4, epoch=epoch), follow(2, 1, epoch=epoch)):
+        with pytest.raises(ConflictError):
+            await store.append([wrong])
+    await store.take_partitions([PARTITION])
+    with pytest.raises(FencedError):
+        await store.append([follow(1, 3, epoch=epoch)])
+    stored = await store.load(id_of(1))
+    assert stored is not None
+    assert stored.records == (b"one", b"two")
 
 
 async def test_64_callers_append_at_once_and_each_record_is_there(store: Store) -> None:

@@ -1,0 +1,89 @@
+"""What is written to the journal for an event that an execution has taken."""
+
+from typing import NamedTuple
+
+from rillflow.core import codec
+from rillflow.core.events import Event
+from rillflow.ports.executions import Submission
+from rillflow.ports.store import Append, Closing, NewExecution
+from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.ownership import Ownership, listing_partition
+
+
+class Stage(NamedTuple):
+    """How far an execution has come: ended, and nobody left to be told."""
+
+    over: bool = False
+    settled: bool = False
+
+
+def stage_of(hosted: Hosted) -> Stage:
+    """Return the stage of an execution."""
+    return Stage(hosted.over, hosted.settled)
+
+
+def append_of(
+    hosted: Hosted,
+    event: Event,
+    ownership: Ownership,
+    before: Stage,
+    new: NewExecution | None = None,
+) -> Append:
+    """Build the append of an event that was just handled, and count its record."""
+    state = hosted.state
+    hosted.written += 1
+    status, closing, snapshot = None, None, None
+    if hosted.settled and not before.settled:
+        closing = Closing(
+            status=state.status.name.lower(),
+            code=state.invoke.code,
+            finished_at_ms=event.at_ms,
+        )
+        snapshot = codec.encode_state(state)
+    elif hosted.over != before.over or new is not None:
+        status = state.status.name.lower()
+    return Append(
+        execution_id=state.execution_id,
+        partition=ownership.scope_of(state.execution_id),
+        epoch=ownership.epoch_of(state.execution_id),
+        first_seq=hosted.written,
+        records=(codec.encode_event(event),),
+        new=new,
+        status=status,
+        closing=closing,
+        snapshot=snapshot,
+        snapshot_seq=hosted.written if snapshot else 0,
+    )
+
+
+def confirmation_of(hosted: Hosted, ownership: Ownership) -> Append:
+    """Build the append that writes nothing, and is taken only if memory is right.
+
+    A repetition is acknowledged for what memory says. It must not be when a newer owner
+    knows more, or when what memory says could not be written.
+    """
+    execution_id = hosted.state.execution_id
+    return Append(
+        execution_id=execution_id,
+        partition=ownership.scope_of(execution_id),
+        epoch=ownership.epoch_of(execution_id),
+        first_seq=hosted.written + 1,
+        records=(),
+    )
+
+
+def row_of(call: Submission) -> NewExecution:
+    """Build the row of a submitted execution."""
+    event = call.event
+    return NewExecution(
+        execution_id=event.execution_id,
+        business=call.business,
+        feature=call.feature,
+        partition=listing_partition(event.execution_id),
+        definition_id=event.definition_id,
+        submitted_at_ms=event.at_ms,
+        dedicated=event.dedicated,
+        parent_id=event.parent.execution_id if event.parent else None,
+        idempotency_key=call.idempotency_key,
+        request_digest=call.request_digest,
+    )

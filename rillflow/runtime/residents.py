@@ -1,0 +1,209 @@
+"""The executions in memory: each at most once, and none that the store may contradict."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from rillflow.errors import RillflowError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Store
+from rillflow.runtime.hosted import Hosted, HotExecutions, Plans, replay
+from rillflow.runtime.insisting import insist
+from rillflow.runtime.ownership import Ownership
+
+log = logging.getLogger("rillflow.residents")
+
+MOST_ENDED: Final = 512
+
+
+class Residents:
+    """Brings executions into memory, and sees them out.
+
+    A call borrows what it is about, and while an execution is borrowed or has appends
+    under way it stays. When an append fails, nobody knows what the store holds: the
+    execution is forgotten once its last append is over, and until then nobody gets it.
+    ``resumed`` is called with an execution whose outstanding commands are to be carried
+    out, ``forgotten`` with the id of one that must be resumed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ownership: Ownership,
+        *,
+        most_hot: int,
+        resumed: Callable[[Hosted], None],
+        forgotten: Callable[[ExecutionId], None],
+    ) -> None:
+        self._store = store
+        self._ownership = ownership
+        self._resumed = resumed
+        self._forgotten = forgotten
+        self.plans = Plans(store)
+        self.unresumed: set[ExecutionId] = set()
+        self._hot = HotExecutions(most_hot)
+        self._ended = HotExecutions(MOST_ENDED)
+        self._loading: dict[ExecutionId, asyncio.Task[Hosted | None]] = {}
+        self._settlements: dict[ExecutionId, asyncio.Event] = {}
+
+    @property
+    def active(self) -> int:
+        """How many executions are in memory and have not settled."""
+        return len(self._hot)
+
+    async def stop(self) -> None:
+        """Give up what is being read."""
+        loading = list(self._loading.values())
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, return_exceptions=True)
+
+    def find(self, execution_id: ExecutionId) -> Hosted | None:
+        """Return an execution that is in memory; it may be about to be forgotten."""
+        return self._hot.get(execution_id) or self._ended.get(execution_id)
+
+    async def borrow(self, execution_id: ExecutionId) -> Hosted | None:
+        """Return an execution, read from the store when needed; None when unknown.
+
+        It stays in memory until it is given back, or until it is forgotten.
+
+        Raises:
+            StoreError: It could not be read.
+            DefinitionError: Its definition is no longer valid.
+        """
+        while True:
+            hosted = self.find(execution_id)
+            if hosted is None:
+                hosted = await self._load_once(execution_id)
+                if hosted is None:
+                    return None
+            if hosted.gone is not None:
+                await asyncio.wait({hosted.gone})
+            elif self.find(execution_id) is hosted or self._ownership.is_elsewhere(execution_id):
+                hosted.borrowers += 1
+                return hosted
+
+    def admit(self, hosted: Hosted) -> None:
+        """Take a new execution into memory, borrowed."""
+        hosted.borrowers += 1
+        self._loading.pop(hosted.state.execution_id, None)
+        self._hot.put(hosted.state.execution_id, hosted)
+
+    def revive(self, hosted: Hosted) -> None:
+        """Note that an execution that had settled goes on."""
+        self._ended.drop(hosted.state.execution_id)
+        self._hot.put(hosted.state.execution_id, hosted)
+
+    def give_back(self, hosted: Hosted) -> None:
+        """End a borrowing."""
+        hosted.borrowers -= 1
+        self._rest(hosted)
+
+    def begin_append(self, touched: Iterable[Hosted]) -> "asyncio.Future[None]":
+        """Note that an append is under way; the future is done when it is over."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for hosted in touched:
+            hosted.pending += 1
+            hosted.append_under_way = done
+        return done
+
+    def end_append(
+        self, touched: Iterable[Hosted], done: "asyncio.Future[None]", *, written: bool
+    ) -> None:
+        """Note that an append is over, and whether memory and store agree."""
+        for hosted in touched:
+            hosted.pending -= 1
+            if hosted.append_under_way is done:
+                hosted.append_under_way = None
+            if not written:
+                self.distrust(hosted)
+            self._rest(hosted)
+        done.set_result(None)
+
+    def distrust(self, hosted: Hosted) -> None:
+        """Have an execution forgotten, and read again, because memory may be wrong."""
+        if hosted.gone is None:
+            hosted.gone = asyncio.get_running_loop().create_future()
+        self._rest(hosted)
+
+    def _rest(self, hosted: Hosted) -> None:
+        if hosted.pending:
+            return
+        execution_id = hosted.state.execution_id
+        if hosted.gone is not None:
+            self._forget(execution_id, hosted)
+        elif hosted.settled and not hosted.borrowers and self._hot.get(execution_id) is hosted:
+            self._hot.drop(execution_id)
+            self._ended.put(execution_id, hosted)
+            if execution_id in self._settlements:
+                self._settlements.pop(execution_id).set()
+
+    def _forget(self, execution_id: ExecutionId, hosted: Hosted) -> None:
+        if self.find(execution_id) is hosted:
+            self._hot.drop(execution_id)
+            self._ended.drop(execution_id)
+            if not self._ownership.is_elsewhere(execution_id):
+                self.unresumed.add(execution_id)
+                self._forgotten(execution_id)
+        if hosted.gone is not None and not hosted.gone.done():
+            hosted.gone.set_result(None)
+
+    async def settled(self, execution_id: ExecutionId) -> None:
+        """Wait until an execution has ended and owes nobody a notice."""
+        settled = self._settlements.setdefault(execution_id, asyncio.Event())
+        await self.insist(execution_id)
+        hosted = self.find(execution_id)
+        if hosted is not None and not (hosted.settled and self._ended.get(execution_id) is hosted):
+            await settled.wait()
+
+    async def resume(self, execution_id: ExecutionId) -> None:
+        """Carry out what is outstanding of an execution, as soon as it can be read."""
+        if execution_id in self.unresumed:
+            await self.insist(execution_id)
+            self.unresumed.discard(execution_id)
+
+    async def insist(self, execution_id: ExecutionId) -> None:
+        """Bring an execution into memory, however often it takes."""
+        try:
+            hosted = await insist(lambda: self.borrow(execution_id))
+        except RillflowError:
+            log.exception("activation_failed", extra={"execution_id": execution_id})
+        else:
+            if hosted is not None:
+                self.give_back(hosted)
+
+    async def _load_once(self, execution_id: ExecutionId) -> Hosted | None:
+        loading = self._loading.get(execution_id)
+        if loading is None:
+            loading = asyncio.create_task(self._load(execution_id))
+            self._loading[execution_id] = loading
+        return await asyncio.shield(loading)
+
+    async def _load(self, execution_id: ExecutionId) -> Hosted | None:
+        try:
+            return await self._read(execution_id)
+        finally:
+            if self._is_loading(execution_id):
+                del self._loading[execution_id]
+
+    def _is_loading(self, execution_id: ExecutionId) -> bool:
+        """Tell whether this task is the one whose result counts."""
+        return self._loading.get(execution_id) is asyncio.current_task()
+
+    async def _read(self, execution_id: ExecutionId) -> Hosted | None:
+        stored = await self._store.load(execution_id)
+        if stored is None:
+            return None
+        hosted = replay(await self.plans.get(stored.definition_id), stored)
+        if self._ownership.is_elsewhere(execution_id):
+            if not hosted.settled:
+                return hosted
+            await self._ownership.adopt(execution_id)
+        if not self._is_loading(execution_id):
+            return self.find(execution_id)  # created while this was reading
+        (self._ended if hosted.settled else self._hot).put(execution_id, hosted)
+        if execution_id in self.unresumed:
+            self.unresumed.discard(execution_id)
+            self._resumed(hosted)
+        return hosted

@@ -1,0 +1,157 @@
+"""Random workflows of all categories, for a world whose functions act by their names."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Final, NamedTuple
+
+from tests.spec.notation import (
+    Definition,
+    Json,
+    at_most,
+    choice,
+    each,
+    fn,
+    on_input,
+    pass_,
+    ret,
+    susp,
+    sw,
+)
+
+MOST_TASKS: Final = 6
+LISTENER: Final = {"resourceName": "http://listener"}
+CONDITIONS: Final = [on_input("x > 2"), on_input("x != 3"), on_input("x > 0"), on_input("x > 9")]
+SUSPENSE: Final = "W"
+"""First letter of the names of suspense tasks, which somebody must wake up."""
+
+
+class Workflows(NamedTuple):
+    """The definitions of one run: texts by name, and whether their outcome is sure.
+
+    The outcome of a sure workflow depends on its definition and the answers of its
+    functions only, and not on the order or the time of anything.
+    """
+
+    main: Definition
+    child: Definition
+    sure: bool
+
+
+def draw_workflows(random: Random) -> Workflows:
+    """Draw the workflow of a run, and the one that its sub-flow tasks start."""
+    sure = random.random() < 0.5
+    child = _Drawing(random, sure=sure, depth=1, most=2).workflow("child")
+    main = _Drawing(random, sure=sure, depth=3, most=MOST_TASKS).workflow("main")
+    return Workflows(main, child, sure)
+
+
+class _Drawing:
+    """Draws one workflow; every task has another name and writes a key of its own."""
+
+    def __init__(self, random: Random, *, sure: bool, depth: int, most: int) -> None:
+        self._random = random
+        self._sure = sure
+        self._depth = depth
+        self._most = most
+        self._names = 0
+
+    def workflow(self, name: str) -> Definition:
+        header: Definition = {"workspace": "demo", "dagName": name, "type": "flow"}
+        if self._random.random() < 0.4:
+            header["callback"] = LISTENER
+        if not self._sure and self._random.random() < 0.2:
+            header["timeline"] = {"timeoutInSeconds": "20"}
+        return {**header, "tasks": self._level(self._depth)}
+
+    def _level(self, depth: int) -> list[Definition]:
+        tasks: list[Definition] = []
+        for _ in range(self._random.randint(1, 3)):
+            if not tasks or self._names < self._most:
+                tasks.append(self._task(depth))
+        names = [task["name"] for task in tasks]
+        for position, task in enumerate(tasks):
+            self._link(task, names[position + 1 :])
+        return tasks
+
+    def _link(self, task: Definition, later: list[str]) -> None:
+        chosen = [name for name in later if self._random.random() < 0.6]
+        if task["category"] == "switch" and later:
+            entries = list(zip(self._some(CONDITIONS), later, strict=False))
+            task.update(sw(task["name"], *entries, ("default", later[-1]), ins="x"))
+        elif chosen:
+            task["next"] = ",".join(chosen)
+
+    def _some(self, items: list[str]) -> list[str]:
+        return self._random.sample(items, self._random.randint(1, len(items)))
+
+    def _task(self, depth: int) -> Definition:
+        self._names += 1
+        makers: list[Callable[[str], Definition]] = [
+            *[self._function] * 5,
+            lambda name: pass_(f"P{name}", ins="x", outs=[_rule("$.output.x", f"P{name}")]),
+            lambda name: ret(f"R{name}", self._random.choice(CONDITIONS), ins="x"),
+            lambda name: sw(f"S{name}", ins="x"),
+            self._suspense,
+        ]
+        if depth > 1:
+            makers += [lambda name: self._each(name, depth), lambda name: self._choice(name, depth)]
+        if self._depth > 1:
+            makers += [self._flow] * 2
+        task = self._random.choice(makers)(str(self._names))
+        if self._random.random() < 0.15:
+            task["timeline"] = {"suspenseIntervalSeconds": "2"}
+        elif not self._sure and self._random.random() < 0.3:
+            task["timeline"] = {"timeoutInSeconds": self._random.choice(["1", "4"])}
+        if not self._sure and self._random.random() < 0.3:
+            task["tolerance"] = True
+        return task
+
+    def _function(self, number: str) -> Definition:
+        name = f"F{number}"
+        retry = {"maxRetryTimes": 2, "intervalInSeconds": self._random.choice([0, 1])}
+        kind = self._random.choice(["sync", "async", "async"])
+        return fn(name, kind, ins="x", outs=[_rule("$.output.said", name)], retry=retry)
+
+    def _flow(self, number: str) -> Definition:
+        name = f"C{number}"
+        kind = self._random.choice(["flow_sync", "flow_sync", "flow_async"])
+        outs = [_rule("$.output.F1", name)] if kind == "flow_sync" else None
+        task = fn(name, kind, ins="x", outs=outs)
+        task["resourceName"] = "rillflow://demo:child"
+        return task
+
+    def _suspense(self, number: str) -> Definition:
+        name = f"{SUSPENSE}{number}"
+        return susp(
+            name,
+            on_input("go == true"),
+            ins=[_rule("$.context.x", "x", "input"), _rule(f"$.context.go{name}", "go", "input")],
+            outs=[_rule("$.output.go", f"go{name}")],
+        )
+
+    def _each(self, number: str, depth: int) -> Definition:
+        limit = self._random.choice([None, at_most(1), at_most(2)])
+        elements = list(range(1, 1 + self._random.randrange(3)))
+        return each(
+            f"E{number}",
+            "list",
+            *self._level(depth - 1),
+            ins=[
+                _rule("$.context.x", "x", "input"),
+                {"source": str(elements), "target": "$.input.list"},
+            ],
+            outs=[_rule("$.output.sub_context", f"E{number}")],
+            synchronization=limit,
+        )
+
+
+    def _choice(self, number: str, depth: int) -> Definition:
+        count = self._random.randint(1, 2)
+        branches = [
+            (self._random.choice(CONDITIONS), self._level(depth - 1)) for _ in range(count)
+        ]
+        return choice(f"D{number}", *branches, ins="x")
+
+
+def _rule(source: str, name: str, root: str = "context") -> Json:
+    return {"source": source, "target": f"$.{root}.{name}"}

@@ -1,0 +1,181 @@
+"""The functions of a run: what each attempt says follows from its name and number alone.
+
+They answer late, twice, before they are asked to, or not until the weather clears, and
+strangers call back in their name. A function whose callback is not taken calls back again.
+"""
+
+import asyncio
+from random import Random
+from typing import Final, NamedTuple, Protocol
+
+from rillflow.core.events import CallbackReceived
+from rillflow.errors import StoreError
+from rillflow.ids import service_of
+from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Delivery, Executions, Reply
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from tests.simulation.surroundings import Surroundings
+from tests.simulation.virtual_loop import Life
+
+LAST_ATTEMPT: Final = 3
+"""The attempt that succeeds in sure workflows, whose tasks have two retries."""
+PATIENCE: Final = 40
+
+
+class CallWatch(Protocol):
+    """Who is told of every call of a function."""
+
+    def called(self, request: DispatchRequest) -> None:
+        """Hear that a call has begun."""
+
+    def told_listener(self, request: DispatchRequest) -> None:
+        """Hear that the completion callback reached its listener."""
+
+
+class Outcome(NamedTuple):
+    """What an attempt does: how it answers, and how long it takes."""
+
+    succeeds: bool
+    refuses: bool
+    takes_s: float
+    early: bool
+    repeats: int
+
+
+class Functions:
+    """The gateway of a run, and the functions behind it."""
+
+    def __init__(  # noqa: PLR0913 - the parts it touches
+        self,
+        around: Surroundings,
+        *,
+        life: Life,
+        clock: Clock,
+        executions: Executions,
+        watch: CallWatch,
+        sure: bool,
+    ) -> None:
+        self._around = around
+        self._life = life
+        self._clock = clock
+        self._executions = executions
+        self._watch = watch
+        self._sure = sure
+        self._patience = asyncio.Event()
+
+    def speak(self) -> None:
+        """Let every function answer that has not answered until now."""
+        self._patience.set()
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Make one call; see the ``Gateway`` port."""
+        around = self._around
+        around.note("calls", f"{request.execution_id[-4:]} {request.task} #{request.attempt}")
+        self._watch.called(request)
+        if request.pattern == "completion":
+            return await self._listen(request)
+        outcome = self._outcome(request)
+        if request.pattern != "task_sync" and not outcome.refuses:
+            delay_s = 0.0 if outcome.early else outcome.takes_s
+            around.loop.spawn(self._life, self._call_back(request, outcome, delay_s))
+        if around.happens(around.faults.mute):
+            await self._patience.wait()
+        await asyncio.sleep(outcome.takes_s if request.pattern == "task_sync" else 0.01)
+        return self._answer(request, outcome)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    async def _listen(self, request: DispatchRequest) -> DispatchAnswer:
+        around = self._around
+        await around.pause(0.001, 0.2)
+        if around.faults.mute and around.random.random() < 0.2:
+            return _answer_of(request, error="http 503")
+        self._watch.told_listener(request)
+        return _answer_of(request, body=b"ok")
+
+    def _outcome(self, request: DispatchRequest) -> Outcome:
+        """Draw what an attempt does from its name, so that every repetition does the same."""
+        business, feature = service_of(request.execution_id)
+        seed = f"{self._around.seed}:{business}:{feature}:{request.task}:{request.attempt}"
+        random = Random(seed)
+        fails = random.random() < 0.25 and not (self._sure and request.attempt >= LAST_ATTEMPT)
+        return Outcome(
+            succeeds=not fails,
+            refuses=fails and random.random() < 0.4,
+            takes_s=random.choice([0.002, 0.05, 0.05, 2.5]) * random.random(),
+            early=random.random() < 0.3,
+            repeats=random.choice([0, 0, 1, 2]),
+        )
+
+    def _answer(self, request: DispatchRequest, outcome: Outcome) -> DispatchAnswer:
+        if outcome.refuses:
+            return _answer_of(request, error="http 500")
+        if request.pattern == "task_sync":
+            return _answer_of(request, body=encode_json(_said(request, outcome)))
+        return _answer_of(request, body=b"{}")
+
+    async def _call_back(self, request: DispatchRequest, outcome: Outcome, delay_s: float) -> None:
+        around = self._around
+        await asyncio.sleep(delay_s)
+        if around.happens(around.faults.mute):
+            await self._patience.wait()
+        for number in range(1 + outcome.repeats):
+            callback = CallbackReceived(
+                at_ms=self._clock.now_ms(),
+                task=request.task,
+                succeeded=outcome.succeeds,
+                output=encode_json(_said(request, outcome)),
+                attempt=request.attempt,
+                ext=encode_json({"callback": number}),
+            )
+            await self._insist(Delivery(execution_id=request.execution_id, event=callback))
+            if around.faults.lost and around.random.random() < 0.2:
+                await self._lie(request)
+            await around.pause(0.0, 1.0)
+
+    async def _lie(self, request: DispatchRequest) -> None:
+        """Call back as somebody else would: for an attempt that never was, or is over."""
+        attempt = request.attempt + self._around.random.choice([-1, 7])
+        lie = CallbackReceived(
+            at_ms=self._clock.now_ms(),
+            task=self._around.random.choice([request.task, "Nobody"]),
+            succeeded=False,
+            output=b'{"said":"a lie"}',
+            attempt=attempt,
+        )
+        try:
+            await self._executions.call(Delivery(execution_id=request.execution_id, event=lie))
+        except StoreError:
+            return
+
+    async def _insist(self, delivery: Delivery) -> None:
+        """Deliver until it is taken; a refusal may be a misunderstanding, so try it again."""
+        for _ in range(PATIENCE):
+            try:
+                reply = await self._executions.call(delivery)
+            except StoreError as error:
+                reply = Reply(error=str(error), kind=StoreError.code)
+            if reply.error is None or reply.error.endswith("is finished"):
+                return
+            await self._around.pause(0.5, 2.0)
+
+
+def _said(request: DispatchRequest, outcome: Outcome) -> JsonObject:
+    document = decode_json(request.input)
+    x = document.get("x") if isinstance(document, dict) else None
+    result = "SUCCESS" if outcome.succeeds else "FAILED"
+    return {"result_type": result, "said": f"{request.task} {x}"}
+
+
+def _answer_of(
+    request: DispatchRequest, *, body: bytes | None = None, error: str | None = None
+) -> DispatchAnswer:
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        body=body,
+        error=error,
+    )

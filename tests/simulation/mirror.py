@@ -1,0 +1,131 @@
+"""What is durable of one execution, followed record by record, with its own promises."""
+
+from typing import NamedTuple
+
+from rillflow.core import codec, machine
+from rillflow.core.commands import Command, DispatchTask, SetTimer
+from rillflow.core.events import Event, ExecutionSubmitted, RedoRequested, TimerFired
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
+from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
+from tests.simulation.virtual_loop import Life
+
+EARLY_S = 0.6
+"""How early a timer may seem to fire: what set it took up to so long to become durable."""
+
+
+class Armed(NamedTuple):
+    """When, and by which life of the owner, a timer was set."""
+
+    life: Life | None
+    at_s: float
+    wait_s: float
+
+
+class Mirror:
+    """An execution as its journal tells it.
+
+    ``ordered`` holds the attempts that the journal has ordered, ``records`` what it has
+    accepted, ``redone`` whether a redo may have set something back. What is wrong with a record is told to whoever applies it.
+    """
+
+    def __init__(self, plan: Plan, record: bytes, life: Life | None, at_s: float) -> None:
+        event = codec.decode_event(record)
+        assert isinstance(event, ExecutionSubmitted)
+        self.plan = plan
+        self.records = {record}
+        self.redone = False
+        self.ordered: dict[tuple[str, str, int], float] = {}
+        self._armed: dict[tuple[str, str, int], Armed] = {}
+        self.submitted = event
+        self.state, handled = machine.submit(plan, event)
+        self._remember(handled.commands, event, life, at_s)
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the execution has ended."""
+        return DAG_COMPLETED[self.state.status]
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether it has ended and owes nobody a notice."""
+        return self.over and self.state.parent_notice is None and self.state.completion is None
+
+    def apply(self, record: bytes, life: Life | None, at_s: float) -> str | None:
+        """Take a record; return the promise that it breaks, if any."""
+        event = codec.decode_event(record)
+        before = {name: task.status for name, task in self.state.tasks.items()}
+        attempts = {name: task.attempt for name, task in self.state.tasks.items()}
+        self.records.add(record)
+        handled = machine.handle(self.plan, self.state, event)
+        if not handled.changed:
+            return f"the journal took an event that counts for nothing: {event}"
+        if isinstance(event, TimerFired) and (early := self._too_early(event, life, at_s)):
+            return early
+        self._remember(handled.commands, event, life, at_s)
+        if isinstance(event, RedoRequested):
+            self.redone = True
+            return None
+        return self._changed_wrongly(before, attempts, event)
+
+    def waits_for(self, task: str, attempt: int) -> bool:
+        """Tell whether the answer of this very attempt is still awaited."""
+        found = self.state.tasks.get(task)
+        return found is not None and found.in_flight and found.attempt == attempt
+
+    def would_take(self, event: Event) -> bool:
+        """Tell whether an event would change what is durable."""
+        copy = codec.decode_state(codec.encode_state(self.state))
+        return machine.handle(self.plan, copy, event).changed
+
+    def why_waiting(self) -> str:
+        """Say what an execution that has not settled waits for."""
+        state: ExecutionState = self.state
+        tasks = [
+            f"{task.name} {task.status.name} #{task.attempt}"
+            + (" in flight" if task.in_flight else "")
+            + (" held" if task.held else "")
+            for task in state.tasks.values()
+            if task.status is not TaskStatus.NOT_STARTED and not COMPLETED[task.status]
+        ]
+        owes = [
+            name
+            for name, due in (("parent", state.parent_notice), ("completion", state.completion))
+            if due is not None
+        ]
+        return f"{state.status.name} paused={state.paused} {tasks} owes {owes}"
+
+    def _remember(
+        self, commands: list[Command], event: Event, life: Life | None, at_s: float
+    ) -> None:
+        for command in commands:
+            if isinstance(command, DispatchTask):
+                self.ordered.setdefault(command.key, at_s)
+            elif isinstance(command, SetTimer):
+                wait_s = (command.due_ms - event.at_ms) / 1000
+                key = (command.kind, command.task, command.due_ms)
+                self._armed[key] = Armed(life, at_s, wait_s)
+
+    def _too_early(self, event: TimerFired, life: Life | None, at_s: float) -> str | None:
+        """A timer that one life set and fired waited for its time, whatever the clock did."""
+        armed = self._armed.get((event.kind, event.task, event.due_ms))
+        if armed is None or armed.life is not life:
+            return None
+        if at_s - armed.at_s < armed.wait_s - EARLY_S:
+            return f"{event.kind} of {event.task} fired {armed.wait_s - at_s + armed.at_s} s early"
+        return None
+
+    def _changed_wrongly(
+        self, before: dict[str, TaskStatus], attempts: dict[str, int], event: Event
+    ) -> str | None:
+        for name, status in before.items():
+            task = self.state.tasks.get(name)
+            if task is None:
+                return f"{name} vanished by {event}"
+            if COMPLETED[status] and task.status is not status:
+                return f"{name} had ended {status.name} and is {task.status.name} by {event}"
+            if COMPLETED[status] and task.attempt != attempts[name]:
+                return f"{name} had ended and was called again by {event}"
+            if task.attempt < attempts[name]:
+                return f"attempts of {name} went back by {event}"
+        return None

@@ -1,0 +1,142 @@
+"""Messages between simulated processes: lost, repeated, late, out of order.
+
+A line does what a peer of the actors does: it makes a call again when it was lost, looks
+its receiver up anew after each loss, and gives up after half a minute. Until a loss it
+stays with the process it has reached, even when that one was replaced meanwhile.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from rillflow.errors import RillflowError, StoreError
+from rillflow.runtime.dispatch_lanes import Line
+from tests.simulation.surroundings import Surroundings
+from tests.simulation.virtual_loop import Life
+
+Serve: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
+
+REACH_S: Final = 30.0
+PAUSE_S: Final = 0.1
+
+
+class Address:
+    """Where a process takes calls during one life."""
+
+    def __init__(self, life: Life, serve: Serve) -> None:
+        self.life = life
+        self.serve = serve
+        self.waiting: dict[asyncio.Future[bytes], None] = {}
+        life.mourners.append(self._hang_up)
+
+    def _hang_up(self, life: Life) -> None:
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(ConnectionError(f"{life} is gone"))
+        self.waiting.clear()
+
+
+class Network:
+    """Carries calls by name."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._addresses: dict[str, Address] = {}
+
+    def register(self, life: Life, serve: Serve) -> None:
+        """Be reached under the life's name, in the place of whoever was before."""
+        self._addresses[life.name] = Address(life, serve)
+
+    def line_to(self, name: str) -> Line:
+        """Return a way to whoever has a name."""
+        reached: Address | None = None
+
+        async def call(method: str, argument: bytes) -> bytes:
+            nonlocal reached
+            give_up_s = self._around.loop.time() + REACH_S
+            while True:
+                address = reached if reached and not reached.life.dead else self._find(name)
+                try:
+                    if address is None:
+                        raise ConnectionError(f"there is no {name}")
+                    reached = address
+                    return await self._call_once(address, method, argument)
+                except ConnectionError as error:
+                    reached = None
+                    if self._around.loop.time() > give_up_s:
+                        raise StoreError(f"{name} could not be reached: {error}") from error
+                await asyncio.sleep(PAUSE_S)
+
+        return call
+
+    def _find(self, name: str) -> Address | None:
+        address = self._addresses.get(name)
+        return None if address is None or address.life.dead else address
+
+    async def _call_once(self, address: Address, method: str, argument: bytes) -> bytes:
+        around = self._around
+        future: asyncio.Future[bytes] = around.loop.create_future()
+        address.waiting[future] = None
+        if around.happens(around.faults.repeated):
+            self._send(address, method, argument, None)
+        if around.happens(around.faults.lost):
+            around.note("lost", f"{method} to {address.life}")
+            around.later(self._delay_s(), _fail, future)
+        else:
+            self._send(address, method, argument, future)
+        try:
+            return await future
+        finally:
+            address.waiting.pop(future, None)
+
+    def _send(
+        self, address: Address, method: str, argument: bytes, future: "asyncio.Future[bytes] | None"
+    ) -> None:
+        around = self._around
+
+        def arrive() -> None:
+            if not address.life.dead:
+                around.loop.spawn(address.life, self._serve(address, method, argument, future))
+
+        around.later(self._delay_s(), arrive)
+
+    async def _serve(
+        self,
+        address: Address,
+        method: str,
+        argument: bytes,
+        future: "asyncio.Future[bytes] | None",
+    ) -> None:
+        around = self._around
+        answer: bytes | StoreError
+        try:
+            answer = await address.serve(method, argument)
+        except RillflowError as error:
+            answer = StoreError(str(error))
+        if future is None:
+            return
+        if around.happens(around.faults.lost):
+            around.note("lost", f"answer to {method} of {address.life}")
+            around.later(self._delay_s(), _fail, future)
+        else:
+            around.later(self._delay_s(), _settle, future, answer)
+
+    def _delay_s(self) -> float:
+        around = self._around
+        if around.happens(around.faults.slow):
+            return around.random.choice([0.05, 0.5, 3.0]) * around.random.random()
+        return 0.0005 + 0.001 * around.random.random()
+
+
+def _fail(future: "asyncio.Future[bytes]") -> None:
+    if not future.done():
+        future.set_exception(ConnectionError("lost on the way"))
+
+
+def _settle(future: "asyncio.Future[bytes]", answer: "bytes | StoreError") -> None:
+    if future.done():
+        return
+    if isinstance(answer, bytes):
+        future.set_result(answer)
+    else:
+        future.set_exception(answer)

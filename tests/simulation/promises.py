@@ -1,0 +1,172 @@
+"""The promises, checked while a run goes on and at its end.
+
+* What was acknowledged is durable: submissions, callbacks, wake-ups, requests, answers.
+* A function is called for attempts that the journal has ordered, and for no other.
+* A task that has ended stays as it ended, and is not ordered again, unless by a redo.
+* Only the owner of a partition writes to it.
+* An execution that is said to have ended has ended.
+* A notice that is noted as delivered was delivered.
+* At the end every execution has settled, the store and the owners agree, and nothing
+  that was begun is left lying about.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rillflow.core import codec
+from rillflow.core.events import NoticeDelivered
+from rillflow.core.plan import Plan
+from rillflow.core.status import TaskStatus
+from rillflow.errors import ExecutionError, RequestError
+from rillflow.jsontypes import decode_json
+from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission, Watch
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.store import Append
+from rillflow.runtime.descriptors import parse_stored
+from tests.simulation.mirror import Mirror
+from tests.simulation.surroundings import Surroundings
+from tests.simulation.virtual_loop import Life
+
+
+class Promises:
+    """Hears of everything that happens, and breaks off a run that breaks a promise."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._plans: dict[str, Plan] = {}
+        self._owners: dict[int, Life | None] = {}
+        self._told: set[tuple[str, str, int]] = set()
+        self.mirrors: dict[str, Mirror] = {}
+        self.counts: Counter[str] = Counter()
+
+    # -- the store ------------------------------------------------------------------
+
+    def defined(self, definition_id: str, text: str) -> None:
+        """Hear of a definition."""
+        if definition_id not in self._plans:
+            self._plans[definition_id] = Plan(parse_stored(text), definition_id)
+
+    def taken(self, life: Life | None, partitions: Sequence[int]) -> None:
+        """Hear of a new owner."""
+        self._owners.update(dict.fromkeys(partitions, life))
+
+    def written(self, life: Life | None, append: Append) -> None:
+        """Hear of an append that the store has accepted."""
+        if self._owners.get(append.partition) is not life:
+            self._broken(f"{life} wrote to partition {append.partition}, which it has lost")
+        mirror = self.mirrors.get(append.execution_id)
+        for record in append.records:
+            event = codec.decode_event(record)
+            self._around.note("wrote", f"{append.execution_id[-4:]} {event}")
+            self.counts[type(event).__name__] += 1
+            if mirror is None:
+                plan = self._plans[append.new.definition_id if append.new else ""]
+                mirror = Mirror(plan, record, life, self._around.loop.time())
+                self.mirrors[append.execution_id] = mirror
+                continue
+            if isinstance(event, NoticeDelivered):
+                self._check_notice(mirror, event)
+            wrong = mirror.apply(record, life, self._around.loop.time())
+            if wrong:
+                self._broken(wrong)
+
+    def _check_notice(self, mirror: Mirror, event: NoticeDelivered) -> None:
+        state = mirror.state
+        key = (state.execution_id, "", state.completion_attempt)
+        if event.kind == "completion" and event.error is None and key not in self._told:
+            self._broken(f"{state.execution_id}: its completion callback was never made")
+        if event.kind != "parent" or state.parent is None or state.parent_notice is None:
+            return
+        parent = self.mirrors[state.parent.execution_id]
+        task = parent.state.tasks.get(state.parent.task)
+        waits = (
+            not parent.over
+            and task is not None
+            and task.status is TaskStatus.RUNNING
+            and task.held is None
+            and task.attempt == state.parent.attempt
+        )
+        if waits:
+            self._broken(f"{state.execution_id}: its parent was told, and waits all the same")
+
+    # -- functions ------------------------------------------------------------------
+
+    def called(self, request: DispatchRequest) -> None:
+        """Hear that a function is called."""
+        mirror = self.mirrors.get(request.execution_id)
+        if mirror is None or request.key not in mirror.ordered:
+            self._broken(f"{request.key} was called, and never ordered")
+            return
+        self.counts["calls"] += 1
+        if request.task and not mirror.waits_for(request.task, request.attempt):
+            self.counts["calls too late"] += 1
+            self._around.note("too late", f"{request.key}")
+
+    def told_listener(self, request: DispatchRequest) -> None:
+        """Hear that a completion callback reached its listener."""
+        self._told.add(request.key)
+
+    # -- owners ---------------------------------------------------------------------
+
+    def replied(self, call: Call, reply: Reply) -> None:
+        """Hear what an owner answers, at the moment the answer leaves it."""
+        if reply.error is not None:
+            return
+        mirror = self.mirrors.get(call.execution_id)
+        match call:
+            case Submission() if mirror is None:
+                self._broken(f"{call.execution_id} was acknowledged, and is not stored")
+            case Delivery():
+                self._check_delivery(call, reply, mirror)
+            case Watch() if not reply.changed and mirror is not None and not mirror.over:
+                self._broken(f"{call.execution_id} is said to have ended, and has not")
+            case Query() if reply.body is not None and call.kind == "status":
+                said = decode_json(reply.body)
+                ended = isinstance(said, dict) and said["dag_status"] in ("SUCCEED", "FAILED")
+                if ended and mirror is not None and not mirror.over and not mirror.redone:
+                    self._broken(f"{call.execution_id} shows as ended, and has not")
+
+    def _check_delivery(self, call: Delivery, reply: Reply, mirror: Mirror | None) -> None:
+        if mirror is None:
+            self._broken(f"{call.execution_id} took an event, and is not stored")
+            return
+        event = call.event
+        if reply.changed:
+            if codec.encode_event(event) not in mirror.records:
+                self._broken(f"acknowledged, and not stored: {event}")
+            return
+        try:
+            lost = mirror.would_take(event) and not mirror.redone
+        except (ExecutionError, RequestError):
+            return
+        if lost:
+            self._broken(f"dropped as a repetition, and is none: {event}")
+
+    def took_answers(self, answers: Sequence[DispatchAnswer]) -> None:
+        """Hear that an owner has taken answers."""
+        for answer in answers:
+            mirror = self.mirrors.get(answer.execution_id)
+            if mirror is not None and mirror.waits_for(answer.task, answer.attempt):
+                key = (answer.execution_id, answer.task, answer.attempt)
+                if not mirror.over:
+                    self._broken(f"the answer of {key} was acknowledged, and is not stored")
+
+    def said_ended(self, execution_id: str) -> None:
+        """Hear that somebody who waited was told that an execution has ended."""
+        mirror = self.mirrors.get(execution_id)
+        if mirror is not None and not mirror.over and not mirror.redone:
+            self._broken(f"{execution_id} was announced as ended, and has not")
+
+    # -- the end --------------------------------------------------------------------
+
+    def unsettled(self) -> list[str]:
+        """Say of every execution that has not settled why it waits."""
+        return [
+            f"{execution_id}: {mirror.why_waiting()}"
+            for execution_id, mirror in self.mirrors.items()
+            if not mirror.settled
+        ]
+
+    def _broken(self, promise: str) -> None:
+        self._around.break_promise(promise)
+

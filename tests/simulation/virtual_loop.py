@@ -1,0 +1,271 @@
+"""An event loop of virtual time that runs what is ready in a seeded order, one life at a time.
+
+Nothing waits for real: when nothing is ready, the clock moves to the next timer. Every
+callback belongs to the `Life` whose code scheduled it. What belongs to a life that was
+killed never runs; what belongs to a frozen one waits until it is thawed. So a process
+can die, or stop for a while, at every ``await``, and its code need not know.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
+from random import Random
+from typing import Any, Final, TypeVar
+
+Result = TypeVar("Result")
+
+MOST_STEPS: Final = 400_000
+
+
+class LivelockError(Exception):
+    """The loop took more steps than any sane run, or nothing is left that could happen."""
+
+
+class Life:
+    """One life of a simulated process, from its start until it is killed.
+
+    ``frailty`` is how likely it dies before any one of its callbacks. Whoever must know
+    of the end adds itself to ``mourners``.
+    """
+
+    def __init__(self, name: str, number: int, *, frailty: float = 0.0) -> None:
+        self.name = name
+        self.number = number
+        self.frailty = frailty
+        self.dead = False
+        self.frozen = False
+        self.held: list[_Step] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.mourners: list[Callable[[Life], None]] = []
+
+    def __repr__(self) -> str:
+        return f"{self.name}#{self.number}"
+
+    def kill(self) -> None:
+        """End this life at once, as ``kill -9`` does."""
+        if not self.dead:
+            self.dead = True
+            self.held.clear()
+            for mourner in self.mourners:
+                mourner(self)
+
+
+LIFE: Final[ContextVar[Life | None]] = ContextVar("life", default=None)
+
+
+class _Step(asyncio.TimerHandle):
+    """A callback that is to run, at once or at a time."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the facts of a handle
+        self,
+        when: float,
+        number: int,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: "VirtualLoop",
+        context: Context | None,
+    ) -> None:
+        self.context = copy_context() if context is None else context
+        super().__init__(when, callback, args, loop, self.context)
+        self.number = number
+        self.life = self.context.get(LIFE)
+        self.call = callback
+        self.args = args
+
+    def __lt__(self, other: object) -> bool:
+        assert isinstance(other, _Step)
+        return (self.when(), self.number) < (other.when(), other.number)
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """See the module."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._now_s = 0.0
+        self._number = 0
+        self._ready: list[_Step] = []
+        self._timers: list[_Step] = []
+        self._running = False
+        self._closed = False
+        self.steps = 0
+        self.complaints: list[str] = []
+        self.outside = Life("outside", 0)
+
+    # -- what asyncio asks of a loop ------------------------------------------------
+
+    def time(self) -> float:
+        return self._now_s
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        self._number += 1
+        step = _Step(self._now_s, self._number, callback, args, self, context)
+        self._ready.append(step)
+        return step
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self._number += 1
+        step = _Step(when, self._number, callback, args, self, context)
+        heapq.heappush(self._timers, step)
+        return step
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Leave a cancelled timer where it is; it is passed over when its time comes."""
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> "asyncio.Task[Any]":
+        context = copy_context() if context is None else context
+        task: asyncio.Task[Any] = asyncio.Task(
+            coro, loop=self, name=None if name is None else str(name), context=context
+        )
+        (context.get(LIFE) or self.outside).tasks.append(task)
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return self._running
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.complaints.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.default_exception_handler(context)
+
+    async def shutdown_asyncgens(self) -> None:
+        """No asynchronous generators are used."""
+
+    # -- running --------------------------------------------------------------------
+
+    def spawn(
+        self, life: Life, coro: Coroutine[Any, Any, Result], *, name: str | None = None
+    ) -> "asyncio.Task[Result]":
+        """Start a task that belongs to a life, whoever asks for it."""
+        context = copy_context()
+        context.run(LIFE.set, life)
+        return self.create_task(coro, name=name, context=context)
+
+    def thaw(self, life: Life) -> None:
+        """Let a frozen life go on."""
+        life.frozen = False
+        self._ready += life.held
+        life.held.clear()
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until a coroutine of no particular life is done."""
+        main = self.spawn(self.outside, future, name="main")
+        asyncio._set_running_loop(self)
+        self._running = True
+        try:
+            while not main.done():
+                self._run_once()
+        finally:
+            self._running = False
+            asyncio._set_running_loop(None)
+        return main.result()
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        if not ready:
+            self._advance()
+            return
+        last = len(ready) - 1
+        chosen = self._random.randrange(last + 1) if last else 0
+        ready[chosen], ready[last] = ready[last], ready[chosen]
+        step = ready.pop()
+        life = step.life
+        if step.cancelled() or (life is not None and not self._may_run(life, step)):
+            return
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise LivelockError(f"{MOST_STEPS} steps and no end; the last was {step}")
+        try:
+            step.context.run(step.call, *step.args)
+        except Exception as error:  # noqa: BLE001 - a loop survives its callbacks
+            self.complaints.append(f"a callback raised {error!r}")
+
+    def _may_run(self, life: Life, step: _Step) -> bool:
+        if life.dead:
+            return False
+        if life.frozen:
+            life.held.append(step)
+            return False
+        if life.frailty and self._random.random() < life.frailty:
+            life.kill()
+            return False
+        return True
+
+    def _advance(self) -> None:
+        """Move the clock to the next timer, and all timers of that moment to what is ready."""
+        timers = self._timers
+        while timers and (timers[0].cancelled() or _is_dead(timers[0])):
+            heapq.heappop(timers)
+        if not timers:
+            raise LivelockError("nothing is ready and no timer is set")
+        self._now_s = max(self._now_s, timers[0].when())
+        while timers and timers[0].when() <= self._now_s:
+            self._ready.append(heapq.heappop(timers))
+
+    def close(self) -> None:
+        """Forget what is left to do."""
+        self._closed = True
+        self._ready.clear()
+        self._timers.clear()
+
+    def bury(self, lives: Sequence[Life]) -> None:
+        """Close what some lives left unfinished; nothing of it may run any more.
+
+        Closing runs what is in ``finally``, which may begin tasks that are closed as well.
+        """
+        asyncio._set_running_loop(self)
+        try:
+            for life in (*lives, self.outside):
+                life.kill()
+                while life.tasks:
+                    _close(life.tasks.pop())
+        finally:
+            asyncio._set_running_loop(None)
+        self.close()
+
+
+def _close(task: "asyncio.Task[Any]") -> None:
+    if task.done():
+        return
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    with suppress(RuntimeError):
+        task.get_coro().close()  # type: ignore[union-attr]
+
+
+def _is_dead(step: _Step) -> bool:
+    return step.life is not None and step.life.dead

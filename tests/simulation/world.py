@@ -1,0 +1,339 @@
+"""One run: everything joined, troubled for a while, left in peace, and looked over."""
+
+import asyncio
+import json
+from random import Random
+from typing import Final, NamedTuple
+
+from rillflow.core import codec
+from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonObject
+from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.hosted import replay
+from tests.simulation.faults import FAIR, Faults, draw_faults
+from tests.simulation.flaky_store import FlakyStore
+from tests.simulation.flows import Workflows, draw_workflows
+from tests.simulation.functions import Functions
+from tests.simulation.network import Network
+from tests.simulation.parts import (
+    DispatcherProcess,
+    Executions,
+    HostProcess,
+    Kinds,
+    Supervisor,
+    dispatcher_name,
+    host_name,
+)
+from tests.simulation.people import People
+from tests.simulation.promises import Promises
+from tests.simulation.surroundings import START_MS, SimulatedClock, Surroundings
+from tests.simulation.virtual_loop import Life, LivelockError
+
+PEACE_S: Final = 900.0
+"""How long everything may take to settle once nothing goes wrong any more."""
+
+
+class Finding(NamedTuple):
+    """What a run has shown."""
+
+    seed: int
+    broken: tuple[str, ...]
+    contexts: dict[ExecutionId, JsonObject]
+    steps: int
+    record: list[tuple[float, str, str, str]]
+    counts: dict[str, int]
+
+
+class World:
+    """See the module."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        faults: Faults,
+        workflows: Workflows,
+        kinds: Kinds,
+        store: type[FlakyStore] = FlakyStore,
+    ) -> None:
+        self.around = around = Surroundings(seed, faults)
+        self._workflows = workflows
+        self._kinds = kinds
+        shape = Random(seed + 2)
+        self._hosts = shape.choice([1, 2, 2])
+        self._dispatchers = shape.choice([1, 1, 2])
+        self._most_hot = shape.choice([1, 2, 100])
+        self._executions = shape.choice([1, 1, 2, 3])
+        self._x = shape.choice([1, 3, 5])
+        self._wrong_by_s: dict[str, float] = {}
+        self.promises = Promises(around)
+        self.store = store(around, self.promises)
+        self._network = Network(around)
+        self.supervisor = Supervisor(around)
+        self.processes: dict[Life, HostProcess] = {}
+        self.dispatchers: dict[Life, DispatcherProcess] = {}
+        outside = around.begin_life("people", frail=False)
+        behind = around.begin_life("functions", frail=False)
+        clock = SimulatedClock(around.loop)
+        self._outside = outside
+        self.people = People(
+            around, Executions(self._network, self._hosts, "people"), clock, self.promises
+        )
+        self.functions = Functions(
+            around,
+            life=behind,
+            clock=clock,
+            executions=Executions(self._network, self._hosts, "functions"),
+            watch=self.promises,
+            sure=workflows.sure,
+        )
+
+    async def run(self) -> None:
+        """Live through all of it."""
+        around = self.around
+        await self.store.open()
+        version = await self._define()
+        for index in range(self._dispatchers):
+            self.supervisor.supervise(dispatcher_name(index), self._dispatcher_starter(index))
+        for index in range(self._hosts):
+            self.supervisor.supervise(host_name(index), self._host_starter(index))
+        for number in range(self._executions):
+            self._begin(self.people.submit_and_wait(number, version, self._x))
+        self._begin(self.people.wake_sleepers())
+        self._begin(self.people.look())
+        await asyncio.gather(self._upheavals(), self._requests())
+        if around.faults != FAIR:
+            await around.pause(1.0, 8.0)
+        self._make_peace()
+        await self._settle()
+        await self._stop()
+
+    def _begin(self, coro: object) -> None:
+        self.around.loop.spawn(self._outside, coro)  # type: ignore[arg-type]
+
+    async def _define(self) -> str:
+        for definition in (self._workflows.child, self._workflows.main):
+            text = json.dumps(definition)
+            name = definition["dagName"]
+            await add_descriptor(self.store, "demo", name, "release", text, at_ms=START_MS)
+        version = await self.store.newest_version("demo", "main", "release")
+        assert version is not None
+        return version
+
+    def _host_starter(self, index: int):  # type: ignore[no-untyped-def]
+        name = host_name(index)
+
+        def start() -> Life:
+            life = self.around.begin_life(name, frail=True)
+            self.processes[life] = HostProcess(
+                self.around,
+                life=life,
+                index=index,
+                hosts=self._hosts,
+                dispatchers=self._dispatchers,
+                network=self._network,
+                store=self.store,
+                clock=SimulatedClock(self.around.loop, lambda: self._wrong_by_s.get(name, 0.0)),
+                promises=self.promises,
+                kinds=self._kinds,
+                most_hot=self._most_hot,
+            )
+            return life
+
+        return start
+
+    def _dispatcher_starter(self, index: int):  # type: ignore[no-untyped-def]
+        def start() -> Life:
+            life = self.around.begin_life(dispatcher_name(index), frail=True)
+            self.dispatchers[life] = DispatcherProcess(
+                life,
+                network=self._network,
+                gateway=self.functions,
+                kind=self._kinds.dispatch_desk,
+            )
+            return life
+
+        return start
+
+    # -- trouble --------------------------------------------------------------------
+
+    async def _upheavals(self) -> None:
+        around = self.around
+        for _ in range(around.faults.upheavals):
+            await around.pause(0.1, 3.0)
+            around.random.choice(
+                [self._kill, self._kill, self._freeze, self._depose, self._depose, self._jump]
+            )()
+
+    async def _requests(self) -> None:
+        if self._workflows.sure:
+            return
+        for _ in range(self.around.faults.requests):
+            await self.around.pause(0.1, 3.0)
+            await self.around.loop.spawn(self._outside, self.people.meddle())
+
+    def _kill(self) -> None:
+        name = self.around.random.choice(list(self.supervisor.newest))
+        self.around.note("kill", name)
+        self.supervisor.newest[name].kill()
+
+    def _freeze(self) -> None:
+        """Stop a process for a while, as a machine does that swaps."""
+        life = self.around.random.choice(list(self.supervisor.newest.values()))
+        self._freeze_life(life)
+
+    def _freeze_life(self, life: Life) -> None:
+        self.around.note("freeze", repr(life))
+        life.frozen = True
+        self.around.later(self.around.random.uniform(0.1, 12.0), self._thaw, life)
+
+    def _thaw(self, life: Life) -> None:
+        if life.frozen and not life.dead:
+            self.around.note("thaw", repr(life))
+            self.around.loop.thaw(life)
+
+    def _depose(self) -> None:
+        """Let a new owner take over from one that only seems to be dead."""
+        name = host_name(self.around.random.randrange(self._hosts))
+        self._freeze_life(self.supervisor.newest[name])
+        self.supervisor.take_over(name)
+
+    def _jump(self) -> None:
+        """Set the clock of an owner's machine wrong."""
+        name = host_name(self.around.random.randrange(self._hosts))
+        self._wrong_by_s[name] = self.around.random.choice([-3600.0, -3.0, 3.0, 3600.0])
+        self.around.note("clock", f"{name} is wrong by {self._wrong_by_s[name]} s")
+
+    # -- peace ----------------------------------------------------------------------
+
+    def _make_peace(self) -> None:
+        around = self.around
+        around.note("peace")
+        around.clear_up()
+        self._wrong_by_s.clear()
+        self.functions.speak()
+        for life in around.lives:
+            self._thaw(life)
+
+    async def _settle(self) -> None:
+        """Wait until every execution has settled and everybody knows."""
+        end_s = self.around.loop.time() + PEACE_S
+        while self.people.waiting or self.promises.unsettled():
+            if self.around.broken:
+                return
+            if self.around.loop.time() > end_s:
+                for reason in self.promises.unsettled():
+                    self.around.break_promise(f"not settled: {reason}")
+                if self.people.waiting:
+                    self.around.break_promise("somebody waits for an execution that has ended")
+                return
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(60.0)
+
+    async def _stop(self) -> None:
+        if self.around.broken:
+            return
+        self.supervisor.resting = True
+        self._outside.kill()
+        await self._compare()
+        for life, process in self.processes.items():
+            if not life.dead:
+                await self.around.loop.spawn(life, process.stop())
+        await asyncio.sleep(1.0)
+        self._look_for_leaks()
+
+    async def _compare(self) -> None:
+        """Compare what is durable with what owners have in memory."""
+        for execution_id, mirror in self.promises.mirrors.items():
+            stored = await self.store.load(execution_id)
+            assert stored is not None
+            wanted = codec.encode_state(mirror.state)
+            if codec.encode_state(replay(mirror.plan, stored).state) != wanted:
+                self.around.break_promise(f"{execution_id}: the store tells another story")
+            for life in self.supervisor.newest.values():
+                process = self.processes.get(life)
+                hosted = process.host._residents.find(execution_id) if process else None
+                if hosted is not None and codec.encode_state(hosted.state) != wanted:
+                    self.around.break_promise(f"{execution_id}: {life} remembers it differently")
+
+    def _look_for_leaks(self) -> None:
+        around = self.around
+        for life in around.lives:
+            if life.dead:
+                continue
+            for task in life.tasks:
+                if not task.done():
+                    around.break_promise(f"{life} leaves a task: {task.get_coro()}")
+        for life, process in self.processes.items():
+            left = [key for lane in process.lanes._lanes for key in lane._unanswered]
+            if left and not life.dead:
+                around.break_promise(f"{life} still waits for answers to {left}")
+        for life, dispatcher in self.dispatchers.items():
+            if len(dispatcher.desk) and not life.dead:
+                around.break_promise(f"{life} still makes {len(dispatcher.desk)} calls")
+
+    def finding(self) -> Finding:
+        """Say what the run has shown."""
+        around = self.around
+        complaints = [f"asyncio: {each}" for each in around.loop.complaints]
+        for life in (each for each in around.lives if not each.dead):
+            complaints += [
+                f"{life}: {task.exception()!r} of {task.get_coro()} went unheard"
+                for task in life.tasks
+                if task.done() and not task.cancelled() and task._log_traceback  # type: ignore[attr-defined]
+            ]
+        contexts = {
+            execution_id: mirror.state.context
+            for execution_id, mirror in self.promises.mirrors.items()
+        }
+        return Finding(
+            around.seed,
+            tuple(around.broken + complaints),
+            contexts,
+            around.loop.steps,
+            around.record,
+            dict(self.promises.counts),
+        )
+
+
+def simulate(
+    seed: int,
+    *,
+    faults: Faults | None = None,
+    kinds: Kinds | None = None,
+    store: type[FlakyStore] = FlakyStore,
+) -> Finding:
+    """Run one seed and return what it has shown."""
+    random = Random(seed)
+    workflows = draw_workflows(random)
+    weather = draw_faults(random) if faults is None else faults
+    finding = _run(seed, weather, workflows, kinds or Kinds(), store)
+    if workflows.sure and weather != FAIR and not finding.broken:
+        calm = _run(seed, FAIR, workflows, kinds or Kinds(), store)
+        return finding._replace(broken=calm.broken + _differences(finding, calm))
+    return finding
+
+
+def _run(
+    seed: int, faults: Faults, workflows: Workflows, kinds: Kinds, store: type[FlakyStore]
+) -> Finding:
+    world = World(seed, faults=faults, workflows=workflows, kinds=kinds, store=store)
+    loop = world.around.loop
+    try:
+        loop.run_until_complete(world.run())
+    except LivelockError as error:
+        world.around.break_promise(f"the run does not end: {error}")
+    finding = world.finding()
+    world.supervisor.resting = True
+    loop.bury(world.around.lives)
+    return finding
+
+
+def _differences(stormy: Finding, calm: Finding) -> tuple[str, ...]:
+    """Compare the contexts of the submitted executions, whose ids do not depend on time."""
+    return tuple(
+        f"{execution_id}: {stormy.contexts.get(execution_id)} instead of {context}"
+        for execution_id, context in calm.contexts.items()
+        if execution_id.partition("_c_")[0] == "demo:main"
+        and stormy.contexts.get(execution_id) != context
+    )
