@@ -233,7 +233,6 @@ class ExecutionHost:
             event = self._errands.event_of(answer, at_ms)
             calls.append(Delivery(execution_id=answer.execution_id, event=event))
         await self._errands.outbound.told()
-        await self._errands.outbound.told()
         for reply in await self.call_many(calls):
             if reply.error is not None and reply.kind.startswith("store."):
                 raise StoreError(reply.error)

@@ -23,8 +23,6 @@ from rillflow.runtime.resource_names import Chooser, is_indirect
 
 _LONGEST_TELL_S: Final = 1.0
 
-_LONGEST_TELL_S: Final = 1.0
-
 Find: TypeAlias = Callable[[ExecutionId], Hosted | None]
 Take: TypeAlias = Callable[[DispatchAnswer], Awaitable[None]]
 
@@ -79,7 +77,6 @@ class Outbound:
         self._chooser = Chooser(catalogue, clock)
         self._chosen: dict[tuple[str, str, int], str] = {}
         self._telling: set[asyncio.Future[list[Reply]]] = set()
-        self._telling: set[asyncio.Future[list[Reply]]] = set()
         self.hints = Hints(clock, self._spread)
         self._held = HeldDispatches(clock, self.hints.busy_until, self._release)
         self.hints.on_clear = self._held.look_again
@@ -107,9 +104,6 @@ class Outbound:
     async def stop(self) -> None:
         """Forget what waits; the next owner dispatches it."""
         await self._held.stop()
-        for tell in self._telling:
-            tell.cancel()
-        await asyncio.gather(*self._telling, return_exceptions=True)
         for tell in self._telling:
             tell.cancel()
         await asyncio.gather(*self._telling, return_exceptions=True)
