@@ -100,6 +100,12 @@ test-corpus: setup ## The whole recorded corpus; `make test` replays a sample of
 cases: setup ## The table of every conformance case: passed, failed, out of scope, missing
 	@$(BIN)/python -m pytest --quiet --case-report=.rillflow/cases.txt $(ARGS)
 
+SEEDS ?= 200
+
+.PHONY: simulate
+simulate: setup ## Run SEEDS=200 worlds in which everything fails, and check the promises
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure throughput and latency, and print the table
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -144,12 +144,9 @@ class _Drawing:
             synchronization=limit,
         )
 
-
     def _choice(self, number: str, depth: int) -> Definition:
         count = self._random.randint(1, 2)
-        branches = [
-            (self._random.choice(CONDITIONS), self._level(depth - 1)) for _ in range(count)
-        ]
+        branches = [(self._random.choice(CONDITIONS), self._level(depth - 1)) for _ in range(count)]
         return choice(f"D{number}", *branches, ins="x")
 
 

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 class Functions:
     """The gateway of a run, and the functions behind it."""
 
-    def __init__(  # noqa: PLR0913 - the parts it touches
+    def __init__(
         self,
         around: Surroundings,
         *,

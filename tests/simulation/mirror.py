@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from rillflow.core import codec, machine
 from rillflow.core.commands import Command, DispatchTask, SetTimer
+from rillflow.core.ending import owes_notice
 from rillflow.core.events import Event, ExecutionSubmitted, RedoRequested, TimerFired
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
@@ -26,7 +27,8 @@ class Mirror:
     """An execution as its journal tells it.
 
     ``ordered`` holds the attempts that the journal has ordered, ``records`` what it has
-    accepted, ``redone`` whether a redo may have set something back. What is wrong with a record is told to whoever applies it.
+    accepted, ``redone`` whether a redo may have set something back. What is wrong with a
+    record is told to whoever applies it.
     """
 
     def __init__(self, plan: Plan, record: bytes, life: Life | None, at_s: float) -> None:
@@ -49,7 +51,7 @@ class Mirror:
     @property
     def settled(self) -> bool:
         """Tell whether it has ended and owes nobody a notice."""
-        return self.over and self.state.parent_notice is None and self.state.completion is None
+        return self.over and not owes_notice(self.state)
 
     def apply(self, record: bytes, life: Life | None, at_s: float) -> str | None:
         """Take a record; return the promise that it breaks, if any."""

@@ -69,7 +69,7 @@ def dispatcher_name(index: int) -> str:
 class HostProcess:
     """One life of an owner of executions."""
 
-    def __init__(  # noqa: PLR0913 - the parts it is joined to
+    def __init__(
         self,
         around: Surroundings,
         *,

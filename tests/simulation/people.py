@@ -137,5 +137,3 @@ class People:
             return await self._executions.call(call)
         except StoreError as error:
             return Reply(error=str(error), kind=StoreError.code)
-
-

@@ -169,4 +169,3 @@ class Promises:
 
     def _broken(self, promise: str) -> None:
         self._around.break_promise(promise)
-

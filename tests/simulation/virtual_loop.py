@@ -58,7 +58,7 @@ LIFE: Final[ContextVar[Life | None]] = ContextVar("life", default=None)
 class _Step(asyncio.TimerHandle):
     """A callback that is to run, at once or at a time."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the facts of a handle
+    def __init__(  # noqa: PLR0917 - the facts of a handle
         self,
         when: float,
         number: int,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple
 
@@ -120,7 +121,7 @@ class World:
         assert version is not None
         return version
 
-    def _host_starter(self, index: int):  # type: ignore[no-untyped-def]
+    def _host_starter(self, index: int) -> Callable[[], Life]:
         name = host_name(index)
 
         def start() -> Life:
@@ -142,7 +143,7 @@ class World:
 
         return start
 
-    def _dispatcher_starter(self, index: int):  # type: ignore[no-untyped-def]
+    def _dispatcher_starter(self, index: int) -> Callable[[], Life]:
         def start() -> Life:
             life = self.around.begin_life(dispatcher_name(index), frail=True)
             self.dispatchers[life] = DispatcherProcess(
@@ -258,12 +259,9 @@ class World:
 
     def _look_for_leaks(self) -> None:
         around = self.around
-        for life in around.lives:
-            if life.dead:
-                continue
-            for task in life.tasks:
-                if not task.done():
-                    around.break_promise(f"{life} leaves a task: {task.get_coro()}")
+        for life in (each for each in around.lives if not each.dead):
+            for task in (each for each in life.tasks if not each.done()):
+                around.break_promise(f"{life} leaves a task: {task.get_coro()}")
         for life, process in self.processes.items():
             left = [key for lane in process.lanes._lanes for key in lane._unanswered]
             if left and not life.dead:

@@ -1,0 +1,40 @@
+"""Run many worlds, or look at one.
+
+python -m tests.simulation --seeds 1000
+python -m tests.simulation --seed 123
+"""
+
+import argparse
+import logging
+import sys
+
+from tests.simulation.world import simulate
+
+
+def main() -> int:
+    """Run, print, and return 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many, from 0")
+    parser.add_argument("--seed", type=int, help="only this one, with its record")
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    if options.seed is not None:
+        finding = simulate(options.seed)
+        for moment in finding.record:
+            print(*moment)
+        print(*finding.broken, sep="\n")
+        return bool(finding.broken)
+    failed = 0
+    for seed in range(options.seeds):
+        finding = simulate(seed)
+        if finding.broken:
+            failed += 1
+            print(f"seed {seed}: {finding.broken[0]}", flush=True)
+        if sys.stdout.isatty() and seed % 20 == 0:
+            print(f"{seed} of {options.seeds}", end="\r", flush=True)
+    print(f"{options.seeds - failed} passed, {failed} failed")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
