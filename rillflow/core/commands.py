@@ -49,10 +49,14 @@ class SetTimer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotifyParent(msgspec.Struct, frozen=True, kw_only=True):
-    """Deliver the outcome of a sub-flow to the task that waits for it."""
+    """Deliver the outcome of a sub-flow to the task that waits for it.
+
+    ``attempt`` counts the outcomes of one sub-flow, which may end anew after a redo.
+    """
 
     execution_id: ExecutionId
     callback: CallbackReceived
+    attempt: int = 1
 
 
 class CancelChild(msgspec.Struct, frozen=True, kw_only=True):

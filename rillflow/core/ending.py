@@ -1,7 +1,9 @@
 """The end of an execution, and who is told about it (SEMANTICS 3.15, 3.19)."""
 
+from collections.abc import Iterator
+
 from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent
-from rillflow.core.events import CallbackReceived, ParentLink
+from rillflow.core.events import CallbackReceived, NoticeDelivered
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
@@ -72,12 +74,37 @@ def _notify_parent(turn: Turn, status: DagStatus) -> None:
         msg=invoke.msg,
         ext=encode_json(invoke.ext) if invoke.ext is not None else None,
     )
-    turn.commands.append(parent_command(state.parent, state.parent_notice))
+    state.parent_attempt += 1
+    turn.commands.extend(parent_commands(state))
 
 
-def parent_command(parent: ParentLink, notice: CallbackReceived) -> NotifyParent:
-    """Build the command that tells the parent, also after a restart."""
-    return NotifyParent(execution_id=parent.execution_id, callback=notice)
+def parent_commands(state: ExecutionState) -> Iterator[NotifyParent]:
+    """Build the command that tells the parent, if it is to be told, also after a restart."""
+    if state.parent is not None and state.parent_notice is not None:
+        yield NotifyParent(
+            execution_id=state.parent.execution_id,
+            callback=state.parent_notice,
+            attempt=state.parent_attempt,
+        )
+
+
+def notice_delivered(state: ExecutionState, event: NoticeDelivered) -> bool:
+    """Note that a notice is no longer owed; return False when it was not, or another one is."""
+    if event.kind == "cancel":
+        due = event.child in state.uncancelled
+        state.uncancelled = [child for child in state.uncancelled if child != event.child]
+    elif event.kind == "parent":
+        due = state.parent_notice is not None and event.attempt in (None, state.parent_attempt)
+        state.parent_notice = None if due else state.parent_notice
+    else:
+        due = state.completion is not None and event.attempt in (None, state.completion_attempt)
+        state.completion = None if due else state.completion
+    return due
+
+
+def owes_notice(state: ExecutionState) -> bool:
+    """Tell whether somebody is still to be told something."""
+    return bool(state.uncancelled) or not (state.parent_notice is None and state.completion is None)
 
 
 def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
@@ -144,5 +171,7 @@ def cancel_child(turn: Turn, task: TaskState) -> None:
     """Order the cancellation of the sub-flow a task waits for, if there is one."""
     spec, child = turn.plan_of(task).spec, task.invoke.referenced_execution_id
     waits = isinstance(spec, FunctionTask) and spec.pattern == "flow_sync"
-    if waits and child and task.status in (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED):
+    waits = waits and task.status in (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
+    if waits and child and child not in turn.state.uncancelled:
+        turn.state.uncancelled = [*turn.state.uncancelled, child]
         turn.commands.append(CancelChild(execution_id=child))

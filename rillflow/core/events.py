@@ -135,10 +135,17 @@ class ResumeRequested(_Event, frozen=True, kw_only=True):
 
 
 class NoticeDelivered(_Event, frozen=True, kw_only=True):
-    """A parent notice or completion callback reached its receiver, or was given up."""
+    """A notice reached its receiver, or was given up.
+
+    ``kind`` is ``parent``, ``completion`` or ``cancel``. ``attempt`` tells which of the
+    notices of an execution that ended several times; None, in old journals, is the last.
+    ``child`` is the sub-flow that was cancelled.
+    """
 
     kind: str
     error: str | None = None
+    attempt: int | None = None
+    child: ExecutionId | None = None
 
 
 Event: TypeAlias = (

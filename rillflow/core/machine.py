@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rillflow.core import ending, functions, polling, redo, requests, running, timing
-from rillflow.core.commands import Command, SetTimer
+from rillflow.core.commands import CancelChild, Command, SetTimer
 from rillflow.core.events import (
     CallbackReceived,
     CancelRequested,
@@ -118,7 +118,7 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each ev
         case ResumeRequested():
             requests.pause_requested(turn, paused=False)
         case NoticeDelivered():
-            return _notice_delivered(turn, event)
+            return ending.notice_delivered(turn.state, event)
         case _:
             return _submitted_again(event)
     return True
@@ -145,15 +145,6 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
     return True
 
 
-def _notice_delivered(turn: Turn, event: NoticeDelivered) -> bool:
-    state = turn.state
-    if event.kind == "parent":
-        due, state.parent_notice = state.parent_notice is not None, None
-    else:
-        due, state.completion = state.completion is not None, None
-    return due
-
-
 def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
     """Yield the commands that no event has answered yet, as they were first given."""
     turn = Turn(plan, state, 0)
@@ -162,8 +153,9 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
             yield SetTimer(kind="dag", task="", due_ms=state.timeout_due_ms)
         for task in state.tasks.values():
             yield from _outstanding_of(turn, task)
-    if state.parent is not None and state.parent_notice is not None:
-        yield ending.parent_command(state.parent, state.parent_notice)
+    yield from ending.parent_commands(state)
+    for child in state.uncancelled:
+        yield CancelChild(execution_id=child)
     if state.completion is not None:
         yield ending.completion_command(plan, state)
 

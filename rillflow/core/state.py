@@ -102,8 +102,9 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     """All that an execution is; ``seq`` counts the events it has accepted.
 
     ``parent_notice`` and ``completion`` (the body of the completion callback) are there
-    from the end until they are delivered. ``attempts_dropped`` is the highest attempt of
-    an instance that a redo dropped; new instances count on from there.
+    from the end until they are delivered; their attempts count the ends. ``uncancelled``
+    are sub-flows still to be told that they are cancelled. ``attempts_dropped`` is the
+    highest attempt of an instance that a redo dropped; new instances count on from there.
     """
 
     execution_id: str
@@ -130,3 +131,5 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     groups: dict[str, GroupState] = {}
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * STATUS_COUNT)
     uid: int = 0
+    parent_attempt: int = 0
+    uncancelled: list[str] = []

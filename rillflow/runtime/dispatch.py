@@ -13,6 +13,7 @@ log = logging.getLogger("rillflow.dispatch")
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 COMPLETION = "completion"
+POLL = "poll"
 
 
 class DispatchPool:
@@ -49,6 +50,8 @@ class DispatchPool:
         answer = await self._attempt(request)
         if answer.error is not None and request.pattern == COMPLETION:
             answer = await self._attempt(request)
+        if request.pattern == POLL:  # the next question has the same key
+            self._under_way.pop(request.key, None)
         self._outbox.put(answer)
 
     async def _attempt(self, request: DispatchRequest) -> DispatchAnswer:
@@ -66,7 +69,9 @@ class DispatchPool:
     async def _hand_over(self, answers: list[DispatchAnswer]) -> None:
         await self._take(answers)
         for answer in answers:
-            self._under_way.pop(answer.key, None)
+            call = self._under_way.get(answer.key)
+            if call is not None and call.done():
+                del self._under_way[answer.key]
 
 
 class Outbox:

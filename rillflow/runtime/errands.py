@@ -82,7 +82,7 @@ class Errands:
                 case NotifyParent():
                     self._begin_notice(execution_id, command)
                 case CancelChild():
-                    self.walks.begin(self._cancel_child(command))
+                    self.walks.begin(self._cancel_child(execution_id, command))
                 case Announce():
                     log.debug(
                         command.kind,
@@ -106,7 +106,7 @@ class Errands:
         if self._guards.guard(moment, *about, partial(self.outbound.add, command)):
             return
         if moment is Moment.FINISH:
-            self._give_up_notice(command.execution_id, "completion")
+            self._give_up_notice(command.execution_id, "completion", command.attempt)
         elif self._ends_by_callback(command):
             answer = DispatchAnswer(
                 execution_id=command.execution_id, task=command.task, attempt=command.attempt
@@ -126,11 +126,13 @@ class Errands:
             self.walks.begin(self._notify_parent(execution_id, command))
 
         if not self._guards.guard(Moment.FINISH, execution_id, "", begin):
-            self._give_up_notice(execution_id, "parent")
+            self._give_up_notice(execution_id, "parent", command.attempt)
 
-    def _give_up_notice(self, execution_id: ExecutionId, kind: str) -> None:
+    def _give_up_notice(self, execution_id: ExecutionId, kind: str, attempt: int) -> None:
         """Have a notice that a hook stopped noted as over, so that it is not owed for ever."""
-        notice = NoticeDelivered(at_ms=self._clock.now_ms(), kind=kind, error="stopped by a hook")
+        notice = NoticeDelivered(
+            at_ms=self._clock.now_ms(), kind=kind, error="stopped by a hook", attempt=attempt
+        )
         self.walks.begin(self._tell_own(execution_id, notice))
 
     def _set_timer(self, execution_id: ExecutionId, command: SetTimer, at_ms: int | None) -> None:
@@ -159,7 +161,9 @@ class Errands:
                 "completion_callback_failed",
                 extra={"execution_id": answer.execution_id, "reason": answer.error},
             )
-        return NoticeDelivered(at_ms=at_ms, kind="completion", error=answer.error)
+        return NoticeDelivered(
+            at_ms=at_ms, kind="completion", error=answer.error, attempt=answer.attempt
+        )
 
     async def _answered(self, answer: DispatchAnswer) -> None:
         await self._tell_own(answer.execution_id, self.event_of(answer, self._clock.now_ms()))
@@ -172,11 +176,18 @@ class Errands:
                 "parent_notice_refused",
                 extra={"execution_id": execution_id, "reason": reply.error},
             )
-        notice = NoticeDelivered(at_ms=self._clock.now_ms(), kind="parent", error=reply.error)
+        notice = NoticeDelivered(
+            at_ms=self._clock.now_ms(), kind="parent", error=reply.error, attempt=command.attempt
+        )
         await self._tell_own(execution_id, notice)
 
-    async def _cancel_child(self, command: CancelChild) -> None:
-        await self._tell(command.execution_id, CancelRequested(at_ms=self._clock.now_ms()))
+    async def _cancel_child(self, execution_id: ExecutionId, command: CancelChild) -> None:
+        child = command.execution_id
+        reply = await self._tell(child, CancelRequested(at_ms=self._clock.now_ms()))
+        notice = NoticeDelivered(
+            at_ms=self._clock.now_ms(), kind="cancel", error=reply.error, child=child
+        )
+        await self._tell_own(execution_id, notice)
 
     async def _tell(self, execution_id: ExecutionId, event: Event) -> Reply:
         """Deliver an event until its receiver has answered."""

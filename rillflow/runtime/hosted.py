@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 from rillflow.core import codec, machine
 from rillflow.core.commands import Command, DispatchTask
+from rillflow.core.ending import owes_notice
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
@@ -77,7 +78,7 @@ class Hosted:
     @property
     def settled(self) -> bool:
         """Tell whether the execution has ended and owes nobody a notice."""
-        return self.over and self.state.parent_notice is None and self.state.completion is None
+        return self.over and not owes_notice(self.state)
 
     def awaits(self, command: DispatchTask) -> bool:
         """Tell whether the answer of a dispatch would still be taken."""
