@@ -33,6 +33,8 @@ from rillflow.stores import open_store
 log = logging.getLogger("rillflow.execution_actor")
 
 LINGER_S = 2.0
+MOST_LOOKS = 15
+"""How often an actor looks for an execution that does not exist before it leaves."""
 FRONT_S = 30.0
 """How long calls wait for the HTTP API in front of this actor, which starts after it."""
 
@@ -82,9 +84,15 @@ class ExecutionActor:
         ]
 
     async def _start(self) -> None:
-        await self._store.open()
-        await self._host.start()
-        await self._socket.start()
+        try:
+            await self._store.open()
+            await self._host.start()
+            await self._socket.start()
+        except Exception:
+            # Ray begins this actor anew; one that lived on without its store would only refuse.
+            log.exception("start_failed")
+            await asyncio.sleep(LINGER_S)
+            os._exit(1)
 
     async def _open(self) -> None:
         """Make calls only when their callbacks will be taken: many functions send them once."""
@@ -121,11 +129,14 @@ class ExecutionActor:
         if self._dedicated is None:
             return
         await asyncio.shield(self._started)
+        looked_in_vain = 0
         while not self._leaving:
             await self._host.settled(self._dedicated)
             await asyncio.sleep(LINGER_S)
-            # A redo may have begun it anew meanwhile.
-            self._leaving = self._host.has_settled(self._dedicated)
+            looked_in_vain = 0 if self._host.knows(self._dedicated) else looked_in_vain + 1
+            # A redo may have begun it anew meanwhile; a refused submission never began.
+            settled = self._host.has_settled(self._dedicated)
+            self._leaving = settled or looked_in_vain >= MOST_LOOKS
         await self._host.stop()
         await self._store.close()
         self._socket.close()

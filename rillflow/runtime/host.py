@@ -258,6 +258,10 @@ class ExecutionHost:
         """Wait until an execution has ended and owes nobody a notice."""
         await self._residents.settled(execution_id)
 
+    def knows(self, execution_id: ExecutionId) -> bool:
+        """Tell whether an execution is in memory."""
+        return self._residents.find(execution_id) is not None
+
     def has_settled(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution that is in memory has ended and owes nobody a notice."""
         hosted = self._residents.find(execution_id)
