@@ -1,7 +1,7 @@
 """Whether the stack lives, and whether it can take requests."""
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from rillflow.actors.stack import Stack
 from serve.answers import Alive
@@ -28,5 +28,10 @@ def router(stack: Stack) -> APIRouter:
     async def service_check() -> Response:
         """Answer as Rill Flow's own check does."""
         return json_response({"ret": "ok"})
+
+    @routes.get("/swagger-ui.html", include_in_schema=False)
+    async def swagger_ui() -> Response:
+        """Lead to the documentation from where Rill Flow has its own."""
+        return RedirectResponse("/docs")
 
     return routes

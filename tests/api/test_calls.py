@@ -88,3 +88,23 @@ async def test_a_function_may_call_back_before_it_answers() -> None:
             text = calling("work", pattern="task_async", resource=f"{other.url}/function/")
             shown = await api.run(text)
             assert (shown["dag_status"], shown["context"]["a"]) == ("SUCCEED", 7)
+
+
+@pytest.mark.case("DD-31")
+async def test_parameters_fill_what_the_mappings_leave_open() -> None:
+    more = "    parameters: {a: 1, b: 2}\n"
+    async with served({"work": lambda _: {}}) as api:
+        shown = await api.run(calling("work", more=more), {"a": 9})
+        [call] = api.gateway.calls
+        assert call.request.json() == {"execution_id": shown["execution_id"], "a": 9, "b": 2}
+        assert shown["tasks"]["A"]["invoke_msg"]["input"] == {"a": 9, "b": 2}
+
+
+@pytest.mark.case("HT-10")
+async def test_a_gateways_504_is_a_failed_dispatch_without_a_code() -> None:
+    async with served({"work": lambda _: (504, "", {})}) as api:
+        shown = await api.run(calling("work"))
+        invoke = shown["tasks"]["A"]["invoke_msg"]
+        assert shown["tasks"]["A"]["status"] == "FAILED"
+        assert invoke["msg"].startswith("dispatchTask http fails due to 504")
+        assert "code" not in invoke

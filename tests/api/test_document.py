@@ -33,7 +33,7 @@ from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest
 from serve.api import create_api
 from tests.api.definition_texts import SUSPENDED, calling
-from tests.api.serving import served
+from tests.api.serving import Api, served
 
 FUZZ: Final = int(os.environ.get("RILLFLOW_FUZZ", "1"))
 CONFORMS: Final = [
@@ -191,3 +191,9 @@ def test_every_endpoint_says_what_it_does_and_answers(operation: Any) -> None:
     said = operation.definition.raw
     assert said.get("description") or said.get("summary")
     assert {"200", "400", "422", "500", "503"} <= set(said["responses"])
+
+
+async def test_the_document_can_be_read_where_the_original_has_its_own(api: Api) -> None:
+    response = await api.client.get("/swagger-ui.html", follow_redirects=True)
+    assert response.status_code == 200
+    assert response.url.path == "/docs"
