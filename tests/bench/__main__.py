@@ -3,7 +3,7 @@
     python -m tests.bench [--full] [--json FILE]
 
 Starts a stack with a data folder of its own and the functions as another process, warms
-up, and prints a table; the best known figures of a quiet machine are in docs/performance.md.
+up, and prints a table.
 """
 
 import argparse
