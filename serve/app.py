@@ -6,12 +6,14 @@ from starlette.types import ASGIApp
 
 from rillflow.settings import Settings
 from serve.api import build_asgi_app
+from serve.uvicorn_timers import let_go_of_reset_connections
 
 
 def build(settings: Settings) -> Application:
     """Return the application with these settings, ready for ``serve.run``."""
 
     def build_replica() -> ASGIApp:
+        let_go_of_reset_connections()
         return build_asgi_app(settings)
 
     deployment = serve.deployment(
