@@ -1,8 +1,9 @@
 """What happens when a timer comes due: delays, polls and time-outs (SEMANTICS 3.13)."""
 
 from rillflow.core import controls, ending, functions, polling
+from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
-from rillflow.core.state import TaskState
+from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import LATEST_MS, Turn, value_of, whole_number
 from rillflow.errors import LanguageError
@@ -76,3 +77,14 @@ def arm_execution_timeout(turn: Turn) -> None:
     if limit_s is not None and limit_s > 0:
         turn.state.timeout_due_ms = min(turn.at_ms + limit_s * 1000, LATEST_MS)
         turn.set_execution_timer(turn.state.timeout_due_ms)
+
+
+def longest_wait_ms(state: ExecutionState, timer: SetTimer) -> int:
+    """Tell for how long a timer was set, or somewhat longer.
+
+    Its due time is by a clock that may have been wrong when it was set.
+    """
+    task = state.tasks.get(timer.task)
+    infos = (task or state).invoke.time_infos
+    since_ms = infos[-1].end_ms or infos[-1].start_ms
+    return max(timer.due_ms - since_ms, 0)

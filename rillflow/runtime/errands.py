@@ -137,10 +137,11 @@ class Errands:
 
     def _set_timer(self, execution_id: ExecutionId, command: SetTimer, at_ms: int | None) -> None:
         timer = Timer(command.due_ms, execution_id, command.kind, command.task)
-        if at_ms is None:
-            self._timers.restore(timer)
-        else:
+        hosted = self._find(execution_id)
+        if at_ms is not None:
             self._timers.set(timer, after_s=(command.due_ms - at_ms) / 1000)
+        elif hosted is not None:
+            self._timers.restore(timer, at_most_s=hosted.longest_wait_s(command))
 
     def event_of(self, answer: DispatchAnswer, at_ms: int) -> Event:
         """Turn an answer into the event it is."""

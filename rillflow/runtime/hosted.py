@@ -3,8 +3,8 @@
 import asyncio
 from collections import OrderedDict
 
-from rillflow.core import codec, machine
-from rillflow.core.commands import Command, DispatchTask
+from rillflow.core import codec, machine, timing
+from rillflow.core.commands import Command, DispatchTask, SetTimer
 from rillflow.core.ending import owes_notice
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.plan import Plan
@@ -99,6 +99,10 @@ class Hosted:
         spec = self.plan.by_name[task.base].spec
         named = spec.resource_name if isinstance(spec, FunctionTask) else None
         return chosen if isinstance(chosen, str) else named
+
+    def longest_wait_s(self, timer: SetTimer) -> float:
+        """Tell for how long a timer that is outstanding was set, or somewhat longer."""
+        return timing.longest_wait_ms(self.state, timer) / 1000
 
     def outstanding(self) -> list[Command]:
         """Return the commands that no event has answered."""

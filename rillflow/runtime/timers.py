@@ -24,12 +24,15 @@ class Timer(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """One timer in the heap, by the monotonic time it is due at."""
+    """One timer in the heap, by the monotonic time it is due at.
+
+    ``at_most_s`` is there for a restored timer.
+    """
 
     due_s: float
     number: int
     timer: Timer
-    restored: bool
+    at_most_s: float | None
 
 
 class Timers:
@@ -39,7 +42,8 @@ class Timers:
     execution tells by the due time. A timer that was set in this life of the process runs
     by monotonic time, so a jump of the wall clock neither fires nor freezes it. For one
     that an earlier life has set only the wall clock can tell when it is due, and so it
-    follows the clock's jumps, within a second.
+    follows the clock's jumps, within a second; but it never waits longer than it was set
+    for, since the clock may have been wrong then.
     """
 
     def __init__(self, clock: Clock, fire: Callable[[list[Timer]], Awaitable[None]]) -> None:
@@ -57,12 +61,19 @@ class Timers:
 
     def set(self, timer: Timer, *, after_s: float) -> None:
         """Add a timer that is due some seconds from now."""
-        self._add(timer, self._clock.monotonic_s() + after_s, restored=False)
+        self._add(timer, self._clock.monotonic_s() + after_s, None)
 
-    def restore(self, timer: Timer) -> None:
-        """Add a timer that may have been set by an earlier life; one that is there stays."""
+    def restore(self, timer: Timer, *, at_most_s: float) -> None:
+        """Add a timer that an earlier life may have set; one that is there stays as it is.
+
+        It waits for its due time, but no longer than ``at_most_s``.
+        """
         if timer not in self._set:
-            self._add(timer, timer.due_ms / 1000 - self._wall_offset_s(), restored=True)
+            self._add(timer, self._due_s(timer, at_most_s), at_most_s)
+
+    def _due_s(self, timer: Timer, at_most_s: float) -> float:
+        by_wall_s = timer.due_ms / 1000 - self._wall_offset_s()
+        return min(by_wall_s, self._clock.monotonic_s() + at_most_s)
 
     def start(self) -> None:
         """Begin firing."""
@@ -74,8 +85,8 @@ class Timers:
             self._sleeper.cancel()
             await asyncio.gather(self._sleeper, return_exceptions=True)
 
-    def _add(self, timer: Timer, due_s: float, *, restored: bool) -> None:
-        entry = _Entry(due_s, next(self._numbers), timer, restored)
+    def _add(self, timer: Timer, due_s: float, at_most_s: float | None) -> None:
+        entry = _Entry(due_s, next(self._numbers), timer, at_most_s)
         self._set.add(timer)
         heapq.heappush(self._heap, entry)
         if self._heap[0] is entry:
@@ -104,9 +115,9 @@ class Timers:
         self._offset_s = offset_s
         if jumped:
             self._heap = [
-                entry._replace(due_s=entry.timer.due_ms / 1000 - offset_s)
-                if entry.restored
-                else entry
+                entry
+                if entry.at_most_s is None
+                else entry._replace(due_s=self._due_s(entry.timer, entry.at_most_s))
                 for entry in self._heap
             ]
             heapq.heapify(self._heap)

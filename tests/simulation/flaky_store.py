@@ -28,6 +28,9 @@ class Listener(Protocol):
     def written(self, life: Life | None, append: Append) -> None:
         """Hear of an append."""
 
+    def doubted(self, append: Append) -> None:
+        """Hear that the writer of an append was told that it may have failed."""
+
 
 class FlakyStore(MemoryStore):
     """See the module."""
@@ -69,6 +72,8 @@ class FlakyStore(MemoryStore):
         await self._perhaps_die(around.faults.crash_after)
         if around.happens(around.faults.unsure):
             around.note("append failed", "although written")
+            for append in appends:
+                self._listener.doubted(append)
             raise StoreError("the connection was lost during the commit")
         await asyncio.sleep(0)
 

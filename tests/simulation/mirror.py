@@ -1,6 +1,6 @@
 """What is durable of one execution, followed record by record, with its own promises."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rillflow.core import codec, machine
 from rillflow.core.commands import Command, DispatchTask, SetTimer
@@ -9,10 +9,13 @@ from rillflow.core.events import Event, ExecutionSubmitted, RedoRequested, Timer
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
+from tests.simulation.surroundings import JUMPS_S, START_MS
 from tests.simulation.virtual_loop import Life
 
-EARLY_S = 0.6
-"""How early a timer may seem to fire: what set it took up to so long to become durable."""
+EARLY_S: Final = 0.002
+"""How early a timer may fire: milliseconds are whole."""
+SLOWEST_S: Final = 30.0
+"""How long it may take an event to become durable."""
 
 
 class Armed(NamedTuple):
@@ -70,6 +73,10 @@ class Mirror:
             return None
         return self._changed_wrongly(before, attempts, event)
 
+    def forget_timers(self) -> None:
+        """Note that the owner reads its timers again, as if an earlier life had set them."""
+        self._armed.clear()
+
     def waits_for(self, task: str, attempt: int) -> bool:
         """Tell whether the answer of this very attempt is still awaited."""
         found = self.state.tasks.get(task)
@@ -106,7 +113,7 @@ class Mirror:
             elif isinstance(command, SetTimer):
                 wait_s = (command.due_ms - event.at_ms) / 1000
                 key = (command.kind, command.task, command.due_ms)
-                self._armed[key] = Armed(life, at_s, wait_s)
+                self._armed[key] = Armed(life, _happened_s(event, at_s), wait_s)
 
     def _too_early(self, event: TimerFired, life: Life | None, at_s: float) -> str | None:
         """A timer that one life set and fired waited for its time, whatever the clock did."""
@@ -131,3 +138,10 @@ class Mirror:
             if task.attempt < attempts[name]:
                 return f"attempts of {name} went back by {event}"
         return None
+
+
+def _happened_s(event: Event, at_s: float) -> float:
+    """Tell when an event really happened, whose clock may be wrong by one of the jumps."""
+    said_s = (event.at_ms - START_MS) / 1000
+    candidates = (said_s - jump_s for jump_s in (0.0, *JUMPS_S))
+    return next((each for each in candidates if 0 <= at_s - each <= SLOWEST_S), at_s)

@@ -70,6 +70,10 @@ class Promises:
             if wrong:
                 self._broken(wrong)
 
+    def doubted(self, append: Append) -> None:
+        """Hear that an owner does not know whether it has written what it has."""
+        self.mirrors[append.execution_id].forget_timers()
+
     def _check_notice(self, mirror: Mirror, event: NoticeDelivered) -> None:
         state = mirror.state
         key = (state.execution_id, "", state.completion_attempt)

@@ -10,6 +10,8 @@ from tests.simulation.faults import FAIR, Faults
 from tests.simulation.virtual_loop import LIFE, Life, VirtualLoop
 
 START_MS: Final = 1_760_000_000_000
+JUMPS_S: Final = (-3600.0, -60.0, 60.0, 3600.0)
+"""By how much the clock of a machine may be wrong."""
 
 
 class BrokenPromiseError(AssertionError):

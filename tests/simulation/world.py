@@ -27,7 +27,7 @@ from tests.simulation.parts import (
 )
 from tests.simulation.people import People
 from tests.simulation.promises import Promises
-from tests.simulation.surroundings import START_MS, SimulatedClock, Surroundings
+from tests.simulation.surroundings import JUMPS_S, START_MS, SimulatedClock, Surroundings
 from tests.simulation.virtual_loop import Life, LivelockError
 
 PEACE_S: Final = 900.0
@@ -202,7 +202,7 @@ class World:
     def _jump(self) -> None:
         """Set the clock of an owner's machine wrong."""
         name = host_name(self.around.random.randrange(self._hosts))
-        self._wrong_by_s[name] = self.around.random.choice([-3600.0, -3.0, 3.0, 3600.0])
+        self._wrong_by_s[name] = self.around.random.choice(JUMPS_S)
         self.around.note("clock", f"{name} is wrong by {self._wrong_by_s[name]} s")
 
     # -- peace ----------------------------------------------------------------------
