@@ -1,5 +1,6 @@
 """``rillflow up`` starts a whole stack, says where it is, and ends without leaving anything."""
 
+import contextlib
 import json
 import os
 import signal
@@ -87,11 +88,6 @@ def test_only_the_api_is_reached_without_the_token_and_only_from_where_it_was_as
     assert all(address == "0100007F" for address in listening), "loopback, as the kernel spells it"
 
 
-def test_the_whole_stack_stays_below_its_share_of_memory(stack: OwnStack) -> None:
-    everything = [stack.pid, *descendants(stack.pid)]
-    assert sum(map(_proportional_mib, everything)) < MOST_RAM_MIB
-
-
 def test_what_was_accepted_goes_on_after_ctrl_c_and_a_restart(own: OwnStack) -> None:
     own.start()
     with rillflow.Client(own.base_url) as client:
@@ -113,9 +109,10 @@ def test_what_was_accepted_goes_on_after_a_kill_and_a_restart(own: OwnStack) -> 
         assert execution.result(timeout_s=20)["n"] == 2
 
 
-def test_sigterm_ends_it_as_ctrl_c_does_and_nothing_is_left(own: OwnStack) -> None:
+def test_it_keeps_to_its_share_of_memory_and_sigterm_leaves_nothing_of_it(own: OwnStack) -> None:
     own.start()
     everything = [own.pid, *descendants(own.pid)]
+    assert sum(map(_proportional_mib, everything)) < MOST_RAM_MIB
     os.kill(own.pid, signal.SIGTERM)
     wait_until_gone(*everything)
     assert "stopped; what was accepted goes on" in own.log.read_text(encoding="utf-8")
@@ -192,7 +189,10 @@ def _name_of(pid: int) -> str:
 
 
 def _listening_addresses(pid: int) -> set[str]:
-    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    sockets = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a connection that has just ended
+            sockets.add(str(link.readlink()))
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
