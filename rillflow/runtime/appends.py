@@ -40,7 +40,7 @@ def append_of(
             finished_at_ms=event.at_ms,
         )
         snapshot = codec.encode_state(state)
-    elif hosted.over != before.over or new is not None:
+    elif stage_of(hosted) != before or new is not None:
         status = state.status.name.lower()
     return Append(
         execution_id=state.execution_id,

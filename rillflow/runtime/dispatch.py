@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from rillflow.errors import RillflowError
@@ -13,14 +14,16 @@ log = logging.getLogger("rillflow.dispatch")
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 COMPLETION = "completion"
+MOST_TAKEN = 10_000
+"""Attempts whose durable answers are remembered; an order for one of them came too late."""
 POLL = "poll"
 
 
 class DispatchPool:
     """Makes calls through a gateway, one task each; bounds per host are the gateway's.
 
-    A request that is under way, or whose answer has not been taken yet, is dropped
-    when it is sent again. A completion callback that fails is made a second time.
+    A request that is under way, or whose answer was taken not long ago, is dropped when
+    it is sent again. A completion callback that fails is made a second time.
     """
 
     def __init__(self, gateway: Gateway, take: TakeAnswers) -> None:
@@ -28,6 +31,7 @@ class DispatchPool:
         self._take = take
         self._outbox = Outbox(self._hand_over)
         self._under_way: dict[tuple[str, str, int], asyncio.Task[None]] = {}
+        self._taken: OrderedDict[tuple[str, str, int], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -35,7 +39,8 @@ class DispatchPool:
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""
         for request in requests:
-            if request.key not in self._under_way:
+            is_over = request.key in self._taken and request.pattern != POLL
+            if not is_over and request.key not in self._under_way:
                 self._under_way[request.key] = asyncio.create_task(self._call(request))
 
     async def close(self) -> None:
@@ -72,6 +77,9 @@ class DispatchPool:
             call = self._under_way.get(answer.key)
             if call is not None and call.done():
                 del self._under_way[answer.key]
+            self._taken[answer.key] = None
+        while len(self._taken) > MOST_TAKEN:
+            self._taken.popitem(last=False)
 
 
 class Outbox:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias, assert_never
 
 from rillflow.core import machine
 from rillflow.core.commands import Command
-from rillflow.core.events import CallbackReceived, DispatchAnswered, TimerFired
+from rillflow.core.events import CallbackReceived, TimerFired
 from rillflow.errors import ConflictError, FencedError, RillflowError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
@@ -344,10 +344,10 @@ class ExecutionHost:
         return Taken(Reply(), hosted, append, handled.commands, event.at_ms, hosted.over)
 
     def _repetition(self, call: Delivery, hosted: Hosted) -> Taken:
-        """Acknowledge what counts for nothing; nobody delivers an outcome again after that."""
-        if isinstance(call.event, CallbackReceived | DispatchAnswered):
-            return Taken(Reply(changed=False), hosted, confirmation_of(hosted, self._ownership))
-        return Taken(Reply(changed=False), hosted)
+        """Acknowledge what counts for nothing; nobody delivers it again after that."""
+        if isinstance(call.event, TimerFired):
+            return Taken(Reply(changed=False), hosted)
+        return Taken(Reply(changed=False), hosted, confirmation_of(hosted, self._ownership))
 
     async def _append(self, written: Sequence[Taken]) -> RillflowError | None:
         appends = [taken.append for taken in written if taken.append is not None]
@@ -410,7 +410,7 @@ class ExecutionHost:
             if not look and execution_id not in self._residents.unresumed:
                 return
         hosted = self._residents.find(execution_id)
-        if hosted is not None and hosted.gone is None:
+        if hosted is not None and hosted.can_be_borrowed:
             hosted.borrowers += 1
             found[execution_id] = hosted
         else:

@@ -55,11 +55,21 @@ class Hosted:
 
     ``written`` counts the journal records handed to the store. ``pending`` counts the
     appends under way, the last of which is ``append_under_way``; ``borrowers`` the calls
-    about to be taken. While there are any, the execution does not leave memory. ``gone``
-    is there once memory cannot be trusted, and done when the execution is forgotten.
+    about to be taken. While there are any, the execution does not leave memory.
+    ``is_new`` is true until its submission is durable. ``gone`` is there once memory
+    cannot be trusted, and done when the execution is forgotten.
     """
 
-    __slots__ = ("append_under_way", "borrowers", "gone", "pending", "plan", "state", "written")
+    __slots__ = (
+        "append_under_way",
+        "borrowers",
+        "gone",
+        "is_new",
+        "pending",
+        "plan",
+        "state",
+        "written",
+    )
 
     def __init__(self, plan: Plan, state: ExecutionState, written: int) -> None:
         self.plan = plan
@@ -69,6 +79,16 @@ class Hosted:
         self.borrowers = 0
         self.append_under_way: asyncio.Future[None] | None = None
         self.gone: asyncio.Future[None] | None = None
+        self.is_new = written == 0
+
+    @property
+    def can_be_borrowed(self) -> bool:
+        """Tell whether calls may build on what memory says.
+
+        Nothing may follow a submission that is not durable: should it be refused because
+        the execution exists, what follows would fit the other one's number of records.
+        """
+        return self.gone is None and not self.is_new
 
     @property
     def over(self) -> bool:

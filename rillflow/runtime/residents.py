@@ -78,8 +78,9 @@ class Residents:
                 hosted = await self._load_once(execution_id)
                 if hosted is None:
                     return None
-            if hosted.gone is not None:
-                await asyncio.wait({hosted.gone})
+            waits = hosted.gone or (hosted.append_under_way if hosted.is_new else None)
+            if waits is not None:
+                await asyncio.wait({waits})
             elif self.find(execution_id) is hosted or self._ownership.is_elsewhere(execution_id):
                 hosted.borrowers += 1
                 return hosted
@@ -116,7 +117,9 @@ class Residents:
             hosted.pending -= 1
             if hosted.append_under_way is done:
                 hosted.append_under_way = None
-            if not written:
+            if written:
+                hosted.is_new = False
+            else:
                 self.distrust(hosted)
             self._rest(hosted)
         done.set_result(None)

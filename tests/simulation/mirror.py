@@ -41,6 +41,7 @@ class Mirror:
         self.records = {record}
         self.redone = False
         self.ordered: dict[tuple[str, str, int], float] = {}
+        self.over_at_s: dict[tuple[str, int], float] = {}
         self._armed: dict[tuple[str, str, int], Armed] = {}
         self.submitted = event
         self.state, handled = machine.submit(plan, event)
@@ -62,7 +63,11 @@ class Mirror:
         before = {name: task.status for name, task in self.state.tasks.items()}
         attempts = {name: task.attempt for name, task in self.state.tasks.items()}
         self.records.add(record)
+        awaited = [(name, task.attempt) for name, task in self.state.tasks.items() if task.in_flight]
         handled = machine.handle(self.plan, self.state, event)
+        for each in awaited:
+            if not self.waits_for(*each):
+                self.over_at_s[each] = at_s
         if not handled.changed:
             return f"the journal took an event that counts for nothing: {event}"
         if isinstance(event, TimerFired) and (early := self._too_early(event, life, at_s)):

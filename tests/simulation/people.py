@@ -103,13 +103,18 @@ class People:
         execution_id = random.choice(list(mirrors))
         task = random.choice(list(mirrors[execution_id].state.tasks))
         at_ms = self._clock.now_ms()
+        success = random.random() < 0.5
+        is_child = mirrors[execution_id].state.parent is not None
         event: Event = random.choice(
             [
                 RedoRequested(at_ms=at_ms),
                 RedoRequested(at_ms=at_ms, tasks=(task,)),
                 RedoRequested(at_ms=at_ms, tasks=(task,)),
                 CancelRequested(at_ms=at_ms),
-                CompletionRequested(at_ms=at_ms, success=random.random() < 0.5),
+                # Ending a sub-flow by hand tells nobody, so its parent would wait for ever.
+                PauseRequested(at_ms=at_ms)
+                if is_child
+                else CompletionRequested(at_ms=at_ms, success=success),
                 PauseRequested(at_ms=at_ms),
                 ResumeRequested(at_ms=at_ms),
                 DegradeRequested(at_ms=at_ms, task=task, current=True, followings=False),

@@ -36,6 +36,7 @@ class Promises:
         self._plans: dict[str, Plan] = {}
         self._owners: dict[int, Life | None] = {}
         self._told: set[tuple[str, str, int]] = set()
+        self._called: set[tuple[str, str, int]] = set()
         self.mirrors: dict[str, Mirror] = {}
         self.counts: Counter[str] = Counter()
 
@@ -103,8 +104,17 @@ class Promises:
             return
         self.counts["calls"] += 1
         if request.task and not mirror.waits_for(request.task, request.attempt):
-            self.counts["calls too late"] += 1
-            self._around.note("too late", f"{request.key}")
+            self._called_late(request, mirror)
+        self._called.add(request.key)
+
+    def _called_late(self, request: DispatchRequest, mirror: Mirror) -> None:
+        over_at_s = mirror.over_at_s[request.task, request.attempt]
+        late_s = self._around.loop.time() - over_at_s
+        self.counts["calls too late"] += 1
+        again = request.key in self._called
+        if again: self.counts["late again"] += 1
+        if late_s > 4: self.counts["very late"] += 1
+        self._around.note("too late", f"{again} {late_s} {request.key}")
 
     def told_listener(self, request: DispatchRequest) -> None:
         """Hear that a completion callback reached its listener."""

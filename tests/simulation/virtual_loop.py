@@ -263,7 +263,7 @@ def _close(task: "asyncio.Task[Any]") -> None:
     if task.done():
         return
     task._log_destroy_pending = False  # type: ignore[attr-defined]
-    with suppress(RuntimeError):
+    with suppress(Exception):
         task.get_coro().close()  # type: ignore[union-attr]
 
 
