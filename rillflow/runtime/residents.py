@@ -17,6 +17,10 @@ log = logging.getLogger("rillflow.residents")
 MOST_ENDED: Final = 512
 
 
+class _CreatedMeanwhileError(Exception):
+    """What was read is out of date: somebody has created the execution since."""
+
+
 class Residents:
     """Brings executions into memory, and sees them out.
 
@@ -75,7 +79,10 @@ class Residents:
         while True:
             hosted = self.find(execution_id)
             if hosted is None:
-                hosted = await self._load_once(execution_id)
+                try:
+                    hosted = await self._load_once(execution_id)
+                except _CreatedMeanwhileError:
+                    continue
                 if hosted is None:
                     return None
             waits = hosted.gone or (hosted.append_under_way if hosted.is_new else None)
@@ -197,6 +204,8 @@ class Residents:
     async def _read(self, execution_id: ExecutionId) -> Hosted | None:
         stored = await self._store.load(execution_id)
         if stored is None:
+            if not self._is_loading(execution_id):
+                raise _CreatedMeanwhileError(execution_id)
             return None
         hosted = replay(await self.plans.get(stored.definition_id), stored)
         if self._ownership.is_elsewhere(execution_id):
@@ -204,7 +213,7 @@ class Residents:
                 return hosted
             await self._ownership.adopt(execution_id)
         if not self._is_loading(execution_id):
-            return self.find(execution_id)  # created while this was reading
+            raise _CreatedMeanwhileError(execution_id)
         (self._ended if hosted.settled else self._hot).put(execution_id, hosted)
         if execution_id in self.unresumed:
             self.unresumed.discard(execution_id)

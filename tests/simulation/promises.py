@@ -12,6 +12,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from rillflow.core import codec
 from rillflow.core.events import NoticeDelivered
@@ -25,7 +26,10 @@ from rillflow.ports.store import Append
 from rillflow.runtime.descriptors import parse_stored
 from tests.simulation.mirror import Mirror
 from tests.simulation.surroundings import Surroundings
-from tests.simulation.virtual_loop import Life
+from tests.simulation.virtual_loop import LIFE, Life
+
+LONGEST_WAY_S: Final = 20.0
+"""How long an order may be on its way, part of it in a process that is frozen."""
 
 
 class Promises:
@@ -36,7 +40,7 @@ class Promises:
         self._plans: dict[str, Plan] = {}
         self._owners: dict[int, Life | None] = {}
         self._told: set[tuple[str, str, int]] = set()
-        self._called: set[tuple[str, str, int]] = set()
+        self._called: set[tuple[tuple[str, str, int], Life | None]] = set()
         self.mirrors: dict[str, Mirror] = {}
         self.counts: Counter[str] = Counter()
 
@@ -105,16 +109,17 @@ class Promises:
         self.counts["calls"] += 1
         if request.task and not mirror.waits_for(request.task, request.attempt):
             self._called_late(request, mirror)
-        self._called.add(request.key)
+        self._called.add((request.key, LIFE.get()))
 
     def _called_late(self, request: DispatchRequest, mirror: Mirror) -> None:
-        over_at_s = mirror.over_at_s[request.task, request.attempt]
-        late_s = self._around.loop.time() - over_at_s
-        self.counts["calls too late"] += 1
-        again = request.key in self._called
-        if again: self.counts["late again"] += 1
-        if late_s > 4: self.counts["very late"] += 1
-        self._around.note("too late", f"{again} {late_s} {request.key}")
+        """Judge a call that nobody waits for: its order was on its way when that changed."""
+        late_s = self._around.loop.time() - mirror.over_at_s[request.task, request.attempt]
+        self.counts["late calls"] += 1
+        self._around.note("late call", f"{request.key} by {late_s} s")
+        if (request.key, LIFE.get()) in self._called:
+            self._broken(f"{request.key} was over, and was called again")
+        if late_s > LONGEST_WAY_S:
+            self._broken(f"{request.key} was called {late_s} s after it was over")
 
     def told_listener(self, request: DispatchRequest) -> None:
         """Hear that a completion callback reached its listener."""
