@@ -38,7 +38,7 @@ class Hints:
         self._clock = clock
         self._tell = tell
         self._services: OrderedDict[str, dict[tuple[str, str], Heard]] = OrderedDict()
-        self._busy: dict[str, int] = {}
+        self._busy: dict[str, float] = {}
         self._limited = False
         self.on_clear: Callable[[], None] = lambda: None
 
@@ -62,13 +62,18 @@ class Hints:
         worst = max((heard.until_ms for heard in self._known(child).values()), default=0)
         self._note(service, task, resource, worst)
 
-    def busy_until(self, resource: str) -> int:
-        """Tell until when a function wants no calls, milliseconds since the epoch; 0 for now."""
-        until_ms = self._busy.get(resource, 0) if self._busy else 0
-        if until_ms and until_ms <= self._clock.now_ms():
-            del self._busy[resource]
+    def busy_s(self, resource: str) -> float:
+        """Tell for how many seconds a function wants no calls; 0 when it wants them now.
+
+        That runs by monotonic time, so that a jump of the clock holds nothing back.
+        """
+        until_s = self._busy.get(resource) if self._busy else None
+        if until_s is None:
             return 0
-        return until_ms
+        left_s = until_s - self._clock.monotonic_s()
+        if left_s <= 0:
+            del self._busy[resource]
+        return max(left_s, 0)
 
     def admit(self, call: Submission) -> None:
         """Let a submission pass, or refuse it for the busy functions of its service.
@@ -126,7 +131,9 @@ class Hints:
         known[task, resource] = Heard(self._clock.now_ms(), until_ms)
 
     def _block(self, resource: str, until_ms: int) -> None:
-        self._busy[resource] = max(until_ms, self._busy.get(resource, 0))
+        left_s = (until_ms - self._clock.now_ms()) / 1000
+        until_s = self._clock.monotonic_s() + left_s
+        self._busy[resource] = max(until_s, self._busy.get(resource, until_s))
 
     def _clear(self, service: str, resources: tuple[str, ...]) -> bool:
         known = self._known(service)

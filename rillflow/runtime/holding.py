@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from rillflow.core.commands import DispatchTask
-from rillflow.ports.clock import Clock
 
 LONGEST_SLEEP_S: Final = 1.0
 
@@ -19,12 +18,10 @@ class HeldDispatches:
 
     def __init__(
         self,
-        clock: Clock,
-        busy_until: Callable[[str], int],
+        busy_s: Callable[[str], float],
         release: Callable[[list[DispatchTask]], Awaitable[None]],
     ) -> None:
-        self._clock = clock
-        self._busy_until = busy_until
+        self._busy_s = busy_s
         self._release = release
         self._held: dict[str, list[DispatchTask]] = {}
         self._changed = asyncio.Event()
@@ -54,7 +51,7 @@ class HeldDispatches:
         try:
             while self._held:
                 self._changed.clear()
-                free = [name for name in self._held if not self._busy_until(name)]
+                free = [name for name in self._held if not self._busy_s(name)]
                 commands = [command for name in free for command in self._held.pop(name)]
                 if commands:
                     await self._release(commands)
@@ -67,6 +64,4 @@ class HeldDispatches:
             self._sleeper = None
 
     def _sleep_s(self) -> float:
-        soonest_ms = min(map(self._busy_until, self._held))
-        wait_s = (soonest_ms - self._clock.now_ms()) / 1000
-        return min(max(wait_s, 0.001), LONGEST_SLEEP_S)
+        return min(max(min(map(self._busy_s, self._held)), 0.001), LONGEST_SLEEP_S)

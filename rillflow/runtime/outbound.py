@@ -78,7 +78,7 @@ class Outbound:
         self._chosen: dict[tuple[str, str, int], str] = {}
         self._telling: set[asyncio.Future[list[Reply]]] = set()
         self.hints = Hints(clock, self._spread)
-        self._held = HeldDispatches(clock, self.hints.busy_until, self._release)
+        self._held = HeldDispatches(self.hints.busy_s, self._release)
         self.hints.on_clear = self._held.look_again
 
     def add(self, command: DispatchTask) -> None:
@@ -90,7 +90,7 @@ class Outbound:
         elif is_flow(command):
             hosted = self._find(command.execution_id)
             self._walks.begin(self._start_flow(command, hosted.state.uid if hosted else 0))
-        elif command.task and self.hints.busy_until(command.resource_name):
+        elif command.task and self.hints.busy_s(command.resource_name):
             self._held.hold(command)
         else:
             self._batch.append(command)

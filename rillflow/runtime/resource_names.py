@@ -23,7 +23,7 @@ REFERENCE_SCHEME: Final = "resourceRef://"
 DEFAULT_RULE: Final = "default"
 PROCESS_FAIL: Final = 30106
 
-_RULES_FRESH_MS: Final = 3000
+_RULES_FRESH_S: Final = 3.0
 _MOST_RULES: Final = 1000
 
 
@@ -33,7 +33,7 @@ class Chooser:
     def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
         self._catalogue = catalogue
         self._clock = clock
-        self._rules: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
+        self._rules: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
 
     async def choose(self, command: DispatchTask, *, context: JsonObject, uid: int) -> DispatchTask:
         """Return the dispatch with the function it really goes to.
@@ -65,13 +65,13 @@ class Chooser:
         return msgspec.structs.replace(command, resource_name=winner, resource_protocol=None)
 
     async def _fresh_rules(self, business: str, key: str) -> dict[str, str]:
-        now_ms = self._clock.now_ms()
-        read_ms, rules = self._rules.get((business, key), (0, {}))
-        if now_ms - read_ms > _RULES_FRESH_MS:
+        now_s = self._clock.monotonic_s()
+        read_s, rules = self._rules.get((business, key), (None, {}))
+        if read_s is None or now_s - read_s > _RULES_FRESH_S:
             rules = await self._catalogue.rules("ab", (business, key))
             if len(self._rules) >= _MOST_RULES:
                 self._rules.clear()
-            self._rules[business, key] = now_ms, rules
+            self._rules[business, key] = now_s, rules
         return rules
 
 
