@@ -18,7 +18,8 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     ``input`` is the JSON text of the mapped input with ``parameters`` merged in.
     Execution, task and attempt together are the idempotency key. ``route`` is the
     chain of (execution, task) of the sub-flows above, outermost first. An empty
-    ``task`` with pattern ``completion`` is the execution's completion callback.
+    ``task`` with pattern ``completion`` is the execution's completion callback. ``poll``
+    numbers the questions for the result of an attempt, 0 is the attempt itself.
     """
 
     execution_id: ExecutionId
@@ -33,10 +34,16 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     resource: bytes | None = None
     route: tuple[tuple[str, str, str], ...] = ()
     at_ms: int = 0
+    poll: int = 0
+
+    @property
+    def call(self) -> tuple[str, str, int, int]:
+        """Identity of the call, for repeated requests and their answers."""
+        return self.execution_id, self.task, self.attempt, self.poll
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Identity of the attempt, for repeated requests and their answers."""
+        """Identity of the attempt, the same for all questions about it."""
         return self.execution_id, self.task, self.attempt
 
 

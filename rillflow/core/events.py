@@ -55,6 +55,8 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     """The call of one attempt ended, well or not (SEMANTICS 3.10).
 
     ``resource_name`` is the function that A/B rules chose, None when they had no say.
+    ``poll`` is the number of the question for a result, 0 for the attempt itself; None
+    is the one under way.
     """
 
     task: TaskName
@@ -65,6 +67,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     retry_after_s: float | None = None
     poll_url: str | None = None
     resource_name: str | None = None
+    poll: int | None = None
 
 
 class CallbackReceived(_Event, frozen=True, kw_only=True):

@@ -133,6 +133,8 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
     task = turn.state.tasks.get(event.task)
     if task is None or not task.in_flight or task.attempt != event.attempt:
         return False
+    if event.poll not in (None, polling.under_way(task)):
+        return False
     if task.poll_url is not None:
         polling.answered(turn, task, event)
     else:

@@ -59,6 +59,11 @@ def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
     return True
 
 
+def under_way(task: TaskState) -> int:
+    """Return the number of the question that is under way, 0 for the call itself."""
+    return task.polls if task.poll_url is not None else 0
+
+
 def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
     """Build the question, also after a restart."""
     return DispatchTask(
@@ -69,6 +74,7 @@ def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
         resource_name=task.poll_url or "",
         request_type="GET",
         at_ms=task.invoke.time_infos[-1].start_ms,
+        poll=task.polls,
     )
 
 

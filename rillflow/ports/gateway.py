@@ -15,7 +15,8 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
 
     ``body`` is the answer's text, None when empty. ``error`` is the message of a
     failed call, None when the call was answered well; with an error, ``body`` may
-    still hold what the gateway said. ``retry_after_s`` is the gateway's wish.
+    still hold what the gateway said. ``retry_after_s`` is the gateway's wish. ``poll``
+    is the request's, filled in by the dispatcher.
     """
 
     execution_id: ExecutionId
@@ -26,6 +27,12 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     http_status: int | None = None
     retry_after_s: float | None = None
     poll_url: str | None = None
+    poll: int = 0
+
+    @property
+    def call(self) -> tuple[str, str, int, int]:
+        """Identity of the call, as its request has it."""
+        return self.execution_id, self.task, self.attempt, self.poll
 
     @property
     def key(self) -> tuple[str, str, int]:

@@ -5,6 +5,8 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from rillflow.errors import RillflowError
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
@@ -15,8 +17,7 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 COMPLETION = "completion"
 MOST_TAKEN = 10_000
-"""Attempts whose durable answers are remembered; an order for one of them came too late."""
-POLL = "poll"
+"""Calls whose durable answers are remembered; an order for one of them came too late."""
 
 
 class DispatchPool:
@@ -30,8 +31,8 @@ class DispatchPool:
         self._gateway = gateway
         self._take = take
         self._outbox = Outbox(self._hand_over)
-        self._under_way: dict[tuple[str, str, int], asyncio.Task[None]] = {}
-        self._taken: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+        self._under_way: dict[tuple[str, str, int, int], asyncio.Task[None]] = {}
+        self._taken: OrderedDict[tuple[str, str, int, int], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -39,9 +40,8 @@ class DispatchPool:
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""
         for request in requests:
-            is_over = request.key in self._taken and request.pattern != POLL
-            if not is_over and request.key not in self._under_way:
-                self._under_way[request.key] = asyncio.create_task(self._call(request))
+            if request.call not in self._taken and request.call not in self._under_way:
+                self._under_way[request.call] = asyncio.create_task(self._call(request))
 
     async def close(self) -> None:
         """Give up the calls under way and release connections."""
@@ -55,13 +55,12 @@ class DispatchPool:
         answer = await self._attempt(request)
         if answer.error is not None and request.pattern == COMPLETION:
             answer = await self._attempt(request)
-        if request.pattern == POLL:  # the next question has the same key
-            self._under_way.pop(request.key, None)
         self._outbox.put(answer)
 
     async def _attempt(self, request: DispatchRequest) -> DispatchAnswer:
         try:
-            return await self._gateway.call(request)
+            answer = await self._gateway.call(request)
+            return replace(answer, poll=request.poll) if request.poll else answer
         except Exception as error:
             log.exception("gateway_raised", extra={"execution_id": request.execution_id})
             return DispatchAnswer(
@@ -69,15 +68,14 @@ class DispatchPool:
                 task=request.task,
                 attempt=request.attempt,
                 error=f"handle fails: {error}",
+                poll=request.poll,
             )
 
     async def _hand_over(self, answers: list[DispatchAnswer]) -> None:
         await self._take(answers)
         for answer in answers:
-            call = self._under_way.get(answer.key)
-            if call is not None and call.done():
-                del self._under_way[answer.key]
-            self._taken[answer.key] = None
+            self._under_way.pop(answer.call, None)
+            self._taken[answer.call] = None
         while len(self._taken) > MOST_TAKEN:
             self._taken.popitem(last=False)
 

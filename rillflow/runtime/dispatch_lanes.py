@@ -121,19 +121,19 @@ class _DispatchLane:
         self._is_met = False
         self._number = 0
         self._queue: list[DispatchRequest] = []
-        self._unanswered: dict[tuple[str, str, int], DispatchRequest] = {}
+        self._unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
         self._sending: asyncio.Task[None] | None = None
         self.owner: Sender | None = None
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         for request in requests:
-            self._unanswered[request.key] = request
+            self._unanswered[request.call] = request
         self._queue.extend(requests)
         self._start()
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         for answer in answers:
-            self._unanswered.pop(answer.key, None)
+            self._unanswered.pop(answer.call, None)
 
     async def check(self) -> None:
         """Ask whether the dispatcher still is the one that was told."""
@@ -185,10 +185,10 @@ class _DispatchLane:
         requests = list(self._unanswered.values())
         if self.owner is None:
             return
-        awaited = {request.key for request in await self.owner.still_awaited(requests)}
+        awaited = {request.call for request in await self.owner.still_awaited(requests)}
         for request in requests:
-            if request.key not in awaited:
-                self._unanswered.pop(request.key, None)
+            if request.call not in awaited:
+                self._unanswered.pop(request.call, None)
 
     async def _send_batch(self, batch: list[DispatchRequest]) -> None:
         self._number += 1

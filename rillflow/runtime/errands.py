@@ -156,6 +156,7 @@ class Errands:
                 retry_after_s=answer.retry_after_s,
                 poll_url=answer.poll_url,
                 resource_name=self.outbound.chosen(answer),
+                poll=answer.poll,
             )
         if answer.error is not None:
             log.warning(

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 
-from rillflow.core import codec, machine, timing
+from rillflow.core import codec, machine, polling, timing
 from rillflow.core.commands import Command, DispatchTask, SetTimer
 from rillflow.core.ending import owes_notice
 from rillflow.core.events import ExecutionSubmitted
@@ -111,6 +111,7 @@ class Hosted:
             and task is not None
             and task.in_flight
             and task.attempt == command.attempt
+            and polling.under_way(task) == command.poll
         )
 
     def resource_of(self, task: TaskState) -> str | None:

@@ -99,6 +99,10 @@ class FlakyStore(MemoryStore):
         await self._read()
         return await super().newest_version(business, feature, alias)
 
+    async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
+        await self._read()
+        return await super().rules(kind, scope)
+
     async def _read(self) -> None:
         around = self._around
         if LIFE.get() is around.loop.outside:

@@ -21,6 +21,8 @@ from tests.spec.notation import (
 MOST_TASKS: Final = 6
 LISTENER: Final = {"resourceName": "http://listener"}
 CONDITIONS: Final = [on_input("x > 2"), on_input("x != 3"), on_input("x > 0"), on_input("x > 9")]
+CHOSEN: Final = "ab://functions"
+"""A function that the rules of the catalogue choose."""
 SUSPENSE: Final = "W"
 """First letter of the names of suspense tasks, which somebody must wake up."""
 
@@ -109,8 +111,14 @@ class _Drawing:
     def _function(self, number: str) -> Definition:
         name = f"F{number}"
         retry = {"maxRetryTimes": 2, "intervalInSeconds": self._random.choice([0, 1])}
-        kind = self._random.choice(["sync", "async", "async"])
-        return fn(name, kind, ins="x", outs=[_rule("$.output.said", name)], retry=retry)
+        kind = self._random.choice(["sync", "async", "async", "poll"])
+        outs = [_rule("$.output.said", name)]
+        if kind == "poll":
+            return fn(f"A{number}", "async", ins="x", outs=outs, retry=retry, completion="poll")
+        task = fn(name, kind, ins="x", outs=outs, retry=retry)
+        if self._random.random() < 0.1:
+            task["resourceName"] = CHOSEN
+        return task
 
     def _flow(self, number: str) -> Definition:
         name = f"C{number}"

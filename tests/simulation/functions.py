@@ -6,7 +6,7 @@ strangers call back in their name. A function whose callback is not taken calls 
 
 import asyncio
 from random import Random
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from rillflow.core.events import CallbackReceived
 from rillflow.errors import StoreError
@@ -21,6 +21,8 @@ from tests.simulation.virtual_loop import Life
 LAST_ATTEMPT: Final = 3
 """The attempt that succeeds in sure workflows, whose tasks have two retries."""
 PATIENCE: Final = 40
+POLL: Final = "poll"
+BUSY: Final = b'{"error_detail":{"retry_interval_seconds":1}}'
 
 
 class CallWatch(Protocol):
@@ -34,13 +36,17 @@ class CallWatch(Protocol):
 
 
 class Outcome(NamedTuple):
-    """What an attempt does: how it answers, and how long it takes."""
+    """What an attempt does: how it answers, and how long it takes.
+
+    ``early`` calls back before it answers, one that ``signs`` says for which attempt.
+    """
 
     succeeds: bool
     refuses: bool
     takes_s: float
     early: bool
     repeats: int
+    signs: bool
 
 
 class Functions:
@@ -76,7 +82,9 @@ class Functions:
         if request.pattern == "completion":
             return await self._listen(request)
         outcome = self._outcome(request)
-        if request.pattern != "task_sync" and not outcome.refuses:
+        if request.pattern == POLL:
+            return await self._tell(request)
+        if request.pattern == "task_async" and not (outcome.refuses or is_polled(request)):
             delay_s = 0.0 if outcome.early else outcome.takes_s
             around.loop.spawn(self._life, self._call_back(request, outcome, delay_s))
         if around.happens(around.faults.mute):
@@ -86,6 +94,15 @@ class Functions:
 
     async def close(self) -> None:
         """Nothing is held open."""
+
+    async def _tell(self, request: DispatchRequest) -> DispatchAnswer:
+        """Answer a question for the result of an attempt: not yet, or the result."""
+        around = self._around
+        await around.pause(0.001, 0.1)
+        if around.faults.mute and around.random.random() < 0.5:
+            return _answer_of(request, error="http 503")
+        outcome = self._outcome(request)
+        return _answer_of(request, body=encode_json(_said(request, outcome)))
 
     async def _listen(self, request: DispatchRequest) -> DispatchAnswer:
         around = self._around
@@ -107,11 +124,15 @@ class Functions:
             takes_s=random.choice([0.002, 0.05, 0.05, 2.5]) * random.random(),
             early=random.random() < 0.3,
             repeats=random.choice([0, 0, 1, 2]),
+            signs=self._sure or random.random() < 0.8,
         )
 
     def _answer(self, request: DispatchRequest, outcome: Outcome) -> DispatchAnswer:
         if outcome.refuses:
-            return _answer_of(request, error="http 500")
+            return _answer_of(request, error="http 500", body=BUSY)
+        if is_polled(request):
+            address = f"http://gateway/results/{request.task}"
+            return _answer_of(request, http_status=202, poll_url=address)
         if request.pattern == "task_sync":
             return _answer_of(request, body=encode_json(_said(request, outcome)))
         return _answer_of(request, body=b"{}")
@@ -127,7 +148,7 @@ class Functions:
                 task=request.task,
                 succeeded=outcome.succeeds,
                 output=encode_json(_said(request, outcome)),
-                attempt=request.attempt,
+                attempt=request.attempt if outcome.signs else None,
                 ext=encode_json({"callback": number}),
             )
             await self._insist(Delivery(execution_id=request.execution_id, event=callback))
@@ -169,13 +190,12 @@ def _said(request: DispatchRequest, outcome: Outcome) -> JsonObject:
     return {"result_type": result, "said": f"{request.task} {x}"}
 
 
-def _answer_of(
-    request: DispatchRequest, *, body: bytes | None = None, error: str | None = None
-) -> DispatchAnswer:
+def is_polled(request: DispatchRequest) -> bool:
+    """Tell whether the result of an attempt is to be asked for."""
+    return request.resource_name.rpartition("/")[2].startswith("A")
+
+
+def _answer_of(request: DispatchRequest, **facts: Any) -> DispatchAnswer:
     return DispatchAnswer(
-        execution_id=request.execution_id,
-        task=request.task,
-        attempt=request.attempt,
-        body=body,
-        error=error,
+        execution_id=request.execution_id, task=request.task, attempt=request.attempt, **facts
     )

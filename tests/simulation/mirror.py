@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from rillflow.core import codec, machine
+from rillflow.core import codec, machine, polling
 from rillflow.core.commands import Command, DispatchTask, SetTimer
 from rillflow.core.ending import owes_notice
 from rillflow.core.events import Event, ExecutionSubmitted, RedoRequested, TimerFired
@@ -40,8 +40,8 @@ class Mirror:
         self.plan = plan
         self.records = {record}
         self.redone = False
-        self.ordered: dict[tuple[str, str, int], float] = {}
-        self.over_at_s: dict[tuple[str, int], float] = {}
+        self.ordered: dict[tuple[str, str, int, int], float] = {}
+        self.over_at_s: dict[tuple[str, int, int], float] = {}
         self._armed: dict[tuple[str, str, int], Armed] = {}
         self.submitted = event
         self.state, handled = machine.submit(plan, event)
@@ -63,7 +63,11 @@ class Mirror:
         before = {name: task.status for name, task in self.state.tasks.items()}
         attempts = {name: task.attempt for name, task in self.state.tasks.items()}
         self.records.add(record)
-        awaited = [(name, task.attempt) for name, task in self.state.tasks.items() if task.in_flight]
+        awaited = [
+            (name, task.attempt, polling.under_way(task))
+            for name, task in self.state.tasks.items()
+            if task.in_flight
+        ]
         handled = machine.handle(self.plan, self.state, event)
         for each in awaited:
             if not self.waits_for(*each):
@@ -82,10 +86,15 @@ class Mirror:
         """Note that the owner reads its timers again, as if an earlier life had set them."""
         self._armed.clear()
 
-    def waits_for(self, task: str, attempt: int) -> bool:
-        """Tell whether the answer of this very attempt is still awaited."""
+    def waits_for(self, task: str, attempt: int, poll: int) -> bool:
+        """Tell whether the answer of this very call is still awaited."""
         found = self.state.tasks.get(task)
-        return found is not None and found.in_flight and found.attempt == attempt
+        return (
+            found is not None
+            and found.in_flight
+            and found.attempt == attempt
+            and polling.under_way(found) == poll
+        )
 
     def would_take(self, event: Event) -> bool:
         """Tell whether an event would change what is durable."""
@@ -114,7 +123,7 @@ class Mirror:
     ) -> None:
         for command in commands:
             if isinstance(command, DispatchTask):
-                self.ordered.setdefault(command.key, at_s)
+                self.ordered.setdefault(command.call, at_s)
             elif isinstance(command, SetTimer):
                 wait_s = (command.due_ms - event.at_ms) / 1000
                 key = (command.kind, command.task, command.due_ms)

@@ -40,7 +40,7 @@ class Promises:
         self._plans: dict[str, Plan] = {}
         self._owners: dict[int, Life | None] = {}
         self._told: set[tuple[str, str, int]] = set()
-        self._called: set[tuple[tuple[str, str, int], Life | None]] = set()
+        self._called: set[tuple[tuple[str, str, int, int], Life | None]] = set()
         self.mirrors: dict[str, Mirror] = {}
         self.counts: Counter[str] = Counter()
 
@@ -103,23 +103,23 @@ class Promises:
     def called(self, request: DispatchRequest) -> None:
         """Hear that a function is called."""
         mirror = self.mirrors.get(request.execution_id)
-        if mirror is None or request.key not in mirror.ordered:
-            self._broken(f"{request.key} was called, and never ordered")
+        if mirror is None or request.call not in mirror.ordered:
+            self._broken(f"{request.call} was called, and never ordered")
             return
         self.counts["calls"] += 1
-        if request.task and not mirror.waits_for(request.task, request.attempt):
+        if request.task and not mirror.waits_for(request.task, request.attempt, request.poll):
             self._called_late(request, mirror)
-        self._called.add((request.key, LIFE.get()))
+        self._called.add((request.call, LIFE.get()))
 
     def _called_late(self, request: DispatchRequest, mirror: Mirror) -> None:
         """Judge a call that nobody waits for: its order was on its way when that changed."""
-        late_s = self._around.loop.time() - mirror.over_at_s[request.task, request.attempt]
+        late_s = self._around.loop.time() - mirror.over_at_s[request.task, request.attempt, request.poll]
         self.counts["late calls"] += 1
-        self._around.note("late call", f"{request.key} by {late_s} s")
-        if (request.key, LIFE.get()) in self._called:
-            self._broken(f"{request.key} was over, and was called again")
+        self._around.note("late call", f"{request.call} by {late_s} s")
+        if (request.call, LIFE.get()) in self._called:
+            self._broken(f"{request.call} was over, and was called again")
         if late_s > LONGEST_WAY_S:
-            self._broken(f"{request.key} was called {late_s} s after it was over")
+            self._broken(f"{request.call} was called {late_s} s after it was over")
 
     def told_listener(self, request: DispatchRequest) -> None:
         """Hear that a completion callback reached its listener."""
@@ -165,7 +165,7 @@ class Promises:
         """Hear that an owner has taken answers."""
         for answer in answers:
             mirror = self.mirrors.get(answer.execution_id)
-            if mirror is not None and mirror.waits_for(answer.task, answer.attempt):
+            if mirror is not None and mirror.waits_for(answer.task, answer.attempt, answer.poll):
                 key = (answer.execution_id, answer.task, answer.attempt)
                 if not mirror.over:
                     self._broken(f"the answer of {key} was acknowledged, and is not stored")
