@@ -113,7 +113,9 @@ class Promises:
 
     def _called_late(self, request: DispatchRequest, mirror: Mirror) -> None:
         """Judge a call that nobody waits for: its order was on its way when that changed."""
-        late_s = self._around.loop.time() - mirror.over_at_s[request.task, request.attempt, request.poll]
+        late_s = (
+            self._around.loop.time() - mirror.over_at_s[request.task, request.attempt, request.poll]
+        )
         self.counts["late calls"] += 1
         self._around.note("late call", f"{request.call} by {late_s} s")
         if (request.call, LIFE.get()) in self._called:

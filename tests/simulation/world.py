@@ -117,7 +117,9 @@ class World:
             text = json.dumps(definition)
             name = definition["dagName"]
             await add_descriptor(self.store, "demo", name, "release", text, at_ms=START_MS)
-        await self.store.set_rule("ab", ("demo", "functions"), "http://gateway/even", "uid % 2 == 0")
+        await self.store.set_rule(
+            "ab", ("demo", "functions"), "http://gateway/even", "uid % 2 == 0"
+        )
         await self.store.set_rule("ab", ("demo", "functions"), "http://gateway/any", "default")
         version = await self.store.newest_version("demo", "main", "release")
         assert version is not None
