@@ -24,7 +24,7 @@ from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.guards import Guards, Moment
 from rillflow.runtime.insisting import insist_on_reply
-from rillflow.runtime.outbound import Find, Outbound, Walks
+from rillflow.runtime.outbound import Find, Outbound, StillAwaited, Walks
 from rillflow.runtime.timers import Timer, Timers
 
 log = logging.getLogger("rillflow.errands")
@@ -43,6 +43,7 @@ class Errands:
         timers: Timers,
         take: Callable[[Sequence[Call]], Awaitable[list[Reply]]],
         find: Find,
+        still_awaited: StillAwaited,
         host: str,
         guards: Guards,
     ) -> None:
@@ -60,6 +61,7 @@ class Errands:
             executions=executions,
             dispatcher=dispatcher,
             find=find,
+            still_awaited=still_awaited,
             walks=self.walks,
             answered=self._answered,
             host=host,

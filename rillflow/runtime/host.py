@@ -113,6 +113,7 @@ class ExecutionHost:
             timers=self._timers,
             take=self.call_many,
             find=self._residents.find,
+            still_awaited=self.still_awaited,
             host=callback_host,
             guards=guards,
         )

@@ -1,7 +1,7 @@
 """Dispatches on their way out: to the function they are really for, when it wants calls."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeAlias
 
 from rillflow.core.commands import DispatchTask
@@ -24,6 +24,7 @@ from rillflow.runtime.resource_names import Chooser, is_indirect
 _LONGEST_TELL_S: Final = 1.0
 
 Find: TypeAlias = Callable[[ExecutionId], Hosted | None]
+StillAwaited: TypeAlias = Callable[[Sequence[DispatchTask]], Awaitable[list[DispatchTask]]]
 Take: TypeAlias = Callable[[DispatchAnswer], Awaitable[None]]
 
 
@@ -50,7 +51,8 @@ class Outbound:
     """Gathers dispatches into batches; keeps back those whose function is busy.
 
     Sub-flows are started here; their answers, and those of dispatches that could not be
-    made, go to ``answered``. ``find`` returns an execution that is in memory.
+    made, go to ``answered``. ``find`` returns an execution that is in memory;
+    ``still_awaited`` those dispatches whose answers would be taken.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -61,6 +63,7 @@ class Outbound:
         executions: Executions,
         dispatcher: Dispatcher,
         find: Find,
+        still_awaited: StillAwaited,
         walks: Walks,
         answered: Take,
         host: str,
@@ -70,6 +73,7 @@ class Outbound:
         self._executions = executions
         self._dispatcher = dispatcher
         self._find = find
+        self._still_awaited = still_awaited
         self._walks = walks
         self._answered = answered
         self._host = host
@@ -168,10 +172,8 @@ class Outbound:
 
     async def _release(self, commands: list[DispatchTask]) -> None:
         """Dispatch what was held back, as far as its execution still waits for it."""
-        for command in commands:
-            hosted = self._find(command.execution_id)
-            if hosted is None or hosted.awaits(command):
-                self.add(command)
+        for command in await self._still_awaited(commands):
+            self.add(command)
         self.flush()
 
     async def told(self) -> None:
