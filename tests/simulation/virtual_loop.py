@@ -56,27 +56,30 @@ LIFE: Final[ContextVar[Life | None]] = ContextVar("life", default=None)
 
 
 class _Step(asyncio.TimerHandle):
-    """A callback that is to run, at once or at a time."""
+    """A callback that is to run, at once or at a time; as lean as a handle can be."""
 
-    def __init__(  # noqa: PLR0917 - the facts of a handle
+    __slots__ = ("args", "call", "context", "life")
+
+    def __init__(
         self,
         when: float,
-        number: int,
-        callback: Callable[..., object],
+        call: Callable[..., object],
         args: tuple[Any, ...],
-        loop: "VirtualLoop",
         context: Context | None,
     ) -> None:
+        # The fields of asyncio's handles that anybody looks at; their __init__ costs more.
+        self._when = when
+        self._cancelled = False
         self.context = copy_context() if context is None else context
-        super().__init__(when, callback, args, loop, self.context)
-        self.number = number
         self.life = self.context.get(LIFE)
-        self.call = callback
+        self.call = call
         self.args = args
 
-    def __lt__(self, other: object) -> bool:
-        assert isinstance(other, _Step)
-        return (self.when(), self.number) < (other.when(), other.number)
+    def __repr__(self) -> str:
+        return f"{self.call} of {self.life}"
+
+    def cancel(self) -> None:
+        self._cancelled = True
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -87,7 +90,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._now_s = 0.0
         self._number = 0
         self._ready: list[_Step] = []
-        self._timers: list[_Step] = []
+        self._timers: list[tuple[float, int, _Step]] = []
         self._running = False
         self._closed = False
         self.steps = 0
@@ -102,8 +105,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        self._number += 1
-        step = _Step(self._now_s, self._number, callback, args, self, context)
+        step = _Step(self._now_s, callback, args, context)
         self._ready.append(step)
         return step
 
@@ -124,12 +126,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         self._number += 1
-        step = _Step(when, self._number, callback, args, self, context)
-        heapq.heappush(self._timers, step)
+        step = _Step(when, callback, args, context)
+        heapq.heappush(self._timers, (when, self._number, step))
         return step
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Leave a cancelled timer where it is; it is passed over when its time comes."""
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
@@ -229,13 +228,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _advance(self) -> None:
         """Move the clock to the next timer, and all timers of that moment to what is ready."""
         timers = self._timers
-        while timers and (timers[0].cancelled() or _is_dead(timers[0])):
+        while timers and _is_void(timers[0][2]):
             heapq.heappop(timers)
         if not timers:
             raise LivelockError("nothing is ready and no timer is set")
-        self._now_s = max(self._now_s, timers[0].when())
-        while timers and timers[0].when() <= self._now_s:
-            self._ready.append(heapq.heappop(timers))
+        now_s = self._now_s = max(self._now_s, timers[0][0])
+        while timers and timers[0][0] <= now_s:
+            self._ready.append(heapq.heappop(timers)[2])
 
     def close(self) -> None:
         """Forget what is left to do."""
@@ -267,5 +266,5 @@ def _close(task: "asyncio.Task[Any]") -> None:
         task.get_coro().close()  # type: ignore[union-attr]
 
 
-def _is_dead(step: _Step) -> bool:
-    return step.life is not None and step.life.dead
+def _is_void(step: _Step) -> bool:
+    return step.cancelled() or (step.life is not None and step.life.dead)
