@@ -4,9 +4,11 @@ Import it only after the environment is set, since Ray reads that when it is imp
 """
 
 import logging
+import os
 from typing import Final
 
 import ray
+from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
 from ray._private.node import Node  # the public way starts three processes more
 from ray._private.parameter import RayParams
 
@@ -43,6 +45,7 @@ class LocalRay:
         )
         kind = Node if self._dashboard else LeanNode
         try:
+            _ensure_token()
             self._node = kind(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
             ray.init(
                 address=self.address,
@@ -81,6 +84,19 @@ class LocalRay:
         ray.shutdown()
         if node is not None:
             node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+
+
+def _ensure_token() -> None:
+    """Write the token with which the processes of Ray know each other, where there is none.
+
+    It is the user's own, in ``~/.ray`` unless ``RAY_AUTH_TOKEN_PATH`` names another place, so
+    that the user's other drivers may join; nobody else may read it.
+    """
+    umask = os.umask(0o077)
+    try:
+        ensure_token_if_auth_enabled()
+    finally:
+        os.umask(umask)
 
 
 class LeanNode(Node):  # type: ignore[misc] # Ray has no types

@@ -140,11 +140,13 @@ def _by_hand(clone: Clone) -> Iterator[OwnStack]:
             cwd=clone.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         ) as functions:
-            assert functions.stdout is not None
-            assert functions.stdout.readline()
-            stack.start()
-            yield stack
-            kill(functions.pid, *descendants(functions.pid))
+            try:
+                assert functions.stdout is not None
+                assert functions.stdout.readline()
+                stack.start()
+                yield stack
+            finally:
+                kill(functions.pid, *descendants(functions.pid))
     finally:
         stack.stop()
 

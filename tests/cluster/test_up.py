@@ -135,10 +135,14 @@ def test_ctrl_c_during_the_start_ends_it_as_well(own: OwnStack) -> None:
     wait_until_gone(*everything)
 
 
-def test_rays_own_tools_show_the_actors_when_the_dashboard_is_wanted(tmp_path: Path) -> None:
-    own = OwnStack(tmp_path / "data", closed_port(), "--dashboard")
+def test_rays_own_tools_show_the_actors_on_a_machine_without_a_token(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    own = OwnStack(tmp_path / "data", closed_port(), "--dashboard", HOME=str(home))
     try:
         own.start()
+        token = home / ".ray" / "auth_token"
+        assert token.stat().st_mode & 0o077 == 0, "others may read the token"
         with rillflow.Client(own.base_url) as client:
             execution = client.submit(client.add(WAITS), isolation="dedicated")
             note = json.loads((own.data_dir / "stack.json").read_text(encoding="utf-8"))
@@ -151,6 +155,7 @@ def test_rays_own_tools_show_the_actors_when_the_dashboard_is_wanted(tmp_path: P
                     **os.environ,
                     "RAY_API_SERVER_ADDRESS": note["dashboard_url"],
                     "RAY_AUTH_MODE": "token",
+                    "HOME": str(home),
                 },
             )
     finally:
