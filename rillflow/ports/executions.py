@@ -80,7 +80,7 @@ class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_li
     """Ask about busy functions of a service, or tell of one (SEMANTICS 6.2).
 
     ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all) or ``busy``
-    (``task`` found ``resource`` busy until ``until_ms``, milliseconds since the epoch).
+    (``task`` found ``resource`` busy, which wants to be left alone for ``for_s``).
     Goes to every home of executions, for which ``execution_id`` is empty.
     """
 
@@ -88,7 +88,7 @@ class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_li
     service: str
     task: str = ""
     resource: str = ""
-    until_ms: int = 0
+    for_s: int = 0
     resources: tuple[str, ...] = ()
 
     @property

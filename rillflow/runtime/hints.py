@@ -1,7 +1,8 @@
 """What one process knows of functions that want to be left alone (SEMANTICS 6.2, 9.3).
 
 Hints live in memory and end by their own time, so none outlives its wish, and a crash
-forgets them. Every home of executions has the hints of all; which functions a service
+forgets them. They run by monotonic time and travel as lengths of time: a clock that is
+wrong, here or at another home, holds nothing back. Every home of executions has the hints of all; which functions a service
 uses at all, each home knows of its own executions only.
 """
 
@@ -15,7 +16,7 @@ from rillflow.jsontypes import encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Reply, ResourceCall, Submission
 
-FORGET_MS: Final = 10_800_000
+FORGET_S: Final = 10_800.0
 """What has not been heard of for three hours is forgotten."""
 
 _MOST_SERVICES: Final = 10_000
@@ -24,10 +25,13 @@ _RESOURCE_LIMIT: Final = 30201
 
 
 class Heard(NamedTuple):
-    """When a function was last heard of, and until when it is busy (0: it is not)."""
+    """When a function was last heard of, and until when it is busy (None: it never was).
 
-    updated_ms: int
-    until_ms: int = 0
+    By monotonic time, in seconds.
+    """
+
+    updated_s: float
+    until_s: float | None = None
 
 
 class Hints:
@@ -44,29 +48,23 @@ class Hints:
 
     def heard(self, service: str, task: str, resource: str, *, hint_s: int = 0) -> None:
         """Note that a function has answered, and what it wished for."""
-        now_ms = self._clock.now_ms()
         if hint_s > 0:
-            until_ms = now_ms + hint_s * 1000
-            self._note(service, task, resource, until_ms)
-            self._block(resource, until_ms)
-            self._tell(
-                ResourceCall(
-                    kind="busy", service=service, task=task, resource=resource, until_ms=until_ms
-                )
+            news = ResourceCall(
+                kind="busy", service=service, task=task, resource=resource, for_s=hint_s
             )
+            self._learn(news)
+            self._tell(news)
         else:
-            self._note(service, task, resource, 0)
+            self._note(service, task, resource, None)
 
     def copy_worst(self, service: str, task: str, resource: str, *, child: str) -> None:
         """Note that a sub-flow is as busy as the busiest function of its service."""
-        worst = max((heard.until_ms for heard in self._known(child).values()), default=0)
+        hints = [heard.until_s for heard in self._known(child).values()]
+        worst = max((until_s for until_s in hints if until_s is not None), default=None)
         self._note(service, task, resource, worst)
 
     def busy_s(self, resource: str) -> float:
-        """Tell for how many seconds a function wants no calls; 0 when it wants them now.
-
-        That runs by monotonic time, so that a jump of the clock holds nothing back.
-        """
+        """Tell for how many seconds a function wants no calls; 0 when it wants them now."""
         until_s = self._busy.get(resource) if self._busy else None
         if until_s is None:
             return 0
@@ -99,8 +97,7 @@ class Hints:
         """Answer a question, or take news; the body of ``read`` is a list of rows."""
         match call.kind:
             case "busy":
-                self._note(call.service, call.task, call.resource, call.until_ms)
-                self._block(call.resource, call.until_ms)
+                self._learn(call)
                 return Reply()
             case "clear":
                 return Reply(changed=self._clear(call.service, call.resources))
@@ -112,12 +109,17 @@ class Hints:
         known = self._services.get(service)
         if known is None:
             return {}
-        oldest_ms = self._clock.now_ms() - FORGET_MS
-        for key in [key for key, heard in known.items() if heard.updated_ms < oldest_ms]:
+        oldest_s = self._clock.monotonic_s() - FORGET_S
+        for key in [key for key, heard in known.items() if heard.updated_s < oldest_s]:
             del known[key]
         return known
 
-    def _note(self, service: str, task: str, resource: str, until_ms: int) -> None:
+    def _learn(self, news: ResourceCall) -> None:
+        until_s = self._clock.monotonic_s() + news.for_s
+        self._note(news.service, news.task, news.resource, until_s)
+        self._busy[news.resource] = max(until_s, self._busy.get(news.resource, until_s))
+
+    def _note(self, service: str, task: str, resource: str, until_s: float | None) -> None:
         known = self._services.get(service)
         if known is None:
             known = self._services[service] = {}
@@ -126,14 +128,11 @@ class Hints:
         before = known.get((task, resource))
         if before is None and len(known) >= _MOST_OF_SERVICE:
             return
-        self._limited = self._limited or until_ms > 0
-        until_ms = max(until_ms, before.until_ms if before else 0)
-        known[task, resource] = Heard(self._clock.now_ms(), until_ms)
-
-    def _block(self, resource: str, until_ms: int) -> None:
-        left_s = (until_ms - self._clock.now_ms()) / 1000
-        until_s = self._clock.monotonic_s() + left_s
-        self._busy[resource] = max(until_s, self._busy.get(resource, until_s))
+        if until_s is not None:
+            self._limited = True
+        if before is not None and before.until_s is not None:
+            until_s = max(before.until_s, until_s if until_s is not None else before.until_s)
+        known[task, resource] = Heard(self._clock.monotonic_s(), until_s)
 
     def _clear(self, service: str, resources: tuple[str, ...]) -> bool:
         known = self._known(service)
@@ -145,15 +144,24 @@ class Hints:
         return bool(gone)
 
     def _rows(self, service: str) -> Iterator["ResourceRow"]:
-        now_ms = self._clock.now_ms()
+        now_s = self._clock.monotonic_s()
+        offset_s = self._clock.now_ms() / 1000 - now_s
         for (task, resource), heard in self._known(service).items():
+            until_s = heard.until_s
             yield ResourceRow(
-                task, resource, heard.until_ms, heard.updated_ms, heard.until_ms > now_ms
+                task,
+                resource,
+                0 if until_s is None else round((until_s + offset_s) * 1000),
+                round((heard.updated_s + offset_s) * 1000),
+                until_s is not None and until_s > now_s,
             )
 
 
 class ResourceRow(NamedTuple):
-    """One function that a task of a service calls; a JSON list of five in replies."""
+    """One function that a task of a service calls; a JSON list of five in replies.
+
+    Times are milliseconds since the epoch, by this machine's clock as it is now.
+    """
 
     task: str
     resource: str

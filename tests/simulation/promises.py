@@ -139,8 +139,8 @@ class Promises:
                 self._broken(f"{call.execution_id} was acknowledged, and is not stored")
             case Delivery():
                 self._check_delivery(call, reply, mirror)
-            case Watch() if not reply.changed and mirror is not None and not mirror.over:
-                self._broken(f"{call.execution_id} is said to have ended, and has not")
+            case Watch() if not reply.changed:
+                self.said_ended(call.execution_id)
             case Query() if reply.body is not None and call.kind == "status":
                 said = decode_json(reply.body)
                 ended = isinstance(said, dict) and said["dag_status"] in ("SUCCEED", "FAILED")
