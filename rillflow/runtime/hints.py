@@ -2,8 +2,8 @@
 
 Hints live in memory and end by their own time, so none outlives its wish, and a crash
 forgets them. They run by monotonic time and travel as lengths of time: a clock that is
-wrong, here or at another home, holds nothing back. Every home of executions has the hints of all; which functions a service
-uses at all, each home knows of its own executions only.
+wrong, here or at another home, holds nothing back. Every home of executions has the hints
+of all; which functions a service uses at all, each home knows of its own executions only.
 """
 
 from collections import OrderedDict
