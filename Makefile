@@ -57,7 +57,7 @@ $(UV):
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(READY): requirements.lock pyproject.toml | $(UV)
-	@echo "setup: packages of requirements.lock into $(VENV)/ (some 200 MB, once)"
+	@echo "setup: packages of requirements.lock into $(VENV)/ (some 900 MB on disk, once)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(TOOLS)/bin/python $(VENV)
 	@$(UV) pip sync $(UV_VOICE) --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
@@ -82,7 +82,7 @@ demo: setup ## Run the text-to-video workflow from start to end, with live progr
 
 .PHONY: test
 test: check ## Every check, then every test; ARGS="-k name" picks some
-	@$(BIN)/python -m pytest --durations=15 --durations-min=0.5 $(ARGS)
+	@$(BIN)/python -m pytest --durations=15 --durations-min=0.5 $(or $(ARGS),--every-case)
 
 .PHONY: test-fast
 test-fast: setup ## Everything that needs no Ray
@@ -98,7 +98,7 @@ test-corpus: setup ## The whole recorded corpus; `make test` replays a sample of
 
 .PHONY: cases
 cases: setup ## The table of every conformance case: passed, failed, out of scope, missing
-	@$(BIN)/python -m pytest --quiet --case-report=.rillflow/cases.txt $(ARGS)
+	@$(BIN)/python -m pytest --quiet --case-report=.rillflow/cases.txt $(or $(ARGS),--every-case)
 
 SEEDS ?= 200
 

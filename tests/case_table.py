@@ -4,7 +4,8 @@ A test says what it shows by ``@pytest.mark.case("FN-01", "FN-02")``, by the sam
 on a parameter set, or by a parameter id that is, or starts with, a row id. With
 ``--case-report=FILE`` the run ends with a table of every row of ``tests/cases.toml``:
 passed, failed, out of scope (with the reason) or missing; FILE gets the same table.
-A row with several tests has passed when all that ran have passed.
+A row with several tests has passed when all that ran have passed. With ``--every-case``,
+as ``make test`` runs it, a run in which a row is missing has failed.
 """
 
 import re
@@ -31,8 +32,9 @@ class Row(NamedTuple):
 class CaseTable:
     """Collects the outcome of every test that names a row."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, *, wants_all: bool) -> None:
         self._file = file
+        self._wants_all = wants_all
         self._rows_of_test: dict[str, tuple[str, ...]] = {}
         self._failed: set[str] = set()
         self._passed: set[str] = set()
@@ -55,8 +57,15 @@ class CaseTable:
         elif report.when == "call" and report.passed:
             self._passed.update(rows)
 
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail the run when every row was wanted and one is missing."""
+        if self._missing() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the table, and write it to the file, when one was asked for."""
+        """Print what is missing, and the table where one was asked for; write it to the file."""
+        if missing := self._missing():
+            terminalreporter.write_line(f"no test shows these cases: {', '.join(missing)}")
         if self._file is None:
             return
         text = render(self.rows())
@@ -72,6 +81,11 @@ class CaseTable:
             Row(row, self._outcome(row, reasons), reasons.get(row, title))
             for row, title in load_cases().items()
         ]
+
+    def _missing(self) -> list[str]:
+        if not self._wants_all:
+            return []
+        return [row.id for row in self.rows() if row.outcome == "missing"]
 
     def _outcome(self, row: str, reasons: Mapping[str, str]) -> str:
         if row in self._failed:
@@ -101,7 +115,12 @@ def render(rows: list[Row]) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--case-report``."""
+    """Add ``--case-report`` and ``--every-case``."""
+    parser.addoption(
+        "--every-case",
+        action="store_true",
+        help="fail when a conformance case within the scope has no test in this run",
+    )
     parser.addoption(
         "--case-report",
         metavar="FILE",
@@ -112,7 +131,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start collecting; the marks are checked in every run, the table is printed on request."""
-    config.pluginmanager.register(CaseTable(config.getoption("case_report")), "case-table")
+    file, wants_all = config.getoption("case_report"), config.getoption("every_case")
+    config.pluginmanager.register(CaseTable(file, wants_all=wants_all), "case-table")
 
 
 def _marked_rows(item: pytest.Item) -> Iterator[str]:

@@ -22,7 +22,7 @@ pytest_plugins = ("pytester", "tests.case_table")
 
 _TESTS: Final = Path(__file__).parent
 _FREE: Final = (_TESTS / "cluster", _TESTS / "bench")
-_BY_COST: Final = ("spec", "golden", "unit", "contract", "api", "cluster", "bench")
+_BY_COST: Final = ("spec", "golden", "unit", "contract", "api", "simulation", "cluster", "bench")
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 _CONNECTING: Final = ("socket.connect", "socket.sendto", "socket.sendmsg")
 

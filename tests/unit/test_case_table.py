@@ -77,3 +77,10 @@ def _run(pytester: pytest.Pytester, suite: str) -> str:
 def _outcomes(report: str, *rows: str) -> list[str]:
     lines = {line.split()[0]: line for line in report.splitlines() if line.strip()}
     return [lines[row][9:22].strip() for row in rows]
+
+
+def test_a_run_that_is_to_show_every_case_fails_without_one(pytester: pytest.Pytester) -> None:
+    _prepare(pytester, "def test_it():\n    pass\n")
+    result = pytester.runpytest("-p", "tests.case_table", "--every-case")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["no test shows these cases: FN-01, *"])
