@@ -59,6 +59,16 @@ def decode_state(snapshot: bytes) -> ExecutionState:
         raise StoreError(f"a snapshot cannot be read: {error}") from error
 
 
+def snapshot_text(snapshot: bytes) -> bytes:
+    """Return the JSON text of a snapshot.
+
+    Raises:
+        StoreError: The snapshot is of a newer format.
+    """
+    _check_format(snapshot)
+    return snapshot[1:]
+
+
 def _check_format(data: bytes) -> None:
     if not data or data[0] != FORMAT:
         found = data[0] if data else "nothing"

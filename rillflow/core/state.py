@@ -50,7 +50,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     a callback that comes meanwhile is ``held``. ``abandoned`` marks a foreach or choice
     whose time ran out: nothing more starts in its groups. ``caught`` marks a failure
     that another task takes care of. With ``poll_url`` the gateway is asked there for the
-    result; ``polls`` counts how often it said "not yet".
+    result; ``polls`` counts how often it said "not yet". ``armed_ms`` is when the delay or
+    time-out was set, ``poll_armed_ms`` when the next question was.
     """
 
     name: str
@@ -75,6 +76,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     next_group: int = 0
     group_counts: list[int] = []
     invoke: InvokeMsg = msgspec.field(default_factory=InvokeMsg)
+    armed_ms: int | None = None
+    poll_armed_ms: int | None = None
 
 
 class GroupState(msgspec.Struct, omit_defaults=True):
@@ -105,6 +108,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     from the end until they are delivered; their attempts count the ends. ``uncancelled``
     are sub-flows still to be told that they are cancelled. ``attempts_dropped`` is the
     highest attempt of an instance that a redo dropped; new instances count on from there.
+    ``timeout_armed_ms`` is when the time-out was set.
     """
 
     execution_id: str
@@ -133,3 +137,4 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     uid: int = 0
     parent_attempt: int = 0
     uncancelled: list[str] = []
+    timeout_armed_ms: int | None = None

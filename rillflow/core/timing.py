@@ -76,15 +76,22 @@ def arm_execution_timeout(turn: Turn) -> None:
         return
     if limit_s is not None and limit_s > 0:
         turn.state.timeout_due_ms = min(turn.at_ms + limit_s * 1000, LATEST_MS)
+        turn.state.timeout_armed_ms = turn.at_ms
         turn.set_execution_timer(turn.state.timeout_due_ms)
 
 
 def longest_wait_ms(state: ExecutionState, timer: SetTimer) -> int:
-    """Tell for how long a timer was set, or somewhat longer.
+    """Tell for how long a timer was set.
 
-    Its due time is by a clock that may have been wrong when it was set.
+    Its due time is by a clock that may have been wrong when it was set. For a timer of an
+    execution that an older release has ended it is somewhat longer: that kept no such times.
     """
     task = state.tasks.get(timer.task)
-    infos = (task or state).invoke.time_infos
-    since_ms = infos[-1].end_ms or infos[-1].start_ms
-    return max(timer.due_ms - since_ms, 0)
+    if task is None:
+        armed_ms = state.timeout_armed_ms
+    else:
+        armed_ms = task.poll_armed_ms if timer.kind == "poll" else task.armed_ms
+    if armed_ms is None:
+        infos = (task or state).invoke.time_infos
+        armed_ms = infos[-1].end_ms or infos[-1].start_ms
+    return max(timer.due_ms - armed_ms, 0)

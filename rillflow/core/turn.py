@@ -254,12 +254,12 @@ class Turn:
     def set_timer(self, kind: str, task: TaskState, due_ms: int) -> None:
         """Set the delay, time-out or next poll of an instance, replacing an earlier one."""
         due_ms = min(due_ms, LATEST_MS)
-        if kind == "delay":
-            task.delay_due_ms = due_ms
-        elif kind == "poll":
-            task.poll_due_ms = due_ms
+        if kind == "poll":
+            task.poll_due_ms, task.poll_armed_ms = due_ms, self.at_ms
+        elif kind == "delay":
+            task.delay_due_ms, task.armed_ms = due_ms, self.at_ms
         else:
-            task.timeout_due_ms = due_ms
+            task.timeout_due_ms, task.armed_ms = due_ms, self.at_ms
         self.commands.append(SetTimer(kind=kind, task=task.name, due_ms=due_ms))
 
     def set_execution_timer(self, due_ms: int) -> None:
