@@ -1,123 +1,94 @@
-"""Benchmarks of the whole path: Serve, actors, journal, dispatch, all on this machine.
-
-    python -m tests.bench [--full] [--json FILE]
-
-Starts a stack with a data folder of its own and the functions as another process, warms
-up, and prints a table.
-"""
+"""Measure the whole path on this machine and print a table; ``--help`` explains it."""
 
 import argparse
-import asyncio
 import json
 import os
-import socket
-import statistics
-import subprocess
+import platform
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any, Final
 
-import aiohttp
-import httpx
+from tests.bench import figures, measuring, micro, options, references
+from tests.bench.figures import Figure
+from tests.bench.stacks import Scene, functions, scene
 
-from tests.bench import measuring, workloads
-
-HERE = Path(__file__).parent
-SHORT = [("glue", (1, 64, 256)), ("callback", (64,)), ("fanout", (16,))]
-FULL = [("glue", (1, 16, 64, 256)), ("callback", (1, 64)), ("fanout", (1, 16))]
+ON_A_STACK: Final[dict[str, Callable[[Scene], Iterator[Figure]]]] = {
+    "up": measuring.up,
+    "glue": measuring.glue,
+    "callback": measuring.callback,
+    "latency": measuring.latency,
+    "fanout": measuring.fanout,
+    "storm": measuring.storm,
+    "timers": measuring.timers,
+    "park": measuring.park,
+}
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="more rows, three runs of each")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of one run")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    options = parser.parse_args()
-    runs = 3 if options.full else 1
-    print(f"load before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")
-    with _functions() as functions_url, _stack() as (base, pid):
-        asyncio.run(_add_all(base, functions_url))
-        print(measuring.HEADER, flush=True)
-        rows = []
-        for job, concurrencies in FULL if options.full else SHORT:
-            for concurrency in concurrencies:
-                measured = [
-                    measuring.measure(base, job, concurrency, options.seconds, pid)
-                    for _ in range(runs)
-                ]
-                middle = statistics.median_low([row.executions_per_s for row in measured])
-                row = next(row for row in measured if row.executions_per_s == middle)
-                rows.append(row)
-                print(row.shown(), flush=True)
-        rate = measuring.storm(base, 10_000 if options.full else 3_000, 64)
-        print(f"submit storm: {rate:.0f} submissions/s")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        facts = {"rows": [row.facts() for row in rows], "submissions_per_s": rate}
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+    """Measure, print, and write the results."""
+    chosen = options.parse()
+    load_before = os.getloadavg()[0]
+    _say(f"{os.cpu_count()} cores, load {load_before:.2f} before")
+    runs = []
+    for number in range(1, chosen.runs + 1):
+        _say(f"run {number} of {chosen.runs}: {', '.join(chosen.only)}")
+        runs.append(list(_run(chosen)))
+    found = figures.with_ratios(figures.medians(runs))
+    committed = _read(options.HERE / "committed.json")
+    print(figures.HEADER)
+    for row in figures.rows(found, committed):
+        print(figures.shown(row))
+    load_after = os.getloadavg()[0]
+    print(f"medians of {chosen.runs}; load {load_before:.2f} before, {load_after:.2f} after")
+    machine = {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_before": round(load_before, 2),
+        "load_after": round(load_after, 2),
+        "runs": chosen.runs,
+        "seconds": chosen.seconds,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    text = json.dumps(figures.document(runs, found, machine), indent=1) + "\n"
+    for path in filter(None, (chosen.json, chosen.commit)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
-async def _add_all(base: str, functions_url: str) -> None:
-    async with aiohttp.ClientSession() as http:
-        for name, definition in workloads.DEFINITIONS.items():
-            await workloads.add(http, base, name, definition(functions_url))
-
-
-@contextmanager
-def _functions() -> Iterator[str]:
-    command = [sys.executable, str(HERE / "function_server.py"), "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield f"http://{_line_of(process.stdout).split()[1]}"
-        finally:
-            process.kill()
-
-
-@contextmanager
-def _stack() -> Iterator[tuple[str, int]]:
-    with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        port = _free_port()
-        program = str(Path(sys.executable).with_name("rillflow"))
-        command = [program, "up", "--port", str(port), "--data-dir", folder]
-        begun = time.monotonic()
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-            try:
-                base = f"http://127.0.0.1:{port}"
-                _await(f"{base}/readyz")
-                print(f"rillflow up answered after {time.monotonic() - begun:.1f} s")
-                yield base, process.pid
-            finally:
-                process.terminate()
-                process.wait(60)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _await(url: str) -> None:
-    give_up = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(url, timeout=5).raise_for_status()
-        except httpx.HTTPError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.1)
+def _run(chosen: argparse.Namespace) -> Iterator[Figure]:
+    """Measure everything once; the yardstick is always among it."""
+    with functions() as functions_url:
+        if "references" in chosen.only:
+            yield from _telling(references.references(functions_url, chosen.seconds))
         else:
-            return
+            yield from _telling(references.yardstick(functions_url, chosen.seconds))
+        wanted = [ON_A_STACK[name] for name in chosen.only if name in ON_A_STACK]
+        if wanted:
+            with scene(functions_url, seconds=chosen.seconds, full=chosen.full) as stage:
+                for measure in wanted:
+                    yield from _telling(measure(stage))
+    if "micro" in chosen.only:
+        yield from _telling(micro.micro(chosen.seconds / 2))
 
 
-def _line_of(stream: IO[str] | None) -> str:
-    return stream.readline() if stream else ""
+def _telling(found: Iterator[Figure]) -> Iterator[Figure]:
+    """Say each figure as soon as it is there."""
+    for figure in found:
+        _say(f"  {figure.name}: {figure.value:,.2f} {figure.unit}")
+        yield figure
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 if __name__ == "__main__":

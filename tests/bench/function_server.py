@@ -2,31 +2,76 @@
 
     python function_server.py PORT    (0 takes a free one; the first line printed tells)
 
-``/step/<name>`` answers ``{"n": <n + 1>}`` at once. ``/async/<name>`` answers 202 and
-posts the same to ``X-Callback-Url``.
+========================  =================================================================
+``/step/<name>``          answers ``{"n": <n + 1>}`` at once
+``/async/<name>``         answers 202 and posts the same to ``X-Callback-Url``
+``/never/<name>``         answers 202, and that is all
+``/mark/first``           as ``/async``, with the same ``n``, and notes when it calls back
+``/mark/second``          as ``/step``; notes how long after that callback it was called
+``/fail/<seconds>``       fails the first time for an ``n``; the second time, notes how late it
+                          came, if it was due so many seconds after the first
+``/slow/<seconds>``       as ``/step``, so many seconds later; notes when it was called
+``GET /notes``            everything noted so far; ``DELETE /notes`` forgets it
+========================  =================================================================
+
+Times are seconds of the machine's monotonic clock, which all processes share.
 """
 
 import asyncio
 import json
 import sys
-from typing import cast
+import time
+from typing import Any, cast
 
 import uvloop
 from aiohttp import ClientSession, TCPConnector
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+FAILED = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"
+
+
+class Notes:
+    """What the functions remember."""
+
+    def __init__(self) -> None:
+        self.called_back_s: dict[int, float] = {}
+        self.due_s: dict[int, float] = {}
+        self.next_after_s: list[float] = []
+        self.late_s: list[float] = []
+        self.calls: list[tuple[int, float]] = []
+
+    def second_called(self, n: int) -> None:
+        """Note how long after its callback the next call of an execution came."""
+        begun_s = self.called_back_s.pop(n, None)
+        if begun_s is not None:
+            self.next_after_s.append(time.monotonic() - begun_s)
+
+    def is_retry(self, n: int, after_s: float) -> bool:
+        """Tell whether a call is the second one, and note how late it is."""
+        due_s = self.due_s.pop(n, None)
+        if due_s is None:
+            self.due_s[n] = time.monotonic() + after_s
+            return False
+        self.late_s.append(time.monotonic() - due_s)
+        return True
+
+    def shown(self) -> bytes:
+        """Return the lists as JSON."""
+        lists = {"next_after_s": self.next_after_s, "late_s": self.late_s, "calls": self.calls}
+        return json.dumps(lists).encode()
 
 
 class Functions(asyncio.Protocol):
     """Reads pipelined requests and answers them in order."""
 
     session: ClientSession
+    notes = Notes()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._buffer = b""
-        self._calls_back: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Task[None]] = set()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -45,24 +90,62 @@ class Functions(asyncio.Protocol):
                 return
             body = self._buffer[end + 4 : end + 4 + size]
             self._buffer = self._buffer[end + 4 + size :]
-            self._answer(head.split(b" ", 2)[1], headers, body)
+            method, path, _ = head.split(b" ", 2)
+            self._answer(method, path.partition(b"?")[0], headers, body)
 
-    def _answer(self, path: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+    def _answer(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+        _, kind, name = path.decode().split("/", 2) if path.count(b"/") > 1 else ("", "notes", "")
         n = json.loads(body or b"{}").get("n", 0)
-        answer = json.dumps({"n": n + 1}).encode()
-        if path.startswith(b"/async/"):
+        if kind == "notes":
+            self._show_notes(forget=method == b"DELETE")
+        elif kind in ("async", "never") or name == "first":
             self._transport.write(ACCEPTED)
-            url = headers[b"x-callback-url"].decode()
-            call = asyncio.create_task(self._call_back(url, answer))
-            self._calls_back.add(call)
-            call.add_done_callback(self._calls_back.discard)
+            if kind == "mark":
+                self._start(self._call_back(headers, n, noted=True))
+            elif kind == "async":
+                self._start(self._call_back(headers, n + 1))
         else:
-            self._transport.write(OK % (len(answer), answer))
+            self._answer_itself(kind, name, n)
 
-    async def _call_back(self, url: str, answer: bytes) -> None:
-        headers = {"Content-Type": "application/json"}
-        async with self.session.post(url, data=answer, headers=headers) as response:
+    def _answer_itself(self, kind: str, name: str, n: int) -> None:
+        if kind == "slow":
+            self.notes.calls.append((n, time.monotonic()))
+            self._start(self._answer_later(n + 1, float(name)))
+        elif kind == "fail" and not self.notes.is_retry(n, float(name)):
+            self._transport.write(FAILED)
+        else:
+            if kind == "mark":
+                self.notes.second_called(n)
+            self._write(_output(n + 1))
+
+    def _show_notes(self, *, forget: bool) -> None:
+        self._write(self.notes.shown())
+        if forget:
+            Functions.notes = Notes()
+
+    def _write(self, body: bytes) -> None:
+        self._transport.write(OK % (len(body), body))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _answer_later(self, n: int, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        self._write(_output(n))
+
+    async def _call_back(self, headers: dict[bytes, bytes], n: int, *, noted: bool = False) -> None:
+        url = headers[b"x-callback-url"].decode()
+        kind = {"Content-Type": "application/json"}
+        if noted:
+            self.notes.called_back_s[n] = time.monotonic()
+        async with self.session.post(url, data=_output(n), headers=kind) as response:
             await response.read()
+
+
+def _output(n: int) -> bytes:
+    return b'{"n":%d}' % n
 
 
 async def main(port: int) -> None:

@@ -1,115 +1,218 @@
-"""Counting executions on a running stack, and what its processes cost meanwhile."""
+"""Measurements on a running stack: rates, waiting times, and what its processes cost."""
 
 import asyncio
-import statistics
+import math
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 import aiohttp
 import uvloop
 
 from tests.bench import workloads
+from tests.bench.figures import Figure
+from tests.bench.stacks import Scene
+
+RELAYS_PER_S: Final = 200
+RETRIES_PER_WAVE: Final = 600
+STORM: Final = 10_000
+PARKED: Final = 10_000
+MANY_PARKED: Final = 100_000
+CALLERS: Final = 64
+PATIENCE_S: Final = 90.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One measurement: rates per second, times in milliseconds."""
+class Sample(NamedTuple):
+    """Executions that ended within a measurement, and how long each took, sorted."""
 
-    job: str
-    concurrency: int
-    executions_per_s: float
-    tasks_per_s: float
-    p50_ms: float
-    p99_ms: float
-    cpu_s_per_1000_tasks: float
+    took_s: list[float]
+    elapsed_s: float
 
-    def shown(self) -> str:
-        """Return the row of the table."""
-        return (
-            f"{self.job:10} {self.concurrency:>5} {self.executions_per_s:>10.0f}"
-            f" {self.tasks_per_s:>9.0f} {self.p50_ms:>9.1f} {self.p99_ms:>9.1f}"
-            f" {self.cpu_s_per_1000_tasks:>10.2f}"
-        )
+    @property
+    def per_s(self) -> float:
+        """Executions per second."""
+        return len(self.took_s) / self.elapsed_s
 
-    def facts(self) -> dict[str, object]:
-        """Return the row as JSON."""
-        return asdict(self)
+    def percentile_ms(self, percent: int) -> float:
+        """Return how long that many percent of them took at most."""
+        return percentile(self.took_s, percent) * 1000
 
 
-HEADER = "job            c  executions/s  tasks/s    p50 ms    p99 ms  CPU-s/1000"
-TASKS = {"glue": 5, "callback": 1, "fanout": 100}
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the value that so many percent of the sorted values do not exceed."""
+    return values[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
-def measure(base: str, job: str, concurrency: int, seconds: float, stack_pid: int) -> Row:
-    """Keep executions under way for a while, after a warm-up, and count them."""
-    return uvloop.run(_measure(base, job, concurrency, seconds, stack_pid))
-
-
-async def _measure(base: str, job: str, concurrency: int, seconds: float, stack_pid: int) -> Row:
+async def sampled(once: Callable[[], Awaitable[None]], concurrency: int, seconds: float) -> Sample:
+    """Do something over and over, so many at once, after a warm-up."""
     took: list[float] = []
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as http:
-        await asyncio.gather(*(workloads.run(http, base, job) for _ in range(concurrency)))
-        until = time.perf_counter() + seconds
+    warm = time.perf_counter() + min(1.0, seconds / 4)
 
-        async def worker() -> None:
-            while (begun := time.perf_counter()) < until:
-                await workloads.run(http, base, job)
-                took.append(time.perf_counter() - begun)
+    async def worker(until: float, into: list[float]) -> None:
+        while (begun := time.perf_counter()) < until:
+            await once()
+            into.append(time.perf_counter() - begun)
 
-        cpu_before, begun = cpu_seconds(stack_pid), time.perf_counter()
-        await asyncio.gather(*(worker() for _ in range(concurrency)))
-        elapsed, cpu_after = time.perf_counter() - begun, cpu_seconds(stack_pid)
-    took.sort()
-    tasks = len(took) * TASKS[job]
-    return Row(
-        job=job,
-        concurrency=concurrency,
-        executions_per_s=len(took) / elapsed,
-        tasks_per_s=tasks / elapsed,
-        p50_ms=statistics.median(took) * 1000,
-        p99_ms=took[int(len(took) * 0.99)] * 1000,
-        cpu_s_per_1000_tasks=(cpu_after - cpu_before) / tasks * 1000,
-    )
+    await asyncio.gather(*(worker(warm, []) for _ in range(concurrency)))
+    begun = time.perf_counter()
+    await asyncio.gather(*(worker(begun + seconds, took) for _ in range(concurrency)))
+    return Sample(sorted(took), time.perf_counter() - begun)
 
 
-def storm(base: str, count: int, concurrency: int) -> float:
-    """Submit as fast as it goes and return submissions per second."""
-    return uvloop.run(_storm(base, count, concurrency))
+def measure(scene: Scene, job: str, concurrency: int) -> Sample:
+    """Keep executions of a job under way for a while."""
+
+    async def keep() -> Sample:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as http:
+            return await sampled(
+                lambda: workloads.run(http, scene.base, job), concurrency, scene.seconds
+            )
+
+    return uvloop.run(keep())
 
 
-async def _storm(base: str, count: int, concurrency: int) -> float:
+def up(scene: Scene) -> Iterator[Figure]:
+    """Measure how long the start took, and the memory of the stack before any load."""
+    yield Figure("up to first answer", "s", scene.up_s)
+    yield Figure("idle stack", "MB", scene.memory_bytes() / 1e6)
+
+
+def glue(scene: Scene) -> Iterator[Figure]:
+    """Measure five synchronous tasks in a row."""
+    for concurrency in (1, 16, 64, 256):
+        name = f"glue c={concurrency}"
+        cpu_s = scene.cpu_s()
+        sample = measure(scene, "glue", concurrency)
+        cpu_s = scene.cpu_s() - cpu_s
+        yield Figure(name, "executions/s", sample.per_s)
+        yield Figure(f"{name} p50", "ms", sample.percentile_ms(50))
+        yield Figure(f"{name} p99", "ms", sample.percentile_ms(99))
+        if concurrency == 64:
+            # The warm-up is in the processor time too, so it is in the tasks.
+            tasks = sample.per_s * (sample.elapsed_s + min(1.0, scene.seconds / 4)) * 5
+            yield Figure(f"{name}, 1,000 tasks", "CPU-s", cpu_s / tasks * 1000)
+
+
+def callback(scene: Scene) -> Iterator[Figure]:
+    """Measure one asynchronous task that calls back at once."""
+    for concurrency in (1, 64):
+        sample = measure(scene, "callback", concurrency)
+        yield Figure(f"callback c={concurrency}", "executions/s", sample.per_s)
+        yield Figure(f"callback c={concurrency} p50", "ms", sample.percentile_ms(50))
+
+
+def latency(scene: Scene) -> Iterator[Figure]:
+    """Measure from a callback's sending to the next call's arrival, 200 times a second."""
+    count = int(RELAYS_PER_S * max(scene.seconds, 2))
+    for measured in (False, True):
+        scene.notes(forget=True)
+        uvloop.run(_submit_paced(scene, "relay", RELAYS_PER_S, count if measured else RELAYS_PER_S))
+        found = _await_notes(scene, "next_after_s", count if measured else RELAYS_PER_S)
+    yield Figure("callback to next call p50", "ms", percentile(found, 50) * 1000)
+    yield Figure("callback to next call p99", "ms", percentile(found, 99) * 1000)
+
+
+def fanout(scene: Scene) -> Iterator[Figure]:
+    """Measure a foreach over 100 and over 10,000 items, ten at once and all at once."""
+    for job, at_once, concurrency in (
+        ("fanout", "10", 1),
+        ("fanout", "10", 16),
+        ("fanoutAll", "all", 16),
+        ("wide", "10", 1),
+        ("wideAll", "all", 1),
+    ):
+        items = workloads.JOBS[job].calls
+        sample = measure(scene, job, concurrency)
+        name = f"fanout of {items:,}, {at_once} at once, c={concurrency}"
+        yield Figure(name, "items/s", sample.per_s * items)
+
+
+def storm(scene: Scene) -> Iterator[Figure]:
+    """Measure how fast submissions are taken."""
+    submitted = STORM if scene.full else STORM // 3
+    took_s = uvloop.run(_submit_all(scene, "glue", submitted))
+    yield Figure("submit storm", "submissions/s", submitted / took_s)
+    _settle(scene)
+
+
+def park(scene: Scene) -> Iterator[Figure]:
+    """Measure the memory of executions that wait for a callback."""
+    before, parked = scene.memory_bytes(), 0
+    for count in (PARKED, MANY_PARKED) if scene.full else (PARKED,):
+        uvloop.run(_submit_all(scene, "parked", count - parked))
+        _settle(scene)
+        parked = count
+        each_kb = (scene.memory_bytes() - before) / count / 1000
+        name = "parked execution" if count == PARKED else f"parked execution, of {count:,}"
+        yield Figure(name, "KB", each_kb)
+
+
+def timers(scene: Scene) -> Iterator[Figure]:
+    """Measure how late retries come that are all due in the same second."""
+    for count in (1_000, 10_000):
+        scene.notes(forget=True)
+        uvloop.run(_submit_retries(scene, count))
+        late_s = _await_notes(scene, "late_s", count)
+        for percent in (50, 99):
+            name = f"{count:,} retries in a second, late p{percent}"
+            yield Figure(name, "ms", percentile(late_s, percent) * 1000)
+
+
+async def _submit_all(scene: Scene, job: str, count: int) -> float:
     left = iter(range(count))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
 
         async def worker() -> None:
             for _ in left:
-                await workloads.submit(http, base, "glue")
+                await workloads.submit(http, scene.base, job)
 
         begun = time.perf_counter()
-        await asyncio.gather(*(worker() for _ in range(concurrency)))
-        return count / (time.perf_counter() - begun)
+        await asyncio.gather(*(worker() for _ in range(CALLERS)))
+        return time.perf_counter() - begun
 
 
-def cpu_seconds(root_pid: int) -> float:
-    """Return the processor time of a process and all its descendants so far."""
-    parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(folder.name)] = int(fields[1])
-            ticks[int(folder.name)] = int(fields[11]) + int(fields[12])
-    return sum(count for pid, count in ticks.items() if _is_below(pid, root_pid, parents)) / 100
+async def _submit_paced(
+    scene: Scene, job: str, per_s: float, count: int, *, first: int = 0
+) -> None:
+    """Submit at a steady rate, whatever becomes of it; ``n`` counts up from ``first``."""
+    begun = time.perf_counter()
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(count):
+            await asyncio.sleep(begun + number / per_s - time.perf_counter())
+            data = b'{"n":%d}' % (first + number)
+            group.create_task(workloads.submit(http, scene.base, job, data))
 
 
-def _is_below(pid: int, root: int, parents: dict[int, int]) -> bool:
-    while pid > 1:
-        if pid == root:
-            return True
-        pid = parents.get(pid, 0)
-    return False
+async def _submit_retries(scene: Scene, count: int) -> None:
+    """Submit executions that fail once, in waves a second apart, all due at the same time."""
+    waves = math.ceil(count / RETRIES_PER_WAVE)
+    begun = time.perf_counter()
+    for wave in range(waves):
+        await asyncio.sleep(begun + wave - time.perf_counter())
+        first = wave * RETRIES_PER_WAVE
+        in_wave = min(RETRIES_PER_WAVE, count - first)
+        job = f"retry{waves - wave + 1}"
+        await _submit_paced(scene, job, RETRIES_PER_WAVE * 1.1, in_wave, first=first)
+
+
+def _await_notes(scene: Scene, kind: str, count: int) -> list[float]:
+    give_up = time.monotonic() + PATIENCE_S
+    while len(found := scene.notes()[kind]) < count:
+        if time.monotonic() > give_up:
+            raise SystemExit(f"only {len(found)} of {count} calls came (see {kind} of the notes)")
+        time.sleep(0.2)
+    return sorted(found)
+
+
+def _settle(scene: Scene) -> None:
+    """Wait until the stack has done what it was given: until it hardly uses the processors."""
+    give_up = time.monotonic() + PATIENCE_S
+    idle = 0
+    while idle < 3 and time.monotonic() < give_up:
+        before = scene.cpu_s()
+        time.sleep(0.5)
+        idle = idle + 1 if scene.cpu_s() - before < 0.1 else 0

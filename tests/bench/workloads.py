@@ -1,12 +1,26 @@
 """The jobs that benchmarks run on a stack, as definitions and as one execution each."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import yarl
 
 ADD = "/flow/bg/manage/descriptor/add_descriptor.json"
+RETRY_WAVES: Final = 17
+SLOW_STEPS: Final = 100
+
+Definition = Callable[[str], str]
+
+
+class Job(NamedTuple):
+    """A definition, the data of one execution, and how many calls it makes."""
+
+    define: Definition
+    data: bytes = b'{"n":0}'
+    calls: int = 1
 
 
 def _function(name: str, url: str, **fields: Any) -> dict[str, Any]:
@@ -21,47 +35,94 @@ def _function(name: str, url: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def _definition(name: str, tasks: list[dict[str, Any]]) -> str:
+def definition(name: str, tasks: list[dict[str, Any]]) -> str:
+    """Return the text of a definition in the workspace ``bench``."""
     return json.dumps({"workspace": "bench", "dagName": name, "type": "flow", "tasks": tasks})
+
+
+def chain(name: str, url: str, length: int) -> str:
+    """Return so many synchronous tasks in a row, each input built from the last output."""
+    return definition(
+        name,
+        [
+            _function(f"step{n}", url, next=f"step{n + 1}" if n < length else None)
+            for n in range(1, length + 1)
+        ],
+    )
 
 
 def glue(functions_url: str) -> str:
     """Five synchronous tasks in a row, each input built from the last output."""
-    follower = {number: f"step{number + 1}" for number in range(1, 5)}
-    tasks = [
-        _function(f"step{number}", f"{functions_url}/step/{number}", next=follower.get(number))
-        for number in range(1, 6)
-    ]
-    return _definition("glue", tasks)
+    return chain("glue", f"{functions_url}/step/glue", 5)
+
+
+def slow(functions_url: str) -> str:
+    """Many synchronous tasks in a row that take 0.1 s each."""
+    return chain("slow", f"{functions_url}/slow/0.1", SLOW_STEPS)
 
 
 def callback(functions_url: str) -> str:
     """One asynchronous task that calls back at once."""
-    return _definition(
-        "callback", [_function("step", f"{functions_url}/async/step", pattern="task_async")]
-    )
+    task = _function("step", f"{functions_url}/async/step", pattern="task_async")
+    return definition("callback", [task])
 
 
-def fanout(functions_url: str) -> str:
-    """A foreach over the submitted ``items``, ten at a time, one call each."""
-    member = _function("step", f"{functions_url}/step/item", outputMappings=None)
+def parked(functions_url: str) -> str:
+    """One asynchronous task that never calls back."""
+    task = _function("step", f"{functions_url}/never/step", pattern="task_async")
+    return definition("parked", [task])
+
+
+def relay(functions_url: str) -> str:
+    """An asynchronous task, and a synchronous one after its callback."""
+    first = _function("first", f"{functions_url}/mark/first", pattern="task_async", next="second")
+    return definition("relay", [first, _function("second", f"{functions_url}/mark/second")])
+
+
+def retry(wait_s: int, functions_url: str) -> str:
+    """One task that fails once, and is retried so many seconds later."""
+    waits = {"maxRetryTimes": 1, "intervalInSeconds": wait_s, "multiplier": 1}
+    task = _function("step", f"{functions_url}/fail/{wait_s}", retry=waits)
+    return definition(f"retry{wait_s}", [task])
+
+
+def fanout(name: str, at_once: int | None, functions_url: str) -> str:
+    """A foreach over the submitted ``items``, one call each, so many at once."""
+    limit = {"synchronization": {"conditions": ["$.input.items"], "maxConcurrency": str(at_once)}}
     loop = {
         "name": "each",
         "category": "foreach",
         "iterationMapping": {"collection": "$.input.items", "item": "n"},
-        "synchronization": {"conditions": ["$.input.items"], "maxConcurrency": "10"},
         "inputMappings": [{"source": "$.context.items", "target": "$.input.items"}],
-        "tasks": [member],
+        "tasks": [_function("step", f"{functions_url}/step/item", outputMappings=None)],
+        **(limit if at_once else {}),
     }
-    return _definition("fanout", [loop])
+    return definition(name, [loop])
 
 
-DEFINITIONS = {"glue": glue, "callback": callback, "fanout": fanout}
-INPUTS = {
-    "glue": b'{"n":0}',
-    "callback": b'{"n":0}',
-    "fanout": json.dumps({"items": list(range(100))}).encode(),
+def _items(count: int) -> bytes:
+    return json.dumps({"items": list(range(count))}).encode()
+
+
+JOBS: Final = {
+    "glue": Job(glue, calls=5),
+    "callback": Job(callback),
+    "fanout": Job(partial(fanout, "fanout", 10), _items(100), 100),
+    "fanoutAll": Job(partial(fanout, "fanoutAll", None), _items(100), 100),
+    "wide": Job(partial(fanout, "wide", 10), _items(10_000), 10_000),
+    "wideAll": Job(partial(fanout, "wideAll", None), _items(10_000), 10_000),
+    "parked": Job(parked),
+    "relay": Job(relay, calls=2),
+    "slow": Job(slow, calls=SLOW_STEPS),
+    **{f"retry{s}": Job(partial(retry, s)) for s in range(2, RETRY_WAVES + 3)},
 }
+
+
+async def add_all(base: str, functions_url: str) -> None:
+    """Add the definitions of all jobs."""
+    async with aiohttp.ClientSession() as http:
+        for name, job in JOBS.items():
+            await add(http, base, name, job.define(functions_url))
 
 
 async def add(http: aiohttp.ClientSession, base: str, name: str, text: str) -> None:
@@ -73,10 +134,12 @@ async def add(http: aiohttp.ClientSession, base: str, name: str, text: str) -> N
         raise SystemExit(f"the definition {name} was refused: {answer}")
 
 
-async def submit(http: aiohttp.ClientSession, base: str, name: str) -> str:
+async def submit(
+    http: aiohttp.ClientSession, base: str, name: str, data: bytes | None = None
+) -> str:
     """Start an execution and return its id."""
     url = yarl.URL(f"{base}/flow/submit.json?descriptor_id=bench:{name}", encoded=True)
-    async with http.post(url, data=INPUTS[name]) as response:
+    async with http.post(url, data=JOBS[name].data if data is None else data) as response:
         answer = await response.json()
     if "execution_id" not in answer:
         raise SystemExit(f"a submission was refused: {answer}")

@@ -1,0 +1,238 @@
+"""Single parts on one core: the pure core, the language, the journal, the dispatcher."""
+
+import asyncio
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from multiprocessing.connection import Connection
+from typing import Final
+
+import uvloop
+
+from rillflow.core import machine
+from rillflow.core.commands import DispatchTask
+from rillflow.core.events import DispatchAnswered, ExecutionSubmitted
+from rillflow.core.plan import Plan
+from rillflow.definition import parse_definition
+from rillflow.gateways.http import HttpGateway
+from rillflow.gateways.settings import HttpSettings
+from rillflow.jsontypes import JsonValue
+from rillflow.language.expressions import compile_expression
+from rillflow.language.paths import compile_path
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.store import Append, NewExecution, Store
+from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.dispatch import DispatchPool
+from rillflow.stores import open_store
+from tests.bench.figures import Figure
+from tests.bench.references import apart
+from tests.bench.workloads import glue
+
+ANSWER: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}'
+INPUT: Final = b'{"query":{"user":"Bob"},"text":"the quick brown fox","number":42,"flag":true}'
+RECORD: Final = bytes(range(256)) + b"." * 44
+"""300 bytes, about what an event with a small output takes."""
+CONTEXT: Final[JsonValue] = {
+    "order": {"items": [{"price": price, "name": "tea"} for price in range(10)]}
+}
+AT_ONCE: Final = 1000
+
+
+def micro(seconds: float) -> Iterator[Figure]:
+    """Measure every part, each in a fresh process."""
+    yield Figure("core", "events/s", apart(core_events, seconds))
+    yield Figure("path", "reads/s", apart(path_reads, seconds))
+    yield Figure("path with a filter", "reads/s", apart(filter_reads, seconds))
+    yield Figure("expression", "evaluations/s", apart(evaluations, seconds))
+    for callers in (1, 64, 256):
+        rate = apart(journal_appends, callers, seconds)
+        yield Figure(f"journal, {callers} callers", "appends/s", rate)
+    yield Figure("dispatcher c=64", "requests/s", apart(dispatcher_requests, 64, seconds))
+
+
+def _rate(thousand_times: Callable[[], object], seconds: float) -> float:
+    thousand_times()
+    done, begun = 0, time.process_time()
+    while (took := time.process_time() - begun) < seconds:
+        thousand_times()
+        done += AT_ONCE
+    return done / took
+
+
+def core_events(seconds: float) -> float:
+    """Return how many events of glue the core handles in a second of processor time."""
+    plan = Plan(parse_definition(glue("http://127.0.0.1:1")), "0" * 32)
+    submitted = ExecutionSubmitted(
+        at_ms=1,
+        execution_id="bench:glue_c_01890000-0000-7000-8000-000000000000",
+        definition_id=plan.definition_id,
+        data=b'{"n":0}',
+        host="http://127.0.0.1:1",
+    )
+
+    def thousand_events() -> None:
+        handled = 0
+        while handled < AT_ONCE:
+            state, (commands, _) = machine.submit(plan, submitted)
+            handled += 1
+            while commands:
+                command = commands[0]
+                if not isinstance(command, DispatchTask):
+                    raise TypeError(f"glue wants something else: {command}")
+                event = DispatchAnswered(
+                    at_ms=2, task=command.task, attempt=1, body=b'{"n":1}', http_status=200
+                )
+                commands = machine.handle(plan, state, event).commands
+                handled += 1
+
+    return _rate(thousand_events, seconds)
+
+
+def path_reads(seconds: float) -> float:
+    """Return how often a second a path of names and an index is read."""
+    find = compile_path("$.order.items[2].price").find
+    return _rate(lambda: [find(CONTEXT) for _ in range(AT_ONCE)], seconds)
+
+
+def filter_reads(seconds: float) -> float:
+    """Return how often a second a filter goes over ten items."""
+    find = compile_path("$.order.items[?(@.price > 6)].name").find
+    return _rate(lambda: [find(CONTEXT) for _ in range(AT_ONCE)], seconds)
+
+
+def evaluations(seconds: float) -> float:
+    """Return how often a second a short expression with a call is evaluated."""
+    evaluate = compile_expression("n > 3 ? string.length(name) + n * 2 : n + 1").evaluate
+    variables: dict[str, JsonValue] = {"n": 5, "name": "quick brown fox"}
+    return _rate(lambda: [evaluate(variables) for _ in range(AT_ONCE)], seconds)
+
+
+def journal_appends(callers: int, seconds: float) -> float:
+    """Return how many records a second become durable, each caller waiting for its own."""
+    with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
+        return uvloop.run(_journal_appends(f"sqlite://{folder}/journal.db", callers, seconds))
+
+
+async def _journal_appends(url: str, callers: int, seconds: float) -> float:
+    store = open_store(url)
+    await store.open()
+    epoch = await store.take_partitions([0])
+    begun = time.monotonic()
+    written = await asyncio.gather(
+        *(_append_until(store, number, epoch, begun + seconds) for number in range(callers))
+    )
+    took_s = time.monotonic() - begun
+    await store.close()
+    return sum(written) / took_s
+
+
+async def _append_until(store: Store, number: int, epoch: int, until_s: float) -> int:
+    """Append one record at a time, twelve to an execution, and count them."""
+    written = 0
+    for execution in count():
+        for seq in range(1, 13):
+            name = f"bench:journal_c_{number:08d}-0000-7000-8000-{execution:012d}"
+            await store.append([_append(name, seq, epoch)])
+            written += 1
+        if time.monotonic() > until_s:
+            break
+    return written
+
+
+def _append(name: str, seq: int, epoch: int) -> Append:
+    new = NewExecution(
+        execution_id=name,
+        business="bench",
+        feature="journal",
+        partition=0,
+        definition_id="d41d8cd98f00b204e9800998ecf8427e",
+        submitted_at_ms=seq,
+    )
+    return Append(
+        execution_id=name,
+        partition=0,
+        epoch=epoch,
+        first_seq=seq,
+        records=(RECORD,),
+        new=new if seq == 1 else None,
+    )
+
+
+def dispatcher_requests(concurrency: int, seconds: float) -> float:
+    """Return how many calls a second a dispatcher's pool makes to a bare server."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_run_server, args=(there,))
+    process.start()
+    try:
+        url = f"http://127.0.0.1:{here.recv()}/function/work"
+        return uvloop.run(_dispatcher_requests(url, concurrency, seconds))
+    finally:
+        process.kill()
+        process.join()
+
+
+async def _dispatcher_requests(url: str, concurrency: int, seconds: float) -> float:
+    """Keep so many requests in the pool: each answer brings the next one."""
+    made = count()
+    answered = 0
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        nonlocal answered
+        failures = [answer.error for answer in answers if answer.error]
+        if failures:
+            raise SystemExit(f"a call to the bare server failed: {failures[0]}")
+        answered += len(answers)
+        pool.send([_request(url, next(made)) for _ in answers])
+
+    pool = DispatchPool(HttpGateway(HttpSettings(), SystemClock()), take)
+    pool.send([_request(url, next(made)) for _ in range(concurrency)])
+    await asyncio.sleep(min(1.0, seconds / 4))
+    before, begun = answered, time.perf_counter()
+    await asyncio.sleep(seconds)
+    rate = (answered - before) / (time.perf_counter() - begun)
+    await pool.close()
+    return rate
+
+
+def _request(url: str, number: int) -> DispatchRequest:
+    return DispatchRequest(
+        execution_id="bench:gateway_c_0190f3a2-0000-7000-8000-000000000000",
+        task="A",
+        attempt=number,
+        pattern="task_sync",
+        resource_name=url,
+        input=INPUT,
+    )
+
+
+class _BareServer(asyncio.Protocol):
+    """Answers each request, found by its length, without reading it."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
+            return
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
+        if len(rest) >= length:
+            self._buffer = rest[length:]
+            if isinstance(self._transport, asyncio.WriteTransport):
+                self._transport.write(ANSWER)
+
+
+def _run_server(ready: Connection) -> None:
+    uvloop.run(_serve(ready))
+
+
+async def _serve(ready: Connection) -> None:
+    server = await asyncio.get_running_loop().create_server(_BareServer, "127.0.0.1", 0)
+    ready.send(server.sockets[0].getsockname()[1])
+    await server.serve_forever()

@@ -1,0 +1,100 @@
+"""What `make bench` can be told."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+BENCHMARKS: Final = {
+    "up": "time until a new stack answers, and its memory before any load",
+    "glue": "five HTTP tasks in a row, 1, 16, 64 and 256 executions at once",
+    "callback": "one asynchronous task that calls back at once",
+    "latency": "from a callback to the next call, 200 times a second",
+    "fanout": "foreach over 100 and 10,000 items, ten at once and all at once",
+    "storm": "submissions as fast as they are taken",
+    "timers": "1,000 and 10,000 retries that are due in the same second",
+    "park": "memory of 10,000 executions that wait (--full: of 100,000 too)",
+    "micro": "core, paths, expressions, journal and dispatcher on their own",
+    "references": "the calls of glue without an engine; with a journal; plain uvicorn",
+}
+"""Names for ``--only``, in the order in which they run."""
+
+EXPLANATION: Final = """\
+benchmarks, in the order in which they run:
+{names}
+
+how to read the table:
+  goal, to goal   what is wanted, and how near it is; 1.00 and more is reached
+  to ref.         glue beside the same calls without an engine, in the same run; the
+                  storm beside uvicorn answering with nothing behind it
+  change          since the last committed results ({committed}); the better the more.
+                  Figures are divided by the yardstick of their run (bare c=64), so that
+                  machines of different speed can be compared
+
+examples:
+  make bench                              everything once, some four minutes
+  make bench ARGS="--only glue"           one benchmark and the yardstick
+  make bench ARGS="--only micro --only storm --seconds 1"
+  make bench-full                         medians of three runs, about half an hour
+  make bench-full ARGS=--commit           the same, kept as the results to compare with
+  make bench-growth, make bench-recovery, make bench-profile
+                                          growth, recovery after a kill, where time goes
+"""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; ends the program when it makes no sense.
+
+    Returns:
+        ``full``, ``runs``, ``seconds``, ``only`` (names, in the order in which they run),
+        ``json`` and ``commit``.
+    """
+    committed = HERE / "committed.json"
+    names = "\n".join(f"  {name:12}{about}" for name, about in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="make bench, or python -m tests.bench",
+        description="Measure the whole path: HTTP, actors, journal, dispatch, all on this"
+        " machine, with a stack, a store and functions of its own.",
+        epilog=EXPLANATION.format(names=names, committed="tests/bench/committed.json"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--full", action="store_true", help="long measurements, three runs")
+    parser.add_argument("--runs", type=_positive, help="how many runs to take the median of")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="length of each measurement of a rate (4)"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=BENCHMARKS,
+        metavar="NAME",
+        help="only this benchmark; may be given several times",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=Path(".rillflow/bench.json"),
+        help="where to write the results (.rillflow/bench.json)",
+    )
+    parser.add_argument(
+        "--commit",
+        action="store_const",
+        const=committed,
+        help="also write them to tests/bench/committed.json",
+    )
+    options = parser.parse_args(arguments)
+    options.runs = options.runs or (3 if options.full else 1)
+    options.only = [name for name in BENCHMARKS if name in (options.only or BENCHMARKS)]
+    if options.seconds <= 0:
+        parser.error("--seconds must be more than 0")
+    if options.commit and len(options.only) < len(BENCHMARKS):
+        parser.error("--commit needs the results of every benchmark, so leave --only out")
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number

@@ -1,0 +1,160 @@
+"""The benchmark's command line, its table, and its comparison, on made-up results.
+
+Figures of one run are medians' parts; the yardstick makes machines comparable: what
+halves because the machine is half as fast has not changed.
+"""
+
+from typing import Any
+
+import pytest
+
+from tests.bench import figures, options
+from tests.bench.figures import YARDSTICK, Figure
+
+BARE = Figure(YARDSTICK, "executions/s", 1000.0)
+
+
+def only_row(figure: Figure, committed: dict[str, Any] | None = None) -> figures.Row:
+    [row, _] = figures.rows([figure, BARE], committed or {})
+    return row
+
+
+def committed(figure: Figure, yardstick: float) -> dict[str, Any]:
+    found = [figure, BARE._replace(value=yardstick)]
+    return figures.document([found], found, {})
+
+
+def test_everything_runs_once_unless_told_otherwise() -> None:
+    chosen = options.parse([])
+
+    assert chosen.only == list(options.BENCHMARKS)
+    assert chosen.runs == 1
+    assert options.parse(["--full"]).runs == 3
+    assert options.parse(["--full", "--runs", "5"]).runs == 5
+
+
+def test_some_benchmarks_can_be_chosen_and_keep_their_order() -> None:
+    assert options.parse(["--only", "storm", "--only", "glue"]).only == ["glue", "storm"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--only", "nothing"], "invalid choice: 'nothing'"),
+        (["--runs", "0"], "invalid"),
+        (["--seconds", "0"], "--seconds must be more than 0"),
+        (["--commit", "--only", "glue"], "leave --only out"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        options.parse(arguments)
+
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options.parse(["--help"])
+
+    shown = capsys.readouterr().out
+    assert not [name for name in options.BENCHMARKS if f"  {name} " not in shown]
+
+
+def test_the_median_is_taken_of_each_figure_apart() -> None:
+    runs = [[Figure("a", "ms", a), Figure("b", "ms", b)] for a, b in ((1, 9), (3, 7), (2, 8))]
+
+    assert figures.medians(runs) == [Figure("a", "ms", 2), Figure("b", "ms", 8)]
+
+
+def test_glue_is_set_beside_the_best_of_the_references() -> None:
+    measured = [
+        Figure("glue c=16", "executions/s", 300),
+        Figure("glue c=16 p50", "ms", 9000),
+        Figure("bare c=16", "executions/s", 500),
+        BARE,
+        Figure("bare with a journal c=16", "executions/s", 400),
+    ]
+
+    ratios = figures.with_ratios(measured)[len(measured) :]
+
+    assert [(each.name, each.value) for each in ratios] == [
+        ("glue to bare, best c", 0.3),
+        ("glue to bare with a journal, best c", 0.75),
+    ]
+
+
+def test_without_references_there_is_no_ratio() -> None:
+    alone = [Figure("glue c=16", "executions/s", 300)]
+
+    assert figures.with_ratios(alone) == alone
+
+
+def test_a_rate_reaches_its_goal_from_above_and_a_time_from_below() -> None:
+    assert only_row(Figure("glue c=64", "executions/s", 900)).to_goal == pytest.approx(1.5)
+    assert only_row(Figure("glue c=1 p50", "ms", 16)).to_goal == pytest.approx(0.5)
+    assert only_row(Figure("parked execution", "KB", 2)).to_goal == pytest.approx(1.5)
+
+
+def test_a_figure_is_set_beside_its_reference() -> None:
+    assert only_row(Figure("glue c=64", "executions/s", 300)).to_reference == pytest.approx(0.3)
+    assert only_row(Figure("callback c=64", "executions/s", 300)).to_reference is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "here", "there", "change"),
+    [
+        ("executions/s", 300, 600, 0.0),
+        ("executions/s", 600, 600, 1.0),
+        ("ms", 20, 10, 0.0),
+        ("ms", 10, 10, 1.0),
+        ("CPU-s", 40, 10, -0.5),
+        ("KB", 2, 2, 0.0),
+        ("ratio", 0.4, 0.2, 1.0),
+    ],
+)
+def test_a_change_is_that_of_the_ratio_to_the_yardstick(
+    unit: str, here: float, there: float, change: float
+) -> None:
+    before = committed(Figure("some figure", unit, there), yardstick=2000.0)
+
+    row = only_row(Figure("some figure", unit, here), before)
+
+    assert row.change == pytest.approx(change)
+
+
+def test_what_was_not_measured_before_or_otherwise_has_no_change() -> None:
+    before = committed(Figure("some figure", "ms", 10), yardstick=1000.0)
+
+    assert only_row(Figure("another figure", "ms", 10), before).change is None
+    assert only_row(Figure("some figure", "s", 10), before).change is None
+    [alone] = figures.rows([Figure("some figure", "ms", 10)], before)
+    assert alone.change is None
+
+
+def test_the_document_keeps_the_runs_behind_every_median() -> None:
+    runs = [[BARE, Figure("glue c=64", "executions/s", value)] for value in (500, 700, 600)]
+
+    found = figures.document(runs, figures.medians(runs), {"cores": 2})
+
+    assert found["machine"] == {"cores": 2}
+    assert found["figures"]["glue c=64"] == {
+        "unit": "executions/s",
+        "value": 600,
+        "runs": [500, 700, 600],
+        "relative": 0.6,
+    }
+
+
+def test_every_goal_and_reference_belongs_to_a_line_of_the_table() -> None:
+    row = figures.Row(Figure("glue c=64", "executions/s", 1234.5), 600, 2.0575, 0.3, -0.04)
+
+    assert figures.shown(row).split() == [
+        *("glue", "c=64", "1,234", "executions/s", "600", "2.06", "0.30", "-4%")
+    ]
+    assert figures.shown(figures.Row(Figure("a", "ms", 1.5), None, None, None, None)).split() == [
+        *("a", "1.50", "ms")
+    ]
+    assert len(figures.shown(row)) == len(figures.HEADER)
