@@ -58,7 +58,7 @@ class Ready(NamedTuple):
 class Submissions:
     """Makes executions of stored definitions."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         settings: Settings,
         *,
@@ -66,12 +66,15 @@ class Submissions:
         executions: Executions,
         clock: Clock,
         hook: ContextHook | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        """Submit to ``executions``; ``entropy`` gives the random bytes of their ids."""
         self._settings = settings
         self._store = store
         self._executions = executions
         self._clock = clock
         self._hook = hook
+        self._entropy = entropy
         self._ready: OrderedDict[str, Ready] = OrderedDict()
         self.admission = Admission(settings, store=store, executions=executions, clock=clock)
 
@@ -149,7 +152,7 @@ class Submissions:
                 found.business,
                 found.feature,
                 at_ms=at_ms,
-                entropy=os.urandom(10),
+                entropy=self._entropy(10),
                 dedicated=dedicated,
             ),
             definition_id=found.version or "",
