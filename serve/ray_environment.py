@@ -15,8 +15,12 @@ PREFERENCES: Final[Mapping[str, str]] = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # Headers that are a little too large reach the API, which says so with 431.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "32768",
     # Requests that are accepted are on disk, so nothing has to be drained.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    # Three checks in a row must fail before a dead HAProxy is replaced: 3 s instead of 30.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Otherwise an idle worker for every processor waits for tasks that do not come.

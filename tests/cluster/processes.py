@@ -185,6 +185,11 @@ def workers(pid: int, name: str) -> list[int]:
     return [each for each in descendants(pid) if _title(each).startswith(f"ray::{name}")]
 
 
+def proxies(pid: int) -> list[int]:
+    """List the HAProxy processes below a process."""
+    return [each for each in descendants(pid) if "haproxy.cfg" in _title(each)]
+
+
 def resident_bytes(pid: int) -> int:
     """Return how much memory a process occupies."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])

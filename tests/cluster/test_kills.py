@@ -4,7 +4,7 @@ import pytest
 
 from tests.cluster.api import Functions
 from tests.cluster.load import under_load
-from tests.cluster.processes import OwnStack, kill, workers
+from tests.cluster.processes import OwnStack, kill, proxies, workers
 
 pytestmark = pytest.mark.cluster
 
@@ -32,3 +32,16 @@ def test_an_actor_that_is_killed_again_while_it_recovers_loses_nothing(
             kill(*workers(other_stack.pid, "ExecutionActor"))
         load.wait_for(150)
     load.check_ends()
+
+
+def test_whatever_was_acknowledged_ends_right_when_the_proxy_is_killed(
+    other_stack: OwnStack, functions: Functions
+) -> None:
+    with under_load(other_stack.base_url, functions.url) as load:
+        load.wait_for(50)
+        killed = proxies(other_stack.pid)
+        kill(*killed)
+        load.wait_for(len(load.acknowledged) + 100)
+    load.check_ends()
+    assert killed
+    assert not set(killed) & set(proxies(other_stack.pid))

@@ -38,6 +38,7 @@ FIRST_SCREEN: Final = 30
 MAKE_COMMAND: Final = re.compile(r"\bmake ([a-z]+(?:-[a-z]+)*)")
 CODE: Final = re.compile(r"(?s:```.*?```)|`[^`\n]+`|^ {4}.*$", re.MULTILINE)
 LOCKED_NAME: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
+NAMED_TEST: Final = re.compile(r"`(tests/[a-z_/]+\.py)::(test_\w+)`")
 WANTED_NAME: Final = re.compile(r"^[A-Za-z0-9._-]+")
 
 
@@ -103,10 +104,27 @@ def test_the_first_screen_of_the_readme_has_the_two_commands() -> None:
     assert "make test" in "\n".join(screen)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "examples/README.md"])
+DOCUMENTS: Final = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "examples/README.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_make_command_in_the_documents_exists(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", _text(ROOT / "Makefile"), re.MULTILINE))
     assert set(MAKE_COMMAND.findall(_code(document))) <= targets
+
+
+def test_every_row_of_the_failure_matrix_names_a_test_that_exists() -> None:
+    rows = re.findall(r"^\| .*$", _text(ROOT / "docs" / "reliability.md"), re.MULTILINE)[1:]
+    named = [NAMED_TEST.findall(row) for row in rows]
+    assert len(rows) > 1
+    assert all(named)
+    for file, test in (each for row in named for each in row):
+        assert f"def {test}(" in _text(ROOT / file), f"{file} has no {test}"
 
 
 def test_the_lock_file_names_no_host() -> None:
