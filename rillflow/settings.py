@@ -3,11 +3,22 @@
 Maps are written as JSON in the environment and as tables in the file.
 """
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -31,6 +42,9 @@ SWITCHES: Final[Mapping[str, bool]] = {
 
 UNKNOWN_CALLER: Final = 127001
 
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
+_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
 
 def _listed(value: object) -> object:
     """Read ``a, b`` as the environment has it; a list of the file stays as it is."""
@@ -39,7 +53,44 @@ def _listed(value: object) -> object:
     return tuple(name for part in value.split(",") if (name := part.strip()))
 
 
+def _keys(value: object) -> object:
+    """Read ``a, b``; a key that is missing between commas counts as an empty one."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _key(value: SecretStr) -> SecretStr:
+    """Refuse a key that no header can carry, or that everybody knows."""
+    if not _KEY.fullmatch(value.get_secret_value()):
+        raise ValueError("a key is one word of visible ASCII characters, and not empty")
+    return value
+
+
+def _place(text: str) -> str:
+    """Refuse what is no host name, ``*.suffix``, address or CIDR."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        if not _HOST.fullmatch(text):
+            raise ValueError(f"{text!r} is no host, *.suffix, address or CIDR") from error
+    return text
+
+
 Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Key: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
+Keys: TypeAlias = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_keys)]
+Places: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_place)], ...], NoDecode, BeforeValidator(_listed)
+]
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _unlimited(value: object) -> object:
+    """Read ``forever``, which neither the environment nor TOML can say otherwise."""
+    return None if value == "forever" else value
+
+
+Limit: TypeAlias = Annotated[_Number | None, BeforeValidator(_unlimited)]
 
 CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
 
@@ -78,6 +129,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     host: str = "127.0.0.1"
@@ -86,8 +138,8 @@ class Settings(BaseSettings):
     """Port of the HTTP API."""
     data_dir: Path = Path(".rillflow")
     """Folder of the embedded store."""
-    store: str | None = None
-    """URL of the store; None is an SQLite file in ``data_dir``."""
+    store: Annotated[str | None, Field(repr=False)] = None
+    """URL of the store, perhaps with a password; None is an SQLite file in ``data_dir``."""
     namespace: str = "rillflow"
     """Ray namespace of the actors."""
     execution_actors: Annotated[int, Field(ge=1, le=256)] = 1
@@ -98,6 +150,20 @@ class Settings(BaseSettings):
     """Serve replicas of the HTTP API."""
     hot_executions: Annotated[int, Field(ge=1)] = 20_000
     """Executions an actor keeps in memory; the others come back on their next event."""
+
+    keep_finished_s: Limit[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = 7 * 86_400.0
+    """How long ended executions are kept, a minute at least; ``forever`` sets no limit."""
+    keep_finished_count: Limit[Annotated[int, Field(ge=0)]] = None
+    """How many ended executions are kept; ``forever`` sets no limit."""
+    archive_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    """Folder that gets a line of JSON for every execution that is no longer kept."""
+
+    api_key: Key | None = None
+    """What callers must show in ``X-Rillflow-Api-Key``; None asks nobody."""
+    insecure: bool = False
+    """Whether to listen beyond this machine without an ``api_key``."""
+    header_max_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
+    """Most that the headers of a request may hold."""
 
     server_host: str | None = None
     """Where functions reach this server; None is ``http://<host>:<port>``."""
@@ -116,6 +182,10 @@ class Settings(BaseSettings):
     """Signs callback addresses of the businesses in ``auth_businesses``."""
     auth_businesses: Names = ()
     """Business ids whose callback addresses are signed, comma-separated."""
+    callback_keys: Keys = ()
+    """Keys of signed callback addresses: the first one signs, each one is accepted."""
+    callback_ttl_s: Annotated[int, Field(ge=1, le=315_360_000)] = 259_200
+    """How long a signed callback address is good for."""
     plugins: Names = ()
     """Dispatcher plugins by ``module[:attribute]``, comma-separated."""
 
@@ -127,6 +197,12 @@ class Settings(BaseSettings):
     """Tries to open a connection."""
     limit_per_host: Annotated[int, Field(ge=1)] = 256
     """Calls to one gateway host at once."""
+    egress_allow: Places = ()
+    """Hosts, ``*.suffix``, addresses and CIDRs that calls may reach; empty allows all."""
+    egress_deny: Places = ()
+    """The same that calls may not reach; a denial wins. Cloud metadata is always denied."""
+    secrets_dir: Path | None = None
+    """Folder with a file for each secret that has no ``RILLFLOW_SECRET_<NAME>``."""
 
     max_depth: Annotated[int, Field(ge=1)] = 10
     """Levels of nested tasks in a definition (Q67)."""
@@ -173,6 +249,12 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    @model_validator(mode="after")
+    def _signs_with_a_secret(self) -> Self:
+        if self.auth_businesses and not self.auth_secret:
+            raise ValueError("auth_businesses are to be signed, but auth_secret is empty")
+        return self
+
     @property
     def store_url(self) -> str:
         """URL of the store."""
@@ -204,6 +286,14 @@ class Settings(BaseSettings):
     def callback_limit(self, business: str) -> int:
         """Return the largest body of a callback, wake-up or redo, in bytes."""
         return self.callback_max_bytes_by_business.get(business, self.callback_max_bytes)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's alone; a name other than localhost is not."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def matching_id(by_id: Mapping[str, object], business: str, feature: str) -> str | None:

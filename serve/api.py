@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +33,7 @@ from serve.batch_redo import BatchRedo
 from serve.callers import Callers, SignedCallersOnly
 from serve.errors import respond_to
 from serve.form_parameters import FormParameters
+from serve.gate import Gate
 from serve.hot_routes import HotRoutes
 
 DESCRIPTION = """
@@ -69,7 +71,14 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
         await batches.stop()
         await stack.close()
 
-    api = FastAPI(title="Rillflow", description=DESCRIPTION, version="0.1.0", lifespan=lifespan)
+    api = FastAPI(
+        title="Rillflow",
+        description=DESCRIPTION,
+        version=version("rillflow"),
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages are fetched from elsewhere
+        redoc_url=None,
+    )
     batches = BatchRedo(stack)
     callers = Callers(stack.settings, stack.clock)
     hot = HotRoutes(FormParameters(SignedCallersOnly(api, callers)), stack, callers)
@@ -91,7 +100,7 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
         health.router(stack),
     ):
         api.include_router(router)
-    return hot
+    return Gate(hot, stack.settings)
 
 
 async def _answer(_: Request, error: Exception) -> Response:

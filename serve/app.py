@@ -2,10 +2,12 @@
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 
 from rillflow.settings import Settings
 from serve.api import build_asgi_app
+from serve.ports import refuse_exposed
 from serve.uvicorn_timers import let_go_of_reset_connections
 
 
@@ -13,6 +15,9 @@ def build(settings: Settings) -> Application:
     """Return the application with these settings, ready for ``serve.run``."""
 
     def build_replica() -> ASGIApp:
+        # Where Serve listens is set apart from our own settings, as in config.yaml.
+        front = _get_global_client()
+        refuse_exposed(settings, front.http_config.host)
         let_go_of_reset_connections()
         return build_asgi_app(settings)
 

@@ -7,6 +7,8 @@ the former to loopback, ties the latter to its parent, and then becomes HAProxy.
 Until the API has started, Serve would have HAProxy answer 404, which tells a function that
 its callback is not wanted. It answers 503 instead: come again.
 
+Whoever sends the headers of a request too slowly is let go of; Serve would wait for ever.
+
 It runs before each (re)load, so it imports next to nothing.
 """
 
@@ -24,6 +26,8 @@ STARTING = (
     "    http-request return status 503 content-type application/json hdr Retry-After 1"
     """ string '{"error_code":30101,"error":"the HTTP API is starting"}'\n"""
 )
+FRONT = "frontend http_frontend"
+HEADERS_WITHIN = "    timeout http-request 30s\n"
 
 
 def at_home(configuration: str) -> str:
@@ -46,6 +50,12 @@ def patient(configuration: str) -> str:
     return "".join(STARTING if line.startswith(NOT_FOUND) else line for line in lines)
 
 
+def impatient(configuration: str) -> str:
+    """Return a configuration that waits for the headers of a request for 30 s only."""
+    lines = configuration.splitlines(keepends=True)
+    return "".join(line + HEADERS_WITHIN if line.strip() == FRONT else line for line in lines)
+
+
 def main(command: list[str]) -> None:
     """Become HAProxy."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -54,7 +64,7 @@ def main(command: list[str]) -> None:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms a reload
             configuration = file.read()
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            file.write(patient(at_home(configuration)))
+            file.write(impatient(patient(at_home(configuration))))
     os.execv(command[0], command)  # noqa: S606 - the binary that Ray chose
 
 

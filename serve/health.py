@@ -5,6 +5,7 @@ from starlette.responses import RedirectResponse, Response
 
 from rillflow.actors.stack import Stack
 from serve.answers import Alive
+from serve.docs_page import docs_page
 from serve.documentation import ERRORS, answer
 from serve.wire import json_response
 
@@ -28,6 +29,11 @@ def router(stack: Stack) -> APIRouter:
     async def service_check() -> Response:
         """Answer as Rill Flow's own check does."""
         return json_response({"ret": "ok"})
+
+    @routes.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """Show the description of the API."""
+        return docs_page()
 
     @routes.get("/swagger-ui.html", include_in_schema=False)
     async def swagger_ui() -> Response:

@@ -1,4 +1,4 @@
-"""Ports of this machine: one that is free, and whether one is."""
+"""Where to listen: ports of this machine that are free, and addresses that are safe."""
 
 import errno
 import socket
@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from rillflow.errors import StackError
+from rillflow.settings import Settings, is_loopback
 
 PAUSE_S: Final = 0.1
 
@@ -37,6 +38,19 @@ def refuse_taken_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
     if error.errno == errno.EADDRINUSE:
         raise StackError(f"port {port} of {host} is in use; choose another one with --port")
     raise StackError(f"cannot listen on {host}:{port}: {error.strerror or error}")
+
+
+def refuse_exposed(settings: Settings, host: str) -> None:
+    """Make sure that nobody beyond this machine may call without a key, unless that is wanted.
+
+    Raises:
+        StackError: The address is not loopback, and there is no key.
+    """
+    if settings.api_key is None and not settings.insecure and not is_loopback(host):
+        raise StackError(
+            f"without an API key {host} would be open to everybody: set RILLFLOW_API_KEY,"
+            " listen on 127.0.0.1, or say --insecure (RILLFLOW_INSECURE=true)"
+        )
 
 
 def _try(host: str, port: int) -> OSError | None:

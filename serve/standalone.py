@@ -21,7 +21,7 @@ from rillflow.errors import StackError
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from serve.data_folder import DataFolder
-from serve.ports import free_port, refuse_taken_port
+from serve.ports import free_port, refuse_exposed, refuse_taken_port
 from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
 from serve.reaper import MARK
 
@@ -60,6 +60,7 @@ class Standalone:
             StoreError: The store cannot be opened.
         """
         settings = self._settings
+        refuse_exposed(settings, settings.host)
         killed = self._folder.lock()
         patience_s = LEFTOVERS_S if killed else 0.0
         refuse_taken_port(settings.host, settings.port, patience_s=patience_s)

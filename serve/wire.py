@@ -15,6 +15,11 @@ CORS: Final = {
     "Access-Control-Allow-Headers": "*",
     "Access-Control-Max-Age": "3600",
 }
+ANSWER_HEADERS: Final = {
+    **CORS,
+    # Errors repeat what was asked; no browser may take that for a page.
+    "X-Content-Type-Options": "nosniff",
+}
 PASSED_THROUGH: Final = (30107, 30109, 30110)
 INTERNAL: Final = "internal server error"
 
@@ -26,7 +31,7 @@ def json_response(value: object, status: int = 200) -> Response:
 
 def raw_response(body: bytes, status: int = 200) -> Response:
     """Answer with JSON text."""
-    return Response(body, status, media_type=JSON, headers=CORS)
+    return Response(body, status, media_type=JSON, headers=ANSWER_HEADERS)
 
 
 def ret_response(body: bytes) -> Response:

@@ -34,6 +34,9 @@ def up(
     dispatcher_actors: Annotated[
         int | None, typer.Option(min=1, max=256, help="Actors that make the outbound calls.")
     ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen on any address without an API key.")
+    ] = False,
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="Start Ray's own page too, for `ray list actors`.")
     ] = False,
@@ -42,7 +45,7 @@ def up(
 
     What was accepted is on disk: stop it, or kill it, and start it again, and every
     execution goes on. Options win over RILLFLOW_* variables, and those over
-    rillflow.toml.
+    rillflow.toml. Beyond this machine it listens only with a key in RILLFLOW_API_KEY.
 
         $ rillflow up
 
@@ -55,6 +58,7 @@ def up(
         store=store,
         execution_actors=execution_actors,
         dispatcher_actors=dispatcher_actors,
+        insecure=insecure or None,
     )
     # The serving layer stands above this one, so it is known by its name only.
     standalone = importlib.import_module("serve.standalone")
@@ -153,7 +157,8 @@ def _first_problem(error: ValueError) -> str:
     if not problems:
         return f"a setting is wrong: {error}"
     where = ".".join(str(part) for part in problems[0]["loc"])
-    return f"the setting {where} is wrong: {problems[0]['msg']}"
+    what = f"the setting {where} is" if where else "the settings are"
+    return f"{what} wrong: {problems[0]['msg'].removeprefix('Value error, ')}"
 
 
 def gateway(

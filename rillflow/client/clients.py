@@ -1,5 +1,6 @@
 """Clients of a stack, sync and async; over HTTP unless they are given another way."""
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -15,6 +16,7 @@ from rillflow.jsontypes import JsonObject
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 DEFAULT_TIMEOUT_S: Final = 30.0
 DEFAULT_ALIAS: Final = "release"
+KEY_VARIABLE: Final = "RILLFLOW_API_KEY"
 
 
 class Client:
@@ -26,6 +28,7 @@ class Client:
         url: Where the stack's HTTP API is.
         timeout_s: How long one request may take; what waits on purpose comes on top.
         transport: Another way to the stack than HTTP.
+        api_key: The stack's key; None is what ``RILLFLOW_API_KEY`` holds.
 
     Raises:
         UnreachableError: The URL is none.
@@ -37,8 +40,11 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         transport: Transport | None = None,
+        api_key: str | None = None,
     ) -> None:
-        self._transport: Transport = transport or HttpTransport(url, timeout_s)
+        self._transport: Transport = transport or HttpTransport(
+            url, timeout_s, os.environ.get(KEY_VARIABLE) if api_key is None else api_key
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -117,8 +123,11 @@ class AsyncClient:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         transport: AsyncTransport | None = None,
+        api_key: str | None = None,
     ) -> None:
-        self._transport: AsyncTransport = transport or AsyncHttpTransport(url, timeout_s)
+        self._transport: AsyncTransport = transport or AsyncHttpTransport(
+            url, timeout_s, os.environ.get(KEY_VARIABLE) if api_key is None else api_key
+        )
 
     async def __aenter__(self) -> Self:
         return self

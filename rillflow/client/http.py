@@ -10,15 +10,16 @@ from rillflow.client.wire import Call, answer_of, call_of
 from rillflow.errors import UnreachableError
 
 CONNECT_S: Final = 5.0
+KEY_HEADER: Final = "X-Rillflow-Api-Key"
 
 
 class HttpTransport:
     """Performs operations by HTTP requests over kept-alive connections."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, api_key: str | None = None) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.Client(**_options(url))
+        self._http = httpx.Client(**_options(url, api_key))
 
     def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -41,10 +42,10 @@ class HttpTransport:
 class AsyncHttpTransport:
     """The same for asyncio."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, api_key: str | None = None) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(**_options(url))
+        self._http = httpx.AsyncClient(**_options(url, api_key))
 
     async def perform(self, request: Request) -> Any:
         """Perform one operation.
@@ -80,12 +81,17 @@ def _unreachable(url: str, error: Exception) -> UnreachableError:
     return UnreachableError(f"no answer from {url}: {reason}")
 
 
-def _options(url: str) -> dict[str, Any]:
+def _options(url: str, api_key: str | None) -> dict[str, Any]:
     try:
         base_url = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise _unreachable(url, error) from error
-    return {"base_url": base_url, "trust_env": not _is_loopback(base_url.host)}
+    headers = {KEY_HEADER: api_key.strip().encode()} if api_key else {}
+    return {
+        "base_url": base_url,
+        "headers": headers,
+        "trust_env": not _is_loopback(base_url.host),
+    }
 
 
 def _is_loopback(host: str) -> bool:

@@ -184,6 +184,23 @@ def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
     assert "cannot be used: Not a directory" in said
 
 
+def test_beyond_this_machine_it_listens_with_a_key_or_when_told_to(tmp_path: Path) -> None:
+    assert "would be open to everybody" in _refusal("--host", "0.0.0.0")
+    environment = {"RILLFLOW_API_KEY": "correct-horse"}
+    for name, options, key in (("open", ["--insecure"], {}), ("closed", [], environment)):
+        own = OwnStack(tmp_path / name, closed_port(), "--host", "0.0.0.0", *options, **key)
+        try:
+            own.start()
+            answer = httpx.get(f"{own.base_url}/flow/bg/get_business_options.json", trust_env=False)
+            assert answer.status_code == (401 if key else 200)
+            headers = {"X-Padding": "x" * 20_000}
+            answer = httpx.get(f"{own.base_url}/healthz", headers=headers, trust_env=False)
+            assert answer.status_code == 431
+        finally:
+            own.stop()
+        assert "correct-horse" not in own.log.read_text(encoding="utf-8")
+
+
 def test_a_wrong_setting_is_named() -> None:
     assert "the setting port is wrong" in _refusal("--port", "70000")
     assert "the setting call_timeout_s is wrong" in _refusal(RILLFLOW_CALL_TIMEOUT_S="soon")

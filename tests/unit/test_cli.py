@@ -239,6 +239,37 @@ def test_a_broken_setting_stops_the_start(tmp_path: Path) -> None:
     assert told.startswith("error: the setting port is wrong")
 
 
+@pytest.mark.parametrize(
+    ("options", "environment", "message"),
+    [
+        (("--host", "0.0.0.0"), {}, "without an API key 0.0.0.0 would be open to everybody"),
+        (("--host", "::"), {}, "without an API key :: would be open"),
+        (("--host", "192.0.2.1"), {}, "without an API key 192.0.2.1 would be open"),
+        ((), {"API_KEY": ""}, "the setting api_key is wrong: a key is one word"),
+        ((), {"CALLBACK_KEYS": "new,"}, "the setting callback_keys.1 is wrong: a key is one"),
+        ((), {"AUTH_BUSINESSES": "shop"}, "the settings are wrong: auth_businesses are to be"),
+        ((), {"EGRESS_DENY": "10.0.0.0/33"}, "the setting egress_deny.0 is wrong: '10.0.0.0/33'"),
+        # These get as far as an address that this machine does not have.
+        (("--host", "192.0.2.1", "--insecure"), {}, "cannot listen on 192.0.2.1"),
+        (("--host", "192.0.2.1"), {"INSECURE": "true"}, "cannot listen on 192.0.2.1"),
+        (("--host", "192.0.2.1"), {"API_KEY": "k"}, "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_what_is_not_safe_is_not_started(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    environment: dict[str, str],
+    message: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"RILLFLOW_{name}", value)
+    code, _, told = run("up", "--port", "0", "--data-dir", str(tmp_path), *options)
+    assert code == 1
+    assert told.startswith(f"error: {message}")
+    assert told.count("\n") == 1
+
+
 def test_a_command_of_its_own_process_ends_without_a_traceback() -> None:
     ended = _python("-m", "rillflow.cli", "get", ID, "--url", f"http://127.0.0.1:{closed_port()}")
     assert ended.returncode == 1

@@ -1,8 +1,16 @@
 """What the guard makes of the configuration that Ray Serve writes for HAProxy."""
 
+import socket
+import subprocess
+import time
+from pathlib import Path
 from typing import Final
 
-from serve.haproxy_guard import at_home, patient
+import pytest
+
+from serve.haproxy_guard import at_home, impatient, patient
+from serve.ports import free_port
+from serve.standalone import haproxy_binary
 
 WRITTEN: Final = """\
 listen stats
@@ -35,3 +43,54 @@ def test_an_api_that_is_still_starting_asks_for_patience() -> None:
     assert "status 404" in old
     assert new.startswith("    http-request return status 503 ")
     assert "hdr Retry-After 1" in new
+
+
+FRONT: Final = """\
+global
+    tune.bufsize 32768
+defaults
+    mode http
+    timeout client 5s
+    timeout connect 5s
+    timeout server 5s
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    http-request return status 200 content-type text/plain string ok
+"""
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        b"GET /<script> HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nbad header <script>: 1\r\n\r\n",
+    ],
+    ids=["large", "malformed"],
+)
+def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path, request_text: bytes) -> None:
+    port = free_port()
+    path = tmp_path / "haproxy.cfg"
+    configuration = impatient(FRONT.format(port=port))
+    assert "timeout http-request 30s" in configuration
+    path.write_text(configuration, encoding="utf-8")
+    with subprocess.Popen([haproxy_binary(), "-db", "-f", str(path)]) as front:  # noqa: S603 - ours
+        try:
+            head, _, body = _answer(port, request_text).partition(b"\r\n\r\n")
+        finally:
+            front.terminate()
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"script" not in body
+
+
+def _answer(port: int, request_text: bytes) -> bytes:
+    give_up = time.monotonic() + 10
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up
+    with connection:
+        connection.sendall(request_text)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
