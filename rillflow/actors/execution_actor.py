@@ -27,8 +27,10 @@ from rillflow.runtime.dispatch_lanes import DispatchLanes
 from rillflow.runtime.guards import Guards
 from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.retention import Retention
 from rillflow.settings import Settings
 from rillflow.stores import open_store
+from rillflow.stores.archive import Archive
 
 log = logging.getLogger("rillflow.execution_actor")
 
@@ -81,6 +83,7 @@ class ExecutionActor:
             asyncio.create_task(self._open(), name="open"),
             asyncio.create_task(self._dispatcher.beat(), name="beat"),
             asyncio.create_task(self._retire_when_done(), name="retire"),
+            asyncio.create_task(self._keep_house(index), name="retention"),
         ]
 
     async def _start(self) -> None:
@@ -121,6 +124,21 @@ class ExecutionActor:
         if self._leaving:
             raise StoreError(f"{self._dedicated} has ended, and its actor leaves")
         return await self._desk.take(method, argument)
+
+    async def _keep_house(self, index: int) -> None:
+        """Remove old executions of the whole stack, which one actor does for all."""
+        if index != 0 or self._dedicated is not None:
+            return
+        settings = self._settings
+        retention = Retention(
+            self._store,
+            SystemClock(),
+            keep_s=settings.keep_finished_s,
+            keep_count=settings.keep_finished_count,
+            archive=Archive(settings.archive_dir) if settings.archive_dir else None,
+        )
+        await asyncio.shield(self._started)
+        await retention.run()
 
     async def _respawn(self, execution_id: ExecutionId) -> None:
         await spawn_dedicated(self._settings, execution_id).ready.remote()

@@ -179,6 +179,30 @@ class Journal(Protocol):
         """List sub-flow executions started by an execution, oldest first."""
         ...
 
+    async def purgeable(
+        self, *, ended_before_ms: int, keep: int, limit: int
+    ) -> list[ExecutionSummary]:
+        """List ended executions that nothing unfinished needs, the longest ended first.
+
+        The ``keep`` that ended last are left out, and so are children of unfinished parents
+        (whose recovery would start them anew) and parents of unfinished children.
+        """
+        ...
+
+    async def purge(
+        self, execution_ids: Sequence[ExecutionId], *, most_records: int
+    ) -> list[ExecutionId]:
+        """Remove executions with all that is stored of them, in one small transaction.
+
+        At most about ``most_records`` journal records go at once. One that is not
+        ``purgeable`` (any more) is left alone. An execution that goes in several steps can
+        be loaded until it is gone.
+
+        Returns:
+            Those that are left to remove: call again with them.
+        """
+        ...
+
 
 class Catalogue(Protocol):
     """Definitions, their aliases and versions, gray rules and AB rules (SEMANTICS 5.4, 5.5)."""

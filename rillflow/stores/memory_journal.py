@@ -3,7 +3,7 @@
 import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final
 
 from rillflow.errors import ConflictError
@@ -122,18 +122,7 @@ class MemoryJournal(MemoryLife):
         """List executions, newest submit time first."""
         self._check_open()
         rows = list(reversed(self._matching(wanted)))[offset : offset + limit]
-        return [
-            ExecutionSummary(
-                execution_id=row.execution_id,
-                business=row.business,
-                feature=row.feature,
-                status=row.status,
-                code=row.code,
-                submitted_at_ms=row.submitted_at_ms,
-                finished_at_ms=row.finished_at_ms,
-            )
-            for row in rows
-        ]
+        return [_summary(row) for row in rows]
 
     async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
         """Count executions by status."""
@@ -150,6 +139,44 @@ class MemoryJournal(MemoryLife):
         """List sub-flow executions started by an execution, oldest first."""
         self._check_open()
         return [row.execution_id for row in self._oldest_first() if row.parent_id == parent_id]
+
+    async def purgeable(
+        self, *, ended_before_ms: int, keep: int, limit: int
+    ) -> list[ExecutionSummary]:
+        """List ended executions that nothing unfinished needs, the longest ended first."""
+        self._check_open()
+        ended = [
+            (row.finished_at_ms, row.key, row)
+            for row in self._oldest_first()
+            if row.finished_at_ms is not None
+        ]
+        old = sorted(ended)[: max(len(ended) - keep, 0)]
+        free = (row for at_ms, _, row in old if at_ms < ended_before_ms and self._is_free(row))
+        return [_summary(row) for row in islice(free, limit)]
+
+    async def purge(
+        self, execution_ids: Sequence[ExecutionId], *, most_records: int
+    ) -> list[ExecutionId]:
+        """Remove executions with all that is stored of them; memory needs no small steps."""
+        del most_records
+        self._check_open()
+        known = (each for each in dict.fromkeys(execution_ids) if each in self._by_id)
+        rows = [self._by_id[each].row for each in known]
+        for row in [row for row in rows if row.finished_at_ms is not None and self._is_free(row)]:
+            del self._by_id[row.execution_id], self._by_key[row.key]
+            key = _idempotency_of(row)
+            if key is not None:
+                del self._idempotent[key]
+        return []
+
+    def _is_free(self, ended: ExecutionRow) -> bool:
+        """Tell whether neither the parent nor a child of an ended execution is unfinished."""
+        parent = None if ended.parent_id is None else self._by_id.get(ended.parent_id)
+        children = (
+            each.row for each in self._by_id.values() if each.row.parent_id == ended.execution_id
+        )
+        relatives = [*children, *([parent.row] if parent is not None else [])]
+        return all(row.finished_at_ms is not None for row in relatives)
 
     def _check_keys(self, rows: Sequence[ExecutionRow]) -> None:
         taken = set(self._idempotent)
@@ -189,6 +216,18 @@ class MemoryJournal(MemoryLife):
                 for each in conditions
             )
         ]
+
+
+def _summary(row: ExecutionRow) -> ExecutionSummary:
+    return ExecutionSummary(
+        execution_id=row.execution_id,
+        business=row.business,
+        feature=row.feature,
+        status=row.status,
+        code=row.code,
+        submitted_at_ms=row.submitted_at_ms,
+        finished_at_ms=row.finished_at_ms,
+    )
 
 
 def _idempotency_of(row: ExecutionRow) -> tuple[str, str, str] | None:

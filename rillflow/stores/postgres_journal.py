@@ -7,6 +7,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.postgres_database import PostgresDatabase
+from rillflow.stores.postgres_purge import PURGEABLE, purge
 from rillflow.stores.stored_rows import execution_summary, stored_execution
 
 _NEXT_EPOCH: Final = "UPDATE epochs SET newest = newest + 1 RETURNING newest"
@@ -111,6 +112,20 @@ class PostgresJournal:
     async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
         """List sub-flow executions started by an execution, oldest first."""
         return await self._database.column(_CHILDREN, parent_id)
+
+    async def purgeable(
+        self, *, ended_before_ms: int, keep: int, limit: int
+    ) -> list[ExecutionSummary]:
+        """List ended executions that nothing unfinished needs, the longest ended first."""
+        rows = await self._database.rows(PURGEABLE, ended_before_ms, keep, limit)
+        return [execution_summary(row) for row in rows]
+
+    async def purge(
+        self, execution_ids: Sequence[ExecutionId], *, most_records: int
+    ) -> list[ExecutionId]:
+        """Remove executions, or a piece of one, in one transaction; return those left."""
+        async with self._database.transaction() as connection:
+            return await purge(connection, execution_ids, most_records)
 
 
 def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:

@@ -16,6 +16,8 @@ from rillflow.stores.schema_status import SchemaStatus
 
 _UPGRADE_LOCK: Final = 0x52494C4C
 """Key of the advisory lock that one upgrading process holds at a time."""
+PURGE_LOCK: Final = 0x52494C4D
+"""Key of the advisory lock that appends share, and that a purge holds alone."""
 
 _JOURNAL: Final = """
     -- The epoch of the last take; a row, not a sequence, so that takes are in line.
@@ -96,6 +98,11 @@ _CATALOGUE: Final = """
     );
 """
 
+_RETENTION: Final = """
+    CREATE INDEX executions_finished ON executions (finished_at_ms, key)
+        WHERE finished_at_ms IS NOT NULL;
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg answers on a connection that was cut while it was idle.
@@ -104,7 +111,7 @@ CONNECTION_ERRORS: Final = (
     TimeoutError,
 )
 
-MIGRATIONS: Final = (_JOURNAL, _CATALOGUE)
+MIGRATIONS: Final = (_JOURNAL, _CATALOGUE, _RETENTION)
 VERSION: Final = len(MIGRATIONS)
 
 

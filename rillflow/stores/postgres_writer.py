@@ -20,7 +20,7 @@ import asyncpg
 from rillflow.errors import ConflictError, StoreError
 from rillflow.ports.store import Append
 from rillflow.stores.append_plan import AppendPlan, Place
-from rillflow.stores.postgres_schema import CONNECTION_ERRORS, VERSION
+from rillflow.stores.postgres_schema import CONNECTION_ERRORS, PURGE_LOCK, VERSION
 
 _LARGEST_GROUP: Final = 1_024
 
@@ -36,9 +36,11 @@ _ENSURE_OWNERS: Final = """
 INSERT INTO owners SELECT partition, 0 FROM unnest($1::bigint[]) AS partition ORDER BY partition
 ON CONFLICT DO NOTHING
 """
+# The advisory lock keeps executions from being purged between here and the commit.
 _LOCK_OWNERS: Final = """
-SELECT partition, epoch FROM owners WHERE partition = ANY($1::bigint[])
-ORDER BY partition FOR SHARE
+WITH shared AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($2))
+SELECT partition, epoch FROM shared, owners WHERE partition = ANY($1::bigint[])
+ORDER BY partition FOR SHARE OF owners
 """
 _PLACES: Final = """
 SELECT execution_id, key, coalesce(
@@ -173,7 +175,8 @@ class PostgresWriter:
 
 
 async def _plan_for(connection: asyncpg.Connection, appends: Sequence[Append]) -> AppendPlan:
-    owners = await connection.fetch(_LOCK_OWNERS, list({append.partition for append in appends}))
+    partitions = list({append.partition for append in appends})
+    owners = await connection.fetch(_LOCK_OWNERS, partitions, PURGE_LOCK)
     # A later statement sees what the owner before committed while this one waited.
     places = await connection.fetch(_PLACES, list({append.execution_id for append in appends}))
     return AppendPlan(

@@ -10,6 +10,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.sqlite_database import SqliteDatabase
+from rillflow.stores.sqlite_purge import list_purgeable, purge
 from rillflow.stores.stored_rows import execution_summary, stored_execution
 
 _ROW: Final = """
@@ -126,6 +127,22 @@ class SqliteJournal:
         """List sub-flow executions started by an execution, oldest first."""
         return await self._database.look_up(
             lambda connection: [each for (each,) in connection.execute(_CHILDREN, (parent_id,))]
+        )
+
+    async def purgeable(
+        self, *, ended_before_ms: int, keep: int, limit: int
+    ) -> list[ExecutionSummary]:
+        """List ended executions that nothing unfinished needs, the longest ended first."""
+        return await self._database.scan(
+            lambda connection: list_purgeable(connection, ended_before_ms, keep, limit)
+        )
+
+    async def purge(
+        self, execution_ids: Sequence[ExecutionId], *, most_records: int
+    ) -> list[ExecutionId]:
+        """Remove executions, or a piece of one, in one transaction; return those left."""
+        return await self._database.write(
+            lambda connection: purge(connection, execution_ids, most_records)
         )
 
 

@@ -102,7 +102,12 @@ _CATALOGUE: Final = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_JOURNAL, _CATALOGUE)
+_RETENTION: Final = (
+    """CREATE INDEX executions_finished ON executions (finished_at_ms, key)
+        WHERE finished_at_ms IS NOT NULL""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_JOURNAL, _CATALOGUE, _RETENTION)
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -74,6 +74,14 @@ class StoresAgree(RuleBasedStateMachine):
         self.both("close")
         self.both("open")
 
+    @rule(ended_before_ms=st.integers(0, 10), keep=st.integers(0, 3), limit=st.integers(0, 3))
+    def look_for_old_ones(self, ended_before_ms: int, keep: int, limit: int) -> None:
+        self.both("purgeable", ended_before_ms=ended_before_ms, keep=keep, limit=limit)
+
+    @rule(numbers=st.lists(NUMBERS, max_size=3))
+    def purge(self, numbers: list[int]) -> None:
+        self.both("purge", [id_of(number) for number in numbers], most_records=1_000)
+
     @rule(wanted=FILTERS, limit=st.integers(0, 4), offset=st.integers(0, 2))
     def ask(self, wanted: ExecutionFilter, limit: int, offset: int) -> None:
         self.both("list_executions", wanted, limit=limit, offset=offset)

@@ -33,6 +33,19 @@ def test_without_limits_by_business_the_general_ones_hold() -> None:
     assert (settings.submit_limit("any"), settings.callback_limit("any")) == (7, 8)
 
 
+def test_ended_executions_are_kept_for_a_week_unless_set_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings()
+    assert (settings.keep_finished_s, settings.keep_finished_count) == (7 * 86_400, None)
+    monkeypatch.setenv("RILLFLOW_KEEP_FINISHED_S", "forever")
+    monkeypatch.setenv("RILLFLOW_KEEP_FINISHED_COUNT", "1000")
+    monkeypatch.setenv("RILLFLOW_ARCHIVE_DIR", "archive")
+    settings = Settings()
+    assert (settings.keep_finished_s, settings.keep_finished_count) == (None, 1000)
+    assert settings.archive_dir == Path.cwd() / "archive"
+
+
 def test_a_file_may_hold_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rillflow.toml").write_text(

@@ -1,0 +1,58 @@
+"""How much of some ended executions one transaction removes.
+
+Pure, and the same for every adapter. An execution goes whole when its journal is small
+enough. A long journal goes in pieces, the oldest records first, and never one that the
+snapshot does not contain: so an execution that is gone by half still loads as it was.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from rillflow.ids import ExecutionId
+
+IS_FREE: Final = """
+NOT EXISTS (SELECT 1 FROM executions AS parent
+    WHERE parent.execution_id = ended.parent_id AND parent.finished_at_ms IS NULL)
+AND NOT EXISTS (SELECT 1 FROM executions AS child
+    WHERE child.parent_id = ended.execution_id AND child.finished_at_ms IS NULL)
+"""
+"""SQL of every adapter: neither the parent nor a child of the row ``ended`` is unfinished."""
+
+
+class Purgeable(NamedTuple):
+    """One ended execution: the records that are left of it, and the last in its snapshot."""
+
+    key: int
+    execution_id: ExecutionId
+    records: int
+    first_seq: int
+    snapshot_seq: int
+
+
+class PurgePlan(NamedTuple):
+    """What goes now: whole executions by key, and records of one up to a number.
+
+    ``left`` are the executions that another transaction has to remove.
+    """
+
+    keys: list[int]
+    trim: tuple[int, int] | None
+    left: list[ExecutionId]
+
+
+def purge_plan(found: Sequence[Purgeable], most_records: int) -> PurgePlan:
+    """Choose the first executions whose records fit, or else a piece of the first."""
+    taken, budget = 0, most_records
+    for each in found:
+        if each.records > budget:
+            break
+        budget -= each.records
+        taken += 1
+    left = [each.execution_id for each in found[taken:]]
+    if taken or not found:
+        return PurgePlan([each.key for each in found[:taken]], None, left)
+    first = found[0]
+    last_seq = min(first.first_seq + most_records - 1, first.snapshot_seq)
+    if last_seq < first.first_seq:
+        return PurgePlan([first.key], None, left[1:])
+    return PurgePlan([], (first.key, last_seq), left)

@@ -1,0 +1,64 @@
+"""Removing ended executions from SQLite, in small transactions."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import ExecutionSummary
+from rillflow.stores.purge_plan import IS_FREE, Purgeable, purge_plan
+from rillflow.stores.stored_rows import execution_summary
+
+_PURGEABLE: Final = f"""
+SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
+FROM (
+    SELECT * FROM executions
+    WHERE finished_at_ms IS NOT NULL AND finished_at_ms < ?1
+    ORDER BY finished_at_ms, key
+    LIMIT max(0,
+        (SELECT count(*) FROM executions WHERE finished_at_ms IS NOT NULL) - ?2)
+) AS ended
+WHERE {IS_FREE} LIMIT ?3
+"""  # noqa: S608 - own text
+_FOUND: Final = f"""
+SELECT ended.key, ended.execution_id,
+    (SELECT count(*) FROM journal WHERE execution = ended.key),
+    (SELECT coalesce(min(seq), 0) FROM journal WHERE execution = ended.key),
+    (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key)
+FROM json_each(?) AS wanted CROSS JOIN executions AS ended ON ended.execution_id = wanted.value
+WHERE ended.finished_at_ms IS NOT NULL AND {IS_FREE}
+"""  # noqa: S608 - own text
+_ANY_OF: Final = "(SELECT value FROM json_each(?))"
+_REMOVE: Final = (
+    f"DELETE FROM journal WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+    f"DELETE FROM snapshots WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+    f"DELETE FROM executions WHERE key IN {_ANY_OF}",  # noqa: S608 - own text
+)
+_TRIM: Final = "DELETE FROM journal WHERE execution = ? AND seq <= ?"
+
+
+def list_purgeable(
+    connection: sqlite3.Connection, ended_before_ms: int, keep: int, limit: int
+) -> list[ExecutionSummary]:
+    """List ended executions that nothing unfinished needs, the longest ended first."""
+    rows = connection.execute(_PURGEABLE, (ended_before_ms, keep, limit))
+    return [execution_summary(row) for row in rows]
+
+
+def purge(
+    connection: sqlite3.Connection, execution_ids: Sequence[ExecutionId], most_records: int
+) -> list[ExecutionId]:
+    """Remove executions, or a piece of one, inside a transaction; return those left."""
+    rows = connection.execute(_FOUND, (_json(execution_ids),))
+    plan = purge_plan([Purgeable(*row) for row in rows], most_records)
+    for statement in _REMOVE if plan.keys else ():
+        connection.execute(statement, (_json(plan.keys),))
+    if plan.trim is not None:
+        connection.execute(_TRIM, plan.trim)
+    return plan.left
+
+
+def _json(values: Sequence[object]) -> str:
+    return msgspec.json.encode(list(values)).decode()

@@ -1,0 +1,257 @@
+"""Ended executions are kept as long, and as many, as the settings say; then they are archived."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rillflow.core.events import CallbackReceived
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import Delivery
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.store import ExecutionFilter, Store
+from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.retention import LEAST_AGE_S, Retention
+from rillflow.runtime.submissions import Options, Submissions
+from rillflow.settings import Settings
+from rillflow.stores import open_store
+from rillflow.stores.archive import Archive
+from tests.loopback import NOW_MS
+
+DAY_S = 86_400
+WORK = """
+workspace: house
+dagName: work
+type: flow
+tasks:
+  - { name: do, category: function, pattern: task_async, resourceName: "http://127.0.0.1:1/work" }
+"""
+ABOVE = """
+workspace: house
+dagName: above
+type: flow
+tasks:
+  - name: below
+    category: function
+    pattern: flow_sync
+    resourceName: rillflow://house:work
+    next: do
+  - { name: do, category: function, pattern: task_async, resourceName: "http://127.0.0.1:1/work" }
+"""
+
+
+class ManualClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self._passed_s = 0.0
+
+    def now_ms(self) -> int:
+        return NOW_MS + int(self._passed_s * 1000)
+
+    def monotonic_s(self) -> float:
+        return self._passed_s
+
+    def forward(self, seconds: float) -> None:
+        self._passed_s += seconds
+
+
+class AcceptingGateway:
+    """Accepts every call; the callbacks are the tests' affair."""
+
+    def __init__(self) -> None:
+        self.called: asyncio.Queue[ExecutionId] = asyncio.Queue()
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        self.called.put_nowait(request.execution_id)
+        return DispatchAnswer(
+            execution_id=request.execution_id, task=request.task, attempt=request.attempt
+        )
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class House:
+    """Executions in one process, on a clock that stands still until a test moves it."""
+
+    def __init__(self, store: Store) -> None:
+        self.clock = ManualClock()
+        self.store = store
+        self.gateway = AcceptingGateway()
+        self.executions = LocalExecutions(store=store, gateway=self.gateway, clock=self.clock)
+        self._submissions = Submissions(
+            Settings(), store=store, executions=self.executions, clock=self.clock
+        )
+
+    async def submit(self, feature: str, key: str | None = None) -> ExecutionId:
+        options = Options(idempotency_key=key)
+        return await self._submissions.submit(f"house:{feature}", b"{}", options)
+
+    async def finish(self, execution_id: ExecutionId) -> None:
+        event = CallbackReceived(at_ms=self.clock.now_ms(), task="do", output=b'{"said": "ja"}')
+        reply = await self.executions.call(Delivery(execution_id=execution_id, event=event))
+        reply.raise_for_error()
+        async with asyncio.timeout(10):
+            await self.executions.host.settled(execution_id)
+
+    async def work(self, count: int = 1) -> list[ExecutionId]:
+        """Have executions begin and end, one second after the other."""
+        ids = [await self.submit("work") for _ in range(count)]
+        for execution_id in ids:
+            self.clock.forward(1)
+            await self.finish(execution_id)
+        return ids
+
+    async def stored(self) -> set[ExecutionId]:
+        listed = await self.store.list_executions(ExecutionFilter(), limit=1_000)
+        return {each.execution_id for each in listed}
+
+    def retention(
+        self,
+        *,
+        keep_s: float | None = None,
+        keep_count: int | None = None,
+        archive: Archive | None = None,
+    ) -> Retention:
+        return Retention(
+            self.store, self.clock, keep_s=keep_s, keep_count=keep_count, archive=archive
+        )
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    store = open_store("memory:")
+    await store.open()
+    house = House(store)
+    for feature, text in (("work", WORK), ("above", ABOVE)):
+        await add_descriptor(store, "house", feature, "release", text, at_ms=NOW_MS)
+    await house.executions.start()
+    yield house
+    await house.executions.stop()
+    await store.close()
+
+
+async def test_what_ended_long_ago_goes_and_what_runs_stays(house: House) -> None:
+    await house.work(3)
+    running = await house.submit("work")
+    house.clock.forward(DAY_S)
+    young = await house.work(2)
+    assert await house.retention(keep_s=DAY_S).sweep() == 3
+    assert await house.stored() == {running, *young}
+    assert await house.retention(keep_s=DAY_S).sweep() == 0
+    house.clock.forward(2 * DAY_S)
+    assert await house.retention(keep_s=DAY_S).sweep() == 2
+    await house.finish(running)
+    assert await house.stored() == {running}
+
+
+async def test_more_than_so_many_ended_ones_are_not_kept(house: House) -> None:
+    ids = await house.work(130)
+    house.clock.forward(LEAST_AGE_S)
+    assert await house.retention(keep_count=5).sweep() == 125
+    assert await house.stored() == set(ids[-5:])
+
+
+async def test_both_limits_hold_at_once(house: House) -> None:
+    await house.work(3)
+    house.clock.forward(DAY_S)
+    ids = await house.work(4)
+    house.clock.forward(LEAST_AGE_S)
+    assert await house.retention(keep_s=DAY_S, keep_count=2).sweep() == 5
+    assert await house.stored() == set(ids[-2:])
+
+
+async def test_without_limits_everything_is_kept(house: House) -> None:
+    await house.work(2)
+    house.clock.forward(1_000 * DAY_S)
+    retention = house.retention()
+    await retention.run()
+    assert await retention.sweep() == 0
+    assert len(await house.stored()) == 2
+
+
+async def test_what_has_just_ended_is_kept_whatever_the_limits(house: House) -> None:
+    await house.work(2)
+    house.clock.forward(LEAST_AGE_S - 0.5)
+    assert await house.retention(keep_s=0, keep_count=0).sweep() == 1
+    house.clock.forward(2)
+    assert await house.retention(keep_s=0, keep_count=0).sweep() == 1
+
+
+async def test_a_sub_flow_is_kept_until_its_parent_has_ended(house: House) -> None:
+    parent = await house.submit("above")
+    child = await house.gateway.called.get()
+    await house.finish(child)
+    assert await house.gateway.called.get() == parent
+    house.clock.forward(DAY_S)
+    assert await house.retention(keep_s=60).sweep() == 0
+    assert await house.stored() == {parent, child}
+    await house.finish(parent)
+    house.clock.forward(DAY_S)
+    assert await house.retention(keep_s=60).sweep() == 2
+    assert await house.stored() == set()
+
+
+async def test_a_purged_execution_frees_its_idempotency_key(house: House) -> None:
+    first = await house.submit("work", "key")
+    assert await house.submit("work", "key") == first
+    await house.finish(first)
+    house.clock.forward(DAY_S)
+    await house.retention(keep_s=60).sweep()
+    second = await house.submit("work", "key")
+    assert second != first
+    assert await house.stored() == {second}
+
+
+async def test_every_purged_execution_is_a_line_of_the_days_file(
+    house: House, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new" / "archive"
+    retention = house.retention(keep_s=60, archive=Archive(folder))
+    ids = []
+    for _ in range(2):
+        ids += await house.work(2)
+        house.clock.forward(DAY_S)
+        await retention.sweep()
+    lines = list(_lines(folder))
+    assert [line["execution_id"] for line in lines] == ids
+    assert len(list(folder.iterdir())) == 2
+    day = datetime.fromtimestamp(house.clock.now_ms() / 1000, UTC).date()
+    assert (folder / f"executions-{day}.jsonl").exists()
+    first = lines[0]
+    assert (first["business"], first["feature"], first["status"]) == ("house", "work", "succeed")
+    assert first["finished_at_ms"] == NOW_MS + 1000
+    assert first["state"]["tasks"]["do"]["invoke"]["output"] == {"said": "ja"}
+    assert first["records"] == []
+
+
+async def test_what_cannot_be_archived_is_not_purged(house: House, tmp_path: Path) -> None:
+    [execution_id] = await house.work()
+    house.clock.forward(DAY_S)
+    (tmp_path / "taken").touch()
+    retention = house.retention(keep_s=60, archive=Archive(tmp_path / "taken"))
+    with pytest.raises(OSError, match="taken"):
+        await retention.sweep()
+    assert await house.stored() == {execution_id}
+
+
+async def test_the_rest_of_a_torn_line_does_not_spoil_the_next(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    await archive.append([b'{"n": 1}'], at_ms=NOW_MS)
+    [file] = tmp_path.iterdir()  # noqa: ASYNC240 - nothing else waits
+    with file.open("ab") as torn:
+        torn.write(b'{"n": 2')
+    await archive.append([b'{"n": 3}'], at_ms=NOW_MS)
+    assert file.read_bytes().split(b"\n") == [b'{"n": 1}', b'{"n": 2', b'{"n": 3}', b""]
+
+
+def _lines(folder: Path) -> Iterator[dict[str, Any]]:
+    for file in sorted(folder.iterdir()):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            yield json.loads(line)
