@@ -144,6 +144,8 @@ class Outbound:
         except RillflowError as error:
             await self._answered(failed(command, error))
             return
+        if not await self._still_awaited([command]):
+            return  # The answer to an earlier life's call has come meanwhile.
         if chosen.resource_name != command.resource_name:
             self._chosen[command.key] = chosen.resource_name
         self.add(chosen)
