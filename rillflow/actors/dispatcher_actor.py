@@ -8,6 +8,7 @@ import ray
 
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
+from rillflow.gateways.egress import egress_rules
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.settings import HttpSettings
 from rillflow.runtime.clock import SystemClock
@@ -56,4 +57,5 @@ def http_settings(settings: Settings) -> HttpSettings:
         call_timeout_s=settings.call_timeout_s,
         transport_attempts=settings.transport_attempts,
         limit_per_host=settings.limit_per_host,
+        egress=egress_rules(allow=settings.egress_allow, deny=settings.egress_deny),
     )

@@ -5,6 +5,7 @@ and again on every redirect, so neither DNS nor a redirect leads around it.
 """
 
 import ipaddress
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, Protocol, TypeAlias
 
@@ -16,9 +17,8 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 METADATA_NETWORKS: Final = (
-    "169.254.169.254/32",  # AWS, Google Cloud, Azure, OpenStack and others
-    "169.254.170.2/32",  # AWS ECS task credentials
-    "169.254.170.23/32",  # AWS EKS pod credentials
+    "169.254.0.0/16",  # link-local: AWS, Google Cloud, Azure, OpenStack and others
+    "fe80::/10",  # link-local over IPv6
     "168.63.129.16/32",  # Azure host agent
     "100.100.100.200/32",  # Alibaba Cloud
     "192.0.0.192/32",  # Oracle Cloud
@@ -27,6 +27,8 @@ METADATA_NETWORKS: Final = (
 )
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_IPV4_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
+_LOOPBACK_6: Final = ipaddress.IPv6Address("::1")
 
 
 class EgressPolicy(Protocol):
@@ -76,6 +78,33 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
         return _names(self.allow_hosts, host) or _contains(self.allow_networks, address)
 
 
+def egress_rules(*, allow: Iterable[str], deny: Iterable[str]) -> EgressRules:
+    """Build rules from places: host names, ``*.suffix``, addresses and CIDRs.
+
+    The addresses of cloud metadata are denied beside what is given.
+    """
+    allow_hosts, allow_networks = _sorted_out(allow)
+    deny_hosts, deny_networks = _sorted_out(deny)
+    return EgressRules(
+        deny_networks=METADATA_NETWORKS + deny_networks,
+        deny_hosts=deny_hosts,
+        allow_networks=allow_networks,
+        allow_hosts=allow_hosts,
+    )
+
+
+def _sorted_out(places: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tell names from networks."""
+    hosts: list[str] = []
+    networks: list[str] = []
+    for place in places:
+        try:
+            networks.append(str(ipaddress.ip_network(place, strict=False)))
+        except ValueError:
+            hosts.append(place.removeprefix("*"))
+    return tuple(hosts), tuple(networks)
+
+
 @lru_cache(maxsize=4096)
 def _allowed(rules: EgressRules, host: str, ip: str) -> bool:
     return rules.allows(host, ip)
@@ -98,9 +127,19 @@ def _parsed(networks: tuple[str, ...]) -> tuple[_Network, ...]:
 
 
 def _plain_address(ip: str) -> _Address:
+    """Return what an address stands for; the unspecified one connects to this machine."""
     address = ipaddress.ip_address(ip.partition("%")[0])
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64:
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _embedded(address) or address
+    if address.is_unspecified:
+        return ipaddress.IPv4Address("127.0.0.1") if address.version == 4 else _LOOPBACK_6
+    return address
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the address of IPv4 that is written into one of IPv6, None if none is."""
+    if address.is_loopback or address.is_unspecified:
+        return None
+    if address in _NAT64 or address in _IPV4_COMPATIBLE:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
+    return address.ipv4_mapped or address.sixtofour

@@ -2,8 +2,10 @@
 
 import pytest
 
+from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.errors import GatewayError
 from rillflow.gateways.egress import EgressRules
+from rillflow.settings import Settings
 from tests.loopback import (
     call,
     echo,
@@ -19,6 +21,9 @@ from tests.loopback import (
         "[fd00:ec2::254]",
         "[::ffff:169.254.169.254]",
         "[64:ff9b::a9fe:a9fe]",
+        "[::a9fe:a9fe]",
+        "169.254.170.2",
+        "[fe80::1]",
         "100.100.100.200",
     ],
 )
@@ -58,3 +63,67 @@ def test_allow_lists_let_nothing_else_through() -> None:
     for host, ip in [("example.org.evil", "192.0.2.1"), ("x", "192.0.2.1")]:
         with pytest.raises(GatewayError, match="is not allowed"):
             rules.check(host, ip)
+
+
+# -- as the settings have it -----------------------------------------------------------
+
+
+async def answer_under(url: str, **rules: str) -> str | None:
+    """Call an address under these settings; return why it could not be called."""
+    return (await call(url, {"egress": http_settings(Settings(**rules)).egress})).error
+
+
+@pytest.mark.parametrize(
+    ("host", "rules"),
+    [
+        ("127.0.0.1", {"egress_deny": "127.0.0.0/8"}),
+        ("0.0.0.0", {"egress_deny": "127.0.0.0/8"}),
+        ("[::ffff:127.0.0.1]", {"egress_deny": "127.0.0.1"}),
+        ("[::ffff:0.0.0.0]", {"egress_deny": "127.0.0.1"}),
+        ("[::]", {"egress_deny": "::1"}),
+        ("localhost", {"egress_deny": "example.org, 127.0.0.0/8, ::1"}),
+        ("localhost", {"egress_deny": "LOCALHOST"}),
+        ("localhost", {"egress_deny": "localhost", "egress_allow": "127.0.0.0/8,localhost"}),
+        ("127.0.0.1", {"egress_allow": "10.0.0.0/8"}),
+        ("localhost", {"egress_allow": "*.localhost"}),
+        ("localhost", {"egress_allow": "host"}),
+        ("169.254.169.254", {"egress_allow": "169.254.169.254"}),
+    ],
+)
+async def test_what_the_settings_deny_is_not_called(host: str, rules: dict[str, str]) -> None:
+    async with web_server(echo=echo) as url:
+        error = await answer_under(f"http://{host}:{url.rpartition(':')[2]}/echo", **rules)
+    assert error is not None
+    assert error.startswith("egress to ")
+
+
+@pytest.mark.parametrize(
+    ("host", "rules"),
+    [
+        ("127.0.0.1", {}),
+        ("127.0.0.1", {"egress_allow": "127.0.0.1"}),
+        ("127.0.0.1", {"egress_allow": "10.0.0.0/8,127.0.0.0/8"}),
+        ("localhost", {"egress_allow": "Localhost"}),
+        ("127.0.0.1", {"egress_deny": "10.0.0.0/8,*.example.org"}),
+    ],
+)
+async def test_what_the_settings_allow_is_called(host: str, rules: dict[str, str]) -> None:
+    async with web_server(echo=echo) as url:
+        assert await answer_under(f"http://{host}:{url.rpartition(':')[2]}/echo", **rules) is None
+
+
+async def test_a_redirect_to_another_server_is_asked_about_again() -> None:
+    async with web_server(echo=echo) as inner:
+        port = inner.rpartition(":")[2]
+        async with web_server(f=moved(307, f"http://127.0.0.2:{port}/echo")) as url:
+            refused = await answer_under(f"{url}/f", egress_allow="127.0.0.0/8")
+            assert "egress" not in (refused or "")
+            error = await answer_under(f"{url}/f", egress_allow="127.0.0.1")
+    assert error == "egress to 127.0.0.2 (127.0.0.2) is not allowed"
+
+
+async def test_suffixes_cover_what_is_below_them() -> None:
+    rules = http_settings(Settings(egress_deny="*.example.org")).egress
+    rules.check("example.org", "192.0.2.1")
+    with pytest.raises(GatewayError, match="a.example.org"):
+        rules.check("a.example.org", "192.0.2.1")
