@@ -1,6 +1,6 @@
 """Run many worlds, or look at one.
 
-python -m tests.simulation --seeds 1000
+python -m tests.simulation --seeds 1000 --first 5000
 python -m tests.simulation --seed 123
 """
 
@@ -14,7 +14,8 @@ from tests.simulation.world import simulate
 def main() -> int:
     """Run, print, and return 1 when a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many, from 0")
+    parser.add_argument("--seeds", type=int, default=200, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="only this one, with its record")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
@@ -25,13 +26,13 @@ def main() -> int:
         print(*finding.broken, sep="\n")
         return bool(finding.broken)
     failed = 0
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         finding = simulate(seed)
         if finding.broken:
             failed += 1
             print(f"seed {seed}: {finding.broken[0]}", flush=True)
         if sys.stdout.isatty() and seed % 20 == 0:
-            print(f"{seed} of {options.seeds}", end="\r", flush=True)
+            print(f"{seed - options.first} of {options.seeds}", end="\r", flush=True)
     print(f"{options.seeds - failed} passed, {failed} failed")
     return bool(failed)
 

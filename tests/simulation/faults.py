@@ -50,5 +50,5 @@ def draw_faults(random: Random) -> Faults:
         frailty=some(0, 0, 0.0005, 0.004),
         mute=some(0, 0, 0.1, 0.3),
         upheavals=random.choice([0, 1, 2, 4]),
-        requests=random.choice([0, 0, 2, 5]),
+        requests=random.choice([0, 2, 4, 8]),
     )

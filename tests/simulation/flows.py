@@ -23,28 +23,33 @@ LISTENER: Final = {"resourceName": "http://listener"}
 CONDITIONS: Final = [on_input("x > 2"), on_input("x != 3"), on_input("x > 0"), on_input("x > 9")]
 CHOSEN: Final = "ab://functions"
 """A function that the rules of the catalogue choose."""
+POLLED: Final = "A"
+"""First letter of the names of tasks whose result is asked for."""
 SUSPENSE: Final = "W"
 """First letter of the names of suspense tasks, which somebody must wake up."""
 
 
 class Workflows(NamedTuple):
-    """The definitions of one run: texts by name, and whether their outcome is sure.
+    """The definitions of one run, and whether their outcome is sure.
 
-    The outcome of a sure workflow depends on its definition and the answers of its
+    ``child`` is what sub-flow tasks start, ``gray`` what they start for some users. The
+    outcome of a sure workflow depends on its definition and the answers of its
     functions only, and not on the order or the time of anything.
     """
 
     main: Definition
     child: Definition
+    gray: Definition
     sure: bool
 
 
 def draw_workflows(random: Random) -> Workflows:
-    """Draw the workflow of a run, and the one that its sub-flow tasks start."""
+    """Draw the workflow of a run, and those that its sub-flow tasks start."""
     sure = random.random() < 0.5
     child = _Drawing(random, sure=sure, depth=1, most=2).workflow("child")
+    gray = _Drawing(random, sure=sure, depth=1, most=2).workflow("child")
     main = _Drawing(random, sure=sure, depth=3, most=MOST_TASKS).workflow("main")
-    return Workflows(main, child, sure)
+    return Workflows(main, child, gray, sure)
 
 
 class _Drawing:
@@ -104,9 +109,18 @@ class _Drawing:
             task["timeline"] = {"suspenseIntervalSeconds": "2"}
         elif not self._sure and self._random.random() < 0.3:
             task["timeline"] = {"timeoutInSeconds": self._random.choice(["1", "4"])}
-        if not self._sure and self._random.random() < 0.3:
-            task["tolerance"] = True
+        if not self._sure:
+            self._complicate(task)
         return task
+
+    def _complicate(self, task: Definition) -> None:
+        if self._random.random() < 0.3:
+            task["tolerance"] = True
+        if self._random.random() < 0.3:
+            task["keyCallback"] = True
+        for side in ("inputType", "outputType"):
+            if self._random.random() < 0.1:
+                task[side] = "stream"
 
     def _function(self, number: str) -> Definition:
         name = f"F{number}"
@@ -114,9 +128,12 @@ class _Drawing:
         kind = self._random.choice(["sync", "async", "async", "poll"])
         outs = [_rule("$.output.said", name)]
         if kind == "poll":
-            return fn(f"A{number}", "async", ins="x", outs=outs, retry=retry, completion="poll")
-        task = fn(name, kind, ins="x", outs=outs, retry=retry)
-        if self._random.random() < 0.1:
+            name = f"{POLLED}{number}"
+            task = fn(name, "async", ins="x", outs=outs, retry=retry, completion="poll")
+        else:
+            task = fn(name, kind, ins="x", outs=outs, retry=retry)
+        task["resourceName"] = f"http://gateway{int(number) % 3}/{name}"
+        if self._random.random() < 0.15:
             task["resourceName"] = CHOSEN
         return task
 

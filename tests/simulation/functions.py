@@ -15,6 +15,7 @@ from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Executions, Reply
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from tests.simulation.flows import POLLED
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import Life
 
@@ -34,11 +35,17 @@ class CallWatch(Protocol):
     def told_listener(self, request: DispatchRequest) -> None:
         """Hear that the completion callback reached its listener."""
 
+    def sent_away(self, request: DispatchRequest) -> None:
+        """Hear that a callback was refused, because the execution has ended."""
+
 
 class Outcome(NamedTuple):
     """What an attempt does: how it answers, and how long it takes.
 
     ``early`` calls back before it answers, one that ``signs`` says for which attempt.
+    ``is_key`` calls back with a first success that lets others go on. ``busy_s`` is for
+    how long the function wants to be left alone, ``questions`` how often it answers
+    "not yet" when it is asked for its result.
     """
 
     succeeds: bool
@@ -47,6 +54,9 @@ class Outcome(NamedTuple):
     early: bool
     repeats: int
     signs: bool
+    is_key: bool
+    busy_s: int
+    questions: int
 
 
 class Functions:
@@ -102,6 +112,8 @@ class Functions:
         if around.faults.mute and around.random.random() < 0.5:
             return _answer_of(request, error="http 503")
         outcome = self._outcome(request)
+        if request.poll <= outcome.questions:
+            return _answer_of(request, http_status=202, body=b"{}")
         return _answer_of(request, body=encode_json(_said(request, outcome)))
 
     async def _listen(self, request: DispatchRequest) -> DispatchAnswer:
@@ -125,6 +137,9 @@ class Functions:
             early=random.random() < 0.3,
             repeats=random.choice([0, 0, 1, 2]),
             signs=self._sure or random.random() < 0.8,
+            is_key=not self._sure and random.random() < 0.2,
+            busy_s=random.choice([0, 0, 0, 1, 2]),
+            questions=random.choice([0, 0, 1, 3]),
         )
 
     def _answer(self, request: DispatchRequest, outcome: Outcome) -> DispatchAnswer:
@@ -142,16 +157,17 @@ class Functions:
         await asyncio.sleep(delay_s)
         if around.happens(around.faults.mute):
             await self._patience.wait()
-        for number in range(1 + outcome.repeats):
+        for number in range(-1 if outcome.is_key else 0, 1 + outcome.repeats):
             callback = CallbackReceived(
                 at_ms=self._clock.now_ms(),
                 task=request.task,
-                succeeded=outcome.succeeds,
+                succeeded=outcome.succeeds or number < 0,
+                key_succeeded=number < 0,
                 output=encode_json(_said(request, outcome)),
                 attempt=request.attempt if outcome.signs else None,
                 ext=encode_json({"callback": number}),
             )
-            await self._insist(Delivery(execution_id=request.execution_id, event=callback))
+            await self._insist(request, callback, outcome.busy_s)
             if around.faults.lost and around.random.random() < 0.2:
                 await self._lie(request)
             await around.pause(0.0, 1.0)
@@ -171,14 +187,20 @@ class Functions:
         except StoreError:
             return
 
-    async def _insist(self, delivery: Delivery) -> None:
+    async def _insist(
+        self, request: DispatchRequest, callback: CallbackReceived, busy_s: int
+    ) -> None:
         """Deliver until it is taken; a refusal may be a misunderstanding, so try it again."""
+        delivery = Delivery(execution_id=request.execution_id, event=callback, hint_s=busy_s)
         for _ in range(PATIENCE):
             try:
                 reply = await self._executions.call(delivery)
             except StoreError as error:
                 reply = Reply(error=str(error), kind=StoreError.code)
-            if reply.error is None or reply.error.endswith("is finished"):
+            if reply.error is None:
+                return
+            if reply.error.endswith("is finished"):
+                self._watch.sent_away(request)
                 return
             await self._around.pause(0.5, 2.0)
 
@@ -192,7 +214,7 @@ def _said(request: DispatchRequest, outcome: Outcome) -> JsonObject:
 
 def is_polled(request: DispatchRequest) -> bool:
     """Tell whether the result of an attempt is to be asked for."""
-    return request.resource_name.rpartition("/")[2].startswith("A")
+    return request.task.rpartition("-")[2].startswith(POLLED)
 
 
 def _answer_of(request: DispatchRequest, **facts: Any) -> DispatchAnswer:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
@@ -22,15 +21,6 @@ from tests.simulation.virtual_loop import Life
 
 RESTART_S = 0.3
 _answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
-
-
-class Kinds(NamedTuple):
-    """Which classes a run is made of; a mutant replaces one of them."""
-
-    host: type[ExecutionHost] = ExecutionHost
-    host_desk: type[HostDesk] = HostDesk
-    lanes: type[DispatchLanes] = DispatchLanes
-    dispatch_desk: type[DispatchDesk] = DispatchDesk
 
 
 class Executions:
@@ -81,15 +71,14 @@ class HostProcess:
         store: Store,
         clock: SimulatedClock,
         promises: Promises,
-        kinds: Kinds,
         most_hot: int,
     ) -> None:
         self.life = life
         self._around = around
         self._promises = promises
         lines = [network.line_to(dispatcher_name(each)) for each in range(dispatchers)]
-        self.lanes = kinds.lanes(life.name, lines)
-        self.host = kinds.host(
+        self.lanes = DispatchLanes(life.name, lines)
+        self.host = ExecutionHost(
             store=store,
             clock=clock,
             dispatcher=self.lanes,
@@ -99,7 +88,7 @@ class HostProcess:
             most_hot=most_hot,
             on_fenced=life.kill,
         )
-        self._desk = kinds.host_desk(self.host, self.lanes, life=repr(life))
+        self._desk = HostDesk(self.host, self.lanes, life=repr(life))
         self._started = around.loop.spawn(life, self._start(), name="start")
         self._beat = around.loop.spawn(life, self.lanes.beat(), name="beat")
         network.register(life, self._take)
@@ -140,10 +129,9 @@ class DispatcherProcess:
         *,
         network: Network,
         gateway: Gateway,
-        kind: type[DispatchDesk],
     ) -> None:
         self.life = life
-        self.desk = kind(gateway, life=repr(life).encode(), line_to=network.line_to)
+        self.desk = DispatchDesk(gateway, life=repr(life).encode(), line_to=network.line_to)
         network.register(life, self.desk.take)
 
 

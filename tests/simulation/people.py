@@ -1,5 +1,9 @@
 """Everybody outside: who submits and waits, who wakes up, and who asks for all sorts."""
 
+import asyncio
+from random import Random
+from typing import Final, NamedTuple
+
 from rillflow.core.events import (
     CallbackReceived,
     CancelRequested,
@@ -12,55 +16,119 @@ from rillflow.core.events import (
     ResumeRequested,
     WakeUpReceived,
 )
-from rillflow.core.status import TaskStatus
+from rillflow.core.state import TaskState
+from rillflow.core.status import COMPLETED, TaskStatus
 from rillflow.errors import RillflowError, StoreError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission
+from rillflow.ports.store import Store
+from rillflow.runtime.submissions import Options, Submissions
+from rillflow.settings import Settings
 from tests.simulation.flows import SUSPENSE
 from tests.simulation.mirror import Mirror
 from tests.simulation.parts import Executions
 from tests.simulation.promises import Promises
 from tests.simulation.surroundings import START_MS, Surroundings
 
-WAIT_S = 25.0
+WAIT_S: Final = 25.0
+HOST: Final = "http://rillflow.test"
+SETTINGS: Final = Settings(storage_max_usage_percent=0)
+
+
+class Wish(NamedTuple):
+    """An execution that somebody wants.
+
+    ``callers`` submit it at once with an idempotency key; 0 is one without a key, who
+    makes up the execution's id, as an executor of a sub-flow does.
+    """
+
+    number: int
+    definition_id: str
+    x: int
+    uid: int
+    callers: int
+
+    @property
+    def data(self) -> bytes:
+        """What the execution starts with."""
+        return b'{"x":%d}' % self.x
 
 
 class People:
     """Callers of the API; see the module."""
 
     def __init__(
-        self, around: Surroundings, executions: Executions, clock: Clock, promises: Promises
+        self,
+        around: Surroundings,
+        executions: Executions,
+        clock: Clock,
+        promises: Promises,
+        store: Store,
     ) -> None:
         self._around = around
         self._executions = executions
         self._clock = clock
         self._promises = promises
-        self.submitted: list[ExecutionId] = []
+        self._submissions = Submissions(
+            SETTINGS,
+            store=store,
+            executions=executions,
+            clock=clock,
+            entropy=Random(around.seed + 3).randbytes,
+        )
+        self.submitted: dict[int, ExecutionId] = {}
         self.waiting = 0
 
-    async def submit_and_wait(self, number: int, definition_id: str, x: int) -> None:
+    async def submit_and_wait(self, wish: Wish) -> None:
         """Submit one execution, again until it is taken, and wait for its end."""
-        entropy = self._around.seed.to_bytes(8) + number.to_bytes(2)
-        execution_id = new_execution_id("demo", "main", at_ms=START_MS, entropy=entropy)
+        self.waiting += 1
         await self._around.pause(0.0, 2.0)
+        if wish.callers:
+            execution_id = await self._submit_together(wish)
+        else:
+            execution_id = await self._submit_by_id(wish)
+        self.submitted[wish.number] = execution_id
+        self._around.note("submitted", execution_id[-4:])
+        self._promises.submitted(execution_id)
+        await self._wait(execution_id)
+        self.waiting -= 1
+
+    async def _submit_together(self, wish: Wish) -> ExecutionId:
+        """Submit by several callers with one idempotency key, who all get the same execution."""
+        asked = (self._submit_by_key(wish) for _ in range(wish.callers))
+        found = [*await asyncio.gather(*asked), await self._submit_by_key(wish)]
+        if len(set(found)) > 1:
+            self._around.break_promise(f"one idempotency key, and executions {set(found)}")
+        return found[0]
+
+    async def _submit_by_key(self, wish: Wish) -> ExecutionId:
+        options = Options(uid=wish.uid, idempotency_key=f"wish {wish.number}")
+        while True:
+            await self._around.pause(0.0, 0.1)
+            try:
+                return await self._submissions.submit("demo:main", wish.data, options)
+            except RillflowError as error:
+                self._around.note("not submitted", str(error))
+            await self._around.pause(0.1, 1.0)
+
+    async def _submit_by_id(self, wish: Wish) -> ExecutionId:
+        entropy = self._around.seed.to_bytes(8) + wish.number.to_bytes(2)
+        execution_id = new_execution_id("demo", "main", at_ms=START_MS, entropy=entropy)
         event = ExecutionSubmitted(
             at_ms=self._clock.now_ms(),
             execution_id=execution_id,
-            definition_id=definition_id,
-            data=b'{"x":%d}' % x,
-            host="http://rillflow.test",
+            definition_id=wish.definition_id,
+            data=wish.data,
+            host=HOST,
+            uid=wish.uid,
         )
         submission = Submission(business="demo", feature="main", event=event)
-        self.waiting += 1
         while (await self._call(submission)).error is not None:
             await self._around.pause(0.1, 1.0)
-        self.submitted.append(execution_id)
-        self._around.note("submitted", execution_id[-4:])
         if self._around.happens(self._around.faults.repeated):
             await self._call(submission)
-        await self._wait(execution_id)
-        self.waiting -= 1
+        return execution_id
 
     async def _wait(self, execution_id: ExecutionId) -> None:
         while True:
@@ -74,7 +142,7 @@ class People:
                 return
 
     async def wake_sleepers(self) -> None:
-        """Wake up every suspense task that waits, sooner or later; and resume what pauses."""
+        """Wake up what waits for somebody, sooner or later, and resume what pauses."""
         while True:
             await self._around.pause(0.2, 1.5)
             for execution_id, mirror in list(self._promises.mirrors.items()):
@@ -85,8 +153,19 @@ class People:
         for name, task in list(mirror.state.tasks.items()):
             if task.base.startswith(SUSPENSE) and task.status is TaskStatus.RUNNING:
                 await self._deliver(execution_id, self._signal(name))
+            elif self._waits_in_vain(execution_id, task):
+                again = RedoRequested(at_ms=self._clock.now_ms(), tasks=(name,))
+                await self._deliver(execution_id, again)
         if mirror.state.paused and not self._around.faults.requests:
             await self._deliver(execution_id, ResumeRequested(at_ms=self._clock.now_ms()))
+
+    def _waits_in_vain(self, execution_id: ExecutionId, task: TaskState) -> bool:
+        """Tell whether a task goes on waiting for a callback that came while all had ended.
+
+        A redo of another task makes it wait again, and only a redo of its own helps.
+        """
+        was_sent_away = (execution_id, task.name, task.attempt) in self._promises.sent_away_from
+        return was_sent_away and not (task.in_flight or COMPLETED[task.status])
 
     def _signal(self, task: str) -> Event:
         at_ms = self._clock.now_ms()

@@ -1,7 +1,9 @@
 """The promises, checked while a run goes on and at its end.
 
 * What was acknowledged is durable: submissions, callbacks, wake-ups, requests, answers.
-* A function is called for attempts that the journal has ordered, and for no other.
+* A function is called for attempts that the journal has ordered, and for no other; by
+  one life of a dispatcher once.
+* An idempotency key makes one execution.
 * A task that has ended stays as it ended, and is not ordered again, unless by a redo.
 * Only the owner of a partition writes to it.
 * An execution that is said to have ended has ended.
@@ -19,6 +21,7 @@ from rillflow.core.events import NoticeDelivered
 from rillflow.core.plan import Plan
 from rillflow.core.status import TaskStatus
 from rillflow.errors import ExecutionError, RequestError
+from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json
 from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission, Watch
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
@@ -28,6 +31,8 @@ from tests.simulation.mirror import Mirror
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import LIFE, Life
 
+MOST_TELLS: Final = 2
+"""How often one life of a dispatcher makes a completion callback."""
 LONGEST_WAY_S: Final = 20.0
 """How long an order may be on its way, part of it in a process that is frozen."""
 
@@ -39,8 +44,10 @@ class Promises:
         self._around = around
         self._plans: dict[str, Plan] = {}
         self._owners: dict[int, Life | None] = {}
+        self._keys: dict[str, str] = {}
+        self.sent_away_from: set[tuple[str, str, int]] = set()
         self._told: set[tuple[str, str, int]] = set()
-        self._called: set[tuple[tuple[str, str, int, int], Life | None]] = set()
+        self._called: Counter[tuple[tuple[str, str, int, int], Life | None]] = Counter()
         self.mirrors: dict[str, Mirror] = {}
         self.counts: Counter[str] = Counter()
 
@@ -59,6 +66,10 @@ class Promises:
         """Hear of an append that the store has accepted."""
         if self._owners.get(append.partition) is not life:
             self._broken(f"{life} wrote to partition {append.partition}, which it has lost")
+        if append.new is not None and append.new.idempotency_key is not None:
+            first = self._keys.setdefault(append.new.idempotency_key, append.execution_id)
+            if first != append.execution_id:
+                self._broken(f"{append.execution_id} has the idempotency key of {first}")
         mirror = self.mirrors.get(append.execution_id)
         for record in append.records:
             event = codec.decode_event(record)
@@ -109,7 +120,9 @@ class Promises:
         self.counts["calls"] += 1
         if request.task and not mirror.waits_for(request.task, request.attempt, request.poll):
             self._called_late(request, mirror)
-        self._called.add((request.call, LIFE.get()))
+        self._called[request.call, LIFE.get()] += 1
+        if self._called[request.call, LIFE.get()] > (1 if request.task else MOST_TELLS):
+            self._broken(f"{request.call} was called again by a dispatcher that knew of it")
 
     def _called_late(self, request: DispatchRequest, mirror: Mirror) -> None:
         """Judge a call that nobody waits for: its order was on its way when that changed."""
@@ -127,6 +140,23 @@ class Promises:
         """Hear that a completion callback reached its listener."""
         self._told.add(request.key)
 
+    def sent_away(self, request: DispatchRequest) -> None:
+        """Hear that a callback was refused, because the execution has ended."""
+        self.sent_away_from.add(request.key)
+
+    # -- callers --------------------------------------------------------------------
+
+    def submitted(self, execution_id: ExecutionId) -> None:
+        """Hear that somebody was told that an execution exists."""
+        if execution_id not in self.mirrors:
+            self._broken(f"{execution_id} was acknowledged, and is not stored")
+
+    def said_ended(self, execution_id: ExecutionId) -> None:
+        """Hear that somebody who waited was told that an execution has ended."""
+        mirror = self.mirrors.get(execution_id)
+        if mirror is not None and not mirror.over and not mirror.redone:
+            self._broken(f"{execution_id} was announced as ended, and has not")
+
     # -- owners ---------------------------------------------------------------------
 
     def replied(self, call: Call, reply: Reply) -> None:
@@ -135,8 +165,8 @@ class Promises:
             return
         mirror = self.mirrors.get(call.execution_id)
         match call:
-            case Submission() if mirror is None:
-                self._broken(f"{call.execution_id} was acknowledged, and is not stored")
+            case Submission():
+                self.submitted(call.execution_id)
             case Delivery():
                 self._check_delivery(call, reply, mirror)
             case Watch() if not reply.changed:
@@ -171,12 +201,6 @@ class Promises:
                 key = (answer.execution_id, answer.task, answer.attempt)
                 if not mirror.over:
                     self._broken(f"the answer of {key} was acknowledged, and is not stored")
-
-    def said_ended(self, execution_id: str) -> None:
-        """Hear that somebody who waited was told that an execution has ended."""
-        mirror = self.mirrors.get(execution_id)
-        if mirror is not None and not mirror.over and not mirror.redone:
-            self._broken(f"{execution_id} was announced as ended, and has not")
 
     # -- the end --------------------------------------------------------------------
 

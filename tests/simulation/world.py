@@ -1,14 +1,14 @@
 """One run: everything joined, troubled for a while, left in peace, and looked over."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple
 
 from rillflow.core import codec
-from rillflow.ids import ExecutionId
-from rillflow.jsontypes import JsonObject
+from rillflow.jsontypes import JsonValue
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.hosted import replay
 from tests.simulation.faults import FAIR, Faults, draw_faults
@@ -20,12 +20,11 @@ from tests.simulation.parts import (
     DispatcherProcess,
     Executions,
     HostProcess,
-    Kinds,
     Supervisor,
     dispatcher_name,
     host_name,
 )
-from tests.simulation.people import People
+from tests.simulation.people import People, Wish
 from tests.simulation.promises import Promises
 from tests.simulation.surroundings import JUMPS_S, START_MS, SimulatedClock, Surroundings
 from tests.simulation.virtual_loop import Life, LivelockError
@@ -39,10 +38,15 @@ class Finding(NamedTuple):
 
     seed: int
     broken: tuple[str, ...]
-    contexts: dict[ExecutionId, JsonObject]
+    contexts: dict[int, JsonValue]
     steps: int
     record: list[tuple[float, str, str, str]]
     counts: dict[str, int]
+
+    @property
+    def digest(self) -> str:
+        """The same for the same seed, in every process."""
+        return hashlib.sha256(repr((self.steps, self.record)).encode()).hexdigest()
 
 
 class World:
@@ -54,21 +58,17 @@ class World:
         *,
         faults: Faults,
         workflows: Workflows,
-        kinds: Kinds,
-        store: type[FlakyStore] = FlakyStore,
     ) -> None:
         self.around = around = Surroundings(seed, faults)
         self._workflows = workflows
-        self._kinds = kinds
         shape = Random(seed + 2)
         self._hosts = shape.choice([1, 2, 2])
         self._dispatchers = shape.choice([1, 1, 2])
         self._most_hot = shape.choice([1, 2, 100])
-        self._executions = shape.choice([1, 1, 2, 3])
-        self._x = shape.choice([1, 3, 5])
+        self._wishes = _draw_wishes(shape)
         self._wrong_by_s: dict[str, float] = {}
         self.promises = Promises(around)
-        self.store = store(around, self.promises)
+        self.store = FlakyStore(around, self.promises)
         self._network = Network(around)
         self.supervisor = Supervisor(around)
         self.processes: dict[Life, HostProcess] = {}
@@ -78,7 +78,11 @@ class World:
         clock = SimulatedClock(around.loop)
         self._outside = outside
         self.people = People(
-            around, Executions(self._network, self._hosts, "people"), clock, self.promises
+            around,
+            Executions(self._network, self._hosts, "people"),
+            clock,
+            self.promises,
+            self.store,
         )
         self.functions = Functions(
             around,
@@ -98,8 +102,8 @@ class World:
             self.supervisor.supervise(dispatcher_name(index), self._dispatcher_starter(index))
         for index in range(self._hosts):
             self.supervisor.supervise(host_name(index), self._host_starter(index))
-        for number in range(self._executions):
-            self._begin(self.people.submit_and_wait(number, version, self._x))
+        for wish in self._wishes:
+            self._begin(self.people.submit_and_wait(wish._replace(definition_id=version)))
         self._begin(self.people.wake_sleepers())
         self._begin(self.people.look())
         await asyncio.gather(self._upheavals(), self._requests())
@@ -113,14 +117,14 @@ class World:
         self.around.loop.spawn(self._outside, coro)  # type: ignore[arg-type]
 
     async def _define(self) -> str:
-        for definition in (self._workflows.child, self._workflows.main):
-            text = json.dumps(definition)
-            name = definition["dagName"]
-            await add_descriptor(self.store, "demo", name, "release", text, at_ms=START_MS)
-        await self.store.set_rule(
-            "ab", ("demo", "functions"), "http://gateway/even", "uid % 2 == 0"
-        )
-        await self.store.set_rule("ab", ("demo", "functions"), "http://gateway/any", "default")
+        workflows = self._workflows
+        aliases = [(workflows.child, "release"), (workflows.gray, "next")]
+        for definition, alias in [*aliases, (workflows.main, "release")]:
+            text, name = json.dumps(definition), definition["dagName"]
+            await add_descriptor(self.store, "demo", name, alias, text, at_ms=START_MS)
+        await self.store.set_rule("gray", ("demo", "child"), "next", "uid % 3 == 1")
+        for function, rule in [("even", "uid % 2 == 0"), ("any", "default")]:
+            await self.store.set_rule("ab", ("demo", "functions"), f"http://{function}/of", rule)
         version = await self.store.newest_version("demo", "main", "release")
         assert version is not None
         return version
@@ -140,7 +144,6 @@ class World:
                 store=self.store,
                 clock=SimulatedClock(self.around.loop, lambda: self._wrong_by_s.get(name, 0.0)),
                 promises=self.promises,
-                kinds=self._kinds,
                 most_hot=self._most_hot,
             )
             return life
@@ -154,7 +157,6 @@ class World:
                 life,
                 network=self._network,
                 gateway=self.functions,
-                kind=self._kinds.dispatch_desk,
             )
             return life
 
@@ -285,8 +287,9 @@ class World:
                 if task.done() and not task.cancelled() and task._log_traceback  # type: ignore[attr-defined]
             ]
         contexts = {
-            execution_id: mirror.state.context
-            for execution_id, mirror in self.promises.mirrors.items()
+            number: _without_ids(self.promises.mirrors[execution_id].state.context)
+            for number, execution_id in self.people.submitted.items()
+            if execution_id in self.promises.mirrors
         }
         return Finding(
             around.seed,
@@ -298,28 +301,20 @@ class World:
         )
 
 
-def simulate(
-    seed: int,
-    *,
-    faults: Faults | None = None,
-    kinds: Kinds | None = None,
-    store: type[FlakyStore] = FlakyStore,
-) -> Finding:
+def simulate(seed: int) -> Finding:
     """Run one seed and return what it has shown."""
     random = Random(seed)
     workflows = draw_workflows(random)
-    weather = draw_faults(random) if faults is None else faults
-    finding = _run(seed, weather, workflows, kinds or Kinds(), store)
+    weather = draw_faults(random)
+    finding = _run(seed, weather, workflows)
     if workflows.sure and weather != FAIR and not finding.broken:
-        calm = _run(seed, FAIR, workflows, kinds or Kinds(), store)
+        calm = _run(seed, FAIR, workflows)
         return finding._replace(broken=calm.broken + _differences(finding, calm))
     return finding
 
 
-def _run(
-    seed: int, faults: Faults, workflows: Workflows, kinds: Kinds, store: type[FlakyStore]
-) -> Finding:
-    world = World(seed, faults=faults, workflows=workflows, kinds=kinds, store=store)
+def _run(seed: int, faults: Faults, workflows: Workflows) -> Finding:
+    world = World(seed, faults=faults, workflows=workflows)
     loop = world.around.loop
     try:
         loop.run_until_complete(world.run())
@@ -332,10 +327,26 @@ def _run(
 
 
 def _differences(stormy: Finding, calm: Finding) -> tuple[str, ...]:
-    """Compare the contexts of the submitted executions, whose ids do not depend on time."""
+    """Compare the contexts of the submitted executions."""
     return tuple(
-        f"{execution_id}: {stormy.contexts.get(execution_id)} instead of {context}"
-        for execution_id, context in calm.contexts.items()
-        if execution_id.partition("_c_")[0] == "demo:main"
-        and stormy.contexts.get(execution_id) != context
+        f"execution {number} ended with {stormy.contexts.get(number)} instead of {context}"
+        for number, context in calm.contexts.items()
+        if stormy.contexts.get(number) != context
     )
+
+
+def _draw_wishes(random: Random) -> list[Wish]:
+    x = random.choice([1, 3, 5])
+    return [
+        Wish(number, "", x=x, uid=random.randrange(6), callers=random.choice([0, 0, 1, 2]))
+        for number in range(random.choice([1, 1, 2, 3]))
+    ]
+
+
+def _without_ids(value: JsonValue) -> JsonValue:
+    """Leave out of a context what is different in every run."""
+    if isinstance(value, list):
+        return [_without_ids(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {k: _without_ids(each) for k, each in value.items() if not k.startswith("flow_")}
