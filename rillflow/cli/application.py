@@ -2,7 +2,7 @@
 
 import typer
 
-from rillflow.cli import flows, serving
+from rillflow.cli import database, flows, serving
 from rillflow.cli.reporting import ReportingGroup
 
 EPILOG = """\
@@ -36,3 +36,4 @@ for command in (
     serving.version,
 ):
     app.command()(command)
+app.add_typer(database.db)

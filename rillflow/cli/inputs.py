@@ -1,10 +1,13 @@
 """What a user writes on the command line, read."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from rillflow.errors import RequestError
+from rillflow.errors import RequestError, StackError
 from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.settings import Settings
 
 
 def json_argument(text: str) -> JsonObject:
@@ -27,3 +30,24 @@ def json_argument(text: str) -> JsonObject:
     if not isinstance(value, dict):
         raise RequestError(f"{source} is not a JSON object")
     return value
+
+
+def settings_from(given: Mapping[str, Any]) -> Settings:
+    """Return the settings, of which the options that are given (not None) come first.
+
+    Raises:
+        StackError: One of them is wrong.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise StackError(_first_problem(error)) from error
+
+
+def _first_problem(error: ValueError) -> str:
+    problems: list[Any] = getattr(error, "errors", list)()
+    if not problems:
+        return f"a setting is wrong: {error}"
+    where = ".".join(str(part) for part in problems[0]["loc"])
+    what = f"the setting {where} is" if where else "the settings are"
+    return f"{what} wrong: {problems[0]['msg'].removeprefix('Value error, ')}"

@@ -6,9 +6,12 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rillflow.settings import Settings
 
 CLOCK_TICKS = "SC_CLK_TCK"
 INTERRUPTED = 130
@@ -139,26 +142,12 @@ def since_start_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
 
 
-def _settings(**given: Any) -> Any:
-    from rillflow.errors import StackError
-    from rillflow.settings import Settings
+def _settings(**given: Any) -> "Settings":
+    from rillflow.cli.inputs import settings_from
 
-    wanted = {name: value for name, value in given.items() if value is not None}
-    if wanted.get("port") == 0:
-        wanted["port"] = importlib.import_module("serve.ports").free_port()
-    try:
-        return Settings(**wanted)
-    except ValueError as error:
-        raise StackError(_first_problem(error)) from error
-
-
-def _first_problem(error: ValueError) -> str:
-    problems: list[Any] = getattr(error, "errors", list)()
-    if not problems:
-        return f"a setting is wrong: {error}"
-    where = ".".join(str(part) for part in problems[0]["loc"])
-    what = f"the setting {where} is" if where else "the settings are"
-    return f"{what} wrong: {problems[0]['msg'].removeprefix('Value error, ')}"
+    if given.get("port") == 0:
+        given["port"] = importlib.import_module("serve.ports").free_port()
+    return settings_from(given)
 
 
 def gateway(

@@ -54,7 +54,7 @@ async def schema_status(url: str) -> SchemaStatus:
         from rillflow.stores import postgres_schema  # noqa: PLC0415 - asyncpg
 
         return await postgres_schema.schema_status(url)
-    raise _unknown(url)
+    raise _no_tables(url)
 
 
 async def upgrade_schema(url: str) -> SchemaStatus:
@@ -76,7 +76,7 @@ async def upgrade_schema(url: str) -> SchemaStatus:
         from rillflow.stores import postgres_schema  # noqa: PLC0415 - asyncpg
 
         return await postgres_schema.upgrade(url)
-    raise _unknown(url)
+    raise _no_tables(url)
 
 
 def _sqlite_path(url: str, rest: str) -> Path:
@@ -84,6 +84,10 @@ def _sqlite_path(url: str, rest: str) -> Path:
     if not rest.startswith("//") or not path.startswith("/") or path.endswith("/"):
         raise StoreError(f"{url}: write the absolute path of a file, as in sqlite:///path/file.db")
     return Path("/" + path.lstrip("/"))
+
+
+def _no_tables(url: str) -> StoreError:
+    return StoreError("memory: has no tables") if url == "memory:" else _unknown(url)
 
 
 def _unknown(url: str) -> StoreError:

@@ -1,8 +1,15 @@
 """How the tables of a database compare with what this release needs."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rillflow.errors import StoreError
+
+MIGRATIONS: Final = (
+    "the journal of executions",
+    "the catalogue of definitions",
+    "an index of ended executions",
+)
+"""What each migration makes; every adapter has these, under the same numbers."""
 
 
 class SchemaStatus(NamedTuple):
@@ -18,6 +25,11 @@ class SchemaStatus(NamedTuple):
     def is_current(self) -> bool:
         """Whether there is nothing to upgrade."""
         return self.found == self.wanted
+
+    @property
+    def missing(self) -> list[tuple[int, str]]:
+        """What an upgrade makes, with its numbers; nothing in a newer database."""
+        return list(enumerate(MIGRATIONS, start=1))[self.found : self.wanted]
 
     def refuse_newer(self) -> None:
         """Refuse a database that a later release has upgraded.

@@ -16,7 +16,7 @@ from rillflow.stores import (
     sqlite_schema,
     upgrade_schema,
 )
-from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.schema_status import MIGRATIONS, SchemaStatus
 from tests.contract.appends import PARTITION, id_of, submit
 from tests.postgres_server import PostgresServer
 
@@ -36,14 +36,22 @@ async def test_a_new_database_gets_the_newest_schema(durable_url: str) -> None:
     assert await upgrade_schema(durable_url) == NEWEST
 
 
+def test_the_adapters_have_the_same_migrations_and_each_has_a_name() -> None:
+    wanted = len(MIGRATIONS)
+    assert (wanted, wanted) == (sqlite_schema.VERSION, postgres_schema.VERSION)
+
+
 def test_asking_for_the_status_makes_no_file(sqlite_file: Path) -> None:
     assert sqlite_schema.schema_status(sqlite_file) == SchemaStatus(0, sqlite_schema.VERSION)
     assert not sqlite_file.exists()
 
 
-async def test_an_old_sqlite_file_is_upgraded_with_what_it_holds(sqlite_file: Path) -> None:
+@pytest.mark.parametrize("version", range(1, sqlite_schema.VERSION))
+async def test_an_old_sqlite_file_is_upgraded_with_what_it_holds(
+    sqlite_file: Path, version: int
+) -> None:
     with closing(_connect(sqlite_file)) as old:
-        sqlite_schema.migrate(old, sqlite_schema.MIGRATIONS[:1])
+        sqlite_schema.migrate(old, sqlite_schema.MIGRATIONS[:version])
         old.execute("UPDATE epochs SET newest = 41")
         old.execute(
             """INSERT INTO executions VALUES
@@ -51,15 +59,16 @@ async def test_an_old_sqlite_file_is_upgraded_with_what_it_holds(sqlite_file: Pa
             (id_of(1), PARTITION),
         )
         old.execute("INSERT INTO journal VALUES (1, 1, x'00')")
-    assert sqlite_schema.schema_status(sqlite_file) == SchemaStatus(1, sqlite_schema.VERSION)
+    assert sqlite_schema.schema_status(sqlite_file) == SchemaStatus(version, sqlite_schema.VERSION)
     await _check_upgraded(f"sqlite://{sqlite_file}")
 
 
+@pytest.mark.parametrize("version", range(1, postgres_schema.VERSION))
 async def test_an_old_postgres_database_is_upgraded_with_what_it_holds(
-    postgres_server: PostgresServer,
+    postgres_server: PostgresServer, version: int
 ) -> None:
     url = postgres_server.new_database()
-    await postgres_schema.upgrade(url, postgres_schema.MIGRATIONS[:1])
+    await postgres_schema.upgrade(url, postgres_schema.MIGRATIONS[:version])
     old = await asyncpg.connect(url)
     await old.execute("UPDATE epochs SET newest = 41")
     await old.execute(
@@ -68,7 +77,7 @@ async def test_an_old_postgres_database_is_upgraded_with_what_it_holds(
     )
     await old.execute(r"INSERT INTO journal VALUES (1, 1, '\x00')")
     await old.close()
-    assert await schema_status(url) == SchemaStatus(1, postgres_schema.VERSION)
+    assert await schema_status(url) == SchemaStatus(version, postgres_schema.VERSION)
     await _check_upgraded(url)
 
 

@@ -28,7 +28,7 @@ from rillflow.errors import DefinitionError, Problem, StackError
 from tests.loopback import closed_port, web_server
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
-COMMANDS: Final = ("up", "gateway", "add", "submit", "get", "watch", "version")
+COMMANDS: Final = ("up", "gateway", "add", "submit", "get", "watch", "version", "db")
 HELP_S: Final = 0.3
 ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"n": 1}}
 

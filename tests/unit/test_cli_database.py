@@ -1,0 +1,107 @@
+"""`rillflow db` tells the version of a database, upgrades an old one and refuses a newer one."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rillflow.cli import app
+from rillflow.cli.database import masked
+from rillflow.stores import sqlite_schema
+from rillflow.stores.schema_status import MIGRATIONS, SchemaStatus
+from rillflow.stores.sqlite import SqliteStore
+
+NEWEST = sqlite_schema.VERSION
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rillflow.db"
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["db", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def old_database(path: Path) -> None:
+    """Make the database that the release before this one has left."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        sqlite_schema.migrate(connection, sqlite_schema.MIGRATIONS[: NEWEST - 1])
+
+
+def test_an_old_database_is_shown_and_upgraded(path: Path) -> None:
+    old_database(path)
+    content = path.read_bytes()
+    code, shown, _ = run("status", "--store", f"sqlite://{path}")
+    assert code == 0
+    assert shown.splitlines() == [
+        f"store    sqlite://{path}",
+        f"version  {NEWEST - 1}, this release needs {NEWEST}",
+        f"upgrade  would make {NEWEST}: {MIGRATIONS[-1]}",
+    ]
+    assert path.read_bytes() == content
+
+    code, shown, _ = run("upgrade", "--store", f"sqlite://{path}")
+    assert code == 0
+    assert shown.splitlines() == [
+        f"made {NEWEST}: {MIGRATIONS[-1]}",
+        f"store    sqlite://{path}",
+        f"version  {NEWEST}, this release needs {NEWEST}",
+    ]
+    assert sqlite_schema.schema_status(path).is_current
+    _, shown, _ = run("status", "--store", f"sqlite://{path}")
+    assert shown.splitlines()[-1] == "upgrade  nothing to do"
+
+
+def test_a_newer_database_is_refused_with_the_reason(path: Path) -> None:
+    asyncio.run(SqliteStore(path).open())
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA user_version = {NEWEST + 1}")
+    code, shown, error = run("status", "--store", f"sqlite://{path}")
+    assert code == 1
+    assert f"version  {NEWEST + 1}, this release needs {NEWEST}" in shown
+    assert "use the release that upgraded it" in error
+    code, shown, error = run("upgrade", "--store", f"sqlite://{path}")
+    assert (code, shown) == (1, "")
+    assert f"schema version {NEWEST + 1}" in error
+    assert sqlite_schema.schema_status(path) == SchemaStatus(NEWEST + 1, NEWEST)
+
+
+def test_without_a_url_it_is_the_store_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RILLFLOW_DATA_DIR", str(tmp_path / "data"))
+    _, shown, _ = run("status")
+    assert shown.splitlines()[:2] == [
+        f"store    sqlite:///{tmp_path}/data/rillflow.db",
+        f"version  none, this release needs {NEWEST}",
+    ]
+    assert len(shown.splitlines()) == 2 + NEWEST
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"), [("memory:", "no tables"), ("redis://x", "no store is known")]
+)
+def test_what_is_no_database_is_refused_with_the_reason(url: str, reason: str) -> None:
+    for command in ("status", "upgrade"):
+        code, shown, error = run(command, "--store", url)
+        assert (code, shown) == (1, "")
+        assert reason in error
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:pa:ss@w@host:5/d?x=1", "postgresql://me:***@host:5/d?x=1"),
+        ("postgresql://me@host/d", "postgresql://me@host/d"),
+        ("postgresql://host/d?password=secret&x=1", "postgresql://host/d?password=***&x=1"),
+        ("sqlite:////data/a.db", "sqlite:////data/a.db"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, shown: str) -> None:
+    assert masked(url) == shown
