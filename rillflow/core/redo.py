@@ -43,10 +43,18 @@ def _revive(turn: Turn) -> None:
     for task in turn.state.tasks.values():
         if task.status is TaskStatus.READY and task.delay_due_ms is None:
             turn.make_ready(task)
-        turn.commands.extend(timers_of(task))
+        _set_timers_again(turn, task)
     for group in turn.state.groups.values():
         if group.status is TaskStatus.RUNNING and not traversal.is_abandoned(turn, group.route):
             traversal.resume_scope(turn, group.route)
+
+
+def _set_timers_again(turn: Turn, task: TaskState) -> None:
+    """Set what an instance waits for, no longer than before: the clock may be another one."""
+    timers = [(timer, timing.longest_wait_ms(turn.state, timer)) for timer in timers_of(task)]
+    for timer, longest_ms in timers:
+        left_ms = max(timer.due_ms - turn.at_ms, 0)
+        turn.set_timer(timer.kind, task, turn.at_ms + min(left_ms, longest_ms))
 
 
 def _redo_targets(turn: Turn, event: RedoRequested) -> list[str]:
