@@ -30,7 +30,7 @@ help: ## Show this list
 	@echo
 	@echo "All targets (ARGS=... is handed on where it is mentioned):"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
-	  awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	  awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # --- setting up --------------------------------------------------------------
 
@@ -107,8 +107,24 @@ simulate: setup ## Run SEEDS=200 worlds in which everything fails, and check the
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure throughput and latency, and print the table
+bench: setup ## Measure everything once beside its goals; ARGS="--only glue", ARGS=--help
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: bench-full
+bench-full: setup ## The same with long measurements, medians of three runs
+	@$(BIN)/python -m tests.bench --full $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: setup ## How time and memory grow with size; ARGS=--million goes to 10^6
+	@$(BIN)/python -m tests.bench.growth --plot docs/growth.png $(ARGS)
+
+.PHONY: bench-recovery
+bench-recovery: setup ## How soon executions go on after a kill -9
+	@$(BIN)/python -m tests.bench.recovery $(ARGS)
+
+.PHONY: bench-profile
+bench-profile: setup ## Where the time of a task goes, by process and module (py-spy)
+	@$(BIN)/python -m tests.bench.profiling $(ARGS)
 
 .PHONY: check
 check: setup ## Formatting, lint, import contracts, types, dependencies, spelling

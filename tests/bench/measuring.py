@@ -20,6 +20,7 @@ PARKED: Final = 10_000
 MANY_PARKED: Final = 100_000
 CALLERS: Final = 64
 PATIENCE_S: Final = 90.0
+WARM_UP_S: Final = 1.0
 
 
 class Sample(NamedTuple):
@@ -46,7 +47,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 async def sampled(once: Callable[[], Awaitable[None]], concurrency: int, seconds: float) -> Sample:
     """Do something over and over, so many at once, after a warm-up."""
     took: list[float] = []
-    warm = time.perf_counter() + min(1.0, seconds / 4)
+    warm = time.perf_counter() + WARM_UP_S
 
     async def worker(until: float, into: list[float]) -> None:
         while (begun := time.perf_counter()) < until:
@@ -90,7 +91,7 @@ def glue(scene: Scene) -> Iterator[Figure]:
         yield Figure(f"{name} p99", "ms", sample.percentile_ms(99))
         if concurrency == 64:
             # The warm-up is in the processor time too, so it is in the tasks.
-            tasks = sample.per_s * (sample.elapsed_s + min(1.0, scene.seconds / 4)) * 5
+            tasks = sample.per_s * (sample.elapsed_s + WARM_UP_S) * 5
             yield Figure(f"{name}, 1,000 tasks", "CPU-s", cpu_s / tasks * 1000)
 
 
@@ -137,7 +138,9 @@ def storm(scene: Scene) -> Iterator[Figure]:
 
 
 def park(scene: Scene) -> Iterator[Figure]:
-    """Measure the memory of executions that wait for a callback."""
+    """Measure the memory of executions that wait for a callback, on a stack that did nothing."""
+    uvloop.run(_submit_all(scene, "parked", PARKED // 10))
+    _settle(scene)
     before, parked = scene.memory_bytes(), 0
     for count in (PARKED, MANY_PARKED) if scene.full else (PARKED,):
         uvloop.run(_submit_all(scene, "parked", count - parked))

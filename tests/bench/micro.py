@@ -77,12 +77,9 @@ def core_events(seconds: float) -> float:
         while handled < AT_ONCE:
             state, (commands, _) = machine.submit(plan, submitted)
             handled += 1
-            while commands:
-                command = commands[0]
-                if not isinstance(command, DispatchTask):
-                    raise TypeError(f"glue wants something else: {command}")
+            while call := next((c for c in commands if isinstance(c, DispatchTask)), None):
                 event = DispatchAnswered(
-                    at_ms=2, task=command.task, attempt=1, body=b'{"n":1}', http_status=200
+                    at_ms=2, task=call.task, attempt=1, body=b'{"n":1}', http_status=200
                 )
                 commands = machine.handle(plan, state, event).commands
                 handled += 1

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,14 @@ class Scene(NamedTuple):
 
     def cpu_s(self) -> float:
         """Return the processor time that all processes of the stack have used."""
-        return sum(map(_cpu_s, (self.stack.pid, *descendants(self.stack.pid))))
+        return sum(self.cpu_s_by_process().values())
+
+    def cpu_s_by_process(self) -> dict[str, float]:
+        """Return the same for each kind of process, by what it calls itself."""
+        spent: defaultdict[str, float] = defaultdict(float)
+        for pid in (self.stack.pid, *descendants(self.stack.pid)):
+            spent[_name(pid)] += _cpu_s(pid)
+        return dict(spent)
 
     def memory_bytes(self) -> int:
         """Return the memory of all processes of the stack; shared pages count once."""
@@ -72,6 +80,16 @@ def scene(functions_url: str, *, seconds: float, full: bool) -> Iterator[Scene]:
             yield Scene(stack, functions_url, up_s, seconds, full)
         finally:
             stack.stop()
+
+
+def _name(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "gone"
+    first = words[0].decode(errors="replace")
+    # Ray's workers write a title over their command line.
+    return first.split()[0] if first.startswith("ray::") else Path(first).name or "kernel"
 
 
 def _cpu_s(pid: int) -> float:

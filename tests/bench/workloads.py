@@ -10,7 +10,7 @@ import yarl
 
 ADD = "/flow/bg/manage/descriptor/add_descriptor.json"
 RETRY_WAVES: Final = 17
-SLOW_STEPS: Final = 100
+SLOW_STEPS: Final = 50
 
 Definition = Callable[[str], str]
 

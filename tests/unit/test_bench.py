@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import figures, options
+from tests.bench import figures, growth, options, profiling, recovery
 from tests.bench.figures import YARDSTICK, Figure
 
 BARE = Figure(YARDSTICK, "executions/s", 1000.0)
@@ -158,3 +158,49 @@ def test_every_goal_and_reference_belongs_to_a_line_of_the_table() -> None:
         *("a", "1.50", "ms")
     ]
     assert len(figures.shown(row)) == len(figures.HEADER)
+
+
+def test_the_exponent_tells_how_the_largest_sizes_grow() -> None:
+    sizes = [10.0, 100.0, 1_000.0, 10_000.0]
+
+    assert growth.exponent(sizes, [7, 7, 7, 7]) == pytest.approx(0)
+    assert growth.exponent(sizes, [50, 2, 20, 200]) == pytest.approx(1)
+    assert growth.exponent(sizes, [s * s for s in sizes]) == pytest.approx(2)
+
+
+def test_an_execution_goes_on_with_a_step_that_it_had_not_reached() -> None:
+    step = recovery.APART
+    calls = [
+        (step + 3, 1.0),
+        (2 * step + 1, 1.5),
+        (step + 3, 2.5),
+        (step + 4, 3.0),
+        (step + 5, 4.0),
+    ]
+
+    assert recovery.later_steps(calls, after_s=2.0) == {1: 3.0}
+    assert recovery.first_calls(calls) == {1: 1.0, 2: 1.5}
+
+
+def test_a_sample_belongs_to_the_innermost_module_of_rillflow_or_library() -> None:
+    run = "run (asyncio/runners.py:118)"
+    ours = "take (/somewhere/rillflow/runtime/host.py:9)"
+    ray = "main (/venv/lib/python3.11/site-packages/ray/_private/worker.py:7)"
+    serve = "call (/venv/lib/python3.11/site-packages/ray/serve/replica.py:7)"
+    loads = "loads (/usr/lib/python3.11/json/__init__.py:3)"
+
+    assert profiling.part_of(f"{run};{ours};{loads}") == "rillflow/runtime/host.py"
+    assert profiling.part_of(f"{ours};{run}") == "asyncio"
+    assert profiling.part_of(ray) == "Ray"
+    assert profiling.part_of(f"{ray};{serve}") == "Ray Serve"
+    assert profiling.part_of(loads) == "other"
+
+
+def test_samples_are_summed_up_into_time_of_a_task() -> None:
+    ours = "take (rillflow/runtime/host.py:9)"
+    counts = profiling.summed_up([f"main (a.py:1);{ours} 150", f"{ours} 50", "", "idle (b.py:1) 0"])
+
+    assert counts["rillflow/runtime/host.py"] == 200
+    rows = profiling.table(counts, seconds=4.0, tasks=1000.0)
+    assert "| `rillflow/runtime/host.py` | 100% | 2000 |" in rows
+    assert rows[-1] == "| all (50% of a core) | 100% | 2000 |"
