@@ -49,23 +49,36 @@ class Recorded(NamedTuple):
 
 
 def outline_of(plan: Plan, state: ExecutionState) -> Outline:
-    """Tell what any release must make of the same journal: results, and what is wanted yet."""
+    """Tell what any release must make of the same journal: results, and what is wanted yet.
+
+    Messages are left out: a release may word them otherwise.
+    """
     wanted = [
         [type(command).__name__, getattr(command, "task", ""), getattr(command, "attempt", 0)]
         for command in outstanding(plan, state)
     ]
     outline = {
         "status": state.status.name,
-        "context": state.context,
-        "contexts": {route: group.context for route, group in state.groups.items()},
+        "context": _without_message(state.context),
+        "contexts": {
+            route: _without_message(group.context) for route, group in state.groups.items()
+        },
         "tasks": {
-            name: [task.status.name, task.attempt, task.invoke.output, task.invoke.msg]
+            name: [task.status.name, task.attempt, task.invoke.output]
             for name, task in state.tasks.items()
         },
         "wanted": sorted(wanted),
     }
     plain: Outline = json.loads(json.dumps(outline))
     return plain
+
+
+def _without_message(context: dict[str, Any]) -> dict[str, Any]:
+    """Leave out how the error was worded that a ``catch`` has put into a context."""
+    error = context.get("error")
+    if not isinstance(error, dict):
+        return context
+    return {**context, "error": {key: error[key] for key in error if key != "msg"}}
 
 
 def read_recorded(path: Path) -> Iterator[Recorded]:
@@ -84,7 +97,7 @@ def record() -> list[Recorded]:
     Raises:
         AssertionError: There is a kind of event that none of them has.
     """
-    recorded: list[Recorded] = []
+    recorded: dict[tuple[bytes, ...], Recorded] = {}
 
     @settings(
         max_examples=EXECUTIONS,
@@ -95,14 +108,15 @@ def record() -> list[Recorded]:
     )
     @given(flows(), st.integers(0, 2**32))
     def play(definition: Definition, seed: int) -> None:
-        recorded.append(_played(definition, seed))
+        played = _played(definition, seed)
+        recorded[played.records] = played
 
     play()
-    kinds = {type(decode_event(record)) for each in recorded for record in each.records}
+    kinds = {type(decode_event(record)) for each in recorded.values() for record in each.records}
     missing = {kind.__name__ for kind in set(get_args(Event)) - kinds}
     if missing:
         raise AssertionError(f"no journal has events of these kinds: {missing}")
-    return recorded
+    return list(recorded.values())
 
 
 def _played(definition: Definition, seed: int) -> Recorded:
