@@ -28,7 +28,7 @@ from tests.spec.notation import Definition
 from tests.spec.random_flows import Player, flows
 
 FOLDER: Final = Path(__file__).with_name("journals")
-EXECUTIONS: Final = 300
+EXAMPLES: Final = 1_000
 MOST_STEPS: Final = 60
 
 Outline = dict[str, Any]
@@ -100,7 +100,7 @@ def record() -> list[Recorded]:
     recorded: dict[tuple[bytes, ...], Recorded] = {}
 
     @settings(
-        max_examples=EXECUTIONS,
+        max_examples=EXAMPLES,
         database=None,
         deadline=None,
         phases=[Phase.generate],
