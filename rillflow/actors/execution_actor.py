@@ -28,15 +28,15 @@ from rillflow.runtime.guards import Guards
 from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.retention import Retention
+from rillflow.runtime.retiring import until_done
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
 
 log = logging.getLogger("rillflow.execution_actor")
 
-LINGER_S = 2.0
-MOST_LOOKS = 15
-"""How often an actor looks for an execution that does not exist before it leaves."""
+PAUSE_S = 2.0
+"""Before an actor that cannot start ends, so that it does not start over and over."""
 FRONT_S = 30.0
 """How long calls wait for the HTTP API in front of this actor, which starts after it."""
 
@@ -94,7 +94,7 @@ class ExecutionActor:
         except Exception:
             # Ray begins this actor anew; one that lived on without its store would only refuse.
             log.exception("start_failed")
-            await asyncio.sleep(LINGER_S)
+            await asyncio.sleep(PAUSE_S)
             os._exit(1)
 
     async def _open(self) -> None:
@@ -147,14 +147,8 @@ class ExecutionActor:
         if self._dedicated is None:
             return
         await asyncio.shield(self._started)
-        looked_in_vain = 0
-        while not self._leaving:
-            await self._host.settled(self._dedicated)
-            await asyncio.sleep(LINGER_S)
-            looked_in_vain = 0 if self._host.knows(self._dedicated) else looked_in_vain + 1
-            # A redo may have begun it anew meanwhile; a refused submission never began.
-            settled = self._host.has_settled(self._dedicated)
-            self._leaving = settled or looked_in_vain >= MOST_LOOKS
+        await until_done(self._host, self._dedicated)
+        self._leaving = True
         await self._host.stop()
         await self._store.close()
         self._socket.close()
