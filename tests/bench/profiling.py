@@ -2,8 +2,10 @@
 
     python -m tests.bench.profiling [--seconds S] [--concurrency C]
 
-py-spy looks at the busy threads of a process a hundred times a second while executions are
-under way. What it saw is summed up by the module that was at work. py-spy needs to be
+py-spy looks a hundred times a second at the thread that runs Python code in a process,
+while executions are under way. What it saw is summed up by the module that was at work,
+and shares of that are shares of the processor time that the process used. What SQLite and
+Ray do without holding Python's lock is spread over the other lines. py-spy needs to be
 allowed to look at other processes: as root, or with ``kernel.yama.ptrace_scope`` 0.
 """
 
@@ -31,7 +33,8 @@ PARTS: Final = {
 }
 TOP: Final = 12
 SMALLEST_SHOWN: Final = 0.002
-OURS: Final = ("rillflow/", "serve/")
+OURS: Final = re.compile(r"(?:^|/)(?P<path>(?:rillflow|serve)/.*)$")
+NOT_OURS: Final = re.compile(r"site-packages/|(?:^|/)ray/")
 FRAME: Final = re.compile(r"^(?P<name>.*) \((?P<file>[^()]*?)(?::\d+)?\)$")
 ROOMS: Final = {
     "sqlite": "SQLite (journal and look-ups)",
@@ -60,17 +63,13 @@ def part_of(stack: str) -> str:
     frames = [frame for each in reversed(stack.split(";")) if (frame := FRAME.match(each))]
     for frame in frames:
         file = frame["file"]
-        ours = next((file[file.index(name) :] for name in OURS if _is_ours(file, name)), None)
-        if ours is not None:
-            return ours
+        ours = OURS.search(file)
+        if ours and not NOT_OURS.search(file):
+            return ours["path"]
         room = _room(file)
         if room is not None:
             return room
     return "other"
-
-
-def _is_ours(file: str, name: str) -> bool:
-    return (file.startswith(name) or f"/{name}" in file) and "site-packages" not in file
 
 
 def _room(file: str) -> str | None:
@@ -92,16 +91,14 @@ def summed_up(lines: Iterable[str]) -> Counter[str]:
     return counts
 
 
-def table(counts: Counter[str], seconds: float, tasks: float) -> list[str]:
-    """Return Markdown rows: part, share of the process's time, and microseconds of a task."""
+def table(counts: Counter[str], us_per_task: float) -> list[str]:
+    """Return Markdown rows: each part's share of the time of a process, and of a task."""
     total = sum(counts.values()) or 1
     rows = ["| part | share | us per task |", "|---|---|---|"]
     for part, count in counts.most_common(TOP):
-        us = count / PER_S / tasks * 1e6
-        rows.append(f"| `{part}` | {count / total:.0%} | {us:.0f} |")
-    busy = total / PER_S / seconds
-    rows.append(f"| all ({busy:.0%} of a core) | 100% | {total / PER_S / tasks * 1e6:.0f} |")
-    return rows
+        share = count / total
+        rows.append(f"| {part} | {share:.0%} | {share * us_per_task:.0f} |")
+    return [*rows, f"| all | 100% | {us_per_task:.0f} |"]
 
 
 def main() -> None:
@@ -116,20 +113,22 @@ def main() -> None:
         functions() as url,
         scene(url, seconds=chosen.seconds + 3, full=False) as stage,
     ):
-        spies = _start_spies(stage, chosen.seconds, chosen.keep or Path(folder))
+        kept = chosen.keep or Path(folder)
+        kept.mkdir(parents=True, exist_ok=True)
+        spies = _start_spies(stage, chosen.seconds, kept)
         cpu_before = stage.cpu_s_by_process()
         sample = measuring.measure(stage, "glue", chosen.concurrency)
         cpu = {
             name: spent - cpu_before.get(name, 0)
             for name, spent in stage.cpu_s_by_process().items()
         }
-        tasks_per_s = sample.per_s * 5
+        tasks = sample.per_s * 5 * (sample.elapsed_s + measuring.WARM_UP_S)
         print(f"load {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")
         print(f"glue c={chosen.concurrency}, while looked at: {sample.per_s:.0f} executions/s")
-        print(*cpu_table(cpu, tasks_per_s * (sample.elapsed_s + measuring.WARM_UP_S)), sep="\n")
+        print(*cpu_table(cpu, tasks), sep="\n")
         for name, spy in spies.items():
-            rows = table(spy.counts(), chosen.seconds, tasks_per_s * chosen.seconds)
-            print(f"\n{name}:\n", *rows, sep="\n")
+            spent_s = sum(s for title, s in cpu.items() if title.startswith(f"ray::{PARTS[name]}"))
+            print(f"\n{name}:\n", *table(spy.counts(), spent_s / tasks * 1e6), sep="\n")
 
 
 def cpu_table(cpu_s: Mapping[str, float], tasks: float) -> list[str]:
@@ -165,7 +164,7 @@ class _Spy:
                 "--rate",
                 str(PER_S),
             ),
-            *("--duration", str(seconds), "--output", str(self._file)),
+            *("--duration", str(seconds), "--output", str(self._file), "--gil"),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 

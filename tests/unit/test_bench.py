@@ -186,21 +186,28 @@ def test_a_sample_belongs_to_the_innermost_module_of_rillflow_or_library() -> No
     run = "run (asyncio/runners.py:118)"
     ours = "take (/somewhere/rillflow/runtime/host.py:9)"
     ray = "main (/venv/lib/python3.11/site-packages/ray/_private/worker.py:7)"
-    serve = "call (/venv/lib/python3.11/site-packages/ray/serve/replica.py:7)"
+    serve = "call (ray/serve/_private/replica.py:7)"
     loads = "loads (/usr/lib/python3.11/json/__init__.py:3)"
 
     assert profiling.part_of(f"{run};{ours};{loads}") == "rillflow/runtime/host.py"
     assert profiling.part_of(f"{ours};{run}") == "asyncio"
     assert profiling.part_of(ray) == "Ray"
     assert profiling.part_of(f"{ray};{serve}") == "Ray Serve"
+    assert profiling.part_of(f"{serve};submit (serve/hot_routes.py:7)") == "serve/hot_routes.py"
     assert profiling.part_of(loads) == "other"
 
 
-def test_samples_are_summed_up_into_time_of_a_task() -> None:
+def test_samples_are_shares_of_the_processor_time_of_a_task() -> None:
     ours = "take (rillflow/runtime/host.py:9)"
     counts = profiling.summed_up([f"main (a.py:1);{ours} 150", f"{ours} 50", "", "idle (b.py:1) 0"])
 
     assert counts["rillflow/runtime/host.py"] == 200
-    rows = profiling.table(counts, seconds=4.0, tasks=1000.0)
-    assert "| `rillflow/runtime/host.py` | 100% | 2000 |" in rows
-    assert rows[-1] == "| all (50% of a core) | 100% | 2000 |"
+    rows = profiling.table(counts, us_per_task=500.0)
+    assert "| rillflow/runtime/host.py | 100% | 500 |" in rows
+    assert rows[-1] == "| all | 100% | 500 |"
+
+
+def test_what_a_process_spends_is_told_for_a_thousand_tasks() -> None:
+    rows = profiling.cpu_table({"haproxy": 1.0, "actor": 3.0, "idle": 0.001}, tasks=2000.0)
+
+    assert rows[2:] == ["| actor | 1.500 |", "| haproxy | 0.500 |", "| all | 2.001 |"]
