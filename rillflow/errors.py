@@ -265,6 +265,12 @@ class StoreError(RillflowError):
     wire_code = 30501
 
 
+class GoneError(StoreError):
+    """Who was called has left for good; whatever it was told, nobody needs."""
+
+    code = "store.gone"
+
+
 class ConflictError(StoreError):
     """What was to be written does not follow what is stored; nothing was written."""
 

@@ -11,6 +11,7 @@ from rillflow.actors.sockets import SocketServer
 from rillflow.gateways.egress import egress_rules
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.settings import HttpSettings
+from rillflow.ids import is_execution_id
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch_lanes import Line
@@ -43,7 +44,7 @@ class DispatcherActor:
         return {"pid": os.getpid(), "calls": len(self._desk)}
 
     def _line_to(self, sender: str) -> Line:
-        return Peer(sender, self._namespace).call
+        return Peer(sender, self._namespace, mortal=is_execution_id(sender)).call
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -7,7 +7,7 @@ from typing import Any
 import ray
 
 from rillflow.actors.sockets import SocketLine
-from rillflow.errors import StoreError
+from rillflow.errors import GoneError, StoreError
 
 REACH_S = 30.0
 PAUSE_S = 0.1
@@ -49,7 +49,8 @@ class Peer:
         """Make a call until it is answered.
 
         Raises:
-            StoreError: The actor is gone for good, cannot be reached in time, or refused.
+            GoneError: The actor has left for good.
+            StoreError: The actor cannot be reached in time, or refused.
         """
         give_up = time.monotonic() + REACH_S
         while True:
@@ -57,7 +58,9 @@ class Peer:
                 return await self._call_once(method, argument)
             except (ray.exceptions.RayError, ValueError, OSError) as error:
                 self.forget()
-                if self._is_gone(error) or time.monotonic() > give_up:
+                if self._is_gone(error):
+                    raise GoneError(f"{self.name} has left: {error}") from error
+                if time.monotonic() > give_up:
                     raise StoreError(f"{self.name} could not be reached: {error}") from error
             await asyncio.sleep(PAUSE_S)
 

@@ -1,9 +1,12 @@
 """What owners of executions and dispatchers answer, whatever carries the question."""
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 
+from rillflow.errors import GoneError
 from rillflow.ports.executions import decode_calls, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.runtime.dispatch import DispatchPool
@@ -11,6 +14,7 @@ from rillflow.runtime.dispatch_lanes import DispatchLanes, Line, Order, decode_o
 from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.watching import News, decode_question, encode_news
 
+MOST_SENDERS: Final = 1000
 _answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 _encoder = msgspec.msgpack.Encoder()
 
@@ -51,7 +55,9 @@ class DispatchDesk:
     A call whose dispatcher dies is made again by whoever ordered it: ``take`` returns
     this life's token, and a new token says that the calls of the old one are lost. What
     is dropped: an order for another life; one that came before; and one of a sender
-    that another life of the same sender has replaced.
+    that another life of the same sender has replaced. A sender that has left for good
+    is not told of the calls it did not wait for, and one that ordered nothing for long
+    is forgotten.
     """
 
     def __init__(self, gateway: Gateway, *, life: bytes, line_to: Callable[[str], Line]) -> None:
@@ -59,8 +65,8 @@ class DispatchDesk:
         self._gateway = gateway
         self._life = life
         self._line_to = line_to
-        self._pools: dict[str, DispatchPool] = {}
-        self._newest: dict[str, tuple[int, int]] = {}
+        self._pools: OrderedDict[str, DispatchPool] = OrderedDict()
+        self._newest: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return sum(map(len, self._pools.values()))
@@ -78,6 +84,9 @@ class DispatchDesk:
         if at <= self._newest.get(order.sender, (0, 0)):
             return False
         self._newest[order.sender] = at
+        self._newest.move_to_end(order.sender)
+        if len(self._newest) > MOST_SENDERS:
+            self._newest.popitem(last=False)
         return True
 
     def _pool_of(self, sender: str) -> DispatchPool:
@@ -85,12 +94,22 @@ class DispatchDesk:
         if pool is None:
             pool = DispatchPool(self._gateway, self._deliver_to(sender))
             self._pools[sender] = pool
+            self._forget_idle()
+        self._pools.move_to_end(sender)
         return pool
+
+    def _forget_idle(self) -> None:
+        for sender, pool in list(self._pools.items())[: len(self._pools) - MOST_SENDERS]:
+            if not len(pool):
+                del self._pools[sender]
 
     def _deliver_to(self, sender: str) -> Callable[[list[DispatchAnswer]], Awaitable[None]]:
         line = self._line_to(sender)
 
         async def deliver(answers: list[DispatchAnswer]) -> None:
-            await line("answers", _encoder.encode(answers))
+            try:
+                await line("answers", _encoder.encode(answers))
+            except GoneError:
+                self._pools.pop(sender, None)
 
         return deliver

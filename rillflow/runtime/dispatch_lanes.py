@@ -78,6 +78,9 @@ class DispatchLanes:
         for request in requests:
             lanes[dispatcher_index(request.resource_name, len(lanes))].send((request,))
 
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes))
+
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         """Note that answers are durable, so that their requests are not sent again."""
         for lane in self._lanes:
@@ -124,6 +127,9 @@ class _DispatchLane:
         self._unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
         self._sending: asyncio.Task[None] | None = None
         self.owner: Sender | None = None
+
+    def __len__(self) -> int:
+        return len(self._unanswered)
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         for request in requests:

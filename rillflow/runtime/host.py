@@ -357,15 +357,27 @@ class ExecutionHost:
         try:
             await self._store.append(appends)
         except FencedError as error:
-            log.warning("fenced", extra={"appends": len(appends)})
-            for append in appends:
-                self._ownership.release(append.execution_id)
-            await self._leave_if_lost()
-            return error
+            return await self._fenced(appends, error)
         except StoreError as error:
             log.exception("append_failed", extra={"appends": len(appends)})
             return error
         return None
+
+    async def _fenced(self, appends: Sequence[Append], error: FencedError) -> RillflowError:
+        """Adopt those of the executions that have homes of their own, or leave.
+
+        What was read of them before is out of date, so the calls meet another state.
+        """
+        log.warning("fenced", extra={"appends": len(appends)})
+        ids = [append.execution_id for append in appends]
+        elsewhere = [each for each in ids if self._ownership.is_elsewhere(each)]
+        try:
+            for execution_id in elsewhere:
+                await self._ownership.adopt(execution_id)
+        except StoreError as failure:
+            return failure
+        await self._leave_if_lost()
+        return ConflictError("what was read is out of date") if elsewhere else error
 
     async def _watch_ownership(self) -> None:
         """Notice a newer owner also when there is nothing to write, and leave."""

@@ -55,10 +55,15 @@ class Ownership:
         return await self._journal.newest_epoch(self._scopes) > self._epoch
 
     async def adopt(self, execution_id: ExecutionId) -> None:
-        """Take over the scope of a dedicated execution that has ended."""
+        """Take over the scope of a dedicated execution that has ended.
+
+        What was read of it before may be out of date.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
         scope = self.scope_of(execution_id)
-        if scope not in self._adopted:
-            self._adopted[scope] = await self._journal.take_partitions([scope])
+        self._adopted[scope] = await self._journal.take_partitions([scope])
 
     def release(self, execution_id: ExecutionId) -> None:
         """Give an adopted scope back, to the actor that is about to take it."""

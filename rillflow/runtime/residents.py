@@ -209,9 +209,8 @@ class Residents:
             return None
         hosted = replay(await self.plans.get(stored.definition_id), stored)
         if self._ownership.is_elsewhere(execution_id):
-            if not hosted.settled:
-                return hosted
-            await self._ownership.adopt(execution_id)
+            # Its own home may come back and change it, so it is read anew each time.
+            return hosted
         if not self._is_loading(execution_id):
             raise _CreatedMeanwhileError(execution_id)
         (self._ended if hosted.settled else self._hot).put(execution_id, hosted)

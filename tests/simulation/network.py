@@ -1,15 +1,16 @@
 """Messages between simulated processes: lost, repeated, late, out of order.
 
 A line does what a peer of the actors does: it makes a call again when it was lost, looks
-its receiver up anew after each loss, and gives up after half a minute. Until a loss it
-stays with the process it has reached, even when that one was replaced meanwhile.
+its receiver up anew after each loss, and gives up after half a minute, or at once when
+its receiver has left for good. Until a loss it stays with the process it has reached,
+even when that one was replaced meanwhile.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from rillflow.errors import RillflowError, StoreError
+from rillflow.errors import GoneError, RillflowError, StoreError
 from rillflow.runtime.dispatch_lanes import Line
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import Life
@@ -39,8 +40,10 @@ class Address:
 class Network:
     """Carries calls by name."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, is_gone: Callable[[str], bool]) -> None:
+        """Carry calls; ``is_gone`` tells who has left for good."""
         self._around = around
+        self.is_gone = is_gone
         self._addresses: dict[str, Address] = {}
 
     def register(self, life: Life, serve: Serve) -> None:
@@ -63,6 +66,8 @@ class Network:
                     return await self._call_once(address, method, argument)
                 except ConnectionError as error:
                     reached = None
+                    if self.is_gone(name):
+                        raise GoneError(f"{name} has left") from error
                     if self._around.loop.time() > give_up_s:
                         raise StoreError(f"{name} could not be reached: {error}") from error
                 await asyncio.sleep(PAUSE_S)

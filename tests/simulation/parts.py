@@ -1,19 +1,22 @@
 """The processes of a run: owners of executions, dispatchers, and the way to the owners."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from rillflow.errors import StoreError
-from rillflow.ids import PARTITIONS, ExecutionId, partition_of
-from rillflow.ports.executions import Call, Reply, ResourceCall, decode_calls, decode_replies
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import decode_calls, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.desks import DispatchDesk, HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
 from rillflow.runtime.homes import Home
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.retiring import until_done
+from rillflow.runtime.routes import Routes
 from tests.simulation.network import Network
 from tests.simulation.promises import Promises
 from tests.simulation.surroundings import SimulatedClock, Surroundings
@@ -23,27 +26,43 @@ RESTART_S = 0.3
 _answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 
 
-class Executions:
-    """The executions of a run, by id; see the ``WaitableExecutions`` port."""
+Spawn: TypeAlias = Callable[[ExecutionId], None]
+"""Starts the home of a dedicated execution, unless it is there."""
 
-    def __init__(self, network: Network, hosts: int, watcher: str) -> None:
-        self._homes = [
-            Home(network.line_to(host_name(index)), watcher=watcher) for index in range(hosts)
-        ]
 
-    async def call(self, call: Call) -> Reply:
-        return await self._home(call.execution_id).ask(call)
+class Executions(Routes):
+    """The executions of a run, by id."""
 
-    async def ask_all(self, call: ResourceCall) -> list[Reply]:
-        asked = (home.ask(call) for home in self._homes)
-        answered = await asyncio.gather(*asked, return_exceptions=True)
-        return [reply for reply in answered if isinstance(reply, Reply)]
+    def __init__(self, network: Network, hosts: int, watcher: str, spawn: Spawn) -> None:
+        homes = [Home(network.line_to(host_name(index)), watcher=watcher) for index in range(hosts)]
+        super().__init__(homes, _DedicatedHomes(network, watcher, spawn))
 
-    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
-        return await self._home(execution_id).wait(execution_id, timeout_s)
+
+class _DedicatedHomes:
+    """The homes of dedicated executions, by name."""
+
+    def __init__(self, network: Network, watcher: str, spawn: Spawn) -> None:
+        self._network = network
+        self._watcher = watcher
+        self._spawn = spawn
+        self._known: dict[ExecutionId, Home] = {}
+
+    def find(self, execution_id: ExecutionId) -> Home | None:
+        known = self._known.get(execution_id)
+        if known is None and not self._network.is_gone(execution_id):
+            known = self._known[execution_id] = self._home(execution_id)
+        return known
+
+    def spawn(self, execution_id: ExecutionId) -> Home:
+        self._spawn(execution_id)
+        home = self._known[execution_id] = self._home(execution_id)
+        return home
+
+    def forget(self, execution_id: ExecutionId) -> None:
+        self._known.pop(execution_id, None)
 
     def _home(self, execution_id: ExecutionId) -> Home:
-        return self._homes[partition_of(execution_id) % len(self._homes)]
+        return Home(self._network.line_to(execution_id), watcher=self._watcher)
 
 
 def host_name(index: int) -> str:
@@ -57,14 +76,14 @@ def dispatcher_name(index: int) -> str:
 
 
 class HostProcess:
-    """One life of an owner of executions."""
+    """One life of an owner of executions, those of some partitions or one dedicated one."""
 
     def __init__(
         self,
         around: Surroundings,
         *,
         life: Life,
-        index: int,
+        owns: Sequence[int] | ExecutionId,
         hosts: int,
         dispatchers: int,
         network: Network,
@@ -72,24 +91,36 @@ class HostProcess:
         clock: SimulatedClock,
         promises: Promises,
         most_hot: int,
+        spawn: Spawn,
+        retire: Callable[[], None],
     ) -> None:
         self.life = life
         self._around = around
         self._promises = promises
+        self._dedicated = owns if isinstance(owns, str) else None
+        self._retire = retire
+        self._leaving = False
+
+        async def respawn(execution_id: ExecutionId) -> None:
+            spawn(execution_id)
+
         lines = [network.line_to(dispatcher_name(each)) for each in range(dispatchers)]
         self.lanes = DispatchLanes(life.name, lines)
         self.host = ExecutionHost(
             store=store,
             clock=clock,
             dispatcher=self.lanes,
-            executions=Executions(network, hosts, repr(life)),
+            executions=Executions(network, hosts, repr(life), spawn),
             callback_host="http://rillflow.test",
-            partitions=range(index, PARTITIONS, hosts),
+            partitions=() if isinstance(owns, str) else owns,
+            dedicated=self._dedicated,
             most_hot=most_hot,
             on_fenced=life.kill,
+            respawn=None if self._dedicated else respawn,
         )
         self._desk = HostDesk(self.host, self.lanes, life=repr(life))
         self._started = around.loop.spawn(life, self._start(), name="start")
+        self._retirement = around.loop.spawn(life, self._retire_when_done(), name="retire")
         self._beat = around.loop.spawn(life, self.lanes.beat(), name="beat")
         network.register(life, self._take)
 
@@ -104,6 +135,8 @@ class HostProcess:
 
     async def _take(self, method: str, argument: bytes) -> bytes:
         await asyncio.shield(self._started)
+        if self._leaving:
+            raise StoreError(f"{self._dedicated} has ended, and its home leaves")
         answer = await self._desk.take(method, argument)
         if method == "calls":
             calls, replies = decode_calls(argument), decode_replies(answer)
@@ -113,9 +146,19 @@ class HostProcess:
             self._promises.took_answers(_answers_decoder.decode(argument))
         return answer
 
+    async def _retire_when_done(self) -> None:
+        if self._dedicated is None:
+            return
+        await asyncio.shield(self._started)
+        await until_done(self.host, self.lanes, self._dedicated)
+        self._leaving = True
+        await self.host.stop()
+        self._retire()
+
     async def stop(self) -> None:
         """Stop as a process does that is asked to."""
         self._beat.cancel()
+        self._retirement.cancel()
         await self.host.stop()
         await self.lanes.stop()
 
@@ -144,6 +187,10 @@ class Supervisor:
         self.newest: dict[str, Life] = {}
         self.resting = False
 
+    def supervises(self, name: str) -> bool:
+        """Tell whether a process lives, or is about to."""
+        return name in self._starts
+
     def supervise(self, name: str, start: Callable[[], Life]) -> None:
         """Start a process, and start it again after each of its deaths."""
         self._starts[name] = start
@@ -154,6 +201,12 @@ class Supervisor:
         life = self._starts[name]()
         self.newest[name] = life
         life.mourners.append(self._mourn)
+
+    def retire(self, name: str) -> None:
+        """End a process for good."""
+        life = self.newest.pop(name)
+        del self._starts[name]
+        life.kill()
 
     def _mourn(self, life: Life) -> None:
         if self.resting or self.newest.get(life.name) is not life:

@@ -40,7 +40,8 @@ class Wish(NamedTuple):
     """An execution that somebody wants.
 
     ``callers`` submit it at once with an idempotency key; 0 is one without a key, who
-    makes up the execution's id, as an executor of a sub-flow does.
+    makes up the execution's id, as an executor of a sub-flow does. One that is
+    ``dedicated`` has a process of its own.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Wish(NamedTuple):
     x: int
     uid: int
     callers: int
+    dedicated: bool
 
     @property
     def data(self) -> bytes:
@@ -103,7 +105,11 @@ class People:
         return found[0]
 
     async def _submit_by_key(self, wish: Wish) -> ExecutionId:
-        options = Options(uid=wish.uid, idempotency_key=f"wish {wish.number}")
+        options = Options(
+            uid=wish.uid,
+            idempotency_key=f"wish {wish.number}",
+            isolation="dedicated" if wish.dedicated else "shared",
+        )
         while True:
             await self._around.pause(0.0, 0.1)
             try:
@@ -114,7 +120,9 @@ class People:
 
     async def _submit_by_id(self, wish: Wish) -> ExecutionId:
         entropy = self._around.seed.to_bytes(8) + wish.number.to_bytes(2)
-        execution_id = new_execution_id("demo", "main", at_ms=START_MS, entropy=entropy)
+        execution_id = new_execution_id(
+            "demo", "main", at_ms=START_MS, entropy=entropy, dedicated=wish.dedicated
+        )
         event = ExecutionSubmitted(
             at_ms=self._clock.now_ms(),
             execution_id=execution_id,
@@ -122,6 +130,7 @@ class People:
             data=wish.data,
             host=HOST,
             uid=wish.uid,
+            dedicated=wish.dedicated,
         )
         submission = Submission(business="demo", feature="main", event=event)
         while (await self._call(submission)).error is not None:

@@ -21,7 +21,7 @@ from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId, partition_of
 from rillflow.ports.executions import Delivery, Reply
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime import errands
+from rillflow.runtime import errands, routes
 from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.holding import HeldDispatches
@@ -30,7 +30,6 @@ from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.timers import Timer, Timers
 from rillflow.stores.append_plan import AppendPlan
 from rillflow.stores.memory_journal import MemoryJournal
-from tests.simulation import parts
 from tests.simulation.world import simulate
 
 SEEDS: Final = 60
@@ -105,7 +104,7 @@ def callers_disagree_about_who_owns_a_partition(patch: Patch) -> None:
     def mutant(execution_id: ExecutionId) -> int:
         return partition_of(execution_id) + next(asked)
 
-    patch.setattr(parts, "partition_of", mutant)
+    patch.setattr(routes, "partition_of", mutant)
 
 
 def timers_are_dropped_at_a_restart(patch: Patch) -> None:

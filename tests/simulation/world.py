@@ -3,11 +3,12 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, NamedTuple
 
 from rillflow.core import codec
+from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.jsontypes import JsonValue
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.hosted import replay
@@ -69,8 +70,8 @@ class World:
         self._wrong_by_s: dict[str, float] = {}
         self.promises = Promises(around)
         self.store = FlakyStore(around, self.promises)
-        self._network = Network(around)
         self.supervisor = Supervisor(around)
+        self._network = Network(around, lambda name: not self.supervisor.supervises(name))
         self.processes: dict[Life, HostProcess] = {}
         self.dispatchers: dict[Life, DispatcherProcess] = {}
         outside = around.begin_life("people", frail=False)
@@ -79,7 +80,7 @@ class World:
         self._outside = outside
         self.people = People(
             around,
-            Executions(self._network, self._hosts, "people"),
+            Executions(self._network, self._hosts, "people", self._spawn),
             clock,
             self.promises,
             self.store,
@@ -88,7 +89,7 @@ class World:
             around,
             life=behind,
             clock=clock,
-            executions=Executions(self._network, self._hosts, "functions"),
+            executions=Executions(self._network, self._hosts, "functions", self._spawn),
             watch=self.promises,
             sure=workflows.sure,
         )
@@ -101,7 +102,8 @@ class World:
         for index in range(self._dispatchers):
             self.supervisor.supervise(dispatcher_name(index), self._dispatcher_starter(index))
         for index in range(self._hosts):
-            self.supervisor.supervise(host_name(index), self._host_starter(index))
+            owns = range(index, PARTITIONS, self._hosts)
+            self.supervisor.supervise(host_name(index), self._host_starter(host_name(index), owns))
         for wish in self._wishes:
             self._begin(self.people.submit_and_wait(wish._replace(definition_id=version)))
         self._begin(self.people.wake_sleepers())
@@ -129,15 +131,18 @@ class World:
         assert version is not None
         return version
 
-    def _host_starter(self, index: int) -> Callable[[], Life]:
-        name = host_name(index)
+    def _spawn(self, execution_id: ExecutionId) -> None:
+        if not self.supervisor.supervises(execution_id):
+            start = self._host_starter(execution_id, execution_id)
+            self.supervisor.supervise(execution_id, start)
 
+    def _host_starter(self, name: str, owns: Sequence[int] | ExecutionId) -> Callable[[], Life]:
         def start() -> Life:
             life = self.around.begin_life(name, frail=True)
             self.processes[life] = HostProcess(
                 self.around,
                 life=life,
-                index=index,
+                owns=owns,
                 hosts=self._hosts,
                 dispatchers=self._dispatchers,
                 network=self._network,
@@ -145,6 +150,8 @@ class World:
                 clock=SimulatedClock(self.around.loop, lambda: self._wrong_by_s.get(name, 0.0)),
                 promises=self.promises,
                 most_hot=self._most_hot,
+                spawn=self._spawn,
+                retire=lambda: self.supervisor.retire(name),
             )
             return life
 
@@ -201,15 +208,19 @@ class World:
 
     def _depose(self) -> None:
         """Let a new owner take over from one that only seems to be dead."""
-        name = host_name(self.around.random.randrange(self._hosts))
+        name = self._some_host()
         self._freeze_life(self.supervisor.newest[name])
         self.supervisor.take_over(name)
 
     def _jump(self) -> None:
         """Set the clock of an owner's machine wrong."""
-        name = host_name(self.around.random.randrange(self._hosts))
+        name = self._some_host()
         self._wrong_by_s[name] = self.around.random.choice(JUMPS_S)
         self.around.note("clock", f"{name} is wrong by {self._wrong_by_s[name]} s")
+
+    def _some_host(self) -> str:
+        dispatchers = map(dispatcher_name, range(self._dispatchers))
+        return self.around.random.choice(sorted({*self.supervisor.newest}.difference(dispatchers)))
 
     # -- peace ----------------------------------------------------------------------
 
@@ -338,7 +349,14 @@ def _differences(stormy: Finding, calm: Finding) -> tuple[str, ...]:
 def _draw_wishes(random: Random) -> list[Wish]:
     x = random.choice([1, 3, 5])
     return [
-        Wish(number, "", x=x, uid=random.randrange(6), callers=random.choice([0, 0, 1, 2]))
+        Wish(
+            number,
+            "",
+            x=x,
+            uid=random.randrange(6),
+            callers=random.choice([0, 0, 1, 2]),
+            dedicated=random.random() < 0.3,
+        )
         for number in range(random.choice([1, 1, 2, 3]))
     ]
 
