@@ -1,6 +1,7 @@
 """Definitions in the catalogue: adding one, finding the one an id means (SEMANTICS 5.4)."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from rillflow.definition import (
     MAX_TEXT_BYTES,
@@ -23,6 +24,22 @@ RESTRICTION_VIOLATION: Final = 30110
 # What was added is kept in a longer form, and under the limits of another day.
 _STORED_DEPTH: Final = 40
 _STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
+
+
+class DescriptorReads(Protocol):
+    """The part of a catalogue that descriptor ids are resolved by."""
+
+    async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
+        """Return the rules of a scope, sorted by name."""
+        ...
+
+    async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
+        """Return the newest version of an alias, None when it has none."""
+        ...
+
+    async def has_version(self, business: str, feature: str, version: str) -> bool:
+        """Tell whether a version was ever added to a feature."""
+        ...
 
 
 async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
@@ -86,7 +103,7 @@ def parse_stored(text: str) -> WorkflowDefinition:
 
 
 async def resolve_descriptor(
-    catalogue: Catalogue, descriptor_id: str, *, uid: int = 0, data: JsonObject | None = None
+    catalogue: DescriptorReads, descriptor_id: str, *, uid: int = 0, data: JsonObject | None = None
 ) -> DescriptorId:
     """Find the version that a descriptor id means now.
 
@@ -118,7 +135,7 @@ async def resolve_descriptor(
 
 
 async def _gray_alias(
-    catalogue: Catalogue, wanted: DescriptorId, uid: int, data: JsonObject
+    catalogue: DescriptorReads, wanted: DescriptorId, uid: int, data: JsonObject
 ) -> str:
     rules = await catalogue.rules("gray", (wanted.business, wanted.feature))
     return first_that_holds(rules, uid=uid, data=data) or RELEASE

@@ -19,6 +19,7 @@ from rillflow.ports.store import Store
 from rillflow.runtime.admission import Admission
 from rillflow.runtime.descriptors import parse_stored, resolve_descriptor, stored_text
 from rillflow.runtime.input_schema import InputSchema
+from rillflow.runtime.shared_reads import SharedReads
 from rillflow.settings import ResourceCheck, Settings
 
 MOST_DEFINITIONS: Final = 500
@@ -71,6 +72,7 @@ class Submissions:
         """Submit to ``executions``; ``entropy`` gives the random bytes of their ids."""
         self._settings = settings
         self._store = store
+        self._reads = SharedReads(store)
         self._executions = executions
         self._clock = clock
         self._hook = hook
@@ -136,7 +138,7 @@ class Submissions:
     ) -> ExecutionId:
         settings = self._settings
         uid = settings.caller_uid if options.uid is None else options.uid
-        found = await resolve_descriptor(self._store, descriptor_id, uid=uid, data=document)
+        found = await resolve_descriptor(self._reads, descriptor_id, uid=uid, data=document)
         ready = await self._runnable(found.version or "")
         if self._hook is not None:
             document = self._hook(found, document)
