@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import Stack
+from rillflow.errors import RillflowError
 from rillflow.runtime.hooks import load_hooks
 from rillflow.settings import Settings
 from serve import (
@@ -82,7 +83,8 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
     batches = BatchRedo(stack)
     callers = Callers(stack.settings, stack.clock)
     hot = HotRoutes(FormParameters(SignedCallersOnly(api, callers)), stack, callers)
-    for error in (Exception, HTTPException, RequestValidationError):
+    # What only Exception catches is raised again behind the answer, and costs the connection.
+    for error in (RillflowError, HTTPException, RequestValidationError, Exception):
         api.add_exception_handler(error, _answer)
     for router in (
         run_routes.router(stack, hot),

@@ -70,11 +70,14 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
     async def get_descriptor_ids(
         current: Whole,
         page_size: Annotated[Whole, Query(alias="pageSize")],
+        page: Annotated[
+            Whole | None, Query(description="Wins over `current`, which the console leaves at 1.")
+        ] = None,
     ) -> Response:
         """List the aliases, the youngest first; `total` counts all of them."""
         rows = await stack.store.alias_rows()
         size = max(page_size, 1)
-        first = (max(current, 1) - 1) * size
+        first = (max(current if page is None else page, 1) - 1) * size
         items = [
             {
                 "business_id": row.business,

@@ -99,7 +99,7 @@ def choose(entries: Sequence[SwitchEntry], document: JsonObject) -> tuple[set[st
 
 
 def _is_default(entry: SwitchEntry) -> bool:
-    return (entry.condition or "").strip() == DEFAULT_ENTRY
+    return entry.condition == DEFAULT_ENTRY
 
 
 def _sort(entry: SwitchEntry, run: set[str], skip: list[str], *, chosen: bool) -> None:

@@ -97,7 +97,7 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
         "sub_group_index_to_identity": {
             str(g.index): g.identity for g in groups if g.identity is not None
         },
-        "task": task_definition(task_plan),
+        "task": task_definition(task_plan, state),
     }
     return view
 
@@ -107,9 +107,13 @@ def status_name(status: TaskStatus) -> str:
     return "SUCCEEDED" if status is TaskStatus.SUCCEED else status.name
 
 
-def task_definition(plan: TaskPlan) -> JsonObject:
-    """Return the definition of a task with Rill Flow's keys."""
-    return plan.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+def task_definition(plan: TaskPlan, state: ExecutionState) -> JsonObject:
+    """Return the definition of a task with Rill Flow's keys, as it is in this execution."""
+    shown = plan.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    switch = state.degrades.get(plan.base)
+    if switch is not None:
+        shown["degrade"] = {"current": switch.current, "followings": switch.followings}
+    return shown
 
 
 def invoke_view(invoke: InvokeMsg) -> JsonObject:
@@ -159,7 +163,7 @@ def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
         name: {
             "name": name,
             "status": state.tasks[name].status.name,
-            "task": task_definition(task_plan),
+            "task": task_definition(task_plan, state),
             "taskInvokeMsg": invoke_view(state.tasks[name].invoke),
         }
         for name, task_plan in plan.level.tasks.items()

@@ -80,6 +80,21 @@ async def test_aliases_are_listed_page_by_page_the_youngest_first(api: Api) -> N
     assert item["update_time"] - item["create_time"] >= 5000
 
 
+async def test_the_consoles_page_wins_over_the_current_that_it_never_changes(api: Api) -> None:
+    for number in range(3):
+        api.clock.advance(1)
+        await api.add(PASS.replace("order", f"order{number}"))
+
+    async def page(number: int) -> list[str]:
+        path = "/flow/bg/get_descriptor_ids.json"
+        shown = await api.get(path, current=1, page=number, pageSize=2)
+        assert shown["total"] == 3
+        return [item["feature_id"] for item in shown["items"]]
+
+    assert await page(1) == ["order2", "order1"]
+    assert await page(2) == ["order0"]
+
+
 async def test_executions_are_listed_by_what_they_are(api: Api) -> None:
     done = (await api.run(PASS))["execution_id"]
     api.clock.advance(1)

@@ -1,5 +1,7 @@
 """A refusal says what is wrong: ``{"error_code", "error"}`` and the status of who must act."""
 
+import asyncio
+
 import pytest
 
 from tests.api.definition_texts import PASS
@@ -116,6 +118,30 @@ async def test_a_mistyped_parameter_is_422(shared_api: Api, method: str, path: s
 @pytest.mark.parametrize("path", ["/flow/nothing.json", "/", "/flow/bg/manage"])
 async def test_an_unknown_path_is_404(shared_api: Api, path: str) -> None:
     assert refusal_of(await shared_api.client.get(path))[:2] == (404, 30101)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/flow/finish.json?execution_id=a&task_name=A",
+        "/flow/wakeup.json?execution_id=a&task_name=A",
+        "/flow/redo.json?execution_id=a",
+        "/flow/convert.json",
+    ],
+)
+async def test_a_refusal_keeps_the_connection(shared_api: Api, path: str) -> None:
+    url = shared_api.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        for _ in range(2):
+            head = f"POST {path} HTTP/1.1\r\nHost: {url.host}\r\nContent-Length: 2\r\n\r\n"
+            writer.write(f"{head}{{}}".encode())
+            lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+            assert lines[0].split()[1] in (b"400", b"500")
+            [length] = [line for line in lines if line.startswith(b"content-length:")]
+            assert b"error_code" in await reader.readexactly(int(length.partition(b":")[2]))
+    finally:
+        writer.close()
 
 
 async def test_every_answer_may_be_read_by_pages_of_other_sites(shared_api: Api) -> None:

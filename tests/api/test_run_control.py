@@ -176,6 +176,8 @@ async def test_degrading_needs_a_task_of_the_definition(api: Api) -> None:
     switches = {"degrade_current_task": "true", "degrade_following_tasks": "false"}
     params = {"execution_id": execution_id, **switches}
     assert await api.post("/flow/task_degrade.json", task_name="wait", **params) == OK
+    shown = (await api.shown(execution_id))["tasks"]["wait"]["task"]
+    assert shown["degrade"] == {"current": True, "followings": False}
     refusal = await api.refusal("/flow/task_degrade.json", task_name="other", **params)
     text = f"can not find base task:other, executionId:{execution_id}"
     assert refusal == (400, 30106, text)

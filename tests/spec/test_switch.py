@@ -133,6 +133,11 @@ def test_default_entries_are_looked_at_last_wherever_they_stand() -> None:
     assert chosen(with_input(0, sw("case", *entries, ins="input"), *leaves("AC"))) == "A"
 
 
+def test_only_the_bare_word_default_is_a_default_entry() -> None:
+    entries = [(" default ", "A"), ("DEFAULT", "B"), ("default", "C")]
+    assert chosen(with_input(0, sw("case", *entries, ins="input"), *leaves("ABC"))) == "C"
+
+
 def test_of_two_default_entries_a_breaking_one_is_the_last() -> None:
     entries = [("default", "A!"), ("default", "B")]
     assert chosen(with_input(0, sw("case", *entries, ins="input"), *leaves("AB"))) == "A"
