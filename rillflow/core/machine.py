@@ -163,8 +163,6 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
 
 
 def _outstanding_of(turn: Turn, task: TaskState) -> Iterator[Command]:
-    if task.in_flight and task.poll_url is not None:
-        yield polling.poll_command(turn, task)
-    elif task.in_flight:
-        yield functions.dispatch_command(turn, task, turn.plan_of(task))
+    if task.in_flight:
+        yield polling.call_under_way(turn, task)
     yield from timers_of(task)

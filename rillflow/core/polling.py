@@ -78,6 +78,13 @@ def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
     )
 
 
+def call_under_way(turn: Turn, task: TaskState) -> DispatchTask:
+    """Build the call that is under way, the attempt itself or a question, as it was ordered."""
+    if task.poll_url is not None:
+        return poll_command(turn, task)
+    return functions.dispatch_command(turn, task, turn.plan_of(task))
+
+
 def answered(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
     """Take the gateway's word: not yet, or the result."""
     plan = turn.plan_of(task)

@@ -1,6 +1,6 @@
 """Running tasks, and all that follows them, again (SEMANTICS 3.17)."""
 
-from rillflow.core import groups, timing, traversal
+from rillflow.core import groups, polling, timing, traversal
 from rillflow.core.events import RedoRequested
 from rillflow.core.state import TaskState, TimeInfo
 from rillflow.core.status import STARTED, DagStatus, TaskStatus
@@ -39,10 +39,15 @@ def _ready(turn: Turn) -> set[str]:
 
 
 def _revive(turn: Turn) -> None:
-    """Go on with what the end had interrupted, where the redo leaves it alone."""
+    """Go on with what the end had interrupted, where the redo leaves it alone.
+
+    A call that is under way is ordered again: nobody insisted on it after the end.
+    """
     for task in turn.state.tasks.values():
         if task.status is TaskStatus.READY and task.delay_due_ms is None:
             turn.make_ready(task)
+        if task.in_flight and not traversal.is_abandoned(turn, task.route):
+            turn.commands.append(polling.call_under_way(turn, task))
         _set_timers_again(turn, task)
     for group in turn.state.groups.values():
         if group.status is TaskStatus.RUNNING and not traversal.is_abandoned(turn, group.route):

@@ -97,6 +97,9 @@ class Promises:
             self._broken(f"{state.execution_id}: its completion callback was never made")
         if event.kind != "parent" or state.parent is None or state.parent_notice is None:
             return
+        if event.error is not None and event.error.endswith("is finished"):
+            link = state.parent
+            self.sent_away_from.add((link.execution_id, link.task, link.attempt))
         parent = self.mirrors[state.parent.execution_id]
         task = parent.state.tasks.get(state.parent.task)
         waits = (

@@ -193,6 +193,7 @@ def test_a_redo_after_the_end_sets_the_other_tasks_timers_again() -> None:
     run.timeout()
     assert run.redo("A") == [
         SetTimer(kind="dag", task="", due_ms=6000),
+        dispatch("B"),
         SetTimer(kind="timeout", task="B", due_ms=9000),
         SetTimer(kind="delay", task="C", due_ms=7000),
         dispatch("A"),
@@ -221,8 +222,26 @@ def test_a_redo_after_the_end_leaves_groups_alone_that_ended_or_ran_out_of_time(
     run.timeout("L")
     run.cancel()
     run.answer("L_0-C_0-C1", {})
-    assert run.redo("A") == [dispatch("A")]
+    assert run.redo("A") == [dispatch("B_1-B1"), dispatch("A")]
     assert run.statuses["L_0-C_0-C2"] == "NOT_STARTED"
+
+
+def test_a_redo_after_the_end_orders_again_what_is_under_way() -> None:
+    run = scenario(fn("A"), fn("B"), fn("P", completion="poll"))
+    run.submit()
+    run.answer("P", http_status=202, poll_url="http://gateway/results/1")
+    run.advance(1)
+    run.cancel()
+    assert run.redo("A") == [dispatch("B"), dispatch("P"), dispatch("A")]
+    assert run.finish("B") == []
+
+
+def test_a_redo_after_the_end_waits_for_timers_no_longer_than_they_were_set_for() -> None:
+    run = scenario(fn("A"), fn("B", timeline=within(9)))
+    run.submit()
+    run.cancel()
+    run.now_ms -= 3_600_000
+    assert SetTimer(kind="timeout", task="B", due_ms=run.now_ms + 9000) in run.redo("A")
 
 
 def test_a_redo_after_the_end_starts_what_was_ready_while_paused() -> None:
