@@ -18,6 +18,7 @@ RillflowError
 │   ├── TooLargeError
 │   └── OverloadedError
 ├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
+├── CrashedError              an execution whose handling failed unexpectedly
 ├── ResultError               whoever waits for the result of an execution
 │   ├── ExecutionFailedError
 │   └── ExecutionTimeoutError
@@ -204,6 +205,15 @@ class ExecutionError(RillflowError):
     def __init__(self, message: str, wire_code: int = 30601) -> None:
         self.wire_code = wire_code
         super().__init__(message)
+
+
+class CrashedError(RillflowError):
+    """Handling an execution failed in a way that nobody foresaw; nothing changed.
+
+    The log says where. What the execution was about to do is tried again a few times.
+    """
+
+    code = "execution.crashed"
 
 
 class ResultError(RillflowError):

@@ -82,6 +82,9 @@ class Execution(BaseModel):
     context: Object | None = None
     invoke_summary: Object
     trace_url: str | None = None
+    quarantine: str | None = Field(
+        default=None, description="Why the execution does nothing by itself any more."
+    )
 
 
 class ShownExecution(BaseModel):

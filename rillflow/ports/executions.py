@@ -10,6 +10,7 @@ import msgspec
 
 from rillflow.core.events import Event, ExecutionSubmitted
 from rillflow.errors import (
+    CrashedError,
     ExecutionError,
     OverloadedError,
     RequestError,
@@ -188,6 +189,8 @@ def error_of(reply: Reply) -> RillflowError:
         return StoreError(message)
     if reply.kind == OverloadedError.code:
         return OverloadedError(message)
+    if reply.kind == CrashedError.code:
+        return CrashedError(message)
     if reply.kind == ExecutionError.code:
         return ExecutionError(message, reply.wire_code)
     return RequestError(message, wire_code=reply.wire_code, http_status=reply.http_status)

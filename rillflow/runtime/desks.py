@@ -1,13 +1,14 @@
 """What owners of executions and dispatchers answer, whatever carries the question."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
-from rillflow.errors import GoneError
-from rillflow.ports.executions import decode_calls, encode_replies
+from rillflow.errors import CrashedError, GoneError
+from rillflow.ports.executions import Reply, decode_calls, encode_replies, reply_to_error
 from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.dispatch_lanes import DispatchLanes, Line, Order, decode_order
@@ -17,6 +18,8 @@ from rillflow.runtime.watching import News, decode_question, encode_news
 MOST_SENDERS: Final = 1000
 _answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 _encoder = msgspec.msgpack.Encoder()
+log = logging.getLogger("rillflow.desks")
+_UNSPEAKABLE = reply_to_error(CrashedError("internal server error"))
 
 
 class HostDesk:
@@ -38,7 +41,7 @@ class HostDesk:
             StoreError: Answers could not be made durable; deliver them again.
         """
         if method == "calls":
-            return encode_replies(await self._host.call_many(decode_calls(argument)))
+            return encoded(await self._host.call_many(decode_calls(argument)))
         if method == "answers":
             answers = _answers_decoder.decode(argument)
             await self._host.answers_arrived(answers)
@@ -47,6 +50,23 @@ class HostDesk:
         asked = decode_question(argument)
         ended = await self._host.watchers.take(asked.watcher, asked.timeout_s, asked.heard)
         return encode_news(News(self._life, ended))
+
+
+def encoded(replies: list[Reply]) -> bytes:
+    """Encode replies; one that cannot be is replaced, and takes no other down."""
+    try:
+        return encode_replies(replies)
+    except Exception:
+        log.exception("reply_not_encoded", extra={"replies": len(replies)})
+        return encode_replies([reply if _is_sound(reply) else _UNSPEAKABLE for reply in replies])
+
+
+def _is_sound(reply: Reply) -> bool:
+    try:
+        encode_replies([reply])
+    except Exception:  # noqa: BLE001 - whatever it is, this reply cannot be sent
+        return False
+    return True
 
 
 class DispatchDesk:

@@ -63,13 +63,7 @@ class DispatchPool:
             return replace(answer, poll=request.poll) if request.poll else answer
         except Exception as error:
             log.exception("gateway_raised", extra={"execution_id": request.execution_id})
-            return DispatchAnswer(
-                execution_id=request.execution_id,
-                task=request.task,
-                attempt=request.attempt,
-                error=f"handle fails: {error}",
-                poll=request.poll,
-            )
+            return failure_of(request, error)
 
     async def _hand_over(self, answers: list[DispatchAnswer]) -> None:
         await self._take(answers)
@@ -83,7 +77,8 @@ class DispatchPool:
 class Outbox:
     """Hands answers over in batches: at once when idle, else with the next batch.
 
-    A batch that is not taken is offered again until it is.
+    A batch that is not taken is offered again until it is. An answer that cannot even be
+    handed over is replaced by a failure, and hinders no other.
     """
 
     def __init__(self, take: TakeAnswers) -> None:
@@ -108,13 +103,39 @@ class Outbox:
         try:
             while self._answers:
                 batch, self._answers = self._answers, []
-                try:
-                    await self._take(batch)
+                left = await self._offer(batch)
+                if not left:
                     pause_s = FIRST_PAUSE_S
-                except RillflowError:
-                    log.warning("answers_not_taken", extra={"answers": len(batch)})
-                    self._answers = batch + self._answers
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                    continue
+                log.warning("answers_not_taken", extra={"answers": len(left)})
+                self._answers = left + self._answers
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         finally:
             self._sender = None
+
+    async def _offer(self, batch: list[DispatchAnswer]) -> list[DispatchAnswer]:
+        """Hand answers over, one by one when together they fail; return those not taken."""
+        try:
+            await self._take(batch)
+        except RillflowError:
+            return batch
+        except Exception as error:
+            if len(batch) == 1:
+                log.exception("answer_failed", extra={"execution_id": batch[0].execution_id})
+                return [
+                    failure_of(batch[0], f"{type(error).__name__} while handing the answer over")
+                ]
+            return [left for answer in batch for left in await self._offer([answer])]
+        return []
+
+
+def failure_of(request: DispatchRequest | DispatchAnswer, reason: object) -> DispatchAnswer:
+    """Build the answer of a call for which nobody else has one."""
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        error=f"handle fails: {reason}",
+        poll=request.poll,
+    )

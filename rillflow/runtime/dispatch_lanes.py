@@ -11,7 +11,9 @@ import msgspec
 
 from rillflow.errors import StoreError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.dispatch import failure_of
 from rillflow.runtime.insisting import insist
+from rillflow.runtime.quarantine import log_crash
 
 log = logging.getLogger("rillflow.dispatcher")
 
@@ -31,6 +33,14 @@ class Sender(Protocol):
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         """Return those of some requests whose answers would still be taken."""
+        ...
+
+    async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
+        """Take the answers of requests that could not be sent.
+
+        Raises:
+            StoreError: They could not be written; deliver them again.
+        """
         ...
 
 
@@ -96,7 +106,10 @@ class DispatchLanes:
         while True:
             await asyncio.sleep(BEAT_S)
             for lane in self._lanes:
-                await lane.check()
+                try:
+                    await lane.check()
+                except Exception:
+                    log.exception("dispatcher_not_checked")
 
     async def stop(self) -> None:
         """Give up what has not been sent; the next life orders it again."""
@@ -167,13 +180,21 @@ class _DispatchLane:
             if self._opened is not None:
                 await self._opened.wait()
             while self._queue or not self._is_met:
-                if self._is_met:
-                    batch, self._queue = self._queue, []
-                    await self._send_batch(batch)
-                else:
-                    await self._meet()
+                try:
+                    await (self._send_queue() if self._is_met else self._meet())
+                except Exception:
+                    log.exception("dispatcher_not_told", extra={"calls": len(self._queue)})
+                    await asyncio.sleep(BEAT_S)
         finally:
             self._sending = None
+
+    async def _send_queue(self) -> None:
+        batch, self._queue = self._queue, []
+        try:
+            await self._send_batch(batch)
+        except Exception:
+            self._queue = batch + self._queue
+            raise
 
     async def _meet(self) -> None:
         """Learn the dispatcher's life; a new one knows nothing, so tell it everything."""
@@ -200,5 +221,23 @@ class _DispatchLane:
         self._number += 1
         epoch = self.owner.epoch if self.owner is not None else 0
         order = Order(self._sender, epoch, self._number, self._life, batch)
-        data = _encoder.encode(order)
+        try:
+            data = _encoder.encode(order)
+        except Exception as error:  # noqa: BLE001 - one request must not stop the others
+            await self._send_apart(batch, error)
+            return
         self._is_met = await insist(lambda: self._line("send", data)) == self._life
+
+    async def _send_apart(self, batch: list[DispatchRequest], error: Exception) -> None:
+        """Send requests one by one; the one that cannot be sent has failed."""
+        if len(batch) > 1:
+            for request in batch:
+                await self._send_batch([request])
+            return
+        [request] = batch
+        log_crash("dispatch_not_encoded", request.execution_id, error)
+        answer = failure_of(request, f"{type(error).__name__} while sending the request")
+        owner = self.owner
+        if owner is not None:
+            await insist(lambda: owner.answers_arrived([answer]))
+        self.answered([answer])

@@ -24,14 +24,18 @@ from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.guards import Guards, Moment
 from rillflow.runtime.insisting import insist_on_reply
-from rillflow.runtime.outbound import Find, Outbound, StillAwaited, Walks
+from rillflow.runtime.outbound import Crashed, Find, Outbound, StillAwaited, Walks
 from rillflow.runtime.timers import Timer, Timers
 
 log = logging.getLogger("rillflow.errands")
 
 
 class Errands:
-    """Sends dispatches in batches and sees to everything else that commands ask for."""
+    """Sends dispatches in batches and sees to everything else that commands ask for.
+
+    ``crashed`` is told of an execution for which something failed unexpectedly; what else
+    there is to do goes on.
+    """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
         self,
@@ -44,6 +48,7 @@ class Errands:
         take: Callable[[Sequence[Call]], Awaitable[list[Reply]]],
         find: Find,
         still_awaited: StillAwaited,
+        crashed: Crashed,
         host: str,
         guards: Guards,
     ) -> None:
@@ -54,7 +59,8 @@ class Errands:
         self._take = take
         self._find = find
         self._guards = guards
-        self.walks = Walks()
+        self._crashed = crashed
+        self.walks = Walks(crashed)
         self.outbound = Outbound(
             clock=clock,
             catalogue=catalogue,
@@ -64,6 +70,7 @@ class Errands:
             still_awaited=still_awaited,
             walks=self.walks,
             answered=self._answered,
+            crashed=crashed,
             host=host,
         )
 
@@ -76,22 +83,25 @@ class Errands:
         were given before and are outstanding.
         """
         for command in commands:
-            match command:
-                case DispatchTask():
-                    self._dispatch(command)
-                case SetTimer():
-                    self._set_timer(execution_id, command, at_ms)
-                case NotifyParent():
-                    self._begin_notice(execution_id, command)
-                case CancelChild():
-                    self.walks.begin(self._cancel_child(execution_id, command))
-                case Announce():
-                    log.debug(
-                        command.kind,
-                        extra={"execution_id": execution_id, "task": command.task},
-                    )
-                case _:
-                    assert_never(command)
+            try:
+                self._begin(execution_id, command, at_ms)
+            except Exception as error:  # noqa: BLE001 - one command must not stop the others
+                self._crashed(execution_id, error)
+
+    def _begin(self, execution_id: ExecutionId, command: Command, at_ms: int | None) -> None:
+        match command:
+            case DispatchTask():
+                self._dispatch(command)
+            case SetTimer():
+                self._set_timer(execution_id, command, at_ms)
+            case NotifyParent():
+                self._begin_notice(execution_id, command)
+            case CancelChild():
+                self.walks.begin(execution_id, self._cancel_child(execution_id, command))
+            case Announce():
+                log.debug(command.kind, extra={"execution_id": execution_id, "task": command.task})
+            case _:
+                assert_never(command)
 
     def flush(self) -> None:
         """Send the dispatches gathered since the last time."""
@@ -113,7 +123,7 @@ class Errands:
             answer = DispatchAnswer(
                 execution_id=command.execution_id, task=command.task, attempt=command.attempt
             )
-            self.walks.begin(self._answered(answer))
+            self.walks.begin(command.execution_id, self._answered(answer))
 
     def _ends_by_callback(self, command: DispatchTask) -> bool:
         """Tell whether a call that was merely taken leaves its task waiting for a callback."""
@@ -125,7 +135,7 @@ class Errands:
 
     def _begin_notice(self, execution_id: ExecutionId, command: NotifyParent) -> None:
         def begin() -> None:
-            self.walks.begin(self._notify_parent(execution_id, command))
+            self.walks.begin(execution_id, self._notify_parent(execution_id, command))
 
         if not self._guards.guard(Moment.FINISH, execution_id, "", begin):
             self._give_up_notice(execution_id, "parent", command.attempt)
@@ -135,7 +145,7 @@ class Errands:
         notice = NoticeDelivered(
             at_ms=self._clock.now_ms(), kind=kind, error="stopped by a hook", attempt=attempt
         )
-        self.walks.begin(self._tell_own(execution_id, notice))
+        self.walks.begin(execution_id, self._tell_own(execution_id, notice))
 
     def _set_timer(self, execution_id: ExecutionId, command: SetTimer, at_ms: int | None) -> None:
         timer = Timer(command.due_ms, execution_id, command.kind, command.task)
@@ -194,9 +204,10 @@ class Errands:
         await self._tell_own(execution_id, notice)
 
     async def _tell(self, execution_id: ExecutionId, event: Event) -> Reply:
-        """Deliver an event until its receiver has answered."""
+        """Deliver an event until its receiver has answered; one that crashes has not."""
         return await insist_on_reply(
-            lambda: self._executions.call(Delivery(execution_id=execution_id, event=event))
+            lambda: self._executions.call(Delivery(execution_id=execution_id, event=event)),
+            crashes_too=True,
         )
 
     async def _tell_own(self, execution_id: ExecutionId, event: Event) -> None:

@@ -3,18 +3,25 @@
 The order never changes: handle in memory, append durably, then answer the caller
 and carry out the commands. When the append fails, what memory holds is dropped, and the
 execution is read from the store again. An answer that wrote nothing, but says what
-memory holds, waits until that is durable.
+memory holds, waits until that is durable. What fails unexpectedly concerns one execution
+and nobody else (``runtime.quarantine``).
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeAlias, assert_never
+from typing import NamedTuple, assert_never
 
 from rillflow.core import machine
 from rillflow.core.commands import Command
 from rillflow.core.events import CallbackReceived, TimerFired
-from rillflow.errors import ConflictError, FencedError, RillflowError, StoreError
+from rillflow.errors import (
+    ConflictError,
+    CrashedError,
+    FencedError,
+    RillflowError,
+    StoreError,
+)
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
@@ -33,13 +40,15 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, Store
 from rillflow.runtime.appends import Stage, append_of, confirmation_of, row_of, stage_of
+from rillflow.runtime.borrowing import Borrowing, Found, usable
 from rillflow.runtime.errands import Errands
 from rillflow.runtime.guards import Guards
 from rillflow.runtime.hints import Traffic
 from rillflow.runtime.hosted import Hosted
-from rillflow.runtime.insisting import insist
-from rillflow.runtime.ownership import DEDICATED_LISTING, Ownership
+from rillflow.runtime.ownership import Ownership
+from rillflow.runtime.quarantine import Quarantine, log_crash
 from rillflow.runtime.queries import answer_query, unknown_execution
+from rillflow.runtime.recovery import Recovery
 from rillflow.runtime.residents import Residents
 from rillflow.runtime.timers import Timer, Timers
 from rillflow.runtime.waiting import Watchers
@@ -68,10 +77,6 @@ class Taken(NamedTuple):
     over: bool = False
 
 
-Found: TypeAlias = dict[ExecutionId, Hosted | RillflowError | None]
-"""What calls are about: borrowed from memory, unreadable, or unknown."""
-
-
 class ExecutionHost:
     """Owns the executions of some partitions, or one dedicated execution."""
 
@@ -87,6 +92,7 @@ class ExecutionHost:
         dedicated: ExecutionId | None = None,
         most_hot: int = 20_000,
         guards: Guards | None = None,
+        quarantine: Quarantine | None = None,
         on_fenced: Callable[[], None] = lambda: None,
         respawn: Callable[[ExecutionId], Awaitable[None]] | None = None,
     ) -> None:
@@ -95,14 +101,18 @@ class ExecutionHost:
         self._partitions = tuple(partitions)
         self._dedicated = dedicated
         self._ownership = Ownership(store, partitions, dedicated)
+        self._quarantine = Quarantine(clock) if quarantine is None else quarantine
+        self._recovery = Recovery(self._quarantine, self.answers_arrived)
         self._residents = Residents(
             store,
             self._ownership,
             most_hot=most_hot,
-            resumed=self._resumed,
-            forgotten=self._forgotten,
+            resumed=self._recovery.resumed,
+            forgotten=self._recovery.forgotten,
+            crashed=self._recovery.crashed,
         )
-        self._timers = Timers(clock, self._timers_due)
+        self._borrowing = Borrowing(self._residents, self._recovery.crashed)
+        self._timers = Timers(clock, self._timers_due, self._timer_failed)
         guards = guards or Guards()
         self._handle = guards.handling(machine.handle)
         self._errands = Errands(
@@ -114,15 +124,16 @@ class ExecutionHost:
             take=self.call_many,
             find=self._residents.find,
             still_awaited=self.still_awaited,
+            crashed=self._recovery.crashed,
             host=callback_host,
             guards=guards,
         )
+        self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)
         self.watchers = Watchers()
         self._on_fenced = on_fenced
         self._respawn = respawn
-        self._recovery: asyncio.Task[None] | None = None
-        self._watch_over: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take ownership and begin to recover what had not ended."""
@@ -133,23 +144,25 @@ class ExecutionHost:
             unfinished = await self._store.unfinished(self._partitions)
             self._residents.unresumed.update(unfinished)
         self._timers.start()
-        self._recovery = asyncio.create_task(self._recover(), name="recovery")
-        self._watch_over = asyncio.create_task(self._watch_ownership(), name="ownership")
+        recover = self._recovery.run(self._store, self._partitions, self._respawn)
+        self._background = [
+            asyncio.create_task(recover, name="recovery"),
+            asyncio.create_task(self._watch_ownership(), name="ownership"),
+        ]
 
     async def stop(self) -> None:
         """Stop timers and errands; what is outstanding is left to the next owner."""
-        for task in (self._recovery, self._watch_over):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._timers.stop()
         await self._errands.stop()
         await self._residents.stop()
 
     async def recovered(self) -> None:
         """Wait until everything that had not ended is going on again."""
-        if self._recovery is not None:
-            await asyncio.shield(self._recovery)
+        for recovery in self._background[:1]:
+            await asyncio.shield(recovery)
 
     @property
     def active(self) -> int:
@@ -194,13 +207,13 @@ class ExecutionHost:
 
     async def _call_together(self, calls: Sequence[Call], *, look: bool = False) -> list[Reply]:
         """Take calls; ``look`` reads the store before it makes an execution."""
-        found = await self._borrow_all(calls, look=look)
+        found = await self._borrowing.borrow_all(calls, look=look)
         batch = [self._take(call, found) for call in calls]
         written = [taken for taken in batch if taken.append is not None]
         touched = [taken.hosted for taken in written if taken.hosted is not None]
         done = self._residents.begin_append(touched)
         waits = _appends_under_way(batch)
-        self._give_back(found)
+        self._borrowing.give_back(found)
         error: RillflowError | None = StoreError("the append was given up")
         try:
             error = await self._append(written)
@@ -218,6 +231,8 @@ class ExecutionHost:
                 execution_id = taken.hosted.state.execution_id
                 self._errands.carry_out(execution_id, taken.commands, at_ms=taken.at_ms)
                 if taken.over:
+                    self._timers.forget(execution_id)
+                    self._quarantine.forget(execution_id)
                     self.watchers.ended(execution_id)
         self._errands.flush()
 
@@ -230,15 +245,25 @@ class ExecutionHost:
         at_ms = self._clock.now_ms()
         calls: list[Call] = []
         for answer in answers:
-            self._errands.outbound.learn(answer)
+            self._learn(answer)
             event = self._errands.event_of(answer, at_ms)
             calls.append(Delivery(execution_id=answer.execution_id, event=event))
         await self._errands.outbound.told()
-        for reply in await self.call_many(calls):
+        replies = await self.call_many(calls)
+        for reply in replies:
             if reply.error is not None and reply.kind.startswith("store."):
                 raise StoreError(reply.error)
-        for answer in answers:
-            self._errands.outbound.taken(answer)
+        for answer, reply in zip(answers, replies, strict=True):
+            if reply.kind == CrashedError.code:
+                self._quarantine.keep(answer)
+            else:
+                self._errands.outbound.taken(answer)
+
+    def _learn(self, answer: DispatchAnswer) -> None:
+        try:
+            self._errands.outbound.learn(answer)
+        except Exception as error:  # noqa: BLE001 - the answer itself is worth more
+            log_crash("hint_not_understood", answer.execution_id, error)
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         """Return those of some dispatches whose answers would still be taken."""
@@ -247,7 +272,7 @@ class ExecutionHost:
     async def _is_awaited(self, request: DispatchRequest) -> bool:
         try:
             hosted = await self._residents.borrow(request.execution_id)
-        except RillflowError:
+        except Exception:  # noqa: BLE001 - whoever crashes may go on
             return True
         if hosted is None:
             return False
@@ -270,16 +295,21 @@ class ExecutionHost:
 
     def _take(self, call: Call, found: Found) -> Taken:
         hosted = found.get(call.execution_id)
+        if isinstance(call, Delivery):
+            self._recovery.called(call.execution_id, call.event)
         try:
-            return self._answer(call, _usable(hosted), found)
+            return self._answer(call, usable(hosted), found)
         except RillflowError as error:
             about = hosted if isinstance(hosted, Hosted) else None
-            return Taken(reply_to_error(error), about)
-        except Exception:
-            log.exception("call_failed", extra={"execution_id": call.execution_id})
+            return Taken(reply_to_error(self._quarantine.explain(call.execution_id, error)), about)
+        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+            hosted = found.get(call.execution_id)
             if isinstance(hosted, Hosted):
+                self._recovery.crashed(call.execution_id, error)
                 self._residents.distrust(hosted)
-            return Taken(reply_to_error(RillflowError("internal server error")))
+            else:
+                log_crash("call_failed", call.execution_id, error)
+            return Taken(reply_to_error(CrashedError("internal server error")))
 
     def _answer(self, call: Call, hosted: Hosted | None, found: Found) -> Taken:
         match call:
@@ -288,7 +318,9 @@ class ExecutionHost:
             case Delivery():
                 return self._deliver(call, hosted)
             case Query():
-                return Taken(answer_query(call, hosted, self._clock.now_ms()), hosted)
+                shown = self._quarantine.shown(call.execution_id)
+                now_ms = self._clock.now_ms()
+                return Taken(answer_query(call, hosted, now_ms, quarantine=shown), hosted)
             case Watch():
                 return Taken(self._watch(call, hosted), hosted)
             case ResourceCall():
@@ -361,6 +393,11 @@ class ExecutionHost:
         except StoreError as error:
             log.exception("append_failed", extra={"appends": len(appends)})
             return error
+        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+            if len(appends) > 1:
+                return ConflictError("what was written together is written one by one")
+            self._recovery.crashed(appends[0].execution_id, error)
+            return CrashedError("internal server error")
         return None
 
     async def _fenced(self, appends: Sequence[Append], error: FencedError) -> RillflowError:
@@ -383,7 +420,10 @@ class ExecutionHost:
         """Notice a newer owner also when there is nothing to write, and leave."""
         while True:
             await asyncio.sleep(OWNERSHIP_S)
-            await self._leave_if_lost()
+            try:
+                await self._leave_if_lost()
+            except Exception:
+                log.exception("ownership_not_checked")
 
     async def _leave_if_lost(self) -> None:
         try:
@@ -391,73 +431,6 @@ class ExecutionHost:
                 self._on_fenced()
         except StoreError as error:
             log.warning("ownership_unknown", extra={"reason": str(error)})
-
-    # -- memory ---------------------------------------------------------------------
-
-    async def _borrow_all(self, calls: Sequence[Call], *, look: bool) -> Found:
-        found: Found = {}
-        try:
-            for call in calls:
-                if call.execution_id not in found:
-                    await self._find_for(call, found, look=look)
-        except BaseException:
-            self._give_back(found)
-            raise
-        return found
-
-    def _give_back(self, found: Found) -> None:
-        for hosted in found.values():
-            if isinstance(hosted, Hosted):
-                self._residents.give_back(hosted)
-
-    async def _find_for(self, call: Call, found: Found, *, look: bool) -> None:
-        execution_id = call.execution_id
-        if isinstance(call, ResourceCall | TrafficCall):
-            return
-        if isinstance(call, Submission):
-            if self._residents.plans.ready(call.event.definition_id) is None:
-                error = await self._plan_error(call.event.definition_id)
-                if error is not None:
-                    found[execution_id] = error
-                    return
-            if not look and execution_id not in self._residents.unresumed:
-                return
-        hosted = self._residents.find(execution_id)
-        if hosted is not None and hosted.can_be_borrowed:
-            hosted.borrowers += 1
-            found[execution_id] = hosted
-        else:
-            found[execution_id] = await self._borrow_safely(execution_id)
-
-    async def _plan_error(self, definition_id: str) -> RillflowError | None:
-        try:
-            await self._residents.plans.get(definition_id)
-        except RillflowError as error:
-            log.exception("definition_unusable", extra={"definition_id": definition_id})
-            return error
-        return None
-
-    async def _borrow_safely(self, execution_id: ExecutionId) -> Hosted | RillflowError | None:
-        try:
-            return await self._residents.borrow(execution_id)
-        except RillflowError as error:
-            log.exception("activation_failed", extra={"execution_id": execution_id})
-            return error
-
-    def _resumed(self, hosted: Hosted) -> None:
-        self._errands.carry_out(hosted.state.execution_id, hosted.outstanding(), at_ms=None)
-        self._errands.flush()
-
-    def _forgotten(self, execution_id: ExecutionId) -> None:
-        self._errands.walks.begin(self._residents.resume(execution_id))
-
-    async def _recover(self) -> None:
-        for execution_id in sorted(self._residents.unresumed):
-            await self._residents.resume(execution_id)
-        if self._respawn is not None:
-            apart = [DEDICATED_LISTING + p for p in self._partitions]
-            for execution_id in await insist(lambda: self._store.unfinished(apart)):
-                await self._respawn(execution_id)
 
     # -- timers ---------------------------------------------------------------------
 
@@ -479,13 +452,8 @@ class ExecutionHost:
             if reply.kind.startswith("store."):
                 self._timers.set(timer, after_s=PAUSE_S)
 
-
-def _usable(found: Hosted | RillflowError | None) -> Hosted | None:
-    if isinstance(found, RillflowError):
-        raise found
-    if found is not None and found.gone is not None:
-        raise ConflictError(f"{found.state.execution_id} is being read again")
-    return found
+    def _timer_failed(self, timer: Timer, error: Exception) -> None:
+        self._recovery.crashed(timer.execution_id, error)
 
 
 def _appends_under_way(batch: Sequence[Taken]) -> set["asyncio.Future[None]"]:

@@ -17,8 +17,9 @@ class Lane(Generic[Item, Answer]):
     """Sends items in batches and gives each its own answer.
 
     A batch leaves at once when fewer than ``wide`` are under way. ``send`` takes a
-    batch and returns the answers in its order; what it raises reaches every caller
-    of the batch.
+    batch and returns the answers in its order. A RillflowError that it raises reaches every
+    caller of the batch; after anything else the items are sent one by one, which must do no
+    harm, so that what one of them raises is its own.
     """
 
     def __init__(
@@ -55,14 +56,18 @@ class Lane(Generic[Item, Answer]):
     async def _send_batch(self, batch: list[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
         try:
             answers = await self._send([item for item, _ in batch])
+            for (_, future), answer in list(zip(batch, answers, strict=True)):
+                if not future.done():
+                    future.set_result(answer)
         except RillflowError as error:
             self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - no caller may be left waiting
-            self._fail(batch, StoreError(f"the actor could not be reached: {error}"))
-        else:
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            if len(batch) == 1:
+                self._fail(batch, StoreError(f"the actor could not be reached: {error}"))
+                return
+            for one in batch:
+                if not one[1].done():
+                    await self._send_batch([one])
 
     def _fail(
         self, batch: list[tuple[Item, "asyncio.Future[Answer]"]], error: RillflowError

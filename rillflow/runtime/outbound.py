@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from rillflow.core.commands import DispatchTask
@@ -26,19 +27,30 @@ _LONGEST_TELL_S: Final = 1.0
 Find: TypeAlias = Callable[[ExecutionId], Hosted | None]
 StillAwaited: TypeAlias = Callable[[Sequence[DispatchTask]], Awaitable[list[DispatchTask]]]
 Take: TypeAlias = Callable[[DispatchAnswer], Awaitable[None]]
+Crashed: TypeAlias = Callable[[ExecutionId, Exception], None]
 
 
 class Walks:
-    """Errands under way, each in a task of its own."""
+    """Errands under way, each in a task of its own; ``crashed`` is told of those that fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, crashed: Crashed) -> None:
+        self._crashed = crashed
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def begin(self, errand: Coroutine[Any, Any, None]) -> None:
-        """Start an errand and let it run."""
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def begin(self, execution_id: ExecutionId, errand: Coroutine[Any, Any, None]) -> None:
+        """Start an errand of an execution and let it run."""
         walk = asyncio.create_task(errand)
         self._under_way.add(walk)
-        walk.add_done_callback(self._under_way.discard)
+        walk.add_done_callback(partial(self._end, execution_id))
+
+    def _end(self, execution_id: ExecutionId, walk: "asyncio.Task[None]") -> None:
+        self._under_way.discard(walk)
+        error = None if walk.cancelled() else walk.exception()
+        if isinstance(error, Exception):
+            self._crashed(execution_id, error)
 
     async def stop(self) -> None:
         """Give up the errands under way."""
@@ -52,7 +64,8 @@ class Outbound:
 
     Sub-flows are started here; their answers, and those of dispatches that could not be
     made, go to ``answered``. ``find`` returns an execution that is in memory;
-    ``still_awaited`` those dispatches whose answers would be taken.
+    ``still_awaited`` those dispatches whose answers would be taken; ``crashed`` is told of
+    an execution whose dispatch cannot be sent, which hinders no other.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -66,6 +79,7 @@ class Outbound:
         still_awaited: StillAwaited,
         walks: Walks,
         answered: Take,
+        crashed: Crashed,
         host: str,
     ) -> None:
         self._clock = clock
@@ -76,6 +90,7 @@ class Outbound:
         self._still_awaited = still_awaited
         self._walks = walks
         self._answered = answered
+        self._crashed = crashed
         self._host = host
         self._batch: list[DispatchTask] = []
         self._chooser = Chooser(catalogue, clock)
@@ -90,10 +105,11 @@ class Outbound:
         if is_indirect(command):
             hosted = self._find(command.execution_id)
             context, uid = (hosted.state.context, hosted.state.uid) if hosted else ({}, 0)
-            self._walks.begin(self._choose(command, context, uid))
+            self._walks.begin(command.execution_id, self._choose(command, context, uid))
         elif is_flow(command):
             hosted = self._find(command.execution_id)
-            self._walks.begin(self._start_flow(command, hosted.state.uid if hosted else 0))
+            uid = hosted.state.uid if hosted else 0
+            self._walks.begin(command.execution_id, self._start_flow(command, uid))
         elif command.task and self.hints.busy_s(command.resource_name):
             self._held.hold(command)
         else:
@@ -103,7 +119,18 @@ class Outbound:
         """Send the dispatches gathered since the last time."""
         if self._batch:
             batch, self._batch = self._batch, []
+            self._send(batch)
+
+    def _send(self, batch: list[DispatchTask]) -> None:
+        """Send dispatches together, or one by one when together they cannot be sent."""
+        try:
             self._dispatcher.send(batch)
+        except Exception as error:  # noqa: BLE001 - one dispatch must not stop the others
+            if len(batch) == 1:
+                self._crashed(batch[0].execution_id, error)
+                return
+            for command in batch:
+                self._send([command])
 
     async def stop(self) -> None:
         """Forget what waits; the next owner dispatches it."""
@@ -175,7 +202,10 @@ class Outbound:
     async def _release(self, commands: list[DispatchTask]) -> None:
         """Dispatch what was held back, as far as its execution still waits for it."""
         for command in await self._still_awaited(commands):
-            self.add(command)
+            try:
+                self.add(command)
+            except Exception as error:  # noqa: BLE001 - one dispatch must not stop the others
+                self._crashed(command.execution_id, error)
         self.flush()
 
     async def told(self) -> None:

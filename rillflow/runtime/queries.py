@@ -17,11 +17,18 @@ DAG_NOT_FOUND = 30602
 EXECUTION_NOT_FOUND = 30605
 
 
-def answer_query(query: Query, hosted: Hosted | None, at_ms: int) -> Reply:
-    """Answer a query as JSON; the body is None for what does not exist."""
+def answer_query(
+    query: Query, hosted: Hosted | None, at_ms: int, *, quarantine: str | None = None
+) -> Reply:
+    """Answer a query as JSON; the body is None for what does not exist.
+
+    ``quarantine`` says why an execution does nothing by itself any more.
+    """
     if hosted is None:
         return Reply(changed=False)
     value = _read(query, hosted, at_ms)
+    if quarantine and isinstance(value, dict) and query.kind in ("execution", "brief"):
+        value = {**value, "quarantine": quarantine}
     return Reply(changed=False, body=None if value is None else encode_json(value))
 
 

@@ -5,9 +5,10 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from rillflow.errors import RillflowError
+from rillflow.core.plan import Plan
+from rillflow.errors import CrashedError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Store
+from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.hosted import Hosted, HotExecutions, Plans, replay
 from rillflow.runtime.insisting import insist
 from rillflow.runtime.ownership import Ownership
@@ -28,10 +29,11 @@ class Residents:
     under way it stays. When an append fails, nobody knows what the store holds: the
     execution is forgotten once its last append is over, and until then nobody gets it.
     ``resumed`` is called with an execution whose outstanding commands are to be carried
-    out, ``forgotten`` with the id of one that must be resumed.
+    out, ``forgotten`` with the id of one that must be resumed, ``crashed`` with the reason
+    why one could not be made of what is stored.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it tells goes to different places
         self,
         store: Store,
         ownership: Ownership,
@@ -39,11 +41,13 @@ class Residents:
         most_hot: int,
         resumed: Callable[[Hosted], None],
         forgotten: Callable[[ExecutionId], None],
+        crashed: Callable[[ExecutionId, Exception], None],
     ) -> None:
         self._store = store
         self._ownership = ownership
         self._resumed = resumed
         self._forgotten = forgotten
+        self._crashed = crashed
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
         self._hot = HotExecutions(most_hot)
@@ -154,7 +158,6 @@ class Residents:
             self._hot.drop(execution_id)
             self._ended.drop(execution_id)
             if not self._ownership.is_elsewhere(execution_id):
-                self.unresumed.add(execution_id)
                 self._forgotten(execution_id)
         if hosted.gone is not None and not hosted.gone.done():
             hosted.gone.set_result(None)
@@ -162,26 +165,40 @@ class Residents:
     async def settled(self, execution_id: ExecutionId) -> None:
         """Wait until an execution has ended and owes nobody a notice."""
         settled = self._settlements.setdefault(execution_id, asyncio.Event())
-        await self.insist(execution_id)
+        hosted = await self._insist(execution_id)
+        if hosted is not None:
+            self.give_back(hosted)
         hosted = self.find(execution_id)
-        if hosted is not None and not (hosted.settled and self._ended.get(execution_id) is hosted):
+        if hosted is None or (hosted.settled and self._ended.get(execution_id) is hosted):
+            self._settlements.pop(execution_id, None)
+        else:
             await settled.wait()
 
     async def resume(self, execution_id: ExecutionId) -> None:
         """Carry out what is outstanding of an execution, as soon as it can be read."""
-        if execution_id in self.unresumed:
-            await self.insist(execution_id)
-            self.unresumed.discard(execution_id)
+        while execution_id in self.unresumed:
+            is_elsewhere = self._ownership.is_elsewhere(execution_id)
+            hosted = None if is_elsewhere else await self._insist(execution_id)
+            if hosted is None:
+                self.unresumed.discard(execution_id)
+                return
+            under_way = hosted.append_under_way
+            if under_way is None and hosted.gone is None and execution_id in self.unresumed:
+                self.unresumed.discard(execution_id)
+                self._resumed(hosted)
+            self.give_back(hosted)
+            if under_way is not None:
+                await asyncio.wait({under_way})
 
-    async def insist(self, execution_id: ExecutionId) -> None:
-        """Bring an execution into memory, however often it takes."""
+    async def _insist(self, execution_id: ExecutionId) -> Hosted | None:
+        """Borrow an execution, however often it takes; None when it cannot be had."""
         try:
-            hosted = await insist(lambda: self.borrow(execution_id))
-        except RillflowError:
+            return await insist(lambda: self.borrow(execution_id))
+        except CrashedError:
+            return None
+        except Exception:
             log.exception("activation_failed", extra={"execution_id": execution_id})
-        else:
-            if hosted is not None:
-                self.give_back(hosted)
+            return None
 
     async def _load_once(self, execution_id: ExecutionId) -> Hosted | None:
         loading = self._loading.get(execution_id)
@@ -207,7 +224,7 @@ class Residents:
             if not self._is_loading(execution_id):
                 raise _CreatedMeanwhileError(execution_id)
             return None
-        hosted = replay(await self.plans.get(stored.definition_id), stored)
+        hosted = self._replay(await self.plans.get(stored.definition_id), stored)
         if self._ownership.is_elsewhere(execution_id):
             # Its own home may come back and change it, so it is read anew each time.
             return hosted
@@ -218,3 +235,11 @@ class Residents:
             self.unresumed.discard(execution_id)
             self._resumed(hosted)
         return hosted
+
+    def _replay(self, plan: Plan, stored: StoredExecution) -> Hosted:
+        """Make an execution of what is stored; it touches nothing else, so any error is its own."""
+        try:
+            return replay(plan, stored)
+        except Exception as error:
+            self._crashed(stored.execution_id, error)
+            raise CrashedError(f"{stored.execution_id} cannot be read") from error

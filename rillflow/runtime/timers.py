@@ -12,6 +12,8 @@ from rillflow.ports.clock import Clock
 LONGEST_SLEEP_S: Final = 1.0
 LEAST_JUMP_S: Final = 0.5
 MOST_AT_ONCE: Final = 1000
+MOST_DEAD: Final = 64
+"""Timers of ended executions that may lie in the heap, when they are not the half of it."""
 
 
 class Timer(NamedTuple):
@@ -38,26 +40,34 @@ class _Entry(NamedTuple):
 class Timers:
     """Fires timers in batches when they come due.
 
-    A timer is never taken back: what it was set for may be over when it fires, and the
-    execution tells by the due time. A timer that was set in this life of the process runs
-    by monotonic time, so a jump of the wall clock neither fires nor freezes it. For one
-    that an earlier life has set only the wall clock can tell when it is due, and so it
-    follows the clock's jumps, within a second; but it never waits longer than it was set
-    for, since the clock may have been wrong then.
+    A timer is taken back only with its whole execution: what it was set for may be over
+    when it fires, and the execution tells by the due time. A timer that was set in this
+    life of the process runs by monotonic time, so a jump of the wall clock neither fires
+    nor freezes it. For one that an earlier life has set only the wall clock can tell when
+    it is due, and so it follows the clock's jumps, within a second; but it never waits
+    longer than it was set for, since the clock may have been wrong then. A timer whose
+    firing raises is given to ``failed``.
     """
 
-    def __init__(self, clock: Clock, fire: Callable[[list[Timer]], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        fire: Callable[[list[Timer]], Awaitable[None]],
+        failed: Callable[[Timer, Exception], None],
+    ) -> None:
         self._clock = clock
         self._fire = fire
+        self._failed = failed
         self._heap: list[_Entry] = []
-        self._set: set[Timer] = set()
+        self._set: dict[ExecutionId, set[Timer]] = {}
+        self._live = 0
         self._numbers = count()
         self._offset_s = self._wall_offset_s()
         self._sooner = asyncio.Event()
         self._sleeper: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return self._live
 
     def set(self, timer: Timer, *, after_s: float) -> None:
         """Add a timer that is due some seconds from now."""
@@ -68,12 +78,22 @@ class Timers:
 
         It waits for its due time, but no longer than ``at_most_s``.
         """
-        if timer not in self._set:
+        if timer not in self._set.get(timer.execution_id, ()):
             self._add(timer, self._due_s(timer, at_most_s), at_most_s)
 
     def _due_s(self, timer: Timer, at_most_s: float) -> float:
         by_wall_s = timer.due_ms / 1000 - self._wall_offset_s()
         return min(by_wall_s, self._clock.monotonic_s() + at_most_s)
+
+    def forget(self, execution_id: ExecutionId) -> None:
+        """Take back the timers of an execution that has ended."""
+        self._live -= len(self._set.pop(execution_id, ()))
+        if len(self._heap) > 2 * self._live + MOST_DEAD:
+            self._heap = [entry for entry in self._heap if self._is_set(entry)]
+            heapq.heapify(self._heap)
+
+    def _is_set(self, entry: _Entry) -> bool:
+        return entry.timer in self._set.get(entry.timer.execution_id, ())
 
     def start(self) -> None:
         """Begin firing."""
@@ -87,7 +107,9 @@ class Timers:
 
     def _add(self, timer: Timer, due_s: float, at_most_s: float | None) -> None:
         entry = _Entry(due_s, next(self._numbers), timer, at_most_s)
-        self._set.add(timer)
+        timers = self._set.setdefault(timer.execution_id, set())
+        self._live += timer not in timers
+        timers.add(timer)
         heapq.heappush(self._heap, entry)
         if self._heap[0] is entry:
             self._sooner.set()
@@ -97,13 +119,24 @@ class Timers:
             self._follow_clock()
             due = self._take_due()
             if due:
-                await self._fire(due)
+                await self._fire_all(due)
                 continue
             self._sooner.clear()
             try:
                 await asyncio.wait_for(self._sooner.wait(), self._sleep_s())
             except TimeoutError:
                 continue
+
+    async def _fire_all(self, due: list[Timer]) -> None:
+        """Fire timers together, or one by one when together they fail."""
+        try:
+            await self._fire(due)
+        except Exception as error:  # noqa: BLE001 - one timer must not stop the others
+            if len(due) == 1:
+                self._failed(due[0], error)
+                return
+            for timer in due:
+                await self._fire_all([timer])
 
     def _wall_offset_s(self) -> float:
         return self._clock.now_ms() / 1000 - self._clock.monotonic_s()
@@ -126,9 +159,18 @@ class Timers:
         now_s = self._clock.monotonic_s()
         due: list[Timer] = []
         while self._heap and self._heap[0].due_s <= now_s and len(due) < MOST_AT_ONCE:
-            due.append(heapq.heappop(self._heap).timer)
-        self._set.difference_update(due)
+            entry = heapq.heappop(self._heap)
+            if self._is_set(entry):
+                due.append(entry.timer)
+                self._take_off(entry.timer)
         return due
+
+    def _take_off(self, timer: Timer) -> None:
+        timers = self._set[timer.execution_id]
+        timers.discard(timer)
+        self._live -= 1
+        if not timers:
+            del self._set[timer.execution_id]
 
     def _sleep_s(self) -> float:
         if not self._heap:

@@ -1,6 +1,7 @@
 """Waiting for the end of an execution at its owner, for many callers through one question."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -8,6 +9,8 @@ import msgspec
 from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Reply, Watch
+
+log = logging.getLogger("rillflow.watching")
 
 ASK_S = 20.0
 PAUSE_S = 0.2
@@ -112,6 +115,9 @@ class EndWatch:
                         await self._watch_again()
                     self._hear(await self._ask(Question(self._watcher, ASK_S, self._heard)))
                 except RillflowError:
+                    await asyncio.sleep(PAUSE_S)
+                except Exception:
+                    log.exception("question_failed", extra={"waiting": len(self._waiting)})
                     await asyncio.sleep(PAUSE_S)
         finally:
             self._asking = None

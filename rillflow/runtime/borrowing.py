@@ -1,0 +1,99 @@
+"""Bringing into memory what a batch of calls is about, and giving it back."""
+
+import logging
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from rillflow.errors import ConflictError, CrashedError, RillflowError
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import Call, ResourceCall, Submission, TrafficCall
+from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.outbound import Crashed
+from rillflow.runtime.residents import Residents
+
+log = logging.getLogger("rillflow.borrowing")
+
+Found: TypeAlias = dict[ExecutionId, Hosted | RillflowError | None]
+"""What calls are about: borrowed from memory, unreadable, or unknown."""
+
+
+class Borrowing:
+    """Borrows executions for calls; what cannot be read concerns its own calls only."""
+
+    def __init__(self, residents: Residents, crashed: Crashed) -> None:
+        self._residents = residents
+        self._crashed = crashed
+
+    async def borrow_all(self, calls: Sequence[Call], *, look: bool) -> Found:
+        """Borrow what calls are about; ``look`` looks in the store also for new executions."""
+        found: Found = {}
+        try:
+            for call in calls:
+                if call.execution_id not in found:
+                    await self._find_for(call, found, look=look)
+        except BaseException:
+            self.give_back(found)
+            raise
+        return found
+
+    def give_back(self, found: Found) -> None:
+        """End the borrowing."""
+        for hosted in found.values():
+            if isinstance(hosted, Hosted):
+                self._residents.give_back(hosted)
+
+    async def _find_for(self, call: Call, found: Found, *, look: bool) -> None:
+        execution_id = call.execution_id
+        if isinstance(call, ResourceCall | TrafficCall):
+            return
+        if isinstance(call, Submission):
+            if self._residents.plans.ready(call.event.definition_id) is None:
+                error = await self._plan_error(call.event.definition_id)
+                if error is not None:
+                    found[execution_id] = error
+                    return
+            if not look and execution_id not in self._residents.unresumed:
+                return
+        hosted = self._residents.find(execution_id)
+        if hosted is not None and hosted.can_be_borrowed:
+            hosted.borrowers += 1
+            found[execution_id] = hosted
+        else:
+            found[execution_id] = await self._borrow_safely(execution_id)
+
+    async def _plan_error(self, definition_id: str) -> RillflowError | None:
+        try:
+            await self._residents.plans.get(definition_id)
+        except RillflowError as error:
+            log.exception("definition_unusable", extra={"definition_id": definition_id})
+            return error
+        except Exception:
+            log.exception("definition_unusable", extra={"definition_id": definition_id})
+            return CrashedError(f"definition {definition_id} cannot be read")
+        return None
+
+    async def _borrow_safely(self, execution_id: ExecutionId) -> Hosted | RillflowError | None:
+        try:
+            return await self._residents.borrow(execution_id)
+        except CrashedError as error:
+            return error
+        except RillflowError as error:
+            log.exception("activation_failed", extra={"execution_id": execution_id})
+            return error
+        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+            self._crashed(execution_id, error)
+            return CrashedError(f"{execution_id} cannot be read")
+
+
+def usable(found: Hosted | RillflowError | None) -> Hosted | None:
+    """Return what was found of an execution, None when it is unknown.
+
+    Raises:
+        RillflowError: It cannot be read.
+        ConflictError: Memory may be wrong, and is about to be read again.
+    """
+    if isinstance(found, RillflowError):
+        raise found
+    if found is not None and found.gone is not None:
+        raise ConflictError(f"{found.state.execution_id} is being read again")
+    return found

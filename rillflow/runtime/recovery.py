@@ -1,0 +1,117 @@
+"""Having executions go on: at the start, when memory was dropped, and after crashes."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from rillflow.core.events import CancelRequested, Event, RedoRequested
+from rillflow.ids import ExecutionId
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.store import Journal
+from rillflow.runtime.errands import Errands
+from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.insisting import insist
+from rillflow.runtime.ownership import DEDICATED_LISTING
+from rillflow.runtime.quarantine import Quarantine
+from rillflow.runtime.residents import Residents
+
+log = logging.getLogger("rillflow.recovery")
+
+RESPAWN_PAUSE_S: Final = 1.0
+
+Respawn = Callable[[ExecutionId], Awaitable[None]]
+
+
+class Recovery:
+    """Carries out what is outstanding of executions that were not going on by themselves.
+
+    ``take`` is given the answers that were kept from a try that crashed.
+    """
+
+    def __init__(
+        self,
+        quarantine: Quarantine,
+        take: Callable[[Sequence[DispatchAnswer]], Awaitable[None]],
+    ) -> None:
+        self._quarantine = quarantine
+        self._take = take
+        self._residents: Residents
+        self._errands: Errands
+
+    def join(self, residents: Residents, errands: Errands) -> None:
+        """Know those that tell of crashes, and see to what follows."""
+        self._residents = residents
+        self._errands = errands
+
+    async def run(
+        self, journal: Journal, partitions: Sequence[int], respawn: Respawn | None
+    ) -> None:
+        """Have everything that had not ended go on; ``respawn`` starts dedicated owners."""
+        for execution_id in sorted(self._residents.unresumed):
+            await self._residents.resume(execution_id)
+        if respawn is None:
+            return
+        apart = [DEDICATED_LISTING + partition for partition in partitions]
+        left = await insist(lambda: journal.unfinished(apart))
+        while left:
+            left = [one for one in left if not await _is_respawned(respawn, one)]
+            if left:
+                await asyncio.sleep(RESPAWN_PAUSE_S)
+
+    def resumed(self, hosted: Hosted) -> None:
+        """Carry out what is outstanding of an execution in memory."""
+        execution_id = hosted.state.execution_id
+        try:
+            outstanding = hosted.outstanding()
+        except Exception as error:  # noqa: BLE001 - what it is about must not stop others
+            self.crashed(execution_id, error)
+            return
+        self._errands.carry_out(execution_id, outstanding, at_ms=None)
+        self._errands.flush()
+
+    def forgotten(self, execution_id: ExecutionId) -> None:
+        """Read an execution again whose memory was dropped, unless it waits for its next try."""
+        if not self._quarantine.holds(execution_id):
+            self._residents.unresumed.add(execution_id)
+            self._errands.walks.begin(execution_id, self._residents.resume(execution_id))
+
+    def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
+        """Note that handling an execution failed unexpectedly, and set its next try."""
+        pause_s = self._quarantine.crashed(execution_id, error)
+        if pause_s is not None:
+            self._errands.walks.begin(execution_id, self._try_later(execution_id, pause_s))
+
+    def called(self, execution_id: ExecutionId, event: Event) -> None:
+        """Have an execution in quarantine go on when somebody sees to it."""
+        if isinstance(event, RedoRequested | CancelRequested) and self._quarantine.pardon(
+            execution_id
+        ):
+            log.warning("quarantine_lifted", extra={"execution_id": execution_id})
+            self._errands.walks.begin(execution_id, self._try_now(execution_id))
+
+    async def _try_later(self, execution_id: ExecutionId, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        await self._try_now(execution_id)
+
+    async def _try_now(self, execution_id: ExecutionId) -> None:
+        """Hand in the answers that were kept, then carry out what is still outstanding."""
+        answers = self._quarantine.begin_try(execution_id)
+        if answers:
+            await insist(lambda: self._take(answers))
+        if self._quarantine.holds(execution_id):
+            return
+        self._residents.unresumed.add(execution_id)
+        await self._residents.resume(execution_id)
+        is_nothing = self._residents.find(execution_id) is None
+        if is_nothing and not self._quarantine.holds(execution_id):
+            self._quarantine.forget(execution_id)
+
+
+async def _is_respawned(respawn: Respawn, execution_id: ExecutionId) -> bool:
+    try:
+        await respawn(execution_id)
+    except Exception:
+        log.exception("respawn_failed", extra={"execution_id": execution_id})
+        return False
+    return True

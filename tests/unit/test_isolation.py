@@ -1,0 +1,512 @@
+"""What fails unexpectedly concerns one execution: its neighbours go on, and so does the loop.
+
+One that keeps crashing is left alone, and says so, until somebody sees to it.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import replace
+
+from rillflow.core.events import CancelRequested, Event, RedoRequested, WakeUpReceived
+from rillflow.errors import CrashedError, StoreError
+from rillflow.ids import PARTITIONS, ExecutionId
+from rillflow.ports.executions import (
+    Call,
+    Delivery,
+    Query,
+    Reply,
+    ResourceCall,
+    Submission,
+    Watch,
+    decode_replies,
+)
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.store import Append, StoredExecution
+from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.desks import encoded
+from rillflow.runtime.dispatch import DispatchPool, Outbox
+from rillflow.runtime.dispatch_lanes import DispatchLanes, decode_order
+from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.lanes import Lane
+from rillflow.runtime.quarantine import Quarantine
+from rillflow.runtime.recovery import Recovery
+from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.watching import EndWatch, News, Question
+from rillflow.settings import Settings
+from rillflow.stores.memory import MemoryStore
+
+POOR: Final = "poor"
+RICH: Final = "rich"
+SECRET: Final = "the value of a secret"
+LONG_S: Final = 20
+FLOW: Final = """
+workspace: isolation
+dagName: NAME
+type: flow
+callback: { resourceName: "http://127.0.0.1:1/told" }
+tasks:
+  - name: work
+    category: function
+    pattern: task_sync
+    resourceName: http://127.0.0.1:1/work
+    retry: { maxRetryTimes: 1, intervalInSeconds: INTERVAL }
+    next: below
+  - name: below
+    category: function
+    pattern: flow_sync
+    resourceName: rillflow://isolation:NAMEbelow
+"""
+BELOW: Final = """
+workspace: isolation
+dagName: NAMEbelow
+type: flow
+tasks:
+  - { name: leaf, category: function, pattern: task_sync, resourceName: "http://127.0.0.1:1/leaf" }
+"""
+
+
+class Trap:
+    """Raises for executions of the poor, as often as it is set."""
+
+    def __init__(self) -> None:
+        self.springs = 0
+        self.sprung = 0
+
+    def step(self, execution_id: ExecutionId) -> None:
+        if self.springs and f":{POOR}_c_" in execution_id:
+            self.springs -= 1
+            self.sprung += 1
+            raise ZeroDivisionError(SECRET)
+
+
+class TrappedStore(MemoryStore):
+    """A store in which appending, or reading, may meet the trap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appending = Trap()
+        self.reading = Trap()
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        for append in appends:
+            self.appending.step(append.execution_id)
+        await super().append(appends)
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        self.reading.step(execution_id)
+        return await super().load(execution_id)
+
+
+class WatchedQuarantine(Quarantine):
+    """A quarantine with short pauses that says when an execution is in it."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock(), first_pause_s=0.001)
+        self.filled = asyncio.Event()
+
+    def crashed(self, execution_id: ExecutionId, error: Exception) -> float | None:
+        pause_s = super().crashed(execution_id, error)
+        if self.shown(execution_id) is not None:
+            self.filled.set()
+        return pause_s
+
+
+class House:
+    """A host and a dispatcher in one process; first calls of ``work`` fail, others do well."""
+
+    def __init__(self, store: "TrappedStore") -> None:
+        clock = SystemClock()
+        self.store = store
+        self.quarantine = WatchedQuarantine()
+        self.sending, self.calling, self.handling = Trap(), Trap(), Trap()
+        self.learning, self.carrying, self.firing = Trap(), Trap(), Trap()
+        self.host = ExecutionHost(
+            store=store,
+            clock=clock,
+            dispatcher=self,
+            executions=self,
+            callback_host="http://rillflow.test",
+            partitions=range(PARTITIONS),
+            quarantine=self.quarantine,
+        )
+        self._pool = DispatchPool(self, self.host.answers_arrived)
+        self._submissions = Submissions(Settings(), store=store, executions=self, clock=clock)
+        self._set_traps()
+
+    def _set_traps(self) -> None:
+        host: Any = self.host
+        host._handle = _before(host._handle, lambda *of: self.handling.step(of[1].execution_id))
+        errands, outbound = host._errands, host._errands.outbound
+        outbound.learn = _before(
+            outbound.learn, lambda answer: self.learning.step(answer.execution_id)
+        )
+        errands._begin = _before(errands._begin, lambda *of: self.carrying.step(of[0]))
+        fire = host._timers._fire
+
+        async def fire_timers(timers: list[Any]) -> None:
+            for timer in timers:
+                self.firing.step(timer.execution_id)
+            await fire(timers)
+
+        host._timers._fire = fire_timers
+
+    def send(self, requests: Sequence[DispatchRequest]) -> None:
+        for request in requests:
+            self.sending.step(request.execution_id)
+        self._pool.send(requests)
+
+    async def call(self, call: Call | DispatchRequest) -> Any:
+        """Make a call to an execution, or to a function."""
+        if isinstance(call, DispatchRequest):
+            return _answer(call)
+        if isinstance(call, Submission) and call.event.parent is not None:
+            self.calling.step(call.event.parent.execution_id)
+        [reply] = await self.host.call_many([call])
+        return reply
+
+    async def ask_all(self, call: ResourceCall) -> list[Reply]:
+        return [await self.call(call)]
+
+    async def close(self) -> None:
+        await self.host.stop()
+
+    async def submit(self, name: str, *, interval_s: int = 0) -> ExecutionId:
+        for text in (BELOW, FLOW):
+            workflow = f"{name}below" if text is BELOW else name
+            filled = text.replace("NAME", name).replace("INTERVAL", str(interval_s))
+            await add_descriptor(self.store, "isolation", workflow, "release", filled, at_ms=1)
+        return await self._submissions.submit(f"isolation:{name}", b"", Options())
+
+    async def submit_apart(self, name: str) -> ExecutionId:
+        """Submit an execution that is to have an owner of its own, which nobody starts."""
+        await self.submit(name)
+        options = Options(isolation="dedicated")
+        try:
+            return await self._submissions.submit(f"isolation:{name}", b"", options)
+        finally:
+            await asyncio.sleep(0)
+
+    async def shown(self, execution_id: ExecutionId) -> dict[str, Any]:
+        reply = await self.call(Query(execution_id=execution_id, kind="brief"))
+        shown: dict[str, Any] = json.loads(reply.raise_for_error().body or b"{}")
+        return shown
+
+    async def ends(self, execution_id: ExecutionId) -> str:
+        """Return the status of an execution once it has settled."""
+        async with asyncio.timeout(LONG_S):
+            await self.host.settled(execution_id)
+        return str((await self.shown(execution_id))["dag_status"])
+
+    async def quarantined(self, execution_id: ExecutionId) -> str:
+        """Wait until an execution is in quarantine, and return what is said of it."""
+        await asyncio.wait_for(self.quarantine.filled.wait(), LONG_S)
+        return self.quarantine.shown(execution_id) or ""
+
+    async def deliver(self, execution_id: ExecutionId, event: Event) -> Reply:
+        reply: Reply = await self.call(Delivery(execution_id=execution_id, event=event))
+        return reply
+
+
+def _before(then: Callable[..., Any], first: Callable[..., None]) -> Callable[..., Any]:
+    def both(*args: Any, **named: Any) -> Any:
+        first(*args)
+        return then(*args, **named)
+
+    return both
+
+
+def _answer(request: DispatchRequest) -> DispatchAnswer:
+    fails = request.task == "work" and request.attempt == 1
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        body=b"{}",
+        error="not yet" if fails else None,
+    )
+
+
+@asynccontextmanager
+async def house(store: TrappedStore | None = None) -> AsyncIterator[House]:
+    store = store or TrappedStore()
+    await store.open()
+    built = House(store)
+    await built.host.start()
+    try:
+        yield built
+    finally:
+        await built.host.stop()
+        await built._pool.close()
+
+
+PLACES: Final[dict[str, Callable[[House], Trap]]] = {
+    "an event is handled": lambda built: built.handling,
+    "it is written": lambda built: built.store.appending,
+    "a command is carried out": lambda built: built.carrying,
+    "its dispatch is sent": lambda built: built.sending,
+    "a sub-flow is started": lambda built: built.calling,
+    "an answer is looked into": lambda built: built.learning,
+    "a timer fires": lambda built: built.firing,
+}
+RETRIED: Final = [place for place in PLACES if place != "an answer is looked into"]
+
+
+async def both(built: House, place: str, *, springs: int) -> tuple[ExecutionId, ExecutionId]:
+    """Submit one execution of the poor and one of the rich; the trap is set for what follows."""
+    trap, is_written = PLACES[place](built), place == "it is written"
+    trap.springs = 0 if is_written else springs
+    interval_s = 1 if place == "a timer fires" else 0
+    submitted = (built.submit(name, interval_s=interval_s) for name in (POOR, RICH))
+    poor, rich = await asyncio.gather(*submitted)
+    trap.springs = springs if is_written else trap.springs
+    return poor, rich
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_one_crash_delays_one_execution_and_no_other(place: str) -> None:
+    async with house() as built:
+        trap = PLACES[place](built)
+        poor, rich = await both(built, place, springs=1)
+        assert await built.ends(rich) == "SUCCEED"
+        assert await built.ends(poor) == "SUCCEED"
+        assert trap.sprung == 1
+
+
+@pytest.mark.parametrize("place", RETRIED)
+async def test_an_execution_that_keeps_crashing_is_left_alone_and_says_so(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with house() as built:
+        trap = PLACES[place](built)
+        poor, rich = await both(built, place, springs=1000)
+        assert await built.ends(rich) == "SUCCEED"
+        reason = await built.quarantined(poor)
+        assert reason.startswith("handling it crashed 5 times, last with ZeroDivisionError;")
+        shown = await built.shown(poor)
+        assert (shown["dag_status"], shown["quarantine"]) == ("RUNNING", reason)
+        trap.springs = 0
+        assert "quarantine" not in await built.shown(rich)
+    logged = [r for r in caplog.records if r.name == "rillflow.quarantine"]
+    assert [r.getMessage() for r in logged] == ["execution_crashed"] * 4 + ["execution_quarantined"]
+    assert {getattr(record, "execution_id", None) for record in logged} == {poor}
+    assert "test_isolation.py" in getattr(logged[0], "where", "")
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("place", RETRIED)
+@pytest.mark.parametrize(
+    ("event", "end"), [(RedoRequested, "SUCCEED"), (CancelRequested, "FAILED"), (None, "SUCCEED")]
+)
+async def test_an_execution_in_quarantine_goes_on_when_somebody_sees_to_it(
+    place: str, event: type[RedoRequested | CancelRequested] | None, end: str
+) -> None:
+    store = TrappedStore()
+    async with house(store) as built:
+        trap = PLACES[place](built)
+        poor, _ = await both(built, place, springs=1000)
+        await built.quarantined(poor)
+        trap.springs = 0
+        if event is not None:
+            assert (await built.deliver(poor, event(at_ms=2))).error is None
+            assert await built.ends(poor) == end
+            assert "quarantine" not in await built.shown(poor)
+            return
+    async with house(store) as later:
+        assert await later.ends(poor) == end
+
+
+# -- what is stored cannot be read -----------------------------------------------------
+
+
+class DamagedStore(TrappedStore):
+    """A store whose records of the poor are damaged for as long as it says so."""
+
+    damaged = False
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        stored = await super().load(execution_id)
+        if stored is None or not self.damaged or f":{POOR}_c_" not in execution_id:
+            return stored
+        return replace(stored, snapshot=None, records=(b"\x01\xc1",))
+
+
+async def test_a_journal_that_cannot_be_replayed_stops_no_recovery_and_says_so() -> None:
+    store = DamagedStore()
+    async with house(store) as built:
+        built.sending.springs = 1000
+        poor = await built.submit(POOR)
+        others = [await built.submit(RICH) for _ in range(3)]
+    store.damaged = True
+    async with house(store) as later:
+        for rich in others:
+            assert await later.ends(rich) == "SUCCEED"
+        await later.quarantined(poor)
+        with pytest.raises(CrashedError, match=r"cannot be read: handling it crashed 5 times"):
+            await later.shown(poor)
+        store.damaged = False
+        await later.deliver(poor, RedoRequested(at_ms=2))
+        assert await later.ends(poor) == "SUCCEED"
+
+
+async def test_one_dedicated_owner_that_cannot_be_started_holds_up_no_other() -> None:
+    store = TrappedStore()
+    async with house(store) as built:
+        ids = sorted([await built.submit_apart(RICH) for _ in range(3)])
+    started: list[ExecutionId] = []
+    failures = [ids[0]]
+
+    async def respawn(execution_id: ExecutionId) -> None:
+        if execution_id in failures:
+            failures.clear()
+            raise ZeroDivisionError(SECRET)
+        started.append(execution_id)
+
+    recovery = Recovery(Quarantine(SystemClock()), _nobody)
+    recovery.join(built.host._residents, built.host._errands)
+    async with asyncio.timeout(LONG_S):
+        await recovery.run(store, range(PARTITIONS), respawn)
+    assert started == [*ids[1:], ids[0]]
+
+
+# -- between processes -----------------------------------------------------------------
+
+
+async def test_an_answer_that_cannot_be_handed_over_becomes_a_failure_and_stops_no_other() -> None:
+    taken: list[DispatchAnswer] = []
+    arrived = asyncio.Event()
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        if any(answer.body == b"poison" for answer in answers):
+            raise ZeroDivisionError(SECRET)
+        taken.extend(answers)
+        if len(taken) == 3:
+            arrived.set()
+
+    outbox = Outbox(take)
+    for number, body in enumerate((b"good", b"poison", b"good")):
+        outbox.put(DispatchAnswer(execution_id="e", task="t", attempt=number, body=body))
+    await asyncio.wait_for(arrived.wait(), LONG_S)
+    await outbox.close()
+    assert [answer.attempt for answer in taken] == [0, 2, 1]
+    assert taken[2].error == "handle fails: ZeroDivisionError while handing the answer over"
+
+
+async def test_a_call_that_cannot_be_sent_fails_alone() -> None:
+    async def send(items: list[int]) -> list[int]:
+        if 0 in items:
+            raise ZeroDivisionError(SECRET)
+        return [item + 1 for item in items]
+
+    lane: Lane[int, int] = Lane(send)
+    asked = (lane.ask(item) for item in (5, 1, 0, 2))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [int, int, StoreError, int]
+
+
+async def test_answers_that_do_not_fit_their_batch_reach_nobody_and_nobody_waits_for_ever() -> None:
+    async def send(items: list[int]) -> list[int]:
+        return items * 2
+
+    lane: Lane[int, int] = Lane(send)
+    asked = (lane.ask(item) for item in (1, 2, 3))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreError] * 3
+
+
+class Owner:
+    """An owner of executions that takes every answer."""
+
+    epoch = 1
+
+    def __init__(self) -> None:
+        self.answers: list[DispatchAnswer] = []
+
+    async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
+        return list(requests)
+
+    async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
+        self.answers.extend(answers)
+
+
+async def test_a_dispatch_that_cannot_be_encoded_fails_and_the_others_are_sent() -> None:
+    sent: asyncio.Queue[str] = asyncio.Queue()
+
+    async def line(method: str, argument: bytes) -> bytes:
+        if method == "send":
+            for request in decode_order(argument).requests:
+                sent.put_nowait(request.task)
+        return b"life"
+
+    lanes, owner = DispatchLanes("me", [line]), Owner()
+    lanes.serve(owner)
+    lanes.send([_request("a"), _request("b", resource="\ud800"), _request("c")])
+    async with asyncio.timeout(LONG_S):
+        assert [await sent.get(), await sent.get()] == ["a", "c"]
+    await lanes.stop()
+    [failure] = owner.answers
+    assert failure.task == "b"
+    assert failure.error == "handle fails: UnicodeEncodeError while sending the request"
+
+
+async def test_an_unforeseen_error_of_a_line_does_not_end_the_sending() -> None:
+    sent = asyncio.Event()
+    errors = [ZeroDivisionError(SECRET)]
+
+    async def line(method: str, argument: bytes) -> bytes:
+        if method == "send" and errors:
+            raise errors.pop()
+        if method == "send" and decode_order(argument).requests:
+            sent.set()
+        return b"life"
+
+    lanes = DispatchLanes("me", [line])
+    lanes.send([_request("a")])
+    await asyncio.wait_for(sent.wait(), LONG_S)
+    await lanes.stop()
+
+
+async def test_a_reply_that_cannot_be_encoded_is_replaced_alone() -> None:
+    async with house() as built:
+        rich = await built.submit(RICH)
+        name = "\ud800"
+        calls: list[Call] = [Query(execution_id=rich, kind="status"), _wake_up(rich, name)]
+        built_in = await built.host.call_many(calls)
+        assert name in (built_in[1].error or "")
+        replies = decode_replies(encoded(built_in))
+        assert replies[0] == built_in[0]
+        assert replies[1].kind == CrashedError.code
+
+
+async def test_waiting_for_an_end_survives_an_answer_that_nobody_foresaw() -> None:
+    errors = [ZeroDivisionError(SECRET)]
+
+    async def call(_: Watch) -> Reply:
+        return Reply()
+
+    async def ask(_: Question) -> News:
+        if errors:
+            raise errors.pop()
+        await asyncio.sleep(0)
+        return News("life", ["e"])
+
+    assert await EndWatch("me", call, ask).wait("e", LONG_S) is True
+
+
+async def _nobody(_: Sequence[DispatchAnswer]) -> None:
+    raise AssertionError("no answers were kept")
+
+
+def _request(task: str, *, resource: str = "http://x") -> DispatchRequest:
+    return DispatchRequest(
+        execution_id="e", task=task, attempt=1, pattern="task_sync", resource_name=resource
+    )
+
+
+def _wake_up(execution_id: ExecutionId, task: str) -> Delivery:
+    return Delivery(execution_id=execution_id, event=WakeUpReceived(at_ms=2, task=task))
