@@ -1,0 +1,35 @@
+"""A seed is the same world in every process, or looking at it would show another one."""
+
+import os
+import subprocess
+import sys
+from typing import Final
+
+from tests.simulation.world import simulate
+
+SEEDS: Final = 40
+PROGRAM: Final = f"""
+from tests.simulation.world import simulate
+print(*(simulate(seed).digest for seed in range({SEEDS})))
+"""
+
+
+def test_a_seed_leaves_the_same_record_in_every_process() -> None:
+    runs = [
+        subprocess.Popen(  # noqa: S603 - this very program
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for hash_seed in ("1", "2")
+    ]
+    first, second = (run.communicate()[0].split() for run in runs)
+
+    assert len(first) == SEEDS
+    assert first == second
+
+
+def test_other_seeds_are_other_worlds() -> None:
+    assert len({simulate(seed).digest for seed in range(20)}) == 20
