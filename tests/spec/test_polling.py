@@ -2,7 +2,7 @@
 
 import pytest
 
-from rillflow.core import machine
+from rillflow.core import machine, timing
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered, TimerFired
 from rillflow.testing.scenario import Scenario
@@ -181,3 +181,13 @@ def test_a_question_that_has_become_idle_is_not_asked() -> None:
     flow.redo("A")
     flow.take(idle)
     assert not flow.changed
+
+
+def test_the_next_question_is_as_far_away_as_it_was_set_whatever_the_clock_did() -> None:
+    flow = started()
+    flow.advance(1)
+    flow.now_ms += 3_600_000
+    reply(flow, status=202)
+    [timer] = flow.timers
+
+    assert timing.longest_wait_ms(flow.state, timer) == 2000

@@ -1,0 +1,83 @@
+"""What a dispatcher remembers of those it works for."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from rillflow.errors import GoneError
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime import desks
+from rillflow.runtime.desks import DispatchDesk
+from rillflow.runtime.dispatch_lanes import Line, Order
+
+LIFE = b"life"
+
+
+class Gateway:
+    """Answers every call at once, and counts them."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        self.calls += 1
+        return DispatchAnswer(
+            execution_id=request.execution_id, task=request.task, attempt=request.attempt
+        )
+
+    async def close(self) -> None:
+        """Hold nothing open."""
+
+
+def order_of(sender: str, number: int = 1) -> bytes:
+    request = DispatchRequest(
+        execution_id="demo:flow_c_1",
+        task="A",
+        attempt=1,
+        pattern="task_sync",
+        resource_name="http://functions.test/a",
+    )
+    return msgspec.msgpack.encode(Order(sender, 1, number, LIFE, [request]))
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_the_answers_of_a_sender_that_has_left_are_dropped() -> None:
+    def line_to(_sender: str) -> Line:
+        async def call(_method: str, _argument: bytes) -> bytes:
+            raise GoneError("it has left")
+
+        return call
+
+    gateway = Gateway()
+    desk = DispatchDesk(gateway, life=LIFE, line_to=line_to)
+    await desk.take("send", order_of("one"))
+    await settle()
+    assert len(desk) == 0
+
+    await desk.take("send", order_of("one", 2))
+    await settle()
+    assert gateway.calls == 2, "one that comes back is served anew"
+
+
+async def test_senders_that_have_ordered_nothing_for_long_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def line_to(_sender: str) -> Line:
+        async def call(_method: str, _argument: bytes) -> bytes:
+            return b""
+
+        return call
+
+    monkeypatch.setattr(desks, "MOST_SENDERS", 2)
+    desk = DispatchDesk(Gateway(), life=LIFE, line_to=line_to)
+    for number in range(5):
+        await desk.take("send", order_of(f"sender {number}"))
+        await settle()
+
+    assert [*desk._pools] == ["sender 3", "sender 4"]
+    assert [*desk._newest] == ["sender 3", "sender 4"]
