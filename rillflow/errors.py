@@ -16,6 +16,7 @@ RillflowError
 │   ├── UnknownDescriptorError
 │   ├── UnknownExecutionError
 │   ├── TooLargeError
+│   ├── ForgedCallbackError
 │   └── OverloadedError
 ├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
 ├── CrashedError              an execution whose handling failed unexpectedly
@@ -185,6 +186,14 @@ class TooLargeError(RequestError):
 
     code = "request.too_large"
     http_status = 413
+
+
+class ForgedCallbackError(RequestError):
+    """A callback came by an address that was not made for it, or no longer counts."""
+
+    code = "request.forged_callback"
+    wire_code = 30108
+    http_status = 403
 
 
 class OverloadedError(RequestError):

@@ -10,9 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rillflow.actors.stack import Stack
 from rillflow.core.events import CallbackReceived
 from rillflow.errors import RequestError, TooLargeError
+from rillflow.gateways.callback_seals import attempt_of_seal
 from rillflow.gateways.callbacks import Callback, read_callback, read_finish
+from rillflow.gateways.secrets import KnownSecrets, Secrets
 from rillflow.ids import is_execution_id
-from rillflow.jsontypes import encode_json
+from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.callers import Callers
 from serve.errors import respond_to
 from serve.parameters import UNPROCESSABLE, required, seconds
@@ -34,6 +36,8 @@ class HotRoutes:
         self._cold = cold
         self._stack = stack
         self._callers = callers
+        self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
+        self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self.handlers: dict[tuple[str, str], Handler] = {
             ("POST", "/flow/submit.json"): self.submit,
             ("POST", "/flow/finish.json"): self.finish,
@@ -96,7 +100,21 @@ class HotRoutes:
             body=await read_body(request, limit, too_large=TOO_LARGE),
             max_body_bytes=limit,
         )
-        return await self._take(callback, trigger=True)
+        return await self._take(
+            callback, trigger=True, sealed_attempt=self._sealed_attempt(request, callback)
+        )
+
+    def _sealed_attempt(self, request: Request, callback: Callback) -> int | None:
+        """Return the attempt that the address is sealed for; None where nobody asks for seals."""
+        if not self._callback_keys:
+            return None
+        return attempt_of_seal(
+            self._callback_keys,
+            request.query_params,
+            execution_id=callback.execution_id,
+            task=callback.task_name,
+            now_s=self._stack.clock.now_ms() // 1000,
+        )
 
     async def finish(self, request: Request) -> Response:
         """Take an outcome (SEMANTICS 5.2, finish): SUCCESS unless ``result_type`` differs."""
@@ -116,7 +134,10 @@ class HotRoutes:
         execution_id = request.query_params.get("execution_id", "")
         return self._stack.settings.callback_limit(execution_id.partition(":")[0])
 
-    async def _take(self, callback: Callback, *, trigger: bool) -> Response:
+    async def _take(
+        self, callback: Callback, *, trigger: bool, sealed_attempt: int | None = None
+    ) -> Response:
+        mask = self._secrets.mask()
         facts = dict(callback.facts)
         if callback.invoke_id:
             facts["invoke_id"] = callback.invoke_id
@@ -124,16 +145,17 @@ class HotRoutes:
             at_ms=self._stack.clock.now_ms(),
             task=callback.task_name,
             succeeded=callback.succeeded,
-            output=callback.output,
-            msg=callback.message,
+            output=mask.body(callback.output) or EMPTY_OBJECT,
+            msg=mask.message(callback.message),
             code=callback.code,
             ext=encode_json(facts) if facts else None,
             will_retry=callback.will_retry,
             trigger=trigger,
+            sealed_attempt=sealed_attempt,
         )
-        reply = await self._stack.deliver(
-            callback.execution_id, event, hint_s=callback.retry_interval_s
-        )
+        # Without a seal it may come from anybody, and the wish is heeded before the rest is.
+        hint_s = 0 if sealed_attempt == 0 else callback.retry_interval_s
+        reply = await self._stack.deliver(callback.execution_id, event, hint_s=hint_s)
         return raw_response(OK if reply.changed else DUPLICATE)
 
     async def get(self, request: Request) -> Response:

@@ -54,9 +54,12 @@ def http_settings(settings: Settings) -> HttpSettings:
         callback_host=settings.callback_host,
         auth_secret=settings.auth_secret,
         auth_businesses=frozenset(settings.auth_businesses),
+        callback_keys=tuple(key.get_secret_value() for key in settings.callback_keys),
+        callback_ttl_s=settings.callback_ttl_s,
         connect_timeout_s=settings.connect_timeout_s,
         call_timeout_s=settings.call_timeout_s,
         transport_attempts=settings.transport_attempts,
         limit_per_host=settings.limit_per_host,
+        secrets_dir=settings.secrets_dir,
         egress=egress_rules(allow=settings.egress_allow, deny=settings.egress_deny),
     )

@@ -20,6 +20,8 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     chain of (execution, task) of the sub-flows above, outermost first. An empty
     ``task`` with pattern ``completion`` is the execution's completion callback. ``poll``
     numbers the questions for the result of an attempt, 0 is the attempt itself.
+    ``secrets`` are the places of the input where references to secrets count; the empty
+    place is the resource name.
     """
 
     execution_id: ExecutionId
@@ -35,6 +37,7 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     route: tuple[tuple[str, str, str], ...] = ()
     at_ms: int = 0
     poll: int = 0
+    secrets: tuple[tuple[str | int, ...], ...] = ()
 
     @property
     def call(self) -> tuple[str, str, int, int]:

@@ -75,6 +75,8 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
 
     ``output`` is a JSON object. ``attempt`` None means the caller did not say.
     ``trigger`` marks those that came by ``trigger.json``, which wakes suspense tasks.
+    ``sealed_attempt`` is the attempt that the checked seal of the address names, 0 where
+    seals are asked for and there is none, None where nobody asks.
     """
 
     task: TaskName
@@ -87,6 +89,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     attempt: int | None = None
     key_succeeded: bool = False
     trigger: bool = False
+    sealed_attempt: int | None = None
 
 
 class WakeUpReceived(_Event, frozen=True, kw_only=True):

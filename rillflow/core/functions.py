@@ -6,6 +6,7 @@ from rillflow.core import controls
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
 from rillflow.core.plan import TaskPlan
+from rillflow.core.secret_places import places_in
 from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
 from rillflow.core.turn import TASK_ERRORS, Turn
@@ -17,6 +18,8 @@ from rillflow.language.conditions import all_hold, any_holds
 ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
 FLOW_PATTERNS = frozenset({"flow_sync", "flow_async"})
 SUCCESS = "SUCCESS"
+SHOWN_CHARACTERS = 512
+"""How much of an answer that is no result becomes the task's message."""
 
 
 class Answer(NamedTuple):
@@ -65,6 +68,7 @@ def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTas
         else None,
         route=tuple((step.execution_id, step.task, step.pattern) for step in turn.state.route),
         at_ms=task.invoke.time_infos[-1].start_ms if task.invoke.time_infos else turn.at_ms,
+        secrets=places_in(document, plan.secrets) if plan.secrets else (),
     )
 
 
@@ -88,6 +92,14 @@ def parse_answer(body: bytes | None) -> Answer:
         msg=_last(facts, "error_msg", "msg"),
         execution_id=_last(facts, "execution_id"),
     )
+
+
+def no_result(body: bytes | None) -> str:
+    """Say why a function's answer is no result; SEMANTICS 3.10 leaves the message open."""
+    text = (body or b"").decode(errors="replace").strip()
+    if not text or text == "null":
+        return "the answer of the function is empty, and a result is JSON"
+    return f"the answer of the function is not JSON: {text[:SHOWN_CHARACTERS]}"
 
 
 def _last(facts: list[JsonObject], *keys: str) -> str | None:
@@ -128,14 +140,22 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
     answer = parse_answer(event.body)
     record(task, answer)
     if pattern == "task_sync":
-        try:
-            conclude(turn, task, plan, answer.output, None)
-        except TASK_ERRORS as error:
-            controls.fail(turn, task, plan, str(error))
+        _conclude_sync(turn, task, plan, answer, event.body)
     elif pattern in FLOW_PATTERNS:
         _flow_started(turn, task, plan, answer)
     if held is not None and not _completed_or_ready(task):
         finish_held(turn, task, plan, held)
+
+
+def _conclude_sync(
+    turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer, body: bytes | None
+) -> None:
+    if answer.output is None:
+        task.invoke.msg = no_result(body)
+    try:
+        conclude(turn, task, plan, answer.output, None)
+    except TASK_ERRORS as error:
+        controls.fail(turn, task, plan, str(error))
 
 
 def _completed_or_ready(task: TaskState) -> bool:
@@ -196,9 +216,10 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
     output = decode_json(event.output)
     document: JsonObject = output if isinstance(output, dict) else {"data": output}
     invoke = task.invoke
-    if event.ext is not None:
-        ext = decode_json(event.ext)
-        invoke.ext = {**(invoke.ext or {}), **ext} if isinstance(ext, dict) else invoke.ext
+    ext = decode_json(event.ext) if event.ext is not None else None
+    if isinstance(ext, dict):
+        invoke.invoke_id = ext.pop("invoke_id", None) or invoke.invoke_id
+        invoke.ext = {**(invoke.ext or {}), **ext} or invoke.ext
     invoke.code = short_code(event.code) if event.code is not None else invoke.code
     invoke.msg = event.msg if event.msg is not None else invoke.msg
     invoke.output = document
@@ -229,7 +250,7 @@ def conclude(
         ExecutionError: The context cannot be kept.
     """
     succeeded = _outcome(plan, output, callback)
-    retrying = not succeeded and may_retry(task, plan, output)
+    retrying = not succeeded and not turn.over and may_retry(task, plan, output)
     final_failed = not succeeded and not plan.spec.tolerance
     mapped = bool(output) and bool(plan.spec.output_mappings) and not retrying
     if mapped and (not final_failed or (callback is not None and _has_conditions(plan))):
@@ -302,7 +323,7 @@ _LONGEST_WAIT_S = 10 * 365 * 86400
 
 def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
     """End a failed attempt: with another one when allowed, else for good."""
-    if may_retry(task, plan, output):
+    if not turn.over and may_retry(task, plan, output):
         schedule_retry(turn, task, plan)
     else:
         controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 
+from rillflow.core.secret_places import secret_places
 from rillflow.definition import normalise
 from rillflow.definition.model import (
     CallbackConfig,
     ChoiceTask,
     ForeachTask,
+    FunctionTask,
     MappingRule,
     Task,
     WorkflowDefinition,
@@ -39,6 +41,7 @@ class TaskPlan:
         "inputs",
         "order",
         "outputs",
+        "secrets",
         "spec",
         "stream_input",
         "stream_output",
@@ -52,6 +55,7 @@ class TaskPlan:
         self.order = order
         self.inputs = _compile(spec.input_mappings)
         self.outputs = _compile(spec.output_mappings)
+        self.secrets = secret_places(spec) if isinstance(spec, FunctionTask) else ()
         self.stream_input = (spec.input_type or "").lower() == "stream"
         self.stream_output = (spec.output_type or "").lower() == "stream"
         self.degrade_current = bool(spec.degrade and spec.degrade.current)

@@ -20,7 +20,7 @@ from rillflow.core.turn import (
     Turn,
 )
 from rillflow.definition.model import SuspenseTask
-from rillflow.errors import ExecutionError, RequestError
+from rillflow.errors import ExecutionError, ForgedCallbackError, RequestError
 from rillflow.jsontypes import JsonObject, decode_json
 
 UNKNOWN_TASK = 30503
@@ -34,12 +34,14 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
 
     Raises:
         ExecutionError: The task cannot be finished now (SEMANTICS 3.11).
-        RequestError: ``trigger.json`` names no task of the execution.
+        RequestError: ``trigger.json`` names no task of the execution, or its address is
+            not sealed for the present attempt of a function task.
     """
     task = _task_to_finish(turn, event)
+    _check_seal(turn, task, event)
     if COMPLETED[task.status]:
         return False
-    if turn.over:
+    if turn.over and not _was_under_way(turn, task):
         raise _finished(turn)
     if _is_suspense(turn, task) and event.trigger:
         _wake(turn, task, event.output)
@@ -50,6 +52,23 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
     if not waiting or turn.plan_of(task).category != "function":
         raise ExecutionError(f"attempt finish wrong task {task.name}")
     return _finish_function(turn, task, event)
+
+
+def _check_seal(turn: Turn, task: TaskState, event: CallbackReceived) -> None:
+    """Refuse an address that was not made for this attempt; anybody may wake a suspense."""
+    sealed = event.sealed_attempt
+    if sealed is None or _is_suspense(turn, task):
+        return
+    if sealed == 0 or sealed != task.attempt:
+        raise ForgedCallbackError(
+            f"the callback address is not sealed for this attempt of task {task.name}"
+        )
+
+
+def _was_under_way(turn: Turn, task: TaskState) -> bool:
+    """Tell whether a call was under way when its execution was cancelled: its result is kept."""
+    is_call = turn.plan_of(task).category == "function" and task.status is TaskStatus.RUNNING
+    return is_call and turn.state.cancelled
 
 
 def _task_to_finish(turn: Turn, event: CallbackReceived) -> TaskState:
@@ -87,7 +106,7 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
         functions.take_callback(turn, task, turn.plan_of(task), event)
     except TASK_ERRORS as error:
         task.invoke = before
-        raise ExecutionError(str(error), TRAVERSAL_FAILED) from error
+        raise ExecutionError(str(error), _code_of(error)) from error
     return True
 
 
@@ -128,7 +147,12 @@ def _wake(turn: Turn, task: TaskState, data: bytes) -> None:
             state.groups[task.route].context = context
         else:
             state.context = context
-        raise ExecutionError(str(error), TRAVERSAL_FAILED) from error
+        raise ExecutionError(str(error), _code_of(error)) from error
+
+
+def _code_of(error: Exception) -> int:
+    """Return the code of a failure: its own where the context could not be kept (30505)."""
+    return error.wire_code if isinstance(error, ExecutionError) else TRAVERSAL_FAILED
 
 
 def _apply_signal(turn: Turn, task: TaskState, data: JsonObject) -> None:

@@ -27,6 +27,7 @@ from rillflow.definition.validation import Finding, is_blank
 from rillflow.errors import LanguageError
 from rillflow.language.expressions import compile_expression
 from rillflow.language.paths import compile_path
+from rillflow.language.secret_references import is_path
 from rillflow.language.targets import compile_target
 
 _SYNTAX: Final = LanguageError.wire_code
@@ -104,7 +105,7 @@ def _lint_rule(rule: MappingRule, path: Path) -> Iterator[Finding]:
 
 
 def _lint_source(source: str | None, path: Path) -> Iterator[Finding]:
-    if source is not None and source.startswith("$") and not source.startswith(_TRIGGER_URL):
+    if source is not None and is_path(source) and not source.startswith(_TRIGGER_URL):
         yield from _lint_syntax(source, str(path[-1]), compile_path, path)
 
 

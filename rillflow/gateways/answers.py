@@ -70,10 +70,11 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
     """Return the request that a redirect asks for, None when there is none to follow.
 
     A POST answered 301, 302 or 303 goes on as GET without a body; 307 and 308
-    repeat the request. Credentials do not follow to another origin.
+    repeat the request. Credentials do not follow to another origin, and no call that
+    has secrets in it does.
 
     Raises:
-        GatewayError: The redirect leads out of HTTP.
+        GatewayError: The redirect leads out of HTTP, or would take secrets elsewhere.
     """
     location = reply.headers.get("Location")
     if reply.status not in _REDIRECTS or not location:
@@ -82,13 +83,16 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
         target = parse_http_url(urljoin(call.url, location.strip()))
     except (GatewayError, ValueError) as error:
         raise GatewayError(f"{FAILS}a redirect to an address that is not HTTP") from error
+    if call.is_secret and call.origin != target.origin:
+        raise GatewayError(f"{FAILS}a redirect that would take secrets to {target.origin}")
     dropped = frozenset() if call.origin == target.origin else _SECRET_HEADERS
     method, body = call.method, call.body
     if _becomes_get(method, reply.status):
         method, body, dropped = "GET", None, dropped | _BODY_HEADERS
     headers = tuple(pair for pair in call.headers if pair[0].lower() not in dropped)
     query = f"?{target.query}" if target.query else ""
-    return HttpCall(method, f"{target.origin}{target.path}{query}", headers, body)
+    url = f"{target.origin}{target.path}{query}"
+    return HttpCall(method, url, headers, body, call.is_secret)
 
 
 def retry_after_s(value: str | None, *, now_ms: int) -> float | None:

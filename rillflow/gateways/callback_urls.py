@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
+from rillflow.gateways.callback_seals import seal
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import is_plain
 from rillflow.jsontypes import JsonValue
@@ -19,22 +20,38 @@ from rillflow.jsontypes import JsonValue
 TRIGGER_PATH: Final = "/flow/trigger.json"
 
 
-def callback_url(
-    settings: HttpSettings, *, execution_id: str, task: str, ts_ms: int, signed: bool
+def callback_url(  # noqa: PLR0913 - the facts of an address
+    settings: HttpSettings,
+    *,
+    execution_id: str,
+    task: str,
+    attempt: int,
+    ts_ms: int,
+    signed: bool,
 ) -> str:
     """Build ``X-Callback-Url`` for a task instance.
 
     Args:
-        settings: Callback host and signing secret.
+        settings: Callback host, signing secret and callback keys.
         execution_id: Execution that waits.
         task: Full instance name of the task that waits; empty for the notice that an
             execution has ended (SEMANTICS 3.19), which carries no ``task_name``.
+        attempt: The attempt that the address is for; part of it if there are callback keys.
         ts_ms: Time of the dispatch, milliseconds since the epoch.
         signed: Whether to add ``sign``.
     """
     fields = {"execution_id": execution_id, "ts": str(ts_ms)}
     if task:
         fields["task_name"] = task
+    if task and settings.callback_keys:
+        expires_s = ts_ms // 1000 + settings.callback_ttl_s
+        fields |= seal(
+            settings.callback_keys[0],
+            execution_id=execution_id,
+            task=task,
+            attempt=attempt,
+            expires_s=expires_s,
+        )
     if signed:
         fields["sign"] = signature(settings.auth_secret, fields)
     host = (settings.callback_host or settings.server_host).rstrip("/")

@@ -52,7 +52,12 @@ class HttpGateway:
         except GatewayError as error:
             return failed(request, str(error))
         except Exception as error:  # noqa: BLE001 - the port promises an answer
-            _log.exception("gateway.unexpected", extra={"execution_id": request.execution_id})
+            # A traceback may show what was sent.
+            _log.error(
+                "gateway.unexpected",
+                extra={"execution_id": request.execution_id, "kind": type(error).__name__},
+                exc_info=not request.secrets,
+            )
             return failed(request, f"{FAILS}{_reason(error)}")
 
     async def close(self) -> None:

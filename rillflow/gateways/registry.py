@@ -13,6 +13,7 @@ from rillflow.gateways.plugin_loading import (
     named_plugins,
 )
 from rillflow.gateways.plugins import DispatcherPlugin, PluginGateway
+from rillflow.gateways.secrets import KnownSecrets, SecretCall, Secrets, masked_answer
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import effective_protocol
 from rillflow.jsontypes import JsonObject, decode_json
@@ -27,6 +28,8 @@ class GatewayRegistry:
 
     def __init__(self, settings: HttpSettings, clock: Clock) -> None:
         self._settings = settings
+        self._secrets = Secrets(settings.secrets_dir)
+        self._known = KnownSecrets(self._secrets, clock)
         self._clock = clock
         self._built_in: dict[str, Gateway] = {}
         self._plugins: dict[str, Gateway] = {}
@@ -90,7 +93,16 @@ class GatewayRegistry:
             self._categories[category] = gateway
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
-        """Make one attempt through the gateway that serves it."""
+        """Make one attempt through the gateway that serves it, with the secrets it needs."""
+        try:
+            call = SecretCall(request, self._secrets)
+        except GatewayError as error:
+            return failed(request, str(error))
+        answer = call.masked(await self._call(call.request))
+        # The result of a call that was made before, perhaps by another dispatcher.
+        return masked_answer(answer, self._known.mask()) if request.poll else answer
+
+    async def _call(self, request: DispatchRequest) -> DispatchAnswer:
         try:
             return await self._gateway_for(request).call(request)
         except GatewayError as error:

@@ -47,12 +47,16 @@ _TRANSPORT_HEADERS: Final = frozenset(
 
 
 class HttpCall(msgspec.Struct, frozen=True):
-    """A request as it goes on the wire; ``body`` None is no body at all."""
+    """A request as it goes on the wire; ``body`` None is no body at all.
+
+    ``is_secret`` tells that there are secrets in it, which are for this host only.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes | None = None
+    is_secret: bool = False
 
     @property
     def origin(self) -> str:
@@ -92,7 +96,8 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     body = encode_body(method, content_type, parts.body)
     if body is not None and not content_type:
         headers["content-type"] = ("Content-Type", JSON)
-    return HttpCall(method, _url(target, parts.query), tuple(headers.values()), body)
+    url = _url(target, parts.query)
+    return HttpCall(method, url, tuple(headers.values()), body, bool(request.secrets))
 
 
 def read_input(request: DispatchRequest) -> JsonObject:
@@ -129,6 +134,7 @@ def dispatch_headers(
         settings,
         execution_id=request.execution_id,
         task=request.task,
+        attempt=request.attempt,
         ts_ms=now_ms,
         signed=asked or business in settings.auth_businesses,
     )

@@ -1,5 +1,7 @@
 """How the HTTP gateway is set up."""
 
+from pathlib import Path
+
 import msgspec
 
 from rillflow.gateways.egress import EgressPolicy, EgressRules
@@ -11,6 +13,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``server_host`` is where workers reach this server; ``callback_host`` replaces
     it in callback addresses only (SEMANTICS Q54). ``auth_businesses`` are the
     businesses whose callback addresses are signed with ``auth_secret``.
+    With ``callback_keys`` every address is signed with the first of them, for
+    ``callback_ttl_s`` seconds.
     ``transport_attempts`` counts tries to open a connection; a request that was
     sent is never sent again (SEMANTICS 9.2). ``keep_alive_s`` stays below the 5 s
     after which common servers hang up, so a call seldom meets a closing connection.
@@ -20,6 +24,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     callback_host: str | None = None
     auth_secret: str = ""
     auth_businesses: frozenset[str] = frozenset()
+    callback_keys: tuple[str, ...] = ()
+    callback_ttl_s: int = 259_200
     connect_timeout_s: float = 2.0
     call_timeout_s: float = 30.0
     transport_attempts: int = 2
@@ -29,6 +35,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     pool_size: int = 1024
     keep_alive_s: float = 4.0
     egress: EgressPolicy = EgressRules()
+    secrets_dir: Path | None = None
 
     def __repr__(self) -> str:
         return f"HttpSettings(server_host={self.server_host!r}, ...)"

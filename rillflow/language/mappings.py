@@ -14,6 +14,7 @@ from rillflow.language.expressions import compile_expression
 from rillflow.language.literals import parse_literal
 from rillflow.language.path_syntax import Function, Names, Token
 from rillflow.language.paths import compile_path
+from rillflow.language.secret_references import is_path
 from rillflow.language.targets import Draft, compile_target
 
 TriggerUrl: TypeAlias = Callable[[str], str]
@@ -191,7 +192,7 @@ def _compile_source(source: str) -> tuple[_Fetch, _Reads]:
     if source.startswith(_TASKS) and source.count(".") >= 3:
         return _compile_task_source(source), ()
     try:
-        if source.startswith("$"):
+        if is_path(source):
             return _compile_path_source(source)
         literal = parse_literal(source)
     except LanguageError as error:

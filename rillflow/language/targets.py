@@ -107,12 +107,19 @@ class Draft:
 
 
 class Target(ABC):
-    """A compiled target; ``text`` is as it was written."""
+    """A compiled target.
 
-    __slots__ = ("text",)
+    Attributes:
+        text: As it was written.
+        keys: The way from the document to the place that it names, member by member and
+            element by element; empty when it names none, or selects.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("keys", "text")
+
+    def __init__(self, text: str, keys: _Keys = ()) -> None:
         self.text = text
+        self.keys = keys
 
     @abstractmethod
     def write(self, draft: Draft, value: JsonValue) -> None:
@@ -143,7 +150,7 @@ class _Slot(Target):
     __slots__ = ("_last", "_way")
 
     def __init__(self, text: str, keys: _Keys) -> None:
-        super().__init__(text)
+        super().__init__(text, keys)
         self._way = tuple(pairwise(keys))
         self._last = keys[-1]
 

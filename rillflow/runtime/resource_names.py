@@ -62,7 +62,13 @@ class Chooser:
             raise RequestError(
                 f"no default resource for ab config key: {key}", wire_code=PROCESS_FAIL
             )
-        return msgspec.structs.replace(command, resource_name=winner, resource_protocol=None)
+        # Only what the definition itself refers to is put in; the winner is not part of it.
+        return msgspec.structs.replace(
+            command,
+            resource_name=winner,
+            resource_protocol=None,
+            secrets=tuple(filter(None, command.secrets)),
+        )
 
     async def _fresh_rules(self, business: str, key: str) -> dict[str, str]:
         now_s = self._clock.monotonic_s()

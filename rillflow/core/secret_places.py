@@ -1,0 +1,71 @@
+"""Where the input of a function task may hold references to secrets.
+
+A reference counts where the workflow definition itself puts it: as a literal of an input
+mapping, or in ``parameters``. The same text anywhere else came from a submitter or a
+function, and stays what it is: nobody gets a secret sent by writing its name.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from rillflow.definition.model import FunctionTask, MappingRule
+from rillflow.errors import LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.literals import parse_literal
+from rillflow.language.secret_references import (
+    Keys,
+    has_reference,
+    is_path,
+    texts_with_references,
+)
+from rillflow.language.targets import compile_target
+
+SecretPlaces: TypeAlias = tuple[tuple[Keys, str], ...]
+"""Places in the input, each with the text that the definition puts there."""
+
+RESOURCE_NAME: Keys = ()
+"""Stands for the resource name where a place in the input is meant otherwise."""
+
+
+def secret_places(spec: FunctionTask) -> SecretPlaces:
+    """List the places where a task's definition refers to secrets."""
+    places = [*_of_mappings(spec.input_mappings or ()), *texts_with_references(spec.parameters)]
+    if has_reference(spec.resource_name or ""):
+        places.append((RESOURCE_NAME, spec.resource_name or ""))
+    return tuple(places)
+
+
+def places_in(document: JsonObject, places: SecretPlaces) -> tuple[Keys, ...]:
+    """Return those places where the input of an attempt has what the definition puts there."""
+    return tuple(
+        keys for keys, text in places if keys == RESOURCE_NAME or _at(document, keys) == text
+    )
+
+
+def _of_mappings(rules: Sequence[MappingRule]) -> Iterator[tuple[Keys, str]]:
+    for rule in rules:
+        source = rule.source or ""
+        if has_reference(source) and not is_path(source) and not (rule.transform or "").strip():
+            yield from _of_literal(source, rule.target or "")
+
+
+def _of_literal(source: str, target: str) -> Iterator[tuple[Keys, str]]:
+    try:
+        keys = compile_target(target).keys
+        literal = parse_literal(source)
+    except LanguageError:
+        return  # the rule fails whenever it is applied
+    if len(keys) > 1 and keys[0] == "input":
+        yield from texts_with_references(literal, keys[1:])
+
+
+def _at(document: JsonObject, keys: Keys) -> JsonValue:
+    value: JsonValue = document
+    for key in keys:
+        if isinstance(value, dict) and isinstance(key, str):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value

@@ -1,0 +1,86 @@
+"""Taking secrets out of what functions answer."""
+
+import html
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.language.secret_references import reference_to
+
+SHORTEST_CUT: Final = 512
+"""Messages are cut off at this length, or later."""
+SHORTEST_MASKED: Final = 4
+"""Shorter secrets are not looked for: they would be found everywhere."""
+
+
+class Mask:
+    """Puts references in the place of secrets, however they are written."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._spellings = sorted(
+            (
+                (spelling, reference_to(name))
+                for name, value in values.items()
+                if len(value) >= SHORTEST_MASKED
+                for spelling in _spellings(value)
+            ),
+            key=lambda pair: (-len(pair[0]), pair),
+        )
+
+    def text(self, text: str) -> str:
+        """Mask a text."""
+        for spelling, reference in self._spellings:
+            text = text.replace(spelling, reference)
+        return text
+
+    def message(self, text: str | None) -> str | None:
+        """Mask a message, which may have been cut off in the middle of a secret."""
+        if text is None:
+            return None
+        text = self.text(text)
+        for spelling, reference in self._spellings if len(text) >= SHORTEST_CUT else ():
+            for length in range(len(spelling) - 1, SHORTEST_MASKED - 1, -1):
+                if text.endswith(spelling[:length]):
+                    return text[:-length] + reference
+        return text
+
+    def body(self, body: bytes | None) -> bytes | None:
+        """Mask a body; what was JSON is JSON afterwards."""
+        if not body or not any(spelling.encode() in body for spelling, _ in self._spellings):
+            return body
+        try:
+            return encode_json(self._value(decode_json(body)))
+        except ValueError:
+            for spelling, reference in self._spellings:
+                body = body.replace(spelling.encode(), reference.encode())
+            return body
+
+    def _value(self, value: JsonValue) -> JsonValue:
+        if isinstance(value, dict):
+            masked: JsonObject = {}
+            for key, member in value.items():
+                masked[self.text(key)] = self._value(member)
+            return masked
+        if isinstance(value, list):
+            return [self._value(element) for element in value]
+        if isinstance(value, str):
+            return self.text(value)
+        written = encode_json(value).decode()
+        masked_text = self.text(written)
+        return value if masked_text == written else masked_text
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """Yield a value as it stands in plain text, in JSON, in a URL and in a form."""
+    forms = (
+        value,
+        encode_json(value)[1:-1].decode(),
+        json.dumps(value)[1:-1],
+        quote(value, safe=""),
+        quote(value),
+        quote_plus(value),
+        html.escape(value),
+    )
+    yield from dict.fromkeys(forms)

@@ -1,0 +1,222 @@
+"""Secrets reach the function that a definition names, and come back from nowhere."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+from aiohttp import web
+
+from rillflow.gateways.plugins import DispatchInfo, Resource
+from rillflow.gateways.registry import GatewayRegistry
+from rillflow.gateways.secret_masks import Mask
+from rillflow.gateways.secrets import FRESH_S, KnownSecrets, Secrets
+from rillflow.gateways.settings import HttpSettings
+from rillflow.jsontypes import encode_json
+from rillflow.ports.gateway import DispatchAnswer
+from tests.loopback import StoppedClock, attempt, moved, raw_server, web_server
+
+TOKEN: Final = 'p&ss/wörd "1"'
+REFERENCE: Final = "${secret:TOKEN}"
+
+
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", TOKEN)
+
+
+async def call(
+    url: str, fields: Any, *places: tuple[str | int, ...], **more: Any
+) -> DispatchAnswer:
+    changes = {name: more.pop(name) for name in ("secrets_dir", "egress") if name in more}
+    settings = HttpSettings(call_timeout_s=1, **changes)
+    registry = GatewayRegistry.with_http(settings, StoppedClock(), discover=False)
+    plugin = more.pop("plugin", None)
+    if plugin is not None:
+        registry.add_plugin(plugin)
+    try:
+        request = attempt(url, input=encode_json(fields), secrets=places, **more)
+        return await registry.call(request)
+    finally:
+        await registry.close()
+
+
+class Seen:
+    """A function that keeps what it was asked and answers as it is told."""
+
+    def __init__(self, status: int = 200, text: str = "{}") -> None:
+        self.header = self.body = self.query = ""
+        self._status, self._text = status, text
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.header = request.headers.get("X-Key", "")
+        self.body = await request.text()
+        self.query = request.query.get("key", "")
+        return web.Response(status=self._status, text=self._text)
+
+
+async def test_references_are_replaced_where_they_count_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RILLFLOW_SECRET_PIN", "1234")
+    seen = Seen()
+    fields = {
+        "header": {"X-Key": "key=${secret:PIN}"},
+        "a": [REFERENCE, f"<{REFERENCE}>"],
+        "said": REFERENCE,
+    }
+    async with web_server(f=seen.take) as url:
+        places = (("header", "X-Key"), ("a", 1), ())
+        answer = await call(f"{url}/f?key={REFERENCE}", fields, *places)
+    assert answer.error is None
+    assert seen.header == "key=1234"
+    assert seen.query == TOKEN
+    sent = json.loads(seen.body)
+    assert sent["a"] == [REFERENCE, f"<{TOKEN}>"]
+    assert sent["said"] == REFERENCE
+
+
+async def test_without_places_a_reference_is_a_text() -> None:
+    seen = Seen()
+    async with web_server(f=seen.take) as url:
+        await call(f"{url}/f", {"header": {"X-Key": REFERENCE}})
+    assert seen.header == REFERENCE
+
+
+async def test_a_secret_may_be_a_file_and_changes_with_it(tmp_path: Path) -> None:
+    seen = Seen()
+    file = tmp_path / "FILED"
+    fields, place = {"header": {"X-Key": "${secret:FILED}"}}, ("header", "X-Key")
+    async with web_server(f=seen.take) as url:
+        for value in ("first", "second"):
+            file.write_text(f"{value}\n", encoding="utf-8")
+            await call(f"{url}/f", fields, place, secrets_dir=tmp_path)
+            assert seen.header == value
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", "\ufeff".encode("utf-16")])
+async def test_an_unknown_secret_fails_the_call_and_is_named(
+    tmp_path: Path, content: str | bytes | None
+) -> None:
+    if isinstance(content, str):
+        (tmp_path / "OTHER").write_text(content)
+    elif content is not None:
+        (tmp_path / "OTHER").write_bytes(content)
+    seen = Seen()
+    async with web_server(f=seen.take) as url:
+        answer = await call(f"{url}/f", {"a": "${secret:OTHER}"}, ("a",), secrets_dir=tmp_path)
+    assert answer.error is not None
+    assert "the secret OTHER " in answer.error
+    assert seen.body == ""
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"error_msg": f"bad {TOKEN}", TOKEN: [TOKEN]}),
+        json.dumps({"error_msg": TOKEN}, ensure_ascii=False),
+        f"no JSON {TOKEN}",
+        f"see {quote(TOKEN, safe='')} or {quote(TOKEN)}",
+        "x" * 505 + TOKEN,
+    ],
+)
+async def test_a_function_that_repeats_a_secret_is_not_heard(status: int, text: str) -> None:
+    async with web_server(f=Seen(status, text).take) as url:
+        answer = await call(f"{url}/f", {"a": REFERENCE}, ("a",))
+    heard = f"{answer.error} {(answer.body or b'').decode()}"
+    assert REFERENCE in heard
+    assert "p&ss" not in heard
+    assert "p%26ss" not in heard
+    if text.startswith("{"):
+        assert isinstance(json.loads(answer.body or b""), dict)
+
+
+async def test_a_result_that_is_asked_for_is_masked_as_well() -> None:
+    async with web_server(f=Seen(200, json.dumps({"said": TOKEN})).take) as url:
+        answer = await call(f"{url}/f", {}, pattern="poll", poll=1)
+    assert json.loads(answer.body or b"") == {"said": REFERENCE}
+
+
+async def test_an_address_with_a_secret_is_not_shown_when_nobody_answers() -> None:
+    async def hang(*_: object) -> None:
+        raise ConnectionAbortedError
+
+    async with raw_server(hang) as server:
+        answer = await call(f"{server.url}/{REFERENCE}", {}, ())
+    assert answer.error is not None
+    assert REFERENCE in answer.error
+    assert quote(TOKEN, safe="") not in answer.error
+
+
+@pytest.mark.parametrize("status", [302, 307])
+async def test_a_redirect_takes_no_secret_to_another_host(status: int) -> None:
+    other = Seen()
+    async with web_server(g=other.take) as elsewhere:
+        async with web_server(f=moved(status, f"{elsewhere}/g")) as url:
+            answer = await call(f"{url}/f", {"header": {"X-Key": REFERENCE}}, ("header", "X-Key"))
+        assert answer.error is not None
+        assert "would take secrets to" in answer.error
+        assert (other.header, other.body) == ("", "")
+
+
+async def test_a_redirect_within_the_host_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", "plain")
+    seen = Seen()
+    async with web_server(f=moved(307, "/g"), g=seen.take) as url:
+        await call(f"{url}/f", {"header": {"X-Key": REFERENCE}}, ("header", "X-Key"))
+    assert seen.header == "plain"
+
+
+async def test_plugins_get_secrets_too_and_their_errors_are_masked() -> None:
+    class Plugin:
+        name = "mine"
+
+        def handle(self, resource: Resource, info: DispatchInfo) -> object:
+            raise ValueError(f"{resource.scheme_value} {info.input['a']}")
+
+    answer = await call("mine://x", {"a": REFERENCE}, ("a",), plugin=Plugin())
+    assert answer.error == f"handle fails: x {REFERENCE}"
+
+
+async def test_an_accident_is_logged_without_what_was_sent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken:
+        def check(self, host: str, ip: str) -> None:
+            raise RuntimeError(f"{host} {ip} {TOKEN}")
+
+    with caplog.at_level(logging.DEBUG):
+        answer = await call("http://127.0.0.1:1/", {"a": REFERENCE}, ("a",), egress=Broken())
+    assert caplog.records
+    formatter = logging.Formatter()
+    assert all(TOKEN not in formatter.format(record) for record in caplog.records)
+    assert TOKEN not in (answer.error or "")
+
+
+def test_short_secrets_are_not_looked_for() -> None:
+    assert Mask({"PIN": "123"}).body(b'{"n":123}') == b'{"n":123}'
+    assert Mask({"PIN": "1234"}).body(b'{"n":1234}') == b'{"n":"${secret:PIN}"}'
+
+
+def test_all_secrets_that_can_be_found_are_known(tmp_path: Path) -> None:
+    (tmp_path / "FILED").write_text("filed-value")
+    (tmp_path / "not a name").write_text("ignored")
+    (tmp_path / "EMPTY").write_text("")
+    environment = {"RILLFLOW_SECRET_A": "value-a", "RILLFLOW_SECRETS_DIR": "x", "OTHER": "y"}
+    clock = Moving()
+    known = KnownSecrets(Secrets(tmp_path, environment), clock)
+    assert known.mask().text("value-a filed-value x y") == "${secret:A} ${secret:FILED} x y"
+    environment["RILLFLOW_SECRET_A"] = "value-b"
+    assert known.mask().text("value-b") == "value-b"
+    clock.at_s += FRESH_S + 1
+    assert known.mask().text("value-b") == "${secret:A}"
+
+
+class Moving(StoppedClock):
+    at_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.at_s
