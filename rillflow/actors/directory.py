@@ -1,8 +1,11 @@
 """The way to an execution: from its id to the actor that owns it, without a store look-up."""
 
+import asyncio
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import ray
 
@@ -24,6 +27,9 @@ ACTOR_OPTIONS: dict[str, Any] = {
     "enable_task_events": False,
 }
 
+MOST_KNOWN: Final = 500
+"""Actors of dedicated executions that are remembered, besides those that are being called."""
+
 
 class RayExecutions(Routes):
     """The executions of the cluster; calls to one owner travel in batches."""
@@ -34,43 +40,83 @@ class RayExecutions(Routes):
             _Owner(execution_actor_name(index), settings.namespace)
             for index in range(settings.execution_actors)
         ]
-        super().__init__(homes, _DedicatedActors(settings, spawn))
+        super().__init__(homes, DedicatedActors(settings.namespace, spawn))
 
 
-class _DedicatedActors:
-    """The actors of dedicated executions, by name."""
+class DedicatedActors:
+    """The actors of dedicated executions, by name; see the ``DedicatedHomes`` protocol.
 
-    def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:
-        self._namespace = settings.namespace
+    Whether one lives is told by the first call to it, so nothing here waits for Ray.
+    """
+
+    def __init__(self, namespace: str, spawn: Callable[[ExecutionId], Any]) -> None:
+        self._namespace = namespace
         self._spawn = spawn
-        self._known: dict[ExecutionId, _Owner] = {}
+        self._known: OrderedDict[ExecutionId, _Owner] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def find(self, execution_id: ExecutionId) -> Home | None:
+        """Return the actor of an execution, which may have left."""
         owner = self._known.get(execution_id)
         if owner is None:
             owner = _Owner(execution_id, self._namespace, mortal=True)
-            try:
-                owner.peer.handle()
-            except ValueError:
-                return None
-            self._known[execution_id] = owner
-        return owner
+        return self._keep(execution_id, owner)
 
     def spawn(self, execution_id: ExecutionId) -> Home:
-        self._spawn(execution_id)
-        owner = self._known[execution_id] = _Owner(execution_id, self._namespace, mortal=True)
-        return owner
+        """Return the actor of an execution, which the first call starts if there is none."""
+        self.forget(execution_id)
+        start = partial(self._spawn, execution_id)
+        return self._keep(
+            execution_id, _Owner(execution_id, self._namespace, mortal=True, start=start)
+        )
 
     def forget(self, execution_id: ExecutionId) -> None:
-        self._known.pop(execution_id, None)
+        """Look an actor up anew the next time."""
+        owner = self._known.pop(execution_id, None)
+        if owner is not None and owner.is_idle:
+            owner.close()
+
+    def _keep(self, execution_id: ExecutionId, owner: "_Owner") -> Home:
+        self._known[execution_id] = owner
+        self._known.move_to_end(execution_id)
+        excess = len(self._known) - MOST_KNOWN
+        if excess > 0:
+            oldest = [known for known, _ in zip(self._known, range(excess), strict=False)]
+            for known in oldest:
+                if known != execution_id and self._known[known].is_idle:
+                    self.forget(known)
+        return owner
 
 
 class _Owner(Home):
-    """An actor that owns executions."""
+    """An actor that owns executions; ``start`` starts it, or finds it, at the first call."""
 
-    def __init__(self, name: str, namespace: str, *, mortal: bool = False) -> None:
-        self.peer = Peer(name, namespace, mortal=mortal)
-        super().__init__(self.peer.call, watcher=uuid.uuid4().hex)
+    def __init__(
+        self,
+        name: str,
+        namespace: str,
+        *,
+        mortal: bool = False,
+        start: Callable[[], Any] | None = None,
+    ) -> None:
+        self._peer = Peer(name, namespace, mortal=mortal)
+        self._start = start
+        self._starting = asyncio.Lock()
+        super().__init__(self._call, watcher=uuid.uuid4().hex)
+
+    async def _call(self, method: str, argument: bytes) -> bytes:
+        async with self._starting:
+            if self._start is not None:
+                # Ray waits for its answer, and the executions of this process must not.
+                await asyncio.to_thread(self._start)
+                self._start = None
+        return await self._peer.call(method, argument)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._peer.close()
 
 
 async def find_settings(namespace: str) -> Settings:
@@ -80,7 +126,7 @@ async def find_settings(namespace: str) -> Settings:
         StoreError: No stack runs on this Ray cluster.
     """
     try:
-        actor = ray.get_actor(DIRECTORY_ACTOR, namespace=namespace)
+        actor = await asyncio.to_thread(ray.get_actor, DIRECTORY_ACTOR, namespace=namespace)
     except ValueError as error:
         raise StoreError(
             f"no Rillflow stack runs in the Ray namespace {namespace!r}; start one with"

@@ -141,7 +141,8 @@ class ExecutionActor:
         await retention.run()
 
     async def _respawn(self, execution_id: ExecutionId) -> None:
-        await spawn_dedicated(self._settings, execution_id).ready.remote()
+        actor = await asyncio.to_thread(spawn_dedicated, self._settings, execution_id)
+        await actor.ready.remote()
 
     async def _retire_when_done(self) -> None:
         if self._dedicated is None:

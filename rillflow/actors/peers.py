@@ -30,17 +30,24 @@ class Peer:
         self._connecting: asyncio.Lock | None = None
         self._over_ray = False
 
-    def handle(self) -> Any:
-        """Return the actor's handle.
+    def close(self) -> None:
+        """Hang up; a call that is under way is made again."""
+        if self._line is not None:
+            self._line.close()
+
+    async def _find(self) -> Any:
+        """Return the actor's handle, looked up in a thread since Ray waits for its answer.
 
         Raises:
             ValueError: There is no such actor.
         """
         if self._handle is None:
-            self._handle = ray.get_actor(self.name, namespace=self._namespace)
+            self._handle = await asyncio.to_thread(
+                ray.get_actor, self.name, namespace=self._namespace
+            )
         return self._handle
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Look the actor up anew at the next call."""
         self._handle = None
         self._over_ray = False
@@ -57,7 +64,7 @@ class Peer:
             try:
                 return await self._call_once(method, argument)
             except (ray.exceptions.RayError, ValueError, OSError) as error:
-                self.forget()
+                self._forget()
                 if self._is_gone(error):
                     raise GoneError(f"{self.name} has left: {error}") from error
                 if time.monotonic() > give_up:
@@ -72,7 +79,8 @@ class Peer:
             await self._connect()
         if self._line is not None:
             return await self._line.call(method, argument)
-        answer: bytes = await self.handle().take.remote(method, argument)
+        actor = await self._find()
+        answer: bytes = await actor.take.remote(method, argument)
         return answer
 
     async def _connect(self) -> None:
@@ -82,7 +90,8 @@ class Peer:
             if self._over_ray or (self._line is not None and not self._line.lost):
                 return
             self._line = None
-            node, path = await self.handle().socket.remote()
+            actor = await self._find()
+            node, path = await actor.socket.remote()
             if node == ray.get_runtime_context().get_node_id():
                 self._line = await SocketLine.connect(path)
             else:

@@ -15,6 +15,11 @@ class Home:
         self._lane: Lane[Call, Reply] = Lane(self._send, wide=2)
         self._watch = EndWatch(watcher, self.ask, self._ask_ended)
 
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nobody calls or waits there now."""
+        return not len(self._lane) and not len(self._watch)
+
     async def ask(self, call: Call) -> Reply:
         """Make one call.
 

@@ -130,7 +130,7 @@ class ExecutionHost:
         )
         self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)
-        self.watchers = Watchers()
+        self.watchers = Watchers(clock)
         self._on_fenced = on_fenced
         self._respawn = respawn
         self._background: list[asyncio.Task[None]] = []

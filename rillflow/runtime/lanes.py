@@ -30,6 +30,9 @@ class Lane(Generic[Item, Answer]):
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._batches: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._batches)
+
     async def ask(self, item: Item) -> Answer:
         """Send one item with the next batch and return its answer."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -1,6 +1,7 @@
 """Which epoch a host writes under (ARCHITECTURE, decision on ownership)."""
 
 import zlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,6 +9,8 @@ from rillflow.ids import PARTITIONS, ExecutionId, is_dedicated, partition_of
 from rillflow.ports.store import Journal
 
 DEDICATED_LISTING: Final = PARTITIONS
+MOST_ADOPTED: Final = 1000
+"""Scopes of ended executions that are remembered; any other is adopted again."""
 _DEDICATED_SCOPE: Final = 2 * PARTITIONS
 
 
@@ -35,7 +38,7 @@ class Ownership:
         self._dedicated = dedicated
         self._scopes = list(partitions) if dedicated is None else [self.scope_of(dedicated)]
         self._epoch = 0
-        self._adopted: dict[int, int] = {}
+        self._adopted: OrderedDict[int, int] = OrderedDict()
 
     async def take(self) -> None:
         """Become the owner; every earlier owner is refused from here on."""
@@ -64,6 +67,8 @@ class Ownership:
         """
         scope = self.scope_of(execution_id)
         self._adopted[scope] = await self._journal.take_partitions([scope])
+        if len(self._adopted) > MOST_ADOPTED:
+            self._adopted.popitem(last=False)
 
     def release(self, execution_id: ExecutionId) -> None:
         """Give an adopted scope back, to the actor that is about to take it."""

@@ -26,7 +26,7 @@ class DedicatedHomes(Protocol):
     """The homes of executions that have one of their own, as long as they live."""
 
     def find(self, execution_id: ExecutionId) -> Home | None:
-        """Return the home of an execution, None when there is none now."""
+        """Return the home of an execution, None when it is known that there is none now."""
         ...
 
     def spawn(self, execution_id: ExecutionId) -> Home:
@@ -77,7 +77,10 @@ class Routes:
             if not reply.raise_for_error().changed:
                 return True
             owner = self._dedicated.find(execution_id) or self._home(execution_id)
-            return await owner.wait(execution_id, timeout_s)
+            has_ended = await owner.wait(execution_id, timeout_s)
+            if has_ended:
+                self._dedicated.forget(execution_id)
+            return has_ended
         return await self._home(execution_id).wait(execution_id, timeout_s)
 
     def _home(self, execution_id: ExecutionId) -> Home:

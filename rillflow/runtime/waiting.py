@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from rillflow.ids import ExecutionId
+from rillflow.ports.clock import Clock
 
+FORGET_S: Final = 120.0
+"""A watcher that has not been heard of for so long waits for nothing any more."""
 MOST_WATCHERS: Final = 1000
 """Watchers that have not asked for longest are forgotten; they tell by their next watch."""
 
@@ -15,21 +18,28 @@ class Watchers:
     """Keeps, for each watcher, the watched executions that have ended.
 
     An answer may be lost on its way, so what has ended is told again until the watcher
-    says that it has heard of it.
+    says that it has heard of it, or is not heard of for long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._of: dict[ExecutionId, dict[str, None]] = {}
         self._watchers: OrderedDict[str, _Watcher] = OrderedDict()
 
     def watch(self, watcher: str, execution_id: ExecutionId) -> None:
         """Have a watcher told when an execution ends."""
         self._of.setdefault(execution_id, {})[watcher] = None
+        self._watcher(watcher).heard_s = self._clock.monotonic_s()
 
     def ended(self, execution_id: ExecutionId) -> None:
         """Tell everyone who watches this execution."""
-        for watcher in self._of.pop(execution_id, ()):
-            self._watcher(watcher).ended(execution_id)
+        forgotten_s = self._clock.monotonic_s() - FORGET_S
+        for name in self._of.pop(execution_id, ()):
+            watcher = self._watchers.get(name)
+            if watcher is not None and (watcher.asks or watcher.heard_s >= forgotten_s):
+                watcher.ended(execution_id)
+            else:
+                self._watchers.pop(name, None)
 
     async def take(
         self, watcher: str, timeout_s: float, heard: Sequence[ExecutionId] = ()
@@ -38,7 +48,13 @@ class Watchers:
 
         Waits for something up to a limit.
         """
-        return await self._watcher(watcher).take(timeout_s, heard)
+        asker = self._watcher(watcher)
+        asker.asks += 1
+        try:
+            return await asker.take(timeout_s, heard)
+        finally:
+            asker.asks -= 1
+            asker.heard_s = self._clock.monotonic_s()
 
     def _watcher(self, name: str) -> "_Watcher":
         watcher = self._watchers.get(name)
@@ -51,7 +67,11 @@ class Watchers:
 
 
 class _Watcher:
+    """One watcher: how many questions of it are open, and when it was heard of last."""
+
     def __init__(self) -> None:
+        self.asks = 0
+        self.heard_s = 0.0
         self._ended: dict[ExecutionId, None] = {}
         self._news = asyncio.Event()
 

@@ -77,6 +77,9 @@ class EndWatch:
         self._waiting: dict[ExecutionId, dict[asyncio.Future[None], None]] = {}
         self._asking: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait for the end; False when the time was not enough.
 

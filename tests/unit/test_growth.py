@@ -1,0 +1,240 @@
+"""What a process remembers does not grow with the executions that have ended."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rillflow.actors.directory import MOST_KNOWN, DedicatedActors
+from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
+from rillflow.ports.executions import Call, Reply, ResourceCall, Watch
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.desks import MOST_SENDERS, DispatchDesk
+from rillflow.runtime.dispatch import DispatchPool
+from rillflow.runtime.dispatch_lanes import DispatchLanes, Line
+from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.ownership import MOST_ADOPTED, Ownership
+from rillflow.runtime.routes import Routes
+from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.timers import MOST_DEAD
+from rillflow.runtime.waiting import FORGET_S, Watchers
+from rillflow.settings import Settings
+from rillflow.stores import open_store
+from tests.loopback import NOW_MS
+
+MANY: Final = 200
+FLOW: Final = """
+workspace: growth
+dagName: work
+type: flow
+timeline: { timeoutInSeconds: "86400" }
+tasks:
+  - name: call
+    category: function
+    pattern: task_sync
+    resourceName: http://127.0.0.1:1/work
+    timeline: { timeoutInSeconds: "43200" }
+"""
+
+
+class MovableClock:
+    """A clock that moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def now_ms(self) -> int:
+        return NOW_MS + int(self.now_s * 1000)
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+class House:
+    """A host whose calls are answered at once."""
+
+    def __init__(self, clock: MovableClock) -> None:
+        self.store = open_store("memory:")
+        self.host = ExecutionHost(
+            store=self.store,
+            clock=clock,
+            dispatcher=self,
+            executions=self,
+            callback_host="http://rillflow.test",
+            partitions=range(PARTITIONS),
+        )
+        self.pool = DispatchPool(Answering(), self.host.answers_arrived)
+        self._submissions = Submissions(Settings(), store=self.store, executions=self, clock=clock)
+
+    def send(self, requests: Sequence[DispatchRequest]) -> None:
+        self.pool.send(requests)
+
+    async def call(self, call: Call) -> Reply:
+        [reply] = await self.host.call_many([call])
+        return reply
+
+    async def ask_all(self, call: ResourceCall) -> list[Reply]:
+        return [await self.call(call)]
+
+    async def run(self) -> None:
+        """Run an execution to its end; somebody watches it who has long left."""
+        execution_id = await self._submissions.submit("growth:work", b"", Options())
+        await self.call(Watch(execution_id=execution_id, watcher="somebody"))
+        await self.host.settled(execution_id)
+
+    def sizes(self) -> dict[str, int]:
+        """Return how much is remembered, aside from the bounded memory of what ended lately."""
+        host: Any = self.host
+        residents, outbound = host._residents, host._errands.outbound
+        return {
+            "in memory": residents.active,
+            "being read": len(residents._loading),
+            "waited for": len(residents._settlements),
+            "to be resumed": len(residents.unresumed),
+            "timers": len(host._timers),
+            "executions with timers": len(host._timers._set),
+            "quarantine": len(host._quarantine),
+            "errands": len(host._errands.walks),
+            "chosen functions": len(outbound._chosen),
+            "held dispatches": len(outbound._held),
+            "watched": len(host.watchers._of),
+            "calls under way": len(self.pool),
+        }
+
+
+class Answering:
+    """A gateway that answers every call well."""
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        return DispatchAnswer(
+            execution_id=request.execution_id, task=request.task, attempt=request.attempt
+        )
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_an_owner_of_executions_forgets_those_that_have_ended() -> None:
+    clock = MovableClock()
+    built = House(clock)
+    await built.store.open()
+    await add_descriptor(built.store, "growth", "work", "release", FLOW, at_ms=NOW_MS)
+    await built.host.start()
+    await built.run()
+    before = built.sizes()
+    for _ in range(MANY):
+        await built.run()
+    assert built.sizes() == before
+    assert set(before.values()) == {0}
+    assert len(built.host._timers._heap) <= MOST_DEAD + 2
+    await built.host.stop()
+    await built.pool.close()
+
+
+async def test_a_watcher_that_has_left_is_told_nothing_more() -> None:
+    clock = MovableClock()
+    watchers = Watchers(clock)
+    for number in range(MANY):
+        watchers.watch("gone", f"e{number}")
+    watchers.watch("here", "last")
+    question = asyncio.create_task(watchers.take("here", 60))
+    await asyncio.sleep(0)
+    clock.now_s += FORGET_S + 1
+    for number in range(MANY):
+        watchers.ended(f"e{number}")
+    watchers.ended("last")
+    assert await question == ["last"]
+    assert list(watchers._watchers) == ["here"]
+    assert not watchers._of
+
+
+async def test_a_dispatcher_forgets_owners_of_one_execution() -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    def line_to(sender: str) -> Line:
+        async def line(_: str, __: bytes) -> bytes:
+            told.put_nowait(sender)
+            return b""
+
+        return line
+
+    desk = DispatchDesk(Answering(), life=b"life", line_to=line_to)
+    for number in range(MOST_SENDERS + MANY):
+        sender = _dedicated(number)
+        lanes = DispatchLanes(sender, [desk.take])
+        lanes.send([_request(sender)])
+        assert await told.get() == sender
+        await lanes.stop()
+    assert len(desk._pools) <= MOST_SENDERS + 1
+    assert len(desk._newest) <= MOST_SENDERS
+    assert len(desk) == 0
+
+
+async def test_the_way_to_owners_of_one_execution_is_forgotten() -> None:
+    actors = DedicatedActors("nowhere", _nobody)
+    for number in range(MOST_KNOWN + MANY):
+        assert actors.find(_dedicated(number)) is not None
+        assert actors.spawn(_dedicated(number)) is actors.find(_dedicated(number))
+    assert len(actors) == MOST_KNOWN
+    for number in range(MANY, MOST_KNOWN + MANY):
+        actors.forget(_dedicated(number))
+    assert len(actors) == 0
+
+
+class ShortLived:
+    """Homes of dedicated executions that have always just ended."""
+
+    def __init__(self) -> None:
+        self.known: set[ExecutionId] = set()
+
+    def find(self, execution_id: ExecutionId) -> Any:
+        self.known.add(execution_id)
+        return self
+
+    spawn = find
+
+    def forget(self, execution_id: ExecutionId) -> None:
+        self.known.discard(execution_id)
+
+    async def ask(self, _: Call) -> Reply:
+        return Reply()
+
+    async def wait(self, _: ExecutionId, __: float) -> bool:
+        return True
+
+
+async def test_the_home_of_an_execution_that_was_waited_for_is_forgotten() -> None:
+    homes = ShortLived()
+    routes = Routes([], homes)
+    for number in range(MANY):
+        assert await routes.wait(_dedicated(number), 1) is True
+    assert not homes.known
+
+
+async def test_scopes_of_ended_executions_are_forgotten() -> None:
+    store = open_store("memory:")
+    await store.open()
+    ownership = Ownership(store, range(PARTITIONS), None)
+    for number in range(MOST_ADOPTED + MANY):
+        await ownership.adopt(_dedicated(number))
+    assert len(ownership._adopted) == MOST_ADOPTED
+    assert ownership.epoch_of(_dedicated(MOST_ADOPTED + MANY - 1)) > 0
+
+
+def _nobody(execution_id: ExecutionId) -> None:
+    raise AssertionError(f"{execution_id} is not called")
+
+
+def _dedicated(number: int) -> ExecutionId:
+    entropy = number.to_bytes(10, "big")
+    return new_execution_id("growth", "apart", at_ms=NOW_MS, entropy=entropy, dedicated=True)
+
+
+def _request(execution_id: ExecutionId) -> DispatchRequest:
+    return DispatchRequest(
+        execution_id=execution_id,
+        task="work",
+        attempt=1,
+        pattern="task_sync",
+        resource_name="http://127.0.0.1:1/work",
+    )
