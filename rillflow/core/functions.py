@@ -250,7 +250,7 @@ def conclude(
         ExecutionError: The context cannot be kept.
     """
     succeeded = _outcome(plan, output, callback)
-    retrying = not succeeded and not turn.over and may_retry(task, plan, output)
+    retrying = not succeeded and may_retry(task, plan, output)
     final_failed = not succeeded and not plan.spec.tolerance
     mapped = bool(output) and bool(plan.spec.output_mappings) and not retrying
     if mapped and (not final_failed or (callback is not None and _has_conditions(plan))):
@@ -323,7 +323,7 @@ _LONGEST_WAIT_S = 10 * 365 * 86400
 
 def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
     """End a failed attempt: with another one when allowed, else for good."""
-    if not turn.over and may_retry(task, plan, output):
+    if may_retry(task, plan, output):
         schedule_retry(turn, task, plan)
     else:
         controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)

@@ -103,11 +103,12 @@ async def test_a_second_callback_changes_nothing(waiting: Waiting) -> None:
 async def test_finish_fails_a_task_whose_result_type_is_fail(waiting: Waiting) -> None:
     async with served({"work": waiting}) as api:
         execution_id = await started(api, waiting)
-        body = {"result_type": "FAIL", "error_msg": "no luck", "error_code": 7}
+        body = {"result_type": "FAIL", "error_msg": "no luck", "error_code": 7, "invoke_id": 8}
         await api.post("/flow/finish.json", body, execution_id=execution_id, task_name="A")
         shown = await api.ended(execution_id)
         invoke = shown["tasks"]["A"]["invoke_msg"]
         assert (shown["dag_status"], invoke["msg"], invoke["code"]) == ("FAILED", "no luck", "7")
+        assert (invoke["invoke_id"], "ext" in invoke) == ("8", False)
 
 
 async def test_a_suspense_wakes_up_when_its_conditions_hold(api: Api) -> None:

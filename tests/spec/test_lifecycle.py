@@ -44,6 +44,24 @@ def test_an_answer_after_the_end_is_not_retried() -> None:
     assert run.status == "FAILED"
 
 
+def test_a_callback_after_the_cancellation_is_kept_and_starts_nothing() -> None:
+    run = scenario(fn("A", outs="x", to="B"), fn("B"))
+    run.submit()
+    run.answer("A")
+    run.cancel()
+    assert run.finish("A", {"x": 1}) == []
+    assert run.statuses == {"A": "SUCCEED", "B": "NOT_STARTED"}
+    assert (run.status, run.state.invoke.msg) == ("FAILED", "cancelled")
+
+
+def test_a_signal_after_the_cancellation_is_refused() -> None:
+    run = scenario(susp("A", "$.input.x"))
+    run.submit()
+    run.cancel()
+    with pytest.raises(ExecutionError, match="is finished"):
+        run.trigger("A", {"x": 1})
+
+
 # -- pause and resume ----------------------------------------------------------------------
 
 

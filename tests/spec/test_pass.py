@@ -123,7 +123,7 @@ def test_a_reserved_key_from_a_mapping_refuses_a_callback() -> None:
     run.answer("A")
     with pytest.raises(ExecutionError) as error:
         run.finish("A", {"x": 1})
-    assert refused(error) == (30603, "value type is not map")
+    assert refused(error) == (30505, "value type is not map")
     assert run.statuses == {"A": "RUNNING"}
 
 
