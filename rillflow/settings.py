@@ -150,6 +150,8 @@ class Settings(BaseSettings):
     """Serve replicas of the HTTP API."""
     hot_executions: Annotated[int, Field(ge=1)] = 20_000
     """Executions an actor keeps in memory; the others come back on their next event."""
+    hot_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 512 * MEBIBYTE
+    """Memory that these may take, as far as it can be estimated."""
 
     keep_finished_s: Limit[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = 7 * 86_400.0
     """How long ended executions are kept, a minute at least; ``forever`` sets no limit."""

@@ -72,6 +72,7 @@ class ExecutionActor:
             partitions=() if dedicated else partitions_of(index, settings.execution_actors),
             dedicated=dedicated,
             most_hot=settings.hot_executions,
+            hot_bytes=settings.hot_bytes,
             guards=Guards(load_hooks(settings.hooks)),
             on_fenced=self._die,
             respawn=None if dedicated else self._respawn,

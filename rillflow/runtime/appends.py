@@ -31,7 +31,9 @@ def append_of(
 ) -> Append:
     """Build the append of an event that was just handled, and count its record."""
     state = hosted.state
+    record = codec.encode_event(event)
     hosted.written += 1
+    hosted.encoded_bytes += len(record)
     status, closing, snapshot = None, None, None
     if hosted.settled and not before.settled:
         closing = Closing(
@@ -47,7 +49,7 @@ def append_of(
         partition=ownership.scope_of(state.execution_id),
         epoch=ownership.epoch_of(state.execution_id),
         first_seq=hosted.written,
-        records=(codec.encode_event(event),),
+        records=(record,),
         new=new,
         status=status,
         closing=closing,

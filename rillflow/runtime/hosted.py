@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
+from itertools import islice
+from typing import Final
 
 from rillflow.core import codec, machine, polling, timing
 from rillflow.core.commands import Command, DispatchTask, SetTimer
@@ -15,6 +17,11 @@ from rillflow.errors import StoreError, UnknownDescriptorError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Catalogue, StoredExecution
 from rillflow.runtime.descriptors import parse_stored
+
+LEAST_BYTES: Final = 3_000
+"""What a small execution takes in memory."""
+BYTES_PER_ENCODED: Final = 3
+"""What a byte of an event takes in memory; measured with contexts of many small values."""
 
 
 class Plans:
@@ -56,13 +63,16 @@ class Hosted:
     ``written`` counts the journal records handed to the store. ``pending`` counts the
     appends under way, the last of which is ``append_under_way``; ``borrowers`` the calls
     about to be taken. While there are any, the execution does not leave memory.
-    ``is_new`` is true until its submission is durable. ``gone`` is there once memory
+    ``encoded_bytes`` is how long all that was read and written of it is. ``is_new`` is true
+    until its submission is durable. ``gone`` is there once memory
     cannot be trusted, and done when the execution is forgotten.
     """
 
     __slots__ = (
         "append_under_way",
         "borrowers",
+        "counted_bytes",
+        "encoded_bytes",
         "gone",
         "is_new",
         "pending",
@@ -71,10 +81,14 @@ class Hosted:
         "written",
     )
 
-    def __init__(self, plan: Plan, state: ExecutionState, written: int) -> None:
+    def __init__(
+        self, plan: Plan, state: ExecutionState, written: int, encoded_bytes: int = 0
+    ) -> None:
         self.plan = plan
         self.state = state
         self.written = written
+        self.encoded_bytes = encoded_bytes
+        self.counted_bytes = 0
         self.pending = 0
         self.borrowers = 0
         self.append_under_way: asyncio.Future[None] | None = None
@@ -147,14 +161,21 @@ def replay(plan: Plan, stored: StoredExecution) -> Hosted:
             raise StoreError(f"{stored.execution_id}: the journal begins with no submission")
     if state is None:
         raise StoreError(f"{stored.execution_id}: the journal is empty")
-    return Hosted(plan, state, stored.snapshot_seq + len(stored.records))
+    read = len(stored.snapshot or b"") + sum(map(len, stored.records))
+    return Hosted(plan, state, stored.snapshot_seq + len(stored.records), read)
 
 
 class HotExecutions:
-    """Executions in memory, the least recently used first; ``most`` bounds their number."""
+    """Executions in memory, the least recently used first.
 
-    def __init__(self, most: int) -> None:
+    ``most`` bounds their number, and ``most_bytes`` what they take: an estimate by the
+    length of their events, which grows with every event and is too high rather than too low.
+    """
+
+    def __init__(self, most: int, most_bytes: int) -> None:
         self._most = most
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._hosted: OrderedDict[ExecutionId, Hosted] = OrderedDict()
 
     def __len__(self) -> int:
@@ -169,25 +190,37 @@ class HotExecutions:
 
     def put(self, execution_id: ExecutionId, hosted: Hosted) -> None:
         """Take an execution into memory; the least used ones that are at rest leave it."""
+        self.drop(execution_id)
         self._hosted[execution_id] = hosted
-        excess = len(self._hosted) - self._most
-        if excess > 0:
+        self.weigh(hosted)
+
+    def weigh(self, hosted: Hosted) -> None:
+        """Note how large an execution in memory has become, and make room for it."""
+        size = LEAST_BYTES + BYTES_PER_ENCODED * hosted.encoded_bytes
+        self._bytes += size - hosted.counted_bytes
+        hosted.counted_bytes = size
+        if len(self._hosted) > self._most or self._bytes > self._most_bytes:
             hosted.borrowers += 1
-            self._shed(excess)
+            self._shed()
             hosted.borrowers -= 1
 
-    def _shed(self, excess: int) -> None:
-        scan = 4 * excess + 16
+    def _shed(self) -> None:
+        excess = len(self._hosted) - self._most
+        excess_bytes = self._bytes - self._most_bytes
         victims: list[ExecutionId] = []
-        for execution_id, hosted in self._hosted.items():
-            if scan == 0 or len(victims) == excess:
+        for execution_id, hosted in islice(self._hosted.items(), 4 * max(excess, 0) + 16):
+            if excess <= 0 and excess_bytes <= 0:
                 break
-            scan -= 1
             if not (hosted.pending or hosted.borrowers):
                 victims.append(execution_id)
+                excess -= 1
+                excess_bytes -= hosted.counted_bytes
         for execution_id in victims:
-            del self._hosted[execution_id]
+            self.drop(execution_id)
 
     def drop(self, execution_id: ExecutionId) -> None:
         """Forget what memory holds of an execution; the store knows better."""
-        self._hosted.pop(execution_id, None)
+        hosted = self._hosted.pop(execution_id, None)
+        if hosted is not None:
+            self._bytes -= hosted.counted_bytes
+            hosted.counted_bytes = 0

@@ -15,7 +15,7 @@ from rillflow.runtime.watching import EndWatch, News, Question
 class LocalExecutions:
     """One host that owns every partition, and a dispatch pool beside it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports it joins, and two limits
         self,
         *,
         store: Store,
@@ -23,6 +23,7 @@ class LocalExecutions:
         clock: Clock,
         callback_host: str = "http://127.0.0.1:8080",
         most_hot: int = 20_000,
+        hot_bytes: int = 1 << 29,
     ) -> None:
         self._pool = DispatchPool(gateway, self._answered)
         self.host = ExecutionHost(
@@ -33,6 +34,7 @@ class LocalExecutions:
             callback_host=callback_host,
             partitions=range(PARTITIONS),
             most_hot=most_hot,
+            hot_bytes=hot_bytes,
         )
         self._watch = EndWatch("local", self.call, self._ended)
 

@@ -16,6 +16,8 @@ from rillflow.runtime.ownership import Ownership
 log = logging.getLogger("rillflow.residents")
 
 MOST_ENDED: Final = 512
+SHARE_OF_ENDED: Final = 8
+"""Ended executions get at most this part of the memory that the others have."""
 
 
 class _CreatedMeanwhileError(Exception):
@@ -39,6 +41,7 @@ class Residents:
         ownership: Ownership,
         *,
         most_hot: int,
+        hot_bytes: int,
         resumed: Callable[[Hosted], None],
         forgotten: Callable[[ExecutionId], None],
         crashed: Callable[[ExecutionId, Exception], None],
@@ -50,8 +53,8 @@ class Residents:
         self._crashed = crashed
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
-        self._hot = HotExecutions(most_hot)
-        self._ended = HotExecutions(MOST_ENDED)
+        self._hot = HotExecutions(most_hot, hot_bytes)
+        self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED)
         self._loading: dict[ExecutionId, asyncio.Task[Hosted | None]] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
 
@@ -133,6 +136,8 @@ class Residents:
             else:
                 self.distrust(hosted)
             self._rest(hosted)
+            if self._hot.get(hosted.state.execution_id) is hosted:
+                self._hot.weigh(hosted)
         done.set_result(None)
 
     def distrust(self, hosted: Hosted) -> None:

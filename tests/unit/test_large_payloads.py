@@ -6,6 +6,7 @@ from rillflow.core.codec import encode_state
 from rillflow.core.turn import MAX_SAVED_BYTES
 from rillflow.errors import ExecutionError
 from rillflow.gateways.settings import HttpSettings
+from rillflow.jsontypes import JsonValue
 from rillflow.settings import Settings
 from rillflow.testing import Scenario
 
@@ -27,7 +28,7 @@ tasks:
   tasks: [{name: one, category: pass}]
 """
 REASON = f"content length: more than {MAX_SAVED_BYTES} exceed the limit"
-HUNDRED_MEGABYTES = ["x" * 1_000_000] * 100
+HUNDRED_MEGABYTES: list[JsonValue] = ["x" * 1_000_000] * 100
 
 
 def test_a_submission_with_100_megabytes_does_not_begin() -> None:

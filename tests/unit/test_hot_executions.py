@@ -1,0 +1,133 @@
+"""How many executions stay in memory, and how much memory they take, has limits."""
+
+from typing import Any
+
+from rillflow.core import codec, machine
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.plan import Plan
+from rillflow.definition import parse_definition
+from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.ports.store import StoredExecution
+from rillflow.runtime.hosted import (
+    BYTES_PER_ENCODED,
+    LEAST_BYTES,
+    Hosted,
+    HotExecutions,
+    replay,
+)
+
+PLAN = Plan(
+    parse_definition(
+        """
+workspace: memory
+dagName: waits
+type: flow
+tasks:
+  - { name: do, category: function, pattern: task_async, resourceName: "http://127.0.0.1:1/x" }
+"""
+    ),
+    "definition",
+)
+PLENTY = 1 << 40
+
+
+def _hosted(name: str, encoded_bytes: int = 0) -> Hosted:
+    event = _submitted(name, {})
+    state, _ = machine.submit(PLAN, event)
+    return Hosted(PLAN, state, 1, encoded_bytes)
+
+
+def _submitted(name: str, data: JsonObject) -> ExecutionSubmitted:
+    return ExecutionSubmitted(
+        at_ms=1,
+        execution_id=name,
+        definition_id=PLAN.definition_id,
+        data=encode_json(data),
+        host="http://here",
+    )
+
+
+def _filled(hot: HotExecutions, **sizes: int) -> dict[str, Hosted]:
+    hosted = {name: _hosted(name, size) for name, size in sizes.items()}
+    for name, each in hosted.items():
+        hot.put(name, each)
+    return hosted
+
+
+def _names(hot: HotExecutions, *names: str) -> list[str]:
+    return [name for name in names if hot.get(name) is not None]
+
+
+def test_the_least_recently_used_leave_when_there_are_too_many() -> None:
+    hot = HotExecutions(2, PLENTY)
+    _filled(hot, a=0, b=0)
+    hot.get("a")
+    _filled(hot, c=0)
+    assert _names(hot, "a", "b", "c") == ["a", "c"]
+
+
+def test_the_least_recently_used_leave_when_they_take_too_much() -> None:
+    hot = HotExecutions(100, 3 * LEAST_BYTES + BYTES_PER_ENCODED * 1_000)
+    _filled(hot, a=400, b=300, c=300)
+    assert len(hot) == 3
+    hot.get("a")
+    _filled(hot, d=0)
+    assert _names(hot, "a", "b", "c", "d") == ["a", "c", "d"]
+
+
+def test_one_that_grows_makes_others_leave_but_not_those_in_use() -> None:
+    hot = HotExecutions(100, 4 * LEAST_BYTES + BYTES_PER_ENCODED * 1_000)
+    hosted = _filled(hot, a=200, b=200, c=200, d=200)
+    hosted["a"].borrowers += 1
+    hosted["b"].pending += 1
+    hosted["d"].encoded_bytes += 400
+    hot.weigh(hosted["d"])
+    assert _names(hot, "a", "b", "c", "d") == ["a", "b", "d"]
+
+
+def test_what_has_left_takes_nothing() -> None:
+    hot = HotExecutions(100, 2 * LEAST_BYTES)
+    for _ in range(10):
+        _filled(hot, a=0, b=0)
+        hot.drop("a")
+        hot.drop("a")
+        _filled(hot, c=0)
+        assert _names(hot, "a", "b", "c") == ["b", "c"]
+        hot.drop("b")
+        hot.drop("c")
+
+
+def test_one_that_is_larger_than_the_limit_stays_while_nobody_needs_its_place() -> None:
+    hot = HotExecutions(100, LEAST_BYTES)
+    _filled(hot, a=10_000)
+    assert _names(hot, "a") == ["a"]
+    _filled(hot, b=0)
+    assert _names(hot, "a", "b") == ["b"]
+
+
+def test_the_size_of_one_is_known_again_when_it_is_read() -> None:
+    event = _submitted("a", {"x": "y" * 5_000})
+    record = codec.encode_event(event)
+    state, _ = machine.submit(PLAN, event)
+    snapshot = codec.encode_state(state)
+    assert replay(PLAN, _stored(records=(record,))).encoded_bytes == len(record)
+    stored = _stored(snapshot=snapshot, snapshot_seq=1)
+    assert replay(PLAN, stored).encoded_bytes == len(snapshot)
+
+
+def _stored(**facts: Any) -> StoredExecution:
+    row: dict[str, Any] = {
+        "execution_id": "a",
+        "business": "memory",
+        "feature": "waits",
+        "partition": 0,
+        "definition_id": PLAN.definition_id,
+        "submitted_at_ms": 1,
+        "dedicated": False,
+        "parent_id": None,
+        "status": "RUNNING",
+        "snapshot": None,
+        "snapshot_seq": 0,
+        "records": (),
+    }
+    return StoredExecution(**row | facts)
