@@ -80,20 +80,15 @@ class Functions(asyncio.Protocol):
             if end < 0:
                 return
             head = self._buffer[:end]
-            headers = dict(
-                line.split(b": ", 1) if b": " in line else line.split(b":", 1)
-                for line in head.split(b"\r\n")[1:]
-            )
-            headers = {name.lower(): value for name, value in headers.items()}
-            size = int(headers.get(b"content-length", b"0"))
+            size = int(_header(head, b"content-length") or b"0")
             if len(self._buffer) < end + 4 + size:
                 return
             body = self._buffer[end + 4 : end + 4 + size]
             self._buffer = self._buffer[end + 4 + size :]
             method, path, _ = head.split(b" ", 2)
-            self._answer(method, path.partition(b"?")[0], headers, body)
+            self._answer(method, path.partition(b"?")[0], head, body)
 
-    def _answer(self, method: bytes, path: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+    def _answer(self, method: bytes, path: bytes, head: bytes, body: bytes) -> None:
         _, kind, name = path.decode().split("/", 2) if path.count(b"/") > 1 else ("", "notes", "")
         n = json.loads(body or b"{}").get("n", 0)
         if kind == "notes":
@@ -101,9 +96,9 @@ class Functions(asyncio.Protocol):
         elif kind in ("async", "never") or name == "first":
             self._transport.write(ACCEPTED)
             if kind == "mark":
-                self._start(self._call_back(headers, n, noted=True))
+                self._start(self._call_back(head, n, noted=True))
             elif kind == "async":
-                self._start(self._call_back(headers, n + 1))
+                self._start(self._call_back(head, n + 1))
         else:
             self._answer_itself(kind, name, n)
 
@@ -135,13 +130,19 @@ class Functions(asyncio.Protocol):
         await asyncio.sleep(after_s)
         self._write(_output(n))
 
-    async def _call_back(self, headers: dict[bytes, bytes], n: int, *, noted: bool = False) -> None:
-        url = headers[b"x-callback-url"].decode()
+    async def _call_back(self, head: bytes, n: int, *, noted: bool = False) -> None:
+        url = _header(head, b"x-callback-url").decode()
         kind = {"Content-Type": "application/json"}
         if noted:
             self.notes.called_back_s[n] = time.monotonic()
         async with self.session.post(url, data=_output(n), headers=kind) as response:
             await response.read()
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    """Return a header's value, empty when it is not there; its name is in lower case."""
+    begin = head.lower().find(b"\r\n" + name + b":")
+    return head[begin + 3 + len(name) :].partition(b"\r\n")[0].strip() if begin >= 0 else b""
 
 
 def _output(n: int) -> bytes:

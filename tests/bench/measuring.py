@@ -6,11 +6,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-import aiohttp
 import uvloop
 
 from tests.bench import workloads
 from tests.bench.figures import Figure
+from tests.bench.lean_http import lean_client
 from tests.bench.stacks import Scene
 
 RELAYS_PER_S: Final = 200
@@ -64,11 +64,8 @@ def measure(scene: Scene, job: str, concurrency: int) -> Sample:
     """Keep executions of a job under way for a while."""
 
     async def keep() -> Sample:
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector) as http:
-            return await sampled(
-                lambda: workloads.run(http, scene.base, job), concurrency, scene.seconds
-            )
+        async with lean_client(scene.base) as http:
+            return await sampled(lambda: workloads.run(http, job), concurrency, scene.seconds)
 
     return uvloop.run(keep())
 
@@ -164,11 +161,11 @@ def timers(scene: Scene) -> Iterator[Figure]:
 
 async def _submit_all(scene: Scene, job: str, count: int) -> float:
     left = iter(range(count))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+    async with lean_client(scene.base) as http:
 
         async def worker() -> None:
             for _ in left:
-                await workloads.submit(http, scene.base, job)
+                await workloads.submit(http, job)
 
         begun = time.perf_counter()
         await asyncio.gather(*(worker() for _ in range(CALLERS)))
@@ -180,14 +177,11 @@ async def _submit_paced(
 ) -> None:
     """Submit at a steady rate, whatever becomes of it; ``n`` counts up from ``first``."""
     begun = time.perf_counter()
-    async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
-        asyncio.TaskGroup() as group,
-    ):
+    async with lean_client(scene.base) as http, asyncio.TaskGroup() as group:
         for number in range(count):
             await asyncio.sleep(begun + number / per_s - time.perf_counter())
             data = b'{"n":%d}' % (first + number)
-            group.create_task(workloads.submit(http, scene.base, job, data))
+            group.create_task(workloads.submit(http, job, data))
 
 
 async def _submit_retries(scene: Scene, count: int) -> None:

@@ -17,9 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-
 from tests.bench import workloads
+from tests.bench.lean_http import lean_client
 from tests.bench.stacks import Scene, functions
 from tests.cluster.processes import OwnStack, kill, workers
 from tests.loopback import closed_port
@@ -158,11 +157,11 @@ def _submit(stage: Scene, numbers: Sequence[int]) -> None:
 
 async def _submit_all(stage: Scene, numbers: Sequence[int]) -> None:
     left = iter(numbers)
-    async with aiohttp.ClientSession() as http:
+    async with lean_client(stage.base) as http:
 
         async def worker() -> None:
             for number in left:
-                await workloads.submit(http, stage.base, "slow", b'{"n":%d}' % (number * APART))
+                await workloads.submit(http, "slow", b'{"n":%d}' % (number * APART))
 
         await asyncio.gather(*(worker() for _ in range(CALLERS)))
 

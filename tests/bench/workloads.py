@@ -6,7 +6,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import aiohttp
-import yarl
+import msgspec
+
+from tests.bench.lean_http import LeanClient
 
 ADD = "/flow/bg/manage/descriptor/add_descriptor.json"
 RETRY_WAVES: Final = 17
@@ -134,24 +136,19 @@ async def add(http: aiohttp.ClientSession, base: str, name: str, text: str) -> N
         raise SystemExit(f"the definition {name} was refused: {answer}")
 
 
-async def submit(
-    http: aiohttp.ClientSession, base: str, name: str, data: bytes | None = None
-) -> str:
+async def submit(http: LeanClient, name: str, data: bytes | None = None) -> str:
     """Start an execution and return its id."""
-    url = yarl.URL(f"{base}/flow/submit.json?descriptor_id=bench:{name}", encoded=True)
-    async with http.post(url, data=JOBS[name].data if data is None else data) as response:
-        answer = await response.json()
-    if "execution_id" not in answer:
-        raise SystemExit(f"a submission was refused: {answer}")
-    execution_id: str = answer["execution_id"]
+    target = b"/flow/submit.json?descriptor_id=bench:" + name.encode()
+    answer = await http.post(target, JOBS[name].data if data is None else data)
+    execution_id: str = msgspec.json.decode(answer)["execution_id"]
     return execution_id
 
 
-async def run(http: aiohttp.ClientSession, base: str, name: str) -> None:
+async def run(http: LeanClient, name: str) -> None:
     """Start an execution and wait, by long poll, until it has succeeded."""
-    execution_id = await submit(http, base, name)
+    execution_id = await submit(http, name)
     query = f"execution_id={execution_id}&brief=true&wait_s=60"
-    async with http.get(yarl.URL(f"{base}/flow/get.json?{query}", encoded=True)) as response:
-        ended = (await response.json())["ret"]
-    if ended["dag_status"] != "SUCCEED":
-        raise SystemExit(f"{execution_id} ended {ended['dag_status']}")
+    answer = await http.get(b"/flow/get.json?" + query.encode())
+    status = msgspec.json.decode(answer)["ret"]["dag_status"]
+    if status != "SUCCEED":
+        raise SystemExit(f"{execution_id} ended {status}")
