@@ -152,6 +152,8 @@ class ExecutionActor:
         await until_done(self._host, self._dispatcher, self._dedicated)
         self._leaving = True
         await self._host.stop()
+        if await self._host.is_replaced():
+            self._die()  # Ray would end the newer owner in the place of this one.
         await self._store.close()
         self._socket.close()
         # A plain exit would let Ray hold calls back for a restart that never comes.

@@ -45,6 +45,7 @@ from rillflow.runtime.errands import Errands
 from rillflow.runtime.guards import Guards
 from rillflow.runtime.hints import Traffic
 from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.insisting import insist
 from rillflow.runtime.ownership import Ownership
 from rillflow.runtime.quarantine import Quarantine, log_crash
 from rillflow.runtime.queries import answer_query, unknown_execution
@@ -281,6 +282,10 @@ class ExecutionHost:
         awaited = hosted.awaits(request)
         self._residents.give_back(hosted)
         return awaited
+
+    async def is_replaced(self) -> bool:
+        """Ask the store, until it answers, whether a newer owner has taken over."""
+        return await insist(self._ownership.is_lost)
 
     async def settled(self, execution_id: ExecutionId) -> None:
         """Wait until an execution has ended and owes nobody a notice."""

@@ -153,7 +153,10 @@ class HostProcess:
         await until_done(self.host, self.lanes, self._dedicated)
         self._leaving = True
         await self.host.stop()
-        self._retire()
+        if await self.host.is_replaced():
+            self.life.kill()
+        else:
+            self._retire()
 
     async def stop(self) -> None:
         """Stop as a process does that is asked to."""

@@ -17,7 +17,7 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.core.state import TaskState
-from rillflow.core.status import COMPLETED, TaskStatus
+from rillflow.core.status import TaskStatus
 from rillflow.errors import RillflowError, StoreError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.clock import Clock
@@ -174,7 +174,8 @@ class People:
         A redo of another task makes it wait again, and only a redo of its own helps.
         """
         was_sent_away = (execution_id, task.name, task.attempt) in self._promises.sent_away_from
-        return was_sent_away and not (task.in_flight or COMPLETED[task.status])
+        waits = task.status in (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
+        return was_sent_away and waits and not task.in_flight
 
     def _signal(self, task: str) -> Event:
         at_ms = self._clock.now_ms()
