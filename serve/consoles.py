@@ -24,7 +24,7 @@ from serve.console_answers import (
 from serve.definition_graphs import definition_graph
 from serve.documentation import ERRORS, OBJECT, answer
 from serve.hot_routes import UNKNOWN_EXECUTION
-from serve.parameters import Milliseconds, Whole
+from serve.parameters import Milliseconds, RequiredWhole, Whole
 from serve.wire import data_response, json_response, read_body
 
 LARGEST_LOGIN_BYTES: Final = 64 * 1024
@@ -68,8 +68,8 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
 
     @routes.get("/get_descriptor_ids.json", responses=answer(DescriptorPage))
     async def get_descriptor_ids(
-        current: Whole,
-        page_size: Annotated[Whole, Query(alias="pageSize")],
+        current: RequiredWhole,
+        page_size: Annotated[RequiredWhole, Query(alias="pageSize")],
         page: Annotated[
             Whole | None, Query(description="Wins over `current`, which the console leaves at 1.")
         ] = None,

@@ -5,6 +5,7 @@ from typing import Annotated, Final, TypeAlias
 
 from fastapi import Query
 from pydantic import BeforeValidator
+from pydantic_core import PydanticUseDefault
 
 from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId, is_name
@@ -21,9 +22,21 @@ def _trimmed(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
-Whole: TypeAlias = Annotated[int, BeforeValidator(_trimmed), Query(ge=-(2**31), le=2**31 - 1)]
-Milliseconds: TypeAlias = Annotated[int, BeforeValidator(_trimmed), Query(ge=0, le=_MOST_MS)]
-Minutes: TypeAlias = Annotated[int, BeforeValidator(_trimmed), Query(ge=0, le=MOST_MINUTES)]
+def _given(value: object) -> object:
+    """Trim a number; a field of a form that was cleared means the default, as in Rill Flow."""
+    trimmed = _trimmed(value)
+    if trimmed == "":
+        raise PydanticUseDefault
+    return trimmed
+
+
+RequiredWhole: TypeAlias = Annotated[
+    int, BeforeValidator(_trimmed), Query(ge=-(2**31), le=2**31 - 1)
+]
+Whole: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=-(2**31), le=2**31 - 1)]
+"""A parameter that has a default, as have the two that follow."""
+Milliseconds: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=_MOST_MS)]
+Minutes: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=MOST_MINUTES)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_trimmed), Query()]
 Names: TypeAlias = Annotated[list[str] | None, Query()]
 

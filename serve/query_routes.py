@@ -7,7 +7,7 @@ from rillflow.actors.stack import Stack
 from rillflow.ids import is_execution_id
 from serve.answers import ShownContext, ShownGroup
 from serve.documentation import ERRORS, answer
-from serve.parameters import Whole
+from serve.parameters import RequiredWhole, Whole
 from serve.wire import json_response, ret_response
 
 NO_ID = {"code": -1, "msg": "executionId is empty!"}
@@ -25,7 +25,7 @@ def router(stack: Stack) -> APIRouter:
         return await stack.query(execution_id, kind, parent=parent, index=index)
 
     @routes.get("/flow/get_by_parent.json", responses=answer(ShownGroup))
-    async def get_by_parent(execution_id: str, parent: str, group_index: Whole) -> Response:
+    async def get_by_parent(execution_id: str, parent: str, group_index: RequiredWhole) -> Response:
         """Show the members of one group of a foreach or choice."""
         body = await read(execution_id, "children", parent, group_index)
         return ret_response(NO_TASKS if body is None else b'{"tasks":' + body + b"}")

@@ -104,6 +104,8 @@ async def test_a_body_that_is_no_object_is_422(
         ("GET", "/flow/get_by_parent.json?execution_id=a&parent=b&group_index=99999999999999"),
         ("POST", "/flow/task_degrade.json?execution_id=a&task_name=b&degrade_current_task=maybe"),
         ("GET", "/flow/bg/get_descriptor_ids.json?current=1"),
+        ("GET", "/flow/bg/get_descriptor_ids.json?current=1&pageSize="),
+        ("GET", "/flow/get_by_parent.json?execution_id=a&parent=b&group_index="),
         ("GET", "/flow/get.json?execution_id=a&wait_s=for%20ever"),
         ("POST", "/flow/submit.json?descriptor_id=a:b&uid=somebody"),
         ("GET", "/flow/get_execution_ids.json?service_id=a:b&code=%00"),
@@ -113,6 +115,32 @@ async def test_a_body_that_is_no_object_is_422(
 async def test_a_mistyped_parameter_is_422(shared_api: Api, method: str, path: str) -> None:
     status, code, _ = refusal_of(await shared_api.client.request(method, path))
     assert (status, code) == (422, 30109)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/flow/bg/get_execution_ids.json?startTime=&endTime=&page=&pageSize=%20",
+        "/flow/bg/get_descriptor_ids.json?current=1&pageSize=10&page=",
+        "/flow/template/get_task_templates.json?id=&page=&page_size=&type=&enable=",
+        "/flow/get_execution_ids.json?service_id=a:b&time=&page=&count=",
+        "/flow/get_execution_count.json?service_id=a:b&start_time_offset=&end_time_offset=",
+        "/flow/get_sub_context.json?execution_id=a&parent=b&group_index=",
+    ],
+)
+async def test_an_optional_number_that_is_left_blank_is_its_default(
+    shared_api: Api, path: str
+) -> None:
+    with_blanks = await shared_api.client.get(path)
+    assert with_blanks.status_code == 200
+    kept = [part for part in path.partition("?")[2].split("&") if not part.endswith(("=", "%20"))]
+    plain = await shared_api.client.get(f"{path.partition('?')[0]}?{'&'.join(kept)}")
+    moving = ("cursor_time", "collect_time")
+    left, right = (
+        {key: value for key, value in answer.json().items() if key not in moving}
+        for answer in (with_blanks, plain)
+    )
+    assert left == right
 
 
 @pytest.mark.parametrize("path", ["/flow/nothing.json", "/", "/flow/bg/manage"])
