@@ -80,8 +80,9 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
 class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
     """Ask about busy functions of a service, or tell of one (SEMANTICS 6.2).
 
-    ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all) or ``busy``
-    (``task`` found ``resource`` busy, which wants to be left alone for ``for_s``).
+    ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all), ``busy``
+    (``task`` called ``resource``, which wants to be left alone for ``for_s``; 0 is no wish)
+    or ``blocks`` (which functions are busy, whatever the service).
     Goes to every home of executions, for which ``execution_id`` is empty.
     """
 

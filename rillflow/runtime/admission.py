@@ -69,20 +69,22 @@ class Admission:
         subject = matching_id(self._settings.resource_checks, business, feature)
         return self._settings.resource_checks[subject] if subject else ResourceCheck()
 
-    async def check(self, business: str, feature: str, resources: ResourceCheck) -> None:
-        """Let a submission pass, busy functions aside.
+    async def check(
+        self, business: str, feature: str, resources: ResourceCheck, *, dedicated: bool = False
+    ) -> None:
+        """Let a submission pass; its home looks for busy functions.
+
+        The home that a ``dedicated`` one is about to get knows of none, so that is done here.
 
         Raises:
             RequestError: A limit is reached (30200, 30201).
         """
         if self._checks_storage and self.is_full(self.storage_usage()):
             raise RequestError("runtime storage limit", wire_code=STORAGE_LIMIT)
-        if self._traffic or self._health:
-            await self._check_where_set(business, feature, resources)
-
-    async def _check_where_set(self, business: str, feature: str, resources: ResourceCheck) -> None:
         traffic = matching_id(self._traffic, business, feature)
-        if traffic is None and matching_id(self._health, business, feature) is None:
+        is_measured = matching_id(self._health, business, feature) is not None
+        is_checked = dedicated and resources.check_type != "skip"
+        if traffic is None and not is_measured and not is_checked:
             return
         try:
             busy = await self.busy(business, feature, resources)

@@ -51,6 +51,7 @@ class Errands:
         crashed: Crashed,
         host: str,
         guards: Guards,
+        follows: bool,
     ) -> None:
         self._clock = clock
         self._executions = executions
@@ -72,6 +73,7 @@ class Errands:
             answered=self._answered,
             crashed=crashed,
             host=host,
+            follows=follows,
         )
 
     def carry_out(

@@ -3,16 +3,17 @@
 Hints live in memory and end by their own time, so none outlives its wish, and a crash
 forgets them. They run by monotonic time and travel as lengths of time: a clock that is
 wrong, here or at another home, holds nothing back. Every home of executions has the hints
-of all; which functions a service uses at all, each home knows of its own executions only.
+of all; which functions a service uses at all, each home knows of its own executions, and
+of dedicated ones, whose owners tell.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from rillflow.errors import RequestError
 from rillflow.ids import ExecutionId
-from rillflow.jsontypes import encode_json
+from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Reply, ResourceCall, Submission
 
@@ -37,10 +38,20 @@ class Heard(NamedTuple):
 class Hints:
     """The functions that services use, and how long those that are busy are busy."""
 
-    def __init__(self, clock: Clock, tell: Callable[[ResourceCall], None] = lambda _: None) -> None:
-        """Know nothing yet; ``tell`` hands news to the other homes."""
+    def __init__(
+        self,
+        clock: Clock,
+        tell: Callable[[ResourceCall], None] = lambda _: None,
+        *,
+        tells_all: bool = False,
+    ) -> None:
+        """Know nothing yet; ``tell`` hands news to the other homes.
+
+        With ``tells_all`` they hear also of functions that are not busy, once of each.
+        """
         self._clock = clock
         self._tell = tell
+        self._tells_all = tells_all
         self._services: OrderedDict[str, dict[tuple[str, str], Heard]] = OrderedDict()
         self._busy: dict[str, float] = {}
         self._limited = False
@@ -48,14 +59,21 @@ class Hints:
 
     def heard(self, service: str, task: str, resource: str, *, hint_s: int = 0) -> None:
         """Note that a function has answered, and what it wished for."""
-        if hint_s > 0:
-            news = ResourceCall(
-                kind="busy", service=service, task=task, resource=resource, for_s=hint_s
-            )
-            self._learn(news)
+        is_known = (task, resource) in self._services.get(service, {})
+        news = ResourceCall(
+            kind="busy", service=service, task=task, resource=resource, for_s=max(hint_s, 0)
+        )
+        self._learn(news)
+        if news.for_s or (self._tells_all and not is_known):
             self._tell(news)
-        else:
-            self._note(service, task, resource, None)
+
+    def follow(self, blocks: Mapping[str, float]) -> None:
+        """Know of no other busy functions than these, and for how many seconds each is."""
+        now_s = self._clock.monotonic_s()
+        is_clear = bool(self._busy.keys() - blocks.keys())
+        self._busy = {resource: now_s + left_s for resource, left_s in blocks.items()}
+        if is_clear:
+            self.on_clear()
 
     def copy_worst(self, service: str, task: str, resource: str, *, child: str) -> None:
         """Note that a sub-flow is as busy as the busiest function of its service."""
@@ -94,11 +112,17 @@ class Hints:
             raise resource_limit(limited)
 
     def answer(self, call: ResourceCall) -> Reply:
-        """Answer a question, or take news; the body of ``read`` is a list of rows."""
+        """Answer a question, or take news.
+
+        The body of ``read`` is a list of rows, that of ``blocks`` a map of busy functions
+        to the seconds for which each is.
+        """
         match call.kind:
             case "busy":
                 self._learn(call)
                 return Reply()
+            case "blocks":
+                return Reply(changed=False, body=encode_json(self._blocks()))
             case "clear":
                 return Reply(changed=self._clear(call.service, call.resources))
             case _:
@@ -114,7 +138,14 @@ class Hints:
             del known[key]
         return known
 
+    def _blocks(self) -> JsonObject:
+        left_s = {resource: self.busy_s(resource) for resource in list(self._busy)}
+        return {resource: left for resource, left in left_s.items() if left}
+
     def _learn(self, news: ResourceCall) -> None:
+        if not news.for_s:
+            self._note(news.service, news.task, news.resource, None)
+            return
         until_s = self._clock.monotonic_s() + news.for_s
         self._note(news.service, news.task, news.resource, until_s)
         self._busy[news.resource] = max(until_s, self._busy.get(news.resource, until_s))

@@ -20,9 +20,12 @@ class HeldDispatches:
         self,
         busy_s: Callable[[str], float],
         release: Callable[[list[DispatchTask]], Awaitable[None]],
+        refresh: Callable[[], Awaitable[None]],
     ) -> None:
+        """Hold by ``busy_s``; ``refresh`` is awaited before each look at it."""
         self._busy_s = busy_s
         self._release = release
+        self._refresh = refresh
         self._held: dict[str, list[DispatchTask]] = {}
         self._changed = asyncio.Event()
         self._sleeper: asyncio.Task[None] | None = None
@@ -51,6 +54,7 @@ class HeldDispatches:
         try:
             while self._held:
                 self._changed.clear()
+                await self._refresh()
                 free = [name for name in self._held if not self._busy_s(name)]
                 commands = [command for name in free for command in self._held.pop(name)]
                 if commands:

@@ -130,6 +130,7 @@ class ExecutionHost:
             crashed=self._recovery.crashed,
             host=callback_host,
             guards=guards,
+            follows=dedicated is not None,
         )
         self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)

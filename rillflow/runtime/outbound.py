@@ -16,6 +16,7 @@ from rillflow.ports.executions import Executions, Reply, ResourceCall
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.flows import child_of, failed, is_flow, start_flow
+from rillflow.runtime.following import Following
 from rillflow.runtime.hints import Hints, service_id
 from rillflow.runtime.holding import HeldDispatches
 from rillflow.runtime.hosted import Hosted
@@ -65,7 +66,8 @@ class Outbound:
     Sub-flows are started here; their answers, and those of dispatches that could not be
     made, go to ``answered``. ``find`` returns an execution that is in memory;
     ``still_awaited`` those dispatches whose answers would be taken; ``crashed`` is told of
-    an execution whose dispatch cannot be sent, which hinders no other.
+    an execution whose dispatch cannot be sent, which hinders no other. One that ``follows``
+    asks the homes of shared executions for busy functions, since nobody tells it.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -81,6 +83,7 @@ class Outbound:
         answered: Take,
         crashed: Crashed,
         host: str,
+        follows: bool,
     ) -> None:
         self._clock = clock
         self._catalogue = catalogue
@@ -96,8 +99,9 @@ class Outbound:
         self._chooser = Chooser(catalogue, clock)
         self._chosen: dict[tuple[str, str, int], str] = {}
         self._telling: set[asyncio.Future[list[Reply]]] = set()
-        self.hints = Hints(clock, self._spread)
-        self._held = HeldDispatches(self.hints.busy_s, self._release)
+        self.hints = Hints(clock, self._spread, tells_all=follows)
+        self._following = Following(self.hints, executions, clock) if follows else None
+        self._held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
         self.hints.on_clear = self._held.look_again
 
     def add(self, command: DispatchTask) -> None:
@@ -110,10 +114,25 @@ class Outbound:
             hosted = self._find(command.execution_id)
             uid = hosted.state.uid if hosted else 0
             self._walks.begin(command.execution_id, self._start_flow(command, uid))
-        elif command.task and self.hints.busy_s(command.resource_name):
+        elif command.task and self._following is not None and not self._following.is_fresh:
+            self._walks.begin(command.execution_id, self._add_by_news(command))
+        else:
+            self._hold_or_gather(command)
+
+    def _hold_or_gather(self, command: DispatchTask) -> None:
+        if command.task and self.hints.busy_s(command.resource_name):
             self._held.hold(command)
         else:
             self._batch.append(command)
+
+    async def _add_by_news(self, command: DispatchTask) -> None:
+        await self._refresh()
+        self._hold_or_gather(command)
+        self.flush()
+
+    async def _refresh(self) -> None:
+        if self._following is not None:
+            await self._following.refresh()
 
     def flush(self) -> None:
         """Send the dispatches gathered since the last time."""
@@ -135,6 +154,8 @@ class Outbound:
     async def stop(self) -> None:
         """Forget what waits; the next owner dispatches it."""
         await self._held.stop()
+        if self._following is not None:
+            await self._following.stop()
         for tell in self._telling:
             tell.cancel()
         await asyncio.gather(*self._telling, return_exceptions=True)

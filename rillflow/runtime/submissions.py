@@ -145,8 +145,8 @@ class Submissions:
             data = encode_json(document)
         _check_schema(ready.schema, document)
         check = self.admission.resource_check(found.business, found.feature, options.resource_check)
-        await self.admission.check(found.business, found.feature, check)
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
+        await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
         at_ms = self._clock.now_ms()
         event = ExecutionSubmitted(
             at_ms=at_ms,
