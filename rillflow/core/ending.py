@@ -111,7 +111,7 @@ def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
     config = _callback_config(turn.plan, turn.state)
     if status is DagStatus.KEY_SUCCEED or not (config.resource_name or "").strip():
         return
-    turn.state.completion = encode_json(_completion_body(turn.plan, turn.state, config))
+    turn.state.completion = encode_json(_completion_body(turn, config))
     turn.state.completion_attempt += 1
     turn.commands.append(completion_command(turn.plan, turn.state))
 
@@ -135,13 +135,15 @@ def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
     )
 
 
-def _completion_body(plan: Plan, state: ExecutionState, config: CallbackConfig) -> JsonObject:
+def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
+    plan, state = turn.plan, turn.state
     mappings = plan.callback_inputs
     if state.callback is not None:
         mappings = plan.compile_callback_inputs(config)
     mapped = mappings.apply(
         context=state.context, input={}, output={}, trigger_url=None, seed=state.seq
     )
+    turn.note_passed_over("", mapped.passed_over)
     body = dict(as_object(mapped.input))
     failed = state.status is DagStatus.FAILED
     body["dag_status"] = "failed" if failed else "succeed"

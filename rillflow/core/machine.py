@@ -11,7 +11,7 @@ Its rules:
 * Time comes in events, chance from the execution's id and the events' number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rillflow.core import ending, functions, polling, redo, requests, running, timing
@@ -36,14 +36,21 @@ from rillflow.core.state import ExecutionState, TaskState, TimeInfo
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import Turn, stored_context, timers_of
 from rillflow.definition import initial_context
+from rillflow.ids import TaskName
 from rillflow.jsontypes import decode_json
+from rillflow.language.mappings import PassedOver
 
 
 class Handled(NamedTuple):
-    """What came of an event: commands to carry out, and whether anything changed."""
+    """What came of an event: commands to carry out, and whether anything changed.
+
+    ``passed_over`` are rules of mappings that failed, each with the base name of its task,
+    which is empty for the completion callback.
+    """
 
     commands: list[Command]
     changed: bool = True
+    passed_over: Sequence[tuple[TaskName, PassedOver]] = ()
 
 
 def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handled]:
@@ -77,7 +84,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     turn.open_scope("")
     running.drain(turn)
     state.seq = 1
-    return state, Handled(turn.commands)
+    return state, Handled(turn.commands, passed_over=turn.passed_over)
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
@@ -92,7 +99,7 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
         return Handled([], changed=False)
     running.drain(turn)
     state.seq += 1
-    return Handled(turn.commands)
+    return Handled(turn.commands, passed_over=turn.passed_over)
 
 
 def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each event

@@ -16,9 +16,10 @@ from rillflow.core.plan import LevelPlan, Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
 from rillflow.errors import ExecutionError
+from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.literals import parse_literal
-from rillflow.language.mappings import MappingList
+from rillflow.language.mappings import MappingList, PassedOver
 from rillflow.language.paths import compile_path
 
 RESERVED_PREFIX = "__"
@@ -55,10 +56,20 @@ class Turn:
 
     ``agenda`` holds the steps still to be taken, in order; ``unsettled`` the scopes that
     may have ended, to be looked at when the agenda is empty and not before: a sibling
-    that is about to start keeps its scope open.
+    that is about to start keeps its scope open. ``passed_over`` are rules of mappings that
+    failed, each with the base name of its task.
     """
 
-    __slots__ = ("_seed", "agenda", "at_ms", "commands", "plan", "state", "unsettled")
+    __slots__ = (
+        "_seed",
+        "agenda",
+        "at_ms",
+        "commands",
+        "passed_over",
+        "plan",
+        "state",
+        "unsettled",
+    )
 
     def __init__(self, plan: Plan, state: ExecutionState, at_ms: int) -> None:
         self.plan = plan
@@ -67,6 +78,7 @@ class Turn:
         self.commands: list[Command] = []
         self.agenda: deque[tuple[Step, str]] = deque()
         self.unsettled: dict[str, None] = {}
+        self.passed_over: list[tuple[TaskName, PassedOver]] = []
         self._seed = zlib.crc32(state.execution_id.encode()) << 32 | state.seq << 12
 
     # -- looking around -------------------------------------------------------------
@@ -244,10 +256,16 @@ class Turn:
             trigger_url=TriggerAddress(self, task),
             seed=self.next_seed(),
         )
+        self.note_passed_over(task.base, mapped.passed_over)
         document = as_object(mapped.input)
         if any(isinstance(value, dict | list) for value in document.values()):
             Cleaner().clean(document)
         return as_object(mapped.context), document
+
+    def note_passed_over(self, task: TaskName, rules: Sequence[PassedOver]) -> None:
+        """Keep rules that failed, for whoever logs them."""
+        if rules:
+            self.passed_over.extend((task, rule) for rule in rules)
 
     # -- timers ---------------------------------------------------------------------
 

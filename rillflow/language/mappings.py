@@ -8,7 +8,7 @@ values handed in are never changed: what a list writes, it writes into copies.
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, NoReturn, Protocol, TypeAlias
 
-from rillflow.errors import LanguageError, MappingError
+from rillflow.errors import ExpressionSyntaxError, LanguageError, MappingError, PathSyntaxError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.expressions import compile_expression
 from rillflow.language.literals import parse_literal
@@ -43,6 +43,18 @@ class Rule(Protocol):
         """Whether a failure of the rule is passed over."""
 
 
+class PassedOver(NamedTuple):
+    """A rule of a mapping list that failed, or whose writing does not last.
+
+    Texts are the definition's, without any value: ``rule`` says what goes where, with
+    ``(literal)`` for a source that is one; ``reason`` is the kind of error, or what is
+    wrong with the definition.
+    """
+
+    rule: str
+    reason: str
+
+
 class Mapped(NamedTuple):
     """What a mapping list made.
 
@@ -51,13 +63,15 @@ class Mapped(NamedTuple):
         input: The input after all writes.
         output: The output after all writes.
         warnings: What the author may want to know: rules that failed and were passed
-            over, and writes that do not last.
+            over, and writes that do not last. They may name values.
+        passed_over: The same without values.
     """
 
     context: JsonValue
     input: JsonValue
     output: JsonValue
     warnings: tuple[str, ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 class _Scene(NamedTuple):
@@ -83,6 +97,7 @@ class _Step(NamedTuple):
         reads: The entries of the document that the value may share structure with; None
             when it may be any, or the document itself.
         tolerant: Whether a failure is passed over.
+        text: What goes where, as it is written.
     """
 
     number: int
@@ -90,6 +105,7 @@ class _Step(NamedTuple):
     write: _Write
     reads: _Reads
     tolerant: bool
+    text: str
 
 
 class MappingList:
@@ -125,6 +141,7 @@ class MappingList:
         draft = Draft({"context": context, "input": input, "output": output})
         scene = _Scene(draft, trigger_url, seed)
         warnings: list[str] = []
+        passed_over: list[PassedOver] = []
         for step in self._steps:
             try:
                 _apply(step, scene)
@@ -132,14 +149,22 @@ class MappingList:
                 if not step.tolerant:
                     raise MappingError(str(error)) from error
                 warnings.append(f"rule {step.number} is passed over: {error}")
-        if draft.replaced:
-            warnings += map(_replacement_warning, filter(_ROOTS.__contains__, draft.replaced))
+                passed_over.append(PassedOver(step.text, _reason(error)))
+        for name in draft.replaced:
+            if name in _ROOTS:
+                lost = f"$.{name} as a whole cannot be replaced; what was written there is gone"
+                warnings.append(lost)
+                passed_over.append(PassedOver(f"-> $.{name}", lost))
         last = draft.lasting
-        return Mapped(last("context"), last("input"), last("output"), tuple(warnings))
+        return Mapped(
+            last("context"), last("input"), last("output"), tuple(warnings), tuple(passed_over)
+        )
 
 
-def _replacement_warning(name: str) -> str:
-    return f"$.{name} as a whole cannot be replaced; what was written there is gone"
+def _reason(error: LanguageError) -> str:
+    """Say why a rule failed, without the values that messages of other errors may name."""
+    is_of_definition = isinstance(error, PathSyntaxError | ExpressionSyntaxError)
+    return str(error) if is_of_definition else type(error).__name__
 
 
 def compile_mappings(rules: Iterable[Rule]) -> MappingList:
@@ -160,14 +185,13 @@ def _is_blank(text: str | None) -> bool:
 
 
 def _apply(step: _Step, scene: _Scene) -> None:
-    _, fetch, write, reads, _ = step
-    value = fetch(scene)
+    value = step.fetch(scene)
     if value is None:
         return
-    draft = scene.draft
+    draft, reads = scene.draft, step.reads
     if isinstance(value, dict | list) and (reads is None or any(map(draft.owns, reads))):
         draft.share()
-    write(draft, value)
+    step.write(draft, value)
 
 
 def _compile_rule(number: int, rule: Rule) -> _Step:
@@ -175,7 +199,15 @@ def _compile_rule(number: int, rule: Rule) -> _Step:
     if rule.transform is not None and not _is_blank(rule.transform):
         fetch, reads = _compile_transform(rule.transform, fetch, number), _ROOTS
     write = _compile_target(rule.target or "")
-    return _Step(number, fetch, write, reads, rule.tolerance is not False)
+    text = f"{_shown_source(rule)} -> {rule.target}"
+    return _Step(number, fetch, write, reads, rule.tolerance is not False, text)
+
+
+def _shown_source(rule: Rule) -> str:
+    if rule.transform is not None and not _is_blank(rule.transform):
+        return "(transform)"
+    source = rule.source or ""
+    return source if is_path(source) else "(literal)"
 
 
 def _compile_target(text: str) -> _Write:

@@ -51,6 +51,7 @@ from rillflow.runtime.quarantine import Quarantine, log_crash
 from rillflow.runtime.queries import answer_query, unknown_execution
 from rillflow.runtime.recovery import Recovery
 from rillflow.runtime.residents import Residents
+from rillflow.runtime.rule_log import RuleLog
 from rillflow.runtime.timers import Timer, Timers
 from rillflow.runtime.waiting import Watchers
 
@@ -134,6 +135,7 @@ class ExecutionHost:
         )
         self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)
+        self._rules = RuleLog()
         self.watchers = Watchers(clock)
         self._on_fenced = on_fenced
         self._respawn = respawn
@@ -275,7 +277,7 @@ class ExecutionHost:
 
     async def _is_awaited(self, request: DispatchRequest) -> bool:
         try:
-            hosted = await self._residents.borrow(request.execution_id)
+            hosted = await insist(lambda: self._residents.borrow(request.execution_id))
         except Exception:  # noqa: BLE001 - whoever crashes may go on
             return True
         if hosted is None:
@@ -356,6 +358,7 @@ class ExecutionHost:
         if plan is None:
             raise StoreError(f"definition {event.definition_id} has left memory")
         state, handled = machine.submit(plan, event)
+        self._rules.note(state, handled.passed_over)
         hosted = Hosted(plan, state, written=0)
         self._residents.admit(hosted)
         found[event.execution_id] = hosted
@@ -374,6 +377,7 @@ class ExecutionHost:
         handled = self._handle(hosted.plan, hosted.state, event)
         if not handled.changed:
             return self._repetition(call, hosted)
+        self._rules.note(hosted.state, handled.passed_over)
         if before.settled and not hosted.settled:
             if self._ownership.is_elsewhere(execution_id):
                 # What begins anew belongs to its own actor, which starts from the store.
