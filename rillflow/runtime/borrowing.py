@@ -1,13 +1,15 @@
 """Bringing into memory what a batch of calls is about, and giving it back."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TypeAlias
 
-from rillflow.errors import ConflictError, CrashedError, RillflowError
+from rillflow.errors import ConflictError, CrashedError, RillflowError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, ResourceCall, Submission, TrafficCall
 from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.insisting import insist
 from rillflow.runtime.outbound import Crashed
 from rillflow.runtime.residents import Residents
 
@@ -34,6 +36,27 @@ class Borrowing:
         except BaseException:
             self.give_back(found)
             raise
+        return found
+
+    async def insist(self, execution_ids: Iterable[ExecutionId]) -> Found:
+        """Borrow executions as they are at one moment, however long it takes to read them."""
+        ids = list(dict.fromkeys(execution_ids))
+        while True:
+            found: Found = {}
+            try:
+                for execution_id in ids:
+                    found[execution_id] = await insist(partial(self._borrow_if_read, execution_id))
+            except BaseException:
+                self.give_back(found)
+                raise
+            if not any(isinstance(each, Hosted) and each.gone for each in found.values()):
+                return found
+            self.give_back(found)
+
+    async def _borrow_if_read(self, execution_id: ExecutionId) -> Hosted | RillflowError | None:
+        found = await self._borrow_safely(execution_id)
+        if isinstance(found, StoreError):
+            raise found
         return found
 
     def give_back(self, found: Found) -> None:

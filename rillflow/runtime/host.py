@@ -272,18 +272,10 @@ class ExecutionHost:
             log_crash("hint_not_understood", answer.execution_id, error)
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those of some dispatches whose answers would still be taken."""
-        return [request for request in requests if await self._is_awaited(request)]
-
-    async def _is_awaited(self, request: DispatchRequest) -> bool:
-        try:
-            hosted = await insist(lambda: self._residents.borrow(request.execution_id))
-        except Exception:  # noqa: BLE001 - whoever crashes may go on
-            return True
-        if hosted is None:
-            return False
-        awaited = hosted.awaits(request)
-        self._residents.give_back(hosted)
+        """Return those of some dispatches whose answers would be taken at this moment."""
+        found = await self._borrowing.insist(request.execution_id for request in requests)
+        awaited = [request for request in requests if _awaits(found[request.execution_id], request)]
+        self._borrowing.give_back(found)
         return awaited
 
     async def is_replaced(self) -> bool:
@@ -466,6 +458,11 @@ class ExecutionHost:
 
     def _timer_failed(self, timer: Timer, error: Exception) -> None:
         self._recovery.crashed(timer.execution_id, error)
+
+
+def _awaits(found: Hosted | RillflowError | None, request: DispatchRequest) -> bool:
+    """Tell whether an answer would be taken; an execution that crashes may go on."""
+    return found.awaits(request) if isinstance(found, Hosted) else found is not None
 
 
 def _appends_under_way(batch: Sequence[Taken]) -> set["asyncio.Future[None]"]:

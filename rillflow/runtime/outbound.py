@@ -127,8 +127,9 @@ class Outbound:
 
     async def _add_by_news(self, command: DispatchTask) -> None:
         await self._refresh()
-        self._hold_or_gather(command)
-        self.flush()
+        if await self._still_awaited([command]):
+            self._hold_or_gather(command)
+            self.flush()
 
     async def _refresh(self) -> None:
         if self._following is not None:
