@@ -84,7 +84,7 @@ class Mirror:
 
     def forget_timers(self) -> None:
         """Note that the owner reads its timers again, as if an earlier life had set them."""
-        self._armed.clear()
+        self._armed = {key: armed._replace(life=None) for key, armed in self._armed.items()}
 
     def waits_for(self, task: str, attempt: int, poll: int) -> bool:
         """Tell whether the answer of this very call is still awaited."""
@@ -127,7 +127,10 @@ class Mirror:
             elif isinstance(command, SetTimer):
                 wait_s = (command.due_ms - event.at_ms) / 1000
                 key = (command.kind, command.task, command.due_ms)
-                self._armed[key] = Armed(life, _happened_s(event, at_s), wait_s)
+                # One that an earlier life has set with the same due time may be restored.
+                before = self._armed.get(key)
+                if before is None or before.life is life:
+                    self._armed[key] = Armed(life, _happened_s(event, at_s), wait_s)
 
     def _too_early(self, event: TimerFired, life: Life | None, at_s: float) -> str | None:
         """A timer that one life set and fired waited for its time, whatever the clock did."""
