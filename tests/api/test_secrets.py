@@ -8,6 +8,7 @@ import pytest
 
 from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest
+from tests.api.definition_texts import calling
 from tests.api.serving import served
 
 TOKEN: Final = "t0p-s3cr3t-value"
@@ -126,3 +127,36 @@ async def test_a_function_that_does_not_answer_json_is_said_so(answer: str, mess
         assert shown["tasks"]["A"]["status"] == "FAILED"
         assert shown["tasks"]["A"]["invoke_msg"]["msg"] == message
         assert shown["dag_invoke_msg"]["msg"] == message
+
+
+# -- names that say "secret" -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "is_masked"),
+    [
+        ("password", True),
+        ("DB_PASSWORD", True),
+        ("Authorization", True),
+        ("X-Api-Key", True),
+        ("apiKey", True),
+        ("accessToken", True),
+        ("client.secret", True),
+        ("max_tokens", False),
+        ("tokenizer", False),
+        ("secretary", False),
+        ("name", False),
+    ],
+)
+async def test_inputs_that_are_named_like_secrets_are_masked_and_contexts_are_not(
+    name: str, *, is_masked: bool
+) -> None:
+    async with served({"work": lambda _: {}}) as api:
+        value = {"deep": [{name: {"value": TOKEN}}]}
+        execution_id = await api.submit(await api.add(calling("work")), {"a": value})
+        shown = await api.ended(execution_id)
+        console = (await api.get("/flow/bg/get_execution.json", id=execution_id))["data"]
+        masked = "***" if is_masked else {"value": TOKEN}
+        for seen in (console, shown):
+            assert seen["tasks"]["A"]["invoke_msg"]["input"] == {"a": {"deep": [{name: masked}]}}
+            assert seen["context"] == {"a": value}
