@@ -28,6 +28,7 @@ from pydantic_settings import (
 )
 
 MEBIBYTE = 1024 * 1024
+FILE: Final = "rillflow.toml"
 
 SWITCHES: Final[Mapping[str, bool]] = {
     "ENABLE_AUTH_RESOLVER": False,
@@ -125,7 +126,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="RILLFLOW_",
-        toml_file="rillflow.toml",
+        toml_file=FILE,
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -249,7 +250,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments first, then the environment, then the file."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _file_settings(settings_cls)
 
     @model_validator(mode="after")
     def _signs_with_a_secret(self) -> Self:
@@ -288,6 +289,18 @@ class Settings(BaseSettings):
     def callback_limit(self, business: str) -> int:
         """Return the largest body of a callback, wake-up or redo, in bytes."""
         return self.callback_max_bytes_by_business.get(business, self.callback_max_bytes)
+
+
+def _file_settings(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:
+    """Read ``rillflow.toml``; a misspelt setting must not go unnoticed."""
+    try:
+        source = TomlConfigSettingsSource(settings_cls)
+    except ValueError as error:
+        raise ValueError(f"{FILE}: {error}") from error
+    unknown = source.toml_data.keys() - settings_cls.model_fields.keys()
+    if unknown:
+        raise ValueError(f"{FILE}: there is no setting {min(unknown)}")
+    return source
 
 
 def is_loopback(host: str) -> bool:

@@ -31,7 +31,8 @@ db = typer.Typer(
 def status(store: StoreUrl = None) -> None:
     """Tell the version of the tables and what an upgrade would do; change nothing.
 
-    The exit code is 1 if the database is of a newer release, which this one cannot use.
+    The exit code is 1 if the database is of a newer release, which this one
+    cannot use.
 
         $ rillflow db status
 
@@ -53,8 +54,9 @@ def status(store: StoreUrl = None) -> None:
 def upgrade(store: StoreUrl = None) -> None:
     """Bring the tables up to date; `rillflow up` does the same when it starts.
 
-    Every step is made whole or not at all. Processes of an older release that use the
-    database write nothing more. A database of a newer release is refused.
+    Every step is made whole or not at all. Processes of an older release that
+    use the database write nothing more. A database of a newer release is
+    refused.
 
         $ rillflow db upgrade
     """

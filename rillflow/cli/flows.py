@@ -21,8 +21,8 @@ def add(
 ) -> None:
     """Store a workflow definition and print its descriptor id.
 
-    It is stored under the workspace and dagName that it names. Adding it again, changed,
-    makes a new version; executions that run keep theirs.
+    It is stored under the workspace and dagName that it names. Adding it
+    again, changed, makes a new version; executions that run keep theirs.
 
         $ rillflow add examples/quickstart.yaml
     """
@@ -93,8 +93,8 @@ def watch(
 ) -> None:
     """Follow an execution, task by task, until it ends.
 
-    In a terminal this is a table that changes, otherwise a line for each change. The exit
-    code is 0 if the execution succeeded.
+    In a terminal this is a table that changes, otherwise a line for each
+    change. The exit code is 0 if the execution succeeded.
 
         $ rillflow watch "$(rillflow submit examples:quickstart)"
     """

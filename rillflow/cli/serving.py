@@ -46,9 +46,10 @@ def up(
 ) -> None:
     """Start a whole stack on this machine and serve until Ctrl-C.
 
-    What was accepted is on disk: stop it, or kill it, and start it again, and every
-    execution goes on. Options win over RILLFLOW_* variables, and those over
-    rillflow.toml. Beyond this machine it listens only with a key in RILLFLOW_API_KEY.
+    What was accepted is on disk: stop it, or kill it, and start it again, and
+    every execution goes on. Options win over RILLFLOW_* variables, and those
+    over rillflow.toml. Beyond this machine it listens only with a key in
+    RILLFLOW_API_KEY.
 
         $ rillflow up
 
@@ -158,13 +159,15 @@ def gateway(
             help="Module or .py file with a dict of functions, named FUNCTIONS; may be repeated.",
         ),
     ],
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8081,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve Python functions as an OpenFaaS gateway would, for trying things out.
 
-    /function/NAME answers with the result, /async-function/NAME answers 202 and calls
-    X-Callback-Url later.
+    /function/NAME answers with the result, /async-function/NAME answers 202
+    and calls X-Callback-Url later.
 
         $ rillflow gateway --functions examples/functions.py
     """

@@ -233,6 +233,27 @@ def test_functions_that_are_not_there_are_named() -> None:
     assert "Traceback" not in told
 
 
+def test_a_port_that_does_not_exist_is_refused() -> None:
+    code, _, told = run("gateway", "--functions", "examples/functions.py", "--port", "65536")
+    assert code == 2
+    assert "--port" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("port = ", "rillflow.toml: Invalid value (at end of document)"),
+        ('egres_deny = ["10.0.0.0/8"]', "rillflow.toml: there is no setting egres_deny"),
+    ],
+)
+def test_a_broken_file_of_settings_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rillflow.toml").write_text(text)
+    assert run("db", "status") == (1, "", f"error: a setting is wrong: {problem}\n")
+
+
 def test_a_broken_setting_stops_the_start(tmp_path: Path) -> None:
     code, _, told = run("up", "--port", "70000", "--data-dir", str(tmp_path))
     assert code == 1
