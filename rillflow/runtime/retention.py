@@ -38,7 +38,7 @@ class Retention:
     """Keeps ended executions for a time, and so many of them; None is no limit.
 
     One that cannot be archived stays in the store. After a crash in between, a line may
-    be in the archive twice.
+    be in the archive twice. A clock that jumps ahead makes nothing older.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Retention:
         self._keep_s = keep_s
         self._keep_count = keep_count
         self._archive = archive
+        self._offset_s = self._wall_offset_s()
 
     async def run(self) -> None:
         """Sweep from time to time, for as long as the process lives."""
@@ -74,7 +75,7 @@ class Retention:
         """
         removed = 0
         for age_s, keep in self._limits():
-            ended_before_ms = self._clock.now_ms() - int(max(age_s, LEAST_AGE_S) * 1000)
+            ended_before_ms = self._steady_ms() - int(max(age_s, LEAST_AGE_S) * 1000)
             while found := await self._journal.purgeable(
                 ended_before_ms=ended_before_ms, keep=keep, limit=MOST_AT_ONCE
             ):
@@ -83,6 +84,14 @@ class Retention:
         if removed:
             log.info("purged", extra={"executions": removed})
         return removed
+
+    def _wall_offset_s(self) -> float:
+        return self._clock.now_ms() / 1000 - self._clock.monotonic_s()
+
+    def _steady_ms(self) -> int:
+        """Tell the time, no later than it can be since the first look at the clock."""
+        self._offset_s = min(self._offset_s, self._wall_offset_s())
+        return int((self._clock.monotonic_s() + self._offset_s) * 1000)
 
     def _limits(self) -> Iterator[tuple[float, int]]:
         """Yield an age, and how many stay although they are older."""

@@ -50,9 +50,10 @@ class ManualClock:
 
     def __init__(self) -> None:
         self._passed_s = 0.0
+        self.wrong_by_s = 0
 
     def now_ms(self) -> int:
-        return NOW_MS + int(self._passed_s * 1000)
+        return NOW_MS + int((self._passed_s + self.wrong_by_s) * 1000)
 
     def monotonic_s(self) -> float:
         return self._passed_s
@@ -182,6 +183,15 @@ async def test_what_has_just_ended_is_kept_whatever_the_limits(house: House) -> 
     assert await house.retention(keep_s=0, keep_count=0).sweep() == 1
     house.clock.forward(2)
     assert await house.retention(keep_s=0, keep_count=0).sweep() == 1
+
+
+async def test_a_clock_that_jumps_ahead_makes_nothing_older(house: House) -> None:
+    retention = house.retention(keep_s=DAY_S)
+    await house.work(2)
+    house.clock.wrong_by_s = 2 * DAY_S
+    assert await retention.sweep() == 0
+    house.clock.forward(DAY_S + 1)
+    assert await retention.sweep() == 2
 
 
 async def test_a_sub_flow_is_kept_until_its_parent_has_ended(house: House) -> None:
