@@ -159,4 +159,4 @@ async def test_inputs_that_are_named_like_secrets_are_masked_and_contexts_are_no
         masked = "***" if is_masked else {"value": TOKEN}
         for seen in (console, shown):
             assert seen["tasks"]["A"]["invoke_msg"]["input"] == {"a": {"deep": [{name: masked}]}}
-            assert seen["context"] == {"a": value}
+            assert seen["context"]["a"] == value
