@@ -9,7 +9,7 @@ import pytest
 from rillflow.errors import FencedError, StoreError
 from rillflow.ports.store import ExecutionFilter
 from rillflow.stores.postgres import PostgresStore
-from tests.contract.appends import PARTITION, follow, id_of, submit
+from tests.contract.appends import PARTITION, close, follow, id_of, submit
 from tests.postgres_server import PostgresServer
 
 END_OTHERS = """
@@ -74,6 +74,23 @@ async def test_a_take_waits_for_an_append_that_has_passed_the_check(
     loaded = await store.load(id_of(1))
     assert loaded is not None
     assert loaded.records == (b"submitted", b"old")
+
+
+async def test_a_purge_waits_for_appends_under_way_and_soon_gives_up(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    await store.append([submit(1), close(1, 2, "FAILED")])
+    async with other.transaction():
+        await other.execute("LOCK TABLE journal IN EXCLUSIVE MODE")
+        redo = asyncio.create_task(store.append([follow(1, 3, b"redo", status="RUNNING")]))
+        await _until_blocked(other, 1)
+        with pytest.raises(StoreError, match="lock timeout"):
+            await store.purge([id_of(1)], most_records=10)
+    await redo
+    assert await store.purge([id_of(1)], most_records=10) == []
+    loaded = await store.load(id_of(1))
+    assert loaded is not None
+    assert loaded.records == (b"submitted", b"ended", b"redo")
 
 
 async def test_reads_go_on_while_a_commit_waits(
