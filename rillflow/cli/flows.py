@@ -96,7 +96,9 @@ def watch(
     In a terminal this is a table that changes, otherwise a line for each
     change. The exit code is 0 if the execution succeeded.
 
-        $ rillflow watch "$(rillflow submit examples:quickstart)"
+        $ id=$(rillflow submit examples:quickstart --data '{"name": "Bob"}')
+
+        $ rillflow watch "$id"
     """
     from rillflow.cli.progress import follow
 

@@ -167,7 +167,8 @@ def gateway(
     """Serve Python functions as an OpenFaaS gateway would, for trying things out.
 
     /function/NAME answers with the result, /async-function/NAME answers 202
-    and calls X-Callback-Url later.
+    and calls X-Callback-Url later. A function takes one request, whose body is
+    request.json(), and returns a dict.
 
         $ rillflow gateway --functions examples/functions.py
     """

@@ -1,5 +1,6 @@
 """Operations as HTTP requests, and HTTP responses as answers or errors (SEMANTICS 5)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, assert_never
 
@@ -96,9 +97,27 @@ def encode(value: JsonObject) -> bytes:
     if not isinstance(value, dict):
         raise RequestError(f"a JSON object is wanted, not {type(value).__name__}")
     try:
-        return encode_json(value)
+        encoded = encode_json(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise RequestError(f"not a JSON object: {error}") from error
+    # Such numbers are encoded as nulls, which the context would drop without a word.
+    if b"null" in encoded and _holds_no_number(value):
+        raise RequestError("not a JSON object: NaN and infinite numbers are not JSON")
+    return encoded
+
+
+def _holds_no_number(value: object) -> bool:
+    """Tell whether NaN or an infinite number is anywhere in it."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case float(number) if not math.isfinite(number):
+                return True
+            case dict(members):
+                waiting.extend(members.values())
+            case list(members) | tuple(members):
+                waiting.extend(members)
+    return False
 
 
 def _submission(request: Submit) -> dict[str, str]:

@@ -338,7 +338,17 @@ def test_every_operation_is_one_of_rill_flows_requests(
     assert (call.method, call.path, dict(call.query), call.body) == (method, path, query, body)
 
 
-@pytest.mark.parametrize("data", [["a"], "a", {"a": object()}, {"a": {1: 2, "1": object()}}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        ["a"],
+        "a",
+        {"a": object()},
+        {"a": {1: 2, "1": object()}},
+        {"a": float("nan")},
+        {"a": [None, {"b": (1.5, float("-inf"))}]},
+    ],
+)
 def test_what_is_no_json_object_is_not_sent(data: Any) -> None:
     with pytest.raises(errors.RequestError, match="JSON object"):
         wire.call_of(Submit(descriptor_id="b:f", data=data))
