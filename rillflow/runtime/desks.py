@@ -1,6 +1,7 @@
 """What owners of executions and dispatchers answer, whatever carries the question."""
 
 import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -118,6 +119,12 @@ class DispatchDesk:
         self._pools.move_to_end(sender)
         return pool
 
+    def _forget(self, sender: str) -> None:
+        """Forget a sender that has left; what it ordered comes too late, until it returns."""
+        self._pools.pop(sender, None)
+        epoch, _ = self._newest.get(sender, (0, 0))
+        self._newest[sender] = (epoch, sys.maxsize)
+
     def _forget_idle(self) -> None:
         for sender, pool in list(self._pools.items())[: len(self._pools) - MOST_SENDERS]:
             if not len(pool):
@@ -130,6 +137,6 @@ class DispatchDesk:
             try:
                 await line("answers", _encoder.encode(answers))
             except GoneError:
-                self._pools.pop(sender, None)
+                self._forget(sender)
 
         return deliver

@@ -27,6 +27,7 @@ FOUND: Final = {
     2971: "the same, of a dedicated execution",
     3986: "a call was made again because the store could not say that it was over",
     4688: "the checker took two settings of one timer for two timers (no rule was wrong)",
+    5259: "an order of a home that had left made a call again that was over",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong.
 

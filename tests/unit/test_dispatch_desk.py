@@ -30,7 +30,7 @@ class Gateway:
         """Hold nothing open."""
 
 
-def order_of(sender: str, number: int = 1) -> bytes:
+def order_of(sender: str, epoch: int = 1, number: int = 1) -> bytes:
     request = DispatchRequest(
         execution_id="demo:flow_c_1",
         task="A",
@@ -38,7 +38,7 @@ def order_of(sender: str, number: int = 1) -> bytes:
         pattern="task_sync",
         resource_name="http://functions.test/a",
     )
-    return msgspec.msgpack.encode(Order(sender, 1, number, LIFE, [request]))
+    return msgspec.msgpack.encode(Order(sender, epoch, number, LIFE, [request]))
 
 
 async def settle() -> None:
@@ -59,7 +59,11 @@ async def test_the_answers_of_a_sender_that_has_left_are_dropped() -> None:
     await settle()
     assert len(desk) == 0
 
-    await desk.take("send", order_of("one", 2))
+    await desk.take("send", order_of("one", number=2))
+    await settle()
+    assert gateway.calls == 1, "what it ordered before it left comes too late"
+
+    await desk.take("send", order_of("one", epoch=2))
     await settle()
     assert gateway.calls == 2, "one that comes back is served anew"
 
