@@ -4,6 +4,7 @@ import logging
 import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -81,9 +82,20 @@ class DispatchDesk:
     is forgotten.
     """
 
-    def __init__(self, gateway: Gateway, *, life: bytes, line_to: Callable[[str], Line]) -> None:
-        """Call through ``gateway``; ``line_to`` finds the way back to a sender."""
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        life: bytes,
+        line_to: Callable[[str], Line],
+        most_senders: int = MOST_SENDERS,
+    ) -> None:
+        """Call through ``gateway``; ``line_to`` finds the way back to a sender.
+
+        Of senders that wait for nothing, the last ``most_senders`` are remembered.
+        """
         self._gateway = gateway
+        self._most_senders = most_senders
         self._life = life
         self._line_to = line_to
         self._pools: OrderedDict[str, DispatchPool] = OrderedDict()
@@ -106,7 +118,7 @@ class DispatchDesk:
             return False
         self._newest[order.sender] = at
         self._newest.move_to_end(order.sender)
-        if len(self._newest) > MOST_SENDERS:
+        if len(self._newest) > self._most_senders:
             self._newest.popitem(last=False)
         return True
 
@@ -126,7 +138,8 @@ class DispatchDesk:
         self._newest[sender] = (epoch, sys.maxsize)
 
     def _forget_idle(self) -> None:
-        for sender, pool in list(self._pools.items())[: len(self._pools) - MOST_SENDERS]:
+        excess = max(len(self._pools) - self._most_senders, 0)
+        for sender, pool in list(islice(self._pools.items(), excess)):
             if not len(pool):
                 del self._pools[sender]
 

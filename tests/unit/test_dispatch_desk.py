@@ -3,11 +3,9 @@
 import asyncio
 
 import msgspec
-import pytest
 
 from rillflow.errors import GoneError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime import desks
 from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch_lanes import Line, Order
 
@@ -68,18 +66,19 @@ async def test_the_answers_of_a_sender_that_has_left_are_dropped() -> None:
     assert gateway.calls == 2, "one that comes back is served anew"
 
 
-async def test_senders_that_have_ordered_nothing_for_long_are_forgotten(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_senders_that_have_ordered_nothing_for_long_are_forgotten() -> None:
     def line_to(_sender: str) -> Line:
         async def call(_method: str, _argument: bytes) -> bytes:
             return b""
 
         return call
 
-    monkeypatch.setattr(desks, "MOST_SENDERS", 2)
-    desk = DispatchDesk(Gateway(), life=LIFE, line_to=line_to)
-    for number in range(5):
+    desk = DispatchDesk(Gateway(), life=LIFE, line_to=line_to, most_senders=2)
+    await desk.take("send", order_of("sender 0"))
+    await settle()
+    assert [*desk._pools] == ["sender 0"]
+
+    for number in range(1, 5):
         await desk.take("send", order_of(f"sender {number}"))
         await settle()
 
