@@ -73,14 +73,12 @@ async def test_senders_that_have_ordered_nothing_for_long_are_forgotten() -> Non
 
         return call
 
-    desk = DispatchDesk(Gateway(), life=LIFE, line_to=line_to, most_senders=2)
-    await desk.take("send", order_of("sender 0"))
-    await settle()
-    assert [*desk._pools] == ["sender 0"]
-
-    for number in range(1, 5):
-        await desk.take("send", order_of(f"sender {number}"))
+    desk = DispatchDesk(Gateway(), life=LIFE, line_to=line_to, most_senders=3)
+    remembered = []
+    for sender in ("a", "b", "c", "d", "e"):
+        await desk.take("send", order_of(sender))
         await settle()
+        remembered.append("".join(desk._pools))
 
-    assert [*desk._pools] == ["sender 3", "sender 4"]
-    assert [*desk._newest] == ["sender 3", "sender 4"]
+    assert remembered == ["a", "ab", "abc", "bcd", "cde"]
+    assert [*desk._newest] == ["c", "d", "e"]
