@@ -84,7 +84,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--million", action="store_true", help="1,000,000 executions too")
     parser.add_argument(
-        "--only", action="append", choices=SERIES, metavar="NAME", help=", ".join(SERIES)
+        "--only", action="extend", nargs="+", choices=SERIES, metavar="NAME", help=", ".join(SERIES)
     )
     parser.add_argument("--plot", type=Path, help="where to write the plot, as a PNG")
     parser.add_argument("--json", type=Path, default=Path(".rillflow/growth.json"))

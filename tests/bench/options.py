@@ -35,7 +35,7 @@ how to read the table:
 examples:
   make bench                              everything once, some four minutes
   make bench ARGS="--only glue"           one benchmark and the yardstick
-  make bench ARGS="--only micro --only storm --seconds 1"
+  make bench ARGS="--only micro storm --seconds 1"
   make bench-full                         medians of three runs, about half an hour
   make bench-full ARGS=--commit           the same, kept as the results to compare with
   make bench-growth, make bench-recovery, make bench-profile
@@ -66,10 +66,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--only",
-        action="append",
+        action="extend",
+        nargs="+",
         choices=BENCHMARKS,
         metavar="NAME",
-        help="only this benchmark; may be given several times",
+        help="only these benchmarks",
     )
     parser.add_argument(
         "--json",

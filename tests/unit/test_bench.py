@@ -34,6 +34,7 @@ def test_everything_runs_once_unless_told_otherwise() -> None:
 
 
 def test_some_benchmarks_can_be_chosen_and_keep_their_order() -> None:
+    assert options.parse(["--only", "storm", "glue"]).only == ["glue", "storm"]
     assert options.parse(["--only", "storm", "--only", "glue"]).only == ["glue", "storm"]
 
 
