@@ -28,7 +28,8 @@ def build(settings: Settings) -> Application:
         ray_actor_options={"num_cpus": 0},
         health_check_period_s=10,
         graceful_shutdown_timeout_s=5,
-        logging_config={"enable_access_log": False},
+        # Serve makes a record of every request even when the access log drops it.
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
     return deployment(serve.ingress(build_replica)()).bind()
 
