@@ -1,0 +1,112 @@
+"""Writes ``docs/settings.md`` from the settings: ``python -m tests.settings_page``."""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from enum import Enum
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
+
+from rillflow.settings import SWITCHES, FlowHealth, ResourceCheck, Settings
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "settings.md"
+
+HEAD: Final = """\
+# Settings
+
+Settings come from the options of `rillflow up`, then from environment variables, then from
+`rillflow.toml` in the folder where the server starts, then from the defaults. Times are in
+seconds and sizes in bytes where nothing else is said. Lists are written `a, b` in the
+environment and as lists in the file; maps are JSON in the environment and tables in the
+file. A setting that is wrong stops the start with one line that names it; keys and
+passwords are not repeated there. What protects a server is explained in [security.md](security.md).
+
+This page is made from `rillflow/settings.py` by `python -m tests.settings_page`.
+
+| in `rillflow.toml` | in the environment | default | meaning |
+|---|---|---|---|
+"""
+
+SECRETS: Final = """
+## Secrets
+
+`RILLFLOW_SECRET_<NAME>` is the secret `${secret:NAME}` of definitions; it is no setting and
+stands in no file of settings. `RILLFLOW_URL` and `RILLFLOW_API_KEY` are read by the command
+line too.
+"""
+
+
+def page() -> str:
+    """Return the page as it should be."""
+    return HEAD + "".join(_rows(Settings)) + "".join(_maps()) + _switches() + SECRETS
+
+
+def _rows(model: type[BaseModel]) -> Iterator[str]:
+    meanings = meanings_of(model)
+    for name, field in model.model_fields.items():
+        cells = (f"`{name}`", _variables(name, field), _default(field), meanings[name])
+        yield f"| {' | '.join(cells)} |\n"
+
+
+def _maps() -> Iterator[str]:
+    """Describe the entries of maps that are more than one value."""
+    for name, model in (("resource_checks", ResourceCheck), ("flow_health", FlowHealth)):
+        yield f"\n## Entries of `{name}`\n\n{_paragraphs(model)}\n\n| key | default |\n|---|---|\n"
+        for key, field in model.model_fields.items():
+            yield f"| `{key}` | {_default(field)} |\n"
+
+
+def _switches() -> str:
+    rows = (f"| `{name}` | {'on' if on else 'off'} |\n" for name, on in SWITCHES.items())
+    head = "\n## Names in `switches`\n\n| switch | default |\n|---|---|\n"
+    return head + "".join(rows)
+
+
+def _paragraphs(model: type[BaseModel]) -> str:
+    text = inspect.getdoc(model) or ""
+    return text.replace("``", "`").split(" (SEMANTICS")[0].rstrip(".") + "."
+
+
+def _variables(name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    names = alias.choices if isinstance(alias, AliasChoices) else [f"RILLFLOW_{name.upper()}"]
+    return ", ".join(f"`{each}`" for each in names)
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default
+    if value is None or value in ((), {}, ""):
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"`{value.value if isinstance(value, Enum) else value}`"
+
+
+def meanings_of(model: type[BaseModel]) -> dict[str, str]:
+    """Return what the text below each field says, without references to the specification."""
+    [body] = [node.body for node in ast.parse(inspect.getsource(model)).body]  # type: ignore[attr-defined]
+    found = {}
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            assert isinstance(text, ast.Expr), f"{field.target.id} is not explained"
+            assert isinstance(text.value, ast.Constant)
+            said = " ".join(str(text.value.value).split())
+            found[field.target.id] = _plain(said)
+    return found
+
+
+def _plain(text: str) -> str:
+    """Leave out references like (Q54) and (SEMANTICS 5.1), which readers do not have."""
+    for start in (" (Q", " (SEMANTICS"):
+        while start in text:
+            before, _, rest = text.partition(start)
+            text = before + rest.partition(")")[2]
+    return text.replace("``", "`").replace("|", "\\|").replace("None ", "none ")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
