@@ -62,7 +62,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="long measurements, three runs")
     parser.add_argument("--runs", type=_positive, help="how many runs to take the median of")
     parser.add_argument(
-        "--seconds", type=float, default=4.0, help="length of each measurement of a rate (4)"
+        "--seconds",
+        type=float,
+        help="length of each measurement of a rate (4; with --full 8)",
     )
     parser.add_argument(
         "--only",
@@ -87,6 +89,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.runs = options.runs or (3 if options.full else 1)
     options.only = [name for name in BENCHMARKS if name in (options.only or BENCHMARKS)]
+    options.seconds = (8.0 if options.full else 4.0) if options.seconds is None else options.seconds
     if options.seconds <= 0:
         parser.error("--seconds must be more than 0")
     if options.commit and len(options.only) < len(BENCHMARKS):

@@ -31,6 +31,7 @@ def test_everything_runs_once_unless_told_otherwise() -> None:
     assert chosen.runs == 1
     assert options.parse(["--full"]).runs == 3
     assert options.parse(["--full", "--runs", "5"]).runs == 5
+    assert [options.parse(full).seconds for full in ([], ["--full"])] == [4, 8]
 
 
 def test_some_benchmarks_can_be_chosen_and_keep_their_order() -> None:
