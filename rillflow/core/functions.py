@@ -218,7 +218,8 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
     invoke = task.invoke
     ext = decode_json(event.ext) if event.ext is not None else None
     if isinstance(ext, dict):
-        invoke.invoke_id = ext.pop("invoke_id", None) or invoke.invoke_id
+        named = ext.pop("invoke_id", None)
+        invoke.invoke_id = as_text(named) if named else invoke.invoke_id
         invoke.ext = {**(invoke.ext or {}), **ext} or invoke.ext
     invoke.code = short_code(event.code) if event.code is not None else invoke.code
     invoke.msg = event.msg if event.msg is not None else invoke.msg
