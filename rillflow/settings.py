@@ -213,6 +213,12 @@ class Settings(BaseSettings):
     """Largest body of a submission (SEMANTICS 5.1)."""
     callback_max_bytes: Annotated[int, Field(ge=1)] = MEBIBYTE
     """Largest body of a callback, wake-up or redo (SEMANTICS 5.1)."""
+    context_max_bytes: Annotated[int, Field(ge=1024)] = 8 * MEBIBYTE
+    """Most that one step of an execution may change in its context, or give a task as input."""
+    foreach_max_items: Annotated[int, Field(ge=1)] = 20_000
+    """Most items of one foreach, all of which are made at once while other executions wait."""
+    max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
+    """Unfinished submissions at an execution actor above which more are refused (429)."""
     submit_max_bytes_by_business: dict[str, int] = {}
     """Replaces ``submit_max_bytes`` for some businesses."""
     callback_max_bytes_by_business: dict[str, int] = {}

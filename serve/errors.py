@@ -6,7 +6,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from rillflow.errors import DefinitionError, ExecutionError, RequestError, RillflowError, StoreError
+from rillflow.errors import (
+    DefinitionError,
+    ExecutionError,
+    OverloadedError,
+    RequestError,
+    RillflowError,
+    StoreError,
+)
 from serve.wire import INTERNAL, error_body, error_response
 
 log = logging.getLogger("rillflow.api")
@@ -19,11 +26,8 @@ UNAVAILABLE = 503
 
 def respond_to(error: Exception) -> Response:
     """Turn an error into the answer that its caller gets."""
-    if isinstance(error, StoreError):
-        log.error("store_failed", extra={"reason": str(error)})
-        response = error_body(error.wire_code, str(error), UNAVAILABLE)
-        response.headers["Retry-After"] = "1"
-        return response
+    if isinstance(error, StoreError | OverloadedError):
+        return _come_again(error)
     if isinstance(error, RequestError | ExecutionError | DefinitionError):
         return error_response(error)
     if isinstance(error, RequestValidationError):
@@ -34,6 +38,16 @@ def respond_to(error: Exception) -> Response:
         return error_response(error)
     log.error("request_failed", exc_info=error)
     return error_body(INTERNAL_CODE, INTERNAL, 500)
+
+
+def _come_again(error: StoreError | OverloadedError) -> Response:
+    status = error.http_status
+    if isinstance(error, StoreError):
+        log.error("store_failed", extra={"reason": str(error)})
+        status = UNAVAILABLE
+    response = error_body(error.wire_code, str(error), status)
+    response.headers["Retry-After"] = "1"
+    return response
 
 
 def _framework_error(error: HTTPException) -> Response:

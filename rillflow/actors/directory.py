@@ -14,6 +14,7 @@ from rillflow.actors.peers import Peer
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.runtime.homes import Home
+from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.routes import Routes
 from rillflow.settings import Settings
 
@@ -36,8 +37,9 @@ class RayExecutions(Routes):
 
     def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
+        most = settings.max_queued_submissions
         homes = [
-            _Owner(execution_actor_name(index), settings.namespace)
+            _Owner(execution_actor_name(index), settings.namespace, inbox=Inbox(most))
             for index in range(settings.execution_actors)
         ]
         super().__init__(homes, DedicatedActors(settings.namespace, spawn))
@@ -100,11 +102,12 @@ class _Owner(Home):
         *,
         mortal: bool = False,
         start: Callable[[], Any] | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
         self._peer = Peer(name, namespace, mortal=mortal)
         self._start = start
         self._starting = asyncio.Lock()
-        super().__init__(self._call, watcher=uuid.uuid4().hex)
+        super().__init__(self._call, watcher=uuid.uuid4().hex, inbox=inbox)
 
     async def _call(self, method: str, argument: bytes) -> bytes:
         async with self._starting:

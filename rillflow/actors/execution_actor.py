@@ -27,6 +27,7 @@ from rillflow.runtime.dispatch_lanes import DispatchLanes
 from rillflow.runtime.guards import Guards
 from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.retention import Retention
 from rillflow.runtime.retiring import until_done
 from rillflow.settings import Settings
@@ -77,7 +78,12 @@ class ExecutionActor:
             on_fenced=self._die,
             respawn=None if dedicated else self._respawn,
         )
-        self._desk = HostDesk(self._host, self._dispatcher, life=uuid.uuid4().hex)
+        self._desk = HostDesk(
+            self._host,
+            self._dispatcher,
+            life=uuid.uuid4().hex,
+            inbox=Inbox(settings.max_queued_submissions),
+        )
         self._socket = SocketServer(self.take)
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [

@@ -5,11 +5,16 @@ the core reads no clock. JSON values travel as JSON text, so that an event is
 encoded and decoded without touching them.
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from rillflow.ids import ExecutionId, TaskName
+
+CONTEXT_MAX_BYTES: Final = 8 * 1024 * 1024
+"""Most that one save may change in a context, and most that one input may hold."""
+FOREACH_MAX_ITEMS: Final = 20_000
+"""Most items of one foreach: all its groups are made in one turn, while others wait."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -37,7 +42,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     """The first event. ``data`` is a JSON object; ``callback`` a CallbackConfig as JSON.
 
     ``host`` is the base of callback addresses that mappings hand out. ``uid`` is the
-    submitter's, for A/B rules.
+    submitter's, for A/B rules. The limits are those of the execution for as long as it
+    lives: a replay under other settings must come to the same end.
     """
 
     execution_id: ExecutionId
@@ -49,6 +55,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     route: tuple[RouteStep, ...] = ()
     dedicated: bool = False
     uid: int = 0
+    context_max_bytes: int = CONTEXT_MAX_BYTES
+    foreach_max_items: int = FOREACH_MAX_ITEMS
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):

@@ -17,8 +17,6 @@ from rillflow.language.paths import compile_path
 
 EMPTY_LOOP = "loop collection or subTasks empty"
 NO_GROUPS: Final = (0,) * STATUS_COUNT
-MAX_GROUPS = 20_000
-"""Most items of one foreach: all its groups are made in one turn, while others wait."""
 EMPTY_CHOICE = "choices collection empty"
 
 
@@ -30,9 +28,10 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     if collection in (None, []) or not plan.branches[0].tasks:
         controls.succeed(turn, task, EMPTY_LOOP)
         return
-    if isinstance(collection, list) and len(collection) > MAX_GROUPS:
+    most, max_bytes = turn.state.foreach_max_items, turn.state.context_max_bytes
+    if isinstance(collection, list) and len(collection) > most:
         raise ExecutionError(
-            f"iteration collection has {len(collection)} items, at most {MAX_GROUPS} are taken"
+            f"iteration collection has {len(collection)} items, at most {most} are taken"
         )
     if not isinstance(collection, list):
         raise ExecutionError(f"iteration collection {mapping.collection} is not a list")
@@ -40,7 +39,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     rest = without(document, mapping.collection or "")
     task.invoke.input = rest
     contexts = [
-        stored_context(_item_context(mapping, rest, index, item), {})
+        stored_context(_item_context(mapping, rest, index, item), {}, max_bytes)
         for index, item in enumerate(collection)
     ]
     turn.set_status(task, TaskStatus.RUNNING)
@@ -128,7 +127,7 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     if len(conditions) < len(plan.conditions):
         raise ExecutionError("choice condition is null")
     chosen = [_branch_holds(condition, document) for condition in conditions]
-    inside = stored_context(document, {})
+    inside = stored_context(document, {}, turn.state.context_max_bytes)
     turn.set_status(task, TaskStatus.RUNNING)
     for index, holds_true in enumerate(chosen):
         context = inside if holds_true else {}

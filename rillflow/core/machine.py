@@ -17,6 +17,8 @@ from typing import NamedTuple
 from rillflow.core import ending, functions, polling, redo, requests, running, timing
 from rillflow.core.commands import CancelChild, Command, SetTimer
 from rillflow.core.events import (
+    CONTEXT_MAX_BYTES,
+    FOREACH_MAX_ITEMS,
     CallbackReceived,
     CancelRequested,
     CompletionRequested,
@@ -70,13 +72,15 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         route=event.route,
         dedicated=event.dedicated,
         uid=event.uid,
+        context_max_bytes=_limit(event.context_max_bytes, CONTEXT_MAX_BYTES),
+        foreach_max_items=_limit(event.foreach_max_items, FOREACH_MAX_ITEMS),
         callback=callback if isinstance(callback, dict) else None,
     )
     context = initial_context(plan.original, data if isinstance(data, dict) else {})
     context["flow_execution_id"] = event.execution_id
     if event.route:
         context.setdefault("flow_root_execution_id", event.route[0].execution_id)
-    state.context = stored_context(context, {})
+    state.context = stored_context(context, {}, state.context_max_bytes)
     state.invoke.time_infos.append(TimeInfo(start_ms=event.at_ms))
     turn = Turn(plan, state, event.at_ms)
     turn.instantiate("", plan.level)
@@ -85,6 +89,11 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     running.drain(turn)
     state.seq = 1
     return state, Handled(turn.commands, passed_over=turn.passed_over)
+
+
+def _limit(value: int, default: int) -> int:
+    """Return a limit; the default as the very object that a snapshot leaves out."""
+    return default if value == default else value
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:

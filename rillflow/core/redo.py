@@ -14,7 +14,9 @@ def redo_requested(turn: Turn, event: RedoRequested) -> None:
     data = decode_json(event.data)
     targets = _redo_targets(turn, event)
     if isinstance(data, dict) and data:
-        state.context = stored_context({**state.context, **data}, state.context)
+        state.context = stored_context(
+            {**state.context, **data}, state.context, state.context_max_bytes
+        )
     if not targets:
         return
     ended = turn.over

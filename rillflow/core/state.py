@@ -8,7 +8,13 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from rillflow.core.events import CallbackReceived, ParentLink, RouteStep
+from rillflow.core.events import (
+    CONTEXT_MAX_BYTES,
+    FOREACH_MAX_ITEMS,
+    CallbackReceived,
+    ParentLink,
+    RouteStep,
+)
 from rillflow.core.status import DagStatus, TaskStatus
 
 STATUS_COUNT = len(TaskStatus)
@@ -108,7 +114,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     from the end until they are delivered; their attempts count the ends. ``uncancelled``
     are sub-flows still to be told that they are cancelled. ``attempts_dropped`` is the
     highest attempt of an instance that a redo dropped; new instances count on from there.
-    ``timeout_armed_ms`` is when the time-out was set.
+    ``timeout_armed_ms`` is when the time-out was set. The limits are those of the submission.
     """
 
     execution_id: str
@@ -138,3 +144,5 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     parent_attempt: int = 0
     uncancelled: list[str] = []
     timeout_armed_ms: int | None = None
+    context_max_bytes: int = CONTEXT_MAX_BYTES
+    foreach_max_items: int = FOREACH_MAX_ITEMS

@@ -31,8 +31,6 @@ TASK_ERRORS = (Exception,)
 That an error of our own is among them is no accident: a replay meets it again, so an
 execution that raised it instead could never be read from its journal.
 """
-MAX_SAVED_BYTES = 8 * 1024 * 1024
-"""Most that one save may change in a context, and most that one input may hold."""
 CONTENT_TOO_LONG = 30507
 LATEST_MS = 253_402_300_799_000
 """The end of the year 9999; no timer is due later."""
@@ -224,7 +222,7 @@ class Turn:
         before = self.context_of(task)
         if context is before:
             return
-        saved = stored_context(context, before)
+        saved = stored_context(context, before, self.state.context_max_bytes)
         if task.route:
             self.state.groups[task.route].context = saved
         else:
@@ -259,7 +257,7 @@ class Turn:
         self.note_passed_over(task.base, mapped.passed_over)
         document = as_object(mapped.input)
         if any(isinstance(value, dict | list) for value in document.values()):
-            Cleaner().clean(document)
+            Cleaner(self.state.context_max_bytes).clean(document)
         return as_object(mapped.context), document
 
     def note_passed_over(self, task: TaskName, rules: Sequence[PassedOver]) -> None:
@@ -305,17 +303,20 @@ class TriggerAddress:
         return f"{state.host}/flow/trigger.json?execution_id={state.execution_id}&task_name={known}"
 
 
-def stored_context(context: JsonObject, before: Mapping[str, JsonValue]) -> JsonObject:
+def stored_context(
+    context: JsonObject, before: Mapping[str, JsonValue], max_bytes: int
+) -> JsonObject:
     """Return a context in the form it is kept: no nulls in maps, no reserved keys.
 
-    Values that are the same object as ``before`` were cleaned then.
+    Values that are the same object as ``before`` were cleaned then; all others together
+    may take ``max_bytes``.
 
     Raises:
         ExecutionError: A reserved key holds something that is no map (30505), or more
             changed than may be saved at once (30507).
     """
     kept: JsonObject = {}
-    cleaner = Cleaner()
+    cleaner = Cleaner(max_bytes)
     for key, value in context.items():
         if key.startswith(RESERVED_PREFIX):
             if not isinstance(value, dict):
@@ -336,10 +337,10 @@ class Cleaner:
     every occurrence counts.
     """
 
-    __slots__ = ("_left",)
+    __slots__ = ("_budget", "_left")
 
-    def __init__(self, budget_bytes: int = MAX_SAVED_BYTES) -> None:
-        self._left = budget_bytes
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = self._left = budget_bytes
 
     def clean(self, value: JsonValue) -> JsonValue:
         """Return the value without nulls in maps; the same object when there are none.
@@ -350,7 +351,7 @@ class Cleaner:
         self._left -= 8 + len(value) if isinstance(value, str) else 8
         if self._left < 0:
             raise ExecutionError(
-                f"content length: more than {MAX_SAVED_BYTES} exceed the limit", CONTENT_TOO_LONG
+                f"content length: more than {self._budget} exceed the limit", CONTENT_TOO_LONG
             )
         if isinstance(value, dict):
             return self._clean_map(value)

@@ -15,6 +15,7 @@ from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.dispatch_lanes import DispatchLanes, Line, Order, decode_order
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.watching import News, decode_question, encode_news
 
 MOST_SENDERS: Final = 1000
@@ -27,8 +28,19 @@ _UNSPEAKABLE = reply_to_error(CrashedError("internal server error"))
 class HostDesk:
     """The desk of an owner of executions; every ``take`` may be repeated."""
 
-    def __init__(self, host: ExecutionHost, dispatcher: DispatchLanes, *, life: str) -> None:
-        """Answer for ``host``; ``life`` tells this process from those before it."""
+    def __init__(
+        self,
+        host: ExecutionHost,
+        dispatcher: DispatchLanes,
+        *,
+        life: str,
+        inbox: Inbox | None = None,
+    ) -> None:
+        """Answer for ``host``; ``life`` tells this process from those before it.
+
+        An ``inbox`` bounds the submissions of all callers together.
+        """
+        self._inbox = inbox or Inbox()
         dispatcher.serve(host)
         self._host = host
         self._dispatcher = dispatcher
@@ -43,7 +55,9 @@ class HostDesk:
             StoreError: Answers could not be made durable; deliver them again.
         """
         if method == "calls":
-            return encoded(await self._host.call_many(decode_calls(argument)))
+            return encoded(
+                await self._inbox.call_many(decode_calls(argument), self._host.call_many)
+            )
         if method == "answers":
             answers = _answers_decoder.decode(argument)
             await self._host.answers_arrived(answers)

@@ -1,7 +1,16 @@
 """Starting sub-flows: a dispatch whose function is another workflow (SEMANTICS 3.15)."""
 
+from typing import NamedTuple
+
 from rillflow.core.commands import DispatchTask
-from rillflow.core.events import ExecutionSubmitted, ParentLink, RouteStep
+from rillflow.core.events import (
+    CONTEXT_MAX_BYTES,
+    FOREACH_MAX_ITEMS,
+    ExecutionSubmitted,
+    ParentLink,
+    RouteStep,
+)
+from rillflow.core.state import ExecutionState
 from rillflow.errors import RequestError, RillflowError, StoreError
 from rillflow.ids import ExecutionId, child_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
@@ -14,6 +23,19 @@ from rillflow.runtime.descriptors import resolve_descriptor
 PROTOCOL = "rillflow"
 MOST_LEVELS = 5
 UNSUPPORTED = 30606
+
+
+class Inherited(NamedTuple):
+    """What a sub-flow has of the execution that starts it."""
+
+    uid: int = 0
+    context_max_bytes: int = CONTEXT_MAX_BYTES
+    foreach_max_items: int = FOREACH_MAX_ITEMS
+
+
+def inherited_from(state: ExecutionState) -> Inherited:
+    """Return what a sub-flow gets of an execution."""
+    return Inherited(state.uid, state.context_max_bytes, state.foreach_max_items)
 
 
 def is_flow(request: DispatchTask) -> bool:
@@ -39,11 +61,11 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     executions: Executions,
     clock: Clock,
     host: str,
-    uid: int = 0,
+    inherited: Inherited,
 ) -> DispatchAnswer:
     """Start the sub-flow of one attempt; repeating it finds the same execution.
 
-    ``uid`` is the submitter's, unless the sub-flow's data name another one.
+    The submitter is that of the parent, unless the sub-flow's data name another one.
 
     Returns:
         An answer with body ``{"execution_id": <child>}``, or with the reason why not.
@@ -52,7 +74,7 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
         StoreError: The sub-flow's owner or the catalogue could not be reached; repeat it.
     """
     try:
-        child = await _submit(request, catalogue, executions, clock, host, uid)
+        child = await _submit(request, catalogue, executions, clock, host, inherited)
     except StoreError:
         raise
     except RillflowError as error:
@@ -78,7 +100,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     executions: Executions,
     clock: Clock,
     host: str,
-    uid: int,
+    inherited: Inherited,
 ) -> str:
     route = (
         *(RouteStep(execution_id=e, task=t, pattern=p) for e, t, p in request.route),
@@ -90,7 +112,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     data = decode_json(request.input)
     document: JsonObject = data if isinstance(data, dict) else {}
     target = request.resource_name.partition("://")[2] or request.resource_name
-    uid = _uid(document, uid)
+    uid = _uid(document, inherited.uid)
     found = await resolve_descriptor(catalogue, target, uid=uid, data=document)
     child = child_execution_id(
         found.business,
@@ -112,6 +134,8 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         ),
         route=route,
         uid=uid,
+        context_max_bytes=inherited.context_max_bytes,
+        foreach_max_items=inherited.foreach_max_items,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()

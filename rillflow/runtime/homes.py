@@ -2,6 +2,7 @@
 
 from rillflow.ports.executions import Call, Reply, decode_replies, encode_calls
 from rillflow.runtime.dispatch_lanes import Line
+from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.lanes import Lane
 from rillflow.runtime.watching import EndWatch, News, Question, decode_news, encode_question
 
@@ -9,8 +10,12 @@ from rillflow.runtime.watching import EndWatch, News, Question, decode_news, enc
 class Home:
     """Calls to one owner travel in batches; callers that wait there share one question."""
 
-    def __init__(self, line: Line, *, watcher: str) -> None:
-        """Reach the owner by ``line``; ``watcher`` is this process's name at the owner."""
+    def __init__(self, line: Line, *, watcher: str, inbox: Inbox | None = None) -> None:
+        """Reach the owner by ``line``; ``watcher`` is this process's name at the owner.
+
+        With an ``inbox``, submissions that would wait too long are refused here.
+        """
+        self._inbox = inbox or Inbox()
         self._line = line
         self._lane: Lane[Call, Reply] = Lane(self._send, wide=2)
         self._watch = EndWatch(watcher, self.ask, self._ask_ended)
@@ -24,10 +29,12 @@ class Home:
         """Make one call.
 
         Raises:
+            OverloadedError: Too many submissions wait for this owner.
             StoreError: The owner could not be reached; whether the call took effect is
                 unknown, and repeating it is harmless.
         """
-        return await self._lane.ask(call)
+        with self._inbox.place(call):
+            return await self._lane.ask(call)
 
     async def wait(self, execution_id: str, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough.

@@ -9,6 +9,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.inbox import MOST_QUEUED, Inbox
 from rillflow.runtime.watching import EndWatch, News, Question
 
 
@@ -24,7 +25,9 @@ class LocalExecutions:
         callback_host: str = "http://127.0.0.1:8080",
         most_hot: int = 20_000,
         hot_bytes: int = 1 << 29,
+        max_queued_submissions: int = MOST_QUEUED,
     ) -> None:
+        self._inbox = Inbox(max_queued_submissions)
         self._pool = DispatchPool(gateway, self._answered)
         self.host = ExecutionHost(
             store=store,
@@ -49,7 +52,7 @@ class LocalExecutions:
 
     async def call(self, call: Call) -> Reply:
         """Make one call."""
-        [reply] = await self.host.call_many([call])
+        [reply] = await self._inbox.call_many([call], self.host.call_many)
         return reply
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:

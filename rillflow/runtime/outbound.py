@@ -15,7 +15,14 @@ from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Executions, Reply, ResourceCall
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
-from rillflow.runtime.flows import child_of, failed, is_flow, start_flow
+from rillflow.runtime.flows import (
+    Inherited,
+    child_of,
+    failed,
+    inherited_from,
+    is_flow,
+    start_flow,
+)
 from rillflow.runtime.following import Following
 from rillflow.runtime.hints import Hints, service_id
 from rillflow.runtime.holding import HeldDispatches
@@ -112,8 +119,8 @@ class Outbound:
             self._walks.begin(command.execution_id, self._choose(command, context, uid))
         elif is_flow(command):
             hosted = self._find(command.execution_id)
-            uid = hosted.state.uid if hosted else 0
-            self._walks.begin(command.execution_id, self._start_flow(command, uid))
+            inherited = inherited_from(hosted.state) if hosted else Inherited()
+            self._walks.begin(command.execution_id, self._start_flow(command, inherited))
         elif command.task and self._following is not None and not self._following.is_fresh:
             self._walks.begin(command.execution_id, self._add_by_news(command))
         else:
@@ -200,7 +207,7 @@ class Outbound:
         self.add(chosen)
         self.flush()
 
-    async def _start_flow(self, command: DispatchTask, uid: int) -> None:
+    async def _start_flow(self, command: DispatchTask, inherited: Inherited) -> None:
         answer = await insist(
             lambda: start_flow(
                 command,
@@ -208,7 +215,7 @@ class Outbound:
                 executions=self._executions,
                 clock=self._clock,
                 host=self._host,
-                uid=uid,
+                inherited=inherited,
             )
         )
         child = child_of(answer)

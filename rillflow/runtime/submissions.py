@@ -163,6 +163,8 @@ class Submissions:
             callback=options.callback,
             dedicated=dedicated,
             uid=uid,
+            context_max_bytes=settings.context_max_bytes,
+            foreach_max_items=settings.foreach_max_items,
         )
         submission = Submission(
             business=found.business,

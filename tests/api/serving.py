@@ -146,6 +146,7 @@ async def served(
                 gateway=GatewayRegistry.with_http(http_settings(settings), clock),
                 clock=clock,
                 callback_host=settings.callback_base_url,
+                max_queued_submissions=settings.max_queued_submissions,
             )
             stack = Stack(settings, store=store, executions=executions, clock=clock, hook=hook)
             async with _listening(door, stack, executions):

@@ -75,7 +75,8 @@ def core_events(seconds: float) -> float:
     def thousand_events() -> None:
         handled = 0
         while handled < AT_ONCE:
-            state, (commands, _) = machine.submit(plan, submitted)
+            state, begun = machine.submit(plan, submitted)
+            commands = begun.commands
             handled += 1
             while call := next((c for c in commands if isinstance(c, DispatchTask)), None):
                 event = DispatchAnswered(

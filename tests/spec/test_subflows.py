@@ -4,7 +4,7 @@ import pytest
 
 from rillflow.core.commands import CancelChild, DispatchTask, NotifyParent
 from rillflow.core.events import ParentLink, RouteStep
-from rillflow.runtime.flows import MOST_LEVELS, start_flow
+from rillflow.runtime.flows import MOST_LEVELS, Inherited, start_flow
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import Definition, Json, each, flow, fn, pass_, scenario, within
 
@@ -282,7 +282,12 @@ async def test_nesting_of_executions_has_a_limit_and_the_error_shows_the_route()
         route=above,
     )
     answer = await start_flow(
-        request, catalogue=Nowhere(), executions=Nowhere(), clock=Nowhere(), host="http://here"
+        request,
+        catalogue=Nowhere(),
+        executions=Nowhere(),
+        clock=Nowhere(),
+        host="http://here",
+        inherited=Inherited(),
     )
     assert answer.error is not None
     assert answer.error.endswith(

@@ -3,7 +3,7 @@
 import pytest
 
 from rillflow.core.codec import encode_state
-from rillflow.core.turn import MAX_SAVED_BYTES
+from rillflow.core.events import CONTEXT_MAX_BYTES
 from rillflow.errors import ExecutionError
 from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import JsonValue
@@ -27,7 +27,7 @@ tasks:
   inputMappings: [{source: $.context.items, target: $.input.items}]
   tasks: [{name: one, category: pass}]
 """
-REASON = f"content length: more than {MAX_SAVED_BYTES} exceed the limit"
+REASON = f"content length: more than {CONTEXT_MAX_BYTES} exceed the limit"
 HUNDRED_MEGABYTES: list[JsonValue] = ["x" * 1_000_000] * 100
 
 
@@ -59,6 +59,6 @@ def test_what_fits_goes_through_every_task() -> None:
 
 def test_no_body_that_is_too_large_for_a_context_is_read_at_all() -> None:
     settings = Settings()
-    assert settings.submit_max_bytes <= MAX_SAVED_BYTES
-    assert settings.callback_max_bytes <= MAX_SAVED_BYTES
-    assert HttpSettings().max_response_bytes <= 2 * MAX_SAVED_BYTES
+    assert settings.submit_max_bytes <= CONTEXT_MAX_BYTES
+    assert settings.callback_max_bytes <= CONTEXT_MAX_BYTES
+    assert HttpSettings().max_response_bytes <= 2 * CONTEXT_MAX_BYTES
