@@ -107,8 +107,11 @@ class ExecutionActor:
     async def _open(self) -> None:
         """Make calls only when their callbacks will be taken: many functions send them once."""
         url = self._settings.callback_base_url
-        if not await until_callbacks_come(url, patience_s=FRONT_S):
-            log.warning("callbacks_unreachable", extra={"url": url})
+        try:
+            if not await until_callbacks_come(url, patience_s=FRONT_S):
+                log.warning("callbacks_unreachable", extra={"url": url})
+        except Exception:
+            log.exception("callbacks_not_checked")
         self._callbacks_come.set()
 
     async def ready(self) -> dict[str, Any]:

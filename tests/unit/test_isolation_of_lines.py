@@ -1,0 +1,139 @@
+"""What cannot travel between processes fails alone, and ends no sending or waiting."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from rillflow.errors import CrashedError, StoreError
+from rillflow.ports.executions import Reply, Watch, decode_replies
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.desks import encoded
+from rillflow.runtime.dispatch import Outbox
+from rillflow.runtime.dispatch_lanes import DispatchLanes, decode_order
+from rillflow.runtime.lanes import Lane
+from rillflow.runtime.watching import EndWatch, News, Question
+
+SECRET: Final = "the value of a secret"
+LONG_S: Final = 20
+
+
+async def test_an_answer_that_cannot_be_handed_over_becomes_a_failure_and_stops_no_other() -> None:
+    taken: list[DispatchAnswer] = []
+    arrived = asyncio.Event()
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        if any(answer.body == b"poison" for answer in answers):
+            raise ZeroDivisionError(SECRET)
+        taken.extend(answers)
+        if len(taken) == 3:
+            arrived.set()
+
+    outbox = Outbox(take)
+    for number, body in enumerate((b"good", b"poison", b"good")):
+        outbox.put(DispatchAnswer(execution_id="e", task="t", attempt=number, body=body))
+    await asyncio.wait_for(arrived.wait(), LONG_S)
+    await outbox.close()
+    assert [answer.attempt for answer in taken] == [0, 2, 1]
+    assert taken[2].error == "handle fails: ZeroDivisionError while handing the answer over"
+
+
+async def test_a_call_that_cannot_be_sent_fails_alone() -> None:
+    async def send(items: list[int]) -> list[int]:
+        if 0 in items:
+            raise ZeroDivisionError(SECRET)
+        return [item + 1 for item in items]
+
+    lane: Lane[int, int] = Lane(send)
+    asked = (lane.ask(item) for item in (5, 1, 0, 2))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [int, int, StoreError, int]
+
+
+async def test_answers_that_do_not_fit_their_batch_reach_nobody_and_nobody_waits_for_ever() -> None:
+    async def send(items: list[int]) -> list[int]:
+        return items * 2
+
+    lane: Lane[int, int] = Lane(send)
+    asked = (lane.ask(item) for item in (1, 2, 3))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreError] * 3
+
+
+class Owner:
+    """An owner of executions that takes every answer."""
+
+    epoch = 1
+
+    def __init__(self) -> None:
+        self.answers: list[DispatchAnswer] = []
+
+    async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
+        return list(requests)
+
+    async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
+        self.answers.extend(answers)
+
+
+async def test_a_dispatch_that_cannot_be_encoded_fails_and_the_others_are_sent() -> None:
+    sent: asyncio.Queue[str] = asyncio.Queue()
+
+    async def line(method: str, argument: bytes) -> bytes:
+        if method == "send":
+            for request in decode_order(argument).requests:
+                sent.put_nowait(request.task)
+        return b"life"
+
+    lanes, owner = DispatchLanes("me", [line]), Owner()
+    lanes.serve(owner)
+    lanes.send([_request("a"), _request("b", resource="\ud800"), _request("c")])
+    async with asyncio.timeout(LONG_S):
+        assert [await sent.get(), await sent.get()] == ["a", "c"]
+    await lanes.stop()
+    [failure] = owner.answers
+    assert failure.task == "b"
+    assert failure.error == "handle fails: UnicodeEncodeError while sending the request"
+
+
+async def test_an_unforeseen_error_of_a_line_does_not_end_the_sending() -> None:
+    sent = asyncio.Event()
+    errors = [ZeroDivisionError(SECRET)]
+
+    async def line(method: str, argument: bytes) -> bytes:
+        if method == "send" and errors:
+            raise errors.pop()
+        if method == "send" and decode_order(argument).requests:
+            sent.set()
+        return b"life"
+
+    lanes = DispatchLanes("me", [line])
+    lanes.send([_request("a")])
+    await asyncio.wait_for(sent.wait(), LONG_S)
+    await lanes.stop()
+
+
+def test_a_reply_that_cannot_be_encoded_is_replaced_alone() -> None:
+    good, poison = Reply(body=b"1"), Reply(error="\ud800", kind="request")
+    replies = decode_replies(encoded([good, poison, good]))
+    assert [replies[0], replies[2]] == [good, good]
+    assert replies[1].kind == CrashedError.code
+
+
+async def test_waiting_for_an_end_survives_an_answer_that_nobody_foresaw() -> None:
+    errors = [ZeroDivisionError(SECRET)]
+
+    async def call(_: Watch) -> Reply:
+        return Reply()
+
+    async def ask(_: Question) -> News:
+        if errors:
+            raise errors.pop()
+        await asyncio.sleep(0)
+        return News("life", ["e"])
+
+    assert await EndWatch("me", call, ask).wait("e", LONG_S) is True
+
+
+def _request(task: str, *, resource: str = "http://x") -> DispatchRequest:
+    return DispatchRequest(
+        execution_id="e", task=task, attempt=1, pattern="task_sync", resource_name=resource
+    )
