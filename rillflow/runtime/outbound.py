@@ -61,10 +61,11 @@ class Walks:
             self._crashed(execution_id, error)
 
     async def stop(self) -> None:
-        """Give up the errands under way."""
-        for walk in self._under_way:
-            walk.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        """Give up the errands under way, and those that begin when others end."""
+        while self._under_way:
+            for walk in self._under_way:
+                walk.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
 
 
 class Outbound:
