@@ -272,7 +272,8 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """Where functions reach this server."""
-        return (self.server_host or f"http://{self.host}:{self.port}").rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.server_host or f"http://{host}:{self.port}").rstrip("/")
 
     @property
     def callback_base_url(self) -> str:

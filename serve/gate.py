@@ -67,7 +67,10 @@ class Gate:
         shown = [_shown(name, value) for name, value in headers]
         if not any(hmac.compare_digest(_digest(key), self._digest) for key in shown if key):
             raise ApiKeyError(
-                "an API key is needed: send it as X-Rillflow-Api-Key, or as Authorization: Bearer"
+                "the API key in X-Rillflow-Api-Key or Authorization is wrong"
+                if any(shown)
+                else "an API key is needed:"
+                " send it as X-Rillflow-Api-Key, or as Authorization: Bearer"
             )
 
 

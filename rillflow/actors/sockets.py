@@ -6,6 +6,7 @@ the method's name. The socket lies in a folder that only this user can enter.
 
 import asyncio
 import logging
+import os
 import struct
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,9 @@ from rillflow.errors import RillflowError, StoreError
 log = logging.getLogger("rillflow.sockets")
 
 Serve: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
+
+RUN_DIR: Final = "RILLFLOW_RUN_DIR"
+"""Environment variable with the folder that ends with the stack, where there is one."""
 
 _HEADER: Final = struct.Struct(">IQB")
 _REQUEST, _ANSWER, _REFUSAL = range(3)
@@ -84,7 +88,10 @@ class SocketServer:
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
-        self._folder = tempfile.TemporaryDirectory(prefix="rillflow-")
+        # An actor that is killed leaves its folder to whoever removes the place.
+        run_dir = os.environ.get(RUN_DIR, os.devnull)
+        place = run_dir if Path(run_dir).is_dir() else None
+        self._folder = tempfile.TemporaryDirectory(prefix="rillflow-", dir=place)
         self._server: asyncio.AbstractServer | None = None
 
     @property

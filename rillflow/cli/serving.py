@@ -126,6 +126,9 @@ def _banner(facts: dict[str, str], settings: Any) -> None:
     ]
     if facts["dashboard_url"]:
         lines.append(f"  dashboard   {facts['dashboard_url']}")
+    if settings.callback_base_url.startswith(("http://0.0.0.0:", "http://[::]:")):
+        lines += ["", "Functions elsewhere cannot call back: name this machine by"]
+        lines += ["RILLFLOW_SERVER_HOST=http://<its address>:<port>."]
     lines += ["", "Ctrl-C stops it."]
     typer.echo("\n".join(lines))
 

@@ -94,7 +94,7 @@ async def test_a_client_shows_the_key_it_is_given_or_that_of_the_environment(
         async with AsyncClient(url, api_key=KEY) as client:
             assert await client.add(PASS) != ""
         async with AsyncClient(url, api_key="wrong") as client:
-            with pytest.raises(RequestError, match="an API key is needed"):
+            with pytest.raises(RequestError, match="Authorization is wrong"):
                 await client.add(PASS)
         monkeypatch.setenv(KEY_VARIABLE, KEY)
         async with AsyncClient(url) as client:

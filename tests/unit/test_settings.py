@@ -46,6 +46,14 @@ def test_ended_executions_are_kept_for_a_week_unless_set_otherwise(
     assert settings.archive_dir == Path.cwd() / "archive"
 
 
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "http://127.0.0.1:8080"), ("::1", "http://[::1]:8080")],
+)
+def test_functions_reach_the_server_where_it_listens(host: str, address: str) -> None:
+    assert Settings(host=host).callback_base_url == address
+
+
 def test_a_file_may_hold_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rillflow.toml").write_text(
