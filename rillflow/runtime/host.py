@@ -237,9 +237,11 @@ class ExecutionHost:
                 execution_id = taken.hosted.state.execution_id
                 self._errands.carry_out(execution_id, taken.commands, at_ms=taken.at_ms)
                 if taken.over:
+                    self.watchers.ended(execution_id)
+                if taken.over and taken.hosted.over:
+                    # Nor has a redo begun it anew, whose timers may be set already.
                     self._timers.forget(execution_id)
                     self._quarantine.forget(execution_id)
-                    self.watchers.ended(execution_id)
         self._errands.flush()
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
