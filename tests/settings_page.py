@@ -22,8 +22,10 @@ Settings come from the options of `rillflow up`, then from environment variables
 `rillflow.toml` in the folder where the server starts, then from the defaults. Times are in
 seconds and sizes in bytes where nothing else is said. Lists are written `a, b` in the
 environment and as lists in the file; maps are JSON in the environment and tables in the
-file. A setting that is wrong stops the start with one line that names it; keys and
-passwords are not repeated there. What protects a server is explained in [security.md](security.md).
+file. A setting that is wrong stops the start with one line that names it, and so does a name
+in the file that is no setting; keys and passwords are not repeated there. Misspelt variables
+of the environment are passed over. What protects a server is explained in
+[security.md](security.md).
 
 This page is made from `rillflow/settings.py` by `python -m tests.settings_page`.
 
