@@ -92,6 +92,8 @@ class ExecutionActor:
             asyncio.create_task(self._retire_when_done(), name="retire"),
             asyncio.create_task(self._keep_house(index), name="retention"),
         ]
+        for task in self._background:
+            task.add_done_callback(_report)
 
     async def _start(self) -> None:
         try:
@@ -172,6 +174,13 @@ class ExecutionActor:
         """End this process: a newer owner has taken over, or Ray starts this one anew."""
         log.error("fenced_exit")
         os._exit(1)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Log why something in the background has ended that should not have."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("background_failed", extra={"background": task.get_name()}, exc_info=error)
 
 
 def spawn_dedicated(settings: Settings, execution_id: ExecutionId) -> Any:

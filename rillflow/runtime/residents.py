@@ -100,8 +100,9 @@ class Residents:
                 return hosted
 
     def admit(self, hosted: Hosted) -> None:
-        """Take a new execution into memory, borrowed."""
+        """Take a new execution into memory, borrowed; its commands are about to be carried out."""
         hosted.borrowers += 1
+        self.unresumed.discard(hosted.state.execution_id)
         self._loading.pop(hosted.state.execution_id, None)
         self._hot.put(hosted.state.execution_id, hosted)
 
@@ -169,15 +170,12 @@ class Residents:
 
     async def settled(self, execution_id: ExecutionId) -> None:
         """Wait until an execution has ended and owes nobody a notice."""
-        settled = self._settlements.setdefault(execution_id, asyncio.Event())
         hosted = await self._insist(execution_id)
         if hosted is not None:
             self.give_back(hosted)
         hosted = self.find(execution_id)
-        if hosted is None or (hosted.settled and self._ended.get(execution_id) is hosted):
-            self._settlements.pop(execution_id, None)
-        else:
-            await settled.wait()
+        if hosted is not None and not (hosted.settled and self._ended.get(execution_id) is hosted):
+            await self._settlements.setdefault(execution_id, asyncio.Event()).wait()
 
     async def resume(self, execution_id: ExecutionId) -> None:
         """Carry out what is outstanding of an execution, as soon as it can be read."""
