@@ -1,9 +1,10 @@
-"""How time and memory grow with the size of things: a table, fitted exponents, and a plot.
+"""How processor time and memory grow with size: a table, fitted exponents, and a plot.
 
     python -m tests.bench.growth [--million] [--only NAME] [--plot FILE]
 
 The exponent is the slope over the largest three sizes on logarithmic scales: 0 is
-constant, 1 is linear. Nothing may grow faster than linear.
+constant, 1 is linear. Nothing may grow faster than linear. Growth of memory below 1 MB
+counts as 1 MB.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from tests.bench import growing
 from tests.bench.growing import Point
 
 FITTED: Final = 3
+LEAST_BYTES: Final = 1e6
 
 
 class Series(NamedTuple):
@@ -94,7 +96,7 @@ def _parse() -> argparse.Namespace:
 def _measure(name: str, *, million: bool) -> list[Point]:
     series = SERIES[name]
     more = (1_000_000,) if million and name in ("stored", "waiting") else ()
-    print(f"\n{series.size}; time of {series.time}", flush=True)
+    print(f"\n{series.size}; processor time of {series.time}", flush=True)
     points = []
     for size in series.sizes + more:
         point = series.measure(size)
@@ -106,7 +108,7 @@ def _measure(name: str, *, million: bool) -> list[Point]:
     sizes = [point.size for point in points]
     print(
         f"{'exponent':>12}{exponent(sizes, [p.seconds for p in points]):>14.2f}   "
-        f"{exponent(sizes, [p.grown_bytes for p in points]):>12.2f}",
+        f"{exponent(sizes, [max(p.grown_bytes, LEAST_BYTES) for p in points]):>12.2f}",
         flush=True,
     )
     return points
@@ -123,7 +125,7 @@ def plot(found: Mapping[str, Sequence[Point]], file: Path) -> None:
         for row, (unit, values) in enumerate(
             (
                 ("ms", [point.seconds * 1000 for point in points]),
-                ("MB", [point.grown_bytes / 1e6 for point in points]),
+                ("MB", [max(point.grown_bytes, LEAST_BYTES) / 1e6 for point in points]),
             )
         ):
             axis = axes[row][column]
@@ -134,7 +136,7 @@ def plot(found: Mapping[str, Sequence[Point]], file: Path) -> None:
             axis.set_ylabel(unit)
             axis.legend(fontsize="small")
             axis.grid(alpha=0.3)
-        axes[0][column].set_title(f"time of {SERIES[name].time}", fontsize="small")
+        axes[0][column].set_title(f"processor time of {SERIES[name].time}", fontsize="small")
         axes[1][column].set_title("growth of the process", fontsize="small")
         axes[1][column].set_xlabel(SERIES[name].size)
     file.parent.mkdir(parents=True, exist_ok=True)
