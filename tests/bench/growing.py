@@ -104,14 +104,14 @@ def context(size: int) -> Point:
 def stored(size: int) -> Point:
     """Run executions in a store that holds so many that have ended."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        apart(fill, folder, size, "ended")
+        apart(_fill, folder, size, "ended")
         return apart(_load_on, folder, size)
 
 
 def waiting(size: int) -> Point:
     """Start in a store that holds so many executions that wait for a callback."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        apart(fill, folder, size, "waiting")
+        apart(_fill, folder, size, "waiting")
         return apart(_start_on, folder, size)
 
 
@@ -220,12 +220,16 @@ async def _start(folder: str, size: int) -> Point:
         return Point(size, took_s, _largest_bytes() - before)
 
 
-def fill(folder: str, count: int, stage: str) -> None:
-    """Put executions of one task into a new store, as a host would have written them."""
-    uvloop.run(_fill(folder, count, ended=stage == "ended"))
+def _fill(folder: str, count: int, stage: str) -> None:
+    uvloop.run(fill(folder, count, stage))
 
 
-async def _fill(folder: str, count: int, *, ended: bool) -> None:
+async def fill(folder: str, count: int, stage: str) -> None:
+    """Put executions into a new store as a host would have written them.
+
+    ``stage`` is ``ended`` or ``waiting``.
+    """
+    ended = stage == "ended"
     store = open_store(f"sqlite://{folder}/growth.db")
     await store.open()
     epoch = await store.take_partitions(range(PARTITIONS))

@@ -4,11 +4,18 @@ Figures of one run are medians' parts; the yardstick makes machines comparable: 
 halves because the machine is half as fast has not changed.
 """
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bench import figures, growth, options, profiling, recovery
+from rillflow.ports.executions import Query
+from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.local import LocalExecutions
+from rillflow.stores import open_store
+from tests.bench import figures, growing, growth, micro, options, profiling, recovery
 from tests.bench.figures import YARDSTICK, Figure
 
 BARE = Figure(YARDSTICK, "executions/s", 1000.0)
@@ -213,3 +220,33 @@ def test_what_a_process_spends_is_told_for_a_thousand_tasks() -> None:
     rows = profiling.cpu_table({"haproxy": 1.0, "actor": 3.0, "idle": 0.001}, tasks=2000.0)
 
     assert rows[2:] == ["| actor | 1.500 |", "| haproxy | 0.500 |", "| all | 2.001 |"]
+
+
+@pytest.mark.parametrize(
+    "measure", [micro.core_events, micro.path_reads, micro.filter_reads, micro.evaluations]
+)
+def test_single_parts_can_be_measured(measure: Callable[[float], float]) -> None:
+    assert measure(0.001) > 0
+
+
+@pytest.mark.parametrize("stage", ["ended", "waiting"])
+async def test_stores_are_filled_with_executions_that_a_host_can_read(
+    stage: str, tmp_path: Path
+) -> None:
+    store = open_store(f"sqlite://{tmp_path}/growth.db")
+    await growing.fill(str(tmp_path), 3, stage)
+    await store.open()
+    executions = LocalExecutions(store=store, gateway=growing.InstantGateway(), clock=SystemClock())
+    await executions.start()
+    await executions.host.recovered()
+
+    listed = await store.list_executions(ExecutionFilter(), limit=10)
+    shown = [
+        await executions.call(Query(execution_id=each.execution_id, kind="brief"))
+        for each in listed
+    ]
+
+    wanted = b'"dag_status":"SUCCEED"' if stage == "ended" else b'"dag_status":"RUNNING"'
+    assert [wanted in (reply.body or b"") for reply in shown] == [True] * 3
+    await executions.stop()
+    await store.close()
