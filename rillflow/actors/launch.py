@@ -3,7 +3,6 @@
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rillflow.actors.directory import ACTOR_OPTIONS
 from rillflow.actors.dispatcher_actor import DispatcherActor
@@ -21,28 +20,15 @@ def launch_actors(settings: Settings) -> list[Any]:
     """
     refuse_sqlite_on_many_nodes(settings)
     for index in range(settings.dispatcher_actors):
-        _actor(DispatcherActor, dispatcher_actor_name(index), settings, index).remote(settings)
+        _actor(DispatcherActor, dispatcher_actor_name(index), settings).remote(settings)
     return [
-        _actor(ExecutionActor, execution_actor_name(index), settings, index).remote(settings, index)
+        _actor(ExecutionActor, execution_actor_name(index), settings).remote(settings, index)
         for index in range(settings.execution_actors)
     ]
 
 
-def _actor(kind: type, name: str, settings: Settings, index: int) -> Any:
-    options = ACTOR_OPTIONS | _place(index)
-    return ray.remote(kind).options(name=name, namespace=settings.namespace, **options)
-
-
-def _place(index: int) -> dict[str, Any]:
-    """Give every node its share: Ray may put actors that take no processor all on one.
-
-    An actor whose node has died goes to another one.
-    """
-    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-    if len(nodes) == 1:
-        return {}
-    node = nodes[index % len(nodes)]
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+def _actor(kind: type, name: str, settings: Settings) -> Any:
+    return ray.remote(kind).options(name=name, namespace=settings.namespace, **ACTOR_OPTIONS)
 
 
 def refuse_sqlite_on_many_nodes(settings: Settings) -> None:

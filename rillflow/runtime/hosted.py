@@ -18,10 +18,10 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Catalogue, StoredExecution
 from rillflow.runtime.descriptors import parse_stored
 
-LEAST_BYTES: Final = 3_000
-"""What a small execution takes in memory."""
-BYTES_PER_ENCODED: Final = 3
-"""What a byte of an event takes in memory; measured with contexts of many small values."""
+LEAST_BYTES: Final = 1_000
+"""What an execution takes in memory besides its values."""
+BYTES_PER_ENCODED: Final = 12
+"""What a byte of an event takes in memory when it is many small values, which is the worst."""
 
 
 class Plans:
