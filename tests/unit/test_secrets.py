@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
+from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.gateways.plugins import DispatchInfo, Resource
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.secret_masks import Mask
@@ -16,6 +17,7 @@ from rillflow.gateways.secrets import FRESH_S, KnownSecrets, Secrets
 from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer
+from rillflow.settings import Settings
 from tests.loopback import StoppedClock, attempt, moved, raw_server, web_server
 
 TOKEN: Final = 'p&ss/wörd "1"'
@@ -194,6 +196,19 @@ async def test_an_accident_is_logged_without_what_was_sent(
     formatter = logging.Formatter()
     assert all(TOKEN not in formatter.format(record) for record in caplog.records)
     assert TOKEN not in (answer.error or "")
+
+
+def test_settings_show_no_secret_of_theirs() -> None:
+    settings = Settings(
+        store=f"postgresql://me:{TOKEN}@db/rillflow",
+        api_key="key-to-come-in",
+        callback_keys=("key-to-seal",),
+        auth_secret="secret-to-sign",
+    )
+    shown = f"{settings!r} {settings} {http_settings(settings)!r}"
+    for secret in (TOKEN, "key-to-come-in", "key-to-seal", "secret-to-sign"):
+        assert secret not in shown
+    assert settings.store_url.startswith("postgresql://me:")
 
 
 def test_short_secrets_are_not_looked_for() -> None:
