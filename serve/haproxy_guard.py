@@ -7,6 +7,9 @@ the former to loopback, ties the latter to its parent, and then becomes HAProxy.
 Until the API has started, Serve would have HAProxy answer 404, which tells a function that
 its callback is not wanted. It answers 503 instead: come again.
 
+Serve has HAProxy look for the API on 127.0.0.1, but has the API listen where HAProxy does.
+So all of it is told 127.0.0.1, and this program has HAProxy listen where it should.
+
 Whoever sends the headers of a request too slowly is let go of; Serve would wait for ever.
 
 It runs before each (re)load, so it imports next to nothing.
@@ -56,17 +59,29 @@ def impatient(configuration: str) -> str:
     return "".join(line + HEADERS_WITHIN if line.strip() == FRONT else line for line in lines)
 
 
-def main(command: list[str]) -> None:
-    """Become HAProxy."""
+def reached(configuration: str, host: str) -> str:
+    """Return a configuration whose front listens on another address than loopback."""
+    address = f"bind [{host}]:" if ":" in host else f"bind {host}:"
+    inside = False
+    lines = []
+    for line in configuration.splitlines(keepends=True):
+        if line[:1].strip():
+            inside = line.strip() == FRONT
+        lines.append(line.replace(AT_HOME, address) if inside else line)
+    return "".join(lines)
+
+
+def main(host: str, command: list[str]) -> None:
+    """Become HAProxy, which listens on an address."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if "-f" in command:
         path = command[command.index("-f") + 1]
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms a reload
             configuration = file.read()
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            file.write(impatient(patient(at_home(configuration))))
+            file.write(reached(impatient(patient(at_home(configuration))), host))
     os.execv(command[0], command)  # noqa: S606 - the binary that Ray chose
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

@@ -34,7 +34,7 @@ def start_front(settings: Settings) -> None:
         serve.start(
             proxy_location="HeadOnly",
             http_options={
-                "host": settings.host,
+                "host": "127.0.0.1",  # the guard of HAProxy knows the setting
                 "port": settings.port,
                 "request_timeout_s": REQUEST_TIMEOUT_S,
                 "keep_alive_timeout_s": KEEP_ALIVE_S,

@@ -62,10 +62,10 @@ def own_places(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, s
     }
 
 
-def write_haproxy(run_dir: Path, binary: str) -> Path:
+def write_haproxy(run_dir: Path, binary: str, host: str = "127.0.0.1") -> Path:
     """Write the program that Serve starts as HAProxy: the guard in front of the binary."""
     guard = Path(__file__).with_name("haproxy_guard.py")
-    words = shlex.join([sys.executable, "-ISE", str(guard), binary])
+    words = shlex.join([sys.executable, "-ISE", str(guard), host, binary])
     program = run_dir / "haproxy"
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
     program.chmod(0o700)

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from serve.haproxy_guard import at_home, impatient, patient
+from serve.haproxy_guard import at_home, impatient, patient, reached
 from serve.ports import free_port
 from serve.standalone import haproxy_binary
 
@@ -35,6 +35,25 @@ def test_only_what_users_ask_for_is_reached_from_elsewhere() -> None:
         "bind 0.0.0.0:8080",
     ]
     assert len(lines) == len(WRITTEN.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("host", "line"),
+    [
+        ("127.0.0.1", "bind 127.0.0.1:8080"),
+        ("192.0.2.1", "bind 192.0.2.1:8080"),
+        ("::", "bind [::]:8080"),
+    ],
+)
+def test_only_the_front_listens_elsewhere(host: str, line: str) -> None:
+    written = WRITTEN.replace("0.0.0.0:8080", "127.0.0.1:8080")
+    lines = reached(at_home(written), host).splitlines()
+    assert [line.strip() for line in lines if "127.0.0.1" in line or "bind" in line] == [
+        "bind 127.0.0.1:8404",
+        "bind 127.0.0.1:9101",
+        line,
+        "server one 127.0.0.1:5000",
+    ]
 
 
 def test_an_api_that_is_still_starting_asks_for_patience() -> None:
