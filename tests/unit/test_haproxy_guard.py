@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from serve.haproxy_guard import at_home, impatient, patient, reached
 from serve.ports import free_port
 from serve.standalone import haproxy_binary
@@ -78,14 +76,6 @@ frontend http_frontend
 """
 
 
-@pytest.mark.parametrize(
-    "request_text",
-    [
-        b"GET /<script> HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nbad header <script>: 1\r\n\r\n",
-    ],
-    ids=["large", "malformed"],
-)
 def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path, request_text: bytes) -> None:
     port = free_port()
     path = tmp_path / "haproxy.cfg"
@@ -94,7 +84,7 @@ def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path, request_text: byte
     path.write_text(configuration, encoding="utf-8")
     with subprocess.Popen([haproxy_binary(), "-db", "-f", str(path)]) as front:  # noqa: S603 - ours
         try:
-            head, _, body = _answer(port, request_text).partition(b"\r\n\r\n")
+            head, _, body = _answer(port, malformed).partition(b"\r\n\r\n")
         finally:
             front.terminate()
     assert head.startswith(b"HTTP/1.1 400 ")
@@ -111,5 +101,4 @@ def _answer(port: int, request_text: bytes) -> bytes:
             assert time.monotonic() < give_up
     with connection:
         connection.sendall(request_text)
-        connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
