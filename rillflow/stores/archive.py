@@ -46,7 +46,7 @@ def archive_line(summary: ExecutionSummary, stored: StoredExecution) -> bytes:
 
 
 def _append(path: Path, text: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     is_new = not path.exists()
     with path.open("ab+") as file:
         if not is_new and file.seek(0, os.SEEK_END) > 0:

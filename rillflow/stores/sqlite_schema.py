@@ -134,7 +134,7 @@ def upgrade(path: Path) -> SchemaStatus:
             program, or cannot be written; it is as it was.
     """
     with store_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with closing(connect(path, mode="rwc")) as connection:
             return migrate(connection)
 

@@ -57,6 +57,12 @@ def test_a_folder_belongs_to_one_stack_at_a_time(folder: DataFolder) -> None:
     other.release()
 
 
+def test_a_folder_that_is_made_is_its_owners_alone(folder: DataFolder) -> None:
+    folder.lock()
+    assert folder.path.stat().st_mode & 0o077 == 0
+    folder.release()
+
+
 def test_a_folder_remembers_a_stack_that_was_killed_and_removes_what_it_left(
     folder: DataFolder,
 ) -> None:
