@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from serve.haproxy_guard import at_home, impatient, patient, reached
 from serve.ports import free_port
 from serve.standalone import haproxy_binary
@@ -76,7 +78,8 @@ frontend http_frontend
 """
 
 
-def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path, request_text: bytes) -> None:
+def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path) -> None:
+    malformed = b"GET / HTTP/1.1\r\nHost: x\r\nbad header <script>: 1\r\n\r\n"
     port = free_port()
     path = tmp_path / "haproxy.cfg"
     configuration = impatient(FRONT.format(port=port))
