@@ -1,0 +1,158 @@
+"""A Ray of several nodes on one machine, each with a raylet of its own, without Serve."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from serve.ports import free_port
+from serve.ray_environment import PREFERENCES
+from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
+
+RAY: Final = str(Path(sys.executable).with_name("ray"))
+START_S: Final = 60.0
+ANSWER: Final = "answer: "
+"""What the driver's answers begin with; Ray writes between them."""
+STARTED: Final = "--block"
+# A node that does not answer is taken for dead after some 4 s, instead of 40.
+IMPATIENT: Final = {
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1500",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+class RayNode:
+    """One node as ``ray start`` makes it: a raylet and all processes below it."""
+
+    def __init__(self, log: Path, environment: Mapping[str, str], *options: str) -> None:
+        command = [
+            *(RAY, "start", "--block", "--num-cpus=2"),
+            *(f"--object-store-memory={80 * 1024 * 1024}", "--min-worker-port=0"),
+            *("--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"),
+            *options,
+        ]
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd=ROOT, env=environment
+            )
+        self._wait_until_started()
+
+    @property
+    def pids(self) -> list[int]:
+        """All processes of the node."""
+        return [self._process.pid, *descendants(self._process.pid)]
+
+    def kill(self) -> None:
+        """Kill the whole node, as a power cut would."""
+        pids = self.pids
+        kill(*pids)
+        self._process.wait()
+        wait_until_gone(*pids)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the node."""
+        for pid in self.pids:
+            os.kill(pid, number)
+
+    def _wait_until_started(self) -> None:
+        give_up = time.monotonic() + START_S
+        while STARTED not in (words := self._log.read_text(encoding="utf-8", errors="replace")):
+            assert self._process.poll() is None, words
+            assert time.monotonic() < give_up, words
+            time.sleep(LOOK_S)
+
+
+class RayNodes:
+    """A head, a driver on it, and other nodes.
+
+    Args:
+        folder: Where everything is kept; its path must be short.
+        store: URL of the store of the executions.
+    """
+
+    def __init__(self, folder: Path, store: str) -> None:
+        token = folder / "token"
+        token.write_text(secrets.token_hex(32), encoding="ascii")
+        port = free_port()
+        self._folder = folder
+        self._address = f"127.0.0.1:{port}"
+        self._environment = {
+            **os.environ,
+            **PREFERENCES,
+            **IMPATIENT,
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "PYTHONPATH": str(ROOT),
+        }
+        self._nodes: list[RayNode] = []
+        self._driver: subprocess.Popen[str] | None = None
+        try:
+            self._nodes.append(self._head(port))
+            # The driver joins while there is no other node on this machine.
+            self._driver = self._started_driver(store)
+            self._nodes.append(self._other_node())
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def other(self) -> RayNode:
+        """The node beside the head."""
+        return self._nodes[1]
+
+    def ask(self, command: str) -> Any:
+        """Have the driver carry out a command, see ``node_driver.py``."""
+        assert self._driver is not None
+        assert self._driver.stdin is not None
+        self._driver.stdin.write(command + "\n")
+        self._driver.stdin.flush()
+        return self._answer(self._driver)
+
+    def stop(self) -> None:
+        """End everything."""
+        if self._driver is not None:
+            self._driver.kill()
+            self._driver.communicate()
+        for node in reversed(self._nodes):
+            node.kill()
+
+    def _head(self, port: int) -> RayNode:
+        return RayNode(
+            self._folder / "head.log",
+            self._environment,
+            *("--head", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"),
+            f"--temp-dir={self._folder / 'ray'}",
+        )
+
+    def _other_node(self) -> RayNode:
+        return RayNode(self._folder / "other.log", self._environment, f"--address={self._address}")
+
+    def _started_driver(self, store: str) -> subprocess.Popen[str]:
+        script = str(Path(__file__).with_name("node_driver.py"))
+        with (self._folder / "driver.log").open("wb") as log:
+            driver = subprocess.Popen(
+                [sys.executable, script, self._address, store],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=ROOT,
+                env=self._environment,
+            )
+        assert self._answer(driver) == "joined"
+        return driver
+
+    def _answer(self, driver: subprocess.Popen[str]) -> Any:
+        assert driver.stdout is not None
+        for line in driver.stdout:
+            if line.startswith(ANSWER):
+                return json.loads(line.removeprefix(ANSWER))
+        raise AssertionError((self._folder / "driver.log").read_text(encoding="utf-8"))

@@ -1,0 +1,118 @@
+"""Executions outlive the node that they run on, and a node that was only asleep spoils nothing."""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from tests.cluster.processes import wait_until_gone
+from tests.cluster.ray_nodes import RayNodes
+from tests.postgres_server import PostgresServer
+
+pytestmark = pytest.mark.cluster
+
+EXECUTIONS: Final = 50
+JOURNAL: Final = "SELECT execution, seq, md5(record) FROM journal ORDER BY execution, seq"
+
+
+@pytest.fixture(name="store", scope="module")
+def _store() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(name="store_url")
+def _store_url(store: PostgresServer) -> str:
+    return store.new_database()
+
+
+@pytest.fixture(name="nodes")
+def _nodes(store_url: str) -> Iterator[RayNodes]:
+    # The sockets of Ray need a short path.
+    with tempfile.TemporaryDirectory(prefix="rfn-", dir="/tmp") as folder:
+        nodes = RayNodes(Path(folder), store_url)
+        try:
+            yield nodes
+        finally:
+            nodes.stop()
+
+
+def test_when_a_node_is_killed_its_executions_go_on_elsewhere(nodes: RayNodes) -> None:
+    before = _running(nodes)
+    nodes.other.kill()
+    _check_ends(nodes)
+    _check_order(nodes)
+    _check_keys(nodes)
+    _check_moved(before, nodes.ask("owners"))
+
+
+def test_a_node_that_was_stopped_meanwhile_writes_nothing_when_it_goes_on(
+    nodes: RayNodes, store_url: str
+) -> None:
+    before = _running(nodes)
+    asleep = nodes.other.pids
+    nodes.other.signal(signal.SIGSTOP)
+    try:
+        _check_ends(nodes)
+        _check_order(nodes)
+        _check_moved(before, nodes.ask("owners"))
+        written = asyncio.run(_journal(store_url))
+    finally:
+        nodes.other.signal(signal.SIGCONT)
+    wait_until_gone(*asleep)
+    assert asyncio.run(_journal(store_url)) == written
+    _check_ends(nodes)
+    # What it was about to call when it fell asleep it may call now.
+    _check_keys(nodes)
+
+
+def _running(nodes: RayNodes) -> dict[str, Any]:
+    """Have executions under way on both nodes; return who owns them."""
+    nodes.ask("launch")
+    owners: dict[str, Any] = nodes.ask("owners")
+    assert len({owner["node"] for owner in owners.values()}) == 2
+    assert [owner["pid"] for owner in owners.values() if owner["pid"] in nodes.other.pids]
+    assert nodes.ask(f"submit {EXECUTIONS}") == EXECUTIONS
+    # Everybody is at the first task, and some are at the second.
+    nodes.ask(f"called {EXECUTIONS + 10}")
+    return owners
+
+
+def _check_ends(nodes: RayNodes) -> None:
+    """Check that all succeeded."""
+    assert list(nodes.ask("ends").values()) == ["SUCCEED"] * EXECUTIONS
+
+
+def _check_order(nodes: RayNodes) -> None:
+    """Check that no task was called any more once the next one had been."""
+    for calls in nodes.ask("calls").values():
+        called = [task for task, _ in calls]
+        assert called == sorted(called)
+        assert set(called) == {"a", "b", "c"}
+
+
+def _check_keys(nodes: RayNodes) -> None:
+    """Check that a call that was made again had the same idempotency key."""
+    for calls in nodes.ask("calls").values():
+        assert len({(task, key) for task, key in calls}) == 3
+
+
+def _check_moved(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Check that both owners are on the node that is left, and one of them is new there."""
+    assert len({owner["node"] for owner in now.values()}) == 1
+    moved = [name for name in now if now[name]["pid"] != before[name]["pid"]]
+    assert len(moved) == 1
+
+
+async def _journal(store_url: str) -> list[tuple[object, ...]]:
+    connection = await asyncpg.connect(store_url)
+    try:
+        return [tuple(row) for row in await connection.fetch(JOURNAL)]
+    finally:
+        await connection.close()
