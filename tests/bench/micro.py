@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from multiprocessing.connection import Connection
-from typing import Final
+from typing import Final, cast
 
 import uvloop
 
@@ -175,14 +175,14 @@ async def _dispatcher_requests(url: str, concurrency: int, seconds: float) -> fl
     """Keep so many requests in the pool: each answer brings the next one."""
     made = count()
     answered = 0
+    failures: list[str] = []
 
     async def take(answers: list[DispatchAnswer]) -> None:
         nonlocal answered
-        failures = [answer.error for answer in answers if answer.error]
-        if failures:
-            raise SystemExit(f"a call to the bare server failed: {failures[0]}")
         answered += len(answers)
-        pool.send([_request(url, next(made)) for _ in answers])
+        failures.extend(answer.error for answer in answers if answer.error)
+        if not failures:
+            pool.send([_request(url, next(made)) for _ in answers])
 
     pool = DispatchPool(HttpGateway(HttpSettings(), SystemClock()), take)
     pool.send([_request(url, next(made)) for _ in range(concurrency)])
@@ -190,6 +190,8 @@ async def _dispatcher_requests(url: str, concurrency: int, seconds: float) -> fl
     before, begun = answered, time.perf_counter()
     await asyncio.sleep(seconds)
     rate = (answered - before) / (time.perf_counter() - begun)
+    if failures:
+        raise SystemExit(f"a call to the bare server failed: {failures[0]}")
     await pool.close()
     return rate
 
@@ -212,7 +214,7 @@ class _BareServer(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -222,8 +224,7 @@ class _BareServer(asyncio.Protocol):
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
         if len(rest) >= length:
             self._buffer = rest[length:]
-            if isinstance(self._transport, asyncio.WriteTransport):
-                self._transport.write(ANSWER)
+            self._transport.write(ANSWER)
 
 
 def _run_server(ready: Connection) -> None:

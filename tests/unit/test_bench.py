@@ -229,6 +229,10 @@ def test_single_parts_can_be_measured(measure: Callable[[float], float]) -> None
     assert measure(0.001) > 0
 
 
+def test_a_dispatcher_can_be_measured() -> None:
+    assert micro.dispatcher_requests(2, 0.2) > 0
+
+
 @pytest.mark.parametrize("stage", ["ended", "waiting"])
 async def test_stores_are_filled_with_executions_that_a_host_can_read(
     stage: str, tmp_path: Path
