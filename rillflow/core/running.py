@@ -79,6 +79,9 @@ def _open_time(turn: Turn, task: TaskState) -> None:
     infos = task.invoke.time_infos
     if not infos or infos[-1].end_ms is not None:
         infos.append(TimeInfo(start_ms=turn.at_ms))
+    elif infos[-1].start_ms > turn.at_ms:
+        # The clock was ahead, and what waits for a while must not wait until it is there again.
+        infos[-1].start_ms = turn.at_ms
 
 
 def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:

@@ -89,6 +89,18 @@ def test_delays_and_retries_that_come_due_while_paused_start_on_resumption() -> 
     assert run.statuses == {"A": "RUNNING", "B": "SUCCEED"}
 
 
+def test_a_delay_after_the_clock_came_back_is_as_long_as_it_was_meant_to_be() -> None:
+    run = scenario(pass_("A", timeline={"suspenseIntervalSeconds": "2"}))
+    run.now_ms = 3_600_000
+    run.submit()
+    run.pause()
+    run.advance(2)
+    run.now_ms = 10_000
+    run.resume()
+    run.advance(2)
+    assert run.status == "SUCCEED"
+
+
 def test_time_outs_go_on_while_paused() -> None:
     run = pair()
     run.pause()
