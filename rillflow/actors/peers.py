@@ -72,7 +72,8 @@ class Peer:
             await asyncio.sleep(PAUSE_S)
 
     def _is_gone(self, error: Exception) -> bool:
-        return self._mortal and isinstance(error, ray.exceptions.ActorDiedError | ValueError)
+        # That the one we knew has died says nothing: another may have come back by its name.
+        return self._mortal and isinstance(error, ValueError)
 
     async def _call_once(self, method: str, argument: bytes) -> bytes:
         if self._line is None or self._line.lost:
