@@ -13,6 +13,8 @@ SHORTEST_CUT: Final = 512
 """Messages are cut off at this length, or later."""
 SHORTEST_MASKED: Final = 4
 """Shorter secrets are not looked for: they would be found everywhere."""
+_FOR_PAGES: Final = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
+"""How Go, among others, escapes JSON so that it may stand in a page."""
 
 
 class Mask:
@@ -48,14 +50,22 @@ class Mask:
 
     def body(self, body: bytes | None) -> bytes | None:
         """Mask a body; what was JSON is JSON afterwards."""
-        if not body or not any(spelling.encode() in body for spelling, _ in self._spellings):
+        if not body or not self._may_be_in(body):
             return body
         try:
-            return encode_json(self._value(decode_json(body)))
+            value = decode_json(body)
         except ValueError:
             for spelling, reference in self._spellings:
                 body = body.replace(spelling.encode(), reference.encode())
             return body
+        masked = self._value(value)
+        return body if masked == value else encode_json(masked)
+
+    def _may_be_in(self, body: bytes) -> bool:
+        """Tell whether a secret is in a body, or any character of it may be escaped."""
+        if not self._spellings:
+            return False
+        return b"\\" in body or any(spelling.encode() in body for spelling, _ in self._spellings)
 
     def _value(self, value: JsonValue) -> JsonValue:
         if isinstance(value, dict):
@@ -74,10 +84,12 @@ class Mask:
 
 def _spellings(value: str) -> Iterator[str]:
     """Yield a value as it stands in plain text, in JSON, in a URL and in a form."""
+    in_json = (encode_json(value)[1:-1].decode(), json.dumps(value)[1:-1])
     forms = (
         value,
-        encode_json(value)[1:-1].decode(),
-        json.dumps(value)[1:-1],
+        *in_json,
+        *(form.replace("/", "\\/") for form in in_json),  # as PHP writes it
+        *(form.translate(_FOR_PAGES) for form in in_json),
         quote(value, safe=""),
         quote(value),
         quote_plus(value),

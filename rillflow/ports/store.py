@@ -190,13 +190,13 @@ class Journal(Protocol):
         ...
 
     async def purge(
-        self, execution_ids: Sequence[ExecutionId], *, most_records: int
+        self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
         """Remove executions with all that is stored of them, in one small transaction.
 
         At most about ``most_records`` journal records go at once. One that is not
-        ``purgeable`` (any more) is left alone. An execution that goes in several steps can
-        be loaded until it is gone.
+        ``purgeable`` (any more) is left alone, also when a redo has given it a later end.
+        An execution that goes in several steps can be loaded until it is gone.
 
         Returns:
             Those that are left to remove: call again with them.

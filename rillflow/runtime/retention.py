@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import ExecutionSummary, Journal
@@ -62,7 +61,7 @@ class Retention:
         while self._keep_s is not None or self._keep_count is not None:
             try:
                 await self.sweep()
-            except (StoreError, OSError):
+            except Exception:
                 log.exception("retention_failed")
             await asyncio.sleep(EVERY_S)
 
@@ -79,7 +78,7 @@ class Retention:
             while found := await self._journal.purgeable(
                 ended_before_ms=ended_before_ms, keep=keep, limit=MOST_AT_ONCE
             ):
-                await self._remove(found)
+                await self._remove(found, ended_before_ms)
                 removed += len(found)
         if removed:
             log.info("purged", extra={"executions": removed})
@@ -100,12 +99,14 @@ class Retention:
         if self._keep_count is not None:
             yield 0.0, self._keep_count
 
-    async def _remove(self, found: Sequence[ExecutionSummary]) -> None:
+    async def _remove(self, found: Sequence[ExecutionSummary], ended_before_ms: int) -> None:
         if self._archive is not None:
             await self._keep_lines(self._archive, found)
         left: list[ExecutionId] = [summary.execution_id for summary in found]
         while left:
-            left = await self._journal.purge(left, most_records=MOST_RECORDS)
+            left = await self._journal.purge(
+                left, ended_before_ms=ended_before_ms, most_records=MOST_RECORDS
+            )
             await asyncio.sleep(PAUSE_S)
 
     async def _keep_lines(self, archive: Lines, found: Sequence[ExecutionSummary]) -> None:

@@ -155,14 +155,20 @@ class MemoryJournal(MemoryLife):
         return [_summary(row) for row in islice(free, limit)]
 
     async def purge(
-        self, execution_ids: Sequence[ExecutionId], *, most_records: int
+        self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
         """Remove executions with all that is stored of them; memory needs no small steps."""
         del most_records
         self._check_open()
         known = (each for each in dict.fromkeys(execution_ids) if each in self._by_id)
         rows = [self._by_id[each].row for each in known]
-        for row in [row for row in rows if row.finished_at_ms is not None and self._is_free(row)]:
+        for row in [
+            row
+            for row in rows
+            if row.finished_at_ms is not None
+            and row.finished_at_ms < ended_before_ms
+            and self._is_free(row)
+        ]:
             del self._by_id[row.execution_id], self._by_key[row.key]
             key = _idempotency_of(row)
             if key is not None:

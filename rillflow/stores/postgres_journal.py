@@ -121,11 +121,11 @@ class PostgresJournal:
         return [execution_summary(row) for row in rows]
 
     async def purge(
-        self, execution_ids: Sequence[ExecutionId], *, most_records: int
+        self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
         """Remove executions, or a piece of one, in one transaction; return those left."""
         async with self._database.transaction() as connection:
-            return await purge(connection, execution_ids, most_records)
+            return await purge(connection, execution_ids, ended_before_ms, most_records)
 
 
 def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:

@@ -30,7 +30,7 @@ SELECT ended.key, ended.execution_id,
     (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key)
 FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
     JOIN executions AS ended ON ended.execution_id = wanted.id
-WHERE ended.finished_at_ms IS NOT NULL AND {IS_FREE}
+WHERE ended.finished_at_ms < $2 AND {IS_FREE}
 ORDER BY place
 """  # noqa: S608 - own text
 _REMOVE: Final = (
@@ -42,12 +42,15 @@ _TRIM: Final = "DELETE FROM journal WHERE execution = $1 AND seq <= $2"
 
 
 async def purge(
-    connection: asyncpg.Connection, execution_ids: Sequence[ExecutionId], most_records: int
+    connection: asyncpg.Connection,
+    execution_ids: Sequence[ExecutionId],
+    ended_before_ms: int,
+    most_records: int,
 ) -> list[ExecutionId]:
     """Remove executions, or a piece of one, inside a transaction; return those left."""
     await connection.execute(_PATIENCE)
     await connection.execute(_LOCK, PURGE_LOCK)
-    rows = await connection.fetch(_FOUND, list(execution_ids))
+    rows = await connection.fetch(_FOUND, list(execution_ids), ended_before_ms)
     plan = purge_plan([Purgeable(*row) for row in rows], most_records)
     for statement in _REMOVE if plan.keys else ():
         await connection.execute(statement, plan.keys)

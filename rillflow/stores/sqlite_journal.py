@@ -138,11 +138,11 @@ class SqliteJournal:
         )
 
     async def purge(
-        self, execution_ids: Sequence[ExecutionId], *, most_records: int
+        self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
         """Remove executions, or a piece of one, in one transaction; return those left."""
         return await self._database.write(
-            lambda connection: purge(connection, execution_ids, most_records)
+            lambda connection: purge(connection, execution_ids, ended_before_ms, most_records)
         )
 
 

@@ -27,8 +27,8 @@ SELECT ended.key, ended.execution_id,
     (SELECT count(*) FROM journal WHERE execution = ended.key),
     (SELECT coalesce(min(seq), 0) FROM journal WHERE execution = ended.key),
     (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key)
-FROM json_each(?) AS wanted CROSS JOIN executions AS ended ON ended.execution_id = wanted.value
-WHERE ended.finished_at_ms IS NOT NULL AND {IS_FREE}
+FROM json_each(?1) AS wanted CROSS JOIN executions AS ended ON ended.execution_id = wanted.value
+WHERE ended.finished_at_ms < ?2 AND {IS_FREE}
 """  # noqa: S608 - own text
 _ANY_OF: Final = "(SELECT value FROM json_each(?))"
 _REMOVE: Final = (
@@ -48,10 +48,13 @@ def list_purgeable(
 
 
 def purge(
-    connection: sqlite3.Connection, execution_ids: Sequence[ExecutionId], most_records: int
+    connection: sqlite3.Connection,
+    execution_ids: Sequence[ExecutionId],
+    ended_before_ms: int,
+    most_records: int,
 ) -> list[ExecutionId]:
     """Remove executions, or a piece of one, inside a transaction; return those left."""
-    rows = connection.execute(_FOUND, (_json(execution_ids),))
+    rows = connection.execute(_FOUND, (_json(execution_ids), ended_before_ms))
     plan = purge_plan([Purgeable(*row) for row in rows], most_records)
     for statement in _REMOVE if plan.keys else ():
         connection.execute(statement, (_json(plan.keys),))

@@ -42,7 +42,8 @@ class Work:
     def __call__(self, request: FunctionRequest) -> tuple[int, dict[str, Any], dict[str, str]]:
         self.requests.append(request)
         heard = [request.headers["Authorization"], request.json()]
-        return self.status, {"heard": heard, "error_msg": f"no {heard}"}, {}
+        facts = {"error_msg": f"no {heard}", "error_code": heard[0], "invoke_id": heard[0]}
+        return self.status, {"heard": heard, **facts}, {}
 
 
 def _contents_of(folder: Path) -> list[bytes]:

@@ -85,9 +85,9 @@ async def test_a_purge_waits_for_appends_under_way_and_soon_gives_up(
         redo = asyncio.create_task(store.append([follow(1, 3, b"redo", status="RUNNING")]))
         await _until_blocked(other, 1)
         with pytest.raises(StoreError, match="lock timeout"):
-            await store.purge([id_of(1)], most_records=10)
+            await store.purge([id_of(1)], ended_before_ms=10_000, most_records=10)
     await redo
-    assert await store.purge([id_of(1)], most_records=10) == []
+    assert await store.purge([id_of(1)], ended_before_ms=10_000, most_records=10) == []
     loaded = await store.load(id_of(1))
     assert loaded is not None
     assert loaded.records == (b"submitted", b"ended", b"redo")

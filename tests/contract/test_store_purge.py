@@ -26,7 +26,7 @@ async def _purge(store: Store, *numbers: int, most_records: int = 1_000) -> None
     left: Sequence[ExecutionId] = [id_of(number) for number in numbers]
     async with asyncio.timeout(10):
         while left:
-            left = await store.purge(left, most_records=most_records)
+            left = await store.purge(left, ended_before_ms=LATER_MS, most_records=most_records)
 
 
 async def test_those_that_ended_first_are_purgeable_first(store: Store) -> None:
@@ -72,6 +72,15 @@ async def test_an_unfinished_execution_is_never_purged(store: Store) -> None:
     assert await store.count_executions(ANY) == {"RUNNING": 2}
 
 
+async def test_one_that_has_ended_anew_meanwhile_is_not_purged(store: Store) -> None:
+    await store.append([submit(1), close(1, 2, "FAILED"), submit(2), close(2, 2, "FAILED")])
+    await store.append([follow(1, 3, b"redo", status="RUNNING")])
+    again = Closing(status="SUCCEED", code=None, finished_at_ms=LATER_MS)
+    await store.append([follow(1, 4, b"ended", closing=again)])
+    await _purge(store, 1, 2)
+    assert await store.count_executions(ANY) == {"SUCCEED": 1}
+
+
 async def test_children_of_unfinished_parents_stay_and_so_do_parents_of_unfinished_children(
     store: Store,
 ) -> None:
@@ -97,8 +106,8 @@ async def test_a_child_whose_parent_was_purged_goes_as_well(store: Store) -> Non
 
 
 async def test_unknown_executions_are_as_good_as_purged(store: Store) -> None:
-    assert await store.purge([id_of(1)], most_records=10) == []
-    assert await store.purge([], most_records=10) == []
+    assert await store.purge([id_of(1)], ended_before_ms=LATER_MS, most_records=10) == []
+    assert await store.purge([], ended_before_ms=LATER_MS, most_records=10) == []
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -114,14 +123,14 @@ async def test_a_long_journal_goes_in_steps_and_loads_as_it_was_until_it_is_gone
             before = await store.load(id_of(2))
             assert before is not None
             assert (before.snapshot, before.snapshot_seq, before.records) == (b"s", 100, ())
-            left = await store.purge(left, most_records=30)
+            left = await store.purge(left, ended_before_ms=LATER_MS, most_records=30)
     assert await store.load(id_of(2)) is None
 
 
 async def test_an_execution_that_is_gone_by_half_may_begin_anew(store: Store) -> None:
     await store.append([submit(1, *[b"x"] * 50)])
     await store.append([follow(1, 51, b"y", closing=_closing(), snapshot=b"s", snapshot_seq=51)])
-    await store.purge([id_of(1)], most_records=20)
+    await store.purge([id_of(1)], ended_before_ms=LATER_MS, most_records=20)
     if await store.load(id_of(1)) is None:
         return  # this store removes at once
     await store.append([follow(1, 52, b"redo", status="RUNNING")])
@@ -133,7 +142,7 @@ async def test_an_execution_that_is_gone_by_half_may_begin_anew(store: Store) ->
 
 async def test_a_journal_without_a_snapshot_goes_as_a_whole(store: Store) -> None:
     await store.append([submit(1, *[b"x"] * 50), follow(1, 51, b"y", closing=_closing())])
-    assert await store.purge([id_of(1)], most_records=20) == []
+    assert await store.purge([id_of(1)], ended_before_ms=LATER_MS, most_records=20) == []
     assert await store.load(id_of(1)) is None
 
 
@@ -144,7 +153,7 @@ async def test_appends_and_purges_at_once_leave_an_execution_whole_or_not_at_all
     for number in numbers:
         await store.append([submit(number), close(number, 2, "FAILED")])
     redone = (store.append([follow(n, 3, b"redo", status="RUNNING")]) for n in numbers)
-    purged = (store.purge([id_of(n)], most_records=100) for n in numbers)
+    purged = (store.purge([id_of(n)], ended_before_ms=LATER_MS, most_records=100) for n in numbers)
     mixed = [each for pair in zip(redone, purged, strict=True) for each in pair]
     outcomes = await asyncio.gather(*mixed, return_exceptions=True)
     for number, redo in zip(numbers, outcomes[::2], strict=True):

@@ -241,6 +241,31 @@ async def test_every_purged_execution_is_a_line_of_the_days_file(
     assert first["records"] == []
 
 
+async def test_an_accident_in_one_sweep_is_not_the_last_sweep(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.work()
+    house.clock.forward(DAY_S)
+    purgeable, is_purged = house.store.purgeable, asyncio.Event()
+    accidents = [RuntimeError("unforeseen")]
+
+    async def unsteady(**wanted: Any) -> Any:
+        if accidents:
+            raise accidents.pop()
+        found = await purgeable(**wanted)
+        if not found:
+            is_purged.set()
+        return found
+
+    monkeypatch.setattr(house.store, "purgeable", unsteady)
+    monkeypatch.setattr("rillflow.runtime.retention.EVERY_S", 0)
+    running = asyncio.create_task(house.retention(keep_s=60).run())
+    async with asyncio.timeout(10):
+        await is_purged.wait()
+    running.cancel()
+    assert await house.stored() == set()
+
+
 async def test_what_cannot_be_archived_is_not_purged(house: House, tmp_path: Path) -> None:
     [execution_id] = await house.work()
     house.clock.forward(DAY_S)

@@ -123,14 +123,19 @@ async def test_an_unknown_secret_fails_the_call_and_is_named(
         f"no JSON {TOKEN}",
         f"see {quote(TOKEN, safe='')} or {quote(TOKEN)}",
         "x" * 505 + TOKEN,
+        json.dumps({"error_msg": TOKEN}).replace("/", r"\/"),
+        json.dumps({"error_msg": TOKEN}).replace("&", r"\u0026"),
+        json.dumps({"error_msg": TOKEN}, ensure_ascii=False).replace("&", r"\u0026"),
     ],
 )
 async def test_a_function_that_repeats_a_secret_is_not_heard(status: int, text: str) -> None:
     async with web_server(f=Seen(status, text).take) as url:
         answer = await call(f"{url}/f", {"a": REFERENCE}, ("a",))
-    heard = f"{answer.error} {(answer.body or b'').decode()}"
+    body = (answer.body or b"").decode()
+    heard = f"{answer.error} {json.loads(body) if text.startswith('{') else body}"
     assert REFERENCE in heard
     assert "p&ss" not in heard
+    assert r"p\u0026ss" not in heard
     assert "p%26ss" not in heard
     if text.startswith("{"):
         assert isinstance(json.loads(answer.body or b""), dict)
@@ -209,6 +214,14 @@ def test_settings_show_no_secret_of_theirs() -> None:
     for secret in (TOKEN, "key-to-come-in", "key-to-seal", "secret-to-sign"):
         assert secret not in shown
     assert settings.store_url.startswith("postgresql://me:")
+
+
+def test_json_that_spells_its_characters_out_hides_no_secret() -> None:
+    spelt = "".join(f"\\u{ord(character):04X}" for character in TOKEN)
+    mask = Mask({"TOKEN": TOKEN})
+    assert mask.body(f'{{"a":["{spelt}"]}}'.encode()) == b'{"a":["${secret:TOKEN}"]}'
+    harmless = rb'{"a": "x\/y"}'
+    assert mask.body(harmless) == harmless
 
 
 def test_short_secrets_are_not_looked_for() -> None:
