@@ -204,7 +204,7 @@ class Settings(BaseSettings):
     """Hosts, ``*.suffix``, addresses and CIDRs that calls may reach; empty allows all."""
     egress_deny: Places = ()
     """The same that calls may not reach; a denial wins. Cloud metadata is always denied."""
-    secrets_dir: Path | None = None
+    secrets_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """Folder with a file for each secret that has no ``RILLFLOW_SECRET_<NAME>``."""
 
     max_depth: Annotated[int, Field(ge=1)] = 10

@@ -46,6 +46,13 @@ def test_ended_executions_are_kept_for_a_week_unless_set_otherwise(
     assert settings.archive_dir == Path.cwd() / "archive"
 
 
+def test_the_folder_of_secrets_is_the_same_wherever_a_process_of_the_stack_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RILLFLOW_SECRETS_DIR", "secrets")
+    assert Settings().secrets_dir == Path.cwd() / "secrets"
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [("127.0.0.1", "http://127.0.0.1:8080"), ("::1", "http://[::1]:8080")],
