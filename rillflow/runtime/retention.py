@@ -56,14 +56,14 @@ class Retention:
         self._archive = archive
         self._offset_s = self._wall_offset_s()
 
-    async def run(self) -> None:
+    async def run(self, *, every_s: float = EVERY_S) -> None:
         """Sweep from time to time, for as long as the process lives."""
         while self._keep_s is not None or self._keep_count is not None:
             try:
                 await self.sweep()
             except Exception:
                 log.exception("retention_failed")
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(every_s)
 
     async def sweep(self) -> int:
         """Remove, step by step, what need not be kept any longer; return how many went.
