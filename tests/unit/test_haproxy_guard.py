@@ -89,7 +89,7 @@ def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path) -> None:
         try:
             head, _, body = _answer(port, malformed).partition(b"\r\n\r\n")
         finally:
-            front.terminate()
+            front.kill()
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"script" not in body
 
