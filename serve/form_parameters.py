@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.errors import RillflowError
 from serve.errors import respond_to
+from serve.parameters import nul_refused
 from serve.wire import read_body
 
 FORM: Final = b"application/x-www-form-urlencoded"
@@ -44,6 +45,8 @@ class FormParameters:
         if scope["type"] == "http" and scope["path"] in WITHOUT_BODY and _is_form(scope):
             try:
                 form = await read_body(Request(scope, receive), LARGEST_FORM_BYTES)
+                if b"%00" in form or b"\0" in form:
+                    raise nul_refused()
             except RillflowError as error:
                 await respond_to(error)(scope, receive, send)
                 return

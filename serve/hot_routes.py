@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.actors.stack import Stack
 from rillflow.core.events import CallbackReceived
-from rillflow.errors import RequestError, TooLargeError
+from rillflow.errors import TooLargeError
 from rillflow.gateways.callback_seals import attempt_of_seal
 from rillflow.gateways.callbacks import Callback, read_callback, read_finish
 from rillflow.gateways.secrets import KnownSecrets, Secrets
@@ -17,7 +17,7 @@ from rillflow.ids import is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.callers import Callers
 from serve.errors import respond_to
-from serve.parameters import UNPROCESSABLE, required, seconds
+from serve.parameters import nul_refused, required, seconds
 from serve.submission import read_submission
 from serve.wire import CORS, json_response, raw_response, read_body, ret_response
 
@@ -177,4 +177,4 @@ async def _preflight(_: Request) -> Response:
 
 
 async def _refuse_nul(_: Request) -> Response:
-    raise RequestError("a parameter holds the character NUL", http_status=UNPROCESSABLE)
+    raise nul_refused()

@@ -78,6 +78,11 @@ def required(query: Mapping[str, str], *names: str) -> str:
     )
 
 
+def nul_refused() -> RequestError:
+    """Return the refusal of a parameter with a character that PostgreSQL cannot keep."""
+    return RequestError("a parameter holds the character NUL", http_status=UNPROCESSABLE)
+
+
 def seconds(text: str | None) -> float:
     """Read ``wait_s``: seconds to wait, 0 when absent.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus
 
+from rillflow.gateways.targets import form_quote
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.secret_references import reference_to
 
@@ -93,6 +94,7 @@ def _spellings(value: str) -> Iterator[str]:
         quote(value, safe=""),
         quote(value),
         quote_plus(value),
+        form_quote(value),
         html.escape(value),
     )
     yield from dict.fromkeys(forms)

@@ -9,7 +9,7 @@ from rillflow.errors import RequestError
 from rillflow.runtime.descriptors import add_descriptor, resolve_descriptor
 from rillflow.stores import open_store
 from tests.api.definition_texts import PASS
-from tests.api.serving import Api, served
+from tests.api.serving import Api, refusal_of, served
 
 MANAGE = "/flow/bg/manage/descriptor"
 ORDER = {"business_id": "shop", "feature_name": "order"}
@@ -208,6 +208,14 @@ async def test_parameters_may_come_as_a_form(api: Api) -> None:
     response = await api.client.post(f"{MANAGE}/modify_feature.json", data=form)
     assert response.json() == {"ret": True}
     assert await api.stack.store.features("shop") == ["order"]
+
+    for name in ("%00", "\0"):
+        response = await api.client.post(
+            f"{MANAGE}/modify_feature.json",
+            content=f"add=true&business_id=shop&feature_name={name}",
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+        )
+        assert refusal_of(response) == (422, 30109, "a parameter holds the character NUL")
 
     form["padding"] = "x" * 70_000
     response = await api.client.post(f"{MANAGE}/modify_feature.json", data=form)

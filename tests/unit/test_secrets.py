@@ -12,6 +12,7 @@ from aiohttp import web
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.gateways.plugins import DispatchInfo, Resource
 from rillflow.gateways.registry import GatewayRegistry
+from rillflow.gateways.requests import build_request
 from rillflow.gateways.secret_masks import Mask
 from rillflow.gateways.secrets import FRESH_S, KnownSecrets, Secrets
 from rillflow.gateways.settings import HttpSettings
@@ -222,6 +223,16 @@ def test_json_that_spells_its_characters_out_hides_no_secret() -> None:
     assert mask.body(f'{{"a":["{spelt}"]}}'.encode()) == b'{"a":["${secret:TOKEN}"]}'
     harmless = rb'{"a": "x\/y"}'
     assert mask.body(harmless) == harmless
+
+
+def test_an_address_is_masked_as_it_was_sent() -> None:
+    secret = "a*b~c d&e/f"
+    call = build_request(
+        attempt(f"http://f/{quote(secret, safe='')}", input=encode_json({"query": {"k": secret}})),
+        HttpSettings(),
+        now_ms=0,
+    )
+    assert Mask({"S": secret}).text(call.url).count("${secret:S}") == 2
 
 
 def test_short_secrets_are_not_looked_for() -> None:
