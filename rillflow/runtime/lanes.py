@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from rillflow.errors import RillflowError, StoreError
@@ -34,11 +35,19 @@ class Lane(Generic[Item, Answer]):
         return len(self._waiting) + len(self._batches)
 
     async def ask(self, item: Item) -> Answer:
-        """Send one item with the next batch and return its answer."""
+        """Send one item with the next batch and return its answer.
+
+        An item whose caller gives up before it has left does not leave any more.
+        """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._start()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            with suppress(ValueError):
+                self._waiting.remove((item, future))
+            raise
 
     def _start(self) -> None:
         if self._free > 0 and self._waiting:

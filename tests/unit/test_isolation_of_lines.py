@@ -49,6 +49,29 @@ async def test_a_call_that_cannot_be_sent_fails_alone() -> None:
     assert [type(answer) for answer in answers] == [int, int, StoreError, int]
 
 
+async def test_what_its_caller_has_given_up_takes_no_place_and_is_not_sent() -> None:
+    sent: list[int] = []
+    is_open = asyncio.Event()
+
+    async def send(items: list[int]) -> list[int]:
+        sent.extend(items)
+        await is_open.wait()
+        return items
+
+    lane: Lane[int, int] = Lane(send)
+    asked = []
+    for item in (1, 7, 7, 3):
+        asked.append(asyncio.create_task(lane.ask(item)))
+        await asyncio.sleep(0)
+    before = len(lane)
+    asked[2].cancel()
+    await asyncio.gather(asked[2], return_exceptions=True)
+    assert len(lane) == before - 1
+    is_open.set()
+    assert list(await asyncio.gather(asked[0], asked[1], asked[3])) == [1, 7, 3]
+    assert sent == [1, 7, 3]
+
+
 async def test_answers_that_do_not_fit_their_batch_reach_nobody_and_nobody_waits_for_ever() -> None:
     async def send(items: list[int]) -> list[int]:
         return items * 2
