@@ -58,8 +58,10 @@ class Secrets:
         names = {
             name.removeprefix(VARIABLE) for name in self._environment if name.startswith(VARIABLE)
         }
-        if self._folder is not None and self._folder.is_dir():
-            names |= {path.name for path in self._folder.iterdir() if _NAME.fullmatch(path.name)}
+        if self._folder is not None:
+            with contextlib.suppress(OSError):  # a folder that others may read tells us nothing
+                files = {path.name for path in self._folder.iterdir()}
+                names |= set(filter(_NAME.fullmatch, files))
         found = {}
         for name in names:
             with contextlib.suppress(GatewayError):

@@ -254,6 +254,12 @@ def test_all_secrets_that_can_be_found_are_known(tmp_path: Path) -> None:
     assert known.mask().text("value-b") == "${secret:A}"
 
 
+def test_a_folder_that_cannot_be_read_holds_no_answer_up(tmp_path: Path) -> None:
+    environment = {"RILLFLOW_SECRET_A": "value-a"}
+    for folder in (tmp_path / "missing", tmp_path / ("x" * 300)):
+        assert Secrets(folder, environment).known() == {"A": "value-a"}
+
+
 class Moving(StoppedClock):
     at_s = 0.0
 
