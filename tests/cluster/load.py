@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 
@@ -17,10 +17,19 @@ APART: Final = 1000
 """Each execution counts up from a multiple of this, so that contexts cannot be mistaken."""
 PATIENCE_S: Final = 60.0
 LOOK_S: Final = 0.005
+REFUSED_S: Final = 0.1
 ROUTES: Final = ("answer", "late", "answer", "early", "answer")
 
 
-def steps(functions_url: str) -> str:
+class Flow(NamedTuple):
+    """What is submitted: a definition that adds to the number ``n`` of its context."""
+
+    name: str
+    text: str
+    adds: int
+
+
+def steps(functions_url: str) -> Flow:
     """Return a definition of five functions in a row that each add one, some by callback."""
     tasks = "".join(
         f"""
@@ -33,13 +42,63 @@ def steps(functions_url: str) -> str:
     next: {f"step{number + 1}" if number < STEPS else ""}"""
         for number, route in enumerate(ROUTES, start=1)
     )
-    return f"workspace: load\ndagName: steps\ntype: flow\ntasks:{tasks}\n"
+    return Flow("steps", f"workspace: load\ndagName: steps\ntype: flow\ntasks:{tasks}\n", STEPS)
+
+
+def mixture(functions_url: str) -> Flow:
+    """Return a definition with a call, a callback, a loop of calls, a timer and a callback.
+
+    Its tasks are called in the order of their names.
+    """
+    text = f"""
+workspace: load
+dagName: mixture
+type: flow
+tasks:
+  - name: a-call
+    category: function
+    pattern: task_sync
+    resourceName: {functions_url}/answer
+    inputMappings: [{{ source: $.context.n, target: $.input.n }}]
+    outputMappings: [{{ source: $.output.n, target: $.context.n }}]
+    next: b-callback
+  - name: b-callback
+    category: function
+    pattern: task_async
+    resourceName: {functions_url}/late
+    inputMappings: [{{ source: $.context.n, target: $.input.n }}]
+    outputMappings: [{{ source: $.output.n, target: $.context.n }}]
+    next: c-loop
+  - name: c-loop
+    category: foreach
+    inputMappings: [{{ source: "[1, 2, 3]", target: $.input.numbers }}]
+    iterationMapping: {{ collection: $.input.numbers, item: number }}
+    tasks:
+      - name: c-item
+        category: function
+        pattern: task_async
+        resourceName: {functions_url}/late
+        inputMappings: [{{ source: $.context.number, target: $.input.n }}]
+    next: d-wait
+  - name: d-wait
+    category: pass
+    timeline: {{ suspenseIntervalSeconds: "1" }}
+    next: e-early
+  - name: e-early
+    category: function
+    pattern: task_async
+    resourceName: {functions_url}/early
+    inputMappings: [{{ source: $.context.n, target: $.input.n }}]
+    outputMappings: [{{ source: $.output.n, target: $.context.n }}]
+"""
+    return Flow("mixture", text, adds=3)
 
 
 class Load:
     """What was submitted so far: each acknowledged id with its number, and the refusals."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, flow: Flow) -> None:
+        self._flow = flow
         self.acknowledged: dict[str, int] = {}
         self.refused: list[str] = []
         self._base_url = base_url
@@ -60,7 +119,7 @@ class Load:
             for execution_id, number in self.acknowledged.items():
                 ended = api.end(execution_id, PATIENCE_S)
                 assert ended.status == "SUCCEED", ended.shown
-                assert ended.context["n"] == number * APART + STEPS, ended.shown
+                assert ended.context["n"] == number * APART + self._flow.adds, ended.shown
 
     def stop(self) -> None:
         """Submit no more."""
@@ -75,11 +134,12 @@ class Load:
                 self._submit(api, number)
 
     def _submit(self, api: Api, number: int) -> None:
-        query = {"descriptor_id": "load:steps"}
+        query = {"descriptor_id": f"load:{self._flow.name}"}
         try:
             response = api.http.post("/flow/submit.json", params=query, json={"n": number * APART})
         except httpx.HTTPError as error:
             self.refused.append(repr(error))
+            time.sleep(REFUSED_S)
             return
         if response.status_code == 200:
             self.acknowledged[response.json()["execution_id"]] = number
@@ -88,11 +148,11 @@ class Load:
 
 
 @contextmanager
-def under_load(base_url: str, functions_url: str) -> Iterator[Load]:
+def under_load(base_url: str, flow: Flow) -> Iterator[Load]:
     """Keep submitting from many callers; when left, no more is submitted."""
     with Api(base_url) as api:
-        assert api.add(steps(functions_url)).status == 200
-    load = Load(base_url)
+        assert api.add(flow.text).status == 200
+    load = Load(base_url, flow)
     with ThreadPoolExecutor(CALLERS) as callers:
         try:
             for _ in range(CALLERS):

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cluster.api import Functions
-from tests.cluster.load import under_load
+from tests.cluster.load import steps, under_load
 from tests.cluster.processes import OwnStack, kill, proxies, workers
 
 pytestmark = pytest.mark.cluster
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.cluster
 def test_whatever_was_acknowledged_ends_right_when_its_actors_are_killed(
     other_stack: OwnStack, functions: Functions, victim: str
 ) -> None:
-    with under_load(other_stack.base_url, functions.url) as load:
+    with under_load(other_stack.base_url, steps(functions.url)) as load:
         load.wait_for(50)
         killed = workers(other_stack.pid, victim)
         kill(*killed)
@@ -26,7 +26,7 @@ def test_whatever_was_acknowledged_ends_right_when_its_actors_are_killed(
 def test_an_actor_that_is_killed_again_while_it_recovers_loses_nothing(
     other_stack: OwnStack, functions: Functions
 ) -> None:
-    with under_load(other_stack.base_url, functions.url) as load:
+    with under_load(other_stack.base_url, steps(functions.url)) as load:
         for count in (30, 60, 90):
             load.wait_for(count)
             kill(*workers(other_stack.pid, "ExecutionActor"))
@@ -37,7 +37,7 @@ def test_an_actor_that_is_killed_again_while_it_recovers_loses_nothing(
 def test_whatever_was_acknowledged_ends_right_when_the_proxy_is_killed(
     other_stack: OwnStack, functions: Functions
 ) -> None:
-    with under_load(other_stack.base_url, functions.url) as load:
+    with under_load(other_stack.base_url, steps(functions.url)) as load:
         load.wait_for(50)
         killed = proxies(other_stack.pid)
         kill(*killed)

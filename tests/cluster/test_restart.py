@@ -8,7 +8,7 @@ import pytest
 
 from rillflow.ids import is_dedicated
 from tests.cluster.api import Api, Functions
-from tests.cluster.load import Load, under_load
+from tests.cluster.load import Load, steps, under_load
 from tests.cluster.processes import OwnStack
 
 pytestmark = pytest.mark.cluster
@@ -133,7 +133,7 @@ class Survivors:
 
 @pytest.fixture(name="survivors", scope="module")
 def _survivors(other_stack: OwnStack, other_api: Api, functions: Functions) -> Survivors:
-    with under_load(other_stack.base_url, functions.url) as load:
+    with under_load(other_stack.base_url, steps(functions.url)) as load:
         survivors = Survivors(other_api, functions, load)
         survivors.get_under_way()
         load.wait_for(100)

@@ -30,6 +30,7 @@ from tests.simulation.promises import Promises
 from tests.simulation.surroundings import JUMPS_S, START_MS, SimulatedClock, Surroundings
 from tests.simulation.virtual_loop import Life, LivelockError
 
+QUIET_S: Final = 60.0
 PEACE_S: Final = 900.0
 """How long everything may take to settle once nothing goes wrong any more."""
 
@@ -234,11 +235,16 @@ class World:
             self._thaw(life)
 
     async def _settle(self) -> None:
-        """Wait until every execution has settled and everybody knows."""
+        """Wait until every execution has settled, stays so, and everybody knows."""
         end_s = self.around.loop.time() + PEACE_S
-        while self.people.waiting or self.promises.unsettled():
-            if self.around.broken:
-                return
+        await self._settle_once(end_s)
+        await asyncio.sleep(QUIET_S)
+        while not self.around.broken and self._is_busy():
+            await self._settle_once(end_s)
+            await asyncio.sleep(QUIET_S)
+
+    async def _settle_once(self, end_s: float) -> None:
+        while not self.around.broken and self._is_busy():
             if self.around.loop.time() > end_s:
                 for reason in self.promises.unsettled():
                     self.around.break_promise(f"not settled: {reason}")
@@ -246,7 +252,9 @@ class World:
                     self.around.break_promise("somebody waits for an execution that has ended")
                 return
             await asyncio.sleep(1.0)
-        await asyncio.sleep(60.0)
+
+    def _is_busy(self) -> bool:
+        return bool(self.people.waiting or self.promises.unsettled())
 
     async def _stop(self) -> None:
         if self.around.broken:
