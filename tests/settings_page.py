@@ -27,7 +27,7 @@ in the file that is no setting; keys and passwords are not repeated there. Missp
 of the environment are passed over. What protects a server is explained in
 [security.md](security.md).
 
-This page is made from `rillflow/settings.py` by `python -m tests.settings_page`.
+This page is made from `rillflow/settings.py` by `tests/settings_page.py`.
 
 | in `rillflow.toml` | in the environment | default | meaning |
 |---|---|---|---|
