@@ -72,7 +72,7 @@ def up(
 
 def _serve(stack: Any, settings: Any) -> None:
     stopped = threading.Event()
-    _interrupt_on_sigterm()
+    _interrupt_on_signal()
     code = 0
     try:
         facts = stack.start()
@@ -90,9 +90,10 @@ def _serve(stack: Any, settings: Any) -> None:
     raise typer.Exit(code)
 
 
-def _interrupt_on_sigterm() -> None:
-    """Have SIGTERM do what Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interrupt_on_signal() -> None:
+    """Have SIGTERM do what Ctrl-C does, and Ctrl-C also where a shell had it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _stop_on_signal(stopped: threading.Event) -> None:
@@ -109,7 +110,7 @@ def _ignore_signals() -> None:
 
 
 def _tell_step(step: str) -> None:
-    _interrupt_on_sigterm()  # Ray sets a handler of its own when it starts
+    _interrupt_on_signal()  # Ray sets a handler of its own when it starts
     steps = {"ray": "starting Ray", "serve": "starting the actors", "api": "starting the HTTP API"}
     typer.echo(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
 

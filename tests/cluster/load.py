@@ -55,36 +55,36 @@ workspace: load
 dagName: mixture
 type: flow
 tasks:
-  - name: a-call
+  - name: aCall
     category: function
     pattern: task_sync
     resourceName: {functions_url}/answer
     inputMappings: [{{ source: $.context.n, target: $.input.n }}]
     outputMappings: [{{ source: $.output.n, target: $.context.n }}]
-    next: b-callback
-  - name: b-callback
+    next: bCallback
+  - name: bCallback
     category: function
     pattern: task_async
     resourceName: {functions_url}/late
     inputMappings: [{{ source: $.context.n, target: $.input.n }}]
     outputMappings: [{{ source: $.output.n, target: $.context.n }}]
-    next: c-loop
-  - name: c-loop
+    next: cLoop
+  - name: cLoop
     category: foreach
     inputMappings: [{{ source: "[1, 2, 3]", target: $.input.numbers }}]
     iterationMapping: {{ collection: $.input.numbers, item: number }}
     tasks:
-      - name: c-item
+      - name: cItem
         category: function
         pattern: task_async
         resourceName: {functions_url}/late
         inputMappings: [{{ source: $.context.number, target: $.input.n }}]
-    next: d-wait
-  - name: d-wait
+    next: dWait
+  - name: dWait
     category: pass
     timeline: {{ suspenseIntervalSeconds: "1" }}
-    next: e-early
-  - name: e-early
+    next: eEarly
+  - name: eEarly
     category: function
     pattern: task_async
     resourceName: {functions_url}/early
