@@ -83,8 +83,8 @@ tasks:
   - name: dWait
     category: pass
     timeline: {{ suspenseIntervalSeconds: "1" }}
-    next: eEarly
-  - name: eEarly
+    next: eSoon
+  - name: eSoon
     category: function
     pattern: task_async
     resourceName: {functions_url}/early
