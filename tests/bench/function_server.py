@@ -128,7 +128,8 @@ class Functions(asyncio.Protocol):
 
     async def _answer_later(self, n: int, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        self._write(_output(n))
+        if not self._transport.is_closing():  # whoever asked may have been killed
+            self._write(_output(n))
 
     async def _call_back(self, head: bytes, n: int, *, noted: bool = False) -> None:
         url = _header(head, b"x-callback-url").decode()
