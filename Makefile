@@ -118,6 +118,10 @@ bench-full: setup ## The same with long measurements, medians of three runs
 bench-growth: setup ## How time and memory grow with size; ARGS=--million goes to 10^6
 	@$(BIN)/python -m tests.bench.growth --plot docs/growth.png $(ARGS)
 
+.PHONY: bench-memory
+bench-memory: setup ## Park 100,000 executions that wait for callbacks, and complete them
+	@$(BIN)/python -m tests.bench.parking --executions 100000 $(ARGS)
+
 .PHONY: bench-recovery
 bench-recovery: setup ## How soon executions go on after a kill -9
 	@$(BIN)/python -m tests.bench.recovery $(ARGS)
