@@ -10,6 +10,7 @@ anybody, so tests of unreachable hosts need no network either.
 """
 
 import ipaddress
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run cheap folders first, and let Ray start only when they are through."""
     rank = {folder: place for place, folder in enumerate(_BY_COST)}
     items.sort(key=lambda item: rank.get(_folder_of(item.path), len(rank)))
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C count again where a shell had it ignored, as it does in the background.
+
+    What a process ignores, its children ignore, and tests end theirs by Ctrl-C.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -78,9 +78,10 @@ class StoresAgree(RuleBasedStateMachine):
     def look_for_old_ones(self, ended_before_ms: int, keep: int, limit: int) -> None:
         self.both("purgeable", ended_before_ms=ended_before_ms, keep=keep, limit=limit)
 
-    @rule(numbers=st.lists(NUMBERS, max_size=3))
-    def purge(self, numbers: list[int]) -> None:
-        self.both("purge", [id_of(number) for number in numbers], most_records=1_000)
+    @rule(numbers=st.lists(NUMBERS, max_size=3), ended_before_ms=st.integers(0, 10))
+    def purge(self, numbers: list[int], ended_before_ms: int) -> None:
+        ids = [id_of(number) for number in numbers]
+        self.both("purge", ids, ended_before_ms=ended_before_ms, most_records=1_000)
 
     @rule(wanted=FILTERS, limit=st.integers(0, 4), offset=st.integers(0, 2))
     def ask(self, wanted: ExecutionFilter, limit: int, offset: int) -> None:
