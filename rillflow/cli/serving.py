@@ -86,6 +86,7 @@ def _serve(stack: Any, settings: Any) -> None:
     finally:
         _ignore_signals()
         stack.stop()
+        _interrupt_on_signal()
     typer.echo("stopped; what was accepted goes on at the next start")
     raise typer.Exit(code)
 
