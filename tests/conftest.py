@@ -88,11 +88,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(_folder_of(item.path), len(rank)))
 
 
+def pytest_configure() -> None:
+    """Have Ctrl-C count again where a shell had it ignored, as it does in the background.
+
+    What a process ignores, its children ignore, and tests end theirs by Ctrl-C.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the border for the tests that are about Ray, and close it for all others."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # What a process ignores, its children ignore, and tests end theirs by Ctrl-C.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     _border.closed = not any(item.path.is_relative_to(folder) for folder in _FREE)
 
 

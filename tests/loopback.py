@@ -31,6 +31,23 @@ class StoppedClock:
         return 0.0
 
 
+class ManualClock:
+    """A clock that a test moves; its wall time may be set wrong."""
+
+    def __init__(self) -> None:
+        self._passed_s = 0.0
+        self.wrong_by_s = 0.0
+
+    def now_ms(self) -> int:
+        return NOW_MS + int((self._passed_s + self.wrong_by_s) * 1000)
+
+    def monotonic_s(self) -> float:
+        return self._passed_s
+
+    def forward(self, seconds: float) -> None:
+        self._passed_s += seconds
+
+
 class RawServer:
     """Speaks bytes, and counts connections and requests."""
 

@@ -110,12 +110,16 @@ class _Owner(Home):
         super().__init__(self._call, watcher=uuid.uuid4().hex, inbox=inbox)
 
     async def _call(self, method: str, argument: bytes) -> bytes:
-        async with self._starting:
-            if self._start is not None:
-                # Ray waits for its answer, and the executions of this process must not.
-                await asyncio.to_thread(self._start)
-                self._start = None
+        if self._start is not None:
+            async with self._starting:
+                await self._start_once()
         return await self._peer.call(method, argument)
+
+    async def _start_once(self) -> None:
+        if self._start is not None:
+            # Ray waits for its answer, and the executions of this process must not.
+            await asyncio.to_thread(self._start)
+            self._start = None
 
     def close(self) -> None:
         """Hang up."""

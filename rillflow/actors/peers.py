@@ -27,7 +27,7 @@ class Peer:
         self._mortal = mortal
         self._handle: Any = None
         self._line: SocketLine | None = None
-        self._connecting: asyncio.Lock | None = None
+        self._connecting = asyncio.Lock()
         self._over_ray = False
 
     def close(self) -> None:
@@ -85,8 +85,6 @@ class Peer:
         return answer
 
     async def _connect(self) -> None:
-        if self._connecting is None:
-            self._connecting = asyncio.Lock()
         async with self._connecting:
             if self._over_ray or (self._line is not None and not self._line.lost):
                 return

@@ -4,6 +4,8 @@ import importlib
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 CLOCK_TICKS = "SC_CLK_TCK"
 INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def up(
@@ -72,46 +75,44 @@ def up(
 
 def _serve(stack: Any, settings: Any) -> None:
     stopped = threading.Event()
-    _interrupt_on_signal()
     code = 0
-    try:
-        facts = stack.start()
-        _stop_on_signal(stopped)
-        _banner(facts, settings)
-        stack.run_until(stopped)
-        typer.echo("\nstopping ...")
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-        typer.echo("\nstopping before it was up ...")
-    finally:
-        _ignore_signals()
-        stack.stop()
-        _interrupt_on_signal()
+    with _signals_kept():
+        _on_signals(signal.default_int_handler)
+        try:
+            facts = stack.start()
+            _on_signals(lambda *_: stopped.set())
+            _banner(facts, settings)
+            stack.run_until(stopped)
+            typer.echo("\nstopping ...")
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+            typer.echo("\nstopping before it was up ...")
+        finally:
+            _on_signals(signal.SIG_IGN)
+            stack.stop()
     typer.echo("stopped; what was accepted goes on at the next start")
     raise typer.Exit(code)
 
 
-def _interrupt_on_signal() -> None:
-    """Have SIGTERM do what Ctrl-C does, and Ctrl-C also where a shell had it ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Leave signals as they were found, for whoever goes on in this process."""
+    before = [(number, signal.getsignal(number)) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
-def _stop_on_signal(stopped: threading.Event) -> None:
-    def stop(_: int, __: FrameType | None) -> None:
-        stopped.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
+    """Have Ctrl-C and SIGTERM do the same, also where a shell had one of them ignored."""
+    for number in SIGNALS:
+        signal.signal(number, handler)
 
 
 def _tell_step(step: str) -> None:
-    _interrupt_on_signal()  # Ray sets a handler of its own when it starts
+    _on_signals(signal.default_int_handler)  # Ray sets a handler of its own when it starts
     steps = {"ray": "starting Ray", "serve": "starting the actors", "api": "starting the HTTP API"}
     typer.echo(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
 

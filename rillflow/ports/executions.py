@@ -132,6 +132,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     wire_code: int = 0
     http_status: int = 0
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Tell whether the store, or the owner, failed the call; it may be made again."""
+        return self.kind.startswith("store.")
+
     def raise_for_error(self) -> "Reply":
         """Return the reply, or raise what it reports.
 
@@ -186,7 +191,7 @@ def reply_to_error(error: RillflowError) -> Reply:
 def error_of(reply: Reply) -> RillflowError:
     """Turn a reply with an error back into the error."""
     message = reply.error or ""
-    if reply.kind.startswith("store."):
+    if reply.is_unanswered:
         return StoreError(message)
     if reply.kind == OverloadedError.code:
         return OverloadedError(message)

@@ -2,6 +2,8 @@
 
 import time
 
+from rillflow.ports.clock import Clock
+
 
 class SystemClock:
     """Wall time and monotonic time of the operating system."""
@@ -13,3 +15,8 @@ class SystemClock:
     def monotonic_s(self) -> float:
         """Return seconds that never go back, from an arbitrary start."""
         return time.monotonic()
+
+
+def wall_offset_s(clock: Clock) -> float:
+    """Return what the wall clock shows when monotonic time is 0, in seconds since the epoch."""
+    return clock.now_ms() / 1000 - clock.monotonic_s()

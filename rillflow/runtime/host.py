@@ -259,7 +259,7 @@ class ExecutionHost:
         await self._errands.outbound.told()
         replies = await self.call_many(calls)
         for reply in replies:
-            if reply.error is not None and reply.kind.startswith("store."):
+            if reply.error is not None and reply.is_unanswered:
                 raise StoreError(reply.error)
         for answer, reply in zip(answers, replies, strict=True):
             if reply.kind == CrashedError.code:
@@ -455,7 +455,7 @@ class ExecutionHost:
             for timer in timers
         ]
         for timer, reply in zip(timers, await self.call_many(calls), strict=True):
-            if reply.kind.startswith("store."):
+            if reply.is_unanswered:
                 self._timers.set(timer, after_s=PAUSE_S)
 
     def _timer_failed(self, timer: Timer, error: Exception) -> None:

@@ -45,8 +45,7 @@ async def insist_on_reply(
 
     async def ask_once() -> Reply:
         reply = await ask()
-        is_unanswered = reply.kind.startswith("store.")
         has_crashed = crashes_too and reply.kind == CrashedError.code
-        return reply.raise_for_error() if is_unanswered or has_crashed else reply
+        return reply.raise_for_error() if reply.is_unanswered or has_crashed else reply
 
     return await insist(ask_once, crashes_too=crashes_too)

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import ExecutionSummary, Journal
+from rillflow.runtime.clock import wall_offset_s
 from rillflow.stores.archive import archive_line
 
 log = logging.getLogger("rillflow.retention")
@@ -54,7 +55,7 @@ class Retention:
         self._keep_s = keep_s
         self._keep_count = keep_count
         self._archive = archive
-        self._offset_s = self._wall_offset_s()
+        self._offset_s = wall_offset_s(self._clock)
 
     async def run(self, *, every_s: float = EVERY_S) -> None:
         """Sweep from time to time, for as long as the process lives."""
@@ -84,12 +85,9 @@ class Retention:
             log.info("purged", extra={"executions": removed})
         return removed
 
-    def _wall_offset_s(self) -> float:
-        return self._clock.now_ms() / 1000 - self._clock.monotonic_s()
-
     def _steady_ms(self) -> int:
         """Tell the time, no later than it can be since the first look at the clock."""
-        self._offset_s = min(self._offset_s, self._wall_offset_s())
+        self._offset_s = min(self._offset_s, wall_offset_s(self._clock))
         return int((self._clock.monotonic_s() + self._offset_s) * 1000)
 
     def _limits(self) -> Iterator[tuple[float, int]]:

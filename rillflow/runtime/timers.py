@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.clock import Clock
+from rillflow.runtime.clock import wall_offset_s
 
 LONGEST_SLEEP_S: Final = 1.0
 LEAST_JUMP_S: Final = 0.5
@@ -62,7 +63,7 @@ class Timers:
         self._set: dict[ExecutionId, set[Timer]] = {}
         self._live = 0
         self._numbers = count()
-        self._offset_s = self._wall_offset_s()
+        self._offset_s = wall_offset_s(self._clock)
         self._sooner = asyncio.Event()
         self._sleeper: asyncio.Task[None] | None = None
 
@@ -82,7 +83,7 @@ class Timers:
             self._add(timer, self._due_s(timer, at_most_s), at_most_s)
 
     def _due_s(self, timer: Timer, at_most_s: float) -> float:
-        by_wall_s = timer.due_ms / 1000 - self._wall_offset_s()
+        by_wall_s = timer.due_ms / 1000 - wall_offset_s(self._clock)
         return min(by_wall_s, self._clock.monotonic_s() + at_most_s)
 
     def forget(self, execution_id: ExecutionId) -> None:
@@ -138,12 +139,9 @@ class Timers:
             for timer in due:
                 await self._fire_all([timer])
 
-    def _wall_offset_s(self) -> float:
-        return self._clock.now_ms() / 1000 - self._clock.monotonic_s()
-
     def _follow_clock(self) -> None:
         """Set restored timers anew when the wall clock has jumped."""
-        offset_s = self._wall_offset_s()
+        offset_s = wall_offset_s(self._clock)
         jumped = abs(offset_s - self._offset_s) > LEAST_JUMP_S
         self._offset_s = offset_s
         if jumped:

@@ -14,10 +14,6 @@ JUMPS_S: Final = (-3600.0, -60.0, 60.0, 3600.0)
 """By how much the clock of a machine may be wrong."""
 
 
-class BrokenPromiseError(AssertionError):
-    """A promise was broken; the message says which, and by what."""
-
-
 class Surroundings:
     """The loop, the dice and the weather of one run, and the record of what happened.
 

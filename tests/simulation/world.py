@@ -237,11 +237,11 @@ class World:
     async def _settle(self) -> None:
         """Wait until every execution has settled, stays so, and everybody knows."""
         end_s = self.around.loop.time() + PEACE_S
-        await self._settle_once(end_s)
-        await asyncio.sleep(QUIET_S)
-        while not self.around.broken and self._is_busy():
+        while True:
             await self._settle_once(end_s)
             await asyncio.sleep(QUIET_S)
+            if self.around.broken or not self._is_busy():
+                return
 
     async def _settle_once(self, end_s: float) -> None:
         while not self.around.broken and self._is_busy():

@@ -277,29 +277,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @given(
-    parts=st.lists(
-        st.sampled_from(
-            [
-                *KEYS,
-                *WORDS,
-                ": ",
-                "- ",
-                "\n",
-                "  ",
-                "[",
-                "]",
-                "{",
-                "}",
-                ",",
-                "'",
-                '"',
-                "&a",
-                "*a",
-                "!!",
-            ]
-        ),
-        max_size=40,
-    )
+    parts=st.lists(st.sampled_from([*KEYS, *WORDS, *PUNCTUATION]), max_size=40),
 )
 def test_any_mixture_of_yaml_is_read_or_refused(parts: list[str]) -> None:
     read_or_refuse("".join(parts))

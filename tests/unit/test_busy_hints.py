@@ -2,30 +2,19 @@
 
 from rillflow.ports.executions import ResourceCall
 from rillflow.runtime.hints import Hints
+from tests.loopback import ManualClock
 
-HOUR_MS = 3_600_000
+HOUR_S = 3600
 SERVICE = "demo:flow"
 FUNCTION = "http://functions.test/busy"
 
 
-class Clock:
-    """A clock whose wall time may be set wrong."""
-
-    def __init__(self, now_ms: int = 1_760_000_000_000) -> None:
-        self.wall_ms = now_ms
-        self.passed_s = 100.0
-
-    def now_ms(self) -> int:
-        return self.wall_ms + round(self.passed_s * 1000)
-
-    def monotonic_s(self) -> float:
-        return self.passed_s
-
-
 def test_a_hint_lasts_as_long_at_a_home_whose_clock_is_an_hour_slow() -> None:
     news: list[ResourceCall] = []
-    Hints(Clock(), news.append).heard(SERVICE, "A", FUNCTION, hint_s=5)
-    elsewhere = Hints(Clock(1_760_000_000_000 - HOUR_MS))
+    Hints(ManualClock(), news.append).heard(SERVICE, "A", FUNCTION, hint_s=5)
+    slow = ManualClock()
+    slow.wrong_by_s = -HOUR_S
+    elsewhere = Hints(slow)
     for call in news:
         elsewhere.answer(call)
 
@@ -33,11 +22,11 @@ def test_a_hint_lasts_as_long_at_a_home_whose_clock_is_an_hour_slow() -> None:
 
 
 def test_a_clock_that_is_set_back_makes_no_function_busy_again() -> None:
-    clock = Clock()
+    clock = ManualClock()
     hints = Hints(clock)
     hints.heard(SERVICE, "A", FUNCTION, hint_s=5)
-    clock.passed_s += 6
-    clock.wall_ms -= HOUR_MS
+    clock.forward(6)
+    clock.wrong_by_s = -HOUR_S
     body = hints.answer(ResourceCall(kind="read", service=SERVICE)).body
 
     assert hints.busy_s(FUNCTION) == 0
@@ -46,7 +35,7 @@ def test_a_clock_that_is_set_back_makes_no_function_busy_again() -> None:
 
 
 def test_a_shorter_hint_does_not_shorten_a_longer_one() -> None:
-    clock = Clock()
+    clock = ManualClock()
     hints = Hints(clock)
     hints.heard(SERVICE, "A", FUNCTION, hint_s=9)
     hints.heard(SERVICE, "A", FUNCTION, hint_s=1)

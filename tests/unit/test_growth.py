@@ -20,7 +20,7 @@ from rillflow.runtime.timers import MOST_DEAD
 from rillflow.runtime.waiting import FORGET_S, Watchers
 from rillflow.settings import Settings
 from rillflow.stores import open_store
-from tests.loopback import NOW_MS
+from tests.loopback import NOW_MS, ManualClock
 
 MANY: Final = 200
 FLOW: Final = """
@@ -37,23 +37,10 @@ tasks:
 """
 
 
-class MovableClock:
-    """A clock that moves when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def now_ms(self) -> int:
-        return NOW_MS + int(self.now_s * 1000)
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-
 class House:
     """A host whose calls are answered at once."""
 
-    def __init__(self, clock: MovableClock) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         self.store = open_store("memory:")
         self.host = ExecutionHost(
             store=self.store,
@@ -115,7 +102,7 @@ class Answering:
 
 
 async def test_an_owner_of_executions_forgets_those_that_have_ended() -> None:
-    clock = MovableClock()
+    clock = ManualClock()
     built = House(clock)
     await built.store.open()
     await add_descriptor(built.store, "growth", "work", "release", FLOW, at_ms=NOW_MS)
@@ -132,14 +119,14 @@ async def test_an_owner_of_executions_forgets_those_that_have_ended() -> None:
 
 
 async def test_a_watcher_that_has_left_is_told_nothing_more() -> None:
-    clock = MovableClock()
+    clock = ManualClock()
     watchers = Watchers(clock)
     for number in range(MANY):
         watchers.watch("gone", f"e{number}")
     watchers.watch("here", "last")
     question = asyncio.create_task(watchers.take("here", 60))
     await asyncio.sleep(0)
-    clock.now_s += FORGET_S + 1
+    clock.forward(FORGET_S + 1)
     for number in range(MANY):
         watchers.ended(f"e{number}")
     watchers.ended("last")

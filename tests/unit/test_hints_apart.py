@@ -21,7 +21,7 @@ from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
-from tests.loopback import NOW_MS
+from tests.loopback import NOW_MS, ManualClock
 
 WORK: Final = "http://127.0.0.1:1/work"
 BUSY_S: Final = 10
@@ -39,22 +39,11 @@ BUSY: Final = ResourceCall(
 )
 
 
-class MovableClock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def now_ms(self) -> int:
-        return NOW_MS + int(self.now_s * 1000)
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-
 class Houses:
     """A home of shared executions, and one of each dedicated execution."""
 
     def __init__(self) -> None:
-        self.clock = MovableClock()
+        self.clock = ManualClock()
         self.store = open_store("memory:")
         self.sent: asyncio.Queue[DispatchRequest] = asyncio.Queue()
         self.asked = asyncio.Event()
@@ -132,7 +121,7 @@ async def test_a_call_waits_until_its_function_is_no_longer_busy(houses: Houses)
     await houses.call(BUSY)
     host = await houses.submit()
     assert await _is_held(houses, host)
-    houses.clock.now_s += BUSY_S + 1
+    houses.clock.forward(BUSY_S + 1)
     host._errands.outbound._held.look_again()
     assert (await houses.next_call()).resource_name == WORK
 
@@ -142,7 +131,7 @@ async def test_a_call_leaves_when_the_hint_is_cleared_at_the_homes(houses: House
     host = await houses.submit()
     assert await _is_held(houses, host)
     await houses.call(ResourceCall(kind="clear", service="apart:work"))
-    houses.clock.now_s += 2
+    houses.clock.forward(2)
     host._errands.outbound._held.look_again()
     assert (await houses.next_call()).resource_name == WORK
 
@@ -152,7 +141,7 @@ async def test_a_free_function_is_called_and_homes_that_cannot_be_asked_stop_not
 ) -> None:
     await houses.submit()
     assert (await houses.next_call()).resource_name == WORK
-    houses.clock.now_s += 2
+    houses.clock.forward(2)
     houses.is_reachable = False
     await houses.submit()
     assert (await houses.next_call()).resource_name == WORK
@@ -179,7 +168,7 @@ async def test_a_submission_is_refused_while_its_functions_are_busy(houses: Hous
     with pytest.raises(RequestError, match=f"resource limit resources: {WORK}"):
         await houses.submit("short_board")
     assert not houses.apart
-    houses.clock.now_s += BUSY_S + 1
+    houses.clock.forward(BUSY_S + 1)
     assert await houses.submit("short_board")
     houses.is_reachable = False
     assert await houses.submit("short_board"), "a check that cannot be made lets pass"

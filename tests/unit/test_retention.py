@@ -21,7 +21,7 @@ from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
-from tests.loopback import NOW_MS
+from tests.loopback import NOW_MS, ManualClock
 
 DAY_S = 86_400
 WORK = """
@@ -43,23 +43,6 @@ tasks:
     next: do
   - { name: do, category: function, pattern: task_async, resourceName: "http://127.0.0.1:1/work" }
 """
-
-
-class ManualClock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self._passed_s = 0.0
-        self.wrong_by_s = 0
-
-    def now_ms(self) -> int:
-        return NOW_MS + int((self._passed_s + self.wrong_by_s) * 1000)
-
-    def monotonic_s(self) -> float:
-        return self._passed_s
-
-    def forward(self, seconds: float) -> None:
-        self._passed_s += seconds
 
 
 class AcceptingGateway:

@@ -19,7 +19,7 @@ from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.settings import Settings
-from tests.loopback import StoppedClock, attempt, moved, raw_server, web_server
+from tests.loopback import ManualClock, StoppedClock, attempt, moved, raw_server, web_server
 
 TOKEN: Final = 'p&ss/wörd "1"'
 REFERENCE: Final = "${secret:TOKEN}"
@@ -245,12 +245,12 @@ def test_all_secrets_that_can_be_found_are_known(tmp_path: Path) -> None:
     (tmp_path / "not a name").write_text("ignored")
     (tmp_path / "EMPTY").write_text("")
     environment = {"RILLFLOW_SECRET_A": "value-a", "RILLFLOW_SECRETS_DIR": "x", "OTHER": "y"}
-    clock = Moving()
+    clock = ManualClock()
     known = KnownSecrets(Secrets(tmp_path, environment), clock)
     assert known.mask().text("value-a filed-value x y") == "${secret:A} ${secret:FILED} x y"
     environment["RILLFLOW_SECRET_A"] = "value-b"
     assert known.mask().text("value-b") == "value-b"
-    clock.at_s += FRESH_S + 1
+    clock.forward(FRESH_S + 1)
     assert known.mask().text("value-b") == "${secret:A}"
 
 
@@ -258,10 +258,3 @@ def test_a_folder_that_cannot_be_read_holds_no_answer_up(tmp_path: Path) -> None
     environment = {"RILLFLOW_SECRET_A": "value-a"}
     for folder in (tmp_path / "missing", tmp_path / ("x" * 300)):
         assert Secrets(folder, environment).known() == {"A": "value-a"}
-
-
-class Moving(StoppedClock):
-    at_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return self.at_s
