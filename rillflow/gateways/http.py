@@ -12,7 +12,7 @@ import yarl
 from rillflow.errors import GatewayError
 from rillflow.gateways.answers import Reply, answered, failed, redirected
 from rillflow.gateways.connections import check_literal, open_session
-from rillflow.gateways.requests import FAILS, HttpCall, build_request, call_timeout_s
+from rillflow.gateways.requests import FAILS, HttpCall, build_request, call_timeout_s, ran_out
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.slots import HostSlots
 from rillflow.ports.clock import Clock
@@ -76,10 +76,12 @@ class HttpGateway:
         now_ms = request.at_ms or self._clock.now_ms()
         call = build_request(request, self._settings, now_ms=now_ms)
         timeout_s = call_timeout_s(request, self._settings)
-        last, reply = await self._limited(call, timeout_s)
+        last, reply = await self._limited(request, call, timeout_s)
         return answered(request, reply, url=last.url, now_ms=self._clock.now_ms())
 
-    async def _limited(self, call: HttpCall, timeout_s: float) -> tuple[HttpCall, Reply]:
+    async def _limited(
+        self, request: DispatchRequest, call: HttpCall, timeout_s: float
+    ) -> tuple[HttpCall, Reply]:
         """Wait for a slot, then make the call within its time-out."""
         try:
             async with asyncio.timeout(None) as limit:
@@ -91,10 +93,10 @@ class HttpGateway:
                 finally:
                     self._under_way.discard(limit)
         except TimeoutError as error:
-            text = "the gateway is closed"
-            if not self._closed:
-                text = f"no answer from {_shown(call)} within {timeout_s:g} s"
-            raise GatewayError(f"{FAILS}{text}") from error
+            if self._closed:
+                raise GatewayError(f"{FAILS}the gateway is closed") from error
+            text = f"{FAILS}no answer from {_shown(call)} within {timeout_s:g} s"
+            raise GatewayError(ran_out(request, timeout_s, text)) from error
 
     async def _follow(self, call: HttpCall) -> tuple[HttpCall, Reply]:
         for _ in range(self._settings.max_redirects + 1):

@@ -17,7 +17,7 @@ import msgspec
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.answers import failed
-from rillflow.gateways.requests import call_timeout_s, dispatch_headers, read_input
+from rillflow.gateways.requests import call_timeout_s, dispatch_headers, ran_out, read_input
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import effective_protocol
 from rillflow.jsontypes import JsonObject, encode_json
@@ -115,7 +115,8 @@ class PluginGateway:
         finally:
             task.cancel()
         if not task.done():
-            raise GatewayError(f"handle fails: no answer within {timeout_s:g} s")
+            text = f"handle fails: no answer within {timeout_s:g} s"
+            raise GatewayError(ran_out(request, timeout_s, text))
         if task.cancelled():
             raise GatewayError("handle fails: the call was cancelled")
         return task.result()

@@ -201,6 +201,15 @@ def call_timeout_s(request: DispatchRequest, settings: HttpSettings) -> float:
     return request.timeout_s
 
 
+def ran_out(request: DispatchRequest, timeout_s: float, otherwise: str) -> str:
+    """Say why a call ended without an answer after ``timeout_s``.
+
+    Where that was the task's own limit, the gateway and the task's timer are after the same
+    moment, and whichever notices it first says ``timeout`` (SEMANTICS 3.13).
+    """
+    return "timeout" if timeout_s == request.timeout_s else otherwise
+
+
 def request_method(request_type: str | None) -> str:
     """Return the verb of ``requestType``; POST when absent or unknown."""
     method = (request_type or "POST").upper()

@@ -54,10 +54,10 @@ async def test_a_server_that_does_not_finish_fails_the_attempt_in_time(talk: Tal
 
 
 async def test_the_tasks_own_time_limit_counts_before_the_settings() -> None:
+    """It is also its timer's; whichever is first, the task says the same."""
     async with raw_server(hang) as server:
         answer = await call(server.url, {"call_timeout_s": 60.0}, timeout_s=0.05)
-    assert answer.error is not None
-    assert "within 0.05 s" in answer.error
+    assert answer.error == "timeout"
 
 
 @pytest.mark.parametrize(
