@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import Stack
 from rillflow.errors import RillflowError
+from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.hooks import load_hooks
 from rillflow.settings import Settings
 from serve import (
@@ -57,6 +58,7 @@ def build_asgi_app(settings: Settings) -> ASGIApp:
     async def start_actors() -> None:
         for actor in launch_actors(settings):
             await actor.ready.remote()
+        calm_collector()
 
     return create_api(Stack(settings), start_actors)
 

@@ -13,6 +13,7 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.settings import HttpSettings
 from rillflow.ids import is_execution_id
 from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch_lanes import Line
 from rillflow.settings import Settings
@@ -29,6 +30,7 @@ class DispatcherActor:
         self._desk = DispatchDesk(registry, life=uuid.uuid4().bytes, line_to=self._line_to)
         self._socket = SocketServer(self._desk.take)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
+        calm_collector()
 
     async def socket(self) -> tuple[str, str]:
         """Return where actors of the same node reach this one: node id and path."""

@@ -22,6 +22,7 @@ from rillflow.errors import StoreError
 from rillflow.gateways.front import until_callbacks_come
 from rillflow.ids import ExecutionId
 from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.desks import HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
 from rillflow.runtime.guards import Guards
@@ -100,6 +101,7 @@ class ExecutionActor:
             await self._store.open()
             await self._host.start()
             await self._socket.start()
+            calm_collector()
         except Exception:
             # Ray begins this actor anew; one that lived on without its store would only refuse.
             log.exception("start_failed")

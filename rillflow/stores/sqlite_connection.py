@@ -17,6 +17,7 @@ BUSY_S: Final = 10.0
 
 _POLL_S: Final = 0.001
 _CACHE_KIB: Final = 16_384
+_STATEMENTS: Final = 256
 
 
 def connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
@@ -34,6 +35,7 @@ def connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
         uri=True,
         timeout=BUSY_S,
         isolation_level=None,
+        cached_statements=_STATEMENTS,
         check_same_thread=False,
     )
     try:

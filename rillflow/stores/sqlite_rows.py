@@ -28,37 +28,41 @@ SELECT
             (SELECT seq FROM snapshots WHERE execution = executions.key), 0)))
         FROM json_each(?2) AS wanted CROSS JOIN executions ON execution_id = wanted.value)
 """
-_UPDATE_OUTCOME: Final = (
-    "UPDATE executions SET status = ?, code = ?, finished_at_ms = ? WHERE key = ?"
+_UPDATE_OUTCOMES: Final = """
+WITH outcomes (key, status, code, finished_at_ms) AS (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+        json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(?)
 )
-_PUT_SNAPSHOT: Final = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)"
+UPDATE executions SET (status, code, finished_at_ms) =
+    (SELECT status, code, finished_at_ms FROM outcomes WHERE outcomes.key = executions.key)
+    WHERE key IN (SELECT key FROM outcomes)
+"""
 
-_ROWS_AT_ONCE: Final = (64, 16, 4, 1)
+_MOST_AT_ONCE: Final = 64
 
 
 class _Insert:
     """Insert rows of one table, up to 64 with one statement."""
 
-    def __init__(self, table: str, columns: int) -> None:
+    def __init__(self, table: str, columns: int, *, verb: str = "INSERT") -> None:
         row = f"({', '.join('?' * columns)})"
         self._by_rows = tuple(
-            (rows, f"INSERT INTO {table} VALUES {', '.join([row] * rows)}")  # noqa: S608 - own names
-            for rows in _ROWS_AT_ONCE
+            f"{verb} INTO {table} VALUES {', '.join([row] * rows)}"  # noqa: S608 - own names
+            for rows in range(1, _MOST_AT_ONCE + 1)
         )
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-        start = 0
-        for size, statement in self._by_rows:
-            while len(rows) - start >= size:
-                values = chain.from_iterable(rows[start : start + size])
-                connection.execute(statement, tuple(values))
-                start += size
+        for start in range(0, len(rows), _MOST_AT_ONCE):
+            some = rows[start : start + _MOST_AT_ONCE]
+            values = chain.from_iterable(some)
+            connection.execute(self._by_rows[len(some) - 1], tuple(values))
 
 
 _INSERT_RECORDS: Final = _Insert("journal", 3)
 _INSERT_EXECUTIONS: Final = _Insert("executions", len(ExecutionRow._fields))
+_PUT_SNAPSHOTS: Final = _Insert("snapshots", 3, verb="INSERT OR REPLACE")
 
-_ids: Final = msgspec.json.Encoder()
+_json: Final = msgspec.json.Encoder()
 _owners: Final = msgspec.json.Decoder(list[tuple[int, int]])
 _places: Final = msgspec.json.Decoder(list[tuple[str, int, int]])
 
@@ -70,8 +74,8 @@ def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> Appen
         StoreError: A newer release has upgraded the database meanwhile.
         sqlite3.Error: The database could not be read.
     """
-    partitions = _ids.encode(list({append.partition for append in appends}))
-    execution_ids = _ids.encode(list({append.execution_id for append in appends}))
+    partitions = _json.encode(list({append.partition for append in appends}))
+    execution_ids = _json.encode(list({append.execution_id for append in appends}))
     row = connection.execute(_READ, (partitions.decode(), execution_ids.decode())).fetchone()
     version, newest_key, owners, places = row
     if version != VERSION:
@@ -92,7 +96,7 @@ def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
     """
     _INSERT_EXECUTIONS.run(connection, plan.executions)
     _INSERT_RECORDS.run(connection, plan.records)
-    for key, outcome in plan.outcomes.items():
-        connection.execute(_UPDATE_OUTCOME, (*outcome, key))
-    for key, (seq, snapshot) in plan.snapshots.items():
-        connection.execute(_PUT_SNAPSHOT, (key, seq, snapshot))
+    if plan.outcomes:
+        outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
+        connection.execute(_UPDATE_OUTCOMES, (_json.encode(outcomes).decode(),))
+    _PUT_SNAPSHOTS.run(connection, [(key, *kept) for key, kept in plan.snapshots.items()])
