@@ -17,7 +17,7 @@ from rillflow.ids import is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.callers import Callers
 from serve.errors import respond_to
-from serve.parameters import nul_refused, required, seconds
+from serve.parameters import nul_refused, required, seconds, view_kind
 from serve.submission import read_submission
 from serve.wire import CORS, json_response, raw_response, read_body, ret_response
 
@@ -79,14 +79,15 @@ class HotRoutes:
         wait_s = seconds(query.get("wait_s"))
         business = descriptor_id.partition(":")[0].strip()
         body = await read_body(request, settings.submit_limit(business))
-        execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
-        if wait_s > 0 and await self._stack.wait(execution_id, wait_s):
-            shown = await self._stack.query(execution_id, "execution")
-            return raw_response(
-                b'{"execution_id":%b,"ret":%b}'
-                % (encode_json(execution_id), shown or UNKNOWN_EXECUTION)
-            )
-        return json_response({"execution_id": execution_id})
+        if wait_s <= 0:
+            execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
+            return json_response({"execution_id": execution_id})
+        execution_id, shown = await self._stack.run(
+            descriptor_id, body, options, timeout_s=wait_s, kind=view_kind(query)
+        )
+        if shown is None:
+            return json_response({"execution_id": execution_id})
+        return raw_response(b'{"execution_id":%b,"ret":%b}' % (encode_json(execution_id), shown))
 
     async def trigger(self, request: Request) -> Response:
         """Take a callback or a signal (SEMANTICS 5.2, trigger).
@@ -162,13 +163,13 @@ class HotRoutes:
         """Show an execution (SEMANTICS 5.3); with ``wait_s``, wait for its end first."""
         query = request.query_params
         execution_id = required(query, "execution_id")
-        brief = query.get("brief", "false").lower() == "true"
-        wait_s = seconds(query.get("wait_s"))
+        kind, wait_s = view_kind(query), seconds(query.get("wait_s"))
         if not is_execution_id(execution_id):
             return ret_response(UNKNOWN_EXECUTION)
         if wait_s > 0:
-            await self._stack.wait(execution_id, wait_s)
-        body = await self._stack.query(execution_id, "brief" if brief else "execution")
+            body = await self._stack.shown_at_end(execution_id, wait_s, kind)
+        else:
+            body = await self._stack.query(execution_id, kind)
         return ret_response(UNKNOWN_EXECUTION if body is None else body)
 
 

@@ -63,6 +63,11 @@ def service_of(service_id: str) -> DescriptorId:
     return DescriptorId(parts[0], parts[1])
 
 
+def view_kind(query: Mapping[str, str]) -> str:
+    """Return the kind of query that shows an execution: ``brief`` leaves its tasks out."""
+    return "brief" if query.get("brief", "false").lower() == "true" else "execution"
+
+
 def required(query: Mapping[str, str], *names: str) -> str:
     """Return a query parameter under the first name that is given.
 

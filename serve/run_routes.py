@@ -69,6 +69,7 @@ def _document_hot_routes(routes: APIRouter, hot: HotRoutes) -> None:
         header("Idempotency-Key", "The same as a header."),
         text("uid", "The caller's, for gray and A/B rules."),
         _WAIT,
+        text("brief", "With `wait_s`: `true` leaves the tasks out of what is shown."),
     ]
     outcome = [
         _EXECUTION,

@@ -8,7 +8,7 @@ from rillflow.definition import MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Delivery, Query, Reply, WaitableExecutions
+from rillflow.ports.executions import Delivery, Query, Reply, Submission, WaitableExecutions
 from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
@@ -120,6 +120,30 @@ class Stack:
         options = Options(callback, isolation, uid, idempotency_key, resource_check)
         return await self.submissions.submit(descriptor_id, data, options)
 
+    async def run(
+        self, descriptor_id: str, data: bytes, options: Options, *, timeout_s: float, kind: str
+    ) -> tuple[ExecutionId, bytes | None]:
+        """Start an execution, wait for its end, and read it as a query of this kind does.
+
+        The second is None when it has not ended in time.
+
+        Raises:
+            RillflowError: As ``submit``.
+        """
+        end = None
+
+        async def send(submission: Submission) -> Reply:
+            nonlocal end
+            reply, end = await self.executions.run(submission, timeout_s, kind)
+            return reply
+
+        execution_id = await self.submissions.submit(descriptor_id, data, options, send)
+        if end is None:
+            end = await self.executions.end(execution_id, timeout_s, kind)
+        if not end.has_ended:
+            return execution_id, None
+        return execution_id, end.body or await self.query(execution_id, kind)
+
     async def deliver(self, execution_id: ExecutionId, event: Event, *, hint_s: int = 0) -> Reply:
         """Hand an event to an execution; when this returns, it is on disk.
 
@@ -152,3 +176,17 @@ class Stack:
             StoreError: Its owner could not be reached.
         """
         return await self.executions.wait(execution_id, timeout_s)
+
+    async def shown_at_end(
+        self, execution_id: ExecutionId, timeout_s: float, kind: str
+    ) -> bytes | None:
+        """Wait until an execution has ended or the time is over, and read it as JSON text.
+
+        ``kind`` is that of a query; None when there is nothing of that id.
+
+        Raises:
+            StoreError: Its owner could not be reached.
+            RillflowError: It could not be read.
+        """
+        end = await self.executions.end(execution_id, timeout_s, kind)
+        return end.body if end.body is not None else await self.query(execution_id, kind)

@@ -4,7 +4,7 @@ Every call is idempotent: a submission by its execution id, an event by the stat
 it meets, a query by its nature. So a transport may repeat any of them.
 """
 
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -26,6 +26,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like
     ``check`` tells which busy functions refuse it (SEMANTICS 6.2): ``short_board``,
     ``long_board``, or ``key_resource`` with ``key_resources``, of which all must be busy,
     or just one when ``any_key``. Empty takes it whatever is busy.
+
+    A ``watcher`` is told when the execution ends, as by a ``Watch`` with ``show``; where
+    ``changed`` is False it is not.
     """
 
     business: str
@@ -36,6 +39,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like
     check: str = ""
     key_resources: tuple[str, ...] = ()
     any_key: bool = False
+    watcher: str = ""
+    show: str = ""
 
     @property
     def execution_id(self) -> ExecutionId:
@@ -70,11 +75,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
     """Have ``watcher`` told when an execution ends; ``changed`` is False when it has.
 
-    What does not exist counts as ended.
+    What does not exist counts as ended. ``show`` is the kind of a ``Query``: what it would
+    answer at the end comes along, if it is small.
     """
 
     execution_id: ExecutionId
     watcher: str
+    show: str = ""
 
 
 class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
@@ -165,8 +172,33 @@ class Executions(Protocol):
         ...
 
 
+class End(NamedTuple):
+    """What came of waiting for an end; ``body`` is the view that was asked for, if it came."""
+
+    has_ended: bool
+    body: bytes | None = None
+
+
 class WaitableExecutions(Executions, Protocol):
     """Executions that callers can also wait for."""
+
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Create an execution and wait until it has ended; the reply is the submission's.
+
+        ``show`` is the kind of ``Query`` whose answer is wanted with the end.
+
+        Raises:
+            StoreError: The owner could not be reached in time.
+        """
+        ...
+
+    async def end(self, execution_id: ExecutionId, timeout_s: float, show: str) -> End:
+        """Wait until an execution has ended, and see how.
+
+        Raises:
+            StoreError: Its owner could not be reached.
+        """
+        ...
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough.

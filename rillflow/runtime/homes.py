@@ -1,6 +1,14 @@
 """One owner of executions as its callers see it: a lane for calls and a watch for ends."""
 
-from rillflow.ports.executions import Call, Reply, decode_replies, encode_calls
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import (
+    Call,
+    End,
+    Reply,
+    Submission,
+    decode_replies,
+    encode_calls,
+)
 from rillflow.runtime.dispatch_lanes import Line
 from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.lanes import Lane
@@ -36,13 +44,22 @@ class Home:
         with self._inbox.place(call):
             return await self._lane.ask(call)
 
-    async def wait(self, execution_id: str, timeout_s: float) -> bool:
-        """Wait until an execution has ended; False when the time was not enough.
+    async def end(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
+        """Wait until an execution has ended, and see what ``show`` asks for.
 
         Raises:
             RillflowError: The owner refused, or could not be reached.
         """
-        return await self._watch.wait(execution_id, timeout_s)
+        return await self._watch.wait(execution_id, timeout_s, show)
+
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Make an execution and wait until it has ended.
+
+        Raises:
+            OverloadedError: Too many submissions wait for this owner.
+            RillflowError: The owner could not be reached.
+        """
+        return await self._watch.run(submission, timeout_s, show)
 
     async def _send(self, calls: list[Call]) -> list[Reply]:
         return decode_replies(await self._line("calls", encode_calls(calls)))

@@ -10,6 +10,7 @@ and nobody else (``runtime.quarantine``).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import NamedTuple, assert_never
 
 from rillflow.core import machine
@@ -48,7 +49,7 @@ from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.insisting import insist
 from rillflow.runtime.ownership import Ownership
 from rillflow.runtime.quarantine import Quarantine, log_crash
-from rillflow.runtime.queries import answer_query, unknown_execution
+from rillflow.runtime.queries import answer_query, shown_with_end, unknown_execution
 from rillflow.runtime.recovery import Recovery
 from rillflow.runtime.residents import Residents
 from rillflow.runtime.rule_log import RuleLog
@@ -68,7 +69,8 @@ class Taken(NamedTuple):
     """What became of a call in memory: its reply, and what to write and do before it is given.
 
     ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the
-    execution has ended with it. ``hosted`` is the execution that the reply is about.
+    execution has ended with it. ``hosted`` is the execution that the reply is about, and
+    ``watch`` a submission whose sender waits for the end.
     """
 
     reply: Reply
@@ -77,6 +79,7 @@ class Taken(NamedTuple):
     commands: list[Command] = []  # noqa: RUF012 - never changed
     at_ms: int = 0
     over: bool = False
+    watch: Submission | None = None
 
 
 class ExecutionHost:
@@ -235,9 +238,11 @@ class ExecutionHost:
         for taken in written:
             if taken.hosted is not None:
                 execution_id = taken.hosted.state.execution_id
+                if taken.watch is not None:
+                    self.watchers.watch(taken.watch.watcher, execution_id, taken.watch.show)
                 self._errands.carry_out(execution_id, taken.commands, at_ms=taken.at_ms)
                 if taken.over:
-                    self.watchers.ended(execution_id)
+                    self.watchers.ended(execution_id, partial(self._shown, taken.hosted))
                 if taken.over and taken.hosted.over:
                     # Nor has a redo begun it anew, whose timers may be set already.
                     self._timers.forget(execution_id)
@@ -336,11 +341,14 @@ class ExecutionHost:
 
     def _watch(self, call: Watch, hosted: Hosted | None) -> Reply:
         if hosted is None or hosted.over:
-            return Reply(changed=False)
+            return Reply(changed=False, body=self._shown(hosted, call.show))
         if self._ownership.is_elsewhere(call.execution_id):
             return Reply(changed=False, error="elsewhere", kind=ELSEWHERE)
-        self.watchers.watch(call.watcher, call.execution_id)
+        self.watchers.watch(call.watcher, call.execution_id, call.show)
         return Reply()
+
+    def _shown(self, hosted: Hosted | None, kind: str) -> bytes | None:
+        return shown_with_end(hosted, kind, self._clock.now_ms())
 
     def _submit(self, call: Submission, found: Found) -> Taken:
         event = call.event
@@ -357,7 +365,8 @@ class ExecutionHost:
         self._residents.admit(hosted)
         found[event.execution_id] = hosted
         append = append_of(hosted, event, self._ownership, Stage(), row_of(call))
-        return Taken(Reply(), hosted, append, handled.commands, event.at_ms, hosted.over)
+        watch = call if call.watcher else None
+        return Taken(Reply(), hosted, append, handled.commands, event.at_ms, hosted.over, watch)
 
     def _deliver(self, call: Delivery, hosted: Hosted | None) -> Taken:
         execution_id, event = call.execution_id, call.event

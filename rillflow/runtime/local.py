@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Call, Reply, ResourceCall
+from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.dispatch import DispatchPool
@@ -59,9 +59,17 @@ class LocalExecutions:
         """Make a call at the one home."""
         return [await self.call(call)]
 
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Make an execution and wait until it has ended."""
+        return await self._watch.run(submission, timeout_s, show)
+
+    async def end(self, execution_id: ExecutionId, timeout_s: float, show: str) -> End:
+        """Wait until an execution has ended, and see what ``show`` asks for."""
+        return await self._watch.wait(execution_id, timeout_s, show)
+
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough."""
-        return await self._watch.wait(execution_id, timeout_s)
+        return (await self.end(execution_id, timeout_s, "")).has_ended
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""

@@ -12,6 +12,7 @@ from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonValue, encode_json
 from rillflow.ports.executions import Query, Reply
 from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.quarantine import log_crash
 
 DAG_NOT_FOUND = 30602
 EXECUTION_NOT_FOUND = 30605
@@ -30,6 +31,21 @@ def answer_query(
     if quarantine and isinstance(value, dict) and query.kind in ("execution", "brief"):
         value = {**value, "quarantine": quarantine}
     return Reply(changed=False, body=None if value is None else encode_json(value))
+
+
+def shown_with_end(hosted: Hosted | None, kind: str, at_ms: int) -> bytes | None:
+    """Answer a query of this kind along with the news of an end; None where nobody asked.
+
+    What cannot be shown is left out too: who misses it asks apart, and hears why.
+    """
+    if hosted is None or not kind:
+        return None
+    query = Query(execution_id=hosted.state.execution_id, kind=kind)
+    try:
+        return answer_query(query, hosted, at_ms).body
+    except Exception as error:  # noqa: BLE001 - others wait for the same news
+        log_crash("end_not_shown", hosted.state.execution_id, error)
+        return None
 
 
 def _read(query: Query, hosted: Hosted, at_ms: int) -> JsonValue:

@@ -8,6 +8,7 @@ from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.executions import (
     Call,
+    End,
     Query,
     Reply,
     ResourceCall,
@@ -66,8 +67,30 @@ class Routes:
         answered = await asyncio.gather(*asked, return_exceptions=True)
         return [reply for reply in answered if isinstance(reply, Reply)]
 
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Make an execution and wait until it has ended; see the port.
+
+        Raises:
+            StoreError: The owner could not be reached in time.
+        """
+        execution_id = submission.execution_id
+        if not is_dedicated(execution_id):
+            return await self._home(execution_id).run(submission, timeout_s, show)
+        reply = await self._call_dedicated(submission)
+        if reply.error is not None:
+            return reply, End(has_ended=False)
+        return reply, await self.end(execution_id, timeout_s, show)
+
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough.
+
+        Raises:
+            StoreError: Its owner could not be reached.
+        """
+        return (await self.end(execution_id, timeout_s, "")).has_ended
+
+    async def end(self, execution_id: ExecutionId, timeout_s: float, show: str) -> End:
+        """Wait until an execution has ended, and see what ``show`` asks for.
 
         Raises:
             StoreError: Its owner could not be reached.
@@ -75,13 +98,13 @@ class Routes:
         if is_dedicated(execution_id):
             reply = await self._call_dedicated(Watch(execution_id=execution_id, watcher=NOBODY))
             if not reply.raise_for_error().changed:
-                return True
+                return End(has_ended=True)
             owner = self._dedicated.find(execution_id) or self._home(execution_id)
-            has_ended = await owner.wait(execution_id, timeout_s)
-            if has_ended:
+            end = await owner.end(execution_id, timeout_s, show)
+            if end.has_ended:
                 self._dedicated.forget(execution_id)
-            return has_ended
-        return await self._home(execution_id).wait(execution_id, timeout_s)
+            return end
+        return await self._home(execution_id).end(execution_id, timeout_s, show)
 
     def _home(self, execution_id: ExecutionId) -> Home:
         return self._homes[partition_of(execution_id) % len(self._homes)]

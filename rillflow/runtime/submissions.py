@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -14,7 +14,7 @@ from rillflow.errors import DefinitionError, ExecutionError, RequestError, Store
 from rillflow.ids import DescriptorId, ExecutionId, new_execution_id, parse_descriptor_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Executions, Submission
+from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
 from rillflow.runtime.admission import Admission
 from rillflow.runtime.descriptors import parse_stored, resolve_descriptor, stored_text
@@ -29,6 +29,7 @@ CONFLICT: Final = 409
 
 ContextHook: TypeAlias = Callable[[DescriptorId, JsonObject], JsonObject]
 """Gets the id and the data of a submission, and returns the data to start with."""
+Send: TypeAlias = Callable[[Submission], Awaitable[Reply]]
 
 
 class Options(NamedTuple):
@@ -90,8 +91,13 @@ class Submissions:
         """
         return (await self._get_ready(version)).definition
 
-    async def submit(self, descriptor_id: str, data: bytes, options: Options) -> ExecutionId:
+    async def submit(
+        self, descriptor_id: str, data: bytes, options: Options, send: Send | None = None
+    ) -> ExecutionId:
         """Start an execution; when this returns, it is on disk.
+
+        ``send`` hands the submission to its owner, where that is more than a call; an
+        idempotency key that is known needs none.
 
         Raises:
             RequestError: The request is malformed, names nothing that is stored, does not
@@ -103,13 +109,15 @@ class Submissions:
         data = data if data.strip() else b"{}"
         key = options.idempotency_key
         if key is None:
-            return await self._start(descriptor_id, document, options, data)
+            return await self._start(descriptor_id, document, options, data=data, send=send)
         digest = _digest(document)
         found = await self._find(descriptor_id, key, digest)
         if found is not None:
             return found
         try:
-            return await self._start(descriptor_id, document, options, data, digest)
+            return await self._start(
+                descriptor_id, document, options, data=data, send=send, digest=digest
+            )
         except StoreError:
             # Another submission with this key may just have won.
             found = await self._find(descriptor_id, key, digest)
@@ -128,12 +136,14 @@ class Submissions:
             raise RequestError(message, http_status=CONFLICT)
         return execution_id
 
-    async def _start(
+    async def _start(  # noqa: PLR0913 - the parameters of submit, read
         self,
         descriptor_id: str,
         document: JsonObject,
         options: Options,
+        *,
         data: bytes,
+        send: Send | None,
         digest: str | None = None,
     ) -> ExecutionId:
         settings = self._settings
@@ -176,7 +186,7 @@ class Submissions:
             key_resources=check.key_resources,
             any_key=settings.key_resource_any,
         )
-        (await self._executions.call(submission)).raise_for_error()
+        (await (send or self._executions.call)(submission)).raise_for_error()
         return event.execution_id
 
     async def _runnable(self, version: str) -> Ready:

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
+from rillflow.runtime.watching import Ended
 
 FORGET_S: Final = 120.0
 """A watcher that has not been heard of for so long waits for nothing any more."""
+MOST_SHOWN_BYTES: Final = 65_536
+"""Views that are larger do not come along with the news of an end; they are kept until heard."""
 MOST_WATCHERS: Final = 1000
 """Watchers that have not asked for longest are forgotten; they tell by their next watch."""
 
@@ -23,27 +26,31 @@ class Watchers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._of: dict[ExecutionId, dict[str, None]] = {}
+        self._of: dict[ExecutionId, dict[str, str]] = {}
         self._watchers: OrderedDict[str, _Watcher] = OrderedDict()
 
-    def watch(self, watcher: str, execution_id: ExecutionId) -> None:
-        """Have a watcher told when an execution ends."""
-        self._of.setdefault(execution_id, {})[watcher] = None
+    def watch(self, watcher: str, execution_id: ExecutionId, show: str = "") -> None:
+        """Have a watcher told when an execution ends, and see what ``show`` asks for."""
+        self._of.setdefault(execution_id, {})[watcher] = show
         self._watcher(watcher).heard_s = self._clock.monotonic_s()
 
-    def ended(self, execution_id: ExecutionId) -> None:
-        """Tell everyone who watches this execution."""
+    def ended(
+        self, execution_id: ExecutionId, view: Callable[[str], bytes | None] = lambda _: None
+    ) -> None:
+        """Tell everyone who watches this execution; ``view`` answers what they ask for."""
         forgotten_s = self._clock.monotonic_s() - FORGET_S
-        for name in self._of.pop(execution_id, ()):
+        for name, show in self._of.pop(execution_id, {}).items():
             watcher = self._watchers.get(name)
             if watcher is not None and (watcher.asks or watcher.heard_s >= forgotten_s):
-                watcher.ended(execution_id)
+                body = view(show) if show else None
+                fits = body is not None and len(body) <= MOST_SHOWN_BYTES
+                watcher.ended(Ended(execution_id, show, body if fits else None))
             else:
                 self._watchers.pop(name, None)
 
     async def take(
         self, watcher: str, timeout_s: float, heard: Sequence[ExecutionId] = ()
-    ) -> list[ExecutionId]:
+    ) -> list[Ended]:
         """Return what has ended without what the watcher has ``heard`` of.
 
         Waits for something up to a limit.
@@ -72,14 +79,14 @@ class _Watcher:
     def __init__(self) -> None:
         self.asks = 0
         self.heard_s = 0.0
-        self._ended: dict[ExecutionId, None] = {}
+        self._ended: dict[ExecutionId, Ended] = {}
         self._news = asyncio.Event()
 
-    def ended(self, execution_id: ExecutionId) -> None:
-        self._ended[execution_id] = None
+    def ended(self, ended: Ended) -> None:
+        self._ended[ended.execution_id] = ended
         self._news.set()
 
-    async def take(self, timeout_s: float, heard: Sequence[ExecutionId]) -> list[ExecutionId]:
+    async def take(self, timeout_s: float, heard: Sequence[ExecutionId]) -> list[Ended]:
         for execution_id in heard:
             self._ended.pop(execution_id, None)
         if not self._ended:
@@ -88,4 +95,4 @@ class _Watcher:
                 await asyncio.wait_for(self._news.wait(), timeout_s)
             except TimeoutError:
                 return []
-        return list(self._ended)
+        return list(self._ended.values())

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId
-from rillflow.ports.executions import Reply, Watch
+from rillflow.ports.executions import End, Reply, Submission, Watch
 
 log = logging.getLogger("rillflow.watching")
 
@@ -24,11 +25,19 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     heard: list[ExecutionId] = []
 
 
+class Ended(msgspec.Struct, frozen=True, array_like=True):
+    """An execution that has ended; ``body`` answers a query of the kind ``show``."""
+
+    execution_id: ExecutionId
+    show: str = ""
+    body: bytes | None = None
+
+
 class News(msgspec.Struct, frozen=True, array_like=True):
     """What an owner tells a watcher: which life it is in, and what has ended."""
 
     life: str
-    ended: list[ExecutionId]
+    ended: list[Ended]
 
 
 _news_decoder = msgspec.msgpack.Decoder(News)
@@ -65,7 +74,7 @@ class EndWatch:
     def __init__(
         self,
         watcher: str,
-        call: Callable[[Watch], Awaitable[Reply]],
+        call: Callable[[Watch | Submission], Awaitable[Reply]],
         ask: Callable[[Question], Awaitable[News]],
     ) -> None:
         self._watcher = watcher
@@ -74,37 +83,64 @@ class EndWatch:
         self._life: str | None = None
         self._told: str | None = None
         self._heard: list[ExecutionId] = []
-        self._waiting: dict[ExecutionId, dict[asyncio.Future[None], None]] = {}
+        self._waiting: dict[ExecutionId, dict[asyncio.Future[bytes | None], str]] = {}
         self._asking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
-        """Wait for the end; False when the time was not enough.
+    async def wait(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
+        """Wait for the end, and see what ``show`` asks for, where that comes along.
 
         Raises:
             RillflowError: The owner refused, or could not be reached.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(execution_id, {})[future] = None
+        watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
+        future = self._enter(execution_id, show)
         try:
-            if not await self._watch(execution_id):
-                return True
-            if self._asking is None:
-                self._asking = asyncio.create_task(self._run())
-            await asyncio.wait_for(future, timeout_s)
-        except TimeoutError:
-            return False
+            return await self._see(watch, future, timeout_s)
         finally:
             self._leave(execution_id, future)
-        return True
 
-    async def _watch(self, execution_id: ExecutionId) -> bool:
-        watch = Watch(execution_id=execution_id, watcher=self._watcher)
-        return (await self._call(watch)).raise_for_error().changed
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Submit and wait for the end.
 
-    def _leave(self, execution_id: ExecutionId, future: "asyncio.Future[None]") -> None:
+        Raises:
+            RillflowError: The owner could not be reached.
+        """
+        execution_id = submission.execution_id
+        future = self._enter(execution_id, show)
+        try:
+            reply = await self._call(replace(submission, watcher=self._watcher, show=show))
+            if reply.error is not None:
+                return reply, End(has_ended=False)
+            if reply.changed:
+                return reply, await self._until(future, timeout_s)
+            watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
+            return reply, await self._see(watch, future, timeout_s)
+        finally:
+            self._leave(execution_id, future)
+
+    async def _see(
+        self, watch: Watch, future: "asyncio.Future[bytes | None]", timeout_s: float
+    ) -> End:
+        reply = (await self._call(watch)).raise_for_error()
+        if not reply.changed:
+            return End(has_ended=True, body=reply.body)
+        return await self._until(future, timeout_s)
+
+    async def _until(self, future: "asyncio.Future[bytes | None]", timeout_s: float) -> End:
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._run())
+        await asyncio.wait((future,), timeout=timeout_s)
+        return End(has_ended=True, body=future.result()) if future.done() else End(has_ended=False)
+
+    def _enter(self, execution_id: ExecutionId, show: str) -> "asyncio.Future[bytes | None]":
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(execution_id, {})[future] = show
+        return future
+
+    def _leave(self, execution_id: ExecutionId, future: "asyncio.Future[bytes | None]") -> None:
         futures = self._waiting.get(execution_id, {})
         futures.pop(future, None)
         if not futures:
@@ -126,10 +162,10 @@ class EndWatch:
             self._asking = None
 
     def _hear(self, news: News) -> None:
-        self._heard = news.ended
+        self._heard = [ended.execution_id for ended in news.ended]
         self._life = news.life
-        for execution_id in news.ended:
-            self._resolve(execution_id)
+        for ended in news.ended:
+            self._resolve(ended)
 
     async def _watch_again(self) -> None:
         """Tell an owner in a new life of everything that is waited for.
@@ -139,11 +175,12 @@ class EndWatch:
         """
         life = self._life
         for execution_id in list(self._waiting):
-            if not await self._watch(execution_id):
-                self._resolve(execution_id)
+            watch = Watch(execution_id=execution_id, watcher=self._watcher)
+            if not (await self._call(watch)).raise_for_error().changed:
+                self._resolve(Ended(execution_id))
         self._told = life
 
-    def _resolve(self, execution_id: ExecutionId) -> None:
-        for future in self._waiting.get(execution_id, ()):
+    def _resolve(self, ended: Ended) -> None:
+        for future, show in self._waiting.get(ended.execution_id, {}).items():
             if not future.done():
-                future.set_result(None)
+                future.set_result(ended.body if show == ended.show else None)

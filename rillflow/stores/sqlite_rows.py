@@ -47,7 +47,7 @@ class _Insert:
     def __init__(self, table: str, columns: int, *, verb: str = "INSERT") -> None:
         row = f"({', '.join('?' * columns)})"
         self._by_rows = tuple(
-            f"{verb} INTO {table} VALUES {', '.join([row] * rows)}"  # noqa: S608 - own names
+            f"{verb} INTO {table} VALUES {', '.join([row] * rows)}"
             for rows in range(1, _MOST_AT_ONCE + 1)
         )
 

@@ -118,6 +118,30 @@ async def test_a_submission_can_wait_for_the_end(api: Api) -> None:
     assert set(submitted) == {"execution_id"}
 
 
+@pytest.mark.parametrize("isolation", ["shared", "dedicated"])
+async def test_who_waits_sees_what_get_json_shows(api: Api, isolation: str) -> None:
+    asked = {"descriptor_id": await api.add(PASS), "wait_s": 10, "isolation": isolation}
+    submitted = await api.post(SUBMIT, {"a": 1}, **asked)
+    execution_id = submitted["execution_id"]
+    assert submitted["ret"] == await api.shown(execution_id)
+    assert submitted["ret"] == await api.shown(execution_id, wait_s=10)
+    brief = await api.post(SUBMIT, {"a": 1}, **asked, brief="true")
+    assert brief["ret"] == await api.shown(brief["execution_id"], brief="true")
+    assert "tasks" not in brief["ret"]
+
+
+async def test_who_repeats_a_submission_may_wait_for_the_first_one(api: Api) -> None:
+    asked = {"descriptor_id": await api.add(PASS), "wait_s": 10, "idempotency_key": "k"}
+    first = await api.post(SUBMIT, {"a": 1}, **asked)
+    assert await api.post(SUBMIT, {"a": 1}, **asked) == first
+
+
+async def test_an_end_that_is_large_is_shown_whole(api: Api) -> None:
+    asked = {"descriptor_id": await api.add(PASS), "wait_s": 10}
+    submitted = await api.post(SUBMIT, {"a": "x" * 100_000}, **asked)
+    assert len(submitted["ret"]["context"]["a"]) == 100_000
+
+
 @pytest.mark.parametrize(
     ("params", "refusal"),
     [

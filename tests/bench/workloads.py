@@ -145,10 +145,9 @@ async def submit(http: LeanClient, name: str, data: bytes | None = None) -> str:
 
 
 async def run(http: LeanClient, name: str) -> None:
-    """Start an execution and wait, by long poll, until it has succeeded."""
-    execution_id = await submit(http, name)
-    query = f"execution_id={execution_id}&brief=true&wait_s=60"
-    answer = await http.get(b"/flow/get.json?" + query.encode())
-    status = msgspec.json.decode(answer)["ret"]["dag_status"]
+    """Start an execution and wait, in the same request, until it has succeeded."""
+    target = f"/flow/submit.json?descriptor_id=bench:{name}&brief=true&wait_s=60"
+    answer = msgspec.json.decode(await http.post(target.encode(), JOBS[name].data))
+    status = answer.get("ret", {}).get("dag_status")
     if status != "SUCCEED":
-        raise SystemExit(f"{execution_id} ended {status}")
+        raise SystemExit(f"{answer['execution_id']} ended {status}")

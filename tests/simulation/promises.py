@@ -154,9 +154,11 @@ class Promises:
         if execution_id not in self.mirrors:
             self._broken(f"{execution_id} was acknowledged, and is not stored")
 
-    def said_ended(self, execution_id: ExecutionId) -> None:
-        """Hear that somebody who waited was told that an execution has ended."""
+    def said_ended(self, execution_id: ExecutionId, status: bytes | None = None) -> None:
+        """Hear that somebody who waited was told that an execution has ended, and how."""
         mirror = self.mirrors.get(execution_id)
+        if status is not None and not any(word in status for word in (b"SUCCEED", b"FAILED")):
+            self._broken(f"{execution_id} was announced as ended, and shown as {status!r}")
         if mirror is not None and not mirror.over and not mirror.redone:
             self._broken(f"{execution_id} was announced as ended, and has not")
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rillflow.actors.directory import MOST_KNOWN, DedicatedActors
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
-from rillflow.ports.executions import Call, Reply, ResourceCall, Watch
+from rillflow.ports.executions import Call, End, Reply, ResourceCall, Watch
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.desks import MOST_SENDERS, DispatchDesk
@@ -18,6 +18,7 @@ from rillflow.runtime.routes import Routes
 from rillflow.runtime.submissions import Options, Submissions
 from rillflow.runtime.timers import MOST_DEAD
 from rillflow.runtime.waiting import FORGET_S, Watchers
+from rillflow.runtime.watching import Ended
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from tests.loopback import NOW_MS, ManualClock
@@ -130,7 +131,7 @@ async def test_a_watcher_that_has_left_is_told_nothing_more() -> None:
     for number in range(MANY):
         watchers.ended(f"e{number}")
     watchers.ended("last")
-    assert await question == ["last"]
+    assert await question == [Ended("last")]
     assert list(watchers._watchers) == ["here"]
     assert not watchers._of
 
@@ -186,8 +187,8 @@ class ShortLived:
     async def ask(self, _: Call) -> Reply:
         return Reply()
 
-    async def wait(self, _: ExecutionId, __: float) -> bool:
-        return True
+    async def end(self, _: ExecutionId, __: float, ___: str) -> End:
+        return End(has_ended=True)
 
 
 async def test_the_home_of_an_execution_that_was_waited_for_is_forgotten() -> None:

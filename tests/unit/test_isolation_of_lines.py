@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from rillflow.errors import CrashedError, StoreError
-from rillflow.ports.executions import Reply, Watch, decode_replies
+from rillflow.ports.executions import End, Reply, Submission, Watch, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.desks import encoded
 from rillflow.runtime.dispatch import Outbox
 from rillflow.runtime.dispatch_lanes import DispatchLanes, decode_order
 from rillflow.runtime.lanes import Lane
-from rillflow.runtime.watching import EndWatch, News, Question
+from rillflow.runtime.watching import Ended, EndWatch, News, Question
 
 SECRET: Final = "the value of a secret"
 LONG_S: Final = 20
@@ -144,16 +144,16 @@ def test_a_reply_that_cannot_be_encoded_is_replaced_alone() -> None:
 async def test_waiting_for_an_end_survives_an_answer_that_nobody_foresaw() -> None:
     errors = [ZeroDivisionError(SECRET)]
 
-    async def call(_: Watch) -> Reply:
+    async def call(_: Watch | Submission) -> Reply:
         return Reply()
 
     async def ask(_: Question) -> News:
         if errors:
             raise errors.pop()
         await asyncio.sleep(0)
-        return News("life", ["e"])
+        return News("life", [Ended("e")])
 
-    assert await EndWatch("me", call, ask).wait("e", LONG_S) is True
+    assert await EndWatch("me", call, ask).wait("e", LONG_S) == End(has_ended=True)
 
 
 def _request(task: str, *, resource: str = "http://x") -> DispatchRequest:
