@@ -14,6 +14,7 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
+from rillflow.jsontypes import JsonObject
 from rillflow.language.mappings import MappingList, compile_mappings
 
 TaskT = TypeVar("TaskT", bound=Task)
@@ -29,6 +30,7 @@ class TaskPlan:
     """
 
     __slots__ = (
+        "_shown",
         "base",
         "branches",
         "catch",
@@ -50,6 +52,7 @@ class TaskPlan:
 
     def __init__(self, spec: Task, order: int) -> None:
         self.spec = spec
+        self._shown: JsonObject | None = None
         self.base: str = spec.name or ""
         self.category: str = spec.category
         self.order = order
@@ -67,6 +70,13 @@ class TaskPlan:
         self.conditions: tuple[str | None, ...] = ()
         self.branches: tuple[LevelPlan, ...] = ()
         self._plan_branches(spec)
+
+    @property
+    def shown(self) -> JsonObject:
+        """The definition of the task with Rill Flow's keys, made when it is first asked for."""
+        if self._shown is None:
+            self._shown = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return self._shown
 
     def spec_as(self, kind: type[TaskT]) -> TaskT:
         """Return the task of the definition where its category is known.

@@ -109,11 +109,13 @@ def status_name(status: TaskStatus) -> str:
 
 def task_definition(plan: TaskPlan, state: ExecutionState) -> JsonObject:
     """Return the definition of a task with Rill Flow's keys, as it is in this execution."""
-    shown = plan.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
     switch = state.degrades.get(plan.base)
-    if switch is not None:
-        shown["degrade"] = {"current": switch.current, "followings": switch.followings}
-    return shown
+    if switch is None:
+        return plan.shown
+    return {
+        **plan.shown,
+        "degrade": {"current": switch.current, "followings": switch.followings},
+    }
 
 
 def invoke_view(invoke: InvokeMsg) -> JsonObject:

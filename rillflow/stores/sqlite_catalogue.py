@@ -75,11 +75,11 @@ class SqliteCatalogue:
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
         """Return the newest version of an alias, None when it has none."""
-        return await self._value(f"{_VERSIONS} LIMIT 1", business, feature, alias)
+        return await self._glanced(f"{_VERSIONS} LIMIT 1", business, feature, alias)
 
     async def has_version(self, business: str, feature: str, version: str) -> bool:
         """Tell whether a version was ever added to a feature."""
-        found = await self._value(
+        found = await self._glanced(
             "SELECT version FROM known_versions WHERE business = ? AND feature = ? AND version = ?",
             business,
             feature,
@@ -169,7 +169,7 @@ class SqliteCatalogue:
     async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
         """Return the rules of a scope, sorted by name."""
         business, subject = scope
-        rows = await self._rows(
+        rows = await self._database.glance(
             """SELECT name, rule FROM rules WHERE kind = ? AND business = ? AND subject = ?
             ORDER BY name""",
             kind,
@@ -196,6 +196,10 @@ class SqliteCatalogue:
         return await self._database.look_up(
             lambda connection: connection.execute(query, values).fetchall()
         )
+
+    async def _glanced(self, query: str, *values: object) -> str | None:
+        rows = await self._database.glance(query, *values)
+        return rows[0][0] if rows else None
 
     async def _column(self, query: str, *values: object) -> list[str]:
         return [value for (value, *_) in await self._rows(query, *values)]

@@ -20,12 +20,13 @@ _CACHE_KIB: Final = 16_384
 _STATEMENTS: Final = 256
 
 
-def connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
+def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> sqlite3.Connection:
     """Open the file; transactions are begun and ended by hand.
 
     Args:
         path: The database file.
         mode: ``rw``, ``ro``, or ``rwc`` to create the file when it is missing.
+        busy_s: How long statements wait for another process, in seconds.
 
     Raises:
         sqlite3.Error: The file cannot be opened.
@@ -33,7 +34,7 @@ def connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
-        timeout=BUSY_S,
+        timeout=busy_s,
         isolation_level=None,
         cached_statements=_STATEMENTS,
         check_same_thread=False,

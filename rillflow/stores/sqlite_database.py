@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rillflow.errors import StoreError
 from rillflow.ports.store import Append
@@ -47,6 +47,24 @@ class _Reader:
                 return query(self._connection)
 
 
+class _Glances:
+    """Reads of a few rows by key, in the thread that asks; see ``SqliteDatabase.glance``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def read(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = connect(self._path, busy_s=0)
+        return self._connection.execute(statement, values).fetchall()
+
+    def stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 class _Parts:
     """What an open database consists of."""
 
@@ -54,12 +72,14 @@ class _Parts:
         self.writer = SqliteWriter(path)
         self.lookups = _Reader(path, "lookups")
         self.scans = _Reader(path, "scans")
+        self.glances = _Glances(path)
         self.writer.start()
 
     def stop(self) -> None:
         self.writer.stop()
         self.lookups.stop()
         self.scans.stop()
+        self.glances.stop()
 
 
 class SqliteDatabase:
@@ -97,6 +117,19 @@ class SqliteDatabase:
     async def look_up(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a short read on one state of the database."""
         return await self._open_parts().lookups.read(query)
+
+    async def glance(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read a few rows by key.
+
+        That takes less than waking another thread, twice, and in WAL mode it waits for
+        nobody; what cannot be read at once is looked up.
+        """
+        try:
+            return self._open_parts().glances.read(statement, values)
+        except sqlite3.Error:
+            return await self.look_up(
+                lambda connection: connection.execute(statement, values).fetchall()
+            )
 
     async def scan(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a read that may take long on one state of the database."""
