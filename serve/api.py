@@ -37,6 +37,7 @@ from serve.errors import respond_to
 from serve.form_parameters import FormParameters
 from serve.gate import Gate
 from serve.hot_routes import HotRoutes
+from serve.shortcut import open_shortcut
 
 DESCRIPTION = """
 Rill Flow workflows of serverless functions, run by durable actors on Ray.
@@ -70,6 +71,7 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await stack.open()
         await start()
+        open_shortcut(front, frozenset(hot.handlers))
         yield
         await batches.stop()
         await stack.close()
@@ -104,7 +106,8 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
         health.router(stack),
     ):
         api.include_router(router)
-    return Gate(hot, stack.settings)
+    front = Gate(hot, stack.settings)
+    return front
 
 
 async def _answer(_: Request, error: Exception) -> Response:

@@ -21,6 +21,8 @@ PREFERENCES: Final[Mapping[str, str]] = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     # Three checks in a row must fail before a dead HAProxy is replaced: 3 s instead of 30.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    # Hot requests go around what Serve does for every request.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.shortcut:middlewares",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Otherwise an idle worker for every processor waits for tasks that do not come.
