@@ -9,6 +9,7 @@ alone, without a look-up.
 import hashlib
 import re
 import zlib
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.errors import InvalidIdError
@@ -24,6 +25,7 @@ _EXECUTION_ID: Final = re.compile(
     r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 )
 _DEDICATED_BIT: Final = 1 << 64
+_RECENT_IDS: Final = 4_096
 
 
 class DescriptorId(NamedTuple):
@@ -133,6 +135,7 @@ def partition_of(execution_id: ExecutionId) -> int:
     return zlib.crc32(execution_id.encode()) % PARTITIONS
 
 
+@lru_cache(maxsize=_RECENT_IDS)
 def _uuid_number(execution_id: ExecutionId) -> int:
     match = _EXECUTION_ID.fullmatch(execution_id)
     if match is None:

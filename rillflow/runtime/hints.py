@@ -19,6 +19,8 @@ from rillflow.ports.executions import Reply, ResourceCall, Submission
 
 FORGET_S: Final = 10_800.0
 """What has not been heard of for three hours is forgotten."""
+RECENT_S: Final = 1.0
+"""How exactly it is known when a function that wished for nothing was heard of last."""
 
 _MOST_SERVICES: Final = 10_000
 _MOST_OF_SERVICE: Final = 5_000
@@ -59,7 +61,10 @@ class Hints:
 
     def heard(self, service: str, task: str, resource: str, *, hint_s: int = 0) -> None:
         """Note that a function has answered, and what it wished for."""
-        is_known = (task, resource) in self._services.get(service, {})
+        before = self._services.get(service, {}).get((task, resource))
+        is_known = before is not None
+        if before and hint_s <= 0 and self._clock.monotonic_s() - before.updated_s < RECENT_S:
+            return
         news = ResourceCall(
             kind="busy", service=service, task=task, resource=resource, for_s=max(hint_s, 0)
         )
