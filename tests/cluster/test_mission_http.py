@@ -175,3 +175,12 @@ def test_a_redirect_of_a_post_is_followed_with_a_get(api: Api, functions: Functi
     ended = _call(api, functions.url + "/answer", {"replies": replies})
     sent = ended.context["sent"]
     assert (sent["method"], sent["path"], sent["body"]) == ("GET", "/echo/there", "")
+
+
+def test_hot_requests_go_around_what_serve_does_for_every_request(api: Api) -> None:
+    """Serve gives a request an id and tells it in the answer."""
+    hot = api.http.get("/flow/get.json", params={"execution_id": "nobody"})
+    other = api.http.get("/flow/bg/get_business_ids.json")
+    assert hot.status_code == 200
+    assert "x-request-id" in other.headers
+    assert "x-request-id" not in hot.headers

@@ -1,0 +1,77 @@
+"""Hot requests take the short way where it is open; all others go through Serve."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve import shortcut
+from serve.shortcut import MOST_AT_ONCE, Shortcut, open_shortcut
+
+HOT = frozenset({("GET", "/hot")})
+
+
+class Way:
+    """An application that notes what it is asked, and answers when it is let go on."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    async def __call__(self, scope: Scope, _: Receive, __: Send) -> None:
+        self.paths.append(scope.get("path", scope["type"]))
+        await self.goes_on.wait()
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    before = list(shortcut._ready)
+    shortcut._ready.clear()
+    yield
+    shortcut._ready[:] = before
+
+
+async def ask(app: ASGIApp, path: str, *, method: str = "GET", kind: str = "http") -> None:
+    async def receive() -> dict[str, str]:
+        return {}
+
+    async def send(_: object) -> None:
+        return
+
+    await app({"type": kind, "method": method, "path": path}, receive, send)
+
+
+async def test_before_the_application_is_ready_everything_goes_through_serve() -> None:
+    long_way = Way()
+    await ask(Shortcut(long_way), "/hot")
+    assert long_way.paths == ["/hot"]
+
+
+async def test_only_hot_requests_take_the_short_way() -> None:
+    long_way, short_way = Way(), Way()
+    open_shortcut(short_way, HOT)
+    app = Shortcut(long_way)
+    await ask(app, "/hot")
+    await ask(app, "/hot", method="POST")
+    await ask(app, "/other")
+    await ask(app, "/hot", kind="websocket")
+    assert short_way.paths == ["/hot"]
+    assert long_way.paths == ["/hot", "/other", "/hot"]
+
+
+async def test_when_many_are_under_way_serve_sees_the_others() -> None:
+    long_way, short_way = Way(), Way()
+    short_way.goes_on.clear()
+    open_shortcut(short_way, HOT)
+    app = Shortcut(long_way)
+    under_way = [asyncio.create_task(ask(app, "/hot")) for _ in range(MOST_AT_ONCE)]
+    await asyncio.sleep(0)
+    await ask(app, "/hot")
+    assert len(short_way.paths) == MOST_AT_ONCE
+    assert long_way.paths == ["/hot"]
+    short_way.goes_on.set()
+    await asyncio.gather(*under_way)
+    await ask(app, "/hot")
+    assert long_way.paths == ["/hot"]
