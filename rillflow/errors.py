@@ -24,6 +24,8 @@ RillflowError
 │   ├── ExecutionFailedError
 │   └── ExecutionTimeoutError
 ├── GatewayError              the function's side
+│   ├── NotConnectedError
+│   └── BrokenExchangeError
 ├── StoreError                the durable store
 │   ├── ConflictError
 │   └── FencedError
@@ -275,6 +277,14 @@ class GatewayError(RillflowError):
 
     code = "gateway.failed"
     wire_code = 30106
+
+
+class NotConnectedError(GatewayError):
+    """No connection could be opened, so nothing was sent."""
+
+
+class BrokenExchangeError(GatewayError):
+    """A request was sent, and no whole answer came back."""
 
 
 class StoreError(RillflowError):

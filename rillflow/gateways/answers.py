@@ -22,7 +22,7 @@ _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorizat
 
 
 class Reply(NamedTuple):
-    """An HTTP response, read to its end; header look-up ignores case."""
+    """An HTTP response, read to its end; the names of its headers are in lower case."""
 
     status: int
     reason: str
@@ -61,7 +61,7 @@ def answered(request: DispatchRequest, reply: Reply, *, url: str, now_ms: int) -
         body=body,
         error=error,
         http_status=reply.status,
-        retry_after_s=retry_after_s(reply.headers.get("Retry-After"), now_ms=now_ms),
+        retry_after_s=retry_after_s(reply.headers.get("retry-after"), now_ms=now_ms),
         poll_url=poll_url(reply, url) if reply.status == 202 else None,
     )
 
@@ -76,7 +76,7 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
     Raises:
         GatewayError: The redirect leads out of HTTP, or would take secrets elsewhere.
     """
-    location = reply.headers.get("Location")
+    location = reply.headers.get("location")
     if reply.status not in _REDIRECTS or not location:
         return None
     try:
@@ -117,7 +117,7 @@ def poll_url(reply: Reply, url: str) -> str | None:
     ``activationId`` (OpenWhisk, beside the action that was called).
     """
     said = _json_object(reply.body) or {}
-    location = reply.headers.get("Location") or said.get("statusQueryGetUri")
+    location = reply.headers.get("location") or said.get("statusQueryGetUri")
     activation = said.get("activationId")
     if not location and isinstance(activation, str) and "/actions/" in url:
         location = f"{url.partition('/actions/')[0]}/activations/{activation}"
@@ -131,7 +131,7 @@ def poll_url(reply: Reply, url: str) -> str | None:
 
 def _text(reply: Reply) -> bytes:
     """Return the body as UTF-8 text, as declared by its charset, without a byte order mark."""
-    match = _CHARSET.search(reply.headers.get("Content-Type", ""))
+    match = _CHARSET.search(reply.headers.get("content-type", ""))
     charset = match[1].lower() if match else "utf-8"
     if charset in ("utf-8", "utf8", "us-ascii"):
         return reply.body.removeprefix(b"\xef\xbb\xbf")

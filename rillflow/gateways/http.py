@@ -1,47 +1,37 @@
 """The HTTP gateway: Rill Flow's dialect over one pool of connections (SEMANTICS 4.4, 9.2)."""
 
 import asyncio
-import errno
-import io
 import logging
-from typing import Final
 
-import aiohttp
-import yarl
-
-from rillflow.errors import GatewayError
+from rillflow.errors import (
+    BrokenExchangeError,
+    GatewayError,
+    NotConnectedError,
+)
 from rillflow.gateways.answers import Reply, answered, failed, redirected
-from rillflow.gateways.connections import check_literal, open_session
+from rillflow.gateways.heads import request_head
+from rillflow.gateways.pool import Pool
 from rillflow.gateways.requests import FAILS, HttpCall, build_request, call_timeout_s, ran_out
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.slots import HostSlots
+from rillflow.gateways.unpacking import unpacked
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 _log = logging.getLogger(__name__)
 
-_LARGE_BODY_BYTES: Final = 1024 * 1024
-_NOT_CONNECTED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-_RESETS: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
-_REASONS: Final = (
-    (aiohttp.ConnectionTimeoutError, "no connection within the time-out"),
-    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer"),
-    (aiohttp.ClientPayloadError, "the answer broke off"),
-    (aiohttp.ClientResponseError, "the answer is not HTTP"),
-)
-
 
 class HttpGateway:
     """Calls functions over HTTP; every failure is an answer, none an exception.
 
-    One session, opened by the first call, in the loop that makes it.
+    One pool, opened by the first call, in the loop that makes it.
     """
 
     def __init__(self, settings: HttpSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
         self._slots = HostSlots(per_host=settings.limit_per_host, total=settings.pool_size)
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: Pool | None = None
         self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
 
@@ -58,7 +48,7 @@ class HttpGateway:
                 extra={"execution_id": request.execution_id, "kind": type(error).__name__},
                 exc_info=not request.secrets,
             )
-            return failed(request, f"{FAILS}{_reason(error)}")
+            return failed(request, f"{FAILS}{str(error) or type(error).__name__}")
 
     async def close(self) -> None:
         """Close the pool; calls under way end with an error, and so do later ones."""
@@ -67,8 +57,8 @@ class HttpGateway:
         for limit in self._under_way:
             if not limit.expired():
                 limit.reschedule(now)
-        if self._session is not None:
-            await self._session.close()
+        if self._pool is not None:
+            await self._pool.close()
 
     async def _call(self, request: DispatchRequest) -> DispatchAnswer:
         if self._closed:
@@ -109,66 +99,39 @@ class HttpGateway:
 
     async def _connect_and_exchange(self, call: HttpCall) -> Reply:
         """Try again, at once, only while no connection could be opened."""
-        url = yarl.URL(call.url, encoded=True)
-        check_literal(self._settings.egress, url.host)
-        attempts = max(1, self._settings.transport_attempts)
-        for tries_left in reversed(range(attempts)):
+        tries_left = max(1, self._settings.transport_attempts)
+        while True:
+            tries_left -= 1
             try:
-                return await self._exchange(call, url)
-            except _NOT_CONNECTED as error:
+                return await self._exchange(call)
+            except NotConnectedError as error:
                 if not tries_left:
-                    raise GatewayError(f"{FAILS}{_reason(error)}") from error
-            except (aiohttp.ClientError, OSError) as error:
-                raise GatewayError(f"{FAILS}{_reason(error)} ({_shown(call)})") from error
-        raise GatewayError(f"{FAILS}no attempt was made")
+                    raise GatewayError(f"{FAILS}{error}") from error
+            except BrokenExchangeError as error:
+                raise GatewayError(f"{FAILS}{error} ({_shown(call)})") from error
 
-    async def _exchange(self, call: HttpCall, url: yarl.URL) -> Reply:
-        body = call.body
-        data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY_BYTES else body
-        async with self._opened().request(
-            call.method, url, data=data, headers=call.headers, allow_redirects=False
-        ) as response:
-            text = await self._read(response)
-            return Reply(response.status, response.reason or "", response.headers, text)
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read the body up to the cap; compressed bodies count unpacked."""
+    async def _exchange(self, call: HttpCall) -> Reply:
+        """Make one exchange, over a kept connection if there is one."""
+        pool = self._opened()
+        origin = call.origin
+        head = request_head(call, origin)
+        wire = pool.take(origin) or await pool.open(origin)
         cap = self._settings.max_response_bytes
-        announced = response.content_length
-        if announced is not None and announced <= cap and _is_plain(response):
-            return await response.read()
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > cap:
-                response.close()
-                raise GatewayError(f"{FAILS}the answer is larger than {cap} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)
+        try:
+            reply = await wire.ask(head, call.body, is_head=call.method == "HEAD", most_bytes=cap)
+        finally:
+            pool.give_back(wire)
+        encoding = reply.headers.get("content-encoding")
+        if encoding is None:
+            return reply
+        return reply._replace(body=unpacked(reply.body, encoding, most_bytes=cap))
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = open_session(self._settings)
-        return self._session
-
-
-def _is_plain(response: aiohttp.ClientResponse) -> bool:
-    return "Content-Encoding" not in response.headers
+    def _opened(self) -> Pool:
+        if self._pool is None:
+            self._pool = Pool(self._settings)
+        return self._pool
 
 
 def _shown(call: HttpCall) -> str:
     """Name a call without its query, which may carry secrets."""
     return f"{call.method} {call.url.partition('?')[0]}"
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words what a transport error means; the most specific class wins."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
-    for kind, text in _REASONS:
-        if isinstance(error, kind):
-            return text
-    if isinstance(error, OSError) and error.errno in _RESETS:
-        return "the connection was reset"
-    return str(error) or type(error).__name__

@@ -1,0 +1,460 @@
+"""A server may say anything: a call ends soon, and nothing leaks into the next call."""
+
+import asyncio
+import gzip
+import socket
+import ssl
+import zlib
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.egress import EgressRules
+from rillflow.gateways.heads import request_head
+from rillflow.gateways.http import HttpGateway
+from rillflow.gateways.requests import HttpCall
+from rillflow.jsontypes import decode_json, encode_json
+from tests.loopback import FAILS, Talk, answering, attempt, call, gateway, raw_server
+
+CERTIFICATE = Path(__file__).parent / "loopback.pem"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+PATIENT = {"call_timeout_s": 20.0}
+
+
+def saying(*payloads: bytes) -> Talk:
+    """Answer requests with these, one after the other, and stay connected."""
+    left = list(payloads)
+
+    async def talk(_: StreamReader, writer: StreamWriter) -> None:
+        writer.write(left.pop(0))
+
+    return talk
+
+
+def flooding(beginning: bytes, again: bytes) -> Talk:
+    """Say something, and then something else without end."""
+
+    async def talk(_: StreamReader, writer: StreamWriter) -> None:
+        writer.write(beginning)
+        while not writer.is_closing():
+            writer.write(again)
+            await writer.drain()
+
+    return talk
+
+
+def open_wires(opened: HttpGateway) -> int:
+    return 0 if opened._pool is None else len(opened._pool)
+
+
+# --- floods and nonsense ------------------------------------------------------
+
+TOO_LONG = "the headers of the answer are longer than 65536 bytes"
+
+
+@pytest.mark.parametrize(
+    ("talk", "reason"),
+    [
+        (flooding(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1000), TOO_LONG),
+        (flooding(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 10_000), TOO_LONG),
+        (answering(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n"), TOO_LONG),
+        (flooding(b"HTTP/1.1 200 ", b"o" * 10_000), TOO_LONG),
+        (flooding(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100), TOO_LONG),
+        (flooding(CHUNKED + b"1;", b"x" * 10_000), TOO_LONG),
+        (flooding(CHUNKED + b"0\r\n", b"X: y\r\n" * 1000), TOO_LONG),
+        (flooding(CHUNKED + b"0\r\nX: ", b"x" * 10_000), TOO_LONG),
+        (flooding(b"", b"\0" * 10_000), "the answer is not HTTP"),
+        (answering(CHUNKED + b"f" * 17 + b"\r\n"), "the answer is not HTTP"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), "the answer is not HTTP"),
+        (
+            answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+            "the answer is not HTTP",
+        ),
+        (
+            answering(CHUNKED[:-2] + b"Content-Length: 2\r\n\r\n{}"),
+            "the answer is not HTTP",
+        ),
+        (answering(b"SSH-2.0-OpenSSH_9.9\r\n"), "the answer is not HTTP"),
+    ],
+)
+async def test_floods_and_nonsense_end_the_call(talk: Talk, reason: str) -> None:
+    async with raw_server(talk) as server, gateway(**PATIENT) as opened:
+        answer = await opened.call(attempt(server.url))
+        assert answer.error == f"{FAILS}{reason} (POST {server.url})"
+        assert (server.connections, server.requests) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        flooding(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10_000),
+        flooding(CHUNKED + b"7fffffffffffffff\r\n", b"x" * 10_000),
+        flooding(CHUNKED, b"1\r\nx\r\n" * 1000),
+        flooding(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n", b"x" * 10_000),
+    ],
+    ids=["without length", "one chunk", "tiny chunks", "announced"],
+)
+async def test_an_endless_body_ends_the_call(talk: Talk) -> None:
+    async with raw_server(talk) as server:
+        answer = await call(server.url, {**PATIENT, "max_response_bytes": 100_000})
+    assert answer.error == f"{FAILS}the answer is larger than 100000 bytes"
+
+
+# --- whole answers ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (OK, b"{}"),
+        (b"HTTP/1.1 103 Early Hints\r\nLocation: /x\r\n\r\nHTTP/1.1 100\r\n\r\n" + OK, b"{}"),
+        (CHUNKED + b"1\r\n{\r\n1;ext=1\r\n}\r\n0\r\nLocation: /x\r\n\r\n", b"{}"),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n", None),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", None),
+        (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70_000, b"x" * 70_000),
+    ],
+)
+async def test_an_answer_of_known_length_leaves_the_connection_open(
+    answer: bytes, body: bytes | None
+) -> None:
+    async def in_pieces(_: StreamReader, writer: StreamWriter) -> None:
+        for piece in (answer[:5], answer[5:25], answer[25:-1], answer[-1:]):
+            writer.write(piece)
+            await asyncio.sleep(0)
+
+    async with raw_server(in_pieces) as server, gateway(**PATIENT) as opened:
+        for number in range(2):
+            result = await opened.call(attempt(server.url, attempt=number))
+            assert (result.error, result.body, result.poll_url) == (None, body, None)
+        assert (server.connections, server.requests) == (1, 2)
+        assert open_wires(opened) == 1
+        await opened.close()
+        assert open_wires(opened) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "verb", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", "POST", b"{}"),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", "POST", b"{}"),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", "POST", b"{}"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "HEAD", None),
+        (CHUNKED, "HEAD", None),
+        (b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nxyz", "POST", None),
+    ],
+)
+async def test_after_some_answers_the_connection_is_not_used_again(
+    answer: bytes, verb: str, body: bytes | None
+) -> None:
+    async with raw_server(answering(answer)) as server, gateway(**PATIENT) as opened:
+        for number in range(2):
+            result = await opened.call(attempt(server.url, attempt=number, request_type=verb))
+            assert (result.error, result.body) == (None, body)
+        assert open_wires(opened) <= 1
+    assert (server.connections, server.requests) == (2, 2)
+
+
+def bare_deflate(text: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(text) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "body"),
+    [
+        ("gzip", gzip.compress(b"{}"), b"{}"),
+        ("GZIP", gzip.compress(b"{") + gzip.compress(b"}"), b"{}"),
+        ("deflate", zlib.compress(b"{}"), b"{}"),
+        ("deflate", bare_deflate(b"{}"), b"{}"),
+        ("identity", b"{}", b"{}"),
+        ("own-invention", b"{}", b"{}"),
+        ("gzip", b"", None),
+    ],
+)
+async def test_a_packed_answer_is_unpacked(encoding: str, packed: bytes, body: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
+    async with raw_server(answering(head + packed)) as server:
+        answer = await call(server.url)
+    assert (answer.error, answer.body) == (None, body)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "reason"),
+    [
+        ("gzip", gzip.compress(b"{}")[:-4], "the answer broke off"),
+        ("deflate", b"?", "the answer cannot be unpacked"),
+        ("gzip", b"{}", "the answer cannot be unpacked"),
+        ("br", b"{}", "the answer is packed as br, which is not understood"),
+    ],
+)
+async def test_an_answer_that_cannot_be_unpacked_fails_the_call(
+    encoding: str, packed: bytes, reason: str
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
+    async with raw_server(answering(head + packed)) as server:
+        answer = await call(server.url)
+    assert answer.error == f"{FAILS}{reason} (POST {server.url})"
+
+
+# --- kept connections ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [OK, b"HTTP/1.1", b"nonsense"])
+async def test_what_follows_an_answer_is_not_taken_for_the_next_one(extra: bytes) -> None:
+    payloads = [OK + extra, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2"]
+    async with raw_server(saying(*payloads)) as server, gateway(**PATIENT) as opened:
+        assert (await opened.call(attempt(server.url))).body == b"{}"
+        assert (await opened.call(attempt(server.url, attempt=2))).body == b"2"
+    assert (server.connections, server.requests) == (2, 2)
+
+
+async def test_an_idle_connection_that_says_something_is_closed() -> None:
+    gone = asyncio.Event()
+    payloads = [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1", OK]
+
+    async def talk(reader: StreamReader, writer: StreamWriter) -> None:
+        writer.write(payloads.pop(0))
+        if payloads:
+            await answered.wait()
+            writer.write(OK)
+            assert not await reader.read()
+            gone.set()
+
+    answered = asyncio.Event()
+    async with raw_server(talk) as server, gateway(**PATIENT) as opened:
+        assert (await opened.call(attempt(server.url))).body == b"1"
+        answered.set()
+        await gone.wait()
+        assert (await opened.call(attempt(server.url, attempt=2))).body == b"{}"
+    assert (server.connections, server.requests) == (2, 2)
+
+
+async def test_an_answer_that_comes_before_the_request_was_read_counts() -> None:
+    refused = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
+
+    async def hasty(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(refused)
+        await reader.read(1)
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(hasty, "127.0.0.1", 0, limit=1024)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/work"
+    async with gateway(**PATIENT) as opened:
+        answer = await opened.call(attempt(url, input=encode_json({"t": "x" * 20_000_000})))
+        assert answer.error == f"{FAILS}413 Too Large"
+        over.set()
+        await opened.close()
+        assert open_wires(opened) == 0
+    server.close()
+
+
+async def accepted(listener: socket.socket) -> socket.socket:
+    connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+    connection.settimeout(0)
+    return connection
+
+
+async def request_of(connection: socket.socket) -> bytes:
+    """Read a request whose body ends with a brace."""
+    loop, text = asyncio.get_running_loop(), b""
+    while not text.endswith(b"}"):
+        piece = await loop.sock_recv(connection, 65_536)
+        assert piece
+        text += piece
+    return text
+
+
+@asynccontextmanager
+async def kept_connection(opened: HttpGateway) -> AsyncIterator[tuple[socket.socket, ...]]:
+    """Make a call by hand, whose connection is kept; give the listener and the server's end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        calling = asyncio.ensure_future(opened.call(attempt(url_of(listener))))
+        connection = await accepted(listener)
+        await request_of(connection)
+        await asyncio.get_running_loop().sock_sendall(connection, OK)
+        assert (await calling).body == b"{}"
+        with connection:
+            yield listener, connection
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/work"
+
+
+@pytest.mark.parametrize("body_bytes", [10, 3_000_000])
+async def test_a_kept_connection_that_was_closed_before_the_request_came_is_replaced(
+    body_bytes: int,
+) -> None:
+    """Nobody has seen the request, so this is no second attempt."""
+    inputs = encode_json({"t": "x" * body_bytes})
+    async with gateway(**PATIENT) as opened, kept_connection(opened) as (listener, connection):
+        connection.close()
+        # The loop has had no occasion to see the end.
+        second = attempt(url_of(listener), attempt=2, input=inputs)
+        calling = asyncio.ensure_future(opened.call(second))
+        fresh = await accepted(listener)
+        with fresh:
+            request = await request_of(fresh)
+            await asyncio.get_running_loop().sock_sendall(fresh, OK)
+            assert (await calling).body == b"{}"
+        assert request.count(b"POST ") == 1
+
+
+async def test_a_request_that_was_read_is_not_repeated() -> None:
+    async with gateway(**PATIENT) as opened, kept_connection(opened) as (listener, connection):
+        calling = asyncio.ensure_future(opened.call(attempt(url_of(listener), attempt=2)))
+        await request_of(connection)
+        connection.close()
+        answer = await calling
+        assert answer.error is not None
+        assert "the connection was closed before an answer" in answer.error
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+async def test_idle_connections_are_closed_after_a_while() -> None:
+    async with (
+        gateway(**PATIENT, keep_alive_s=0.05) as opened,
+        kept_connection(opened) as (_, connection),
+    ):
+        assert open_wires(opened) == 1
+        assert not await asyncio.get_running_loop().sock_recv(connection, 1)
+        assert open_wires(opened) == 0
+
+
+@pytest.mark.parametrize("cancel", [True, False], ids=["cancelled", "timed out"])
+async def test_a_call_that_is_given_up_closes_its_connection(*, cancel: bool) -> None:
+    gone = asyncio.Event()
+
+    async def listen(reader: StreamReader, _: StreamWriter) -> None:
+        assert not await reader.read()
+        gone.set()
+
+    limit_s = 20.0 if cancel else 0.05
+    async with raw_server(listen) as server, gateway(call_timeout_s=limit_s) as opened:
+        calling = asyncio.ensure_future(opened.call(attempt(server.url)))
+        await server.arrived.wait()
+        if cancel:
+            calling.cancel()
+        await asyncio.wait({calling})
+        assert calling.cancelled() == cancel
+        await gone.wait()
+        await asyncio.sleep(0)
+        assert open_wires(opened) == 0
+
+
+# --- what is sent -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        ("http://h/a?b", (("X", "1\r\nY: 2"),)),
+        ("http://h/a?b", (("X", "1\nY: 2"),)),
+        ("http://h/a?b", (("X\r\nY", "1"),)),
+        ("http://h/a?b", (("X", "1\0"),)),
+        ("http://h/a?b\r\nX: 1", ()),
+        ("http://h/a HTTP/1.1", ()),
+    ],
+)
+def test_nothing_ends_a_line_of_the_head(url: str, headers: tuple[tuple[str, str], ...]) -> None:
+    with pytest.raises(GatewayError, match="line break"):
+        request_head(HttpCall("POST", url, headers, b"{}"), "http://h")
+
+
+@pytest.mark.parametrize(
+    ("origin", "headers", "lines"),
+    [
+        ("http://h:80", (), ["Host: h"]),
+        ("http://h:81", (), ["Host: h:81"]),
+        ("https://h:443", (), ["Host: h"]),
+        ("http://[::1]:81", (), ["Host: [::1]:81"]),
+        ("http://h", (("host", "own"),), ["host: own"]),
+        ("http://u:p@h", (), ["Host: h", "Authorization: Basic dTpw"]),
+        ("http://u:p@h", (("Authorization", "x"),), ["Authorization: x", "Host: h"]),
+    ],
+)
+def test_the_head_names_the_host(
+    origin: str, headers: tuple[tuple[str, str], ...], lines: list[str]
+) -> None:
+    head = request_head(HttpCall("GET", f"{origin}/a?b=1", headers), origin)
+    assert head.decode().split("\r\n") == ["GET /a?b=1 HTTP/1.1", *lines, "", ""]
+
+
+# --- names and TLS ------------------------------------------------------------
+
+
+class CountingRules:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def check(self, host: str, ip: str) -> None:
+        self.asked.append(f"{host} {ip}")
+
+
+async def test_calls_share_the_look_up_of_a_name() -> None:
+    rules = CountingRules()
+    talk = saying(*[OK] * 6)
+    async with raw_server(talk) as server, gateway(**PATIENT, egress=rules) as opened:
+        url = f"http://localhost:{server.port}/work"
+        requests = [attempt(url, attempt=number) for number in range(6)]
+        answers = await asyncio.gather(*map(opened.call, requests))
+    assert [answer.body for answer in answers] == [b"{}"] * 6
+    assert len(rules.asked) == len(set(rules.asked))
+
+
+@asynccontextmanager
+async def tls_server() -> AsyncIterator[int]:
+    async def talk(reader: StreamReader, writer: StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        protocol = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        body = encode_json({"alpn": protocol, "get": head.startswith(b"GET ")})
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert not await reader.read()
+        writer.close()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE)
+    context.set_alpn_protocols(["http/1.1"])
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_https_is_spoken_with_servers_that_can_be_trusted(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    async with tls_server() as port, gateway(**PATIENT) as opened:
+        answer = await opened.call(attempt(f"https://{host}:{port}/work", request_type="GET"))
+        assert answer.error is None
+        assert decode_json(answer.body or b"") == {"alpn": "http/1.1", "get": True}
+        await opened.close()
+        assert open_wires(opened) == 0
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
+    async with tls_server() as port:
+        answer = await call(f"https://127.0.0.1:{port}/work", PATIENT)
+    assert answer.error is not None
+    assert answer.error.startswith(f"{FAILS}cannot connect to 127.0.0.1:{port}: ")
+    assert "CERTIFICATE_VERIFY_FAILED" in answer.error
+
+
+async def test_a_kept_connection_does_not_lead_around_the_policy() -> None:
+    rules = EgressRules(deny_networks=("127.0.0.0/8",))
+    answer = await call("http://127.0.0.1:9/work", {"egress": rules})
+    assert answer.error == "egress to 127.0.0.1 (127.0.0.1) is not allowed"
