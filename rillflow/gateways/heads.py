@@ -51,17 +51,21 @@ def request_head(call: HttpCall, origin: str) -> bytes:
         GatewayError: The address has no host, or something in the head would end a line.
     """
     place = origin_of(origin)
-    lines = [f"{name}: {value}" for name, value in call.headers]
-    names = {name.lower() for name, _ in call.headers}
-    if "host" not in names:
-        lines.append(f"Host: {place.authority}")
-    if place.credentials and "authorization" not in names:
-        lines.append(f"Authorization: {place.credentials}")
-    if call.body is not None:
-        lines.append(f"Content-Length: {len(call.body)}")
     target = call.url[len(origin) :]
-    text = "\r\n".join((f"{call.method} {target} HTTP/1.1", *lines, "\r\n"))
-    breaks = len(lines) + 2
-    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text or " " in target:
+    text = f"{call.method} {target} HTTP/1.1\r\n"
+    text += "".join([f"{name}: {value}\r\n" for name, value in call.headers])
+    lines = len(call.headers) + 2
+    given = text.lower()
+    if "\nhost:" not in given:
+        text += f"Host: {place.authority}\r\n"
+        lines += 1
+    if place.credentials and "\nauthorization:" not in given:
+        text += f"Authorization: {place.credentials}\r\n"
+        lines += 1
+    if call.body is not None:
+        text += f"Content-Length: {len(call.body)}\r\n"
+        lines += 1
+    text += "\r\n"
+    if text.count("\n") != lines or text.count("\r") != lines or "\0" in text or " " in target:
         raise GatewayError(f"{FAILS}a line break in the request's head")
     return text.encode()

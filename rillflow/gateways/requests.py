@@ -61,7 +61,8 @@ class HttpCall(msgspec.Struct, frozen=True):
     @property
     def origin(self) -> str:
         """Scheme, host and port of the URL."""
-        return "/".join(self.url.split("/", 3)[:3])
+        end = self.url.find("/", len("https://"))
+        return self.url if end < 0 else self.url[:end]
 
 
 class _Parts(NamedTuple):

@@ -40,6 +40,7 @@ def scheme_of(resource_name: str) -> str:
     return scheme if separator else ""
 
 
+@lru_cache(maxsize=4096)
 def effective_protocol(resource_name: str, resource_protocol: str | None) -> str:
     """Return what chooses the gateway: ``resourceProtocol`` unless blank, else the scheme."""
     if resource_protocol and resource_protocol.strip():

@@ -80,6 +80,12 @@ class Wire(asyncio.Protocol):
         self.idle_until_s = 0.0
         self._lost = lost
         self._parser = httptools.HttpResponseParser(self)
+        # Home-made servers end lines as they like; what they say stays on this connection.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
         self._waiter: asyncio.Future[Reply] | None = None
         self._is_kept = False
         self._poll: select.poll | None = None
