@@ -32,7 +32,7 @@ from rillflow.stores.append_plan import AppendPlan
 from rillflow.stores.memory_journal import MemoryJournal
 from tests.simulation.world import simulate
 
-SEEDS: Final = 100
+SEEDS: Final = 400
 
 Patch: TypeAlias = pytest.MonkeyPatch
 
