@@ -178,6 +178,11 @@ class ExecutionHost:
         """How many executions are in memory and have not ended."""
         return self._residents.active
 
+    @property
+    def held(self) -> int:
+        """How many calls wait for busy functions."""
+        return self._errands.outbound.held
+
     # -- calls ----------------------------------------------------------------------
 
     @property
