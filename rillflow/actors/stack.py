@@ -27,7 +27,7 @@ LARGEST_TEXT_BYTES: Final = 16 * MAX_TEXT_BYTES
 class Stack:
     """What callers can do, whether they come over HTTP or from a Ray script."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         settings: Settings,
         *,

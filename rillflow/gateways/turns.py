@@ -74,9 +74,7 @@ class Turns:
             waiting=usage.waiting,
             held=held,
             rate_per_s=pace.per_s if pace else None,
-            functions=[
-                _circuit_state(name, circuit, now_s) for name, circuit in circuits.items()
-            ],
+            functions=[_circuit_state(name, circuit, now_s) for name, circuit in circuits.items()],
         )
 
 
