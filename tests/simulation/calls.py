@@ -61,6 +61,10 @@ class Calls:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
+    async def pass_time(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        await asyncio.sleep(seconds)
+
     def when(self, name: str) -> list[float]:
         """Return when calls of a name went out."""
         return [at_s for began, at_s in self.began if began == name]

@@ -4,12 +4,23 @@ Calls are held back, one goes out as a probe after each pause, and its success l
 """
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from rillflow.gateways import circuits
 from rillflow.gateways.circuits import BreakerPolicy, Circuits
-from tests.loopback import FAILS, attempt, closed_port, gateway
+from rillflow.gateways.registry import GatewayRegistry
+from rillflow.gateways.settings import HttpSettings
+from tests.loopback import (
+    FAILS,
+    StoppedClock,
+    answering,
+    attempt,
+    closed_port,
+    gateway,
+    raw_server,
+)
 from tests.simulation.calls import HOST, UNREACHED, Calls
 
 QUICK = BreakerPolicy(failures=3, pause_s=1.0, longest_pause_s=8.0)
@@ -70,7 +81,7 @@ def test_after_a_pause_one_call_goes_out_and_its_success_lets_the_others_go() ->
     async def scene() -> None:
         await calls.fail(3)
         held = [calls.start(name="held", takes_s=0.5) for _ in range(10)]
-        await asyncio.sleep(1.2)
+        await calls.pass_time(1.2)
         shown, host = calls.function(), calls.host()
         assert shown is not None
         assert host is not None
@@ -156,7 +167,7 @@ def test_no_call_fails_by_the_breaker_it_goes_out_when_it_has_waited_for_long() 
         await calls.fail(8)
         begin_s = calls.loop.time()
         hanging = calls.start(name="probe", takes_s=1000)
-        await asyncio.sleep(8)
+        await calls.pass_time(8)
         held = [
             calls.start(name="held", takes_s=0.1),
             calls.start(name="own", timeout_s=3.0, takes_s=0.1),
@@ -175,9 +186,9 @@ def test_a_probe_that_comes_to_nothing_hands_over_to_the_next() -> None:
     async def scene() -> None:
         await calls.fail(3)
         probe = calls.start(name="probe", takes_s=100)
-        await asyncio.sleep(0.1)
+        await calls.pass_time(0.1)
         held = calls.start(name="held")
-        await asyncio.sleep(1.4)
+        await calls.pass_time(1.4)
         probe.cancel()
         await held
 
@@ -190,7 +201,7 @@ def test_calls_that_wait_for_a_slot_are_held_too_and_keep_no_slot_meanwhile() ->
 
     async def scene() -> None:
         failing = [calls.start(500, name="failing", takes_s=0.1) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        await calls.pass_time(0.01)
         waiting = calls.start(name="waiting")
         await asyncio.gather(*failing)
         await calls.call(to=OTHER, name="other")
@@ -268,3 +279,16 @@ async def test_a_port_that_nobody_serves_opens_the_circuit_of_its_host() -> None
         await opened.close()
         assert (await held).error == f"{FAILS}the gateway is closed"
         assert opened.hosts() == []
+
+
+async def test_what_is_shown_of_a_function_hides_secrets(tmp_path: Path) -> None:
+    (tmp_path / "KEY").write_text("hunter22", encoding="utf-8")
+    answer = b"HTTP/1.1 503 Not Now\r\nContent-Length: 0\r\n\r\n"
+    settings = HttpSettings(secrets_dir=tmp_path)
+    registry = GatewayRegistry.with_http(settings, StoppedClock(), discover=False)
+    async with raw_server(answering(answer)) as server:
+        url = f"http://127.0.0.1:{server.port}/${{secret:KEY}}/work"
+        await registry.call(attempt(url, secrets=((),)))
+        [shown] = registry.hosts()
+        await registry.close()
+    assert [each.name for each in shown.functions] == [url]

@@ -20,7 +20,7 @@ def test_calls_go_out_evenly_and_in_the_order_of_their_arrival() -> None:
         started = []
         for number in range(4):
             started.append(calls.start(name=str(number)))
-            await asyncio.sleep(0.001)
+            await calls.pass_time(0.001)
         await asyncio.gather(*started)
 
     calls.run(scene())
@@ -34,7 +34,7 @@ def test_a_tenth_of_a_seconds_worth_may_go_out_at_once_and_no_more_after_a_rest(
     async def scene() -> None:
         for _ in range(2):
             await asyncio.gather(*(calls.call() for _ in range(30)))
-            await asyncio.sleep(60)
+            await calls.pass_time(60)
 
     calls.run(scene())
     first = [at_s for _, at_s in calls.began[:30]]
@@ -49,7 +49,7 @@ def test_a_slow_rate_takes_no_room_from_other_hosts() -> None:
 
     async def scene() -> None:
         slow = [calls.start() for _ in range(6)]
-        await asyncio.sleep(0.1)
+        await calls.pass_time(0.1)
         await calls.call(to=f"{OTHER}/work", name="other")
         await asyncio.gather(*slow)
 
@@ -76,10 +76,10 @@ def test_calls_that_are_given_up_while_they_wait_leave_nothing_behind() -> None:
     async def scene() -> None:
         await calls.call()
         given_up = [calls.start() for _ in range(5)]
-        await asyncio.sleep(0.01)
+        await calls.pass_time(0.01)
         for task in given_up:
             task.cancel()
-        await asyncio.sleep(10)
+        await calls.pass_time(10)
         assert calls.turns.hosts() == []
         await asyncio.gather(*(calls.call(name="next", takes_s=5) for _ in range(2)))
 
@@ -94,7 +94,7 @@ def test_the_rate_of_a_host_is_shown_with_what_waits_for_it() -> None:
     async def scene() -> None:
         for _ in range(3):
             calls.start(takes_s=1)
-        await asyncio.sleep(0.5)
+        await calls.pass_time(0.5)
         shown = calls.host()
         assert shown is not None
         assert (shown.rate_per_s, shown.under_way, shown.waiting, shown.held) == (0.5, 1, 2, 0)
