@@ -135,7 +135,7 @@ class Turn:
             return
         wish_s = None
         if status in (_TOO_MANY, _UNAVAILABLE):
-            asked = reply.headers.get("Retry-After")
+            asked = reply.headers.get("retry-after")
             wish_s = retry_after_s(asked, now_ms=self._turns.clock.now_ms()) if asked else None
         self._settle(function, is_well=False, wish_s=wish_s)
 

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any, Final
 
-from rillflow.errors import UnreachedError
+from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.answers import Reply
 from rillflow.gateways.requests import HttpCall
 from rillflow.gateways.settings import HttpSettings
@@ -16,7 +16,8 @@ from tests.simulation.virtual_loop import VirtualLoop
 
 HOST: Final = "http://functions.test"
 UNREACHED: Final = 0
-"""The status of a call that gets no answer."""
+BROKEN: Final = 1
+"""Statuses of calls that get no connection, or no whole answer."""
 
 
 class Calls:
@@ -47,7 +48,9 @@ class Calls:
                     limit.reschedule(self.loop.time() + timeout_s)
                 await asyncio.sleep(takes_s)
                 if status == UNREACHED:
-                    raise UnreachedError("nobody there")
+                    raise NotConnectedError("nobody there")
+                if status == BROKEN:
+                    raise BrokenExchangeError("the answer broke off")
                 turn.answered(Reply(status, "", headers or {}, b""))
 
     async def fail(self, times: int, status: int = 500, *, to: str = f"{HOST}/work") -> None:

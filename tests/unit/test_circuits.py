@@ -21,7 +21,7 @@ from tests.loopback import (
     gateway,
     raw_server,
 )
-from tests.simulation.calls import HOST, UNREACHED, Calls
+from tests.simulation.calls import BROKEN, HOST, UNREACHED, Calls
 
 QUICK = BreakerPolicy(failures=3, pause_s=1.0, longest_pause_s=8.0)
 OTHER = f"{HOST}/other"
@@ -32,7 +32,7 @@ def quick(**settings: object) -> Calls:
     return Calls(breaker=QUICK, **settings)
 
 
-@pytest.mark.parametrize("status", [UNREACHED, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [UNREACHED, BROKEN, 429, 500, 502, 503, 504])
 def test_failures_in_a_row_hold_the_next_call_back_for_a_pause(status: int) -> None:
     calls = quick()
 
@@ -122,8 +122,8 @@ def test_a_wish_for_rest_opens_at_once_and_no_longer_than_the_longest_pause() ->
     calls = quick()
 
     async def scene() -> None:
-        await calls.call(503, headers={"Retry-After": "5"})
-        await calls.call(429, name="second", headers={"Retry-After": "3600"})
+        await calls.call(503, headers={"retry-after": "5"})
+        await calls.call(429, name="second", headers={"retry-after": "3600"})
         await calls.call(name="third")
 
     calls.run(scene())
@@ -231,7 +231,7 @@ def test_with_no_number_of_failures_nothing_is_ever_held() -> None:
 
     async def scene() -> None:
         await calls.fail(100, UNREACHED)
-        await calls.call(429, headers={"Retry-After": "60"})
+        await calls.call(429, headers={"retry-after": "60"})
         await calls.call()
 
     calls.run(scene())
