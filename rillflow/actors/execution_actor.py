@@ -85,7 +85,7 @@ class ExecutionActor:
             life=uuid.uuid4().hex,
             inbox=Inbox(
                 settings.max_queued_submissions,
-                unanswered=lambda: len(self._dispatcher) + self._host.held,
+                unanswered=lambda: len(self._dispatcher) + self._host.held(),
                 most_unanswered=settings.max_unanswered_calls,
             ),
         )

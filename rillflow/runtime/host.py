@@ -136,6 +136,7 @@ class ExecutionHost:
             guards=guards,
             follows=dedicated is not None,
         )
+        self.held = self._errands.outbound.held
         self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)
         self._rules = RuleLog()
@@ -177,11 +178,6 @@ class ExecutionHost:
     def active(self) -> int:
         """How many executions are in memory and have not ended."""
         return self._residents.active
-
-    @property
-    def held(self) -> int:
-        """How many calls wait for busy functions."""
-        return self._errands.outbound.held
 
     # -- calls ----------------------------------------------------------------------
 

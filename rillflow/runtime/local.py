@@ -32,7 +32,7 @@ class LocalExecutions:
         self._pool = DispatchPool(gateway, self._answered)
         self._inbox = Inbox(
             max_queued_submissions,
-            unanswered=lambda: len(self._pool) + self.host.held,
+            unanswered=lambda: len(self._pool) + self.host.held(),
             most_unanswered=max_unanswered_calls,
         )
         self.host = ExecutionHost(

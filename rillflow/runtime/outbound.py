@@ -112,9 +112,8 @@ class Outbound:
         self._held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
         self.hints.on_clear = self._held.look_again
 
-    @property
     def held(self) -> int:
-        """How many dispatches wait for busy functions."""
+        """Return how many dispatches wait for busy functions."""
         return len(self._held)
 
     def add(self, command: DispatchTask) -> None:
