@@ -44,6 +44,7 @@ SWITCHES: Final[Mapping[str, bool]] = {
 UNKNOWN_CALLER: Final = 127001
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
+_HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)(:[0-9]{1,5})?")
 _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
@@ -92,6 +93,19 @@ def _unlimited(value: object) -> object:
 
 
 Limit: TypeAlias = Annotated[_Number | None, BeforeValidator(_unlimited)]
+
+Rate: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
+
+
+def _hosts(
+    rates: dict[str, float | None],
+) -> dict[str, float | None]:
+    """Refuse what no host of an address can be."""
+    for host in rates:
+        if not _HOST_AND_PORT.fullmatch(host):
+            raise ValueError(f"{host!r} is no host or host:port")
+    return rates
+
 
 CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
 
@@ -200,6 +214,16 @@ class Settings(BaseSettings):
     """Tries to open a connection."""
     limit_per_host: Annotated[int, Field(ge=1)] = 256
     """Calls to one gateway host at once."""
+    rate_per_host: Limit[Rate] = None
+    """Calls to one gateway host that may begin in a second; ``forever`` sets no limit."""
+    rates_by_host: Annotated[dict[str, Limit[Rate]], AfterValidator(_hosts)] = {}
+    """Replaces ``rate_per_host`` for some hosts, by ``host`` or ``host:port``."""
+    breaker_failures: Annotated[int, Field(ge=0)] = 10
+    """Failures in a row after which calls to a host or function wait; 0 lets them go on."""
+    breaker_pause_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """How long they wait at first; it doubles with each probe that fails."""
+    breaker_longest_pause_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    """The longest pause, and the longest that one call is held back."""
     egress_allow: Places = ()
     """Hosts, ``*.suffix``, addresses and CIDRs that calls may reach; empty allows all."""
     egress_deny: Places = ()
@@ -219,6 +243,8 @@ class Settings(BaseSettings):
     """Most items of one foreach, all of which are made at once while other executions wait."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Unfinished submissions at an execution actor above which more are refused (429)."""
+    max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
+    """Calls of an execution actor without an answer above which no submission is taken (429)."""
     submit_max_bytes_by_business: dict[str, int] = {}
     """Replaces ``submit_max_bytes`` for some businesses."""
     callback_max_bytes_by_business: dict[str, int] = {}

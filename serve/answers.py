@@ -216,3 +216,43 @@ class Envelope(BaseModel):
     data: Any = None
     message: str
     success: bool
+
+
+class Circuit(BaseModel):
+    """Whether calls are held back since the last ones failed."""
+
+    state: Literal["closed", "open", "half-open"] = Field(
+        description="Half-open: one call is out, or may go out, to find out."
+    )
+    failures_in_a_row: int
+    open_for_s: float = Field(description="Seconds for which no call goes out at all.")
+
+
+class GatewayHost(BaseModel):
+    """What goes on between a dispatcher and one gateway host."""
+
+    host: str = Field(examples=["http://gateway.example:8080"])
+    under_way: int = Field(description="Calls that were sent.")
+    waiting: int = Field(description="Calls that wait for `limit_per_host` or the rate.")
+    held: int = Field(description="Calls that wait for a circuit.")
+    rate_per_s: float | None = Field(
+        default=None, description="Calls that may begin in a second; absent without a limit."
+    )
+    circuit: Circuit
+    functions: dict[str, Circuit] = Field(
+        description="By address, the functions whose last call failed."
+    )
+
+
+class DispatcherHosts(BaseModel):
+    """The gateway hosts of one dispatcher."""
+
+    dispatcher: int
+    reached: bool = Field(description="False when the dispatcher did not answer in time.")
+    hosts: list[GatewayHost]
+
+
+class Gateways(BaseModel):
+    """The gateway hosts that are called or in trouble now."""
+
+    dispatchers: list[DispatcherHosts]

@@ -11,10 +11,12 @@ from rillflow.actors.stack import Stack
 from rillflow.errors import InvalidIdError, RequestError
 from rillflow.ids import DescriptorId, parse_descriptor_id
 from rillflow.ports.executions import ResourceCall
+from rillflow.ports.gateway import CircuitState, HostState
 from rillflow.runtime.admission import Health
 from rillflow.runtime.hints import ResourceRow
 from rillflow.settings import ResourceCheck
 from serve.answers import Flag as FlagAnswer
+from serve.answers import Gateways
 from serve.console_answers import StatusCheck
 from serve.documentation import ERRORS, answer
 from serve.parameters import Flag, Names, listed, service_of
@@ -27,6 +29,7 @@ def router(stack: Stack) -> APIRouter:
     routes = APIRouter(prefix="/flow", tags=["protection"], responses=ERRORS)
     _add_status(routes, stack)
     _add_resources(routes, stack)
+    _add_gateways(routes, stack)
     return routes
 
 
@@ -118,6 +121,48 @@ def _add_resources(routes: APIRouter, stack: Stack) -> None:
         )
         replies = await stack.executions.ask_all(call)
         return json_response({"ret": any(reply.changed for reply in replies)})
+
+
+def _add_gateways(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/gateways.json", responses=answer(Gateways))
+    async def gateways() -> Response:
+        """Show the gateway hosts that are called or in trouble: calls, rates, circuits.
+
+        Hosts that nothing is the matter with, and nobody calls now, are left out.
+        """
+        found = await stack.dispatchers.states()
+        return json_response(
+            {
+                "dispatchers": [
+                    {
+                        "dispatcher": index,
+                        "reached": state.is_reached,
+                        "hosts": [_host(host) for host in state.hosts],
+                    }
+                    for index, state in enumerate(found)
+                ]
+            }
+        )
+
+
+def _host(state: HostState) -> dict[str, Any]:
+    return {
+        "host": state.host.name,
+        "under_way": state.under_way,
+        "waiting": state.waiting,
+        "held": state.held,
+        **({} if state.rate_per_s is None else {"rate_per_s": state.rate_per_s}),
+        "circuit": _circuit(state.host),
+        "functions": {each.name: _circuit(each) for each in state.functions},
+    }
+
+
+def _circuit(state: CircuitState) -> dict[str, Any]:
+    return {
+        "state": state.state,
+        "failures_in_a_row": state.failures,
+        "open_for_s": state.open_for_s,
+    }
 
 
 def _by_task(rows: Sequence[ResourceRow]) -> dict[str, Any]:

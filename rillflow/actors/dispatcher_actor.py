@@ -8,6 +8,7 @@ import ray
 
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
+from rillflow.gateways.circuits import BreakerPolicy
 from rillflow.gateways.egress import egress_rules
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.settings import HttpSettings
@@ -27,7 +28,9 @@ class DispatcherActor:
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins
         )
         self._namespace = settings.namespace
-        self._desk = DispatchDesk(registry, life=uuid.uuid4().bytes, line_to=self._line_to)
+        self._desk = DispatchDesk(
+            registry, life=uuid.uuid4().bytes, line_to=self._line_to, hosts=registry.hosts
+        )
         self._socket = SocketServer(self._desk.take)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
         calm_collector()
@@ -62,6 +65,13 @@ def http_settings(settings: Settings) -> HttpSettings:
         call_timeout_s=settings.call_timeout_s,
         transport_attempts=settings.transport_attempts,
         limit_per_host=settings.limit_per_host,
+        rate_per_host=settings.rate_per_host,
+        rates_by_host=settings.rates_by_host,
+        breaker=BreakerPolicy(
+            failures=settings.breaker_failures,
+            pause_s=settings.breaker_pause_s,
+            longest_pause_s=settings.breaker_longest_pause_s,
+        ),
         secrets_dir=settings.secrets_dir,
         egress=egress_rules(allow=settings.egress_allow, deny=settings.egress_deny),
     )

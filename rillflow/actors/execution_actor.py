@@ -83,7 +83,11 @@ class ExecutionActor:
             self._host,
             self._dispatcher,
             life=uuid.uuid4().hex,
-            inbox=Inbox(settings.max_queued_submissions),
+            inbox=Inbox(
+                settings.max_queued_submissions,
+                unanswered=lambda: len(self._dispatcher) + self._host.held(),
+                most_unanswered=settings.max_unanswered_calls,
+            ),
         )
         self._socket = SocketServer(self.take)
         self._started = asyncio.create_task(self._start(), name="start")

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from rillflow.actors.dispatchers import RayDispatchers
 from rillflow.actors.execution_actor import ray_executions
 from rillflow.core.events import Event
 from rillflow.definition import MAX_TEXT_BYTES
@@ -9,6 +10,7 @@ from rillflow.definition.model import WorkflowDefinition
 from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission, WaitableExecutions
+from rillflow.ports.gateway import Dispatchers
 from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
@@ -25,12 +27,13 @@ LARGEST_TEXT_BYTES: Final = 16 * MAX_TEXT_BYTES
 class Stack:
     """What callers can do, whether they come over HTTP or from a Ray script."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         settings: Settings,
         *,
         store: Store | None = None,
         executions: WaitableExecutions | None = None,
+        dispatchers: Dispatchers | None = None,
         clock: Clock | None = None,
         hook: ContextHook | None = None,
     ) -> None:
@@ -42,6 +45,7 @@ class Stack:
         self.settings = settings
         self.store = store or open_store(settings.store_url)
         self.executions = executions or ray_executions(settings)
+        self.dispatchers = dispatchers or RayDispatchers(settings)
         self.clock = clock or SystemClock()
         self.submissions = Submissions(
             settings,

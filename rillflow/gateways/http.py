@@ -13,10 +13,10 @@ from rillflow.gateways.heads import request_head
 from rillflow.gateways.pool import Pool
 from rillflow.gateways.requests import FAILS, HttpCall, build_request, call_timeout_s, ran_out
 from rillflow.gateways.settings import HttpSettings
-from rillflow.gateways.slots import HostSlots
+from rillflow.gateways.turns import Turns
 from rillflow.gateways.unpacking import unpacked
 from rillflow.ports.clock import Clock
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class HttpGateway:
     def __init__(self, settings: HttpSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._slots = HostSlots(per_host=settings.limit_per_host, total=settings.pool_size)
+        self._turns = Turns(settings, clock)
         self._pool: Pool | None = None
         self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
@@ -50,6 +50,10 @@ class HttpGateway:
             )
             return failed(request, f"{FAILS}{str(error) or type(error).__name__}")
 
+    def hosts(self) -> list[HostState]:
+        """Return the state of every host that is called, or has failed, now."""
+        return self._turns.hosts()
+
     async def close(self) -> None:
         """Close the pool; calls under way end with an error, and so do later ones."""
         self._closed = True
@@ -57,6 +61,7 @@ class HttpGateway:
         for limit in self._under_way:
             if not limit.expired():
                 limit.reschedule(now)
+        self._turns.close()
         if self._pool is not None:
             await self._pool.close()
 
@@ -72,14 +77,17 @@ class HttpGateway:
     async def _limited(
         self, request: DispatchRequest, call: HttpCall, timeout_s: float
     ) -> tuple[HttpCall, Reply]:
-        """Wait for a slot, then make the call within its time-out."""
+        """Wait for its turn, then make the call within its time-out."""
         try:
-            async with asyncio.timeout(None) as limit:
+            # When the task's own time is over, nobody waits for its turn any more.
+            async with asyncio.timeout(request.timeout_s) as limit:
                 self._under_way.add(limit)
                 try:
-                    async with self._slots.slot(call.origin):
+                    async with self._turns.turn(request, call, limit) as turn:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
-                        return await self._follow(call)
+                        last, reply = await self._follow(call)
+                        turn.answered(reply)
+                        return last, reply
                 finally:
                     self._under_way.discard(limit)
         except TimeoutError as error:
@@ -106,9 +114,9 @@ class HttpGateway:
                 return await self._exchange(call)
             except NotConnectedError as error:
                 if not tries_left:
-                    raise GatewayError(f"{FAILS}{error}") from error
+                    raise NotConnectedError(f"{FAILS}{error}") from error
             except BrokenExchangeError as error:
-                raise GatewayError(f"{FAILS}{error} ({_shown(call)})") from error
+                raise BrokenExchangeError(f"{FAILS}{error} ({_shown(call)})") from error
 
     async def _exchange(self, call: HttpCall) -> Reply:
         """Make one exchange, over a kept connection if there is one."""

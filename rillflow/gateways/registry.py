@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from rillflow.errors import GatewayError
 from rillflow.gateways.answers import failed
 from rillflow.gateways.http import HttpGateway
@@ -18,7 +20,13 @@ from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import effective_protocol
 from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.ports.clock import Clock
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
+from rillflow.ports.gateway import (
+    CircuitState,
+    DispatchAnswer,
+    DispatchRequest,
+    Gateway,
+    HostState,
+)
 
 HTTP_PROTOCOLS: Final = ("http", "https", "function")
 
@@ -31,6 +39,7 @@ class GatewayRegistry:
         self._secrets = Secrets(settings.secrets_dir)
         self._known = KnownSecrets(self._secrets, clock)
         self._clock = clock
+        self._http: HttpGateway | None = None
         self._built_in: dict[str, Gateway] = {}
         self._plugins: dict[str, Gateway] = {}
         self._categories: dict[str, Gateway] = {}
@@ -57,7 +66,7 @@ class GatewayRegistry:
             GatewayError: A named plugin cannot be loaded.
         """
         registry = cls(settings, clock)
-        http = HttpGateway(settings, clock)
+        http = registry._http = HttpGateway(settings, clock)
         for protocol in HTTP_PROTOCOLS:
             registry.register(protocol, http)
         for name, plugin in installed_plugins() if discover else ():
@@ -109,6 +118,20 @@ class GatewayRegistry:
             return failed(request, str(error))
         except Exception as error:  # noqa: BLE001 - the port promises an answer
             return failed(request, f"handle fails: {str(error) or type(error).__name__}")
+
+    def hosts(self) -> list[HostState]:
+        """Return the state of the hosts that are called over HTTP; addresses hide secrets."""
+        mask = self._known.mask()
+
+        def masked(state: CircuitState) -> CircuitState:
+            return replace(state, name=mask.text(state.name))
+
+        return [
+            replace(
+                found, host=masked(found.host), functions=[masked(each) for each in found.functions]
+            )
+            for found in (self._http.hosts() if self._http is not None else ())
+        ]
 
     async def close(self) -> None:
         """Close every gateway once; one that fails does not keep the others open."""

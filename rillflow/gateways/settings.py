@@ -1,9 +1,11 @@
 """How the HTTP gateway is set up."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from rillflow.gateways.circuits import BreakerPolicy
 from rillflow.gateways.egress import EgressPolicy, EgressRules
 
 
@@ -18,6 +20,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``transport_attempts`` counts tries to open a connection; a request that was
     sent is never sent again (SEMANTICS 9.2). ``keep_alive_s`` stays below the 5 s
     after which common servers hang up, so a call seldom meets a closing connection.
+    Rates are calls that may begin in a second; None sets no limit.
     """
 
     server_host: str = "http://127.0.0.1:8080"
@@ -33,6 +36,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_redirects: int = 5
     limit_per_host: int = 256
     pool_size: int = 1024
+    rate_per_host: float | None = None
+    rates_by_host: Mapping[str, float | None] = {}
+    breaker: BreakerPolicy = BreakerPolicy()
     keep_alive_s: float = 4.0
     egress: EgressPolicy = EgressRules()
     secrets_dir: Path | None = None

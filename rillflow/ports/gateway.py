@@ -7,7 +7,7 @@ import msgspec
 from rillflow.core.commands import DispatchTask as DispatchRequest
 from rillflow.ids import ExecutionId, TaskName
 
-__all__ = ["DispatchAnswer", "DispatchRequest", "Gateway"]
+__all__ = ["CircuitState", "DispatchAnswer", "DispatchRequest", "Gateway", "HostState"]
 
 
 class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -49,4 +49,48 @@ class Gateway(Protocol):
 
     async def close(self) -> None:
         """Release connections; calls under way end with an error."""
+        ...
+
+
+class CircuitState(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a host or a function is left alone since its last calls failed.
+
+    ``state`` is ``closed``, ``open`` (no call goes out for ``open_for_s``) or ``half-open``
+    (one is on its way to find out). ``failures`` counts those in a row.
+    """
+
+    name: str
+    state: str
+    failures: int
+    open_for_s: float
+
+
+class HostState(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes on between a dispatcher and one gateway host.
+
+    ``waiting`` calls wait for a slot or for ``rate_per_s`` (None sets no limit), ``held``
+    ones until a circuit closes. ``functions`` are those behind the host whose last call
+    failed.
+    """
+
+    host: CircuitState
+    under_way: int
+    waiting: int
+    held: int
+    rate_per_s: float | None
+    functions: list[CircuitState]
+
+
+class DispatcherState(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway hosts of one dispatcher; ``is_reached`` is False when it did not say."""
+
+    is_reached: bool
+    hosts: list[HostState]
+
+
+class Dispatchers(Protocol):
+    """All dispatchers of a stack, to be looked at."""
+
+    async def states(self) -> list[DispatcherState]:
+        """Return the state of each dispatcher, in their order."""
         ...

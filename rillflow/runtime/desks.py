@@ -11,7 +11,7 @@ import msgspec
 
 from rillflow.errors import CrashedError, GoneError
 from rillflow.ports.executions import Reply, decode_calls, encode_replies, reply_to_error
-from rillflow.ports.gateway import DispatchAnswer, Gateway
+from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.dispatch_lanes import DispatchLanes, Line, Order, decode_order
 from rillflow.runtime.host import ExecutionHost
@@ -19,7 +19,9 @@ from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.watching import News, decode_question, encode_news
 
 MOST_SENDERS: Final = 1000
+HOSTS: Final = "hosts"
 _answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
+_hosts_decoder = msgspec.msgpack.Decoder(list[HostState])
 _encoder = msgspec.msgpack.Encoder()
 log = logging.getLogger("rillflow.desks")
 _UNSPEAKABLE = reply_to_error(CrashedError("internal server error"))
@@ -85,6 +87,11 @@ def _is_sound(reply: Reply) -> bool:
     return True
 
 
+def decode_hosts(data: bytes) -> list[HostState]:
+    """Decode what a dispatcher says about its gateway hosts."""
+    return _hosts_decoder.decode(data)
+
+
 class DispatchDesk:
     """The desk of a dispatcher, which remembers nothing that matters.
 
@@ -103,11 +110,14 @@ class DispatchDesk:
         life: bytes,
         line_to: Callable[[str], Line],
         most_senders: int = MOST_SENDERS,
+        hosts: Callable[[], list[HostState]] = list,
     ) -> None:
         """Call through ``gateway``; ``line_to`` finds the way back to a sender.
 
         Of senders that wait for nothing, the last ``most_senders`` are remembered.
+        ``hosts`` tells what goes on behind the gateway.
         """
+        self._hosts = hosts
         self._gateway = gateway
         self._most_senders = most_senders
         self._life = life
@@ -119,7 +129,12 @@ class DispatchDesk:
         return sum(map(len, self._pools.values()))
 
     async def take(self, method: str, argument: bytes) -> bytes:
-        """Take requests to ``send``, or a ``ping``; return this life's token."""
+        """Take requests to ``send``, or a ``ping``; return this life's token.
+
+        ``hosts`` asks for the state of the gateway hosts instead.
+        """
+        if method == HOSTS:
+            return _encoder.encode(self._hosts())
         if method == "send":
             order = decode_order(argument)
             if order.life == self._life and self._is_news(order):

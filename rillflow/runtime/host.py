@@ -136,6 +136,7 @@ class ExecutionHost:
             guards=guards,
             follows=dedicated is not None,
         )
+        self.held = self._errands.outbound.held
         self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)
         self._rules = RuleLog()

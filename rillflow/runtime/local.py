@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 
+from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
+from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.inbox import MOST_QUEUED, Inbox
+from rillflow.runtime.inbox import MOST_QUEUED, MOST_UNANSWERED, Inbox
 from rillflow.runtime.watching import EndWatch, News, Question
 
 
 class LocalExecutions:
     """One host that owns every partition, and a dispatch pool beside it."""
 
-    def __init__(  # noqa: PLR0913 - the ports it joins, and two limits
+    def __init__(  # noqa: PLR0913 - the ports it joins, and its limits
         self,
         *,
         store: Store,
@@ -26,9 +27,14 @@ class LocalExecutions:
         most_hot: int = 20_000,
         hot_bytes: int = 1 << 29,
         max_queued_submissions: int = MOST_QUEUED,
+        max_unanswered_calls: int = MOST_UNANSWERED,
     ) -> None:
-        self._inbox = Inbox(max_queued_submissions)
         self._pool = DispatchPool(gateway, self._answered)
+        self._inbox = Inbox(
+            max_queued_submissions,
+            unanswered=lambda: len(self._pool) + self.host.held(),
+            most_unanswered=max_unanswered_calls,
+        )
         self.host = ExecutionHost(
             store=store,
             clock=clock,
@@ -82,3 +88,14 @@ class LocalExecutions:
 
     async def _answered(self, answers: list[DispatchAnswer]) -> None:
         await self.host.answers_arrived(answers)
+
+
+class LocalDispatcher:
+    """The dispatch pool of this process, to be looked at."""
+
+    def __init__(self, gateways: GatewayRegistry) -> None:
+        self._gateways = gateways
+
+    async def states(self) -> list[DispatcherState]:
+        """Return the state of the one dispatcher."""
+        return [DispatcherState(is_reached=True, hosts=self._gateways.hosts())]

@@ -112,6 +112,10 @@ class Outbound:
         self._held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
         self.hints.on_clear = self._held.look_again
 
+    def held(self) -> int:
+        """Return how many dispatches wait for busy functions."""
+        return len(self._held)
+
     def add(self, command: DispatchTask) -> None:
         """Take a dispatch; it leaves with ``flush``, or when its function is free."""
         if is_indirect(command):

@@ -14,7 +14,7 @@ from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.actors.stack import Stack
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.store import Store
-from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.local import LocalDispatcher, LocalExecutions
 from rillflow.runtime.submissions import ContextHook
 from rillflow.settings import Settings
 from rillflow.stores import open_store
@@ -141,14 +141,23 @@ async def served(
         settings = Settings(port=door.getsockname()[1], **changes)
         store = store or open_store("memory:")
         async with FakeOpenFaaS(functions or {}) as gateway:
+            registry = GatewayRegistry.with_http(http_settings(settings), clock)
             executions = LocalExecutions(
                 store=store,
-                gateway=GatewayRegistry.with_http(http_settings(settings), clock),
+                gateway=registry,
                 clock=clock,
                 callback_host=settings.callback_base_url,
                 max_queued_submissions=settings.max_queued_submissions,
+                max_unanswered_calls=settings.max_unanswered_calls,
             )
-            stack = Stack(settings, store=store, executions=executions, clock=clock, hook=hook)
+            stack = Stack(
+                settings,
+                store=store,
+                executions=executions,
+                dispatchers=LocalDispatcher(registry),
+                clock=clock,
+                hook=hook,
+            )
             async with _listening(door, stack, executions):
                 async with httpx.AsyncClient(base_url=settings.base_url, timeout=30) as client:
                     yield Api(client, stack, gateway, clock)

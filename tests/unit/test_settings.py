@@ -134,3 +134,20 @@ def test_the_use_of_memory_is_what_the_system_says(
     assert memory.used_percent() == percent
     source.write_text("MemTotal: 100 kB\nMemAvailable: 0 kB\n")
     assert memory.used_percent() == percent
+
+
+def test_rates_of_hosts_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RILLFLOW_RATE_PER_HOST", "2.5")
+    monkeypatch.setenv("RILLFLOW_RATES_BY_HOST", '{"a.test:80": 1, "[::1]:9": "forever"}')
+    settings = Settings()
+    assert settings.rate_per_host == 2.5
+    assert settings.rates_by_host == {"a.test:80": 1.0, "[::1]:9": None}
+
+
+@pytest.mark.parametrize("rates", ['{"http://a.test": 1}', '{"a.test": 0}', '{"a.test": "x"}'])
+def test_rates_of_what_is_no_host_or_no_rate_are_refused(
+    monkeypatch: pytest.MonkeyPatch, rates: str
+) -> None:
+    monkeypatch.setenv("RILLFLOW_RATES_BY_HOST", rates)
+    with pytest.raises(ValueError, match="rates_by_host"):
+        Settings()

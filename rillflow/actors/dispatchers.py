@@ -1,0 +1,36 @@
+"""The dispatchers of a stack, as operators look at them."""
+
+import asyncio
+from typing import Final
+
+from rillflow.actors.names import dispatcher_actor_name
+from rillflow.actors.peers import Peer
+from rillflow.errors import StoreError
+from rillflow.ports.gateway import DispatcherState
+from rillflow.runtime.desks import HOSTS, decode_hosts
+from rillflow.settings import Settings
+
+PATIENCE_S: Final = 5.0
+"""For the answer of a dispatcher that may be starting again."""
+
+
+class RayDispatchers:
+    """Asks each dispatcher of the cluster; see the ``Dispatchers`` port."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._peers = [
+            Peer(dispatcher_actor_name(index), settings.namespace)
+            for index in range(settings.dispatcher_actors)
+        ]
+
+    async def states(self) -> list[DispatcherState]:
+        """Return the state of each dispatcher; one that does not answer in time has none."""
+        return await asyncio.gather(*map(_state_of, self._peers))
+
+
+async def _state_of(peer: Peer) -> DispatcherState:
+    try:
+        answer = await asyncio.wait_for(peer.call(HOSTS, b""), PATIENCE_S)
+    except (StoreError, TimeoutError):
+        return DispatcherState(is_reached=False, hosts=[])
+    return DispatcherState(is_reached=True, hosts=decode_hosts(answer))

@@ -1,0 +1,114 @@
+"""Hosts in trouble and hosts with limits: nothing fails by it, everybody can see it (9.2)."""
+
+import asyncio
+from typing import Any
+
+from rillflow.testing import FunctionRequest
+from tests.api.definition_texts import SUSPENDED, calling
+from tests.api.serving import Api, refusal_of, served
+
+GATEWAYS = "/flow/gateways.json"
+RETRIES = "    retry: {maxRetryTimes: 50, intervalInSeconds: 0}\n"
+
+
+class Patient:
+    """A function that is ill until it is healed."""
+
+    def __init__(self) -> None:
+        self.is_well = False
+
+    def __call__(self, _: FunctionRequest) -> object:
+        return {"a": 1} if self.is_well else (503, "not now", {})
+
+
+class Gate:
+    """A function that answers when it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.called = asyncio.Event()
+
+    async def __call__(self, _: FunctionRequest) -> dict[str, Any]:
+        self.called.set()
+        await self.opened.wait()
+        return {"a": 1}
+
+
+async def hosts(api: Api) -> list[dict[str, Any]]:
+    [dispatcher] = (await api.get(GATEWAYS))["dispatchers"]
+    assert (dispatcher["dispatcher"], dispatcher["reached"]) == (0, True)
+    return list(dispatcher["hosts"])
+
+
+async def until_open(api: Api, function: str) -> dict[str, Any]:
+    """Return what is shown of the one host when the circuit of a function is open."""
+    while True:
+        for host in await hosts(api):
+            if host["functions"].get(function, {}).get("state") == "open":
+                return host
+
+
+async def test_a_function_that_fails_is_left_alone_until_it_recovers_and_all_succeed() -> None:
+    work = Patient()
+    limits: dict[str, Any] = {
+        "breaker_failures": 3,
+        "breaker_pause_s": 0.1,
+        "breaker_longest_pause_s": 0.4,
+    }
+    async with served({"work": work, "well": lambda _: {"a": 2}}, **limits) as api:
+        ill = await api.add(calling("work", more=RETRIES))
+        started = [await api.submit(ill) for _ in range(5)]
+        url = f"{api.gateway.url}/function/work"
+        host = await until_open(api, url)
+        assert host["host"] == api.gateway.url
+        assert host["circuit"]["state"] == "closed", "the host itself is reached"
+        assert host["functions"][url]["failures_in_a_row"] >= 3
+        assert 0 < host["functions"][url]["open_for_s"] <= 0.4
+        beside = await api.run(calling("well", name="beside"))
+        assert beside["dag_status"] == "SUCCEED", "another function of the same gateway"
+
+        work.is_well = True
+        ended = [await api.ended(execution_id) for execution_id in started]
+        assert [shown["dag_status"] for shown in ended] == ["SUCCEED"] * 5
+        assert await hosts(api) == []
+
+
+async def test_the_calls_of_a_process_that_is_gone_use_up_no_limit() -> None:
+    work = Gate()
+    limits: dict[str, Any] = {"limit_per_host": 1, "rate_per_host": 50.0}
+    async with served({"work": work}, **limits) as api:
+        slow = await api.add(calling("work"))
+        started = [await api.submit(slow) for _ in range(4)]
+        await asyncio.wait_for(work.called.wait(), 10)
+        [host] = await hosts(api)
+        assert (host["under_way"], host["waiting"], host["rate_per_s"]) == (1, 3, 50.0)
+        await api.stack.executions.stop()  # type: ignore[attr-defined]
+
+        async with served({"other": work}, store=api.stack.store, **limits) as again:
+            work.opened.set()
+            ended = [await again.ended(execution_id) for execution_id in started]
+            assert [shown["dag_status"] for shown in ended] == ["SUCCEED"] * 4
+            assert await hosts(again) == []
+
+
+async def test_too_many_unanswered_calls_refuse_submissions_and_no_callbacks() -> None:
+    work = Gate()
+    async with served({"work": work}, max_unanswered_calls=2, limit_per_host=1) as api:
+        waits = await api.submit(await api.add(SUSPENDED, "waits"))
+        slow = await api.add(calling("work"))
+        started = [await api.submit(slow) for _ in range(2)]
+        await asyncio.wait_for(work.called.wait(), 10)
+
+        refused = await api.client.post(
+            "/flow/submit.json", params={"descriptor_id": slow}, json={}
+        )
+        assert refusal_of(refused)[:2] == (429, 30201)
+        assert "calls wait for their answers" in refused.json()["error"]
+        assert refused.headers["Retry-After"] == "1"
+        await api.post("/flow/trigger.json", {"go": True}, execution_id=waits, task_name="wait")
+        assert (await api.ended(waits))["dag_status"] == "SUCCEED"
+
+        work.opened.set()
+        for execution_id in started:
+            assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
+        assert await api.submit(slow), "there is room again"
