@@ -218,8 +218,8 @@ class Settings(BaseSettings):
     """Calls to one gateway host that may begin in a second; ``forever`` sets no limit."""
     rates_by_host: Annotated[dict[str, Limit[Rate]], AfterValidator(_hosts)] = {}
     """Replaces ``rate_per_host`` for some hosts, by ``host`` or ``host:port``."""
-    breaker_failures: Annotated[int, Field(ge=0)] = 10
-    """Failures in a row after which calls to a host or function wait; 0 lets them go on."""
+    breaker_failures: Annotated[int, Field(ge=0)] = 0
+    """Failures in a row after which calls to a host or function wait; 0 never lets them wait."""
     breaker_pause_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """How long they wait at first; it doubles with each probe that fails."""
     breaker_longest_pause_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0

@@ -22,7 +22,7 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
     the longest that one call is held back.
     """
 
-    failures: int = 10
+    failures: int = 0
     pause_s: float = 1.0
     longest_pause_s: float = 10.0
 
