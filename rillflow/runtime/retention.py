@@ -128,5 +128,6 @@ class Retention:
             kept.append(summary.execution_id)
             if stored is not None:
                 lines.append(archive_line(summary, stored))
-        await archive.append(lines, at_ms=self._clock.now_ms())
+        if lines:
+            await archive.append(lines, at_ms=self._clock.now_ms())
         return kept

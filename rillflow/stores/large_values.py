@@ -10,7 +10,7 @@ again they are the same bytes, whatever the values say.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -24,7 +24,9 @@ LARGE_VALUE_BYTES: Final = 64 * 1024
 _MARK: Final = b"\xfe"
 """First byte of pieces. The format numbers of the journal begin at the other end."""
 _DEEPEST: Final = 32
-_MOST_CHILDREN: Final = 1_000_000
+_MOST_VALUES: Final = 2_000_000
+_END: Final = 64
+_TRIES: Final = 8
 
 Payloads: TypeAlias = dict[bytes, bytes]
 """Values by their SHA-256."""
@@ -108,89 +110,117 @@ def _is_small(append: Append, limit: int) -> bool:
 def _slim(append: Append, limit: int) -> SlimAppend:
     of_records: Payloads = {}
     of_snapshot: Payloads = {}
-    records = (_cut(each, _in_record, limit, of_records) for each in append.records)
-    snapshot = append.snapshot
+    cutter = _Cutter(limit)
     facts = {name: getattr(append, name) for name in Append.__struct_fields__}
-    facts["records"] = tuple(records)
-    if snapshot is not None:
-        facts["snapshot"] = _cut(snapshot, _in_snapshot, limit, of_snapshot)
+    facts["records"] = tuple(cutter.cut_record(each, of_records) for each in append.records)
+    if append.snapshot is not None:
+        facts["snapshot"] = cutter.cut_snapshot(append.snapshot, of_snapshot)
     return SlimAppend(**facts, of_records=of_records, of_snapshot=of_snapshot)
 
 
-def _cut(
-    data: bytes,
-    values_in: Callable[[bytes, int], Iterator[bytes]],
-    limit: int,
-    payloads: Payloads,
-) -> bytes:
-    """Return data, or its pieces when something was taken out of it."""
-    if len(data) <= limit and not data.startswith(_MARK):
-        return data
-    pieces: list[_Piece] = []
-    end = 0
-    for value in values_in(data, limit) if len(data) > limit else ():
-        start = data.find(value, end)
-        if start >= 0:
-            spelling, payload = _spelled(value)
-            sha256 = hashlib.sha256(payload).digest()
-            payloads[sha256] = payload
-            pieces += (data[end:start], _Reference(sha256, spelling))
-            end = start + len(value)
-    if not pieces and not data.startswith(_MARK):
-        return data
-    return _MARK + _pieces_encoder.encode([*pieces, data[end:]])
+class _Cutter:
+    """Cuts what belongs together, and remembers the values that it has seen."""
 
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        # By length and ends: comparing bytes is cheaper than hashing them, or looking inside.
+        self._known: dict[tuple[int, bytes, bytes], tuple[bytes, _Reference, bytes]] = {}
 
-def _joined(data: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
-    if not data.startswith(_MARK):
-        return data
-    return b"".join(
-        piece if isinstance(piece, bytes) else _respelled(payloads[piece.sha256], piece.spelling)
-        for piece in _pieces_decoder.decode(data[1:])
-    )
+    def cut_record(self, record: bytes, payloads: Payloads) -> bytes:
+        """Return a record without the values that are put into ``payloads``."""
+        if len(record) <= self._limit:
+            return _wrapped(record)
+        try:
+            fields = msgspec.msgpack.decode(record[1:])
+        except _BAD_JSON:
+            return self._cut(record, (record,), payloads)
+        return self._cut(record, self._in_fields(fields), payloads)
 
+    def cut_snapshot(self, snapshot: bytes, payloads: Payloads) -> bytes:
+        """Return a snapshot without the values that are put into ``payloads``."""
+        if len(snapshot) <= self._limit:
+            return _wrapped(snapshot)
+        return self._cut(snapshot, self._in_json(snapshot[1:]), payloads, is_ours=True)
 
-def _in_record(record: bytes, limit: int) -> Iterator[bytes]:
-    """Yield the large values of an event in their order: its JSON texts, or parts of them."""
-    try:
-        fields = msgspec.msgpack.decode(record[1:])
-    except _BAD_JSON:
-        return iter((record,))
-    return _in_fields(fields, limit)
+    def _cut(
+        self, data: bytes, values: Iterable[bytes], payloads: Payloads, *, is_ours: bool = False
+    ) -> bytes:
+        """Cut values out of data; ``is_ours`` says that their text is as our encoder writes it."""
+        pieces: list[_Piece] = []
+        end = 0
+        for value in values:
+            start = _find(data, value, end)
+            if start >= 0:
+                reference, payload = self._reference(value, is_ours=is_ours)
+                payloads[reference.sha256] = payload
+                pieces += (data[end:start], reference)
+                end = start + len(value)
+        return _MARK + _pieces_encoder.encode([*pieces, data[end:]]) if pieces else _wrapped(data)
 
+    def _reference(self, value: bytes, *, is_ours: bool) -> tuple[_Reference, bytes]:
+        key = _ends(value)
+        known = self._known.get(key)
+        if known is None or known[0] != value:
+            spelling, payload = (0, value) if is_ours else _spelled(value)
+            reference = _Reference(hashlib.sha256(payload).digest(), spelling)
+            known = self._known[key] = (value, reference, payload)
+        return known[1], known[2]
 
-def _in_fields(field: object, limit: int) -> Iterator[bytes]:
-    if isinstance(field, list):
-        for each in field:
-            yield from _in_fields(each, limit)
-    elif isinstance(field, str) and len(text := field.encode()) > limit:
-        yield text
-    elif isinstance(field, bytes) and len(field) > limit:
-        yield from _in_json(field, limit)
+    def _in_fields(self, field: object) -> Iterator[bytes]:
+        """Yield the large values of an event in their order: its JSON texts, or parts of them."""
+        if isinstance(field, list):
+            for each in field:
+                yield from self._in_fields(each)
+        elif isinstance(field, str) and len(text := field.encode()) > self._limit:
+            yield text
+        elif isinstance(field, bytes) and len(field) > self._limit:
+            yield from self._in_json(field.strip() or field)
 
-
-def _in_snapshot(snapshot: bytes, limit: int) -> Iterator[bytes]:
-    return _in_json(snapshot[1:], limit)
-
-
-def _in_json(text: bytes | msgspec.Raw, limit: int, depth: int = 0) -> Iterator[bytes]:
-    """Yield the smallest large values of a large JSON text, itself when it has no other."""
-    large = [each for each in _children(bytes(text)) if len(memoryview(each)) > limit]
-    if not large or depth == _DEEPEST:
-        whole = bytes(text)
-        yield whole.strip() or whole
-    else:
+    def _in_json(self, text: bytes | msgspec.Raw, depth: int = 0) -> Iterator[bytes]:
+        """Yield the smallest large values of a large JSON text, itself when it has no other."""
+        known = self._known.get(_ends(text))
+        if known is not None and known[0] == bytes(text):
+            yield known[0]
+            return
+        children = _children(text) if depth < _DEEPEST else ()
+        large = [each for each in children if len(each) > self._limit]
+        if not large:
+            yield bytes(text)
         for each in large:
-            yield from _in_json(each, limit, depth + 1)
+            yield from self._in_json(each, depth + 1)
 
 
-def _children(text: bytes) -> Sequence[msgspec.Raw]:
+def _wrapped(data: bytes) -> bytes:
+    """Return bytes of which nothing was cut, so that they are not taken for pieces."""
+    return _MARK + _pieces_encoder.encode([data]) if data.startswith(_MARK) else data
+
+
+def _ends(text: bytes | msgspec.Raw) -> tuple[int, bytes, bytes]:
+    view = memoryview(text)
+    return len(view), bytes(view[:_END]), bytes(view[-_END:])
+
+
+def _find(data: bytes, value: bytes, start: int) -> int:
+    """Find a long value; ``bytes.find`` would study all of it first."""
+    head = value[:_END]
+    at = start - 1
+    for _ in range(_TRIES):
+        at = data.find(head, at + 1)
+        if at < 0 or data.startswith(value, at):
+            return at
+    return data.find(value, at + 1)
+
+
+def _children(text: bytes | msgspec.Raw) -> Sequence[msgspec.Raw]:
     """Return the values in an array or object; none of what is not JSON, or too much of it."""
-    first = text.lstrip()[:1]
+    view = memoryview(text)
+    first = bytes(view[:1])
+    if len(view) > 2 * _MOST_VALUES and bytes(view).count(b",") > _MOST_VALUES:
+        return ()
     try:
-        if first == b"{" and text.count(b'":') <= _MOST_CHILDREN:
+        if first == b"{":
             return list(_object_decoder.decode(text).values())
-        if first == b"[" and text.count(b",") <= _MOST_CHILDREN:
+        if first == b"[":
             return _array_decoder.decode(text)
     except _BAD_JSON:
         pass
@@ -198,10 +228,12 @@ def _children(text: bytes) -> Sequence[msgspec.Raw]:
 
 
 def _spelled(value: bytes) -> tuple[int, bytes]:
-    """Return the text that stands for all spellings of a value, and which one this is.
+    """Return which spelling of a value this is, and the text that stands for all of them.
 
     A spelling that is not known stands for itself.
     """
+    if value[:1] == b'"' and b"\\" not in value:
+        return 0, value
     try:
         found = msgspec.json.decode(value)
         payload = msgspec.json.encode(found)
@@ -217,3 +249,12 @@ def _spelled(value: bytes) -> tuple[int, bytes]:
 
 def _respelled(payload: bytes, spelling: int) -> bytes:
     return payload if spelling == 0 else _SPELLINGS[spelling](msgspec.json.decode(payload))
+
+
+def _joined(data: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
+    if not data.startswith(_MARK):
+        return data
+    return b"".join(
+        piece if isinstance(piece, bytes) else _respelled(payloads[piece.sha256], piece.spelling)
+        for piece in _pieces_decoder.decode(data[1:])
+    )

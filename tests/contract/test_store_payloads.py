@@ -1,17 +1,24 @@
 """Large values are stored once for each execution, apart from records and snapshots."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from rillflow.core.codec import encode_event
+from rillflow.core.codec import decode_state, encode_event
 from rillflow.core.events import DispatchAnswered
 from rillflow.errors import DamagedError, FencedError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonValue, encode_json
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Closing, Store, StoredExecution
+from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.submissions import Options, Submissions
+from rillflow.settings import Settings
 from rillflow.stores import open_store
 from tests.contract.appends import PARTITION, follow, id_of, submit
 from tests.contract.tables import run_sql
@@ -63,7 +70,11 @@ def snapshot(*held: JsonValue) -> bytes:
 
 
 async def loaded(store: Store, number: int) -> StoredExecution:
-    stored = await store.load(id_of(number))
+    return await loaded_id(store, id_of(number))
+
+
+async def loaded_id(store: Store, execution_id: ExecutionId) -> StoredExecution:
+    stored = await store.load(execution_id)
     assert stored is not None
     return stored
 
@@ -218,3 +229,73 @@ async def test_reading_while_it_is_purged_finds_it_whole_or_not_at_all(store: St
     mixed = [each for pair in zip(reads, purges, strict=True) for each in pair]
     for found in (await asyncio.gather(*mixed))[::2]:
         assert found is None or (isinstance(found, StoredExecution) and found.snapshot)
+
+
+FLOW: Final = """
+workspace: shop
+dagName: order
+type: flow
+tasks:
+  - name: write
+    category: function
+    pattern: task_sync
+    resourceName: http://functions.test/write
+    outputMappings: [{ source: $.output.text, target: $.context.text }]
+    next: read
+  - name: read
+    category: function
+    pattern: task_sync
+    resourceName: http://functions.test/read
+    inputMappings: [{ source: $.context.text, target: $.input.text }]
+"""
+MEGABYTE: Final = "a word " * 150_000
+
+
+class Writer:
+    """Answers a megabyte to the first task, as Python spells it."""
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        text = MEGABYTE if request.task == "write" else ""
+        return DispatchAnswer(
+            execution_id=request.execution_id,
+            task=request.task,
+            attempt=request.attempt,
+            body=json.dumps({"text": text, "more": [1, 2]}).encode(),
+            http_status=200,
+        )
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_a_megabyte_in_output_context_and_input_is_one_payload(url: str) -> None:
+    store, clock = open_store(url), SystemClock()
+    await store.open()
+    await add_descriptor(store, "shop", "order", "release", FLOW, at_ms=1)
+    executions = LocalExecutions(store=store, gateway=Writer(), clock=clock)
+    await executions.start()
+    submissions = Submissions(Settings(), store=store, executions=executions, clock=clock)
+    execution_id = await submissions.submit("shop:order", b"{}", Options())
+    assert await executions.wait(execution_id, 20)
+    await executions.stop()
+
+    assert await payloads(url) == [len(MEGABYTE) + 2]
+    assert await longest_row(url) < 2_000
+    assert await pages_of_rows(url) < 100_000
+    state = decode_state((await loaded_id(store, execution_id)).snapshot or b"")
+    assert state.context["text"] == MEGABYTE
+    assert state.tasks["write"].invoke.output == {"text": MEGABYTE, "more": [1, 2]}
+    assert state.tasks["read"].invoke.input == {"text": MEGABYTE}
+    await store.close()
+
+
+async def pages_of_rows(url: str) -> int:
+    """Return how many bytes of disk the tables of records and snapshots take."""
+    if url.startswith("sqlite:"):
+        [(whole,)] = await run_sql(
+            url, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        )
+        return int(whole) - len(MEGABYTE)
+    query = "SELECT pg_total_relation_size('journal') + pg_total_relation_size('snapshots')"
+    [(size,)] = await run_sql(url, query)
+    return int(size)

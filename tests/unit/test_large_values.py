@@ -183,7 +183,7 @@ def test_a_megabyte_leaves_little_behind_and_is_there_once() -> None:
 
 
 def test_a_value_that_is_missing_is_named_with_its_execution() -> None:
-    slim = tried((answer(b'"a long string"'),), limit=10)
+    slim = tried((answer(b'"a long enough string"'),), limit=16)
     [sha256] = payloads_of(slim)
     with pytest.raises(DamagedError, match=f"a:b_c_1: .*{sha256.hex()} is missing"):
         joined(stored_of(slim), {})
