@@ -28,7 +28,8 @@ RillflowError
 │   └── BrokenExchangeError
 ├── StoreError                the durable store
 │   ├── ConflictError
-│   └── FencedError
+│   ├── FencedError
+│   └── DamagedError
 └── ServerError               whoever runs the server that a client talks to
     ├── UnreachableError
     └── StackError
@@ -310,6 +311,12 @@ class FencedError(StoreError):
     """A newer owner has taken this partition; the caller must stop writing."""
 
     code = "store.fenced"
+
+
+class DamagedError(StoreError):
+    """A part of one stored execution is missing; asking again does not help."""
+
+    code = "store.damaged"
 
 
 class ServerError(RillflowError):

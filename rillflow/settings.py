@@ -239,6 +239,8 @@ class Settings(BaseSettings):
     """Largest body of a callback, wake-up or redo (SEMANTICS 5.1)."""
     context_max_bytes: Annotated[int, Field(ge=1024)] = 8 * MEBIBYTE
     """Most that one step of an execution may change in its context, or give a task as input."""
+    large_value_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
+    """Length above which a value is stored once for each execution, apart from its journal."""
     foreach_max_items: Annotated[int, Field(ge=1)] = 20_000
     """Most items of one foreach, all of which are made at once while other executions wait."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000

@@ -56,7 +56,7 @@ class ExecutionActor:
         self._settings = settings
         self._dedicated = dedicated
         self._leaving = False
-        self._store = open_store(settings.store_url)
+        self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         name = dedicated or execution_actor_name(index)
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
         self._callbacks_come = asyncio.Event()

@@ -43,7 +43,9 @@ class Stack:
             RequestError: The ``context_hook`` of the settings cannot be loaded.
         """
         self.settings = settings
-        self.store = store or open_store(settings.store_url)
+        self.store = store or open_store(
+            settings.store_url, large_value_bytes=settings.large_value_bytes
+        )
         self.executions = executions or ray_executions(settings)
         self.dispatchers = dispatchers or RayDispatchers(settings)
         self.clock = clock or SystemClock()

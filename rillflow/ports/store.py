@@ -136,6 +136,9 @@ class Journal(Protocol):
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably.
 
+        A value that is large, and comes again in later records or the snapshot of the same
+        execution, is stored once.
+
         Calls of one process are written in the order in which they were made.
 
         Raises:
@@ -148,7 +151,12 @@ class Journal(Protocol):
         ...
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
-        """Read an execution with its snapshot and later records; None when unknown."""
+        """Read an execution with its snapshot and later records; None when unknown.
+
+        Raises:
+            DamagedError: A part of it is missing; other executions can be read.
+            StoreError: The store could not be read.
+        """
         ...
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from rillflow.core.plan import Plan
-from rillflow.errors import CrashedError
+from rillflow.errors import CrashedError, DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.hosted import Hosted, HotExecutions, Plans, replay
@@ -222,7 +222,10 @@ class Residents:
         return self._loading.get(execution_id) is asyncio.current_task()
 
     async def _read(self, execution_id: ExecutionId) -> Hosted | None:
-        stored = await self._store.load(execution_id)
+        try:
+            stored = await self._store.load(execution_id)
+        except DamagedError as error:
+            raise self._unreadable(execution_id, error, f": {error}") from error
         if stored is None:
             if not self._is_loading(execution_id):
                 raise _CreatedMeanwhileError(execution_id)
@@ -244,5 +247,9 @@ class Residents:
         try:
             return replay(plan, stored)
         except Exception as error:
-            self._crashed(stored.execution_id, error)
-            raise CrashedError(f"{stored.execution_id} cannot be read") from error
+            raise self._unreadable(stored.execution_id, error) from error
+
+    def _unreadable(self, execution_id: ExecutionId, error: Exception, why: str = "") -> Exception:
+        """Count a crash of this execution, since the store as such can be read."""
+        self._crashed(execution_id, error)
+        return CrashedError(f"{execution_id} cannot be read{why}")

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
+from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import ExecutionSummary, Journal
@@ -79,8 +80,10 @@ class Retention:
             while found := await self._journal.purgeable(
                 ended_before_ms=ended_before_ms, keep=keep, limit=MOST_AT_ONCE
             ):
-                await self._remove(found, ended_before_ms)
-                removed += len(found)
+                went = await self._remove(found, ended_before_ms)
+                removed += went
+                if not went:
+                    break
         if removed:
             log.info("purged", extra={"executions": removed})
         return removed
@@ -97,20 +100,34 @@ class Retention:
         if self._keep_count is not None:
             yield 0.0, self._keep_count
 
-    async def _remove(self, found: Sequence[ExecutionSummary], ended_before_ms: int) -> None:
+    async def _remove(self, found: Sequence[ExecutionSummary], ended_before_ms: int) -> int:
+        """Remove those that need not be archived, or could be; return how many."""
+        left = [summary.execution_id for summary in found]
         if self._archive is not None:
-            await self._keep_lines(self._archive, found)
-        left: list[ExecutionId] = [summary.execution_id for summary in found]
+            left = await self._keep_lines(self._archive, found)
+        count = len(left)
         while left:
             left = await self._journal.purge(
                 left, ended_before_ms=ended_before_ms, most_records=MOST_RECORDS
             )
             await asyncio.sleep(PAUSE_S)
+        return count
 
-    async def _keep_lines(self, archive: Lines, found: Sequence[ExecutionSummary]) -> None:
+    async def _keep_lines(
+        self, archive: Lines, found: Sequence[ExecutionSummary]
+    ) -> list[ExecutionId]:
+        """Archive executions; return all but those that are damaged, which stay as they are."""
         lines: list[bytes] = []
+        kept: list[ExecutionId] = []
         for summary in found:
-            stored = await self._journal.load(summary.execution_id)
+            try:
+                stored = await self._journal.load(summary.execution_id)
+            except DamagedError as error:
+                log.error("not_archived", extra={"reason": str(error)})  # noqa: TRY400 - no crash
+                continue
+            kept.append(summary.execution_id)
             if stored is not None:
                 lines.append(archive_line(summary, stored))
-        await archive.append(lines, at_ms=self._clock.now_ms())
+        if lines:
+            await archive.append(lines, at_ms=self._clock.now_ms())
+        return kept

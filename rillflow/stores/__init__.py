@@ -6,12 +6,13 @@ from typing import Final
 
 from rillflow.errors import StoreError
 from rillflow.ports.store import Store
+from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.schema_status import SchemaStatus
 
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> Store:
     """Return the store that a URL names; the caller awaits its ``open()``.
 
     Args:
@@ -19,6 +20,8 @@ def open_store(url: str) -> Store:
             (``/path/file.db``: always absolute, since processes with different
             working directories must find the same file), or
             ``postgresql://user:password@host:port/database``.
+        large_value_bytes: Length above which a value is stored apart, once for each
+            execution. What another length has written can be read.
 
     Raises:
         StoreError: The URL names no store.
@@ -27,15 +30,15 @@ def open_store(url: str) -> Store:
     if url == "memory:":
         from rillflow.stores.memory import MemoryStore  # noqa: PLC0415 - only when used
 
-        return MemoryStore()
+        return MemoryStore(large_value_bytes=large_value_bytes)
     if scheme == "sqlite":
         from rillflow.stores.sqlite import SqliteStore  # noqa: PLC0415 - only when used
 
-        return SqliteStore(_sqlite_path(url, rest))
+        return SqliteStore(_sqlite_path(url, rest), large_value_bytes=large_value_bytes)
     if scheme in _POSTGRES_SCHEMES:
         from rillflow.stores.postgres import PostgresStore  # noqa: PLC0415 - asyncpg
 
-        return PostgresStore(url)
+        return PostgresStore(url, large_value_bytes=large_value_bytes)
     raise _unknown(url)
 
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 from rillflow.errors import ConflictError, FencedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, NewExecution
+from rillflow.stores.large_values import SlimAppend
 
 INITIAL_STATUS: Final = "RUNNING"
 
@@ -52,11 +53,22 @@ class ExecutionRow(NamedTuple):
     finished_at_ms: int | None
 
 
+class PayloadRow(NamedTuple):
+    """One large value of an execution; ``in_record`` is whether a record refers to it."""
+
+    key: int
+    sha256: bytes
+    in_record: bool
+    value: bytes
+
+
 class AppendPlan:
     """The rows to write, gathered caller by caller.
 
     ``executions``, ``records`` are rows to insert; ``outcomes`` and ``snapshots``
-    replace what is stored, by execution key. A snapshot is (seq, bytes).
+    replace what is stored, by execution key. A snapshot is (seq, bytes). ``payloads``
+    are to be inserted where they are not there yet. Those that neither a record nor
+    the snapshot refers to are to go where the snapshot is in ``snapshot_payloads``.
     """
 
     def __init__(
@@ -73,6 +85,8 @@ class AppendPlan:
         self.records: list[RecordRow] = []
         self.outcomes: dict[int, Outcome] = {}
         self.snapshots: dict[int, tuple[int, bytes]] = {}
+        self.payloads: list[PayloadRow] = []
+        self.snapshot_payloads: dict[int, tuple[bytes, ...]] = {}
 
     def add(self, appends: Sequence[Append]) -> None:
         """Take the appends of one caller, all or none of them.
@@ -126,6 +140,18 @@ class AppendPlan:
             seq += 1
         if append.snapshot is not None:
             self.snapshots[key] = (append.snapshot_seq, append.snapshot)
+            self.snapshot_payloads.pop(key, None)
+        if isinstance(append, SlimAppend):
+            self._take_payloads(append, key)
+
+    def _take_payloads(self, append: SlimAppend, key: int) -> None:
+        for sha256, value in append.of_records.items():
+            self.payloads.append(PayloadRow(key, sha256, True, value))  # noqa: FBT003 - a row
+        for sha256, value in append.of_snapshot.items():
+            if sha256 not in append.of_records:
+                self.payloads.append(PayloadRow(key, sha256, False, value))  # noqa: FBT003 - a row
+        if append.of_snapshot:
+            self.snapshot_payloads[key] = tuple(append.of_snapshot)
 
 
 def outcome_of(append: Append) -> Outcome | None:

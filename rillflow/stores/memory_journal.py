@@ -11,6 +11,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.append_plan import AppendPlan, ExecutionRow, Outcome, Place
 from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, references, slimmed
 from rillflow.stores.memory_life import MemoryLife
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -22,22 +23,28 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 
 
 class _Stored:
-    """One execution: its row, its last snapshot with its seq, and all records."""
+    """One execution: its row, its last snapshot with its seq, all records, and large values.
 
-    __slots__ = ("records", "row", "snapshot", "snapshot_seq")
+    ``in_records`` are the hashes of the values that records refer to.
+    """
+
+    __slots__ = ("in_records", "payloads", "records", "row", "snapshot", "snapshot_seq")
 
     def __init__(self, row: ExecutionRow) -> None:
         self.row = row
         self.records: list[bytes] = []
         self.snapshot: bytes | None = None
         self.snapshot_seq = 0
+        self.payloads: dict[bytes, bytes] = {}
+        self.in_records: set[bytes] = set()
 
 
 class MemoryJournal(MemoryLife):
     """Executions, their records, and who owns them; see the ``Journal`` port."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
         super().__init__()
+        self._large_value_bytes = large_value_bytes
         self._newest_epoch = 0
         self._epochs: dict[int, int] = {}
         self._keys = count(1)
@@ -70,7 +77,7 @@ class MemoryJournal(MemoryLife):
             },
             keys=self._keys,
         )
-        plan.add(appends)
+        plan.add(slimmed(appends, self._large_value_bytes))
         self._check_keys(plan.executions)
         self._write(plan)
 
@@ -81,7 +88,7 @@ class MemoryJournal(MemoryLife):
         if stored is None:
             return None
         row = stored.row
-        return StoredExecution(
+        found = StoredExecution(
             execution_id=execution_id,
             business=row.business,
             feature=row.feature,
@@ -95,6 +102,7 @@ class MemoryJournal(MemoryLife):
             snapshot_seq=stored.snapshot_seq,
             records=tuple(stored.records[stored.snapshot_seq :]),
         )
+        return joined(found, stored.payloads) if references(found) else found
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
         """List executions of partitions that have not ended, oldest first."""
@@ -207,6 +215,18 @@ class MemoryJournal(MemoryLife):
         for execution, (seq, snapshot) in plan.snapshots.items():
             stored = self._by_key[execution]
             stored.snapshot_seq, stored.snapshot = seq, snapshot
+        self._write_payloads(plan)
+
+    def _write_payloads(self, plan: AppendPlan) -> None:
+        for execution, sha256, in_record, value in plan.payloads:
+            stored = self._by_key[execution]
+            stored.payloads.setdefault(sha256, value)
+            if in_record:
+                stored.in_records.add(sha256)
+        for execution, kept in plan.snapshot_payloads.items():
+            stored = self._by_key[execution]
+            for sha256 in stored.payloads.keys() - stored.in_records - set(kept):
+                del stored.payloads[sha256]
 
     def _oldest_first(self) -> list[ExecutionRow]:
         rows = (stored.row for stored in self._by_id.values())

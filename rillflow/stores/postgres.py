@@ -1,5 +1,6 @@
 """The store of clusters: a PostgreSQL database that every node reaches."""
 
+from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.postgres_catalogue import PostgresCatalogue
 from rillflow.stores.postgres_database import PostgresDatabase
 from rillflow.stores.postgres_journal import PostgresJournal
@@ -13,9 +14,9 @@ class PostgresStore(PostgresJournal, PostgresCatalogue):
     call connects again.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
         database = PostgresDatabase(url)
-        PostgresJournal.__init__(self, database)
+        PostgresJournal.__init__(self, database, large_value_bytes)
         PostgresCatalogue.__init__(self, database)
 
     async def open(self) -> None:

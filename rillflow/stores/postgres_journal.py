@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
+from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.large_values import joined, references, slimmed
 from rillflow.stores.postgres_database import PostgresDatabase
 from rillflow.stores.postgres_purge import PURGEABLE, purge
 from rillflow.stores.stored_rows import execution_summary, stored_execution
@@ -24,6 +26,11 @@ SELECT execution_id, business, feature, partition, definition_id, submitted_at_m
         WHERE journal.execution = key AND journal.seq > coalesce(snapshots.seq, 0)
         ORDER BY journal.seq)
 FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = $1
+"""
+_PAYLOADS: Final = """
+SELECT sha256, value FROM payloads
+WHERE execution = (SELECT key FROM executions WHERE execution_id = $1)
+    AND sha256 = ANY($2::bytea[])
 """
 _NEWEST_EPOCH: Final = (
     "SELECT coalesce(max(epoch), 0) FROM owners WHERE partition = ANY($1::bigint[])"
@@ -49,8 +56,9 @@ FROM executions
 class PostgresJournal:
     """Executions, their records, and who owns them; see the ``Journal`` port."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(self, database: PostgresDatabase, large_value_bytes: int) -> None:
         self._database = database
+        self._large_value_bytes = large_value_bytes
 
     async def take_partitions(self, partitions: Sequence[int]) -> int:
         """Raise the one epoch counter and put its new value on the partitions.
@@ -69,12 +77,26 @@ class PostgresJournal:
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably, with other callers' appends."""
-        await self._database.append(appends)
+        await self._database.append(slimmed(appends, self._large_value_bytes))
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
+        try:
+            return await self._load(execution_id)
+        except DamagedError:
+            # It may have been purged, or ended anew, between the two queries.
+            return await self._load(execution_id)
+
+    async def _load(self, execution_id: ExecutionId) -> StoredExecution | None:
         rows = await self._database.rows(_LOAD, execution_id)
-        return stored_execution(rows[0]) if rows else None
+        if not rows:
+            return None
+        stored = stored_execution(rows[0])
+        wanted = references(stored)
+        if not wanted:
+            return stored
+        payloads = await self._database.rows(_PAYLOADS, execution_id, list(wanted))
+        return joined(stored, dict(payloads))
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
         """List executions of partitions that have not ended, oldest first."""

@@ -27,7 +27,8 @@ _FOUND: Final = f"""
 SELECT ended.key, ended.execution_id,
     (SELECT count(*) FROM journal WHERE execution = ended.key),
     (SELECT coalesce(min(seq), 0) FROM journal WHERE execution = ended.key),
-    (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key)
+    (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key),
+    (SELECT coalesce(sum(length(value)), 0)::bigint FROM payloads WHERE execution = ended.key)
 FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
     JOIN executions AS ended ON ended.execution_id = wanted.id
 WHERE ended.finished_at_ms < $2 AND {IS_FREE}
@@ -36,6 +37,7 @@ ORDER BY place
 _REMOVE: Final = (
     "DELETE FROM journal WHERE execution = ANY($1::bigint[])",
     "DELETE FROM snapshots WHERE execution = ANY($1::bigint[])",
+    "DELETE FROM payloads WHERE execution = ANY($1::bigint[])",
     "DELETE FROM executions WHERE key = ANY($1::bigint[])",
 )
 _TRIM: Final = "DELETE FROM journal WHERE execution = $1 AND seq <= $2"

@@ -103,6 +103,17 @@ _RETENTION: Final = """
         WHERE finished_at_ms IS NOT NULL;
 """
 
+_PAYLOADS: Final = """
+    -- Values that records and snapshots refer to.
+    CREATE TABLE payloads (
+        execution bigint NOT NULL,
+        sha256 bytea NOT NULL,
+        in_record boolean NOT NULL,
+        value bytea NOT NULL,
+        PRIMARY KEY (execution, sha256)
+    );
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg answers on a connection that was cut while it was idle.
@@ -111,7 +122,7 @@ CONNECTION_ERRORS: Final = (
     TimeoutError,
 )
 
-MIGRATIONS: Final = (_JOURNAL, _CATALOGUE, _RETENTION)
+MIGRATIONS: Final = (_JOURNAL, _CATALOGUE, _RETENTION, _PAYLOADS)
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -71,6 +71,14 @@ _PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
 ON CONFLICT (execution) DO UPDATE SET seq = excluded.seq, snapshot = excluded.snapshot
 """
+_PUT_PAYLOAD: Final = """
+INSERT INTO payloads VALUES ($1, $2, $3, $4)
+ON CONFLICT (execution, sha256) DO UPDATE SET in_record = true
+WHERE excluded.in_record AND NOT payloads.in_record
+"""
+_DROP_PAYLOADS: Final = """
+DELETE FROM payloads WHERE execution = $1 AND NOT in_record AND sha256 <> ALL($2::bytea[])
+"""
 
 
 class _Ticket(NamedTuple):
@@ -204,6 +212,11 @@ async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
     if plan.snapshots:
         snapshots = [(key, *snapshot) for key, snapshot in plan.snapshots.items()]
         await connection.execute(_PUT_SNAPSHOTS, *_columns(snapshots))
+    if plan.payloads:
+        # One by one: together they may be more than a statement can carry.
+        await connection.executemany(_PUT_PAYLOAD, plan.payloads)
+    for key, kept in plan.snapshot_payloads.items():
+        await connection.execute(_DROP_PAYLOADS, key, list(kept))
 
 
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:

@@ -2,7 +2,8 @@
 
 Pure, and the same for every adapter. An execution goes whole when its journal is small
 enough. A long journal goes in pieces, the oldest records first, and never one that the
-snapshot does not contain: so an execution that is gone by half still loads as it was.
+snapshot does not contain: so an execution that is gone by half still loads as it was. Its
+large values go with the last piece, since the snapshot refers to most of them.
 """
 
 from collections.abc import Sequence
@@ -19,14 +20,22 @@ AND NOT EXISTS (SELECT 1 FROM executions AS child
 """SQL of every adapter: neither the parent nor a child of the row ``ended`` is unfinished."""
 
 
+BYTES_PER_RECORD: Final = 4096
+"""How many bytes of large values are as much work to remove as one record."""
+
+
 class Purgeable(NamedTuple):
-    """One ended execution: the records that are left of it, and the last in its snapshot."""
+    """One ended execution: the records that are left of it, and the last in its snapshot.
+
+    ``payload_bytes`` is the length of its large values.
+    """
 
     key: int
     execution_id: ExecutionId
     records: int
     first_seq: int
     snapshot_seq: int
+    payload_bytes: int = 0
 
 
 class PurgePlan(NamedTuple):
@@ -44,15 +53,16 @@ def purge_plan(found: Sequence[Purgeable], most_records: int) -> PurgePlan:
     """Choose the first executions whose records fit, or else a piece of the first."""
     taken, budget = 0, most_records
     for each in found:
-        if each.records > budget:
+        work = each.records + each.payload_bytes // BYTES_PER_RECORD
+        if work > budget:
             break
-        budget -= each.records
+        budget -= work
         taken += 1
     left = [each.execution_id for each in found[taken:]]
     if taken or not found:
         return PurgePlan([each.key for each in found[:taken]], None, left)
     first = found[0]
     last_seq = min(first.first_seq + most_records - 1, first.snapshot_seq)
-    if last_seq < first.first_seq:
+    if first.records <= most_records or last_seq < first.first_seq:
         return PurgePlan([first.key], None, left[1:])
     return PurgePlan([], (first.key, last_seq), left)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.sqlite_catalogue import SqliteCatalogue
 from rillflow.stores.sqlite_database import SqliteDatabase
 from rillflow.stores.sqlite_journal import SqliteJournal
@@ -16,9 +17,9 @@ class SqliteStore(SqliteJournal, SqliteCatalogue):
     StoreError after 10 s, and go on once it is continued or killed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
         database = SqliteDatabase(path)
-        SqliteJournal.__init__(self, database)
+        SqliteJournal.__init__(self, database, large_value_bytes)
         SqliteCatalogue.__init__(self, database)
 
     async def open(self) -> None:

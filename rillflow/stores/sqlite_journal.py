@@ -9,6 +9,7 @@ import msgspec
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.large_values import joined, references, slimmed
 from rillflow.stores.sqlite_database import SqliteDatabase
 from rillflow.stores.sqlite_purge import list_purgeable, purge
 from rillflow.stores.stored_rows import execution_summary, stored_execution
@@ -20,6 +21,7 @@ FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?
 """
 _ANY_OF: Final = "(SELECT value FROM json_each(?))"
 _RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq"
+_PAYLOAD: Final = "SELECT value FROM payloads WHERE execution = ? AND sha256 = ?"
 _NEWEST_EPOCH: Final = """
 SELECT coalesce(max(epoch), 0) FROM owners WHERE partition IN (SELECT value FROM json_each(?))
 """
@@ -44,8 +46,9 @@ FROM executions
 class SqliteJournal:
     """Executions, their records, and who owns them; see the ``Journal`` port."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: SqliteDatabase, large_value_bytes: int) -> None:
         self._database = database
+        self._large_value_bytes = large_value_bytes
 
     async def take_partitions(self, partitions: Sequence[int]) -> int:
         """Raise the one epoch counter and put its new value on the partitions."""
@@ -73,7 +76,7 @@ class SqliteJournal:
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably, with other callers' appends."""
-        await self._database.append(appends)
+        await self._database.append(slimmed(appends, self._large_value_bytes))
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
@@ -152,7 +155,12 @@ def _load(connection: sqlite3.Connection, execution_id: ExecutionId) -> StoredEx
         return None
     key, *columns, snapshot_seq = row
     records = connection.execute(_RECORDS, (key, snapshot_seq))
-    return stored_execution((*columns, snapshot_seq, tuple(record for (record,) in records)))
+    stored = stored_execution((*columns, snapshot_seq, tuple(record for (record,) in records)))
+    wanted = references(stored)
+    if not wanted:
+        return stored
+    found = ((each, connection.execute(_PAYLOAD, (key, each)).fetchone()) for each in wanted)
+    return joined(stored, {sha256: row[0] for sha256, row in found if row is not None})
 
 
 def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:

@@ -26,7 +26,8 @@ _FOUND: Final = f"""
 SELECT ended.key, ended.execution_id,
     (SELECT count(*) FROM journal WHERE execution = ended.key),
     (SELECT coalesce(min(seq), 0) FROM journal WHERE execution = ended.key),
-    (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key)
+    (SELECT coalesce(max(seq), 0) FROM snapshots WHERE execution = ended.key),
+    (SELECT coalesce(sum(length(value)), 0) FROM payloads WHERE execution = ended.key)
 FROM json_each(?1) AS wanted CROSS JOIN executions AS ended ON ended.execution_id = wanted.value
 WHERE ended.finished_at_ms < ?2 AND {IS_FREE}
 """  # noqa: S608 - own text
@@ -34,6 +35,7 @@ _ANY_OF: Final = "(SELECT value FROM json_each(?))"
 _REMOVE: Final = (
     f"DELETE FROM journal WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM snapshots WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+    f"DELETE FROM payloads WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM executions WHERE key IN {_ANY_OF}",  # noqa: S608 - own text
 )
 _TRIM: Final = "DELETE FROM journal WHERE execution = ? AND seq <= ?"

@@ -37,6 +37,14 @@ UPDATE executions SET (status, code, finished_at_ms) =
     (SELECT status, code, finished_at_ms FROM outcomes WHERE outcomes.key = executions.key)
     WHERE key IN (SELECT key FROM outcomes)
 """
+_PUT_PAYLOAD: Final = """
+INSERT INTO payloads VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET in_record = 1 WHERE in_record < excluded.in_record
+"""
+_DROP_PAYLOADS: Final = """
+DELETE FROM payloads WHERE execution = ? AND NOT in_record
+AND hex(sha256) NOT IN (SELECT value FROM json_each(?))
+"""
 
 _MOST_AT_ONCE: Final = 64
 
@@ -100,3 +108,8 @@ def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
         outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
         connection.execute(_UPDATE_OUTCOMES, (_json.encode(outcomes).decode(),))
     _PUT_SNAPSHOTS.run(connection, [(key, *kept) for key, kept in plan.snapshots.items()])
+    for payload in plan.payloads:
+        connection.execute(_PUT_PAYLOAD, payload)
+    for key, wanted in plan.snapshot_payloads.items():
+        hashes = _json.encode([sha256.hex().upper() for sha256 in wanted])
+        connection.execute(_DROP_PAYLOADS, (key, hashes.decode()))

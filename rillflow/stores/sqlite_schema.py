@@ -107,7 +107,19 @@ _RETENTION: Final = (
         WHERE finished_at_ms IS NOT NULL""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_JOURNAL, _CATALOGUE, _RETENTION)
+_PAYLOADS: Final = (
+    # Values that records and snapshots refer to. The large column is the last one, so that
+    # the others are read without it.
+    """CREATE TABLE payloads (
+        execution INTEGER NOT NULL,
+        sha256 BLOB NOT NULL,
+        in_record INTEGER NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (execution, sha256)
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_JOURNAL, _CATALOGUE, _RETENTION, _PAYLOADS)
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -1,4 +1,7 @@
-"""Whatever is done to a SQLite store, it answers as the memory store does."""
+"""Whatever is done to a SQLite store, it answers as the memory store does.
+
+The SQLite store has everything that is longer than a byte apart from its journal.
+"""
 
 import asyncio
 import tempfile
@@ -43,7 +46,9 @@ class StoresAgree(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.memory = open_store("memory:")
-        self.sqlite = open_store(f"sqlite://{Path(self.folder.name)}/rillflow.db")
+        self.sqlite = open_store(
+            f"sqlite://{Path(self.folder.name)}/rillflow.db", large_value_bytes=1
+        )
         self.epochs = [0]
         self.both("open")
 

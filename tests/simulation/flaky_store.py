@@ -11,6 +11,7 @@ from typing import Protocol
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, StoredExecution
+from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.memory import MemoryStore
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import LIFE, Life
@@ -36,7 +37,8 @@ class FlakyStore(MemoryStore):
     """See the module."""
 
     def __init__(self, around: Surroundings, listener: Listener) -> None:
-        super().__init__()
+        # In every other world, much of what is stored is stored apart.
+        super().__init__(large_value_bytes=32 if around.seed % 2 else LARGE_VALUE_BYTES)
         self._around = around
         self._listener = listener
         self._turns: dict[Life | None, asyncio.Lock] = {}

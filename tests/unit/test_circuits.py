@@ -240,7 +240,7 @@ def test_with_no_number_of_failures_nothing_is_ever_held() -> None:
 
 def test_how_many_troubles_are_remembered_is_bounded() -> None:
     calls = Calls()
-    known = Circuits(BreakerPolicy())
+    known = Circuits(QUICK)
 
     async def scene() -> None:
         for number in range(circuits.MOST_KNOWN + 10):
@@ -284,7 +284,7 @@ async def test_a_port_that_nobody_serves_opens_the_circuit_of_its_host() -> None
 async def test_what_is_shown_of_a_function_hides_secrets(tmp_path: Path) -> None:
     (tmp_path / "KEY").write_text("hunter22", encoding="utf-8")
     answer = b"HTTP/1.1 503 Not Now\r\nContent-Length: 0\r\n\r\n"
-    settings = HttpSettings(secrets_dir=tmp_path)
+    settings = HttpSettings(secrets_dir=tmp_path, breaker=QUICK)
     registry = GatewayRegistry.with_http(settings, StoppedClock(), discover=False)
     async with raw_server(answering(answer)) as server:
         url = f"http://127.0.0.1:{server.port}/${{secret:KEY}}/work"

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from rillflow.core.events import CancelRequested, Event, RedoRequested
-from rillflow.errors import CrashedError
+from rillflow.errors import CrashedError, DamagedError
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.executions import (
     Call,
@@ -319,19 +319,30 @@ async def test_an_execution_in_quarantine_goes_on_when_somebody_sees_to_it(
 
 
 class DamagedStore(TrappedStore):
-    """A store whose records of the poor are damaged for as long as it says so."""
+    """A store whose records of the poor are damaged, or miss a part, while it says so."""
 
-    damaged = False
+    def __init__(self, *, has_hole: bool) -> None:
+        super().__init__()
+        self.damaged = False
+        self._has_hole = has_hole
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         stored = await super().load(execution_id)
         if stored is None or not self.damaged or f":{POOR}_c_" not in execution_id:
             return stored
+        if self._has_hole:
+            raise DamagedError("a large value is missing")
         return replace(stored, snapshot=None, records=(b"\x01\xc1",))
 
 
-async def test_a_journal_that_cannot_be_replayed_stops_no_recovery_and_says_so() -> None:
-    store = DamagedStore()
+@pytest.mark.parametrize(
+    ("has_hole", "reason"),
+    [(False, "cannot be read:"), (True, "cannot be read: a large value is missing:")],
+)
+async def test_a_journal_that_cannot_be_replayed_stops_no_recovery_and_says_so(
+    *, has_hole: bool, reason: str
+) -> None:
+    store = DamagedStore(has_hole=has_hole)
     async with house(store) as built:
         built.sending.springs = 1000
         poor = await built.submit(POOR)
@@ -341,7 +352,7 @@ async def test_a_journal_that_cannot_be_replayed_stops_no_recovery_and_says_so()
         for rich in others:
             assert await later.ends(rich) == "SUCCEED"
         await later.quarantined(poor)
-        with pytest.raises(CrashedError, match=r"cannot be read: handling it crashed 5 times"):
+        with pytest.raises(CrashedError, match=f"{reason} handling it crashed 5 times"):
             await later.shown(poor)
         store.damaged = False
         await later.deliver(poor, RedoRequested(at_ms=2))

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 from rillflow.core.events import CallbackReceived
+from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import ExecutionFilter, Store
+from rillflow.ports.store import ExecutionFilter, Store, StoredExecution
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.retention import LEAST_AGE_S, Lines, Retention
 from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import Settings
-from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
+from rillflow.stores.memory import MemoryStore
 from tests.loopback import NOW_MS, ManualClock
 
 DAY_S = 86_400
@@ -59,6 +60,19 @@ class AcceptingGateway:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+class HoledStore(MemoryStore):
+    """A store in which some executions cannot be read."""
+
+    def __init__(self, *, large_value_bytes: int) -> None:
+        super().__init__(large_value_bytes=large_value_bytes)
+        self.damaged: set[ExecutionId] = set()
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        if execution_id in self.damaged:
+            raise DamagedError(f"{execution_id}: a value is missing")
+        return await super().load(execution_id)
 
 
 class House:
@@ -110,7 +124,8 @@ class House:
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    store = open_store("memory:")
+    # Nearly every value is a large one, and stored apart.
+    store = HoledStore(large_value_bytes=8)
     await store.open()
     house = House(store)
     for feature, text in (("work", WORK), ("above", ABOVE)):
@@ -257,6 +272,23 @@ async def test_what_cannot_be_archived_is_not_purged(house: House, tmp_path: Pat
     with pytest.raises(OSError, match="taken"):
         await retention.sweep()
     assert await house.stored() == {execution_id}
+
+
+async def test_one_that_is_damaged_stays_and_holds_up_no_other(
+    house: House, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = await house.work(3)
+    house.clock.forward(DAY_S)
+    assert isinstance(house.store, HoledStore)
+    house.store.damaged = {ids[0]}
+    retention = house.retention(keep_s=60, archive=Archive(tmp_path))
+    assert await retention.sweep() == 2
+    assert [line["execution_id"] for line in _lines(tmp_path)] == ids[1:]
+    logged = [each for each in caplog.records if each.getMessage() == "not_archived"]
+    assert {getattr(each, "reason", None) for each in logged} == {f"{ids[0]}: a value is missing"}
+    house.store.damaged = set()
+    assert await house.stored() == {ids[0]}
+    assert await retention.sweep() == 1
 
 
 async def test_the_rest_of_a_torn_line_does_not_spoil_the_next(tmp_path: Path) -> None:

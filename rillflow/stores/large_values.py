@@ -1,0 +1,260 @@
+"""Large values apart from the records and snapshots that contain them, each stored once.
+
+Pure, and the same for every adapter. What is longer than the limit is cut at the bytes of
+its large JSON values: a value is taken out when it is longer than the limit and no value
+within it is. So a function's output is cut at the same places in the event that brings it,
+in the context, in the next task's input and in the snapshot, and all of these share one
+payload. What is left are pieces of the original bytes with references between them; joined
+again they are the same bytes, whatever the values say.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+
+from rillflow.errors import DamagedError
+from rillflow.ports.store import Append, StoredExecution
+
+LARGE_VALUE_BYTES: Final = 64 * 1024
+"""Length above which a value is stored apart, unless a setting says otherwise."""
+
+_MARK: Final = b"\xfe"
+"""First byte of pieces. The format numbers of the journal begin at the other end."""
+_DEEPEST: Final = 32
+_MOST_VALUES: Final = 2_000_000
+_END: Final = 64
+_TRIES: Final = 8
+
+Payloads: TypeAlias = dict[bytes, bytes]
+"""Values by their SHA-256."""
+
+
+class _Reference(msgspec.Struct, frozen=True, array_like=True):
+    """Where a value belongs; ``spelling`` says how its bytes are made from the payload's."""
+
+    sha256: bytes
+    spelling: int = 0
+
+
+_Piece: TypeAlias = bytes | _Reference
+
+
+class SlimAppend(Append, frozen=True, kw_only=True):
+    """An append without its large values, which stand beside it by where they were."""
+
+    of_records: Payloads
+    of_snapshot: Payloads
+
+
+_BAD_JSON: Final = (ValueError, RecursionError)
+_SPELLINGS: Final[Sequence[Callable[[object], bytes]]] = (
+    msgspec.json.encode,
+    # What functions in Python answer: a blank after each comma, and text often as \uXXXX.
+    lambda value: json.dumps(value).encode(),
+    lambda value: json.dumps(value, ensure_ascii=False).encode(),
+)
+
+_pieces_encoder = msgspec.msgpack.Encoder()
+_pieces_decoder = msgspec.msgpack.Decoder(list[_Piece])
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def slimmed(appends: Sequence[Append], limit: int) -> list[Append]:
+    """Take the values out of appends that are longer than a limit, in bytes."""
+    return [each if _is_small(each, limit) else _slim(each, limit) for each in appends]
+
+
+def references(stored: StoredExecution) -> set[bytes]:
+    """Return the hashes of the values that an execution has apart."""
+    texts = (*stored.records, stored.snapshot or b"")
+    return {
+        piece.sha256
+        for text in texts
+        if text.startswith(_MARK)
+        for piece in _pieces_decoder.decode(text[1:])
+        if isinstance(piece, _Reference)
+    }
+
+
+def joined(stored: StoredExecution, payloads: Mapping[bytes, bytes]) -> StoredExecution:
+    """Put the values of an execution back where they belong.
+
+    Raises:
+        DamagedError: A value is missing.
+    """
+    try:
+        return msgspec.structs.replace(
+            stored,
+            records=tuple(_joined(record, payloads) for record in stored.records),
+            snapshot=None if stored.snapshot is None else _joined(stored.snapshot, payloads),
+        )
+    except KeyError as error:
+        raise DamagedError(
+            f"{stored.execution_id}: the large value with SHA-256 {error.args[0].hex()} is missing "
+            "in the table payloads; restore that row from a backup"
+        ) from error
+
+
+def _is_small(append: Append, limit: int) -> bool:
+    for record in append.records:
+        if len(record) > limit or record.startswith(_MARK):
+            return False
+    snapshot = append.snapshot
+    return snapshot is None or (len(snapshot) <= limit and not snapshot.startswith(_MARK))
+
+
+def _slim(append: Append, limit: int) -> SlimAppend:
+    of_records: Payloads = {}
+    of_snapshot: Payloads = {}
+    cutter = _Cutter(limit)
+    facts = {name: getattr(append, name) for name in Append.__struct_fields__}
+    facts["records"] = tuple(cutter.cut_record(each, of_records) for each in append.records)
+    if append.snapshot is not None:
+        facts["snapshot"] = cutter.cut_snapshot(append.snapshot, of_snapshot)
+    return SlimAppend(**facts, of_records=of_records, of_snapshot=of_snapshot)
+
+
+class _Cutter:
+    """Cuts what belongs together, and remembers the values that it has seen."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        # By length and ends: comparing bytes is cheaper than hashing them, or looking inside.
+        self._known: dict[tuple[int, bytes, bytes], tuple[bytes, _Reference, bytes]] = {}
+
+    def cut_record(self, record: bytes, payloads: Payloads) -> bytes:
+        """Return a record without the values that are put into ``payloads``."""
+        if len(record) <= self._limit:
+            return _wrapped(record)
+        try:
+            fields = msgspec.msgpack.decode(record[1:])
+        except _BAD_JSON:
+            return self._cut(record, (record,), payloads)
+        return self._cut(record, self._in_fields(fields), payloads)
+
+    def cut_snapshot(self, snapshot: bytes, payloads: Payloads) -> bytes:
+        """Return a snapshot without the values that are put into ``payloads``."""
+        if len(snapshot) <= self._limit:
+            return _wrapped(snapshot)
+        return self._cut(snapshot, self._in_json(snapshot[1:]), payloads, is_ours=True)
+
+    def _cut(
+        self, data: bytes, values: Iterable[bytes], payloads: Payloads, *, is_ours: bool = False
+    ) -> bytes:
+        """Cut values out of data; ``is_ours`` says that their text is as our encoder writes it."""
+        pieces: list[_Piece] = []
+        end = 0
+        for value in values:
+            start = _find(data, value, end)
+            if start >= 0:
+                reference, payload = self._reference(value, is_ours=is_ours)
+                payloads[reference.sha256] = payload
+                pieces += (data[end:start], reference)
+                end = start + len(value)
+        return _MARK + _pieces_encoder.encode([*pieces, data[end:]]) if pieces else _wrapped(data)
+
+    def _reference(self, value: bytes, *, is_ours: bool) -> tuple[_Reference, bytes]:
+        key = _ends(value)
+        known = self._known.get(key)
+        if known is None or known[0] != value:
+            spelling, payload = (0, value) if is_ours else _spelled(value)
+            reference = _Reference(hashlib.sha256(payload).digest(), spelling)
+            known = self._known[key] = (value, reference, payload)
+        return known[1], known[2]
+
+    def _in_fields(self, field: object) -> Iterator[bytes]:
+        """Yield the large values of an event in their order: its JSON texts, or parts of them."""
+        if isinstance(field, list):
+            for each in field:
+                yield from self._in_fields(each)
+        elif isinstance(field, str) and len(text := field.encode()) > self._limit:
+            yield text
+        elif isinstance(field, bytes) and len(field) > self._limit:
+            yield from self._in_json(field.strip() or field)
+
+    def _in_json(self, text: bytes | msgspec.Raw, depth: int = 0) -> Iterator[bytes]:
+        """Yield the smallest large values of a large JSON text, itself when it has no other."""
+        known = self._known.get(_ends(text))
+        if known is not None and known[0] == bytes(text):
+            yield known[0]
+            return
+        children = _children(text) if depth < _DEEPEST else ()
+        large = [each for each in children if len(each) > self._limit]
+        if not large:
+            yield bytes(text)
+        for each in large:
+            yield from self._in_json(each, depth + 1)
+
+
+def _wrapped(data: bytes) -> bytes:
+    """Return bytes of which nothing was cut, so that they are not taken for pieces."""
+    return _MARK + _pieces_encoder.encode([data]) if data.startswith(_MARK) else data
+
+
+def _ends(text: bytes | msgspec.Raw) -> tuple[int, bytes, bytes]:
+    view = memoryview(text)
+    return len(view), bytes(view[:_END]), bytes(view[-_END:])
+
+
+def _find(data: bytes, value: bytes, start: int) -> int:
+    """Find a long value; ``bytes.find`` would study all of it first."""
+    head = value[:_END]
+    at = start - 1
+    for _ in range(_TRIES):
+        at = data.find(head, at + 1)
+        if at < 0 or data.startswith(value, at):
+            return at
+    return data.find(value, at + 1)
+
+
+def _children(text: bytes | msgspec.Raw) -> Sequence[msgspec.Raw]:
+    """Return the values in an array or object; none of what is not JSON, or too much of it."""
+    view = memoryview(text)
+    first = bytes(view[:1])
+    if len(view) > 2 * _MOST_VALUES and bytes(view).count(b",") > _MOST_VALUES:
+        return ()
+    try:
+        if first == b"{":
+            return list(_object_decoder.decode(text).values())
+        if first == b"[":
+            return _array_decoder.decode(text)
+    except _BAD_JSON:
+        pass
+    return ()
+
+
+def _spelled(value: bytes) -> tuple[int, bytes]:
+    """Return which spelling of a value this is, and the text that stands for all of them.
+
+    A spelling that is not known stands for itself.
+    """
+    if value[:1] == b'"' and b"\\" not in value:
+        return 0, value
+    try:
+        found = msgspec.json.decode(value)
+        payload = msgspec.json.encode(found)
+        if payload == value:
+            return 0, payload
+        for number, spell in enumerate(_SPELLINGS[1:], start=1):
+            if spell(found) == value:
+                return number, payload
+    except _BAD_JSON:
+        pass
+    return 0, value
+
+
+def _respelled(payload: bytes, spelling: int) -> bytes:
+    return payload if spelling == 0 else _SPELLINGS[spelling](msgspec.json.decode(payload))
+
+
+def _joined(data: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
+    if not data.startswith(_MARK):
+        return data
+    return b"".join(
+        piece if isinstance(piece, bytes) else _respelled(payloads[piece.sha256], piece.spelling)
+        for piece in _pieces_decoder.decode(data[1:])
+    )
