@@ -19,7 +19,7 @@ from serve.callers import Callers
 from serve.errors import respond_to
 from serve.parameters import nul_refused, required, seconds, view_kind
 from serve.submission import read_submission
-from serve.wire import CORS, json_response, raw_response, read_body, ret_response
+from serve.wire import CORS, json_response, raw_response, read_body, read_text, ret_response
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -78,7 +78,7 @@ class HotRoutes:
         options = read_submission(query, request.headers)
         wait_s = seconds(query.get("wait_s"))
         business = descriptor_id.partition(":")[0].strip()
-        body = await read_body(request, settings.submit_limit(business))
+        body = await read_text(request, settings.submit_limit(business))
         if wait_s <= 0:
             execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
             return json_response({"execution_id": execution_id})

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.errors import RillflowError, TooLargeError
+from rillflow.gateways.charsets import in_utf8
 from rillflow.jsontypes import encode_json
 
 JSON: Final = "application/json"
@@ -74,6 +75,16 @@ async def read_body(request: Request, limit_bytes: int, *, too_large: int = 400)
             raise _too_large(too_large)
         parts.append(part)
     return b"".join(parts)
+
+
+async def read_text(request: Request, limit_bytes: int) -> bytes:
+    """Read a body that is text, as UTF-8 whatever charset it came in.
+
+    Raises:
+        TooLargeError: It is larger than the limit; the rest is not read.
+    """
+    body = await read_body(request, limit_bytes)
+    return in_utf8(body, request.headers.get("content-type", ""))
 
 
 def _too_large(http_status: int) -> TooLargeError:

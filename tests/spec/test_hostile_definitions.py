@@ -74,6 +74,7 @@ def test_a_key_that_is_no_text_is_refused(text: str) -> None:
         ("a: *x", "alias *x stands for nothing"),
         ("a: &x [*x]", "alias *x stands for nothing"),
         (f"{HEADER}---\na: 1", "a second one starts (line 4, column 1)"),
+        (f"{HEADER}---\n---\n[a]", "a second one starts (line 5, column 1)"),
         ("a: \x01", "control characters are not allowed (line 1, column 4)"),
         ("a: 1\nb: \ud800", "half a surrogate pair is not text (line 2, column 4)"),
         ('a: "\\ud800"', "invalid Unicode character escape code (line 1, column 7)"),
@@ -88,6 +89,11 @@ def test_text_that_is_no_yaml_is_refused_with_its_place(text: str | bytes, words
 
     assert code == 30402
     assert words in message
+
+
+@pytest.mark.parametrize("end", ["---\n", "...\n", "---\n...\n", "--- #\n---", "...\n---\n~\n"])
+def test_nothing_may_follow_the_definition_as_a_document(end: str) -> None:
+    assert flow(f"{PASS}{end}") == flow(PASS)
 
 
 @pytest.mark.parametrize("item", ["x", "[]", "{a: b}"])
