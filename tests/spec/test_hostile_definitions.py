@@ -18,6 +18,7 @@ from rillflow.definition.canonical import canonical_text
 from rillflow.definition.loader import MAX_NESTING, MAX_TEXT_BYTES
 from rillflow.definition.model import ChoiceTask, ForeachTask
 from rillflow.definition.parse import parse_definition
+from rillflow.definition.problems import find_problems
 from rillflow.definition.sugar import collapse_sugar, expand_sugar
 from rillflow.errors import DefinitionError
 from tests.spec.definition_texts import HEADER, PASS, flow, refusal_of
@@ -312,8 +313,14 @@ def test_any_task_is_read_or_refused(task: dict[str, object], category: str) -> 
 
 def read_or_refuse(text: str | bytes) -> None:
     """Read a text; one that is read is also stored, read back and expanded."""
+    is_refused = any(problem.severity == "error" for problem in find_problems(text))
     try:
         definition = parse_definition(text)
+    except DefinitionError:
+        assert is_refused
+        return
+    assert not is_refused
+    try:
         expanded = expand_sugar(definition)
     except DefinitionError:
         return
