@@ -73,7 +73,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
             input_=given.get("input") or {},
             output=given.get("output") or {},
             host=stack.settings.callback_base_url,
-            execution_id=execution_id or MOCK_EXECUTION,
+            execution_id=execution_id or _execution_of(context),
         )
         shown = {"context": mapped.context, "input": mapped.input, "output": mapped.output}
         return json_response({"ret": shown})
@@ -98,13 +98,14 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
         given = json_object(await read_text(request, stack.settings.submit_max_bytes))
         known = await _known(stack, execution_id, task_name)
         rules = _rules(given.get("input_mapping_rules"), known, "inputMappings")
+        context = given.get("context") or known.context
         mapped = evaluate_rules(
             rules,
-            context=given.get("context") or known.context,
+            context=context,
             input_={},
             output={},
             host=stack.settings.callback_base_url,
-            execution_id=execution_id or MOCK_EXECUTION,
+            execution_id=execution_id or _execution_of(context),
         )
         shown = preview_dispatch(
             _function(given, known.definition),
@@ -144,6 +145,14 @@ def _function(given: JsonObject, definition: JsonObject) -> Function:
         _text(definition.get("requestType")),
         _text(definition.get("pattern")),
     )
+
+
+def _execution_of(context: JsonValue) -> str:
+    """Return the execution that a context belongs to, for the addresses of its tasks."""
+    said = context.get("flow_execution_id") if isinstance(context, dict) else None
+    if said is None:
+        return MOCK_EXECUTION
+    return said if isinstance(said, str) else encode_json(said).decode()
 
 
 def _text(value: JsonValue) -> str | None:
