@@ -22,7 +22,7 @@ from rillflow.runtime.previews import (
 from rillflow.runtime.submissions import json_object
 from serve.answers import Evaluation, ShownDispatchParameters
 from serve.documentation import ERRORS, answer, example
-from serve.wire import json_response, read_text
+from serve.wire import json_response, read_json_text
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
 MOCK_EXECUTION: Final = "mockExecutionId"
@@ -61,7 +61,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
         task_name: TaskName = "",
     ) -> Response:
         """Apply mapping rules to a context, an input and an output."""
-        given = json_object(await read_text(request, stack.settings.submit_max_bytes))
+        given = json_object(await read_json_text(request, stack.settings.submit_max_bytes))
         if type not in SIDES:
             raise RequestError(f"type {type} nonsupport", wire_code=RESTRICTION_VIOLATION)
         known = await _known(stack, execution_id, task_name)
@@ -95,7 +95,7 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
         request: Request, execution_id: ExecutionId = "", task_name: TaskName = ""
     ) -> Response:
         """Show the URL and the body of the request that a function would get."""
-        given = json_object(await read_text(request, stack.settings.submit_max_bytes))
+        given = json_object(await read_json_text(request, stack.settings.submit_max_bytes))
         known = await _known(stack, execution_id, task_name)
         rules = _rules(given.get("input_mapping_rules"), known, "inputMappings")
         context = given.get("context") or known.context

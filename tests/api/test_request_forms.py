@@ -38,6 +38,7 @@ async def test_a_flag_that_is_another_word_is_422(shared_api: Api) -> None:
         ('{"a": "ä"}'.encode("utf-8-sig"), "application/json"),
         ('{"a": "ä"}'.encode(), 'text/plain; charset="nonsense"'),
         ('{"a": "ä"}'.encode(), ""),
+        ('{"a": "ä"}'.encode(), "application/x-www-form-urlencoded"),
     ],
 )
 async def test_data_may_come_in_any_charset(
