@@ -37,6 +37,7 @@ from serve.errors import respond_to
 from serve.form_parameters import FormParameters
 from serve.gate import Gate
 from serve.hot_routes import HotRoutes
+from serve.request_lines import RequestLines
 from serve.shortcut import open_shortcut
 
 DESCRIPTION = """
@@ -106,7 +107,7 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
         health.router(stack),
     ):
         api.include_router(router)
-    front = Gate(hot, stack.settings)
+    front = RequestLines(Gate(hot, stack.settings))
     return front
 
 

@@ -24,7 +24,7 @@ from serve.console_answers import (
 )
 from serve.documentation import ERRORS, OBJECT, TEXT, answer
 from serve.parameters import Flag, user_id
-from serve.wire import error_body, json_response, read_body
+from serve.wire import error_body, json_response, read_text
 
 PREFIX: Final = "/flow/bg/manage/descriptor"
 RESTRICTION_VIOLATION: Final = 30110
@@ -55,7 +55,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
         """
         del identity
         try:
-            body = await read_body(request, LARGEST_TEXT_BYTES)
+            body = await read_text(request, LARGEST_TEXT_BYTES)
             text = body.decode()
             added = await stack.add_descriptor(business_id, feature_name, alias, text)
         except (RequestError, DefinitionError, UnicodeDecodeError) as error:
@@ -66,7 +66,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/get_descriptor.json", openapi_extra=OBJECT, responses=answer(Descriptor))
     async def get_descriptor(request: Request, descriptor_id: str, uid: str = "") -> Response:
         """Show the text of a definition; the body is the input of the gray rules."""
-        data = json_object(await read_body(request, stack.settings.submit_max_bytes))
+        data = json_object(await read_text(request, stack.settings.submit_max_bytes))
         caller = _caller(uid, data)
         found = await resolve_descriptor(stack.store, descriptor_id, uid=caller, data=data)
         definition = await stack.definition(found.version or "")

@@ -14,12 +14,11 @@ from rillflow.errors import (
     RillflowError,
     StoreError,
 )
-from serve.wire import INTERNAL, error_body, error_response
+from serve.wire import INTERNAL, UNSUPPORTED, error_body, error_response
 
 log = logging.getLogger("rillflow.api")
 
 BAD_DATA = 30109
-UNSUPPORTED = 30105
 INTERNAL_CODE = 30101
 UNAVAILABLE = 503
 

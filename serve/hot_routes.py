@@ -19,7 +19,15 @@ from serve.callers import Callers
 from serve.errors import respond_to
 from serve.parameters import nul_refused, required, seconds, view_kind
 from serve.submission import read_submission
-from serve.wire import CORS, json_response, raw_response, read_body, ret_response
+from serve.wire import (
+    CORS,
+    json_response,
+    raw_response,
+    read_body,
+    read_json_text,
+    refuse_other_media,
+    ret_response,
+)
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -78,7 +86,7 @@ class HotRoutes:
         options = read_submission(query, request.headers)
         wait_s = seconds(query.get("wait_s"))
         business = descriptor_id.partition(":")[0].strip()
-        body = await read_body(request, settings.submit_limit(business))
+        body = await read_json_text(request, settings.submit_limit(business))
         if wait_s <= 0:
             execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
             return json_response({"execution_id": execution_id})
@@ -120,11 +128,14 @@ class HotRoutes:
     async def finish(self, request: Request) -> Response:
         """Take an outcome (SEMANTICS 5.2, finish): SUCCESS unless ``result_type`` differs."""
         limit = self._callback_limit(request)
+        body = await read_body(request, limit)
+        if "content-encoding" not in request.headers:
+            refuse_other_media(request, body)
         try:
             callback = read_finish(
                 query=request.query_params,
                 headers=request.headers,
-                body=await read_body(request, limit),
+                body=body,
                 max_body_bytes=limit,
             )
         except TooLargeError as error:

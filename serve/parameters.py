@@ -12,6 +12,8 @@ from rillflow.ids import DescriptorId, is_name
 
 UNPROCESSABLE: Final = 422
 LONGEST_WAIT_S: Final = 600
+TRUE_WORDS: Final = ("true", "on", "yes", "1")
+FALSE_WORDS: Final = ("false", "off", "no", "0")
 MOST_MINUTES: Final = 5_256_000
 """Ten years; offsets go no further back."""
 
@@ -64,8 +66,12 @@ def service_of(service_id: str) -> DescriptorId:
 
 
 def view_kind(query: Mapping[str, str]) -> str:
-    """Return the kind of query that shows an execution: ``brief`` leaves its tasks out."""
-    return "brief" if query.get("brief", "false").lower() == "true" else "execution"
+    """Return the kind of query that shows an execution: ``brief`` leaves its tasks out.
+
+    Raises:
+        RequestError: ``brief`` is neither a word for yes nor for no (422).
+    """
+    return "brief" if flag(query.get("brief"), "brief") else "execution"
 
 
 def required(query: Mapping[str, str], *names: str) -> str:
@@ -86,6 +92,20 @@ def required(query: Mapping[str, str], *names: str) -> str:
 def nul_refused() -> RequestError:
     """Return the refusal of a parameter with a character that PostgreSQL cannot keep."""
     return RequestError("a parameter holds the character NUL", http_status=UNPROCESSABLE)
+
+
+def flag(text: str | None, name: str) -> bool:
+    """Read a flag in the words that Rill Flow knows; absent or blank it is false.
+
+    Raises:
+        RequestError: It is another word (422).
+    """
+    word = (text or "").strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word and word not in FALSE_WORDS:
+        raise RequestError(f"{name} must be true or false, not {text}", http_status=UNPROCESSABLE)
+    return False
 
 
 def seconds(text: str | None) -> float:

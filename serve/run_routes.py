@@ -24,7 +24,7 @@ from serve.answers import Completed, Done, Refusal, ShownExecution, Submitted
 from serve.documentation import ERRORS, OBJECT, Extra, Responses, answer, header, text
 from serve.hot_routes import OK, HotRoutes
 from serve.parameters import Flag, Names, listed
-from serve.wire import json_response, raw_response, read_body
+from serve.wire import json_response, raw_response, read_json_text
 
 NO_EXECUTION = 30606
 
@@ -130,7 +130,7 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
 
 async def _data(request: Request, stack: Stack, execution_id: str) -> bytes:
     limit = stack.settings.callback_limit(execution_id.partition(":")[0])
-    body = await read_body(request, limit)
+    body = await read_json_text(request, limit)
     return encode_json(json_object(body))
 
 

@@ -14,7 +14,7 @@ from rillflow.runtime.input_schema import InputSchema
 from rillflow.runtime.previews import RESTRICTION_VIOLATION, dependencies_of, draft_view
 from serve.answers import ShownDependencies, ShownExecution, Validation
 from serve.documentation import ERRORS, TEXT, answer
-from serve.wire import json_response, read_body
+from serve.wire import json_response, read_text
 
 NOT_REQUIRED: Final[dict[str, Any]] = {
     "requestBody": {"content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -33,7 +33,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/convert.json", openapi_extra=TEXT, responses=answer(ShownExecution))
     async def convert(request: Request) -> Response:
         """Show a definition as an execution that has not started."""
-        body = await read_body(request, LARGEST_TEXT_BYTES)
+        body = await read_text(request, LARGEST_TEXT_BYTES)
         try:
             definition = parse_definition(body, max_depth=stack.settings.max_depth)
             return json_response({"ret": draft_view(definition)})
@@ -49,7 +49,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
         descriptor_id: Annotated[str, Query(description="Or the body is a definition.")] = "",
     ) -> Response:
         """List the functions that a definition calls, with the tasks that call them."""
-        body = await read_body(request, LARGEST_TEXT_BYTES)
+        body = await read_text(request, LARGEST_TEXT_BYTES)
         try:
             if descriptor_id.strip():
                 found = await resolve_descriptor(stack.store, descriptor_id)
@@ -69,7 +69,7 @@ def _add_validation(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/validate.json", openapi_extra=TEXT, responses=answer(Validation))
     async def validate(request: Request) -> Response:
         """Say everything that is wrong or suspicious with a definition, with places and hints."""
-        body = await read_body(request, LARGEST_TEXT_BYTES)
+        body = await read_text(request, LARGEST_TEXT_BYTES)
         problems = _problems(body, stack.settings.max_depth)
         return json_response(
             {

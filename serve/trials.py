@@ -22,7 +22,7 @@ from rillflow.runtime.previews import (
 from rillflow.runtime.submissions import json_object
 from serve.answers import Evaluation, ShownDispatchParameters
 from serve.documentation import ERRORS, answer, example
-from serve.wire import json_response, read_body
+from serve.wire import json_response, read_json_text
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
 MOCK_EXECUTION: Final = "mockExecutionId"
@@ -61,7 +61,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
         task_name: TaskName = "",
     ) -> Response:
         """Apply mapping rules to a context, an input and an output."""
-        given = json_object(await read_body(request, stack.settings.submit_max_bytes))
+        given = json_object(await read_json_text(request, stack.settings.submit_max_bytes))
         if type not in SIDES:
             raise RequestError(f"type {type} nonsupport", wire_code=RESTRICTION_VIOLATION)
         known = await _known(stack, execution_id, task_name)
@@ -73,7 +73,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
             input_=given.get("input") or {},
             output=given.get("output") or {},
             host=stack.settings.callback_base_url,
-            execution_id=execution_id or MOCK_EXECUTION,
+            execution_id=execution_id or _execution_of(context),
         )
         shown = {"context": mapped.context, "input": mapped.input, "output": mapped.output}
         return json_response({"ret": shown})
@@ -95,16 +95,17 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
         request: Request, execution_id: ExecutionId = "", task_name: TaskName = ""
     ) -> Response:
         """Show the URL and the body of the request that a function would get."""
-        given = json_object(await read_body(request, stack.settings.submit_max_bytes))
+        given = json_object(await read_json_text(request, stack.settings.submit_max_bytes))
         known = await _known(stack, execution_id, task_name)
         rules = _rules(given.get("input_mapping_rules"), known, "inputMappings")
+        context = given.get("context") or known.context
         mapped = evaluate_rules(
             rules,
-            context=given.get("context") or known.context,
+            context=context,
             input_={},
             output={},
             host=stack.settings.callback_base_url,
-            execution_id=execution_id or MOCK_EXECUTION,
+            execution_id=execution_id or _execution_of(context),
         )
         shown = preview_dispatch(
             _function(given, known.definition),
@@ -144,6 +145,14 @@ def _function(given: JsonObject, definition: JsonObject) -> Function:
         _text(definition.get("requestType")),
         _text(definition.get("pattern")),
     )
+
+
+def _execution_of(context: JsonValue) -> str:
+    """Return the execution that a context belongs to, for the addresses of its tasks."""
+    said = context.get("flow_execution_id") if isinstance(context, dict) else None
+    if said is None:
+        return MOCK_EXECUTION
+    return said if isinstance(said, str) else encode_json(said).decode()
 
 
 def _text(value: JsonValue) -> str | None:

@@ -5,7 +5,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.errors import RillflowError, TooLargeError
+from rillflow.errors import RequestError, RillflowError, TooLargeError
+from rillflow.gateways.charsets import in_utf8
 from rillflow.jsontypes import encode_json
 
 JSON: Final = "application/json"
@@ -20,6 +21,8 @@ ANSWER_HEADERS: Final = {
     # Errors repeat what was asked; no browser may take that for a page.
     "X-Content-Type-Options": "nosniff",
 }
+JSON_STARTS: Final = (b"{", b"[", b'"', b"n")
+UNSUPPORTED: Final = 30105
 PASSED_THROUGH: Final = (30107, 30109, 30110)
 INTERNAL: Final = "internal server error"
 
@@ -74,6 +77,41 @@ async def read_body(request: Request, limit_bytes: int, *, too_large: int = 400)
             raise _too_large(too_large)
         parts.append(part)
     return b"".join(parts)
+
+
+async def read_text(request: Request, limit_bytes: int) -> bytes:
+    """Read a body that is text, as UTF-8 whatever charset it came in.
+
+    Raises:
+        TooLargeError: It is larger than the limit; the rest is not read.
+    """
+    body = await read_body(request, limit_bytes)
+    return in_utf8(body, request.headers.get("content-type", ""))
+
+
+async def read_json_text(request: Request, limit_bytes: int) -> bytes:
+    """Read a body that should be JSON, as UTF-8; what it is called matters only if it is none.
+
+    Raises:
+        RequestError: It says that it is something else, and looks like it (422, 30105).
+        TooLargeError: It is larger than the limit; the rest is not read.
+    """
+    body = await read_text(request, limit_bytes)
+    refuse_other_media(request, body)
+    return body
+
+
+def refuse_other_media(request: Request, body: bytes) -> None:
+    """Refuse a body of another media type than JSON.
+
+    Raises:
+        RequestError: It says that it is something else, and looks like it (422, 30105).
+    """
+    named = request.headers.get("content-type", "")
+    if named and "json" not in named.lower() and body.strip()[:1] not in (b"", *JSON_STARTS):
+        raise RequestError(
+            f"Content type '{named[:100]}' not supported", wire_code=UNSUPPORTED, http_status=422
+        )
 
 
 def _too_large(http_status: int) -> TooLargeError:

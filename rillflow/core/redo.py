@@ -9,7 +9,11 @@ from rillflow.jsontypes import decode_json
 
 
 def redo_requested(turn: Turn, event: RedoRequested) -> None:
-    """Run tasks, and all that follows them, again (SEMANTICS 3.17)."""
+    """Run tasks, and all that follows them, again (SEMANTICS 3.17).
+
+    Without names, a cancelled execution goes on even if no task is to be run again: what was
+    under way when it was cancelled may have ended since.
+    """
     state = turn.state
     data = decode_json(event.data)
     targets = _redo_targets(turn, event)
@@ -17,9 +21,10 @@ def redo_requested(turn: Turn, event: RedoRequested) -> None:
         state.context = stored_context(
             {**state.context, **data}, state.context, state.context_max_bytes
         )
-    if not targets:
-        return
     ended = turn.over
+    goes_on = ended and state.cancelled and not event.tasks
+    if not targets and not goes_on:
+        return
     if ended:
         state.invoke.time_infos.append(TimeInfo(start_ms=turn.at_ms))
         state.invoke.code = state.invoke.msg = state.invoke.ext = None

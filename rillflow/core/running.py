@@ -21,14 +21,19 @@ _WORK = {
 
 def drain(turn: Turn) -> None:
     """Take the steps on the agenda, and those they lead to, until none is left."""
-    agenda, unsettled = turn.agenda, turn.unsettled
-    while agenda or unsettled:
+    agenda, unsettled, failing = turn.agenda, turn.unsettled, turn.failing
+    while agenda or unsettled or failing:
         if agenda:
             _take_step(turn, *agenda.popleft())
-        else:
+        elif unsettled:
             route = next(iter(unsettled))
             del unsettled[route]
-            traversal.settle(turn, route)
+            if traversal.fails_early(turn, route):
+                failing.append(route)
+            else:
+                traversal.settle(turn, route)
+        else:
+            traversal.settle(turn, failing.pop())
 
 
 def _take_step(turn: Turn, step: Step, name: str) -> None:

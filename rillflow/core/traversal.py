@@ -119,6 +119,14 @@ def group_status(counts: list[int]) -> TaskStatus:
     return TaskStatus.NOT_STARTED
 
 
+def fails_early(turn: Turn, route: str) -> bool:
+    """Tell whether a group fails while some of its instances are under way (Q32)."""
+    if not route:
+        return False
+    counts = turn.counts(route)
+    return counts[TaskStatus.FAILED] > 0 and counts[TaskStatus.RUNNING] > 0
+
+
 def settle(turn: Turn, route: str) -> None:
     """End a scope in which nothing is ready, when its instances say so."""
     if route:

@@ -54,7 +54,9 @@ class Turn:
 
     ``agenda`` holds the steps still to be taken, in order; ``unsettled`` the scopes that
     may have ended, to be looked at when the agenda is empty and not before: a sibling
-    that is about to start keeps its scope open. ``passed_over`` are rules of mappings that
+    that is about to start keeps its scope open. ``failing`` are groups that fail although
+    something in them is under way; they are looked at last, the latest first, since what is
+    under way may be about to end in this very turn. ``passed_over`` are rules of mappings that
     failed, each with the base name of its task.
     """
 
@@ -63,6 +65,7 @@ class Turn:
         "agenda",
         "at_ms",
         "commands",
+        "failing",
         "passed_over",
         "plan",
         "state",
@@ -76,6 +79,7 @@ class Turn:
         self.commands: list[Command] = []
         self.agenda: deque[tuple[Step, str]] = deque()
         self.unsettled: dict[str, None] = {}
+        self.failing: list[str] = []
         self.passed_over: list[tuple[TaskName, PassedOver]] = []
         self._seed = zlib.crc32(state.execution_id.encode()) << 32 | state.seq << 12
 

@@ -99,13 +99,20 @@ class _Binder:
         if model is None:
             message = f"category {shown(name)} is unknown" if name else "a task without a category"
             self.refuse(category or node, message, did_you_mean(name, _CATEGORIES))
-            return None
+            return self._stand_in(node)
         values = self.fields(model, node)
         values["next"] = joined_names([values.get("next")])
         complete = _COMPLETIONS.get(model)
         if complete is not None:
             complete(self, node, values)
         return values
+
+    def _stand_in(self, node: Mapping) -> Values:
+        """Keep the place of a task that is none, so that others may name it."""
+        slots = slots_of(PassTask)
+        fields = {key: child for key, child in node.entries.items() if key in ("name", "next")}
+        read = {slots[key].attribute: slots[key].read(self, fields[key], key) for key in fields}
+        return {**read, "category": "pass"}
 
     def refuse(self, node: Node, message: str, hint: str = "") -> None:
         if len(self.errors) < MAX_PROBLEMS:

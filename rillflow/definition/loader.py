@@ -76,6 +76,7 @@ class _Composer:
         self._outer: list[tuple[Sequence | Mapping | None, Scalar | None, str | None]] = []
         self._named: dict[str, Node] = {}
         self._expansion = 0
+        self._place = Place(1, 1)
 
     def take(self, event: yaml.Event) -> None:
         """Take the next event of the stream."""
@@ -84,8 +85,7 @@ class _Composer:
             take(self, event)
 
     def _document(self, event: Any) -> None:
-        if self.root is not None:
-            refuse("a definition is one document, a second one starts", place_of(event.start_mark))
+        self._place = place_of(event.start_mark)
 
     def _scalar(self, event: Any) -> None:
         tag = event.tag
@@ -139,7 +139,7 @@ class _Composer:
     def _add(self, node: Node) -> None:
         parent = self._parent
         if parent is None:
-            self.root = node
+            self._add_document(node)
             return
         parent.size += node.size
         if node.height >= parent.height:
@@ -154,6 +154,13 @@ class _Composer:
                 first = parent.keys[node.text].place.line
                 refuse(f"key {shown(node.text)} was there already, in line {first}", node.place)
             parent.keys[node.text] = self._key = node
+
+    def _add_document(self, node: Node) -> None:
+        """Take a whole document; nothing may come after the first, as a last ``---`` leaves it."""
+        if self.root is None:
+            self.root = node
+        elif not (isinstance(node, Scalar) and node.is_null):
+            refuse("a definition is one document, a second one starts", self._place)
 
     def _refuse_as_key(self, node: Node, mark: Mark) -> None:
         if isinstance(self._parent, Mapping) and self._key is None and not isinstance(node, Scalar):

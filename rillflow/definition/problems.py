@@ -16,18 +16,21 @@ def find_problems(text: str | bytes | None, *, max_depth: int = MAX_DEPTH) -> li
     """List what is wrong or suspicious, errors first; never raises for a bad definition.
 
     An error means that ``parse_definition`` refuses the text, a warning that it does not.
-    While the text is unreadable, or fields have values that do not fit, only that is
-    told. At most 200 errors and 200 warnings of a kind are listed.
+    While the text is unreadable, only that is told. Fields with values that do not fit
+    come first, and count as absent in the checks that follow. At most 200 errors of a
+    kind and 200 warnings of a kind are listed.
     """
     try:
         root = load(text)
         bound = bind(root, with_warnings=True)
     except DefinitionError as error:
         return list(error.problems)
-    if bound.errors:
-        return [*bound.errors, *bound.warnings]
     definition = WorkflowDefinition.model_validate(bound.values)
-    errors = problems_of(definition, root, max_depth=max_depth)
+    told = {problem[2:4] for problem in bound.errors}
+    checks = problems_of(definition, root, max_depth=max_depth)
+    errors = [*bound.errors, *(found for found in checks if found[2:4] not in told)]
+    if bound.errors:
+        return [*errors, *bound.warnings]
     warnings = sorted((*bound.warnings, *_lint(definition, root)), key=lambda it: it[2:4])
     return [*errors, *warnings]
 

@@ -1,6 +1,5 @@
 """What a finished HTTP exchange means for the attempt (SEMANTICS 4.4, 9.2)."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -8,6 +7,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urljoin
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.charsets import in_utf8
 from rillflow.gateways.requests import FAILS, HttpCall
 from rillflow.gateways.targets import parse_http_url
 from rillflow.jsontypes import JsonObject, decode_json
@@ -16,7 +16,6 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 _SHOWN_CHARACTERS: Final = 512
 _LONGEST_WAIT_S: Final = 86_400.0
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_CHARSET: Final = re.compile(r"charset=\"?([\w.:-]+)", re.IGNORECASE)
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -131,14 +130,7 @@ def poll_url(reply: Reply, url: str) -> str | None:
 
 def _text(reply: Reply) -> bytes:
     """Return the body as UTF-8 text, as declared by its charset, without a byte order mark."""
-    match = _CHARSET.search(reply.headers.get("content-type", ""))
-    charset = match[1].lower() if match else "utf-8"
-    if charset in ("utf-8", "utf8", "us-ascii"):
-        return reply.body.removeprefix(b"\xef\xbb\xbf")
-    try:
-        return reply.body.decode(charset).encode()
-    except (LookupError, UnicodeError):
-        return reply.body
+    return in_utf8(reply.body, reply.headers.get("content-type", ""))
 
 
 def _status_text(reply: Reply, body: bytes | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rillflow.errors import TooLargeError
+from rillflow.gateways.charsets import in_utf8
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
@@ -93,8 +94,8 @@ def _as_object(content: bytes) -> JsonObject:
 def _understood(content: bytes, content_type: str) -> Body:
     if not content:
         return Body({}, "")
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    text = _as_text(content, content_type)
+    content = _readable(content, content_type)
+    text = _as_text(content)
     try:
         return Body(_as_object(content), text)
     except ValueError:
@@ -105,20 +106,27 @@ def _understood(content: bytes, content_type: str) -> Body:
     return Body({"body_base64": encoded, "content_type": content_type}, None)
 
 
-def _as_text(content: bytes, content_type: str) -> str | None:
-    """Decode text; a NUL byte or a character that is none makes it binary."""
+def _readable(content: bytes, content_type: str) -> bytes:
+    """Undo a declared charset, or one that a byte order mark shows.
+
+    The content type may be the request's and not the answer's, so what is UTF-8 stays.
+    """
+    kind = content_type.lower()
+    is_text = kind.startswith("text/") or "json" in kind
+    plain = content.removeprefix(b"\xef\xbb\xbf")
+    if not is_text or _as_text(plain) is not None:
+        return plain
+    recoded = in_utf8(content, content_type)
+    return plain if _as_text(recoded) is None else recoded
+
+
+def _as_text(content: bytes) -> str | None:
+    """Decode UTF-8; a NUL byte or a character that is none makes it binary."""
     if b"\0" in content:
         return None
     try:
         return content.decode()
     except UnicodeDecodeError:
-        pass
-    _, _, charset = content_type.lower().partition("charset=")
-    if not charset or not content_type.lower().startswith("text/"):
-        return None
-    try:
-        return content.decode(charset.partition(";")[0].strip(' "'))
-    except (LookupError, UnicodeError):
         return None
 
 

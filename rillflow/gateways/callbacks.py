@@ -12,6 +12,7 @@ import msgspec
 
 from rillflow.errors import RequestError
 from rillflow.gateways.callback_bodies import Body, is_cloud_event, read_body, unpacked
+from rillflow.gateways.charsets import in_utf8
 from rillflow.gateways.hints import retry_interval_of
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, JsonValue, decode_json, encode_json
 
@@ -157,7 +158,8 @@ def _required(query: Mapping[str, str], *names: str) -> str:
 
 
 def _required_object(headers: Mapping[str, str], raw: bytes, *, max_bytes: int) -> JsonObject:
-    content = unpacked(headers, raw, max_bytes=max_bytes)
+    packed = unpacked(headers, raw, max_bytes=max_bytes)
+    content = in_utf8(packed, headers.get("content-type", ""))
     if not content.strip():
         raise RequestError("Required request body is missing", http_status=_UNPROCESSABLE)
     try:

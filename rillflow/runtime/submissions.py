@@ -221,7 +221,7 @@ def _digest(document: JsonObject) -> str:
 
 
 def json_object(data: bytes) -> JsonObject:
-    """Read a body that must be a JSON object; nothing at all is an empty one.
+    """Read a body that must be a JSON object; nothing at all, or null, is an empty one.
 
     Raises:
         RequestError: It is something else (422).
@@ -232,6 +232,8 @@ def json_object(data: bytes) -> JsonObject:
         value: JsonValue = decode_json(data)
     except ValueError as error:
         raise RequestError(f"the body is not JSON: {error}", http_status=UNPROCESSABLE) from error
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise RequestError("the body must be a JSON object", http_status=UNPROCESSABLE)
     return value

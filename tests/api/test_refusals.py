@@ -97,6 +97,25 @@ async def test_a_body_that_is_no_object_is_422(
     assert text in said
 
 
+@pytest.mark.parametrize("path", ["submit.json", "wakeup.json", "redo.json", "finish.json"])
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("text/plain", b"a: 1"), ("application/x-www-form-urlencoded", b"a=1")],
+)
+async def test_a_body_of_another_media_type_is_422_with_30105(
+    shared_api: Api, path: str, content_type: str, body: bytes
+) -> None:
+    refusal = refusal_of(
+        await shared_api.client.post(
+            f"/flow/{path}",
+            params={"descriptor_id": "a:b", "execution_id": NOBODY, "task_name": "A"},
+            content=body,
+            headers={"Content-Type": content_type},
+        )
+    )
+    assert refusal == (422, 30105, f"Content type '{content_type}' not supported")
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

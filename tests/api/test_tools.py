@@ -127,6 +127,27 @@ async def test_rules_and_context_come_from_an_execution_when_none_are_given(api:
     assert (await api.post(path, type="input_eva", **unknown))["ret"]["input"] == {}
 
 
+@pytest.mark.parametrize(
+    ("known", "context", "execution_id"),
+    [
+        ({}, {"flow_execution_id": "123456"}, "123456"),
+        ({}, {"flow_execution_id": 123456}, "123456"),
+        ({"execution_id": NOBODY}, {"flow_execution_id": "123456"}, NOBODY),
+        ({}, {}, "mockExecutionId"),
+    ],
+)
+async def test_the_address_of_a_task_is_that_of_the_contexts_execution(
+    api: Api, known: dict[str, str], context: dict[str, Any], execution_id: str
+) -> None:
+    rules = "[{source: '$.tasks.T.trigger_url?context=%7B%7D', target: $.input.url}]"
+    path, given = "/flow/mapping_evaluation.json", {"context": context}
+    found = await api.post(path, given, mapping_rules=rules, **known)
+    assert found["ret"]["input"]["url"] == (
+        f"{api.stack.settings.callback_base_url}/flow/trigger.json"
+        f"?execution_id={execution_id}&task_name=T&context=%7B%7D"
+    )
+
+
 async def test_rules_inside_a_group_see_the_groups_context() -> None:
     text = """
 workspace: shop

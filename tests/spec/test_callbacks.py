@@ -70,6 +70,26 @@ def test_text_in_a_declared_charset_is_text() -> None:
     assert output_of(trigger("é".encode("latin-1"), headers)) == {"body": "é"}
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32", "utf-16-le", "GB18030", "Big5"])
+def test_json_in_a_declared_charset_is_json(charset: str) -> None:
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    assert output_of(trigger('{"a": "你"}'.encode(charset), headers)) == {"a": "你"}
+    finished = read_finish(
+        query=NAMES, headers=headers, body='{"a": "你"}'.encode(charset), max_body_bytes=LIMIT
+    )
+    assert output_of(finished) == {"a": "你"}
+
+
+def test_what_is_utf_8_stays_whatever_charset_the_gateway_copied() -> None:
+    headers = {"Content-Type": "text/plain; charset=iso-8859-1"}
+    assert output_of(trigger("é".encode(), headers)) == {"body": "é"}
+
+
+def test_binary_that_is_called_text_is_kept_as_it_came() -> None:
+    callback = trigger(PNG, {"Content-Type": "text/plain; charset=iso-8859-1"})
+    assert output_of(callback)["body_base64"] == base64.b64encode(PNG).decode()
+
+
 def test_integers_of_any_size_stay_exact() -> None:
     assert output_of(trigger(b'{"n": 123456789012345678901234567890}')) == {
         "n": 123456789012345678901234567890

@@ -310,6 +310,26 @@ def test_a_group_fails_with_its_first_failing_member() -> None:
     assert refused(error)[1].endswith("is finished")
 
 
+def test_a_failing_group_waits_for_what_ends_in_the_same_turn() -> None:
+    broken = [{"transform": "1 +", "target": "$.context.x", "tolerance": False}]
+    inner = choice("D", ("$.input", [choice("E", ("$.input", [pass_("F")]))]))
+    inner = choice("B", ("$.input", [inner]))
+    run = over([1], pass_("A1", outs=broken), inner)
+    assert run.groups("A") == ["FAILED"]
+    assert {run.statuses[name] for name in run.statuses if name not in ("A", "A_0-A1")} == {
+        "SUCCEED"
+    }
+
+
+def test_inner_groups_fail_before_those_around_them() -> None:
+    broken = [{"transform": "1 +", "target": "$.context.x", "tolerance": False}]
+    inner = choice("B", ("$.input", [pass_("D", outs=broken), fn("E")]), outs="seen:=yes")
+    run = over([1], pass_("A1", outs=broken), inner)
+    assert (run.statuses["A_0-B"], run.groups("A_0-B")) == ("FAILED", ["FAILED"])
+    assert run.group_contexts("A") == [{"item": 1, "seen": "yes"}]
+    assert run.statuses["A_0-B_0-E"] == "RUNNING"
+
+
 def test_an_output_rule_that_may_not_fail_fails_the_foreach() -> None:
     broken = [{"transform": "1 +", "target": "$.context.x", "tolerance": False}]
     run = over([1], pass_("A1"), outs=broken)

@@ -18,6 +18,7 @@ from rillflow.definition.canonical import canonical_text
 from rillflow.definition.loader import MAX_NESTING, MAX_TEXT_BYTES
 from rillflow.definition.model import ChoiceTask, ForeachTask
 from rillflow.definition.parse import parse_definition
+from rillflow.definition.problems import find_problems
 from rillflow.definition.sugar import collapse_sugar, expand_sugar
 from rillflow.errors import DefinitionError
 from tests.spec.definition_texts import HEADER, PASS, flow, refusal_of
@@ -74,6 +75,7 @@ def test_a_key_that_is_no_text_is_refused(text: str) -> None:
         ("a: *x", "alias *x stands for nothing"),
         ("a: &x [*x]", "alias *x stands for nothing"),
         (f"{HEADER}---\na: 1", "a second one starts (line 4, column 1)"),
+        (f"{HEADER}---\n---\n[a]", "a second one starts (line 5, column 1)"),
         ("a: \x01", "control characters are not allowed (line 1, column 4)"),
         ("a: 1\nb: \ud800", "half a surrogate pair is not text (line 2, column 4)"),
         ('a: "\\ud800"', "invalid Unicode character escape code (line 1, column 7)"),
@@ -88,6 +90,11 @@ def test_text_that_is_no_yaml_is_refused_with_its_place(text: str | bytes, words
 
     assert code == 30402
     assert words in message
+
+
+@pytest.mark.parametrize("end", ["---\n", "...\n", "---\n...\n", "--- #\n---", "...\n---\n~\n"])
+def test_nothing_may_follow_the_definition_as_a_document(end: str) -> None:
+    assert flow(f"{PASS}{end}") == flow(PASS)
 
 
 @pytest.mark.parametrize("item", ["x", "[]", "{a: b}"])
@@ -306,8 +313,14 @@ def test_any_task_is_read_or_refused(task: dict[str, object], category: str) -> 
 
 def read_or_refuse(text: str | bytes) -> None:
     """Read a text; one that is read is also stored, read back and expanded."""
+    is_refused = any(problem.severity == "error" for problem in find_problems(text))
     try:
         definition = parse_definition(text)
+    except DefinitionError:
+        assert is_refused
+        return
+    assert not is_refused
+    try:
         expanded = expand_sugar(definition)
     except DefinitionError:
         return

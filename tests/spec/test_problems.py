@@ -68,6 +68,42 @@ tasks:
     assert problems[4].message == "unknown key `outputMapping` is ignored"
 
 
+def test_values_that_do_not_fit_hide_no_other_problem() -> None:
+    text = """workspace: a_b
+dagName: example
+type: flo
+tasks:
+- name: first
+  category: functon
+  next: second,thrid
+- name: second
+  category: choice
+  choices: 5
+  nxt: third
+- name: third
+  category: pass
+  next: first
+- name: third
+  category: pass
+  tolerance: perhaps
+"""
+    problems = find_problems(text)
+    told = [(it.code, it.line, it.column, it.message, it.hint) for it in problems]
+
+    assert told[:3] == [
+        (30402, 6, 13, "category functon is unknown", "did you mean `function`?"),
+        (30402, 10, 12, "choices must be a list, not `5`", ""),
+        (30402, 17, 14, "tolerance must be true or false, not `perhaps`", ""),
+    ]
+    assert told[3:7] == [
+        (30403, 3, 7, "dag type is invalid.", ""),
+        (30408, 1, 12, "name invalid:a_b", ""),
+        (30407, 15, 9, "task name duplicated: third", ""),
+        (30413, 7, 9, "next task thrid not exist.", "did you mean `third`?"),
+    ]
+    assert [it.severity for it in problems[7:]] == ["warning"]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "column"),
     [

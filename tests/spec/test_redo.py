@@ -179,6 +179,21 @@ def test_a_cancelled_execution_can_be_redone() -> None:
     assert not run.state.cancelled
 
 
+def test_a_cancelled_execution_goes_on_after_what_ended_since() -> None:
+    run = scenario(fn("A", "sync", to="B"), fn("B", "sync"))
+    run.submit()
+    run.cancel()
+    assert run.answer("A", {}) == []
+    assert run.redo() == [dispatch("B")]
+    run.cancel()
+    run.answer("B", {})
+    assert run.redo("nobody") == []
+    assert run.status == "FAILED"
+    assert run.redo() == []
+    assert run.status == "SUCCEED"
+    assert run.state.invoke.msg is None
+
+
 # -- what the end had interrupted, and the redo does not name ------------------------------
 
 

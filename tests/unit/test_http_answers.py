@@ -76,6 +76,8 @@ async def test_an_empty_body_is_none() -> None:
         ('text/plain; charset="utf-16"', "ä".encode("utf-16"), "ä"),
         ("text/plain; charset=nonsense", "ä".encode(), "ä"),
         ("application/json", b"\xef\xbb\xbf{}", "{}"),
+        ("application/json", "{}".encode("utf-16"), "{}"),
+        ("text/plain; charset=punycode", b"a-b9c", "a-b9c"),
     ],
 )
 async def test_the_text_is_decoded_as_declared(content_type: str, raw: bytes, text: str) -> None:

@@ -1,0 +1,39 @@
+"""Request lines as Rill Flow's server reads them.
+
+A slash at the end of a path says nothing, and HEAD is GET without the answer's body.
+"""
+
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ACTING: Final = "/flow/trigger.json"
+"""The one path whose GET changes something, so that no HEAD may stand for it."""
+
+
+class RequestLines:
+    """An ASGI application that hands requests on to another one in their plain form."""
+
+    def __init__(self, inside: ASGIApp) -> None:
+        self._inside = inside
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http":
+            path = scope["path"]
+            if len(path) > 1 and path.endswith("/"):
+                path = path[:-1]
+                raw = scope.get("raw_path") or b""
+                scope = {**scope, "path": path, "raw_path": raw.removesuffix(b"/")}
+            if scope["method"] == "HEAD" and path != ACTING:
+                await self._inside({**scope, "method": "GET"}, receive, _without_body(send))
+                return
+        await self._inside(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        is_body = message["type"] == "http.response.body"
+        await send({**message, "body": b""} if is_body else message)
+
+    return send_head
