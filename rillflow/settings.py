@@ -217,6 +217,8 @@ class Settings(BaseSettings):
     """Most that one step of an execution may change in its context, or give a task as input."""
     foreach_max_items: Annotated[int, Field(ge=1)] = 20_000
     """Most items of one foreach, all of which are made at once while other executions wait."""
+    expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
+    """When a callback is overdue: its function is asked, or its task fails; None is never."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Unfinished submissions at an execution actor above which more are refused (429)."""
     submit_max_bytes_by_business: dict[str, int] = {}
