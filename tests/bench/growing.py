@@ -104,14 +104,14 @@ def context(size: int) -> Point:
 def stored(size: int) -> Point:
     """Run executions in a store that holds so many that have ended."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        apart(_fill, folder, size, "ended")
+        fill_apart(folder, size, "ended")
         return apart(_load_on, folder, size)
 
 
 def waiting(size: int) -> Point:
     """Start in a store that holds so many executions that wait for a callback."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        apart(_fill, folder, size, "waiting")
+        fill_apart(folder, size, "waiting")
         return apart(_start_on, folder, size)
 
 
@@ -218,6 +218,12 @@ async def _start(folder: str, size: int) -> Point:
         await subject.executions.host.recovered()
         took_s = time.process_time() - begun
         return Point(size, took_s, _largest_bytes() - before)
+
+
+def fill_apart(folder: str, count: int, stage: str) -> str:
+    """Do ``fill`` in a process of its own; return the URL of the store."""
+    apart(_fill, folder, count, stage)
+    return f"sqlite://{folder}/growth.db"
 
 
 def _fill(folder: str, count: int, stage: str) -> None:
