@@ -178,6 +178,14 @@ class ExecutionHost:
         """How many executions are in memory and have not ended."""
         return self._residents.active
 
+    async def is_known(self, execution_id: ExecutionId) -> bool:
+        """Tell whether a submission came before, perhaps just now.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        return await self._residents.is_known(execution_id)
+
     # -- calls ----------------------------------------------------------------------
 
     @property

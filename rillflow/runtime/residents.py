@@ -74,6 +74,15 @@ class Residents:
         """Return an execution that is in memory; it may be about to be forgotten."""
         return self._hot.get(execution_id) or self._ended.get(execution_id)
 
+    async def is_known(self, execution_id: ExecutionId) -> bool:
+        """Tell whether an execution is in memory, perhaps not durable yet, or in the store.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        in_memory = self.find(execution_id) is not None
+        return in_memory or await self._store.load(execution_id) is not None
+
     async def borrow(self, execution_id: ExecutionId) -> Hosted | None:
         """Return an execution, read from the store when needed; None when unknown.
 

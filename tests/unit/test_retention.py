@@ -3,24 +3,27 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rillflow.core.events import CallbackReceived
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import ExecutionFilter, Store
+from rillflow.ports.store import ExecutionFilter, Store, StoredExecution
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.local import LocalExecutions
-from rillflow.runtime.retention import LEAST_AGE_S, Lines, Retention
+from rillflow.runtime.retention import LEAST_AGE_S, MOST_AT_ONCE, Lines, Retention
 from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
+from rillflow.stores.memory import MemoryStore
 from tests.loopback import NOW_MS, ManualClock
 
 DAY_S = 86_400
@@ -110,7 +113,12 @@ class House:
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    store = open_store("memory:")
+    async with opened(open_store("memory:")) as house:
+        yield house
+
+
+@asynccontextmanager
+async def opened(store: Store) -> AsyncIterator[House]:
     await store.open()
     house = House(store)
     for feature, text in (("work", WORK), ("above", ABOVE)):
@@ -257,6 +265,40 @@ async def test_what_cannot_be_archived_is_not_purged(house: House, tmp_path: Pat
     with pytest.raises(OSError, match="taken"):
         await retention.sweep()
     assert await house.stored() == {execution_id}
+
+
+class WornStore(MemoryStore):
+    """A store in which some snapshots have been spoilt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spoilt: set[ExecutionId] = set()
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        stored = await super().load(execution_id)
+        if stored is None or execution_id not in self.spoilt:
+            return stored
+        return msgspec.structs.replace(stored, snapshot=b"\xff")
+
+
+async def test_what_cannot_be_archived_is_told_once_and_does_not_stop_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = WornStore()
+    async with opened(store) as house:
+        ids = await house.work(MOST_AT_ONCE + 5)
+        # All of the first step, and the first of the second.
+        store.spoilt.update(ids[: MOST_AT_ONCE + 1])
+        house.clock.forward(DAY_S)
+        retention = house.retention(keep_s=60, keep_count=0, archive=Archive(tmp_path))
+        assert await retention.sweep() == 4
+        assert await house.stored() == store.spoilt
+        assert [line["execution_id"] for line in _lines(tmp_path)] == ids[-4:]
+        assert await retention.sweep() == 0
+        told = [record for record in caplog.records if record.message == "not_archived"]
+        assert len(told) == len(store.spoilt)
+        store.spoilt.clear()
+        assert await retention.sweep() == MOST_AT_ONCE + 1
 
 
 async def test_the_rest_of_a_torn_line_does_not_spoil_the_next(tmp_path: Path) -> None:

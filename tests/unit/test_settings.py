@@ -7,7 +7,7 @@ import pytest
 from rillflow.errors import RequestError
 from rillflow.runtime.hooks import load_hook
 from rillflow.runtime.node_memory import NodeMemory
-from rillflow.settings import SWITCHES, Settings, matching_id
+from rillflow.settings import SWITCHES, Settings, matching_id, unknown_variables
 from tests.loopback import StoppedClock
 
 
@@ -134,3 +134,26 @@ def test_the_use_of_memory_is_what_the_system_says(
     assert memory.used_percent() == percent
     source.write_text("MemTotal: 100 kB\nMemAvailable: 0 kB\n")
     assert memory.used_percent() == percent
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("RILLFLOW_HOT_EXECUTION", "did you mean RILLFLOW_HOT_EXECUTIONS?"),
+        ("rillflow_replica", "did you mean RILLFLOW_REPLICAS?"),
+        ("RILLFLOW_API_KEYS", "did you mean RILLFLOW_API_KEY?"),
+        ("RILLFLOW_ZZZZ", "it is passed over"),
+        ("RILLFLOW_", "it is passed over"),
+    ],
+)
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_warned_of(
+    name: str, warning: str
+) -> None:
+    assert unknown_variables(["PATH", name]) == [f"there is no setting {name}; {warning}"]
+
+
+def test_settings_secrets_and_what_the_tools_have_are_not_warned_of() -> None:
+    settings = [f"RILLFLOW_{name.upper()}" for name in Settings.model_fields]
+    others = ["RILLFLOW_SECRET_TOKEN", "RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ"]
+    aliases = ["RILLFLOW_CORPUS", "RILL_FLOW_CALLBACK_URL", "rill_flow_auth_secret_key"]
+    assert unknown_variables([*settings, "rillflow_port", *others, *aliases]) == []
