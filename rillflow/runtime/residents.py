@@ -32,7 +32,7 @@ class Residents:
     execution is forgotten once its last append is over, and until then nobody gets it.
     ``resumed`` is called with an execution whose outstanding commands are to be carried
     out, ``forgotten`` with the id of one that must be resumed, ``crashed`` with the reason
-    why one could not be made of what is stored.
+    why one could not be made of what is stored, ``left`` with one that had to make room.
     """
 
     def __init__(  # noqa: PLR0913 - what it tells goes to different places
@@ -45,6 +45,7 @@ class Residents:
         resumed: Callable[[Hosted], None],
         forgotten: Callable[[ExecutionId], None],
         crashed: Callable[[ExecutionId, Exception], None],
+        left: Callable[[Hosted], None],
     ) -> None:
         self._store = store
         self._ownership = ownership
@@ -53,7 +54,7 @@ class Residents:
         self._crashed = crashed
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
-        self._hot = HotExecutions(most_hot, hot_bytes)
+        self._hot = HotExecutions(most_hot, hot_bytes, left)
         self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED)
         self._loading: dict[ExecutionId, asyncio.Task[Hosted | None]] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}

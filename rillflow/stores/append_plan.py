@@ -50,12 +50,13 @@ class ExecutionRow(NamedTuple):
     status: str
     code: str | None
     finished_at_ms: int | None
+    rests: bool
 
 
 class AppendPlan:
     """The rows to write, gathered caller by caller.
 
-    ``executions``, ``records`` are rows to insert; ``outcomes`` and ``snapshots``
+    ``executions``, ``records`` are rows to insert; ``outcomes``, ``snapshots`` and ``rests``
     replace what is stored, by execution key. A snapshot is (seq, bytes).
     """
 
@@ -73,6 +74,7 @@ class AppendPlan:
         self.records: list[RecordRow] = []
         self.outcomes: dict[int, Outcome] = {}
         self.snapshots: dict[int, tuple[int, bytes]] = {}
+        self.rests: dict[int, bool] = {}
 
     def add(self, appends: Sequence[Append]) -> None:
         """Take the appends of one caller, all or none of them.
@@ -117,15 +119,21 @@ class AppendPlan:
     def _take(self, append: Append, key: int) -> None:
         outcome = outcome_of(append)
         if append.new is not None:
-            self.executions.append(_row(key, append.new, outcome))
-        elif outcome is not None:
-            self.outcomes[key] = outcome
+            self.executions.append(_row(key, append.new, outcome, rests=bool(append.rests)))
+        else:
+            self._replace(key, outcome, rests=append.rests)
         seq = append.first_seq
         for record in append.records:
             self.records.append((key, seq, record))
             seq += 1
         if append.snapshot is not None:
             self.snapshots[key] = (append.snapshot_seq, append.snapshot)
+
+    def _replace(self, key: int, outcome: Outcome | None, *, rests: bool | None) -> None:
+        if outcome is not None:
+            self.outcomes[key] = outcome
+        if rests is not None:
+            self.rests[key] = rests
 
 
 def outcome_of(append: Append) -> Outcome | None:
@@ -140,7 +148,7 @@ def outcome_of(append: Append) -> Outcome | None:
     return None if append.status is None else Outcome(append.status, None, None)
 
 
-def _row(key: int, new: NewExecution, outcome: Outcome | None) -> ExecutionRow:
+def _row(key: int, new: NewExecution, outcome: Outcome | None, *, rests: bool) -> ExecutionRow:
     return ExecutionRow(
         key,
         new.execution_id,
@@ -154,6 +162,7 @@ def _row(key: int, new: NewExecution, outcome: Outcome | None) -> ExecutionRow:
         new.idempotency_key,
         new.request_digest,
         *(outcome or Outcome(INITIAL_STATUS, None, None)),
+        rests,
     )
 
 

@@ -91,19 +91,20 @@ class MemoryJournal(MemoryLife):
             dedicated=row.dedicated,
             parent_id=row.parent_id,
             status=row.status,
+            rests=row.rests,
             snapshot=stored.snapshot,
             snapshot_seq=stored.snapshot_seq,
             records=tuple(stored.records[stored.snapshot_seq :]),
         )
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended, oldest first."""
+        """List executions of partitions that have not ended and do not rest, oldest first."""
         self._check_open()
         wanted = set(partitions)
         return [
             row.execution_id
             for row in self._oldest_first()
-            if row.partition in wanted and row.finished_at_ms is None
+            if row.partition in wanted and row.finished_at_ms is None and not row.rests
         ]
 
     async def find_by_idempotency_key(
@@ -204,6 +205,9 @@ class MemoryJournal(MemoryLife):
         for execution, outcome in plan.outcomes.items():
             stored = self._by_key[execution]
             stored.row = _with_outcome(stored.row, outcome)
+        for execution, rests in plan.rests.items():
+            stored = self._by_key[execution]
+            stored.row = stored.row._replace(rests=rests)
         for execution, (seq, snapshot) in plan.snapshots.items():
             stored = self._by_key[execution]
             stored.snapshot_seq, stored.snapshot = seq, snapshot

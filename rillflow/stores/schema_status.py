@@ -8,6 +8,7 @@ MIGRATIONS: Final = (
     "the journal of executions",
     "the catalogue of definitions",
     "an index of ended executions",
+    "a mark for executions that rest",
 )
 """What each migration makes; every adapter has these, under the same numbers."""
 

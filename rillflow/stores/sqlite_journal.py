@@ -15,7 +15,7 @@ from rillflow.stores.stored_rows import execution_summary, stored_execution
 
 _ROW: Final = """
 SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
-    parent_id, status, snapshot, coalesce(seq, 0)
+    parent_id, status, rests, snapshot, coalesce(seq, 0)
 FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?
 """
 _ANY_OF: Final = "(SELECT value FROM json_each(?))"
@@ -25,7 +25,7 @@ SELECT coalesce(max(epoch), 0) FROM owners WHERE partition IN (SELECT value FROM
 """
 _UNFINISHED: Final = """
 SELECT execution_id FROM executions
-WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL
+WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL AND NOT rests
 ORDER BY submitted_at_ms, key
 """
 _IDEMPOTENT: Final = """
@@ -80,7 +80,7 @@ class SqliteJournal:
         return await self._database.look_up(lambda connection: _load(connection, execution_id))
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended, oldest first."""
+        """List executions of partitions that have not ended and do not rest, oldest first."""
         wanted = msgspec.json.encode(list(partitions)).decode()
         return await self._database.scan(
             lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))]

@@ -37,6 +37,9 @@ UPDATE executions SET (status, code, finished_at_ms) =
     (SELECT status, code, finished_at_ms FROM outcomes WHERE outcomes.key = executions.key)
     WHERE key IN (SELECT key FROM outcomes)
 """
+_UPDATE_RESTS: Final = (
+    "UPDATE executions SET rests = ? WHERE key IN (SELECT value FROM json_each(?))"
+)
 
 _MOST_AT_ONCE: Final = 64
 
@@ -99,4 +102,7 @@ def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
     if plan.outcomes:
         outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
         connection.execute(_UPDATE_OUTCOMES, (_json.encode(outcomes).decode(),))
+    for rests in set(plan.rests.values()):
+        keys = [key for key, each in plan.rests.items() if each is rests]
+        connection.execute(_UPDATE_RESTS, (rests, _json.encode(keys).decode()))
     _PUT_SNAPSHOTS.run(connection, [(key, *kept) for key, kept in plan.snapshots.items()])

@@ -107,7 +107,14 @@ _RETENTION: Final = (
         WHERE finished_at_ms IS NOT NULL""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_JOURNAL, _CATALOGUE, _RETENTION)
+_RESTS: Final = (
+    "ALTER TABLE executions ADD COLUMN rests INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX executions_unfinished",
+    """CREATE INDEX executions_unfinished ON executions (partition, submitted_at_ms)
+        WHERE finished_at_ms IS NULL AND NOT rests""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_JOURNAL, _CATALOGUE, _RETENTION, _RESTS)
 VERSION: Final = len(MIGRATIONS)
 
 

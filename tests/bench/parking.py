@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 from rillflow.core.events import CallbackReceived, ExecutionSubmitted
-from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
+from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Delivery, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
@@ -137,7 +137,9 @@ async def _measure(store_url: str, options: argparse.Namespace) -> None:
 
 def _measure_stored(folder: str, options: argparse.Namespace) -> None:
     begun = time.perf_counter()
-    store_url = fill_apart(folder, options.stored, "waiting")
+    hot = min(options.hot, options.stored)
+    fill_apart(folder, options.stored - hot, "resting")
+    store_url = fill_apart(folder, hot, "waiting")
     print(f"stored {options.stored:,} in {time.perf_counter() - begun:.0f} s")
     chosen = apart(_choose, store_url, min(options.sample, options.stored))
     asyncio.run(_start_on(store_url, chosen, options))
@@ -146,15 +148,16 @@ def _measure_stored(folder: str, options: argparse.Namespace) -> None:
 def _choose(store_url: str, count: int) -> list[ExecutionId]:
     """Choose executions at random; in a process of its own, which may be large."""
 
-    async def unfinished() -> list[ExecutionId]:
+    async def stored() -> list[ExecutionId]:
         store = open_store(store_url)
         await store.open()
         try:
-            return await store.unfinished(range(PARTITIONS))
+            listed = await store.list_executions(ExecutionFilter(), limit=1 << 40)
         finally:
             await store.close()
+        return [each.execution_id for each in listed]
 
-    return random.Random(SEED).sample(asyncio.run(unfinished()), count)  # noqa: S311 - no secret
+    return random.Random(SEED).sample(asyncio.run(stored()), count)  # noqa: S311 - no secret
 
 
 async def _start_on(store_url: str, chosen: list[ExecutionId], options: argparse.Namespace) -> None:
