@@ -54,7 +54,7 @@ from rillflow.runtime.recovery import Recovery
 from rillflow.runtime.residents import Residents
 from rillflow.runtime.resting import Resting
 from rillflow.runtime.rule_log import RuleLog
-from rillflow.runtime.timers import Timer, Timers
+from rillflow.runtime.timers import Timer, Timers, firing_of
 from rillflow.runtime.waiting import Watchers
 
 log = logging.getLogger("rillflow.host")
@@ -458,19 +458,8 @@ class ExecutionHost:
     # -- timers ---------------------------------------------------------------------
 
     async def _timers_due(self, timers: list[Timer]) -> None:
-        at_ms = self._clock.now_ms()
-        calls: list[Call] = [
-            Delivery(
-                execution_id=timer.execution_id,
-                event=TimerFired(
-                    at_ms=max(at_ms, timer.due_ms),
-                    kind=timer.kind,
-                    task=timer.task,
-                    due_ms=timer.due_ms,
-                ),
-            )
-            for timer in timers
-        ]
+        now_ms = self._clock.now_ms()
+        calls = [firing_of(timer, now_ms) for timer in timers]
         for timer, reply in zip(timers, await self.call_many(calls), strict=True):
             if reply.is_unanswered:
                 self._timers.set(timer, after_s=PAUSE_S)
