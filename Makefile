@@ -122,6 +122,10 @@ bench-growth: setup ## How time and memory grow with size; ARGS=--million goes t
 bench-memory: setup ## Park 100,000 executions that wait for callbacks, and complete them
 	@$(BIN)/python -m tests.bench.parking --executions 100000 $(ARGS)
 
+.PHONY: bench-stored
+bench-stored: setup ## Start with 1,000,000 executions that wait in the store, 10,000 of them hot
+	@$(BIN)/python -m tests.bench.parking --stored 1000000 --hot 10000 $(ARGS)
+
 .PHONY: bench-recovery
 bench-recovery: setup ## How soon executions go on after a kill -9
 	@$(BIN)/python -m tests.bench.recovery $(ARGS)

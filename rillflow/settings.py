@@ -5,7 +5,7 @@ Maps are written as JSON in the environment and as tables in the file.
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
 
@@ -27,8 +27,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from rillflow.definition.closest import closest
+
 MEBIBYTE = 1024 * 1024
 FILE: Final = "rillflow.toml"
+PREFIX: Final = "RILLFLOW_"
+NO_SETTINGS: Final = frozenset(
+    {"RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ", "RILLFLOW_CORPUS"}
+)
+"""Variables with that prefix that the command line, a stack's processes and tests have."""
 
 SWITCHES: Final[Mapping[str, bool]] = {
     "ENABLE_AUTH_RESOLVER": False,
@@ -139,7 +146,7 @@ class Settings(BaseSettings):
     """Everything that can be set; times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RILLFLOW_",
+        env_prefix=PREFIX,
         toml_file=FILE,
         extra="ignore",
         frozen=True,
@@ -243,6 +250,8 @@ class Settings(BaseSettings):
     """Length above which a value is stored once for each execution, apart from its journal."""
     foreach_max_items: Annotated[int, Field(ge=1)] = 20_000
     """Most items of one foreach, all of which are made at once while other executions wait."""
+    expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
+    """When a callback is overdue: its function is asked, or its task fails; None is never."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Unfinished submissions at an execution actor above which more are refused (429)."""
     max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
@@ -336,6 +345,24 @@ def _file_settings(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource
     if unknown:
         raise ValueError(f"{FILE}: there is no setting {min(unknown)}")
     return source
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Say of each variable of the environment that looks like a setting that it is none.
+
+    They are not refused: a release that knows fewer settings must start where a newer one did.
+    """
+    fields = (name.upper() for name in Settings.model_fields)
+    known = {*fields, *(name.removeprefix(PREFIX) for name in NO_SETTINGS)}
+    found = []
+    for name in sorted(environment):
+        word = name.upper().removeprefix(PREFIX)
+        if not name.upper().startswith(PREFIX) or word in known or word.startswith("SECRET_"):
+            continue
+        near = closest(word, sorted(known))
+        hint = f"did you mean {PREFIX}{near}?" if near else "it is passed over"
+        found.append(f"there is no setting {name}; {hint}")
+    return found
 
 
 def is_loopback(host: str) -> bool:

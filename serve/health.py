@@ -1,13 +1,21 @@
 """Whether the stack lives, and whether it can take requests."""
 
+import logging
+from typing import Final
+
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from rillflow.actors.stack import Stack
+from rillflow.errors import StoreError
 from serve.answers import Alive
 from serve.docs_page import docs_page
 from serve.documentation import ERRORS, answer
 from serve.wire import json_response
+
+log = logging.getLogger("rillflow.health")
+
+NOT_READY: Final = "the store does not answer; the log of the server says why"
 
 
 def router(stack: Stack) -> APIRouter:
@@ -21,8 +29,15 @@ def router(stack: Stack) -> APIRouter:
 
     @routes.get("/readyz")
     async def readyz() -> Response:
-        """Tell that the store answers."""
-        await stack.store.businesses()
+        """Tell that the store answers.
+
+        Anybody may ask, so the reason why it does not is for the log only.
+        """
+        try:
+            await stack.store.businesses()
+        except StoreError as error:
+            log.warning("not_ready", extra={"reason": str(error)})
+            raise StoreError(NOT_READY) from error
         return json_response({"status": "ready"})
 
     @routes.get("/flow/service_check.json", responses=answer(Alive))

@@ -13,7 +13,7 @@ from ray.serve.schema import ApplicationStatus
 from rillflow.actors.launch import launch_actors
 from rillflow.errors import StackError
 from rillflow.settings import Settings
-from serve.app import build
+from serve.deployment import build
 
 REQUEST_TIMEOUT_S: Final = 660
 KEEP_ALIVE_S: Final = 75

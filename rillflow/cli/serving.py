@@ -58,6 +58,7 @@ def up(
 
         $ rillflow up --port 9000 --data-dir /var/lib/rillflow
     """
+    _warn_of_variables()
     settings = _settings(
         port=port,
         host=host,
@@ -147,6 +148,16 @@ def since_start_s() -> float:
     except (OSError, ValueError, IndexError):
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
+
+
+def _warn_of_variables() -> None:
+    """Say which variables look like settings and are none: they are most likely misspelt."""
+    import os
+
+    from rillflow.settings import unknown_variables
+
+    for warning in unknown_variables(os.environ):
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def _settings(**given: Any) -> "Settings":

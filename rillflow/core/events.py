@@ -43,7 +43,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
 
     ``host`` is the base of callback addresses that mappings hand out. ``uid`` is the
     submitter's, for A/B rules. The limits are those of the execution for as long as it
-    lives: a replay under other settings must come to the same end.
+    lives: a replay under other settings must come to the same end. So does
+    ``expected_callback_s``, after which a callback is overdue; None is never.
     """
 
     execution_id: ExecutionId
@@ -57,6 +58,7 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     uid: int = 0
     context_max_bytes: int = CONTEXT_MAX_BYTES
     foreach_max_items: int = FOREACH_MAX_ITEMS
+    expected_callback_s: float | None = None
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):

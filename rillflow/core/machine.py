@@ -74,6 +74,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         uid=event.uid,
         context_max_bytes=_limit(event.context_max_bytes, CONTEXT_MAX_BYTES),
         foreach_max_items=_limit(event.foreach_max_items, FOREACH_MAX_ITEMS),
+        expected_callback_s=event.expected_callback_s,
         callback=callback if isinstance(callback, dict) else None,
     )
     context = initial_context(plan.original, data if isinstance(data, dict) else {})
@@ -155,9 +156,8 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
         polling.answered(turn, task, event)
     else:
         functions.answer_arrived(turn, task, event)
-        plan = turn.plan_of(task)
-        if polling.polls(plan) and event.error is None and task.status is TaskStatus.RUNNING:
-            polling.begin(turn, task, plan, event)
+        if event.error is None and task.status is TaskStatus.RUNNING:
+            polling.accepted(turn, task, event)
     if turn.state.cancelled:
         ending.cancel_child(turn, task)
     return True

@@ -1,4 +1,8 @@
-"""Asking a gateway for the result of a call it has accepted (OPENFAAS.md, completion modes)."""
+"""Asking a gateway for the result of a call it has accepted (OPENFAAS.md, completion modes).
+
+Tasks that poll are asked from the start. Those that wait for a callback are looked after once
+it is overdue, where the execution says when that is (``expected_callback_s``).
+"""
 
 from typing import NamedTuple
 
@@ -49,11 +53,38 @@ def begin(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) 
         _conclude(turn, task, plan, event)
 
 
+def accepted(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
+    """Go on with a task that still runs after its call was answered well."""
+    plan = turn.plan_of(task)
+    if polls(plan):
+        begin(turn, task, plan, event)
+    elif plan.spec_as(FunctionTask).pattern in functions.ASYNC_PATTERNS:
+        _expect_callback(turn, task, event)
+
+
+def _expect_callback(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
+    """See to it that a callback that never comes does not leave the task running for ever.
+
+    Without an address to ask at, the task's own time-out is its end, if it has one.
+    """
+    wait_s = turn.state.expected_callback_s
+    if wait_s is None or (event.poll_url is None and task.timeout_due_ms is not None):
+        return
+    if event.poll_url is not None:
+        task.poll_url, task.polls = event.poll_url, 1
+        wait_s = max(wait_s, event.retry_after_s or 0)
+    turn.set_timer("poll", task, turn.at_ms + int(wait_s * 1000))
+
+
 def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
-    """Ask now; return False when the result is no longer awaited."""
+    """Ask now, or give up a callback; return False when the result is no longer awaited."""
     if task.poll_due_ms != due_ms or task.status is not TaskStatus.RUNNING:
         return False
     task.poll_due_ms = None
+    if task.poll_url is None:
+        task.invoke.msg = f"no callback within {turn.state.expected_callback_s:g} s"
+        functions.retry_or_end(turn, task, turn.plan_of(task), {})
+        return True
     task.in_flight = True
     turn.commands.append(poll_command(turn, task))
     return True

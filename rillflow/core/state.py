@@ -56,7 +56,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     a callback that comes meanwhile is ``held``. ``abandoned`` marks a foreach or choice
     whose time ran out: nothing more starts in its groups. ``caught`` marks a failure
     that another task takes care of. With ``poll_url`` the gateway is asked there for the
-    result; ``polls`` counts how often it said "not yet". ``armed_ms`` is when the delay or
+    result; ``polls`` counts how often it said "not yet". ``poll_due_ms`` is when it is asked
+    next, or, without an address, when a callback is given up. ``armed_ms`` is when the delay or
     time-out was set, ``poll_armed_ms`` when the next question was.
     """
 
@@ -114,7 +115,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     from the end until they are delivered; their attempts count the ends. ``uncancelled``
     are sub-flows still to be told that they are cancelled. ``attempts_dropped`` is the
     highest attempt of an instance that a redo dropped; new instances count on from there.
-    ``timeout_armed_ms`` is when the time-out was set. The limits are those of the submission.
+    ``timeout_armed_ms`` is when the time-out was set. The limits, and when a callback is
+    overdue, are those of the submission.
     """
 
     execution_id: str
@@ -146,3 +148,4 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     timeout_armed_ms: int | None = None
     context_max_bytes: int = CONTEXT_MAX_BYTES
     foreach_max_items: int = FOREACH_MAX_ITEMS
+    expected_callback_s: float | None = None

@@ -42,11 +42,12 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     """Journal records of one execution, all or nothing.
 
     ``first_seq`` is the sequence number of the first record, counted from 1 and
-    without gaps. Without records the append writes nothing: that it is taken confirms
+    without gaps. Without records the append writes no event: that it is taken confirms
     that the execution has just the records before ``first_seq``. ``epoch`` is the
     owner's; a newer epoch in the store refuses the append. ``status`` replaces the
     execution's status in listings when given; ``snapshot`` (with ``snapshot_seq``, the
-    last record it contains) replaces the stored one.
+    last record it contains) replaces the stored one. ``rests`` says whether the execution
+    waits for others only, so that a new owner need not read it; None leaves what was said.
     """
 
     execution_id: ExecutionId
@@ -59,6 +60,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     closing: Closing | None = None
     snapshot: bytes | None = None
     snapshot_seq: int = 0
+    rests: bool | None = None
 
 
 class StoredExecution(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,7 @@ class StoredExecution(msgspec.Struct, frozen=True, kw_only=True):
     dedicated: bool
     parent_id: ExecutionId | None
     status: str
+    rests: bool = False
     snapshot: bytes | None
     snapshot_seq: int
     records: tuple[bytes, ...]
@@ -160,7 +163,7 @@ class Journal(Protocol):
         ...
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended, oldest first."""
+        """List executions of partitions that have not ended and do not rest, oldest first."""
         ...
 
     async def find_by_idempotency_key(

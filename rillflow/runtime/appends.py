@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from rillflow.core import codec
 from rillflow.core.events import Event
 from rillflow.ports.executions import Submission
@@ -31,6 +33,8 @@ def append_of(
 ) -> Append:
     """Build the append of an event that was just handled, and count its record."""
     state = hosted.state
+    rests = None if hosted.noted_as_resting is False else False
+    hosted.noted_as_resting = False
     record = codec.encode_event(event)
     hosted.written += 1
     hosted.encoded_bytes += len(record)
@@ -55,6 +59,7 @@ def append_of(
         closing=closing,
         snapshot=snapshot,
         snapshot_seq=hosted.written if snapshot else 0,
+        rests=rests,
     )
 
 
@@ -72,6 +77,14 @@ def confirmation_of(hosted: Hosted, ownership: Ownership) -> Append:
         first_seq=hosted.written + 1,
         records=(),
     )
+
+
+def rest_of(hosted: Hosted, ownership: Ownership) -> Append:
+    """Build the append that notes of an execution that it waits for others only.
+
+    It is refused when an event has come since.
+    """
+    return msgspec.structs.replace(confirmation_of(hosted, ownership), rests=True)
 
 
 def row_of(call: Submission) -> NewExecution:

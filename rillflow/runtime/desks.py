@@ -57,8 +57,9 @@ class HostDesk:
             StoreError: Answers could not be made durable; deliver them again.
         """
         if method == "calls":
+            calls = decode_calls(argument)
             return encoded(
-                await self._inbox.call_many(decode_calls(argument), self._host.call_many)
+                await self._inbox.call_many(calls, self._host.call_many, self._host.is_known)
             )
         if method == "answers":
             answers = _answers_decoder.decode(argument)

@@ -15,6 +15,7 @@ from rillflow.core.commands import (
 )
 from rillflow.core.events import CancelRequested, DispatchAnswered, Event, NoticeDelivered
 from rillflow.core.functions import ASYNC_PATTERNS
+from rillflow.core.polling import PATTERN as POLL_PATTERN
 from rillflow.core.polling import polls
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
@@ -115,6 +116,10 @@ class Errands:
         await self.walks.stop()
 
     def _dispatch(self, command: DispatchTask) -> None:
+        if command.pattern == POLL_PATTERN:
+            # A question for a result is no attempt: the hooks have let the attempt through.
+            self.outbound.add(command)
+            return
         moment = Moment.RUN if command.task else Moment.FINISH
         about = command.execution_id, command.task
         if self._guards.guard(moment, *about, partial(self.outbound.add, command)):

@@ -31,11 +31,14 @@ class Inherited(NamedTuple):
     uid: int = 0
     context_max_bytes: int = CONTEXT_MAX_BYTES
     foreach_max_items: int = FOREACH_MAX_ITEMS
+    expected_callback_s: float | None = None
 
 
 def inherited_from(state: ExecutionState) -> Inherited:
     """Return what a sub-flow gets of an execution."""
-    return Inherited(state.uid, state.context_max_bytes, state.foreach_max_items)
+    return Inherited(
+        state.uid, state.context_max_bytes, state.foreach_max_items, state.expected_callback_s
+    )
 
 
 def is_flow(request: DispatchTask) -> bool:
@@ -136,6 +139,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         uid=uid,
         context_max_bytes=inherited.context_max_bytes,
         foreach_max_items=inherited.foreach_max_items,
+        expected_callback_s=inherited.expected_callback_s,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()

@@ -52,8 +52,9 @@ from rillflow.runtime.quarantine import Quarantine, log_crash
 from rillflow.runtime.queries import answer_query, shown_with_end, unknown_execution
 from rillflow.runtime.recovery import Recovery
 from rillflow.runtime.residents import Residents
+from rillflow.runtime.resting import Resting
 from rillflow.runtime.rule_log import RuleLog
-from rillflow.runtime.timers import Timer, Timers
+from rillflow.runtime.timers import Timer, Timers, firing_of
 from rillflow.runtime.waiting import Watchers
 
 log = logging.getLogger("rillflow.host")
@@ -109,6 +110,7 @@ class ExecutionHost:
         self._ownership = Ownership(store, partitions, dedicated)
         self._quarantine = Quarantine(clock) if quarantine is None else quarantine
         self._recovery = Recovery(self._quarantine, self.answers_arrived)
+        self._resting = Resting(store, self._ownership, self._recovery.crashed)
         self._residents = Residents(
             store,
             self._ownership,
@@ -117,6 +119,7 @@ class ExecutionHost:
             resumed=self._recovery.resumed,
             forgotten=self._recovery.forgotten,
             crashed=self._recovery.crashed,
+            left=self._resting.left,
         )
         self._borrowing = Borrowing(self._residents, self._recovery.crashed)
         self._timers = Timers(clock, self._timers_due, self._timer_failed)
@@ -167,6 +170,7 @@ class ExecutionHost:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._timers.stop()
         await self._errands.stop()
+        await self._resting.stop()
         await self._residents.stop()
 
     async def recovered(self) -> None:
@@ -178,6 +182,10 @@ class ExecutionHost:
     def active(self) -> int:
         """How many executions are in memory and have not ended."""
         return self._residents.active
+
+    async def is_known(self, execution_id: ExecutionId) -> bool:
+        """Tell whether a submission came before; see ``Residents``."""
+        return await self._residents.is_known(execution_id)
 
     # -- calls ----------------------------------------------------------------------
 
@@ -451,19 +459,8 @@ class ExecutionHost:
     # -- timers ---------------------------------------------------------------------
 
     async def _timers_due(self, timers: list[Timer]) -> None:
-        at_ms = self._clock.now_ms()
-        calls: list[Call] = [
-            Delivery(
-                execution_id=timer.execution_id,
-                event=TimerFired(
-                    at_ms=max(at_ms, timer.due_ms),
-                    kind=timer.kind,
-                    task=timer.task,
-                    due_ms=timer.due_ms,
-                ),
-            )
-            for timer in timers
-        ]
+        now_ms = self._clock.now_ms()
+        calls = [firing_of(timer, now_ms) for timer in timers]
         for timer, reply in zip(timers, await self.call_many(calls), strict=True):
             if reply.is_unanswered:
                 self._timers.set(timer, after_s=PAUSE_S)

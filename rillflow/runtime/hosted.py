@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
@@ -64,7 +65,8 @@ class Hosted:
     appends under way, the last of which is ``append_under_way``; ``borrowers`` the calls
     about to be taken. While there are any, the execution does not leave memory.
     ``encoded_bytes`` is how long all that was read and written of it is. ``is_new`` is true
-    until its submission is durable. ``gone`` is there once memory
+    until its submission is durable. ``noted_as_resting`` is what the store says, None for
+    one that was read while that may have been about to change. ``gone`` is there once memory
     cannot be trusted, and done when the execution is forgotten.
     """
 
@@ -75,6 +77,7 @@ class Hosted:
         "encoded_bytes",
         "gone",
         "is_new",
+        "noted_as_resting",
         "pending",
         "plan",
         "state",
@@ -94,6 +97,7 @@ class Hosted:
         self.append_under_way: asyncio.Future[None] | None = None
         self.gone: asyncio.Future[None] | None = None
         self.is_new = written == 0
+        self.noted_as_resting: bool | None = False
 
     @property
     def can_be_borrowed(self) -> bool:
@@ -127,6 +131,11 @@ class Hosted:
             and task.attempt == command.attempt
             and polling.under_way(task) == command.poll
         )
+
+    @property
+    def rests(self) -> bool:
+        """Tell whether it waits for others only: nothing would be done for it at a start."""
+        return next(machine.outstanding(self.plan, self.state), None) is None
 
     def resource_of(self, task: TaskState) -> str | None:
         """Return the function that a task called last, None when it calls none."""
@@ -162,7 +171,9 @@ def replay(plan: Plan, stored: StoredExecution) -> Hosted:
     if state is None:
         raise StoreError(f"{stored.execution_id}: the journal is empty")
     read = len(stored.snapshot or b"") + sum(map(len, stored.records))
-    return Hosted(plan, state, stored.snapshot_seq + len(stored.records), read)
+    hosted = Hosted(plan, state, stored.snapshot_seq + len(stored.records), read)
+    hosted.noted_as_resting = stored.rests or None
+    return hosted
 
 
 class HotExecutions:
@@ -172,8 +183,12 @@ class HotExecutions:
     length of their events, which grows with every event and is too high rather than too low.
     """
 
-    def __init__(self, most: int, most_bytes: int) -> None:
+    def __init__(
+        self, most: int, most_bytes: int, left: Callable[[Hosted], None] = lambda _: None
+    ) -> None:
+        """Tell ``left`` of each that had to make room."""
         self._most = most
+        self._left = left
         self._most_bytes = most_bytes
         self._bytes = 0
         self._hosted: OrderedDict[ExecutionId, Hosted] = OrderedDict()
@@ -207,16 +222,17 @@ class HotExecutions:
     def _shed(self) -> None:
         excess = len(self._hosted) - self._most
         excess_bytes = self._bytes - self._most_bytes
-        victims: list[ExecutionId] = []
-        for execution_id, hosted in islice(self._hosted.items(), 4 * max(excess, 0) + 16):
+        victims: list[Hosted] = []
+        for hosted in islice(self._hosted.values(), 4 * max(excess, 0) + 16):
             if excess <= 0 and excess_bytes <= 0:
                 break
             if not (hosted.pending or hosted.borrowers):
-                victims.append(execution_id)
+                victims.append(hosted)
                 excess -= 1
                 excess_bytes -= hosted.counted_bytes
-        for execution_id in victims:
-            self.drop(execution_id)
+        for hosted in victims:
+            self.drop(hosted.state.execution_id)
+            self._left(hosted)
 
     def drop(self, execution_id: ExecutionId) -> None:
         """Forget what memory holds of an execution; the store knows better."""

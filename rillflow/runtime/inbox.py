@@ -2,13 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
-from rillflow.errors import OverloadedError
+from rillflow.errors import OverloadedError, RillflowError
+from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Reply, Submission, reply_to_error
 
 MOST_QUEUED: Final = 5_000
 MOST_UNANSWERED: Final = 100_000
+
+_CALLS_WAIT: Final = "calls wait for their answers"
+_SUBMISSIONS_WAIT: Final = "submissions are waiting here"
+
+Take: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
+IsKnown: TypeAlias = Callable[[ExecutionId], Awaitable[bool]]
 
 
 class Inbox:
@@ -52,28 +59,38 @@ class Inbox:
         finally:
             self._queued -= 1
 
-    async def call_many(
-        self, calls: Sequence[Call], take: Callable[[Sequence[Call]], Awaitable[list[Reply]]]
-    ) -> list[Reply]:
-        """Have calls taken that find a place; the others are refused."""
+    async def call_many(self, calls: Sequence[Call], take: Take, is_known: IsKnown) -> list[Reply]:
+        """Have calls taken that find a place; the others are refused.
+
+        One that is known needs no place: it came before, and its caller only lost the answer.
+        """
         counted = [number for number, call in enumerate(calls) if _is_counted(call)]
         is_behind = bool(counted) and self._unanswered() >= self._most_unanswered
         room = 0 if is_behind else max(self._most - self._queued, 0)
-        if len(counted) <= room:
-            self._queued += len(counted)
-            try:
-                return await take(calls)
-            finally:
-                self._queued -= len(counted)
-        refused = set(counted[room:])
-        taken = [call for number, call in enumerate(calls) if number not in refused]
-        answers = iter(await self.call_many(taken, take) if taken else ())
-        waits = "calls wait for their answers" if is_behind else "submissions are waiting here"
-        full = OverloadedError(f"too many {waits}; try again later")
-        return [
-            reply_to_error(full) if number in refused else next(answers)
-            for number in range(len(calls))
-        ]
+        placed, others = counted[:room], counted[room:]
+        self._queued += len(placed)
+        try:
+            refusals: dict[int, Reply] = {}
+            for number in others:
+                waits = _CALLS_WAIT if is_behind else _SUBMISSIONS_WAIT
+                refusal = await _refusal(calls[number].execution_id, is_known, waits)
+                if refusal is not None:
+                    refusals[number] = refusal
+            taken = [call for number, call in enumerate(calls) if number not in refusals]
+            answers = iter(await take(taken) if taken else ())
+        finally:
+            self._queued -= len(placed)
+        return [refusals.get(number) or next(answers) for number in range(len(calls))]
+
+
+async def _refusal(execution_id: ExecutionId, is_known: IsKnown, waits: str) -> Reply | None:
+    """Return what a submission without a place is told, None when it is known already."""
+    try:
+        if await is_known(execution_id):
+            return None
+    except RillflowError as error:
+        return reply_to_error(error)
+    return reply_to_error(OverloadedError(f"too many {waits}; try again later"))
 
 
 def _is_counted(call: Call) -> bool:

@@ -58,7 +58,7 @@ class LocalExecutions:
 
     async def call(self, call: Call) -> Reply:
         """Make one call."""
-        [reply] = await self._inbox.call_many([call], self.host.call_many)
+        [reply] = await self._inbox.call_many([call], self.host.call_many, self.host.is_known)
         return reply
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:

@@ -32,7 +32,7 @@ class Residents:
     execution is forgotten once its last append is over, and until then nobody gets it.
     ``resumed`` is called with an execution whose outstanding commands are to be carried
     out, ``forgotten`` with the id of one that must be resumed, ``crashed`` with the reason
-    why one could not be made of what is stored.
+    why one could not be made of what is stored, ``left`` with one that had to make room.
     """
 
     def __init__(  # noqa: PLR0913 - what it tells goes to different places
@@ -45,6 +45,7 @@ class Residents:
         resumed: Callable[[Hosted], None],
         forgotten: Callable[[ExecutionId], None],
         crashed: Callable[[ExecutionId, Exception], None],
+        left: Callable[[Hosted], None],
     ) -> None:
         self._store = store
         self._ownership = ownership
@@ -53,7 +54,7 @@ class Residents:
         self._crashed = crashed
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
-        self._hot = HotExecutions(most_hot, hot_bytes)
+        self._hot = HotExecutions(most_hot, hot_bytes, left)
         self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED)
         self._loading: dict[ExecutionId, asyncio.Task[Hosted | None]] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
@@ -73,6 +74,15 @@ class Residents:
     def find(self, execution_id: ExecutionId) -> Hosted | None:
         """Return an execution that is in memory; it may be about to be forgotten."""
         return self._hot.get(execution_id) or self._ended.get(execution_id)
+
+    async def is_known(self, execution_id: ExecutionId) -> bool:
+        """Tell whether an execution is in memory, perhaps not durable yet, or in the store.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        in_memory = self.find(execution_id) is not None
+        return in_memory or await self._store.load(execution_id) is not None
 
     async def borrow(self, execution_id: ExecutionId) -> Hosted | None:
         """Return an execution, read from the store when needed; None when unknown.

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from rillflow.errors import DamagedError
+from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import ExecutionSummary, Journal
@@ -38,8 +38,8 @@ class Lines(Protocol):
 class Retention:
     """Keeps ended executions for a time, and so many of them; None is no limit.
 
-    One that cannot be archived stays in the store. After a crash in between, a line may
-    be in the archive twice. A clock that jumps ahead makes nothing older.
+    One that cannot be archived stays in the store and is passed over. After a crash in
+    between, a line may be in the archive twice. A clock that jumps ahead makes nothing older.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Retention:
         self._keep_count = keep_count
         self._archive = archive
         self._offset_s = wall_offset_s(self._clock)
+        self._told: set[ExecutionId] = set()
 
     async def run(self, *, every_s: float = EVERY_S) -> None:
         """Sweep from time to time, for as long as the process lives."""
@@ -74,16 +75,15 @@ class Retention:
             StoreError: The store failed; what is left is for the next time.
             OSError: The archive failed; what it did not take is still in the store.
         """
-        removed = 0
+        removed, stuck = 0, set[ExecutionId]()
         for age_s, keep in self._limits():
             ended_before_ms = self._steady_ms() - int(max(age_s, LEAST_AGE_S) * 1000)
-            while found := await self._journal.purgeable(
-                ended_before_ms=ended_before_ms, keep=keep, limit=MOST_AT_ONCE
-            ):
-                went = await self._remove(found, ended_before_ms)
-                removed += went
-                if not went:
-                    break
+            while found := await self._purgeable(ended_before_ms, keep, stuck):
+                kept = await self._archived(found)
+                stuck.update(each.execution_id for each in found if each not in kept)
+                await self._remove(kept, ended_before_ms)
+                removed += len(kept)
+        self._told = stuck
         if removed:
             log.info("purged", extra={"executions": removed})
         return removed
@@ -100,34 +100,47 @@ class Retention:
         if self._keep_count is not None:
             yield 0.0, self._keep_count
 
-    async def _remove(self, found: Sequence[ExecutionSummary], ended_before_ms: int) -> int:
-        """Remove those that need not be archived, or could be; return how many."""
-        left = [summary.execution_id for summary in found]
-        if self._archive is not None:
-            left = await self._keep_lines(self._archive, found)
-        count = len(left)
+    async def _purgeable(
+        self, ended_before_ms: int, keep: int, stuck: set[ExecutionId]
+    ) -> list[ExecutionSummary]:
+        """List what is next to go; what could not be archived in this sweep is passed over."""
+        found = await self._journal.purgeable(
+            ended_before_ms=ended_before_ms, keep=keep, limit=MOST_AT_ONCE + len(stuck)
+        )
+        return [each for each in found if each.execution_id not in stuck][:MOST_AT_ONCE]
+
+    async def _archived(self, found: Sequence[ExecutionSummary]) -> list[ExecutionSummary]:
+        """Archive executions, if that is wanted; return those that may go."""
+        if self._archive is None:
+            return list(found)
+        lines: list[bytes] = []
+        kept: list[ExecutionSummary] = []
+        for summary in found:
+            try:
+                stored = await self._journal.load(summary.execution_id)
+                line = None if stored is None else archive_line(summary, stored)
+            except Exception as error:
+                if isinstance(error, StoreError) and not isinstance(error, DamagedError):
+                    raise  # It concerns them all, and the next sweep.
+                self._tell(summary.execution_id, error)
+                continue
+            kept.append(summary)
+            if line is not None:
+                lines.append(line)
+        if lines:
+            await self._archive.append(lines, at_ms=self._clock.now_ms())
+        return kept
+
+    def _tell(self, execution_id: ExecutionId, error: Exception) -> None:
+        """Log what cannot be archived, when it could not be for the first time."""
+        if execution_id not in self._told:
+            reason = f"{type(error).__name__}: {error}"
+            log.error("not_archived", extra={"execution_id": execution_id, "reason": reason})
+
+    async def _remove(self, found: Sequence[ExecutionSummary], ended_before_ms: int) -> None:
+        left: list[ExecutionId] = [summary.execution_id for summary in found]
         while left:
             left = await self._journal.purge(
                 left, ended_before_ms=ended_before_ms, most_records=MOST_RECORDS
             )
             await asyncio.sleep(PAUSE_S)
-        return count
-
-    async def _keep_lines(
-        self, archive: Lines, found: Sequence[ExecutionSummary]
-    ) -> list[ExecutionId]:
-        """Archive executions; return all but those that are damaged, which stay as they are."""
-        lines: list[bytes] = []
-        kept: list[ExecutionId] = []
-        for summary in found:
-            try:
-                stored = await self._journal.load(summary.execution_id)
-            except DamagedError as error:
-                log.error("not_archived", extra={"reason": str(error)})  # noqa: TRY400 - no crash
-                continue
-            kept.append(summary.execution_id)
-            if stored is not None:
-                lines.append(archive_line(summary, stored))
-        if lines:
-            await archive.append(lines, at_ms=self._clock.now_ms())
-        return kept

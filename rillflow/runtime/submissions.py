@@ -175,6 +175,7 @@ class Submissions:
             uid=uid,
             context_max_bytes=settings.context_max_bytes,
             foreach_max_items=settings.foreach_max_items,
+            expected_callback_s=settings.expected_callback_s,
         )
         submission = Submission(
             business=found.business,

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final, NamedTuple
 
+from rillflow.core.events import TimerFired
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Delivery
 from rillflow.runtime.clock import wall_offset_s
 
 LONGEST_SLEEP_S: Final = 1.0
@@ -175,3 +177,11 @@ class Timers:
             return LONGEST_SLEEP_S
         wait_s = self._heap[0].due_s - self._clock.monotonic_s()
         return min(max(wait_s, 0), LONGEST_SLEEP_S)
+
+
+def firing_of(timer: Timer, now_ms: int) -> Delivery:
+    """Build the call that fires a timer; its event is never earlier than the timer was due."""
+    event = TimerFired(
+        at_ms=max(now_ms, timer.due_ms), kind=timer.kind, task=timer.task, due_ms=timer.due_ms
+    )
+    return Delivery(execution_id=timer.execution_id, event=event)

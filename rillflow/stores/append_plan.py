@@ -51,6 +51,7 @@ class ExecutionRow(NamedTuple):
     status: str
     code: str | None
     finished_at_ms: int | None
+    rests: bool
 
 
 class PayloadRow(NamedTuple):
@@ -65,7 +66,7 @@ class PayloadRow(NamedTuple):
 class AppendPlan:
     """The rows to write, gathered caller by caller.
 
-    ``executions``, ``records`` are rows to insert; ``outcomes`` and ``snapshots``
+    ``executions``, ``records`` are rows to insert; ``outcomes``, ``snapshots`` and ``rests``
     replace what is stored, by execution key. A snapshot is (seq, bytes). ``payloads``
     are to be inserted where they are not there yet. Those that neither a record nor
     the snapshot refers to are to go where the snapshot is in ``snapshot_payloads``.
@@ -87,6 +88,7 @@ class AppendPlan:
         self.snapshots: dict[int, tuple[int, bytes]] = {}
         self.payloads: list[PayloadRow] = []
         self.snapshot_payloads: dict[int, tuple[bytes, ...]] = {}
+        self.rests: dict[int, bool] = {}
 
     def add(self, appends: Sequence[Append]) -> None:
         """Take the appends of one caller, all or none of them.
@@ -131,9 +133,9 @@ class AppendPlan:
     def _take(self, append: Append, key: int) -> None:
         outcome = outcome_of(append)
         if append.new is not None:
-            self.executions.append(_row(key, append.new, outcome))
-        elif outcome is not None:
-            self.outcomes[key] = outcome
+            self.executions.append(_row(key, append.new, outcome, rests=bool(append.rests)))
+        else:
+            self._replace(key, outcome, rests=append.rests)
         seq = append.first_seq
         for record in append.records:
             self.records.append((key, seq, record))
@@ -153,6 +155,12 @@ class AppendPlan:
         if append.of_snapshot:
             self.snapshot_payloads[key] = tuple(append.of_snapshot)
 
+    def _replace(self, key: int, outcome: Outcome | None, *, rests: bool | None) -> None:
+        if outcome is not None:
+            self.outcomes[key] = outcome
+        if rests is not None:
+            self.rests[key] = rests
+
 
 def outcome_of(append: Append) -> Outcome | None:
     """Return what an append says about its execution's status, None for nothing.
@@ -166,7 +174,7 @@ def outcome_of(append: Append) -> Outcome | None:
     return None if append.status is None else Outcome(append.status, None, None)
 
 
-def _row(key: int, new: NewExecution, outcome: Outcome | None) -> ExecutionRow:
+def _row(key: int, new: NewExecution, outcome: Outcome | None, *, rests: bool) -> ExecutionRow:
     return ExecutionRow(
         key,
         new.execution_id,
@@ -180,6 +188,7 @@ def _row(key: int, new: NewExecution, outcome: Outcome | None) -> ExecutionRow:
         new.idempotency_key,
         new.request_digest,
         *(outcome or Outcome(INITIAL_STATUS, None, None)),
+        rests,
     )
 
 

@@ -11,7 +11,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.append_plan import AppendPlan, ExecutionRow, Outcome, Place
 from rillflow.stores.execution_filters import conditions_of
-from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, references, slimmed
+from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, slimmed
 from rillflow.stores.memory_life import MemoryLife
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -98,20 +98,21 @@ class MemoryJournal(MemoryLife):
             dedicated=row.dedicated,
             parent_id=row.parent_id,
             status=row.status,
+            rests=row.rests,
             snapshot=stored.snapshot,
             snapshot_seq=stored.snapshot_seq,
             records=tuple(stored.records[stored.snapshot_seq :]),
         )
-        return joined(found, stored.payloads) if references(found) else found
+        return joined(found, stored.payloads)
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended, oldest first."""
+        """List executions of partitions that have not ended and do not rest, oldest first."""
         self._check_open()
         wanted = set(partitions)
         return [
             row.execution_id
             for row in self._oldest_first()
-            if row.partition in wanted and row.finished_at_ms is None
+            if row.partition in wanted and row.finished_at_ms is None and not row.rests
         ]
 
     async def find_by_idempotency_key(
@@ -212,6 +213,9 @@ class MemoryJournal(MemoryLife):
         for execution, outcome in plan.outcomes.items():
             stored = self._by_key[execution]
             stored.row = _with_outcome(stored.row, outcome)
+        for execution, rests in plan.rests.items():
+            stored = self._by_key[execution]
+            stored.row = stored.row._replace(rests=rests)
         for execution, (seq, snapshot) in plan.snapshots.items():
             stored = self._by_key[execution]
             stored.snapshot_seq, stored.snapshot = seq, snapshot

@@ -21,7 +21,7 @@ ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch
 # One statement, and so one state of the database.
 _LOAD: Final = """
 SELECT execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
-    parent_id, status, snapshot, coalesce(seq, 0), ARRAY(
+    parent_id, status, rests, snapshot, coalesce(seq, 0), ARRAY(
         SELECT record FROM journal
         WHERE journal.execution = key AND journal.seq > coalesce(snapshots.seq, 0)
         ORDER BY journal.seq)
@@ -37,7 +37,7 @@ _NEWEST_EPOCH: Final = (
 )
 _UNFINISHED: Final = """
 SELECT execution_id FROM executions
-WHERE partition = ANY($1::bigint[]) AND finished_at_ms IS NULL
+WHERE partition = ANY($1::bigint[]) AND finished_at_ms IS NULL AND NOT rests
 ORDER BY submitted_at_ms, key
 """
 _IDEMPOTENT: Final = """
@@ -94,12 +94,12 @@ class PostgresJournal:
         stored = stored_execution(rows[0])
         wanted = references(stored)
         if not wanted:
-            return stored
+            return joined(stored, {})
         payloads = await self._database.rows(_PAYLOADS, execution_id, list(wanted))
         return joined(stored, dict(payloads))
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended, oldest first."""
+        """List executions of partitions that have not ended and do not rest, oldest first."""
         return await self._database.column(_UNFINISHED, list(partitions))
 
     async def find_by_idempotency_key(

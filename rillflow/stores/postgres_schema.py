@@ -114,6 +114,13 @@ _PAYLOADS: Final = """
     );
 """
 
+_RESTS: Final = """
+    ALTER TABLE executions ADD COLUMN rests boolean NOT NULL DEFAULT false;
+    DROP INDEX executions_unfinished;
+    CREATE INDEX executions_unfinished ON executions (partition, submitted_at_ms)
+        WHERE finished_at_ms IS NULL AND NOT rests;
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg answers on a connection that was cut while it was idle.
@@ -122,7 +129,7 @@ CONNECTION_ERRORS: Final = (
     TimeoutError,
 )
 
-MIGRATIONS: Final = (_JOURNAL, _CATALOGUE, _RETENTION, _PAYLOADS)
+MIGRATIONS: Final = (_JOURNAL, _CATALOGUE, _RETENTION, _PAYLOADS, _RESTS)
 VERSION: Final = len(MIGRATIONS)
 
 

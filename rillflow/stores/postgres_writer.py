@@ -55,7 +55,7 @@ SELECT (SELECT version FROM rillflow_schema),
 _PUT_EXECUTIONS: Final = """
 INSERT INTO executions SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[],
     $5::bigint[], $6::text[], $7::bigint[], $8::boolean[], $9::text[], $10::text[], $11::text[],
-    $12::text[], $13::text[], $14::bigint[])
+    $12::text[], $13::text[], $14::bigint[], $15::boolean[])
 """
 _PUT_RECORDS: Final = """
 INSERT INTO journal SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
@@ -66,6 +66,10 @@ UPDATE executions SET status = given.status, code = given.code,
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
     AS given (key, status, code, finished_at_ms)
 WHERE executions.key = given.key
+"""
+_PUT_RESTS: Final = """
+UPDATE executions SET rests = given.rests
+FROM unnest($1::bigint[], $2::boolean[]) AS given (key, rests) WHERE executions.key = given.key
 """
 _PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
@@ -209,6 +213,8 @@ async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
     if plan.outcomes:
         outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
         await connection.execute(_PUT_OUTCOMES, *_columns(outcomes))
+    if plan.rests:
+        await connection.execute(_PUT_RESTS, list(plan.rests), list(plan.rests.values()))
     if plan.snapshots:
         snapshots = [(key, *snapshot) for key, snapshot in plan.snapshots.items()]
         await connection.execute(_PUT_SNAPSHOTS, *_columns(snapshots))

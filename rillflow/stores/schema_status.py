@@ -9,6 +9,7 @@ MIGRATIONS: Final = (
     "the catalogue of definitions",
     "an index of ended executions",
     "large values apart from the journal",
+    "a mark for executions that rest",
 )
 """What each migration makes; every adapter has these, under the same numbers."""
 

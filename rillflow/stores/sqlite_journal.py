@@ -16,7 +16,7 @@ from rillflow.stores.stored_rows import execution_summary, stored_execution
 
 _ROW: Final = """
 SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
-    parent_id, status, snapshot, coalesce(seq, 0)
+    parent_id, status, rests, snapshot, coalesce(seq, 0)
 FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?
 """
 _ANY_OF: Final = "(SELECT value FROM json_each(?))"
@@ -27,7 +27,7 @@ SELECT coalesce(max(epoch), 0) FROM owners WHERE partition IN (SELECT value FROM
 """
 _UNFINISHED: Final = """
 SELECT execution_id FROM executions
-WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL
+WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL AND NOT rests
 ORDER BY submitted_at_ms, key
 """
 _IDEMPOTENT: Final = """
@@ -83,7 +83,7 @@ class SqliteJournal:
         return await self._database.look_up(lambda connection: _load(connection, execution_id))
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
-        """List executions of partitions that have not ended, oldest first."""
+        """List executions of partitions that have not ended and do not rest, oldest first."""
         wanted = msgspec.json.encode(list(partitions)).decode()
         return await self._database.scan(
             lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))]
@@ -158,7 +158,7 @@ def _load(connection: sqlite3.Connection, execution_id: ExecutionId) -> StoredEx
     stored = stored_execution((*columns, snapshot_seq, tuple(record for (record,) in records)))
     wanted = references(stored)
     if not wanted:
-        return stored
+        return joined(stored, {})
     found = ((each, connection.execute(_PAYLOAD, (key, each)).fetchone()) for each in wanted)
     return joined(stored, {sha256: row[0] for sha256, row in found if row is not None})
 

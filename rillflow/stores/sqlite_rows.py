@@ -45,6 +45,9 @@ _DROP_PAYLOADS: Final = """
 DELETE FROM payloads WHERE execution = ? AND NOT in_record
 AND hex(sha256) NOT IN (SELECT value FROM json_each(?))
 """
+_UPDATE_RESTS: Final = (
+    "UPDATE executions SET rests = ? WHERE key IN (SELECT value FROM json_each(?))"
+)
 
 _MOST_AT_ONCE: Final = 64
 
@@ -107,6 +110,9 @@ def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
     if plan.outcomes:
         outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
         connection.execute(_UPDATE_OUTCOMES, (_json.encode(outcomes).decode(),))
+    for rests in set(plan.rests.values()):
+        keys = [key for key, each in plan.rests.items() if each is rests]
+        connection.execute(_UPDATE_RESTS, (rests, _json.encode(keys).decode()))
     _PUT_SNAPSHOTS.run(connection, [(key, *kept) for key, kept in plan.snapshots.items()])
     for payload in plan.payloads:
         connection.execute(_PUT_PAYLOAD, payload)

@@ -119,7 +119,20 @@ _PAYLOADS: Final = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_JOURNAL, _CATALOGUE, _RETENTION, _PAYLOADS)
+_RESTS: Final = (
+    "ALTER TABLE executions ADD COLUMN rests INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX executions_unfinished",
+    """CREATE INDEX executions_unfinished ON executions (partition, submitted_at_ms)
+        WHERE finished_at_ms IS NULL AND NOT rests""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    _JOURNAL,
+    _CATALOGUE,
+    _RETENTION,
+    _PAYLOADS,
+    _RESTS,
+)
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -14,8 +14,8 @@ def stored_execution(row: Sequence[Any]) -> StoredExecution:
     """Build an execution from columns in the order of its fields."""
     fields = dict(zip(StoredExecution.__struct_fields__, row, strict=True))
     # SQLite has no booleans, and asyncpg reads arrays as lists.
-    fields |= {"dedicated": bool(fields["dedicated"]), "records": tuple(fields["records"])}
-    return StoredExecution(**fields)
+    booleans = {name: bool(fields[name]) for name in ("dedicated", "rests")}
+    return StoredExecution(**(fields | booleans | {"records": tuple(fields["records"])}))
 
 
 def execution_summary(row: Sequence[Any]) -> ExecutionSummary:

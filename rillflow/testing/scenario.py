@@ -84,18 +84,20 @@ class Scenario:
         execution_id: The execution's id.
         parent: The task that started this execution as a sub-flow; its chain of
             executions is ``route``, outermost first.
+        expected_callback_s: When a callback is overdue, as in the settings.
         check: Whether every step also proves that the journal can be replayed, that
             a step that was refused or counted for nothing changed nothing, and that
             no attempt is called twice.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a submission may have
         self,
         definition: str | ReadonlyJsonObject | WorkflowDefinition,
         *,
         execution_id: str = EXECUTION_ID,
         parent: ParentLink | None = None,
         route: Sequence[RouteStep] = (),
+        expected_callback_s: float | None = None,
         check: bool = False,
     ) -> None:
         self.plan = Plan(_read(definition), "scenario")
@@ -107,6 +109,9 @@ class Scenario:
         self._execution_id = execution_id
         self._parent = parent
         self._route = tuple(route)
+        self._expected_callback_s = (
+            None if expected_callback_s is None else float(expected_callback_s)
+        )
         self._check = check
         self._timers: dict[tuple[str, str], SetTimer] = {}
         self._state: ExecutionState | None = None
@@ -126,6 +131,7 @@ class Scenario:
             callback=encode_json(callback) if callback is not None else None,
             parent=self._parent,
             route=self._route,
+            expected_callback_s=self._expected_callback_s,
         )
         self._state, handled = machine.submit(self.plan, event)
         return self._took(event, handled)

@@ -1,8 +1,12 @@
 """A home with too many unfinished submissions refuses more of them, and takes all else."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.ids import new_execution_id
+from rillflow.ports.executions import Submission
 from rillflow.ports.store import Append
 from rillflow.stores.memory import MemoryStore
 from tests.api.definition_texts import PASS, SUSPENDED
@@ -52,6 +56,33 @@ async def test_a_submission_too_many_is_refused_with_429_and_callbacks_are_taken
         assert (await api.ended(waiting))["dag_status"] == "SUCCEED"
         assert await first
         assert await api.submit(descriptor_id), "there is room again"
+
+
+def _submission(definition_id: str) -> Submission:
+    execution_id = new_execution_id("shop", "order", at_ms=1, entropy=os.urandom(10))
+    event = ExecutionSubmitted(
+        at_ms=1, execution_id=execution_id, definition_id=definition_id, data=b"{}", host=""
+    )
+    return Submission(business="shop", feature="order", event=event)
+
+
+async def test_a_submission_that_is_sent_again_is_answered_however_many_wait() -> None:
+    store = SlowStore()
+    async with served(store=store, max_queued_submissions=1) as api:
+        executions, added = api.stack.executions, await api.add(SUSPENDED)
+        version = added.rpartition(":")[2].removeprefix("md5_")
+        durable, under_way = _submission(version), _submission(version)
+        assert (await executions.call(durable)).error is None
+        store.free.clear()
+        first = asyncio.create_task(executions.call(under_way))
+        await asyncio.wait_for(store.waits.wait(), 10)
+
+        assert (await executions.call(durable)).error is None
+        again = asyncio.create_task(executions.call(under_way))
+        assert (await executions.call(_submission(version))).http_status == 429
+        assert not again.done(), "its answer comes when it is durable"
+        store.free.set()
+        assert [(await each).error for each in (first, again)] == [None, None]
 
 
 async def test_submissions_below_the_limit_are_taken_however_many_went_before() -> None:

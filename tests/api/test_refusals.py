@@ -208,3 +208,19 @@ async def test_a_stopped_store_is_503_and_asks_to_come_back() -> None:
         response = await api.client.get("/flow/bg/get_business_options.json")
     assert refusal_of(response)[:2] == (503, 30501)
     assert response.headers["Retry-After"] == "1"
+
+
+async def test_whoever_asks_for_health_is_not_told_where_the_store_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served() as api:
+        assert (await api.client.get("/readyz")).json() == {"status": "ready"}
+        await api.stack.store.close()
+        response = await api.client.get("/readyz")
+    assert refusal_of(response) == (
+        503,
+        30501,
+        "the store does not answer; the log of the server says why",
+    )
+    [told] = [record for record in caplog.records if record.message == "not_ready"]
+    assert "closed" in told.__dict__["reason"]

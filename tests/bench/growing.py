@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 import uvloop
 
 from rillflow.core import codec, machine
@@ -104,14 +105,14 @@ def context(size: int) -> Point:
 def stored(size: int) -> Point:
     """Run executions in a store that holds so many that have ended."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        apart(_fill, folder, size, "ended")
+        fill_apart(folder, size, "ended")
         return apart(_load_on, folder, size)
 
 
 def waiting(size: int) -> Point:
     """Start in a store that holds so many executions that wait for a callback."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        apart(_fill, folder, size, "waiting")
+        fill_apart(folder, size, "waiting")
         return apart(_start_on, folder, size)
 
 
@@ -220,6 +221,12 @@ async def _start(folder: str, size: int) -> Point:
         return Point(size, took_s, _largest_bytes() - before)
 
 
+def fill_apart(folder: str, count: int, stage: str) -> str:
+    """Do ``fill`` in a process of its own; return the URL of the store."""
+    apart(_fill, folder, count, stage)
+    return f"sqlite://{folder}/growth.db"
+
+
 def _fill(folder: str, count: int, stage: str) -> None:
     uvloop.run(fill(folder, count, stage))
 
@@ -227,7 +234,7 @@ def _fill(folder: str, count: int, stage: str) -> None:
 async def fill(folder: str, count: int, stage: str) -> None:
     """Put executions into a new store as a host would have written them.
 
-    ``stage`` is ``ended`` or ``waiting``.
+    ``stage`` is ``ended``, ``waiting``, or ``resting``: waiting, and no longer in memory.
     """
     ended = stage == "ended"
     store = open_store(f"sqlite://{folder}/growth.db")
@@ -238,7 +245,7 @@ async def fill(folder: str, count: int, stage: str) -> None:
     plan = Plan(parse_definition(text), definition_id)
     for first in range(0, count, BATCH):
         appends = [
-            _ended(plan, epoch) if ended else _waiting(plan, epoch)
+            _ended(plan, epoch) if ended else _waiting(plan, epoch, rests=stage == "resting")
             for _ in range(min(BATCH, count - first))
         ]
         await store.append(appends)
@@ -259,11 +266,12 @@ def _ended(plan: Plan, epoch: int) -> Append:
     return _append(call, epoch, records, closing=closing, snapshot=snapshot)
 
 
-def _waiting(plan: Plan, epoch: int) -> Append:
+def _waiting(plan: Plan, epoch: int, *, rests: bool) -> Append:
     """Return the history of an execution that waits for a callback."""
     call = submission(plan.definition_id, b'{"n":0}')
     accepted = _answer(call.event.at_ms, "step", None)
-    return _append(call, epoch, [codec.encode_event(call.event), codec.encode_event(accepted)])
+    records = [codec.encode_event(call.event), codec.encode_event(accepted)]
+    return msgspec.structs.replace(_append(call, epoch, records), rests=rests)
 
 
 def _answer(at_ms: int, task: str, body: bytes | None) -> DispatchAnswered:

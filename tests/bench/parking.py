@@ -1,15 +1,21 @@
 """Park executions that wait for callbacks, on one host with SQLite, then complete them all.
 
     python -m tests.bench.parking [--executions N] [--hot N] [--store URL]
+    python -m tests.bench.parking --stored N [--hot N] [--sample N]
 
 Prints the memory of each parked execution and the growth of the whole process over what
 it took when it was idle (PSS), and how many succeed in what time once their callbacks come.
 The way over HTTP is measured by ``python -m tests.bench --only park``.
+
+With ``--stored``, the executions are in the store already, put there by another process with
+the records that a host writes. Prints how long a host takes to start on them, how much it
+grows, and in what time a random sample of them succeeds.
 """
 
 import argparse
 import asyncio
 import gc
+import random
 import tempfile
 import time
 from collections.abc import Iterable
@@ -26,6 +32,8 @@ from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.stores import open_store
+from tests.bench.growing import fill_apart
+from tests.bench.references import apart
 
 WAITING = """
 workspace: bench
@@ -41,6 +49,7 @@ tasks:
 """
 ITEM = {"id": 4711, "customer": "Bob", "items": ["a", "b", "c"], "paid": True}
 AT_ONCE = 256
+SEED = 4711
 LOOK_S = 0.2
 
 
@@ -77,8 +86,14 @@ def main() -> None:
     parser.add_argument("--hot-bytes", type=int, default=1 << 29, help="memory that these take")
     parser.add_argument("--data-bytes", type=int, default=80, help="size of the data of each")
     parser.add_argument("--store", help="URL of an empty store; SQLite in a new folder by default")
+    parser.add_argument("--stored", type=int, default=0, help="how many wait before the start")
+    parser.add_argument("--sample", type=int, default=20_000, help="how many of these complete")
+    parser.add_argument("--folder", help="where these are kept; a temporary one by default")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="rillflow-park-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rillflow-park-", dir=options.folder) as folder:
+        if options.stored:
+            _measure_stored(folder, options)
+            return
         store_url = options.store or f"sqlite:///{folder}/rillflow.db"
         asyncio.run(_measure(store_url, options))
 
@@ -116,6 +131,61 @@ async def _measure(store_url: str, options: argparse.Namespace) -> None:
     counts = await _counts(store, len(ids))
     ended_s, grown = time.perf_counter() - begun, memory_bytes() - idle
     print(f"completed in {ended_s:.1f} s: {counts}; then {grown / 1e6:.1f} MB over idle")
+    await executions.stop()
+    await store.close()
+
+
+def _measure_stored(folder: str, options: argparse.Namespace) -> None:
+    begun = time.perf_counter()
+    hot = min(options.hot, options.stored)
+    fill_apart(folder, options.stored - hot, "resting")
+    store_url = fill_apart(folder, hot, "waiting")
+    print(f"stored {options.stored:,} in {time.perf_counter() - begun:.0f} s")
+    chosen = apart(_choose, store_url, min(options.sample, options.stored))
+    asyncio.run(_start_on(store_url, chosen, options))
+
+
+def _choose(store_url: str, count: int) -> list[ExecutionId]:
+    """Choose executions at random; in a process of its own, which may be large."""
+
+    async def stored() -> list[ExecutionId]:
+        store = open_store(store_url)
+        await store.open()
+        try:
+            listed = await store.list_executions(ExecutionFilter(), limit=1 << 40)
+        finally:
+            await store.close()
+        return [each.execution_id for each in listed]
+
+    return random.Random(SEED).sample(asyncio.run(stored()), count)  # noqa: S311 - no secret
+
+
+async def _start_on(store_url: str, chosen: list[ExecutionId], options: argparse.Namespace) -> None:
+    store = open_store(store_url)
+    await store.open()
+    executions = LocalExecutions(
+        store=store,
+        gateway=AcceptingGateway(),
+        clock=SystemClock(),
+        most_hot=options.hot,
+        hot_bytes=options.hot_bytes,
+    )
+    idle = memory_bytes()
+
+    begun, worked = time.perf_counter(), time.process_time()
+    await executions.start()
+    print(f"takes calls after {time.perf_counter() - begun:.1f} s")
+    await executions.host.recovered()
+    took_s, worked_s = time.perf_counter() - begun, time.process_time() - worked
+    print(f"all go on after {took_s:.1f} s ({worked_s:.1f} s of processor time)")
+    print(f"memory: {(memory_bytes() - idle) / 1e6:.1f} MB over idle", end=", ")
+    print(f"{executions.host.active:,} executions are hot")
+
+    begun = time.perf_counter()
+    await _all(executions, (_callback(each, "step") for each in chosen))
+    counts = await _counts(store, len(chosen))
+    ended_s, grown = time.perf_counter() - begun, memory_bytes() - idle
+    print(f"completed {len(chosen):,} in {ended_s:.1f} s: {counts}; {grown / 1e6:.1f} MB over idle")
     await executions.stop()
     await store.close()
 
@@ -158,9 +228,9 @@ def _submission(execution_id: ExecutionId, definition_id: str, data: bytes) -> S
     return Submission(business="bench", feature="parked", event=event)
 
 
-def _callback(execution_id: ExecutionId) -> Delivery:
+def _callback(execution_id: ExecutionId, task: str = "wait") -> Delivery:
     at_ms = time.time_ns() // 1_000_000
-    event = CallbackReceived(at_ms=at_ms, task="wait", output=b'{"n": 1}', attempt=1)
+    event = CallbackReceived(at_ms=at_ms, task=task, output=b'{"n": 1}', attempt=1)
     return Delivery(execution_id=execution_id, event=event)
 
 

@@ -72,19 +72,20 @@ class RayNode:
 
 
 class RayNodes:
-    """A head, a driver on it, and other nodes.
+    """A head, a driver on it, and another node.
 
     Args:
         folder: Where everything is kept; its path must be short.
         store: URL of the store of the executions.
+        functions: Address of the functions that they call.
     """
 
-    def __init__(self, folder: Path, store: str) -> None:
+    def __init__(self, folder: Path, store: str, functions: str) -> None:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
-        port = free_port()
         self._folder = folder
-        self._address = f"127.0.0.1:{port}"
+        self._driver_arguments = store, functions
+        self._clusters = 0
         self._environment = {
             **os.environ,
             **PREFERENCES,
@@ -95,10 +96,7 @@ class RayNodes:
         self._nodes: list[RayNode] = []
         self._driver: subprocess.Popen[str] | None = None
         try:
-            self._nodes.append(self._head(port))
-            # The driver joins while there is no other node on this machine.
-            self._driver = self._started_driver(store)
-            self._nodes.append(self._other_node())
+            self.begin_cluster()
         except BaseException:
             self.stop()
             raise
@@ -106,7 +104,22 @@ class RayNodes:
     @property
     def other(self) -> RayNode:
         """The node beside the head."""
-        return self._nodes[1]
+        return self._nodes[-1]
+
+    def begin_cluster(self) -> None:
+        """Start a head, a driver and another node, which know of no earlier ones."""
+        self._clusters += 1
+        port = free_port()
+        address = f"127.0.0.1:{port}"
+        self._nodes.append(self._head(port))
+        # The driver joins while its cluster has no other node on this machine.
+        self._driver = self._started_driver(address)
+        self._nodes.append(RayNode(self._log("other"), self._environment, f"--address={address}"))
+
+    def kill_head(self) -> None:
+        """Kill the head of the cluster and the driver on it, as a power cut would."""
+        self._nodes[-2].kill()
+        self._kill_driver()
 
     def ask(self, command: str) -> Any:
         """Have the driver carry out a command, see ``node_driver.py``."""
@@ -118,28 +131,31 @@ class RayNodes:
 
     def stop(self) -> None:
         """End everything."""
-        if self._driver is not None:
-            self._driver.kill()
-            self._driver.communicate()
+        self._kill_driver()
         for node in reversed(self._nodes):
             node.kill()
 
+    def _kill_driver(self) -> None:
+        if self._driver is not None:
+            self._driver.kill()
+            self._driver.communicate()
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}{self._clusters}.log"
+
     def _head(self, port: int) -> RayNode:
         return RayNode(
-            self._folder / "head.log",
+            self._log("head"),
             self._environment,
             *("--head", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"),
-            f"--temp-dir={self._folder / 'ray'}",
+            f"--temp-dir={self._folder / f'ray{self._clusters}'}",
         )
 
-    def _other_node(self) -> RayNode:
-        return RayNode(self._folder / "other.log", self._environment, f"--address={self._address}")
-
-    def _started_driver(self, store: str) -> subprocess.Popen[str]:
+    def _started_driver(self, address: str) -> subprocess.Popen[str]:
         script = str(Path(__file__).with_name("node_driver.py"))
-        with (self._folder / "driver.log").open("wb") as log:
+        with self._log("driver").open("wb") as log:
             driver = subprocess.Popen(
-                [sys.executable, script, self._address, store],
+                [sys.executable, script, address, *self._driver_arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -155,4 +171,4 @@ class RayNodes:
         for line in driver.stdout:
             if line.startswith(ANSWER):
                 return json.loads(line.removeprefix(ANSWER))
-        raise AssertionError((self._folder / "driver.log").read_text(encoding="utf-8"))
+        raise AssertionError(self._log("driver").read_text(encoding="utf-8"))

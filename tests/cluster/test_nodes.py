@@ -1,4 +1,7 @@
-"""Executions outlive the node that they run on, and a node that was only asleep spoils nothing."""
+"""Executions outlive the nodes that they run on, and a node that was only asleep spoils nothing.
+
+A cluster does not outlive its head: another one goes on with its executions.
+"""
 
 import asyncio
 import signal
@@ -8,15 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import httpx
 import pytest
 
-from tests.cluster.processes import wait_until_gone
+from tests.cluster.processes import announced, wait_until_gone
 from tests.cluster.ray_nodes import RayNodes
 from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.cluster
 
 EXECUTIONS: Final = 50
+FUNCTIONS: Final = "tests/cluster/node_functions.py"
 JOURNAL: Final = "SELECT execution, seq, md5(record) FROM journal ORDER BY execution, seq"
 
 
@@ -32,75 +37,105 @@ def _store_url(store: PostgresServer) -> str:
     return store.new_database()
 
 
+@pytest.fixture(name="functions")
+def _functions() -> Iterator[httpx.Client]:
+    with announced(FUNCTIONS) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
 @pytest.fixture(name="nodes")
-def _nodes(store_url: str) -> Iterator[RayNodes]:
+def _nodes(store_url: str, functions: httpx.Client) -> Iterator[RayNodes]:
     # The sockets of Ray need a short path.
     with tempfile.TemporaryDirectory(prefix="rfn-", dir="/tmp") as folder:
-        nodes = RayNodes(Path(folder), store_url)
+        nodes = RayNodes(Path(folder), store_url, str(functions.base_url).rstrip("/"))
         try:
             yield nodes
         finally:
             nodes.stop()
 
 
-def test_when_a_node_is_killed_its_executions_go_on_elsewhere(nodes: RayNodes) -> None:
-    before = _running(nodes)
+def test_when_a_node_is_killed_its_executions_go_on_elsewhere(
+    nodes: RayNodes, functions: httpx.Client
+) -> None:
+    before, ids = _running(nodes, functions)
     nodes.other.kill()
-    _check_ends(nodes)
-    _check_order(nodes)
-    _check_keys(nodes)
+    _check_ends(nodes, ids)
+    _check_order(functions)
+    _check_keys(functions)
     _check_moved(before, nodes.ask("owners"))
 
 
 def test_a_node_that_was_stopped_meanwhile_writes_nothing_when_it_goes_on(
-    nodes: RayNodes, store_url: str
+    nodes: RayNodes, functions: httpx.Client, store_url: str
 ) -> None:
-    before = _running(nodes)
+    before, ids = _running(nodes, functions)
     asleep = nodes.other.pids
     nodes.other.signal(signal.SIGSTOP)
     try:
-        _check_ends(nodes)
-        _check_order(nodes)
+        _check_ends(nodes, ids)
+        _check_order(functions)
         _check_moved(before, nodes.ask("owners"))
         written = asyncio.run(_journal(store_url))
     finally:
         nodes.other.signal(signal.SIGCONT)
     wait_until_gone(*asleep)
     assert asyncio.run(_journal(store_url)) == written
-    _check_ends(nodes)
+    _check_ends(nodes, ids)
     # What it was about to call when it fell asleep it may call now.
-    _check_keys(nodes)
+    _check_keys(functions)
 
 
-def _running(nodes: RayNodes) -> dict[str, Any]:
-    """Have executions under way on both nodes; return who owns them."""
+def test_when_the_head_is_killed_another_cluster_goes_on_with_everything(
+    nodes: RayNodes, functions: httpx.Client
+) -> None:
+    before, ids = _running(nodes, functions)
+    left_over = [owner["pid"] for owner in before.values() if owner["pid"] in nodes.other.pids]
+    nodes.kill_head()
+    nodes.begin_cluster()
+    nodes.ask("launch")
+    _check_ends(nodes, ids)
+    _check_keys(functions)
+    # The node without a head had gone on by itself, until the new owners took over.
+    wait_until_gone(*left_over)
+
+
+def _running(nodes: RayNodes, functions: httpx.Client) -> tuple[dict[str, Any], list[str]]:
+    """Have executions under way on both nodes; return who owns them, and their ids."""
     nodes.ask("launch")
     owners: dict[str, Any] = nodes.ask("owners")
     assert len({owner["node"] for owner in owners.values()}) == 2
     assert [owner["pid"] for owner in owners.values() if owner["pid"] in nodes.other.pids]
-    assert nodes.ask(f"submit {EXECUTIONS}") == EXECUTIONS
+    ids: list[str] = nodes.ask(f"submit {EXECUTIONS}")
+    assert len(set(ids)) == EXECUTIONS
     # Everybody is at the first task, and some are at the second.
-    nodes.ask(f"called {EXECUTIONS + 10}")
-    return owners
+    functions.get("/called", params={"count": EXECUTIONS + 10}).raise_for_status()
+    return owners, ids
 
 
-def _check_ends(nodes: RayNodes) -> None:
+def _check_ends(nodes: RayNodes, ids: list[str]) -> None:
     """Check that all succeeded."""
-    assert list(nodes.ask("ends").values()) == ["SUCCEED"] * EXECUTIONS
+    assert nodes.ask(f"ends {' '.join(ids)}") == dict.fromkeys(ids, "SUCCEED")
 
 
-def _check_order(nodes: RayNodes) -> None:
+def _calls(functions: httpx.Client) -> list[list[tuple[str, str]]]:
+    """Return the calls of each execution: task and idempotency key."""
+    calls: dict[str, list[tuple[str, str]]] = functions.get("/calls").json()
+    assert len(calls) == EXECUTIONS
+    return [[(task, key) for task, key in each] for each in calls.values()]
+
+
+def _check_order(functions: httpx.Client) -> None:
     """Check that no task was called any more once the next one had been."""
-    for calls in nodes.ask("calls").values():
+    for calls in _calls(functions):
         called = [task for task, _ in calls]
         assert called == sorted(called)
         assert set(called) == {"a", "b", "c"}
 
 
-def _check_keys(nodes: RayNodes) -> None:
+def _check_keys(functions: httpx.Client) -> None:
     """Check that a call that was made again had the same idempotency key."""
-    for calls in nodes.ask("calls").values():
-        assert len({(task, key) for task, key in calls}) == 3
+    for calls in _calls(functions):
+        assert len(set(calls)) == 3
 
 
 def _check_moved(before: dict[str, Any], now: dict[str, Any]) -> None:

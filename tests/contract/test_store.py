@@ -404,3 +404,26 @@ async def _records(store: Store, number: int) -> tuple[bytes, ...]:
     loaded = await store.load(id_of(number))
     assert loaded is not None
     return loaded.records
+
+
+async def test_what_rests_is_not_listed_as_unfinished_until_something_happens(
+    store: Store,
+) -> None:
+    await store.append([submit(1), submit(2), submit(3, rests=True)])
+    await store.append([follow(1, 2, rests=True)])
+    assert await store.unfinished([PARTITION]) == [id_of(2)]
+    loaded = [await store.load(id_of(number)) for number in (1, 2, 3)]
+    assert [each.rests for each in loaded if each] == [True, False, True]
+    await store.append([follow(1, 2, b"event")])
+    assert await store.unfinished([PARTITION]) == [id_of(2)], "nothing was said of it"
+    await store.append([follow(1, 3, b"event", rests=False)])
+    assert await store.unfinished([PARTITION]) == [id_of(1), id_of(2)]
+    assert await store.count_executions(ANY) == {"RUNNING": 3}
+
+
+async def test_a_note_of_rest_that_an_event_has_overtaken_is_refused(store: Store) -> None:
+    await store.append([submit(1)])
+    await store.append([follow(1, 2, b"event")])
+    with pytest.raises(ConflictError):
+        await store.append([follow(1, 2, rests=True)])
+    assert await store.unfinished([PARTITION]) == [id_of(1)]

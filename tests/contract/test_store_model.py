@@ -127,6 +127,7 @@ class StoresAgree(RuleBasedStateMachine):
             "closing": data.draw(st.none() | CLOSINGS),
             "snapshot": data.draw(st.none() | st.binary(max_size=2)),
             "snapshot_seq": data.draw(st.integers(0, 3)),
+            "rests": data.draw(st.none() | st.booleans()),
         }
         stored = self.runner.run(self.memory.load(id_of(number)))
         if stored is None or data.draw(st.integers(0, 9)) == 0:

@@ -299,3 +299,11 @@ async def pages_of_rows(url: str) -> int:
     query = "SELECT pg_total_relation_size('journal') + pg_total_relation_size('snapshots')"
     [(size,)] = await run_sql(url, query)
     return int(size)
+
+
+async def test_a_record_that_looks_like_pieces_comes_back_as_it_was(store: Store) -> None:
+    records = (b"\xfe\x81", b"\xfe", b"plain")
+    await store.append([submit(1, *records)])
+    stored = await store.load(id_of(1))
+    assert stored is not None
+    assert stored.records == records

@@ -71,6 +71,7 @@ class Functions:
         executions: Executions,
         watch: CallWatch,
         sure: bool,
+        looked_after: bool,
     ) -> None:
         self._around = around
         self._life = life
@@ -78,7 +79,9 @@ class Functions:
         self._executions = executions
         self._watch = watch
         self._sure = sure
+        self._looked_after = looked_after
         self._patience = asyncio.Event()
+        self._inputs: dict[tuple[str, str, int], bytes] = {}
 
     def speak(self) -> None:
         """Let every function answer that has not answered until now."""
@@ -94,6 +97,7 @@ class Functions:
         outcome = self._outcome(request)
         if request.pattern == POLL:
             return await self._tell(request)
+        self._inputs[request.key] = request.input
         if request.pattern == "task_async" and not (outcome.refuses or is_polled(request)):
             delay_s = 0.0 if outcome.early else outcome.takes_s
             around.loop.spawn(self._life, self._call_back(request, outcome, delay_s))
@@ -114,7 +118,8 @@ class Functions:
         outcome = self._outcome(request)
         if request.poll <= outcome.questions:
             return _answer_of(request, http_status=202, body=b"{}")
-        return _answer_of(request, body=encode_json(_said(request, outcome)))
+        said = _said(request, self._inputs[request.key], outcome)
+        return _answer_of(request, body=encode_json(said))
 
     async def _listen(self, request: DispatchRequest) -> DispatchAnswer:
         around = self._around
@@ -145,12 +150,17 @@ class Functions:
     def _answer(self, request: DispatchRequest, outcome: Outcome) -> DispatchAnswer:
         if outcome.refuses:
             return _answer_of(request, error="http 500", body=BUSY)
-        if is_polled(request):
+        if is_polled(request) or self._says_where_to_ask(request, outcome):
             address = f"http://gateway/results/{request.task}"
             return _answer_of(request, http_status=202, poll_url=address)
         if request.pattern == "task_sync":
-            return _answer_of(request, body=encode_json(_said(request, outcome)))
+            return _answer_of(request, body=encode_json(_said(request, request.input, outcome)))
         return _answer_of(request, body=b"{}")
+
+    def _says_where_to_ask(self, request: DispatchRequest, outcome: Outcome) -> bool:
+        """Tell whether a function that calls back can be asked too; some cannot, and fail."""
+        asked = self._looked_after and request.pattern == "task_async"
+        return asked and (self._sure or outcome.questions > 0)
 
     async def _call_back(self, request: DispatchRequest, outcome: Outcome, delay_s: float) -> None:
         around = self._around
@@ -163,7 +173,7 @@ class Functions:
                 task=request.task,
                 succeeded=outcome.succeeds or number < 0,
                 key_succeeded=number < 0,
-                output=encode_json(_said(request, outcome)),
+                output=encode_json(_said(request, request.input, outcome)),
                 attempt=request.attempt if outcome.signs else None,
                 ext=encode_json({"callback": number}),
             )
@@ -205,8 +215,8 @@ class Functions:
             await self._around.pause(0.5, 2.0)
 
 
-def _said(request: DispatchRequest, outcome: Outcome) -> JsonObject:
-    document = decode_json(request.input)
+def _said(request: DispatchRequest, given: bytes, outcome: Outcome) -> JsonObject:
+    document = decode_json(given)
     x = document.get("x") if isinstance(document, dict) else None
     result = "SUCCESS" if outcome.succeeds else "FAILED"
     return {"result_type": result, "said": f"{request.task} {x}"}

@@ -33,7 +33,6 @@ from tests.simulation.surroundings import START_MS, Surroundings
 
 WAIT_S: Final = 25.0
 HOST: Final = "http://rillflow.test"
-SETTINGS: Final = Settings(storage_max_usage_percent=0)
 
 
 class Wish(NamedTuple):
@@ -67,13 +66,18 @@ class People:
         clock: Clock,
         promises: Promises,
         store: Store,
+        *,
+        expected_callback_s: float | None,
     ) -> None:
         self._around = around
         self._executions = executions
         self._clock = clock
         self._promises = promises
+        self._settings = Settings(
+            storage_max_usage_percent=0, expected_callback_s=expected_callback_s
+        )
         self._submissions = Submissions(
-            SETTINGS,
+            self._settings,
             store=store,
             executions=executions,
             clock=clock,
@@ -131,6 +135,7 @@ class People:
             host=HOST,
             uid=wish.uid,
             dedicated=wish.dedicated,
+            expected_callback_s=self._settings.expected_callback_s,
         )
         submission = Submission(business="demo", feature="main", event=event)
         while (await self._submit(wish, submission)).error is not None:

@@ -31,6 +31,8 @@ from tests.simulation.surroundings import JUMPS_S, START_MS, SimulatedClock, Sur
 from tests.simulation.virtual_loop import Life, LivelockError
 
 QUIET_S: Final = 60.0
+EXPECTED_CALLBACK_S: Final = 1.0
+"""When a callback is overdue, in every fifth world; in the others it is never."""
 PEACE_S: Final = 900.0
 """How long everything may take to settle once nothing goes wrong any more."""
 
@@ -64,6 +66,7 @@ class World:
         self.around = around = Surroundings(seed, faults)
         self._workflows = workflows
         shape = Random(seed + 2)
+        looked_after = seed % 5 == 2
         self._hosts = shape.choice([1, 2, 2])
         self._dispatchers = shape.choice([1, 1, 2])
         self._most_hot = shape.choice([1, 2, 100])
@@ -85,6 +88,7 @@ class World:
             clock,
             self.promises,
             self.store,
+            expected_callback_s=EXPECTED_CALLBACK_S if looked_after else None,
         )
         self.functions = Functions(
             around,
@@ -93,6 +97,7 @@ class World:
             executions=Executions(self._network, self._hosts, "functions", self._spawn),
             watch=self.promises,
             sure=workflows.sure,
+            looked_after=looked_after,
         )
 
     async def run(self) -> None:

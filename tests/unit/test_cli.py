@@ -400,3 +400,14 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own program
         [sys.executable, *arguments], capture_output=True, text=True, check=False
     )
+
+
+def test_up_warns_of_a_misspelt_variable_before_anything_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RILLFLOW_PROT", "9000")
+    code, _, errors = run("up", "--host", "0.0.0.0")
+    assert code != 0
+    assert errors.startswith(
+        "warning: there is no setting RILLFLOW_PROT; did you mean RILLFLOW_PORT?\n"
+    )

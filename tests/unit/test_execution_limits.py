@@ -1,7 +1,8 @@
-"""Limits of context and foreach are settings, and an execution keeps those it began with."""
+"""Limits, and when callbacks are overdue, are settings; an execution keeps what it began with."""
 
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from rillflow.core import codec, machine
@@ -98,6 +99,15 @@ def test_a_replay_keeps_to_the_limits_of_the_submission() -> None:
     assert inherited_from(kept).foreach_max_items == 3
 
 
+def test_a_replay_expects_callbacks_when_the_submission_did() -> None:
+    event = msgspec.structs.replace(_submitted([]), expected_callback_s=2.5)
+    record = codec.encode_event(event)
+    assert codec.decode_event(record) == event
+    state, _ = machine.submit(PLAN, event)
+    kept = codec.decode_state(codec.encode_state(state))
+    assert kept.expected_callback_s == inherited_from(kept).expected_callback_s == 2.5
+
+
 class Catcher:
     """Takes a submission, and keeps it."""
 
@@ -116,9 +126,10 @@ class Catcher:
 async def test_a_submission_takes_the_limits_of_the_settings() -> None:
     store, catcher = open_store("memory:"), Catcher()
     await store.open()
-    settings = Settings(context_max_bytes=4096, foreach_max_items=7)
+    settings = Settings(context_max_bytes=4096, foreach_max_items=7, expected_callback_s=0.5)
     submissions = Submissions(settings, store=store, executions=catcher, clock=SystemClock())
     await add_descriptor(store, "limits", "loop", "release", LOOP, at_ms=1)
     await submissions.submit("limits:loop", b"", Options())
     assert catcher.event is not None
     assert (catcher.event.context_max_bytes, catcher.event.foreach_max_items) == (4096, 7)
+    assert catcher.event.expected_callback_s == 0.5

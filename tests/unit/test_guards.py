@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from rillflow.core import machine
-from rillflow.core.events import CallbackReceived, WakeUpReceived
+from rillflow.core.events import CallbackReceived, TimerFired, WakeUpReceived
 from rillflow.errors import ExecutionError, RequestError
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.executions import Call, Delivery, Query, Reply, ResourceCall
@@ -111,11 +111,11 @@ class House:
     async def submit(self, text: str = WORK) -> ExecutionId:
         return await self._submissions.submit(await self.add(text), b"", Options())
 
-    async def answer(self) -> DispatchRequest:
+    async def answer(self, **facts: Any) -> DispatchRequest:
         """Wait for the next dispatch, and answer it well."""
         request = await self.sent.get()
         answer = DispatchAnswer(
-            execution_id=request.execution_id, task=request.task, attempt=request.attempt
+            execution_id=request.execution_id, task=request.task, attempt=request.attempt, **facts
         )
         await self.host.answers_arrived([answer])
         return request
@@ -303,6 +303,21 @@ async def test_a_dispatch_without_a_callback_that_is_stopped_has_no_outcome(mode
         assert await built.statuses(execution_id) == ("RUNNING", "RUNNING")
         assert built.sent.empty()
         assert [asked.moment for asked in hook.asked] == ["run"]
+
+
+async def test_a_question_for_the_result_of_an_attempt_is_not_asked_about() -> None:
+    hook = Recorder()
+    async with house(hook) as built:
+        execution_id = await built.submit(
+            WORK.replace("pattern: task_async", "pattern: task_async\n    completion: poll")
+        )
+        await built.answer(http_status=202, poll_url="http://127.0.0.1:1/asked")
+        hook.stopped = Moment.RUN
+        due_ms = NOW_MS + 1000
+        due = TimerFired(at_ms=due_ms, kind="poll", task="do", due_ms=due_ms)
+        await built.call(Delivery(execution_id=execution_id, event=due))
+        assert (await built.sent.get()).resource_name == "http://127.0.0.1:1/asked"
+        assert [asked.moment for asked in hook.asked].count("run") == 1
 
 
 @pytest.mark.case("PL-01")

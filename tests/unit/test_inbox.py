@@ -28,13 +28,17 @@ async def _take(calls: Sequence[Call]) -> list[Reply]:
     return [Reply(body=str(number).encode()) for number, _ in enumerate(calls)]
 
 
+async def _unknown(_: str) -> bool:
+    return False
+
+
 async def _fail(_: Sequence[Call]) -> list[Reply]:
     raise StoreError("lost")
 
 
 async def test_what_finds_no_place_is_refused_and_the_rest_is_answered_in_order() -> None:
     calls: list[Call] = [_submission(), CANCEL, _submission(), _submission(PARENT)]
-    replies = await Inbox(1).call_many(calls, _take)
+    replies = await Inbox(1).call_many(calls, _take, _unknown)
     assert [reply.kind for reply in replies] == ["", "", OverloadedError.code, ""]
     assert [reply.body for reply in replies] == [b"0", b"1", None, b"2"]
     assert replies[2].http_status == 429
@@ -46,17 +50,39 @@ async def test_places_are_free_again_however_a_batch_ends(take: object) -> None:
     for _ in range(3):
         if take is _fail:
             with pytest.raises(StoreError):
-                await inbox.call_many([_submission()], _fail)
+                await inbox.call_many([_submission()], _fail, _unknown)
         else:
-            [reply] = await inbox.call_many([_submission()], _take)
+            [reply] = await inbox.call_many([_submission()], _take, _unknown)
             assert reply.error is None
 
 
 async def test_a_batch_of_refused_submissions_asks_nobody() -> None:
     inbox = Inbox(1)
     with inbox.place(_submission()):
-        replies = await inbox.call_many([_submission(), _submission()], _fail)
+        replies = await inbox.call_many([_submission(), _submission()], _fail, _unknown)
     assert [reply.kind for reply in replies] == [OverloadedError.code] * 2
+
+
+async def test_a_submission_that_came_before_needs_no_place() -> None:
+    async def known(_: str) -> bool:
+        return True
+
+    inbox = Inbox(1)
+    with inbox.place(_submission()):
+        [reply] = await inbox.call_many([_submission()], _take, known)
+        assert reply.error is None
+        others = await inbox.call_many([_submission(), CANCEL], _take, _unknown)
+    assert [reply.kind for reply in others] == [OverloadedError.code, ""]
+
+
+async def test_a_submission_that_may_have_come_before_is_to_be_sent_again() -> None:
+    async def unreadable(_: str) -> bool:
+        raise StoreError("lost")
+
+    inbox = Inbox(1)
+    with inbox.place(_submission()):
+        [reply] = await inbox.call_many([_submission()], _fail, unreadable)
+    assert reply.is_unanswered
 
 
 async def test_a_caller_queues_no_more_submissions_than_the_limit() -> None:

@@ -17,7 +17,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import ExecutionFilter, Store, StoredExecution
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.local import LocalExecutions
-from rillflow.runtime.retention import LEAST_AGE_S, Lines, Retention
+from rillflow.runtime.retention import LEAST_AGE_S, MOST_AT_ONCE, Lines, Retention
 from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.archive import Archive
@@ -274,21 +274,24 @@ async def test_what_cannot_be_archived_is_not_purged(house: House, tmp_path: Pat
     assert await house.stored() == {execution_id}
 
 
-async def test_one_that_is_damaged_stays_and_holds_up_no_other(
+async def test_what_cannot_be_archived_is_told_once_and_does_not_stop_the_others(
     house: House, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ids = await house.work(3)
-    house.clock.forward(DAY_S)
+    ids = await house.work(MOST_AT_ONCE + 5)
     assert isinstance(house.store, HoledStore)
-    house.store.damaged = {ids[0]}
-    retention = house.retention(keep_s=60, archive=Archive(tmp_path))
-    assert await retention.sweep() == 2
-    assert [line["execution_id"] for line in _lines(tmp_path)] == ids[1:]
-    logged = [each for each in caplog.records if each.getMessage() == "not_archived"]
-    assert {getattr(each, "reason", None) for each in logged} == {f"{ids[0]}: a value is missing"}
+    # All of the first step, and the first of the second.
+    house.store.damaged = set(ids[: MOST_AT_ONCE + 1])
+    house.clock.forward(DAY_S)
+    retention = house.retention(keep_s=60, keep_count=0, archive=Archive(tmp_path))
+    assert await retention.sweep() == 4
+    assert [line["execution_id"] for line in _lines(tmp_path)] == ids[-4:]
+    assert await retention.sweep() == 0
+    told = [record for record in caplog.records if record.message == "not_archived"]
+    assert len(told) == MOST_AT_ONCE + 1
+    assert {getattr(each, "execution_id", None) for each in told} == house.store.damaged
     house.store.damaged = set()
-    assert await house.stored() == {ids[0]}
-    assert await retention.sweep() == 1
+    assert await house.stored() == set(ids[: MOST_AT_ONCE + 1])
+    assert await retention.sweep() == MOST_AT_ONCE + 1
 
 
 async def test_the_rest_of_a_torn_line_does_not_spoil_the_next(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rillflow.errors import RequestError
 from rillflow.runtime.hooks import load_hook
 from rillflow.runtime.node_memory import NodeMemory
-from rillflow.settings import SWITCHES, Settings, matching_id
+from rillflow.settings import SWITCHES, Settings, matching_id, unknown_variables
 from tests.loopback import StoppedClock
 
 
@@ -151,3 +151,26 @@ def test_rates_of_what_is_no_host_or_no_rate_are_refused(
     monkeypatch.setenv("RILLFLOW_RATES_BY_HOST", rates)
     with pytest.raises(ValueError, match="rates_by_host"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("RILLFLOW_HOT_EXECUTION", "did you mean RILLFLOW_HOT_EXECUTIONS?"),
+        ("rillflow_replica", "did you mean RILLFLOW_REPLICAS?"),
+        ("RILLFLOW_API_KEYS", "did you mean RILLFLOW_API_KEY?"),
+        ("RILLFLOW_ZZZZ", "it is passed over"),
+        ("RILLFLOW_", "it is passed over"),
+    ],
+)
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_warned_of(
+    name: str, warning: str
+) -> None:
+    assert unknown_variables(["PATH", name]) == [f"there is no setting {name}; {warning}"]
+
+
+def test_settings_secrets_and_what_the_tools_have_are_not_warned_of() -> None:
+    settings = [f"RILLFLOW_{name.upper()}" for name in Settings.model_fields]
+    others = ["RILLFLOW_SECRET_TOKEN", "RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ"]
+    aliases = ["RILLFLOW_CORPUS", "RILL_FLOW_CALLBACK_URL", "rill_flow_auth_secret_key"]
+    assert unknown_variables([*settings, "rillflow_port", *others, *aliases]) == []

@@ -1,0 +1,34 @@
+"""What Serve is told to run: the HTTP API, in so many replicas, with these settings."""
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.context import _get_global_client
+from starlette.types import ASGIApp
+
+from rillflow.settings import Settings
+from serve.api import build_asgi_app
+from serve.ports import refuse_exposed
+from serve.uvicorn_timers import let_go_of_reset_connections
+
+
+def build(settings: Settings) -> Application:
+    """Return the application with these settings, ready for ``serve.run``."""
+
+    def build_replica() -> ASGIApp:
+        # Where Serve listens is set apart from our own settings, as in config.yaml.
+        front = _get_global_client()
+        refuse_exposed(settings, front.http_config.host)
+        let_go_of_reset_connections()
+        return build_asgi_app(settings)
+
+    deployment = serve.deployment(
+        name="rillflow-api",
+        num_replicas=settings.replicas,
+        max_ongoing_requests=2000,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=10,
+        graceful_shutdown_timeout_s=5,
+        # Serve makes a record of every request even when the access log drops it.
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
+    return deployment(serve.ingress(build_replica)()).bind()
