@@ -5,10 +5,13 @@
 Joins the cluster, then reads one command a line and answers each with a line, ``answer: ``
 and JSON:
 
-``launch``     starts two execution actors and a dispatcher, and waits until they take calls
+``launch N``   starts two execution actors and N dispatchers, and waits until they take calls
 ``owners``     the execution actors: name to process id and node id
 ``submit N``   submits N executions of three calls, one after the other
+``keep N``     submits another one for each that ends, so that N run until ``ends``
 ``called N``   waits until the functions were called N times
+``spread N``   waits until the execution actors are on N nodes, and the dispatchers as well
+``drain``      says that the node beside the driver's is about to go
 ``ends``       waits until all executions have ended; id to status
 ``calls``      the calls of each execution in their order: task and idempotency key
 """
@@ -17,6 +20,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections import defaultdict
 from typing import Any, Final
 
@@ -24,19 +28,23 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 from aiohttp import web
+from ray._raylet import GcsClient
+from ray.core.generated import autoscaler_pb2
 
-from rillflow.actors.launch import launch_actors, stop_actors
-from rillflow.actors.names import execution_actor_name
+from rillflow.actors.launch import launch_actors
+from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.stack import Stack
 from rillflow.jsontypes import decode_json
+from rillflow.runtime.dispatch_lanes import dispatcher_index
 from rillflow.settings import Settings
 
 ACTORS: Final = 2
-NODES: Final = 2
+MOST_DISPATCHERS: Final = 2
 LOOK_S: Final = 0.05
 ANSWER: Final = "answer: "
 CALL_S: Final = 0.7
 END_S: Final = 50.0
+REBALANCE_S: Final = 0.5
 TASK: Final = """
   - name: {name}
     category: function
@@ -54,17 +62,20 @@ class Functions:
         self.calls: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         self._called = asyncio.Condition()
 
-    async def start(self) -> str:
-        """Listen on a free port and return the address."""
+    async def start(self) -> list[str]:
+        """Listen on free ports and return an address for each of two dispatchers."""
         application = web.Application()
         application.router.add_post("/{name}", self._call)
         # This also stands for the API: callbacks could come, so calls need not wait.
         application.router.add_get("/flow/trigger.json", self._refuse)
         runner = web.AppRunner(application)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+        found: dict[int, str] = {}
+        while len(found) < MOST_DISPATCHERS:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            url = f"http://127.0.0.1:{runner.addresses[-1][1]}"
+            found[dispatcher_index(url, MOST_DISPATCHERS)] = url
+        return list(found.values())
 
     async def called(self, count: int) -> None:
         """Wait until there were so many calls."""
@@ -87,30 +98,33 @@ class Functions:
 class Driver:
     """What the commands do."""
 
-    def __init__(self, functions: Functions, url: str, store: str) -> None:
+    def __init__(self, functions: Functions, urls: list[str], store: str) -> None:
         self._functions = functions
-        self._url = url
+        self._urls = urls
         self._settings = Settings(
-            store=store, execution_actors=ACTORS, callback_host=url, egress_allow=("127.0.0.1",)
+            store=store,
+            execution_actors=ACTORS,
+            callback_host=urls[0],
+            egress_allow=("127.0.0.1",),
+            rebalance_s=REBALANCE_S,
         )
         self._stack = Stack(self._settings)
         self._ids: list[str] = []
+        self._kept: list[asyncio.Task[None]] = []
+        self._ending = False
 
-    async def launch(self) -> str:
-        """Start the actors and add the workflow.
-
-        Ray puts actors that take no processor on any node, so they are started anew until
-        both nodes have an execution actor.
-        """
-        while True:
-            actors = launch_actors(self._settings)
-            await asyncio.gather(*(actor.ready.remote() for actor in actors))
-            if len({owner["node"] for owner in (await self.owners()).values()}) == NODES:
-                break
-            stop_actors(self._settings)
-            await self._until_gone()
+    async def launch(self, dispatchers: str) -> str:
+        """Start the actors and add the workflow."""
+        count = {"dispatcher_actors": int(dispatchers)}
+        self._settings = self._settings.model_copy(update=count)
+        self._stack = Stack(self._settings)
+        await asyncio.gather(*(actor.ready.remote() for actor in launch_actors(self._settings)))
         await self._stack.open()
-        tasks = [TASK.format(name=name, url=self._url).rstrip() for name in "abc"]
+        urls = (self._urls[0], self._urls[-1], self._urls[0])
+        tasks = [
+            TASK.format(name=name, url=url).rstrip()
+            for name, url in zip("abc", urls, strict=True)
+        ]
         chained = [f"{task}\n    next: {name}" for task, name in zip(tasks, "bc", strict=False)]
         text = "workspace: nodes\ndagName: chain\ntype: flow\ntasks:" + "".join(
             [*chained, tasks[-1]]
@@ -133,26 +147,63 @@ class Driver:
         self._ids += await asyncio.gather(*submitted)
         return len(self._ids)
 
+    async def keep(self, count: str) -> str:
+        """Keep executions running."""
+        self._kept = [asyncio.create_task(self._keep()) for _ in range(int(count))]
+        return "kept"
+
+    async def _keep(self) -> None:
+        while not self._ending:
+            execution_id = await self._stack.submit("nodes:chain")
+            self._ids.append(execution_id)
+            await self._stack.wait(execution_id, END_S)
+
+    async def spread(self, count: str) -> str:
+        """Wait until both kinds of actors are on so many nodes."""
+        dispatchers = map(dispatcher_actor_name, range(self._settings.dispatcher_actors))
+        owners = map(execution_actor_name, range(ACTORS))
+        for names in (list(owners), list(dispatchers)):
+            while len(await self._nodes(names)) != int(count):
+                await asyncio.sleep(LOOK_S)
+        return "spread"
+
+    async def _nodes(self, names: list[str]) -> set[str]:
+        """Return the nodes of actors, one of which may be on its way."""
+        found = set()
+        for name in names:
+            try:
+                actor = ray.get_actor(name, namespace=self._settings.namespace)
+                found.add((await actor.socket.remote())[0])
+            except (ray.exceptions.RayError, ValueError):
+                return set()
+        return found
+
+    async def drain(self) -> str:
+        """Say that the other node goes in a minute."""
+        here = ray.get_runtime_context().get_node_id()
+        [other] = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]
+        client = GcsClient(address=ray.get_runtime_context().gcs_address)
+        reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        deadline_ms = int((time.time() + 60) * 1000)
+        accepted, why = client.drain_node(other, reason, "it goes", deadline_ms)
+        assert accepted, why
+        return "draining"
+
     async def called(self, count: str) -> str:
         """Wait for calls of the functions."""
         await self._functions.called(int(count))
         return "called"
 
     async def ends(self) -> dict[str, str]:
-        """Wait for all ends."""
+        """Submit no more, and wait for all ends."""
+        self._ending = True
+        await asyncio.gather(*self._kept)
         await asyncio.gather(*(self._stack.wait(each, END_S) for each in self._ids))
         return {each: await self._status(each) for each in self._ids}
 
     async def calls(self) -> dict[str, list[tuple[str, str]]]:
         """Tell the calls of each execution."""
         return {each: self._functions.calls[each] for each in self._ids}
-
-    async def _until_gone(self) -> None:
-        while True:
-            named = ray.util.list_named_actors(all_namespaces=True)
-            if not [each for each in named if each["namespace"] == self._settings.namespace]:
-                break
-            await asyncio.sleep(LOOK_S)
 
     async def _status(self, execution_id: str) -> str:
         shown = decode_json(await self._stack.query(execution_id, "status") or b"{}")

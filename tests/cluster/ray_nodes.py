@@ -77,9 +77,10 @@ class RayNodes:
     Args:
         folder: Where everything is kept; its path must be short.
         store: URL of the store of the executions.
+        others: How many nodes beside the head there are at first.
     """
 
-    def __init__(self, folder: Path, store: str) -> None:
+    def __init__(self, folder: Path, store: str, *, others: int = 1) -> None:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
         port = free_port()
@@ -98,7 +99,8 @@ class RayNodes:
             self._nodes.append(self._head(port))
             # The driver joins while there is no other node on this machine.
             self._driver = self._started_driver(store)
-            self._nodes.append(self._other_node())
+            for _ in range(others):
+                self.add()
         except BaseException:
             self.stop()
             raise
@@ -107,6 +109,11 @@ class RayNodes:
     def other(self) -> RayNode:
         """The node beside the head."""
         return self._nodes[1]
+
+    def add(self) -> None:
+        """Start another node."""
+        log = self._folder / f"node-{len(self._nodes)}.log"
+        self._nodes.append(RayNode(log, self._environment, f"--address={self._address}"))
 
     def ask(self, command: str) -> Any:
         """Have the driver carry out a command, see ``node_driver.py``."""
@@ -131,9 +138,6 @@ class RayNodes:
             *("--head", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"),
             f"--temp-dir={self._folder / 'ray'}",
         )
-
-    def _other_node(self) -> RayNode:
-        return RayNode(self._folder / "other.log", self._environment, f"--address={self._address}")
 
     def _started_driver(self, store: str) -> subprocess.Popen[str]:
         script = str(Path(__file__).with_name("node_driver.py"))

@@ -17,6 +17,7 @@ from tests.postgres_server import PostgresServer
 pytestmark = pytest.mark.cluster
 
 EXECUTIONS: Final = 50
+KEPT: Final = 20
 JOURNAL: Final = "SELECT execution, seq, md5(record) FROM journal ORDER BY execution, seq"
 
 
@@ -72,9 +73,30 @@ def test_a_node_that_was_stopped_meanwhile_writes_nothing_when_it_goes_on(
     _check_keys(nodes)
 
 
+def test_a_node_that_comes_gets_its_share_and_one_that_goes_gives_it_back(
+    store_url: str,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="rfn-", dir="/tmp") as folder:
+        nodes = RayNodes(Path(folder), store_url, others=0)
+        try:
+            nodes.ask("launch 2")
+            nodes.ask(f"keep {KEPT}")
+            nodes.add()
+            nodes.ask("spread 2")
+            nodes.ask("drain")
+            nodes.ask("spread 1")
+            ended = nodes.ask("ends")
+            assert set(ended.values()) == {"SUCCEED"}
+            # Nothing was repeated: whoever moves finishes first what it is at.
+            for calls in nodes.ask("calls").values():
+                assert [task for task, _ in calls] == ["a", "b", "c"]
+        finally:
+            nodes.stop()
+
+
 def _running(nodes: RayNodes) -> dict[str, Any]:
     """Have executions under way on both nodes; return who owns them."""
-    nodes.ask("launch")
+    nodes.ask("launch 1")
     owners: dict[str, Any] = nodes.ask("owners")
     assert len({owner["node"] for owner in owners.values()}) == 2
     assert [owner["pid"] for owner in owners.values() if owner["pid"] in nodes.other.pids]
