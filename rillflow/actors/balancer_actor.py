@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import ray
 
-from rillflow.actors.placing import dispatchers, owners, spread, start, usable_nodes
+from rillflow.actors.placing import dispatchers, find_nodes, owners, spread, start
 from rillflow.runtime.door import PATIENCE_S
 from rillflow.runtime.spreading import Move, next_move
 from rillflow.settings import Settings
@@ -53,12 +53,13 @@ class BalancerActor:
 
     async def _look(self) -> None:
         """Start what is missing, and make one move at most."""
-        nodes = await asyncio.to_thread(usable_nodes)
-        actors = await asyncio.to_thread(spread, self._settings, nodes)
+        living, wanted = await asyncio.to_thread(find_nodes, self._settings)
+        actors = await asyncio.to_thread(spread, self._settings, wanted)
         places = await self._places(actors)
-        # A node that comes and goes is not worth a move; it has to be there twice.
-        steady = {node for node in nodes if node in self._known or node in places.values()}
-        self._known = set(nodes)
+        # What comes and goes is not worth a move: a node counts from the second look at which
+        # it is wanted, and no more from the second at which it is not. One that goes, at once.
+        steady = self._known.intersection(living).union(set(wanted).intersection(places.values()))
+        self._known = set(wanted)
         self._left_alone = {name: n - 1 for name, n in self._left_alone.items() if n > 1}
         kinds = [
             {name: places[name] for name in names}

@@ -7,7 +7,7 @@ import ray
 from rillflow.actors.balancer_actor import BalancerActor
 from rillflow.actors.directory import ACTOR_OPTIONS
 from rillflow.actors.names import BALANCER_ACTOR
-from rillflow.actors.placing import owners, spread, usable_nodes
+from rillflow.actors.placing import find_nodes, owners, spread
 from rillflow.errors import StoreError
 from rillflow.settings import Settings
 
@@ -22,7 +22,7 @@ def launch_actors(settings: Settings) -> list[Any]:
         StoreError: The store cannot serve a cluster of this size.
     """
     refuse_sqlite_on_many_nodes(settings)
-    actors = spread(settings, usable_nodes())
+    actors = spread(settings, find_nodes(settings).wanted)
     if settings.rebalance_s and not _is_sqlite(settings):
         options = {**ACTOR_OPTIONS, "resources": _ON_THE_HEAD}
         ray.remote(BalancerActor).options(

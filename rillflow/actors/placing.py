@@ -1,7 +1,7 @@
 """Which nodes there are, and starting an actor of the stack on one of them."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ray
 from ray._private.state import state as cluster
@@ -15,15 +15,31 @@ from rillflow.settings import Settings
 _ANYWHERE: Final = [{"label_selector": {}}]
 
 
-def usable_nodes() -> list[str]:
-    """Return the ids of the nodes that actors may start on; this process's node comes first.
+class Nodes(NamedTuple):
+    """Ids of nodes: those that live and are not being drained, and those that actors go to.
 
-    A node that is being drained is none of them.
+    This process's node comes first.
     """
+
+    living: list[str]
+    wanted: list[str]
+
+
+def find_nodes(settings: Settings) -> Nodes:
+    """Return the nodes of the cluster."""
     draining = cluster.get_draining_nodes()
     here = ray.get_runtime_context().get_node_id()
-    nodes = (node["NodeID"] for node in ray.nodes() if node["Alive"])
-    return sorted((node for node in nodes if node not in draining), key=lambda n: (n != here, n))
+    processors = {
+        node["NodeID"]: node["Resources"].get("CPU", 0.0)
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] not in draining
+    }
+    living = sorted(processors, key=lambda node: (node != here, node))
+    if settings.actor_nodes == "all":
+        return Nodes(living, living)
+    free = cluster.available_resources_per_node()
+    reserved = [node for node in living if free.get(node, {}).get("CPU", 0.0) < processors[node]]
+    return Nodes(living, reserved or living)
 
 
 def dispatchers(settings: Settings) -> list[str]:

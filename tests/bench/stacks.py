@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,10 @@ from urllib.request import Request, urlopen
 from tests.bench import workloads
 from tests.cluster.processes import OwnStack, announced, descendants
 from tests.loopback import closed_port
+from tests.postgres_server import PostgresServer
 
 HERE = Path(__file__).parent
+STORE = "RILLFLOW_STORE"
 
 
 class Scene(NamedTuple):
@@ -68,10 +70,23 @@ def functions() -> Iterator[str]:
 
 
 @contextmanager
-def scene(functions_url: str, *, seconds: float, full: bool) -> Iterator[Scene]:
-    """Run a stack of its own with an empty store."""
+def store_of(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Yield the environment of a stack; ``postgres`` as its store becomes a server of its own."""
+    if environment.get(STORE) != "postgres":
+        yield dict(environment)
+        return
+    server = PostgresServer()
+    try:
+        yield {**environment, STORE: server.new_database()}
+    finally:
+        server.stop()
+
+
+@contextmanager
+def scene(functions_url: str, *, seconds: float, full: bool, **environment: str) -> Iterator[Scene]:
+    """Run a stack of its own with an empty store; its processes have this environment too."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        stack = OwnStack(Path(folder) / "data", closed_port())
+        stack = OwnStack(Path(folder) / "data", closed_port(), **environment)
         begun = time.monotonic()
         try:
             stack.start()

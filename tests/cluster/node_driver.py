@@ -11,6 +11,9 @@ and JSON:
 ``keep N``     submits another one for each that ends, so that N run until ``ends``
 ``called N``   waits until the functions were called N times
 ``spread N``   waits until the execution actors are on N nodes, and the dispatchers as well
+``lose``       ends an execution actor for good, and kills the balancer
+``reserve``    reserves a processor of the driver's node, and so leaves the other one idle
+``release``    ends that
 ``drain``      says that the node beside the driver's is about to go
 ``ends``       waits until all executions have ended; id to status
 ``calls``      the calls of each execution in their order: task and idempotency key
@@ -20,7 +23,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections import defaultdict
 from typing import Any, Final
 
@@ -32,9 +34,14 @@ from ray._raylet import GcsClient
 from ray.core.generated import autoscaler_pb2
 
 from rillflow.actors.launch import launch_actors
-from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
+from rillflow.actors.names import (
+    BALANCER_ACTOR,
+    dispatcher_actor_name,
+    execution_actor_name,
+)
 from rillflow.actors.stack import Stack
 from rillflow.jsontypes import decode_json
+from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.dispatch_lanes import dispatcher_index
 from rillflow.settings import Settings
 
@@ -44,6 +51,7 @@ LOOK_S: Final = 0.05
 ANSWER: Final = "answer: "
 CALL_S: Final = 0.7
 END_S: Final = 50.0
+DRAIN_MS: Final = 60_000
 REBALANCE_S: Final = 0.5
 TASK: Final = """
   - name: {name}
@@ -95,6 +103,13 @@ class Functions:
         return web.Response(status=400)
 
 
+class Reserved:
+    """An actor that takes a processor and does nothing."""
+
+    async def wait(self) -> None:
+        """Return when it is there."""
+
+
 class Driver:
     """What the commands do."""
 
@@ -107,11 +122,13 @@ class Driver:
             callback_host=urls[0],
             egress_allow=("127.0.0.1",),
             rebalance_s=REBALANCE_S,
+            actor_nodes="reserved",
         )
         self._stack = Stack(self._settings)
         self._ids: list[str] = []
         self._kept: list[asyncio.Task[None]] = []
         self._ending = False
+        self._reserved: Any = None
 
     async def launch(self, dispatchers: str) -> str:
         """Start the actors and add the workflow."""
@@ -122,8 +139,7 @@ class Driver:
         await self._stack.open()
         urls = (self._urls[0], self._urls[-1], self._urls[0])
         tasks = [
-            TASK.format(name=name, url=url).rstrip()
-            for name, url in zip("abc", urls, strict=True)
+            TASK.format(name=name, url=url).rstrip() for name, url in zip("abc", urls, strict=True)
         ]
         chained = [f"{task}\n    next: {name}" for task, name in zip(tasks, "bc", strict=False)]
         text = "workspace: nodes\ndagName: chain\ntype: flow\ntasks:" + "".join(
@@ -161,11 +177,12 @@ class Driver:
     async def spread(self, count: str) -> str:
         """Wait until both kinds of actors are on so many nodes."""
         dispatchers = map(dispatcher_actor_name, range(self._settings.dispatcher_actors))
-        owners = map(execution_actor_name, range(ACTORS))
-        for names in (list(owners), list(dispatchers)):
-            while len(await self._nodes(names)) != int(count):
+        kinds = list(map(execution_actor_name, range(ACTORS))), list(dispatchers)
+        async with asyncio.timeout(END_S):
+            while True:
+                if {len(await self._nodes(names)) for names in kinds} == {int(count)}:
+                    return "spread"
                 await asyncio.sleep(LOOK_S)
-        return "spread"
 
     async def _nodes(self, names: list[str]) -> set[str]:
         """Return the nodes of actors, one of which may be on its way."""
@@ -178,13 +195,32 @@ class Driver:
                 return set()
         return found
 
+    async def lose(self) -> str:
+        """End an owner for good and kill the balancer, as if it had died during a move."""
+        namespace = self._settings.namespace
+        ray.kill(ray.get_actor(execution_actor_name(ACTORS - 1), namespace=namespace))
+        ray.kill(ray.get_actor(BALANCER_ACTOR, namespace=namespace), no_restart=False)
+        return "lost"
+
+    async def reserve(self) -> str:
+        """Reserve a processor of this node, as a replica of the API would."""
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        self._reserved = ray.remote(Reserved).options(num_cpus=1, label_selector=here).remote()
+        await self._reserved.wait.remote()
+        return "reserved"
+
+    async def release(self) -> str:
+        """End the reservation."""
+        ray.kill(self._reserved)
+        return "released"
+
     async def drain(self) -> str:
         """Say that the other node goes in a minute."""
         here = ray.get_runtime_context().get_node_id()
         [other] = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]
         client = GcsClient(address=ray.get_runtime_context().gcs_address)
         reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-        deadline_ms = int((time.time() + 60) * 1000)
+        deadline_ms = SystemClock().now_ms() + DRAIN_MS
         accepted, why = client.drain_node(other, reason, "it goes", deadline_ms)
         assert accepted, why
         return "draining"

@@ -83,11 +83,18 @@ def test_a_node_that_comes_gets_its_share_and_one_that_goes_gives_it_back(
             nodes.ask(f"keep {KEPT}")
             nodes.add()
             nodes.ask("spread 2")
+            nodes.ask("lose")
+            nodes.ask("spread 2")
+            nodes.ask("reserve")
+            nodes.ask("spread 1")
+            nodes.ask("release")
+            nodes.ask("spread 2")
             nodes.ask("drain")
             nodes.ask("spread 1")
             ended = nodes.ask("ends")
             assert set(ended.values()) == {"SUCCEED"}
-            # Nothing was repeated: whoever moves finishes first what it is at.
+            # Nothing was repeated: dispatchers finish what they are at before they move, and
+            # know what they were told when owners ask again.
             for calls in nodes.ask("calls").values():
                 assert [task for task, _ in calls] == ["a", "b", "c"]
         finally:

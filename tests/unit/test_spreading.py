@@ -65,6 +65,6 @@ def test_moves_end_and_leave_every_node_its_share(owners: list[str], others: lis
     ]
     _settled(kinds, NODES)
     for places in kinds:
-        held = Counter({node: 0 for node in NODES} | Counter(places.values()))
+        held = Counter(dict.fromkeys(NODES, 0) | Counter(places.values()))
         assert set(held) == set(NODES)
         assert max(held.values()) - min(held.values()) <= 1
