@@ -12,7 +12,7 @@ from rillflow.actors.execution_actor import ExecutionActor
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.settings import Settings
 
-_ANYWHERE: Final = [{"label_selector": {}}]
+_ANYWHERE: Final[list[dict[str, Any]]] = [{"label_selector": {}}]
 
 
 class Nodes(NamedTuple):

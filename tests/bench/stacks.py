@@ -47,7 +47,7 @@ class Scene(NamedTuple):
         """Return the same for each kind of process, by what it calls itself."""
         spent: defaultdict[str, float] = defaultdict(float)
         for pid in (self.stack.pid, *descendants(self.stack.pid)):
-            spent[_name(pid)] += _cpu_s(pid)
+            spent[_name(pid)] += cpu_s(pid)
         return dict(spent)
 
     def memory_bytes(self) -> int:
@@ -107,7 +107,8 @@ def _name(pid: int) -> str:
     return first.split()[0] if first.startswith("ray::") else Path(first).name or "kernel"
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used, in s; 0 when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -30,7 +30,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 from aiohttp import web
-from ray._raylet import GcsClient
+from ray._private.worker import global_worker
 from ray.core.generated import autoscaler_pb2
 
 from rillflow.actors.launch import launch_actors
@@ -218,10 +218,9 @@ class Driver:
         """Say that the other node goes in a minute."""
         here = ray.get_runtime_context().get_node_id()
         [other] = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]
-        client = GcsClient(address=ray.get_runtime_context().gcs_address)
         reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         deadline_ms = SystemClock().now_ms() + DRAIN_MS
-        accepted, why = client.drain_node(other, reason, "it goes", deadline_ms)
+        accepted, why = global_worker.gcs_client.drain_node(other, reason, "it goes", deadline_ms)
         assert accepted, why
         return "draining"
 

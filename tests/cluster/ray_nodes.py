@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from serve.ray_environment import PREFERENCES
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
 
 RAY: Final = str(Path(sys.executable).with_name("ray"))
+DRIVER: Final = Path(__file__).with_name("node_driver.py")
 START_S: Final = 60.0
 ANSWER: Final = "answer: "
 """What the driver's answers begin with; Ray writes between them."""
@@ -78,9 +79,19 @@ class RayNodes:
         folder: Where everything is kept; its path must be short.
         store: URL of the store of the executions.
         others: How many nodes beside the head there are at first.
+        driver: The script that joins and carries out what it is asked.
+        told: More that it is told by its command line.
     """
 
-    def __init__(self, folder: Path, store: str, *, others: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: str,
+        *,
+        others: int = 1,
+        driver: Path = DRIVER,
+        told: Sequence[str] = (),
+    ) -> None:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
         port = free_port()
@@ -98,7 +109,8 @@ class RayNodes:
         try:
             self._nodes.append(self._head(port))
             # The driver joins while there is no other node on this machine.
-            self._driver = self._started_driver(store)
+            command = [sys.executable, str(driver), self._address, store, *told]
+            self._driver = self._started_driver(command)
             for _ in range(others):
                 self.add()
         except BaseException:
@@ -139,11 +151,10 @@ class RayNodes:
             f"--temp-dir={self._folder / 'ray'}",
         )
 
-    def _started_driver(self, store: str) -> subprocess.Popen[str]:
-        script = str(Path(__file__).with_name("node_driver.py"))
+    def _started_driver(self, command: list[str]) -> subprocess.Popen[str]:
         with (self._folder / "driver.log").open("wb") as log:
             driver = subprocess.Popen(
-                [sys.executable, script, self._address, store],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

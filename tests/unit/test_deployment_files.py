@@ -65,7 +65,7 @@ def _cloud(cluster: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_cluster_launcher_takes_the_part_for_a_cloud(cloud: dict[str, Any]) -> None:
-    validate_config(cloud)
+    validate_config(prepare_config(cloud))
     assert cloud["head_node_type"] in cloud["available_node_types"]
     assert cloud["max_workers"] == cloud["available_node_types"]["worker"]["max_workers"]
 
