@@ -19,6 +19,8 @@ ANSWER_S: Final = 5.0
 """How long an actor may take to say where it is."""
 START_S: Final = 30.0
 """How long an actor that was moved may take to answer."""
+RETRY_S: Final = 5.0
+"""Before the next look when one failed, unless looks are more frequent anyway."""
 LOOKS_OFF: Final = 20
 """Looks for which an actor is left alone that had calls to wait for."""
 
@@ -44,12 +46,14 @@ class BalancerActor:
 
     async def _balance(self) -> None:
         while True:
+            pause_s = self._settings.rebalance_s
             try:
                 await self._look()
             except Exception:
-                # Somebody did not answer, or a node went just now: the next look is soon enough.
+                # Somebody did not answer, or a move was broken off and an actor is missing.
                 log.exception("not_balanced")
-            await asyncio.sleep(self._settings.rebalance_s)
+                pause_s = min(pause_s, RETRY_S)
+            await asyncio.sleep(pause_s)
 
     async def _look(self) -> None:
         """Start what is missing, and make one move at most."""

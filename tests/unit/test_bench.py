@@ -15,7 +15,7 @@ from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.local import LocalExecutions
 from rillflow.stores import open_store
-from tests.bench import figures, growing, growth, micro, options, profiling, recovery
+from tests.bench import capacity, figures, growing, growth, micro, options, profiling, recovery
 from tests.bench.figures import YARDSTICK, Figure
 
 BARE = Figure(YARDSTICK, "executions/s", 1000.0)
@@ -75,6 +75,12 @@ def test_a_stack_of_more_parts_is_told_by_its_environment() -> None:
         "RILLFLOW_DISPATCHER_ACTORS": "3",
         "RILLFLOW_STORE": "postgres",
     }
+
+
+def test_the_document_has_the_tables_of_the_capacity_model() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+
+    assert [table for table in capacity.tables() if table not in text] == []
 
 
 def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:

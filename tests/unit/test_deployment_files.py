@@ -38,7 +38,6 @@ def test_every_machine_starts_with_the_fast_front(cluster: dict[str, Any], comma
         "RAY_SERVE_THROUGHPUT_OPTIMIZED=1",
         "RAY_SERVE_HAPROXY_NBTHREAD=1",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED=0",
-        "RAY_SERVE_COLLECT_AUTOSCALING_METRICS_ON_HANDLE=0",
     ):
         assert f" {setting} " in start
         assert hasattr(constants, setting.partition("=")[0]), "Ray Serve knows this setting"
