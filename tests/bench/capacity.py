@@ -1,8 +1,8 @@
 """How many of what a rate takes, as ``docs/performance.md`` has it under "Capacity".
 
-    python -m tests.bench.capacity                    prints that part of the document
-    python -m tests.bench.capacity --measure          what each part costs, on a new stack
-    python -m tests.bench.capacity --measure --store postgres
+    make bench-capacity                   prints that part of the document
+    make bench-capacity ARGS=--measure    what each part costs, on a new stack
+    make bench-capacity ARGS="--measure --store postgres"
 
 After a new measurement ``MEASURED`` is changed and the printed tables go into the document,
 where a test compares them. What two nodes cost is measured by ``tests.bench.nodes``.
@@ -145,7 +145,7 @@ def tables(measured: Measured = MEASURED) -> tuple[str, str, str]:
 
 def main() -> None:
     """Print the tables, or measure what they are made from."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench.capacity")
+    parser = argparse.ArgumentParser(description=__doc__, prog="make bench-capacity")
     parser.add_argument("--measure", action="store_true", help="measure the parts of a stack")
     parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
     chosen = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What it costs that parts of a stack are on two nodes: ``python -m tests.bench.nodes``.
+"""What it costs that parts of a stack are on two nodes: ``make bench-nodes``.
 
 Both nodes are raylets on this machine and share its cores, and PostgreSQL does too. So this
 shows what calls between nodes take of processors and time, without a network in between,
