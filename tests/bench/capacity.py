@@ -19,8 +19,8 @@ from tests.bench.stacks import Scene, functions, scene, store_of
 
 TASKS: Final = 5
 """In an execution of glue."""
-REQUESTS: Final = 2
-"""For an execution: a submission, and a long poll for its end."""
+REQUESTS: Final = 1
+"""For an execution: a submission that waits for its end."""
 CORES: Final = 4
 KEPT_AT: Final = 0.6
 """How busy nodes, actors and the database may be, at most."""
@@ -63,10 +63,10 @@ class Measured(NamedTuple):
 
 
 MEASURED: Final = Measured(
-    dispatcher=0.17,
-    owner=0.12,
-    replica=0.10,
-    front=0.02,
+    dispatcher=0.13,
+    owner=0.10,
+    replica=0.04,
+    front=0.01,
     ray=0.01,
     postgres=0.04,
     owner_apart=0.07,
