@@ -52,7 +52,7 @@ ANSWER: Final = "answer: "
 CALL_S: Final = 0.7
 END_S: Final = 50.0
 DRAIN_MS: Final = 60_000
-REBALANCE_S: Final = 0.5
+REBALANCE_S: Final = 0.2
 TASK: Final = """
   - name: {name}
     category: function
