@@ -130,6 +130,14 @@ bench-stored: setup ## Start with 1,000,000 executions that wait in the store, 1
 bench-recovery: setup ## How soon executions go on after a kill -9
 	@$(BIN)/python -m tests.bench.recovery $(ARGS)
 
+.PHONY: bench-capacity
+bench-capacity: setup ## How many of each part a rate takes; ARGS=--measure, what each costs
+	@$(BIN)/python -m tests.bench.capacity $(ARGS)
+
+.PHONY: bench-nodes
+bench-nodes: setup ## What calls between two Ray nodes cost
+	@$(BIN)/python -m tests.bench.nodes $(ARGS)
+
 .PHONY: bench-profile
 bench-profile: setup ## Where the time of a task goes, by process and module (py-spy)
 	@$(BIN)/python -m tests.bench.profiling $(ARGS)

@@ -170,6 +170,11 @@ class Settings(BaseSettings):
     """Ray actors that make outbound calls; a gateway host belongs to one of them."""
     replicas: Annotated[int, Field(ge=1)] = 1
     """Serve replicas of the HTTP API."""
+    rebalance_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    """Between looks whether another node should have an actor; 0 moves none."""
+    actor_nodes: Literal["all", "reserved"] = "all"
+    """Nodes that actors are spread over: ``reserved`` leaves those alone where no processor is
+    reserved, so that Ray's autoscaler may end them."""
     hot_executions: Annotated[int, Field(ge=1)] = 20_000
     """Executions an actor keeps in memory; the others come back on their next event."""
     hot_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 512 * MEBIBYTE

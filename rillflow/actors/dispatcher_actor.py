@@ -17,6 +17,7 @@ from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch_lanes import Line
+from rillflow.runtime.door import Door
 from rillflow.settings import Settings
 
 
@@ -31,7 +32,8 @@ class DispatcherActor:
         self._desk = DispatchDesk(
             registry, life=uuid.uuid4().bytes, line_to=self._line_to, hosts=registry.hosts
         )
-        self._socket = SocketServer(self._desk.take)
+        self._door = Door()
+        self._socket = SocketServer(self.take)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
         calm_collector()
 
@@ -42,7 +44,17 @@ class DispatcherActor:
 
     async def take(self, method: str, argument: bytes) -> bytes:
         """Take a question of a peer."""
-        return await self._desk.take(method, argument)
+        return await self._door.through(lambda: self._desk.take(method, argument))
+
+    async def leave(self) -> bool:
+        """Wait for the calls under way, and take no others for some seconds.
+
+        Whoever asks this ends the process then.
+
+        Returns:
+            Whether all were answered; if not, this actor goes on as before.
+        """
+        return await self._door.shut(lambda: not len(self._desk))
 
     async def facts(self) -> dict[str, int]:
         """Return what an operator may want to see."""

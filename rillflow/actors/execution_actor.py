@@ -25,6 +25,7 @@ from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.desks import HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
+from rillflow.runtime.door import Door
 from rillflow.runtime.guards import Guards
 from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.host import ExecutionHost
@@ -56,6 +57,7 @@ class ExecutionActor:
         self._settings = settings
         self._dedicated = dedicated
         self._leaving = False
+        self._door = Door()
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         name = dedicated or execution_actor_name(index)
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
@@ -141,7 +143,21 @@ class ExecutionActor:
         await asyncio.shield(self._started)
         if self._leaving:
             raise StoreError(f"{self._dedicated} has ended, and its actor leaves")
-        return await self._desk.take(method, argument)
+        if method == "ended":
+            # Who waits for an end would hold the door open for long.
+            return await self._desk.take(method, argument)
+        return await self._door.through(lambda: self._desk.take(method, argument))
+
+    async def leave(self) -> bool:
+        """Finish what callers have asked for, and take nothing more for some seconds.
+
+        Whoever asks this ends the process then.
+
+        Returns:
+            Whether everything was finished; if not, this actor goes on as before.
+        """
+        await asyncio.shield(self._started)
+        return await self._door.shut()
 
     async def _keep_house(self, index: int) -> None:
         """Remove old executions of the whole stack, which one actor does for all."""

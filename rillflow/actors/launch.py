@@ -4,12 +4,15 @@ from typing import Any
 
 import ray
 
+from rillflow.actors.balancer_actor import BalancerActor
 from rillflow.actors.directory import ACTOR_OPTIONS
-from rillflow.actors.dispatcher_actor import DispatcherActor
-from rillflow.actors.execution_actor import ExecutionActor
-from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
+from rillflow.actors.names import BALANCER_ACTOR
+from rillflow.actors.placing import find_nodes, owners, spread
 from rillflow.errors import StoreError
 from rillflow.settings import Settings
+
+# Where Ray's own controllers are: a node that comes and goes should not have the balancer.
+_ON_THE_HEAD = {"node:__internal_head__": 0.001}
 
 
 def launch_actors(settings: Settings) -> list[Any]:
@@ -19,16 +22,13 @@ def launch_actors(settings: Settings) -> list[Any]:
         StoreError: The store cannot serve a cluster of this size.
     """
     refuse_sqlite_on_many_nodes(settings)
-    for index in range(settings.dispatcher_actors):
-        _actor(DispatcherActor, dispatcher_actor_name(index), settings).remote(settings)
-    return [
-        _actor(ExecutionActor, execution_actor_name(index), settings).remote(settings, index)
-        for index in range(settings.execution_actors)
-    ]
-
-
-def _actor(kind: type, name: str, settings: Settings) -> Any:
-    return ray.remote(kind).options(name=name, namespace=settings.namespace, **ACTOR_OPTIONS)
+    actors = spread(settings, find_nodes(settings).wanted)
+    if settings.rebalance_s and not _is_sqlite(settings):
+        options = {**ACTOR_OPTIONS, "resources": _ON_THE_HEAD}
+        ray.remote(BalancerActor).options(
+            name=BALANCER_ACTOR, namespace=settings.namespace, **options
+        ).remote(settings)
+    return [actors[name] for name in owners(settings)]
 
 
 def refuse_sqlite_on_many_nodes(settings: Settings) -> None:
@@ -37,7 +37,7 @@ def refuse_sqlite_on_many_nodes(settings: Settings) -> None:
     Raises:
         StoreError: The store is SQLite and the cluster has more than one node.
     """
-    if not settings.store_url.startswith("sqlite:"):
+    if not _is_sqlite(settings):
         return
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len({node["NodeManagerHostname"] for node in nodes}) > 1:
@@ -47,8 +47,5 @@ def refuse_sqlite_on_many_nodes(settings: Settings) -> None:
         )
 
 
-def stop_actors(settings: Settings) -> None:
-    """Kill the actors of a stack; what is outstanding goes on when they are launched again."""
-    for entry in ray.util.list_named_actors(all_namespaces=True):
-        if entry["namespace"] == settings.namespace:
-            ray.kill(ray.get_actor(entry["name"], namespace=settings.namespace))
+def _is_sqlite(settings: Settings) -> bool:
+    return settings.store_url.startswith("sqlite:")

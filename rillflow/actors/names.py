@@ -7,6 +7,9 @@ from rillflow.ids import PARTITIONS, ExecutionId, partition_of
 DIRECTORY_ACTOR: Final = "rillflow:execution:0"
 """The actor that every client asks how many there are."""
 
+BALANCER_ACTOR: Final = "rillflow:balancer"
+"""The actor that moves the others between nodes, where there may be several."""
+
 
 def execution_actor_name(index: int) -> str:
     """Return the name of the actor that owns every partition with this remainder."""

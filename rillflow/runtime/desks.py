@@ -67,7 +67,9 @@ class HostDesk:
             self._dispatcher.answered(answers)
             return b""
         asked = decode_question(argument)
-        ended = await self._host.watchers.take(asked.watcher, asked.timeout_s, asked.heard)
+        is_known = asked.life is None or asked.life == self._life
+        timeout_s = asked.timeout_s if is_known else 0.0
+        ended = await self._host.watchers.take(asked.watcher, timeout_s, asked.heard)
         return encode_news(News(self._life, ended))
 
 

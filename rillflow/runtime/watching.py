@@ -18,11 +18,16 @@ PAUSE_S = 0.2
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True):
-    """What has ended for a watcher, besides what it has heard of? Wait so long for news."""
+    """What has ended for a watcher, besides what it has heard of? Wait so long for news.
+
+    ``life`` is the life of the owner that was told what is waited for; an owner in another
+    one knows nothing of it and does not wait. None is who does not say.
+    """
 
     watcher: str
     timeout_s: float
     heard: list[ExecutionId] = []
+    life: str | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):
@@ -152,7 +157,8 @@ class EndWatch:
                 try:
                     if self._told != self._life:
                         await self._watch_again()
-                    self._hear(await self._ask(Question(self._watcher, ASK_S, self._heard)))
+                    question = Question(self._watcher, ASK_S, self._heard, self._told or "")
+                    self._hear(await self._ask(question))
                 except RillflowError:
                     await asyncio.sleep(PAUSE_S)
                 except Exception:

@@ -7,12 +7,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import figures, measuring, micro, options, references
+from tests.bench import figures, measuring, micro, options, postgres, references
 from tests.bench.figures import Figure
-from tests.bench.stacks import Scene, functions, scene
+from tests.bench.stacks import Scene, functions, scene, store_of
 
 ON_A_STACK: Final[dict[str, Callable[[Scene], Iterator[Figure]]]] = {
     "up": measuring.up,
@@ -48,6 +49,7 @@ def main() -> None:
         "load_after": round(load_after, 2),
         "runs": chosen.runs,
         "seconds": chosen.seconds,
+        "parts": options.environment(chosen),
         "date": time.strftime("%Y-%m-%d"),
     }
     text = json.dumps(figures.document(runs, found, machine), indent=1) + "\n"
@@ -65,15 +67,27 @@ def _run(chosen: argparse.Namespace) -> Iterator[Figure]:
             yield from _telling(references.yardstick(functions_url, chosen.seconds))
         wanted = [ON_A_STACK[name] for name in chosen.only if name in ON_A_STACK]
         if wanted:
-            with scene(functions_url, seconds=chosen.seconds, full=chosen.full) as stage:
+            with _stage(functions_url, chosen) as stage:
                 for measure in wanted:
                     yield from _telling(measure(stage))
         if "park" in chosen.only:
             # Memory that other jobs have left would be used first, and not be seen.
-            with scene(functions_url, seconds=chosen.seconds, full=chosen.full) as stage:
+            with _stage(functions_url, chosen) as stage:
                 yield from _telling(measuring.park(stage))
+    if "postgres" in chosen.only:
+        yield from _telling(postgres.postgres(chosen.seconds / 2))
     if "micro" in chosen.only:
         yield from _telling(micro.micro(chosen.seconds / 2))
+
+
+@contextmanager
+def _stage(functions_url: str, chosen: argparse.Namespace) -> Iterator[Scene]:
+    """Run the stack that was chosen."""
+    with (
+        store_of(options.environment(chosen)) as environment,
+        scene(functions_url, seconds=chosen.seconds, full=chosen.full, **environment) as stage,
+    ):
+        yield stage
 
 
 def _telling(found: Iterator[Figure]) -> Iterator[Figure]:

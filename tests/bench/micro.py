@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from multiprocessing.connection import Connection
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import uvloop
 
@@ -110,48 +110,57 @@ def evaluations(seconds: float) -> float:
 def journal_appends(callers: int, seconds: float) -> float:
     """Return how many records a second become durable, each caller waiting for its own."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        return uvloop.run(_journal_appends(f"sqlite://{folder}/journal.db", callers, seconds))
+        return uvloop.run(appends(f"sqlite://{folder}/journal.db", 0, callers, seconds))
 
 
-async def _journal_appends(url: str, callers: int, seconds: float) -> float:
+async def appends(url: str, partition: int, callers: int, seconds: float) -> float:
+    """Return the same for a store that is given, all in one partition."""
     store = open_store(url)
     await store.open()
-    epoch = await store.take_partitions([0])
+    epoch = await store.take_partitions([partition])
+    at = _Place(partition, epoch)
     begun = time.monotonic()
     written = await asyncio.gather(
-        *(_append_until(store, number, epoch, begun + seconds) for number in range(callers))
+        *(_append_until(store, number, at, begun + seconds) for number in range(callers))
     )
     took_s = time.monotonic() - begun
     await store.close()
     return sum(written) / took_s
 
 
-async def _append_until(store: Store, number: int, epoch: int, until_s: float) -> int:
+class _Place(NamedTuple):
+    """A partition, and the epoch of its owner."""
+
+    partition: int
+    epoch: int
+
+
+async def _append_until(store: Store, number: int, at: _Place, until_s: float) -> int:
     """Append one record at a time, twelve to an execution, and count them."""
     written = 0
     for execution in count():
         for seq in range(1, 13):
-            name = f"bench:journal_c_{number:08d}-0000-7000-8000-{execution:012d}"
-            await store.append([_append(name, seq, epoch)])
+            ids = f"{number:08d}-{at.partition:04d}-{at.epoch % 10_000:04d}-8000-{execution:012d}"
+            await store.append([_append(f"bench:journal_c_{ids}", seq, at)])
             written += 1
         if time.monotonic() > until_s:
             break
     return written
 
 
-def _append(name: str, seq: int, epoch: int) -> Append:
+def _append(name: str, seq: int, at: _Place) -> Append:
     new = NewExecution(
         execution_id=name,
         business="bench",
         feature="journal",
-        partition=0,
+        partition=at.partition,
         definition_id="d41d8cd98f00b204e9800998ecf8427e",
         submitted_at_ms=seq,
     )
     return Append(
         execution_id=name,
-        partition=0,
-        epoch=epoch,
+        partition=at.partition,
+        epoch=at.epoch,
         first_seq=seq,
         records=(RECORD,),
         new=new if seq == 1 else None,

@@ -15,10 +15,18 @@ BENCHMARKS: Final = {
     "storm": "submissions as fast as they are taken",
     "timers": "1,000 and 10,000 retries that are due in the same second",
     "park": "memory of 10,000 executions that wait (--full: of 100,000 too)",
+    "postgres": "appends of one and of two writers to a PostgreSQL of its own",
     "micro": "core, paths, expressions, journal and dispatcher on their own",
     "references": "the calls of glue without an engine; with a journal; plain uvicorn",
 }
 """Names for ``--only``, in the order in which they run."""
+
+PARTS: Final = {
+    "execution-actors": "RILLFLOW_EXECUTION_ACTORS",
+    "dispatchers": "RILLFLOW_DISPATCHER_ACTORS",
+    "replicas": "RILLFLOW_REPLICAS",
+}
+"""Options for the parts of the stack of which there may be several, and their settings."""
 
 EXPLANATION: Final = """\
 benchmarks, in the order in which they run:
@@ -36,6 +44,8 @@ examples:
   make bench                              everything once, some four minutes
   make bench ARGS="--only glue"           one benchmark and the yardstick
   make bench ARGS="--only micro storm --seconds 1"
+  make bench ARGS="--only glue --store postgres --execution-actors 2"
+                                          the same on another store, with more actors
   make bench-full                         medians of three runs, about half an hour
   make bench-full ARGS=--commit           the same, kept as the results to compare with
   make bench-growth, make bench-recovery, make bench-profile
@@ -48,7 +58,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
     Returns:
         ``full``, ``runs``, ``seconds``, ``only`` (names, in the order in which they run),
-        ``json`` and ``commit``.
+        ``json``, ``commit``, ``store`` and how many there are of each part of the stack.
     """
     committed = HERE / "committed.json"
     names = "\n".join(f"  {name:12}{about}" for name, about in BENCHMARKS.items())
@@ -86,6 +96,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         const=committed,
         help="also write them to tests/bench/committed.json",
     )
+    parser.add_argument(
+        "--store", choices=("sqlite", "postgres"), default="sqlite", help="store of the stack"
+    )
+    for part in PARTS:
+        parser.add_argument(f"--{part}", type=_positive, default=1, help=f"how many {part} (1)")
     options = parser.parse_args(arguments)
     options.runs = options.runs or (3 if options.full else 1)
     options.only = [name for name in BENCHMARKS if name in (options.only or BENCHMARKS)]
@@ -94,7 +109,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--seconds must be more than 0")
     if options.commit and len(options.only) < len(BENCHMARKS):
         parser.error("--commit needs the results of every benchmark, so leave --only out")
+    if options.commit and environment(options):
+        parser.error("--commit needs the results of the stack as it is, so choose no parts")
     return options
+
+
+def environment(chosen: argparse.Namespace) -> dict[str, str]:
+    """Return the settings of a stack of other than one of each part, by their variables."""
+    counts = {variable: getattr(chosen, part.replace("-", "_")) for part, variable in PARTS.items()}
+    found = {variable: str(count) for variable, count in counts.items() if count > 1}
+    return found | ({"RILLFLOW_STORE": "postgres"} if chosen.store == "postgres" else {})
 
 
 def _positive(text: str) -> int:

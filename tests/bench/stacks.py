@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,10 @@ from urllib.request import Request, urlopen
 from tests.bench import workloads
 from tests.cluster.processes import OwnStack, announced, descendants
 from tests.loopback import closed_port
+from tests.postgres_server import PostgresServer
 
 HERE = Path(__file__).parent
+STORE = "RILLFLOW_STORE"
 
 
 class Scene(NamedTuple):
@@ -45,7 +47,7 @@ class Scene(NamedTuple):
         """Return the same for each kind of process, by what it calls itself."""
         spent: defaultdict[str, float] = defaultdict(float)
         for pid in (self.stack.pid, *descendants(self.stack.pid)):
-            spent[_name(pid)] += _cpu_s(pid)
+            spent[_name(pid)] += cpu_s(pid)
         return dict(spent)
 
     def memory_bytes(self) -> int:
@@ -68,10 +70,23 @@ def functions() -> Iterator[str]:
 
 
 @contextmanager
-def scene(functions_url: str, *, seconds: float, full: bool) -> Iterator[Scene]:
-    """Run a stack of its own with an empty store."""
+def store_of(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Yield the environment of a stack; ``postgres`` as its store becomes a server of its own."""
+    if environment.get(STORE) != "postgres":
+        yield dict(environment)
+        return
+    server = PostgresServer()
+    try:
+        yield {**environment, STORE: server.new_database()}
+    finally:
+        server.stop()
+
+
+@contextmanager
+def scene(functions_url: str, *, seconds: float, full: bool, **environment: str) -> Iterator[Scene]:
+    """Run a stack of its own with an empty store; its processes have this environment too."""
     with tempfile.TemporaryDirectory(prefix="rillflow-bench-") as folder:
-        stack = OwnStack(Path(folder) / "data", closed_port())
+        stack = OwnStack(Path(folder) / "data", closed_port(), **environment)
         begun = time.monotonic()
         try:
             stack.start()
@@ -92,7 +107,8 @@ def _name(pid: int) -> str:
     return first.split()[0] if first.startswith("ray::") else Path(first).name or "kernel"
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used, in s; 0 when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -21,15 +21,13 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 
-from rillflow.actors.launch import launch_actors, stop_actors
+from rillflow.actors.launch import launch_actors
 from rillflow.actors.names import execution_actor_name
 from rillflow.actors.stack import Stack
 from rillflow.jsontypes import decode_json
 from rillflow.settings import Settings
 
 ACTORS: Final = 2
-NODES: Final = 2
-LOOK_S: Final = 0.05
 ANSWER: Final = "answer: "
 END_S: Final = 50.0
 TASK: Final = """
@@ -53,18 +51,8 @@ class Driver:
         self._stack = Stack(self._settings)
 
     async def launch(self) -> str:
-        """Start the actors and add the workflow.
-
-        Ray puts actors that take no processor on any node, so they are started anew until
-        both nodes have an execution actor.
-        """
-        while True:
-            actors = launch_actors(self._settings)
-            await asyncio.gather(*(actor.ready.remote() for actor in actors))
-            if len({owner["node"] for owner in (await self.owners()).values()}) == NODES:
-                break
-            stop_actors(self._settings)
-            await self._until_gone()
+        """Start the actors and add the workflow."""
+        await asyncio.gather(*(actor.ready.remote() for actor in launch_actors(self._settings)))
         await self._stack.open()
         tasks = [TASK.format(name=name, url=self._url).rstrip() for name in "abc"]
         chained = [f"{task}\n    next: {name}" for task, name in zip(tasks, "bc", strict=False)]
@@ -92,13 +80,6 @@ class Driver:
         """Wait for ends."""
         await asyncio.gather(*(self._stack.wait(each, END_S) for each in ids))
         return {each: await self._status(each) for each in ids}
-
-    async def _until_gone(self) -> None:
-        while True:
-            named = ray.util.list_named_actors(all_namespaces=True)
-            if not [each for each in named if each["namespace"] == self._settings.namespace]:
-                break
-            await asyncio.sleep(LOOK_S)
 
     async def _status(self, execution_id: str) -> str:
         shown = decode_json(await self._stack.query(execution_id, "status") or b"{}")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from serve.ray_environment import PREFERENCES
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
 
 RAY: Final = str(Path(sys.executable).with_name("ray"))
+DRIVER: Final = Path(__file__).with_name("node_driver.py")
 START_S: Final = 60.0
 ANSWER: Final = "answer: "
 """What the driver's answers begin with; Ray writes between them."""
@@ -72,20 +73,33 @@ class RayNode:
 
 
 class RayNodes:
-    """A head, a driver on it, and another node.
+    """A head, a driver on it, and other nodes.
 
     Args:
         folder: Where everything is kept; its path must be short.
         store: URL of the store of the executions.
-        functions: Address of the functions that they call.
+        others: How many nodes beside the head there are at first.
+        driver: The script that joins and carries out what it is asked.
+        told: More that it is told by its command line.
     """
 
-    def __init__(self, folder: Path, store: str, functions: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: str,
+        *,
+        others: int = 1,
+        driver: Path = DRIVER,
+        told: Sequence[str] = (),
+    ) -> None:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
         self._folder = folder
-        self._driver_arguments = store, functions
+        self._others = others
+        self._script = str(driver)
+        self._told = store, *told
         self._clusters = 0
+        self._address = ""
         self._environment = {
             **os.environ,
             **PREFERENCES,
@@ -107,14 +121,20 @@ class RayNodes:
         return self._nodes[-1]
 
     def begin_cluster(self) -> None:
-        """Start a head, a driver and another node, which know of no earlier ones."""
+        """Start a head, a driver and other nodes, which know of no earlier ones."""
         self._clusters += 1
         port = free_port()
-        address = f"127.0.0.1:{port}"
+        self._address = f"127.0.0.1:{port}"
         self._nodes.append(self._head(port))
         # The driver joins while its cluster has no other node on this machine.
-        self._driver = self._started_driver(address)
-        self._nodes.append(RayNode(self._log("other"), self._environment, f"--address={address}"))
+        self._driver = self._started_driver()
+        for _ in range(self._others):
+            self.add()
+
+    def add(self) -> None:
+        """Start another node."""
+        log = self._log(f"node{len(self._nodes)}-")
+        self._nodes.append(RayNode(log, self._environment, f"--address={self._address}"))
 
     def kill_head(self) -> None:
         """Kill the head of the cluster and the driver on it, as a power cut would."""
@@ -122,7 +142,7 @@ class RayNodes:
         self._kill_driver()
 
     def ask(self, command: str) -> Any:
-        """Have the driver carry out a command, see ``node_driver.py``."""
+        """Have the driver carry out a command, see its script."""
         assert self._driver is not None
         assert self._driver.stdin is not None
         self._driver.stdin.write(command + "\n")
@@ -151,11 +171,10 @@ class RayNodes:
             f"--temp-dir={self._folder / f'ray{self._clusters}'}",
         )
 
-    def _started_driver(self, address: str) -> subprocess.Popen[str]:
-        script = str(Path(__file__).with_name("node_driver.py"))
+    def _started_driver(self) -> subprocess.Popen[str]:
         with self._log("driver").open("wb") as log:
             driver = subprocess.Popen(
-                [sys.executable, script, address, *self._driver_arguments],
+                [sys.executable, self._script, self._address, *self._told],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -21,7 +21,9 @@ from tests.postgres_server import PostgresServer
 pytestmark = pytest.mark.cluster
 
 EXECUTIONS: Final = 50
+KEPT: Final = 20
 FUNCTIONS: Final = "tests/cluster/node_functions.py"
+MOVING: Final = Path(__file__).with_name("moving_driver.py")
 JOURNAL: Final = "SELECT execution, seq, md5(record) FROM journal ORDER BY execution, seq"
 
 
@@ -47,7 +49,7 @@ def _functions() -> Iterator[httpx.Client]:
 def _nodes(store_url: str, functions: httpx.Client) -> Iterator[RayNodes]:
     # The sockets of Ray need a short path.
     with tempfile.TemporaryDirectory(prefix="rfn-", dir="/tmp") as folder:
-        nodes = RayNodes(Path(folder), store_url, str(functions.base_url).rstrip("/"))
+        nodes = RayNodes(Path(folder), store_url, told=(str(functions.base_url).rstrip("/"),))
         try:
             yield nodes
         finally:
@@ -97,6 +99,34 @@ def test_when_the_head_is_killed_another_cluster_goes_on_with_everything(
     _check_keys(functions)
     # The node without a head had gone on by itself, until the new owners took over.
     wait_until_gone(*left_over)
+
+
+def test_a_node_that_comes_gets_its_share_and_one_that_goes_gives_it_back(
+    store_url: str,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="rfn-", dir="/tmp") as folder:
+        nodes = RayNodes(Path(folder), store_url, others=0, driver=MOVING)
+        try:
+            nodes.ask("launch 2")
+            nodes.ask(f"keep {KEPT}")
+            nodes.add()
+            nodes.ask("spread 2")
+            nodes.ask("lose")
+            nodes.ask("spread 2")
+            nodes.ask("reserve")
+            nodes.ask("spread 1")
+            nodes.ask("release")
+            nodes.ask("spread 2")
+            nodes.ask("drain")
+            nodes.ask("spread 1")
+            ended = nodes.ask("ends")
+            assert set(ended.values()) == {"SUCCEED"}
+            # Nothing was repeated: dispatchers finish what they are at before they move, and
+            # know what they were told when owners ask again.
+            for calls in nodes.ask("calls").values():
+                assert [task for task, _ in calls] == ["a", "b", "c"]
+        finally:
+            nodes.stop()
 
 
 def _running(nodes: RayNodes, functions: httpx.Client) -> tuple[dict[str, Any], list[str]]:

@@ -15,7 +15,7 @@ from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.local import LocalExecutions
 from rillflow.stores import open_store
-from tests.bench import figures, growing, growth, micro, options, profiling, recovery
+from tests.bench import capacity, figures, growing, growth, micro, options, profiling, recovery
 from tests.bench.figures import YARDSTICK, Figure
 
 BARE = Figure(YARDSTICK, "executions/s", 1000.0)
@@ -53,6 +53,8 @@ def test_some_benchmarks_can_be_chosen_and_keep_their_order() -> None:
         (["--runs", "0"], "invalid"),
         (["--seconds", "0"], "--seconds must be more than 0"),
         (["--commit", "--only", "glue"], "leave --only out"),
+        (["--commit", "--replicas", "2"], "choose no parts"),
+        (["--store", "files"], "invalid choice: 'files'"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_refused(
@@ -62,6 +64,23 @@ def test_a_command_line_that_makes_no_sense_is_refused(
         options.parse(arguments)
 
     assert complaint in capsys.readouterr().err
+
+
+def test_a_stack_of_more_parts_is_told_by_its_environment() -> None:
+    words = ["--store", "postgres", "--execution-actors", "2", "--dispatchers", "3"]
+
+    assert options.environment(options.parse([])) == {}
+    assert options.environment(options.parse(words)) == {
+        "RILLFLOW_EXECUTION_ACTORS": "2",
+        "RILLFLOW_DISPATCHER_ACTORS": "3",
+        "RILLFLOW_STORE": "postgres",
+    }
+
+
+def test_the_document_has_the_tables_of_the_capacity_model() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+
+    assert [table for table in capacity.tables() if table not in text] == []
 
 
 def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The deployment files are ones that Ray takes, and say what the documents promise."""
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -7,7 +8,11 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve._private import constants
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
+
+from rillflow.settings import Settings
+from serve.app import app
 
 ROOT: Final = Path(__file__).parents[2]
 START_COMMANDS: Final = ("head_start_ray_commands", "worker_start_ray_commands")
@@ -43,9 +48,53 @@ def test_every_machine_asks_for_the_token(cluster: dict[str, Any], commands: str
     assert " RAY_AUTH_MODE=token " in cluster[commands][-1]
 
 
-def test_serve_takes_the_deployment_file() -> None:
+@pytest.fixture(name="deployment", scope="module")
+def _deployment() -> ServeDeploySchema:
     content = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
-    deployment = ServeDeploySchema.model_validate(content)
+    return ServeDeploySchema.model_validate(content)
+
+
+@pytest.fixture(name="cloud", scope="module")
+def _cloud(cluster: dict[str, Any]) -> dict[str, Any]:
+    """The cluster file with its commented part for a cloud in the place of the machines."""
+    text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+    commented = text[text.index("# provider:") : text.index("# The token opens")]
+    part = yaml.safe_load(re.sub("(?m)^# ?", "", commented))
+    return {**cluster, **part}
+
+
+def test_the_cluster_launcher_takes_the_part_for_a_cloud(cloud: dict[str, Any]) -> None:
+    validate_config(prepare_config(cloud))
+    assert cloud["head_node_type"] in cloud["available_node_types"]
+    assert cloud["max_workers"] == cloud["available_node_types"]["worker"]["max_workers"]
+
+
+def test_there_is_a_machine_for_every_replica(
+    deployment: ServeDeploySchema, cloud: dict[str, Any]
+) -> None:
+    [replicas] = deployment.applications[0].deployments
+    scaling = replicas.autoscaling_config
+    assert replicas.name == app._bound_deployment.name
+    assert scaling["max_replicas"] == cloud["max_workers"] + 1
+    assert replicas.ray_actor_options.num_cpus > 0, "or no machine is ever asked for"
+
+
+def test_replicas_are_added_before_requests_are_refused(deployment: ServeDeploySchema) -> None:
+    [replicas] = deployment.applications[0].deployments
+    scaling = AutoscalingConfig(**replicas.autoscaling_config)
+    most = app._bound_deployment._deployment_config.max_ongoing_requests
+    assert scaling.target_ongoing_requests < most / 2
+
+
+def test_the_settings_that_the_deployment_file_names_exist() -> None:
+    text = (ROOT / "serve" / "config.yaml").read_text(encoding="utf-8")
+    named = dict(re.findall(r'#   RILLFLOW_(\w+): "?([^"\s]+)', text))
+    settings = Settings(**{name.lower(): value for name, value in named.items()})
+    assert settings.actor_nodes == "reserved"
+    assert settings.execution_actors == settings.dispatcher_actors == 5
+
+
+def test_serve_takes_the_deployment_file(deployment: ServeDeploySchema) -> None:
     assert [app.import_path for app in deployment.applications] == ["serve.app:app"]
     assert deployment.http_options.host == "127.0.0.1"
     assert deployment.http_options.port == 8080

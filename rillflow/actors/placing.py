@@ -1,0 +1,78 @@
+"""Which nodes there are, and starting an actor of the stack on one of them."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import ray
+from ray._private.state import state as cluster
+
+from rillflow.actors.directory import ACTOR_OPTIONS
+from rillflow.actors.dispatcher_actor import DispatcherActor
+from rillflow.actors.execution_actor import ExecutionActor
+from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
+from rillflow.settings import Settings
+
+_ANYWHERE: Final[list[dict[str, Any]]] = [{"label_selector": {}}]
+
+
+class Nodes(NamedTuple):
+    """Ids of nodes: those that live and are not being drained, and those that actors go to.
+
+    This process's node comes first.
+    """
+
+    living: list[str]
+    wanted: list[str]
+
+
+def find_nodes(settings: Settings) -> Nodes:
+    """Return the nodes of the cluster."""
+    draining = cluster.get_draining_nodes()
+    here = ray.get_runtime_context().get_node_id()
+    processors = {
+        node["NodeID"]: node["Resources"].get("CPU", 0.0)
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] not in draining
+    }
+    living = sorted(processors, key=lambda node: (node != here, node))
+    if settings.actor_nodes == "all":
+        return Nodes(living, living)
+    free = cluster.available_resources_per_node()
+    reserved = [node for node in living if free.get(node, {}).get("CPU", 0.0) < processors[node]]
+    return Nodes(living, reserved or living)
+
+
+def dispatchers(settings: Settings) -> list[str]:
+    """Return the names of the dispatchers of a stack."""
+    return list(map(dispatcher_actor_name, range(settings.dispatcher_actors)))
+
+
+def owners(settings: Settings) -> list[str]:
+    """Return the names of the execution actors of a stack."""
+    return list(map(execution_actor_name, range(settings.execution_actors)))
+
+
+def spread(settings: Settings, nodes: Sequence[str]) -> dict[str, Any]:
+    """Start the actors of a stack, one node after the other, or find those that run."""
+    return {
+        name: start(settings, name, nodes[number % len(nodes)] if len(nodes) > 1 else None)
+        for names in (dispatchers(settings), owners(settings))
+        for number, name in enumerate(names)
+    }
+
+
+def start(settings: Settings, name: str, node: str | None) -> Any:
+    """Start an actor on a node, or find the one that runs under this name, wherever it is.
+
+    While the node lives, Ray starts the actor there again after a crash, and after that
+    anywhere. None lets Ray choose from the beginning.
+    """
+    place: dict[str, Any] = {}
+    if node is not None:
+        # Soft affinity to a node would say the same, but actors without processors ignore it.
+        place = {"label_selector": {"ray.io/node-id": node}, "fallback_strategy": _ANYWHERE}
+    options = {**ACTOR_OPTIONS, "name": name, "namespace": settings.namespace, **place}
+    if name in dispatchers(settings):
+        return ray.remote(DispatcherActor).options(**options).remote(settings)
+    index = owners(settings).index(name)
+    return ray.remote(ExecutionActor).options(**options).remote(settings, index)
