@@ -107,11 +107,11 @@ simulate: setup ## Run SEEDS=200 worlds in which everything fails, and check the
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure everything once beside its goals; ARGS="--only glue", ARGS=--help
+bench: setup ## Measure everything beside its goals, medians of three; ARGS="--only glue", ARGS=--help
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: bench-full
-bench-full: setup ## The same with long measurements, medians of three runs
+bench-full: setup ## The same with long measurements
 	@$(BIN)/python -m tests.bench --full $(ARGS)
 
 .PHONY: bench-growth

@@ -41,12 +41,12 @@ how to read the table:
                   machines of different speed can be compared
 
 examples:
-  make bench                              everything once, some four minutes
+  make bench                              medians of three short runs, some seven minutes
   make bench ARGS="--only glue"           one benchmark and the yardstick
   make bench ARGS="--only micro storm --seconds 1"
   make bench ARGS="--only glue --store postgres --execution-actors 2"
                                           the same on another store, with more actors
-  make bench-full                         medians of three runs, about half an hour
+  make bench-full                         medians of three long runs, about half an hour
   make bench-full ARGS=--commit           the same, kept as the results to compare with
   make bench-growth, make bench-recovery, make bench-profile
                                           growth, recovery after a kill, where time goes
@@ -69,12 +69,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         epilog=EXPLANATION.format(names=names, committed="tests/bench/committed.json"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--full", action="store_true", help="long measurements, three runs")
-    parser.add_argument("--runs", type=_positive, help="how many runs to take the median of")
+    parser.add_argument("--full", action="store_true", help="long measurements")
+    parser.add_argument("--runs", type=_positive, help="how many runs to take the median of (3)")
     parser.add_argument(
         "--seconds",
         type=float,
-        help="length of each measurement of a rate (4; with --full 8)",
+        help="length of each measurement of a rate (2; with --full 8)",
     )
     parser.add_argument(
         "--only",
@@ -102,9 +102,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for part in PARTS:
         parser.add_argument(f"--{part}", type=_positive, default=1, help=f"how many {part} (1)")
     options = parser.parse_args(arguments)
-    options.runs = options.runs or (3 if options.full else 1)
+    options.runs = options.runs or 3
     options.only = [name for name in BENCHMARKS if name in (options.only or BENCHMARKS)]
-    options.seconds = (8.0 if options.full else 4.0) if options.seconds is None else options.seconds
+    options.seconds = (8.0 if options.full else 2.0) if options.seconds is None else options.seconds
     if options.seconds <= 0:
         parser.error("--seconds must be more than 0")
     if options.commit and len(options.only) < len(BENCHMARKS):
