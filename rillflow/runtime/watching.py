@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +13,9 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.executions import End, Reply, Submission, Watch
 
 log = logging.getLogger("rillflow.watching")
+
+_Futures: TypeAlias = dict[ExecutionId, dict["asyncio.Future[bytes | None]", str]]
+"""Who waits for an execution, and what they want to see of its end."""
 
 ASK_S = 20.0
 PAUSE_S = 0.2
@@ -88,7 +92,8 @@ class EndWatch:
         self._life: str | None = None
         self._told: str | None = None
         self._heard: list[ExecutionId] = []
-        self._waiting: dict[ExecutionId, dict[asyncio.Future[bytes | None], str]] = {}
+        self._waiting: _Futures = {}
+        self._starting: _Futures = {}
         self._asking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -101,30 +106,38 @@ class EndWatch:
             RillflowError: The owner refused, or could not be reached.
         """
         watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
-        future = self._enter(execution_id, show)
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        _enter(self._waiting, execution_id, future, show)
         try:
             return await self._see(watch, future, timeout_s)
         finally:
-            self._leave(execution_id, future)
+            _leave(self._waiting, execution_id, future)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
         """Submit and wait for the end.
+
+        News may come before the reply. But until the reply is there, an owner in a new life
+        is not asked: what it does not know yet would count as ended.
 
         Raises:
             RillflowError: The owner could not be reached.
         """
         execution_id = submission.execution_id
-        future = self._enter(execution_id, show)
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        _enter(self._starting, execution_id, future, show)
+        told = self._told
         try:
             reply = await self._call(replace(submission, watcher=self._watcher, show=show))
             if reply.error is not None:
                 return reply, End(has_ended=False)
-            if reply.changed:
+            _enter(self._waiting, execution_id, future, show)
+            if reply.changed and told == self._told:
                 return reply, await self._until(future, timeout_s)
             watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
             return reply, await self._see(watch, future, timeout_s)
         finally:
-            self._leave(execution_id, future)
+            _leave(self._starting, execution_id, future)
+            _leave(self._waiting, execution_id, future)
 
     async def _see(
         self, watch: Watch, future: "asyncio.Future[bytes | None]", timeout_s: float
@@ -139,17 +152,6 @@ class EndWatch:
             self._asking = asyncio.create_task(self._run())
         await asyncio.wait((future,), timeout=timeout_s)
         return End(has_ended=True, body=future.result()) if future.done() else End(has_ended=False)
-
-    def _enter(self, execution_id: ExecutionId, show: str) -> "asyncio.Future[bytes | None]":
-        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(execution_id, {})[future] = show
-        return future
-
-    def _leave(self, execution_id: ExecutionId, future: "asyncio.Future[bytes | None]") -> None:
-        futures = self._waiting.get(execution_id, {})
-        futures.pop(future, None)
-        if not futures:
-            self._waiting.pop(execution_id, None)
 
     async def _run(self) -> None:
         try:
@@ -187,6 +189,22 @@ class EndWatch:
         self._told = life
 
     def _resolve(self, ended: Ended) -> None:
-        for future, show in self._waiting.get(ended.execution_id, {}).items():
-            if not future.done():
-                future.set_result(ended.body if show == ended.show else None)
+        for futures in (self._starting, self._waiting):
+            for future, show in futures.get(ended.execution_id, {}).items():
+                if not future.done():
+                    future.set_result(ended.body if show == ended.show else None)
+
+
+def _enter(
+    futures: _Futures, execution_id: ExecutionId, future: "asyncio.Future[bytes | None]", show: str
+) -> None:
+    futures.setdefault(execution_id, {})[future] = show
+
+
+def _leave(
+    futures: _Futures, execution_id: ExecutionId, future: "asyncio.Future[bytes | None]"
+) -> None:
+    theirs = futures.get(execution_id, {})
+    theirs.pop(future, None)
+    if not theirs:
+        futures.pop(execution_id, None)
