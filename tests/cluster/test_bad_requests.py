@@ -30,7 +30,7 @@ SUBMISSIONS: Final = {
     "malformed id": ({"descriptor_id": "a"}, "{}", 400, 30109, "dagDescriptorId:a format error"),
     "no object": ({"descriptor_id": "badinput:fine"}, "[1]", 422, 30109, "object"),
     "no json": ({"descriptor_id": "badinput:fine"}, "{", 422, 30109, ""),
-    "no text": ({"descriptor_id": "badinput:fine"}, b"\xff\xfe", 422, 30109, ""),
+    "no text": ({"descriptor_id": "badinput:fine"}, b"\xff\xff", 422, 30109, ""),
     "too large": (
         {"descriptor_id": "badinput:fine"},
         '{"a": "' + "x" * 1_100_000 + '"}',
