@@ -26,7 +26,6 @@ CLOSED: Final = (
     ("POST", "/flow/bg/user/login.json"),
     ("POST", "/flow/bg/manage/descriptor/add_descriptor.json"),
     ("GET", "/openapi.json"),
-    ("GET", "/flow/trigger.json/"),
     ("GET", "//flow/trigger.json"),
     ("GET", "/nothing"),
 )
