@@ -307,9 +307,8 @@ class ExecutionHost:
         return self._residents.find(execution_id) is not None
 
     def has_settled(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution that is in memory has ended and owes nobody a notice."""
-        hosted = self._residents.find(execution_id)
-        return hosted is not None and hosted.settled
+        """Tell whether an execution that is in memory has ended for good, as the store knows."""
+        return self._residents.has_settled(execution_id)
 
     def _take(self, call: Call, found: Found) -> Taken:
         hosted = found.get(call.execution_id)

@@ -187,6 +187,11 @@ class Residents:
         if hosted is not None and not (hosted.settled and self._ended.get(execution_id) is hosted):
             await self._settlements.setdefault(execution_id, asyncio.Event()).wait()
 
+    def has_settled(self, execution_id: ExecutionId) -> bool:
+        """Tell whether an execution in memory has ended and owes nobody a notice, durably."""
+        hosted = self._ended.get(execution_id)
+        return hosted is not None and hosted.settled and not hosted.pending and hosted.gone is None
+
     async def resume(self, execution_id: ExecutionId) -> None:
         """Carry out what is outstanding of an execution, as soon as it can be read."""
         while execution_id in self.unresumed:
