@@ -114,6 +114,9 @@ def test_a_callback_that_announces_a_repetition_leaves_the_task_running() -> Non
     assert run.statuses == {"A": "RUNNING"}
     assert run.task("A").invoke.msg == "once more"
     assert run.task("A").invoke.ext == {"try": 1}
+    run.finish("A", succeeded=False, will_retry=True, msg="and again")
+    assert run.task("A").invoke.msg == "and again"
+    assert run.task("A").invoke.ext == {"try": 1}
 
 
 @pytest.mark.parametrize(

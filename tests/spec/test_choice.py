@@ -116,6 +116,15 @@ def test_results_are_merged_in_index_order_and_the_later_branch_wins() -> None:
     assert run.context == {"n": 3, "x": "later", "late": 1, "early": 1}
 
 
+def test_a_branch_that_is_not_taken_has_no_context() -> None:
+    run = scenario(
+        choice("B", (on_input("n > 1"), [fn("Never")]), ("$.input", [fn("B1")]), ins="n")
+    )
+    run.submit({"n": 1})
+    contexts = dict(zip(run.groups("B"), run.group_contexts("B"), strict=True))
+    assert contexts == {"SKIPPED": {}, "RUNNING": {"n": 1}}
+
+
 def test_with_no_true_branch_it_succeeds_at_once_and_maps_nothing() -> None:
     constant = [{"source": "mapped", "target": "$.context.x"}]
     run = scenario(

@@ -4,11 +4,12 @@ import pytest
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
+from rillflow.core.machine import outstanding
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import decode_json
 from rillflow.language.conditions import holds
 from rillflow.testing import Scenario, dispatch
-from tests.spec.notation import Json, fn, on_output, scenario
+from tests.spec.notation import Json, fn, on_output, scenario, within
 
 TRUE_SIGNAL = [on_output("signal == true")]
 
@@ -151,6 +152,31 @@ def test_a_call_carries_what_the_gateway_needs() -> None:
     assert call.timeout_s == 7
     assert call.resource is not None
     assert decode_json(call.resource) == {"name": "inline"}
+
+
+def test_the_rules_of_an_inline_resource_keep_rill_flows_spelling() -> None:
+    rules = [{"source": "$.context.x", "target": "$.input.x"}]
+    run = scenario(fn("A", resource={"name": "inline", "inputMappings": rules}))
+    run.submit()
+    [call] = [command for command in run.commands if isinstance(command, DispatchTask)]
+    assert decode_json(call.resource or b"") == {"name": "inline", "inputMappings": rules}
+
+
+def test_a_call_is_dated_by_the_start_of_its_attempt_also_after_a_restart() -> None:
+    run = scenario(fn("A", retry={"maxRetryTimes": 1, "intervalInSeconds": 5}))
+    run.submit()
+    run.finish("A", succeeded=False)
+    run.advance(9)
+    calls = [command for command in run.commands if isinstance(command, DispatchTask)]
+    assert [call.at_ms for call in calls] == [0, 5000]
+    assert list(outstanding(run.plan, run.state)) == [calls[1]]
+
+
+def test_the_time_limit_of_a_call_may_come_from_its_input() -> None:
+    run = scenario(fn("A", "sync", ins="wait", timeline=within("$.input.wait")))
+    run.submit({"wait": 8})
+    [call] = [command for command in run.commands if isinstance(command, DispatchTask)]
+    assert call.timeout_s == 8
 
 
 # -- failures ---------------------------------------------------------------------------

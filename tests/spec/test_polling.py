@@ -40,7 +40,14 @@ def started(text: str = FLOW, retry_after_s: float | None = None) -> Scenario:
     return flow
 
 
-def reply(flow: Scenario, body: bytes | None = None, *, status: int = 200, error: str = "") -> None:
+def reply(
+    flow: Scenario,
+    body: bytes | None = None,
+    *,
+    status: int = 200,
+    error: str = "",
+    poll: int | None = None,
+) -> None:
     flow.take(
         DispatchAnswered(
             at_ms=flow.now_ms,
@@ -49,6 +56,7 @@ def reply(flow: Scenario, body: bytes | None = None, *, status: int = 200, error
             http_status=status or None,
             body=body,
             error=error or None,
+            poll=poll,
         )
     )
 
@@ -72,6 +80,41 @@ def test_the_first_question_comes_after_a_second_and_the_next_ones_ever_later() 
         assert (question.resource_name, question.request_type) == (ASK, "GET")
         reply(flow, status=202)
     assert flow.statuses == {"A": "RUNNING"}
+
+
+def test_each_question_has_a_number_and_only_its_own_answer_counts() -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, status=202)
+    flow.advance(2)
+    [question] = asked(flow)
+    assert question.call == (flow.state.execution_id, "A", 1, 2)
+    for number in (0, 1, 3):
+        reply(flow, b'{"n": 5}', poll=number)
+        assert not flow.changed
+    assert asked(flow) == [question]
+    reply(flow, b'{"n": 5}', poll=2)
+    assert flow.context["n"] == 5
+
+
+def test_the_answer_of_a_question_does_not_stand_for_the_calls_own() -> None:
+    flow = Scenario(FLOW, check=True)
+    flow.submit({})
+    reply(flow, b'{"n": 5}', poll=1)
+    assert not flow.changed
+    reply(flow, b'{"n": 6}', poll=0)
+    assert flow.context["n"] == 6
+
+
+def test_a_question_is_dated_by_the_start_of_its_attempt() -> None:
+    retry = "completion: poll\n  retry: {maxRetryTimes: 1, intervalInSeconds: 4}"
+    flow = Scenario(FLOW.replace("completion: poll", retry), check=True)
+    flow.submit({})
+    flow.answer("A", error="no")
+    flow.advance(4)
+    flow.answer("A", http_status=202, poll_url=ASK)
+    flow.advance(1)
+    assert [(question.attempt, question.at_ms) for question in asked(flow)] == [(2, 4000)]
 
 
 def test_the_answer_that_is_not_accepted_any_more_is_the_result() -> None:

@@ -4,10 +4,12 @@ import pytest
 
 from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
+from rillflow.core.machine import outstanding
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonValue
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import (
+    Definition,
     Json,
     at_most,
     choice,
@@ -73,6 +75,15 @@ def test_a_callback_held_when_the_time_is_out_counts() -> None:
     run.timeout("A")
     assert run.statuses == {"A": "SUCCEED"}
     assert run.context == {"x": 1}
+
+
+def test_a_key_success_held_when_the_time_is_out_counts_and_ends_the_call() -> None:
+    run = scenario(fn("A", "flow_sync", timeline=within(1)))
+    run.submit()
+    run.finish("A", key_succeeded=True, early=True)
+    run.timeout("A")
+    assert run.statuses == {"A": "KEY_SUCCEED"}
+    assert list(outstanding(run.plan, run.state)) == []
 
 
 def test_a_finished_task_does_not_time_out() -> None:
@@ -208,6 +219,21 @@ def test_a_choice_times_out() -> None:
     assert run.status == "FAILED"
 
 
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        susp("A", "$.input.never", ins="wait", timeline=within("$.input.wait")),
+        choice("A", ("$.input", [fn("A1")]), ins="wait", timeline=within("$.input.wait")),
+        each("A", "list", fn("A1"), ins="list,wait", timeline=within("$.input.wait")),
+    ],
+    ids=lambda task: str(task["category"]),
+)
+def test_whatever_waits_may_take_its_time_out_from_its_input(waiting: Definition) -> None:
+    run = scenario(waiting)
+    run.submit({"wait": 6, "list": [1]})
+    assert run.timers == [task_timer("A", 6)]
+
+
 # -- time-outs of executions ----------------------------------------------------------------
 
 
@@ -298,6 +324,11 @@ def test_a_delayed_task_maps_its_input_when_it_starts() -> None:
     run.submit({"x": 5})
     run.finish("B", {"x": 2})
     assert run.advance(5) == [dispatch("A", x=2)]
+
+
+def test_an_absolute_time_may_come_from_the_input() -> None:
+    run = scenario(pass_("A", ins="at", timeline={"suspenseTimestamp": "$.input.at"}))
+    assert run.submit({"at": 7000}) == [delay("A", 7)]
 
 
 def test_an_absolute_time_wins_over_an_interval() -> None:
