@@ -169,6 +169,12 @@ def test_conditions_that_differ_only_in_case_keep_the_order_written() -> None:
     assert list(run.statuses)[1:] == ["B_0-B3", "B_1-B1", "B_2-B2"]
 
 
+def test_branches_are_ordered_as_if_their_conditions_were_in_lower_case() -> None:
+    run = scenario(choice("B", ("$.input.A", [pass_("B1")]), ("$.input._", [pass_("B2")])))
+    run.submit()
+    assert list(run.statuses)[1:] == ["B_0-B2", "B_1-B1"]
+
+
 def test_a_branch_starts_from_the_choices_input_even_an_empty_one() -> None:
     run = scenario(
         choice("B", ("$.input", [fn("B1", ins="root", outs="x")]), outs="x"),

@@ -128,9 +128,9 @@ def test_the_answer_that_is_not_accepted_any_more_is_the_result() -> None:
 def test_a_result_type_other_than_success_fails_the_task() -> None:
     flow = started()
     flow.advance(1)
-    reply(flow, b'{"result_type": "FAILED", "error_msg": "no"}')
+    reply(flow, b'{"result_type": "FAILED", "error_msg": "no", "error_code": 7}')
     assert flow.status == "FAILED"
-    assert flow.task("A").invoke.msg == "no"
+    assert (flow.task("A").invoke.msg, flow.task("A").invoke.code) == ("no", "7")
 
 
 def test_retry_after_and_the_settings_bound_the_wait() -> None:
@@ -153,6 +153,7 @@ def test_trouble_on_the_way_is_not_yet_a_result(status: int) -> None:
     flow.advance(1)
     reply(flow, status=status, error="dispatchTask http fails due to trouble")
     assert flow.statuses == {"A": "RUNNING"}
+    assert flow.task("A").invoke.msg == "dispatchTask http fails due to trouble"
     flow.advance(2)
     assert len(asked(flow)) == 1
 
@@ -162,6 +163,7 @@ def test_a_refusal_fails_the_attempt() -> None:
     flow.advance(1)
     reply(flow, status=403, error="dispatchTask http fails due to 403")
     assert flow.status == "FAILED"
+    assert flow.task("A").invoke.msg == "dispatchTask http fails due to 403"
 
 
 @pytest.mark.parametrize(
@@ -172,6 +174,8 @@ def test_a_refusal_fails_the_attempt() -> None:
         (b'{"runtimeStatus": "Failed", "output": "broken"}', "FAILED", None),
         (b'{"activationId": "x", "response": {"success": true, "result": {"n": 2}}}', "SUCCEED", 2),
         (b'{"activationId": "x", "response": {"success": false}}', "FAILED", None),
+        (b'{"response": {"success": false}, "n": 3}', "SUCCEED", 3),
+        (b'{"activationId": "x", "n": 4}', "SUCCEED", 4),
     ],
 )
 def test_the_words_of_known_gateways_are_understood(body: bytes, status: str, n: int) -> None:
@@ -180,6 +184,13 @@ def test_the_words_of_known_gateways_are_understood(body: bytes, status: str, n:
     reply(flow, body)
     assert flow.status == status
     assert flow.context.get("n") == n
+
+
+def test_a_result_that_is_no_object_is_seen_under_data() -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, b'{"runtimeStatus": "Completed", "output": [7]}')
+    assert flow.task("A").invoke.output == {"data": [7]}
 
 
 def test_a_gateway_that_answers_at_once_needs_no_question() -> None:

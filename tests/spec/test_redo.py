@@ -295,6 +295,13 @@ def test_what_was_ready_while_paused_still_starts_when_a_redo_leaves_it_alone() 
     assert run.resume() == [dispatch("B"), dispatch("C")]
 
 
+def test_a_null_in_the_data_leaves_what_was_there() -> None:
+    run = scenario(fn("A"))
+    run.submit({"x": 1, "y": 2})
+    run.redo("A", data={"x": None, "y": 3})
+    assert run.context == {"x": 1, "y": 3}
+
+
 def test_data_that_are_no_object_count_as_none() -> None:
     run = scenario(fn("A"))
     run.submit({"x": 1})
