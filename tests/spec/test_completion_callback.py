@@ -100,6 +100,7 @@ def test_the_whole_context_and_execution_come_when_asked_for() -> None:
         "A": "SUCCEED",
         "B": "SUCCEED",
     }
+    assert info["tasks"]["A"]["name"] == "A"
     assert info["tasks"]["A"]["task"]["category"] == "function"
     assert info["tasks"]["A"]["taskInvokeMsg"]["output"] == {"x": 2}
     assert info["dagInvokeMsg"]["invoke_time_infos"] == [{"start_time": 0, "end_time": 0}]
