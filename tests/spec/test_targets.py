@@ -117,6 +117,11 @@ def test_a_selection_in_a_list_that_is_missing_leaves_an_empty_map(end: str) -> 
     assert write(f"$.input.no{end}", {"input": {"a": 1}}) == {"input": {"a": 1, "no": {}}}
 
 
+@pytest.mark.parametrize("end", ["[*]", ".*", "[0,1]"])
+def test_a_selection_below_an_index_that_is_missing_pads_the_list(end: str) -> None:
+    assert write(f"$.input.l[1]{end}", {"input": {"l": "text"}}) == {"input": {"l": [None, {}]}}
+
+
 def test_a_filter_that_a_map_passes_replaces_the_map() -> None:
     assert write("$.input.m[?(@.x == 1)]", LISTS, 9)["input"]["m"] == 9
 
