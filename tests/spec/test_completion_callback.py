@@ -128,6 +128,17 @@ def test_each_end_is_announced_under_a_number_of_its_own() -> None:
     assert [call.attempt for call in calls(run)] == [1, 2]
 
 
+def test_a_key_success_is_not_announced_and_the_end_after_it_is() -> None:
+    run = scenario(fn("A", "flow_sync"), callback={"resourceName": LISTENER})
+    run.submit()
+    run.answer("A", {"execution_id": "small"})
+    run.finish("A", key_succeeded=True)
+    assert run.status == "KEY_SUCCEED"
+    assert calls(run) == []
+    run.finish("A")
+    assert [call.attempt for call in calls(run)] == [1]
+
+
 def test_completion_by_hand_is_not_announced() -> None:
     run = scenario(fn("A"), callback={"resourceName": LISTENER})
     run.submit()

@@ -5,6 +5,7 @@ import pytest
 from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
 from rillflow.core.machine import outstanding
+from rillflow.core.timing import longest_wait_ms
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonValue
 from rillflow.testing import Scenario, dispatch
@@ -382,3 +383,53 @@ def test_a_timer_that_was_not_set_changes_nothing(kind: str, task: str, due_ms: 
     run.submit()
     run.take(TimerFired(at_ms=0, kind=kind, task=task, due_ms=due_ms))
     assert not run.changed
+
+
+# -- how long a timer was set for ----------------------------------------------------------
+
+
+def three_timers() -> Scenario:
+    """From second 10 on: a delay of 3 s before a time-out of 5 s, and an execution's of 60 s."""
+    run = scenario(
+        fn(
+            "A",
+            timeline=within(5, suspenseIntervalSeconds=3),
+            retry={"maxRetryTimes": 1, "intervalInSeconds": 7},
+        ),
+        timeline=within(60),
+    )
+    run.advance(10)
+    run.submit()
+    return run
+
+
+def waits(run: Scenario) -> dict[str, int]:
+    return {timer.kind: longest_wait_ms(run.state, timer) for timer in run.timers}
+
+
+def test_a_timer_waits_no_longer_than_it_was_set_for() -> None:
+    run = three_timers()
+    assert waits(run) == {"delay": 3000, "dag": 60_000}
+    run.advance(3)
+    assert waits(run) == {"timeout": 5000, "dag": 60_000}
+    run.advance(2)
+    run.finish("A", succeeded=False)
+    assert waits(run) == {"delay": 7000, "dag": 60_000}
+
+
+def test_a_timer_of_a_release_that_kept_no_such_times_counts_from_the_attempt() -> None:
+    run = three_timers()
+    run.advance(3)
+    run.state.timeout_armed_ms = run.task("A").armed_ms = None
+    assert waits(run) == {"timeout": 8000, "dag": 60_000}
+    run = three_timers()
+    run.advance(5)
+    run.finish("A", succeeded=False)
+    run.task("A").armed_ms = None
+    assert waits(run)["delay"] == 7000
+
+
+def test_a_timer_that_is_past_waits_no_more() -> None:
+    run = three_timers()
+    past = SetTimer(kind="dag", task="", due_ms=5000)
+    assert longest_wait_ms(run.state, past) == 0
