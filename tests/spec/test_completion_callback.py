@@ -96,6 +96,7 @@ def test_the_whole_context_and_execution_come_when_asked_for() -> None:
     assert info["executionId"] == full["data"]["flow_execution_id"]
     assert info["dagStatus"] == "succeed"
     assert info["dag"]["dagName"] == "scenario"
+    assert None not in info["dag"].values()
     assert {name: task["status"] for name, task in info["tasks"].items()} == {
         "A": "SUCCEED",
         "B": "SUCCEED",

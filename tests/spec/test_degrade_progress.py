@@ -271,3 +271,7 @@ def test_without_weights_the_tasks_are_counted() -> None:
     run = scenario(pass_("A", progress=none), fn("B", progress=none))
     run.submit()
     assert run.process == 50
+    run = scenario(pass_("A", progress=none), pass_("B", progress=none), fn("C", progress=none))
+    run.submit()
+    assert run.process == 66
+    assert isinstance(run.process, int)
