@@ -114,6 +114,8 @@ def test_some_comparisons_fail_instead_of_being_false(condition: str) -> None:
         ("$.length($)", 9),
         ("$.length($.n)", 0),
         ("$.length($.list.append(1))", 3),
+        ("$.size($.list.append(1))", 3),
+        ("$.size($)", 9),
         ("$..x.append(1).length()", 9),
         ("$..length().x", []),
         ("$.nope.*", None),
@@ -209,3 +211,37 @@ def test_errors_quote_long_texts_shortened() -> None:
     with pytest.raises(LanguageError) as caught:
         compile_path("$[" + "x" * 5_000)
     assert len(str(caught.value)) < 400
+
+
+SHOP: Final[dict[str, Any]] = {
+    "open": True,
+    "wanted": 1,
+    "kinds": [1],
+    "sizes": [2],
+    "list": [{"kind": 1, "size": 2, "parts": [{"of": 1, "n": 5}]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("$.list[?($.open)].kind", [1]),
+        ("$.list[?($.closed)].kind", []),
+        ("$.list[?($.open && @.size == 2)].kind", [1]),
+        ("$.list[?(@.kind in $.kinds[*] && @.size in $.sizes[*])].kind", [1]),
+        ("$.list[?(@.kind in $.sizes[*] || @.size in $.kinds[*])].kind", []),
+        ("$.list[?(@.parts[?(@.of == $.wanted)].n contains 5)].kind", [1]),
+        ("$.list[?(@.parts[?(@.of == $.list)].n contains 5)].kind", []),
+        ("$.sum($.list[?(@.kind == $.wanted)].size)", 2.0),
+    ],
+)
+def test_the_root_means_the_whole_document_however_deep_it_is_asked_for(
+    path: str, value: JsonValue
+) -> None:
+    assert compile_path(path).find(SHOP) == value
+
+
+def test_texts_compare_with_numbers_as_these_are_written() -> None:
+    document: JsonValue = {"price": "1.50"}
+    for condition, holds in (("== 1.50", True), ("!= 1.50", False), ("!= 1.5", True)):
+        assert bool(compile_path(f"$[?(@.price {condition})]").find(document)) is holds

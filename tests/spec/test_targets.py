@@ -122,6 +122,12 @@ def test_a_selection_below_an_index_that_is_missing_pads_the_list(end: str) -> N
     assert write(f"$.input.l[1]{end}", {"input": {"l": "text"}}) == {"input": {"l": [None, {}]}}
 
 
+def test_a_filter_at_the_end_may_ask_for_the_whole_document() -> None:
+    document: dict[str, Any] = {"context": {"a": 2}, "input": LISTS["input"]}
+    written = write("$.input.l[?(@.a == $.context.a)]", document, 9)
+    assert written["input"]["l"] == [{"a": 1}, 9, {"b": 3}]
+
+
 def test_a_filter_that_a_map_passes_replaces_the_map() -> None:
     assert write("$.input.m[?(@.x == 1)]", LISTS, 9)["input"]["m"] == 9
 
