@@ -122,6 +122,12 @@ def test_a_selection_below_an_index_that_is_missing_pads_the_list(end: str) -> N
     assert write(f"$.input.l[1]{end}", {"input": {"l": "text"}}) == {"input": {"l": [None, {}]}}
 
 
+def test_a_wildcard_at_the_end_updates_the_members_that_are_there() -> None:
+    assert write("$.input.m.*", {"input": {"m": {"x": 1, "y": [2]}}}, 9) == {
+        "input": {"m": {"x": 9, "y": 9}}
+    }
+
+
 def test_a_filter_at_the_end_may_ask_for_the_whole_document() -> None:
     document: dict[str, Any] = {"context": {"a": 2}, "input": LISTS["input"]}
     written = write("$.input.l[?(@.a == $.context.a)]", document, 9)
