@@ -417,6 +417,13 @@ def test_a_timer_waits_no_longer_than_it_was_set_for() -> None:
     assert waits(run) == {"delay": 7000, "dag": 60_000}
 
 
+def test_a_time_out_that_a_redo_sets_anew_waits_as_long_as_the_first() -> None:
+    run = three_timers()
+    run.advance(4)
+    run.redo("A")
+    assert waits(run) == {"delay": 3000, "dag": 60_000}
+
+
 def test_a_timer_of_a_release_that_kept_no_such_times_counts_from_the_attempt() -> None:
     run = three_timers()
     run.advance(3)
