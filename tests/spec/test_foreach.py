@@ -290,7 +290,7 @@ def test_results_come_in_the_order_of_the_elements() -> None:
 def test_a_failing_group_lets_the_others_end_then_the_foreach_fails() -> None:
     run = over([1, 2, 3], fn("A1", outs="x"), outs="all<=sub_context.[*].x")
     run.finish("A_0-A1", {"x": 1})
-    said = {"why": 1, "invoke_id": "i-1"}
+    said: Json = {"why": 1, "invoke_id": "i-1"}
     run.finish("A_1-A1", {"x": 2}, succeeded=False, code="7", msg="no", ext=said)
     assert run.statuses["A"] == "RUNNING"
     run.finish("A_2-A1", {"x": 3})

@@ -119,7 +119,7 @@ def test_a_code_may_be_called_just_code() -> None:
 
 
 def test_what_a_callback_leaves_open_stays_as_the_dispatch_answer_said_it() -> None:
-    said = {"code": "7", "msg": "queued", "invoke_id": "i-1"}
+    said: Json = {"code": "7", "msg": "queued", "invoke_id": "i-1"}
     run = scenario(fn("A"), fn("B"))
     run.submit()
     run.answer("A", said)

@@ -208,7 +208,7 @@ def test_conditions_look_at_the_output_of_the_attempt(kind: str) -> None:
     )
     run.submit()
     for busy, again in ((1, [dispatch("A")]), (2, [])):
-        said = {"busy": busy, "result_type": "FAILED"}
+        said: Json = {"busy": busy, "result_type": "FAILED"}
         ends = run.answer if kind == "sync" else run.trigger
         assert ends("A", said) == again
 

@@ -62,15 +62,16 @@ def test_a_sub_flow_without_a_child_is_retried() -> None:
     assert run.answer("A", {}) == [dispatch("A")]
 
 
-@pytest.mark.case("FL-03")
 def test_what_the_start_of_a_sub_flow_answered_decides_about_its_retry() -> None:
     retry = {"maxRetryTimes": 1, "conditions": [on_output("busy == 1")]}
-    for body, again in (({"busy": 1}, [dispatch("A")]), ({"busy": 2}, [])):
+    answers: list[tuple[Json, Json]] = [({"busy": 1}, [dispatch("A")]), ({"busy": 2}, [])]
+    for body, again in answers:
         run = scenario(fn("A", "flow_sync", retry=retry))
         run.submit()
         assert run.answer("A", body) == again
 
 
+@pytest.mark.case("FL-03")
 def test_a_childs_failure_is_tolerated_by_its_parents_task() -> None:
     run = scenario(fn("A", "flow_sync", tolerance=True, outs="x"))
     run.submit()
