@@ -106,6 +106,11 @@ SEEDS ?= 200
 simulate: setup ## Run SEEDS=200 worlds in which everything fails, and check the promises
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
+.PHONY: mutate
+mutate: setup ## Break the pure storeys on purpose; lists what no test noticed (ARGS='rillflow.core.redo*')
+	@$(BIN)/mutmut run $(ARGS)
+	@$(BIN)/mutmut results | { grep -v "not checked" || true; }
+
 .PHONY: bench
 bench: setup ## Measure everything beside its goals, medians of three; ARGS="--only glue", ARGS=--help
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -161,5 +166,5 @@ format: setup ## Put the code into the house's format
 .PHONY: clean
 clean: ## Remove everything that these targets made
 	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
-	  .rillflow .coverage htmlcov dist tests/bench/out
+	  .rillflow .coverage htmlcov dist tests/bench/out mutants
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

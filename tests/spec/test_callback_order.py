@@ -46,6 +46,7 @@ def test_an_early_callback_whose_output_cannot_be_mapped_fails_the_task() -> Non
     run.finish("A", {"x": 1}, early=True)
     run.answer("A")
     assert run.statuses == {"A": "FAILED"}
+    assert (run.task("A").invoke.msg or "").startswith("line 1")
 
 
 def test_an_early_callback_of_a_sync_task_does_not_count() -> None:
@@ -98,6 +99,15 @@ def test_a_late_answer_of_an_earlier_attempt_changes_nothing() -> None:
     assert run.statuses == {"A": "SUCCEED"}
 
 
+def test_the_answer_of_a_sync_call_decides_whatever_was_called_back_before() -> None:
+    run = scenario(fn("A", "sync", outs="x"))
+    run.submit()
+    run.finish("A", {"x": 1}, early=True)
+    run.answer("A", error="refused")
+    assert run.statuses == {"A": "FAILED"}
+    assert run.task("A").invoke.msg == "refused"
+
+
 def test_an_answer_to_nothing_changes_nothing() -> None:
     run = scenario(fn("A"))
     run.submit()
@@ -113,6 +123,9 @@ def test_a_callback_that_announces_a_repetition_leaves_the_task_running() -> Non
     run.finish("A", succeeded=False, will_retry=True, msg="once more", ext={"try": 1})
     assert run.statuses == {"A": "RUNNING"}
     assert run.task("A").invoke.msg == "once more"
+    assert run.task("A").invoke.ext == {"try": 1}
+    run.finish("A", succeeded=False, will_retry=True, msg="and again")
+    assert run.task("A").invoke.msg == "and again"
     assert run.task("A").invoke.ext == {"try": 1}
 
 

@@ -5,6 +5,7 @@ import pytest
 from rillflow.definition import parse_definition
 from rillflow.errors import DefinitionError
 from rillflow.testing.scenario import Scenario
+from tests.spec.notation import each, fn, pass_, scenario
 
 FLOW = """
 workspace: demo
@@ -53,6 +54,24 @@ def test_after_a_failure_only_the_catching_task_runs_and_sees_the_error() -> Non
         "error": {"task": "A", "code": "7", "msg": "no disk"},
         "reason": "no disk",
     }
+
+
+def test_inside_a_group_a_task_catches_what_its_own_sibling_left() -> None:
+    reason = [{"source": "$.input.error.msg", "target": "$.input.reason"}]
+    run = scenario(
+        each(
+            "G",
+            "list",
+            fn("A", "sync", catch="C"),
+            pass_("C", ins=reason, outs="reason"),
+            ins="list",
+        )
+    )
+    run.submit({"list": [1, 2]})
+    run.answer("G_0-A", {"n": 1})
+    run.answer("G_1-A", error="no disk")
+    assert [run.statuses[name] for name in ("G_0-C", "G_1-C")] == ["SKIPPED", "SUCCEED"]
+    assert [group.get("reason") for group in run.group_contexts("G")] == [None, "no disk"]
 
 
 def test_retries_come_before_the_catch() -> None:

@@ -116,6 +116,15 @@ def test_results_are_merged_in_index_order_and_the_later_branch_wins() -> None:
     assert run.context == {"n": 3, "x": "later", "late": 1, "early": 1}
 
 
+def test_a_branch_that_is_not_taken_has_no_context() -> None:
+    run = scenario(
+        choice("B", (on_input("n > 1"), [fn("Never")]), ("$.input", [fn("B1")]), ins="n")
+    )
+    run.submit({"n": 1})
+    contexts = dict(zip(run.groups("B"), run.group_contexts("B"), strict=True))
+    assert contexts == {"SKIPPED": {}, "RUNNING": {"n": 1}}
+
+
 def test_with_no_true_branch_it_succeeds_at_once_and_maps_nothing() -> None:
     constant = [{"source": "mapped", "target": "$.context.x"}]
     run = scenario(
@@ -158,6 +167,12 @@ def test_conditions_that_differ_only_in_case_keep_the_order_written() -> None:
     )
     run.submit()
     assert list(run.statuses)[1:] == ["B_0-B3", "B_1-B1", "B_2-B2"]
+
+
+def test_branches_are_ordered_as_if_their_conditions_were_in_lower_case() -> None:
+    run = scenario(choice("B", ("$.input.A", [pass_("B1")]), ("$.input._", [pass_("B2")])))
+    run.submit()
+    assert list(run.statuses)[1:] == ["B_0-B2", "B_1-B1"]
 
 
 def test_a_branch_starts_from_the_choices_input_even_an_empty_one() -> None:

@@ -96,10 +96,12 @@ def test_the_whole_context_and_execution_come_when_asked_for() -> None:
     assert info["executionId"] == full["data"]["flow_execution_id"]
     assert info["dagStatus"] == "succeed"
     assert info["dag"]["dagName"] == "scenario"
+    assert None not in info["dag"].values()
     assert {name: task["status"] for name, task in info["tasks"].items()} == {
         "A": "SUCCEED",
         "B": "SUCCEED",
     }
+    assert info["tasks"]["A"]["name"] == "A"
     assert info["tasks"]["A"]["task"]["category"] == "function"
     assert info["tasks"]["A"]["taskInvokeMsg"]["output"] == {"x": 2}
     assert info["dagInvokeMsg"]["invoke_time_infos"] == [{"start_time": 0, "end_time": 0}]
@@ -125,6 +127,17 @@ def test_each_end_is_announced_under_a_number_of_its_own() -> None:
     run.redo()
     run.finish("A", {"x": 2})
     assert [call.attempt for call in calls(run)] == [1, 2]
+
+
+def test_a_key_success_is_not_announced_and_the_end_after_it_is() -> None:
+    run = scenario(fn("A", "flow_sync"), callback={"resourceName": LISTENER})
+    run.submit()
+    run.answer("A", {"execution_id": "small"})
+    run.finish("A", key_succeeded=True)
+    assert run.status == "KEY_SUCCEED"
+    assert calls(run) == []
+    run.finish("A")
+    assert [call.attempt for call in calls(run)] == [1]
 
 
 def test_completion_by_hand_is_not_announced() -> None:

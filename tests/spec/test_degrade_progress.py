@@ -4,7 +4,18 @@ import pytest
 
 from rillflow.errors import RequestError
 from rillflow.testing import Scenario, dispatch
-from tests.spec.notation import Json, each, fn, on_input, pass_, refused, ret, scenario, susp
+from tests.spec.notation import (
+    Json,
+    choice,
+    each,
+    fn,
+    on_input,
+    pass_,
+    refused,
+    ret,
+    scenario,
+    susp,
+)
 
 SKIP_MESSAGE = "skip due to dependent tasks return or degrade"
 
@@ -39,6 +50,33 @@ def test_degrading_the_followers_alone_runs_the_task() -> None:
     run = tree(followings=True)
     assert list(run.statuses.values()) == ["SUCCEED", *["SKIPPED"] * 4]
     assert run.task("D").invoke.msg == SKIP_MESSAGE
+
+
+def test_only_the_degraded_task_itself_is_announced() -> None:
+    run = scenario(
+        pass_("A", degrade={"followings": True}, to="B"),
+        pass_("B", to="C"),
+        pass_("C", to="D"),
+        pass_("D"),
+    )
+    run.submit()
+    assert run.announced == ["TASK_FINISH A", "DAG_SUCCEED"]
+
+
+def test_a_follower_that_has_started_is_not_skipped_and_the_others_are() -> None:
+    run = scenario(
+        fn("A", output_type="stream", retry={"maxRetryTimes": 1}, to="B,C"),
+        fn("B", input_type="stream"),
+        pass_("C", to="D"),
+        pass_("D"),
+    )
+    run.submit()
+    run.degrade("A", followings=True)
+    run.answer("A", error="no")
+    assert run.statuses == {"A": "RUNNING", "B": "RUNNING", "C": "SKIPPED", "D": "SKIPPED"}
+    run.finish("B")
+    run.finish("A")
+    assert run.announced == ["TASK_FINISH B", "TASK_FINISH A", "DAG_SUCCEED"]
 
 
 def test_degrade_skips_before_the_task_is_done() -> None:
@@ -112,6 +150,16 @@ def test_degrading_an_instance_degrades_the_task_in_all_groups() -> None:
     run.finish("A_1-A1")
     assert run.status == "SUCCEED"
     assert run.statuses["A_1-A2"] == "SKIPPED"
+
+
+def test_an_instance_below_several_groups_is_degraded_by_its_own_name() -> None:
+    inner = choice("B", ("$.input", [fn("B1", to="B2"), fn("B2")]))
+    run = scenario(each("A", "list", inner, ins="list"))
+    run.submit({"list": [1]})
+    run.degrade("A_0-B_0-B2", current=True)
+    run.finish("A_0-B_0-B1")
+    assert run.statuses["A_0-B_0-B2"] == "SKIPPED"
+    assert run.status == "SUCCEED"
 
 
 def test_a_later_degrade_request_replaces_an_earlier_one() -> None:
@@ -223,3 +271,7 @@ def test_without_weights_the_tasks_are_counted() -> None:
     run = scenario(pass_("A", progress=none), fn("B", progress=none))
     run.submit()
     assert run.process == 50
+    run = scenario(pass_("A", progress=none), pass_("B", progress=none), fn("C", progress=none))
+    run.submit()
+    assert run.process == 66
+    assert isinstance(run.process, int)

@@ -109,6 +109,18 @@ def test_groups_that_end_at_once_make_room_at_once() -> None:
     assert run.status == "SUCCEED"
 
 
+def test_waiting_groups_start_in_the_order_of_their_elements() -> None:
+    run = over(list("abcde"), fn("A1", ins="item"), synchronization=at_most(2, "$.input.list"))
+    assert [run.task(f"A_{i}-A1").status.name for i in (0, 1)] == ["RUNNING", "RUNNING"]
+    started = [run.finish(f"A_{i}-A1") for i in (1, 2, 0, 3)]
+    assert started == [
+        [dispatch("A_2-A1", item="c")],
+        [dispatch("A_3-A1", item="d")],
+        [dispatch("A_4-A1", item="e")],
+        [],
+    ]
+
+
 @pytest.mark.parametrize(
     ("limit", "condition", "started"),
     [
@@ -209,6 +221,12 @@ def test_the_collection_is_taken_out_of_the_input(path: str, rest: Json) -> None
     assert {key: value for key, value in first.items() if key != "item"} == rest
 
 
+def test_of_a_list_on_the_way_only_the_collection_is_taken_out() -> None:
+    run = scenario(each("A", "l[0].urls", pass_("A1"), ins="l"))
+    run.submit({"l": [{"urls": [1], "kept": 1}, 2]})
+    assert run.task("A").invoke.input == {"l": [{"kept": 1}, 2]}
+
+
 # -- contexts of groups ----------------------------------------------------------------------
 
 
@@ -272,7 +290,8 @@ def test_results_come_in_the_order_of_the_elements() -> None:
 def test_a_failing_group_lets_the_others_end_then_the_foreach_fails() -> None:
     run = over([1, 2, 3], fn("A1", outs="x"), outs="all<=sub_context.[*].x")
     run.finish("A_0-A1", {"x": 1})
-    run.finish("A_1-A1", {"x": 2}, succeeded=False, code="7", msg="no", ext={"why": 1})
+    said: Json = {"why": 1, "invoke_id": "i-1"}
+    run.finish("A_1-A1", {"x": 2}, succeeded=False, code="7", msg="no", ext=said)
     assert run.statuses["A"] == "RUNNING"
     run.finish("A_2-A1", {"x": 3})
 
@@ -280,6 +299,7 @@ def test_a_failing_group_lets_the_others_end_then_the_foreach_fails() -> None:
     assert run.context["all"] == [1, None, 3]
     invoke = run.task("A").invoke
     assert (invoke.code, invoke.msg, invoke.ext) == ("7", "no", {"why": 1})
+    assert invoke.invoke_id == "i-1"
     assert run.status == "FAILED"
     assert run.state.invoke.msg == "no"
 
@@ -289,6 +309,13 @@ def test_each_failing_group_overwrites_what_an_earlier_one_left() -> None:
     run.finish("A_1-A1", succeeded=False, msg="second group")
     run.finish("A_0-A1", succeeded=False, msg="first group")
     assert run.task("A").invoke.msg == "first group"
+
+
+def test_a_foreach_that_fails_by_a_sub_flow_names_it() -> None:
+    run = over([1], fn("A1", "flow_sync"))
+    run.answer("A_0-A1", {"execution_id": "small"})
+    run.finish("A_0-A1", succeeded=False)
+    assert run.task("A").invoke.referenced_execution_id == "small"
 
 
 @pytest.mark.case("FE-13")
@@ -334,7 +361,7 @@ def test_an_output_rule_that_may_not_fail_fails_the_foreach() -> None:
     broken = [{"transform": "1 +", "target": "$.context.x", "tolerance": False}]
     run = over([1], pass_("A1"), outs=broken)
     assert run.statuses["A"] == "FAILED"
-    assert run.task("A").invoke.msg
+    assert (run.task("A").invoke.msg or "").startswith("line 1")
 
 
 # -- depth -----------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ import pytest
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
+from rillflow.core.machine import outstanding
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import decode_json
 from rillflow.language.conditions import holds
 from rillflow.testing import Scenario, dispatch
-from tests.spec.notation import Json, fn, on_output, scenario
+from tests.spec.notation import Json, fn, on_output, scenario, within
 
 TRUE_SIGNAL = [on_output("signal == true")]
 
@@ -110,6 +111,28 @@ def test_what_the_dispatch_answer_says_of_itself_is_kept() -> None:
     assert invoke.output == {"error_code": "inner", "code": "less", "error_msg": "closer"}
 
 
+def test_a_code_may_be_called_just_code() -> None:
+    run = scenario(fn("A", "sync"))
+    run.submit()
+    run.answer("A", {"code": 9, "result_type": "FAILED"})
+    assert run.task("A").invoke.code == "9"
+
+
+def test_what_a_callback_leaves_open_stays_as_the_dispatch_answer_said_it() -> None:
+    said: Json = {"code": "7", "msg": "queued", "invoke_id": "i-1"}
+    run = scenario(fn("A"), fn("B"))
+    run.submit()
+    run.answer("A", said)
+    run.finish("A")
+    invoke = run.task("A").invoke
+    assert (invoke.code, invoke.msg, invoke.invoke_id) == ("7", "queued", "i-1")
+    run.answer("B", said)
+    run.finish("B", code="8", msg="done", ext={"invoke_id": "i-2"})
+    invoke = run.task("B").invoke
+    assert (invoke.code, invoke.msg, invoke.invoke_id) == ("8", "done", "i-2")
+    assert not invoke.ext
+
+
 def test_the_function_that_rules_chose_is_noted() -> None:
     run = scenario(fn("A", "sync"))
     run.submit()
@@ -151,6 +174,31 @@ def test_a_call_carries_what_the_gateway_needs() -> None:
     assert call.timeout_s == 7
     assert call.resource is not None
     assert decode_json(call.resource) == {"name": "inline"}
+
+
+def test_the_rules_of_an_inline_resource_keep_rill_flows_spelling() -> None:
+    rules = [{"source": "$.context.x", "target": "$.input.x"}]
+    run = scenario(fn("A", resource={"name": "inline", "inputMappings": rules}))
+    run.submit()
+    [call] = [command for command in run.commands if isinstance(command, DispatchTask)]
+    assert decode_json(call.resource or b"") == {"name": "inline", "inputMappings": rules}
+
+
+def test_a_call_is_dated_by_the_start_of_its_attempt_also_after_a_restart() -> None:
+    run = scenario(fn("A", retry={"maxRetryTimes": 1, "intervalInSeconds": 5}))
+    run.submit()
+    run.finish("A", succeeded=False)
+    run.advance(9)
+    calls = [command for command in run.commands if isinstance(command, DispatchTask)]
+    assert [call.at_ms for call in calls] == [0, 5000]
+    assert list(outstanding(run.plan, run.state)) == [calls[1]]
+
+
+def test_the_time_limit_of_a_call_may_come_from_its_input() -> None:
+    run = scenario(fn("A", "sync", ins="wait", timeline=within("$.input.wait")))
+    run.submit({"wait": 8})
+    [call] = [command for command in run.commands if isinstance(command, DispatchTask)]
+    assert call.timeout_s == 8
 
 
 # -- failures ---------------------------------------------------------------------------
@@ -225,6 +273,31 @@ def test_the_body_of_a_failed_dispatch_still_gives_code_and_message() -> None:
     invoke = run.task("A").invoke
     assert (invoke.code, invoke.msg) == ("E7", "no seat")
     assert invoke.output == {"error_code": "E7", "error_msg": "no seat"}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (None, "the answer of the function is empty, and a result is JSON"),
+        (" \n", "the answer of the function is empty, and a result is JSON"),
+        ("null", "the answer of the function is empty, and a result is JSON"),
+        ("so long", "the answer of the function is not JSON: so long"),
+        ("x" * 600, f"the answer of the function is not JSON: {'x' * 512}"),
+    ],
+)
+def test_an_answer_that_is_no_result_says_why(body: str | None, message: str) -> None:
+    run = scenario(fn("A", "sync"))
+    run.submit()
+    run.answer("A", body)
+    assert run.statuses == {"A": "FAILED"}
+    assert run.task("A").invoke.msg == message
+
+
+def test_bytes_that_are_no_text_are_an_answer_that_is_not_json() -> None:
+    run = scenario(fn("A", "sync"))
+    run.submit()
+    run.take(DispatchAnswered(at_ms=0, task="A", attempt=1, body=b"\xff"))
+    assert run.task("A").invoke.msg == "the answer of the function is not JSON: \ufffd"
 
 
 def test_a_rule_that_may_not_fail_fails_the_task() -> None:
@@ -325,6 +398,7 @@ def test_an_array_answer_is_seen_under_data() -> None:
     run.submit()
     run.answer("A", [1, 2])
     assert run.context == {"x": [1, 2]}
+    assert run.task("A").invoke.output == {"data": [1, 2]}
 
 
 def test_output_of_a_tolerated_sync_failure_is_mapped() -> None:

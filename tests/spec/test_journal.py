@@ -4,10 +4,18 @@ from typing import get_args
 
 import pytest
 
-from rillflow.core.codec import FORMAT, decode_event, decode_state, encode_event, encode_state
+from rillflow.core.codec import (
+    FORMAT,
+    decode_event,
+    decode_state,
+    encode_event,
+    encode_state,
+    snapshot_text,
+)
 from rillflow.core.events import CallbackReceived, CancelRequested, Event, ParentLink
 from rillflow.core.machine import outstanding
 from rillflow.errors import StoreError
+from rillflow.jsontypes import decode_json
 from rillflow.testing import Scenario
 from rillflow.testing.replay import check_outstanding, check_replay, replay
 from tests.spec.notation import flow, fn, pass_, scenario, susp, within
@@ -53,12 +61,21 @@ def test_a_snapshot_is_the_whole_state() -> None:
     assert list(outstanding(run.plan, state)) == list(outstanding(run.plan, run.state))
 
 
-@pytest.mark.parametrize("data", [b"", bytes([FORMAT + 1]) + b"x"])
-def test_another_format_is_refused(data: bytes) -> None:
-    with pytest.raises(StoreError, match="journal format"):
-        decode_event(data)
-    with pytest.raises(StoreError, match="journal format"):
-        decode_state(data)
+def test_the_text_of_a_snapshot_is_json() -> None:
+    run = scenario(fn("A"))
+    run.submit({"n": 10**30})
+    text = decode_json(snapshot_text(encode_state(run.state)))
+    assert isinstance(text, dict)
+    assert text["context"] == run.state.context
+
+
+@pytest.mark.parametrize(
+    ("data", "found"), [(b"", "nothing"), (bytes([FORMAT + 1]) + b"x", str(FORMAT + 1))]
+)
+def test_another_format_is_refused(data: bytes, found: str) -> None:
+    for read in (decode_event, decode_state, snapshot_text):
+        with pytest.raises(StoreError, match=f"journal format {found} is not {FORMAT};"):
+            read(data)
 
 
 def test_damaged_bytes_are_refused() -> None:

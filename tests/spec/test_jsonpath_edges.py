@@ -40,6 +40,21 @@ def passes(condition: str) -> bool:
     ("condition", "expected"),
     [
         ("@.text == @.zero", True),
+        ("@.text != '0.0'", False),
+        ("@.text != '0'", True),
+        ("@.map != {'x': 1}", False),
+        ("@.list != @.list", False),
+        ("@.yes != true", False),
+        ("@.n === 1.0", True),
+        ("@.n === '1'", False),
+        ("@.n !== '1'", True),
+        ("@.n !== 1", False),
+        ("@.text === '0.0'", True),
+        ("@.yes === true", True),
+        ("@.map === {'x': 1}", True),
+        ("@.map !== {'x': 1}", False),
+        ("@.list === [1, 2]", True),
+        ("@.list === [1, 3]", False),
         ("@.n == @.text", False),
         ("@.n == 'one'", False),
         ("@.n == @.digits", False),
@@ -114,6 +129,8 @@ def test_some_comparisons_fail_instead_of_being_false(condition: str) -> None:
         ("$.length($)", 9),
         ("$.length($.n)", 0),
         ("$.length($.list.append(1))", 3),
+        ("$.size($.list.append(1))", 3),
+        ("$.size($)", 9),
         ("$..x.append(1).length()", 9),
         ("$..length().x", []),
         ("$.nope.*", None),
@@ -209,3 +226,78 @@ def test_errors_quote_long_texts_shortened() -> None:
     with pytest.raises(LanguageError) as caught:
         compile_path("$[" + "x" * 5_000)
     assert len(str(caught.value)) < 400
+
+
+SHOP: Final[dict[str, Any]] = {
+    "open": True,
+    "wanted": 1,
+    "kinds": [1],
+    "sizes": [2],
+    "list": [{"kind": 1, "size": 2, "parts": [{"of": 1, "n": 5}]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("$.list[?($.open)].kind", [1]),
+        ("$.list[?($.closed)].kind", []),
+        ("$.list[?($.open && @.size == 2)].kind", [1]),
+        ("$.list[?(@.kind in $.kinds[*] && @.size in $.sizes[*])].kind", [1]),
+        ("$.list[?(@.kind in $.sizes[*] || @.size in $.kinds[*])].kind", []),
+        ("$.list[?(@.parts[?(@.of == $.wanted)].n contains 5)].kind", [1]),
+        ("$.list[?(@.parts[?(@.of == $.list)].n contains 5)].kind", []),
+        ("$.sum($.list[?(@.kind == $.wanted)].size)", 2.0),
+    ],
+)
+def test_the_root_means_the_whole_document_however_deep_it_is_asked_for(
+    path: str, value: JsonValue
+) -> None:
+    assert compile_path(path).find(SHOP) == value
+
+
+def test_texts_compare_with_numbers_as_these_are_written() -> None:
+    document: JsonValue = {"price": "1.50"}
+    for condition, holds in (("== 1.50", True), ("!= 1.50", False), ("!= 1.5", True)):
+        assert bool(compile_path(f"$[?(@.price {condition})]").find(document)) is holds
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "matches"),
+    [
+        ("abc", "/ABC/", False),
+        ("abc", "/ABC/i", True),
+        ("a\nc", "/a.c/", False),
+        ("a\nc", "/a.c/s", True),
+        ("a\nc", "/a$\\nc/", False),
+        ("a\nc", "/a$\\nc/m", True),
+        ("A\nc", "/a.C/is", True),
+        ("abc", "/b/", False),
+    ],
+)
+def test_a_pattern_is_for_the_whole_text_and_its_flags_count(
+    text: str, pattern: str, *, matches: bool
+) -> None:
+    assert compile_path(f"$[?(@.t =~ {pattern})]").matches({"t": text}) is matches
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.001, "0.001"),
+        (0.00025, "0.00025"),
+        (0.0001, "0.00010"),
+        (1234567.5, "1234567.5"),
+        (9999999.0, "9999999.0"),
+        (10000000.0, "1.0E+7"),
+        (12500000.0, "1.25E+7"),
+        (-12500000.0, "-1.25E+7"),
+        (-0.5, "-0.5"),
+        (200.0, "200.0"),
+        (12, "12"),
+    ],
+)
+def test_a_number_is_compared_as_the_text_that_java_gives_it(number: float, text: str) -> None:
+    path = compile_path("$[?(@.text == @.number)]")
+    assert path.matches({"text": text, "number": number})
+    assert not path.matches({"text": text + "0", "number": number})

@@ -2,10 +2,13 @@
 
 import pytest
 
-from rillflow.core.events import ExecutionSubmitted, NoticeDelivered
+from rillflow.core import machine
+from rillflow.core.events import ExecutionSubmitted, NoticeDelivered, RedoRequested
+from rillflow.core.plan import Plan
+from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import ExecutionError
 from rillflow.testing import Scenario, dispatch
-from tests.spec.notation import each, fn, pass_, refused, scenario, susp, within
+from tests.spec.notation import each, flow, fn, pass_, refused, scenario, susp, within
 
 
 def pair() -> Scenario:
@@ -217,3 +220,38 @@ def test_submitted_data_that_are_no_object_count_as_none() -> None:
     run = scenario(pass_("A"))
     run.submit(callback=[1])  # type: ignore[arg-type]
     assert run.state.callback is None
+
+
+def test_what_a_submission_says_of_the_execution_is_kept() -> None:
+    plan = Plan(WorkflowDefinition.model_validate(flow(fn("A"))), "scenario")
+    state, _ = machine.submit(plan, submission(dedicated=True, uid=7))
+    assert (state.execution_id, state.definition_id) == ("e", "d")
+    assert (state.host, state.dedicated, state.uid) == ("http://here", True, 7)
+    assert (state.context_max_bytes, state.foreach_max_items) == (4096, 5)
+
+
+def test_rules_that_are_passed_over_are_told_with_the_event_and_the_task() -> None:
+    broken = [{"source": "$.context.x", "target": "$.input..y"}]
+    plan = Plan(WorkflowDefinition.model_validate(flow(fn("A", ins=broken))), "scenario")
+    first = submission(data=b'{"x": 1}')
+    state, submitted = machine.submit(plan, first)
+    redone = machine.handle(plan, state, RedoRequested(at_ms=1, tasks=("A",)))
+    assert [(task, rule.rule) for task, rule in submitted.passed_over] == [
+        ("A", "$.context.x -> $.input..y")
+    ]
+    assert redone.passed_over == submitted.passed_over
+    assert list(machine.handle(plan, state, first).passed_over) == []
+
+
+def submission(*, data: bytes = b"{}", dedicated: bool = False, uid: int = 0) -> ExecutionSubmitted:
+    return ExecutionSubmitted(
+        at_ms=0,
+        execution_id="e",
+        definition_id="d",
+        data=data,
+        host="http://here",
+        dedicated=dedicated,
+        uid=uid,
+        context_max_bytes=4096,
+        foreach_max_items=5,
+    )

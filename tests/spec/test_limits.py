@@ -2,7 +2,10 @@
 
 import pytest
 
+from rillflow.core.turn import Cleaner, stored_context
 from rillflow.core.view import invoke_view
+from rillflow.errors import ExecutionError
+from rillflow.jsontypes import JsonObject
 from rillflow.testing.scenario import Scenario
 
 TIMED = """
@@ -55,6 +58,22 @@ def test_an_input_that_doubles_with_every_rule_is_stopped() -> None:
     )
     flow.submit({})
     assert flow.status == "FAILED"
+
+
+def test_every_value_weighs_eight_bytes_and_a_text_its_length_besides() -> None:
+    value: JsonObject = {"text": "x" * 20, "list": [1, 2]}
+    enough = 8 + (8 + 20) + 8 + 2 * 8
+    assert Cleaner(enough).clean(value) is value
+    with pytest.raises(ExecutionError, match="more than 59 exceed the limit") as error:
+        Cleaner(enough - 1).clean(value)
+    assert error.value.wire_code == 30507
+
+
+def test_what_an_execution_holds_already_does_not_count_again() -> None:
+    held: JsonObject = {"large": ["x" * 100], "small": 1}
+    assert stored_context({**held, "small": 2}, held, 8) == {**held, "small": 2}
+    with pytest.raises(ExecutionError):
+        stored_context({**held, "small": [2]}, held, 8)
 
 
 def test_a_foreach_takes_no_more_items_than_one_turn_can_bear() -> None:

@@ -52,6 +52,11 @@ def test_booleans_are_read_in_any_case_and_trimmed(text: str, *, value: bool) ->
         "1e400",
         "1.5e400",
         "-1e999999999",
+        "9e308",
+        "-9e308",
+        "9.5e308",
+        "\u00a05",
+        "\u2003true",
         "9" * 5000,
     ],
 )
@@ -65,6 +70,7 @@ def test_every_other_text_stays_as_it_is(text: str) -> None:
     [
         ("123", 123),
         (" 123 ", 123),
+        ("\x01123\x1f", 123),
         ("+5", 5),
         ("-7", -7),
         ("1.", 1.0),

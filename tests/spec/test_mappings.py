@@ -155,7 +155,7 @@ def test_a_path_source_reads_the_document() -> None:
 def test_a_tasks_callback_address_carries_an_extra_query_as_it_is() -> None:
     extra = "context=%7B%22trans_finish%22%3A%20true%7D"
 
-    assert value_of(f"$.tasks.testTaskName.trigger_url?{extra}?and=not this") == (
+    assert value_of(f"$.tasks.testTaskName.trigger_url?{extra}?and=not this?nor=that") == (
         "http://localhost:8080/flow/trigger.json?execution_id=123456&task_name=testTaskName&"
         + extra
     )
@@ -236,6 +236,48 @@ def test_a_failing_rule_is_passed_over_unless_its_tolerance_is_false(failing: Co
         apply(failing._replace(tolerance=False), after, context=context, input=given)
 
 
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            Copy("hunter2", "$.input[?("),
+            (
+                "(literal) -> $.input[?(",
+                "a filter does not close with ')]', at character 7 of path $.input[?(",
+            ),
+        ),
+        (
+            Copy("$.context.x", "$.input.s.y"),
+            ("$.context.x -> $.input.s.y", "PathEvaluationError"),
+        ),
+        (
+            Copy("hunter2", "$.input.y", transform="source + hunter(2)"),
+            ("(transform) -> $.input.y", "ExpressionError"),
+        ),
+        (
+            Copy(None, "$.input.y", transform="1 +"),
+            ("(transform) -> $.input.y", "line 1, column 4: unexpected 'the end of the text'"),
+        ),
+        (
+            Copy("hunter2", "$.input.s.y", transform=" "),
+            ("(literal) -> $.input.s.y", "PathEvaluationError"),
+        ),
+        (
+            Copy("hunter2", "$.output"),
+            (
+                "-> $.output",
+                "$.output as a whole cannot be replaced; what was written there is gone",
+            ),
+        ),
+    ],
+)
+def test_a_rule_that_is_passed_over_is_told_without_values(
+    rule: Copy, told: tuple[str, str]
+) -> None:
+    mapped = apply(rule, context={"x": "hunter2"}, input={"s": "hunter2"})
+    assert mapped.passed_over == (told,)
+
+
 def test_the_error_of_a_mapping_tells_its_cause() -> None:
     with pytest.raises(MappingError, match="needs an object") as caught:
         apply(Copy("$.context.t[?(@.x)]", "$.input.v", tolerance=False), context={"t": 1})
@@ -264,6 +306,17 @@ def test_replacing_a_root_is_seen_by_later_rules_only(root: str) -> None:
     assert mapped.warnings == (
         f"$.{root} as a whole cannot be replaced; what was written there is gone",
     )
+
+
+def test_a_member_that_is_called_like_a_root_is_a_member_like_any_other() -> None:
+    mapped = apply(
+        Copy("1", "$.context.input"),
+        Copy("2", "$.input.x"),
+        Copy("3", "$.context.m.context"),
+        Copy("4", "$.context.o"),
+        context={"m": {}},
+    )
+    assert mapped == Mapped({"m": {"context": 3}, "input": 1, "o": 4}, {"x": 2}, {}, ())
 
 
 def test_an_index_at_a_root_replaces_it_too() -> None:

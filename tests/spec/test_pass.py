@@ -3,8 +3,9 @@
 import pytest
 
 from rillflow.errors import ExecutionError
-from rillflow.testing import dispatch
-from tests.spec.notation import each, fn, pass_, refused, scenario, sw
+from rillflow.jsontypes import JsonValue
+from rillflow.testing import Scenario, dispatch
+from tests.spec.notation import each, flow, fn, pass_, refused, scenario, sw
 
 
 @pytest.mark.case("PA-01")
@@ -105,8 +106,8 @@ def test_a_reserved_key_must_hold_a_map() -> None:
 
 def test_maps_under_reserved_keys_are_not_part_of_the_context() -> None:
     run = scenario(pass_("A"))
-    run.submit({"A": 1, "__D": {"x": 1}})
-    assert run.context == {"A": 1}
+    run.submit({"A": 1, "__D": {"x": 1}, "E": 2})
+    assert run.context == {"A": 1, "E": 2}
 
 
 def test_a_reserved_key_from_a_mapping_fails_a_sync_task() -> None:
@@ -160,3 +161,24 @@ def test_random_numbers_are_the_same_in_every_replay() -> None:
     run = scenario(pass_("A", outs=draw, to="B"), sw("B", ("default", "C")), pass_("C"))
     run.submit()
     assert isinstance(run.context["n"], int)
+
+
+def drawn(execution_id: str) -> list[JsonValue]:
+    """What one execution draws: twice in its first turn, once in its second."""
+    draw = [{"transform": "rand(1000000)", "target": "$.context.n"}]
+    tasks = [
+        pass_("A", outs=draw),
+        pass_("B", outs=[{**draw[0], "target": "$.context.m"}]),
+        fn("C", to="D"),
+        pass_("D", outs=[{**draw[0], "target": "$.context.o"}]),
+    ]
+    run = Scenario(flow(*tasks), execution_id=execution_id, check=True)
+    run.submit()
+    run.finish("C")
+    return [run.context[name] for name in "nmo"]
+
+
+def test_tasks_events_and_executions_draw_random_numbers_of_their_own() -> None:
+    one, another = drawn("demo:x_c_1"), drawn("demo:x_c_2")
+    assert one == drawn("demo:x_c_1")
+    assert len({*one, *another}) == 6

@@ -40,7 +40,14 @@ def started(text: str = FLOW, retry_after_s: float | None = None) -> Scenario:
     return flow
 
 
-def reply(flow: Scenario, body: bytes | None = None, *, status: int = 200, error: str = "") -> None:
+def reply(
+    flow: Scenario,
+    body: bytes | None = None,
+    *,
+    status: int = 200,
+    error: str = "",
+    poll: int | None = None,
+) -> None:
     flow.take(
         DispatchAnswered(
             at_ms=flow.now_ms,
@@ -49,6 +56,7 @@ def reply(flow: Scenario, body: bytes | None = None, *, status: int = 200, error
             http_status=status or None,
             body=body,
             error=error or None,
+            poll=poll,
         )
     )
 
@@ -74,6 +82,41 @@ def test_the_first_question_comes_after_a_second_and_the_next_ones_ever_later() 
     assert flow.statuses == {"A": "RUNNING"}
 
 
+def test_each_question_has_a_number_and_only_its_own_answer_counts() -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, status=202)
+    flow.advance(2)
+    [question] = asked(flow)
+    assert question.call == (flow.state.execution_id, "A", 1, 2)
+    for number in (0, 1, 3):
+        reply(flow, b'{"n": 5}', poll=number)
+        assert not flow.changed
+    assert asked(flow) == [question]
+    reply(flow, b'{"n": 5}', poll=2)
+    assert flow.context["n"] == 5
+
+
+def test_the_answer_of_a_question_does_not_stand_for_the_calls_own() -> None:
+    flow = Scenario(FLOW, check=True)
+    flow.submit({})
+    reply(flow, b'{"n": 5}', poll=1)
+    assert not flow.changed
+    reply(flow, b'{"n": 6}', poll=0)
+    assert flow.context["n"] == 6
+
+
+def test_a_question_is_dated_by_the_start_of_its_attempt() -> None:
+    retry = "completion: poll\n  retry: {maxRetryTimes: 1, intervalInSeconds: 4}"
+    flow = Scenario(FLOW.replace("completion: poll", retry), check=True)
+    flow.submit({})
+    flow.answer("A", error="no")
+    flow.advance(4)
+    flow.answer("A", http_status=202, poll_url=ASK)
+    flow.advance(1)
+    assert [(question.attempt, question.at_ms) for question in asked(flow)] == [(2, 4000)]
+
+
 def test_the_answer_that_is_not_accepted_any_more_is_the_result() -> None:
     flow = started()
     flow.advance(1)
@@ -85,9 +128,9 @@ def test_the_answer_that_is_not_accepted_any_more_is_the_result() -> None:
 def test_a_result_type_other_than_success_fails_the_task() -> None:
     flow = started()
     flow.advance(1)
-    reply(flow, b'{"result_type": "FAILED", "error_msg": "no"}')
+    reply(flow, b'{"result_type": "FAILED", "error_msg": "no", "error_code": 7}')
     assert flow.status == "FAILED"
-    assert flow.task("A").invoke.msg == "no"
+    assert (flow.task("A").invoke.msg, flow.task("A").invoke.code) == ("no", "7")
 
 
 def test_retry_after_and_the_settings_bound_the_wait() -> None:
@@ -110,6 +153,7 @@ def test_trouble_on_the_way_is_not_yet_a_result(status: int) -> None:
     flow.advance(1)
     reply(flow, status=status, error="dispatchTask http fails due to trouble")
     assert flow.statuses == {"A": "RUNNING"}
+    assert flow.task("A").invoke.msg == "dispatchTask http fails due to trouble"
     flow.advance(2)
     assert len(asked(flow)) == 1
 
@@ -119,6 +163,7 @@ def test_a_refusal_fails_the_attempt() -> None:
     flow.advance(1)
     reply(flow, status=403, error="dispatchTask http fails due to 403")
     assert flow.status == "FAILED"
+    assert flow.task("A").invoke.msg == "dispatchTask http fails due to 403"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +174,8 @@ def test_a_refusal_fails_the_attempt() -> None:
         (b'{"runtimeStatus": "Failed", "output": "broken"}', "FAILED", None),
         (b'{"activationId": "x", "response": {"success": true, "result": {"n": 2}}}', "SUCCEED", 2),
         (b'{"activationId": "x", "response": {"success": false}}', "FAILED", None),
+        (b'{"response": {"success": false}, "n": 3}', "SUCCEED", 3),
+        (b'{"activationId": "x", "n": 4}', "SUCCEED", 4),
     ],
 )
 def test_the_words_of_known_gateways_are_understood(body: bytes, status: str, n: int) -> None:
@@ -137,6 +184,13 @@ def test_the_words_of_known_gateways_are_understood(body: bytes, status: str, n:
     reply(flow, body)
     assert flow.status == status
     assert flow.context.get("n") == n
+
+
+def test_a_result_that_is_no_object_is_seen_under_data() -> None:
+    flow = started()
+    flow.advance(1)
+    reply(flow, b'{"runtimeStatus": "Completed", "output": [7]}')
+    assert flow.task("A").invoke.output == {"data": [7]}
 
 
 def test_a_gateway_that_answers_at_once_needs_no_question() -> None:

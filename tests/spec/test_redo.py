@@ -3,6 +3,7 @@
 import pytest
 
 from rillflow.core.commands import SetTimer
+from rillflow.core.events import RedoRequested
 from rillflow.errors import ExecutionError
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import (
@@ -283,6 +284,30 @@ def test_what_was_ready_while_paused_is_not_started_when_a_redo_takes_it_back() 
     assert run.state.parked == ["A"]
     assert run.resume() == [dispatch("A")]
     assert run.statuses["B"] == "NOT_STARTED"
+
+
+def test_what_was_ready_while_paused_still_starts_when_a_redo_leaves_it_alone() -> None:
+    run = scenario(fn("A", to="B"), fn("B"), fn("C"))
+    run.submit()
+    run.pause()
+    run.finish("A")
+    run.redo("C")
+    assert run.resume() == [dispatch("B"), dispatch("C")]
+
+
+def test_a_null_in_the_data_leaves_what_was_there() -> None:
+    run = scenario(fn("A"))
+    run.submit({"x": 1, "y": 2})
+    run.redo("A", data={"x": None, "y": 3})
+    assert run.context == {"x": 1, "y": 3}
+
+
+def test_data_that_are_no_object_count_as_none() -> None:
+    run = scenario(fn("A"))
+    run.submit({"x": 1})
+    run.take(RedoRequested(at_ms=0, tasks=("A",), data=b"[1]"))
+    assert run.context == {"x": 1}
+    assert run.dispatched == [dispatch("A")] * 2
 
 
 def test_a_redo_forgets_notices_that_are_still_due() -> None:

@@ -74,6 +74,16 @@ def test_the_first_failures_message_stays_unless_a_later_result_has_its_own() ->
     assert run.task("A").invoke.msg == "third"
 
 
+def test_the_first_failures_code_stays_unless_a_later_result_has_its_own() -> None:
+    run = scenario(retried())
+    run.submit()
+    run.answer("A", {"code": 7}, error="first")
+    run.answer("A", error="second")
+    assert run.task("A").invoke.code == "7"
+    run.answer("A", {"code": 8}, error="third")
+    assert run.task("A").invoke.code == "8"
+
+
 def test_a_failed_dispatch_a_sync_answer_and_a_callback_are_all_retried() -> None:
     run = scenario(fn("A", "sync", retry={"maxRetryTimes": 1}))
     run.submit()
@@ -184,6 +194,32 @@ def test_after_a_dispatch_error_conditions_look_at_an_empty_output() -> None:
     assert run.task("A").invoke.msg == "refused"
 
 
+def test_after_a_dispatch_error_conditions_look_at_what_came_with_it() -> None:
+    run = scenario(retried(conditions=[on_output("busy == 1")]))
+    run.submit()
+    assert run.answer("A", {"busy": 1}, error="status 503") == [dispatch("A")]
+    assert run.answer("A", {"busy": 2}, error="status 503") == []
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_conditions_look_at_the_output_of_the_attempt(kind: str) -> None:
+    run = scenario(
+        fn("A", kind, retry={"maxRetryTimes": 9, "conditions": [on_output("busy == 1")]})
+    )
+    run.submit()
+    for busy, again in ((1, [dispatch("A")]), (2, [])):
+        said: Json = {"busy": busy, "result_type": "FAILED"}
+        ends = run.answer if kind == "sync" else run.trigger
+        assert ends("A", said) == again
+
+
+def test_a_retry_without_a_number_of_times_is_none() -> None:
+    run = scenario(fn("A", retry={"intervalInSeconds": 1}))
+    run.submit()
+    assert run.finish("A", succeeded=False) == []
+    assert run.statuses == {"A": "FAILED"}
+
+
 def test_a_task_without_retry_is_tried_once() -> None:
     run = scenario(fn("A"))
     run.submit()
@@ -202,6 +238,7 @@ def test_a_task_without_retry_is_tried_once() -> None:
         pytest.param(3, 2, 1, 6, id="the first retry waits once multiplied"),
         pytest.param(3, -2, 1, 3, id="a negative multiplier is none"),
         pytest.param(3, 1.5, 1, 4, id="whole seconds"),
+        pytest.param(8, 0.5, 2, 2, id="a multiplier below one shortens the waits"),
         pytest.param(-5, 2, 1, 0, id="a negative interval is none"),
         pytest.param(1, 1e300, 2, 10 * 365 * 86400, id="ten years at most"),
     ],
@@ -212,7 +249,9 @@ def test_the_wait_grows_with_the_attempts_made(
     assert retry_wait_s(Retry(interval_s=interval, multiplier=multiplier), attempts) == wait
 
 
-@pytest.mark.parametrize(("multiplier", "cap", "wait"), [(2, 5, 5), (1e300, 60, 60), (2, 0, 24)])
+@pytest.mark.parametrize(
+    ("multiplier", "cap", "wait"), [(2, 5, 5), (2, 1, 1), (1e300, 60, 60), (2, 0, 24)]
+)
 def test_a_longest_interval_caps_the_wait(multiplier: float, cap: int, wait: int) -> None:
     retry = Retry(interval_s=3, multiplier=multiplier, max_interval_s=cap)
     assert retry_wait_s(retry, 3) == wait
@@ -270,3 +309,13 @@ tasks:
         flow.advance(15)
     assert all(10_000 <= wait < 15_000 for wait in waits)
     assert len(set(waits)) == 3
+
+
+def test_a_jitter_above_one_is_one() -> None:
+    due = []
+    for jitter in (1, 7):
+        run = scenario(retried(intervalInSeconds=10, jitter=jitter))
+        run.submit()
+        run.finish("A", succeeded=False)
+        due += [timer.due_ms for timer in run.timers]
+    assert 10_000 < due[0] == due[1] < 20_000

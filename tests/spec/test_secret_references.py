@@ -79,6 +79,10 @@ def test_a_resource_name_counts_as_it_stands() -> None:
         "    inputMappings: [{source: $.context, target: $.input.all}]",
         f"    inputMappings: [{{source: '{TOKEN}', target: $.context.kept}}]",
         OVERWRITTEN,
+        f"""    inputMappings:
+      - {{source: '{TOKEN}', target: $.context.a}}
+      - {{source: $.context.said, target: $.input.a}}""",
+        f"    inputMappings: [{{source: '{TOKEN}', target: $.input}}]",
         f"    inputMappings: [{{source: 'x{TOKEN}', transform: 'source', target: $.input.a}}]",
         "    inputMappings: [{source: 'x', transform: 'context.said', target: $.input.a}]",
         "    inputMappings: [{source: '${secret:}', target: $.input.a}]",
@@ -88,6 +92,16 @@ def test_a_resource_name_counts_as_it_stands() -> None:
 def test_what_submitters_and_functions_say_stays_a_text(more: str) -> None:
     command = sent(more, {"said": TOKEN, "other": f"-{TOKEN}"})
     assert command.secrets == ()
+
+
+@pytest.mark.parametrize("other", [["x"], [], {"0": 1, "1": TOKEN}, TOKEN, {}, None])
+@pytest.mark.parametrize("target", ["a[1]", "a.b[1]", "a.b.c"])
+def test_a_place_that_has_become_another_is_none(target: str, other: JsonValue) -> None:
+    rules = f"""    inputMappings:
+      - {{source: '{TOKEN}', target: '$.input.{target}'}}
+      - {{transform: 'context.other', target: $.input.a}}"""
+    kept = () if other is not None else sent(rules.rpartition("\n")[0]).secrets
+    assert sent(rules, {"other": other}).secrets == kept
 
 
 def test_a_submitter_may_repeat_the_definition_and_gains_nothing() -> None:

@@ -103,6 +103,7 @@ def test_only_success_of_a_task_is_shown_under_another_name() -> None:
         pytest.param("", "", "OK", id="no groups"),
         pytest.param("OK SKIP", "", "OK", id="skipped branches"),
         pytest.param("READY FAIL", "", "RUN", id="a group still to start"),
+        pytest.param("RUN READY FAIL", "", "RUN", id="as many still to start as there are running"),
         pytest.param("K K", "", "RUN", id="key success, not asked for"),
     ],
 )
@@ -120,6 +121,7 @@ def test_the_status_of_a_task_with_groups(groups: str, keys: str, expected: str)
         ("FAIL RUN", "FAIL"),
         ("OK RUN", "RUN"),
         ("OK READY NEW", "RUN"),
+        ("READY RUN NEW", "RUN"),
         ("OK K NEW", "NEW"),
         ("", "OK"),
     ],

@@ -6,7 +6,17 @@ from rillflow.core.commands import CancelChild, DispatchTask, NotifyParent
 from rillflow.core.events import ParentLink, RouteStep
 from rillflow.runtime.flows import MOST_LEVELS, Inherited, start_flow
 from rillflow.testing import Scenario, dispatch
-from tests.spec.notation import Definition, Json, each, flow, fn, pass_, scenario, within
+from tests.spec.notation import (
+    Definition,
+    Json,
+    each,
+    flow,
+    fn,
+    on_output,
+    pass_,
+    scenario,
+    within,
+)
 
 LINK = ParentLink(execution_id="bigFlow", task="A", attempt=1, pattern="flow_sync")
 STEP = RouteStep(execution_id="bigFlow", task="A", pattern="flow_sync")
@@ -52,6 +62,15 @@ def test_a_sub_flow_without_a_child_is_retried() -> None:
     assert run.answer("A", {}) == [dispatch("A")]
 
 
+def test_what_the_start_of_a_sub_flow_answered_decides_about_its_retry() -> None:
+    retry = {"maxRetryTimes": 1, "conditions": [on_output("busy == 1")]}
+    answers: list[tuple[Json, Json]] = [({"busy": 1}, [dispatch("A")]), ({"busy": 2}, [])]
+    for body, again in answers:
+        run = scenario(fn("A", "flow_sync", retry=retry))
+        run.submit()
+        assert run.answer("A", body) == again
+
+
 @pytest.mark.case("FL-03")
 def test_a_childs_failure_is_tolerated_by_its_parents_task() -> None:
     run = scenario(fn("A", "flow_sync", tolerance=True, outs="x"))
@@ -78,6 +97,7 @@ def test_an_output_rule_that_may_not_fail_fails_the_flow_task() -> None:
     run.submit()
     run.answer("A", {"execution_id": "c"})
     assert run.statuses == {"A": "FAILED"}
+    assert (run.task("A").invoke.msg or "").startswith("line 1")
 
 
 def test_a_child_that_ends_before_its_start_was_answered_is_not_lost() -> None:

@@ -56,6 +56,16 @@ def test_an_interruption_that_holds_already_fails_it() -> None:
     assert run.task("A").invoke.msg == "interruption"
 
 
+@pytest.mark.parametrize("data", [{"x": 1}, {"stop": 1}], ids=["conditions", "interruptions"])
+def test_what_is_decided_from_the_start_waits_for_no_time_out(data: Json) -> None:
+    stop = ["$.input.stop"]
+    run = scenario(
+        susp("A", "$.input.x", ins="x,stop", interruptions=stop, timeline=within(5)), fn("B")
+    )
+    assert run.submit(data) == [dispatch("B")]
+    assert run.timers == []
+
+
 @pytest.mark.case("SU-07")
 def test_a_wake_up_that_meets_the_conditions_ends_the_wait() -> None:
     run = interruptible()
@@ -199,9 +209,19 @@ def test_a_wake_up_whose_conditions_cannot_be_evaluated_is_refused() -> None:
     run.submit()
     with pytest.raises(ExecutionError) as error:
         run.wake("A", {"url": "text"})
-    assert refused(error)[0] == 30603
+    code, message = refused(error)
+    assert code == 30603
+    assert "filter" in message
     assert run.context == {}
     assert run.statuses == {"A": "RUNNING"}
+
+
+def test_a_wake_up_whose_data_cannot_be_kept_is_refused() -> None:
+    run = scenario(susp("A", URL, outs=[{"source": "$.output.x", "target": "$.context.__x"}]))
+    run.submit()
+    with pytest.raises(ExecutionError) as error:
+        run.wake("A", {"x": 1})
+    assert refused(error) == (30505, "value type is not map")
 
 
 def test_a_condition_that_is_broken_from_the_start_fails_it() -> None:
@@ -243,7 +263,8 @@ def test_a_trigger_for_a_waiting_suspense_of_an_ended_execution_is_refused() -> 
 
 
 def test_a_signal_that_is_no_object_counts_as_empty() -> None:
-    run = scenario(susp("A", URL, ins="url", outs="data"))
+    whole = [{"source": "$.output", "target": "$.context.all"}]
+    run = scenario(susp("A", URL, ins="url", outs=whole))
     run.submit()
     run.trigger("A", [1])
     assert run.context == {}

@@ -45,6 +45,13 @@ def test_the_branch_whose_condition_holds_runs_with_what_follows_it() -> None:
     assert [run.statuses[name] for name in "BCEF"] == ["SKIPPED"] * 4
 
 
+def test_an_entry_may_name_several_successors() -> None:
+    entries = ((is_(0), "A, B,"), (is_(5), "B,C"), (is_(5), "D ,E"))
+    run = with_input(0, sw("case", *entries, ins="input", next="A,B,C,D,E"), *leaves("ABCDE"))
+    assert chosen(run) == "AB"
+    assert [run.statuses[name] for name in "CDE"] == ["SKIPPED"] * 3
+
+
 @pytest.mark.case("SW-02")
 def test_no_entries_is_a_success() -> None:
     run = with_input(0, sw("case"))

@@ -117,6 +117,23 @@ def test_a_selection_in_a_list_that_is_missing_leaves_an_empty_map(end: str) -> 
     assert write(f"$.input.no{end}", {"input": {"a": 1}}) == {"input": {"a": 1, "no": {}}}
 
 
+@pytest.mark.parametrize("end", ["[*]", ".*", "[0,1]"])
+def test_a_selection_below_an_index_that_is_missing_pads_the_list(end: str) -> None:
+    assert write(f"$.input.l[1]{end}", {"input": {"l": "text"}}) == {"input": {"l": [None, {}]}}
+
+
+def test_a_wildcard_at_the_end_updates_the_members_that_are_there() -> None:
+    assert write("$.input.m.*", {"input": {"m": {"x": 1, "y": [2]}}}, 9) == {
+        "input": {"m": {"x": 9, "y": 9}}
+    }
+
+
+def test_a_filter_at_the_end_may_ask_for_the_whole_document() -> None:
+    document: dict[str, Any] = {"context": {"a": 2}, "input": LISTS["input"]}
+    written = write("$.input.l[?(@.a == $.context.a)]", document, 9)
+    assert written["input"]["l"] == [{"a": 1}, 9, {"b": 3}]
+
+
 def test_a_filter_that_a_map_passes_replaces_the_map() -> None:
     assert write("$.input.m[?(@.x == 1)]", LISTS, 9)["input"]["m"] == 9
 

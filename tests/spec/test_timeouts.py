@@ -4,10 +4,13 @@ import pytest
 
 from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
+from rillflow.core.machine import outstanding
+from rillflow.core.timing import longest_wait_ms
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonValue
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import (
+    Definition,
     Json,
     at_most,
     choice,
@@ -73,6 +76,15 @@ def test_a_callback_held_when_the_time_is_out_counts() -> None:
     run.timeout("A")
     assert run.statuses == {"A": "SUCCEED"}
     assert run.context == {"x": 1}
+
+
+def test_a_key_success_held_when_the_time_is_out_counts_and_ends_the_call() -> None:
+    run = scenario(fn("A", "flow_sync", timeline=within(1)))
+    run.submit()
+    run.finish("A", key_succeeded=True, early=True)
+    run.timeout("A")
+    assert run.statuses == {"A": "KEY_SUCCEED"}
+    assert list(outstanding(run.plan, run.state)) == []
 
 
 def test_a_finished_task_does_not_time_out() -> None:
@@ -208,6 +220,21 @@ def test_a_choice_times_out() -> None:
     assert run.status == "FAILED"
 
 
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        susp("A", "$.input.never", ins="wait", timeline=within("$.input.wait")),
+        choice("A", ("$.input", [fn("A1")]), ins="wait", timeline=within("$.input.wait")),
+        each("A", "list", fn("A1"), ins="list,wait", timeline=within("$.input.wait")),
+    ],
+    ids=lambda task: str(task["category"]),
+)
+def test_whatever_waits_may_take_its_time_out_from_its_input(waiting: Definition) -> None:
+    run = scenario(waiting)
+    run.submit({"wait": 6, "list": [1]})
+    assert run.timers == [task_timer("A", 6)]
+
+
 # -- time-outs of executions ----------------------------------------------------------------
 
 
@@ -300,6 +327,11 @@ def test_a_delayed_task_maps_its_input_when_it_starts() -> None:
     assert run.advance(5) == [dispatch("A", x=2)]
 
 
+def test_an_absolute_time_may_come_from_the_input() -> None:
+    run = scenario(pass_("A", ins="at", timeline={"suspenseTimestamp": "$.input.at"}))
+    assert run.submit({"at": 7000}) == [delay("A", 7)]
+
+
 def test_an_absolute_time_wins_over_an_interval() -> None:
     timeline = {"suspenseTimestamp": "7000", "suspenseIntervalSeconds": "5"}
     run = scenario(ret("A", "$.input", timeline=timeline))
@@ -351,3 +383,60 @@ def test_a_timer_that_was_not_set_changes_nothing(kind: str, task: str, due_ms: 
     run.submit()
     run.take(TimerFired(at_ms=0, kind=kind, task=task, due_ms=due_ms))
     assert not run.changed
+
+
+# -- how long a timer was set for ----------------------------------------------------------
+
+
+def three_timers() -> Scenario:
+    """From second 10 on: a delay of 3 s before a time-out of 5 s, and an execution's of 60 s."""
+    run = scenario(
+        fn(
+            "A",
+            timeline=within(5, suspenseIntervalSeconds=3),
+            retry={"maxRetryTimes": 1, "intervalInSeconds": 7},
+        ),
+        timeline=within(60),
+    )
+    run.advance(10)
+    run.submit()
+    return run
+
+
+def waits(run: Scenario) -> dict[str, int]:
+    return {timer.kind: longest_wait_ms(run.state, timer) for timer in run.timers}
+
+
+def test_a_timer_waits_no_longer_than_it_was_set_for() -> None:
+    run = three_timers()
+    assert waits(run) == {"delay": 3000, "dag": 60_000}
+    run.advance(3)
+    assert waits(run) == {"timeout": 5000, "dag": 60_000}
+    run.advance(2)
+    run.finish("A", succeeded=False)
+    assert waits(run) == {"delay": 7000, "dag": 60_000}
+
+
+def test_a_time_out_that_a_redo_sets_anew_waits_as_long_as_the_first() -> None:
+    run = three_timers()
+    run.advance(4)
+    run.redo("A")
+    assert waits(run) == {"delay": 3000, "dag": 60_000}
+
+
+def test_a_timer_of_a_release_that_kept_no_such_times_counts_from_the_attempt() -> None:
+    run = three_timers()
+    run.advance(3)
+    run.state.timeout_armed_ms = run.task("A").armed_ms = None
+    assert waits(run) == {"timeout": 8000, "dag": 60_000}
+    run = three_timers()
+    run.advance(5)
+    run.finish("A", succeeded=False)
+    run.task("A").armed_ms = None
+    assert waits(run)["delay"] == 7000
+
+
+def test_a_timer_that_is_past_waits_no_more() -> None:
+    run = three_timers()
+    past = SetTimer(kind="dag", task="", due_ms=5000)
+    assert longest_wait_ms(run.state, past) == 0

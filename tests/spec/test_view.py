@@ -5,7 +5,7 @@ from typing import Any
 from rillflow.core.events import RouteStep
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
-from rillflow.core.view import children_view, execution_view, progress
+from rillflow.core.view import MASK, children_view, execution_view, progress
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.testing import Scenario
 from tests.spec.notation import Json, choice, each, flow, fn, on_input, pass_, scenario
@@ -83,6 +83,43 @@ def test_a_task() -> None:
     }
     assert definition["inputMappings"] == [{"source": "$.context.x", "target": "$.input.x"}]
     assert "outputType" not in definition
+
+
+def test_what_an_attempt_tells_of_itself_is_shown() -> None:
+    args = [{"source": "$.input.x", "variable": "n"}]
+    run = scenario(fn("A", "flow_sync", ins="x", progress={"args": args}))
+    run.submit({"x": 1})
+    run.answer("A", {"execution_id": "small", "invoke_id": "i-1"})
+    told = shown(run)["tasks"]["A"]["invoke_msg"]
+    assert (told["invoke_id"], told["referenced_dag_execution_id"]) == ("i-1", "small")
+    assert told["progress_args"] == {"n": 1}
+
+
+def test_a_task_is_shown_with_the_degrade_switches_of_this_execution() -> None:
+    run = scenario(fn("A", degrade={"current": True}), fn("B"))
+    run.submit()
+    assert shown(run)["tasks"]["A"]["task"]["degrade"]["current"] is True
+    run.degrade("A", current=False, followings=True)
+    tasks = shown(run)["tasks"]
+    assert tasks["A"]["task"]["degrade"] == {"current": False, "followings": True}
+    assert "degrade" not in tasks["B"]["task"]
+
+
+def test_what_is_named_like_a_secret_is_masked_at_every_depth() -> None:
+    rules = [{"source": "$.context.given", "target": "$.input.given"}]
+    run = scenario(fn("A", ins=rules))
+    run.submit({"given": [{"API-Key": "k", "token": None, "key": "kept"}, "kept"]})
+    told = shown(run)["tasks"]["A"]["invoke_msg"]["input"]
+    assert told == {"given": [{"API-Key": MASK, "key": "kept"}, "kept"]}
+
+
+def test_progress_is_shown_as_of_now() -> None:
+    calculation = "taskRunningTimeInMillis / 8000.0"
+    run = scenario(fn("A", progress={"calculation": calculation}))
+    run.advance(9)
+    run.submit()
+    run.advance(2)
+    assert shown(run)["process"] == 25
 
 
 def test_a_task_with_groups_and_its_members() -> None:

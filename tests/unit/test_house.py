@@ -13,6 +13,7 @@ ROOT: Final = Path(__file__).parents[2]
 NOT_OURS: Final = {
     ".git",
     ".venv",
+    "mutants",
     ".tools",
     ".rillflow",
     ".mypy_cache",
