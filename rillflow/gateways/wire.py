@@ -134,7 +134,7 @@ class Wire(asyncio.Protocol):
 
         The loop may not have come to it yet, and a request would be sent in vain.
         """
-        return self.is_open and (self._poll is None or not self._poll.poll(0))
+        return self.is_free and (self._poll is None or not self._poll.poll(0))
 
     def close(self) -> None:
         """End the connection at once, whatever is under way."""

@@ -29,7 +29,8 @@ class Door:
 
     async def through(self, ask: Callable[[], Awaitable[bytes]]) -> bytes:
         """Ask once the door is open."""
-        await self._open.wait()
+        while not self._open.is_set():  # It may be shut again before this task goes on.
+            await self._open.wait()
         self._inside += 1
         try:
             return await ask()
@@ -47,10 +48,14 @@ class Door:
             self._opening.cancel()
         self._open.clear()
         give_up = loop.time() + self._patience_s
-        while self._inside or not is_quiet():
-            if loop.time() >= give_up:
-                self._open.set()
-                return False
-            await asyncio.sleep(_LOOK_S)
+        try:
+            while self._inside or not is_quiet():
+                if loop.time() >= give_up:
+                    self._open.set()
+                    return False
+                await asyncio.sleep(_LOOK_S)
+        except BaseException:
+            self._open.set()  # Nobody would open it for those who wait outside.
+            raise
         self._opening = loop.call_later(self._shut_s, self._open.set)
         return True

@@ -15,6 +15,8 @@ MOST_SHOWN_BYTES: Final = 65_536
 """Views that are larger do not come along with the news of an end; they are kept until heard."""
 MOST_WATCHERS: Final = 1000
 """Watchers that have not asked for longest are forgotten; they tell by their next watch."""
+MOST_WATCHED: Final = 100_000
+"""Executions that were watched last; nobody waits for ever, but some of them never end."""
 
 
 class Watchers:
@@ -24,14 +26,19 @@ class Watchers:
     says that it has heard of it, or is not heard of for long.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, most_watched: int = MOST_WATCHED) -> None:
+        """Keep who watches the ``most_watched`` executions that were watched last."""
         self._clock = clock
-        self._of: dict[ExecutionId, dict[str, str]] = {}
+        self._most_watched = most_watched
+        self._of: OrderedDict[ExecutionId, dict[str, str]] = OrderedDict()
         self._watchers: OrderedDict[str, _Watcher] = OrderedDict()
 
     def watch(self, watcher: str, execution_id: ExecutionId, show: str = "") -> None:
         """Have a watcher told when an execution ends, and see what ``show`` asks for."""
         self._of.setdefault(execution_id, {})[watcher] = show
+        self._of.move_to_end(execution_id)
+        if len(self._of) > self._most_watched:
+            self._of.popitem(last=False)
         self._watcher(watcher).heard_s = self._clock.monotonic_s()
 
     def ended(

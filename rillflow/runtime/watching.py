@@ -94,6 +94,7 @@ class EndWatch:
         self._heard: list[ExecutionId] = []
         self._waiting: _Futures = {}
         self._starting: _Futures = {}
+        self._untold: set[ExecutionId] = set()
         self._asking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -125,13 +126,13 @@ class EndWatch:
         execution_id = submission.execution_id
         future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         _enter(self._starting, execution_id, future, show)
-        told = self._told
+        life = self._life
         try:
             reply = await self._call(replace(submission, watcher=self._watcher, show=show))
             if reply.error is not None:
                 return reply, End(has_ended=False)
             _enter(self._waiting, execution_id, future, show)
-            if reply.changed and told == self._told:
+            if reply.changed and life == self._life:
                 return reply, await self._until(future, timeout_s)
             watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
             return reply, await self._see(watch, future, timeout_s)
@@ -157,7 +158,7 @@ class EndWatch:
         try:
             while self._waiting:
                 try:
-                    if self._told != self._life:
+                    if self._told != self._life or self._untold:
                         await self._watch_again()
                     question = Question(self._watcher, ASK_S, self._heard, self._told or "")
                     self._hear(await self._ask(question))
@@ -179,12 +180,22 @@ class EndWatch:
         """Tell an owner in a new life of everything that is waited for.
 
         That includes the first life heard of: what was watched before may have been told
-        to another one.
+        to another one. What the owner cannot look at now is told again with each question.
         """
         life = self._life
-        for execution_id in list(self._waiting):
-            watch = Watch(execution_id=execution_id, watcher=self._watcher)
-            if not (await self._call(watch)).raise_for_error().changed:
+        if self._told != life:
+            self._untold.update(self._waiting)
+        asked = [each for each in self._untold if each in self._waiting]
+        watches = [Watch(execution_id=each, watcher=self._watcher) for each in asked]
+        replies = await asyncio.gather(*map(self._call, watches))
+        for reply in replies:
+            if reply.is_unanswered:
+                reply.raise_for_error()
+        self._untold.clear()
+        for execution_id, reply in zip(asked, replies, strict=True):
+            if reply.error is not None:
+                self._untold.add(execution_id)
+            elif not reply.changed:
                 self._resolve(Ended(execution_id))
         self._told = life
 

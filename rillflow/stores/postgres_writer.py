@@ -24,6 +24,9 @@ from rillflow.stores.postgres_schema import CONNECTION_ERRORS, PURGE_LOCK, VERSI
 
 _LARGEST_GROUP: Final = 1_024
 
+SILENCE_S: Final = 30.0
+"""After this a connection that does not answer is cut; its host may be gone without a word."""
+
 _SETTINGS: Final = {
     "synchronous_commit": "on",
     "application_name": "rillflow writer",
@@ -104,8 +107,10 @@ class _Ticket(NamedTuple):
 class PostgresWriter:
     """Commits what callers hand in, in the order of arrival, on one connection."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, silence_s: float = SILENCE_S) -> None:
+        """Write to this database; a group that takes longer than ``silence_s`` has failed."""
         self._url = url
+        self._silence_s = silence_s
         self._waiting: deque[_Ticket] = deque()
         self._wake = asyncio.Event()
         self._stopped = False
@@ -159,13 +164,26 @@ class PostgresWriter:
 
     async def _write(self, tickets: Sequence[_Ticket]) -> list[StoreError | None]:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(self._url, server_settings=_SETTINGS)
+            self._connection = await asyncpg.connect(
+                self._url, server_settings=_SETTINGS, timeout=self._silence_s
+            )
+        # Cutting it wakes whatever waits for it; a time-out would wait for a rollback again.
+        loop = asyncio.get_running_loop()
+        cut = loop.call_later(self._silence_s, self._connection.terminate)
+        try:
+            return await self._write_to(self._connection, tickets)
+        finally:
+            cut.cancel()
+
+    async def _write_to(
+        self, connection: asyncpg.Connection, tickets: Sequence[_Ticket]
+    ) -> list[StoreError | None]:
         appends = [append for ticket in tickets for append in ticket.appends]
         await self._ensure_owners({append.partition for append in appends})
-        async with self._connection.transaction():
-            plan = await _plan_for(self._connection, appends)
+        async with connection.transaction():
+            plan = await _plan_for(connection, appends)
             refusals = [_refusal(plan, ticket.appends) for ticket in tickets]
-            await _write_plan(self._connection, plan)
+            await _write_plan(connection, plan)
         return refusals
 
     async def _ensure_owners(self, partitions: set[int]) -> None:

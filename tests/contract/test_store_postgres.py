@@ -9,9 +9,11 @@ import pytest
 from rillflow.errors import FencedError, StoreError
 from rillflow.ports.store import ExecutionFilter
 from rillflow.stores.postgres import PostgresStore
+from rillflow.stores.postgres_writer import PostgresWriter
 from tests.contract.appends import PARTITION, close, follow, id_of, submit
 from tests.postgres_server import PostgresServer
 
+SILENCE_S = 1.0
 END_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database()
@@ -52,6 +54,24 @@ async def test_the_store_goes_on_after_its_connections_were_cut(
     )
     await store.append([submit(3)])
     assert await store.load(id_of(3)) is not None
+
+
+async def test_appends_to_a_server_that_falls_silent_fail_and_the_next_ones_are_written(
+    store: PostgresStore, url: str, other: asyncpg.Connection
+) -> None:
+    assert await store.load(id_of(1)) is None
+    writer = PostgresWriter(url, silence_s=SILENCE_S)
+    await writer.append([submit(1)])
+    held = other.transaction()
+    await held.start()
+    # As long as this transaction lives, nothing comes back from there.
+    await other.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+    async with asyncio.timeout(20):
+        with pytest.raises(StoreError):
+            await writer.append([submit(2)])
+    await held.rollback()
+    await writer.append([submit(3)])
+    await writer.stop()
 
 
 async def test_a_take_waits_for_an_append_that_has_passed_the_check(

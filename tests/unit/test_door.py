@@ -63,3 +63,32 @@ def test_a_door_that_is_shut_twice_stays_shut_for_the_second_one() -> None:
         outside.cancel()
 
     asyncio.run(scene())
+
+
+def test_who_waited_outside_is_not_let_in_when_the_door_is_shut_again_at_once() -> None:
+    async def scene() -> None:
+        door = Door(patience_s=0.0)
+        assert await door.shut()
+        outside = asyncio.create_task(door.through(_answer))
+        await asyncio.sleep(0)
+        assert not await door.shut(lambda: False)  # Now it is open, for less than a turn.
+        assert await door.shut()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not outside.done()
+        outside.cancel()
+
+    asyncio.run(scene())
+
+
+def test_a_door_is_open_when_whoever_was_shutting_it_has_given_up() -> None:
+    async def scene() -> None:
+        door = Door()
+        shutting = asyncio.create_task(door.shut(lambda: False))
+        await asyncio.sleep(0)
+        shutting.cancel()
+        await asyncio.wait({shutting})
+        async with asyncio.timeout(5):
+            assert await door.through(_answer) == b"answer"
+
+    asyncio.run(scene())

@@ -136,6 +136,14 @@ async def test_a_watcher_that_has_left_is_told_nothing_more() -> None:
     assert not watchers._of
 
 
+async def test_of_watched_executions_that_never_end_the_last_are_remembered() -> None:
+    watchers = Watchers(ManualClock(), most_watched=2)
+    for number in range(MANY):
+        watchers.watch("here", f"e{number}")
+    watchers.watch("here", f"e{MANY - 2}")
+    assert list(watchers._of) == [f"e{MANY - 1}", f"e{MANY - 2}"]
+
+
 async def test_a_dispatcher_forgets_owners_of_one_execution() -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
 

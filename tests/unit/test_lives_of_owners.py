@@ -4,11 +4,13 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, Final
 
-from rillflow.ports.executions import End, Reply, Submission, Watch
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.errors import CrashedError
+from rillflow.ports.executions import End, Reply, Submission, Watch, reply_to_error
 from rillflow.runtime.desks import HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
 from rillflow.runtime.waiting import Watchers
-from rillflow.runtime.watching import EndWatch, News, Question, decode_news, encode_question
+from rillflow.runtime.watching import Ended, EndWatch, News, Question, decode_news, encode_question
 from tests.loopback import ManualClock
 
 LONG_S: Final = 20
@@ -58,3 +60,68 @@ async def test_a_successor_is_told_again_what_is_waited_for() -> None:
     assert end == End(has_ended=True)
     assert asked[:2] == ["", "first"]
     assert told == ["e"] * 3
+
+
+async def test_what_is_being_submitted_to_a_successor_has_not_ended() -> None:
+    made: set[str] = set()
+    lives = iter(("first", "second"))
+    may_submit, news = asyncio.Event(), asyncio.Event()
+
+    async def call(asked: Watch | Submission) -> Reply:
+        if isinstance(asked, Submission):
+            await may_submit.wait()
+            made.add(asked.execution_id)
+            return Reply()
+        # An execution that is not known has no end to wait for.
+        return Reply(changed=asked.execution_id in made)
+
+    async def ask(_: Question) -> News:
+        life = next(lives, None)
+        if life is None:
+            await news.wait()
+        return News(life or "second", [Ended("new")] if life is None else [])
+
+    made.add("old")
+    watch = EndWatch("me", call, ask)
+    old = asyncio.create_task(watch.wait("old", HOUR_S))
+    new = asyncio.create_task(watch.run(_submission("new"), HOUR_S, ""))
+    async with asyncio.timeout(LONG_S):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        may_submit.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not new.done()
+        news.set()
+        assert (await new)[1] == End(has_ended=True)
+    old.cancel()
+
+
+async def test_one_that_a_successor_cannot_look_at_holds_up_no_other_and_is_not_forgotten() -> None:
+    asked = 0
+
+    async def call(watch: Watch | Submission) -> Reply:
+        if watch.execution_id != "crashed" or not asked:
+            return Reply()
+        if asked < 3:
+            return reply_to_error(CrashedError("internal server error"))
+        return Reply(changed=False)
+
+    async def ask(_: Question) -> News:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return News("only", [Ended("sound")] if asked == 2 else [])
+
+    watch = EndWatch("me", call, ask)
+    waits = (watch.wait(each, LONG_S) for each in ("crashed", "sound"))
+    async with asyncio.timeout(LONG_S):
+        assert await asyncio.gather(*waits) == [End(has_ended=True)] * 2
+    assert asked >= 3
+
+
+def _submission(execution_id: str) -> Submission:
+    event = ExecutionSubmitted(
+        at_ms=1, execution_id=execution_id, definition_id="d", data=b"{}", host=""
+    )
+    return Submission(business="b", feature="f", event=event)

@@ -313,6 +313,17 @@ async def test_a_kept_connection_that_was_closed_before_the_request_came_is_repl
         assert request.count(b"POST ") == 1
 
 
+async def test_a_kept_connection_whose_end_was_heard_of_is_not_used_although_it_is_silent() -> None:
+    """Over TLS the end is told before the connection ends."""
+    async with gateway(**PATIENT) as opened, kept_connection(opened) as (listener, _):
+        assert opened._pool is not None
+        [wire] = opened._pool._wires
+        assert wire.is_quiet()
+        wire.eof_received()
+        assert not wire.is_quiet()
+        assert opened._pool.take(url_of(listener).removesuffix("/work")) is None
+
+
 async def test_a_request_that_was_read_is_not_repeated() -> None:
     async with gateway(**PATIENT) as opened, kept_connection(opened) as (listener, connection):
         calling = asyncio.ensure_future(opened.call(attempt(url_of(listener), attempt=2)))
