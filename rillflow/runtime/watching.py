@@ -204,6 +204,8 @@ class EndWatch:
             for future, show in futures.get(ended.execution_id, {}).items():
                 if not future.done():
                     future.set_result(ended.body if show == ended.show else None)
+        # Those who waited leave a little later; nothing is to be asked for them meanwhile.
+        self._waiting.pop(ended.execution_id, None)
 
 
 def _enter(
