@@ -76,6 +76,7 @@ async def test_what_is_being_submitted_to_a_successor_has_not_ended() -> None:
         return Reply(changed=asked.execution_id in made)
 
     async def ask(_: Question) -> News:
+        await asyncio.sleep(0)
         life = next(lives, None)
         if life is None:
             await news.wait()
