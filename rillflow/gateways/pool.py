@@ -69,7 +69,10 @@ class Pool:
             except OSError as error:
                 failure = NotConnectedError(f"{where}: {error}")
         self._names.forget(place.host)
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # with its traceback it would keep this call's data in a cycle
 
     async def close(self) -> None:
         """Close what is kept, and wait until calls under way have closed the rest."""

@@ -11,6 +11,8 @@ _GZIPS: Final = frozenset({"gzip", "x-gzip"})
 _UNKNOWN: Final = frozenset({"br", "zstd", "compress"})
 _DEFLATED: Final = 8
 """The low four bits of zlib's first byte; without them it is deflate's bare stream."""
+_PIECE_BYTES: Final = 4096
+"""What follows a stream is copied, so many small ones in one piece would take for ever."""
 
 
 def unpacked(body: bytes, encoding: str, *, most_bytes: int) -> bytes:
@@ -38,14 +40,18 @@ def _inflated(body: bytes, bits: int, most_bytes: int) -> bytes:
     """Unpack one stream, or several one after the other."""
     parts: list[bytes] = []
     left = most_bytes
-    while body:
-        stream = zlib.decompressobj(bits)
-        part = stream.decompress(body, left + 1)
-        left -= len(part)
-        if left < 0:
-            raise GatewayError(f"{FAILS}the answer is larger than {most_bytes} bytes")
-        if not stream.eof:
-            raise BrokenExchangeError("the answer broke off")
-        parts.append(part)
-        body = stream.unused_data
+    stream = zlib.decompressobj(bits)
+    for start in range(0, len(body), _PIECE_BYTES):
+        piece = body[start : start + _PIECE_BYTES]
+        while piece:
+            if stream.eof:
+                stream = zlib.decompressobj(bits)
+            part = stream.decompress(piece, left + 1)
+            left -= len(part)
+            if left < 0:
+                raise GatewayError(f"{FAILS}the answer is larger than {most_bytes} bytes")
+            parts.append(part)
+            piece = stream.unused_data
+    if not stream.eof:
+        raise BrokenExchangeError("the answer broke off")
     return b"".join(parts)

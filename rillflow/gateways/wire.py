@@ -249,17 +249,19 @@ class Wire(asyncio.Protocol):
 
     def _complete(self) -> None:
         waiter, self._waiter = self._waiter, None
-        if waiter is None or waiter.done():
-            return
         status = self._parser.get_status_code()
         # An answer to a request that was not read to its end, or to another protocol.
         if status == _SWITCHED or self._transport.get_write_buffer_size():
             self._is_kept = False
+        if waiter is None or waiter.done():
+            return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         reason = self._reason.decode(errors="replace")
         waiter.set_result(Reply(status, reason, self._headers, body))
 
     def _fail(self, error: Exception) -> None:
+        # The rest of the answer may come yet, and would be taken for the next one's.
+        self._is_kept = False
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)

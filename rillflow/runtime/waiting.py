@@ -73,11 +73,20 @@ class Watchers:
     def _watcher(self, name: str) -> "_Watcher":
         watcher = self._watchers.get(name)
         if watcher is None:
+            self._forget_gone()
             watcher = self._watchers[name] = _Watcher()
+            watcher.heard_s = self._clock.monotonic_s()
             if len(self._watchers) > MOST_WATCHERS:
                 self._watchers.popitem(last=False)
         self._watchers.move_to_end(name)
         return watcher
+
+    def _forget_gone(self) -> None:
+        """Let go of watchers that ended without a word, and of what was kept for them."""
+        oldest_s = self._clock.monotonic_s() - FORGET_S
+        for name, watcher in list(self._watchers.items()):
+            if not watcher.asks and watcher.heard_s < oldest_s:
+                del self._watchers[name]
 
 
 class _Watcher:

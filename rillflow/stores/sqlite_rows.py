@@ -29,13 +29,9 @@ SELECT
         FROM json_each(?2) AS wanted CROSS JOIN executions ON execution_id = wanted.value)
 """
 _UPDATE_OUTCOMES: Final = """
-WITH outcomes (key, status, code, finished_at_ms) AS (
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
-        json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(?)
-)
-UPDATE executions SET (status, code, finished_at_ms) =
-    (SELECT status, code, finished_at_ms FROM outcomes WHERE outcomes.key = executions.key)
-    WHERE key IN (SELECT key FROM outcomes)
+UPDATE executions SET status = json_extract(value, '$[1]'), code = json_extract(value, '$[2]'),
+    finished_at_ms = json_extract(value, '$[3]')
+FROM json_each(?) WHERE executions.key = json_extract(value, '$[0]')
 """
 _PUT_PAYLOAD: Final = """
 INSERT INTO payloads VALUES (?, ?, ?, ?)

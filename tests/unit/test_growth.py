@@ -144,6 +144,16 @@ async def test_of_watched_executions_that_never_end_the_last_are_remembered() ->
     assert list(watchers._of) == [f"e{MANY - 1}", f"e{MANY - 2}"]
 
 
+async def test_what_was_kept_for_a_watcher_that_has_left_goes_when_another_comes() -> None:
+    clock = ManualClock()
+    watchers = Watchers(clock)
+    watchers.watch("gone", "seen", "execution")
+    watchers.ended("seen", lambda _: b"a view")
+    clock.forward(FORGET_S + 1)
+    watchers.watch("here", "last")
+    assert list(watchers._watchers) == ["here"]
+
+
 async def test_a_dispatcher_forgets_owners_of_one_execution() -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
 

@@ -1,6 +1,7 @@
 """A server may say anything: a call ends soon, and nothing leaks into the next call."""
 
 import asyncio
+import gc
 import gzip
 import socket
 import ssl
@@ -17,7 +18,16 @@ from rillflow.gateways.heads import request_head
 from rillflow.gateways.http import HttpGateway
 from rillflow.gateways.requests import HttpCall
 from rillflow.jsontypes import decode_json, encode_json
-from tests.loopback import FAILS, Talk, answering, attempt, call, gateway, raw_server
+from tests.loopback import (
+    FAILS,
+    Talk,
+    answering,
+    attempt,
+    call,
+    closed_port,
+    gateway,
+    raw_server,
+)
 
 CERTIFICATE = Path(__file__).parent / "loopback.pem"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -104,6 +114,30 @@ async def test_an_endless_body_ends_the_call(talk: Talk) -> None:
     async with raw_server(talk) as server:
         answer = await call(server.url, {**PATIENT, "max_response_bytes": 100_000})
     assert answer.error == f"{FAILS}the answer is larger than 100000 bytes"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "reason"),
+    [
+        (b"Content-Length: 40\r\n\r\n" + b"x" * 20, "the answer is larger than 10 bytes"),
+        (
+            b"Transfer-Encoding: chunked\r\n\r\n28\r\n" + b"x" * 20,
+            "the answer is larger than 10 bytes",
+        ),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"x" * 1_000_000, TOO_LONG),
+    ],
+    ids=["announced", "one chunk", "trailers"],
+)
+async def test_the_rest_of_a_refused_answer_is_no_part_of_the_next_one(
+    beginning: bytes, reason: str
+) -> None:
+    talk = saying(b"HTTP/1.1 200 OK\r\n" + beginning, OK)
+    async with raw_server(talk) as server, gateway(**PATIENT, max_response_bytes=10) as opened:
+        refused = await opened.call(attempt(server.url))
+        assert refused.error is not None
+        assert reason in refused.error
+        assert (await opened.call(attempt(server.url, attempt=2))).body == b"{}"
+        assert (server.connections, server.requests) == (2, 2)
 
 
 # --- whole answers ------------------------------------------------------------
@@ -203,6 +237,30 @@ async def test_an_answer_that_cannot_be_unpacked_fails_the_call(
     async with raw_server(answering(head + packed)) as server:
         answer = await call(server.url)
     assert answer.error == f"{FAILS}{reason} (POST {server.url})"
+
+
+async def test_many_small_streams_in_one_answer_hold_nobody_up() -> None:
+    """Each one copied what was left: 300,000 of them took a minute and more."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
+    packed = gzip.compress(b"") * 300_000 + gzip.compress(b"{}")
+    async with raw_server(answering(head + packed)) as server:
+        answer = await call(server.url, PATIENT)
+    assert (answer.error, answer.body) == (None, b"{}")
+
+
+async def test_a_failed_call_leaves_nothing_to_the_garbage_collector() -> None:
+    """It looks so rarely that cycles with the data of calls would fill the memory."""
+    url = f"http://127.0.0.1:{closed_port()}/work"
+    async with gateway(**PATIENT) as opened:
+        gc.collect()
+        gc.disable()
+        try:
+            answer = await opened.call(attempt(url))
+            assert answer.error is not None
+            left = [each for each in gc.get_objects() if isinstance(each, HttpCall)]
+        finally:
+            gc.enable()
+    assert left == []
 
 
 # --- kept connections ---------------------------------------------------------
