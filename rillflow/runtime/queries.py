@@ -36,9 +36,10 @@ def answer_query(
 def shown_with_end(hosted: Hosted | None, kind: str, at_ms: int) -> bytes | None:
     """Answer a query of this kind along with the news of an end; None where nobody asked.
 
-    What cannot be shown is left out too: who misses it asks apart, and hears why.
+    What cannot be shown is left out too: who misses it asks apart, and hears why. So is an
+    execution that a redo has begun anew in the meantime.
     """
-    if hosted is None or not kind:
+    if hosted is None or not kind or not hosted.over:
         return None
     query = Query(execution_id=hosted.state.execution_id, kind=kind)
     try:
