@@ -1,5 +1,6 @@
 """How many submissions from outside may wait at a home of executions."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeAlias
@@ -70,12 +71,10 @@ class Inbox:
         placed, others = counted[:room], counted[room:]
         self._queued += len(placed)
         try:
-            refusals: dict[int, Reply] = {}
-            for number in others:
-                waits = _CALLS_WAIT if is_behind else _SUBMISSIONS_WAIT
-                refusal = await _refusal(calls[number].execution_id, is_known, waits)
-                if refusal is not None:
-                    refusals[number] = refusal
+            waits = _CALLS_WAIT if is_behind else _SUBMISSIONS_WAIT
+            asked = (_refusal(calls[number].execution_id, is_known, waits) for number in others)
+            told = zip(others, await asyncio.gather(*asked), strict=True)
+            refusals = {number: refusal for number, refusal in told if refusal is not None}
             taken = [call for number, call in enumerate(calls) if number not in refusals]
             answers = iter(await take(taken) if taken else ())
         finally:

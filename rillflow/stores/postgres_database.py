@@ -18,6 +18,8 @@ _POOL_SETTINGS = {
     "idle_in_transaction_session_timeout": "5s",
 }
 _POOL_SIZE = 4
+_LONGEST_READ_S = 120.0
+"""After which a server that says nothing counts as lost; listings of millions take less."""
 
 
 class PostgresDatabase:
@@ -41,7 +43,11 @@ class PostgresDatabase:
         if self._pool is None:
             async with store_errors():
                 self._pool = await asyncpg.create_pool(
-                    self._url, min_size=1, max_size=_POOL_SIZE, server_settings=_POOL_SETTINGS
+                    self._url,
+                    min_size=1,
+                    max_size=_POOL_SIZE,
+                    server_settings=_POOL_SETTINGS,
+                    command_timeout=_LONGEST_READ_S,
                 )
             self._writer = PostgresWriter(self._url)
 
