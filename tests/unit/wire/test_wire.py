@@ -240,7 +240,7 @@ async def test_an_answer_that_cannot_be_unpacked_fails_the_call(
 
 
 async def test_many_small_streams_in_one_answer_hold_nobody_up() -> None:
-    """Each one copied what was left: 300,000 of them took a minute and more."""
+    """Each one copied what was left, which grew with the square of their number."""
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
     packed = gzip.compress(b"") * 300_000 + gzip.compress(b"{}")
     async with raw_server(answering(head + packed)) as server:
