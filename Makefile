@@ -85,12 +85,15 @@ test: check ## Every check, then every test; ARGS="-k name" picks some
 	@$(BIN)/python -m pytest --durations=15 --durations-min=0.5 $(or $(ARGS),--every-case)
 
 .PHONY: test-fast
-test-fast: setup ## Everything that needs no Ray
-	@$(BIN)/python -m pytest --quiet tests/spec tests/golden tests/unit tests/contract tests/api $(ARGS)
+test-fast: setup ## Everything that needs no Ray; ARGS="tests/unit/test_ids.py" picks some
+	@$(BIN)/python -m pytest --quiet \
+	  $(or $(filter tests/%,$(ARGS)),tests/spec tests/golden tests/unit tests/contract tests/api) \
+	  $(filter-out tests/%,$(ARGS))
 
 .PHONY: test-cluster
 test-cluster: setup ## The tests on a real Ray with real HTTP
-	@$(BIN)/python -m pytest --durations=15 tests/cluster $(ARGS)
+	@$(BIN)/python -m pytest --durations=15 $(or $(filter tests/%,$(ARGS)),tests/cluster) \
+	  $(filter-out tests/%,$(ARGS))
 
 .PHONY: test-corpus
 test-corpus: setup ## The whole recorded corpus; `make test` replays a sample of it

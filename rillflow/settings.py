@@ -31,6 +31,8 @@ from rillflow.definition.closest import closest
 
 MEBIBYTE = 1024 * 1024
 FILE: Final = "rillflow.toml"
+STACK_NOTE: Final = "stack.json"
+"""File of the data folder that tells where the stack is that runs on it."""
 PREFIX: Final = "RILLFLOW_"
 NO_SETTINGS: Final = frozenset(
     {"RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ", "RILLFLOW_CORPUS"}

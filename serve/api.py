@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import Stack
 from rillflow.errors import RillflowError
+from rillflow.gateways.plugin_loading import named_plugins
 from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.hooks import load_hooks
 from rillflow.settings import Settings
@@ -54,8 +55,11 @@ def build_asgi_app(settings: Settings) -> ASGIApp:
 
     Raises:
         RequestError: A hook of the settings cannot be loaded.
+        GatewayError: A plugin of the settings cannot be.
     """
-    load_hooks(settings.hooks)  # refused here, rather than by actors that start again and again
+    # Refused here, rather than by actors that start again and again.
+    load_hooks(settings.hooks)
+    list(named_plugins(settings.plugins))
 
     async def start_actors() -> None:
         for actor in launch_actors(settings):

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
+from rillflow.settings import STACK_NOTE
 
 LOCK: Final = "lock"
-NOTE: Final = "stack.json"
 
 
 class DataFolder:
@@ -60,14 +60,14 @@ class DataFolder:
     def note(self, **facts: Any) -> None:
         """Write down what runs here, over what was written before."""
         content = {"pid": os.getpid(), "run_dir": str(self.run_dir), **facts}
-        draft = self.path / f"{NOTE}.new"
+        draft = self.path / f"{STACK_NOTE}.new"
         draft.write_bytes(encode_json(content))
-        draft.replace(self.path / NOTE)
+        draft.replace(self.path / STACK_NOTE)
 
     def read_note(self) -> dict[str, Any]:
         """Return what is written down, empty when there is nothing readable."""
         try:
-            found = decode_json((self.path / NOTE).read_bytes())
+            found = decode_json((self.path / STACK_NOTE).read_bytes())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -86,7 +86,7 @@ class DataFolder:
         if run_dir.name.startswith("rf-"):
             shutil.rmtree(run_dir, ignore_errors=True)
         with contextlib.suppress(OSError):
-            (self.path / NOTE).unlink()
+            (self.path / STACK_NOTE).unlink()
         return bool(note)
 
     def _unlock(self) -> None:

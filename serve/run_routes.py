@@ -35,6 +35,9 @@ _WAIT = text("wait_s", "Wait up to so many seconds for the end, at most 600.")
 _REPEATED: Responses = {
     409: {"model": Refusal, "description": "The idempotency key was used for other data."}
 }
+_TOO_MANY: Responses = {
+    429: {"model": Refusal, "description": "Too many are waiting; see the header `Retry-After`."}
+}
 _TOO_LARGE: Responses = {
     413: {"model": Refusal, "description": "The callback is larger than the limit."}
 }
@@ -79,7 +82,7 @@ def _document_hot_routes(routes: APIRouter, hot: HotRoutes) -> None:
     ]
     shown = [_EXECUTION, text("brief", "`true` leaves the tasks out."), _WAIT]
     table = [
-        _Hot("POST", "/flow/submit.json", submit, {**answer(Submitted), **_REPEATED}),
+        _Hot("POST", "/flow/submit.json", submit, {**answer(Submitted), **_REPEATED, **_TOO_MANY}),
         _Hot("POST", "/flow/finish.json", [_EXECUTION, _TASK], answer(Done)),
         _Hot("GET", "/flow/trigger.json", outcome, {**answer(Done), **_TOO_LARGE}),
         _Hot("POST", "/flow/trigger.json", outcome, {**answer(Done), **_TOO_LARGE}),

@@ -158,7 +158,8 @@ FUNCTIONS: Final = {
 def _folder(order: dict[str, Any]) -> Path:
     root = Path(os.environ.get("TEXT_TO_VIDEO_DIR", ".rillflow/video"))
     folder = root / re.sub(r"[^A-Za-z0-9-]+", "-", str(order["execution_id"]))
-    folder.mkdir(parents=True, exist_ok=True)
+    for each in (*reversed(folder.parents), folder):
+        each.mkdir(mode=0o700, exist_ok=True)  # a data folder may come to stand beside it
     return folder
 
 

@@ -30,6 +30,7 @@ for command in (
     serving.up,
     serving.gateway,
     flows.add,
+    flows.validate,
     flows.submit,
     flows.get,
     flows.watch,

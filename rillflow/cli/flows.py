@@ -23,11 +23,41 @@ def add(
 
     It is stored under the workspace and dagName that it names. Adding it
     again, changed, makes a new version; executions that run keep theirs.
+    What is suspicious about it is told, with its place.
 
         $ rillflow add examples/quickstart.yaml
     """
+    from rillflow.cli.checking import problems_in, tell
+    from rillflow.errors import DefinitionError
+
+    problems = problems_in(file)
     with _client(url) as client:
-        typer.echo(client.add(file, alias=alias))
+        try:
+            added = client.add(file, alias=alias)
+        except DefinitionError:
+            tell(file, problems)
+            raise
+    tell(file, [problem for problem in problems if problem.severity != "error"])
+    typer.echo(added)
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition, YAML or JSON.")],
+) -> None:
+    """Say all that is wrong or suspicious with a workflow definition; needs no server.
+
+    Each line has the place, the code and, where there is one, a hint. The
+    exit code is 0 if the definition would be taken.
+
+        $ rillflow validate examples/quickstart.yaml
+    """
+    from rillflow.cli.checking import problems_in, tell
+
+    problems = problems_in(file)
+    tell(file, problems)
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
+    typer.echo(f"{file} is a valid definition")
 
 
 def submit(

@@ -197,8 +197,10 @@ def gateway(
     for text in functions:
         try:
             served.update(openfaas.load_functions(text))
-        except (ImportError, AttributeError, TypeError) as error:
-            raise typer.BadParameter(f"{text}: {error}") from error
+        except Exception as error:
+            # Importing what somebody has written may raise anything.
+            reason = f"{text}: {type(error).__name__}: {error}"
+            raise typer.BadParameter(reason) from error
     asyncio.run(openfaas.serve(served, host=host, port=port))
 
 

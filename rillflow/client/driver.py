@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final, Self, TypeVar, assert_never
 
 import ray
@@ -38,6 +40,7 @@ from rillflow.errors import RequestError, TooLargeError, UnreachableError
 from rillflow.gateways.callbacks import read_callback
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.settings import STACK_NOTE, Settings
 
 T = TypeVar("T")
 
@@ -57,7 +60,9 @@ def connect(namespace: str = NAMESPACE, *, address: str = "auto") -> Client:
 
     Args:
         namespace: Ray namespace of the stack's actors.
-        address: The cluster's address; ``auto`` finds the one of this machine.
+        address: The cluster's address; ``auto`` is what ``RAY_ADDRESS`` says, else the one
+            of the stack that ``rillflow up`` runs on the data folder here, else any one of
+            this machine.
 
     Raises:
         UnreachableError: There is no such cluster.
@@ -76,6 +81,8 @@ async def connect_async(namespace: str = NAMESPACE, *, address: str = "auto") ->
 def _join(address: str, namespace: str) -> None:
     if ray.is_initialized():
         return
+    if address == "auto" and "RAY_ADDRESS" not in os.environ:
+        address = address_here()
     # Ray itself uses the machine's token only for an address that it found by itself.
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -88,6 +95,25 @@ def _join(address: str, namespace: str) -> None:
         )
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         raise UnreachableError(f"no Ray cluster at {address}: {error}") from error
+
+
+def address_here() -> str:
+    """Return the address of Ray below the stack that runs on the data folder of the settings.
+
+    Without one it is ``auto``: several clusters may run on a machine, and Ray takes any.
+    """
+    try:
+        note = decode_json((Settings().data_dir / STACK_NOTE).read_bytes())
+    except (OSError, ValueError):
+        return "auto"
+    if not isinstance(note, dict) or not is_running(note.get("pid")):
+        return "auto"
+    return str(note.get("ray_address") or "auto")
+
+
+def is_running(pid: object) -> bool:
+    """Tell whether there is a process of this number."""
+    return isinstance(pid, int) and Path(f"/proc/{pid}").exists()
 
 
 class StackTransport:

@@ -206,6 +206,13 @@ def test_a_wrong_setting_is_named() -> None:
     assert "the setting call_timeout_s is wrong" in _refusal(RILLFLOW_CALL_TIMEOUT_S="soon")
 
 
+def test_a_plugin_that_cannot_be_loaded_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    said = _refusal(
+        *("--port", str(closed_port()), "--data-dir", str(tmp_path)), RILLFLOW_PLUGINS="nope:X"
+    )
+    assert "plugin nope:X could not be loaded: No module named 'nope'" in said
+
+
 def _name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
 

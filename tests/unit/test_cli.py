@@ -139,6 +139,61 @@ def test_adding_prints_the_descriptor_id(tmp_path: Path) -> None:
     assert asked[0]["query"] == {"business_id": "b", "feature_name": "f", "alias": "beta"}
 
 
+SUSPICIOUS = """
+workspace: b
+dagName: f
+type: flow
+tasks:
+  - name: one
+    category: function
+    pattern: task_sync
+    resourceName: http://f.test/one
+    inputMapping: []
+"""
+
+
+def test_adding_tells_what_is_suspicious(tmp_path: Path) -> None:
+    file = tmp_path / "flow.yaml"
+    file.write_text(SUSPICIOUS, encoding="utf-8")
+    answer = {"ret": True, "descriptor_id": "b:f:md5_1"}
+    with stand_in(**{"flow__bg__manage__descriptor__add_descriptor.json": answer}) as (url, _):
+        code, shown, told = run("add", str(file), "--url", url)
+    assert (code, shown) == (0, "b:f:md5_1\n")
+    assert told.startswith(f"{file}:10:5: warning ")
+    assert "did you mean `inputMappings`?" in told
+
+
+def test_validating_needs_no_server_and_tells_all_problems(tmp_path: Path) -> None:
+    file = tmp_path / "flow.yaml"
+    file.write_text(SUSPICIOUS, encoding="utf-8")
+    code, shown, told = run("validate", str(file))
+    assert (code, shown) == (0, f"{file} is a valid definition\n")
+    assert "inputMapping" in told
+    wrong = SUSPICIOUS.replace("task_sync", "task_snyc").replace("name: one", "name: my-one")
+    file.write_text(wrong, encoding="utf-8")
+    code, shown, told = run("validate", str(file))
+    assert (code, shown) == (1, "")
+    assert told.count(": error ") == 2
+    assert f"{file}:6:11: error" in told
+
+
+@pytest.mark.parametrize("command", ["add", "validate"])
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "flow.yaml"
+    file.write_bytes(b"abc\xff")
+    code, _, told = run(command, str(file))
+    assert code == 2
+    assert "is no UTF-8 text: byte 3 is 0xff" in " ".join(told.replace("│", " ").split())
+
+
+def test_functions_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text("x = (", encoding="utf-8")
+    code, _, told = run("gateway", "--functions", str(file))
+    assert code == 2
+    assert "SyntaxError" in told
+
+
 @pytest.mark.parametrize("way", ["text", "file", "input"])
 def test_submitting_takes_its_data_from_text_file_or_input(tmp_path: Path, way: str) -> None:
     file = tmp_path / "data.json"

@@ -14,8 +14,8 @@ from typing import Final
 import pytest
 
 from rillflow.errors import StackError, StoreError
-from rillflow.settings import Settings
-from serve.data_folder import NOTE, DataFolder
+from rillflow.settings import STACK_NOTE, Settings
+from serve.data_folder import DataFolder
 from serve.haproxy_guard import at_home
 from serve.ports import free_port, refuse_taken_port
 from serve.ray_environment import PORTS_WANTED, own_places, write_haproxy
@@ -76,13 +76,13 @@ def test_a_folder_remembers_a_stack_that_was_killed_and_removes_what_it_left(
     assert not left.exists()
     heir.release()
     assert not heir.run_dir.exists()
-    assert not (heir.path / NOTE).exists()
+    assert not (heir.path / STACK_NOTE).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"run_dir": 5}', b'{"run_dir": "/etc"}'])
 def test_a_note_that_cannot_be_read_does_no_harm(folder: DataFolder, content: bytes) -> None:
     folder.path.mkdir(parents=True)
-    (folder.path / NOTE).write_bytes(content)
+    (folder.path / STACK_NOTE).write_bytes(content)
     folder.lock()
     folder.release()
 
