@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from rillflow.errors import StackError
+from rillflow.gateways.plugin_loading import named_plugins
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from serve.data_folder import DataFolder
@@ -58,9 +59,11 @@ class Standalone:
         Raises:
             StackError: It cannot be started here.
             StoreError: The store cannot be opened.
+            GatewayError: A plugin cannot be loaded.
         """
         settings = self._settings
         refuse_exposed(settings, settings.host)
+        list(named_plugins(settings.plugins))  # before actors find out, over and over
         killed = self._folder.lock()
         patience_s = LEFTOVERS_S if killed else 0.0
         refuse_taken_port(settings.host, settings.port, patience_s=patience_s)
