@@ -4,20 +4,16 @@ import asyncio
 import gc
 import gzip
 import socket
-import ssl
 import zlib
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
-from rillflow.errors import GatewayError
-from rillflow.gateways.heads import request_head
 from rillflow.gateways.http import HttpGateway
 from rillflow.gateways.requests import HttpCall
-from rillflow.jsontypes import decode_json, encode_json
+from rillflow.jsontypes import encode_json
 from tests.loopback import (
     FAILS,
     Talk,
@@ -28,21 +24,9 @@ from tests.loopback import (
     gateway,
     raw_server,
 )
+from tests.unit.wire.talks import OK, PATIENT, open_wires, saying
 
-CERTIFICATE = Path(__file__).parent / "loopback.pem"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-PATIENT = {"call_timeout_s": 20.0}
-
-
-def saying(*payloads: bytes) -> Talk:
-    """Answer requests with these, one after the other, and stay connected."""
-    left = list(payloads)
-
-    async def talk(_: StreamReader, writer: StreamWriter) -> None:
-        writer.write(left.pop(0))
-
-    return talk
 
 
 def flooding(beginning: bytes, again: bytes) -> Talk:
@@ -55,10 +39,6 @@ def flooding(beginning: bytes, again: bytes) -> Talk:
             await writer.drain()
 
     return talk
-
-
-def open_wires(opened: HttpGateway) -> int:
-    return 0 if opened._pool is None else len(opened._pool)
 
 
 # --- floods and nonsense ------------------------------------------------------
@@ -435,104 +415,3 @@ async def test_a_server_that_does_not_take_connections_fails_the_call_in_time() 
         for one in waiting:
             one.close()
     assert answer.error == f"{FAILS}no connection within the time-out"
-
-
-# --- what is sent -------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "headers"),
-    [
-        ("http://h/a?b", (("X", "1\r\nY: 2"),)),
-        ("http://h/a?b", (("X", "1\nY: 2"),)),
-        ("http://h/a?b", (("X\r\nY", "1"),)),
-        ("http://h/a?b", (("X", "1\0"),)),
-        ("http://h/a?b\r\nX: 1", ()),
-        ("http://h/a HTTP/1.1", ()),
-    ],
-)
-def test_nothing_ends_a_line_of_the_head(url: str, headers: tuple[tuple[str, str], ...]) -> None:
-    with pytest.raises(GatewayError, match="line break"):
-        request_head(HttpCall("POST", url, headers, b"{}"), "http://h")
-
-
-@pytest.mark.parametrize(
-    ("origin", "headers", "lines"),
-    [
-        ("http://h:80", (), ["Host: h"]),
-        ("http://h:81", (), ["Host: h:81"]),
-        ("https://h:443", (), ["Host: h"]),
-        ("http://[::1]:81", (), ["Host: [::1]:81"]),
-        ("http://h", (("host", "own"),), ["host: own"]),
-        ("http://u:p@h", (), ["Host: h", "Authorization: Basic dTpw"]),
-        ("http://u:p@h", (("Authorization", "x"),), ["Authorization: x", "Host: h"]),
-    ],
-)
-def test_the_head_names_the_host(
-    origin: str, headers: tuple[tuple[str, str], ...], lines: list[str]
-) -> None:
-    head = request_head(HttpCall("GET", f"{origin}/a?b=1", headers), origin)
-    assert head.decode().split("\r\n") == ["GET /a?b=1 HTTP/1.1", *lines, "", ""]
-
-
-# --- names and TLS ------------------------------------------------------------
-
-
-class CountingRules:
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def check(self, host: str, ip: str) -> None:
-        self.asked.append(f"{host} {ip}")
-
-
-async def test_calls_share_the_look_up_of_a_name() -> None:
-    rules = CountingRules()
-    talk = saying(*[OK] * 6)
-    async with raw_server(talk) as server, gateway(**PATIENT, egress=rules) as opened:
-        url = f"http://localhost:{server.port}/work"
-        requests = [attempt(url, attempt=number) for number in range(6)]
-        answers = await asyncio.gather(*map(opened.call, requests))
-    assert [answer.body for answer in answers] == [b"{}"] * 6
-    assert len(rules.asked) == len(set(rules.asked))
-
-
-@asynccontextmanager
-async def tls_server() -> AsyncIterator[int]:
-    async def talk(reader: StreamReader, writer: StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        protocol = writer.get_extra_info("ssl_object").selected_alpn_protocol()
-        body = encode_json({"alpn": protocol, "get": head.startswith(b"GET ")})
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-        assert not await reader.read()
-        writer.close()
-
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(CERTIFICATE)
-    context.set_alpn_protocols(["http/1.1"])
-    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-async def test_https_is_spoken_with_servers_that_can_be_trusted(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-    async with tls_server() as port, gateway(**PATIENT) as opened:
-        answer = await opened.call(attempt(f"https://{host}:{port}/work", request_type="GET"))
-        assert answer.error is None
-        assert decode_json(answer.body or b"") == {"alpn": "http/1.1", "get": True}
-        await opened.close()
-        assert open_wires(opened) == 0
-
-
-async def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
-    async with tls_server() as port:
-        answer = await call(f"https://127.0.0.1:{port}/work", PATIENT)
-    assert answer.error is not None
-    assert answer.error.startswith(f"{FAILS}cannot connect to 127.0.0.1:{port}: ")
-    assert "CERTIFICATE_VERIFY_FAILED" in answer.error
