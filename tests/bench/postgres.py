@@ -34,7 +34,7 @@ def appends_at_once(url: str, writers: int, callers: int, seconds: float) -> flo
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(writers, mp_context=spawn) as processes:
         # Every process is there before the first one begins.
-        list(processes.map(_open, [url] * writers))
+        list(processes.map(_open, [url] * writers, range(writers)))
         begun = [
             processes.submit(_appends, url, partition, callers, seconds)
             for partition in range(writers)
@@ -42,9 +42,9 @@ def appends_at_once(url: str, writers: int, callers: int, seconds: float) -> flo
         return sum(each.result() for each in begun)
 
 
-def _open(url: str) -> float:
+def _open(url: str, partition: int) -> float:
     """Make the tables, and find out that the store can be written."""
-    return _appends(url, 0, 1, 0.0)
+    return _appends(url, partition, 1, 0.0)
 
 
 def _appends(url: str, partition: int, callers: int, seconds: float) -> float:
