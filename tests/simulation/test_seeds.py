@@ -32,6 +32,7 @@ FOUND: Final = {
     5259: "an order of a home that had left made a call again that was over",
     1275: "who submitted and waited was told an end by an owner that did not know it yet",
     101375: "the home of a dedicated execution left upon an end that was not on disk yet",
+    177447: "a question was left open for somebody who had heard of the end already",
     191136: "the news of an end showed what a redo had begun since",
     25031: "a pause during a delay, and a clock that came back an hour, made it wait for the hour",
 }
