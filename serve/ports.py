@@ -1,6 +1,8 @@
 """Where to listen: ports of this machine that are free, and addresses that are safe."""
 
+import contextlib
 import errno
+import random
 import socket
 import time
 from typing import Final
@@ -9,16 +11,22 @@ from rillflow.errors import StackError
 from rillflow.settings import Settings, is_loopback
 
 PAUSE_S: Final = 0.1
+_OURS: Final = range(20_000, 32_000)
+_TRIES: Final = 100
 
 
 def free_port(wanted: int = 0) -> int:
-    """Return a port of loopback that nobody listens on now; the wanted one if it is free."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that nobody listens on now; the wanted one if it is free.
+
+    It lies below the range from which the system gives ports to whoever asks for any: Ray
+    asks for dozens before a port that was found here is listened on.
+    """
+    for port in (wanted, *random.sample(_OURS, _TRIES)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port:
+                return port
+    raise StackError(f"no free port between {_OURS.start} and {_OURS.stop}")
 
 
 def refuse_taken_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
