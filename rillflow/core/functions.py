@@ -18,6 +18,8 @@ from rillflow.language.conditions import all_hold, any_holds
 ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
 FLOW_PATTERNS = frozenset({"flow_sync", "flow_async"})
 SUCCESS = "SUCCESS"
+_FACTS = frozenset({"invoke_id", "error_code", "code", "error_msg", "msg", "execution_id"})
+"""What an answer may say about itself."""
 SHOWN_CHARACTERS = 512
 """How much of an answer that is no result becomes the task's message."""
 
@@ -83,10 +85,13 @@ def parse_answer(body: bytes | None) -> Answer:
     if not isinstance(value, dict):
         return Answer(None if value is None else {})
     data = value.get("data")
-    facts = [value, data] if isinstance(data, dict) else [value]
+    recorded = data if isinstance(data, dict) else value
+    if value.keys().isdisjoint(_FACTS) and recorded.keys().isdisjoint(_FACTS):
+        return Answer(value, recorded)
+    facts = [value] if recorded is value else [value, recorded]
     return Answer(
         output=value,
-        recorded=data if isinstance(data, dict) else value,
+        recorded=recorded,
         invoke_id=_last(facts, "invoke_id"),
         code=short_code(_last(facts, "error_code", "code")),
         msg=_last(facts, "error_msg", "msg"),

@@ -105,7 +105,7 @@ def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
 
 def _caught_error(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject | None:
     """Return ``{"error": {...}}`` of the failure that an instance runs because of."""
-    for failed in turn.siblings(task.route, plan.catches):
+    for failed in turn.siblings(task.route, plan.catches) if plan.catches else ():
         if failed.caught:
             invoke = failed.invoke
             facts = {"task": failed.name, "code": invoke.code, "msg": invoke.msg}

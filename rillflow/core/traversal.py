@@ -139,13 +139,16 @@ def settle(turn: Turn, route: str) -> None:
 
 def skipped_by_dependencies(turn: Turn, task: TaskState) -> bool:
     """Tell whether every dependency wants this instance skipped (SEMANTICS 3.8.1)."""
-    plan = turn.plan_of(task)
-    return bool(plan.dependencies) and all(
-        task.name in other.skips
-        or degrades_followings(turn, other)
-        or (other.status is TaskStatus.SKIPPED and other.invoke.msg == SKIP_MESSAGE)
-        for other in turn.dependencies(task)
-    )
+    wished = False
+    for other in turn.dependencies(task):
+        wished = (
+            task.name in other.skips
+            or (other.status is TaskStatus.SKIPPED and other.invoke.msg == SKIP_MESSAGE)
+            or degrades_followings(turn, other)
+        )
+        if not wished:
+            return False
+    return wished
 
 
 def degrades_followings(turn: Turn, task: TaskState) -> bool:

@@ -10,6 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
+from typing import Final
 
 from rillflow.core.commands import Announce, Command, SetTimer
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
@@ -34,8 +35,14 @@ execution that raised it instead could never be read from its journal.
 CONTENT_TOO_LONG = 30507
 LATEST_MS = 253_402_300_799_000
 """The end of the year 9999; no timer is due later."""
+_ANNOUNCED: Final = {
+    TaskStatus.SUCCEED: "TASK_FINISH",
+    TaskStatus.FAILED: "TASK_FAILED",
+    TaskStatus.SKIPPED: "TASK_SKIPPED",
+}
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
 _LARGEST = 10**15
+_CONTAINERS: Final = (dict, list)
 
 
 class Step(IntEnum):
@@ -102,18 +109,16 @@ class Turn:
 
     def siblings(self, route: str, bases: Sequence[str]) -> Iterator[TaskState]:
         """Yield the instances of a scope with these base names."""
-        prefix = f"{route}-" if route else ""
-        tasks = self.state.tasks
-        for base in bases:
-            yield tasks[prefix + base]
+        names = (f"{route}-{base}" for base in bases) if route else bases
+        return map(self.state.tasks.__getitem__, names)
 
     def successors(self, task: TaskState) -> Iterator[TaskState]:
         """Yield the instances that depend on this one."""
-        return self.siblings(task.route, self.plan_of(task).successors)
+        return self.siblings(task.route, self.plan.by_name[task.base].successors)
 
     def dependencies(self, task: TaskState) -> Iterator[TaskState]:
         """Yield the instances that this one depends on."""
-        return self.siblings(task.route, self.plan_of(task).dependencies)
+        return self.siblings(task.route, self.plan.by_name[task.base].dependencies)
 
     def counts(self, route: str) -> list[int]:
         """Return how many instances of a scope have each status."""
@@ -144,7 +149,7 @@ class Turn:
         counts[before] -= 1
         counts[status] += 1
         task.status = status
-        if SATISFIED[before] != SATISFIED[status]:
+        if SATISFIED[before] is not SATISFIED[status]:
             change = -1 if SATISFIED[status] else 1
             for successor in self.successors(task):
                 successor.waiting += change
@@ -175,12 +180,7 @@ class Turn:
         task.poll_url = None
         self._steer_around_catch(task)
         self.set_status(task, status)
-        kinds = {
-            TaskStatus.SUCCEED: "TASK_FINISH",
-            TaskStatus.FAILED: "TASK_FAILED",
-            TaskStatus.SKIPPED: "TASK_SKIPPED",
-        }
-        self.commands.append(Announce(kind=kinds[status], task=task.name))
+        self.commands.append(Announce(kind=_ANNOUNCED[status], task=task.name))
         self.move_on(task)
 
     def _steer_around_catch(self, task: TaskState) -> None:
@@ -260,8 +260,10 @@ class Turn:
         )
         self.note_passed_over(task.base, mapped.passed_over)
         document = as_object(mapped.input)
-        if any(isinstance(value, dict | list) for value in document.values()):
-            Cleaner(self.state.context_max_bytes).clean(document)
+        for value in document.values():
+            if type(value) in _CONTAINERS:
+                Cleaner(self.state.context_max_bytes).clean(document)
+                break
         return as_object(mapped.context), document
 
     def note_passed_over(self, task: TaskName, rules: Sequence[PassedOver]) -> None:
@@ -319,18 +321,16 @@ def stored_context(
         ExecutionError: A reserved key holds something that is no map (30505), or more
             changed than may be saved at once (30507).
     """
-    kept: JsonObject = {}
+    kept: JsonObject = dict(before)
     cleaner = Cleaner(max_bytes)
     for key, value in context.items():
         if key.startswith(RESERVED_PREFIX):
             if not isinstance(value, dict):
                 raise ExecutionError("value type is not map", VALUE_TYPE_IS_NOT_MAP)
-            continue
-        clean = value if value is before.get(key) else cleaner.clean(value)
-        if clean is not None:
-            kept[key] = clean
-    for key, value in before.items():
-        kept.setdefault(key, value)
+        elif value is not before.get(key):
+            clean = cleaner.clean(value)
+            if clean is not None:
+                kept[key] = clean
     return kept
 
 

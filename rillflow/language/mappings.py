@@ -21,6 +21,7 @@ TriggerUrl: TypeAlias = Callable[[str], str]
 
 _ROOTS: Final = ("context", "input", "output")
 _TASKS: Final = "$.tasks."
+_CONTAINERS: Final = (dict, list)
 
 
 class Rule(Protocol):
@@ -70,7 +71,7 @@ class Mapped(NamedTuple):
     context: JsonValue
     input: JsonValue
     output: JsonValue
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
 
 
@@ -150,6 +151,9 @@ class MappingList:
                     raise MappingError(str(error)) from error
                 warnings.append(f"rule {step.number} is passed over: {error}")
                 passed_over.append(PassedOver(step.text, _reason(error)))
+        if not draft.replaced and not warnings:
+            made = draft.document
+            return Mapped(made["context"], made["input"], made["output"])
         for name in draft.replaced:
             if name in _ROOTS:
                 lost = f"$.{name} as a whole cannot be replaced; what was written there is gone"
@@ -189,7 +193,7 @@ def _apply(step: _Step, scene: _Scene) -> None:
     if value is None:
         return
     draft, reads = scene.draft, step.reads
-    if isinstance(value, dict | list) and (reads is None or any(map(draft.owns, reads))):
+    if type(value) in _CONTAINERS and (reads is None or any(map(draft.owns, reads))):
         draft.share()
     step.write(draft, value)
 

@@ -59,9 +59,12 @@ class Draft:
         """Return the child of an owned container, copied unless it is owned already."""
         if id(child) in self.owned:
             return child
-        copy = dict(child) if isinstance(child, dict) else list(child)
+        copy = child.copy()
         self.owned[id(copy)] = copy
-        _set(parent, key, copy)
+        if type(parent) is dict and type(key) is str:
+            parent[key] = copy
+        else:
+            _set(parent, key, copy)
         return copy
 
     def put(self, parent: _Container, key: Key, value: JsonValue) -> None:
@@ -159,8 +162,8 @@ class _Slot(Target):
         container: _Container = draft.document
         for key, follower in self._way:
             child = container.get(key) if type(container) is dict else None  # type: ignore[arg-type]
-            if type(child) is dict and id(child) in draft.owned and type(follower) is str:
-                container = child
+            if type(child) is dict and type(follower) is str:
+                container = draft.own(container, key, child)
             else:
                 container = _enter(draft, container, key, follower)
         draft.put(container, self._last, value)
