@@ -17,8 +17,6 @@ from typing import NamedTuple
 from rillflow.core import ending, functions, polling, redo, requests, running, timing
 from rillflow.core.commands import CancelChild, Command, SetTimer
 from rillflow.core.events import (
-    CONTEXT_MAX_BYTES,
-    FOREACH_MAX_ITEMS,
     CallbackReceived,
     CancelRequested,
     CompletionRequested,
@@ -72,8 +70,8 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         route=event.route,
         dedicated=event.dedicated,
         uid=event.uid,
-        context_max_bytes=_limit(event.context_max_bytes, CONTEXT_MAX_BYTES),
-        foreach_max_items=_limit(event.foreach_max_items, FOREACH_MAX_ITEMS),
+        context_max_bytes=event.context_max_bytes,
+        foreach_max_items=event.foreach_max_items,
         expected_callback_s=event.expected_callback_s,
         callback=callback if isinstance(callback, dict) else None,
     )
@@ -90,11 +88,6 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     running.drain(turn)
     state.seq = 1
     return state, Handled(turn.commands, passed_over=turn.passed_over)
-
-
-def _limit(value: int, default: int) -> int:
-    """Return a limit; the default as the very object that a snapshot leaves out."""
-    return default if value == default else value
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:

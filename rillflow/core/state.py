@@ -149,3 +149,10 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     context_max_bytes: int = CONTEXT_MAX_BYTES
     foreach_max_items: int = FOREACH_MAX_ITEMS
     expected_callback_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Make default limits the very objects that a snapshot leaves out."""
+        if self.context_max_bytes == CONTEXT_MAX_BYTES:
+            self.context_max_bytes = CONTEXT_MAX_BYTES
+        if self.foreach_max_items == FOREACH_MAX_ITEMS:
+            self.foreach_max_items = FOREACH_MAX_ITEMS

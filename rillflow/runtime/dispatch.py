@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -16,8 +16,13 @@ log = logging.getLogger("rillflow.dispatch")
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 COMPLETION = "completion"
-MOST_TAKEN = 10_000
-"""Calls whose durable answers are remembered; an order for one of them came too late."""
+LEAST_TAKEN = 5_000
+"""So many calls are remembered at least, and up to twice as many, whose answers are durable.
+
+An order for one of them came too late.
+"""
+
+CallId: TypeAlias = tuple[str, str, int, int]
 
 
 class DispatchPool:
@@ -31,8 +36,8 @@ class DispatchPool:
         self._gateway = gateway
         self._take = take
         self._outbox = Outbox(self._hand_over)
-        self._under_way: dict[tuple[str, str, int, int], asyncio.Task[None]] = {}
-        self._taken: OrderedDict[tuple[str, str, int, int], None] = OrderedDict()
+        self._under_way: dict[CallId, asyncio.Task[None]] = {}
+        self._taken = _Taken()
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -69,9 +74,25 @@ class DispatchPool:
         await self._take(answers)
         for answer in answers:
             self._under_way.pop(answer.call, None)
-            self._taken[answer.call] = None
-        while len(self._taken) > MOST_TAKEN:
-            self._taken.popitem(last=False)
+            self._taken.add(answer.call)
+
+
+class _Taken:
+    """The calls whose answers were taken last, each as one text, which is small."""
+
+    def __init__(self) -> None:
+        self._latest: set[str] = set()
+        self._earlier: set[str] = set()
+
+    def __contains__(self, call: CallId) -> bool:
+        text = str(call)
+        return text in self._latest or text in self._earlier
+
+    def add(self, call: CallId) -> None:
+        """Remember a call, and in time forget the earliest ones."""
+        self._latest.add(str(call))
+        if len(self._latest) >= LEAST_TAKEN:
+            self._latest, self._earlier = set(), self._latest
 
 
 class Outbox:

@@ -2,9 +2,6 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
-from itertools import islice
-from typing import Final
 
 from rillflow.core import codec, machine, polling, timing
 from rillflow.core.commands import Command, DispatchTask, SetTimer
@@ -15,14 +12,8 @@ from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED
 from rillflow.definition.model import FunctionTask
 from rillflow.errors import StoreError, UnknownDescriptorError
-from rillflow.ids import ExecutionId
 from rillflow.ports.store import Catalogue, StoredExecution
 from rillflow.runtime.descriptors import parse_stored
-
-LEAST_BYTES: Final = 1_000
-"""What an execution takes in memory besides its values."""
-BYTES_PER_ENCODED: Final = 12
-"""What a byte of an event takes in memory when it is many small values, which is the worst."""
 
 
 class Plans:
@@ -100,6 +91,11 @@ class Hosted:
         self.noted_as_resting: bool | None = False
 
     @property
+    def in_use(self) -> bool:
+        """Tell whether somebody counts on this very object."""
+        return bool(self.borrowers or self.pending or self.is_new) or self.gone is not None
+
+    @property
     def can_be_borrowed(self) -> bool:
         """Tell whether calls may build on what memory says.
 
@@ -174,69 +170,3 @@ def replay(plan: Plan, stored: StoredExecution) -> Hosted:
     hosted = Hosted(plan, state, stored.snapshot_seq + len(stored.records), read)
     hosted.noted_as_resting = stored.rests or None
     return hosted
-
-
-class HotExecutions:
-    """Executions in memory, the least recently used first.
-
-    ``most`` bounds their number, and ``most_bytes`` what they take: an estimate by the
-    length of their events, which grows with every event and is too high rather than too low.
-    """
-
-    def __init__(
-        self, most: int, most_bytes: int, left: Callable[[Hosted], None] = lambda _: None
-    ) -> None:
-        """Tell ``left`` of each that had to make room."""
-        self._most = most
-        self._left = left
-        self._most_bytes = most_bytes
-        self._bytes = 0
-        self._hosted: OrderedDict[ExecutionId, Hosted] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._hosted)
-
-    def get(self, execution_id: ExecutionId) -> Hosted | None:
-        """Return an execution that is in memory, and note its use."""
-        hosted = self._hosted.get(execution_id)
-        if hosted is not None:
-            self._hosted.move_to_end(execution_id)
-        return hosted
-
-    def put(self, execution_id: ExecutionId, hosted: Hosted) -> None:
-        """Take an execution into memory; the least used ones that are at rest leave it."""
-        self.drop(execution_id)
-        self._hosted[execution_id] = hosted
-        self.weigh(hosted)
-
-    def weigh(self, hosted: Hosted) -> None:
-        """Note how large an execution in memory has become, and make room for it."""
-        size = LEAST_BYTES + BYTES_PER_ENCODED * hosted.encoded_bytes
-        self._bytes += size - hosted.counted_bytes
-        hosted.counted_bytes = size
-        if len(self._hosted) > self._most or self._bytes > self._most_bytes:
-            hosted.borrowers += 1
-            self._shed()
-            hosted.borrowers -= 1
-
-    def _shed(self) -> None:
-        excess = len(self._hosted) - self._most
-        excess_bytes = self._bytes - self._most_bytes
-        victims: list[Hosted] = []
-        for hosted in islice(self._hosted.values(), 4 * max(excess, 0) + 16):
-            if excess <= 0 and excess_bytes <= 0:
-                break
-            if not (hosted.pending or hosted.borrowers):
-                victims.append(hosted)
-                excess -= 1
-                excess_bytes -= hosted.counted_bytes
-        for hosted in victims:
-            self.drop(hosted.state.execution_id)
-            self._left(hosted)
-
-    def drop(self, execution_id: ExecutionId) -> None:
-        """Forget what memory holds of an execution; the store knows better."""
-        hosted = self._hosted.pop(execution_id, None)
-        if hosted is not None:
-            self._bytes -= hosted.counted_bytes
-            hosted.counted_bytes = 0

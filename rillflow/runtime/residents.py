@@ -9,7 +9,8 @@ from rillflow.core.plan import Plan
 from rillflow.errors import CrashedError, DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
-from rillflow.runtime.hosted import Hosted, HotExecutions, Plans, replay
+from rillflow.runtime.hosted import Hosted, Plans, replay
+from rillflow.runtime.hot_executions import HotExecutions
 from rillflow.runtime.insisting import insist
 from rillflow.runtime.ownership import Ownership
 

@@ -135,8 +135,8 @@ def storm(scene: Scene) -> Iterator[Figure]:
 
 
 def park(scene: Scene) -> Iterator[Figure]:
-    """Measure the memory of executions that wait for a callback, on a stack that did nothing."""
-    uvloop.run(_submit_all(scene, "parked", PARKED // 10))
+    """Measure what executions that wait for a callback take beside half as many others."""
+    uvloop.run(_submit_all(scene, "parked", PARKED // 2))
     _settle(scene)
     before, parked = scene.memory_bytes(), 0
     for count in (PARKED, MANY_PARKED) if scene.full else (PARKED,):

@@ -1,5 +1,6 @@
 """How many executions stay in memory, and how much memory they take, has limits."""
 
+import math
 from typing import Any
 
 from rillflow.core import codec, machine
@@ -8,12 +9,12 @@ from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.store import StoredExecution
-from rillflow.runtime.hosted import (
+from rillflow.runtime.hosted import Hosted, replay
+from rillflow.runtime.hot_executions import (
     BYTES_PER_ENCODED,
+    LARGEST_FOLDED,
     LEAST_BYTES,
-    Hosted,
     HotExecutions,
-    replay,
 )
 
 PLAN = Plan(
@@ -103,6 +104,49 @@ def test_one_that_is_larger_than_the_limit_stays_while_nobody_needs_its_place() 
     assert _names(hot, "a") == ["a"]
     _filled(hot, b=0)
     assert _names(hot, "a", "b") == ["b"]
+
+
+def test_one_that_was_folded_up_is_as_it_was() -> None:
+    hot = HotExecutions(2, PLENTY)
+    hosted = _filled(hot, a=400)["a"]
+    hosted.noted_as_resting = True
+    hosted.state.context["ratio"] = math.inf
+    _filled(hot, b=0)
+    found = hot.get("a")
+    assert found is not None
+    assert found is not hosted
+    assert codec.encode_state(found.state) == codec.encode_state(hosted.state)
+    for name in Hosted.__slots__:
+        assert getattr(found, name) == getattr(hosted, name), name
+
+
+def test_the_most_recently_used_stay_awake() -> None:
+    hot = HotExecutions(4, PLENTY)
+    hosted = _filled(hot, a=0, b=0)
+    hot.get("a")
+    hosted |= _filled(hot, c=0)
+    assert hot.get("c") is hosted["c"]
+    assert hot.get("a") is hosted["a"]
+    assert hot.get("b") is not hosted["b"]
+
+
+def test_what_somebody_uses_and_what_is_large_is_not_folded_up() -> None:
+    hot = HotExecutions(8, PLENTY)
+    hosted = _filled(hot, a=0, b=0, c=LARGEST_FOLDED + 1, d=0)
+    hosted["b"].borrowers += 1
+    hosted["d"].pending += 1
+    _filled(hot, e=0, f=0, g=0, h=0)
+    is_same = {name: hot.get(name) is each for name, each in hosted.items()}
+    assert is_same == {"a": False, "b": True, "c": True, "d": True}
+
+
+def test_those_folded_up_leave_first_and_are_told_of_whole() -> None:
+    left: list[str] = []
+    hot = HotExecutions(3, PLENTY, lambda hosted: left.append(hosted.state.execution_id))
+    _filled(hot, a=0, b=0, c=0, d=0, e=0)
+    assert left == ["a", "b"]
+    assert len(hot) == 3
+    assert _names(hot, "a", "b", "c", "d", "e") == ["c", "d", "e"]
 
 
 def test_the_size_of_one_is_known_again_when_it_is_read() -> None:
