@@ -14,8 +14,13 @@ Object: TypeAlias = dict[str, Any]
 class Refusal(BaseModel):
     """Why a request was refused."""
 
-    error_code: int = Field(description="Rill Flow's code, SEMANTICS 5.1.", examples=[30109])
+    error_code: int = Field(
+        description="Rill Flow's code; docs/http.md has a table.", examples=[30109]
+    )
     error: str
+    hint: str | None = Field(
+        default=None, description="Which rule was broken, by what, or what was meant."
+    )
     pass_through: bool = Field(default=False, description="Whether callers may show the text.")
 
 
@@ -235,6 +240,9 @@ class GatewayHost(BaseModel):
     under_way: int = Field(description="Calls that were sent.")
     waiting: int = Field(description="Calls that wait for `limit_per_host` or the rate.")
     held: int = Field(description="Calls that wait for a circuit.")
+    idle_s: float | None = Field(
+        default=None, description="Since the last call ended; absent while there is one."
+    )
     rate_per_s: float | None = Field(
         default=None, description="Calls that may begin in a second; absent without a limit."
     )

@@ -133,7 +133,7 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
 
 async def _data(request: Request, stack: Stack, execution_id: str) -> bytes:
     limit = stack.settings.callback_limit(execution_id.partition(":")[0])
-    body = await read_json_text(request, limit)
+    body = await read_json_text(request, limit, "callback_max_bytes")
     return encode_json(json_object(body))
 
 

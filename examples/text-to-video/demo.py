@@ -76,7 +76,19 @@ def run(folder: Path, workflow: Path, order: dict[str, str | int], video_dir: Pa
             print_result(execution.result(), video_dir, execution.id)
         print("\nstopping both")
     print(f"done after {time.monotonic() - began:.1f} s")
+    print_next(workflow)
     return 0
+
+
+def print_next(workflow: Path) -> None:
+    """Print what somebody may want to do who has seen this."""
+    bin_folder = os.path.relpath(Path(RILLFLOW).parent)
+    print("\nwhat next:")
+    print(f"  read   {os.path.relpath(workflow)}, and docs/language.md says what may be in it")
+    print(f"  start  {bin_folder}/rillflow up, and a gateway as README.md shows under 'by hand'")
+    print(
+        f"  submit {bin_folder}/rillflow add FILE, then submit WORKSPACE:DAGNAME; docs/http.md: curl"
+    )
 
 
 def print_result(context: Mapping[str, object], video_dir: Path, execution_id: str) -> None:
