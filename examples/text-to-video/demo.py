@@ -85,10 +85,8 @@ def print_next(workflow: Path) -> None:
     bin_folder = os.path.relpath(Path(RILLFLOW).parent)
     print("\nwhat next:")
     print(f"  read   {os.path.relpath(workflow)}, and docs/language.md says what may be in it")
-    print(f"  start  {bin_folder}/rillflow up, and a gateway as README.md shows under 'by hand'")
-    print(
-        f"  submit {bin_folder}/rillflow add FILE, then submit WORKSPACE:DAGNAME; docs/http.md: curl"
-    )
+    print(f"  start  {bin_folder}/rillflow up, with functions: README.md, 'Use it by hand'")
+    print(f"  submit {bin_folder}/rillflow add FILE and submit NAME, or by curl: docs/http.md")
 
 
 def print_result(context: Mapping[str, object], video_dir: Path, execution_id: str) -> None:

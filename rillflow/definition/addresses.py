@@ -14,7 +14,7 @@ from rillflow.definition.validation import Finding, is_blank
 PROTOCOLS: Final = ("http", "https", "function", "rillflow", "ab", "resource", "resourceRef")
 
 _FUNCTION: Final = 30410
-_SECRET: Final = "${"
+_REFERENCE: Final = "${"
 
 
 def protocol_hint(protocol: str, others: Iterable[str] = ()) -> str:
@@ -34,7 +34,7 @@ def address_findings(task: FunctionTask, path: Path) -> Iterator[Finding]:
     A plugin may serve any name, so one that looks like no other is not told of.
     """
     name = (task.resource_name or "").strip()
-    if task.resource is not None or not name or name.startswith(_SECRET):
+    if task.resource is not None or not name or name.startswith(_REFERENCE):
         return
     key, protocol = "resourceProtocol", (task.resource_protocol or "").strip()
     if is_blank(protocol):

@@ -122,7 +122,7 @@ def flag_findings_of_timeline(task: Task, path: Path) -> Iterator[Finding]:
         yield Finding(_RUN_TIME, message, where, hint="write true or false")
 
 
-def _text_finding(  # noqa: PLR0913, PLR0917 - the parts of one sentence
+def _text_finding(  # noqa: PLR0913 - the parts of one sentence
     text: str | None,
     path: Path,
     wanted: str,

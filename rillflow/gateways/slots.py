@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 from rillflow.gateways.rates import Pace, Rates
 
-
 MOST_RECENT: Final = 1_000
 """Origins without a call that are remembered, those first that were called last."""
 

@@ -261,6 +261,12 @@ def test_a_refusal_is_told_in_the_servers_words() -> None:
         )
 
 
+def test_a_refusal_is_told_with_the_servers_hint() -> None:
+    refusal = (400, {"error_code": 30109, "error": "error data format", "hint": "alias: no"})
+    with stand_in(**{path("submit"): refusal}) as (url, _):
+        assert run("submit", "b:f", "--url", url)[2] == "error: error data format (alias: no)\n"
+
+
 def test_a_definition_with_problems_shows_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     problems = (
         Problem(30413, "unknown next: c", 4, 7, "did you mean b?"),
@@ -298,7 +304,10 @@ def test_a_port_that_does_not_exist_is_refused() -> None:
     ("text", "problem"),
     [
         ("port = ", "rillflow.toml: Invalid value (at end of document)"),
-        ('egres_deny = ["10.0.0.0/8"]', "rillflow.toml: there is no setting egres_deny"),
+        (
+            'egres_deny = ["10.0.0.0/8"]',
+            "rillflow.toml: there is no setting egres_deny, did you mean egress_deny?",
+        ),
     ],
 )
 def test_a_broken_file_of_settings_is_named(
