@@ -99,7 +99,7 @@ class ShownExecution(BaseModel):
 
 
 class Submitted(BaseModel):
-    """The new execution; ``ret`` when it ended while the submission waited."""
+    """The new execution; `ret` when it ended while the submission waited."""
 
     execution_id: str
     ret: Execution | None = None
@@ -120,7 +120,7 @@ class Completed(BaseModel):
 
 
 class Group(BaseModel):
-    """Members of a group by instance name, or the text ``{}``."""
+    """Members of a group by instance name, or the text `{}`."""
 
     tasks: dict[str, Task] | Literal["{}"]
 
@@ -163,7 +163,7 @@ class Problem(BaseModel):
 
 
 class Validation(BaseModel):
-    """Everything there is to say about a definition; ``valid`` means that it may be added."""
+    """Everything there is to say about a definition; `valid` means that it may be added."""
 
     valid: bool
     problems: list[Problem]

@@ -1,6 +1,7 @@
 """A refusal says in ``hint`` which rule was broken and by what; its other words are Rill Flow's."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -123,3 +124,9 @@ async def test_the_description_of_the_api_cites_nothing_that_its_readers_do_not_
 ) -> None:
     response: httpx.Response = await shared_api.client.get("/openapi.json")
     assert not re.findall(r"SEMANTICS|\(Q\d+|CASES\.md|``", response.text + str(DOCUMENT))
+
+
+async def test_the_page_of_the_http_api_names_every_path() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+    missing = [path for path in DOCUMENT["paths"] if path.rpartition("/")[2] not in page]
+    assert not missing
