@@ -88,7 +88,8 @@ def _hint_of(error: RequestError | DefinitionError | UnicodeDecodeError) -> str:
     if isinstance(error, DefinitionError) and error.problems[0].line:
         problem = error.problems[0]
         place = f"line {problem.line}, column {problem.column}"
-        return f"{place}: {error.hint}" if error.hint else place
+        if place not in str(error):
+            return f"{place}: {error.hint}" if error.hint else place
     return error.hint
 
 

@@ -25,7 +25,8 @@ environment and as lists in the file; maps are JSON in the environment and table
 file. A setting that is wrong stops the start with one line that names it, and so does a name
 in the file that is no setting, with the one that was likely meant; keys and passwords are not
 repeated there. Variables of the environment that look like settings and are none are passed
-over with a warning, which `rillflow up` prints. What protects a server is explained in [security.md](security.md).
+over with a warning, which `rillflow up` prints. What protects a server is explained in
+[security.md](security.md).
 
 This page is made from `rillflow/settings.py` by `tests/settings_page.py`.
 

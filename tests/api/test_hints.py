@@ -48,6 +48,13 @@ async def test_the_place_of_what_has_no_hint_is_told_all_the_same(shared_api: Ap
     assert re.fullmatch(r"line \d+, column 11", hint)
 
 
+async def test_a_place_that_the_message_has_is_not_told_twice(shared_api: Api) -> None:
+    text = PASS.replace("category: pass", "category: pas")
+    error, hint = await hinted(shared_api, ADD, text, **NAMES)
+    assert error == "category pas is unknown (line 7, column 15)"
+    assert hint == "did you mean `pass`?"
+
+
 async def test_a_definition_that_is_no_text_is_told_so(shared_api: Api) -> None:
     _, hint = await hinted(shared_api, ADD, b"a: \xff", **NAMES)
     assert hint == "the body must be UTF-8, or say its charset in Content-Type"
