@@ -214,6 +214,20 @@ def test_submitting_may_wait_for_the_result() -> None:
     assert asked[0]["query"]["isolation"] == "dedicated"
 
 
+def test_a_failure_is_told_with_the_hint_of_its_task() -> None:
+    invoke = {"msg": "handle fails", "ext": {"hint": "did you mean `rillflow`?"}}
+    failed = ENDED | {
+        "dag_status": "FAILED",
+        "tasks": {"one": {"name": "one", "status": "FAILED", "invoke_msg": invoke}},
+    }
+    answers = {path("submit"): {"execution_id": ID}, path("get"): {"ret": failed}}
+    with stand_in(**answers) as (url, _):
+        code, _, told = run("submit", "b:f", "--wait", "--url", url)
+    assert code == 1
+    last = told.splitlines()[-1]
+    assert last.endswith("failed in one: handle fails (did you mean `rillflow`?)")
+
+
 def test_reading_prints_json() -> None:
     with stand_in(**{path("get"): {"ret": ENDED}}) as (url, asked):
         assert json.loads(run("get", ID, "--url", url)[1]) == ENDED
