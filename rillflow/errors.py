@@ -44,12 +44,14 @@ from typing import ClassVar, NamedTuple, Self
 class RillflowError(Exception):
     """Base of every error that Rillflow raises on purpose.
 
-    ``code`` is part of the HTTP API: it may be added to, never renamed.
+    ``code`` is part of the HTTP API: it may be added to, never renamed. ``hint`` tells which
+    rule was broken by what, where the message, Rill Flow's own, does not; else it is empty.
     """
 
     code: ClassVar[str] = "internal"
     wire_code: int = 30101
     http_status: int = 500
+    hint: str = ""
 
     @classmethod
     def _rebuild(cls, args: tuple[object, ...], facts: dict[str, object]) -> Self:
@@ -85,6 +87,7 @@ class DefinitionError(RillflowError):
     def __init__(self, wire_code: int, message: str, problems: tuple[Problem, ...] = ()) -> None:
         self.wire_code = wire_code
         self.problems = problems or (Problem(wire_code, message),)
+        self.hint = self.problems[0].hint
         super().__init__(message)
 
 
@@ -155,12 +158,19 @@ class RequestError(RillflowError):
     http_status = 400
 
     def __init__(
-        self, message: str, *, wire_code: int | None = None, http_status: int | None = None
+        self,
+        message: str,
+        *,
+        wire_code: int | None = None,
+        http_status: int | None = None,
+        hint: str = "",
     ) -> None:
         if wire_code is not None:
             self.wire_code = wire_code
         if http_status is not None:
             self.http_status = http_status
+        if hint:
+            self.hint = hint
         super().__init__(message)
 
 
@@ -189,6 +199,19 @@ class TooLargeError(RequestError):
 
     code = "request.too_large"
     http_status = 413
+
+    @classmethod
+    def of_body(
+        cls, limit_bytes: int, setting: str | None = None, *, http_status: int | None = None
+    ) -> Self:
+        """Build the refusal of a body over its limit, in the words of the original.
+
+        ``setting`` names the setting that the limit comes from, None if it is fixed.
+        """
+        hint = f"this body may have up to {limit_bytes} bytes"
+        if setting:
+            hint += f", as {setting} (RILLFLOW_{setting.upper()}) or {setting}_by_business says"
+        return cls("context size nonsupport", http_status=http_status, hint=hint)
 
 
 class ForgedCallbackError(RequestError):
@@ -278,6 +301,11 @@ class GatewayError(RillflowError):
 
     code = "gateway.failed"
     wire_code = 30106
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        if hint:
+            self.hint = hint
+        super().__init__(message)
 
 
 class NotConnectedError(GatewayError):

@@ -20,6 +20,12 @@ TaskName: TypeAlias = str
 PARTITIONS: Final = 256
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9]+")
+_NO_NAME: Final = re.compile(r"[^a-zA-Z0-9]")
+_SHOWN_CHARACTERS: Final = 60
+_FORM_OF_DESCRIPTOR_ID: Final = (
+    "the form is business:feature, business:feature:alias or business:feature:md5_<hex>"
+)
+_FORM_OF_EXECUTION_ID: Final = "the form is business:feature_c_<uuid in lower case>"
 _EXECUTION_ID: Final = re.compile(
     r"([a-zA-Z0-9]+):([a-zA-Z0-9]+)_c_"
     r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
@@ -50,6 +56,22 @@ def is_name(text: str | None) -> bool:
     return text is not None and _NAME.fullmatch(text) is not None
 
 
+def why_no_name(text: str | None, longest: int | None = None) -> str:
+    """Say which rule of names a text breaks, and with what, in one line.
+
+    ``longest`` is how many characters a name may have, None where nothing bounds them.
+    """
+    length = f"1 to {longest}" if longest else "one or more"
+    rule = f"a name has {length} letters a-z, A-Z and digits 0-9"
+    if not text:
+        return f"{rule}; there is none" if text is None else f"{rule}; it is empty"
+    shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
+    odd = _NO_NAME.search(text)
+    if odd:
+        return f"{rule}; {shown!r} has {odd[0]!r}"
+    return f"{rule}; {shown!r} has {len(text)}"
+
+
 def parse_descriptor_id(text: str) -> DescriptorId:
     """Read ``business:feature[:alias | :md5_<hex32>]``; further parts are ignored.
 
@@ -60,8 +82,13 @@ def parse_descriptor_id(text: str) -> DescriptorId:
     third = parts[2] if len(parts) > 2 else None
     version = third.removeprefix("md5_") if third and third.startswith("md5_") else None
     plain = [*parts[:2], version or third] if third is not None else parts[:2]
-    if len(parts) < 2 or not all(map(is_name, plain)):
-        raise InvalidIdError(f"dagDescriptorId:{text} format error")
+    if len(parts) < 2:
+        message = f"dagDescriptorId:{text} format error"
+        raise InvalidIdError(message, hint=_FORM_OF_DESCRIPTOR_ID)
+    for part in plain:
+        if not is_name(part):
+            hint = f"{_FORM_OF_DESCRIPTOR_ID}, and {why_no_name(part)}"
+            raise InvalidIdError(f"dagDescriptorId:{text} format error", hint=hint)
     alias = None if version else third
     return DescriptorId(parts[0], parts[1], alias, version)
 
@@ -74,7 +101,7 @@ def service_of(execution_id: ExecutionId) -> tuple[str, str]:
     """
     match = _EXECUTION_ID.fullmatch(execution_id)
     if match is None:
-        raise InvalidIdError(f"executionId:{execution_id} format error")
+        raise InvalidIdError(f"executionId:{execution_id} format error", hint=_FORM_OF_EXECUTION_ID)
     return match[1], match[2]
 
 
@@ -139,5 +166,5 @@ def partition_of(execution_id: ExecutionId) -> int:
 def _uuid_number(execution_id: ExecutionId) -> int:
     match = _EXECUTION_ID.fullmatch(execution_id)
     if match is None:
-        raise InvalidIdError(f"executionId:{execution_id} format error")
+        raise InvalidIdError(f"executionId:{execution_id} format error", hint=_FORM_OF_EXECUTION_ID)
     return int(match[3].replace("-", ""), 16)

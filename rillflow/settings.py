@@ -52,6 +52,7 @@ SWITCHES: Final[Mapping[str, bool]] = {
 
 UNKNOWN_CALLER: Final = 127001
 
+_LIKE_PREFIX: Final = re.compile(r"RILL?_?FLOW_")
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 _HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)(:[0-9]{1,5})?")
 _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -348,10 +349,21 @@ def _file_settings(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource
         source = TomlConfigSettingsSource(settings_cls)
     except ValueError as error:
         raise ValueError(f"{FILE}: {error}") from error
-    unknown = source.toml_data.keys() - settings_cls.model_fields.keys()
+    known = settings_cls.model_fields.keys()
+    unknown = sorted(source.toml_data.keys() - known)
     if unknown:
-        raise ValueError(f"{FILE}: there is no setting {min(unknown)}")
+        told = "; ".join(_unknown(name, source.toml_data[name], known) for name in unknown)
+        raise ValueError(f"{FILE}: {told}")
     return source
+
+
+def _unknown(name: str, value: object, known: Iterable[str]) -> str:
+    """Say that a name of the file is no setting, and which one is likely to be meant."""
+    near = closest(name.lower().replace("-", "_").removeprefix(PREFIX.lower()), sorted(known))
+    hint = f", did you mean {near}?" if near else ""
+    if near is None and isinstance(value, dict):
+        hint = ", settings stand in no section"
+    return f"there is no setting {name}{hint}"
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:
@@ -363,9 +375,10 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
     known = {*fields, *(name.removeprefix(PREFIX) for name in NO_SETTINGS)}
     found = []
     for name in sorted(environment):
-        word = name.upper().removeprefix(PREFIX)
-        if not name.upper().startswith(PREFIX) or word in known or word.startswith("SECRET_"):
-            continue
+        prefix = _LIKE_PREFIX.match(name.upper())
+        word = name.upper()[prefix.end() :] if prefix else ""
+        if prefix is None or word.startswith("SECRET_") or (prefix[0] == PREFIX) == (word in known):
+            continue  # With another prefix it may be Rill Flow's, unless the rest is a setting.
         near = closest(word, sorted(known))
         hint = f"did you mean {PREFIX}{near}?" if near else "it is passed over"
         found.append(f"there is no setting {name}; {hint}")

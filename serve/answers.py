@@ -14,8 +14,13 @@ Object: TypeAlias = dict[str, Any]
 class Refusal(BaseModel):
     """Why a request was refused."""
 
-    error_code: int = Field(description="Rill Flow's code, SEMANTICS 5.1.", examples=[30109])
+    error_code: int = Field(
+        description="Rill Flow's code; docs/http.md has a table.", examples=[30109]
+    )
     error: str
+    hint: str | None = Field(
+        default=None, description="Which rule was broken, by what, or what was meant."
+    )
     pass_through: bool = Field(default=False, description="Whether callers may show the text.")
 
 
@@ -94,7 +99,7 @@ class ShownExecution(BaseModel):
 
 
 class Submitted(BaseModel):
-    """The new execution; ``ret`` when it ended while the submission waited."""
+    """The new execution; `ret` when it ended while the submission waited."""
 
     execution_id: str
     ret: Execution | None = None
@@ -115,7 +120,7 @@ class Completed(BaseModel):
 
 
 class Group(BaseModel):
-    """Members of a group by instance name, or the text ``{}``."""
+    """Members of a group by instance name, or the text `{}`."""
 
     tasks: dict[str, Task] | Literal["{}"]
 
@@ -158,7 +163,7 @@ class Problem(BaseModel):
 
 
 class Validation(BaseModel):
-    """Everything there is to say about a definition; ``valid`` means that it may be added."""
+    """Everything there is to say about a definition; `valid` means that it may be added."""
 
     valid: bool
     problems: list[Problem]
@@ -235,6 +240,9 @@ class GatewayHost(BaseModel):
     under_way: int = Field(description="Calls that were sent.")
     waiting: int = Field(description="Calls that wait for `limit_per_host` or the rate.")
     held: int = Field(description="Calls that wait for a circuit.")
+    idle_s: float | None = Field(
+        default=None, description="Since the last call ended; absent while there is one."
+    )
     rate_per_s: float | None = Field(
         default=None, description="Calls that may begin in a second; absent without a limit."
     )

@@ -110,7 +110,7 @@ class DescriptorItem(BaseModel):
 
 
 class DescriptorPage(BaseModel):
-    """A page of aliases; ``total`` counts all."""
+    """A page of aliases; `total` counts all."""
 
     items: list[DescriptorItem]
     total: int
@@ -128,7 +128,7 @@ class ExecutionItem(BaseModel):
 
 
 class ExecutionPage(BaseModel):
-    """A page of executions; ``total`` counts all."""
+    """A page of executions; `total` counts all."""
 
     items: list[ExecutionItem]
     total: int

@@ -59,14 +59,16 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
             text = body.decode()
             added = await stack.add_descriptor(business_id, feature_name, alias, text)
         except (RequestError, DefinitionError, UnicodeDecodeError) as error:
-            return error_body(RESTRICTION_VIOLATION, str(error), 400)
+            return error_body(RESTRICTION_VIOLATION, str(error), 400, hint=_hint_of(error))
         return json_response({"ret": True, "descriptor_id": str(added)})
 
     @routes.get("/get_descriptor.json", responses=answer(Descriptor))
     @routes.post("/get_descriptor.json", openapi_extra=OBJECT, responses=answer(Descriptor))
     async def get_descriptor(request: Request, descriptor_id: str, uid: str = "") -> Response:
         """Show the text of a definition; the body is the input of the gray rules."""
-        data = json_object(await read_text(request, stack.settings.submit_max_bytes))
+        data = json_object(
+            await read_text(request, stack.settings.submit_max_bytes, "submit_max_bytes")
+        )
         caller = _caller(uid, data)
         found = await resolve_descriptor(stack.store, descriptor_id, uid=caller, data=data)
         definition = await stack.definition(found.version or "")
@@ -77,6 +79,18 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
                 "descriptor": canonical_text(collapse_sugar(definition)),
             }
         )
+
+
+def _hint_of(error: RequestError | DefinitionError | UnicodeDecodeError) -> str:
+    """Return the hint, behind the place of what is wrong where there is one."""
+    if isinstance(error, UnicodeDecodeError):
+        return "the body must be UTF-8, or say its charset in Content-Type"
+    if isinstance(error, DefinitionError) and error.problems[0].line:
+        problem = error.problems[0]
+        place = f"line {problem.line}, column {problem.column}"
+        if place not in str(error):
+            return f"{place}: {error.hint}" if error.hint else place
+    return error.hint
 
 
 def _caller(uid: str, data: JsonObject) -> int:
@@ -135,22 +149,22 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/modify_business.json", responses=answer(FlagAnswer))
     async def modify_business(add: Flag, business_id: str) -> Response:
         """List a business, or take it off the list; nothing else is removed."""
-        return await modify(add, business_id)
+        return await modify(add, business_id=business_id)
 
     @routes.post("/modify_feature.json", responses=answer(FlagAnswer))
     async def modify_feature(add: Flag, business_id: str, feature_name: str) -> Response:
         """List a feature, and its business with it, or take it off the list."""
-        return await modify(add, business_id, feature_name)
+        return await modify(add, business_id=business_id, feature_name=feature_name)
 
     @routes.post("/modify_alias.json", responses=answer(FlagAnswer))
     async def modify_alias(
         add: Flag, business_id: str, feature_name: str, alias: Alias
     ) -> Response:
         """List an alias, and what it lies in, or take it off the list."""
-        return await modify(add, business_id, feature_name, alias)
+        return await modify(add, business_id=business_id, feature_name=feature_name, alias=alias)
 
-    async def modify(add: bool, *names: str) -> Response:  # noqa: FBT001 - the parameter's value
-        check_names(*names)
+    async def modify(add: bool, **names: str) -> Response:  # noqa: FBT001 - the parameter's value
+        check_names(**names)
         change = stack.store.register if add else stack.store.unregister
-        await change(*names)
+        await change(*names.values())
         return json_response(DONE)

@@ -1,4 +1,4 @@
-"""The routes that every step of a workflow passes, without a framework in between."""
+"""The routes that every step of a workflow passes, without a framework (SEMANTICS 5.2, 5.3)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
@@ -35,6 +35,7 @@ OK: Final = b'{"result":"ok"}'
 DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
 UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
 TOO_LARGE: Final = 413
+CALLBACK_LIMIT: Final = "callback_max_bytes"
 
 
 class HotRoutes:
@@ -76,7 +77,7 @@ class HotRoutes:
         await response(scope, receive, send)
 
     async def submit(self, request: Request) -> Response:
-        """Start an execution (SEMANTICS 5.2); with ``wait_s``, wait for its end.
+        """Start an execution; with `wait_s`, wait for its end.
 
         The same idempotency key with equal data finds the execution that was started
         first; with other data it is a conflict (409).
@@ -86,7 +87,7 @@ class HotRoutes:
         options = read_submission(query, request.headers)
         wait_s = seconds(query.get("wait_s"))
         business = descriptor_id.partition(":")[0].strip()
-        body = await read_json_text(request, settings.submit_limit(business))
+        body = await read_json_text(request, settings.submit_limit(business), "submit_max_bytes")
         if wait_s <= 0:
             execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
             return json_response({"execution_id": execution_id})
@@ -98,7 +99,7 @@ class HotRoutes:
         return raw_response(b'{"execution_id":%b,"ret":%b}' % (encode_json(execution_id), shown))
 
     async def trigger(self, request: Request) -> Response:
-        """Take a callback or a signal (SEMANTICS 5.2, trigger).
+        """Take a callback of a function, or a signal for a suspense task.
 
         Whatever a gateway sends as a body is taken: JSON, text, an image, nothing.
         """
@@ -106,7 +107,7 @@ class HotRoutes:
         callback = read_callback(
             query=request.query_params,
             headers=request.headers,
-            body=await read_body(request, limit, too_large=TOO_LARGE),
+            body=await read_body(request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE),
             max_body_bytes=limit,
         )
         return await self._take(
@@ -126,9 +127,9 @@ class HotRoutes:
         )
 
     async def finish(self, request: Request) -> Response:
-        """Take an outcome (SEMANTICS 5.2, finish): SUCCESS unless ``result_type`` differs."""
+        """Take the outcome of a function: a success, unless `result_type` says otherwise."""
         limit = self._callback_limit(request)
-        body = await read_body(request, limit)
+        body = await read_body(request, limit, CALLBACK_LIMIT)
         if "content-encoding" not in request.headers:
             refuse_other_media(request, body)
         try:
@@ -139,7 +140,7 @@ class HotRoutes:
                 max_body_bytes=limit,
             )
         except TooLargeError as error:
-            raise TooLargeError(str(error), http_status=400) from error
+            raise TooLargeError.of_body(limit, CALLBACK_LIMIT, http_status=400) from error
         return await self._take(callback, trigger=False)
 
     def _callback_limit(self, request: Request) -> int:
@@ -171,7 +172,7 @@ class HotRoutes:
         return raw_response(OK if reply.changed else DUPLICATE)
 
     async def get(self, request: Request) -> Response:
-        """Show an execution (SEMANTICS 5.3); with ``wait_s``, wait for its end first."""
+        """Show an execution; with `wait_s`, wait for its end first."""
         query = request.query_params
         execution_id = required(query, "execution_id")
         kind, wait_s = view_kind(query), seconds(query.get("wait_s"))

@@ -128,7 +128,8 @@ def _add_gateways(routes: APIRouter, stack: Stack) -> None:
     async def gateways() -> Response:
         """Show the gateway hosts that are called or in trouble: calls, rates, circuits.
 
-        Hosts that nothing is the matter with, and nobody calls now, are left out.
+        A host that nobody calls and nothing is the matter with is shown for ten minutes
+        after its last call, with `idle_s`; of such hosts the last 1,000 for each dispatcher.
         """
         found = await stack.dispatchers.states()
         return json_response(
@@ -151,6 +152,7 @@ def _host(state: HostState) -> dict[str, Any]:
         "under_way": state.under_way,
         "waiting": state.waiting,
         "held": state.held,
+        **({} if state.idle_s is None else {"idle_s": state.idle_s}),
         **({} if state.rate_per_s is None else {"rate_per_s": state.rate_per_s}),
         "circuit": _circuit(state.host),
         "functions": {each.name: _circuit(each) for each in state.functions},

@@ -106,7 +106,7 @@ def _document_hot_routes(routes: APIRouter, hot: HotRoutes) -> None:
 def _add_signals(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/flow/wakeup.json", openapi_extra=OBJECT, responses=answer(Done))
     async def wake_up(request: Request, execution_id: str, task_name: str) -> Response:
-        """Wake a suspense task up with data; ``{}`` re-checks its conditions."""
+        """Wake a suspense task up with data; `{}` re-checks its conditions."""
         data = await _data(request, stack, execution_id)
         if not task_name.strip():
             raise RequestError("task_name is empty")
@@ -133,7 +133,7 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
 
 async def _data(request: Request, stack: Stack, execution_id: str) -> bytes:
     limit = stack.settings.callback_limit(execution_id.partition(":")[0])
-    body = await read_json_text(request, limit)
+    body = await read_json_text(request, limit, "callback_max_bytes")
     return encode_json(json_object(body))
 
 

@@ -49,54 +49,58 @@ def data_response(body: bytes) -> Response:
 
 def error_response(error: RillflowError) -> Response:
     """Answer with a refusal."""
-    return error_body(error.wire_code, str(error) or INTERNAL, error.http_status)
+    return error_body(error.wire_code, str(error) or INTERNAL, error.http_status, hint=error.hint)
 
 
-def error_body(wire_code: int, message: str, status: int) -> Response:
-    """Answer with an error code and its text."""
+def error_body(wire_code: int, message: str, status: int, *, hint: str = "") -> Response:
+    """Answer with an error code and its text, which are Rill Flow's; ``hint`` is ours."""
     body: dict[str, object] = {"error_code": wire_code, "error": message}
     if status == 400 and wire_code in PASSED_THROUGH:
         body["pass_through"] = True
+    if hint:
+        body["hint"] = hint
     return json_response(body, status)
 
 
-async def read_body(request: Request, limit_bytes: int, *, too_large: int = 400) -> bytes:
-    """Read the body as it came, up to a limit.
+async def read_body(
+    request: Request, limit_bytes: int, setting: str | None = None, *, too_large: int = 400
+) -> bytes:
+    """Read the body as it came, up to a limit, which comes from a setting or is fixed.
 
     Raises:
         TooLargeError: There is more (``too_large`` is the HTTP status); the rest is not read.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
-        raise _too_large(too_large)
+        raise TooLargeError.of_body(limit_bytes, setting, http_status=too_large)
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > limit_bytes:
-            raise _too_large(too_large)
+            raise TooLargeError.of_body(limit_bytes, setting, http_status=too_large)
         parts.append(part)
     return b"".join(parts)
 
 
-async def read_text(request: Request, limit_bytes: int) -> bytes:
+async def read_text(request: Request, limit_bytes: int, setting: str | None = None) -> bytes:
     """Read a body that is text, as UTF-8 whatever charset it came in.
 
     Raises:
         TooLargeError: It is larger than the limit; the rest is not read.
     """
-    body = await read_body(request, limit_bytes)
+    body = await read_body(request, limit_bytes, setting)
     return in_utf8(body, request.headers.get("content-type", ""))
 
 
-async def read_json_text(request: Request, limit_bytes: int) -> bytes:
+async def read_json_text(request: Request, limit_bytes: int, setting: str | None = None) -> bytes:
     """Read a body that should be JSON, as UTF-8; what it is called matters only if it is none.
 
     Raises:
         RequestError: It says that it is something else, and looks like it (422, 30105).
         TooLargeError: It is larger than the limit; the rest is not read.
     """
-    body = await read_text(request, limit_bytes)
+    body = await read_text(request, limit_bytes, setting)
     refuse_other_media(request, body)
     return body
 
@@ -112,7 +116,3 @@ def refuse_other_media(request: Request, body: bytes) -> None:
         raise RequestError(
             f"Content type '{named[:100]}' not supported", wire_code=UNSUPPORTED, http_status=422
         )
-
-
-def _too_large(http_status: int) -> TooLargeError:
-    return TooLargeError("context size nonsupport", http_status=http_status)

@@ -23,9 +23,10 @@ Settings come from the options of `rillflow up`, then from environment variables
 seconds and sizes in bytes where nothing else is said. Lists are written `a, b` in the
 environment and as lists in the file; maps are JSON in the environment and tables in the
 file. A setting that is wrong stops the start with one line that names it, and so does a name
-in the file that is no setting; keys and passwords are not repeated there. Variables
-of the environment that look like settings and are none are passed over with a warning, which
-`rillflow up` prints. What protects a server is explained in [security.md](security.md).
+in the file that is no setting, with the one that was likely meant; keys and passwords are not
+repeated there. Variables of the environment that look like settings and are none are passed
+over with a warning, which `rillflow up` prints. What protects a server is explained in
+[security.md](security.md).
 
 This page is made from `rillflow/settings.py` by `tests/settings_page.py`.
 

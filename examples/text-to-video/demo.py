@@ -7,6 +7,7 @@ what was made, and stops everything again.
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -76,7 +77,21 @@ def run(folder: Path, workflow: Path, order: dict[str, str | int], video_dir: Pa
             print_result(execution.result(), video_dir, execution.id)
         print("\nstopping both")
     print(f"done after {time.monotonic() - began:.1f} s")
+    print_next(workflow, descriptor, order)
     return 0
+
+
+def print_next(workflow: Path, descriptor: str, order: dict[str, str | int]) -> None:
+    """Print what somebody may want to do who has seen this."""
+    rillflow_, yaml = os.path.relpath(RILLFLOW), os.path.relpath(workflow)
+    name = ":".join(descriptor.split(":")[:2])
+    print("\nwhat next:")
+    print(f"  change  {yaml}; docs/language.md says what may be in it")
+    print(f"  start   {rillflow_} up")
+    print(f"     and  {rillflow_} gateway --functions {os.path.relpath(HERE / 'functions.py')}")
+    print(f"  submit  {rillflow_} add {yaml}")
+    print(f"     and  {rillflow_} submit {name} --data '{json.dumps(order)}' --wait")
+    print("  by curl: docs/http.md, from Python: README.md")
 
 
 def print_result(context: Mapping[str, object], video_dir: Path, execution_id: str) -> None:

@@ -34,8 +34,10 @@ def add(
     with _client(url) as client:
         try:
             added = client.add(file, alias=alias)
-        except DefinitionError:
+        except DefinitionError as error:
             tell(file, problems)
+            if any(problem.severity == "error" for problem in problems):
+                error.hint = ""  # told already
             raise
     tell(file, [problem for problem in problems if problem.severity != "error"])
     typer.echo(added)

@@ -24,8 +24,11 @@ class ReportingGroup(TyperGroup):
 
 def report(error: Exception) -> None:
     """Write an error to standard error; a definition's problems get a line each."""
-    typer.echo(f"{typer.style('error:', fg='red')} {_text(error)}", err=True)
-    if isinstance(error, DefinitionError) and len(error.problems) > 1:
+    several = isinstance(error, DefinitionError) and len(error.problems) > 1
+    hint = "" if several else getattr(error, "hint", "")
+    line = f"{typer.style('error:', fg='red')} {_text(error)}" + (f" ({hint})" if hint else "")
+    typer.echo(line, err=True)
+    if isinstance(error, DefinitionError) and several:
         for problem in error.problems:
             where = f"line {problem.line}, column {problem.column}: " if problem.line else ""
             hint = f" ({problem.hint})" if problem.hint else ""

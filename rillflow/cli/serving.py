@@ -180,12 +180,16 @@ def gateway(
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
     ] = 8081,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Write no line for each call.")
+    ] = False,
 ) -> None:
     """Serve Python functions as an OpenFaaS gateway would, for trying things out.
 
     /function/NAME answers with the result, /async-function/NAME answers 202
     and calls X-Callback-Url later. A function takes one request, whose body is
-    request.json(), and returns a dict.
+    request.json(), and returns a dict. Each call is a line on standard error:
+    the function, its status, and how long it took.
 
         $ rillflow gateway --functions examples/functions.py
     """
@@ -201,7 +205,7 @@ def gateway(
             # Importing what somebody has written may raise anything.
             reason = f"{text}: {type(error).__name__}: {error}"
             raise typer.BadParameter(reason) from error
-    asyncio.run(openfaas.serve(served, host=host, port=port))
+    asyncio.run(openfaas.serve(served, host=host, port=port, quiet=quiet))
 
 
 def version() -> None:

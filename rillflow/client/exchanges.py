@@ -162,15 +162,19 @@ def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[No
     found = yield from tasks(execution_id)
     failed = tuple(name for name, task in found.items() if _field(task, "status") == FAILED)
     reason, code = invoke.get("msg"), invoke.get("code")
-    if reason is None and failed:
-        message = _field(found[failed[-1]], "invoke_msg")
+    message = _field(found[failed[-1]], "invoke_msg") if failed else None
+    if reason is None:
         reason = _field(message, "msg")
-    raise ExecutionFailedError(
+    error = ExecutionFailedError(
         execution_id,
         tasks=failed,
         reason=None if reason is None else str(reason),
         reason_code=None if code is None else str(code),
     )
+    hint = _field(_field(message, "ext"), "hint")
+    if isinstance(hint, str):
+        error.hint = hint
+    raise error
 
 
 def tasks(execution_id: ExecutionId) -> Exchange[dict[str, JsonValue]]:

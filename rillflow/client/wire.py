@@ -179,6 +179,13 @@ def _read(request: Read, found: Any) -> JsonObject | None:
 
 
 def _error(request: Request, status: int, value: JsonObject) -> RillflowError:
+    error, hint = _known_error(request, status, value), value.get("hint")
+    if isinstance(hint, str):
+        error.hint = hint
+    return error
+
+
+def _known_error(request: Request, status: int, value: JsonObject) -> RillflowError:
     code, message = value.get("error_code"), value.get("error")
     if not isinstance(code, int) or not isinstance(message, str):
         return _unexpected(status, encode_json(value))

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
-from rillflow.core.turn import Turn, value_of, whole_number
+from rillflow.core.turn import Turn, value_of
 from rillflow.definition.model import ReturnTask, SuspenseTask, SwitchEntry, SwitchTask
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.conditions import all_hold, any_holds, holds
+from rillflow.language.literals import whole_number
 
 DEFAULT_ENTRY = "default"
 

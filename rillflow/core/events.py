@@ -66,7 +66,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
 
     ``resource_name`` is the function that A/B rules chose, None when they had no say.
     ``poll`` is the number of the question for a result, 0 for the attempt itself; None
-    is the one under way.
+    is the one under way. ``hint`` says more about an error, where more is known.
     """
 
     task: TaskName
@@ -78,6 +78,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     poll_url: str | None = None
     resource_name: str | None = None
     poll: int | None = None
+    hint: str | None = None
 
 
 class CallbackReceived(_Event, frozen=True, kw_only=True):

@@ -7,11 +7,12 @@ from rillflow.core import controls, functions
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
-from rillflow.core.turn import TASK_ERRORS, Turn, as_object, stored_context, value_of, whole_number
+from rillflow.core.turn import TASK_ERRORS, Turn, as_object, stored_context, value_of
 from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.conditions import all_hold, holds
+from rillflow.language.literals import whole_number
 from rillflow.language.path_syntax import Indexes, Names
 from rillflow.language.paths import compile_path
 

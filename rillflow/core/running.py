@@ -4,9 +4,10 @@ from rillflow.core import controls, functions, groups, traversal
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState, TimeInfo
 from rillflow.core.status import TaskStatus
-from rillflow.core.turn import SKIP_MESSAGE, TASK_ERRORS, Step, Turn, value_of, whole_number
+from rillflow.core.turn import SKIP_MESSAGE, TASK_ERRORS, Step, Turn, value_of
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
+from rillflow.language.literals import whole_number
 
 _WORK = {
     "function": functions.run_function,

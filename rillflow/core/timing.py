@@ -5,8 +5,9 @@ from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.turn import LATEST_MS, Turn, value_of, whole_number
+from rillflow.core.turn import LATEST_MS, Turn, value_of
 from rillflow.errors import LanguageError
+from rillflow.language.literals import whole_number
 
 
 def timer_fired(turn: Turn, event: TimerFired) -> bool:

@@ -5,7 +5,6 @@ scope and of the successors right; so readiness and the status of a scope are re
 from counters, whatever the number of tasks.
 """
 
-import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,8 +39,6 @@ _ANNOUNCED: Final = {
     TaskStatus.FAILED: "TASK_FAILED",
     TaskStatus.SKIPPED: "TASK_SKIPPED",
 }
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
-_LARGEST = 10**15
 _CONTAINERS: Final = (dict, list)
 
 
@@ -387,18 +384,6 @@ def value_of(text: str | None, document: JsonObject) -> JsonValue:
     if text.startswith("$"):
         return compile_path(text).find(document)
     return parse_literal(text)
-
-
-def whole_number(value: JsonValue) -> int | None:
-    """Read an integer of at most 15 digits, also from text; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if abs(value) <= _LARGEST else None
-    if isinstance(value, str):
-        digits = value.strip()
-        return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else None
-    return None
 
 
 def timers_of(task: TaskState) -> Iterator[SetTimer]:

@@ -8,6 +8,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from rillflow.definition.addresses import address_findings
+from rillflow.definition.lint_numbers import (
+    flag_findings_of_timeline,
+    number_findings_of_function,
+    number_findings_of_synchronization,
+    number_findings_of_timeline,
+)
 from rillflow.definition.model import (
     ChoiceTask,
     ForeachTask,
@@ -47,6 +54,7 @@ _TIMELINE_KEYS: Final = {
 def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
     """Generate everything that is allowed but suspicious, task by task."""
     yield from _lint_timeline(definition.timeline, ("timeline",))
+    yield from number_findings_of_timeline(definition.timeline, ("timeline",), of_flow=True)
     for level in levels(definition):
         for task, path in level.located():
             yield from _lint_sugar(task, path, is_expanded=not level.enclosing)
@@ -61,6 +69,8 @@ def _lint_task(task: Task, path: Path) -> Iterator[Finding]:
     yield from _lint_rules(task.input_mappings, (*path, "inputMappings"))
     yield from _lint_rules(task.output_mappings, (*path, "outputMappings"))
     yield from _lint_timeline(task.timeline, (*path, "timeline"))
+    yield from number_findings_of_timeline(task.timeline, (*path, "timeline"))
+    yield from flag_findings_of_timeline(task, path)
     yield from _lint_progress(task, path)
     match task:
         case FunctionTask():
@@ -148,6 +158,8 @@ def _lint_function(task: FunctionTask, path: Path) -> Iterator[Finding]:
     yield from _lint_conditions(task.fail_conditions, (*path, "failConditions"))
     if task.retry is not None:
         yield from _lint_conditions(task.retry.conditions, (*path, "retry", "conditions"))
+    yield from number_findings_of_function(task, path)
+    yield from address_findings(task, path)
 
 
 def _lint_choice(task: ChoiceTask, path: Path) -> Iterator[Finding]:
@@ -173,6 +185,7 @@ def _lint_foreach(task: ForeachTask, path: Path) -> Iterator[Finding]:
         where = (*path, "synchronization")
         yield from _lint_conditions(task.synchronization.conditions, (*where, "conditions"))
         yield from _lint_source(task.synchronization.max_concurrency, (*where, "maxConcurrency"))
+        yield from number_findings_of_synchronization(task.synchronization, where)
 
 
 def _lint_waiting(task: ReturnTask | SuspenseTask, path: Path) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from rillflow.definition.nodes import (
     refuse,
     shown,
 )
-from rillflow.errors import DefinitionError
+from rillflow.errors import DefinitionError, Problem
 
 MAX_TEXT_BYTES: Final = 645120
 """Size of the largest definition that may be added (SEMANTICS 6.5)."""
@@ -55,7 +55,9 @@ def load(text: str | bytes | None, *, max_bytes: int = MAX_TEXT_BYTES) -> Node:
         raise DefinitionError(EMPTY, "dag descriptor empty.")
     data = _utf8(text)
     if len(data) > max_bytes:
-        raise DefinitionError(TOO_LONG, f"dag info length:{len(data)} exceed the limit")
+        message = f"dag info length:{len(data)} exceed the limit"
+        hint = f"a definition may have up to {max_bytes} bytes"
+        raise DefinitionError(TOO_LONG, message, (Problem(TOO_LONG, message, hint=hint),))
     try:
         return _compose(data)
     except yaml.MarkedYAMLError as error:

@@ -4,6 +4,7 @@ Nothing is resolved yet. A text field takes a scalar's ``text``, a place without
 declared type takes its ``value`` (SEMANTICS 1.1.4).
 """
 
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -12,6 +13,14 @@ from rillflow.errors import DefinitionError, Problem
 from rillflow.jsontypes import JsonValue
 
 UNREADABLE: Final = 30402
+
+OTHER_NAMES: Final[MappingOf[str | int, tuple[str, ...]]] = {
+    "timeline": ("timer",),
+    "callback": ("callback_config", "callbackConfig"),
+    "workspace": ("namespace",),
+    "dagName": ("service",),
+}
+"""Other keys that fields of the whole definition may have (SEMANTICS 1.2)."""
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and list positions that lead from the root to a node."""
@@ -109,7 +118,9 @@ def place_at(root: Node, path: Path) -> Place:
     """Find where a path leads, or where the last part of it that was written is."""
     node = root
     for step in path:
-        child = _child(node, step)
+        names = (step, *OTHER_NAMES.get(step, ())) if node is root else (step,)
+        found = (_child(node, name) for name in names)
+        child = next((each for each in found if each is not None), None)
         if child is None:
             break
         node = child

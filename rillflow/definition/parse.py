@@ -61,5 +61,5 @@ def problems_of(
 
 
 def _problem(finding: Finding, root: Node) -> Problem:
-    hint = did_you_mean(finding.wrong, finding.options) if finding.options else ""
+    hint = did_you_mean(finding.wrong, finding.options) if finding.options else finding.hint
     return Problem(finding.code, finding.message, *place_at(root, finding.path), hint)

@@ -37,6 +37,6 @@ def find_problems(text: str | bytes | None, *, max_depth: int = MAX_DEPTH) -> li
 
 def _lint(definition: WorkflowDefinition, root: Node) -> list[Problem]:
     return [
-        Problem(found.code, found.message, *place_at(root, found.path), severity="warning")
+        Problem(found.code, found.message, *place_at(root, found.path), found.hint, "warning")
         for found in islice(warnings_of(definition), MAX_PROBLEMS)
     ]

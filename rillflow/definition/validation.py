@@ -7,15 +7,15 @@ mismatch), tasks inside other categories are unknown keys, and a missing name fa
 name rule (30408) before it could be found empty.
 """
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, get_args
 
 from rillflow.definition.model import (
     ChoiceTask,
     ForeachTask,
     FunctionTask,
     MappingRule,
+    Pattern,
     SwitchTask,
     Task,
     WorkflowDefinition,
@@ -23,6 +23,7 @@ from rillflow.definition.model import (
 from rillflow.definition.nodes import Path
 from rillflow.definition.sugar import END_TASK, rules_of_input
 from rillflow.definition.tasks import Level, all_tasks, levels
+from rillflow.ids import is_name, why_no_name
 from rillflow.jsontypes import JsonObject
 
 MAX_DEPTH: Final = 10
@@ -32,23 +33,36 @@ CommonMapping: TypeAlias = Mapping[str, tuple[MappingRule, ...] | None]
 
 RESOURCE_SCHEME: Final = "resource://"
 
-_NAME: Final = re.compile(r"[a-zA-Z0-9]{1,100}")
+_LONGEST_NAME: Final = 100
+
+
+_NO_PATTERN: Final = "pattern can not be null."
+_NO_RESOURCE: Final = "resourceName or resource can not be empty."
+_HINTS: Final[Mapping[str, str]] = {
+    _NO_PATTERN: f"pattern is one of {', '.join(get_args(Pattern))}",
+    _NO_RESOURCE: "resourceName is the address of the function, such as http://host/path,"
+    " or resource://NAME of one that is declared in resources",
+}
 
 
 class Finding(NamedTuple):
-    """A check that failed; ``options`` are the names that would have been right."""
+    """A check that failed; ``options`` are the names that would have been right.
+
+    ``hint`` says more where there are no names to choose from.
+    """
 
     code: int
     message: str
     path: Path
     wrong: str = ""
     options: Sequence[str] = ()
+    hint: str = ""
 
 
 def findings(definition: WorkflowDefinition, *, max_depth: int = MAX_DEPTH) -> Iterator[Finding]:
     """Generate everything that is wrong with a definition, worst first."""
     if definition.type is None:
-        yield Finding(30403, "dag type is invalid.", ("type",))
+        yield Finding(30403, "dag type is invalid.", ("type",), hint="type is flow or resource")
     if definition.type == "resource":
         yield from _check_resources(definition)
     else:
@@ -125,8 +139,8 @@ def _check_names(definition: WorkflowDefinition) -> Iterator[Finding]:
         *((task.name, (*path, "name")) for task, path in all_tasks(definition)),
     ]
     for name, path in named:
-        if name is None or not _NAME.fullmatch(name):
-            yield Finding(30408, f"name invalid:{_shown(name)}", path)
+        if not _is_name(name):
+            yield Finding(30408, f"name invalid:{_shown(name)}", path, hint=_why_no_name(name))
     seen: set[str | None] = {None}
     for name, path in named:
         if name is not None and name in seen:
@@ -164,7 +178,7 @@ def _path_of_next(task: Task, path: Path, name: str) -> Path:
 def _check_task(task: Task, path: Path, declared: Collection[str | None]) -> Iterator[Finding]:
     for code, reason, key in _reasons(task, declared):
         message = f"{task.category} task {_shown(task.name)} is invalid. Because {reason}"
-        yield Finding(code, message, (*path, key))
+        yield Finding(code, message, (*path, key), hint=_HINTS.get(reason, ""))
 
 
 def _reasons(task: Task, declared: Collection[str | None]) -> Iterator[tuple[int, str, str]]:
@@ -174,9 +188,9 @@ def _reasons(task: Task, declared: Collection[str | None]) -> Iterator[tuple[int
         yield from _foreach_reasons(task)
     elif isinstance(task, FunctionTask):
         if task.pattern is None:
-            yield 30410, "pattern can not be null.", "pattern"
+            yield 30410, _NO_PATTERN, "pattern"
         if not _has_resource(task, declared):
-            yield 30410, "resourceName or resource can not be empty.", "resourceName"
+            yield 30410, _NO_RESOURCE, "resourceName"
 
 
 def _foreach_reasons(task: ForeachTask) -> Iterator[tuple[int, str, str]]:
@@ -231,11 +245,20 @@ def _check_resources(definition: WorkflowDefinition) -> Iterator[Finding]:
     seen = set()
     for position, resource in enumerate(definition.resources or ()):
         path: Path = ("resources", position, "name")
-        if resource.name is None or not _NAME.fullmatch(resource.name):
-            yield Finding(30408, f"resource name invalid:{_shown(resource.name)}", path)
+        if not _is_name(resource.name):
+            message = f"resource name invalid:{_shown(resource.name)}"
+            yield Finding(30408, message, path, hint=_why_no_name(resource.name))
         elif resource.name in seen:
             yield Finding(30408, f"resource name duplicate:{resource.name}", path)
         seen.add(resource.name)
+
+
+def _is_name(name: str | None) -> bool:
+    return name is not None and len(name) <= _LONGEST_NAME and is_name(name)
+
+
+def _why_no_name(name: str | None) -> str:
+    return why_no_name(name, _LONGEST_NAME)
 
 
 def _shown(name: str | None) -> str:

@@ -29,10 +29,14 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def failed(request: DispatchRequest, error: str) -> DispatchAnswer:
+def failed(request: DispatchRequest, error: str, hint: str = "") -> DispatchAnswer:
     """Build the answer of an attempt that got no response."""
     return DispatchAnswer(
-        execution_id=request.execution_id, task=request.task, attempt=request.attempt, error=error
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        error=error,
+        hint=hint or None,
     )
 
 

@@ -61,7 +61,7 @@ def unpacked(headers: Mapping[str, str], raw: bytes, *, max_bytes: int) -> bytes
         TooLargeError: The body is larger than the limit, as received or unpacked.
     """
     if len(raw) > max_bytes:
-        raise _too_large()
+        raise _too_large(max_bytes)
     names = headers.get("content-encoding", "").split(",")[-_MOST_CODINGS:]
     content = raw
     for name in reversed(names):
@@ -75,9 +75,9 @@ def is_cloud_event(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == CLOUD_EVENT
 
 
-def _too_large() -> TooLargeError:
+def _too_large(max_bytes: int) -> TooLargeError:
     """Build the refusal of a body over its limit (SEMANTICS Q31: the original's text)."""
-    return TooLargeError("context size nonsupport")
+    return TooLargeError.of_body(max_bytes, "callback_max_bytes")
 
 
 def _as_output(value: JsonValue) -> JsonObject:
@@ -138,7 +138,7 @@ def _inflated(content: bytes, formats: tuple[int, ...], *, max_bytes: int) -> by
         except zlib.error:
             continue
         if len(inflated) > max_bytes:
-            raise _too_large()
+            raise _too_large(max_bytes)
         if unpacker.eof:
             return inflated
     return content

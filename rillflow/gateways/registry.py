@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from rillflow.definition.addresses import protocol_hint
 from rillflow.errors import GatewayError
 from rillflow.gateways.answers import failed
 from rillflow.gateways.http import HttpGateway
@@ -115,7 +116,7 @@ class GatewayRegistry:
         try:
             return await self._gateway_for(request).call(request)
         except GatewayError as error:
-            return failed(request, str(error))
+            return failed(request, str(error), error.hint)
         except Exception as error:  # noqa: BLE001 - the port promises an answer
             return failed(request, f"handle fails: {str(error) or type(error).__name__}")
 
@@ -152,7 +153,8 @@ class GatewayRegistry:
             return gateway
         if protocol in ("resource", "resourceRef"):
             raise GatewayError("function resource null")
-        raise GatewayError(f"handle functionPattern protocol: {protocol}do not support")
+        message = f"handle functionPattern protocol: {protocol}do not support"
+        raise GatewayError(message, hint=protocol_hint(protocol, self._plugins))
 
     def _gateway_of_resource(self, text: bytes) -> Gateway:
         category = _category(text)

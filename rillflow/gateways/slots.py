@@ -1,16 +1,27 @@
 """How many calls may be under way at once, in all and to one host."""
 
 import asyncio
-from typing import NamedTuple
+from collections import OrderedDict
+from typing import Final, NamedTuple
 
 from rillflow.gateways.rates import Pace, Rates
 
+MOST_RECENT: Final = 1_000
+"""Origins without a call that are remembered, those first that were called last."""
+
+RECENT_S: Final = 600.0
+"""For how long they are."""
+
 
 class Usage(NamedTuple):
-    """How many calls of an origin are under way, and how many wait for their turn."""
+    """How many calls of an origin are under way, and how many wait for their turn.
+
+    ``idle_s`` is how long ago the last one ended, None while there is one.
+    """
 
     under_way: int
     waiting: int
+    idle_s: float | None = None
 
 
 class HostSlots:
@@ -27,6 +38,7 @@ class HostSlots:
         self._total = asyncio.Semaphore(total)
         self._rates = rates
         self._hosts: dict[str, _Host] = {}
+        self._recent: OrderedDict[str, float] = OrderedDict()
 
     async def acquire(self, origin: str) -> None:
         """Wait for a slot of the origin, for its rate, then for one of the total."""
@@ -50,7 +62,7 @@ class HostSlots:
         host.under_way += 1
 
     def release(self, origin: str) -> None:
-        """Give a slot back; an origin that nobody uses is forgotten."""
+        """Give a slot back; of an origin that nobody uses only the time is kept."""
         self._total.release()
         host = self._hosts[origin]
         host.under_way -= 1
@@ -58,8 +70,12 @@ class HostSlots:
         self._leave(origin, host)
 
     def usage(self) -> dict[str, Usage]:
-        """Return how much each origin that is used is used."""
-        return {
+        """Return how much each origin is used, or was within the last ten minutes."""
+        now_s = asyncio.get_running_loop().time()
+        while self._recent and now_s - next(iter(self._recent.values())) > RECENT_S:
+            self._recent.popitem(last=False)
+        idle = {origin: Usage(0, 0, now_s - ended_s) for origin, ended_s in self._recent.items()}
+        return idle | {
             origin: Usage(host.under_way, host.users - host.under_way)
             for origin, host in self._hosts.items()
         }
@@ -68,6 +84,10 @@ class HostSlots:
         host.users -= 1
         if not host.users:
             del self._hosts[origin]
+            self._recent[origin] = asyncio.get_running_loop().time()
+            self._recent.move_to_end(origin)
+            if len(self._recent) > MOST_RECENT:
+                self._recent.popitem(last=False)
 
 
 class _Host:

@@ -47,7 +47,7 @@ class Turns:
         return Turn(self, call, patience_s, limit)
 
     def hosts(self) -> list[HostState]:
-        """Return the state of every host that is called, or has failed, now."""
+        """Return the state of every host that is called, was lately, or has failed."""
         now_s = asyncio.get_running_loop().time()
         usage = self.slots.usage()
         circuits: dict[str, dict[str, Circuit]] = {origin: {} for origin in usage}
@@ -74,6 +74,7 @@ class Turns:
             waiting=usage.waiting,
             held=held,
             rate_per_s=pace.per_s if pace else None,
+            idle_s=None if usage.idle_s is None else round(usage.idle_s, 3),
             functions=[_circuit_state(name, circuit, now_s) for name, circuit in circuits.items()],
         )
 

@@ -18,6 +18,8 @@ _NUMBER: Final = re.compile(
 _BOOLEANS: Final = {"true": True, "false": False}
 _LONGEST_NUMBER: Final = 4_300
 _LARGEST_EXPONENT: Final = 308
+_WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}")
+_LARGEST: Final = 10**15
 
 
 def parse_literal(text: str) -> JsonValue:
@@ -47,6 +49,18 @@ def parse_literal(text: str) -> JsonValue:
         return _BOOLEANS[trimmed.lower()]
     number = _number(trimmed)
     return text if number is None else number
+
+
+def whole_number(value: JsonValue) -> int | None:
+    """Read an integer of at most 15 digits, also from text; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if abs(value) <= _LARGEST else None
+    if isinstance(value, str):
+        digits = value.strip()
+        return int(digits) if _WHOLE_NUMBER.fullmatch(digits) else None
+    return None
 
 
 def _number(digits: str) -> int | float | None:

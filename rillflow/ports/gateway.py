@@ -16,7 +16,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     ``body`` is the answer's text, None when empty. ``error`` is the message of a
     failed call, None when the call was answered well; with an error, ``body`` may
     still hold what the gateway said. ``retry_after_s`` is the gateway's wish. ``poll``
-    is the request's, filled in by the dispatcher.
+    is the request's, filled in by the dispatcher. ``hint`` says more about an error.
     """
 
     execution_id: ExecutionId
@@ -28,6 +28,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     retry_after_s: float | None = None
     poll_url: str | None = None
     poll: int = 0
+    hint: str | None = None
 
     @property
     def call(self) -> tuple[str, str, int, int]:
@@ -70,7 +71,7 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
 
     ``waiting`` calls wait for a slot or for ``rate_per_s`` (None sets no limit), ``held``
     ones until a circuit closes. ``functions`` are those behind the host whose last call
-    failed.
+    failed. ``idle_s`` is how long ago the last call ended, None while there is one.
     """
 
     host: CircuitState
@@ -79,6 +80,7 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
     held: int
     rate_per_s: float | None
     functions: list[CircuitState]
+    idle_s: float | None = None
 
 
 class DispatcherState(msgspec.Struct, frozen=True, kw_only=True):

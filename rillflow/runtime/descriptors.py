@@ -12,7 +12,7 @@ from rillflow.definition import (
 )
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import LanguageError, RequestError, UnknownDescriptorError
-from rillflow.ids import DescriptorId, is_name, parse_descriptor_id
+from rillflow.ids import DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
 from rillflow.ports.store import Catalogue
@@ -59,10 +59,15 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
         RequestError: A name is malformed, or is not the definition's (30109, 30110).
         DefinitionError: The definition is refused.
     """
-    check_names(business, feature, alias)
+    check_names(business_id=business, feature_name=feature, alias=alias)
     definition = parse_definition(text, max_depth=max_depth, max_bytes=max_bytes)
     if (definition.workspace, definition.dag_name) != (business, feature):
-        raise RequestError("name not match", wire_code=RESTRICTION_VIOLATION)
+        named = f"{definition.workspace}:{definition.dag_name}"
+        hint = (
+            "business_id and feature_name must be workspace and dagName of the definition;"
+            f" they are {business}:{feature}, and the definition has {named}"
+        )
+        raise RequestError("name not match", wire_code=RESTRICTION_VIOLATION, hint=hint)
     if definition.enforce_input_schema and definition.input_schema:
         InputSchema(definition.input_schema)
     canonical = canonical_text(expand_sugar(definition))
@@ -71,14 +76,15 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     return DescriptorId(business, feature, version=version)
 
 
-def check_names(*names: str) -> None:
-    """Let well-formed names pass.
+def check_names(**names: str) -> None:
+    """Let well-formed names pass, which are given by their parameters.
 
     Raises:
         RequestError: One is empty, or has other characters than letters and digits (30109).
     """
-    if not all(map(is_name, names)):
-        raise RequestError("error data format")
+    for parameter, name in names.items():
+        if not is_name(name):
+            raise RequestError("error data format", hint=f"{parameter}: {why_no_name(name)}")
 
 
 async def stored_text(catalogue: Catalogue, version: str) -> str:
@@ -129,7 +135,8 @@ async def resolve_descriptor(
     version = await catalogue.newest_version(wanted.business, wanted.feature, alias)
     if version is None:
         raise UnknownDescriptorError(
-            f"cannot find descriptor: {wanted.business}:{wanted.feature}:{alias}"
+            f"cannot find descriptor: {wanted.business}:{wanted.feature}:{alias}",
+            hint=f"no definition was added to {wanted.business}:{wanted.feature} as {alias}",
         )
     return wanted._replace(alias=None, version=version)
 

@@ -176,6 +176,7 @@ class Errands:
                 poll_url=answer.poll_url,
                 resource_name=self.outbound.chosen(answer),
                 poll=answer.poll,
+                hint=answer.hint,
             )
         if answer.error is not None:
             log.warning(

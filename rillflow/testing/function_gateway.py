@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -56,7 +56,8 @@ class FakeOpenFaaS:
     """The gateway: synchronous and asynchronous calls, callbacks, and their faults.
 
     ``calls`` and ``callbacks`` list what happened, in order, while ``record`` is on.
-    ``queue_is_down`` makes asynchronous calls answer 500.
+    ``queue_is_down`` makes asynchronous calls answer 500. ``tell`` gets a line for each call
+    when it is over: the function, its status and how long it took, never what was sent.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class FakeOpenFaaS:
         host: str = "127.0.0.1",
         port: int = 0,
         record: bool = True,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.calls: list[RecordedCall] = []
         self.callbacks: list[RecordedCallback] = []
         self.queue_is_down = False
         self._functions = Functions(functions)
         self._host, self._port, self._record = host, port, record
+        self._tell = tell
         self._background: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -125,13 +128,17 @@ class FakeOpenFaaS:
         started = time.perf_counter()
         function = self._functions.find(request.function)
         if function is None:
+            self._told(request, 503, 0, ", there is no such function")
             return web.Response(status=503, text=f"No endpoints available for: {request.function}.")
         answer = await self._run(function, request, asynchronous=False)
+        duration_s = time.perf_counter() - started
         if answer is None:
+            self._told(request, 502, duration_s, ", its service cannot be reached")
             return web.Response(status=502, text=f"Can't reach service for: {request.function}.")
+        self._told(request, answer.status, duration_s)
         headers = CIMultiDict(answer.headers)
         headers["X-Call-Id"] = request.headers["X-Call-Id"]
-        headers["X-Duration-Seconds"] = f"{time.perf_counter() - started:f}"
+        headers["X-Duration-Seconds"] = f"{duration_s:f}"
         return web.Response(status=answer.status, body=answer.body, headers=headers)
 
     async def _queue(self, http: web.Request) -> web.Response:
@@ -162,8 +169,13 @@ class FakeOpenFaaS:
             headers = _callback_headers(request, answer, duration_s=duration_s)
             if retries:
                 headers |= {"X-Retry": str(retry), "X-Retry-Max": str(retries)}
+            called_back = ", asynchronous, no callback"
             if callback_url is not None and not (function and function.drop_callback):
-                await self._call_back(callback_url, headers, answer.body if answer else b"")
+                body = answer.body if answer else b""
+                taken = await self._call_back(callback_url, headers, body)
+                called_back = f", asynchronous, callback answered {taken or 'by nobody'}"
+            status = answer.status if answer else 503
+            self._told(request, status, duration_s, called_back)
             if answer is not None and answer.status < 300:
                 return
 
@@ -174,8 +186,16 @@ class FakeOpenFaaS:
             self.calls.append(RecordedCall(request=request, asynchronous=asynchronous))
         return await self._functions.run(function, request)
 
-    async def _call_back(self, url: str, headers: dict[str, str], body: bytes) -> None:
-        """Send a callback, once; what the other side answers is only noted."""
+    def _told(
+        self, request: FunctionRequest, status: int, duration_s: float, more: str = ""
+    ) -> None:
+        if self._tell is not None:
+            # A name comes from an address, and could hold a line break.
+            name = request.function if request.function.isprintable() else ascii(request.function)
+            self._tell(f"{name} {status} {duration_s * 1000:.0f} ms{more}")
+
+    async def _call_back(self, url: str, headers: dict[str, str], body: bytes) -> int | None:
+        """Send a callback, once; return how it was answered, None when nobody took it."""
         status: int | None = None
         if self._session is not None:
             try:
@@ -189,6 +209,7 @@ class FakeOpenFaaS:
             self.callbacks.append(
                 RecordedCallback(url=url, headers=headers, body=body, answer_status=status)
             )
+        return status
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

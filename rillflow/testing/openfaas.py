@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="module or .py file with a dict of functions by name, FUNCTIONS unless named; "
         "values are callables, Function objects or URLs; may be given several times",
     )
+    parser.add_argument("--quiet", action="store_true", help="no line for each call")
     given = parser.parse_args(arguments)
     functions: dict[str, Function | Handler | str] = {}
     for text in given.functions:
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             functions.update(load_functions(text))
         except (ImportError, AttributeError, OSError, TypeError) as error:
             parser.error(f"--functions {text}: {error}")
-    asyncio.run(serve(functions, host=given.host, port=given.port))
+    asyncio.run(serve(functions, host=given.host, port=given.port, quiet=given.quiet))
 
 
 def load_functions(text: str) -> Mapping[str, Function | Handler | str]:
@@ -80,15 +82,30 @@ def load_functions(text: str) -> Mapping[str, Function | Handler | str]:
     return functions
 
 
-async def serve(functions: Mapping[str, Function | Handler | str], *, host: str, port: int) -> None:
-    """Run the stand-in until SIGINT or SIGTERM."""
+async def serve(
+    functions: Mapping[str, Function | Handler | str],
+    *,
+    host: str,
+    port: int,
+    quiet: bool = False,
+) -> None:
+    """Run the stand-in until SIGINT or SIGTERM.
+
+    Unless ``quiet``, a line on standard error tells of each call when it is over.
+    """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with FakeOpenFaaS(functions, host=host, port=port, record=False) as gateway:
+    tell = None if quiet else _tell
+    async with FakeOpenFaaS(functions, host=host, port=port, record=False, tell=tell) as gateway:
         sys.stdout.write(f"function gateway at {gateway.url}: {', '.join(sorted(functions))}\n")
         sys.stdout.flush()
         await stopped.wait()
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
 
 
 def _module(name: str) -> ModuleType:

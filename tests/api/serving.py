@@ -117,7 +117,7 @@ class Api:
 def refusal_of(response: httpx.Response) -> tuple[int, int, str]:
     """Return status, code and text of a refusal."""
     body = response.json()
-    assert set(body) <= {"error_code", "error", "pass_through"}, body
+    assert set(body) <= {"error_code", "error", "pass_through", "hint"}, body
     return response.status_code, body["error_code"], body["error"]
 
 

@@ -52,6 +52,8 @@ async def test_a_definition_under_another_name_than_its_own_is_30110(shared_api:
         "error_code": 30110,
         "error": "name not match",
         "pass_through": True,
+        "hint": "business_id and feature_name must be workspace and dagName of the definition;"
+        " they are shop:other, and the definition has shop:order",
     }
 
 

@@ -39,7 +39,8 @@ def announced(*command: str, **environment: str) -> Iterator[str]:
 @contextmanager
 def function_gateway(functions: Path, **environment: str) -> Iterator[str]:
     """Run the OpenFaaS stand-in with the functions of a file, and yield its address."""
-    command = ("-m", "rillflow.testing.openfaas", "--port", "0", "--functions", str(functions))
+    module = ("-m", "rillflow.testing.openfaas", "--quiet")
+    command = (*module, "--port", "0", "--functions", str(functions))
     with announced(*command, **environment) as line:
         yield line.partition(" at ")[2].partition(": ")[0]
 

@@ -68,5 +68,6 @@ def test_a_dispatcher_that_is_killed_leaves_no_limit_used_up(
 
         functions.open("limits")
         assert {api.end(execution_id).status for execution_id in started} == {"SUCCEED"}
-        shown = api.ask("GET", "/flow/gateways.json").body["dispatchers"]
-        assert shown == [{"dispatcher": 0, "reached": True, "hosts": []}]
+        shown = until_shown(api, (0, 0))
+        assert (shown["host"], shown["circuit"]["state"]) == (functions.url, "closed")
+        assert shown["idle_s"] >= 0, "a host is shown for a while after its last call"

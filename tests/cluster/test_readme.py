@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 import rillflow
 from rillflow.definition import parse_definition
+from rillflow.gateways.callback_urls import signature
 from serve.ports import free_port
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_gateway, kill
 from tests.cluster.ray_head import BASH, RayHead
@@ -43,6 +45,8 @@ DOCUMENTS: Final = (
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 )
 COMMAND: Final = re.compile(r"`((?:ray|serve|rillflow|curl|pip|python|bash) [^`]+)`")
+ANSWER: Final = re.compile(r"^# (\{.*)$", re.MULTILINE)
+MARK: Final = "-- the next block"
 PLAYER: Final = """#!/bin/sh
 for word; do
   case "${word##*=}" in
@@ -73,6 +77,11 @@ def _take(document: str, heading: str) -> tuple[str, ...]:
     return tuple(LEFT.pop(key) for key in found)
 
 
+def _take_page(document: str) -> tuple[str, ...]:
+    """Return all blocks of a page, which a test of this file runs one after the other."""
+    return tuple(LEFT.pop(key) for key in [key for key in LEFT if key[0] == document])
+
+
 [WORKFLOW] = _take("README.md", "A workflow")
 UP, FUNCTIONS, BY_HAND, BY_COMMAND = _take("README.md", "Use it by hand")
 OVER_HTTP, ON_RAY = _take("README.md", "Use it from Python")
@@ -82,6 +91,7 @@ CLUSTER, SERVE_RUN = _take("README.md", "Use it on a cluster")
 MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
 [OWN_PROTOCOL] = _take("docs/extending.md", "Dispatchers")
 [REHEARSAL] = _take("docs/extending.md", "Hooks")
+BY_CURL = _take_page("docs/http.md")
 
 
 class Clone(NamedTuple):
@@ -214,6 +224,20 @@ def test_an_example_is_added_for_a_gateway_elsewhere(clone: Clone, by_hand: OwnS
     with rillflow.Client(by_hand.base_url) as client:
         execution = client.submit("examples:quickstart", {"name": "Ann"})
         assert execution.result(timeout_s=PATIENCE_S)["shouted"] == "HELLO, ANN!"
+
+
+def test_the_page_of_the_http_api_shows_what_is_answered(clone: Clone, by_hand: OwnStack) -> None:
+    """All of its blocks are one script; a line ``# {`` is an answer of the block it stands in."""
+    assert by_hand.pid
+    marked = [f"echo '{MARK}'\n{block}\n" for block in BY_CURL]
+    written = clone.bash("".join(marked) + f'echo "{MARK}$signed $sign"')
+    *answers, signing = written.split(MARK)[1:]
+    for block, answer in zip(BY_CURL, answers, strict=True):
+        for shown in ANSWER.findall(clone.mended(block)):
+            pattern = ".*".join(re.escape(part) for part in shown.split("..."))
+            assert re.search(pattern, answer), (shown, answer)
+    signed, sign = signing.split()
+    assert sign == signature("secret", dict(parse_qsl(signed)))
 
 
 def test_a_film_can_be_played(clone: Clone, by_hand: OwnStack, tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ BROKEN: Final = 1
 """Statuses of calls that get no connection, or no whole answer."""
 
 
+def lively(hosts: list[HostState]) -> list[HostState]:
+    """Leave out hosts that nobody calls now, and nothing is the matter with."""
+    return [host for host in hosts if host.idle_s is None or host.host.failures or host.functions]
+
+
 class Calls:
     """Makes calls, and keeps when each of them went out."""
 
@@ -86,7 +91,7 @@ class Calls:
 
         async def whole() -> None:
             await scene
-            self.left = self.turns.hosts()
+            self.left = lively(self.turns.hosts())
 
         self.loop.run_until_complete(whole())
         self.loop.bury(())

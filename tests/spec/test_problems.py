@@ -7,6 +7,7 @@ from rillflow.definition.problems import find_problems
 from rillflow.errors import Problem
 from tests.spec.definition_texts import FUNCTION, HEADER, PASS
 
+NAME_RULE = "a name has 1 to 100 letters a-z, A-Z and digits 0-9"
 BROKEN_PATH = "'$.context.a[?('"
 BROKEN_EXPRESSION = "'1 +'"
 BROKEN_LEAF = (
@@ -96,8 +97,8 @@ tasks:
         (30402, 17, 14, "tolerance must be true or false, not `perhaps`", ""),
     ]
     assert told[3:7] == [
-        (30403, 3, 7, "dag type is invalid.", ""),
-        (30408, 1, 12, "name invalid:a_b", ""),
+        (30403, 3, 7, "dag type is invalid.", "type is flow or resource"),
+        (30408, 1, 12, "name invalid:a_b", f"{NAME_RULE}; 'a_b' has '_'"),
         (30407, 15, 9, "task name duplicated: third", ""),
         (30413, 7, 9, "next task thrid not exist.", "did you mean `third`?"),
     ]
@@ -300,3 +301,39 @@ def test_the_depth_is_a_setting() -> None:
 
     assert find_problems(text) == []
     assert [it.message for it in find_problems(text, max_depth=1)] == ["exceed max depth: A"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a-b", f"{NAME_RULE}; 'a-b' has '-'"),
+        ("'a b'", f"{NAME_RULE}; 'a b' has ' '"),
+        ("''", f"{NAME_RULE}; it is empty"),
+        ("a" * 101, f"{NAME_RULE}; '{'a' * 57}...' has 101"),
+    ],
+)
+def test_a_name_that_is_none_is_told_the_rule_and_what_breaks_it(name: str, why: str) -> None:
+    (problem,) = find_problems(f"{HEADER}tasks:\n- {{name: {name}, category: pass}}\n")
+
+    assert problem.message.startswith("name invalid:")
+    assert (problem.code, problem.line, problem.column, problem.hint) == (30408, 5, 10, why)
+
+
+def test_a_missing_name_is_told_the_rule() -> None:
+    (problem,) = find_problems(f"{HEADER}tasks:\n- category: pass\n")
+
+    assert problem.hint == f"{NAME_RULE}; there is none"
+
+
+def test_a_function_without_a_pattern_or_an_address_is_told_what_there_is() -> None:
+    problems = find_problems(f"{HEADER}tasks:\n- {{name: A, category: function, pattern: sync}}\n")
+
+    assert [it.code for it in problems] == [30410, 30410]
+    assert "task_sync, task_async" in problems[0].hint
+    assert "http://host/path" in problems[1].hint
+
+
+def test_a_definition_that_is_too_long_is_told_the_limit() -> None:
+    (problem,) = find_problems("x" * 645_121)
+
+    assert problem.hint == "a definition may have up to 645120 bytes"

@@ -21,7 +21,7 @@ from tests.loopback import (
     gateway,
     raw_server,
 )
-from tests.simulation.calls import BROKEN, HOST, UNREACHED, Calls
+from tests.simulation.calls import BROKEN, HOST, UNREACHED, Calls, lively
 
 QUICK = BreakerPolicy(failures=3, pause_s=1.0, longest_pause_s=8.0)
 OTHER = f"{HOST}/other"
@@ -154,7 +154,7 @@ def test_a_host_that_cannot_be_reached_is_left_alone_whatever_is_called_there() 
         assert host is not None
         assert (host.host.state, host.host.failures, host.functions) == ("open", 3, [])
         await calls.call(to=OTHER, name="other")
-        assert calls.turns.hosts() == []
+        assert lively(calls.turns.hosts()) == []
 
     calls.run(scene())
     assert calls.when("other") == [1.0]
@@ -278,7 +278,7 @@ async def test_a_port_that_nobody_serves_opens_the_circuit_of_its_host() -> None
         assert opened.hosts()[0].held == 1
         await opened.close()
         assert (await held).error == f"{FAILS}the gateway is closed"
-        assert opened.hosts() == []
+        assert lively(opened.hosts()) == []
 
 
 async def test_what_is_shown_of_a_function_hides_secrets(tmp_path: Path) -> None:

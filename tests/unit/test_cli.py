@@ -214,6 +214,20 @@ def test_submitting_may_wait_for_the_result() -> None:
     assert asked[0]["query"]["isolation"] == "dedicated"
 
 
+def test_a_failure_is_told_with_the_hint_of_its_task() -> None:
+    invoke = {"msg": "handle fails", "ext": {"hint": "did you mean `rillflow`?"}}
+    failed = ENDED | {
+        "dag_status": "FAILED",
+        "tasks": {"one": {"name": "one", "status": "FAILED", "invoke_msg": invoke}},
+    }
+    answers = {path("submit"): {"execution_id": ID}, path("get"): {"ret": failed}}
+    with stand_in(**answers) as (url, _):
+        code, _, told = run("submit", "b:f", "--wait", "--url", url)
+    assert code == 1
+    last = told.splitlines()[-1]
+    assert last.endswith("failed in one: handle fails (did you mean `rillflow`?)")
+
+
 def test_reading_prints_json() -> None:
     with stand_in(**{path("get"): {"ret": ENDED}}) as (url, asked):
         assert json.loads(run("get", ID, "--url", url)[1]) == ENDED
@@ -261,6 +275,12 @@ def test_a_refusal_is_told_in_the_servers_words() -> None:
         )
 
 
+def test_a_refusal_is_told_with_the_servers_hint() -> None:
+    refusal = (400, {"error_code": 30109, "error": "error data format", "hint": "alias: no"})
+    with stand_in(**{path("submit"): refusal}) as (url, _):
+        assert run("submit", "b:f", "--url", url)[2] == "error: error data format (alias: no)\n"
+
+
 def test_a_definition_with_problems_shows_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     problems = (
         Problem(30413, "unknown next: c", 4, 7, "did you mean b?"),
@@ -298,7 +318,10 @@ def test_a_port_that_does_not_exist_is_refused() -> None:
     ("text", "problem"),
     [
         ("port = ", "rillflow.toml: Invalid value (at end of document)"),
-        ('egres_deny = ["10.0.0.0/8"]', "rillflow.toml: there is no setting egres_deny"),
+        (
+            'egres_deny = ["10.0.0.0/8"]',
+            "rillflow.toml: there is no setting egres_deny, did you mean egress_deny?",
+        ),
     ],
 )
 def test_a_broken_file_of_settings_is_named(

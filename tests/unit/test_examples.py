@@ -54,3 +54,17 @@ def test_leaving_a_task_out_or_adding_one_changes_only_the_yaml() -> None:
     whole = tasks("workflow.yaml")
     assert tasks("workflow-no-polish.yaml") == [name for name in whole if name != "polish"]
     assert tasks("workflow-music.yaml") == [*whole, "music"]
+
+
+def test_the_demo_says_what_next(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EXAMPLES.parent)
+    folder = EXAMPLES / "text-to-video"
+    demo = runpy.run_path(str(folder / "demo.py"))
+    demo["print_next"](folder / "workflow.yaml", "video:film:md5_1", {"topic": "tea"})
+    said = capsys.readouterr().out
+    named = re.findall(r"[\w/-]+\.(?:md|yaml|py)", said)
+    assert {"docs/http.md", "docs/language.md", "examples/text-to-video/workflow.yaml"} < {*named}
+    assert all(Path(file).exists() for file in named)
+    assert 'submit video:film --data \'{"topic": "tea"}\' --wait' in said

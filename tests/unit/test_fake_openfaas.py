@@ -368,6 +368,30 @@ async def test_stopping_loses_what_is_under_way() -> None:
     await faas.stop()
 
 
+async def test_a_line_tells_of_each_call_and_nothing_of_what_was_sent() -> None:
+    def ill(_: FunctionRequest) -> object:
+        return 500, "secret words", {}
+
+    lines: list[str] = []
+    functions = {"well": lambda _: {"secret": 1}, "ill": ill}
+    async with FakeOpenFaaS(functions, tell=lines.append) as faas:
+        await send("POST", f"{faas.url}/function/well?secret=1", b"secret")
+        await send("POST", f"{faas.url}/function/ill")
+        await send("POST", f"{faas.url}/function/line%0Abreak")
+        await send("POST", f"{faas.url}/async-function/well", b"secret")
+        await faas.drain()
+        nobody = f"http://127.0.0.1:{closed_port()}/secret"
+        await send("POST", f"{faas.url}/async-function/well", X_Callback_Url=nobody)
+        await faas.drain()
+    assert [re.sub("[0-9]+ ms", "N ms", line) for line in lines] == [
+        "well 200 N ms",
+        "ill 500 N ms",
+        r"'line\nbreak' 503 N ms, there is no such function",
+        "well 200 N ms, asynchronous, no callback",
+        "well 200 N ms, asynchronous, callback answered by nobody",
+    ]
+
+
 # --- as a process -------------------------------------------------------------
 
 
@@ -382,12 +406,16 @@ def test_functions_are_loaded_from_files_and_modules(tmp_path: Path) -> None:
         load_functions("json")
 
 
-async def test_the_stand_in_runs_as_a_process_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("options", "lines"), [([], 1), (["--quiet"], 0)])
+async def test_the_stand_in_runs_as_a_process_of_its_own(
+    tmp_path: Path, options: list[str], lines: int
+) -> None:
     file = tmp_path / "functions.py"
     file.write_text("FUNCTIONS = {'hi': lambda request: {'hi': request.json()}}\n")
     command = [sys.executable, "-m", "rillflow.testing.openfaas", "--port", "0"]
+    command += [*options, "--functions", str(file)]
     process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own module
-        [*command, "--functions", str(file)], stdout=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     killer = threading.Timer(20, process.kill)
     killer.start()
@@ -402,5 +430,6 @@ async def test_the_stand_in_runs_as_a_process_of_its_own(tmp_path: Path) -> None
     finally:
         killer.cancel()
         process.kill()
-        process.communicate()
+        _, told = process.communicate()
     assert decode_json(reply.body) == {"hi": 1}
+    assert len(re.findall(r"^\d\d:\d\d:\d\d hi 200 \d+ ms$", told, re.MULTILINE)) == lines

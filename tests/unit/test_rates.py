@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 
 from rillflow.gateways.rates import Rates
+from rillflow.gateways.slots import MOST_RECENT, RECENT_S, HostSlots
 from tests.loopback import FAILS, answering, attempt, gateway, raw_server
-from tests.simulation.calls import HOST, Calls
+from tests.simulation.calls import HOST, Calls, lively
 
 OTHER = "http://other.test"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -80,7 +81,7 @@ def test_calls_that_are_given_up_while_they_wait_leave_nothing_behind() -> None:
         for task in given_up:
             task.cancel()
         await calls.pass_time(10)
-        assert calls.turns.hosts() == []
+        assert lively(calls.turns.hosts()) == []
         await asyncio.gather(*(calls.call(name="next", takes_s=5) for _ in range(2)))
 
     calls.run(scene())
@@ -167,3 +168,34 @@ async def test_closing_ends_calls_that_wait_for_their_rate() -> None:
 
 def test_without_a_rate_nothing_is_looked_up() -> None:
     assert Rates(None, {}).pace(HOST) is None
+
+
+def test_hosts_that_were_called_lately_are_shown_for_ten_minutes_and_only_so_many() -> None:
+    calls = Calls()
+
+    async def scene() -> None:
+        for number in range(MOST_RECENT + 5):
+            await calls.call(to=f"http://h{number}.test/work")
+        await calls.pass_time(RECENT_S / 2)
+        await calls.call(to=f"{HOST}/work")
+        shown = calls.turns.hosts()
+        assert len(shown) == MOST_RECENT
+        assert calls.host("http://h5.test") is None
+        oldest = calls.host("http://h6.test")
+        assert oldest is not None
+        assert (oldest.host.state, oldest.under_way, oldest.idle_s) == ("closed", 0, RECENT_S / 2)
+        await calls.pass_time(RECENT_S / 2 + 1)
+        assert [host.host.name for host in calls.turns.hosts()] == [HOST]
+        await calls.pass_time(RECENT_S / 2)
+        assert calls.turns.hosts() == []
+
+    calls.run(scene())
+
+
+async def test_a_host_that_is_called_again_is_not_idle() -> None:
+    slots = HostSlots(per_host=1, total=1, rates=Rates(None, {}))
+    await slots.acquire(HOST)
+    slots.release(HOST)
+    assert slots.usage()[HOST].idle_s is not None
+    await slots.acquire(HOST)
+    assert slots.usage() == {HOST: (1, 0, None)}

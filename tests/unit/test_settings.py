@@ -1,5 +1,6 @@
 """Everything that can be set is read from the environment, a file, or the program itself."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,8 @@ def test_rates_of_what_is_no_host_or_no_rate_are_refused(
         ("RILLFLOW_HOT_EXECUTION", "did you mean RILLFLOW_HOT_EXECUTIONS?"),
         ("rillflow_replica", "did you mean RILLFLOW_REPLICAS?"),
         ("RILLFLOW_API_KEYS", "did you mean RILLFLOW_API_KEY?"),
+        ("RILL_FLOW_PORT", "did you mean RILLFLOW_PORT?"),
+        ("RILFLOW_DATA_DIR", "did you mean RILLFLOW_DATA_DIR?"),
         ("RILLFLOW_ZZZZ", "it is passed over"),
         ("RILLFLOW_", "it is passed over"),
     ],
@@ -173,4 +176,25 @@ def test_settings_secrets_and_what_the_tools_have_are_not_warned_of() -> None:
     settings = [f"RILLFLOW_{name.upper()}" for name in Settings.model_fields]
     others = ["RILLFLOW_SECRET_TOKEN", "RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ"]
     aliases = ["RILLFLOW_CORPUS", "RILL_FLOW_CALLBACK_URL", "rill_flow_auth_secret_key"]
+    aliases += ["RILL_FLOW_TRACE", "RILL_FLOW_SECRET_A"]
     assert unknown_variables([*settings, "rillflow_port", *others, *aliases]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("prot = 1", "there is no setting prot, did you mean port?"),
+        ("RILLFLOW_PORT = 1", "there is no setting RILLFLOW_PORT, did you mean port?"),
+        ("data-dir = '.'", "there is no setting data-dir, did you mean data_dir?"),
+        ("[rillflow]\nport = 1", "there is no setting rillflow, settings stand in no section"),
+        ("zzzz = 1", "there is no setting zzzz"),
+        ("hosst = 1\nprot = 1", "setting hosst, did you mean host?; there is no setting prot, "),
+    ],
+)
+def test_a_name_of_the_file_that_is_no_setting_is_told_with_the_likely_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rillflow.toml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Settings()

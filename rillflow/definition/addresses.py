@@ -1,0 +1,51 @@
+"""What the text before ``://`` of a ``resourceName`` may be, and what was meant by another.
+
+The protocols are those that Rillflow has built in (SEMANTICS 4.1); plugins add others.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from rillflow.definition.closest import did_you_mean
+from rillflow.definition.model import FunctionTask
+from rillflow.definition.nodes import Path, shown
+from rillflow.definition.validation import Finding, is_blank
+
+PROTOCOLS: Final = ("http", "https", "function", "rillflow", "ab", "resource", "resourceRef")
+
+_FUNCTION: Final = 30410
+_REFERENCE: Final = "${"
+
+
+def protocol_hint(protocol: str, others: Iterable[str] = ()) -> str:
+    """Say which protocol was most likely meant; ``others`` are those of plugins."""
+    if not protocol:
+        return "an address begins with its protocol, as in http://host/path"
+    lower = {each.lower(): each for each in (*PROTOCOLS, *others)}
+    if protocol.lower() in lower:
+        return f"did you mean `{lower[protocol.lower()]}`?"
+    near = did_you_mean(protocol, (*PROTOCOLS, *others))
+    return near or f"built in are {', '.join(PROTOCOLS)}; plugins add others"
+
+
+def address_findings(task: FunctionTask, path: Path) -> Iterator[Finding]:
+    """Generate a protocol that is not built in, where it looks like one that is, or is missing.
+
+    A plugin may serve any name, so one that looks like no other is not told of.
+    """
+    name = (task.resource_name or "").strip()
+    if task.resource is not None or not name or name.startswith(_REFERENCE):
+        return
+    key, protocol = "resourceProtocol", (task.resource_protocol or "").strip()
+    if is_blank(protocol):
+        scheme, separator, _ = name.partition("://")
+        key, protocol = "resourceName", scheme if separator else ""
+    if protocol in PROTOCOLS:
+        return
+    where, hint = (*path, key), protocol_hint(protocol)
+    if not protocol:
+        message = f"resourceName `{shown(name)}` has no protocol: the task fails"
+        yield Finding(_FUNCTION, message, where, hint=hint)
+    elif hint.startswith("did you mean"):
+        message = f"no protocol `{shown(protocol)}` is built in: without a plugin the task fails"
+        yield Finding(_FUNCTION, message, where, hint=hint)
