@@ -8,7 +8,12 @@ from starlette.responses import Response
 
 from rillflow.actors.stack import Stack
 from rillflow.core.status import DagStatus
-from rillflow.errors import DefinitionError, RequestError, UnknownDescriptorError
+from rillflow.errors import (
+    DefinitionError,
+    InvalidIdError,
+    RequestError,
+    UnknownDescriptorError,
+)
 from rillflow.ids import is_execution_id, service_of, submitted_at_ms
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
@@ -62,7 +67,7 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         try:
             found = await resolve_descriptor(stack.store, id)
             definition = await stack.definition(found.version or "")
-        except (UnknownDescriptorError, DefinitionError) as error:
+        except (InvalidIdError, UnknownDescriptorError, DefinitionError) as error:
             raise RequestError(f"descriptor is null: {id}") from error
         return data_response(encode_json(definition_graph(definition)))
 
@@ -74,7 +79,7 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
             Whole | None, Query(description="Wins over `current`, which the console leaves at 1.")
         ] = None,
     ) -> Response:
-        """List the aliases, the youngest first; `total` counts all of them."""
+        """List the registered aliases, the youngest first; `total` counts all of them."""
         rows = await stack.store.alias_rows()
         size = max(page_size, 1)
         first = (max(current if page is None else page, 1) - 1) * size

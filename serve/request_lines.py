@@ -1,6 +1,7 @@
 """Request lines as Rill Flow's server reads them.
 
-A slash at the end of a path says nothing, and HEAD is GET without the answer's body.
+A slash at the end of a path says nothing, nor does a second one at its start, which comes of
+a base address that ends in one; and HEAD is GET without the answer's body.
 """
 
 from typing import Final
@@ -21,10 +22,10 @@ class RequestLines:
         """Pass a request on."""
         if scope["type"] == "http":
             path = scope["path"]
-            if len(path) > 1 and path.endswith("/"):
-                path = path[:-1]
-                raw = scope.get("raw_path") or b""
-                scope = {**scope, "path": path, "raw_path": raw.removesuffix(b"/")}
+            if path[:2] == "//" or (len(path) > 1 and path.endswith("/")):
+                path = f"/{path.lstrip('/').removesuffix('/')}"
+                raw = (scope.get("raw_path") or b"").lstrip(b"/").removesuffix(b"/")
+                scope = {**scope, "path": path, "raw_path": b"/" + raw}
             if scope["method"] == "HEAD" and path != ACTING:
                 await self._inside({**scope, "method": "GET"}, receive, _without_body(send))
                 return

@@ -238,8 +238,10 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
         named = ext.pop("invoke_id", None)
         invoke.invoke_id = as_text(named) if named else invoke.invoke_id
         invoke.ext = {**(invoke.ext or {}), **ext} or invoke.ext
-    invoke.code = short_code(event.code) if event.code is not None else invoke.code
-    invoke.msg = event.msg if event.msg is not None else invoke.msg
+    # What it says of a failure counts only if the task's own conditions call it one.
+    if event.succeeded is not False or not _outcome(plan, document, event):
+        invoke.code = short_code(event.code) if event.code is not None else invoke.code
+        invoke.msg = event.msg if event.msg is not None else invoke.msg
     invoke.output = document
     if event.key_succeeded:
         _key_succeeded(turn, task, plan, document)

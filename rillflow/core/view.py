@@ -12,12 +12,12 @@ from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.expressions import compile_expression
 
 MASK = "***"
+_NOTHING: tuple[None, list[Any]] = (None, [])
 _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]")
 _SECRET_ENDINGS = (
     *("password", "passwd", "secret", "secretkey", "apikey", "accesskey", "privatekey"),
     *("authorization", "token", "cookie", "credential", "credentials", "generateauth"),
 )
-_NOTHING: tuple[None, dict[str, Any], list[Any]] = (None, {}, [])
 
 
 def execution_view(

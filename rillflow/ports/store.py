@@ -257,7 +257,7 @@ class Catalogue(Protocol):
         ...
 
     async def alias_rows(self) -> list[AliasRow]:
-        """List every alias that has a version, the youngest creation first."""
+        """List every registered alias that has a version, the youngest creation first."""
         ...
 
     async def register(

@@ -73,14 +73,16 @@ class MemoryCatalogue(MemoryLife):
         ]
 
     async def alias_rows(self) -> list[AliasRow]:
-        """List every alias that has a version, the youngest creation first.
+        """List every registered alias that has a version, the youngest creation first.
 
-        An alias was created with the oldest of its listed versions, and updated
-        with the newest.
+        The names above it are registered too. An alias was created with the oldest of
+        its listed versions, and updated with the newest.
         """
         self._check_open()
         rows = []
         for (business, feature, alias), versions in sorted(self._versions.items()):
+            if not self._names.issuperset(name_rows(business, feature, alias)):
+                continue
             newest, updated_at_ms = next(reversed(versions.items()))
             rows.append(
                 AliasRow(

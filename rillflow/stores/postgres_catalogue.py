@@ -33,6 +33,10 @@ _ALIAS_ROWS: Final = """
 SELECT business, feature, alias, version, oldest_at_ms, created_at_ms FROM versions JOIN (
     SELECT max(position) AS position, min(created_at_ms) AS oldest_at_ms
     FROM versions GROUP BY business, feature, alias) AS ages USING (position)
+WHERE (
+    SELECT count(*) FROM names AS listed WHERE listed.business = versions.business AND (
+        (listed.feature = '' AND listed.alias = '')
+        OR (listed.feature = versions.feature AND listed.alias IN ('', versions.alias)))) = 3
 ORDER BY oldest_at_ms DESC, business, feature, alias
 """
 _PUT_RULE: Final = """
@@ -99,10 +103,10 @@ class PostgresCatalogue:
         return [version_row(row) for row in rows]
 
     async def alias_rows(self) -> list[AliasRow]:
-        """List every alias that has a version, the youngest creation first.
+        """List every registered alias that has a version, the youngest creation first.
 
-        An alias was created with the oldest of its listed versions, and updated
-        with the newest.
+        The names above it are registered too. An alias was created with the oldest of
+        its listed versions, and updated with the newest.
         """
         return [alias_row(row) for row in await self._database.rows(_ALIAS_ROWS)]
 

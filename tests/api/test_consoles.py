@@ -51,7 +51,7 @@ async def test_the_graph_shows_what_was_written_not_what_it_was_made_of(api: Api
     assert "tasks" in definition_graph(parse_definition(text))
 
 
-@pytest.mark.parametrize("descriptor_id", ["shop:order", "shop:order:md5_0f"])
+@pytest.mark.parametrize("descriptor_id", ["shop:order", "shop:order:md5_0f", "shop", ""])
 async def test_an_unknown_definition_is_null(api: Api, descriptor_id: str) -> None:
     refusal = await api.get_refusal("/flow/bg/get_descriptor.json", id=descriptor_id)
     assert refusal == (400, 30109, f"descriptor is null: {descriptor_id}")
@@ -93,6 +93,25 @@ async def test_the_consoles_page_wins_over_the_current_that_it_never_changes(api
 
     assert await page(1) == ["order2", "order1"]
     assert await page(2) == ["order0"]
+
+
+async def test_what_is_taken_off_a_listing_is_no_longer_listed(api: Api) -> None:
+    await api.add(PASS)
+    await api.add(PASS, alias="beta")
+    manage, names = "/flow/bg/manage/descriptor", {"business_id": "shop", "feature_name": "order"}
+
+    async def listed() -> list[str]:
+        shown = await api.get("/flow/bg/get_descriptor_ids.json", current=1, pageSize=10)
+        assert shown["total"] == len(shown["items"])
+        return [item["alias"] for item in shown["items"]]
+
+    await api.post(f"{manage}/modify_alias.json", add=False, alias="beta", **names)
+    assert await listed() == ["release"]
+    await api.post(f"{manage}/modify_business.json", add=False, business_id="shop")
+    assert await listed() == []
+    await api.submit("shop:order:beta")
+    await api.add(PASS)
+    assert await listed() == ["release"]
 
 
 async def test_executions_are_listed_by_what_they_are(api: Api) -> None:

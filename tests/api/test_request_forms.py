@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.api.definition_texts import PASS, calling
@@ -80,6 +81,18 @@ async def test_a_slash_at_the_end_of_a_path_says_nothing(shared_api: Api) -> Non
     shown = await shared_api.get("/flow/get.json/", execution_id=started["execution_id"])
     assert shown["ret"]["execution_id"] == started["execution_id"]
     assert await shared_api.get("/flow/bg/user/currentUser.json/")
+
+
+async def test_a_base_address_may_end_in_a_slash(shared_api: Api) -> None:
+    await shared_api.add(PASS)
+    base = f"{shared_api.client.base_url}/"
+    url = httpx.URL(f"{base}/flow/submit.json", params={"descriptor_id": "shop:order"})
+    assert url.path == "//flow/submit.json"
+    started = (await shared_api.client.post(url)).json()
+    shown = await shared_api.client.get(
+        f"{base}/flow/get.json?execution_id={started['execution_id']}"
+    )
+    assert shown.json()["ret"]["execution_id"] == started["execution_id"]
 
 
 @pytest.mark.parametrize(

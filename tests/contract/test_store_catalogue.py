@@ -74,6 +74,24 @@ async def test_alias_rows_show_the_youngest_creation_first(store: Store) -> None
     ]
 
 
+async def test_alias_rows_leave_out_what_is_off_its_listing(store: Store) -> None:
+    await store.add_version("shop", "order", "release", "a", "text", at_ms=10)
+    await store.add_version("shop", "order", "beta", "b", "text", at_ms=20)
+    await store.add_version("bank", "order", "beta", "d", "text", at_ms=30)
+    await store.unregister("shop", "order", "beta")
+    await store.unregister("bank")
+    assert await store.alias_rows() == [_row("shop", "release", "a", 10, 10)]
+    await store.unregister("shop", "order")
+    assert await store.alias_rows() == []
+    await store.register("bank")
+    await store.register("shop", "order", "beta")
+    assert await store.alias_rows() == [
+        _row("bank", "beta", "d", 30, 30),
+        _row("shop", "beta", "b", 20, 20),
+        _row("shop", "release", "a", 10, 10),
+    ]
+
+
 async def test_adding_a_version_registers_the_names(store: Store) -> None:
     await store.add_version(*ADDRESS, "a", "text", at_ms=1)
     assert await store.businesses() == ["shop"]

@@ -100,6 +100,14 @@ class StoresAgree(RuleBasedStateMachine):
             "add_version", "shop", "order", alias, version, f"text {at_ms}", at_ms=at_ms, keep=2
         )
 
+    @rule(names=st.sampled_from([(), ("order",), ("order", "x"), ("order", "y")]))
+    def unregister(self, names: tuple[str, ...]) -> None:
+        self.both("unregister", "shop", *names)
+
+    @rule(names=st.sampled_from([(), ("order",), ("order", "x")]))
+    def register(self, names: tuple[str, ...]) -> None:
+        self.both("register", "shop", *names)
+
     @invariant()
     def executions_agree(self) -> None:
         for number in range(5):

@@ -432,6 +432,15 @@ def test_success_conditions_decide_over_a_callback(
     assert run.statuses == {"A": status}
 
 
+def test_a_failure_that_the_conditions_call_a_success_leaves_no_message() -> None:
+    for status, kept in (("SUCCEED", (None, None)), ("FAILED", ("7", "failed"))):
+        run = scenario(fn("A", success_conditions=TRUE_SIGNAL))
+        run.submit()
+        run.finish("A", {"signal": status == "SUCCEED"}, succeeded=False, code="7", msg="failed")
+        assert run.statuses == {"A": status}
+        assert (run.task("A").invoke.code, run.task("A").invoke.msg) == kept
+
+
 @pytest.mark.case("FN-24")
 def test_a_filter_for_a_boolean_does_not_match_text() -> None:
     assert not holds("$.output[?(@.signal == true)]", {"output": {"signal": "true"}})

@@ -95,6 +95,16 @@ def test_what_an_attempt_tells_of_itself_is_shown() -> None:
     assert told["progress_args"] == {"n": 1}
 
 
+def test_an_input_and_an_output_are_shown_even_if_they_are_empty() -> None:
+    run = scenario(fn("A", to="B"), fn("B"))
+    run.submit()
+    told = shown(run)["tasks"]
+    assert told["A"]["invoke_msg"] == {"input": {}, "invoke_time_infos": [{"start_time": 0}]}
+    assert told["B"]["invoke_msg"] == {}
+    run.finish("A", {})
+    assert shown(run)["tasks"]["A"]["invoke_msg"]["output"] == {}
+
+
 def test_a_task_is_shown_with_the_degrade_switches_of_this_execution() -> None:
     run = scenario(fn("A", degrade={"current": True}), fn("B"))
     run.submit()
