@@ -245,6 +245,7 @@ def test_a_finished_execution_is_at_100() -> None:
         pytest.param("1 +", 0, id="a broken one: tasks completed of all"),
         pytest.param("nil", 0, id="nothing"),
         pytest.param("seq.list(1)", 0, id="no number"),
+        pytest.param("true", 0, id="no number either"),
     ],
 )
 def test_a_running_task_may_calculate_its_progress(calculation: str, process: int) -> None:
