@@ -160,7 +160,7 @@ class GatewayRegistry:
         category = _category(text)
         gateway = self._categories.get(category or "")
         if gateway is None:
-            raise GatewayError(f"function resource category: {category}do not support")
+            raise GatewayError(f"function resource category: {category or 'null'}do not support")
         return gateway
 
 

@@ -89,6 +89,7 @@ async def test_the_protocol_of_the_resource_counts_before_its_scheme() -> None:
         ({"resource_name": "resource://x"}, "function resource null"),
         ({"resource": b"null"}, "function resource null"),
         ({"resource": b'{"category":"c"}'}, "function resource category: cdo not support"),
+        ({"resource": b'{"name":"n"}'}, "function resource category: nulldo not support"),
     ],
 )
 async def test_a_resource_that_nobody_serves_is_an_answer(
