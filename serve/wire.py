@@ -13,7 +13,8 @@ JSON: Final = "application/json"
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "*",
+    # To browsers the asterisk means all headers but this one, which the console sends.
+    "Access-Control-Allow-Headers": "*, Authorization",
     "Access-Control-Max-Age": "3600",
 }
 ANSWER_HEADERS: Final = {

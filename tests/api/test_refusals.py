@@ -202,6 +202,8 @@ async def test_every_answer_may_be_read_by_pages_of_other_sites(shared_api: Api)
     ]
     assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == ["*"] * 4
     assert answers[-1].status_code == 204
+    allowed = answers[-1].headers["Access-Control-Allow-Headers"]
+    assert allowed.split(", ") == ["*", "Authorization"]
 
 
 async def test_a_stopped_store_is_503_and_asks_to_come_back() -> None:
