@@ -211,8 +211,9 @@ def _fraction(plan: TaskPlan, state: ExecutionState, task: TaskState, at_ms: int
         value = compile_expression(calculation).evaluate(
             {"params": task.invoke.progress_args or {}, "taskRunningTimeInMillis": running_ms}
         )
-        is_number = isinstance(value, int | float | str) and not isinstance(value, bool)
-        return float(value if is_number else "")
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(f"progress.calculation gives no number: {value!r}")
+        return float(value)
     if task.routes:
         finished = sum(COMPLETED[state.groups[route].status] for route in task.routes)
         return finished / len(task.routes)
