@@ -16,7 +16,7 @@ from rillflow.runtime.flow_health import MINUTE_MS
 from serve.answers import Done
 from serve.documentation import ERRORS, answer
 from serve.hot_routes import OK
-from serve.parameters import Minutes, Names, Whole, listed, service_of
+from serve.parameters import Minutes, Names, Whole, Word, listed, service_of
 from serve.wire import raw_response
 
 log = logging.getLogger("rillflow.batch_redo")
@@ -73,7 +73,7 @@ def router(stack: Stack, batches: BatchRedo) -> APIRouter:
     @routes.post("/flow/multi_redo.json", responses=answer(Done))
     async def multi_redo(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         service_id: str,
-        type: Annotated[str, Query(description="`failed` or `running`.")] = "failed",  # noqa: A002 - the parameter's name
+        type: Annotated[Word, Query(description="`failed` or `running`.")] = "failed",  # noqa: A002 - the parameter's name
         code: str | None = None,
         offset_in_minute: Minutes = 0,
         count: Whole = 100,

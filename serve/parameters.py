@@ -25,7 +25,7 @@ def _trimmed(value: object) -> object:
 
 
 def _given(value: object) -> object:
-    """Trim a number; a field of a form that was cleared means the default, as in Rill Flow."""
+    """Trim a value; a field of a form that was cleared means the default, as in Rill Flow."""
     trimmed = _trimmed(value)
     if trimmed == "":
         raise PydanticUseDefault
@@ -40,6 +40,9 @@ Whole: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=-(2**31), le
 Milliseconds: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=_MOST_MS)]
 Minutes: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=MOST_MINUTES)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_trimmed), Query()]
+OptionalFlag: TypeAlias = Annotated[bool, BeforeValidator(_given), Query()]
+"""A flag that has a default, as has the text that follows."""
+Word: TypeAlias = Annotated[str, BeforeValidator(_given)]
 Names: TypeAlias = Annotated[list[str] | None, Query()]
 
 

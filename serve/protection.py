@@ -19,7 +19,7 @@ from serve.answers import Flag as FlagAnswer
 from serve.answers import Gateways
 from serve.console_answers import StatusCheck
 from serve.documentation import ERRORS, answer
-from serve.parameters import Flag, Names, listed, service_of
+from serve.parameters import Names, OptionalFlag, listed, service_of
 from serve.submission import read_resource_check
 from serve.wire import json_response
 
@@ -107,7 +107,7 @@ def _add_resources(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/clear_runtime_resources.json", responses=answer(FlagAnswer))
     async def clear_runtime_resources(
         service_id: str,
-        clear_all: Flag = False,  # noqa: FBT002 - a query parameter
+        clear_all: OptionalFlag = False,  # noqa: FBT002 - a query parameter
         resource_names: Names = None,
     ) -> Response:
         """Forget what is known of functions, all of them or those that are named."""

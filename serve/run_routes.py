@@ -23,7 +23,7 @@ from rillflow.runtime.submissions import json_object
 from serve.answers import Completed, Done, Refusal, ShownExecution, Submitted
 from serve.documentation import ERRORS, OBJECT, Extra, Responses, answer, header, text
 from serve.hot_routes import OK, HotRoutes
-from serve.parameters import Flag, Names, listed
+from serve.parameters import Flag, Names, OptionalFlag, listed
 from serve.wire import json_response, raw_response, read_json_text
 
 NO_EXECUTION = 30606
@@ -158,7 +158,7 @@ def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/flow/complete.json", responses=answer(Completed))
     async def complete(
         execution_id: str,
-        success: Flag = True,  # noqa: FBT002 - a query parameter
+        success: OptionalFlag = True,  # noqa: FBT002 - a query parameter
     ) -> Response:
         """End an execution by hand; nobody is told."""
         event = CompletionRequested(at_ms=stack.clock.now_ms(), success=success)

@@ -14,7 +14,7 @@ from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.flow_health import MINUTE_MS, measure
 from serve.console_answers import Counts, ExecutionIds, Summary
 from serve.documentation import ERRORS, answer
-from serve.parameters import Milliseconds, Minutes, Names, Whole, listed, service_of
+from serve.parameters import Milliseconds, Minutes, Names, Whole, Word, listed, service_of
 from serve.wire import json_response
 
 STATUSES: Final = ("running", "succeed", "failed")
@@ -42,7 +42,7 @@ def _add_lists(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/get_execution_ids.json", responses=answer(ExecutionIds))
     async def get_execution_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         service_id: ServiceId,
-        type: str = "succeed",  # noqa: A002 - the parameter's name
+        type: Word = "succeed",  # noqa: A002 - the parameter's name
         code: str | None = None,
         time: Milliseconds | None = None,
         page: Whole = 1,

@@ -22,6 +22,7 @@ from rillflow.runtime.previews import (
 from rillflow.runtime.submissions import json_object
 from serve.answers import Evaluation, ShownDispatchParameters
 from serve.documentation import ERRORS, answer, example
+from serve.parameters import Word
 from serve.wire import json_response, read_json_text
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
@@ -56,7 +57,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
     )
     async def mapping_evaluation(
         request: Request,
-        type: Annotated[str, Query(description="`input_eva` or `output_eva`.")] = "input_eva",  # noqa: A002 - the parameter's name
+        type: Annotated[Word, Query(description="`input_eva` or `output_eva`.")] = "input_eva",  # noqa: A002 - the parameter's name
         mapping_rules: Annotated[str, Query(description="YAML list of rules.")] = "",
         execution_id: ExecutionId = "",
         task_name: TaskName = "",

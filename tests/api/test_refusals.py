@@ -147,9 +147,11 @@ async def test_a_mistyped_parameter_is_422(shared_api: Api, method: str, path: s
         "/flow/get_execution_ids.json?service_id=a:b&time=&page=&count=",
         "/flow/get_execution_count.json?service_id=a:b&start_time_offset=&end_time_offset=",
         "/flow/get_sub_context.json?execution_id=a&parent=b&group_index=",
+        "/flow/get_execution_ids.json?service_id=a:b&type=",
+        "/flow/get_execution_count.json?service_id=a:b&type=&code=",
     ],
 )
-async def test_an_optional_number_that_is_left_blank_is_its_default(
+async def test_an_optional_parameter_that_is_left_blank_is_its_default(
     shared_api: Api, path: str
 ) -> None:
     with_blanks = await shared_api.client.get(path)
@@ -162,6 +164,23 @@ async def test_an_optional_number_that_is_left_blank_is_its_default(
         for answer in (with_blanks, plain)
     )
     assert left == right
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/flow/complete.json?execution_id=a&success=", {"code": "-1"}),
+        ("/flow/multi_redo.json?service_id=a:b&type=%20", {"result": "ok"}),
+        ("/flow/clear_runtime_resources.json?service_id=a:b&clear_all=", {"ret": False}),
+        ("/flow/mapping_evaluation.json?type=", {"ret": {"context": {}, "input": {}, "output": {}}}),
+    ],
+)
+async def test_what_is_left_blank_in_an_order_is_its_default(
+    shared_api: Api, path: str, answer: dict[str, object]
+) -> None:
+    response = await shared_api.client.post(path)
+    assert response.status_code == 200
+    assert answer.items() <= response.json().items()
 
 
 @pytest.mark.parametrize("path", ["/flow/nothing.json", "/", "/flow/bg/manage"])
