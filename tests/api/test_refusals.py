@@ -172,7 +172,10 @@ async def test_an_optional_parameter_that_is_left_blank_is_its_default(
         ("/flow/complete.json?execution_id=a&success=", {"code": "-1"}),
         ("/flow/multi_redo.json?service_id=a:b&type=%20", {"result": "ok"}),
         ("/flow/clear_runtime_resources.json?service_id=a:b&clear_all=", {"ret": False}),
-        ("/flow/mapping_evaluation.json?type=", {"ret": {"context": {}, "input": {}, "output": {}}}),
+        (
+            "/flow/mapping_evaluation.json?type=",
+            {"ret": {"context": {}, "input": {}, "output": {}}},
+        ),
     ],
 )
 async def test_what_is_left_blank_in_an_order_is_its_default(
