@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rillflow.client.clients import AsyncClient, Client
     from rillflow.client.driver import connect, connect_async
     from rillflow.client.executions import AsyncExecution, Execution
+    from rillflow.client.operations import ListedExecution
     from rillflow.client.watching import TaskChange
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "AsyncExecution",
     "Client",
     "Execution",
+    "ListedExecution",
     "TaskChange",
     "connect",
     "connect_async",
@@ -40,6 +42,7 @@ _HOMES: Final = {
     "AsyncExecution": "rillflow.client.executions",
     "Client": "rillflow.client.clients",
     "Execution": "rillflow.client.executions",
+    "ListedExecution": "rillflow.client.operations",
     "TaskChange": "rillflow.client.watching",
     "connect": "rillflow.client.driver",
     "connect_async": "rillflow.client.driver",

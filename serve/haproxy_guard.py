@@ -5,7 +5,8 @@ interface, and leaves the process behind when its parent is killed. This program
 the former to loopback, ties the latter to its parent, and then becomes HAProxy.
 
 Until the API has started, Serve would have HAProxy answer 404, which tells a function that
-its callback is not wanted. It answers 503 instead: come again.
+its callback is not wanted. It answers 503 instead: come again, by another connection. For
+this one stays with the process that was started without an API, even once there is one.
 
 Serve has HAProxy look for the API on 127.0.0.1, but has the API listen where HAProxy does.
 So all of it is told 127.0.0.1, and this program has HAProxy listen where it should.
@@ -26,7 +27,8 @@ EVERYWHERE = ("bind :", "bind *:")
 AT_HOME = "bind 127.0.0.1:"
 NOT_FOUND = "    http-request return status 404 "
 STARTING = (
-    "    http-request return status 503 content-type application/json hdr Retry-After 1"
+    "    http-request return status 503 content-type application/json"
+    " hdr Retry-After 1 hdr Connection close"
     """ string '{"error_code":30101,"error":"the HTTP API is starting"}'\n"""
 )
 FRONT = "frontend http_frontend"

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rillflow.definition.model import CallbackConfig
 from rillflow.errors import ExecutionError, RequestError
 from rillflow.jsontypes import decode_json, encode_json
-from rillflow.runtime.submissions import MOST_KEY_CHARACTERS, Options
+from rillflow.runtime.submissions import Options, checked_key
 from rillflow.settings import ResourceCheck
 from serve.parameters import user_id
 
@@ -36,10 +36,7 @@ def read_submission(query: Mapping[str, str], headers: Mapping[str, str]) -> Opt
 
 
 def _idempotency_key(query: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
-    key = query.get("idempotency_key") or headers.get("idempotency-key")
-    if key is not None and len(key) > MOST_KEY_CHARACTERS:
-        raise RequestError(f"an idempotency key has up to {MOST_KEY_CHARACTERS} characters")
-    return key or None
+    return checked_key(query.get("idempotency_key") or headers.get("idempotency-key"))
 
 
 def read_callback_config(text: str | None) -> bytes | None:

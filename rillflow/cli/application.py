@@ -2,7 +2,7 @@
 
 import typer
 
-from rillflow.cli import database, flows, serving
+from rillflow.cli import control, database, flows, serving
 from rillflow.cli.reporting import ReportingGroup
 
 EPILOG = """\
@@ -34,7 +34,10 @@ for command in (
     flows.submit,
     flows.get,
     flows.watch,
-    serving.version,
 ):
     app.command()(command)
+app.command("list")(control.list_executions)
+for order in (control.cancel, control.pause, control.resume, control.redo, control.redo_many):
+    app.command()(order)
+app.command()(serving.version)
 app.add_typer(database.db)

@@ -1,17 +1,20 @@
 """Commands about definitions and executions; they talk to a stack over HTTP."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-Url = Annotated[
-    str,
-    typer.Option(help="Where the stack's HTTP API is.", envvar="RILLFLOW_URL", show_default=True),
-]
-ExecutionArgument = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.")]
-
-DEFAULT_URL = "http://127.0.0.1:8080"
+from rillflow.cli.remote import (
+    DEFAULT_PATIENCE_S,
+    DEFAULT_URL,
+    ExecutionArgument,
+    Patience,
+    Url,
+    client_of,
+    print_json,
+    tell_silence,
+)
 
 
 def add(
@@ -31,7 +34,7 @@ def add(
     from rillflow.errors import DefinitionError
 
     problems = problems_in(file)
-    with _client(url) as client:
+    with client_of(url) as client:
         try:
             added = client.add(file, alias=alias)
         except DefinitionError as error:
@@ -80,25 +83,42 @@ def submit(
     dedicated: Annotated[
         bool, typer.Option("--dedicated", help="Give it a Ray actor of its own.")
     ] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Submissions with one key and equal data are one execution.", show_default=False
+        ),
+    ] = None,
+    patience_s: Patience = DEFAULT_PATIENCE_S,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Start an execution and print its id, or with --wait its result.
 
-    $ rillflow submit examples:quickstart --data '{"name": "Bob"}' --wait
+    While it waits it outlives a restart of the server: what was accepted
+    goes on. The submission itself is sent again only if it has an
+    --idempotency-key.
 
-    $ rillflow submit video:textToVideo --data @order.json
+        $ rillflow submit examples:quickstart --data '{"name": "Bob"}' --wait
+
+        $ rillflow submit video:textToVideo --data @order.json --idempotency-key order-17
     """
     from rillflow.cli.inputs import json_argument
 
-    with _client(url) as client:
+    with client_of(url) as client:
         execution = client.submit(
-            descriptor, json_argument(data), isolation="dedicated" if dedicated else None
+            descriptor,
+            json_argument(data),
+            isolation="dedicated" if dedicated else None,
+            idempotency_key=idempotency_key,
+            patience_s=patience_s,
+            on_silence=tell_silence,
         )
         if not wait:
             typer.echo(execution.id)
             return
         typer.echo(execution.id, err=True)
-        _print_json(execution.result(timeout_s))
+        result = execution.result(timeout_s, patience_s=patience_s, on_silence=tell_silence)
+        print_json(result)
 
 
 def get(
@@ -111,9 +131,9 @@ def get(
 
     $ rillflow get "$id" --context
     """
-    with _client(url) as client:
+    with client_of(url) as client:
         execution = client.execution(execution_id)
-        _print_json(execution.context() if context else execution.get(brief=brief))
+        print_json(execution.context() if context else execution.get(brief=brief))
 
 
 def watch(
@@ -121,12 +141,14 @@ def watch(
     every_s: Annotated[
         float, typer.Option("--every", min=0.05, help="Seconds between two looks.")
     ] = 0.25,
+    patience_s: Patience = DEFAULT_PATIENCE_S,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Follow an execution, task by task, until it ends.
 
     In a terminal this is a table that changes, otherwise a line for each
-    change. The exit code is 0 if the execution succeeded.
+    change. It outlives a restart of the server. The exit code is 0 if the
+    execution succeeded.
 
         $ id=$(rillflow submit examples:quickstart --data '{"name": "Bob"}')
 
@@ -134,18 +156,7 @@ def watch(
     """
     from rillflow.cli.progress import follow
 
-    with _client(url) as client:
-        if follow(client.execution(execution_id), every_s=every_s) == "FAILED":
+    with client_of(url) as client:
+        execution = client.execution(execution_id)
+        if follow(execution, every_s=every_s, patience_s=patience_s) == "FAILED":
             raise typer.Exit(1)
-
-
-def _client(url: str) -> Any:
-    from rillflow.client.clients import Client
-
-    return Client(url)
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

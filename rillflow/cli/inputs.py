@@ -1,13 +1,37 @@
 """What a user writes on the command line, read."""
 
+import re
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rillflow.errors import RequestError, StackError
 from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.runtime.clock import SystemClock
 from rillflow.settings import Settings
+
+UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
+
+
+def moment_ms(text: str) -> int:
+    """Read a moment, in milliseconds since the epoch: an age such as ``15m``, or a time.
+
+    A time is that of this machine's zone unless it names another one.
+
+    Raises:
+        RequestError: It is neither.
+    """
+    if age := _AGE.fullmatch(text):
+        return max(SystemClock().now_ms() - int(age[1]) * UNITS_S[age[2]] * 1000, 0)
+    try:
+        return max(int(datetime.fromisoformat(text).timestamp() * 1000), 0)
+    except (ValueError, OverflowError, OSError) as error:
+        reason = f"{text} is neither an age like 15m (s, m, h, d) nor a time like 2026-01-31T12:00"
+        raise RequestError(reason) from error
 
 
 def json_argument(text: str) -> JsonObject:

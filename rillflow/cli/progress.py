@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Console
@@ -9,7 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rillflow.cli.remote import tell_silence
 from rillflow.client.executions import LOOK_S, Execution
+from rillflow.client.patience import PATIENCE_S
 from rillflow.client.watching import TaskChange
 
 STYLES: Final = {
@@ -86,35 +89,42 @@ class ProgressTable:
         return f"{self._ended_s.get(task, at_s) - self._began_s[task]:.1f}"
 
 
-def follow(execution: Execution, *, every_s: float = LOOK_S, console: Console | None = None) -> str:
+def follow(
+    execution: Execution,
+    *,
+    every_s: float = LOOK_S,
+    patience_s: float = PATIENCE_S,
+    console: Console | None = None,
+) -> str:
     """Show an execution until it ends and return its last status.
 
     Raises:
         UnknownExecutionError: There is no such execution.
-        UnreachableError: The stack does not answer.
+        UnreachableError: The stack does not answer, or not for longer than ``patience_s``.
     """
     console = console or Console(file=sys.stdout)
+    changes = execution.watch(every_s, patience_s=patience_s, on_silence=tell_silence)
     if console.is_terminal:
-        _follow_live(execution, every_s, console)
+        _follow_live(changes, console)
     else:
-        _follow_plainly(execution, every_s, console)
+        _follow_plainly(changes, console)
     status = execution.status()
     style = "green" if status == "SUCCEED" else "bold red"
     console.print(Text.assemble("the execution ended: ", (status, style)))
     return status
 
 
-def _follow_live(execution: Execution, every_s: float, console: Console) -> None:
+def _follow_live(changes: Iterator[TaskChange], console: Console) -> None:
     table = ProgressTable()
     with Live(console=console, refresh_per_second=8) as live:
-        for change in execution.watch(every_s):
+        for change in changes:
             table.note(change, time.monotonic())
             live.update(table.render(time.monotonic()))
 
 
-def _follow_plainly(execution: Execution, every_s: float, console: Console) -> None:
+def _follow_plainly(changes: Iterator[TaskChange], console: Console) -> None:
     began = time.monotonic()
-    for change in execution.watch(every_s):
+    for change in changes:
         if change.status == "NOT_STARTED":
             continue
         message = f"  {change.message[:LONGEST_MESSAGE]}" if change.message else ""

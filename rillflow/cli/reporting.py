@@ -22,12 +22,17 @@ class ReportingGroup(TyperGroup):
             raise typer.Exit(FAILURE) from error
 
 
-def report(error: Exception) -> None:
-    """Write an error to standard error; a definition's problems get a line each."""
+def report(error: Exception, about: str = "") -> None:
+    """Write an error to standard error; a definition's problems get a line each.
+
+    ``about`` names what it is about, where that is one of several and the text does not say.
+    """
     several = isinstance(error, DefinitionError) and len(error.problems) > 1
+    text = _text(error)
+    place = f"{about}: " if about and about not in text else ""
     hint = "" if several else getattr(error, "hint", "")
-    line = f"{typer.style('error:', fg='red')} {_text(error)}" + (f" ({hint})" if hint else "")
-    typer.echo(line, err=True)
+    line = f"{place}{text}" + (f" ({hint})" if hint else "")
+    typer.echo(f"{typer.style('error:', fg='red')} {line}", err=True)
     if isinstance(error, DefinitionError) and several:
         for problem in error.problems:
             where = f"line {problem.line}, column {problem.column}: " if problem.line else ""

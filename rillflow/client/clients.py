@@ -1,21 +1,42 @@
 """Clients of a stack, sync and async; over HTTP unless they are given another way."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from rillflow.client.definitions import definition_text, names_in
-from rillflow.client.exchanges import AsyncTransport, Transport, ask, run, run_async
+from rillflow.client.exchanges import (
+    AsyncTransport,
+    Exchange,
+    Transport,
+    ask,
+    run,
+    run_async,
+)
 from rillflow.client.executions import AsyncExecution, Execution
 from rillflow.client.http import AsyncHttpTransport, HttpTransport
-from rillflow.client.operations import AddDescriptor, Isolation, Submit
-from rillflow.ids import ExecutionId
+from rillflow.client.listing import executions, status_named
+from rillflow.client.operations import (
+    AddDescriptor,
+    Isolation,
+    ListedExecution,
+    ListExecutions,
+    RedoMany,
+    RedoneStatus,
+    Submit,
+)
+from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
+from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 DEFAULT_TIMEOUT_S: Final = 30.0
 DEFAULT_ALIAS: Final = "release"
+LISTED: Final = 20
+REDONE: Final = 100
+REDONE_PER_SECOND: Final = 30
 KEY_VARIABLE: Final = "RILLFLOW_API_KEY"
 
 
@@ -84,13 +105,16 @@ class Client:
         request = _addition(text_or_path, business, feature, alias)
         return str(run(self._transport, ask(request)))
 
-    def submit(
+    def submit(  # noqa: PLR0913 - the parameters of the endpoint
         self,
         descriptor_id: str,
         data: JsonObject | None = None,
         *,
         callback: str | JsonObject | None = None,
         isolation: Isolation | None = None,
+        idempotency_key: str | None = None,
+        patience_s: float = PATIENCE_S,
+        on_silence: OnSilence | None = None,
     ) -> Execution:
         """Start an execution; when this returns, it is on disk.
 
@@ -99,15 +123,89 @@ class Client:
             data: The context that it starts with.
             callback: Where its end is reported to: a URL or a CallbackConfig.
             isolation: ``dedicated`` gives it a Ray actor of its own.
+            idempotency_key: Submissions of a feature with one key and equal data are one.
+                So one with a key is sent again when the stack does not answer.
+            patience_s: For how many seconds; 0 sends it once. Without a key it is not read.
+            on_silence: Is called with the error and these seconds when that begins.
 
         Raises:
             UnknownDescriptorError: No definition is stored under this id.
-            RequestError: The request is malformed.
+            RequestError: The request is malformed, or its key belongs to other data.
         """
         request = Submit(
-            descriptor_id=descriptor_id, data=data or {}, callback=callback, isolation=isolation
+            descriptor_id=descriptor_id,
+            data=data or {},
+            callback=callback,
+            isolation=isolation,
+            idempotency_key=idempotency_key,
         )
-        return self.execution(run(self._transport, ask(request)))
+        execution_id = run(self._transport, _submission(request, patience_s, on_silence))
+        return Execution(execution_id, self._transport, acknowledged=True)
+
+    def executions(  # noqa: PLR0913 - the parameters of the endpoint
+        self,
+        *,
+        business: str | None = None,
+        feature: str | None = None,
+        status: str | None = None,
+        code: str | None = None,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        limit: int = LISTED,
+    ) -> list[ListedExecution]:
+        """List executions, sub-flows included, newest first; None means any.
+
+        Args:
+            business: Only those of this business (``workspace``).
+            feature: Only those of this feature (``dagName``).
+            status: Only those that are ``not_started``, ``running``, ``key_succeed``,
+                ``succeed`` or ``failed``.
+            code: Only those that failed with this code.
+            from_ms: Only those submitted then or later, in milliseconds since the epoch.
+            to_ms: Only those submitted then or earlier.
+            limit: How many at most.
+
+        Raises:
+            RequestError: There is no such status, or the limit is below 1.
+        """
+        wanted = ListExecutions(
+            business=business,
+            feature=feature,
+            status=status_named(status),
+            code=code,
+            from_ms=from_ms,
+            to_ms=to_ms,
+        )
+        return run(self._transport, executions(wanted, limit))
+
+    def redo_many(  # noqa: PLR0913 - the parameters of the endpoint
+        self,
+        service: str,
+        *,
+        status: RedoneStatus = "failed",
+        code: str | None = None,
+        tasks: Sequence[str] | None = None,
+        limit: int = REDONE,
+        per_second: int = REDONE_PER_SECOND,
+    ) -> None:
+        """Do the newest executions of a service again, one after the other.
+
+        Over HTTP this returns at once, and the server goes on in the background; on Ray it
+        returns when all are done. Executions that refuse are passed over.
+
+        Args:
+            service: ``business:feature``.
+            status: Those that have ``failed``, or that are ``running``.
+            code: Only those that failed with this code.
+            tasks: Which tasks; None means all unfinished ones.
+            limit: How many executions at most, up to 30,000.
+            per_second: How many in a second at most, up to 50.
+
+        Raises:
+            RequestError: One of these is not possible.
+        """
+        request = _many(service, status, code, tasks, limit=limit, per_second=per_second)
+        run(self._transport, ask(request))
 
     def execution(self, execution_id: ExecutionId) -> Execution:
         """Return the execution of an id; whether it exists shows when it is asked."""
@@ -156,19 +254,64 @@ class AsyncClient:
         request = _addition(text_or_path, business, feature, alias)
         return str(await run_async(self._transport, ask(request)))
 
-    async def submit(
+    async def submit(  # noqa: PLR0913 - the parameters of the endpoint
         self,
         descriptor_id: str,
         data: JsonObject | None = None,
         *,
         callback: str | JsonObject | None = None,
         isolation: Isolation | None = None,
+        idempotency_key: str | None = None,
+        patience_s: float = PATIENCE_S,
+        on_silence: OnSilence | None = None,
     ) -> AsyncExecution:
         """Start an execution; see ``Client.submit``."""
         request = Submit(
-            descriptor_id=descriptor_id, data=data or {}, callback=callback, isolation=isolation
+            descriptor_id=descriptor_id,
+            data=data or {},
+            callback=callback,
+            isolation=isolation,
+            idempotency_key=idempotency_key,
         )
-        return self.execution(await run_async(self._transport, ask(request)))
+        sending = _submission(request, patience_s, on_silence)
+        execution_id = await run_async(self._transport, sending)
+        return AsyncExecution(execution_id, self._transport, acknowledged=True)
+
+    async def executions(  # noqa: PLR0913 - the parameters of the endpoint
+        self,
+        *,
+        business: str | None = None,
+        feature: str | None = None,
+        status: str | None = None,
+        code: str | None = None,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        limit: int = LISTED,
+    ) -> list[ListedExecution]:
+        """List executions, newest first; see ``Client.executions``."""
+        wanted = ListExecutions(
+            business=business,
+            feature=feature,
+            status=status_named(status),
+            code=code,
+            from_ms=from_ms,
+            to_ms=to_ms,
+        )
+        return await run_async(self._transport, executions(wanted, limit))
+
+    async def redo_many(  # noqa: PLR0913 - the parameters of the endpoint
+        self,
+        service: str,
+        *,
+        status: RedoneStatus = "failed",
+        code: str | None = None,
+        tasks: Sequence[str] | None = None,
+        limit: int = REDONE,
+        per_second: int = REDONE_PER_SECOND,
+    ) -> None:
+        """Do the newest executions of a service again; see ``Client.redo_many``."""
+        request = _many(service, status, code, tasks, limit=limit, per_second=per_second)
+        await run_async(self._transport, ask(request))
 
     def execution(self, execution_id: ExecutionId) -> AsyncExecution:
         """Return the execution of an id; whether it exists shows when it is asked."""
@@ -183,3 +326,33 @@ def _addition(
         workspace, dag_name = names_in(text)
         business, feature = business or workspace, feature or dag_name
     return AddDescriptor(business=business, feature=feature, alias=alias, text=text)
+
+
+def _submission(
+    request: Submit, patience_s: float, on_silence: OnSilence | None
+) -> Exchange[ExecutionId]:
+    """Send a submission: again and again only if the stack can tell that it is the same one."""
+    if request.idempotency_key is None:
+        return ask(request)
+    return Patience(patience_s, on_silence, acknowledged=True).ask(request)
+
+
+def _many(  # noqa: PLR0913 - the parameters of the endpoint
+    service: str,
+    status: RedoneStatus,
+    code: str | None,
+    tasks: Sequence[str] | None,
+    *,
+    limit: int,
+    per_second: int,
+) -> RedoMany:
+    named = parse_descriptor_id(service)
+    return RedoMany(
+        business=named.business,
+        feature=named.feature,
+        status=status,
+        code=code,
+        tasks=tuple(tasks or ()),
+        limit=limit,
+        per_second=per_second,
+    )

@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar, assert_never
 import ray
 from ray._private.authentication import authentication_token_setup
 
+from rillflow.actors.batches import Batch
 from rillflow.actors.directory import find_settings
 from rillflow.actors.stack import Stack
 from rillflow.client.clients import AsyncClient, Client
@@ -18,9 +19,12 @@ from rillflow.client.operations import (
     AddDescriptor,
     Control,
     Finish,
+    ListedExecution,
+    ListExecutions,
     Order,
     Read,
     Redo,
+    RedoMany,
     Request,
     Submit,
     WakeUp,
@@ -36,10 +40,12 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.definition.model import CallbackConfig
-from rillflow.errors import RequestError, TooLargeError, UnreachableError
+from rillflow.errors import RequestError, ServerError, TooLargeError, UnreachableError
 from rillflow.gateways.callbacks import read_callback
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.submissions import checked_key
 from rillflow.settings import STACK_NOTE, Settings
 
 T = TypeVar("T")
@@ -156,6 +162,10 @@ class StackTransport:
             case WakeUp() | Finish() | Redo() | Control():
                 event = self._event(request)
                 return (await self._stack.deliver(request.execution_id, event)).changed
+            case ListExecutions():
+                return await self._list(request)
+            case RedoMany():
+                return await self._redo_many(request)
         assert_never(request)
 
     async def _submit(self, request: Submit) -> str:
@@ -164,7 +174,44 @@ class StackTransport:
             self._limited(request.data, self._stack.settings.submit_max_bytes),
             callback=callback_config(request.callback),
             isolation=request.isolation,
+            idempotency_key=checked_key(request.idempotency_key),
         )
+
+    async def _list(self, request: ListExecutions) -> list[ListedExecution]:
+        wanted = ExecutionFilter(
+            business=request.business,
+            feature=request.feature,
+            statuses=(request.status,) if request.status else None,
+            code=request.code,
+            from_ms=request.from_ms,
+            to_ms=request.to_ms,
+        )
+        skipped = (request.page - 1) * request.page_size
+        found = await self._stack.store.list_executions(
+            wanted, limit=request.page_size, offset=skipped
+        )
+        return [
+            ListedExecution(
+                id=one.execution_id,
+                status=one.status.upper(),
+                submitted_at_ms=one.submitted_at_ms,
+                business=one.business,
+                feature=one.feature,
+            )
+            for one in found
+        ]
+
+    async def _redo_many(self, request: RedoMany) -> None:
+        batch = Batch(
+            business=request.business,
+            feature=request.feature,
+            status=request.status,
+            code=request.code,
+            tasks=request.tasks,
+            limit=request.limit,
+            per_second=request.per_second,
+        )
+        await batch.redo(self._stack, await batch.find(self._stack))
 
     async def _read(self, request: Read) -> JsonObject | None:
         if not is_execution_id(request.execution_id):
@@ -273,7 +320,7 @@ class LoopTransport:
             RillflowError: The stack refused.
         """
         if self._stack is None:
-            raise UnreachableError("this client is closed")
+            raise ServerError("this client is closed")
         return self._hold(self._stack.perform(request))
 
     def close(self) -> None:

@@ -86,6 +86,8 @@ def _options(url: str, api_key: str | None) -> dict[str, Any]:
         base_url = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise _unreachable(url, error) from error
+    if base_url.scheme not in {"http", "https"} or not base_url.host:
+        raise UnreachableError(f"{url} is no address of a stack; one is http://127.0.0.1:8080")
     headers = {KEY_HEADER: api_key.strip().encode()} if api_key else {}
     return {
         "base_url": base_url,

@@ -5,7 +5,7 @@ names; it raises the error of ``rillflow.errors`` that the stack answered with.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
@@ -13,6 +13,21 @@ from rillflow.jsontypes import JsonObject
 Isolation: TypeAlias = Literal["shared", "dedicated"]
 Part: TypeAlias = Literal["execution", "brief", "children"]
 Order: TypeAlias = Literal["cancel", "pause", "resume"]
+RedoneStatus: TypeAlias = Literal["failed", "running"]
+
+
+class ListedExecution(NamedTuple):
+    """One line of a list of executions.
+
+    ``status`` is NOT_STARTED, RUNNING, KEY_SUCCEED, SUCCEED or FAILED; the time is in
+    milliseconds since the epoch.
+    """
+
+    id: ExecutionId
+    status: str
+    submitted_at_ms: int
+    business: str
+    feature: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +42,16 @@ class AddDescriptor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
-    """Start an execution; answers its id. ``callback`` is a URL or a CallbackConfig."""
+    """Start an execution; answers its id. ``callback`` is a URL or a CallbackConfig.
+
+    Submissions of a feature with one ``idempotency_key`` and equal data are one.
+    """
 
     descriptor_id: str
     data: JsonObject
     callback: str | JsonObject | None = None
     isolation: Isolation | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +107,46 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListExecutions:
+    """List executions, newest first; answers a list of ``ListedExecution``.
+
+    None means any. Times are submit times in milliseconds since the epoch, inclusive.
+    """
+
+    business: str | None = None
+    feature: str | None = None
+    status: str | None = None
+    code: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+    page: int = 1
+    page_size: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedoMany:
+    """Do the newest executions of a service again; answers nothing.
+
+    Over HTTP the answer comes at once, and the server goes on with it.
+    """
+
+    business: str
+    feature: str
+    status: RedoneStatus = "failed"
+    code: str | None = None
+    tasks: tuple[str, ...] = ()
+    limit: int = 100
+    per_second: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
     """Let some time pass; answers nothing."""
 
     seconds: float
 
 
-Request: TypeAlias = AddDescriptor | Submit | Read | WakeUp | Finish | Redo | Control
+Request: TypeAlias = (
+    AddDescriptor | Submit | Read | WakeUp | Finish | Redo | Control | ListExecutions | RedoMany
+)
 Operation: TypeAlias = Request | Rest

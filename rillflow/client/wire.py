@@ -8,8 +8,11 @@ from rillflow.client.operations import (
     AddDescriptor,
     Control,
     Finish,
+    ListedExecution,
+    ListExecutions,
     Read,
     Redo,
+    RedoMany,
     Request,
     Submit,
     WakeUp,
@@ -56,6 +59,10 @@ def call_of(request: Request) -> Call:
         return Call("POST", "/flow/submit.json", _submission(request), encode(request.data))
     if isinstance(request, Read):
         return _reading(request)
+    if isinstance(request, ListExecutions):
+        return Call("GET", "/flow/bg/get_execution_ids.json", _listing(request))
+    if isinstance(request, RedoMany):
+        return Call("POST", "/flow/multi_redo.json", _redoing(request))
     return _order(request)
 
 
@@ -128,6 +135,36 @@ def _submission(request: Submit) -> dict[str, str]:
         query["callback"] = encode(request.callback).decode()
     if request.isolation is not None:
         query["isolation"] = request.isolation
+    if request.idempotency_key is not None:
+        query["idempotency_key"] = request.idempotency_key
+    return query
+
+
+def _listing(request: ListExecutions) -> dict[str, str]:
+    wanted = {
+        "business": request.business,
+        "feature": request.feature,
+        "status": request.status,
+        "code": request.code,
+        "startTime": request.from_ms,
+        "endTime": request.to_ms,
+        "page": request.page,
+        "pageSize": request.page_size,
+    }
+    return {name: str(value) for name, value in wanted.items() if value is not None}
+
+
+def _redoing(request: RedoMany) -> dict[str, str]:
+    query = {
+        "service_id": f"{request.business}:{request.feature}",
+        "type": request.status,
+        "count": str(request.limit),
+        "rate_limit": str(request.per_second),
+    }
+    if request.code is not None:
+        query["code"] = request.code
+    if request.tasks:
+        query["task_names"] = ",".join(request.tasks)
     return query
 
 
@@ -168,7 +205,19 @@ def _answer(request: Request, value: JsonObject) -> Any:
         return _read(request, value["ret"])
     if isinstance(request, Finish):
         return value.get("duplicate") is not True
+    if isinstance(request, ListExecutions):
+        return [_listed(item) for item in value["items"]]  # type: ignore[union-attr]
     return None
+
+
+def _listed(item: Any) -> ListedExecution:
+    return ListedExecution(
+        id=item["execution_id"],
+        status=item["status"],
+        submitted_at_ms=item["submit_time"],
+        business=item["business_id"],
+        feature=item["feature_id"],
+    )
 
 
 def _read(request: Read, found: Any) -> JsonObject | None:

@@ -210,6 +210,17 @@ class Submissions:
         return ready
 
 
+def checked_key(key: str | None) -> str | None:
+    """Return an idempotency key as it counts; an empty one is none.
+
+    Raises:
+        RequestError: It is too long (30109).
+    """
+    if key is not None and len(key) > MOST_KEY_CHARACTERS:
+        raise RequestError(f"an idempotency key has up to {MOST_KEY_CHARACTERS} characters")
+    return key or None
+
+
 def _check_schema(schema: InputSchema | None, document: JsonObject) -> None:
     errors = schema.errors(document) if schema is not None else []
     if errors:

@@ -299,8 +299,14 @@ async def scenario(client: rillflow.AsyncClient, gateway_url: str) -> None:
     assert await execution.context() == (await execution.get(brief=True))["context"]
     assert await execution.status() == "SUCCEED"
     assert list(await execution.tasks()) == ["sync", "async"]
+    listed = await client.executions(business="client", feature="calls", status="succeed")
+    assert execution.id in [one.id for one in listed]
     signals = await client.add(SIGNALS.replace("GATEWAY", gateway_url))
-    await _steer(await client.submit(signals))
+    key = f"after {execution.id}"
+    steered = await client.submit(signals, idempotency_key=key)
+    await _steer(steered)
+    assert (await client.submit(signals, idempotency_key=key)).id == steered.id
+    await client.redo_many("client:nothing", limit=1)
     with pytest.raises(UnknownExecutionError):
         await client.execution(UNKNOWN).get()
 

@@ -83,7 +83,7 @@ def _take_page(document: str) -> tuple[str, ...]:
 
 
 [WORKFLOW] = _take("README.md", "A workflow")
-UP, FUNCTIONS, BY_HAND, BY_COMMAND = _take("README.md", "Use it by hand")
+UP, FUNCTIONS, BY_HAND, BY_COMMAND, STEERING = _take("README.md", "Use it by hand")
 OVER_HTTP, ON_RAY = _take("README.md", "Use it from Python")
 CLUSTER, SERVE_RUN = _take("README.md", "Use it on a cluster")
 [ELSEWHERE] = _take("examples/README.md", "Examples")
@@ -189,6 +189,18 @@ def test_the_command_line_does_the_same(clone: Clone, by_hand: OwnStack) -> None
     written = clone.bash(BY_COMMAND, RILLFLOW_URL=by_hand.base_url)
     assert "examples:quickstart:md5_" in written
     assert '"HELLO, BOB!"' in written
+
+
+def test_the_command_line_finds_executions_and_steers_them(clone: Clone, by_hand: OwnStack) -> None:
+    lines = clone.bash(STEERING, RILLFLOW_URL=by_hand.base_url).splitlines()
+    execution_id = lines[1].split()[-1]
+    assert lines[1].endswith(f"RUNNING      {execution_id}")
+    orders = ("paused", "resumed", "cancelled", "redone")
+    assert lines[2:] == [f"{order} {execution_id}" for order in orders]
+    with rillflow.Client(by_hand.base_url) as client:
+        execution = client.execution(execution_id)
+        execution.wake_up("approval", {"approved": True})
+        assert execution.result(timeout_s=PATIENCE_S)["greeting"] == "Hello, Eve!"
 
 
 def test_the_workflow_of_the_first_page_is_the_quickstart_and_runs(

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ from tests.loopback import closed_port
 pytestmark = pytest.mark.cluster
 
 UP: Final = (sys.executable, "-m", "rillflow.cli", "up")
+ASKING_AGAIN: Final = "the server does not answer; asking again for up to 60 s"
 MOST_RAM_MIB: Final = 900
 WAITS: Final = """
 workspace: up
@@ -99,14 +102,39 @@ def test_what_was_accepted_goes_on_after_ctrl_c_and_a_restart(own: OwnStack) -> 
         assert execution.result(timeout_s=20)["approved"] is True
 
 
-def test_what_was_accepted_goes_on_after_a_kill_and_a_restart(own: OwnStack) -> None:
+def test_what_was_accepted_goes_on_after_a_kill_and_who_waits_waits_on(own: OwnStack) -> None:
     own.start()
     with rillflow.Client(own.base_url) as client:
         execution = client.submit(client.add(WAITS), {"n": 2})
-        own.kill_front_process()
-        own.start()
-        execution.wake_up("approval", {"approved": True})
-        assert execution.result(timeout_s=20)["n"] == 2
+        with _watching(own, execution) as watching, ThreadPoolExecutor() as pool:
+            waiting = pool.submit(execution.result, timeout_s=60)
+            own.kill_front_process()
+            own.start()
+            execution.wake_up("approval", {"approved": True})
+            assert waiting.result()["n"] == 2
+            shown, told = watching.communicate(timeout=20)
+    assert (watching.returncode, told) == (0, f"{ASKING_AGAIN}\n")
+    assert shown.endswith("SUCCEEDED    approval\nthe execution ended: SUCCEED\n")
+
+
+@contextmanager
+def _watching(own: OwnStack, execution: rillflow.Execution) -> Iterator[subprocess.Popen[str]]:
+    """Follow an execution by the command line, from its first task on."""
+    command = ("watch", execution.id, "--url", own.base_url)
+    with subprocess.Popen(
+        [*UP[:-1], *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as watching:
+        try:
+            assert watching.stdout is not None
+            assert watching.stdout.readline()
+            yield watching
+        finally:
+            watching.kill()
 
 
 def test_it_keeps_to_its_share_of_memory_and_sigterm_leaves_nothing_of_it(own: OwnStack) -> None:

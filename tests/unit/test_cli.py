@@ -1,34 +1,32 @@
 """The command line teaches with examples, does what a client does, and never shows a traceback."""
 
-import asyncio
 import json
 import resource
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import typer
-from aiohttp import web
 from rich.console import Console
 from typer.testing import CliRunner
 
 import rillflow
-from rillflow.cli import app
 from rillflow.cli.progress import MOST_ROWS, ProgressTable, follow
 from rillflow.cli.reporting import ReportingGroup, report
 from rillflow.cli.serving import since_start_s
 from rillflow.client.watching import TaskChange
 from rillflow.errors import DefinitionError, Problem, StackError
-from tests.loopback import closed_port, web_server
+from tests.loopback import closed_port
+from tests.unit.commands import path, run, stand_in
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
-COMMANDS: Final = ("up", "gateway", "add", "submit", "get", "watch", "version", "db")
+COMMANDS: Final = (
+    *("up", "gateway", "add", "validate", "submit", "get", "watch", "version", "db"),
+    *("list", "cancel", "pause", "resume", "redo", "redo-many"),
+)
 HELP_S: Final = 0.3
 ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"n": 1}}
 
@@ -44,12 +42,6 @@ class Looks:
 
     def close(self) -> None:
         self._shown.clear()
-
-
-def run(*arguments: str, said: str = "") -> tuple[int, str, str]:
-    """Run a command in this process; return exit code, output and errors."""
-    result = CliRunner().invoke(app, arguments, input=said)
-    return result.exit_code, result.stdout, result.stderr
 
 
 # -- help ------------------------------------------------------------------------------
@@ -91,43 +83,6 @@ def test_it_says_its_versions() -> None:
 
 
 # -- commands --------------------------------------------------------------------------
-
-
-@contextmanager
-def stand_in(**answers: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server in a thread that answers each path as told, and the requests it got."""
-    requests: list[dict[str, Any]] = []
-
-    def handler(answer: Any) -> Any:
-        async def answered(request: web.Request) -> web.Response:
-            requests.append({"query": dict(request.query), "body": await request.text()})
-            status, value = answer if isinstance(answer, tuple) else (200, answer)
-            return web.json_response(value, status=status)
-
-        return answered
-
-    with asyncio.Runner() as runner:
-        serving = web_server(**{path.replace("__", "/"): handler(a) for path, a in answers.items()})
-        url = runner.run(serving.__aenter__())
-        loop = runner.get_loop()
-        with _turning(loop):
-            yield url, requests
-        runner.run(serving.__aexit__(None, None, None))
-
-
-@contextmanager
-def _turning(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-
-
-def path(name: str) -> str:
-    return f"flow__{name}.json"
 
 
 def test_adding_prints_the_descriptor_id(tmp_path: Path) -> None:

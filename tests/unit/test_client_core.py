@@ -1,6 +1,6 @@
-"""A client's conversation is the same over every way to a stack; HTTP is one of the ways.
+"""A client's conversation is the same over every way to a stack.
 
-What is asked for, what is made of the answers, and which error a refusal becomes.
+What is asked for, and what is made of the answers.
 """
 
 import asyncio
@@ -10,31 +10,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from aiohttp import web
 
 import rillflow
 from rillflow import errors
-from rillflow.client import exchanges, wire
+from rillflow.client import exchanges
 from rillflow.client.definitions import definition_text, names_in
 from rillflow.client.operations import (
     AddDescriptor,
-    Control,
-    Finish,
+    ListedExecution,
+    ListExecutions,
     Operation,
     Read,
-    Redo,
+    RedoMany,
     Request,
     Rest,
-    Submit,
-    WakeUp,
 )
 from rillflow.client.watching import Watch
-from rillflow.jsontypes import JsonObject, encode_json
-from tests.loopback import closed_port, responding, web_server
+from rillflow.jsontypes import JsonObject
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 TEXT: Final = "workspace: b\ndagName: f\ntype: flow\n"
-SUBMIT: Final = Submit(descriptor_id="b:f", data={})
 
 
 class Scripted:
@@ -60,6 +55,7 @@ class ScriptedAsync:
 
     def __init__(self, *answers: Any) -> None:
         self._scripted = Scripted(*answers)
+        self.asked = self._scripted.asked
 
     async def perform(self, request: Request) -> Any:
         return self._scripted.perform(request)
@@ -206,6 +202,51 @@ async def test_the_asynchronous_client_holds_the_same_conversations() -> None:
         ]
 
 
+def test_a_list_of_executions_is_read_in_pages_as_long_as_a_server_gives() -> None:
+    """Of one moment: what comes meanwhile would move what is on the next page."""
+
+    def listed(number: int) -> ListedExecution:
+        return ListedExecution(f"id{number}", "FAILED", 5000 - number, "b", "f")
+
+    first, second = [listed(n) for n in range(1000)], [listed(n) for n in range(999, 1300)]
+    scripted = Scripted(first, second)
+    with rillflow.Client(transport=scripted) as client:
+        found = client.executions(status="Failed", business="b", limit=1200)
+    assert [one.id for one in found] == [f"id{n}" for n in range(1200)]
+    assert scripted.asked == [
+        ListExecutions(business="b", status="failed", page_size=1000),
+        ListExecutions(business="b", status="failed", page_size=1000, page=2, to_ms=5000),
+    ]
+
+
+def test_a_list_ends_where_there_is_no_more() -> None:
+    scripted = Scripted([])
+    with rillflow.Client(transport=scripted) as client:
+        assert client.executions(limit=5, from_ms=1, to_ms=2) == []
+    assert scripted.asked == [ListExecutions(page_size=5, from_ms=1, to_ms=2)]
+
+
+def test_a_list_of_what_cannot_be_is_refused_before_it_is_asked_for() -> None:
+    client = rillflow.Client(transport=Scripted())
+    with pytest.raises(errors.RequestError, match=r"no status ended; one of not_started, running"):
+        client.executions(status="ended")
+    with pytest.raises(errors.RequestError, match="at least one line, not 0"):
+        client.executions(limit=0)
+    with pytest.raises(errors.InvalidIdError, match="format error"):
+        client.redo_many("quickstart")
+
+
+async def test_the_asynchronous_client_lists_and_redoes_as_well() -> None:
+    scripted = ScriptedAsync([], None)
+    async with rillflow.AsyncClient(transport=scripted) as client:
+        assert await client.executions(status="running") == []
+        await client.redo_many("b:f", status="running", tasks=["a"], limit=3)
+    assert scripted.asked == [
+        ListExecutions(status="running"),
+        RedoMany(business="b", feature="f", status="running", tasks=("a",), limit=3),
+    ]
+
+
 def _hold(exchange: exchanges.Exchange[Any], *answers: Any) -> list[Operation]:
     asked = [next(exchange), *map(exchange.send, answers[:-1])]
     with pytest.raises(StopIteration):
@@ -251,221 +292,6 @@ def test_a_definition_without_its_names_is_refused_before_it_is_sent(
     with pytest.raises(errors.DefinitionError) as caught:
         names_in(text)
     assert message in f"{caught.value} line {caught.value.problems[0].line}"
-
-
-# -- over HTTP -------------------------------------------------------------------------
-
-CALLS: Final[list[tuple[Request, str, str, dict[str, str], bytes]]] = [
-    (
-        AddDescriptor(business="b", feature="f", alias="a", text=TEXT),
-        "POST",
-        "/flow/bg/manage/descriptor/add_descriptor.json",
-        {"business_id": "b", "feature_name": "f", "alias": "a"},
-        TEXT.encode(),
-    ),
-    (
-        Submit(descriptor_id="b:f", data={"a": 1}, callback="http://x/", isolation="dedicated"),
-        "POST",
-        "/flow/submit.json",
-        {"descriptor_id": "b:f", "callback": "http://x/", "isolation": "dedicated"},
-        b'{"a":1}',
-    ),
-    (
-        Submit(descriptor_id="b:f", data={}, callback={"resourceName": "http://x/"}),
-        "POST",
-        "/flow/submit.json",
-        {"descriptor_id": "b:f", "callback": '{"resourceName":"http://x/"}'},
-        b"{}",
-    ),
-    (Read(execution_id=ID), "GET", "/flow/get.json", {"execution_id": ID}, b""),
-    (
-        Read(execution_id=ID, part="brief", wait_s=2.5),
-        "GET",
-        "/flow/get.json",
-        {"execution_id": ID, "brief": "true", "wait_s": "2.500"},
-        b"",
-    ),
-    (
-        Read(execution_id=ID, part="children", parent="each", index=3),
-        "GET",
-        "/flow/get_by_parent.json",
-        {"execution_id": ID, "parent": "each", "group_index": "3"},
-        b"",
-    ),
-    (
-        WakeUp(execution_id=ID, task="t", data={"a": 1}),
-        "POST",
-        "/flow/wakeup.json",
-        {"execution_id": ID, "task_name": "t"},
-        b'{"a":1}',
-    ),
-    (
-        Finish(execution_id=ID, task="t", output={}, failed=True),
-        "POST",
-        "/flow/trigger.json",
-        {"execution_id": ID, "task_name": "t", "status": "failed"},
-        b"{}",
-    ),
-    (
-        Redo(execution_id=ID, tasks=("s", "t"), data={}),
-        "POST",
-        "/flow/redo.json",
-        {"execution_id": ID, "task_names": "s,t"},
-        b"{}",
-    ),
-    (
-        Redo(execution_id=ID, tasks=(), data={}),
-        "POST",
-        "/flow/redo.json",
-        {"execution_id": ID},
-        b"{}",
-    ),
-    (
-        Control(execution_id=ID, order="pause"),
-        "POST",
-        "/flow/pause.json",
-        {"execution_id": ID},
-        b"",
-    ),
-]
-
-
-@pytest.mark.parametrize(("request_", "method", "path", "query", "body"), CALLS)
-def test_every_operation_is_one_of_rill_flows_requests(
-    request_: Request, method: str, path: str, query: dict[str, str], body: bytes
-) -> None:
-    call = wire.call_of(request_)
-    assert (call.method, call.path, dict(call.query), call.body) == (method, path, query, body)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        ["a"],
-        "a",
-        {"a": object()},
-        {"a": {1: 2, "1": object()}},
-        {"a": float("nan")},
-        {"a": [None, {"b": (1.5, float("-inf"))}]},
-    ],
-)
-def test_what_is_no_json_object_is_not_sent(data: Any) -> None:
-    with pytest.raises(errors.RequestError, match="JSON object"):
-        wire.call_of(Submit(descriptor_id="b:f", data=data))
-
-
-ANSWERS: Final[list[tuple[Request, Any, Any]]] = [
-    (AddDescriptor(business="b", feature="f", alias="a", text=""), {"descriptor_id": "d"}, "d"),
-    (SUBMIT, {"execution_id": ID}, ID),
-    (Read(execution_id=ID), {"ret": {"execution_id": ID}}, {"execution_id": ID}),
-    (Read(execution_id=ID), {"ret": {"tasks": "{}", "context": {}, "invoke_summary": {}}}, None),
-    (Read(execution_id=ID, part="children"), {"ret": {"tasks": {"a": {}}}}, {"a": {}}),
-    (Read(execution_id=ID, part="children"), {"ret": {"tasks": "{}"}}, None),
-    (Finish(execution_id=ID, task="t", output={}, failed=False), {"result": "ok"}, True),
-    (
-        Finish(execution_id=ID, task="t", output={}, failed=False),
-        {"result": "ok", "duplicate": True},
-        False,
-    ),
-    (Control(execution_id=ID, order="pause"), {"result": "ok"}, None),
-]
-
-
-@pytest.mark.parametrize(("request_", "body", "answer"), ANSWERS)
-def test_answers_are_what_the_operation_promises(request_: Request, body: Any, answer: Any) -> None:
-    assert wire.answer_of(request_, 200, encode_json(body)) == answer
-
-
-ADD: Final = AddDescriptor(business="b", feature="f", alias="a", text="")
-PAUSE: Final = Control(execution_id=ID, order="pause")
-REFUSALS: Final[list[tuple[Request, int, int, type[errors.RillflowError]]]] = [
-    (ADD, 400, 30110, errors.DefinitionError),
-    (ADD, 422, 30109, errors.RequestError),
-    (SUBMIT, 400, 30106, errors.UnknownDescriptorError),
-    (SUBMIT, 400, 30109, errors.RequestError),
-    (SUBMIT, 400, 30201, errors.OverloadedError),
-    (SUBMIT, 429, 30201, errors.OverloadedError),
-    (SUBMIT, 413, 30109, errors.TooLargeError),
-    (SUBMIT, 500, 30408, errors.DefinitionError),
-    (SUBMIT, 500, 30603, errors.ExecutionError),
-    (SUBMIT, 503, 30501, errors.StoreError),
-    (PAUSE, 500, 30605, errors.ExecutionError),
-    (PAUSE, 500, 30101, errors.ServerError),
-]
-
-
-@pytest.mark.parametrize(("request_", "status", "code", "kind"), REFUSALS)
-def test_a_refusal_becomes_the_error_that_says_who_must_act(
-    request_: Request, status: int, code: int, kind: type[errors.RillflowError]
-) -> None:
-    with pytest.raises(errors.RillflowError, match=r"^because$") as caught:
-        wire.answer_of(request_, status, encode_json({"error_code": code, "error": "because"}))
-    assert type(caught.value) is kind
-    expected = {errors.StoreError: 30501, errors.TooLargeError: 30109}.get(kind, code)
-    assert caught.value.wire_code == expected
-
-
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [(200, b"<html>"), (200, b"[]"), (200, b"{}"), (502, b"bad gateway"), (404, b'{"detail": 1}')],
-)
-def test_an_answer_that_is_not_rillflows_is_a_servers_error(status: int, body: bytes) -> None:
-    with pytest.raises(errors.ServerError, match="not Rillflow's"):
-        wire.answer_of(SUBMIT, status, body)
-
-
-async def test_both_http_clients_ask_and_read_alike() -> None:
-    async def submit(request: web.Request) -> web.Response:
-        assert request.query["descriptor_id"] == "b:f"
-        assert await request.json() == {"n": 1}
-        return web.json_response({"execution_id": ID})
-
-    async with web_server(**{"flow/submit.json": submit}) as url:
-        async with rillflow.AsyncClient(url) as client:
-            assert (await client.submit("b:f", {"n": 1})).id == ID
-        assert await asyncio.to_thread(_submit, url) == ID
-
-
-def _submit(url: str) -> str:
-    with rillflow.Client(url) as client:
-        return client.submit("b:f", {"n": 1}).id
-
-
-async def test_a_server_that_is_too_slow_counts_as_not_answering() -> None:
-    async def never(_: web.Request) -> web.Response:
-        await asyncio.Event().wait()
-        return web.Response()
-
-    async with (
-        web_server(**{"flow/submit.json": never}) as url,
-        rillflow.AsyncClient(url, timeout_s=0.05) as client,
-    ):
-        with pytest.raises(errors.UnreachableError, match="no answer"):
-            await client.submit("b:f")
-
-
-async def test_a_refusal_over_http_arrives_as_an_error() -> None:
-    refusal = responding(status=400, text='{"error_code": 30109, "error": "malformed"}')
-    async with (
-        web_server(**{"flow/submit.json": refusal}) as url,
-        rillflow.AsyncClient(url) as client,
-    ):
-        with pytest.raises(errors.RequestError, match="malformed"):
-            await client.submit("b:f")
-
-
-@pytest.mark.parametrize("url", ["http://[::bad", "ftp://127.0.0.1", "nonsense"])
-def test_an_address_that_is_none_is_unreachable(url: str) -> None:
-    with pytest.raises(errors.UnreachableError):
-        rillflow.Client(url).submit("b:f")
-
-
-def test_nobody_there_is_unreachable() -> None:
-    with (
-        rillflow.Client(f"http://127.0.0.1:{closed_port()}") as client,
-        pytest.raises(errors.UnreachableError, match="no answer from http"),
-    ):
-        client.submit("b:f")
 
 
 MAKERS: Final[Iterable[Callable[[], errors.RillflowError]]] = (

@@ -62,6 +62,7 @@ def test_an_api_that_is_still_starting_asks_for_patience() -> None:
     assert "status 404" in old
     assert new.startswith("    http-request return status 503 ")
     assert "hdr Retry-After 1" in new
+    assert "hdr Connection close" in new
 
 
 FRONT: Final = """\

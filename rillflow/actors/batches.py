@@ -1,0 +1,82 @@
+"""Doing many executions of a service again, one after the other (SEMANTICS 5.2, Q60)."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rillflow.actors.stack import Stack
+from rillflow.core.events import RedoRequested
+from rillflow.errors import RequestError, RillflowError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import ExecutionFilter
+
+log = logging.getLogger("rillflow.batch_redo")
+
+STATUSES: Final = ("failed", "running")
+MOST: Final = 30_000
+MOST_PER_SECOND: Final = 50
+DEGRADED: Final = 30107
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Which executions to do again, and how fast; names no tasks for all unfinished ones.
+
+    Raises:
+        RequestError: One of these is not possible (30109).
+    """
+
+    business: str
+    feature: str
+    status: str = "failed"
+    code: str | None = None
+    to_ms: int | None = None
+    tasks: tuple[str, ...] = ()
+    limit: int = 100
+    per_second: int = 30
+
+    def __post_init__(self) -> None:
+        """Check what Rill Flow checks, in its words and its order."""
+        if self.status not in STATUSES:
+            raise RequestError(f"type {self.status} nonsupport")
+        if not 1 <= self.per_second <= MOST_PER_SECOND:
+            raise RequestError(f"rate_limit {self.per_second} nonsupport")
+        if not 1 <= self.limit <= MOST:
+            raise RequestError(f"count {self.limit} nonsupport")
+
+    async def find(self, stack: Stack) -> list[ExecutionId]:
+        """List the executions, newest first.
+
+        Raises:
+            RequestError: Doing many again is switched off (30107).
+            StoreError: They cannot be read.
+        """
+        if not stack.settings.switch("ENABLE_FLOW_DAG_MULTI_REDO"):
+            raise RequestError("multi redo is switched off", wire_code=DEGRADED)
+        wanted = ExecutionFilter(
+            business=self.business,
+            feature=self.feature,
+            statuses=(self.status,),
+            code=self.code,
+            to_ms=self.to_ms,
+        )
+        found = await stack.store.list_executions(wanted, limit=self.limit)
+        return [summary.execution_id for summary in found]
+
+    async def redo(self, stack: Stack, execution_ids: Sequence[ExecutionId]) -> None:
+        """Do executions again, in order, no faster than allowed; those that refuse are passed."""
+        clock = stack.clock
+        start_s = clock.monotonic_s()
+        for number, execution_id in enumerate(execution_ids):
+            wait_s = start_s + number / self.per_second - clock.monotonic_s()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            try:
+                event = RedoRequested(at_ms=clock.now_ms(), tasks=self.tasks)
+                await stack.deliver(execution_id, event)
+            except RillflowError as error:
+                log.warning(
+                    "redo_refused", extra={"execution_id": execution_id, "reason": str(error)}
+                )

@@ -1,0 +1,219 @@
+"""Commands that find executions and steer them; they talk to a stack over HTTP."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rillflow.cli.remote import DEFAULT_URL, Url, client_of, print_json
+
+if TYPE_CHECKING:
+    from rillflow.client.executions import Execution
+    from rillflow.client.operations import RedoneStatus
+
+ExecutionIds = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="The ids of one or more executions.")
+]
+TaskNames = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", metavar="NAME", help="Only this task; may be repeated."),
+]
+
+
+def list_executions(
+    business: Annotated[
+        str | None, typer.Option(help="Only those of this workspace.", show_default=False)
+    ] = None,
+    feature: Annotated[
+        str | None, typer.Option(help="Only those of this dagName.", show_default=False)
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            help="Only not_started, running, key_succeed, succeed or failed ones.",
+            show_default=False,
+        ),
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option(help="Only those that failed with this code.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AGE|TIME",
+            help="Only those submitted since: 90s, 15m, 2h, 7d ago, or a time like"
+            " 2026-01-31T12:00.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    ids: Annotated[bool, typer.Option("--ids", help="Print ids only, for other commands.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List executions, sub-flows included, newest first: when submitted, status and id.
+
+    What has ended is listed until it is removed (RILLFLOW_KEEP_FINISHED_S).
+
+        $ rillflow list --business examples --status running
+
+        $ rillflow list --status failed --ids | xargs rillflow redo --failed
+    """
+    from rillflow.cli.inputs import moment_ms
+
+    if ids and as_json:
+        raise typer.BadParameter("--ids and --json exclude each other")
+    with client_of(url) as client:
+        found = client.executions(
+            business=business,
+            feature=feature,
+            status=status,
+            code=code,
+            from_ms=None if since is None else moment_ms(since),
+            limit=limit,
+        )
+    if as_json:
+        print_json([one._asdict() for one in found])
+        return
+    for one in found:
+        typer.echo(one.id if ids else f"{_local(one.submitted_at_ms)}  {one.status:<11}  {one.id}")
+    if not found:
+        typer.echo("there is no such execution", err=True)
+
+
+def cancel(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
+    """Stop executions and their sub-flows; nothing more is called, and they end FAILED.
+
+    One that has ended already is refused. The exit code is 1 if any was refused.
+
+        $ rillflow cancel "$id"
+
+        $ rillflow list --status running --ids | xargs rillflow cancel
+    """
+    _each(execution_ids, url, "cancelled", lambda execution: execution.cancel())
+
+
+def pause(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
+    """Have executions start no further task; what runs goes on to its end.
+
+    The exit code is 1 if any was refused.
+
+        $ rillflow pause "$id"
+    """
+    _each(execution_ids, url, "paused", lambda execution: execution.pause())
+
+
+def resume(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
+    """Have paused executions go on.
+
+    The exit code is 1 if any was refused.
+
+        $ rillflow resume "$id"
+    """
+    _each(execution_ids, url, "resumed", lambda execution: execution.resume())
+
+
+def redo(
+    execution_ids: ExecutionIds,
+    task: TaskNames = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only the tasks that failed.")] = False,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", "-d", help="Into the context before: a JSON object, @FILE, or - for stdin."
+        ),
+    ] = "{}",
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Run tasks of executions again, and all that follows them.
+
+    Without --task or --failed these are all that are unfinished: running,
+    waiting or failed. A task that runs is given up for its new attempt.
+    The exit code is 1 if any execution was refused.
+
+        $ rillflow redo "$id" --failed
+
+        $ rillflow redo "$id" --task shout --data '{"greeting": "Hello, Eve!"}'
+    """
+    from rillflow.cli.inputs import json_argument
+    from rillflow.cli.redoing import tasks_to_redo
+
+    if task and failed:
+        raise typer.BadParameter("--task and --failed exclude each other")
+    context = json_argument(data)
+
+    def again(execution: "Execution") -> None:
+        execution.redo(tasks_to_redo(execution.get(), task or (), failed=failed), context)
+
+    _each(execution_ids, url, "redone", again)
+
+
+def redo_many(
+    service: Annotated[
+        str, typer.Argument(metavar="SERVICE", help="business:feature, of which to redo.")
+    ],
+    status: Annotated[
+        str, typer.Option(help="Those that have failed, or those that are running.")
+    ] = "failed",
+    code: Annotated[
+        str | None, typer.Option(help="Only those that failed with this code.", show_default=False)
+    ] = None,
+    task: TaskNames = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=30_000, help="How many, newest first.")
+    ] = 100,
+    per_second: Annotated[
+        int, typer.Option("--rate", min=1, max=50, help="How many in a second.")
+    ] = 30,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Do the newest executions of a service again, in the background of the server.
+
+    Those that refuse are passed over, and told in the server's log. A
+    server that is stopped gives up the rest.
+
+        $ rillflow redo-many examples:quickstart --limit 1000
+    """
+    kinds: dict[str, RedoneStatus] = {"failed": "failed", "running": "running"}
+    if status not in kinds:
+        raise typer.BadParameter(f"--status is failed or running, not {status}")
+    with client_of(url) as client:
+        client.redo_many(
+            service,
+            status=kinds[status],
+            code=code,
+            tasks=task,
+            limit=limit,
+            per_second=per_second,
+        )
+    typer.echo(f"up to {limit} {status} executions of {service} are done again")
+
+
+def _each(
+    execution_ids: list[str], url: str, done: str, steer: "Callable[[Execution], None]"
+) -> None:
+    """Do something to every execution, tell what came of it, and fail if one refused."""
+    from rillflow.cli.reporting import FAILURE, report
+    from rillflow.errors import RillflowError, UnreachableError
+
+    refused = False
+    with client_of(url) as client:
+        for execution_id in execution_ids:
+            try:
+                steer(client.execution(execution_id))
+            except UnreachableError:
+                raise
+            except RillflowError as error:
+                refused = True
+                report(error, execution_id)
+            else:
+                typer.echo(f"{done} {execution_id}")
+    if refused:
+        raise typer.Exit(FAILURE)
+
+
+def _local(at_ms: int) -> str:
+    from datetime import UTC, datetime
+
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone()
+    return at.isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,42 @@
+"""What the commands that talk to a stack over HTTP have in common."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from rillflow.client.clients import Client
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+DEFAULT_PATIENCE_S: Final = 60.0
+
+Url = Annotated[
+    str,
+    typer.Option(help="Where the stack's HTTP API is.", envvar="RILLFLOW_URL", show_default=True),
+]
+Patience = Annotated[
+    float,
+    typer.Option(
+        "--patience", min=0, help="How many seconds to ask again when the server does not answer."
+    ),
+]
+ExecutionArgument = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.")]
+
+
+def client_of(url: str) -> "Client":
+    """Return a client of the stack at an address."""
+    from rillflow.client.clients import Client
+
+    return Client(url)
+
+
+def print_json(value: Any) -> None:
+    """Write a value to standard output as JSON that people can read."""
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def tell_silence(_: Exception, patience_s: float) -> None:
+    """Say on standard error that the server is asked again."""
+    typer.echo(f"the server does not answer; asking again for up to {patience_s:.3g} s", err=True)

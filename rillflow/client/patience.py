@@ -1,0 +1,135 @@
+"""Waiting for an execution outlives the server: a silent one is asked again for a while.
+
+An execution that was acknowledged goes on after a restart of its server, so whoever waits
+for it may wait on. Only what is harmless to repeat is asked again: reads, and submissions
+that carry an idempotency key. A refusal (4xx) is never asked again.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Final, TypeAlias, TypeVar
+
+from rillflow.client.exchanges import Exchange
+from rillflow.client.operations import Read, Request, Rest
+from rillflow.errors import DamagedError, RillflowError, ServerError, StoreError, UnreachableError
+
+T = TypeVar("T")
+OnSilence: TypeAlias = Callable[[RillflowError, float], object]
+"""Is told once for each silence: the first failure, and for how many seconds it is borne."""
+
+PATIENCE_S: Final = 60.0
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 2.0
+SILENT_STATUSES: Final = (502, 503, 504)
+
+
+class Patience:
+    """How long one wait bears a server that does not answer.
+
+    A silence begins with the first failure and ends with an answer; each is borne for
+    ``patience_s`` seconds, and none for longer than the whole wait of ``timeout_s``. Until
+    the server has answered once, ``acknowledged`` False means that a failure is final: most
+    likely the address is wrong.
+
+    Args:
+        patience_s: Seconds; 0 asks nothing again.
+        on_silence: Is told of each silence.
+        acknowledged: Whether the server is known to have answered before.
+        timeout_s: How long the whole wait may take, from now on; None for as long as it takes.
+        now_s: Tells the time, in seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        patience_s: float = PATIENCE_S,
+        on_silence: OnSilence | None = None,
+        *,
+        acknowledged: bool,
+        timeout_s: float | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._patience_s = patience_s
+        self._on_silence = on_silence
+        self._acknowledged = acknowledged
+        self._now_s = now_s
+        self._end_s = None if timeout_s is None else now_s() + timeout_s
+
+    def hold(self, exchange: Exchange[T]) -> Exchange[T]:
+        """Hold a conversation whose reads are asked again; all else is asked once."""
+        try:
+            operation = next(exchange)
+            while True:
+                try:
+                    if isinstance(operation, Read):
+                        answer = yield from self.ask(operation)
+                    else:
+                        answer = yield operation
+                except RillflowError as error:
+                    operation = exchange.throw(error)
+                else:
+                    operation = exchange.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def ask(self, request: Request) -> Exchange[Any]:
+        """Perform an operation that is harmless to repeat, until it is answered.
+
+        Raises:
+            RillflowError: The stack refused, or was silent for too long.
+        """
+        began_s, give_up_s = 0.0, None
+        pauses = _pauses_s()
+        while True:
+            try:
+                answer = yield self._shortened(request)
+            except RillflowError as error:
+                if not (self._acknowledged and is_silence(error)):
+                    raise
+                if give_up_s is None:
+                    began_s, give_up_s = self._now_s(), self._begin(error)
+                left_s = give_up_s - self._now_s()
+                if left_s <= 0:
+                    _tell_how_long(error, give_up_s - began_s)
+                    raise
+            else:
+                self._acknowledged = True
+                return answer
+            yield Rest(seconds=min(next(pauses), left_s))
+
+    def _begin(self, error: RillflowError) -> float:
+        """Take note of a silence, and return when it is over at the latest."""
+        patience_s = self._patience_s
+        if self._end_s is not None:
+            patience_s = min(patience_s, self._end_s - self._now_s())
+        if patience_s > 0 and self._on_silence is not None:
+            self._on_silence(error, patience_s)
+        return self._now_s() + patience_s
+
+    def _shortened(self, request: Request) -> Request:
+        """Have a read wait for no longer than what is left of the whole wait."""
+        if self._end_s is None or not isinstance(request, Read) or not request.wait_s:
+            return request
+        return replace(request, wait_s=min(request.wait_s, max(self._end_s - self._now_s(), 0)))
+
+
+def is_silence(error: RillflowError) -> bool:
+    """Tell whether an error means that the server is away, and may come back."""
+    if isinstance(error, DamagedError):
+        return False
+    if isinstance(error, UnreachableError | StoreError):
+        return True
+    return isinstance(error, ServerError) and error.http_status in SILENT_STATUSES
+
+
+def _tell_how_long(error: RillflowError, borne_s: float) -> None:
+    if borne_s > 0 and not error.hint:
+        error.hint = f"asked again for {borne_s:.3g} s; what was accepted goes on without you"
+
+
+def _pauses_s() -> Iterator[float]:
+    pause_s = FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

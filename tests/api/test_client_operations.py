@@ -1,0 +1,80 @@
+"""What a client asks of a stack comes to the same over HTTP and where no HTTP is between."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+import rillflow
+from rillflow.client.driver import StackTransport
+from rillflow.errors import ExecutionFailedError, RequestError
+from rillflow.testing import FunctionRequest
+from tests.api.definition_texts import SUSPENDED, calling
+from tests.api.serving import Api, served
+
+
+async def clients(api: Api) -> AsyncIterator[rillflow.AsyncClient]:
+    """Give a client of each way, one after the other; the stack stays open."""
+    async with rillflow.AsyncClient(str(api.client.base_url)) as over_http:
+        yield over_http
+    yield rillflow.AsyncClient(transport=StackTransport(api.stack))
+
+
+async def test_both_ways_list_the_same_executions(api: Api) -> None:
+    descriptor_id = await api.add(SUSPENDED)
+    first, second = [await api.submit(descriptor_id) for _ in range(2)]
+    await api.post("/flow/cancel.json", execution_id=first)
+    await api.ended(first)
+    async for client in clients(api):
+        listed = await client.executions(business="shop", status="FAILED")
+        assert [(one.id, one.status, one.feature) for one in listed] == [(first, "FAILED", "order")]
+        assert [one.id for one in await client.executions(limit=1)] == [second]
+        assert await client.executions(business="nobody") == []
+        at_ms = listed[0].submitted_at_ms
+        assert await client.executions(to_ms=at_ms - 1) == []
+        assert len(await client.executions(from_ms=at_ms, feature="order")) == 2
+        assert await client.executions(code="nothing") == []
+
+
+async def test_both_ways_do_many_again() -> None:
+    broken = True
+
+    def work(_: FunctionRequest) -> dict[str, str]:
+        return {"result_type": "FAILED" if broken else "SUCCESS"}
+
+    async with served({"work": work}) as api:
+        descriptor_id = await api.add(calling("work"))
+        async for client in clients(api):
+            broken = True
+            execution = await client.submit(descriptor_id)
+            with pytest.raises(ExecutionFailedError):
+                await execution.result()
+            broken = False
+            await client.redo_many("shop:order", tasks=["A"], limit=1, per_second=50)
+            while not await succeeded(execution):
+                pass
+            with pytest.raises(RequestError, match="count 30001 nonsupport"):
+                await client.redo_many("shop:order", limit=30_001)
+
+
+async def succeeded(execution: rillflow.AsyncExecution) -> bool:
+    """Wait for an end, which may still be the one before the redo."""
+    try:
+        await execution.result()
+    except ExecutionFailedError:
+        return False
+    return True
+
+
+async def test_both_ways_take_a_submission_with_a_key_once(api: Api) -> None:
+    descriptor_id = await api.add(SUSPENDED)
+    ids = {
+        (await client.submit(descriptor_id, {"n": 1}, idempotency_key="k")).id
+        async for client in clients(api)
+        for _ in range(2)
+    }
+    assert len(ids) == 1
+    async for client in clients(api):
+        with pytest.raises(RequestError):
+            await client.submit(descriptor_id, {"n": 2}, idempotency_key="k")
+        with pytest.raises(RequestError, match="up to 255 characters"):
+            await client.submit(descriptor_id, {"n": 1}, idempotency_key="k" * 256)

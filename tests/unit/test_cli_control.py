@@ -1,0 +1,240 @@
+"""The command line finds executions and steers them, and says what came of each."""
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from rillflow.cli.inputs import moment_ms
+from rillflow.cli.redoing import tasks_to_redo
+from rillflow.errors import RequestError
+from tests.loopback import closed_port
+from tests.unit.commands import path, run, stand_in
+
+ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
+OTHER: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8058"
+LIST: Final = "flow__bg__get_execution_ids.json"
+DONE: Final = {"result": "ok"}
+REFUSAL: Final = (500, {"error_code": 30601, "error": "the execution has ended"})
+
+
+def item(execution_id: str, status: str) -> dict[str, Any]:
+    return {
+        "id": execution_id,
+        "execution_id": execution_id,
+        "submit_time": 1_700_000_000_000,
+        "business_id": "b",
+        "feature_id": "f",
+        "status": status,
+    }
+
+
+LISTED: Final = {"items": [item(ID, "RUNNING"), item(OTHER, "FAILED")], "total": 2}
+
+
+def shown(**statuses: str) -> dict[str, Any]:
+    """Show an execution with tasks of these statuses."""
+    tasks = {name: {"name": name, "status": status} for name, status in statuses.items()}
+    return {"ret": {"execution_id": ID, "dag_status": "FAILED", "context": {}, "tasks": tasks}}
+
+
+# -- list ------------------------------------------------------------------------------
+
+
+def test_a_list_has_a_line_for_each_execution() -> None:
+    with stand_in(**{LIST: LISTED}) as (url, asked):
+        code, printed, told = run("list", "--url", url)
+    first, second = printed.splitlines()
+    assert (code, told) == (0, "")
+    assert first.endswith(f"  RUNNING      {ID}")
+    assert second.endswith(f"  FAILED       {OTHER}")
+    assert first[:8] in ("2023-11-", "2023-12-")
+    assert asked[0]["query"] == {"page": "1", "pageSize": "20"}
+
+
+def test_a_list_may_be_narrowed() -> None:
+    options = ("--business", "b", "--feature", "f", "--status", "FAILED", "--code", "30303")
+    with stand_in(**{LIST: LISTED}) as (url, asked):
+        run("list", *options, "--since", "2026-01-31T12:00+00:00", "--limit", "2", "--url", url)
+    assert asked[0]["query"] == {
+        "business": "b",
+        "feature": "f",
+        "status": "failed",
+        "code": "30303",
+        "startTime": "1769860800000",
+        "page": "1",
+        "pageSize": "2",
+    }
+
+
+def test_a_list_may_be_json_or_ids_for_other_commands() -> None:
+    with stand_in(**{LIST: LISTED}) as (url, _):
+        assert run("list", "--ids", "--url", url) == (0, f"{ID}\n{OTHER}\n", "")
+        code, printed, _ = run("list", "--json", "--url", url)
+        assert run("list", "--json", "--ids", "--url", url)[0] == 2
+    assert code == 0
+    assert json.loads(printed)[0] == {
+        "id": ID,
+        "status": "RUNNING",
+        "submitted_at_ms": 1_700_000_000_000,
+        "business": "b",
+        "feature": "f",
+    }
+
+
+def test_an_empty_list_is_said_to_be_empty() -> None:
+    with stand_in(**{LIST: {"items": [], "total": 0}}) as (url, _):
+        assert run("list", "--url", url) == (0, "", "there is no such execution\n")
+        assert run("list", "--json", "--url", url) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--status", "ended"), "there is no status ended; one of not_started, running"),
+        (("--since", "yesterday"), "yesterday is neither an age like 15m"),
+        ((), "no answer from"),
+    ],
+)
+def test_a_list_that_cannot_be_is_one_line(options: tuple[str, ...], message: str) -> None:
+    code, printed, told = run("list", *options, "--url", f"http://127.0.0.1:{closed_port()}")
+    assert (code, printed) == (1, "")
+    assert told.startswith(f"error: {message}")
+    assert len(told.splitlines()) == 1
+
+
+def test_an_age_is_counted_back_from_now_and_a_time_is_a_time() -> None:
+    hour_ms = 3_600_000
+    assert 0 <= moment_ms("60m") - moment_ms("1h") < hour_ms / 60
+    assert 0 <= moment_ms("1h") - moment_ms("1d") - 23 * hour_ms < hour_ms / 60
+    assert moment_ms("90s") - moment_ms("2h") > hour_ms
+    assert moment_ms("1970-01-01T01:00+01:00") == 0
+    assert moment_ms("999999999d") == 0
+    for wrong in ("", "1w", "-1h", "10000-01-01"):
+        with pytest.raises(RequestError, match="neither an age"):
+            moment_ms(wrong)
+
+
+# -- cancel, pause, resume -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "done"), [("cancel", "cancelled"), ("pause", "paused"), ("resume", "resumed")]
+)
+def test_an_order_is_given_to_every_execution(command: str, done: str) -> None:
+    with stand_in(**{path(command): DONE}) as (url, asked):
+        code, printed, told = run(command, ID, OTHER, "--url", url)
+    assert (code, printed, told) == (0, f"{done} {ID}\n{done} {OTHER}\n", "")
+    assert [one["query"] for one in asked] == [{"execution_id": ID}, {"execution_id": OTHER}]
+
+
+def test_those_that_refuse_are_told_and_the_others_are_steered() -> None:
+    answers = {path("get"): shown(a="FAILED"), path("redo"): DONE}
+    with stand_in(**answers, **{path("cancel"): REFUSAL}) as (url, asked):
+        code, printed, told = run("cancel", ID, OTHER, "--url", url)
+    assert (code, printed) == (1, "")
+    assert told.splitlines() == [
+        f"error: {ID}: the execution has ended",
+        f"error: {OTHER}: the execution has ended",
+    ]
+    assert len(asked) == 2
+
+
+def test_a_server_that_is_away_is_told_once() -> None:
+    code, _, told = run("pause", ID, OTHER, "--url", f"http://127.0.0.1:{closed_port()}")
+    assert code == 1
+    assert told.startswith("error: no answer from")
+    assert len(told.splitlines()) == 1
+
+
+# -- redo ------------------------------------------------------------------------------
+
+
+def redone(*options: str, **statuses: str) -> tuple[int, str, dict[str, Any] | None]:
+    """Redo an execution with tasks of these statuses; return the request that came of it."""
+    with stand_in(**{path("get"): shown(**statuses), path("redo"): DONE}) as (url, asked):
+        code, printed, told = run("redo", ID, *options, "--url", url)
+    return code, printed or told, asked[1] if len(asked) > 1 else None
+
+
+def test_all_that_is_unfinished_is_done_again() -> None:
+    code, printed, asked = redone(a="SUCCEEDED", b="FAILED", c="RUNNING")
+    assert (code, printed) == (0, f"redone {ID}\n")
+    assert asked == {"query": {"execution_id": ID}, "body": "{}"}
+
+
+def test_named_tasks_are_done_again_with_new_context() -> None:
+    _, _, asked = redone("--task", "a", "-t", "b", "--data", '{"n": 2}', a="SUCCEEDED", b="FAILED")
+    assert asked == {"query": {"execution_id": ID, "task_names": "a,b"}, "body": '{"n":2}'}
+
+
+def test_only_those_that_failed_are_done_again() -> None:
+    _, _, asked = redone("--failed", a="SUCCEEDED", b="FAILED", c="RUNNING", d="FAILED")
+    assert asked is not None
+    assert asked["query"]["task_names"] == "b,d"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--task", "c"), "there is no task c; there are a, b"),
+        (("--task", "b"), "the task b has not started"),
+        (("--failed",), "no task has failed; name one with --task: a, b"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(options: tuple[str, ...], message: str) -> None:
+    code, told, asked = redone(*options, a="SUCCEEDED", b="NOT_STARTED")
+    assert (code, asked) == (1, None)
+    assert told.startswith(f"error: {ID}: {message}")
+
+
+def test_of_what_has_succeeded_a_task_is_to_be_named() -> None:
+    answer = shown(a="SUCCEEDED")
+    answer["ret"]["dag_status"] = "SUCCEED"
+    with stand_in(**{path("get"): answer, path("redo"): DONE}) as (url, asked):
+        code, _, told = run("redo", ID, "--url", url)
+        assert run("redo", ID, "--task", "a", "--url", url)[0] == 0
+    assert (code, told) == (1, f"error: {ID}: it has succeeded; name a task with --task: a\n")
+    assert [one["query"].get("task_names") for one in asked] == [None, None, "a"]
+
+
+def test_a_cancelled_execution_goes_on_even_if_no_task_is_unfinished() -> None:
+    code, _, asked = redone(a="SUCCEEDED", b="NOT_STARTED")
+    assert (code, asked is not None) == (0, True)
+
+
+def test_a_redo_of_what_is_not_there_or_of_two_kinds_is_refused() -> None:
+    with stand_in(**{path("get"): {"ret": {"tasks": "{}", "context": {}}}}) as (url, _):
+        assert run("redo", ID, "--url", url)[2] == f"error: there is no execution {ID}\n"
+        assert run("redo", ID, "--task", "a", "--failed", "--url", url)[0] == 2
+
+
+def test_a_member_of_a_group_stands_for_its_task() -> None:
+    assert tasks_to_redo(shown(each="FAILED")["ret"], ["each_0-in"], failed=False) == ("each_0-in",)
+    with pytest.raises(RequestError, match="there is no task a"):
+        tasks_to_redo({"tasks": "{}"}, ["a"], failed=False)
+
+
+def test_many_executions_of_a_service_are_done_again_by_the_server() -> None:
+    options = ("--status", "running", "--task", "a", "-n", "5", "--rate", "7", "--code", "c")
+    with stand_in(**{path("multi_redo"): DONE}) as (url, asked):
+        code, printed, _ = run("redo-many", "b:f", *options, "--url", url)
+        assert run("redo-many", "b:f", "--status", "succeed", "--url", url)[0] == 2
+        assert run("redo-many", "b", "--url", url)[:2] == (1, "")
+    assert (code, printed) == (0, "up to 5 running executions of b:f are done again\n")
+    assert [one["query"] for one in asked] == [
+        {
+            "service_id": "b:f",
+            "type": "running",
+            "code": "c",
+            "task_names": "a",
+            "count": "5",
+            "rate_limit": "7",
+        }
+    ]
+
+
+def test_a_submission_has_the_key_that_it_is_given() -> None:
+    with stand_in(**{path("submit"): {"execution_id": ID}}) as (url, asked):
+        run("submit", "b:f", "--idempotency-key", "order-17", "--url", url)
+    assert asked[0]["query"]["idempotency_key"] == "order-17"
