@@ -80,14 +80,29 @@ demo: setup ## Run the text-to-video workflow from start to end, with live progr
 
 # --- checking ----------------------------------------------------------------
 
+# Tests in a process of their own run side by side; those that start whole stacks, which a
+# machine carries few of, come after them, one by one. The outcomes of cases go from one to
+# the other. $(1) goes to both, $(2) to the last one.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+WITHOUT_RAY := tests/spec tests/golden tests/unit tests/contract tests/api tests/simulation
+OUTCOMES := .rillflow/case-outcomes.json
+define EVERY_TEST
+rm -f $(OUTCOMES); failed=0; \
+$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(1) --case-outcomes=$(OUTCOMES) $(WITHOUT_RAY) \
+  || failed=$$?; \
+$(BIN)/python -m pytest $(1) --case-outcomes=$(OUTCOMES) --every-case $(2) tests/cluster; \
+if [ $$failed -ne 0 ]; then echo "tests without Ray have failed, further up" >&2; exit $$failed; fi
+endef
+DURATIONS := --durations=15 --durations-min=0.5
+
 .PHONY: test
 test: check ## Every check, then every test; ARGS="-k name" picks some
-	@$(BIN)/python -m pytest --durations=15 --durations-min=0.5 $(or $(ARGS),--every-case)
+	@$(if $(ARGS),$(BIN)/python -m pytest $(DURATIONS) $(ARGS),$(call EVERY_TEST,$(DURATIONS)))
 
 .PHONY: test-fast
 test-fast: setup ## Everything that needs no Ray; ARGS="tests/unit/test_ids.py" picks some
-	@$(BIN)/python -m pytest --quiet \
-	  $(or $(filter tests/%,$(ARGS)),tests/spec tests/golden tests/unit tests/contract tests/api) \
+	@$(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) \
+	  $(or $(filter tests/%,$(ARGS)),$(filter-out tests/simulation,$(WITHOUT_RAY))) \
 	  $(filter-out tests/%,$(ARGS))
 
 .PHONY: test-cluster
@@ -101,7 +116,7 @@ test-corpus: setup ## The whole recorded corpus; `make test` replays a sample of
 
 .PHONY: cases
 cases: setup ## The table of every conformance case: passed, failed, out of scope, missing
-	@$(BIN)/python -m pytest --quiet --case-report=.rillflow/cases.txt $(or $(ARGS),--every-case)
+	@$(call EVERY_TEST,--quiet,--case-report=.rillflow/cases.txt)
 
 SEEDS ?= 200
 

@@ -6,8 +6,13 @@ on a parameter set, or by a parameter id that is, or starts with, a row id. With
 passed, failed, out of scope (with the reason) or missing; FILE gets the same table.
 A row with several tests has passed when all that ran have passed. With ``--every-case``,
 as ``make test`` runs it, a run in which a row is missing has failed.
+
+Tests may run in several processes (pytest-xdist), whose reports carry the rows to the one
+that makes the table, and in several runs one after the other: with ``--case-outcomes=FILE`` a
+run goes on from what the runs before it have left there.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -18,6 +23,7 @@ import pytest
 
 CASES: Final = Path(__file__).with_name("cases.toml")
 _ROW_ID: Final = re.compile(r"(?:E2E|[A-Z]{2,4})-\d{2}(?![0-9])")
+_PROPERTY: Final = "case"
 _ORDER: Final = ("failed", "missing", "passed", "out of scope")
 
 
@@ -32,33 +38,38 @@ class Row(NamedTuple):
 class CaseTable:
     """Collects the outcome of every test that names a row."""
 
-    def __init__(self, file: Path | None, *, wants_all: bool) -> None:
+    def __init__(self, file: Path | None, outcomes: Path | None, *, wants_all: bool) -> None:
         self._file = file
+        self._outcomes = outcomes
         self._wants_all = wants_all
-        self._rows_of_test: dict[str, tuple[str, ...]] = {}
-        self._failed: set[str] = set()
-        self._passed: set[str] = set()
+        earlier = json.loads(outcomes.read_text()) if outcomes and outcomes.exists() else {}
+        self._failed = set(earlier.get("failed", ()))
+        self._passed = set(earlier.get("passed", ()))
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note which rows each collected test shows."""
+        """Have the reports of each collected test say which rows it shows."""
         known = load_cases().keys()
         for item in items:
             marked = tuple(_marked_rows(item))
             if unknown := [row for row in marked if row not in known]:
                 raise pytest.UsageError(f"{item.nodeid} names unknown cases: {unknown}")
             named = (row for row in _rows_in_parameters(item) if row in known)
-            self._rows_of_test[item.nodeid] = (*marked, *named)
+            item.user_properties.extend((_PROPERTY, row) for row in (*marked, *named))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a row as passed when its test's call passed, as failed on any failure."""
-        rows = self._rows_of_test.get(report.nodeid, ())
+        rows = [str(row) for name, row in report.user_properties if name == _PROPERTY]
         if report.failed:
             self._failed.update(rows)
         elif report.when == "call" and report.passed:
             self._passed.update(rows)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail the run when every row was wanted and one is missing."""
+        """Fail the run when every row was wanted and one is missing; leave the outcomes."""
+        if self._outcomes is not None and not hasattr(session.config, "workerinput"):
+            found = {"failed": sorted(self._failed), "passed": sorted(self._passed)}
+            self._outcomes.parent.mkdir(parents=True, exist_ok=True)
+            self._outcomes.write_text(json.dumps(found))
         if self._missing() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -115,7 +126,7 @@ def render(rows: list[Row]) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--case-report`` and ``--every-case``."""
+    """Add ``--case-report``, ``--case-outcomes`` and ``--every-case``."""
     parser.addoption(
         "--every-case",
         action="store_true",
@@ -127,12 +138,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="end with the table of conformance cases, and write it to FILE",
     )
+    parser.addoption(
+        "--case-outcomes",
+        metavar="FILE",
+        type=Path,
+        help="count the outcomes of cases in FILE, if it is there, and leave all of them there",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start collecting; the marks are checked in every run, the table is printed on request."""
     file, wants_all = config.getoption("case_report"), config.getoption("every_case")
-    config.pluginmanager.register(CaseTable(file, wants_all=wants_all), "case-table")
+    table = CaseTable(file, config.getoption("case_outcomes"), wants_all=wants_all)
+    config.pluginmanager.register(table, "case-table")
 
 
 def _marked_rows(item: pytest.Item) -> Iterator[str]:

@@ -14,7 +14,7 @@ from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 FAILS = "dispatchTask http fails due to "
-QUICK_S = 0.2
+PATIENT_S = 10.0
 NOW_MS = 1_700_000_000_000
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -128,7 +128,7 @@ def attempt(url: str, **changes: Any) -> DispatchRequest:
 
 @asynccontextmanager
 async def gateway(**changes: Any) -> AsyncIterator[HttpGateway]:
-    opened = HttpGateway(HttpSettings(**({"call_timeout_s": QUICK_S} | changes)), StoppedClock())
+    opened = HttpGateway(HttpSettings(**({"call_timeout_s": PATIENT_S} | changes)), StoppedClock())
     try:
         yield opened
     finally:

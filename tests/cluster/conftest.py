@@ -4,8 +4,9 @@ A test that wants to kill or restart a stack starts one of its own (``OwnStack``
 test fails, the last words of the stack stand in its report.
 """
 
+import asyncio
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
@@ -14,6 +15,7 @@ import pytest
 
 import rillflow
 from tests.cluster.api import Api, Functions
+from tests.cluster.old_executions import fill
 from tests.cluster.processes import (
     ROOT,
     OwnStack,
@@ -30,20 +32,33 @@ LAST_BYTES: Final = 4_000
 _LOGS: Final[list[Path]] = []
 
 
+@pytest.fixture(name="archive", scope="session")
+def _archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the stack writes what ended long ago."""
+    return tmp_path_factory.mktemp("archived") / "archive"
+
+
 @pytest.fixture(name="stack", scope="session")
-def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
-    stack = OwnStack(tmp_path_factory.mktemp("stack") / "data", closed_port())
+def _stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, archive: Path
+) -> Iterator[OwnStack]:
+    """The stack of most tests, which finds some old executions in its store."""
+    data_dir = tmp_path_factory.mktemp("stack") / "data"
+    asyncio.run(fill(data_dir))
+    stack = OwnStack(data_dir, closed_port(), RILLFLOW_ARCHIVE_DIR=str(archive))
     _LOGS.append(stack.log)
     try:
         stack.start()
+        if any("other_stack" in _fixtures_of(item) for item in request.session.items):
+            request.getfixturevalue("begun_stack")
         yield stack
     finally:
         stack.stop()
 
 
-@pytest.fixture(name="other_stack", scope="session")
-def _other_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
-    """A stack with more actors, with plugins, and for tests that kill it and start it again."""
+@pytest.fixture(name="begun_stack", scope="session")
+def _begun_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    """The other stack, which gets ready while tests use the first one."""
     packages = tmp_path_factory.mktemp("packages")
     install(ROOT / "examples" / "plugins" / "rillflow_echo", packages)
     stack = OwnStack(
@@ -55,10 +70,17 @@ def _other_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]
     )
     _LOGS.append(stack.log)
     try:
-        stack.start()
+        stack.begin()
         yield stack
     finally:
         stack.stop()
+
+
+@pytest.fixture(name="other_stack", scope="session")
+def _other_stack(begun_stack: OwnStack) -> OwnStack:
+    """A stack with more actors, with plugins, and for tests that kill it and start it again."""
+    begun_stack.wait_until_ready()
+    return begun_stack
 
 
 @pytest.fixture(name="other_api", scope="session")
@@ -110,6 +132,10 @@ def pytest_runtest_makereport(
         for log in _LOGS:
             report.sections.extend(_last_words(log))
     return report
+
+
+def _fixtures_of(item: pytest.Item) -> Sequence[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else ()
 
 
 def _last_words(log: Path) -> Iterator[tuple[str, str]]:

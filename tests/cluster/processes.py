@@ -67,16 +67,30 @@ class OwnStack:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Have it start while something else is done."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, cwd=self._folder, env=self._environment
             )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers."""
+        assert self._process is not None
         give_up = time.monotonic() + START_S
         with httpx.Client(base_url=self.base_url, trust_env=False) as http:
             while not _is_ready(http):
                 assert self._process.poll() is None, self.log.read_text(encoding="utf-8")
                 assert time.monotonic() < give_up, self.log.read_text(encoding="utf-8")
                 time.sleep(LOOK_S)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -103,11 +117,11 @@ class OwnStack:
         self._process.wait()
         wait_until_gone(*others)
 
-    def stop(self) -> None:
-        """End it as Ctrl-C does, if it runs."""
-        if self._process is not None and self._process.poll() is None:
+    def stop(self, by: signal.Signals = signal.SIGINT) -> None:
+        """End it as Ctrl-C does, or by another signal, if it runs."""
+        if self._process is not None and self.runs:
             others = descendants(self.pid)
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(by)
             self._process.wait(END_S)
             wait_until_gone(*others)
 

@@ -1,5 +1,6 @@
 """An execution that wants an actor of its own gets one: named by its id, and gone after its end."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -29,6 +30,15 @@ tasks:
     outputMappings: [{ source: $.output.n, target: $.context.second }]
 """
 DEDICATED: Final = "isolation: dedicated\n"
+
+
+@pytest.fixture(name="leaving", scope="module")
+def _leaving(driver: RayDriver) -> Iterator[list[str]]:
+    """Executions whose own actors must be gone when all tests are through; each lingers."""
+    leaving: list[str] = []
+    yield leaving
+    for execution_id in leaving:
+        driver.wait_until_gone(execution_id)
 
 
 def _flow(functions: Functions, name: str) -> str:
@@ -108,7 +118,7 @@ def test_a_redo_brings_the_actor_of_an_ended_execution_back(
 
 
 def test_an_actor_that_is_about_to_leave_stays_for_a_redo(
-    api: Api, functions: Functions, driver: RayDriver
+    api: Api, functions: Functions, driver: RayDriver, leaving: list[str]
 ) -> None:
     execution_id = api.submit(_flow(functions, "stays"), isolation="dedicated")
     _finish(api, execution_id, first=1, second=2)
@@ -121,11 +131,11 @@ def test_an_actor_that_is_about_to_leave_stays_for_a_redo(
     _finish(api, execution_id, second=4)
     ended = api.end(execution_id)
     assert (ended.status, ended.context["second"], ended.context["extra"]) == ("SUCCEED", 4, 5)
-    driver.wait_until_gone(execution_id)
+    leaving.append(execution_id)
 
 
 def test_a_dedicated_actor_that_is_killed_comes_back_and_goes_on(
-    api: Api, functions: Functions, driver: RayDriver
+    api: Api, functions: Functions, driver: RayDriver, leaving: list[str]
 ) -> None:
     execution_id = api.submit(_flow(functions, "killed"), isolation="dedicated")
     _finish(api, execution_id, first=1)
@@ -137,11 +147,11 @@ def test_a_dedicated_actor_that_is_killed_comes_back_and_goes_on(
     ended = api.end(execution_id)
     assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
     assert len(functions.calls(execution_id)) == 2
-    driver.wait_until_gone(execution_id)
+    leaving.append(execution_id)
 
 
 def test_a_child_of_a_dedicated_execution_is_an_execution_like_any_other(
-    api: Api, functions: Functions, driver: RayDriver
+    api: Api, functions: Functions, driver: RayDriver, leaving: list[str]
 ) -> None:
     api.add(_flow(functions, "son"))
     execution_id = api.submit(
@@ -166,4 +176,4 @@ tasks:
     _finish(api, child, first=1, second=2)
     ended = api.end(execution_id)
     assert (ended.status, ended.context["second"]) == ("SUCCEED", 2)
-    driver.wait_until_gone(execution_id)
+    leaving.append(execution_id)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -19,18 +18,31 @@ EXECUTIONS: Final = 500
 KILLS: Final = 5
 
 
-@pytest.fixture(name="own", params=["sqlite", "postgres"])
-def _own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OwnStack]:
-    server = PostgresServer() if request.param == "postgres" else None
-    environment = {"RILLFLOW_STORE": server.new_database()} if server else {}
-    own = OwnStack(tmp_path / "data", closed_port(), **environment)
+@pytest.fixture(name="begun", scope="module")
+def _begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, OwnStack]]:
+    """A stack on each store; both start at the same time."""
+    server = PostgresServer()
+    stores = {"sqlite": {}, "postgres": {"RILLFLOW_STORE": server.new_database()}}
+    begun = {
+        name: OwnStack(tmp_path_factory.mktemp(name) / "data", closed_port(), **environment)
+        for name, environment in stores.items()
+    }
     try:
-        own.start()
-        yield own
+        for own in begun.values():
+            own.begin()
+        yield begun
     finally:
-        own.stop()
-        if server:
-            server.stop()
+        for own in begun.values():
+            own.stop()
+        server.stop()
+
+
+@pytest.fixture(name="own", params=["sqlite", "postgres"])
+def _own(request: pytest.FixtureRequest, begun: dict[str, OwnStack]) -> Iterator[OwnStack]:
+    own = begun[request.param]
+    own.wait_until_ready()
+    yield own
+    own.stop()
 
 
 def test_whatever_is_killed_no_execution_is_lost_and_no_completed_task_runs_again(

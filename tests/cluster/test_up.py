@@ -45,13 +45,22 @@ tasks:
 """
 
 
-@pytest.fixture(name="own")
-def _own(tmp_path: Path) -> Iterator[OwnStack]:
-    own = OwnStack(tmp_path / "data", closed_port())
+@pytest.fixture(name="startable", scope="module")
+def _startable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    """A stack that tests stop and start as they like."""
+    own = OwnStack(tmp_path_factory.mktemp("own") / "data", closed_port())
     try:
         yield own
     finally:
         own.stop()
+
+
+@pytest.fixture(name="own")
+def _own(startable: OwnStack) -> OwnStack:
+    """The same, started if the test before has left it stopped."""
+    if not startable.runs:
+        startable.start()
+    return startable
 
 
 def _refusal(*options: str, **environment: str) -> str:
@@ -91,8 +100,16 @@ def test_only_the_api_is_reached_without_the_token_and_only_from_where_it_was_as
     assert all(address == "0100007F" for address in listening), "loopback, as the kernel spells it"
 
 
+def test_it_keeps_to_its_share_of_memory_and_sigterm_leaves_nothing_of_it(own: OwnStack) -> None:
+    everything = [own.pid, *descendants(own.pid)]
+    assert sum(map(_proportional_mib, everything)) < MOST_RAM_MIB
+    said = len(own.log.read_text(encoding="utf-8"))
+    own.stop(signal.SIGTERM)
+    assert "stopped; what was accepted goes on" in own.log.read_text(encoding="utf-8")[said:]
+    assert not (own.data_dir / "stack.json").exists()
+
+
 def test_what_was_accepted_goes_on_after_ctrl_c_and_a_restart(own: OwnStack) -> None:
-    own.start()
     with rillflow.Client(own.base_url) as client:
         execution = client.submit(client.add(WAITS), {"n": 1})
         own.stop()
@@ -103,7 +120,6 @@ def test_what_was_accepted_goes_on_after_ctrl_c_and_a_restart(own: OwnStack) -> 
 
 
 def test_what_was_accepted_goes_on_after_a_kill_and_who_waits_waits_on(own: OwnStack) -> None:
-    own.start()
     with rillflow.Client(own.base_url) as client:
         execution = client.submit(client.add(WAITS), {"n": 2})
         with _watching(own, execution) as watching, ThreadPoolExecutor() as pool:
@@ -137,20 +153,10 @@ def _watching(own: OwnStack, execution: rillflow.Execution) -> Iterator[subproce
             watching.kill()
 
 
-def test_it_keeps_to_its_share_of_memory_and_sigterm_leaves_nothing_of_it(own: OwnStack) -> None:
-    own.start()
-    everything = [own.pid, *descendants(own.pid)]
-    assert sum(map(_proportional_mib, everything)) < MOST_RAM_MIB
-    os.kill(own.pid, signal.SIGTERM)
-    wait_until_gone(*everything)
-    assert "stopped; what was accepted goes on" in own.log.read_text(encoding="utf-8")
-    assert not (own.data_dir / "stack.json").exists()
-
-
-def test_ctrl_c_during_the_start_ends_it_as_well(own: OwnStack) -> None:
-    with own.log.open("ab") as log:
+def test_ctrl_c_during_the_start_ends_it_as_well(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("ab") as log:
         process = subprocess.Popen(
-            [*UP, "--port", own.base_url.rpartition(":")[2], "--data-dir", str(own.data_dir)],
+            [*UP, "--port", str(closed_port()), "--data-dir", str(tmp_path / "data")],
             stdout=log,
             stderr=log,
             cwd=ROOT,
@@ -214,19 +220,25 @@ def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
 
 def test_beyond_this_machine_it_listens_with_a_key_or_when_told_to(tmp_path: Path) -> None:
     assert "would be open to everybody" in _refusal("--host", "0.0.0.0")
-    environment = {"RILLFLOW_API_KEY": "correct-horse"}
-    for name, options, key in (("open", ["--insecure"], {}), ("closed", [], environment)):
-        own = OwnStack(tmp_path / name, closed_port(), "--host", "0.0.0.0", *options, **key)
-        try:
-            own.start()
+    everywhere = ("--host", "0.0.0.0")
+    open_ = OwnStack(tmp_path / "open", closed_port(), *everywhere, "--insecure")
+    closed = OwnStack(
+        tmp_path / "closed", closed_port(), *everywhere, RILLFLOW_API_KEY="correct-horse"
+    )
+    try:
+        open_.begin()
+        closed.begin()
+        for own, status in ((open_, 200), (closed, 401)):
+            own.wait_until_ready()
             answer = httpx.get(f"{own.base_url}/flow/bg/get_business_options.json", trust_env=False)
-            assert answer.status_code == (401 if key else 200)
+            assert answer.status_code == status
             headers = {"X-Padding": "x" * 20_000}
             answer = httpx.get(f"{own.base_url}/healthz", headers=headers, trust_env=False)
             assert answer.status_code == 431
-        finally:
-            own.stop()
-        assert "correct-horse" not in own.log.read_text(encoding="utf-8")
+    finally:
+        open_.stop()
+        closed.stop()
+    assert "correct-horse" not in closed.log.read_text(encoding="utf-8")
 
 
 def test_a_wrong_setting_is_named() -> None:

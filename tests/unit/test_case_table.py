@@ -84,3 +84,19 @@ def test_a_run_that_is_to_show_every_case_fails_without_one(pytester: pytest.Pyt
     result = pytester.runpytest("-p", "tests.case_table", "--every-case")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["no test shows these cases: FN-01, *"])
+
+
+@pytest.mark.parametrize("workers", ["0", "2"], ids=["in one process", "spread over two"])
+def test_a_run_goes_on_from_the_outcomes_of_the_one_before(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    pytester.makeini("[pytest]\nmarkers = case(*ids)\n")
+    pytester.makepyfile(SUITE)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    spread = ("-p", "xdist.plugin", "-n", workers)
+    outcomes = ("-p", "tests.case_table", "--case-outcomes=out/outcomes.json", *spread)
+    pytester.runpytest_subprocess(*outcomes, "-k", "again or marked")
+    pytester.runpytest_subprocess(*outcomes, "-k", "two", "--case-report=out/report.txt")
+    report = (pytester.path / "out" / "report.txt").read_text(encoding="utf-8")
+    wanted = ["passed", "failed", "missing", "passed"]
+    assert _outcomes(report, "FN-01", "FN-02", "FN-05", "FN-06") == wanted

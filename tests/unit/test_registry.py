@@ -19,10 +19,10 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from tests.loopback import NOW_MS, QUICK_S, StoppedClock, attempt, echo, web_server
+from tests.loopback import NOW_MS, PATIENT_S, StoppedClock, attempt, echo, web_server
 
 ECHO_PLUGIN = Path(__file__).parents[2] / "examples" / "plugins" / "rillflow_echo"
-SETTINGS = HttpSettings(call_timeout_s=QUICK_S)
+SETTINGS = HttpSettings(call_timeout_s=PATIENT_S)
 
 
 def http_registry(**changes: Any) -> GatewayRegistry:
