@@ -102,11 +102,11 @@ def test_integers_of_any_size_stay_exact() -> None:
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(b'{"a":1}')),
-        ("X-GZIP", gzip.compress(b'{"a":1}')),
+        ("gzip", gzip.compress(b'{"a":1}', mtime=0)),
+        ("X-GZIP", gzip.compress(b'{"a":1}', mtime=0)),
         ("deflate", zlib.compress(b'{"a":1}')),
         ("deflate", zlib.compress(b'{"a":1}', wbits=-15)),
-        ("deflate, gzip", gzip.compress(zlib.compress(b'{"a":1}'))),
+        ("deflate, gzip", gzip.compress(zlib.compress(b'{"a":1}'), mtime=0)),
         ("identity", b'{"a":1}'),
         ("gzip", b'{"a":1}'),
         ("br", b'{"a":1}'),
