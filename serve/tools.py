@@ -1,5 +1,6 @@
 """Tools for authors of definitions (SEMANTICS 5.3): look, try and check, without running."""
 
+import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -8,6 +9,7 @@ from starlette.responses import Response
 
 from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
 from rillflow.definition import expand_sugar, find_problems, parse_definition
+from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, Problem, RequestError
 from rillflow.runtime.descriptors import resolve_descriptor
 from rillflow.runtime.input_schema import InputSchema
@@ -35,7 +37,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
         """Show a definition as an execution that has not started."""
         body = await read_text(request, LARGEST_TEXT_BYTES)
         try:
-            definition = parse_definition(body, max_depth=stack.settings.max_depth)
+            definition = await _read(body, stack)
             return json_response({"ret": draft_view(definition)})
         except DefinitionError as error:
             raise _restricted(error) from error
@@ -55,10 +57,15 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
                 found = await resolve_descriptor(stack.store, descriptor_id)
                 definition = await stack.definition(found.version or "")
             else:
-                definition = parse_definition(body, max_depth=stack.settings.max_depth)
+                definition = await _read(body, stack)
         except DefinitionError as error:
             raise _restricted(error) from error
         return json_response({"ret": {"dependencies": dependencies_of(definition)}})
+
+
+async def _read(text: bytes, stack: Stack) -> WorkflowDefinition:
+    """Read a definition in a thread, as long ones take their time."""
+    return await asyncio.to_thread(parse_definition, text, max_depth=stack.settings.max_depth)
 
 
 def _restricted(error: DefinitionError) -> RequestError:
@@ -70,7 +77,7 @@ def _add_validation(routes: APIRouter, stack: Stack) -> None:
     async def validate(request: Request) -> Response:
         """Say everything that is wrong or suspicious with a definition, with places and hints."""
         body = await read_text(request, LARGEST_TEXT_BYTES)
-        problems = _problems(body, stack.settings.max_depth)
+        problems = await asyncio.to_thread(_problems, body, stack.settings.max_depth)
         return json_response(
             {
                 "valid": all(problem.severity != "error" for problem in problems),

@@ -19,7 +19,7 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
-from rillflow.definition.nodes import UNREADABLE, Mapping, Node, Scalar, refuse, shown
+from rillflow.definition.nodes import UNREADABLE, Mapping, Node, Scalar, refusal_of, refuse, shown
 from rillflow.definition.shapes import Slot, read_text, slots_of
 from rillflow.errors import Problem
 
@@ -57,7 +57,8 @@ def bind(root: Node, *, with_warnings: bool = False) -> Bound:
         with_warnings: Whether to tell of the keys that are ignored.
 
     Raises:
-        DefinitionError: The root is no object (30402).
+        DefinitionError: The root is no object, or 200 problems were found, at which
+            nothing more is read (30402).
     """
     if not isinstance(root, Mapping):
         refuse("a definition must be an object", root.place)
@@ -67,7 +68,11 @@ def bind(root: Node, *, with_warnings: bool = False) -> Bound:
 
 
 def bind_rules(root: Node) -> tuple[list[Values], list[Problem]]:
-    """Read a list of mapping rules that stands alone, with what does not fit."""
+    """Read a list of mapping rules that stands alone, with what does not fit.
+
+    Raises:
+        DefinitionError: 200 problems were found, at which nothing more is read (30402).
+    """
     binder = _Binder(with_warnings=False)
     rules = slots_of(PassTask)["inputMappings"].read(binder, root, "mapping rules")
     return rules or [], binder.errors
@@ -115,8 +120,9 @@ class _Binder:
         return {**read, "category": "pass"}
 
     def refuse(self, node: Node, message: str, hint: str = "") -> None:
-        if len(self.errors) < MAX_PROBLEMS:
-            self.errors.append(Problem(UNREADABLE, message, *node.place, hint))
+        self.errors.append(Problem(UNREADABLE, message, *node.place, hint))
+        if len(self.errors) == MAX_PROBLEMS:
+            raise refusal_of(self.errors)
 
     def _fields(self, slots: MappingOf[str, Slot], node: Mapping) -> Values:
         values = {}

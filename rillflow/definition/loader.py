@@ -28,10 +28,17 @@ from rillflow.errors import DefinitionError, Problem
 MAX_TEXT_BYTES: Final = 645120
 """Size of the largest definition that may be added (SEMANTICS 6.5)."""
 
+BYTES_PER_NODE: Final = 5
+"""A text may have a key or value for every so many bytes of the size limit, not more.
+
+No task can be written shorter, and a text of nothing but ``[],`` would take a second and
+100 MB.
+"""
+
 MAX_NESTING: Final = 200
 """Deepest nesting of lists and maps; enough for 40 levels of choices."""
 
-MAX_EXPANSION: Final = 200_000
+MAX_EXPANSION: Final = 100_000
 """How much aliases may add, in nodes plus characters."""
 
 EMPTY: Final = 30401
@@ -49,7 +56,8 @@ def load(text: str | bytes | None, *, max_bytes: int = MAX_TEXT_BYTES) -> Node:
 
     Raises:
         DefinitionError: The text is empty (30401), larger than ``max_bytes`` (30508) or
-            unreadable (30402, with line and column in the message).
+            unreadable (30402, with line and column in the message), which it is as well
+            when it has more keys and values than texts of ``max_bytes`` may have.
     """
     if not text:
         raise DefinitionError(EMPTY, "dag descriptor empty.")
@@ -59,7 +67,7 @@ def load(text: str | bytes | None, *, max_bytes: int = MAX_TEXT_BYTES) -> Node:
         hint = f"a definition may have up to {max_bytes} bytes"
         raise DefinitionError(TOO_LONG, message, (Problem(TOO_LONG, message, hint=hint),))
     try:
-        return _compose(data)
+        return _compose(data, max_bytes // BYTES_PER_NODE)
     except yaml.MarkedYAMLError as error:
         if error.problem == _BAD_ESCAPE and (joined := _join_surrogates(data)) != data:
             return load(joined, max_bytes=max_bytes)
@@ -71,8 +79,10 @@ def load(text: str | bytes | None, *, max_bytes: int = MAX_TEXT_BYTES) -> Node:
 class _Composer:
     """Builds nodes from events, with the open containers on a stack."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_nodes: int) -> None:
         self.root: Node | None = None
+        self._max_nodes = max_nodes
+        self._nodes = 0
         self._parent: Sequence | Mapping | None = None
         self._key: Scalar | None = None
         self._outer: list[tuple[Sequence | Mapping | None, Scalar | None, str | None]] = []
@@ -139,6 +149,9 @@ class _Composer:
         self._add(node)
 
     def _add(self, node: Node) -> None:
+        self._nodes += 1
+        if self._nodes > self._max_nodes:
+            refuse(f"more than {self._max_nodes} keys and values", node.place)
         parent = self._parent
         if parent is None:
             self._add_document(node)
@@ -179,8 +192,8 @@ class _Composer:
     }
 
 
-def _compose(data: bytes) -> Node:
-    composer = _Composer()
+def _compose(data: bytes, max_nodes: int) -> Node:
+    composer = _Composer(max_nodes)
     for event in yaml.parse(data, Loader=yaml.CSafeLoader):
         composer.take(event)
     if composer.root is None:

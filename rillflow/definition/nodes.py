@@ -5,6 +5,7 @@ declared type takes its ``value`` (SEMANTICS 1.1.4).
 """
 
 from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -137,8 +138,12 @@ def _child(node: Node, step: str | int) -> Node | None:
 
 def refuse(message: str, place: Place) -> NoReturn:
     """Raise a DefinitionError that says where in the text the trouble is."""
-    problem = Problem(UNREADABLE, message, *place)
-    raise DefinitionError(UNREADABLE, with_place(problem), (problem,))
+    raise refusal_of([Problem(UNREADABLE, message, *place)])
+
+
+def refusal_of(problems: SequenceOf[Problem]) -> DefinitionError:
+    """Make the error that tells the first of some problems, and carries all of them."""
+    return DefinitionError(problems[0].code, with_place(problems[0]), tuple(problems))
 
 
 def with_place(problem: Problem) -> str:

@@ -6,7 +6,7 @@ from rillflow.definition.binder import MAX_PROBLEMS, bind, bind_rules
 from rillflow.definition.closest import did_you_mean
 from rillflow.definition.loader import MAX_TEXT_BYTES, load
 from rillflow.definition.model import MappingRule, WorkflowDefinition
-from rillflow.definition.nodes import Node, place_at, with_place
+from rillflow.definition.nodes import Node, place_at, refusal_of
 from rillflow.definition.validation import MAX_DEPTH, Finding, findings
 from rillflow.errors import DefinitionError, Problem
 
@@ -29,8 +29,7 @@ def parse_definition(
     root = load(text, max_bytes=max_bytes)
     bound = bind(root)
     if bound.errors:
-        first = bound.errors[0]
-        raise DefinitionError(first.code, with_place(first), tuple(bound.errors))
+        raise refusal_of(bound.errors)
     definition = WorkflowDefinition.model_validate(bound.values)
     problems = problems_of(definition, root, max_depth=max_depth)
     if problems:
@@ -48,7 +47,7 @@ def parse_rules(text: str | bytes) -> tuple[MappingRule, ...]:
         return ()
     rules, errors = bind_rules(load(text))
     if errors:
-        raise DefinitionError(errors[0].code, with_place(errors[0]), tuple(errors))
+        raise refusal_of(errors)
     return tuple(MappingRule.model_validate(rule) for rule in rules)
 
 

@@ -1,5 +1,6 @@
 """Definitions in the catalogue: adding one, finding the one an id means (SEMANTICS 5.4)."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -55,25 +56,33 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
 ) -> DescriptorId:
     """Validate a definition and make it the newest version of an alias.
 
+    It is read in a thread: the largest takes a second, in which others are to be served.
+
     Raises:
         RequestError: A name is malformed, or is not the definition's (30109, 30110).
         DefinitionError: The definition is refused.
     """
     check_names(business_id=business, feature_name=feature, alias=alias)
+    canonical = await asyncio.to_thread(
+        _checked_text, text, (business, feature), max_depth=max_depth, max_bytes=max_bytes
+    )
+    version = version_of(canonical)
+    await catalogue.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
+    return DescriptorId(business, feature, version=version)
+
+
+def _checked_text(text: str, names: tuple[str, str], *, max_depth: int, max_bytes: int) -> str:
     definition = parse_definition(text, max_depth=max_depth, max_bytes=max_bytes)
-    if (definition.workspace, definition.dag_name) != (business, feature):
+    if (definition.workspace, definition.dag_name) != names:
         named = f"{definition.workspace}:{definition.dag_name}"
         hint = (
             "business_id and feature_name must be workspace and dagName of the definition;"
-            f" they are {business}:{feature}, and the definition has {named}"
+            f" they are {':'.join(names)}, and the definition has {named}"
         )
         raise RequestError("name not match", wire_code=RESTRICTION_VIOLATION, hint=hint)
     if definition.enforce_input_schema and definition.input_schema:
         InputSchema(definition.input_schema)
-    canonical = canonical_text(expand_sugar(definition))
-    version = version_of(canonical)
-    await catalogue.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
-    return DescriptorId(business, feature, version=version)
+    return canonical_text(expand_sugar(definition))
 
 
 def check_names(**names: str) -> None:

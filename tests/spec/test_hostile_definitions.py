@@ -1,10 +1,13 @@
 """No text can do harm: a definition is read, or refused with a DefinitionError, quickly.
 
-The worst of these texts takes about a second. The time limit is far above that, so that
-a loaded machine does not fail the tests: what it catches is growth faster than linear.
+The worst of these texts takes half a second on a machine of its own. The time limit is
+far above that, so that a loaded machine does not fail the tests: what it catches is growth
+faster than linear.
 """
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rillflow.definition.binder import MAX_PROBLEMS
 from rillflow.definition.canonical import canonical_text
-from rillflow.definition.loader import MAX_NESTING, MAX_TEXT_BYTES
+from rillflow.definition.loader import BYTES_PER_NODE, MAX_NESTING, MAX_TEXT_BYTES
 from rillflow.definition.model import ChoiceTask, ForeachTask
 from rillflow.definition.parse import parse_definition
 from rillflow.definition.problems import find_problems
@@ -45,6 +49,23 @@ trees = st.recursive(
     ),
     max_leaves=30,
 )
+
+
+VALUES: Final = (f"{HEADER}tasks: [{{name: A, category: pass, parameters: {{p: [", "]}}]\n")
+PEAK_OF_PROBLEMS: Final = """
+import resource, sys
+from rillflow.definition import find_problems
+text = sys.stdin.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = find_problems(text)
+print(len(found), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def filled(head: str, item: str, tail: str) -> str:
+    """Repeat an item between two texts, as often as the size limit lets it."""
+    room = MAX_TEXT_BYTES - len(head) - len(tail)
+    return head + item * (room // len(item)) + tail
 
 
 @contextmanager
@@ -193,22 +214,53 @@ def test_text_beyond_the_size_limit_is_not_even_looked_at() -> None:
         assert refusal_of("[" * 50_000_000)[0] == 30508
 
 
-@pytest.mark.parametrize("item", ["[],", "1.5,"])
+@pytest.mark.parametrize("item", ["[],  ", "1.25,"])
 def test_large_values_are_read_without_delay(item: str) -> None:
-    head, tail = f"{HEADER}tasks: [{{name: A, category: pass, parameters: {{p: [", "]}}]\n"
-    count = (MAX_TEXT_BYTES - len(head) - len(tail)) // len(item)
-
     with promptly():
-        definition = parse_definition(head + item * count + tail)
+        definition = parse_definition(filled(VALUES[0], item, VALUES[1]))
 
     assert len(canonical_text(definition)) < 5 * MAX_TEXT_BYTES
 
 
 def test_many_keys_are_read_without_delay() -> None:
-    keys = "".join(f"{number:x}: 1\n" for number in range(75_000))
+    keys = "".join(f"{number:x}: 1\n" for number in range(64_000))
 
     with promptly():
         assert parse_definition(f"{HEADER}{PASS}{keys}").tasks
+
+
+@pytest.mark.parametrize("item", ["[],", "{},", "1,"])
+def test_more_values_than_a_definition_could_need_are_refused(item: str) -> None:
+    code, message = refusal_of(filled(VALUES[0], item, VALUES[1]))
+
+    assert code == 30402
+    assert message.startswith(f"more than {MAX_TEXT_BYTES // BYTES_PER_NODE} keys and values (line")
+
+
+@pytest.mark.parametrize(
+    ("head", "item", "tail"),
+    [
+        ("{HEADER}tasks: [", "{},", "]\n"),
+        ("{HEADER}tasks: [", "{category: pass},", "]\n"),
+        ("{HEADER}tasks: [", "{category: pass, nonsense: 1},", "]\n"),
+        ("{HEADER}tasks: [{category: pass, inputMappings: [", "{source: $.a[},", "]}]\n"),
+        ("{HEADER}tasks: [{category: pass, inputMappings: [", "{transform: a + (},", "]}]\n"),
+        ("{HEADER}x: &x [" + "[]," * 900 + "]\ny: [", "*x,", "]\n"),
+        (VALUES[0], "[],", VALUES[1]),
+    ],
+)
+def test_all_that_is_wrong_with_a_large_text_is_found_in_little_memory(
+    head: str, item: str, tail: str
+) -> None:
+    text = filled(head.replace("{HEADER}", HEADER), item, tail)
+    command = [sys.executable, "-c", PEAK_OF_PROBLEMS]
+    ended = subprocess.run(  # noqa: S603 - our own program
+        command, input=text, capture_output=True, text=True, check=True
+    )
+    problems, grown_mib = map(int, ended.stdout.split())
+
+    assert 1 <= problems <= 2 * MAX_PROBLEMS
+    assert grown_mib < 150
 
 
 def many_tasks(successors: dict[str, str]) -> str:
