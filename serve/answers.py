@@ -44,6 +44,7 @@ class Invocation(BaseModel):
     invoke_time_infos: list[TimeInfo] | None = None
     progress_args: Object | None = None
     ext: Object | None = None
+    hint: str | None = Field(default=None, description="More about the failure of the last call.")
     callback: Object | None = None
     dag_execution_routes: list[Object] | None = None
 

@@ -42,19 +42,21 @@ class CaseTable:
         self._file = file
         self._outcomes = outcomes
         self._wants_all = wants_all
+        self._known = load_cases().keys()
         earlier = json.loads(outcomes.read_text()) if outcomes and outcomes.exists() else {}
         self._failed = set(earlier.get("failed", ()))
         self._passed = set(earlier.get("passed", ()))
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Have the reports of each collected test say which rows it shows."""
-        known = load_cases().keys()
         for item in items:
-            marked = tuple(_marked_rows(item))
-            if unknown := [row for row in marked if row not in known]:
-                raise pytest.UsageError(f"{item.nodeid} names unknown cases: {unknown}")
-            named = (row for row in _rows_in_parameters(item) if row in known)
-            item.user_properties.extend((_PROPERTY, row) for row in (*marked, *named))
+            named = (row for row in _rows_in_parameters(item) if row in self._known)
+            item.user_properties.extend((_PROPERTY, row) for row in (*_marked_rows(item), *named))
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Fail a test that is marked with a row there is not."""
+        if unknown := [row for row in _marked_rows(item) if row not in self._known]:
+            pytest.fail(f"{item.nodeid} names unknown cases: {unknown}", pytrace=False)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a row as passed when its test's call passed, as failed on any failure."""

@@ -171,7 +171,7 @@ def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[No
         reason=None if reason is None else str(reason),
         reason_code=None if code is None else str(code),
     )
-    hint = _field(_field(message, "ext"), "hint")
+    hint = _field(message, "hint")
     if isinstance(hint, str):
         error.hint = hint
     raise error

@@ -53,6 +53,7 @@ def _quote_failure(turn: Turn) -> None:
             if task.status is TaskStatus.FAILED:
                 invoke, quoted = turn.state.invoke, task.invoke
                 invoke.code, invoke.msg, invoke.ext = quoted.code, quoted.msg, quoted.ext
+                invoke.hint = quoted.hint
                 return
         routes = (route for task in level for route in task.routes)
         level = [turn.task(name) for route in routes for name in turn.state.groups[route].members]

@@ -22,8 +22,6 @@ _FACTS = frozenset({"invoke_id", "error_code", "code", "error_msg", "msg", "exec
 """What an answer may say about itself."""
 SHOWN_CHARACTERS = 512
 """How much of an answer that is no result becomes the task's message."""
-HINT = "hint"
-"""Key of ``ext`` with what more is known about a failed call than its message says."""
 
 
 class Answer(NamedTuple):
@@ -46,7 +44,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
         task.invoke.input = merged
     task.attempt += 1
     task.in_flight = True
-    task.retry_after_s = None
+    task.retry_after_s = task.invoke.hint = None
     task.poll_url, task.polls = None, 0
     turn.set_status(task, TaskStatus.RUNNING)
     turn.commands.append(dispatch_command(turn, task, plan))
@@ -137,7 +135,7 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
     if event.resource_name is not None:
         chosen = {"calculated_resource_name": event.resource_name}
         task.invoke.ext = {**(task.invoke.ext or {}), **chosen}
-    _keep_hint(task, event.hint)
+    task.invoke.hint = event.hint
     held, task.held = task.held, None
     if event.error is not None:
         if held is not None and pattern != "task_sync":
@@ -153,15 +151,6 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
         _flow_started(turn, task, plan, answer)
     if held is not None and not _completed_or_ready(task):
         finish_held(turn, task, plan, held)
-
-
-def _keep_hint(task: TaskState, hint: str | None) -> None:
-    """Show the hint of the last answer, which knows nothing of the ones before."""
-    ext = task.invoke.ext
-    if hint is not None:
-        task.invoke.ext = {**(ext or {}), HINT: hint}
-    elif ext and HINT in ext:
-        task.invoke.ext = {key: value for key, value in ext.items() if key != HINT} or None
 
 
 def _conclude_sync(

@@ -211,6 +211,7 @@ def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
     )
     invoke, quoted = task.invoke, failed.invoke
     invoke.code, invoke.msg, invoke.ext = quoted.code, quoted.msg, quoted.ext
+    invoke.hint = quoted.hint
     invoke.invoke_id = quoted.invoke_id
     invoke.referenced_execution_id = quoted.referenced_execution_id
 

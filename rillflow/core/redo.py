@@ -27,7 +27,7 @@ def redo_requested(turn: Turn, event: RedoRequested) -> None:
         return
     if ended:
         state.invoke.time_infos.append(TimeInfo(start_ms=turn.at_ms))
-        state.invoke.code = state.invoke.msg = state.invoke.ext = None
+        state.invoke.code = state.invoke.msg = state.invoke.ext = state.invoke.hint = None
     state.status = DagStatus.RUNNING
     state.cancelled = False
     state.parent_notice = state.completion = None
@@ -99,4 +99,5 @@ def _reset(turn: Turn, task: TaskState) -> None:
     task.skips = []
     task.spent = len(task.invoke.time_infos)
     invoke = task.invoke
-    invoke.code = invoke.msg = invoke.output = invoke.ext = invoke.referenced_execution_id = None
+    invoke.code = invoke.msg = invoke.hint = invoke.ext = None
+    invoke.output = invoke.referenced_execution_id = None

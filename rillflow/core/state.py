@@ -33,7 +33,10 @@ class TimeInfo(msgspec.Struct):
 
 
 class InvokeMsg(msgspec.Struct, omit_defaults=True):
-    """What is known of a task's attempts (SEMANTICS 5.3); ``output`` is what was recorded."""
+    """What is known of a task's attempts (SEMANTICS 5.3); ``output`` is what was recorded.
+
+    ``hint`` says more about the failure of the last call than its message.
+    """
 
     invoke_id: str | None = None
     code: str | None = None
@@ -43,6 +46,7 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
     referenced_execution_id: str | None = None
     progress_args: StoredObject | None = None
     ext: StoredObject | None = None
+    hint: str | None = None
     time_infos: list[TimeInfo] = []
 
 

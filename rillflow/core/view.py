@@ -130,6 +130,7 @@ def invoke_view(invoke: InvokeMsg) -> JsonObject:
         "invoke_time_infos": [_time_view(info) for info in invoke.time_infos],
         "progress_args": invoke.progress_args,
         "ext": invoke.ext,
+        "hint": invoke.hint,
     }
     return {key: value for key, value in view.items() if value not in _NOTHING}
 

@@ -14,6 +14,8 @@ MOST_AWAKE: Final = 1_000
 """Executions beyond these are folded up, which costs each 15 us there and back."""
 LARGEST_FOLDED: Final = 4_096
 """Events that are longer together are not folded up: that would hold up the others."""
+MOST_TASKS_FOLDED: Final = 64
+"""Nor are executions with more tasks, however short their events are."""
 LEAST_BYTES: Final = 1_000
 """What an execution takes in memory besides its values."""
 BYTES_PER_ENCODED: Final = 12
@@ -91,12 +93,11 @@ class HotExecutions:
 
     def drop(self, execution_id: ExecutionId) -> None:
         """Forget what memory holds of an execution; the store knows better."""
-        hosted = self._awake.pop(execution_id, None)
-        if hosted is not None:
-            self._bytes -= hosted.counted_bytes
-            hosted.counted_bytes = 0
-        elif execution_id in self._asleep:
-            self._bytes -= self._asleep.pop(execution_id).counted_bytes
+        each = self._awake.pop(execution_id, None) or self._asleep.pop(execution_id, None)
+        if each is not None:
+            self._bytes -= each.counted_bytes
+        if isinstance(each, Hosted):
+            each.counted_bytes = 0
 
     def _put_to_sleep(self) -> None:
         # Two for each that comes, so that those in use do not keep the others awake.
@@ -126,11 +127,12 @@ class HotExecutions:
 
 
 def _fold(hosted: Hosted) -> Hosted | _Folded:
-    if hosted.encoded_bytes > LARGEST_FOLDED:
+    state = hosted.state
+    if hosted.encoded_bytes > LARGEST_FOLDED or len(state.tasks) > MOST_TASKS_FOLDED:
         return hosted
     return _Folded(
         hosted.plan,
-        pickle.dumps(hosted.state, pickle.HIGHEST_PROTOCOL),
+        pickle.dumps(state, pickle.HIGHEST_PROTOCOL),
         hosted.written,
         hosted.encoded_bytes,
         hosted.counted_bytes,

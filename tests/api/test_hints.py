@@ -123,7 +123,7 @@ async def test_a_protocol_that_nobody_serves_gets_a_hint_beside_the_message() ->
     async with served() as api:
         task = (await api.run(text))["tasks"]["A"]["invoke_msg"]
     assert task["msg"] == "handle functionPattern protocol: rilflowdo not support"
-    assert task["ext"] == {"hint": "did you mean `rillflow`?"}
+    assert task["hint"] == "did you mean `rillflow`?"
 
 
 async def test_the_description_of_the_api_cites_nothing_that_its_readers_do_not_have(

@@ -129,6 +129,18 @@ def test_a_callback_that_announces_a_repetition_leaves_the_task_running() -> Non
     assert run.task("A").invoke.ext == {"try": 1}
 
 
+def test_what_a_function_notes_of_itself_and_the_hint_of_its_call_are_kept_apart() -> None:
+    run = scenario(fn("A", retry={"maxRetryTimes": 2}))
+    run.submit()
+    run.finish("A", succeeded=False, ext={"hint": "GPU 7 is hot"})
+    run.answer("A", error="refused", hint="did you mean `http`?")
+    invoke = run.task("A").invoke
+    assert (invoke.ext, invoke.hint) == ({"hint": "GPU 7 is hot"}, None)
+    run.answer("A", error="refused", hint="did you mean `http`?")
+    invoke = run.task("A").invoke
+    assert (invoke.ext, invoke.hint) == ({"hint": "GPU 7 is hot"}, "did you mean `http`?")
+
+
 @pytest.mark.parametrize(
     ("task", "refusal"),
     [

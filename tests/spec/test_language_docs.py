@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from rillflow.core.functions import retry_wait_s
 from rillflow.definition import MAX_DEPTH, MAX_TEXT_BYTES, find_problems, model, parse_definition
-from rillflow.definition.loader import MAX_EXPANSION, MAX_NESTING
+from rillflow.definition.loader import BYTES_PER_NODE, MAX_EXPANSION, MAX_NESTING
 from rillflow.definition.scalars import resolve_plain
 from rillflow.errors import DefinitionError, LanguageError
 from rillflow.gateways.hints import LONGEST_HINT_S
@@ -282,6 +282,7 @@ LIMITS: Final = {
     "size of a definition, in bytes": MAX_TEXT_BYTES,
     "nesting of lists and maps in it": MAX_NESTING,
     "what its aliases may add, in nodes and characters": MAX_EXPANSION,
+    "its keys and values together, aliases counted once": MAX_TEXT_BYTES // BYTES_PER_NODE,
     "levels of tasks (a setting)": MAX_DEPTH,
     "executions in a chain of sub-flows": MOST_LEVELS,
     "body of a submission, in bytes (a setting)": SETTINGS.submit_max_bytes,

@@ -50,11 +50,11 @@ def test_rows_without_a_test_are_missing_or_out_of_scope(pytester: pytest.Pytest
     assert report.splitlines()[-1] == f"{total} cases: {counts}"
 
 
-def test_a_mark_with_an_unknown_row_stops_the_run(pytester: pytest.Pytester) -> None:
+def test_a_mark_with_an_unknown_row_fails_its_test(pytester: pytest.Pytester) -> None:
     _prepare(pytester, '@__import__("pytest").mark.case("FN-99")\ndef test_it():\n    pass\n')
     result = pytester.runpytest("-p", "tests.case_table")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "names unknown cases: ['FN-99']" in result.stderr.str()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "names unknown cases: ['FN-99']" in result.stdout.str()
 
 
 def test_every_row_left_out_is_a_row() -> None:

@@ -168,7 +168,7 @@ def test_submitting_may_wait_for_the_result() -> None:
 
 
 def test_a_failure_is_told_with_the_hint_of_its_task() -> None:
-    invoke = {"msg": "handle fails", "ext": {"hint": "did you mean `rillflow`?"}}
+    invoke = {"msg": "handle fails", "hint": "did you mean `rillflow`?"}
     failed = ENDED | {
         "dag_status": "FAILED",
         "tasks": {"one": {"name": "one", "status": "FAILED", "invoke_msg": invoke}},

@@ -14,6 +14,7 @@ from rillflow.runtime.hot_executions import (
     BYTES_PER_ENCODED,
     LARGEST_FOLDED,
     LEAST_BYTES,
+    MOST_TASKS_FOLDED,
     HotExecutions,
 )
 
@@ -131,13 +132,16 @@ def test_the_most_recently_used_stay_awake() -> None:
 
 
 def test_what_somebody_uses_and_what_is_large_is_not_folded_up() -> None:
-    hot = HotExecutions(8, PLENTY)
-    hosted = _filled(hot, a=0, b=0, c=LARGEST_FOLDED + 1, d=0)
+    hot = HotExecutions(10, PLENTY)
+    hosted = _filled(hot, a=0, a2=0, b=0, c=LARGEST_FOLDED + 1, d=0)
     hosted["b"].borrowers += 1
     hosted["d"].pending += 1
-    _filled(hot, e=0, f=0, g=0, h=0)
+    state = hosted["a2"].state
+    task = next(iter(state.tasks.values()))
+    state.tasks.update({f"do_{number}": task for number in range(MOST_TASKS_FOLDED)})
+    _filled(hot, e=0, f=0, g=0, h=0, i=0)
     is_same = {name: hot.get(name) is each for name, each in hosted.items()}
-    assert is_same == {"a": False, "b": True, "c": True, "d": True}
+    assert is_same == {"a": False, "a2": True, "b": True, "c": True, "d": True}
 
 
 def test_those_folded_up_leave_first_and_are_told_of_whole() -> None:
