@@ -93,6 +93,9 @@ $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(1) --case-outcomes=$(OUTCOMES) $(WITHO
 $(BIN)/python -m pytest $(1) --case-outcomes=$(OUTCOMES) --every-case $(2) tests/cluster; \
 if [ $$failed -ne 0 ]; then echo "tests without Ray have failed, further up" >&2; exit $$failed; fi
 endef
+GENERATED := tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
+  tests/spec/test_transform_fuzz.py tests/spec/test_callbacks.py tests/spec/test_laws.py \
+  tests/api/test_document.py
 DURATIONS := --durations=15 --durations-min=0.5
 
 .PHONY: test
@@ -117,6 +120,12 @@ test-corpus: setup ## The whole recorded corpus; `make test` replays a sample of
 .PHONY: cases
 cases: setup ## The table of every conformance case: passed, failed, out of scope, missing
 	@$(call EVERY_TEST,--quiet,--case-report=.rillflow/cases.txt)
+
+TIMES ?= 10
+
+.PHONY: fuzz
+fuzz: setup ## The generated tests, new ones and TIMES=10 as many; ARGS=tests/api/test_document.py picks
+	@RILLFLOW_FUZZ=$(TIMES) $(BIN)/python -m pytest --durations=15 $(or $(ARGS),$(GENERATED))
 
 SEEDS ?= 200
 

@@ -19,6 +19,8 @@ from typing import Final
 
 import pytest
 
+from tests.fuzzing import load_profile
+
 pytest_plugins = ("pytester", "tests.case_table")
 
 _TESTS: Final = Path(__file__).parent
@@ -89,10 +91,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """Have Ctrl-C count again where a shell had it ignored, as it does in the background.
+    """Set how generated tests draw, and have Ctrl-C count where the shell has it ignored.
 
-    What a process ignores, its children ignore, and tests end theirs by Ctrl-C.
+    Shells do that for what runs in the background. What a process ignores, its children
+    ignore, and tests end theirs by Ctrl-C.
     """
+    load_profile()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

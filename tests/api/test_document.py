@@ -1,11 +1,10 @@
 """The OpenAPI document tells the truth: whatever is sent, the answer is one it describes.
 
 Nothing answers with an error that the server did not expect: 500 is for refusals of the
-engine, with their codes, and never 30101. ``RILLFLOW_FUZZ`` multiplies the examples.
+engine, with their codes, and never 30101.
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
@@ -34,8 +33,8 @@ from rillflow.testing import FunctionRequest
 from serve.api import create_api
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, served
+from tests.fuzzing import TIMES, examples
 
-FUZZ: Final = int(os.environ.get("RILLFLOW_FUZZ", "1"))
 CONFORMS: Final = [
     content_type_conformance,
     response_schema_conformance,
@@ -162,11 +161,8 @@ def cases(draw: st.DrawFn, operation: Any, known: Mapping[str, str]) -> Case:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 def test_every_answer_is_one_that_the_document_describes(operation: Any, server: Served) -> None:
     @settings(
-        max_examples=EXAMPLES * FUZZ,
-        deadline=None,
-        database=None,
-        derandomize=FUZZ == 1,
-        phases=[Phase.generate] if FUZZ == 1 else list(Phase),
+        max_examples=examples(EXAMPLES),
+        phases=[Phase.generate] if TIMES == 1 else list(Phase),
         suppress_health_check=list(HealthCheck),
     )
     @given(case=cases(operation, server.known))

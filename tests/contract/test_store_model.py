@@ -17,6 +17,7 @@ from rillflow.errors import StoreError
 from rillflow.ports.store import Append, Closing, ExecutionFilter
 from rillflow.stores import open_store
 from tests.contract.appends import follow, id_of, submit
+from tests.fuzzing import examples
 
 NUMBERS = st.integers(0, 4)
 PARTITIONS = st.integers(0, 2)
@@ -157,8 +158,7 @@ async def _answer(call: Awaitable[Any]) -> Any:
 
 TestStoresAgree = StoresAgree.TestCase
 TestStoresAgree.settings = settings(
-    max_examples=25,
+    max_examples=examples(25),
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -24,6 +24,7 @@ from rillflow.language.mappings import compile_mappings
 from rillflow.language.path_syntax import MAX_PATH_CHARS
 from rillflow.language.paths import compile_path
 from rillflow.language.targets import Draft, compile_target
+from tests.fuzzing import examples
 
 SECOND: Final = 1.0
 MEGABYTE: Final = 1 << 20
@@ -113,7 +114,7 @@ def _read_all_ways(text: str, document: JsonValue) -> None:
             read(document)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(_joined(PIECES, 30) | st.text(max_size=30), documents)
 @example("$[?(@.a == '\\ud800')]", {})
 @example("$.a[", {"a": 1})
@@ -124,7 +125,7 @@ def test_any_text_is_a_path_or_a_path_error(text: str, document: JsonValue) -> N
     assert document == before
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(paths, documents, documents)
 def test_generated_paths_compile_and_evaluate_within_their_budget(
     path: str, context: JsonValue, given_input: JsonValue
@@ -140,7 +141,7 @@ def test_generated_paths_compile_and_evaluate_within_their_budget(
         assert compiled.definite or found is None or isinstance(found, list)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.lists(selections, max_size=4).map("".join), documents)
 def test_without_filters_a_condition_holds_when_something_is_read(
     path: str, document: JsonValue
@@ -158,7 +159,7 @@ def test_without_filters_a_condition_holds_when_something_is_read(
         assert compiled.matches(document)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(
     _joined(('"', "{", "}", "[", "]", ":", ",", "a", "1", ".5", "e9", "\\u", "-", "true", " "), 30)
 )
@@ -170,7 +171,7 @@ def test_any_text_is_a_literal(text: str) -> None:
         assert not isinstance(value, str) or value == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     st.lists(selections, max_size=4).map(lambda steps: "$.input" + "".join(steps)),
     documents,
@@ -188,7 +189,7 @@ def test_writes_fail_with_an_error_of_the_language_or_change_only_the_draft(
     assert value == written
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(
     st.lists(
         st.builds(

@@ -12,14 +12,13 @@ from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
 from rillflow.testing import Scenario
 from rillflow.testing.replay import check_outstanding, replay
+from tests.fuzzing import examples
 from tests.spec.notation import Definition
 from tests.spec.random_flows import Player, flows
 
 EXAMPLES = 120
 LAW = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
+    max_examples=examples(EXAMPLES),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 MOST_STEPS = 400

@@ -15,6 +15,7 @@ from rillflow.errors import BudgetExceededError, ExpressionError, ExpressionSynt
 from rillflow.jsontypes import encode_json
 from rillflow.language.expressions import Budget, compile_expression
 from rillflow.language.expressions.functions import FUNCTIONS
+from tests.fuzzing import examples
 
 SMALL: Final = Budget(steps=20_000, string_length=10_000, collection_size=1000, space=500_000)
 OPERATORS: Final = (
@@ -66,7 +67,7 @@ def test_any_text_is_evaluated_or_refused(text: str, source: Any) -> None:
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=25), VALUES)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_row_of_words_is_evaluated_or_refused(words: list[str], source: Any) -> None:
     check(" ".join(words), source, {"a": source})
 
@@ -114,7 +115,7 @@ SCRIPTS: Final = st.tuples(
 
 
 @given(SCRIPTS, VALUES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 def test_any_script_is_evaluated_or_fails_with_an_expression_error(
     script: str, source: Any
 ) -> None:

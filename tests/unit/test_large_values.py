@@ -19,6 +19,7 @@ from rillflow.stores.large_values import (
     references,
     slimmed,
 )
+from tests.fuzzing import examples
 
 LIMIT = 8
 MARK = b"\xfe"
@@ -112,7 +113,7 @@ def snapshot_of(**fields: Any) -> bytes:
 
 
 @given(texts, texts)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @example(TRICKY[0], TRICKY[1])
 @example(TRICKY[2], TRICKY[3])
 @example(TRICKY[4], TRICKY[5])
