@@ -151,8 +151,8 @@ bench-growth: setup ## How time and memory grow with size; ARGS=--million goes t
 	@$(BIN)/python -m tests.bench.growth --plot docs/growth.png $(ARGS)
 
 .PHONY: bench-memory
-bench-memory: setup ## Park 100,000 executions that wait for callbacks, and complete them
-	@$(BIN)/python -m tests.bench.parking --executions 100000 $(ARGS)
+bench-memory: setup ## Park 100,000 executions on a whole stack, call them all back, see them end
+	@$(BIN)/python -m tests.bench --full --runs 1 --only park $(ARGS)
 
 .PHONY: bench-stored
 bench-stored: setup ## Start with 1,000,000 executions that wait in the store, 10,000 of them hot

@@ -72,8 +72,8 @@ MEASURED: Final = Measured(
     owner_apart=0.07,
     dispatcher_apart=0.08,
     caller_apart=0.04,
-    sqlite_records=23_000,
-    postgres_records=34_000,
+    sqlite_records=57_000,
+    postgres_records=47_000,
 )
 
 

@@ -20,6 +20,7 @@ PARKED: Final = 10_000
 MANY_PARKED: Final = 100_000
 CALLERS: Final = 64
 PATIENCE_S: Final = 90.0
+MOST_COMPLETING_S: Final = 600.0
 WARM_UP_S: Final = 1.0
 
 
@@ -128,24 +129,44 @@ def fanout(scene: Scene) -> Iterator[Figure]:
 
 def storm(scene: Scene) -> Iterator[Figure]:
     """Measure how fast submissions are taken."""
-    submitted = STORM if scene.full else STORM // 3
-    took_s = uvloop.run(_submit_all(scene, "glue", submitted))
-    yield Figure("submit storm", "submissions/s", submitted / took_s)
+    begun = time.perf_counter()
+    submitted = uvloop.run(_submit_all(scene, "glue", STORM))
+    yield Figure("submit storm", "submissions/s", len(submitted) / (time.perf_counter() - begun))
     _settle(scene)
 
 
 def park(scene: Scene) -> Iterator[Figure]:
     """Measure what executions that wait for a callback take beside half as many others."""
-    uvloop.run(_submit_all(scene, "parked", PARKED // 2))
+    parked = uvloop.run(_submit_all(scene, "parked", PARKED // 2))
     _settle(scene)
-    before, parked = scene.memory_bytes(), 0
-    for count in (PARKED, MANY_PARKED) if scene.full else (PARKED,):
-        uvloop.run(_submit_all(scene, "parked", count - parked))
-        _settle(scene)
-        parked = count
-        each_kb = (scene.memory_bytes() - before) / count / 1000
-        name = "parked execution" if count == PARKED else f"parked execution, of {count:,}"
-        yield Figure(name, "KB", each_kb)
+    before = scene.memory_bytes()
+    parked += uvloop.run(_submit_all(scene, "parked", PARKED))
+    _settle(scene)
+    grown = scene.memory_bytes() - before
+    yield Figure("parked execution", "KB", grown / PARKED / 1000)
+    if scene.full:
+        yield from _park_many(scene, parked)
+
+
+def _park_many(scene: Scene, parked: list[str]) -> Iterator[Figure]:
+    """Go on to 100,000, then call all of them back."""
+    before = scene.memory_bytes()
+    fewer = len(parked)
+    parked += uvloop.run(_submit_all(scene, "parked", MANY_PARKED - fewer))
+    _settle(scene)
+    grown = scene.memory_bytes() - before
+    name = f"growth from {fewer:,} to {MANY_PARKED:,} parked executions"
+    yield Figure(name, "MB", grown / 1e6)
+    begun = time.perf_counter()
+    uvloop.run(_call_back_all(scene, parked))
+    while (left := len(parked) - scene.ended("parked")) > 0:
+        if time.perf_counter() - begun > MOST_COMPLETING_S:
+            raise SystemExit(f"{left} of {len(parked)} parked executions have not ended")
+        time.sleep(0.1)
+    took_s = time.perf_counter() - begun
+    yield Figure(
+        "parked executions that were called back and ended", "executions/s", len(parked) / took_s
+    )
 
 
 def timers(scene: Scene) -> Iterator[Figure]:
@@ -159,17 +180,27 @@ def timers(scene: Scene) -> Iterator[Figure]:
             yield Figure(name, "ms", percentile(late_s, percent) * 1000)
 
 
-async def _submit_all(scene: Scene, job: str, count: int) -> float:
+async def _submit_all(scene: Scene, job: str, count: int) -> list[str]:
     left = iter(range(count))
+    submitted: list[str] = []
     async with lean_client(scene.base) as http:
 
         async def worker() -> None:
-            for _ in left:
-                await workloads.submit(http, job)
+            submitted.extend([await workloads.submit(http, job) for _ in left])
 
-        begun = time.perf_counter()
         await asyncio.gather(*(worker() for _ in range(CALLERS)))
-        return time.perf_counter() - begun
+    return submitted
+
+
+async def _call_back_all(scene: Scene, execution_ids: list[str]) -> None:
+    left = iter(execution_ids)
+    async with lean_client(scene.base) as http:
+
+        async def worker() -> None:
+            for execution_id in left:
+                await workloads.call_back(http, execution_id)
+
+        await asyncio.gather(*(worker() for _ in range(CALLERS)))
 
 
 async def _submit_paced(

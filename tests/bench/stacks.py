@@ -54,6 +54,13 @@ class Scene(NamedTuple):
         """Return the memory of all processes of the stack; shared pages count once."""
         return sum(map(_memory_bytes, (self.stack.pid, *descendants(self.stack.pid))))
 
+    def ended(self, job: str) -> int:
+        """Return how many executions of a job have succeeded."""
+        query = f"business=bench&feature={job}&status=succeed&pageSize=1"
+        with urlopen(f"{self.base}/flow/bg/get_execution_ids.json?{query}") as response:  # noqa: S310 - our own process
+            found: int = json.load(response)["total"]
+        return found
+
     def notes(self, *, forget: bool = False) -> dict[str, Any]:
         """Return what the functions have noted since they last forgot."""
         method = "DELETE" if forget else "GET"
