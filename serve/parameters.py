@@ -9,6 +9,7 @@ from pydantic_core import PydanticUseDefault
 
 from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId, is_name
+from rillflow.ports.store import LATEST_MS
 
 UNPROCESSABLE: Final = 422
 LONGEST_WAIT_S: Final = 600
@@ -16,8 +17,6 @@ TRUE_WORDS: Final = ("true", "on", "yes", "1")
 FALSE_WORDS: Final = ("false", "off", "no", "0")
 MOST_MINUTES: Final = 5_256_000
 """Ten years; offsets go no further back."""
-
-_MOST_MS: Final = 253_402_300_800_000
 
 
 def _trimmed(value: object) -> object:
@@ -37,7 +36,7 @@ RequiredWhole: TypeAlias = Annotated[
 ]
 Whole: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=-(2**31), le=2**31 - 1)]
 """A parameter that has a default, as have the two that follow."""
-Milliseconds: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=_MOST_MS)]
+Milliseconds: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=LATEST_MS)]
 Minutes: TypeAlias = Annotated[int, BeforeValidator(_given), Query(ge=0, le=MOST_MINUTES)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_trimmed), Query()]
 OptionalFlag: TypeAlias = Annotated[bool, BeforeValidator(_given), Query()]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rillflow.cli.remote import DEFAULT_URL, Url, client_of, print_json
+from rillflow.cli.remote import DEFAULT_URL, Url, client_of, not_blank, print_json
 
 if TYPE_CHECKING:
     from rillflow.client.executions import Execution
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 ExecutionIds = Annotated[
     list[str], typer.Argument(metavar="ID...", help="The ids of one or more executions.")
+]
+Code = Annotated[
+    str | None,
+    typer.Option(
+        callback=not_blank, help="Only those that failed with this code.", show_default=False
+    ),
 ]
 TaskNames = Annotated[
     list[str] | None,
@@ -22,21 +28,22 @@ TaskNames = Annotated[
 
 def list_executions(
     business: Annotated[
-        str | None, typer.Option(help="Only those of this workspace.", show_default=False)
+        str | None,
+        typer.Option(callback=not_blank, help="Only those of this workspace.", show_default=False),
     ] = None,
     feature: Annotated[
-        str | None, typer.Option(help="Only those of this dagName.", show_default=False)
+        str | None,
+        typer.Option(callback=not_blank, help="Only those of this dagName.", show_default=False),
     ] = None,
     status: Annotated[
         str | None,
         typer.Option(
+            callback=not_blank,
             help="Only not_started, running, key_succeed, succeed or failed ones.",
             show_default=False,
         ),
     ] = None,
-    code: Annotated[
-        str | None, typer.Option(help="Only those that failed with this code.", show_default=False)
-    ] = None,
+    code: Code = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -155,9 +162,7 @@ def redo_many(
     status: Annotated[
         str, typer.Option(help="Those that have failed, or those that are running.")
     ] = "failed",
-    code: Annotated[
-        str | None, typer.Option(help="Only those that failed with this code.", show_default=False)
-    ] = None,
+    code: Code = None,
     task: TaskNames = None,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, max=30_000, help="How many, newest first.")
@@ -169,8 +174,9 @@ def redo_many(
 ) -> None:
     """Do the newest executions of a service again, in the background of the server.
 
-    Those that refuse are passed over, and told in the server's log. A
-    server that is stopped gives up the rest.
+    Those that refuse are passed over, and told in the server's log; so are,
+    without a word, those that have not started any --task. A server that is
+    stopped gives up the rest.
 
         $ rillflow redo-many examples:quickstart --limit 1000
     """
@@ -186,7 +192,8 @@ def redo_many(
             limit=limit,
             per_second=per_second,
         )
-    typer.echo(f"up to {limit} {status} executions of {service} are done again")
+    where = f", from {', '.join(task)} where started" if task else ""
+    typer.echo(f"the server does up to {limit} {status} executions of {service} again{where}")
 
 
 def _each(

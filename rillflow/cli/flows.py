@@ -12,6 +12,7 @@ from rillflow.cli.remote import (
     Patience,
     Url,
     client_of,
+    not_blank,
     print_json,
     tell_silence,
 )
@@ -86,7 +87,9 @@ def submit(
     idempotency_key: Annotated[
         str | None,
         typer.Option(
-            help="Submissions with one key and equal data are one execution.", show_default=False
+            callback=not_blank,
+            help="Submissions with one key and equal data are one execution.",
+            show_default=False,
         ),
     ] = None,
     patience_s: Patience = DEFAULT_PATIENCE_S,

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Generator
+from typing import Final, TypeAlias
 
 from rich.console import Console
 from rich.live import Live
@@ -14,6 +14,8 @@ from rillflow.cli.remote import tell_silence
 from rillflow.client.executions import LOOK_S, Execution
 from rillflow.client.patience import PATIENCE_S
 from rillflow.client.watching import TaskChange
+
+Changes: TypeAlias = Generator[TaskChange, None, str]
 
 STYLES: Final = {
     "NOT_STARTED": "dim",
@@ -104,32 +106,45 @@ def follow(
     """
     console = console or Console(file=sys.stdout)
     changes = execution.watch(every_s, patience_s=patience_s, on_silence=tell_silence)
-    if console.is_terminal:
-        _follow_live(changes, console)
-    else:
-        _follow_plainly(changes, console)
-    status = execution.status()
+    follow_on = _follow_live if console.is_terminal else _follow_plainly
+    status = follow_on(changes, console)
     style = "green" if status == "SUCCEED" else "bold red"
     console.print(Text.assemble("the execution ended: ", (status, style)))
     return status
 
 
-def _follow_live(changes: Iterator[TaskChange], console: Console) -> None:
+def _follow_live(changes: Changes, console: Console) -> str:
     table = ProgressTable()
     with Live(console=console, refresh_per_second=8) as live:
-        for change in changes:
+
+        def show(change: TaskChange) -> None:
             table.note(change, time.monotonic())
             live.update(table.render(time.monotonic()))
 
+        return _show_each(changes, show)
 
-def _follow_plainly(changes: Iterator[TaskChange], console: Console) -> None:
+
+def _follow_plainly(changes: Changes, console: Console) -> str:
     began = time.monotonic()
-    for change in changes:
+
+    def show(change: TaskChange) -> None:
         if change.status == "NOT_STARTED":
-            continue
+            return
         message = f"  {change.message[:LONGEST_MESSAGE]}" if change.message else ""
         line = f"{time.monotonic() - began:6.1f} s  {change.status:<12} {change.task}{message}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return _show_each(changes, show)
+
+
+def _show_each(changes: Changes, show: Callable[[TaskChange], None]) -> str:
+    """Show change by change, and return the status at the end."""
+    while True:
+        try:
+            change = next(changes)
+        except StopIteration as end:
+            return str(end.value)
+        show(change)
 
 
 def _task_around(name: str) -> str:

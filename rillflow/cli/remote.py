@@ -23,6 +23,13 @@ Patience = Annotated[
 ExecutionArgument = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.")]
 
 
+def not_blank(value: str | None) -> str | None:
+    """Refuse an option that is given and blank, as a variable that is not set makes it."""
+    if value is not None and not value.strip():
+        raise typer.BadParameter("it is blank; is a variable not set?")
+    return value
+
+
 def client_of(url: str) -> "Client":
     """Return a client of the stack at an address."""
     from rillflow.client.clients import Client

@@ -17,7 +17,7 @@ from rillflow.client.exchanges import (
 )
 from rillflow.client.executions import AsyncExecution, Execution
 from rillflow.client.http import AsyncHttpTransport, HttpTransport
-from rillflow.client.listing import executions, status_named
+from rillflow.client.listing import executions
 from rillflow.client.operations import (
     AddDescriptor,
     Isolation,
@@ -28,6 +28,7 @@ from rillflow.client.operations import (
     Submit,
 )
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
+from rillflow.errors import RequestError
 from rillflow.ids import ExecutionId, parse_descriptor_id
 from rillflow.jsontypes import JsonObject
 
@@ -124,7 +125,8 @@ class Client:
             callback: Where its end is reported to: a URL or a CallbackConfig.
             isolation: ``dedicated`` gives it a Ray actor of its own.
             idempotency_key: Submissions of a feature with one key and equal data are one.
-                So one with a key is sent again when the stack does not answer.
+                So one with a key is sent again when the stack does not answer. A blank
+                key is none.
             patience_s: For how many seconds; 0 sends it once. Without a key it is not read.
             on_silence: Is called with the error and these seconds when that begins.
 
@@ -153,7 +155,7 @@ class Client:
         to_ms: int | None = None,
         limit: int = LISTED,
     ) -> list[ListedExecution]:
-        """List executions, sub-flows included, newest first; None means any.
+        """List executions, sub-flows included, newest first; None and blank mean any.
 
         Args:
             business: Only those of this business (``workspace``).
@@ -166,12 +168,12 @@ class Client:
             limit: How many at most.
 
         Raises:
-            RequestError: There is no such status, or the limit is below 1.
+            RequestError: There is no such status or time, or the limit is below 1.
         """
         wanted = ListExecutions(
             business=business,
             feature=feature,
-            status=status_named(status),
+            status=status,
             code=code,
             from_ms=from_ms,
             to_ms=to_ms,
@@ -196,8 +198,9 @@ class Client:
         Args:
             service: ``business:feature``.
             status: Those that have ``failed``, or that are ``running``.
-            code: Only those that failed with this code.
-            tasks: Which tasks; None means all unfinished ones.
+            code: Only those that failed with this code; None and blank mean any.
+            tasks: Which tasks; None means all unfinished ones. An execution that has not
+                started any of them is left as it is.
             limit: How many executions at most, up to 30,000.
             per_second: How many in a second at most, up to 50.
 
@@ -292,7 +295,7 @@ class AsyncClient:
         wanted = ListExecutions(
             business=business,
             feature=feature,
-            status=status_named(status),
+            status=status,
             code=code,
             from_ms=from_ms,
             to_ms=to_ms,
@@ -347,6 +350,9 @@ def _many(  # noqa: PLR0913 - the parameters of the endpoint
     per_second: int,
 ) -> RedoMany:
     named = parse_descriptor_id(service)
+    if str(named) != f"{named.business}:{named.feature}":
+        reason = f"a service is business:feature, not {service}: all its versions are done again"
+        raise RequestError(reason)
     return RedoMany(
         business=named.business,
         feature=named.feature,

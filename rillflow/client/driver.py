@@ -158,7 +158,7 @@ class StackTransport:
             case Submit():
                 return await self._submit(request)
             case Read():
-                return await self._read(request)
+                return await self._read_in_time(request)
             case WakeUp() | Finish() | Redo() | Control():
                 event = self._event(request)
                 return (await self._stack.deliver(request.execution_id, event)).changed
@@ -212,6 +212,13 @@ class StackTransport:
             per_second=request.per_second,
         )
         await batch.redo(self._stack, await batch.find(self._stack))
+
+    async def _read_in_time(self, request: Read) -> JsonObject | None:
+        try:
+            async with asyncio.timeout(request.within_s):
+                return await self._read(request)
+        except TimeoutError as error:
+            raise UnreachableError(f"no answer from {NAMESPACE} on Ray in time") from error
 
     async def _read(self, request: Read) -> JsonObject | None:
         if not is_execution_id(request.execution_id):

@@ -27,6 +27,9 @@ Exchange: TypeAlias = Generator[Operation, Any, T]
 LONGEST_POLL_S: Final = 20.0
 """How long one request waits for the end of an execution; front ends cut longer ones."""
 
+GRACE_S: Final = 1.0
+"""How long after the end of a wait its last answer may come."""
+
 FAILED: Final = TaskStatus.FAILED.name
 
 
@@ -103,14 +106,23 @@ def ask(request: Request) -> Exchange[Any]:
     return (yield request)
 
 
-def read(execution_id: ExecutionId, *, brief: bool = False, wait_s: float = 0) -> Exchange[Any]:
+def read(
+    execution_id: ExecutionId,
+    *,
+    brief: bool = False,
+    wait_s: float = 0,
+    within_s: float | None = None,
+) -> Exchange[Any]:
     """Read an execution as ``get.json`` shows it.
 
     Raises:
         UnknownExecutionError: There is none of this id.
     """
     view = yield Read(
-        execution_id=execution_id, part="brief" if brief else "execution", wait_s=wait_s
+        execution_id=execution_id,
+        part="brief" if brief else "execution",
+        wait_s=wait_s,
+        within_s=within_s,
     )
     if view is None:
         raise UnknownExecutionError(f"there is no execution {execution_id}")
@@ -144,13 +156,15 @@ def result(execution_id: ExecutionId, timeout_s: float) -> Exchange[JsonObject]:
         ExecutionTimeoutError: It had not ended in time.
     """
     give_up = time.monotonic() + timeout_s
-    wait_s = min(timeout_s, LONGEST_POLL_S)
+    left_s = max(timeout_s, 0)
     while True:
-        view = yield from read(execution_id, brief=True, wait_s=max(wait_s, 0))
+        wait_s = min(left_s, LONGEST_POLL_S)
+        within_s = left_s + GRACE_S
+        view = yield from read(execution_id, brief=True, wait_s=wait_s, within_s=within_s)
         if has_ended(view["dag_status"]):
             break
-        wait_s = min(give_up - time.monotonic(), LONGEST_POLL_S)
-        if wait_s <= 0:
+        left_s = give_up - time.monotonic()
+        if left_s <= 0:
             raise ExecutionTimeoutError(execution_id, timeout_s)
     if view["dag_status"] == FAILED:
         yield from _raise_failure(execution_id, view.get("dag_invoke_msg", {}))

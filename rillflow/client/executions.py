@@ -1,6 +1,6 @@
 """An execution as its callers see it: read it, wait for it, steer it."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from typing import Final, TypeVar
 
 from rillflow.client import exchanges
@@ -71,7 +71,8 @@ class Execution:
 
         Raises:
             ExecutionFailedError: It failed; the error names the tasks and the reason.
-            ExecutionTimeoutError: It had not ended after ``timeout_s`` seconds.
+            ExecutionTimeoutError: It had not ended after ``timeout_s`` seconds, as far as the
+                stack has answered; its silence is waited out for a second more at most.
         """
         patience = Patience(
             patience_s, on_silence, acknowledged=self._acknowledged, timeout_s=timeout_s
@@ -84,16 +85,18 @@ class Execution:
         *,
         patience_s: float = PATIENCE_S,
         on_silence: OnSilence | None = None,
-    ) -> Iterator[TaskChange]:
+    ) -> Generator[TaskChange, None, str]:
         """Yield each change of a task's status until the execution has ended.
 
         It looks every ``every_s`` seconds, so changes that follow each other faster
-        are seen as one. A stack that does not answer is borne as by ``result``.
+        are seen as one. A stack that does not answer is borne as by ``result``. The value
+        of the generator, as ``yield from`` gives it, is the status at the end.
         """
         watch = Watch(self.id, every_s)
         patience = Patience(patience_s, on_silence, acknowledged=self._acknowledged)
         while not watch.ended:
             yield from self._hold(patience.hold(watch.look()))
+        return watch.status
 
     def wake_up(self, task: str, data: JsonObject | None = None) -> None:
         """Send a signal to a suspense task; without data its conditions are checked again."""

@@ -66,13 +66,14 @@ class AsyncHttpTransport:
 
 
 def _arguments(call: Call, timeout_s: float) -> dict[str, Any]:
+    longest_s = call.longest_s(timeout_s)
     return {
         "method": call.method,
         "url": call.path,
         "params": dict(call.query),
         "content": call.body,
         "headers": {"Content-Type": call.content_type} if call.method == "POST" else {},
-        "timeout": httpx.Timeout(timeout_s + call.wait_s, connect=min(CONNECT_S, timeout_s)),
+        "timeout": httpx.Timeout(longest_s, connect=min(CONNECT_S, timeout_s, longest_s)),
     }
 
 

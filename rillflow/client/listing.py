@@ -1,28 +1,14 @@
-"""Lists of executions: what may be asked for, and in which steps."""
+"""Lists of executions: in which steps they are asked for."""
 
 from dataclasses import replace
 from typing import Final
 
 from rillflow.client.exchanges import Exchange
 from rillflow.client.operations import ListedExecution, ListExecutions
-from rillflow.core.status import DagStatus
 from rillflow.errors import RequestError
 from rillflow.ids import ExecutionId
 
 LONGEST_PAGE: Final = 1000
-STATUSES: Final = tuple(status.name.lower() for status in DagStatus)
-
-
-def status_named(text: str | None) -> str | None:
-    """Read the name of a status of executions, in any case; None and blank are any status.
-
-    Raises:
-        RequestError: There is none of this name. The server would list all of them.
-    """
-    name = (text or "").strip().lower()
-    if name and name not in STATUSES:
-        raise RequestError(f"there is no status {text}; one of {', '.join(STATUSES)} is meant")
-    return name or None
 
 
 def executions(wanted: ListExecutions, limit: int) -> Exchange[list[ListedExecution]]:
@@ -37,9 +23,19 @@ def executions(wanted: ListExecutions, limit: int) -> Exchange[list[ListedExecut
     wanted = replace(wanted, page_size=min(limit, LONGEST_PAGE))
     while True:
         page: list[ListedExecution] = yield wanted
-        found |= {one.id: one for one in page}
+        for one in page:
+            found.setdefault(one.id, one)
         if len(page) < wanted.page_size or len(found) >= limit:
             return list(found.values())[:limit]
-        # Those that come meanwhile would move what is on the next page.
-        to_ms = page[0].submitted_at_ms if wanted.to_ms is None else wanted.to_ms
-        wanted = replace(wanted, page=wanted.page + 1, to_ms=to_ms)
+        wanted = _next(wanted, page)
+
+
+def _next(wanted: ListExecutions, page: list[ListedExecution]) -> ListExecutions:
+    """Go on where a full page ended, by time.
+
+    Numbers of pages would pass over some when others leave the list meanwhile, and repeat
+    some when others come; only what was submitted in one millisecond has to be told apart so.
+    """
+    last_ms = page[-1].submitted_at_ms
+    number = wanted.page + 1 if last_ms == wanted.to_ms else 1
+    return replace(wanted, page=number, to_ms=last_ms)

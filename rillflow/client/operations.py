@@ -2,18 +2,26 @@
 
 A transport performs one operation at a time and returns its answer, which each class
 names; it raises the error of ``rillflow.errors`` that the stack answered with.
+
+A request holds what it asks for in one form, so it means the same on every way: what is
+blank is not given, and texts to choose by have no spaces around them.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
+from rillflow.core.status import DagStatus
+from rillflow.errors import RequestError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject
+from rillflow.ports.store import LATEST_MS
 
 Isolation: TypeAlias = Literal["shared", "dedicated"]
 Part: TypeAlias = Literal["execution", "brief", "children"]
 Order: TypeAlias = Literal["cancel", "pause", "resume"]
 RedoneStatus: TypeAlias = Literal["failed", "running"]
+
+STATUSES: Final = tuple(status.name.lower() for status in DagStatus)
 
 
 class ListedExecution(NamedTuple):
@@ -44,7 +52,8 @@ class AddDescriptor:
 class Submit:
     """Start an execution; answers its id. ``callback`` is a URL or a CallbackConfig.
 
-    Submissions of a feature with one ``idempotency_key`` and equal data are one.
+    Submissions of a feature with one ``idempotency_key`` and equal data are one; a blank
+    key is none.
     """
 
     descriptor_id: str
@@ -53,6 +62,11 @@ class Submit:
     isolation: Isolation | None = None
     idempotency_key: str | None = None
 
+    def __post_init__(self) -> None:
+        """Take a blank key for none: the stack would not recognize a repetition by it."""
+        if _stripped(self.idempotency_key) is None:
+            object.__setattr__(self, "idempotency_key", None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
@@ -60,7 +74,8 @@ class Read:
 
     ``brief`` leaves the tasks out. ``children`` is the members of the group ``index``
     of the task ``parent``. With ``wait_s`` the answer comes when the execution has
-    ended, or after so many seconds.
+    ended, or after so many seconds. With ``within_s`` it counts as missing after so many,
+    even where a way would wait for longer.
     """
 
     execution_id: ExecutionId
@@ -68,6 +83,7 @@ class Read:
     parent: str = ""
     index: int = 0
     wait_s: float = 0.0
+    within_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +107,19 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redo:
-    """Run tasks again; no names means all unfinished ones. Answers nothing."""
+    """Run tasks again; no names means all unfinished ones. Answers nothing.
+
+    Raises:
+        RequestError: A name is blank.
+    """
 
     execution_id: ExecutionId
     tasks: tuple[str, ...]
     data: JsonObject
+
+    def __post_init__(self) -> None:
+        """Refuse blank names: they would be dropped, and none left means all tasks."""
+        object.__setattr__(self, "tasks", _names(self.tasks))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +134,10 @@ class Control:
 class ListExecutions:
     """List executions, newest first; answers a list of ``ListedExecution``.
 
-    None means any. Times are submit times in milliseconds since the epoch, inclusive.
+    None and blank mean any. Times are submit times in milliseconds since the epoch, inclusive.
+
+    Raises:
+        RequestError: There is no such status, which a server takes for any, or no such time.
     """
 
     business: str | None = None
@@ -122,12 +149,25 @@ class ListExecutions:
     page: int = 1
     page_size: int = 20
 
+    def __post_init__(self) -> None:
+        """Bring what is asked for into its one form."""
+        for name in ("business", "feature", "status", "code"):
+            object.__setattr__(self, name, _stripped(getattr(self, name)))
+        if self.status is not None:
+            object.__setattr__(self, "status", _status(self.status))
+        for time_ms in (self.from_ms, self.to_ms):
+            if time_ms is not None and not 0 <= time_ms <= LATEST_MS:
+                raise RequestError(f"a time is 0 to {LATEST_MS} milliseconds, not {time_ms}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedoMany:
     """Do the newest executions of a service again; answers nothing.
 
-    Over HTTP the answer comes at once, and the server goes on with it.
+    Over HTTP the answer comes at once, and the server goes on with it. A blank code is any.
+
+    Raises:
+        RequestError: A task's name is blank.
     """
 
     business: str
@@ -137,6 +177,11 @@ class RedoMany:
     tasks: tuple[str, ...] = ()
     limit: int = 100
     per_second: int = 30
+
+    def __post_init__(self) -> None:
+        """Bring the code into its one form, and refuse blank names as ``Redo`` does."""
+        object.__setattr__(self, "code", _stripped(self.code))
+        object.__setattr__(self, "tasks", _names(self.tasks))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,3 +195,21 @@ Request: TypeAlias = (
     AddDescriptor | Submit | Read | WakeUp | Finish | Redo | Control | ListExecutions | RedoMany
 )
 Operation: TypeAlias = Request | Rest
+
+
+def _stripped(text: str | None) -> str | None:
+    return (text or "").strip() or None
+
+
+def _status(text: str) -> str:
+    name = text.lower()
+    if name not in STATUSES:
+        raise RequestError(f"there is no status {text}; one of {', '.join(STATUSES)} is meant")
+    return name
+
+
+def _names(tasks: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(task.strip() for task in tasks)
+    if not all(names):
+        raise RequestError("the name of a task is blank")
+    return names

@@ -5,14 +5,22 @@ for it may wait on. Only what is harmless to repeat is asked again: reads, and s
 that carry an idempotency key. A refusal (4xx) is never asked again.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
 
-from rillflow.client.exchanges import Exchange
+from rillflow.client.exchanges import GRACE_S, Exchange
 from rillflow.client.operations import Read, Request, Rest
-from rillflow.errors import DamagedError, RillflowError, ServerError, StoreError, UnreachableError
+from rillflow.errors import (
+    DamagedError,
+    ExecutionTimeoutError,
+    RillflowError,
+    ServerError,
+    StoreError,
+    UnreachableError,
+)
 
 T = TypeVar("T")
 OnSilence: TypeAlias = Callable[[RillflowError, float], object]
@@ -30,7 +38,7 @@ class Patience:
     A silence begins with the first failure and ends with an answer; each is borne for
     ``patience_s`` seconds, and none for longer than the whole wait of ``timeout_s``. Until
     the server has answered once, ``acknowledged`` False means that a failure is final: most
-    likely the address is wrong.
+    likely the address is wrong. A silence that outlasts the whole wait is its time-out.
 
     Args:
         patience_s: Seconds; 0 asks nothing again.
@@ -53,7 +61,8 @@ class Patience:
         self._on_silence = on_silence
         self._acknowledged = acknowledged
         self._now_s = now_s
-        self._end_s = None if timeout_s is None else now_s() + timeout_s
+        self._timeout_s = math.inf if timeout_s is None else timeout_s
+        self._end_s = now_s() + self._timeout_s
 
     def hold(self, exchange: Exchange[T]) -> Exchange[T]:
         """Hold a conversation whose reads are asked again; all else is asked once."""
@@ -78,6 +87,7 @@ class Patience:
 
         Raises:
             RillflowError: The stack refused, or was silent for too long.
+            ExecutionTimeoutError: It was still silent when the wait for an end was over.
         """
         began_s, give_up_s = 0.0, None
         pauses = _pauses_s()
@@ -91,6 +101,8 @@ class Patience:
                     began_s, give_up_s = self._now_s(), self._begin(error)
                 left_s = give_up_s - self._now_s()
                 if left_s <= 0:
+                    if _waits_for_end(request) and self._now_s() >= self._end_s:
+                        raise self._timed_out(request, error) from error
                     _tell_how_long(error, give_up_s - began_s)
                     raise
             else:
@@ -100,18 +112,28 @@ class Patience:
 
     def _begin(self, error: RillflowError) -> float:
         """Take note of a silence, and return when it is over at the latest."""
-        patience_s = self._patience_s
-        if self._end_s is not None:
-            patience_s = min(patience_s, self._end_s - self._now_s())
-        if patience_s > 0 and self._on_silence is not None:
-            self._on_silence(error, patience_s)
-        return self._now_s() + patience_s
+        now_s = self._now_s()
+        give_up_s = min(now_s + self._patience_s, self._end_s)
+        if give_up_s > now_s and self._on_silence is not None:
+            self._on_silence(error, give_up_s - now_s)
+        return give_up_s
+
+    def _timed_out(self, request: Read, silence: RillflowError) -> ExecutionTimeoutError:
+        error = ExecutionTimeoutError(request.execution_id, self._timeout_s)
+        error.hint = f"as far as is known, for the server did not answer at last: {silence}"
+        return error
 
     def _shortened(self, request: Request) -> Request:
-        """Have a read wait for no longer than what is left of the whole wait."""
-        if self._end_s is None or not isinstance(request, Read) or not request.wait_s:
+        """Have a read that waits for an end take no longer than what is left of the wait."""
+        if not _waits_for_end(request):
             return request
-        return replace(request, wait_s=min(request.wait_s, max(self._end_s - self._now_s(), 0)))
+        left_s = max(self._end_s - self._now_s(), 0)
+        wait_s, within_s = min(request.wait_s, left_s), left_s + GRACE_S
+        return replace(request, wait_s=wait_s, within_s=within_s)
+
+
+def _waits_for_end(request: Request) -> TypeGuard[Read]:
+    return isinstance(request, Read) and request.within_s is not None
 
 
 def is_silence(error: RillflowError) -> bool:

@@ -32,13 +32,14 @@ class Watch:
         self._settled: dict[tuple[str, int], dict[str, JsonValue]] = {}
         self._begun = False
         self.view: JsonObject = {}
+        self.status = ""
         self.ended = False
 
     def look(self) -> Exchange[list[TaskChange]]:
         """Wait a little, except before the first look, and return what changed.
 
-        Afterwards ``view`` is the execution as ``get.json`` shows it, and ``ended``
-        tells whether this was the last look.
+        Afterwards ``view`` is the execution as ``get.json`` shows it, ``status`` its status,
+        and ``ended`` tells whether this was the last look.
 
         Raises:
             UnknownExecutionError: There is no such execution.
@@ -49,7 +50,8 @@ class Watch:
         self.view = yield from read(self._execution_id)
         top: dict[str, JsonValue] = self.view.get("tasks") or {}  # type: ignore[assignment]
         found = yield from with_members(self._execution_id, top, self._settled)
-        self.ended = has_ended(str(self.view["dag_status"]))
+        self.status = str(self.view["dag_status"])
+        self.ended = has_ended(self.status)
         return [change for name, task in found.items() for change in self._change(name, task)]
 
     def _change(self, name: str, task: JsonValue) -> list[TaskChange]:

@@ -37,7 +37,11 @@ DEFINITION_FAMILY: Final = 304
 
 
 class Call(NamedTuple):
-    """An HTTP request; ``wait_s`` is how long the server may take on purpose."""
+    """An HTTP request.
+
+    ``wait_s`` is how long the server may take on purpose, ``within_s`` for how long the
+    answer is waited for at most.
+    """
 
     method: str
     path: str
@@ -45,6 +49,12 @@ class Call(NamedTuple):
     body: bytes = b""
     content_type: str = "application/json"
     wait_s: float = 0.0
+    within_s: float | None = None
+
+    def longest_s(self, timeout_s: float) -> float:
+        """Tell how long to wait for the answer where others may take ``timeout_s``."""
+        usual_s = timeout_s + self.wait_s
+        return usual_s if self.within_s is None else min(usual_s, self.within_s)
 
 
 def call_of(request: Request) -> Call:
@@ -177,7 +187,7 @@ def _reading(request: Read) -> Call:
         query["brief"] = "true"
     if request.wait_s > 0:
         query["wait_s"] = f"{request.wait_s:.3f}"
-    return Call("GET", "/flow/get.json", query, wait_s=request.wait_s)
+    return Call("GET", "/flow/get.json", query, wait_s=request.wait_s, within_s=request.within_s)
 
 
 def answer_of(request: Request, status: int, body: bytes) -> Any:

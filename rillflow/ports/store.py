@@ -5,11 +5,14 @@ on disk. Writers group what arrives while a commit is under way.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from rillflow.ids import ExecutionId
+
+LATEST_MS: Final = 253_402_300_800_000
+"""The latest moment that may be asked for: the end of the year 9999."""
 
 
 class NewExecution(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,12 +1,15 @@
 """What a client asks of a stack comes to the same over HTTP and where no HTTP is between."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 import rillflow
 from rillflow.client.driver import StackTransport
-from rillflow.errors import ExecutionFailedError, RequestError
+from rillflow.client.http import AsyncHttpTransport
+from rillflow.client.operations import Read
+from rillflow.errors import ExecutionFailedError, RequestError, UnreachableError
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, served
@@ -33,6 +36,29 @@ async def test_both_ways_list_the_same_executions(api: Api) -> None:
         assert await client.executions(to_ms=at_ms - 1) == []
         assert len(await client.executions(from_ms=at_ms, feature="order")) == 2
         assert await client.executions(code="nothing") == []
+
+
+async def test_both_ways_take_what_is_blank_for_any_and_refuse_the_same(api: Api) -> None:
+    await api.submit(await api.add(SUSPENDED))
+    async for client in clients(api):
+        assert len(await client.executions(business="", code=" ", status="")) == 1
+        assert len(await client.executions(feature=" order")) == 1
+        for wrong_ms in (-1, 10**30):
+            with pytest.raises(RequestError):
+                await client.executions(from_ms=wrong_ms)
+            with pytest.raises(RequestError):
+                await client.executions(to_ms=wrong_ms)
+
+
+async def test_both_ways_wait_for_an_answer_no_longer_than_a_read_says(api: Api) -> None:
+    execution_id = await api.submit(await api.add(SUSPENDED))
+    late = Read(execution_id=execution_id, wait_s=60, within_s=0.05)
+    over_http = AsyncHttpTransport(str(api.client.base_url), timeout_s=30)
+    for way in (over_http, StackTransport(api.stack)):
+        async with asyncio.timeout(20):
+            with pytest.raises(UnreachableError):
+                await way.perform(late)
+    await over_http.close()
 
 
 async def test_both_ways_do_many_again() -> None:

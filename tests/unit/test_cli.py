@@ -17,7 +17,7 @@ from rillflow.cli.progress import MOST_ROWS, ProgressTable, follow
 from rillflow.cli.reporting import ReportingGroup, report
 from rillflow.cli.serving import since_start_s
 from rillflow.client.watching import TaskChange
-from rillflow.errors import DefinitionError, Problem, StackError
+from rillflow.errors import DefinitionError, Problem, RillflowError, StackError, UnreachableError
 from tests.loopback import closed_port
 from tests.unit.commands import path, run, stand_in
 
@@ -33,14 +33,20 @@ SLOW_TO_IMPORT: Final = {
 ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"n": 1}}
 
 
+QUIET: Final = Console(quiet=True)
+
+
 class Looks:
     """A way to a stack that shows an execution in one state after the other, then the last."""
 
-    def __init__(self, *shown: dict[str, Any]) -> None:
+    def __init__(self, *shown: dict[str, Any] | RillflowError) -> None:
         self._shown = list(shown)
 
     def perform(self, _: object) -> Any:
-        return self._shown.pop(0) if len(self._shown) > 1 else self._shown[0]
+        look = self._shown.pop(0) if len(self._shown) > 1 else self._shown[0]
+        if isinstance(look, RillflowError):
+            raise look
+        return look
 
     def close(self) -> None:
         self._shown.clear()
@@ -368,6 +374,11 @@ def followed(*, terminal: bool) -> str:
     with rillflow.Client(transport=Looks(running, failed)) as client:
         assert follow(client.execution(ID), every_s=0, console=console) == "FAILED"
     return console.export_text()
+
+
+def test_the_end_that_was_seen_is_told_although_the_server_goes_away_then() -> None:
+    looks = Looks(ENDED | {"tasks": {}}, UnreachableError("the server restarts"))
+    assert follow(rillflow.Client(transport=looks).execution(ID), console=QUIET) == "SUCCEED"
 
 
 def test_without_a_terminal_each_change_is_a_line() -> None:

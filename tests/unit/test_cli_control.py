@@ -103,6 +103,25 @@ def test_a_list_that_cannot_be_is_one_line(options: tuple[str, ...], message: st
     assert len(told.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--business", ""),
+        ("list", "--feature", " "),
+        ("list", "--status", ""),
+        ("list", "--code", ""),
+        ("redo-many", "b:f", "--code", ""),
+        ("submit", "b:f", "--idempotency-key", ""),
+    ],
+)
+def test_an_option_is_not_blank_as_a_variable_that_is_not_set_makes_it(
+    arguments: tuple[str, ...],
+) -> None:
+    code, printed, told = run(*arguments, "--url", f"http://127.0.0.1:{closed_port()}")
+    assert (code, printed) == (2, "")
+    assert f"Invalid value for '{arguments[-2]}': it is blank; is a variable not set?" in told
+
+
 def test_an_age_is_counted_back_from_now_and_a_time_is_a_time() -> None:
     hour_ms = 3_600_000
     assert 0 <= moment_ms("60m") - moment_ms("1h") < hour_ms / 60
@@ -221,7 +240,12 @@ def test_many_executions_of_a_service_are_done_again_by_the_server() -> None:
         code, printed, _ = run("redo-many", "b:f", *options, "--url", url)
         assert run("redo-many", "b:f", "--status", "succeed", "--url", url)[0] == 2
         assert run("redo-many", "b", "--url", url)[:2] == (1, "")
-    assert (code, printed) == (0, "up to 5 running executions of b:f are done again\n")
+        for third in ("beta", "md5_" + 32 * "0"):
+            refused, _, told = run("redo-many", f"b:f:{third}", "--url", url)
+            assert (refused, told.startswith("error: a service is business:feature")) == (1, True)
+        assert run("redo-many", "b:f", "--task", "", "--url", url)[0] == 1
+    told = "the server does up to 5 running executions of b:f again, from a where started\n"
+    assert (code, printed) == (0, told)
     assert [one["query"] for one in asked] == [
         {
             "service_id": "b:f",

@@ -17,7 +17,6 @@ from rillflow.client import exchanges
 from rillflow.client.definitions import definition_text, names_in
 from rillflow.client.operations import (
     AddDescriptor,
-    ListedExecution,
     ListExecutions,
     Operation,
     Read,
@@ -200,40 +199,6 @@ async def test_the_asynchronous_client_holds_the_same_conversations() -> None:
         assert [change async for change in submitted.watch(every_s=0)] == [
             ("a", "RUNNING", None, 0, None)
         ]
-
-
-def test_a_list_of_executions_is_read_in_pages_as_long_as_a_server_gives() -> None:
-    """Of one moment: what comes meanwhile would move what is on the next page."""
-
-    def listed(number: int) -> ListedExecution:
-        return ListedExecution(f"id{number}", "FAILED", 5000 - number, "b", "f")
-
-    first, second = [listed(n) for n in range(1000)], [listed(n) for n in range(999, 1300)]
-    scripted = Scripted(first, second)
-    with rillflow.Client(transport=scripted) as client:
-        found = client.executions(status="Failed", business="b", limit=1200)
-    assert [one.id for one in found] == [f"id{n}" for n in range(1200)]
-    assert scripted.asked == [
-        ListExecutions(business="b", status="failed", page_size=1000),
-        ListExecutions(business="b", status="failed", page_size=1000, page=2, to_ms=5000),
-    ]
-
-
-def test_a_list_ends_where_there_is_no_more() -> None:
-    scripted = Scripted([])
-    with rillflow.Client(transport=scripted) as client:
-        assert client.executions(limit=5, from_ms=1, to_ms=2) == []
-    assert scripted.asked == [ListExecutions(page_size=5, from_ms=1, to_ms=2)]
-
-
-def test_a_list_of_what_cannot_be_is_refused_before_it_is_asked_for() -> None:
-    client = rillflow.Client(transport=Scripted())
-    with pytest.raises(errors.RequestError, match=r"no status ended; one of not_started, running"):
-        client.executions(status="ended")
-    with pytest.raises(errors.RequestError, match="at least one line, not 0"):
-        client.executions(limit=0)
-    with pytest.raises(errors.InvalidIdError, match="format error"):
-        client.redo_many("quickstart")
 
 
 async def test_the_asynchronous_client_lists_and_redoes_as_well() -> None:

@@ -23,6 +23,7 @@ from tests.loopback import closed_port
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 READ: Final = Read(execution_id=ID)
+WAITING: Final = Read(execution_id=ID, wait_s=20.0, within_s=61.0)
 ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"n": 1}}
 RUNNING: Final = ENDED | {"dag_status": "RUNNING"}
 GONE: Final = errors.UnreachableError("no answer")
@@ -149,13 +150,43 @@ def test_every_silence_is_told_once_and_has_the_whole_patience() -> None:
 
 def test_the_whole_wait_bounds_a_silence_and_what_a_read_waits_for() -> None:
     waiter = Waiter(timeout_s=3.0)
-    read = Read(execution_id=ID, wait_s=20.0)
-    with pytest.raises(errors.UnreachableError):
-        waiter.hold(waiter.patience.ask(read), answers(GONE))
+    with pytest.raises(errors.ExecutionTimeoutError, match=r"has not ended within 3 s") as caught:
+        waiter.hold(waiter.patience.ask(WAITING), answers(GONE))
+    assert caught.value.hint.endswith("the server did not answer at last: no answer")
     assert sum(waiter.pauses) == pytest.approx(3.0)
     assert waiter.told == [3.0]
-    waits = [one.wait_s for one in waiter.asked if isinstance(one, Read)]
-    assert waits == pytest.approx([3.0, 2.9, 2.7, 2.3, 1.5, 0.0])
+    reads = [one for one in waiter.asked if isinstance(one, Read)]
+    assert [one.wait_s for one in reads] == pytest.approx([3.0, 2.9, 2.7, 2.3, 1.5, 0.0])
+    assert [one.within_s for one in reads] == pytest.approx([4.0, 3.9, 3.7, 3.3, 2.5, 1.0])
+
+
+def test_a_server_that_takes_requests_and_never_answers_holds_nobody_beyond_the_wait() -> None:
+    waiter = Waiter(timeout_s=60.0)
+
+    def mute() -> Any:
+        asked = waiter.asked[-1]
+        assert isinstance(asked, Read)
+        assert asked.within_s is not None
+        waiter.now_s += min(30 + asked.wait_s, asked.within_s)
+        raise copy(GONE)
+
+    with pytest.raises(errors.ExecutionTimeoutError):
+        waiter.hold(waiter.patience.hold(result(ID, 60.0)), mute)
+    assert waiter.now_s == pytest.approx(161.0)
+
+
+def test_a_silence_before_the_end_of_the_wait_is_no_time_out() -> None:
+    for known in ({"patience_s": 1.0}, {"patience_s": 0.0}, {"acknowledged": False}):
+        waiter = Waiter(**known, timeout_s=3.0)
+        with pytest.raises(errors.UnreachableError):
+            waiter.hold(waiter.patience.ask(WAITING), answers(GONE))
+
+
+def test_what_is_read_after_the_end_has_no_time_out_of_the_wait() -> None:
+    waiter = Waiter(timeout_s=1.0)
+    failed = ENDED | {"dag_status": "FAILED"}
+    with pytest.raises(errors.UnreachableError):
+        waiter.hold(waiter.patience.hold(result(ID, 1.0)), answers(failed, GONE))
 
 
 def test_of_a_conversation_only_reads_are_asked_again() -> None:
@@ -253,6 +284,15 @@ async def test_without_patience_a_restart_is_an_error(away: Holding) -> None:
             await waiting
 
 
+async def test_a_wait_ends_in_time_although_the_server_never_answers(away: Holding) -> None:
+    await away.start()
+    async with rillflow.AsyncClient(away.url) as client:
+        execution = await client.submit("b:f")
+        async with asyncio.timeout(20):
+            with pytest.raises(errors.ExecutionTimeoutError):
+                await execution.result(timeout_s=0.1)
+
+
 async def test_any_answer_about_an_execution_makes_it_known(away: Holding) -> None:
 
     def script() -> dict[str, Any]:
@@ -321,6 +361,28 @@ async def test_a_submission_with_a_key_is_sent_again_and_one_without_is_not() ->
         finally:
             await server.stop()
     assert server.keys == ["k1"]
+
+
+class Silent:
+    """A way to a stack that does not answer, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Operation] = []
+
+    def perform(self, request: Operation) -> Any:
+        self.asked.append(request)
+        raise copy(GONE)
+
+    def close(self) -> None:
+        self.asked.clear()
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_submission_with_a_blank_key_is_one_without(blank: str) -> None:
+    silent = Silent()
+    with pytest.raises(errors.UnreachableError):
+        rillflow.Client(transport=silent).submit("b:f", idempotency_key=blank, patience_s=0.2)
+    assert silent.asked == [Submit(descriptor_id="b:f", data={}, idempotency_key=None)]
 
 
 def _hanging_up(refused: asyncio.Event) -> Any:
