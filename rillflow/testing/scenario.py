@@ -58,6 +58,7 @@ class AnswerDetails(TypedDict, total=False):
     retry_after_s: float
     poll_url: str
     resource_name: str
+    is_outcome: bool
 
 
 class CallbackDetails(TypedDict, total=False):
