@@ -7,27 +7,39 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from rillflow.definition.closest import closest
+from rillflow.setting_values import (
+    SWITCHES,
+    BaseUrl,
+    ById,
+    HostRates,
+    Key,
+    Keys,
+    Limit,
+    Names,
+    Places,
+    Rate,
+    SizeByBusiness,
+    Switches,
+    only,
+)
 
 MEBIBYTE = 1024 * 1024
 FILE: Final = "rillflow.toml"
@@ -39,84 +51,9 @@ NO_SETTINGS: Final = frozenset(
 )
 """Variables with that prefix that the command line, a stack's processes and tests have."""
 
-SWITCHES: Final[Mapping[str, bool]] = {
-    "ENABLE_AUTH_RESOLVER": False,
-    "ENABLE_DAG_INFO_LENGTH_CHECK": True,
-    "ENABLE_FLOW_DAG_MULTI_REDO": True,
-    "ENABLE_RUNTIME_RESOURCE_STATUS_CHECK": True,
-    "ENABLE_RUNTIME_STORAGE_USAGE_CHECK": True,
-    "ENABLE_RUNTIME_SUBMIT_DAG_CHECK": True,
-    "ENABLE_RUNTIME_SUBMIT_TRAFFIC_CONTROL": True,
-}
-"""Rill Flow's switches that decide something here, with their defaults (SEMANTICS 6.6)."""
-
 UNKNOWN_CALLER: Final = 127001
 
 _LIKE_PREFIX: Final = re.compile(r"RILL?_?FLOW_")
-_KEY: Final = re.compile(r"[\x21-\x7e]+")
-_HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)(:[0-9]{1,5})?")
-_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-
-
-def _listed(value: object) -> object:
-    """Read ``a, b`` as the environment has it; a list of the file stays as it is."""
-    if not isinstance(value, str):
-        return value
-    return tuple(name for part in value.split(",") if (name := part.strip()))
-
-
-def _keys(value: object) -> object:
-    """Read ``a, b``; a key that is missing between commas counts as an empty one."""
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-def _key(value: SecretStr) -> SecretStr:
-    """Refuse a key that no header can carry, or that everybody knows."""
-    if not _KEY.fullmatch(value.get_secret_value()):
-        raise ValueError("a key is one word of visible ASCII characters, and not empty")
-    return value
-
-
-def _place(text: str) -> str:
-    """Refuse what is no host name, ``*.suffix``, address or CIDR."""
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
-        if not _HOST.fullmatch(text):
-            raise ValueError(f"{text!r} is no host, *.suffix, address or CIDR") from error
-    return text
-
-
-Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
-Key: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
-Keys: TypeAlias = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_keys)]
-Places: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_place)], ...], NoDecode, BeforeValidator(_listed)
-]
-
-_Number = TypeVar("_Number", int, float)
-
-
-def _unlimited(value: object) -> object:
-    """Read ``forever``, which neither the environment nor TOML can say otherwise."""
-    return None if value == "forever" else value
-
-
-Limit: TypeAlias = Annotated[_Number | None, BeforeValidator(_unlimited)]
-
-Rate: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
-
-
-def _hosts(
-    rates: dict[str, float | None],
-) -> dict[str, float | None]:
-    """Refuse what no host of an address can be."""
-    for host in rates:
-        if not _HOST_AND_PORT.fullmatch(host):
-            raise ValueError(f"{host!r} is no host or host:port")
-    return rates
-
-
 CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "skip"]
 
 
@@ -231,7 +168,7 @@ class Settings(BaseSettings):
     """Calls to one gateway host at once."""
     rate_per_host: Limit[Rate] = None
     """Calls to one gateway host that may begin in a second; ``forever`` sets no limit."""
-    rates_by_host: Annotated[dict[str, Limit[Rate]], AfterValidator(_hosts)] = {}
+    rates_by_host: HostRates = {}
     """Replaces ``rate_per_host`` for some hosts, by ``host`` or ``host:port``."""
     breaker_failures: Annotated[int, Field(ge=0)] = 0
     """Failures in a row after which calls to a host or function wait; 0 never lets them wait."""
@@ -245,6 +182,11 @@ class Settings(BaseSettings):
     """The same that calls may not reach; a denial wins. Cloud metadata is always denied."""
     secrets_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """Folder with a file for each secret that has no ``RILLFLOW_SECRET_<NAME>``."""
+
+    chatgpt_base_url: BaseUrl = "https://api.openai.com/v1"
+    """Where tasks of the protocol `chatgpt` find OpenAI's API, or one that speaks like it."""
+    aliyun_ai_base_url: BaseUrl = "https://dashscope.aliyuncs.com/api/v1"
+    """Where tasks of the protocol `aliyun_ai` find the API of DashScope."""
 
     max_depth: Annotated[int, Field(ge=1)] = 10
     """Levels of nested tasks in a definition (Q67)."""
@@ -264,9 +206,9 @@ class Settings(BaseSettings):
     """Unfinished submissions at an execution actor above which more are refused (429)."""
     max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
     """Calls of an execution actor without an answer above which no submission is taken (429)."""
-    submit_max_bytes_by_business: dict[str, int] = {}
+    submit_max_bytes_by_business: SizeByBusiness = {}
     """Replaces ``submit_max_bytes`` for some businesses."""
-    callback_max_bytes_by_business: dict[str, int] = {}
+    callback_max_bytes_by_business: SizeByBusiness = {}
     """Replaces ``callback_max_bytes`` for some businesses."""
     enforce_input_schema: bool = False
     """Whether submissions must fit ``inputSchema`` also where the definition does not say so."""
@@ -275,17 +217,17 @@ class Settings(BaseSettings):
     hooks: Names = ()
     """Hooks around what happens to executions by ``module:attribute``, comma-separated."""
 
-    switches: dict[str, bool] = {}
+    switches: Switches = {}
     """Rill Flow's switches by name, where they differ from their defaults."""
-    resource_checks: dict[str, ResourceCheck] = {}
+    resource_checks: ById[Annotated[ResourceCheck, only(ResourceCheck)]] = {}
     """Overload check of submissions by service id or business id."""
     key_resource_any: bool = False
     """Whether one busy key resource is enough to refuse; else all of them must be (Q9)."""
-    submit_traffic_limits: dict[str, int] = {}
+    submit_traffic_limits: ById[Annotated[int, Field(ge=0)]] = {}
     """Most submissions in a second, by service id or business id."""
     storage_max_usage_percent: int = 90
     """Memory in use above which nothing is submitted; up to 0, or from 100 on, means never."""
-    flow_health: dict[str, FlowHealth] = {}
+    flow_health: ById[Annotated[FlowHealth, only(FlowHealth)]] = {}
     """Thresholds of flow health by service id or business id."""
     trace_query_host: str | None = None
     """Where the console's links to traces lead."""

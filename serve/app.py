@@ -3,12 +3,17 @@
 import logging
 import os
 
+from rillflow.setting_values import idle_switches
 from rillflow.settings import Settings, unknown_variables
 from serve.deployment import build
 
 __all__ = ["app", "build"]
 
-app = build(Settings())
+_settings = Settings()
+app = build(_settings)
 
+_log = logging.getLogger("rillflow.api")
 for _warning in unknown_variables(os.environ):
-    logging.getLogger("rillflow.api").warning("unknown_variable: %s", _warning)
+    _log.warning("unknown_variable: %s", _warning)
+for _warning in idle_switches(_settings.switches):
+    _log.warning("idle_switch: %s", _warning)

@@ -11,7 +11,8 @@ from typing import Any, Final
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
-from rillflow.settings import SWITCHES, FlowHealth, ResourceCheck, Settings
+from rillflow.setting_values import IDLE_SWITCHES, SWITCHES
+from rillflow.settings import FlowHealth, ResourceCheck, Settings
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -32,6 +33,11 @@ This page is made from `rillflow/settings.py` by `tests/settings_page.py`.
 
 | in `rillflow.toml` | in the environment | default | meaning |
 |---|---|---|---|
+"""
+
+IDLE: Final = """\
+Other switches of Rill Flow may be set too, as they were; they decide nothing here, and the
+start warns of them: {}.
 """
 
 SECRETS: Final = """
@@ -66,7 +72,8 @@ def _maps() -> Iterator[str]:
 def _switches() -> str:
     rows = (f"| `{name}` | {'on' if on else 'off'} |\n" for name, on in SWITCHES.items())
     head = "\n## Names in `switches`\n\n| switch | default |\n|---|---|\n"
-    return head + "".join(rows)
+    idle = ", ".join(f"`{name}`" for name in sorted(IDLE_SWITCHES))
+    return f"{head}{''.join(rows)}\n{IDLE.format(idle)}"
 
 
 def _paragraphs(model: type[BaseModel]) -> str:

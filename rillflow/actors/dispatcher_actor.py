@@ -85,5 +85,7 @@ def http_settings(settings: Settings) -> HttpSettings:
             longest_pause_s=settings.breaker_longest_pause_s,
         ),
         secrets_dir=settings.secrets_dir,
+        chatgpt_base_url=settings.chatgpt_base_url,
+        aliyun_ai_base_url=settings.aliyun_ai_base_url,
         egress=egress_rules(allow=settings.egress_allow, deny=settings.egress_deny),
     )

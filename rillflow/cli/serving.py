@@ -68,6 +68,7 @@ def up(
         dispatcher_actors=dispatcher_actors,
         insecure=insecure or None,
     )
+    _warn_of_switches(settings)
     # The serving layer stands above this one, so it is known by its name only.
     standalone = importlib.import_module("serve.standalone")
     stack = standalone.Standalone(settings, dashboard=dashboard, tell=_tell_step)
@@ -157,6 +158,14 @@ def _warn_of_variables() -> None:
     from rillflow.settings import unknown_variables
 
     for warning in unknown_variables(os.environ):
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _warn_of_switches(settings: "Settings") -> None:
+    """Say which switches are set for nothing."""
+    from rillflow.setting_values import idle_switches
+
+    for warning in idle_switches(settings.switches):
         typer.echo(f"warning: {warning}", err=True)
 
 

@@ -67,6 +67,8 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     ``resource_name`` is the function that A/B rules chose, None when they had no say.
     ``poll`` is the number of the question for a result, 0 for the attempt itself; None
     is the one under way. ``hint`` says more about an error, where more is known.
+    ``is_outcome`` tells that the body of an asynchronous call is its outcome already, as a
+    callback would bring it.
     """
 
     task: TaskName
@@ -79,6 +81,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     resource_name: str | None = None
     poll: int | None = None
     hint: str | None = None
+    is_outcome: bool = False
 
 
 class CallbackReceived(_Event, frozen=True, kw_only=True):

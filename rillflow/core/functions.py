@@ -149,8 +149,18 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
         _conclude_sync(turn, task, plan, answer, event.body)
     elif pattern in FLOW_PATTERNS:
         _flow_started(turn, task, plan, answer)
+    if held is None and event.is_outcome and pattern in ASYNC_PATTERNS:
+        held = _as_callback(turn, task, answer)
     if held is not None and not _completed_or_ready(task):
         finish_held(turn, task, plan, held)
+
+
+def _as_callback(turn: Turn, task: TaskState, answer: Answer) -> CallbackReceived:
+    """Return the callback that an answer stands for; its own words say whether it is a success."""
+    output = encode_json(answer.output or {})
+    return CallbackReceived(
+        at_ms=turn.at_ms, task=task.name, output=output, msg=answer.msg, code=answer.code
+    )
 
 
 def _conclude_sync(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 
+from rillflow.core.redaction import redacted_part
 from rillflow.core.secret_places import secret_places
 from rillflow.definition import normalise
 from rillflow.definition.model import (
@@ -73,9 +74,13 @@ class TaskPlan:
 
     @property
     def shown(self) -> JsonObject:
-        """The definition of the task with Rill Flow's keys, made when it is first asked for."""
+        """The definition of the task with Rill Flow's keys, without what is named like a secret.
+
+        It is made when it is first asked for.
+        """
         if self._shown is None:
-            self._shown = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+            dumped = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+            self._shown = redacted_part(dumped)
         return self._shown
 
     def spec_as(self, kind: type[TaskT]) -> TaskT:

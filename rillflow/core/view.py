@@ -1,9 +1,9 @@
 """The state as Rill Flow's API shows it (SEMANTICS 3.20, 5.3); absent fields are left out."""
 
-import re
 from typing import Any
 
 from rillflow.core.plan import Plan, TaskPlan
+from rillflow.core.redaction import redacted, redacted_part
 from rillflow.core.state import ExecutionState, InvokeMsg, TaskState, TimeInfo
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
 from rillflow.definition.model import WorkflowDefinition
@@ -11,13 +11,7 @@ from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.expressions import compile_expression
 
-MASK = "***"
 _NOTHING: tuple[None, list[Any]] = (None, [])
-_NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]")
-_SECRET_ENDINGS = (
-    *("password", "passwd", "secret", "secretkey", "apikey", "accesskey", "privatekey"),
-    *("authorization", "token", "cookie", "credential", "credentials", "generateauth"),
-)
 
 
 def execution_view(
@@ -38,7 +32,7 @@ def execution_view(
         view["dag_invoke_msg"] = {
             **invoke_view(state.invoke),
             **_routes(state),
-            "callback": state.callback,
+            "callback": redacted_part(state.callback),
         }
     if not brief:
         view["tasks"] = {
@@ -135,22 +129,6 @@ def invoke_view(invoke: InvokeMsg) -> JsonObject:
     return {key: value for key, value in view.items() if value not in _NOTHING}
 
 
-def redacted(value: JsonValue) -> JsonValue:
-    """Return a value with everything masked that is named like a secret (Q47)."""
-    if isinstance(value, dict):
-        return {
-            key: MASK if _is_secret(key) and item is not None else redacted(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [redacted(item) for item in value]
-    return value
-
-
-def _is_secret(key: str) -> bool:
-    return _NOT_ALPHANUMERIC.sub("", key).lower().endswith(_SECRET_ENDINGS)
-
-
 def _time_view(info: TimeInfo) -> JsonObject:
     view: JsonObject = {
         "start_time": info.start_ms,
@@ -171,9 +149,10 @@ def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
         }
         for name, task_plan in plan.level.tasks.items()
     }
+    definition = plan.definition.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {
         "executionId": state.execution_id,
-        "dag": plan.definition.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "dag": redacted_part(definition),
         "dagInvokeMsg": invoke_view(state.invoke),
         "dagStatus": state.status.name.lower(),
         "tasks": tasks,

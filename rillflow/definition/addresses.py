@@ -11,7 +11,12 @@ from rillflow.definition.model import FunctionTask
 from rillflow.definition.nodes import Path, shown
 from rillflow.definition.validation import Finding, is_blank
 
-PROTOCOLS: Final = ("http", "https", "function", "rillflow", "ab", "resource", "resourceRef")
+MODEL_PROTOCOLS: Final = ("chatgpt", "aliyun_ai")
+"""Protocols of language models, whose addresses name no host."""
+PROTOCOLS: Final = (
+    *("http", "https", "function", "rillflow", "ab", "resource", "resourceRef"),
+    *MODEL_PROTOCOLS,
+)
 
 _FUNCTION: Final = 30410
 _REFERENCE: Final = "${"

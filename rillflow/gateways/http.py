@@ -37,8 +37,12 @@ class HttpGateway:
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt over HTTP."""
+        return await self.send(request)
+
+    async def send(self, request: DispatchRequest, built: HttpCall | None = None) -> DispatchAnswer:
+        """Make one attempt with a request that is ``built`` already, else as ``call`` does."""
         try:
-            return await self._call(request)
+            return await self._call(request, built)
         except GatewayError as error:
             return failed(request, str(error))
         except Exception as error:  # noqa: BLE001 - the port promises an answer
@@ -46,7 +50,7 @@ class HttpGateway:
             _log.error(
                 "gateway.unexpected",
                 extra={"execution_id": request.execution_id, "kind": type(error).__name__},
-                exc_info=not request.secrets,
+                exc_info=not request.secrets and built is None,
             )
             return failed(request, f"{FAILS}{str(error) or type(error).__name__}")
 
@@ -65,11 +69,11 @@ class HttpGateway:
         if self._pool is not None:
             await self._pool.close()
 
-    async def _call(self, request: DispatchRequest) -> DispatchAnswer:
+    async def _call(self, request: DispatchRequest, built: HttpCall | None) -> DispatchAnswer:
         if self._closed:
             raise GatewayError(f"{FAILS}the gateway is closed")
         now_ms = request.at_ms or self._clock.now_ms()
-        call = build_request(request, self._settings, now_ms=now_ms)
+        call = built or build_request(request, self._settings, now_ms=now_ms)
         timeout_s = call_timeout_s(request, self._settings)
         last, reply = await self._limited(request, call, timeout_s)
         return answered(request, reply, url=last.url, now_ms=self._clock.now_ms())

@@ -10,6 +10,7 @@ from rillflow.definition.addresses import protocol_hint
 from rillflow.errors import GatewayError
 from rillflow.gateways.answers import failed
 from rillflow.gateways.http import HttpGateway
+from rillflow.gateways.language_models import language_models
 from rillflow.gateways.plugin_loading import (
     BrokenPluginGateway,
     installed_plugins,
@@ -54,7 +55,7 @@ class GatewayRegistry:
         plugin_modules: Iterable[str] = (),
         discover: bool = True,
     ) -> "GatewayRegistry":
-        """Build the registry of a server: HTTP, installed plugins, named plugins.
+        """Build the registry of a server: HTTP, language models, installed and named plugins.
 
         Args:
             settings: Of the HTTP gateway and of the calls to plugins.
@@ -70,6 +71,8 @@ class GatewayRegistry:
         http = registry._http = HttpGateway(settings, clock)
         for protocol in HTTP_PROTOCOLS:
             registry.register(protocol, http)
+        for protocol, model in language_models(settings, http):
+            registry.register(protocol, model)
         for name, plugin in installed_plugins() if discover else ():
             registry.add_plugin(plugin, name=name)
         for plugin in named_plugins(plugin_modules):

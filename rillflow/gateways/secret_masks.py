@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus
 
@@ -14,6 +14,8 @@ SHORTEST_CUT: Final = 512
 """Messages are cut off at this length, or later."""
 SHORTEST_MASKED: Final = 4
 """Shorter secrets are not looked for: they would be found everywhere."""
+HIDDEN: Final = "***"
+"""Stands in the place of a secret that has no name."""
 _FOR_PAGES: Final = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 """How Go, among others, escapes JSON so that it may stand in a page."""
 
@@ -22,15 +24,16 @@ class Mask:
     """Puts references in the place of secrets, however they are written."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        self._spellings = sorted(
-            (
-                (spelling, reference_to(name))
-                for name, value in values.items()
-                if len(value) >= SHORTEST_MASKED
-                for spelling in _spellings(value)
-            ),
-            key=lambda pair: (-len(pair[0]), pair),
+        self._spellings = _longest_first(
+            (value, reference_to(name)) for name, value in values.items()
         )
+
+    @classmethod
+    def hiding(cls, value: str) -> "Mask":
+        """Return a mask of a secret that has no name."""
+        mask = cls({})
+        mask._spellings = _longest_first([(value, HIDDEN)])
+        return mask
 
     def text(self, text: str) -> str:
         """Mask a text."""
@@ -81,6 +84,17 @@ class Mask:
         written = encode_json(value).decode()
         masked_text = self.text(written)
         return value if masked_text == written else masked_text
+
+
+def _longest_first(secrets: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """List how secrets may be written, each with what is shown instead."""
+    pairs = (
+        (spelling, shown)
+        for value, shown in secrets
+        if len(value) >= SHORTEST_MASKED
+        for spelling in _spellings(value)
+    )
+    return sorted(pairs, key=lambda pair: (-len(pair[0]), pair))
 
 
 def _spellings(value: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     failed call, None when the call was answered well; with an error, ``body`` may
     still hold what the gateway said. ``retry_after_s`` is the gateway's wish. ``poll``
     is the request's, filled in by the dispatcher. ``hint`` says more about an error.
+    ``is_outcome`` tells that the body is what a callback would bring: nobody calls back.
     """
 
     execution_id: ExecutionId
@@ -29,6 +30,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     poll_url: str | None = None
     poll: int = 0
     hint: str | None = None
+    is_outcome: bool = False
 
     @property
     def call(self) -> tuple[str, str, int, int]:

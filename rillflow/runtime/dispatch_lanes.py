@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from rillflow.definition.addresses import MODEL_PROTOCOLS
 from rillflow.errors import StoreError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.dispatch import failure_of
@@ -121,8 +122,10 @@ def dispatcher_index(resource_name: str, dispatchers: int) -> int:
     """Return the index of the dispatcher that pools the connections to a gateway host."""
     if dispatchers == 1:
         return 0
+    scheme = resource_name.partition("://")[0]
     try:
-        host = urlsplit(resource_name).netloc
+        # All addresses of a language model lead to one host.
+        host = scheme if scheme in MODEL_PROTOCOLS else urlsplit(resource_name).netloc
     except ValueError:
         host = resource_name
     return zlib.crc32(host.encode()) % dispatchers

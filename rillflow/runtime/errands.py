@@ -177,6 +177,7 @@ class Errands:
                 resource_name=self.outbound.chosen(answer),
                 poll=answer.poll,
                 hint=answer.hint,
+                is_outcome=answer.is_outcome,
             )
         if answer.error is not None:
             log.warning(

@@ -59,6 +59,7 @@ class AnswerDetails(TypedDict, total=False):
     poll_url: str
     resource_name: str
     hint: str
+    is_outcome: bool
 
 
 class CallbackDetails(TypedDict, total=False):

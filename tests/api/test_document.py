@@ -5,8 +5,10 @@ engine, with their codes, and never 30101.
 """
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import httpx
@@ -34,6 +36,7 @@ from serve.api import create_api
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, served
 from tests.fuzzing import TIMES, examples
+from tests.spec.documented import blocks_of
 
 CONFORMS: Final = [
     content_type_conformance,
@@ -187,6 +190,20 @@ def test_every_endpoint_says_what_it_does_and_answers(operation: Any) -> None:
     said = operation.definition.raw
     assert said.get("description") or said.get("summary")
     assert {"200", "400", "422", "500", "503"} <= set(said["responses"])
+
+
+def test_every_endpoint_is_in_the_page_of_curl_commands_unless_it_is_always_refused() -> None:
+    page = Path(__file__).parents[2] / "docs" / "http.md"
+    shown = "\n".join(block.text for block in blocks_of(page.read_text(encoding="utf-8")))
+    shown = shown.replace("$manage/", "$server/flow/bg/manage/descriptor/")
+    called = set(re.findall(r"\$server(/[A-Za-z_/]+(?:\.json)?)", shown))
+    refused = {
+        path
+        for path, operations in DOCUMENT["paths"].items()
+        if all("always refused" in each["description"] for each in operations.values())
+    }
+    assert DOCUMENT["paths"].keys() - called == refused - called
+    assert len(refused) < 10
 
 
 async def test_the_document_can_be_read_where_the_original_has_its_own(api: Api) -> None:

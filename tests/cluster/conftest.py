@@ -15,6 +15,7 @@ import pytest
 
 import rillflow
 from tests.cluster.api import Api, Functions
+from tests.cluster.functions import CHAT_KEY
 from tests.cluster.old_executions import fill
 from tests.cluster.processes import (
     ROOT,
@@ -57,7 +58,9 @@ def _stack(
 
 
 @pytest.fixture(name="begun_stack", scope="session")
-def _begun_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+def _begun_stack(
+    tmp_path_factory: pytest.TempPathFactory, gateway: SimpleNamespace
+) -> Iterator[OwnStack]:
     """The other stack, which gets ready while tests use the first one."""
     packages = tmp_path_factory.mktemp("packages")
     install(ROOT / "examples" / "plugins" / "rillflow_echo", packages)
@@ -66,6 +69,8 @@ def _begun_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]
         closed_port(),
         *("--execution-actors", "2", "--dispatcher-actors", "2"),
         RILLFLOW_PLUGINS=",".join(f"tests.cluster.stub_dispatchers:{name}" for name in PLUGINS),
+        RILLFLOW_CHATGPT_BASE_URL=f"{gateway.url}/function",
+        RILLFLOW_SECRET_CHAT=CHAT_KEY,
         PYTHONPATH=f"{ROOT}:{packages}",
     )
     _LOGS.append(stack.log)

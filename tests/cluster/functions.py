@@ -12,6 +12,7 @@ from typing import Any, Final
 from rillflow.testing import Function, FunctionRequest
 
 TRIES: Final = 3
+CHAT_KEY: Final = "sk-0123456789"
 SLOW_S: Final = 0.3
 _calls: Final[Counter[str]] = Counter()
 
@@ -44,6 +45,14 @@ def third(request: FunctionRequest) -> Any:
     return {"call": _calls[execution_id]}
 
 
+def chat(request: FunctionRequest) -> Any:
+    """Stand for OpenAI's API: repeat the question, or refuse the key."""
+    if request.headers["Authorization"] != f"Bearer {CHAT_KEY}":
+        return 401, {"error": {"message": f"no {request.headers['Authorization']}"}}, {}
+    asked = request.json()["messages"][0]
+    return {"choices": [{"message": {"role": "assistant", "content": f"<{asked['content']}>"}}]}
+
+
 def _seen(request: FunctionRequest) -> dict[str, Any]:
     return {
         "method": request.method,
@@ -56,6 +65,7 @@ def _seen(request: FunctionRequest) -> dict[str, Any]:
 
 FUNCTIONS: Final = {
     "say": Function(handler=say),
+    "chat": Function(handler=chat),
     "slow": Function(handler=say, delay_s=SLOW_S),
     "packed": Function(handler=say, compress=True),
     "twice": Function(handler=twice, deliveries=2),

@@ -20,9 +20,9 @@ class Shout:
 
 
 class Chat:
-    """Stands for a language model that calls back: protocol ``chatgpt``."""
+    """Stands for a function that calls back: protocol ``chat``."""
 
-    name = "chatgpt"
+    name = "chat"
 
     async def handle(self, resource: Any, dispatch_info: Any) -> None:
         """Answer nothing; the completion comes by callback."""

@@ -1,5 +1,7 @@
 """A protocol of one's own is served by a plugin, installed or named in the settings."""
 
+from typing import Final
+
 import pytest
 
 from tests.cluster.api import Api, Ended, Json
@@ -59,19 +61,17 @@ def test_what_a_plugin_raises_is_the_failure_of_its_task(
     assert ended.task("call")["invoke_msg"]["msg"] == message
 
 
-@pytest.mark.case("E2E-08")
-def test_a_plugin_may_answer_by_callback(other_api: Api) -> None:
-    ended = other_api.run(
-        """
+TRANSLATION: Final = """
 workspace: mission
 dagName: translation
 type: flow
 tasks:
   - name: translate
     category: function
-    pattern: task_async
-    resourceName: chatgpt://model
+    pattern: PATTERN
+    resourceName: PROTOCOL://model
     inputMappings:
+      - { source: "${secret:CHAT}", target: $.input.apikey }
       - { source: "Please translate into Chinese: ", target: $.input.prompt_prefix }
       - { source: $.context.message, target: $.input.prompt }
     outputMappings: [{ source: $.output.result, target: $.context.gpt_response }]
@@ -81,12 +81,34 @@ tasks:
     inputMappings: [{ source: $.context.gpt_response, target: $.input.answer }]
     outputMappings:
       - { source: "$.output.answer.choices[0].message.content", target: $.context.text }
-""",
-        {"message": "good day"},
-    )
-    content = "<Please translate into Chinese: good day>"
+"""
+
+
+@pytest.mark.case("E2E-08")
+@pytest.mark.parametrize(
+    ("protocol", "pattern"),
+    [("chatgpt", "task_async"), ("chatgpt", "task_sync"), ("chat", "task_async")],
+)
+def test_a_model_answers_and_so_may_a_plugin_by_callback(
+    other_api: Api, protocol: str, pattern: str
+) -> None:
+    text = TRANSLATION.replace("PROTOCOL", protocol).replace("PATTERN", pattern)
+    ended = other_api.run(text, {"message": 'good "day"'})
+    content = '<Please translate into Chinese: good "day">'
     assert ended.context["gpt_response"]["choices"][0]["message"]["content"] == content
     assert ended.context["text"] == content
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_a_model_that_refuses_the_key_fails_the_task_without_showing_it(
+    other_api: Api, pattern: str
+) -> None:
+    data = {"apikey": "sk-of-somebody-else", "prompt": "hello"}
+    ended = _run(other_api, "chatgpt://model", data, pattern=pattern)
+    assert ended.status == "FAILED"
+    message = ended.task("call")["invoke_msg"]["msg"]
+    assert "401 Unauthorized" in message
+    assert data["apikey"] not in str(ended.task("call"))
 
 
 @pytest.mark.case("E2E-28")

@@ -18,6 +18,7 @@ from rillflow.core.state import GroupState
 from rillflow.definition import parse_definition
 from rillflow.errors import RillflowError
 from rillflow.gateways.callbacks import read_callback
+from rillflow.gateways.language_models import LATER, MODELS
 from rillflow.gateways.requests import build_request
 from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
@@ -158,6 +159,9 @@ class Play:
             isinstance(answer, dict) and answer.keys() == {ACCEPTED}
         ) or command.pattern == "poll":
             self._answer_asked(command, answer)
+        elif (model := MODELS.get(command.resource_name.partition("://")[0])) is not None:
+            body = model.body(answer, command.pattern)
+            self.run.answer(command.task, body, is_outcome=command.pattern in LATER)
         elif command.pattern == "task_sync":
             self.run.answer(command.task, answer)
         else:

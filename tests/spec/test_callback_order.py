@@ -5,7 +5,7 @@ import pytest
 from rillflow.core.events import DispatchAnswered
 from rillflow.errors import ExecutionError, RequestError
 from rillflow.testing import dispatch
-from tests.spec.notation import fn, refused, scenario, susp
+from tests.spec.notation import Definition, fn, refused, scenario, susp
 
 # -- early -----------------------------------------------------------------------------------
 
@@ -55,6 +55,48 @@ def test_an_early_callback_of_a_sync_task_does_not_count() -> None:
     run.finish("A", early=True, succeeded=False)
     run.answer("A", {})
     assert run.statuses == {"A": "SUCCEED"}
+
+
+# -- at once ---------------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_the_outcome_ends_the_task_like_a_callback() -> None:
+    run = scenario(fn("A", outs="result", to="B"), fn("B"))
+    run.submit()
+    body: Definition = {"result_type": "SUCCESS", "result": 1, "invoke_id": "i"}
+    assert run.answer("A", body, is_outcome=True) == [dispatch("B")]
+    assert run.context == {"result": 1}
+    assert run.task("A").invoke.output == body
+    assert run.finish("A", {"result": 2}) == []
+    assert not run.changed
+
+
+def test_an_outcome_may_be_a_failure_and_is_tried_again() -> None:
+    run = scenario(fn("A", retry={"maxRetryTimes": 1}))
+    run.submit()
+    failure: Definition = {"result_type": "FAILED", "error_msg": "no", "error_code": 7}
+    assert run.answer("A", failure, is_outcome=True) == [dispatch("A")]
+    assert run.task("A").attempt == 2
+    run.answer("A", failure, is_outcome=True)
+    assert run.statuses == {"A": "FAILED"}
+    assert (run.task("A").invoke.msg, run.task("A").invoke.code) == ("no", "7")
+
+
+def test_a_callback_that_was_earlier_than_the_outcome_counts() -> None:
+    run = scenario(fn("A", outs="x"))
+    run.submit()
+    run.finish("A", {"x": 1}, early=True)
+    run.answer("A", {"x": 2}, is_outcome=True)
+    assert run.context == {"x": 1}
+
+
+def test_an_outcome_of_an_attempt_that_ran_out_of_time_changes_nothing() -> None:
+    run = scenario(fn("A", timeline={"timeoutInSeconds": 1}))
+    run.submit()
+    run.advance(1)
+    assert run.statuses == {"A": "FAILED"}
+    run.answer("A", {"x": 2}, is_outcome=True)
+    assert run.statuses == {"A": "FAILED"}
 
 
 # -- repeated or late ------------------------------------------------------------------------

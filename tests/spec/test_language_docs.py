@@ -212,6 +212,7 @@ def test_only_tables_without_texts_to_run_are_not_run() -> None:
         ("field", "list empty", "list absent", "an error in a condition"),
         ("pattern", "after the call", "after the callback"),
         ("input key", "map", "anything else"),
+        ("input", "of", "default", "meaning"),
         ("operators", "meaning"),
         ("part", "what it knows"),
     }

@@ -1,13 +1,16 @@
 """An execution is shown with Rill Flow's keys; what is absent is left out."""
 
-from typing import Any
+from typing import Any, Final
+
+import pytest
 
 from rillflow.core.events import RouteStep
 from rillflow.core.plan import Plan
+from rillflow.core.redaction import MASK, redacted
 from rillflow.core.state import ExecutionState
-from rillflow.core.view import MASK, children_view, execution_view, progress
+from rillflow.core.view import children_view, dag_info, execution_view, progress
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.testing import Scenario
+from rillflow.testing import Dispatch, Scenario
 from tests.spec.notation import Json, choice, each, flow, fn, on_input, pass_, scenario
 
 
@@ -121,6 +124,61 @@ def test_what_is_named_like_a_secret_is_masked_at_every_depth() -> None:
     run.submit({"given": [{"API-Key": "k", "token": None, "key": "kept"}, "kept"]})
     told = shown(run)["tasks"]["A"]["invoke_msg"]["input"]
     assert told == {"given": [{"API-Key": MASK, "key": "kept"}, "kept"]}
+
+
+@pytest.mark.parametrize("name", ["pwd", "db_pwd", "DB-PASSWD", "apiKey", "X-Token", "passwd"])
+def test_these_are_names_of_secrets(name: str) -> None:
+    assert redacted({name: "k"}) == {name: MASK}
+
+
+@pytest.mark.parametrize("name", ["cwd", "tokens", "passwords", "keys", "author"])
+def test_these_are_no_names_of_secrets(name: str) -> None:
+    assert redacted({name: "k"}) == {name: "k"}
+
+
+CONSTANTS: Final[list[Json]] = [
+    {"source": "sk-1", "target": "$.input.apikey"},
+    {"source": "sk-1", "target": '$.input.header["X-Token"].value'},
+    {"source": '{pwd: "sk-1", user: "Bob"}', "target": "$.input.login"},
+    {"transform": "'sk-1'", "target": "$.input.password"},
+    {"source": "$.context.key", "target": "$.input.secret"},
+    {"source": "$.context.a", "transform": "source + 1", "target": "$.input.token"},
+    {"source": "sk", "target": "$.input.tokens"},
+    {"source": "{a: 1}", "target": "$.input.map"},
+]
+MASKED: Final[list[Json]] = [
+    {"source": MASK, "target": "$.input.apikey"},
+    {"source": MASK, "target": '$.input.header["X-Token"].value'},
+    {"source": '{"pwd":"***","user":"Bob"}', "target": "$.input.login"},
+    {"transform": MASK, "target": "$.input.password"},
+    *CONSTANTS[4:],
+]
+
+
+def test_the_constants_of_a_shown_task_are_masked_like_its_input() -> None:
+    parameters = {"apikey": "sk-1", "deep": [{"pwd": "sk-1"}], "kept": 1}
+    run = scenario(
+        fn("A", ins=CONSTANTS, parameters=parameters),
+        each("B", "list", fn("C", ins=CONSTANTS, parameters=parameters), ins="list"),
+    )
+    run.submit({"list": [1]}, callback={"resourceName": "http://h/", "inputMappings": CONSTANTS})
+    told = shown(run)
+    task = told["tasks"]["A"]["task"]
+    assert task["inputMappings"] == MASKED
+    assert task["parameters"] == {"apikey": MASK, "deep": [{"pwd": MASK}], "kept": 1}
+    members: Any = children_view(run.plan, run.state, "B", 0)
+    assert members["B_0-C"]["task"] == {**task, "name": "C", "resourceName": "http://gateway/C"}
+    assert "sk-1" not in f"{told}"
+    assert "sk-1" not in f"{members}"
+    assert "sk-1" not in f"{dag_info(run.plan, run.state)}"
+
+
+def test_what_is_masked_when_it_is_shown_is_called_as_it_is() -> None:
+    run = scenario(fn("A", ins=CONSTANTS[:1], parameters={"pwd": "sk-2"}))
+    [call] = run.submit()
+    assert shown(run)["tasks"]["A"]["task"]["parameters"] == {"pwd": MASK}
+    assert isinstance(call, Dispatch)
+    assert call.input == {"apikey": "sk-1", "pwd": "sk-2"}
 
 
 def test_progress_is_shown_as_of_now() -> None:

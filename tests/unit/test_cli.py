@@ -447,3 +447,18 @@ def test_up_warns_of_a_misspelt_variable_before_anything_else(
     assert errors.startswith(
         "warning: there is no setting RILLFLOW_PROT; did you mean RILLFLOW_PORT?\n"
     )
+
+
+def test_up_warns_of_a_switch_that_decides_nothing_and_refuses_one_that_there_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RILLFLOW_SWITCHES", '{"ENABLE_FLOW_STASH": true}')
+    _, _, errors = run("up", "--host", "0.0.0.0")
+    assert errors.startswith("warning: the switch ENABLE_FLOW_STASH has no effect here\n")
+    monkeypatch.setenv("RILLFLOW_SWITCHES", '{"ENABLE_FLOW_STAHS": true}')
+    code, _, errors = run("up", "--host", "0.0.0.0")
+    assert code == 1
+    assert errors == (
+        "error: the setting switches is wrong: there is no switch ENABLE_FLOW_STAHS,"
+        " did you mean ENABLE_FLOW_STASH?\n"
+    )

@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rillflow.errors import RequestError
 from rillflow.runtime.hooks import load_hook
 from rillflow.runtime.node_memory import NodeMemory
-from rillflow.settings import SWITCHES, Settings, matching_id, unknown_variables
+from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, idle_switches
+from rillflow.settings import Settings, matching_id, unknown_variables
 from tests.loopback import StoppedClock
 
 
@@ -92,7 +94,59 @@ def test_switches_have_the_defaults_of_the_original_and_unknown_ones_are_off() -
     settings = Settings()
     assert {name: settings.switch(name) for name in SWITCHES} == dict(SWITCHES)
     assert settings.switch("ENABLE_NOTHING_KNOWN") is False
-    assert Settings(switches={"ENABLE_NOTHING_KNOWN": True}).switch("ENABLE_NOTHING_KNOWN") is False
+
+
+def test_a_switch_that_decides_nothing_here_is_warned_of_and_stays_off() -> None:
+    settings = Settings(switches={"ENABLE_FLOW_STASH": True, "ENABLE_AUTH_RESOLVER": True})
+    assert idle_switches(settings.switches) == ["the switch ENABLE_FLOW_STASH has no effect here"]
+    assert settings.switch("ENABLE_FLOW_STASH") is False
+    assert not IDLE_SWITCHES & SWITCHES.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"switches": {"nonsense": True}}, "there is no switch nonsense"),
+        (
+            {"switches": {"ENABLE_AUTH_RESOLVR": True}},
+            "there is no switch ENABLE_AUTH_RESOLVR, did you mean ENABLE_AUTH_RESOLVER?",
+        ),
+        (
+            {"switches": {"enable_flow_stash": True}},
+            "there is no switch enable_flow_stash, did you mean ENABLE_FLOW_STASH?",
+        ),
+        (
+            {"resource_checks": {"a:b": {"check_typo": "skip"}}},
+            "there is no check_typo, did you mean check_type?",
+        ),
+        ({"resource_checks": {"a:b": {"check_type": "none"}}}, "Input should be 'short_board'"),
+        ({"resource_checks": {"a b": {}}}, "'a b' is no business and no business:feature"),
+        ({"submit_traffic_limits": {"no such id!": 5}}, "'no such id!' is no business and no"),
+        ({"submit_traffic_limits": {"a:b:c": 5}}, "'a:b:c' is no business and no"),
+        ({"submit_traffic_limits": {"shop": -5}}, "greater than or equal to 0"),
+        ({"flow_health": {"": {}}}, "'' is no business and no"),
+        ({"flow_health": {"shop": {"heep": 1}}}, "there is no heep, did you mean heap?"),
+        ({"submit_max_bytes_by_business": {"a:b": 1}}, "'a:b' is no business"),
+        ({"callback_max_bytes_by_business": {"a": -1}}, "greater than or equal to 1"),
+        ({"chatgpt_base_url": "api.openai.com"}, "no http:// or https:// address"),
+        ({"chatgpt_base_url": "http://a:99999"}, "Port out of range"),
+        ({"chatgpt_base_url": "ftp://a"}, "no http:// or https:// address"),
+        ({"aliyun_ai_base_url": "http://u:p@a/v1"}, "it has a user, a query or a fragment"),
+        ({"aliyun_ai_base_url": "http://a/v1?b"}, "it has a user, a query or a fragment"),
+    ],
+)
+def test_names_and_numbers_in_maps_that_can_mean_nothing_are_refused(
+    changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)) as refused:
+        Settings(**changes)
+    assert next(iter(changes)) in str(refused.value)
+
+
+def test_ids_are_those_of_businesses_and_services() -> None:
+    ids = ("shop", "shop:order", "shop_order")
+    assert tuple(Settings(submit_traffic_limits=dict.fromkeys(ids, 0)).submit_traffic_limits) == ids
+    assert Settings(chatgpt_base_url="http://[::1]:9/v1/").chatgpt_base_url == "http://[::1]:9/v1"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""What is named like a secret is not shown: in inputs, and in definitions that are shown with them.
+
+Definitions as they are stored, and shown to who asks for a definition, stay as they are.
+"""
+
+import re
+from typing import Final
+
+from rillflow.errors import LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue, encode_json
+from rillflow.language.literals import parse_literal
+from rillflow.language.secret_references import is_path
+
+MASK: Final = "***"
+
+_NOT_ALPHANUMERIC: Final = re.compile(r"[^A-Za-z0-9]")
+_BETWEEN_NAMES: Final = re.compile(r"[^\w-]+")
+_SECRET_ENDINGS: Final = (
+    *("password", "passwd", "pwd", "secret", "secretkey", "apikey", "accesskey", "privatekey"),
+    *("authorization", "token", "cookie", "credential", "credentials", "generateauth"),
+)
+_VALUES: Final = frozenset({"parameters", "input"})
+"""Fields of a task that hold values, not parts of the definition."""
+_QUOTES: Final = ('"', "'")
+
+
+def redacted(value: JsonValue) -> JsonValue:
+    """Return a value with everything masked that is named like a secret (Q47)."""
+    if isinstance(value, dict):
+        return {
+            key: MASK if _is_secret(key) and item is not None else redacted(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted(item) for item in value]
+    return value
+
+
+def redacted_part(part: JsonObject) -> JsonObject:
+    """Return a part of a definition, as it is dumped, with its constants masked likewise.
+
+    Constants stand in ``parameters``, and in the sources and transforms of rules. Paths stay.
+    """
+    shown = {key: _redacted_field(key, value) for key, value in part.items()}
+    return _redacted_rule(shown) if "target" in shown else shown
+
+
+def _redacted_field(key: str, value: JsonValue) -> JsonValue:
+    if key in _VALUES:
+        return redacted(value)
+    if isinstance(value, dict):
+        return redacted_part(value)
+    if isinstance(value, list):
+        return [redacted_part(item) if isinstance(item, dict) else item for item in value]
+    return value
+
+
+def _redacted_rule(rule: JsonObject) -> JsonObject:
+    target, source, transform = (rule.get(key) for key in ("target", "source", "transform"))
+    names = _BETWEEN_NAMES.split(target) if isinstance(target, str) else ()
+    is_secret = any(map(_is_secret, names))
+    if isinstance(source, str) and not is_path(source):
+        rule = {**rule, "source": MASK if is_secret else _redacted_literal(source)}
+    if is_secret and isinstance(transform, str) and any(each in transform for each in _QUOTES):
+        rule = {**rule, "transform": MASK}
+    return rule
+
+
+def _redacted_literal(source: str) -> str:
+    try:
+        value = parse_literal(source)
+    except LanguageError:
+        return MASK
+    if not isinstance(value, dict | list):
+        return source
+    masked = redacted(value)
+    return source if masked == value else encode_json(masked).decode()
+
+
+def _is_secret(key: str) -> bool:
+    return _NOT_ALPHANUMERIC.sub("", key).lower().endswith(_SECRET_ENDINGS)

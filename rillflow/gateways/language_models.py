@@ -1,0 +1,188 @@
+"""Language models whose protocols are built in: ``chatgpt`` and ``aliyun_ai`` (SEMANTICS 4.7).
+
+They are called over the connections of the HTTP gateway, so its limits, egress rules and
+circuits hold for them. What is sent is the question and the key, nothing of the execution.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.answers import failed
+from rillflow.gateways.http import HttpGateway
+from rillflow.gateways.requests import JSON, HttpCall, call_id, read_input, text_of
+from rillflow.gateways.secret_masks import Mask
+from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.targets import parse_http_url
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+
+SYNC: Final = "task_sync"
+LATER: Final = ("task_async", "task_scheduler")
+
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+
+class LanguageModel(NamedTuple):
+    """How one protocol is spoken.
+
+    ``text_key`` names the input that is asked, between those of ``<text_key>_prefix`` and
+    ``<text_key>_suffix``. ``question`` makes the body of a model's name and the text;
+    ``output`` what a synchronous task gets of the answer.
+    """
+
+    name: str
+    path: str
+    text_key: str
+    default_model: str
+    patterns: tuple[str, ...]
+    question: Callable[[str, str], JsonObject]
+    output: Callable[[JsonObject], JsonObject]
+
+    def body(self, said: JsonObject, pattern: str) -> JsonObject:
+        """Return what a task gets of the model's answer: what a callback brings, or output."""
+        if pattern in LATER:
+            return {"result_type": "SUCCESS", "result": said}
+        return self.output(said)
+
+
+def _messages(text: str) -> list[JsonValue]:
+    return [{"role": "user", "content": text}]
+
+
+def _chat_question(model: str, text: str) -> JsonObject:
+    return {"model": model, "messages": _messages(text)}
+
+
+def _chat_output(answer: JsonObject) -> JsonObject:
+    """Return the answer as it is, and once more where Rill Flow's manual has it (Q39)."""
+    return {**answer, "result": answer}
+
+
+def _generation_question(model: str, text: str) -> JsonObject:
+    return {
+        "model": model,
+        "input": {"messages": _messages(text)},
+        "parameters": {"result_format": "text"},
+    }
+
+
+def _generation_output(answer: JsonObject) -> JsonObject:
+    """Return the answer, with the id of the request also as the vendor's SDK spells it."""
+    return {**answer, "requestId": answer.get("requestId", answer.get("request_id"))}
+
+
+CHATGPT: Final = LanguageModel(
+    name="chatgpt",
+    path="/chat/completions",
+    text_key="prompt",
+    default_model="gpt-3.5-turbo",
+    patterns=(SYNC, *LATER),
+    question=_chat_question,
+    output=_chat_output,
+)
+ALIYUN_AI: Final = LanguageModel(
+    name="aliyun_ai",
+    path="/services/aigc/text-generation/generation",
+    text_key="message",
+    default_model="qwen-plus",
+    patterns=(SYNC,),
+    question=_generation_question,
+    output=_generation_output,
+)
+
+
+MODELS: Final = {model.name: model for model in (CHATGPT, ALIYUN_AI)}
+
+
+class LanguageModelGateway:
+    """Asks a language model; the answer of an asynchronous task is its outcome at once."""
+
+    def __init__(self, model: LanguageModel, base_url: str, http: HttpGateway) -> None:
+        self._model = model
+        self._base_url = base_url
+        self._http = http
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Make one attempt; no answer and no message holds the key."""
+        try:
+            fields = self._fields(request)
+            key = self._key(fields)
+            call = self._call_of(request, key, fields)
+        except GatewayError as error:
+            return failed(request, f"handle fails: {error}")
+        # Nobody else calls back, so the task's own time is that of the call.
+        mask = Mask.hiding(key)
+        answer = await self._http.send(replace(request, pattern=SYNC), call)
+        error_text = mask.message(answer.error)
+        answer = replace(answer, body=mask.body(answer.body), error=error_text, poll_url=None)
+        return answer if error_text is not None else self._understood(request, answer)
+
+    async def close(self) -> None:
+        """Nothing to release: the connections are the HTTP gateway's."""
+
+    def _fields(self, request: DispatchRequest) -> JsonObject:
+        patterns = self._model.patterns
+        if request.pattern not in patterns:
+            known = " or ".join(patterns)
+            raise GatewayError(f"{self._model.name} is called with the pattern {known}")
+        fields = read_input(request)
+        if not fields:
+            raise GatewayError("parameters is empty")
+        return fields
+
+    def _key(self, fields: JsonObject) -> str:
+        key = _text(fields, "apikey").strip()
+        if not key:
+            raise GatewayError("apikey is empty")
+        if not _KEY.fullmatch(key):
+            raise GatewayError("apikey is not one word of visible ASCII characters")
+        return key
+
+    def _call_of(self, request: DispatchRequest, key: str, fields: JsonObject) -> HttpCall:
+        asked = self._model.text_key
+        if not _text(fields, asked):
+            raise GatewayError(f"{asked} is empty")
+        parts = (_text(fields, name) for name in (f"{asked}_prefix", asked, f"{asked}_suffix"))
+        model = _text(fields, "model").strip() or self._model.default_model
+        target = parse_http_url(self._base_url.rstrip("/") + self._model.path)
+        headers = (
+            ("Content-Type", JSON),
+            ("Accept-Encoding", "identity"),
+            ("User-Agent", "rillflow"),
+            ("Idempotency-Key", call_id(request)),
+            ("Authorization", f"Bearer {key}"),
+        )
+        body = encode_json(self._model.question(model, "".join(parts)))
+        return HttpCall("POST", f"{target.origin}{target.path}", headers, body, is_secret=True)
+
+    def _understood(self, request: DispatchRequest, answer: DispatchAnswer) -> DispatchAnswer:
+        try:
+            said = decode_json(answer.body or b"null")
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            return failed(request, f"handle fails: {self._model.name} answered no JSON object")
+        body = encode_json(self._model.body(said, request.pattern))
+        return replace(answer, body=body, is_outcome=request.pattern in LATER)
+
+
+def language_models(
+    settings: HttpSettings, http: HttpGateway
+) -> list[tuple[str, LanguageModelGateway]]:
+    """Return the gateways of all models, by protocol."""
+    return [
+        (model.name, LanguageModelGateway(model, base_url, http))
+        for model, base_url in (
+            (CHATGPT, settings.chatgpt_base_url),
+            (ALIYUN_AI, settings.aliyun_ai_base_url),
+        )
+    ]
+
+
+def _text(fields: JsonObject, name: str) -> str:
+    value = fields.get(name)
+    return "" if value is None else text_of(value)

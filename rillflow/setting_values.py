@@ -1,0 +1,178 @@
+"""Kinds of values that settings have, and which of them are refused.
+
+A wrong setting stops the start with one line, so each of these errors is one.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Final, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from rillflow.definition.closest import closest
+from rillflow.ids import is_name
+
+SWITCHES: Final[Mapping[str, bool]] = {
+    "ENABLE_AUTH_RESOLVER": False,
+    "ENABLE_DAG_INFO_LENGTH_CHECK": True,
+    "ENABLE_FLOW_DAG_MULTI_REDO": True,
+    "ENABLE_RUNTIME_RESOURCE_STATUS_CHECK": True,
+    "ENABLE_RUNTIME_STORAGE_USAGE_CHECK": True,
+    "ENABLE_RUNTIME_SUBMIT_DAG_CHECK": True,
+    "ENABLE_RUNTIME_SUBMIT_TRAFFIC_CONTROL": True,
+}
+"""Rill Flow's switches that decide something here, with their defaults (SEMANTICS 6.6)."""
+
+IDLE_SWITCHES: Final = frozenset(
+    {
+        "ENABLE_AB_RESOURCE_WHEN_STASH",
+        "ENABLE_AVIATOR_COMPILE_EXPRESSION_CACHE",
+        "ENABLE_CONSERVATIVE_STRATEGY_WITH_FLOW_RESOURCE_SCORE",
+        "ENABLE_DAG_CONTEXT_LENGTH_CHECK",
+        "ENABLE_EXTREME_STRATEGY_WITH_FLOW_RESOURCE_SCORE",
+        "ENABLE_FLOW_CONCURRENT_TASK_INDEPENDENT_CONTEXT",
+        "ENABLE_FLOW_STASH",
+        "ENABLE_FLOW_STASH_SCHEDULED_RESOURCE_SCORE_FETCH",
+        "ENABLE_FLOW_STASH_SCHEDULED_TASK_POP",
+        "ENABLE_FUNCTION_DISPATCH_RET_CHECK",
+        "ENABLE_GET_DESCRIPTOR_FROM_CACHE",
+        "ENABLE_OPEN_PROMETHEUS",
+        "ENABLE_RECORD_COMPLIANCE_WHEN_TASK_FINISHED",
+        "ENABLE_SET_INPUT_OUTPUT",
+        "ENABLE_TENANT_TASK_BUSINESS_AGGREGATE",
+        "ENABLE_TENANT_TASK_FLOW_AGGREGATE",
+        "ENABLE_THREAD_ISOLATION",
+        "ENABLE_UPDATE_TASK_SCORE_WHEN_POP",
+    }
+)
+"""Those that may be set for Rill Flow's sake, and decide nothing here."""
+
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
+_HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)(:[0-9]{1,5})?")
+_ID: Final = re.compile(r"[a-zA-Z0-9]+([:_][a-zA-Z0-9]+)?")
+_HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_Number = TypeVar("_Number", int, float)
+_Entry = TypeVar("_Entry")
+
+
+def _listed(value: object) -> object:
+    """Read ``a, b`` as the environment has it; a list of the file stays as it is."""
+    if not isinstance(value, str):
+        return value
+    return tuple(name for part in value.split(",") if (name := part.strip()))
+
+
+def _keys(value: object) -> object:
+    """Read ``a, b``; a key that is missing between commas counts as an empty one."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _key(value: SecretStr) -> SecretStr:
+    """Refuse a key that no header can carry, or that everybody knows."""
+    if not _KEY.fullmatch(value.get_secret_value()):
+        raise ValueError("a key is one word of visible ASCII characters, and not empty")
+    return value
+
+
+def _place(text: str) -> str:
+    """Refuse what is no host name, ``*.suffix``, address or CIDR."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        if not _HOST.fullmatch(text):
+            raise ValueError(f"{text!r} is no host, *.suffix, address or CIDR") from error
+    return text
+
+
+def _base(url: str) -> str:
+    """Refuse what paths cannot be appended to, or what would show a password in messages."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("it is no http:// or https:// address")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("it has a user, a query or a fragment")
+    return url.rstrip("/")
+
+
+def _unlimited(value: object) -> object:
+    """Read ``forever``, which neither the environment nor TOML can say otherwise."""
+    return None if value == "forever" else value
+
+
+def _hosts(
+    rates: dict[str, float | None],
+) -> dict[str, float | None]:
+    """Refuse what no host of an address can be."""
+    for host in rates:
+        if not _HOST_AND_PORT.fullmatch(host):
+            raise ValueError(f"{host!r} is no host or host:port")
+    return rates
+
+
+def _meant(near: str | None) -> str:
+    return f", did you mean {near}?" if near else ""
+
+
+def _switches(switches: dict[str, bool]) -> dict[str, bool]:
+    """Refuse what Rill Flow has no switch for."""
+    for name in sorted(switches.keys() - SWITCHES.keys() - IDLE_SWITCHES):
+        near = closest(name.upper().replace("-", "_"), [*SWITCHES, *sorted(IDLE_SWITCHES)])
+        raise ValueError(f"there is no switch {name}{_meant(near)}")
+    return switches
+
+
+def _ids(by_id: dict[str, _Entry]) -> dict[str, _Entry]:
+    """Refuse what names no business and no service."""
+    for name in by_id:
+        if not _ID.fullmatch(name):
+            raise ValueError(f"{name!r} is no business and no business:feature")
+    return by_id
+
+
+def _businesses(by_id: dict[str, _Entry]) -> dict[str, _Entry]:
+    """Refuse what names no business."""
+    for name in by_id:
+        if not is_name(name):
+            raise ValueError(f"{name!r} is no business")
+    return by_id
+
+
+def only(model: type[BaseModel]) -> BeforeValidator:
+    """Return what refuses keys that the entries of a map do not have."""
+
+    def refuse(entry: object) -> object:
+        given = {str(key) for key in entry} if isinstance(entry, dict) else set()
+        for key in sorted(given - model.model_fields.keys()):
+            near = closest(key.lower().replace("-", "_"), model.model_fields)
+            raise ValueError(f"there is no {key}{_meant(near)}")
+        return entry
+
+    return BeforeValidator(refuse)
+
+
+def idle_switches(switches: Iterable[str]) -> list[str]:
+    """Say of each switch that is set and decides nothing here that it does not.
+
+    They are not refused: settings may be taken over from a Rill Flow.
+    """
+    return [f"the switch {name} has no effect here" for name in sorted(IDLE_SWITCHES & {*switches})]
+
+
+BaseUrl: TypeAlias = Annotated[str, AfterValidator(_base)]
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Key: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
+Keys: TypeAlias = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_keys)]
+Places: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_place)], ...], NoDecode, BeforeValidator(_listed)
+]
+Limit: TypeAlias = Annotated[_Number | None, BeforeValidator(_unlimited)]
+Rate: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
+HostRates: TypeAlias = Annotated[dict[str, Limit[Rate]], AfterValidator(_hosts)]
+Switches: TypeAlias = Annotated[dict[str, bool], AfterValidator(_switches)]
+ById: TypeAlias = Annotated[dict[str, _Entry], AfterValidator(_ids)]
+SizeByBusiness: TypeAlias = Annotated[
+    dict[str, Annotated[int, Field(ge=1)]], AfterValidator(_businesses)
+]
