@@ -33,7 +33,7 @@ class Gate:
         self.called = asyncio.Event()
         self.may_answer = asyncio.Event()
 
-    async def __call__(self, request: FunctionRequest) -> dict[str, Any]:
+    async def __call__(self, _: FunctionRequest) -> dict[str, Any]:
         self.called.set()
         await self.may_answer.wait()
         return {"a": 1}

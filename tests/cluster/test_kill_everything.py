@@ -1,13 +1,12 @@
 """One part after the other is killed under a load of everything, on both durable stores."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
-from tests.cluster.api import Functions, Json
-from tests.cluster.load import mixture, under_load
+from tests.cluster.api import Functions
+from tests.cluster.load import check_mixture_calls, mixture, under_load
 from tests.cluster.processes import (
     OwnStack,
     descendants,
@@ -75,8 +74,9 @@ def test_whatever_is_killed_no_execution_is_lost_and_no_completed_task_runs_agai
             _kill(own, server, victim)
         load.wait_for(EXECUTIONS)
     load.check_ends()
+    load.check_refusals()
     for execution_id in load.acknowledged:
-        _check_calls(functions.calls(execution_id), len(victims))
+        check_mixture_calls(functions.calls(execution_id), len(victims))
 
 
 def _kill(own: OwnStack, server: PostgresServer, victim: str) -> None:
@@ -98,15 +98,3 @@ def _kill_store(server: PostgresServer) -> None:
     kill(*pids)
     wait_until_gone(*pids)
     server.start()
-
-
-def _check_calls(calls: list[Json], kills: int) -> None:
-    """Check that no task was called after one that follows it, nor too often, nor as another."""
-    names = [call["task"] for call in calls]
-    assert [name[0] for name in names] == sorted(name[0] for name in names), names
-    keys = defaultdict(set)
-    for call in calls:
-        keys[call["task"]].add(call["headers"]["idempotency-key"])
-    assert all(len(of_task) == 1 for of_task in keys.values()), keys
-    assert len(keys) == 6, names
-    assert all(names.count(name) <= 1 + kills for name in keys), names

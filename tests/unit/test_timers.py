@@ -22,7 +22,7 @@ class Bench:
     """Timers on virtual time, with a wall clock that may be set wrong."""
 
     def __init__(self) -> None:
-        self.loop = VirtualLoop(Random(1))
+        self.loop = VirtualLoop(Random(1))  # noqa: S311 - no secret
         self.wrong_by_s = 0.0
         self.clock = SimulatedClock(self.loop, lambda: self.wrong_by_s)
         self.fired: list[tuple[str, float]] = []
