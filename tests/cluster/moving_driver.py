@@ -246,7 +246,7 @@ class Driver:
 
 async def main(address: str, store: str, marks: str) -> None:
     """Join the cluster, say so, and answer until the input ends."""
-    launch.BalancerActor = mortal_balancer(Path(marks))  # type: ignore[misc]
+    vars(launch)["BalancerActor"] = mortal_balancer(Path(marks))
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
     functions = Functions()
     driver = Driver(functions, await functions.start(), store, Path(marks))

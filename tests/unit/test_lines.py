@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import pytest
+import ray
 
 from rillflow.actors import peers
 from rillflow.actors.peers import Peer
@@ -177,15 +178,19 @@ class Pair:
         }
 
     async def start(self) -> None:
-        for each in (*self.servers.values(), *self.relays.values()):
-            await each.start()
+        for server in self.servers.values():
+            await server.start()
+        for relay in self.relays.values():
+            await relay.start()
 
     async def stop(self) -> None:
         await self.owner.lanes.stop()
         for peer in (self.peer, self._back):
             peer.close()
-        for each in (*self.relays.values(), *self.servers.values()):
-            each.close()
+        for relay in self.relays.values():
+            relay.close()
+        for server in self.servers.values():
+            server.close()
 
     def handle(self, name: str, **_: str) -> Any:
         """Return what Ray returns for an actor's name, as far as peers use it."""
@@ -201,8 +206,8 @@ async def pair_of(patch: pytest.MonkeyPatch, **budgets: list[Budget]) -> AsyncIt
     pair = Pair(budgets)
     here = SimpleNamespace(get_node_id=lambda: "here")
     patch.setattr(peers, "PAUSE_S", 0.0)
-    patch.setattr(peers.ray, "get_actor", pair.handle)
-    patch.setattr(peers.ray, "get_runtime_context", lambda: here)
+    patch.setattr(ray, "get_actor", pair.handle)
+    patch.setattr(ray, "get_runtime_context", lambda: here)
     await pair.start()
     try:
         yield pair

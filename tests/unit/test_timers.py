@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
-from random import Random
 from typing import Final
 
 import pytest
 
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.runtime.timers import Timer, Timers
-from tests.simulation.surroundings import SimulatedClock
-from tests.simulation.virtual_loop import VirtualLoop
+from tests.simulation.faults import FAIR
+from tests.simulation.surroundings import SimulatedClock, Surroundings
 
 MANY: Final = 1000
 WAIT_S: Final = 600.0
@@ -22,7 +21,7 @@ class Bench:
     """Timers on virtual time, with a wall clock that may be set wrong."""
 
     def __init__(self) -> None:
-        self.loop = VirtualLoop(Random(1))  # noqa: S311 - no secret
+        self.loop = Surroundings(1, FAIR).loop
         self.wrong_by_s = 0.0
         self.clock = SimulatedClock(self.loop, lambda: self.wrong_by_s)
         self.fired: list[tuple[str, float]] = []
