@@ -1,6 +1,5 @@
 """Timers fire when they are due by steady time, whatever the wall clock does meanwhile."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Final
 
@@ -21,7 +20,8 @@ class Bench:
     """Timers on virtual time, with a wall clock that may be set wrong."""
 
     def __init__(self) -> None:
-        self.loop = Surroundings(1, FAIR).loop
+        self._around = Surroundings(1, FAIR)
+        self.loop = self._around.loop
         self.wrong_by_s = 0.0
         self.clock = SimulatedClock(self.loop, lambda: self.wrong_by_s)
         self.fired: list[tuple[str, float]] = []
@@ -35,7 +35,7 @@ class Bench:
         self.fired += [(timer.execution_id, self.loop.time()) for timer in due]
 
     def pass_s(self, seconds: float) -> None:
-        self.loop.run_until_complete(asyncio.sleep(seconds))
+        self.loop.run_until_complete(self._around.pause(seconds, seconds))
 
     def timer(self, name: str, after_s: float) -> Timer:
         due_ms = self.clock.now_ms() + round(after_s * 1000)
