@@ -29,11 +29,25 @@ class PostgresServer:
         user = _user()
         if user is not None:
             os.chown(self._home, user, -1)
-        data = str(self._home / "data")
-        self._run("initdb", "--pgdata", data, "--username", USER, "--auth", "trust", "--no-sync")
+        self._data = str(self._home / "data")
+        self._pid_file = self._home / "data" / "postmaster.pid"
+        access = ("--username", USER, "--auth", "trust", "--no-sync")
+        self._run("initdb", "--pgdata", self._data, *access)
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        """Id of the server's first process; the others are below it."""
+        return int(self._pid_file.read_text(encoding="ascii").split()[0])
+
+    def start(self) -> None:
+        """Start it on its data, as a kill may have left them, and wait until it answers."""
+        # Killed processes that nobody has waited for would count as a server that runs.
+        for lock in (self._pid_file, self._home / ".s.PGSQL.5432.lock"):
+            lock.unlink(missing_ok=True)
         options = f"-k {self._home} -c listen_addresses=''"
-        log = str(self._home / "log")
-        self._run("pg_ctl", "start", "--wait", "--pgdata", data, "--log", log, "-o", options)
+        where = ("--pgdata", self._data, "--log", str(self._home / "log"))
+        self._run("pg_ctl", "start", "--wait", *where, "-o", options)
 
     def new_database(self) -> str:
         """Create a database and return its URL."""
@@ -43,8 +57,7 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End the server and forget its data."""
-        data = str(self._home / "data")
-        self._run("pg_ctl", "stop", "--wait", "--pgdata", data, "--mode", "immediate")
+        self._run("pg_ctl", "stop", "--wait", "--pgdata", self._data, "--mode", "immediate")
         shutil.rmtree(self._home)
 
     def _run(self, program: str, *arguments: str) -> None:

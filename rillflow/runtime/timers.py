@@ -10,10 +10,7 @@ from rillflow.core.events import TimerFired
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery
-from rillflow.runtime.clock import wall_offset_s
 
-LONGEST_SLEEP_S: Final = 1.0
-LEAST_JUMP_S: Final = 0.5
 MOST_AT_ONCE: Final = 1000
 MOST_DEAD: Final = 64
 """Timers of ended executions that may lie in the heap, when they are not the half of it."""
@@ -29,27 +26,21 @@ class Timer(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """One timer in the heap, by the monotonic time it is due at.
-
-    ``at_most_s`` is there for a restored timer.
-    """
+    """One timer in the heap, by the monotonic time it is due at."""
 
     due_s: float
     number: int
     timer: Timer
-    at_most_s: float | None
 
 
 class Timers:
     """Fires timers in batches when they come due.
 
     A timer is taken back only with its whole execution: what it was set for may be over
-    when it fires, and the execution tells by the due time. A timer that was set in this
-    life of the process runs by monotonic time, so a jump of the wall clock neither fires
-    nor freezes it. For one that an earlier life has set only the wall clock can tell when
-    it is due, and so it follows the clock's jumps, within a second; but it never waits
-    longer than it was set for, since the clock may have been wrong then. A timer whose
-    firing raises is given to ``failed``.
+    when it fires, and the execution tells by the due time. Timers run by monotonic time,
+    so a jump of the wall clock neither fires nor freezes any. Only how long one that an
+    earlier life has set still waits is read off the wall clock, once, when it is restored.
+    A timer whose firing raises is given to ``failed``.
     """
 
     def __init__(
@@ -65,7 +56,6 @@ class Timers:
         self._set: dict[ExecutionId, set[Timer]] = {}
         self._live = 0
         self._numbers = count()
-        self._offset_s = wall_offset_s(self._clock)
         self._sooner = asyncio.Event()
         self._sleeper: asyncio.Task[None] | None = None
 
@@ -74,19 +64,23 @@ class Timers:
 
     def set(self, timer: Timer, *, after_s: float) -> None:
         """Add a timer that is due some seconds from now."""
-        self._add(timer, self._clock.monotonic_s() + after_s, None)
+        entry = _Entry(self._clock.monotonic_s() + after_s, next(self._numbers), timer)
+        timers = self._set.setdefault(timer.execution_id, set())
+        self._live += timer not in timers
+        timers.add(timer)
+        heapq.heappush(self._heap, entry)
+        if self._heap[0] is entry:
+            self._sooner.set()
 
     def restore(self, timer: Timer, *, at_most_s: float) -> None:
         """Add a timer that an earlier life may have set; one that is there stays as it is.
 
-        It waits for its due time, but no longer than ``at_most_s``.
+        It waits for as long as the wall clock says now, but for no longer than
+        ``at_most_s``: the clock may be wrong, or have been wrong when the timer was set.
         """
         if timer not in self._set.get(timer.execution_id, ()):
-            self._add(timer, self._due_s(timer, at_most_s), at_most_s)
-
-    def _due_s(self, timer: Timer, at_most_s: float) -> float:
-        by_wall_s = timer.due_ms / 1000 - wall_offset_s(self._clock)
-        return min(by_wall_s, self._clock.monotonic_s() + at_most_s)
+            wait_s = (timer.due_ms - self._clock.now_ms()) / 1000
+            self.set(timer, after_s=min(wait_s, at_most_s))
 
     def forget(self, execution_id: ExecutionId) -> None:
         """Take back the timers of an execution that has ended."""
@@ -108,18 +102,8 @@ class Timers:
             self._sleeper.cancel()
             await asyncio.gather(self._sleeper, return_exceptions=True)
 
-    def _add(self, timer: Timer, due_s: float, at_most_s: float | None) -> None:
-        entry = _Entry(due_s, next(self._numbers), timer, at_most_s)
-        timers = self._set.setdefault(timer.execution_id, set())
-        self._live += timer not in timers
-        timers.add(timer)
-        heapq.heappush(self._heap, entry)
-        if self._heap[0] is entry:
-            self._sooner.set()
-
     async def _run(self) -> None:
         while True:
-            self._follow_clock()
             due = self._take_due()
             if due:
                 await self._fire_all(due)
@@ -141,20 +125,6 @@ class Timers:
             for timer in due:
                 await self._fire_all([timer])
 
-    def _follow_clock(self) -> None:
-        """Set restored timers anew when the wall clock has jumped."""
-        offset_s = wall_offset_s(self._clock)
-        jumped = abs(offset_s - self._offset_s) > LEAST_JUMP_S
-        self._offset_s = offset_s
-        if jumped:
-            self._heap = [
-                entry
-                if entry.at_most_s is None
-                else entry._replace(due_s=self._due_s(entry.timer, entry.at_most_s))
-                for entry in self._heap
-            ]
-            heapq.heapify(self._heap)
-
     def _take_due(self) -> list[Timer]:
         now_s = self._clock.monotonic_s()
         due: list[Timer] = []
@@ -172,11 +142,11 @@ class Timers:
         if not timers:
             del self._set[timer.execution_id]
 
-    def _sleep_s(self) -> float:
+    def _sleep_s(self) -> float | None:
+        """Return how long it is until the first timer, None when there is none."""
         if not self._heap:
-            return LONGEST_SLEEP_S
-        wait_s = self._heap[0].due_s - self._clock.monotonic_s()
-        return min(max(wait_s, 0), LONGEST_SLEEP_S)
+            return None
+        return max(self._heap[0].due_s - self._clock.monotonic_s(), 0)
 
 
 def firing_of(timer: Timer, now_ms: int) -> Delivery:

@@ -1,12 +1,14 @@
 """What functions and listeners see of an execution, and what becomes of their answers."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from rillflow.testing import FakeOpenFaaS, FunctionRequest
 from tests.api.definition_texts import PASS, calling
-from tests.api.serving import served
+from tests.api.serving import Api, served
+from tests.loopback import RawServer, answering, closed_port
 
 
 class Listener:
@@ -74,6 +76,38 @@ async def test_an_address_that_nobody_serves_fails_the_task(resource: str, messa
         shown = await api.run(calling("x", resource=resource))
         assert shown["dag_status"] == "FAILED"
         assert message in shown["tasks"]["A"]["invoke_msg"]["msg"]
+
+
+async def test_a_gateway_that_cannot_be_reached_fails_each_attempt_and_is_named() -> None:
+    port = closed_port()
+    retry = "    retry: {maxRetryTimes: 2, intervalInSeconds: 0}\n"
+    async with served() as api:
+        text = calling("work", resource=f"http://127.0.0.1:{port}/function/", more=retry)
+        shown = await api.run(text)
+        invoke = shown["tasks"]["A"]["invoke_msg"]
+        assert (shown["dag_status"], len(invoke["invoke_time_infos"])) == ("FAILED", 3)
+        assert f"cannot connect to 127.0.0.1:{port}" in invoke["msg"]
+
+
+async def test_a_retry_reaches_a_gateway_that_is_up_again() -> None:
+    port = closed_port()
+    retry = "    retry: {maxRetryTimes: 5, intervalInSeconds: 1}\n"
+    async with served() as api:
+        text = calling("work", resource=f"http://127.0.0.1:{port}/", more=retry)
+        execution_id = await api.submit(await api.add(text))
+        while not await _was_not_reached(api, execution_id, port):
+            pass
+        up = RawServer(answering(b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"a":7}'))
+        async with await asyncio.start_server(up.serve, "127.0.0.1", port):
+            shown = await api.ended(execution_id)
+        assert (shown["dag_status"], shown["context"]["a"]) == ("SUCCEED", 7)
+        assert up.requests == 1
+
+
+async def _was_not_reached(api: Api, execution_id: str, port: int) -> bool:
+    shown = await api.shown(execution_id)
+    message = shown["tasks"]["A"].get("invoke_msg", {}).get("msg") or ""
+    return f"cannot connect to 127.0.0.1:{port}" in message
 
 
 @pytest.mark.case("E2E-30")

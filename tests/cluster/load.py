@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Final, NamedTuple
 
 import httpx
 
-from tests.cluster.api import Api
+from tests.cluster.api import Api, Json
 
 CALLERS: Final = 8
 STEPS: Final = 5
@@ -18,6 +19,8 @@ APART: Final = 1000
 PATIENCE_S: Final = 60.0
 LOOK_S: Final = 0.005
 REFUSED_S: Final = 0.1
+CUT: Final = -1
+"""In place of a status: the connection was refused, or cut before the answer."""
 ROUTES: Final = ("answer", "late", "answer", "early", "answer")
 
 
@@ -94,13 +97,37 @@ tasks:
     return Flow("mixture", text, adds=3)
 
 
+def check_mixture_calls(calls: list[Json], kills: int) -> None:
+    """Check that no task was called after one that follows it, nor too often, nor as another.
+
+    Args:
+        calls: All calls of one execution of ``mixture``.
+        kills: How often something was killed, after which a call may come again.
+    """
+    names = [call["task"] for call in calls]
+    assert [name[0] for name in names] == sorted(name[0] for name in names), names
+    keys = defaultdict(set)
+    for call in calls:
+        keys[call["task"]].add(call["headers"]["idempotency-key"])
+    assert all(len(of_task) == 1 for of_task in keys.values()), keys
+    assert len(keys) == 6, names
+    assert all(names.count(name) <= 1 + kills for name in keys), names
+
+
+class Refusal(NamedTuple):
+    """A submission without success: its status, and what was said."""
+
+    status: int
+    why: str
+
+
 class Load:
     """What was submitted so far: each acknowledged id with its number, and the refusals."""
 
     def __init__(self, base_url: str, flow: Flow) -> None:
         self._flow = flow
         self.acknowledged: dict[str, int] = {}
-        self.refused: list[str] = []
+        self.refused: list[Refusal] = []
         self._base_url = base_url
         self._numbers = iter(range(1_000_000))
         self._lock = threading.Lock()
@@ -121,6 +148,10 @@ class Load:
                 assert ended.status == "SUCCEED", ended.shown
                 assert ended.context["n"] == number * APART + self._flow.adds, ended.shown
 
+    def check_refusals(self) -> None:
+        """Check that whoever was not served was told to come again, or was cut off."""
+        assert {refusal.status for refusal in self.refused} <= {CUT, 502, 503}, self.refused
+
     def stop(self) -> None:
         """Submit no more."""
         self._stopped.set()
@@ -138,13 +169,14 @@ class Load:
         try:
             response = api.http.post("/flow/submit.json", params=query, json={"n": number * APART})
         except httpx.HTTPError as error:
-            self.refused.append(repr(error))
+            is_cut = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+            self.refused.append(Refusal(CUT if is_cut else 0, repr(error)))
             time.sleep(REFUSED_S)
             return
         if response.status_code == 200:
             self.acknowledged[response.json()["execution_id"]] = number
         else:
-            self.refused.append(f"{response.status_code}: {response.text}")
+            self.refused.append(Refusal(response.status_code, response.text))
 
 
 @contextmanager

@@ -1,14 +1,15 @@
 """A driver on a Ray whose nodes come and go, which also serves the functions of its executions.
 
-    python tests/cluster/moving_driver.py ADDRESS STORE
+    python tests/cluster/moving_driver.py ADDRESS STORE MARKS
 
-Joins the cluster, then reads one command a line and answers each with a line, ``answer: ``
-and JSON:
+MARKS is an empty folder. Joins the cluster, then reads one command a line and answers each
+with a line, ``answer: `` and JSON:
 
 ``launch N``   starts two execution actors and N dispatchers, and waits until they take calls
 ``keep N``     submits another one for each that ends, so that N run until ``ends``
 ``spread N``   waits until the execution actors are on N nodes, and the dispatchers as well
-``lose``       ends an execution actor for good, and kills the balancer
+``doom``       has the balancer die in its next move of each kind of actor
+``died``       tells how often it has
 ``reserve``    reserves a processor of the driver's node, and so leaves the other one idle
 ``release``    ends that
 ``drain``      says that the node beside the driver's is about to go
@@ -19,8 +20,10 @@ and JSON:
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -30,16 +33,14 @@ from aiohttp import web
 from ray._private.worker import global_worker
 from ray.core.generated import autoscaler_pb2
 
-from rillflow.actors.launch import launch_actors
-from rillflow.actors.names import (
-    BALANCER_ACTOR,
-    dispatcher_actor_name,
-    execution_actor_name,
-)
+from rillflow.actors import launch
+from rillflow.actors.balancer_actor import BalancerActor
+from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.stack import Stack
 from rillflow.jsontypes import decode_json
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.dispatch_lanes import dispatcher_index
+from rillflow.runtime.spreading import Move
 from rillflow.settings import Settings
 
 ACTORS: Final = 2
@@ -92,6 +93,29 @@ class Functions:
         return web.Response(status=400)
 
 
+def mortal_balancer(marks: Path) -> type[BalancerActor]:
+    """Return a balancer that is killed within the moves that are marked.
+
+    That is when the old actor has been ended and the new one not yet started.
+    """
+
+    class MortalBalancer(BalancerActor):
+        def _replace(self, move: Move, actor: Any) -> Any:
+            mark = marks / kind_of(move.actor)
+            if mark.exists():
+                mark.unlink()
+                ray.kill(actor)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super()._replace(move, actor)
+
+    return MortalBalancer
+
+
+def kind_of(actor_name: str) -> str:
+    """Return what the actors of its kind have in their names."""
+    return actor_name.split(":")[1]
+
+
 class Reserved:
     """An actor that takes a processor and does nothing."""
 
@@ -102,8 +126,9 @@ class Reserved:
 class Driver:
     """What the commands do."""
 
-    def __init__(self, functions: Functions, urls: list[str], store: str) -> None:
+    def __init__(self, functions: Functions, urls: list[str], store: str, marks: Path) -> None:
         self._functions = functions
+        self._marks = marks
         self._urls = urls
         self._settings = Settings(
             store=store,
@@ -124,7 +149,9 @@ class Driver:
         count = {"dispatcher_actors": int(dispatchers)}
         self._settings = self._settings.model_copy(update=count)
         self._stack = Stack(self._settings)
-        await asyncio.gather(*(actor.ready.remote() for actor in launch_actors(self._settings)))
+        await asyncio.gather(
+            *(actor.ready.remote() for actor in launch.launch_actors(self._settings))
+        )
         await self._stack.open()
         urls = (self._urls[0], self._urls[-1], self._urls[0])
         tasks = [
@@ -169,12 +196,15 @@ class Driver:
                 return set()
         return found
 
-    async def lose(self) -> str:
-        """End an owner for good and kill the balancer, as if it had died during a move."""
-        namespace = self._settings.namespace
-        ray.kill(ray.get_actor(execution_actor_name(ACTORS - 1), namespace=namespace))
-        ray.kill(ray.get_actor(BALANCER_ACTOR, namespace=namespace), no_restart=False)
-        return "lost"
+    async def doom(self) -> str:
+        """Mark kinds of actors whose next move the balancer does not survive."""
+        for name in (execution_actor_name(0), dispatcher_actor_name(0)):
+            (self._marks / kind_of(name)).touch()
+        return "doomed"
+
+    async def died(self) -> int:
+        """Count the kinds whose mark is gone, for each of which the balancer has died."""
+        return 2 - len(list(self._marks.iterdir()))
 
     async def reserve(self) -> str:
         """Reserve a processor of this node, as a replica of the API would."""
@@ -214,11 +244,12 @@ class Driver:
         return str(shown["dag_status"] if isinstance(shown, dict) else shown)
 
 
-async def main(address: str, store: str) -> None:
+async def main(address: str, store: str, marks: str) -> None:
     """Join the cluster, say so, and answer until the input ends."""
+    vars(launch)["BalancerActor"] = mortal_balancer(Path(marks))
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
     functions = Functions()
-    driver = Driver(functions, await functions.start(), store)
+    driver = Driver(functions, await functions.start(), store, Path(marks))
     _say("joined")
     while line := await asyncio.to_thread(sys.stdin.readline):
         command, *arguments = line.split()

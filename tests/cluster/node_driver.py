@@ -6,6 +6,7 @@ Joins the cluster, then reads one command a line and answers each with a line, `
 and JSON:
 
 ``launch``     starts two execution actors and a dispatcher, and waits until they take calls
+``serve``      the same, and serves the HTTP API of these actors; its address
 ``owners``     the execution actors: name to process id and node id
 ``submit N``   submits N executions of three calls, one after the other; their ids
 ``ends ID...`` waits until executions have ended; id to status
@@ -14,18 +15,21 @@ and JSON:
 import asyncio
 import json
 import os
+import socket
 import sys
 from typing import Any, Final
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
+import uvicorn
 
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.names import execution_actor_name
 from rillflow.actors.stack import Stack
 from rillflow.jsontypes import decode_json
 from rillflow.settings import Settings
+from serve.api import create_api
 
 ACTORS: Final = 2
 ANSWER: Final = "answer: "
@@ -52,7 +56,7 @@ class Driver:
 
     async def launch(self) -> str:
         """Start the actors and add the workflow."""
-        await asyncio.gather(*(actor.ready.remote() for actor in launch_actors(self._settings)))
+        await self._launch_actors()
         await self._stack.open()
         tasks = [TASK.format(name=name, url=self._url).rstrip() for name in "abc"]
         chained = [f"{task}\n    next: {name}" for task, name in zip(tasks, "bc", strict=False)]
@@ -61,6 +65,24 @@ class Driver:
         )
         await self._stack.add_descriptor("nodes", "chain", "release", text)
         return "launched"
+
+    async def serve(self) -> str:
+        """Start the actors, and answer HTTP on a port of this process."""
+        door = socket.create_server(("127.0.0.1", 0))
+        port = door.getsockname()[1]
+        here = {"port": port, "callback_host": f"http://127.0.0.1:{port}"}
+        self._settings = self._settings.model_copy(update=here)
+        self._stack = Stack(self._settings)
+        api = create_api(self._stack, self._launch_actors)
+        config = uvicorn.Config(api, log_config=None, lifespan="on")
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[door])
+        return str(here["callback_host"])
+
+    async def _launch_actors(self) -> None:
+        await asyncio.gather(*(actor.ready.remote() for actor in launch_actors(self._settings)))
 
     async def owners(self) -> dict[str, Any]:
         """Tell where the execution actors are."""

@@ -19,6 +19,7 @@ def test_whatever_was_acknowledged_ends_right_when_its_actors_are_killed(
         kill(*killed)
         load.wait_for(len(load.acknowledged) + 100)
     load.check_ends()
+    load.check_refusals()
     assert killed
     assert not set(killed) & set(workers(other_stack.pid, victim))
 
@@ -32,6 +33,7 @@ def test_an_actor_that_is_killed_again_while_it_recovers_loses_nothing(
             kill(*workers(other_stack.pid, "ExecutionActor"))
         load.wait_for(150)
     load.check_ends()
+    load.check_refusals()
 
 
 def test_whatever_was_acknowledged_ends_right_when_the_proxy_is_killed(
@@ -43,5 +45,6 @@ def test_whatever_was_acknowledged_ends_right_when_the_proxy_is_killed(
         kill(*killed)
         load.wait_for(len(load.acknowledged) + 100)
     load.check_ends()
+    load.check_refusals()
     assert killed
     assert not set(killed) & set(proxies(other_stack.pid))

@@ -14,6 +14,8 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.cluster.api import Functions
+from tests.cluster.load import check_mixture_calls, mixture, under_load
 from tests.cluster.processes import announced, wait_until_gone
 from tests.cluster.ray_nodes import RayNodes
 from tests.postgres_server import PostgresServer
@@ -21,8 +23,9 @@ from tests.postgres_server import PostgresServer
 pytestmark = pytest.mark.cluster
 
 EXECUTIONS: Final = 50
+LOAD: Final = 200
 KEPT: Final = 20
-FUNCTIONS: Final = "tests/cluster/node_functions.py"
+SLOW_FUNCTIONS: Final = "tests/cluster/node_functions.py"
 MOVING: Final = Path(__file__).with_name("moving_driver.py")
 JOURNAL: Final = "SELECT execution, seq, md5(record) FROM journal ORDER BY execution, seq"
 
@@ -39,17 +42,17 @@ def _store_url(store: PostgresServer) -> str:
     return store.new_database()
 
 
-@pytest.fixture(name="functions")
-def _functions() -> Iterator[httpx.Client]:
-    with announced(FUNCTIONS) as url, httpx.Client(base_url=url, timeout=30) as client:
+@pytest.fixture(name="slow_functions")
+def _slow_functions() -> Iterator[httpx.Client]:
+    with announced(SLOW_FUNCTIONS) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
 
 @pytest.fixture(name="nodes")
-def _nodes(store_url: str, functions: httpx.Client) -> Iterator[RayNodes]:
+def _nodes(store_url: str, slow_functions: httpx.Client) -> Iterator[RayNodes]:
     # The sockets of Ray need a short path.
     with tempfile.TemporaryDirectory(prefix="rfn-", dir="/tmp") as folder:
-        nodes = RayNodes(Path(folder), store_url, told=(str(functions.base_url).rstrip("/"),))
+        nodes = RayNodes(Path(folder), store_url, told=(str(slow_functions.base_url).rstrip("/"),))
         try:
             yield nodes
         finally:
@@ -57,25 +60,30 @@ def _nodes(store_url: str, functions: httpx.Client) -> Iterator[RayNodes]:
 
 
 def test_when_a_node_is_killed_its_executions_go_on_elsewhere(
-    nodes: RayNodes, functions: httpx.Client
+    nodes: RayNodes, functions: Functions
 ) -> None:
-    before, ids = _running(nodes, functions)
-    nodes.other.kill()
-    _check_ends(nodes, ids)
-    _check_order(functions)
-    _check_keys(functions)
+    base_url = nodes.ask("serve")
+    before = _on_both_nodes(nodes)
+    with under_load(base_url, mixture(functions.url)) as load:
+        load.wait_for(LOAD // 2)
+        nodes.other.kill()
+        load.wait_for(LOAD)
+    load.check_ends()
+    load.check_refusals()
     _check_moved(before, nodes.ask("owners"))
+    for execution_id in load.acknowledged:
+        check_mixture_calls(functions.calls(execution_id), kills=1)
 
 
 def test_a_node_that_was_stopped_meanwhile_writes_nothing_when_it_goes_on(
-    nodes: RayNodes, functions: httpx.Client, store_url: str
+    nodes: RayNodes, slow_functions: httpx.Client, store_url: str
 ) -> None:
-    before, ids = _running(nodes, functions)
+    before, ids = _running(nodes, slow_functions)
     asleep = nodes.other.pids
     nodes.other.signal(signal.SIGSTOP)
     try:
         _check_ends(nodes, ids)
-        _check_order(functions)
+        _check_order(slow_functions)
         _check_moved(before, nodes.ask("owners"))
         written = asyncio.run(_journal(store_url))
     finally:
@@ -84,35 +92,35 @@ def test_a_node_that_was_stopped_meanwhile_writes_nothing_when_it_goes_on(
     assert asyncio.run(_journal(store_url)) == written
     _check_ends(nodes, ids)
     # What it was about to call when it fell asleep it may call now.
-    _check_keys(functions)
+    _check_keys(slow_functions)
 
 
 def test_when_the_head_is_killed_another_cluster_goes_on_with_everything(
-    nodes: RayNodes, functions: httpx.Client
+    nodes: RayNodes, slow_functions: httpx.Client
 ) -> None:
-    before, ids = _running(nodes, functions)
+    before, ids = _running(nodes, slow_functions)
     left_over = [owner["pid"] for owner in before.values() if owner["pid"] in nodes.other.pids]
     nodes.kill_head()
     nodes.begin_cluster()
     nodes.ask("launch")
     _check_ends(nodes, ids)
-    _check_keys(functions)
+    _check_keys(slow_functions)
     # The node without a head had gone on by itself, until the new owners took over.
     wait_until_gone(*left_over)
 
 
 def test_a_node_that_comes_gets_its_share_and_one_that_goes_gives_it_back(
-    store_url: str,
+    store_url: str, tmp_path: Path
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="rfn-", dir="/tmp") as folder:
-        nodes = RayNodes(Path(folder), store_url, others=0, driver=MOVING)
+        nodes = RayNodes(Path(folder), store_url, others=0, driver=MOVING, told=(str(tmp_path),))
         try:
             nodes.ask("launch 2")
             nodes.ask(f"keep {KEPT}")
+            nodes.ask("doom")
             nodes.add()
             nodes.ask("spread 2")
-            nodes.ask("lose")
-            nodes.ask("spread 2")
+            assert nodes.ask("died") == 2
             nodes.ask("reserve")
             nodes.ask("spread 1")
             nodes.ask("release")
@@ -129,17 +137,23 @@ def test_a_node_that_comes_gets_its_share_and_one_that_goes_gives_it_back(
             nodes.stop()
 
 
-def _running(nodes: RayNodes, functions: httpx.Client) -> tuple[dict[str, Any], list[str]]:
+def _running(nodes: RayNodes, slow_functions: httpx.Client) -> tuple[dict[str, Any], list[str]]:
     """Have executions under way on both nodes; return who owns them, and their ids."""
     nodes.ask("launch")
-    owners: dict[str, Any] = nodes.ask("owners")
-    assert len({owner["node"] for owner in owners.values()}) == 2
-    assert [owner["pid"] for owner in owners.values() if owner["pid"] in nodes.other.pids]
+    owners = _on_both_nodes(nodes)
     ids: list[str] = nodes.ask(f"submit {EXECUTIONS}")
     assert len(set(ids)) == EXECUTIONS
     # Everybody is at the first task, and some are at the second.
-    functions.get("/called", params={"count": EXECUTIONS + 10}).raise_for_status()
+    slow_functions.get("/called", params={"count": EXECUTIONS + 10}).raise_for_status()
     return owners, ids
+
+
+def _on_both_nodes(nodes: RayNodes) -> dict[str, Any]:
+    """Return the owners, after a check that there is one on each node."""
+    owners: dict[str, Any] = nodes.ask("owners")
+    assert len({owner["node"] for owner in owners.values()}) == 2
+    assert [owner["pid"] for owner in owners.values() if owner["pid"] in nodes.other.pids]
+    return owners
 
 
 def _check_ends(nodes: RayNodes, ids: list[str]) -> None:
@@ -147,24 +161,24 @@ def _check_ends(nodes: RayNodes, ids: list[str]) -> None:
     assert nodes.ask(f"ends {' '.join(ids)}") == dict.fromkeys(ids, "SUCCEED")
 
 
-def _calls(functions: httpx.Client) -> list[list[tuple[str, str]]]:
+def _calls(slow_functions: httpx.Client) -> list[list[tuple[str, str]]]:
     """Return the calls of each execution: task and idempotency key."""
-    calls: dict[str, list[tuple[str, str]]] = functions.get("/calls").json()
+    calls: dict[str, list[tuple[str, str]]] = slow_functions.get("/calls").json()
     assert len(calls) == EXECUTIONS
     return [[(task, key) for task, key in each] for each in calls.values()]
 
 
-def _check_order(functions: httpx.Client) -> None:
+def _check_order(slow_functions: httpx.Client) -> None:
     """Check that no task was called any more once the next one had been."""
-    for calls in _calls(functions):
+    for calls in _calls(slow_functions):
         called = [task for task, _ in calls]
         assert called == sorted(called)
         assert set(called) == {"a", "b", "c"}
 
 
-def _check_keys(functions: httpx.Client) -> None:
+def _check_keys(slow_functions: httpx.Client) -> None:
     """Check that a call that was made again had the same idempotency key."""
-    for calls in _calls(functions):
+    for calls in _calls(slow_functions):
         assert len(set(calls)) == 3
 
 

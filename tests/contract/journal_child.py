@@ -6,16 +6,15 @@ until it is killed. ``full URL`` lets the disk be full for a while.
 """
 
 import asyncio
-import resource
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from itertools import count
 
 from rillflow.errors import StoreError
 from rillflow.ports.store import Store
 from rillflow.stores import open_store
 from tests.contract.appends import follow, submit
+from tests.full_disk import full_disk
 
 LARGE = bytes(200_000)
 
@@ -42,21 +41,12 @@ def _record(number: int, seq: int) -> bytes:
 async def _full(store: Store) -> None:
     """Print how the appends before, during and after a full disk went."""
     await store.append([submit(1, LARGE)])
-    with _full_disk():
+    with full_disk():
         group = [store.append([submit(number, LARGE)]) for number in range(2, 6)]
         during = await asyncio.gather(*group, return_exceptions=True)
     await store.append([submit(9, LARGE)])
     failed = [outcome for outcome in during if isinstance(outcome, StoreError)]
     _say(f"{len(during)} {len(failed)}")
-
-
-@contextmanager
-def _full_disk() -> Iterator[None]:
-    """Refuse writes beyond the first bytes of any file, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,8 @@
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -82,17 +84,30 @@ frontend http_frontend
 def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path) -> None:
     malformed = b"GET / HTTP/1.1\r\nHost: x\r\nbad header <script>: 1\r\n\r\n"
     port = free_port()
-    path = tmp_path / "haproxy.cfg"
+    with _front(tmp_path, impatient(FRONT.format(port=port))):
+        head, _, body = _answer(port, malformed).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"script" not in body
+
+
+def test_headers_that_do_not_come_within_30_s_are_answered_408(tmp_path: Path) -> None:
+    port = free_port()
     configuration = impatient(FRONT.format(port=port))
     assert "timeout http-request 30s" in configuration
+    with _front(tmp_path, configuration.replace("30s", "100ms")):
+        answer = _answer(port, b"GET / HTTP/1.1\r\nHost: x\r\n")
+    assert answer.partition(b" ")[2].startswith(b"408 ")
+
+
+@contextmanager
+def _front(folder: Path, configuration: str) -> Iterator[None]:
+    path = folder / "haproxy.cfg"
     path.write_text(configuration, encoding="utf-8")
     with subprocess.Popen([haproxy_binary(), "-db", "-f", str(path)]) as front:  # noqa: S603 - ours
         try:
-            head, _, body = _answer(port, malformed).partition(b"\r\n\r\n")
+            yield
         finally:
             front.kill()
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert b"script" not in body
 
 
 def _answer(port: int, request_text: bytes) -> bytes:

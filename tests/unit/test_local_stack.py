@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from ray.serve._private import constants
 
 from rillflow.errors import StackError, StoreError
 from rillflow.settings import STACK_NOTE, Settings
 from serve.data_folder import DataFolder
 from serve.haproxy_guard import at_home
 from serve.ports import free_port, refuse_taken_port
-from serve.ray_environment import PORTS_WANTED, own_places, write_haproxy
+from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
 from serve.reaper import MARK, TITLE, belonging
 from serve.standalone import Standalone, is_ready
 from tests.loopback import closed_port, responding, web_server
@@ -117,6 +118,11 @@ def test_a_wanted_port_is_taken_when_it_is_free() -> None:
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(StackError, match=r"cannot listen on 192\.0\.2\.99:1"):
         refuse_taken_port("192.0.2.99", 1)
+
+
+def test_serve_takes_a_proxy_for_dead_after_3_s() -> None:
+    period_s = float(PREFERENCES["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"])
+    assert constants.PROXY_HEALTH_CHECK_UNHEALTHY_THRESHOLD * period_s == 3
 
 
 def test_haproxys_statistics_move_to_loopback_and_nothing_else_does() -> None:
