@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rillflow.core import codec, machine, polling
 from rillflow.core.commands import Announce, Command, DispatchTask
-from rillflow.core.events import Event, ExecutionSubmitted
+from rillflow.core.events import Event, ExecutionSubmitted, RedoRequested
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
 from rillflow.testing import Scenario
@@ -62,12 +62,14 @@ def test_every_workflow_ends_after_any_disturbance(definition: Definition, seed:
         player.run.resume()
     play_to_the_end(player)
     assert DAG_COMPLETED[player.run.state.status]
-    calls = [
+    calls = Counter(
         command.key
         for command in player.run.commands
         if isinstance(command, DispatchTask) and command.pattern != polling.PATTERN
-    ]
-    assert len(calls) == len(set(calls))
+    )
+    # A redo after the end orders again, by the same key, the calls that are under way.
+    redos = sum(isinstance(event, RedoRequested) for event in player.run.journal)
+    assert max(calls.values(), default=0) <= 1 + redos
 
 
 @LAW
