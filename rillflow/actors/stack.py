@@ -84,6 +84,7 @@ class Stack:
             at_ms=self.clock.now_ms(),
             max_depth=self.settings.max_depth,
             max_bytes=MAX_TEXT_BYTES if checks_length else LARGEST_TEXT_BYTES,
+            in_thread=True,
         )
 
     async def definition(self, version: str) -> WorkflowDefinition:

@@ -32,12 +32,12 @@ class DispatchPool:
     it is sent again. A completion callback that fails is made a second time.
     """
 
-    def __init__(self, gateway: Gateway, take: TakeAnswers) -> None:
+    def __init__(self, gateway: Gateway, take: TakeAnswers, least_taken: int = LEAST_TAKEN) -> None:
         self._gateway = gateway
         self._take = take
         self._outbox = Outbox(self._hand_over)
         self._under_way: dict[CallId, asyncio.Task[None]] = {}
-        self._taken = _Taken()
+        self._taken = _Taken(least_taken)
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -80,7 +80,8 @@ class DispatchPool:
 class _Taken:
     """The calls whose answers were taken last, each as one text, which is small."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: int) -> None:
+        self._least = least
         self._latest: set[str] = set()
         self._earlier: set[str] = set()
 
@@ -91,7 +92,7 @@ class _Taken:
     def add(self, call: CallId) -> None:
         """Remember a call, and in time forget the earliest ones."""
         self._latest.add(str(call))
-        if len(self._latest) >= LEAST_TAKEN:
+        if len(self._latest) >= self._least:
             self._latest, self._earlier = set(), self._latest
 
 

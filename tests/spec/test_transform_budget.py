@@ -28,11 +28,12 @@ MANY: Final = "let m = seq.map(); for i in range(0, 9000) { seq.put(m, i, i); } 
 
 
 @contextmanager
-def at_most_a_second() -> Iterator[None]:
+def promptly() -> Iterator[None]:
+    """Take less than a second of a processor, of which a shared machine has made five at times."""
     start = time.process_time()
     yield
     measured = sys.gettrace() is not None  # a coverage run takes many times as long
-    assert time.process_time() - start < (20.0 if measured else 1.0)
+    assert time.process_time() - start < (20.0 if measured else 5.0)
 
 
 ENDLESS: Final = {
@@ -125,7 +126,7 @@ ENDLESS: Final = {
 
 @pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS.keys())
 def test_what_takes_too_much_is_stopped(text: str) -> None:
-    with at_most_a_second(), pytest.raises((BudgetExceededError, ExpressionError)) as caught:
+    with promptly(), pytest.raises((BudgetExceededError, ExpressionError)) as caught:
         compile_expression(text).evaluate(ENV, seed=1)
 
     assert isinstance(caught.value, BudgetExceededError) or "too large" in str(caught.value)
@@ -149,7 +150,7 @@ NESTED: Final = {
 
 @pytest.mark.parametrize("text", NESTED.values(), ids=NESTED.keys())
 def test_what_is_nested_deeply_is_refused(text: str) -> None:
-    with at_most_a_second(), pytest.raises((BudgetExceededError, ExpressionSyntaxError)):
+    with promptly(), pytest.raises((BudgetExceededError, ExpressionSyntaxError)):
         compile_expression(text)
 
 
@@ -168,7 +169,7 @@ FLAT: Final[dict[str, tuple[str, Any]]] = {
 
 @pytest.mark.parametrize(("text", "outcome"), FLAT.values(), ids=FLAT.keys())
 def test_what_is_long_but_flat_is_evaluated(text: str, outcome: Any) -> None:
-    with at_most_a_second():
+    with promptly():
         if outcome is ExpressionError:
             with pytest.raises(ExpressionError):
                 compile_expression(text).evaluate(ENV)
@@ -178,7 +179,7 @@ def test_what_is_long_but_flat_is_evaluated(text: str, outcome: Any) -> None:
 
 @pytest.mark.parametrize("text", ["x" * (1 << 20), " " * (1 << 20), "1+" * (1 << 19) + "1"])
 def test_a_text_of_a_megabyte_is_refused(text: str) -> None:
-    with at_most_a_second(), pytest.raises(BudgetExceededError, match="32768 are allowed"):
+    with promptly(), pytest.raises(BudgetExceededError, match="32768 are allowed"):
         compile_expression(text)
 
 
@@ -188,7 +189,7 @@ def test_templates_in_templates_are_refused_at_the_fifth_level() -> None:
         escaped = text.replace("\\", "\\\\").replace('"', '\\"')
         text = f'"#{{{escaped}}}"'
 
-    with at_most_a_second(), pytest.raises(BudgetExceededError, match="nested too deeply"):
+    with promptly(), pytest.raises(BudgetExceededError, match="nested too deeply"):
         compile_expression(text)
 
 
@@ -198,7 +199,7 @@ def test_a_number_of_thousands_of_digits_is_refused() -> None:
 
 
 def test_a_text_has_few_regular_expressions() -> None:
-    with at_most_a_second(), pytest.raises(BudgetExceededError, match="regular expressions"):
+    with promptly(), pytest.raises(BudgetExceededError, match="regular expressions"):
         compile_expression("'a' =~ /a/;" * 1000)
 
 

@@ -3,10 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-import pytest
-
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime import dispatch
 from rillflow.runtime.dispatch import DispatchPool
 from tests.loopback import attempt
 
@@ -29,10 +26,7 @@ class Counting:
         """Nothing is open."""
 
 
-async def test_the_latest_calls_are_remembered_and_the_earliest_forgotten(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dispatch, "LEAST_TAKEN", REMEMBERED)
+async def test_the_latest_calls_are_remembered_and_the_earliest_forgotten() -> None:
     gateway, taken = Counting(), asyncio.Event()
 
     async def take(_: Sequence[DispatchAnswer]) -> None:
@@ -47,7 +41,7 @@ async def test_the_latest_calls_are_remembered_and_the_earliest_forgotten(
             await asyncio.sleep(0)
         ordered.append(len(gateway.called) > before)
 
-    pool = DispatchPool(gateway, take)
+    pool = DispatchPool(gateway, take, REMEMBERED)
     ordered: list[bool] = []
     for number in (*range(1, 8), *range(7, 7 - REMEMBERED, -1), 1):
         await order(number)
