@@ -22,6 +22,8 @@ pytestmark = pytest.mark.cluster
 
 EXECUTIONS: Final = 500
 VICTIMS: Final = ("ExecutionActor", "DispatcherActor", "ServeReplica", "proxy")
+PATIENT_S: Final = "120"
+"""How long a function may take that calls back before it answers, while its callback waits."""
 
 
 @pytest.fixture(name="server", scope="module")
@@ -38,7 +40,12 @@ def _begun(
     """A stack on each store; both start at the same time."""
     stores = {"sqlite": {}, "postgres": {"RILLFLOW_STORE": server.new_database()}}
     begun = {
-        name: OwnStack(tmp_path_factory.mktemp(name) / "data", closed_port(), **environment)
+        name: OwnStack(
+            tmp_path_factory.mktemp(name) / "data",
+            closed_port(),
+            RILLFLOW_CALL_TIMEOUT_S=PATIENT_S,
+            **environment,
+        )
         for name, environment in stores.items()
     }
     try:
