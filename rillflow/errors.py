@@ -53,6 +53,12 @@ class RillflowError(Exception):
     http_status: int = 500
     hint: str = ""
 
+    def with_hint(self, hint: str) -> Self:
+        """Keep a hint, and show it with the traceback as well."""
+        self.hint = hint
+        self.add_note(hint)
+        return self
+
     @classmethod
     def _rebuild(cls, args: tuple[object, ...], facts: dict[str, object]) -> Self:
         error = cls.__new__(cls, *args)

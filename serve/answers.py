@@ -88,6 +88,7 @@ class Execution(BaseModel):
     context: Object | None = None
     invoke_summary: Object
     trace_url: str | None = None
+    paused: bool = Field(default=False, description="Whether it waits to be resumed.")
     quarantine: str | None = Field(
         default=None, description="Why the execution does nothing by itself any more."
     )

@@ -15,6 +15,21 @@ from rillflow.settings import STACK_NOTE
 LOCK: Final = "lock"
 
 
+def refuse_unwritable(archive: Path) -> None:
+    """Make sure that the archive can be written, made if need be, before there is need for it.
+
+    Raises:
+        StackError: It cannot.
+    """
+    try:
+        archive.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=archive):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StackError(f"archive_dir {archive} cannot be written: {reason}") from error
+
+
 class DataFolder:
     """A folder that is locked while a stack runs on it.
 

@@ -21,7 +21,7 @@ from rillflow.errors import StackError
 from rillflow.gateways.plugin_loading import named_plugins
 from rillflow.settings import Settings
 from rillflow.stores import open_store
-from serve.data_folder import DataFolder
+from serve.data_folder import DataFolder, refuse_unwritable
 from serve.ports import free_port, refuse_exposed, refuse_taken_port
 from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
 from serve.reaper import MARK
@@ -64,6 +64,8 @@ class Standalone:
         settings = self._settings
         refuse_exposed(settings, settings.host)
         list(named_plugins(settings.plugins))  # before actors find out, over and over
+        if settings.archive_dir is not None:
+            refuse_unwritable(settings.archive_dir)
         killed = self._folder.lock()
         patience_s = LEFTOVERS_S if killed else 0.0
         refuse_taken_port(settings.host, settings.port, patience_s=patience_s)

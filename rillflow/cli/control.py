@@ -1,7 +1,8 @@
 """Commands that find executions and steer them; they talk to a stack over HTTP."""
 
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,6 +21,7 @@ Code = Annotated[
         callback=not_blank, help="Only those that failed with this code.", show_default=False
     ),
 ]
+LISTED: Final = 20
 TaskNames = Annotated[
     list[str] | None,
     typer.Option("--task", "-t", metavar="NAME", help="Only this task; may be repeated."),
@@ -53,7 +55,16 @@ def list_executions(
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            "-n",
+            min=1,
+            help="How many at most; 20, or with --ids all.",
+            show_default=False,
+        ),
+    ] = None,
     ids: Annotated[bool, typer.Option("--ids", help="Print ids only, for other commands.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     url: Url = DEFAULT_URL,
@@ -64,12 +75,13 @@ def list_executions(
 
         $ rillflow list --business examples --status running
 
-        $ rillflow list --status failed --ids | xargs rillflow redo --failed
+        $ rillflow list --status failed --ids | xargs -r rillflow redo --failed
     """
     from rillflow.cli.inputs import moment_ms
 
     if ids and as_json:
         raise typer.BadParameter("--ids and --json exclude each other")
+    most = limit or (sys.maxsize if ids else LISTED)
     with client_of(url) as client:
         found = client.executions(
             business=business,
@@ -77,8 +89,10 @@ def list_executions(
             status=status,
             code=code,
             from_ms=None if since is None else moment_ms(since),
-            limit=limit,
+            limit=most,
         )
+    if len(found) == most:
+        typer.echo(f"these are the newest {most}; --limit shows more", err=True)
     if as_json:
         print_json([one._asdict() for one in found])
         return
@@ -95,7 +109,7 @@ def cancel(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
 
         $ rillflow cancel "$id"
 
-        $ rillflow list --status running --ids | xargs rillflow cancel
+        $ rillflow list --status running --ids | xargs -r rillflow cancel
     """
     _each(execution_ids, url, "cancelled", lambda execution: execution.cancel())
 

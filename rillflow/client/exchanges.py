@@ -187,7 +187,7 @@ def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[No
     )
     hint = _field(message, "hint")
     if isinstance(hint, str):
-        error.hint = hint
+        error.with_hint(hint)
     raise error
 
 

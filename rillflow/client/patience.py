@@ -120,7 +120,7 @@ class Patience:
 
     def _timed_out(self, request: Read, silence: RillflowError) -> ExecutionTimeoutError:
         error = ExecutionTimeoutError(request.execution_id, self._timeout_s)
-        error.hint = f"as far as is known, for the server did not answer at last: {silence}"
+        error.with_hint(f"as far as is known, for the server did not answer at last: {silence}")
         return error
 
     def _shortened(self, request: Request) -> Request:
@@ -147,7 +147,8 @@ def is_silence(error: RillflowError) -> bool:
 
 def _tell_how_long(error: RillflowError, borne_s: float) -> None:
     if borne_s > 0 and not error.hint:
-        error.hint = f"asked again for {borne_s:.3g} s; what was accepted goes on without you"
+        told = f"asked again for {borne_s:.3g} s; what was accepted goes on without you"
+        error.with_hint(told)
 
 
 def _pauses_s() -> Iterator[float]:

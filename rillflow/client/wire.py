@@ -240,7 +240,7 @@ def _read(request: Read, found: Any) -> JsonObject | None:
 def _error(request: Request, status: int, value: JsonObject) -> RillflowError:
     error, hint = _known_error(request, status, value), value.get("hint")
     if isinstance(hint, str):
-        error.hint = hint
+        error.with_hint(hint)
     return error
 
 

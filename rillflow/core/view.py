@@ -34,6 +34,8 @@ def execution_view(
             **_routes(state),
             "callback": redacted_part(state.callback),
         }
+    if state.paused:
+        view["paused"] = True
     if not brief:
         view["tasks"] = {
             name: task_view(plan, state, state.tasks[name]) for name in plan.level.tasks

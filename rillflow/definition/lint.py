@@ -27,7 +27,7 @@ from rillflow.definition.model import (
     Timeline,
     WorkflowDefinition,
 )
-from rillflow.definition.nodes import Path
+from rillflow.definition.nodes import Path, shown
 from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
 from rillflow.definition.validation import Finding, is_blank
@@ -177,15 +177,21 @@ def _lint_foreach(task: ForeachTask, path: Path) -> Iterator[Finding]:
         where = (*path, "iterationMapping")
         if is_blank(mapping.item):
             yield Finding(_RUN_TIME, "an iterationMapping without item fails its task", where)
-        yield from _lint_syntax(
-            mapping.collection, "collection", compile_path, (*where, "collection")
-        )
+        yield from _lint_collection(mapping.collection, (*where, "collection"))
         yield from _lint_source(mapping.identity, (*where, "identity"))
     if task.synchronization is not None:
         where = (*path, "synchronization")
         yield from _lint_conditions(task.synchronization.conditions, (*where, "conditions"))
         yield from _lint_source(task.synchronization.max_concurrency, (*where, "maxConcurrency"))
         yield from number_findings_of_synchronization(task.synchronization, where)
+
+
+def _lint_collection(collection: str | None, path: Path) -> Iterator[Finding]:
+    if collection is not None and not is_blank(collection) and not is_path(collection.strip()):
+        message = f"collection `{shown(collection)}` is no path, so nothing is iterated"
+        yield Finding(_RUN_TIME, message, path, hint="a path is written such as $.input.items")
+        return
+    yield from _lint_syntax(collection, "collection", compile_path, path)
 
 
 def _lint_waiting(task: ReturnTask | SuspenseTask, path: Path) -> Iterator[Finding]:

@@ -191,7 +191,9 @@ async def test_a_cancelled_execution_ends_and_a_paused_one_waits(api: Api) -> No
     shown = await api.ended(first)
     assert (shown["dag_status"], shown["dag_invoke_msg"]["msg"]) == ("FAILED", "cancelled")
     assert await api.post("/flow/pause.json", execution_id=second) == OK
+    assert (await api.shown(second))["paused"] is True
     assert await api.post("/flow/resume.json", execution_id=second) == OK
+    assert "paused" not in await api.shown(second)
     assert (await api.refusal("/flow/cancel.json", execution_id=first))[:2] == (500, 30601)
 
 

@@ -216,6 +216,9 @@ def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = _refusal("--port", str(closed_port()), "--data-dir", str(tmp_path / "file" / "data"))
     assert "cannot be used: Not a directory" in said
+    archive = {"RILLFLOW_ARCHIVE_DIR": str(tmp_path / "file" / "archive")}
+    said = _refusal("--port", str(closed_port()), "--data-dir", str(tmp_path / "data"), **archive)
+    assert "archive cannot be written: Not a directory" in said
 
 
 def test_beyond_this_machine_it_listens_with_a_key_or_when_told_to(tmp_path: Path) -> None:

@@ -289,6 +289,15 @@ def test_a_long_unknown_key_is_shortened_and_gets_no_hint() -> None:
     assert problem.hint == ""
 
 
+def test_a_collection_that_is_no_path_is_warned_of() -> None:
+    problem = only_warning(
+        f"tasks: [{{name: A, {EACH}: {{collection: words, item: i}}, tasks: [{LEAF}]}}]"
+    )
+
+    assert problem.message == "collection `words` is no path, so nothing is iterated"
+    assert problem.hint == "a path is written such as $.input.items"
+
+
 def test_the_number_of_problems_has_a_limit() -> None:
     keys = "".join(f"unknown{number}: 1\n" for number in range(1_000))
 

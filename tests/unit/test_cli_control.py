@@ -82,6 +82,15 @@ def test_a_list_may_be_json_or_ids_for_other_commands() -> None:
     }
 
 
+def test_a_list_that_is_cut_says_so_and_ids_are_not_cut() -> None:
+    with stand_in(**{LIST: LISTED}) as (url, asked):
+        _, printed, told = run("list", "--limit", "2", "--url", url)
+        run("list", "--ids", "--url", url)
+    assert len(printed.splitlines()) == 2
+    assert told == "these are the newest 2; --limit shows more\n"
+    assert [one["query"]["pageSize"] for one in asked] == ["2", "1000"]
+
+
 def test_an_empty_list_is_said_to_be_empty() -> None:
     with stand_in(**{LIST: {"items": [], "total": 0}}) as (url, _):
         assert run("list", "--url", url) == (0, "", "there is no such execution\n")
