@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     """Memory that these may take, as far as it can be estimated."""
 
     keep_finished_s: Limit[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = 7 * 86_400.0
-    """How long ended executions are kept, a minute at least; ``forever`` sets no limit."""
+    """How long ended executions are kept, less than a minute as one; ``forever`` sets no limit."""
     keep_finished_count: Limit[Annotated[int, Field(ge=0)]] = None
     """How many ended executions are kept; ``forever`` sets no limit."""
     archive_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
