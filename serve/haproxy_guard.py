@@ -11,6 +11,9 @@ this one stays with the process that was started without an API, even once there
 Serve has HAProxy look for the API on 127.0.0.1, but has the API listen where HAProxy does.
 So all of it is told 127.0.0.1, and this program has HAProxy listen where it should.
 
+Where the API does not answer, HAProxy says so itself, by 502, 503 or 504: Serve would have it
+say 500, which means that asking again is of no use.
+
 Whoever sends the headers of a request too slowly is let go of; Serve would wait for ever.
 
 It runs before each (re)load, so it imports next to nothing.
@@ -25,6 +28,7 @@ PR_SET_PDEATHSIG = 1
 SECTIONS = ("frontend prometheus", "listen stats")
 EVERYWHERE = ("bind :", "bind *:")
 AT_HOME = "bind 127.0.0.1:"
+PAGE_OF_500 = "    errorfile 50"
 NOT_FOUND = "    http-request return status 404 "
 STARTING = (
     "    http-request return status 503 content-type application/json"
@@ -55,6 +59,12 @@ def patient(configuration: str) -> str:
     return "".join(STARTING if line.startswith(NOT_FOUND) else line for line in lines)
 
 
+def plain(configuration: str) -> str:
+    """Return a configuration that does not say 500 where it means 502, 503 or 504."""
+    lines = configuration.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(PAGE_OF_500))
+
+
 def impatient(configuration: str) -> str:
     """Return a configuration that waits for the headers of a request for 30 s only."""
     lines = configuration.splitlines(keepends=True)
@@ -81,7 +91,7 @@ def main(host: str, command: list[str]) -> None:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms a reload
             configuration = file.read()
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            file.write(reached(impatient(patient(at_home(configuration))), host))
+            file.write(reached(plain(impatient(patient(at_home(configuration)))), host))
     os.execv(command[0], command)  # noqa: S606 - the binary that Ray chose
 
 

@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 from ray.serve.schema import ApplicationStatus
 
 from rillflow.actors.launch import launch_actors
@@ -31,17 +31,25 @@ def start_front(settings: Settings) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     launch_actors(settings)
     try:
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options={
-                "host": "127.0.0.1",  # the guard of HAProxy knows the setting
-                "port": settings.port,
-                "request_timeout_s": REQUEST_TIMEOUT_S,
-                "keep_alive_timeout_s": KEEP_ALIVE_S,
-            },
-        )
+        try:
+            _start_serve(settings.port)
+        except ActorDiedError:
+            # Serve gives up a front that hangs while it starts HAProxy, and starts another one.
+            _start_serve(settings.port)
     except (RayError, RuntimeError, TimeoutError) as error:
         raise StackError(f"Ray Serve does not start: {error}") from error
+
+
+def _start_serve(port: int) -> None:
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={
+            "host": "127.0.0.1",  # the guard of HAProxy knows the setting
+            "port": port,
+            "request_timeout_s": REQUEST_TIMEOUT_S,
+            "keep_alive_timeout_s": KEEP_ALIVE_S,
+        },
+    )
 
 
 def deploy(settings: Settings) -> None:

@@ -21,6 +21,8 @@ PREFERENCES: Final[Mapping[str, str]] = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     # Three checks in a row must fail before a dead HAProxy is replaced: 3 s instead of 30.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    # One that hangs while it starts HAProxy is replaced after 20 s instead of 35.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
     # A busy machine takes longer than 5 s to start HAProxy, which was given up then.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Hot requests go around what Serve does for every request.

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from serve.haproxy_guard import at_home, impatient, patient, reached
+from serve.haproxy_guard import at_home, impatient, patient, plain, reached
 from serve.ports import free_port
 from serve.standalone import haproxy_binary
 
@@ -121,3 +121,9 @@ def _answer(port: int, request_text: bytes) -> bytes:
     with connection:
         connection.sendall(request_text)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def test_an_api_that_does_not_answer_is_no_error_of_the_request() -> None:
+    pages = "".join(f"    errorfile {status} /run/500.http\n" for status in (502, 503, 504))
+    head, tail = "defaults\n    mode http\n", "    balance leastconn\n"
+    assert plain(head + pages + tail) == head + tail
