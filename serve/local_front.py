@@ -33,7 +33,7 @@ def start_front(settings: Settings) -> None:
     try:
         try:
             _start_serve(settings.port)
-        except ActorDiedError:
+        except (ActorDiedError, TimeoutError):
             # Serve gives up a front that hangs while it starts HAProxy, and starts another one.
             _start_serve(settings.port)
     except (RayError, RuntimeError, TimeoutError) as error:

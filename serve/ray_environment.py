@@ -24,7 +24,7 @@ PREFERENCES: Final[Mapping[str, str]] = {
     # One that hangs while it starts HAProxy is replaced after 20 s instead of 35.
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
     # A busy machine takes longer than 5 s to start HAProxy, which was given up then.
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     # Hot requests go around what Serve does for every request.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.shortcut:middlewares",
     "RAY_AUTH_MODE": "token",

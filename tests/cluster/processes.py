@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 
 ROOT: Final = Path(__file__).parents[2]
-START_S: Final = 60.0
+START_S: Final = 120.0
 END_S: Final = 30.0
 LOOK_S: Final = 0.02
 
