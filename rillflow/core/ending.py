@@ -51,9 +51,7 @@ def _quote_failure(turn: Turn) -> None:
     while level:
         for task in level:
             if task.status is TaskStatus.FAILED:
-                invoke, quoted = turn.state.invoke, task.invoke
-                invoke.code, invoke.msg, invoke.ext = quoted.code, quoted.msg, quoted.ext
-                invoke.hint = quoted.hint
+                turn.state.invoke.quote(task.invoke)
                 return
         routes = (route for task in level for route in task.routes)
         level = [turn.task(name) for route in routes for name in turn.state.groups[route].members]

@@ -210,8 +210,7 @@ def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
         member for member in map(turn.task, group.members) if member.status is TaskStatus.FAILED
     )
     invoke, quoted = task.invoke, failed.invoke
-    invoke.code, invoke.msg, invoke.ext = quoted.code, quoted.msg, quoted.ext
-    invoke.hint = quoted.hint
+    invoke.quote(quoted)
     invoke.invoke_id = quoted.invoke_id
     invoke.referenced_execution_id = quoted.referenced_execution_id
 

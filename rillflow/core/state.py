@@ -49,6 +49,11 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
     hint: str | None = None
     time_infos: list[TimeInfo] = []
 
+    def quote(self, failed: "InvokeMsg") -> None:
+        """Say of a failure what another one says (Q68)."""
+        self.code, self.msg, self.ext = failed.code, failed.msg, failed.ext
+        self.hint = failed.hint
+
 
 class TaskState(msgspec.Struct, omit_defaults=True):
     """One task instance.

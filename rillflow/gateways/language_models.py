@@ -174,12 +174,12 @@ def language_models(
     settings: HttpSettings, http: HttpGateway
 ) -> list[tuple[str, LanguageModelGateway]]:
     """Return the gateways of all models, by protocol."""
+    base_urls = {
+        CHATGPT.name: settings.chatgpt_base_url,
+        ALIYUN_AI.name: settings.aliyun_ai_base_url,
+    }
     return [
-        (model.name, LanguageModelGateway(model, base_url, http))
-        for model, base_url in (
-            (CHATGPT, settings.chatgpt_base_url),
-            (ALIYUN_AI, settings.aliyun_ai_base_url),
-        )
+        (name, LanguageModelGateway(model, base_urls[name], http)) for name, model in MODELS.items()
     ]
 
 

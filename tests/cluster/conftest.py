@@ -26,6 +26,7 @@ from tests.cluster.processes import (
     install,
 )
 from tests.loopback import closed_port
+from tests.postgres_server import PostgresServer
 
 HERE: Final = Path(__file__).parent
 PLUGINS: Final = ("Shout", "Chat")
@@ -92,6 +93,14 @@ def _other_stack(begun_stack: OwnStack) -> OwnStack:
 def _other_api(other_stack: OwnStack) -> Iterator[Api]:
     with Api(other_stack.base_url) as api:
         yield api
+
+
+@pytest.fixture(name="server", scope="module")
+def _server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for the tests of one module, which may kill it."""
+    server = PostgresServer()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(name="gateway", scope="session")

@@ -26,13 +26,6 @@ PATIENT_S: Final = "120"
 """How long a function may take that calls back before it answers, while its callback waits."""
 
 
-@pytest.fixture(name="server", scope="module")
-def _server() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    yield server
-    server.stop()
-
-
 @pytest.fixture(name="begun", scope="module")
 def _begun(
     tmp_path_factory: pytest.TempPathFactory, server: PostgresServer

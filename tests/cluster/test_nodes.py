@@ -30,16 +30,9 @@ MOVING: Final = Path(__file__).with_name("moving_driver.py")
 JOURNAL: Final = "SELECT execution, seq, md5(record) FROM journal ORDER BY execution, seq"
 
 
-@pytest.fixture(name="store", scope="module")
-def _store() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    yield server
-    server.stop()
-
-
 @pytest.fixture(name="store_url")
-def _store_url(store: PostgresServer) -> str:
-    return store.new_database()
+def _store_url(server: PostgresServer) -> str:
+    return server.new_database()
 
 
 @pytest.fixture(name="slow_functions")
