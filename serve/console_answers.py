@@ -53,6 +53,15 @@ class Grays(BaseModel):
     gray: dict[str, str]
 
 
+class RuleSet(BaseModel):
+    """The rule is set, or removed."""
+
+    ret: bool
+    hint: str | None = Field(
+        default=None, description="Why the rule, which is kept all the same, will never hold."
+    )
+
+
 class AbKeys(BaseModel):
     """A/B tables of a business."""
 

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from rillflow.actors.stack import Stack
-from rillflow.errors import RequestError
+from rillflow.errors import LanguageError, RequestError
+from rillflow.language.expressions import compile_expression
+from rillflow.jsontypes import JsonObject
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.descriptors import check_names
 from rillflow.runtime.resource_names import DEFAULT_RULE, default_of
-from serve.answers import Flag as FlagAnswer
-from serve.console_answers import AbKeys, AbTable, Grays
-from serve.definitions import DONE, PREFIX
+from serve.console_answers import AbKeys, AbTable, Grays, RuleSet
+from serve.definitions import PREFIX
 from serve.documentation import ERRORS, answer
 from serve.parameters import Flag
 from serve.wire import json_response
@@ -36,7 +37,7 @@ def router(stack: Stack) -> APIRouter:
 
 
 def _add_gray(routes: APIRouter, store: Catalogue) -> None:
-    @routes.post("/modify_gray.json", responses=answer(FlagAnswer))
+    @routes.post("/modify_gray.json", responses=answer(RuleSet))
     async def modify_gray(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         add: Flag,
         business_id: str,
@@ -56,7 +57,7 @@ def _add_gray(routes: APIRouter, store: Catalogue) -> None:
             await store.set_rule("gray", scope, alias, gray_rule)
         else:
             await store.remove_rule("gray", scope, alias)
-        return json_response(DONE)
+        return _done(gray_rule if add else "")
 
     @routes.get("/get_gray.json", responses=answer(Grays))
     async def get_gray(business_id: str, feature_name: str) -> Response:
@@ -66,7 +67,7 @@ def _add_gray(routes: APIRouter, store: Catalogue) -> None:
 
 
 def _add_ab(routes: APIRouter, store: Catalogue) -> None:
-    @routes.post("/modify_function_ab.json", responses=answer(FlagAnswer))
+    @routes.post("/modify_function_ab.json", responses=answer(RuleSet))
     async def modify_function_ab(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         add: Flag,
         business_id: str,
@@ -83,11 +84,12 @@ def _add_ab(routes: APIRouter, store: Catalogue) -> None:
         if add and not ab_rule.strip():
             raise RequestError("ab_rule can not be empty when add action")
         check_names(business_id=business_id, config_key=config_key)
+        rule = ab_rule.strip() if add else ""
         if add:
-            await _set_ab_rule(store, (business_id, config_key), resource_name, ab_rule.strip())
+            await _set_ab_rule(store, (business_id, config_key), resource_name, rule)
         else:
             await store.remove_rule("ab", (business_id, config_key), resource_name)
-        return json_response(DONE)
+        return _done("" if rule == DEFAULT_RULE else rule)
 
     @routes.get("/get_function_ab.json", responses=answer(AbTable))
     async def get_function_ab(business_id: str, config_key: str) -> Response:
@@ -113,6 +115,17 @@ def _add_ab(routes: APIRouter, store: Catalogue) -> None:
         """List the A/B tables of a business."""
         keys = await store.rule_scopes("ab", business_id)
         return json_response({"business_id": business_id, "config_keys": keys})
+
+
+def _done(rule: str) -> Response:
+    """Answer that a rule is set; Rill Flow takes broken ones, so they are told and not refused."""
+    done: JsonObject = {"ret": True}
+    try:
+        if rule:
+            compile_expression(rule)
+    except LanguageError as error:
+        done["hint"] = f"the rule is no expression, so it never holds: {error}"
+    return json_response(done)
 
 
 async def _set_ab_rule(

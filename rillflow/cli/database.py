@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -20,6 +21,14 @@ StoreUrl = Annotated[
     ),
 ]
 
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the embedded store, if `rillflow up` was given another one.",
+        show_default=False,
+    ),
+]
+
 db = typer.Typer(
     name="db",
     help="Look after the tables of the store.\n\n    $ rillflow db status",
@@ -28,7 +37,7 @@ db = typer.Typer(
 
 
 @db.command()
-def status(store: StoreUrl = None) -> None:
+def status(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     """Tell the version of the tables and what an upgrade would do; change nothing.
 
     The exit code is 1 if the database is of a newer release, which this one
@@ -40,7 +49,7 @@ def status(store: StoreUrl = None) -> None:
     """
     from rillflow.stores import schema_status
 
-    url = _url(store)
+    url = _url(store, data_dir)
     found = asyncio.run(schema_status(url))
     _tell(url, found)
     found.refuse_newer()
@@ -51,7 +60,7 @@ def status(store: StoreUrl = None) -> None:
 
 
 @db.command()
-def upgrade(store: StoreUrl = None) -> None:
+def upgrade(store: StoreUrl = None, data_dir: DataDir = None) -> None:
     """Bring the tables up to date; `rillflow up` does the same when it starts.
 
     Every step is made whole or not at all. Processes of an older release that
@@ -62,7 +71,7 @@ def upgrade(store: StoreUrl = None) -> None:
     """
     from rillflow.stores import schema_status, upgrade_schema
 
-    url = _url(store)
+    url = _url(store, data_dir)
     before = asyncio.run(upgrade_schema(url))
     for number, what in before.missing:
         typer.echo(f"made {number}: {what}")
@@ -74,10 +83,10 @@ def _tell(url: str, found: "SchemaStatus") -> None:
     typer.echo(f"version  {found.found or 'none'}, this release needs {found.wanted}")
 
 
-def _url(store: str | None) -> str:
+def _url(store: str | None, data_dir: Path | None) -> str:
     from rillflow.cli.inputs import settings_from
 
-    return settings_from({"store": store}).store_url
+    return settings_from({"store": store, "data_dir": data_dir}).store_url
 
 
 def masked(url: str) -> str:

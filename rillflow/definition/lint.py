@@ -15,6 +15,7 @@ from rillflow.definition.lint_numbers import (
     number_findings_of_synchronization,
     number_findings_of_timeline,
 )
+from rillflow.definition.lint_roots import root_findings
 from rillflow.definition.model import (
     ChoiceTask,
     ForeachTask,
@@ -61,6 +62,7 @@ def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
             yield from _lint_task(task, path)
     for name, rules in (definition.common_mapping or {}).items():
         yield from _lint_rules(rules, ("commonMapping", name))
+    yield from root_findings(definition)
     if definition.callback is not None:
         yield from _lint_rules(definition.callback.input_mappings, ("callback", "inputMappings"))
 

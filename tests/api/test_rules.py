@@ -100,6 +100,23 @@ async def test_a_gray_rule_is_needed_to_add_one(api: Api) -> None:
     assert (await api.get(f"{MANAGE}/get_gray.json", **order))["gray"] == {}
 
 
+async def test_a_rule_that_is_no_expression_is_kept_and_told(api: Api) -> None:
+    gray = {"add": True, "business_id": "shop", "feature_name": "order", "alias": "gray"}
+    answer = await api.post(f"{MANAGE}/modify_gray.json", gray_rule="uid ==", **gray)
+    assert answer["ret"] is True
+    assert answer["hint"].startswith("the rule is no expression, so it never holds: ")
+    assert await api.post(f"{MANAGE}/modify_gray.json", gray_rule="uid == 1", **gray) == {
+        "ret": True
+    }
+    url = "http://function/"
+    table = {"add": True, "resource_name": url, **KEY}
+    set_ab = f"{MANAGE}/modify_function_ab.json"
+    assert await api.post(set_ab, ab_rule="default", **table) == {"ret": True}
+    other = {**table, "resource_name": f"{url}other"}
+    answer = await api.post(set_ab, ab_rule="input.vip ==", **other)
+    assert answer["hint"].startswith("the rule is no expression, so it never holds: ")
+
+
 async def test_gray_rules_see_the_data_and_the_caller_of_a_submission(api: Api) -> None:
     await api.add(PASS)
     await api.add(PASS.replace("type: flow", "type: flow\nversion: gray"), "gray")

@@ -298,6 +298,53 @@ def test_a_collection_that_is_no_path_is_warned_of() -> None:
     assert problem.hint == "a path is written such as $.input.items"
 
 
+def mapped(source: str, *, rules: str = "") -> str:
+    rule = f'{{source: "{source}", target: $.input.a}}'
+    return (
+        f"tasks:\n- {{name: A, category: pass, next: B}}\n"
+        f"- {{name: B, category: pass, inputMappings: [{rules}{rule}]}}\n"
+    )
+
+
+def test_a_source_that_begins_with_an_unknown_name_is_warned_of() -> None:
+    problem = only_warning(mapped("$.contxt.a"))
+
+    assert problem.message == (
+        "`$.contxt` is always empty: mappings see context, input and output"
+    )
+    assert (problem.line, problem.hint) == (6, "did you mean `context`?")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        mapped("$.A.result"),
+        mapped("$['output']['a']"),
+        mapped("$..a"),
+        mapped("$.*"),
+        mapped("$.tasks.A.trigger_url"),
+        mapped("$.late.b", rules="{source: x, target: $.late.b}, "),
+    ],
+)
+def test_a_name_that_is_there_or_may_be_is_not_suspicious(text: str) -> None:
+    lasting = "only targets below $.context, $.input and $.output have a lasting effect"
+    assert {problem.message for problem in warnings_in(text)} <= {lasting}
+
+
+def test_only_top_level_tasks_refer_to_others_by_name() -> None:
+    inner = "{name: C, category: pass, inputMappings: [{source: $.B.x, target: $.input.a}]}"
+    each = f"{EACH}: {{collection: $.input.c, item: i}}, tasks: [{inner}]"
+    text = f"tasks:\n- {{name: B, category: pass, next: A}}\n- {{name: A, {each}}}\n"
+
+    assert only_warning(text).message.startswith("`$.B` is always empty")
+
+
+def test_sugar_that_begins_with_an_unknown_name_is_warned_of() -> None:
+    task = "tasks: [{name: A, category: pass, input: {a: $.inptu.a}}]\n"
+    assert only_warning(task).hint == "did you mean `input`?"
+    assert only_warning(f"{PASS}output: {{a: $.outptu.a}}\n").hint == "did you mean `output`?"
+
+
 def test_the_number_of_problems_has_a_limit() -> None:
     keys = "".join(f"unknown{number}: 1\n" for number in range(1_000))
 

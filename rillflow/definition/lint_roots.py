@@ -1,0 +1,80 @@
+"""Sources of mappings that begin with a name which the mapped document does not have.
+
+A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (SEMANTICS
+2.1). A path that begins with anything else is always empty, and its rule does nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final
+
+from rillflow.definition.closest import did_you_mean
+from rillflow.definition.model import MappingRule, Task, WorkflowDefinition
+from rillflow.definition.nodes import Path, shown
+from rillflow.definition.sugar import rules_of_input
+from rillflow.definition.tasks import levels
+from rillflow.definition.validation import Finding
+from rillflow.errors import LanguageError
+from rillflow.language.path_syntax import Names
+from rillflow.language.paths import compile_path
+from rillflow.language.secret_references import is_path
+
+ROOTS: Final = frozenset({"context", "input", "output"})
+
+_MAPPING: Final = 30406
+_TASKS: Final = "tasks"
+
+_Located = tuple[MappingRule, Path]
+
+
+def root_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
+    """Generate the sources that begin with an unknown name, task by task."""
+    shared = ROOTS | _written(chain.from_iterable((definition.common_mapping or {}).values()))
+    names = frozenset(task.name for task in definition.tasks or () if task.name is not None)
+    for level in levels(definition):
+        # Only top-level tasks may refer to others as `$.<task>`.
+        others = frozenset() if level.enclosing else names
+        for task, path in level.located():
+            yield from _lint(_inputs_of(task, path, with_sugar=not level.enclosing), shared, others)
+            yield from _lint(_located(task.output_mappings, (*path, "outputMappings")), shared)
+    sugar = [(rule, ("output", key)) for key, rule in rules_of_input(definition.output)]
+    yield from _lint(sugar, shared, names)
+
+
+def _inputs_of(task: Task, path: Path, *, with_sugar: bool) -> list[_Located]:
+    rules = _located(task.input_mappings, (*path, "inputMappings"))
+    if with_sugar:
+        rules += [(rule, (*path, "input", key)) for key, rule in rules_of_input(task.input)]
+    return rules
+
+
+def _located(rules: Iterable[MappingRule] | None, path: Path) -> list[_Located]:
+    return [(rule, (*path, number, "source")) for number, rule in enumerate(rules or ())]
+
+
+def _lint(
+    rules: list[_Located], shared: frozenset[str], others: frozenset[str] = frozenset()
+) -> Iterator[Finding]:
+    known = shared | others | _written(rule for rule, _ in rules)
+    for rule, path in rules:
+        root = _root_of(rule.source)
+        if root is not None and root != _TASKS and root not in known:
+            message = f"`$.{shown(root)}` is always empty: mappings see context, input and output"
+            hint = did_you_mean(root, sorted(ROOTS | others))
+            yield Finding(_MAPPING, message, path, hint=hint)
+
+
+def _written(rules: Iterable[MappingRule]) -> frozenset[str]:
+    return frozenset(filter(None, (_root_of(rule.target) for rule in rules)))
+
+
+def _root_of(text: str | None) -> str | None:
+    """Return the name that a path begins with; None for literals, wildcards and broken paths."""
+    if text is None or not is_path(text):
+        return None
+    try:
+        tokens = compile_path(text).syntax.tokens
+    except LanguageError:
+        return None
+    first = tokens[0] if tokens else None
+    return first.names[0] if isinstance(first, Names) and len(first.names) == 1 else None
