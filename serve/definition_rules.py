@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from rillflow.actors.stack import Stack
 from rillflow.errors import LanguageError, RequestError
-from rillflow.language.expressions import compile_expression
 from rillflow.jsontypes import JsonObject
+from rillflow.language.expressions import compile_expression
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.descriptors import check_names
 from rillflow.runtime.resource_names import DEFAULT_RULE, default_of

@@ -4,7 +4,7 @@ A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (
 2.1). A path that begins with anything else is always empty, and its rule does nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
@@ -29,7 +29,8 @@ _Located = tuple[MappingRule, Path]
 
 def root_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
     """Generate the sources that begin with an unknown name, task by task."""
-    shared = ROOTS | _written(chain.from_iterable((definition.common_mapping or {}).values()))
+    lists = (definition.common_mapping or {}).values()
+    shared = ROOTS | _written(chain.from_iterable(rules or () for rules in lists))
     names = frozenset(task.name for task in definition.tasks or () if task.name is not None)
     for level in levels(definition):
         # Only top-level tasks may refer to others as `$.<task>`.
@@ -53,7 +54,7 @@ def _located(rules: Iterable[MappingRule] | None, path: Path) -> list[_Located]:
 
 
 def _lint(
-    rules: list[_Located], shared: frozenset[str], others: frozenset[str] = frozenset()
+    rules: Sequence[_Located], shared: frozenset[str], others: frozenset[str] = frozenset()
 ) -> Iterator[Finding]:
     known = shared | others | _written(rule for rule, _ in rules)
     for rule, path in rules:

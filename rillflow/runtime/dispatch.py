@@ -16,6 +16,9 @@ log = logging.getLogger("rillflow.dispatch")
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 COMPLETION = "completion"
+MOST_IN_BATCH = 64
+"""So that an owner is not kept from submissions and callbacks by many answers at once."""
+MOST_UNDER_WAY = 2
 LEAST_TAKEN = 5_000
 """So many calls are remembered at least, and up to twice as many, whose answers are durable.
 
@@ -99,42 +102,49 @@ class _Taken:
 class Outbox:
     """Hands answers over in batches: at once when idle, else with the next batch.
 
-    A batch that is not taken is offered again until it is. An answer that cannot even be
-    handed over is replaced by a failure, and hinders no other.
+    Only a full batch leaves before the one ahead of it is taken. A batch that is not taken
+    is offered again until it is. An answer that cannot even be handed over is replaced by a
+    failure, and hinders no other.
     """
 
     def __init__(self, take: TakeAnswers) -> None:
         self._take = take
         self._answers: list[DispatchAnswer] = []
-        self._sender: asyncio.Task[None] | None = None
+        self._senders: set[asyncio.Task[None]] = set()
 
     def put(self, answer: DispatchAnswer) -> None:
         """Add an answer to the next batch."""
         self._answers.append(answer)
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._run())
+        is_full = len(self._answers) >= MOST_IN_BATCH
+        if len(self._senders) < (MOST_UNDER_WAY if is_full else 1):
+            self._senders.add(asyncio.create_task(self._run()))
 
     async def close(self) -> None:
         """Stop offering."""
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.gather(self._sender, return_exceptions=True)
+        senders = list(self._senders)
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
 
     async def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
         try:
-            while self._answers:
-                batch, self._answers = self._answers, []
-                left = await self._offer(batch)
-                if not left:
-                    pause_s = FIRST_PAUSE_S
-                    continue
-                log.warning("answers_not_taken", extra={"answers": len(left)})
-                self._answers = left + self._answers
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            await self._empty()
         finally:
-            self._sender = None
+            # Not when the task is done, which is later: what came meanwhile would be left.
+            self._senders = {one for one in self._senders if one is not asyncio.current_task()}
+
+    async def _empty(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while self._answers:
+            batch, self._answers = self._answers[:MOST_IN_BATCH], self._answers[MOST_IN_BATCH:]
+            left = await self._offer(batch)
+            if not left:
+                pause_s = FIRST_PAUSE_S
+                continue
+            log.warning("answers_not_taken", extra={"answers": len(left)})
+            self._answers = left + self._answers
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _offer(self, batch: list[DispatchAnswer]) -> list[DispatchAnswer]:
         """Hand answers over, one by one when together they fail; return those not taken."""

@@ -309,9 +309,7 @@ def mapped(source: str, *, rules: str = "") -> str:
 def test_a_source_that_begins_with_an_unknown_name_is_warned_of() -> None:
     problem = only_warning(mapped("$.contxt.a"))
 
-    assert problem.message == (
-        "`$.contxt` is always empty: mappings see context, input and output"
-    )
+    assert problem.message == ("`$.contxt` is always empty: mappings see context, input and output")
     assert (problem.line, problem.hint) == (6, "did you mean `context`?")
 
 
@@ -329,6 +327,14 @@ def test_a_source_that_begins_with_an_unknown_name_is_warned_of() -> None:
 def test_a_name_that_is_there_or_may_be_is_not_suspicious(text: str) -> None:
     lasting = "only targets below $.context, $.input and $.output have a lasting effect"
     assert {problem.message for problem in warnings_in(text)} <= {lasting}
+
+
+def test_what_a_common_mapping_writes_is_a_known_name() -> None:
+    shared = "commonMapping: {none: null, some: [{source: a, target: $.late.b}]}\n"
+    rules = "{reference: some}, "
+    lasting = "only targets below $.context, $.input and $.output have a lasting effect"
+    warnings = warnings_in(mapped("$.late.b", rules=rules) + shared)
+    assert [warning.message for warning in warnings] == [lasting]
 
 
 def test_only_top_level_tasks_refer_to_others_by_name() -> None:

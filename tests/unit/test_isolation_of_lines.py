@@ -8,7 +8,7 @@ from rillflow.errors import CrashedError, StoreError
 from rillflow.ports.executions import End, Reply, Submission, Watch, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.desks import encoded
-from rillflow.runtime.dispatch import Outbox
+from rillflow.runtime.dispatch import MOST_IN_BATCH, Outbox
 from rillflow.runtime.dispatch_lanes import DispatchLanes, decode_order
 from rillflow.runtime.lanes import Lane
 from rillflow.runtime.watching import Ended, EndWatch, News, Question
@@ -35,6 +35,78 @@ async def test_an_answer_that_cannot_be_handed_over_becomes_a_failure_and_stops_
     await outbox.close()
     assert [answer.attempt for answer in taken] == [0, 2, 1]
     assert taken[2].error == "handle fails: ZeroDivisionError while handing the answer over"
+
+
+def answers(count: int) -> list[DispatchAnswer]:
+    return [DispatchAnswer(execution_id="e", task="t", attempt=number) for number in range(count)]
+
+
+class Taker:
+    """Takes answers once all have been put, and notes what came together."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.most_under_way = 0
+        self._under_way = 0
+        self._left = 0
+        self._may_take = asyncio.Event()
+        self._arrived = asyncio.Event()
+
+    async def take(self, answers: list[DispatchAnswer]) -> None:
+        self.batches.append(len(answers))
+        self._under_way += 1
+        self.most_under_way = max(self._under_way, self.most_under_way)
+        await self._may_take.wait()
+        self._under_way -= 1
+        self._left -= len(answers)
+        if not self._left:
+            self._arrived.set()
+
+    async def takes(self, *counts: int) -> None:
+        """Have so many answers put at once, then so many more, and wait until all are taken."""
+        outbox = Outbox(self.take)
+        for count in counts:
+            self._left += count
+            for answer in answers(count):
+                outbox.put(answer)
+            await asyncio.sleep(0)
+        self._may_take.set()
+        await asyncio.wait_for(self._arrived.wait(), LONG_S)
+        await outbox.close()
+
+
+async def test_many_answers_are_handed_over_in_batches_two_at_a_time() -> None:
+    taker = Taker()
+    await taker.takes(3 * MOST_IN_BATCH + 1)
+    assert taker.batches == [*[MOST_IN_BATCH] * 3, 1]
+    assert taker.most_under_way == 2
+
+
+async def test_a_full_batch_leaves_beside_the_one_ahead_of_it_and_a_smaller_one_waits() -> None:
+    full, smaller = Taker(), Taker()
+    await full.takes(1, MOST_IN_BATCH)
+    await smaller.takes(1, MOST_IN_BATCH - 1)
+    assert full.batches == [1, MOST_IN_BATCH]
+    assert full.most_under_way == 2
+    assert smaller.batches == [1, MOST_IN_BATCH - 1]
+    assert smaller.most_under_way == 1
+
+
+async def test_an_answer_that_comes_when_the_last_one_has_just_left_is_not_forgotten() -> None:
+    loop = asyncio.get_running_loop()
+    first, second = answers(2)
+    arrived = asyncio.Event()
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        if answers == [first]:
+            loop.call_soon(outbox.put, second)
+        else:
+            arrived.set()
+
+    outbox = Outbox(take)
+    outbox.put(first)
+    await asyncio.wait_for(arrived.wait(), LONG_S)
+    await outbox.close()
 
 
 async def test_a_call_that_cannot_be_sent_fails_alone() -> None:
