@@ -100,6 +100,11 @@ def test_only_the_api_is_reached_without_the_token_and_only_from_where_it_was_as
     assert all(address == "0100007F" for address in listening), "loopback, as the kernel spells it"
 
 
+def test_its_processes_give_way_to_others_no_more_than_it_does_itself(stack: OwnStack) -> None:
+    everything = [stack.pid, *descendants(stack.pid)]
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in everything} == {os.nice(0)}
+
+
 def test_it_keeps_to_its_share_of_memory_and_sigterm_leaves_nothing_of_it(own: OwnStack) -> None:
     everything = [own.pid, *descendants(own.pid)]
     assert sum(map(_proportional_mib, everything)) < MOST_RAM_MIB

@@ -48,6 +48,13 @@ def test_every_machine_asks_for_the_token(cluster: dict[str, Any], commands: str
     assert " RAY_AUTH_MODE=token " in cluster[commands][-1]
 
 
+@pytest.mark.parametrize("commands", START_COMMANDS)
+def test_no_machine_has_its_workers_give_way_to_others(
+    cluster: dict[str, Any], commands: str
+) -> None:
+    assert " RAY_worker_niceness=0 " in cluster[commands][-1]
+
+
 @pytest.fixture(name="deployment", scope="module")
 def _deployment() -> ServeDeploySchema:
     content = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
