@@ -2,7 +2,7 @@
 
 import typer
 
-from rillflow.cli import control, database, flows, serving
+from rillflow.cli import control, database, flows, serving, signalling
 from rillflow.cli.reporting import ReportingGroup
 
 EPILOG = """\
@@ -37,7 +37,15 @@ for command in (
 ):
     app.command()(command)
 app.command("list")(control.list_executions)
-for order in (control.cancel, control.pause, control.resume, control.redo, control.redo_many):
+for order in (
+    control.cancel,
+    control.pause,
+    control.resume,
+    signalling.wake,
+    signalling.finish,
+    control.redo,
+    control.redo_many,
+):
     app.command()(order)
 app.command()(serving.version)
 app.add_typer(database.db)

@@ -24,7 +24,12 @@ Code = Annotated[
 LISTED: Final = 20
 TaskNames = Annotated[
     list[str] | None,
-    typer.Option("--task", "-t", metavar="NAME", help="Only this task; may be repeated."),
+    typer.Option(
+        "--task",
+        "-t",
+        metavar="NAME",
+        help="Only this task, of a member of a group the whole group; may be repeated.",
+    ),
 ]
 
 
@@ -164,7 +169,8 @@ def redo(
     context = json_argument(data)
 
     def again(execution: "Execution") -> None:
-        execution.redo(tasks_to_redo(execution.get(), task or (), failed=failed), context)
+        tasks = tasks_to_redo(execution.get(), task or (), failed=failed)
+        execution.redo(tasks or None, context)
 
     _each(execution_ids, url, "redone", again)
 
@@ -202,7 +208,7 @@ def redo_many(
             service,
             status=kinds[status],
             code=code,
-            tasks=task,
+            tasks=task or None,
             limit=limit,
             per_second=per_second,
         )

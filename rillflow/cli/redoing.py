@@ -1,6 +1,6 @@
 """Which tasks to run again: a name that would be passed over without a word is refused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rillflow.errors import RequestError
@@ -30,6 +30,16 @@ def tasks_to_redo(shown: JsonObject, named: Sequence[str], *, failed: bool) -> t
     if not failed and shown.get("dag_status") == SUCCEEDED:
         raise RequestError(f"it has succeeded; name a task with --task: {', '.join(statuses)}")
     return found
+
+
+def refuse_unknown(tasks: Mapping[str, object], name: str) -> None:
+    """Check that an execution has a task.
+
+    Raises:
+        RequestError: It has not.
+    """
+    if name not in tasks:
+        raise RequestError(f"there is no task {name}; there are {', '.join(tasks) or 'none'}")
 
 
 def _checked(statuses: dict[str, str], named: Sequence[str]) -> tuple[str, ...]:

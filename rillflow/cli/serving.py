@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CLOCK_TICKS = "SC_CLK_TCK"
 INTERRUPTED = 130
+CALLBACK_PATIENCE_S = 60.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -196,9 +197,11 @@ def gateway(
     """Serve Python functions as an OpenFaaS gateway would, for trying things out.
 
     /function/NAME answers with the result, /async-function/NAME answers 202
-    and calls X-Callback-Url later. A function takes one request, whose body is
-    request.json(), and returns a dict. Each call is a line on standard error:
-    the function, its status, and how long it took.
+    and calls X-Callback-Url later, again and again for a minute where nobody
+    takes the callback (OpenFaaS itself sends it once). A function takes one
+    request, whose body is request.json(), and returns a dict. Each call is a
+    line on standard error: the function, its status, and how long it took,
+    below the traceback of one that failed.
 
         $ rillflow gateway --functions examples/functions.py
     """
@@ -214,7 +217,11 @@ def gateway(
             # Importing what somebody has written may raise anything.
             reason = f"{text}: {type(error).__name__}: {error}"
             raise typer.BadParameter(reason) from error
-    asyncio.run(openfaas.serve(served, host=host, port=port, quiet=quiet))
+    asyncio.run(
+        openfaas.serve(
+            served, host=host, port=port, quiet=quiet, callback_patience_s=CALLBACK_PATIENCE_S
+        )
+    )
 
 
 def version() -> None:

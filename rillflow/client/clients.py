@@ -26,6 +26,7 @@ from rillflow.client.operations import (
     RedoMany,
     RedoneStatus,
     Submit,
+    named_tasks,
 )
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
 from rillflow.errors import RequestError
@@ -358,7 +359,7 @@ def _many(  # noqa: PLR0913 - the parameters of the endpoint
         feature=named.feature,
         status=status,
         code=code,
-        tasks=tuple(tasks or ()),
+        tasks=named_tasks(tasks),
         limit=limit,
         per_second=per_second,
     )

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from rillflow.client import exchanges
 from rillflow.client.exchanges import AsyncTransport, Exchange, Transport, ask, run, run_async
-from rillflow.client.operations import Control, Finish, Redo, WakeUp
+from rillflow.client.operations import Control, Finish, Redo, WakeUp, named_tasks
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
 from rillflow.client.watching import TaskChange, Watch
 from rillflow.ids import ExecutionId
@@ -112,8 +112,12 @@ class Execution:
         return bool(self._hold(ask(request)))
 
     def redo(self, tasks: Sequence[str] | None = None, data: JsonObject | None = None) -> None:
-        """Run tasks, and all that follows them, again; None means all unfinished ones."""
-        request = Redo(execution_id=self.id, tasks=tuple(tasks or ()), data=data or {})
+        """Run tasks, and all that follows them, again; None means all unfinished ones.
+
+        Raises:
+            RequestError: The list is empty, or a text.
+        """
+        request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {})
         self._hold(ask(request))
 
     def cancel(self) -> None:
@@ -210,8 +214,12 @@ class AsyncExecution:
     async def redo(
         self, tasks: Sequence[str] | None = None, data: JsonObject | None = None
     ) -> None:
-        """Run tasks, and all that follows them, again; None means all unfinished ones."""
-        request = Redo(execution_id=self.id, tasks=tuple(tasks or ()), data=data or {})
+        """Run tasks, and all that follows them, again; None means all unfinished ones.
+
+        Raises:
+            RequestError: The list is empty, or a text.
+        """
+        request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {})
         await self._hold(ask(request))
 
     async def cancel(self) -> None:

@@ -7,6 +7,7 @@ A request holds what it asks for in one form, so it means the same on every way:
 blank is not given, and texts to choose by have no spaces around them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -206,6 +207,20 @@ def _status(text: str) -> str:
     if name not in STATUSES:
         raise RequestError(f"there is no status {text}; one of {', '.join(STATUSES)} is meant")
     return name
+
+
+def named_tasks(tasks: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names that a caller gives; none, which mean all unfinished tasks, for None.
+
+    Raises:
+        RequestError: It is a text, whose letters would be taken for names, or it is empty,
+            as a list of what has failed may be: that must not begin all that is under way anew.
+    """
+    if isinstance(tasks, str):
+        raise RequestError(f"a list of names is wanted: [{tasks!r}]")
+    if tasks is not None and not tasks:
+        raise RequestError("the list names no task; None means all unfinished ones")
+    return tuple(tasks or ())
 
 
 def _names(tasks: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from traceback import format_exception
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ SERVED_BY: Final = "rillflow-testing"
 
 _LARGEST_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _CALLBACK_TIMEOUT_S: Final = 30.0
+_NOBODY: Final = (None, 502, 503)
+_AGAIN_S: Final = 0.5
 _NO_URL: Final = re.compile(r"[\x00-\x20\x7f]|%(?![0-9A-Fa-f]{2})")
 
 
@@ -57,7 +60,9 @@ class FakeOpenFaaS:
 
     ``calls`` and ``callbacks`` list what happened, in order, while ``record`` is on.
     ``queue_is_down`` makes asynchronous calls answer 500. ``tell`` gets a line for each call
-    when it is over: the function, its status and how long it took, never what was sent.
+    when it is over: the function, its status and how long it took, never what was sent; and
+    the traceback of what a function raises. A callback is sent once, as OpenFaaS does; where
+    ``callback_patience_s`` is set, again for so long while nobody takes it.
     """
 
     def __init__(
@@ -72,7 +77,8 @@ class FakeOpenFaaS:
         self.calls: list[RecordedCall] = []
         self.callbacks: list[RecordedCallback] = []
         self.queue_is_down = False
-        self._functions = Functions(functions)
+        self.callback_patience_s = 0.0
+        self._functions = Functions(functions, self._raised)
         self._host, self._port, self._record = host, port, record
         self._tell = tell
         self._background: set[asyncio.Task[None]] = set()
@@ -172,7 +178,7 @@ class FakeOpenFaaS:
             called_back = ", asynchronous, no callback"
             if callback_url is not None and not (function and function.drop_callback):
                 body = answer.body if answer else b""
-                taken = await self._call_back(callback_url, headers, body)
+                taken = await self._call_back_patiently(callback_url, headers, body)
                 called_back = f", asynchronous, callback answered {taken or 'by nobody'}"
             status = answer.status if answer else 503
             self._told(request, status, duration_s, called_back)
@@ -186,6 +192,11 @@ class FakeOpenFaaS:
             self.calls.append(RecordedCall(request=request, asynchronous=asynchronous))
         return await self._functions.run(function, request)
 
+    def _raised(self, name: str, error: Exception) -> None:
+        """Show the author of a function where it failed."""
+        if self._tell is not None:
+            self._tell(f"{name} failed\n{''.join(format_exception(error)).rstrip()}")
+
     def _told(
         self, request: FunctionRequest, status: int, duration_s: float, more: str = ""
     ) -> None:
@@ -193,6 +204,17 @@ class FakeOpenFaaS:
             # A name comes from an address, and could hold a line break.
             name = request.function if request.function.isprintable() else ascii(request.function)
             self._tell(f"{name} {status} {duration_s * 1000:.0f} ms{more}")
+
+    async def _call_back_patiently(
+        self, url: str, headers: dict[str, str], body: bytes
+    ) -> int | None:
+        """Send a callback until somebody takes it, or patience ends."""
+        give_up_s = time.monotonic() + self.callback_patience_s
+        status = await self._call_back(url, headers, body)
+        while status in _NOBODY and time.monotonic() < give_up_s:
+            await asyncio.sleep(_AGAIN_S)
+            status = await self._call_back(url, headers, body)
+        return status
 
     async def _call_back(self, url: str, headers: dict[str, str], body: bytes) -> int | None:
         """Send a callback, once; return how it was answered, None when nobody took it."""

@@ -82,7 +82,13 @@ class Function:
 class Functions:
     """Runs the functions of a gateway by name, ``name`` or ``name.namespace``."""
 
-    def __init__(self, functions: Mapping[str, Function | Handler | str]) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, Function | Handler | str],
+        raised: Callable[[str, Exception], None],
+    ) -> None:
+        """Run these; ``raised`` is told of each function that raises something."""
+        self._raised = raised
         self._functions = {
             name: given if isinstance(given, Function) else Function(handler=given)
             for name, given in functions.items()
@@ -124,7 +130,8 @@ class Functions:
         try:
             return _as_answer(await self._call(function.handler, request))
         except Exception as error:  # noqa: BLE001 - a function may raise anything
-            return text_answer(500, str(error) or type(error).__name__)
+            self._raised(request.function, error)
+            return text_answer(500, ": ".join(filter(None, (type(error).__name__, str(error)))))
 
     async def _call(self, handler: Handler, request: FunctionRequest) -> object:
         if inspect.iscoroutinefunction(handler):

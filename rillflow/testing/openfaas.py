@@ -88,16 +88,20 @@ async def serve(
     host: str,
     port: int,
     quiet: bool = False,
+    callback_patience_s: float = 0.0,
 ) -> None:
     """Run the stand-in until SIGINT or SIGTERM.
 
-    Unless ``quiet``, a line on standard error tells of each call when it is over.
+    Unless ``quiet``, a line on standard error tells of each call when it is over. A callback
+    that nobody takes is sent again for ``callback_patience_s``.
     """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     tell = None if quiet else _tell
-    async with FakeOpenFaaS(functions, host=host, port=port, record=False, tell=tell) as gateway:
+    gateway = FakeOpenFaaS(functions, host=host, port=port, record=False, tell=tell)
+    gateway.callback_patience_s = callback_patience_s
+    async with gateway:
         sys.stdout.write(f"function gateway at {gateway.url}: {', '.join(sorted(functions))}\n")
         sys.stdout.flush()
         await stopped.wait()

@@ -24,7 +24,7 @@ from tests.unit.commands import path, run, stand_in
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 COMMANDS: Final = (
     *("up", "gateway", "add", "validate", "submit", "get", "watch", "version", "db"),
-    *("list", "cancel", "pause", "resume", "redo", "redo-many"),
+    *("list", "cancel", "pause", "resume", "wake", "finish", "redo", "redo-many"),
 )
 SLOW_TO_IMPORT: Final = {
     *("aiohttp", "asyncpg", "fastapi", "httpx", "jsonschema"),

@@ -10,7 +10,14 @@ import pytest
 
 import rillflow
 from rillflow import errors
-from rillflow.client.operations import ListedExecution, ListExecutions, Redo, RedoMany, Request
+from rillflow.client.operations import (
+    ListedExecution,
+    ListExecutions,
+    Redo,
+    RedoMany,
+    Request,
+    named_tasks,
+)
 from rillflow.ports.store import LATEST_MS
 
 ID = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
@@ -130,3 +137,12 @@ def test_a_blank_name_of_a_task_does_not_mean_all_tasks() -> None:
             RedoMany(business="b", feature="f", tasks=("a", blank))
         with pytest.raises(errors.RequestError, match="the name of a task is blank"):
             Redo(execution_id=ID, tasks=(blank,), data={})
+
+
+def test_a_list_of_no_names_does_not_mean_all_tasks_and_a_text_is_no_list() -> None:
+    with pytest.raises(errors.RequestError, match="the list names no task; None means all"):
+        named_tasks([])
+    with pytest.raises(errors.RequestError, match=r"a list of names is wanted: \['train'\]"):
+        named_tasks("train")
+    assert named_tasks(None) == ()
+    assert named_tasks(["train"]) == ("train",)

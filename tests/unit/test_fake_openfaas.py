@@ -38,6 +38,8 @@ class CallbackServer:
         self.url = ""
         self.taken: list[Callback] = []
         self.headers: list[dict[str, str]] = []
+        self.statuses: list[int] = []
+        """What the next callbacks are answered with, 200 where there is nothing."""
 
     async def take(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))
@@ -49,7 +51,8 @@ class CallbackServer:
                 max_body_bytes=1_000_000,
             )
         )
-        return web.json_response({"result": "ok"})
+        status = self.statuses.pop(0) if self.statuses else 200
+        return web.json_response({"result": "ok"}, status=status)
 
 
 @asynccontextmanager
@@ -143,7 +146,7 @@ async def test_a_coroutine_function_is_a_function_and_a_raised_error_is_500() ->
     async with FakeOpenFaaS({"fine": fine, "broken": broken}) as faas:
         assert (await send("POST", f"{faas.url}/function/fine", b"hi")).body == b"hi"
         reply = await send("POST", f"{faas.url}/function/broken")
-    assert (reply.status, reply.body) == (500, b"no ink")
+    assert (reply.status, reply.body) == (500, b"ValueError: no ink")
 
 
 async def test_a_function_can_be_a_url() -> None:
@@ -288,7 +291,7 @@ async def test_a_failed_function_comes_back_with_its_words() -> None:
         raise ValueError("no ink")
 
     callback = (await called_back(broken)).taken[0]
-    assert (callback.succeeded, callback.message) == (False, "no ink")
+    assert (callback.succeeded, callback.message) == (False, "ValueError: no ink")
     assert callback.facts["status"] == 500
 
 
@@ -390,6 +393,33 @@ async def test_a_line_tells_of_each_call_and_nothing_of_what_was_sent() -> None:
         "well 200 N ms, asynchronous, no callback",
         "well 200 N ms, asynchronous, callback answered by nobody",
     ]
+
+
+async def test_a_callback_that_nobody_takes_is_sent_again_for_as_long_as_asked_for() -> None:
+    async with callback_server() as server:
+        server.statuses = [503, 502, 200, 500]
+        async with FakeOpenFaaS({"f": lambda _: {}}) as faas:
+            faas.callback_patience_s = 60
+            for _ in range(2):
+                await send("POST", f"{faas.url}/async-function/f", X_Callback_Url=server.url)
+                await faas.drain()
+            assert [one.answer_status for one in faas.callbacks] == [503, 502, 200, 500]
+
+
+async def test_the_author_of_a_function_that_raises_is_shown_where() -> None:
+    def broken(_: FunctionRequest) -> object:
+        return {}["nope"]
+
+    lines: list[str] = []
+    async with FakeOpenFaaS({"f": broken}, tell=lines.append) as faas:
+        reply = await send("POST", f"{faas.url}/function/f")
+    assert reply.body == b"KeyError: 'nope'"
+    failed, called = lines
+    assert failed.startswith("f failed\nTraceback")
+    assert failed.endswith(
+        "in broken\n    return {}[\"nope\"]\n           ~~^^^^^^^^\nKeyError: 'nope'"
+    )
+    assert called.startswith("f 500 ")
 
 
 # --- as a process -------------------------------------------------------------

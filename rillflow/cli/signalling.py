@@ -1,0 +1,74 @@
+"""Commands that tell an execution what one of its tasks waits for."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rillflow.cli.remote import DEFAULT_URL, Url, client_of
+
+if TYPE_CHECKING:
+    from rillflow.client.executions import Execution
+
+ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="The id of an execution.")]
+TaskName = Annotated[
+    str, typer.Argument(metavar="TASK", help="The task; in a group by its full name, A_0-B.")
+]
+
+
+def wake(
+    execution_id: ExecutionId,
+    task: TaskName,
+    data: Annotated[
+        str,
+        typer.Option("--data", "-d", help="The signal: a JSON object, @FILE, or - for stdin."),
+    ] = "{}",
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Send a signal to a suspense task, and tell whether it goes on.
+
+    $ rillflow wake "$id" approve --data '{"approved": true}'
+    """
+    from rillflow.cli.inputs import json_argument
+    from rillflow.cli.redoing import refuse_unknown
+
+    signal_data = json_argument(data)
+    with client_of(url) as client:
+        execution = client.execution(execution_id)
+        refuse_unknown(execution.tasks(), task)
+        execution.wake_up(task, signal_data)
+        _tell_task("woken", execution, task)
+
+
+def finish(
+    execution_id: ExecutionId,
+    task: TaskName,
+    data: Annotated[
+        str,
+        typer.Option("--data", "-d", help="Its output: a JSON object, @FILE, or - for stdin."),
+    ] = "{}",
+    failed: Annotated[bool, typer.Option("--failed", help="Report that it has failed.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Report the outcome of a task that waits for its callback, in its function's place.
+
+    $ rillflow finish "$id" train --data '{"model": "m7"}'
+
+    $ rillflow finish "$id" train --failed
+    """
+    from rillflow.cli.inputs import json_argument
+    from rillflow.cli.redoing import refuse_unknown
+    from rillflow.errors import RequestError
+
+    output = json_argument(data)
+    with client_of(url) as client:
+        execution = client.execution(execution_id)
+        refuse_unknown(execution.tasks(), task)
+        if not execution.finish(task, output, failed=failed):
+            raise RequestError(f"the task {task} had an outcome already; nothing was changed")
+        _tell_task("finished", execution, task)
+
+
+def _tell_task(done: str, execution: "Execution", task: str) -> None:
+    shown = execution.tasks().get(task)
+    status = shown.get("status") if isinstance(shown, dict) else None
+    typer.echo(f"{done} {execution.id}: {task} is {status}")
