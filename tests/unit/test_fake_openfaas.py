@@ -408,7 +408,7 @@ async def test_a_callback_that_nobody_takes_is_sent_again_for_as_long_as_asked_f
 
 async def test_the_author_of_a_function_that_raises_is_shown_where() -> None:
     def broken(_: FunctionRequest) -> object:
-        return {}["nope"]
+        return request.query["nope"]
 
     lines: list[str] = []
     async with FakeOpenFaaS({"f": broken}, tell=lines.append) as faas:
