@@ -407,7 +407,7 @@ async def test_a_callback_that_nobody_takes_is_sent_again_for_as_long_as_asked_f
 
 
 async def test_the_author_of_a_function_that_raises_is_shown_where() -> None:
-    def broken(_: FunctionRequest) -> object:
+    def broken(request: FunctionRequest) -> object:
         return request.query["nope"]
 
     lines: list[str] = []
@@ -416,9 +416,8 @@ async def test_the_author_of_a_function_that_raises_is_shown_where() -> None:
     assert reply.body == b"KeyError: 'nope'"
     failed, called = lines
     assert failed.startswith("f failed\nTraceback")
-    assert failed.endswith(
-        "in broken\n    return {}[\"nope\"]\n           ~~^^^^^^^^\nKeyError: 'nope'"
-    )
+    assert 'return request.query["nope"]' in failed
+    assert failed.endswith("KeyError: 'nope'")
     assert called.startswith("f 500 ")
 
 
