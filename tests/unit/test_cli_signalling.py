@@ -35,9 +35,9 @@ def test_a_task_that_waits_gets_its_outcome() -> None:
 def test_a_task_that_is_not_there_is_told_with_those_that_are() -> None:
     with stand_in(**{path("get"): shown("RUNNING")}) as (url, asked):
         for command in ("wake", "finish"):
-            code, _, told = run(command, ID, "aprove", "--url", url)
+            code, _, told = run(command, ID, "approval", "--url", url)
             assert code == 1
-            assert told == "error: there is no task aprove; there are approve\n"
+            assert told == "error: there is no task approval; there are approve\n"
     assert len(asked) == 2
 
 
