@@ -86,6 +86,10 @@ def _tell(url: str, found: "SchemaStatus") -> None:
 def _url(store: str | None, data_dir: Path | None) -> str:
     from rillflow.cli.inputs import settings_from
 
+    if store is not None and data_dir is not None:
+        raise typer.BadParameter("--store and --data-dir exclude each other")
+    if data_dir is not None:
+        store = ""  # Not the one that the environment names: what is upgraded cannot be undone.
     return settings_from({"store": store, "data_dir": data_dir}).store_url
 
 

@@ -5,6 +5,7 @@ looked up by the home of the new execution, as part of taking it. A check that c
 made lets pass.
 """
 
+import asyncio
 import logging
 from typing import Final, NamedTuple
 
@@ -20,6 +21,8 @@ from rillflow.runtime.node_memory import NodeMemory
 from rillflow.settings import FlowHealth, ResourceCheck, Settings, matching_id
 
 log = logging.getLogger("rillflow.admission")
+
+LONGEST_ASK_S: Final = 2.0
 
 STORAGE_LIMIT: Final = 30200
 TRAFFIC_LIMIT: Final = 30201
@@ -93,7 +96,7 @@ class Admission:
             if traffic is not None:
                 await self._take_traffic(traffic)
             health = await self.health(business, feature)
-        except StoreError:
+        except (StoreError, TimeoutError):
             log.warning("admission_not_checked", exc_info=True)
             return
         if health is not None:
@@ -101,7 +104,8 @@ class Admission:
 
     async def _take_traffic(self, subject: str) -> None:
         call = TrafficCall(subject=subject, limit=self._traffic[subject])
-        if not (await self._executions.call(call)).raise_for_error().changed:
+        reply = await asyncio.wait_for(self._executions.call(call), LONGEST_ASK_S)
+        if not reply.raise_for_error().changed:
             raise RequestError("submit traffic limit", wire_code=TRAFFIC_LIMIT)
 
     def storage_usage(self) -> int:

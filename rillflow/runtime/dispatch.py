@@ -135,14 +135,15 @@ class Outbox:
 
     async def _empty(self) -> None:
         pause_s = FIRST_PAUSE_S
-        while self._answers:
+        while len(self._answers) >= (MOST_IN_BATCH if len(self._senders) > 1 else 1):
             batch, self._answers = self._answers[:MOST_IN_BATCH], self._answers[MOST_IN_BATCH:]
             left = await self._offer(batch)
             if not left:
                 pause_s = FIRST_PAUSE_S
                 continue
             log.warning("answers_not_taken", extra={"answers": len(left)})
-            self._answers = left + self._answers
+            # Behind the others: what keeps it from being taken may be of one execution only.
+            self._answers += left
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 

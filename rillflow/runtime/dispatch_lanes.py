@@ -22,6 +22,9 @@ Line: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 """Calls a method of another process; raises StoreError when it cannot be reached in time."""
 
 BEAT_S = 1.0
+MOST_IN_ORDER = 1_000
+LONGEST_ORDER_BYTES = 4 << 20
+"""So that neither end is held up for long, where all that waits may be gigabytes."""
 
 
 class Sender(Protocol):
@@ -104,13 +107,8 @@ class DispatchLanes:
 
     async def beat(self) -> None:
         """Watch for dispatchers that died with calls under way, until cancelled."""
-        while True:
-            await asyncio.sleep(BEAT_S)
-            for lane in self._lanes:
-                try:
-                    await lane.check()
-                except Exception:
-                    log.exception("dispatcher_not_checked")
+        # Apart, so that one that stands still does not keep the end of another from being seen.
+        await asyncio.gather(*(lane.beat() for lane in self._lanes))
 
     async def stop(self) -> None:
         """Give up what has not been sent; the next life orders it again."""
@@ -129,6 +127,16 @@ def dispatcher_index(resource_name: str, dispatchers: int) -> int:
     except ValueError:
         host = resource_name
     return zlib.crc32(host.encode()) % dispatchers
+
+
+def _that_fit(requests: Sequence[DispatchRequest]) -> int:
+    """Count the requests, one at least, that go into one order."""
+    size_bytes = 0
+    for count, request in enumerate(requests[:MOST_IN_ORDER]):
+        size_bytes += len(request.input)
+        if count and size_bytes > LONGEST_ORDER_BYTES:
+            return count
+    return min(len(requests), MOST_IN_ORDER)
 
 
 class _DispatchLane:
@@ -157,7 +165,15 @@ class _DispatchLane:
         for answer in answers:
             self._unanswered.pop(answer.call, None)
 
-    async def check(self) -> None:
+    async def beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                await self._check()
+            except Exception:
+                log.exception("dispatcher_not_checked")
+
+    async def _check(self) -> None:
         """Ask whether the dispatcher still is the one that was told."""
         if self._unanswered and self._sending is None:
             try:
@@ -192,7 +208,8 @@ class _DispatchLane:
             self._sending = None
 
     async def _send_queue(self) -> None:
-        batch, self._queue = self._queue, []
+        count = _that_fit(self._queue)
+        batch, self._queue = self._queue[:count], self._queue[count:]
         try:
             await self._send_batch(batch)
         except Exception:

@@ -107,6 +107,7 @@ class Outbound:
         self._chooser = Chooser(catalogue, clock)
         self._chosen: dict[tuple[str, str, int], str] = {}
         self._telling: set[asyncio.Future[list[Reply]]] = set()
+        self._untold: list[asyncio.Future[list[Reply]]] = []
         self.hints = Hints(clock, self._spread, tells_all=follows)
         self._following = Following(self.hints, executions, clock) if follows else None
         self._held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
@@ -243,11 +244,13 @@ class Outbound:
         self.flush()
 
     async def told(self) -> None:
-        """Wait, for a second at most, until every home knows the hints that were learnt."""
-        if self._telling:
-            await asyncio.wait(self._telling, timeout=_LONGEST_TELL_S)
+        """Wait, for a second at most, until every home knows the hints just learnt."""
+        telling, self._untold = self._untold, []
+        if telling:
+            await asyncio.wait(telling, timeout=_LONGEST_TELL_S)
 
     def _spread(self, news: ResourceCall) -> None:
         tell = asyncio.ensure_future(self._executions.ask_all(news))
+        self._untold.append(tell)
         self._telling.add(tell)
         tell.add_done_callback(self._telling.discard)

@@ -19,6 +19,7 @@ from rillflow.ports.executions import (
 from rillflow.runtime.homes import Home
 from rillflow.runtime.host import ELSEWHERE
 
+LONGEST_ASK_S = 2.0
 NOBODY = ""
 """Watcher of a call that only wants to find, or start, the owner."""
 
@@ -62,8 +63,8 @@ class Routes:
         return await self._home(call.execution_id).ask(call)
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
-        """Make a call at every home; homes that cannot be reached are left out."""
-        asked = (home.ask(call) for home in self._homes)
+        """Make a call at every home; those that cannot be reached within 2 s are left out."""
+        asked = (asyncio.wait_for(home.ask(call), LONGEST_ASK_S) for home in self._homes)
         answered = await asyncio.gather(*asked, return_exceptions=True)
         return [reply for reply in answered if isinstance(reply, Reply)]
 

@@ -57,13 +57,18 @@ def test_an_old_database_is_shown_and_upgraded(path: Path) -> None:
     assert shown.splitlines()[-1] == "upgrade  nothing to do"
 
 
-def test_the_embedded_store_of_another_folder_is_found(tmp_path: Path) -> None:
+def test_the_embedded_store_of_another_folder_is_found_whatever_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RILLFLOW_STORE", f"sqlite://{tmp_path / 'other.db'}")
     old_database(tmp_path / "rillflow.db")
     code, shown, _ = run("upgrade", "--data-dir", str(tmp_path))
     assert code == 0
     assert f"store    sqlite:///{tmp_path.resolve() / 'rillflow.db'}" in shown
-    code, shown, _ = run("status", "--data-dir", str(tmp_path))
+    _, shown, _ = run("status", "--data-dir", str(tmp_path))
     assert shown.splitlines()[-1] == "upgrade  nothing to do"
+    assert not (tmp_path / "other.db").exists()
+    assert run("status", "--data-dir", str(tmp_path), "--store", "sqlite:///x.db")[0] == 2
 
 
 def test_a_newer_database_is_refused_with_the_reason(path: Path) -> None:

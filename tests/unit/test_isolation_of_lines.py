@@ -92,6 +92,26 @@ async def test_a_full_batch_leaves_beside_the_one_ahead_of_it_and_a_smaller_one_
     assert smaller.most_under_way == 1
 
 
+async def test_what_an_owner_cannot_take_stays_behind_and_holds_up_no_other() -> None:
+    stuck, *others = answers(3 * MOST_IN_BATCH)
+    taken: set[int] = set()
+    arrived = asyncio.Event()
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        if stuck in answers:
+            raise StoreError("the row of one execution cannot be read")
+        taken.update(answer.attempt for answer in answers)
+        if len(taken) == 2 * MOST_IN_BATCH:
+            arrived.set()
+
+    outbox = Outbox(take)
+    for answer in (stuck, *others):
+        outbox.put(answer)
+    await asyncio.wait_for(arrived.wait(), LONG_S)
+    assert taken == set(range(MOST_IN_BATCH, 3 * MOST_IN_BATCH))
+    await outbox.close()
+
+
 async def test_an_answer_that_comes_when_the_last_one_has_just_left_is_not_forgotten() -> None:
     loop = asyncio.get_running_loop()
     first, second = answers(2)
