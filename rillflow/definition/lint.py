@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from rillflow.definition.addresses import address_findings
+from rillflow.definition.lint_expressions import IN_MAPPINGS, IN_PROGRESS, expression_findings
+from rillflow.definition.lint_flows import flow_findings
 from rillflow.definition.lint_numbers import (
     flag_findings_of_timeline,
     number_findings_of_function,
     number_findings_of_synchronization,
     number_findings_of_timeline,
 )
-from rillflow.definition.lint_roots import root_findings
+from rillflow.definition.lint_places import place_findings, place_findings_of_flow
+from rillflow.definition.lint_roots import first_name, root_findings
+from rillflow.definition.lint_waits import wait_findings
 from rillflow.definition.model import (
     ChoiceTask,
     ForeachTask,
@@ -33,7 +37,6 @@ from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
 from rillflow.definition.validation import Finding, is_blank
 from rillflow.errors import LanguageError
-from rillflow.language.expressions import compile_expression
 from rillflow.language.paths import compile_path
 from rillflow.language.secret_references import is_path
 from rillflow.language.targets import compile_target
@@ -56,6 +59,7 @@ def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
     """Generate everything that is allowed but suspicious, task by task."""
     yield from _lint_timeline(definition.timeline, ("timeline",))
     yield from number_findings_of_timeline(definition.timeline, ("timeline",), of_flow=True)
+    yield from place_findings_of_flow(definition.timeline, ("timeline",))
     for level in levels(definition):
         for task, path in level.located():
             yield from _lint_sugar(task, path, is_expanded=not level.enclosing)
@@ -63,6 +67,7 @@ def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
     for name, rules in (definition.common_mapping or {}).items():
         yield from _lint_rules(rules, ("commonMapping", name))
     yield from root_findings(definition)
+    yield from wait_findings(definition)
     if definition.callback is not None:
         yield from _lint_rules(definition.callback.input_mappings, ("callback", "inputMappings"))
 
@@ -74,6 +79,7 @@ def _lint_task(task: Task, path: Path) -> Iterator[Finding]:
     yield from number_findings_of_timeline(task.timeline, (*path, "timeline"))
     yield from flag_findings_of_timeline(task, path)
     yield from _lint_progress(task, path)
+    yield from place_findings(task, path)
     match task:
         case FunctionTask():
             yield from _lint_function(task, path)
@@ -106,7 +112,7 @@ def _lint_rule(rule: MappingRule, path: Path) -> Iterator[Finding]:
     if is_blank(rule.source) and is_blank(rule.transform):
         yield Finding(_MAPPING, "a rule without source and transform does nothing", path)
     yield from _lint_source(rule.source, (*path, "source"))
-    yield from _lint_syntax(rule.transform, "transform", compile_expression, (*path, "transform"))
+    yield from expression_findings(rule.transform, (*path, "transform"), IN_MAPPINGS)
     if rule.target is None or is_blank(rule.target):
         yield Finding(_MAPPING, "a rule without target does nothing", path)
         return
@@ -147,7 +153,7 @@ def _lint_progress(task: Task, path: Path) -> Iterator[Finding]:
     if task.progress is None:
         return
     where = (*path, "progress", "calculation")
-    yield from _lint_syntax(task.progress.calculation, "calculation", compile_expression, where)
+    yield from expression_findings(task.progress.calculation, where, IN_PROGRESS)
     for position, rule in enumerate(task.progress.args or ()):
         yield from _lint_source(rule.source, (*path, "progress", "args", position, "source"))
 
@@ -162,6 +168,7 @@ def _lint_function(task: FunctionTask, path: Path) -> Iterator[Finding]:
         yield from _lint_conditions(task.retry.conditions, (*path, "retry", "conditions"))
     yield from number_findings_of_function(task, path)
     yield from address_findings(task, path)
+    yield from flow_findings(task, path)
 
 
 def _lint_choice(task: ChoiceTask, path: Path) -> Iterator[Finding]:
@@ -189,7 +196,9 @@ def _lint_foreach(task: ForeachTask, path: Path) -> Iterator[Finding]:
 
 
 def _lint_collection(collection: str | None, path: Path) -> Iterator[Finding]:
-    if collection is not None and not is_blank(collection) and not is_path(collection.strip()):
+    if collection is None or is_blank(collection):
+        return
+    if not is_path(collection.strip()) and first_name(collection) != "input":
         message = f"collection `{shown(collection)}` is no path, so nothing is iterated"
         yield Finding(_RUN_TIME, message, path, hint="a path is written such as $.input.items")
         return

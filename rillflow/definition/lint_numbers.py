@@ -96,7 +96,12 @@ def number_findings_of_timeline(
 def number_findings_of_synchronization(
     synchronization: Synchronization, path: Path
 ) -> Iterator[Finding]:
-    """Generate a limit of concurrency that is no number."""
+    """Generate a limit of concurrency that is no number, or that does not count."""
+    if not is_blank(synchronization.max_concurrency) and not synchronization.conditions:
+        message = "maxConcurrency without conditions does not count: all iterations run at once"
+        hint = "write conditions: [$.input] beside it, which always hold"
+        yield Finding(_RUN_TIME, message, (*path, "maxConcurrency"), hint=hint)
+        return
     yield from _text_finding(
         synchronization.max_concurrency,
         (*path, "maxConcurrency"),

@@ -70,11 +70,13 @@ def _written(rules: Iterable[MappingRule]) -> frozenset[str]:
 
 
 def _root_of(text: str | None) -> str | None:
-    """Return the name that a path begins with; None for literals, wildcards and broken paths."""
-    if text is None or not is_path(text):
-        return None
+    return first_name(text) if text is not None and is_path(text) else None
+
+
+def first_name(path: str | None) -> str | None:
+    """Return the one name that a path begins with; None for wildcards and broken paths."""
     try:
-        tokens = compile_path(text).syntax.tokens
+        tokens = compile_path(path or "").syntax.tokens
     except LanguageError:
         return None
     first = tokens[0] if tokens else None

@@ -61,6 +61,7 @@ _BOOLEAN_TEXT: Final = {
     for form in (word, word.title(), word.upper())
 }
 _INT_LIMIT: Final = 2**31
+_NAMES_HINT: Final = "names are separated by commas, as in `next: first,second`"
 
 
 @cache
@@ -76,7 +77,8 @@ def read_text(inbox: Inbox, node: Node, key: str) -> str | None:
     """Read a text field: the source text of any scalar (SEMANTICS 1.1.4)."""
     if isinstance(node, Scalar):
         return None if node.is_null else node.text
-    inbox.refuse(node, f"{key} must be text, not {_kind(node)}")
+    hint = _NAMES_HINT if key == "next" and isinstance(node, Sequence) else ""
+    inbox.refuse(node, f"{key} must be text, not {_kind(node)}", hint)
     return None
 
 

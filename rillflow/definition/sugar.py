@@ -91,6 +91,14 @@ def collapse_sugar(definition: WorkflowDefinition) -> WorkflowDefinition:
     return definition.model_copy(update={"tasks": tuple(collapsed), "end_task_name": None})
 
 
+def names_referred_to(definition: WorkflowDefinition) -> frozenset[str]:
+    """Name the tasks that keep their output because rules refer to it as ``$.<task>``."""
+    tasks = definition.tasks or ()
+    rules = chain.from_iterable((*(task.input_mappings or ()), *_rules_of(task)) for task in tasks)
+    of_output = (rule for _, rule in rules_of_input(definition.output))
+    return frozenset(_kept_outputs(chain(rules, of_output), _names(tasks)))
+
+
 def rules_of_input(sugar: JsonObject | None) -> Iterator[tuple[str, MappingRule]]:
     """Make the input mapping that each key of ``input`` stands for."""
     for key, value in (sugar or {}).items():

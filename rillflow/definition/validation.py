@@ -141,11 +141,16 @@ def _check_names(definition: WorkflowDefinition) -> Iterator[Finding]:
     for name, path in named:
         if not _is_name(name):
             yield Finding(30408, f"name invalid:{_shown(name)}", path, hint=_why_no_name(name))
-    seen: set[str | None] = {None}
+    first: dict[str, Path] = {}
     for name, path in named:
-        if name is not None and name in seen:
-            yield Finding(30407, f"task name duplicated: {name}", path)
-        seen.add(name)
+        if name is not None and first.setdefault(name, path) is not path:
+            message = f"task name duplicated: {name}"
+            yield Finding(30407, message, path, hint=_what_has(name, first[name]))
+
+
+def _what_has(name: str, path: Path) -> str:
+    """Say which other thing has a name, unless it is a task, which is easily found."""
+    return f"{path[0]} is {name}, too" if len(path) == 1 else ""
 
 
 def _check_circles(level: Level) -> Iterator[Finding]:

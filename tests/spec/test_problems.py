@@ -218,7 +218,7 @@ def test_both_kinds_of_conditions_on_a_function_are_suspicious() -> None:
         f"{EACH}: {{collection: {BROKEN_PATH}, item: i}}, tasks: [{LEAF}]",
         f"{EACH}: {{collection: $.input.c, item: i, identity: {BROKEN_PATH}}}, tasks: [{LEAF}]",
         f"{GOOD_EACH}, synchronization: {{conditions: [{BROKEN_PATH}]}}",
-        f"{GOOD_EACH}, synchronization: {{maxConcurrency: {BROKEN_PATH}}}",
+        f"{GOOD_EACH}, synchronization: {{conditions: [$.input], maxConcurrency: {BROKEN_PATH}}}",
         f"{FUNCTION}, successConditions: [{BROKEN_PATH}]",
         f"{FUNCTION}, failConditions: [{BROKEN_PATH}]",
         f"{FUNCTION}, retry: {{conditions: [{BROKEN_PATH}]}}",

@@ -46,14 +46,18 @@ class Expression:
 
     Attributes:
         text: The text it was compiled from.
+        calls: The functions that it calls by name and does not make itself.
+        outer: The variables that it reads and that can only come from outside.
     """
 
-    __slots__ = ("_code", "_frames", "text")
+    __slots__ = ("_code", "_frames", "calls", "outer", "text")
 
-    def __init__(self, text: str, code: Code, frames: int) -> None:
+    def __init__(self, text: str, code: Code, compiler: Compiler) -> None:
         self.text = text
+        self.calls = tuple(compiler.calls)
+        self.outer = tuple(compiler.outer)
         self._code = code
-        self._frames = frames
+        self._frames = compiler.frames
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -111,7 +115,7 @@ def _compile(text: str) -> Expression:
         code = compiler.program()
     except RecursionError as error:
         raise BudgetExceededError("the expression is nested too deeply") from error
-    return Expression(text, code, compiler.frames)
+    return Expression(text, code, compiler)
 
 
 _compile_short: Final[Callable[[str], Expression]] = lru_cache(_SHORT_CACHED)(_compile)

@@ -44,9 +44,14 @@ class Compiler:
 
     Attributes:
         frames: Frames of the interpreter that the code takes, without its calls.
+        calls: The functions that it calls by name and does not make itself, as dictionary
+            keys in the order written.
+        outer: The variables that it reads and that can only come from outside, likewise.
     """
 
     def __init__(self, program: Program) -> None:
+        self.calls: dict[str, None] = {}
+        self.outer: dict[str, None] = {}
         self._program = program
         self._level = 0
         self._deepest = 0
@@ -108,6 +113,8 @@ class Compiler:
         if keys and node.text in FUNCTIONS:
             return operand_code.constant(FUNCTIONS[node.text])
         bound, mutates = name in self._program.bound, self._program.mutates
+        if not bound and name not in FUNCTIONS and not name.startswith("$"):
+            self.outer[name] = None
         if keys and mutates and not bound:
             return operand_code.copied_path(name, keys, excerpt(node.text))
         read = operand_code.copied_variable if mutates else operand_code.outer_variable
@@ -138,6 +145,8 @@ class Compiler:
         if name == "is_def" and len(values) == 1 and isinstance(values[0], Name):
             return operand_code.is_defined(values[0].name, values[0].keys)
         bound = target.name in self._program.bound
+        if not bound:
+            self.calls[name] = None
         if name in FUNCTIONS and (target.keys or not bound):
             return operand_code.library_call(FUNCTIONS[name], self._all(values))
         if not bound:

@@ -10,7 +10,7 @@ from rillflow.language.expressions.values import Value
 _NO_CLOCK: Final = "an expression has no clock, so that it can be repeated; pass the time in"
 _NO_OUTPUT: Final = "an expression writes nothing; return the value"
 _NO_LOADING: Final = "an expression loads no code"
-_REASONS: Final = {
+REASONS: Final = {
     **dict.fromkeys(("now", "sysdate"), _NO_CLOCK),
     **dict.fromkeys(("print", "println", "p", "pst"), _NO_OUTPUT),
     **dict.fromkeys(("load", "require", "import", "eval"), _NO_LOADING),
@@ -26,4 +26,4 @@ def _refusal(title: str, reason: str) -> LibraryFunction:
     return LibraryFunction(title, refuse)
 
 
-REFUSED_FUNCTIONS.functions += [_refusal(title, reason) for title, reason in _REASONS.items()]
+REFUSED_FUNCTIONS.functions += [_refusal(title, reason) for title, reason in REASONS.items()]
