@@ -1,9 +1,9 @@
 """Identifiers: names, descriptor ids and execution ids (SEMANTICS 5.4).
 
-An execution id is ``<workspace>:<dagName>_c_<uuid>`` with a version 7 UUID, so
-ids sort by submit time and cannot be guessed. One bit of the UUID says whether
-the execution has a Ray actor of its own, so that calls are routed by the id
-alone, without a look-up.
+An execution id is ``<workspace>:<dagName>_c_<uuid>`` with a version 1 UUID, which
+tells the submit time; its other bits are random, so it cannot be guessed. One of them
+says whether the execution has a Ray actor of its own, so that calls are routed by the id
+alone, without a look-up. Ids of earlier releases have version 7, and are read as well.
 """
 
 import hashlib
@@ -30,7 +30,14 @@ _EXECUTION_ID: Final = re.compile(
     r"([a-zA-Z0-9]+):([a-zA-Z0-9]+)_c_"
     r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 )
-_DEDICATED_BIT: Final = 1 << 64
+_DEDICATED_BIT: Final = 1
+_DEDICATED_BIT_OF_7: Final = 1 << 64
+_EARLIER_VERSION: Final = 7
+_MADE_UP_NODE: Final = 1 << 40
+"""The bit by which a node that is no machine's address is told."""
+_TICKS_PER_MS: Final = 10_000
+_TICKS_AT_EPOCH: Final = 0x01B21DD213814000
+"""How many times 100 ns the Unix epoch is after 15 October 1582, where version 1 begins."""
 _RECENT_IDS: Final = 4_096
 
 
@@ -122,9 +129,10 @@ def new_execution_id(
         entropy: 10 random bytes.
         dedicated: Whether the execution gets a Ray actor of its own.
     """
-    number = (at_ms & (1 << 48) - 1) << 80 | int.from_bytes(entropy[:10])
-    number = number & ~(0xF << 76) | 7 << 76
-    number = number & ~(0b11 << 62) | 0b10 << 62
+    ticks = at_ms * _TICKS_PER_MS + _TICKS_AT_EPOCH + int.from_bytes(entropy[8:10]) % _TICKS_PER_MS
+    number = (ticks & 0xFFFFFFFF) << 96 | (ticks >> 32 & 0xFFFF) << 80 | (ticks >> 48 & 0xFFF) << 64
+    number |= 1 << 76 | int.from_bytes(entropy[:8])
+    number = number & ~(0b11 << 62) | 0b10 << 62 | _MADE_UP_NODE
     number = number | _DEDICATED_BIT if dedicated else number & ~_DEDICATED_BIT
     digits = f"{number:032x}"
     uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
@@ -149,12 +157,18 @@ def child_execution_id(
 
 def submitted_at_ms(execution_id: ExecutionId) -> int:
     """Decode the submit time, in milliseconds since the epoch, from an execution id."""
-    return _uuid_number(execution_id) >> 80
+    number = _uuid_number(execution_id)
+    if number >> 76 & 0xF == _EARLIER_VERSION:
+        return number >> 80
+    ticks = (number >> 64 & 0xFFF) << 48 | (number >> 80 & 0xFFFF) << 32 | number >> 96
+    return (ticks - _TICKS_AT_EPOCH) // _TICKS_PER_MS
 
 
 def is_dedicated(execution_id: ExecutionId) -> bool:
     """Tell whether the execution has a Ray actor of its own."""
-    return bool(_uuid_number(execution_id) & _DEDICATED_BIT)
+    number = _uuid_number(execution_id)
+    is_earlier = number >> 76 & 0xF == _EARLIER_VERSION
+    return bool(number & (_DEDICATED_BIT_OF_7 if is_earlier else _DEDICATED_BIT))
 
 
 def partition_of(execution_id: ExecutionId) -> int:

@@ -7,10 +7,11 @@ from rillflow.core.events import CallbackReceived, NoticeDelivered
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.turn import Turn, as_object
+from rillflow.core.turn import TASK_ERRORS, Cleaner, TriggerAddress, Turn, as_object
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
+from rillflow.language.mappings import PassedOver
 
 _EVENTS = {
     DagStatus.SUCCEED: "DAG_SUCCEED",
@@ -110,7 +111,13 @@ def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
     config = _callback_config(turn.plan, turn.state)
     if status is DagStatus.KEY_SUCCEED or not (config.resource_name or "").strip():
         return
-    turn.state.completion = encode_json(_completion_body(turn, config))
+    try:
+        turn.state.completion = encode_json(_completion_body(turn, config))
+    except TASK_ERRORS as error:
+        # Nothing about its callback may keep an execution from its end.
+        reason = f"the callback is not made: {type(error).__name__}"
+        turn.note_passed_over("", (PassedOver("callback.inputMappings", reason),))
+        return
     turn.state.completion_attempt += 1
     turn.commands.append(completion_command(turn.plan, turn.state))
 
@@ -135,15 +142,25 @@ def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
 
 
 def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
+    """Build what the callback says.
+
+    Raises:
+        LanguageError: A rule with ``tolerance: false`` failed.
+        ExecutionError: Its input is larger than an input may be (30507).
+    """
     plan, state = turn.plan, turn.state
     mappings = plan.callback_inputs
     if state.callback is not None:
         mappings = plan.compile_callback_inputs(config)
     mapped = mappings.apply(
-        context=state.context, input={}, output={}, trigger_url=None, seed=state.seq
+        context=state.context,
+        input={},
+        output={},
+        trigger_url=TriggerAddress(turn, ""),
+        seed=state.seq,
     )
     turn.note_passed_over("", mapped.passed_over)
-    body = dict(as_object(mapped.input))
+    body = dict(as_object(Cleaner(state.context_max_bytes).clean(mapped.input)))
     failed = state.status is DagStatus.FAILED
     body["dag_status"] = "failed" if failed else "succeed"
     if failed:

@@ -193,7 +193,8 @@ def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: Dispatc
     answer = parse_answer(event.body)
     record(task, answer)
     task.invoke.msg = task.invoke.msg or event.error
-    retry_or_end(turn, task, plan, answer.output or {})
+    # What came with an error is no output, so conditions of retry see nothing (Q19).
+    retry_or_end(turn, task, plan, {})
 
 
 def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -> None:
@@ -310,7 +311,7 @@ def may_retry(task: TaskState, plan: TaskPlan, output: JsonObject | None) -> boo
     if not retry.conditions:
         return True
     try:
-        return any_holds(retry.conditions, {"output": output or {}})
+        return output is not None and any_holds(retry.conditions, {"output": output})
     except LanguageError:
         return False
 

@@ -252,7 +252,7 @@ class Turn:
             context=self.context_of(task),
             input=given or {},
             output=output,
-            trigger_url=TriggerAddress(self, task),
+            trigger_url=TriggerAddress(self, task.route),
             seed=self.next_seed(),
         )
         self.note_passed_over(task.base, mapped.passed_over)
@@ -292,15 +292,15 @@ class TriggerAddress:
     A name that is a sibling in the same group is qualified with the group's route.
     """
 
-    __slots__ = ("_task", "_turn")
+    __slots__ = ("_route", "_turn")
 
-    def __init__(self, turn: Turn, task: TaskState) -> None:
+    def __init__(self, turn: Turn, route: TaskName) -> None:
         self._turn = turn
-        self._task = task
+        self._route = route
 
     def __call__(self, name: str) -> str:
         """Return the address for a task, by the name the mapping gives."""
-        state, route = self._turn.state, self._task.route
+        state, route = self._turn.state, self._route
         qualified = f"{route}-{name}" if route else name
         known = qualified if qualified in state.tasks else name
         return f"{state.host}/flow/trigger.json?execution_id={state.execution_id}&task_name={known}"

@@ -1,6 +1,6 @@
 """The state as Rill Flow's API shows it (SEMANTICS 3.20, 5.3); absent fields are left out."""
 
-from typing import Any
+from typing import Any, Final
 
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.redaction import redacted, redacted_part
@@ -114,6 +114,17 @@ def task_definition(plan: TaskPlan, state: ExecutionState) -> JsonObject:
     }
 
 
+_DUMPED: Final = {
+    "invoke_id": "invokeId",
+    "referenced_dag_execution_id": "referencedDAGExecutionId",
+    "invoke_time_infos": "invokeTimeInfos",
+    "progress_args": "progressArgs",
+    "start_time": "startTime",
+    "expected_cost": "expectedCost",
+    "end_time": "endTime",
+}
+
+
 def invoke_view(invoke: InvokeMsg) -> JsonObject:
     """Return an ``invoke_msg`` object."""
     view: JsonObject = {
@@ -140,6 +151,19 @@ def _time_view(info: TimeInfo) -> JsonObject:
     return {key: value for key, value in view.items() if value is not None}
 
 
+def _camel(invoke: JsonObject) -> JsonObject:
+    """Spell the names of an ``invoke_msg`` object as the dump does."""
+    spelled = {_DUMPED.get(key, key): value for key, value in invoke.items()}
+    times = invoke.get("invoke_time_infos")
+    if isinstance(times, list):
+        spelled["invokeTimeInfos"] = [
+            {_DUMPED.get(key, key): value for key, value in time.items()}
+            for time in times
+            if isinstance(time, dict)
+        ]
+    return spelled
+
+
 def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
     """Return the dump that a completion callback with ``fullDAGInfo`` carries."""
     tasks: JsonObject = {
@@ -147,7 +171,7 @@ def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
             "name": name,
             "status": state.tasks[name].status.name,
             "task": task_definition(task_plan, state),
-            "taskInvokeMsg": invoke_view(state.tasks[name].invoke),
+            "taskInvokeMsg": _camel(invoke_view(state.tasks[name].invoke)),
         }
         for name, task_plan in plan.level.tasks.items()
     }
@@ -155,7 +179,7 @@ def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
     return {
         "executionId": state.execution_id,
         "dag": redacted_part(definition),
-        "dagInvokeMsg": invoke_view(state.invoke),
+        "dagInvokeMsg": _camel(invoke_view(state.invoke)),
         "dagStatus": state.status.name.lower(),
         "tasks": tasks,
     }

@@ -4,6 +4,7 @@ import pytest
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.machine import outstanding
+from rillflow.core.status import DagStatus
 from rillflow.testing import Scenario
 from tests.spec.notation import Json, each, fn, pass_, scenario
 
@@ -104,7 +105,39 @@ def test_the_whole_context_and_execution_come_when_asked_for() -> None:
     assert info["tasks"]["A"]["name"] == "A"
     assert info["tasks"]["A"]["task"]["category"] == "function"
     assert info["tasks"]["A"]["taskInvokeMsg"]["output"] == {"x": 2}
-    assert info["dagInvokeMsg"]["invoke_time_infos"] == [{"start_time": 0, "end_time": 0}]
+    assert info["dagInvokeMsg"]["invokeTimeInfos"] == [{"startTime": 0, "endTime": 0}]
+
+
+def test_its_rules_may_ask_for_the_address_of_a_task() -> None:
+    address = "$.tasks.A.trigger_url"
+    said = body(ended(inputMappings=[{"source": address, "target": "$.input.url"}]))
+    assert said["url"].endswith("&task_name=A")
+
+
+def doubled(times: int) -> list[dict[str, str]]:
+    """Rules that make an input twice as large so many times."""
+    rules = [{"source": "x" * 64, "target": "$.input.a0"}]
+    for n in range(times):
+        rules += [
+            {"source": f"$.input.a{n}", "target": f"$.input.a{n + 1}.{side}"} for side in "lr"
+        ]
+    return rules
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"source": "a", "transform": "source.x.y", "target": "$.input.a", "tolerance": False}],
+        doubled(20),
+    ],
+    ids=["a rule fails", "the input is too large"],
+)
+def test_nothing_about_it_keeps_an_execution_from_its_end(rules: list[Json]) -> None:
+    run = ended(inputMappings=rules)
+    assert run.state.status is DagStatus.SUCCEED
+    assert run.changed
+    assert calls(run) == []
+    assert list(outstanding(run.plan, run.state)) == []
 
 
 def test_the_call_is_outstanding_until_it_is_delivered() -> None:

@@ -194,11 +194,20 @@ def test_after_a_dispatch_error_conditions_look_at_an_empty_output() -> None:
     assert run.task("A").invoke.msg == "refused"
 
 
-def test_after_a_dispatch_error_conditions_look_at_what_came_with_it() -> None:
+def test_what_came_with_a_dispatch_error_is_no_output_for_conditions() -> None:
     run = scenario(retried(conditions=[on_output("busy == 1")]))
     run.submit()
+    assert run.answer("A", {"busy": 1}, error="status 503") == []
+    run = scenario(retried(conditions=[on_output("busy != 1")]))
+    run.submit()
     assert run.answer("A", {"busy": 1}, error="status 503") == [dispatch("A")]
-    assert run.answer("A", {"busy": 2}, error="status 503") == []
+
+
+@pytest.mark.parametrize("said", [None, [1]])
+def test_without_an_output_no_condition_holds(said: Json) -> None:
+    run = scenario(retried(conditions=[on_output("busy != 1")]))
+    run.submit()
+    assert run.answer("A", said) == []
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
