@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from rillflow.definition.model import CallbackConfig
+from rillflow.definition import parse_callback
 from rillflow.errors import ExecutionError, RequestError
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.runtime.submissions import Options, checked_key
@@ -50,7 +50,7 @@ def read_callback_config(text: str | None) -> bytes | None:
     if text.startswith("http"):
         return encode_json({"resourceName": text})
     try:
-        config = CallbackConfig.model_validate(decode_json(text.encode()))
+        config = parse_callback(decode_json(text.encode()))
     except (ValueError, ValidationError) as error:
         raise ExecutionError(
             f"callback is not a callback config: {text[:200]}", TRAVERSAL_FAILED

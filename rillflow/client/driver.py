@@ -39,7 +39,7 @@ from rillflow.core.events import (
     ResumeRequested,
     WakeUpReceived,
 )
-from rillflow.definition.model import CallbackConfig
+from rillflow.definition import parse_callback
 from rillflow.errors import RequestError, ServerError, TooLargeError, UnreachableError
 from rillflow.gateways.callbacks import read_callback
 from rillflow.ids import is_execution_id
@@ -290,7 +290,7 @@ def callback_config(callback: str | JsonObject | None) -> bytes | None:
     if isinstance(callback, str):
         callback = {"resourceName": callback}
     try:
-        config = CallbackConfig.model_validate(callback)
+        config = parse_callback(callback)
     except ValueError as error:
         raise RequestError(f"callback is not a callback config: {callback}") from error
     return encode_json(config.model_dump(by_alias=True, exclude_none=True))

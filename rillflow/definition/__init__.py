@@ -4,7 +4,7 @@ from rillflow.definition.canonical import canonical_text, version_of
 from rillflow.definition.loader import MAX_TEXT_BYTES
 from rillflow.definition.model import Task, WorkflowDefinition
 from rillflow.definition.normal import initial_context, normalise
-from rillflow.definition.parse import parse_definition, parse_rules
+from rillflow.definition.parse import parse_callback, parse_definition, parse_rules
 from rillflow.definition.problems import find_problems
 from rillflow.definition.sugar import collapse_sugar, expand_sugar
 from rillflow.definition.tasks import all_tasks, levels
@@ -23,6 +23,7 @@ __all__ = [
     "initial_context",
     "levels",
     "normalise",
+    "parse_callback",
     "parse_definition",
     "parse_rules",
     "version_of",

@@ -5,10 +5,13 @@ from itertools import islice
 from rillflow.definition.binder import MAX_PROBLEMS, bind, bind_rules
 from rillflow.definition.closest import did_you_mean
 from rillflow.definition.loader import MAX_TEXT_BYTES, load
-from rillflow.definition.model import MappingRule, WorkflowDefinition
+from rillflow.definition.model import CallbackConfig, MappingRule, WorkflowDefinition
 from rillflow.definition.nodes import Node, place_at, refusal_of
 from rillflow.definition.validation import MAX_DEPTH, Finding, findings
 from rillflow.errors import DefinitionError, Problem
+from rillflow.jsontypes import encode_json
+
+_SCALARS = (bool, int, float)
 
 
 def parse_definition(
@@ -49,6 +52,27 @@ def parse_rules(text: str | bytes) -> tuple[MappingRule, ...]:
     if errors:
         raise refusal_of(errors)
     return tuple(MappingRule.model_validate(rule) for rule in rules)
+
+
+def parse_callback(value: object) -> CallbackConfig:
+    """Read a completion callback from JSON; scalars of rules count as their text (1.1).
+
+    Raises:
+        ValueError: It is no CallbackConfig.
+    """
+    rules = value.get("inputMappings") if isinstance(value, dict) else None
+    if isinstance(value, dict) and isinstance(rules, list):
+        value = {**value, "inputMappings": [_with_texts(rule) for rule in rules]}
+    return CallbackConfig.model_validate(value)
+
+
+def _with_texts(rule: object) -> object:
+    if not isinstance(rule, dict):
+        return rule
+    return {
+        key: encode_json(value).decode() if isinstance(value, _SCALARS) else value
+        for key, value in rule.items()
+    }
 
 
 def problems_of(

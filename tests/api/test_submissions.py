@@ -145,6 +145,7 @@ async def test_an_end_that_is_large_is_shown_whole(api: Api) -> None:
 @pytest.mark.parametrize(
     ("params", "refusal"),
     [
+        ({"callback": '{"inputMappings": [5]}'}, (500, 30603)),
         ({"callback": "{"}, (500, 30603)),
         ({"callback": "[1]"}, (500, 30603)),
         ({"resource_check": "{"}, (400, 30109)),

@@ -3,7 +3,7 @@
 import pytest
 
 from rillflow.definition.model import ChoiceTask, FunctionTask, PassTask, ReturnTask, SwitchTask
-from rillflow.definition.parse import parse_definition
+from rillflow.definition.parse import parse_callback, parse_definition
 from tests.spec.definition_texts import FUNCTION, HEADER, PASS, flow, nested, only_task, refusal_of
 
 
@@ -274,3 +274,14 @@ def test_json_is_read_as_well() -> None:
     definition = parse_definition(text + '"title":"\\ud83d\\ude00 \\u00e9 \\\\ud83d"}]}')
 
     assert (definition.tasks or ())[0].title == "\U0001f600 é \\ud83d"
+
+
+def test_scalars_in_the_rules_of_a_submitted_callback_are_their_text() -> None:
+    rules = [{"source": 5, "target": "$.input.a", "tolerance": True}, {"source": True}]
+    read = parse_callback({"resourceName": "http://h", "inputMappings": rules})
+    assert read.input_mappings is not None
+    assert [rule.source for rule in read.input_mappings] == ["5", "true"]
+    assert read.input_mappings[0].tolerance is True
+    for wrong in (None, [], {"inputMappings": 5}, {"inputMappings": [5]}):
+        with pytest.raises(ValueError, match="validation error"):
+            parse_callback(wrong)

@@ -1,0 +1,147 @@
+"""A process that lives and does not answer holds up what needs it, and nothing else."""
+
+import asyncio
+from typing import Any, Final
+
+from rillflow.ports.executions import (
+    Reply,
+    ResourceCall,
+    decode_calls,
+    encode_replies,
+)
+from rillflow.ports.gateway import DispatchRequest
+from rillflow.runtime.admission import Admission
+from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.dispatch_lanes import (
+    LONGEST_ORDER_BYTES,
+    MOST_IN_ORDER,
+    DispatchLanes,
+    decode_order,
+    dispatcher_index,
+)
+from rillflow.runtime.homes import Home
+from rillflow.runtime.outbound import Outbound, Walks
+from rillflow.runtime.routes import Routes
+from rillflow.settings import ResourceCheck, Settings
+
+LONG_S: Final = 20
+ABSENT: Any = None
+"""In the place of what these parts are given and do not use here."""
+
+
+async def answers(_: str, argument: bytes) -> bytes:
+    return encode_replies([Reply(body=b"[]") for _ in decode_calls(argument)])
+
+
+async def stands_still(_: str, __: bytes) -> bytes:
+    await asyncio.Event().wait()
+    return b""
+
+
+def routes_with_one_still() -> Routes:
+    homes = [Home(answers, watcher="a"), Home(stands_still, watcher="b")]
+    return Routes(homes, ABSENT)
+
+
+def request(task: str, *, host: str = "f", data: bytes = b"{}") -> DispatchRequest:
+    return DispatchRequest(
+        execution_id="e",
+        task=task,
+        attempt=1,
+        pattern="task_sync",
+        resource_name=f"http://{host}/x",
+        input=data,
+    )
+
+
+class Dispatcher:
+    """Notes the orders of its present life."""
+
+    def __init__(self) -> None:
+        self.life = b"1"
+        self.is_still = False
+        self.orders: list[list[DispatchRequest]] = []
+        self.came = asyncio.Event()
+
+    async def line(self, method: str, argument: bytes) -> bytes:
+        if self.is_still:
+            await asyncio.Event().wait()
+        if method == "send":
+            order = decode_order(argument)
+            if order.life == self.life:
+                self.orders.append(order.requests)
+                self.came.set()
+        return self.life
+
+
+async def test_all_homes_are_asked_and_those_that_do_not_answer_left_out() -> None:
+    async with asyncio.timeout(LONG_S):
+        replies = await routes_with_one_still().ask_all(ResourceCall(kind="blocks", service=""))
+    assert [reply.body for reply in replies] == [b"[]"]
+
+
+async def test_a_check_that_a_home_does_not_answer_lets_a_submission_pass() -> None:
+    settings = Settings(submit_traffic_limits={"shop": 1000})
+    admission = Admission(
+        settings, store=ABSENT, executions=routes_with_one_still(), clock=SystemClock()
+    )
+    async with asyncio.timeout(LONG_S):
+        await admission.check("shop", "order", ResourceCheck(), dedicated=True)
+
+
+async def test_answers_without_a_hint_do_not_wait_until_others_know_of_one() -> None:
+    outbound = Outbound(
+        clock=SystemClock(),
+        catalogue=ABSENT,
+        executions=routes_with_one_still(),
+        dispatcher=ABSENT,
+        find=lambda _: None,
+        still_awaited=ABSENT,
+        walks=Walks(lambda *_: None),
+        answered=ABSENT,
+        crashed=lambda *_: None,
+        host="http://here",
+        follows=False,
+    )
+    outbound.hints.heard("service", "task", "http://f/x", hint_s=1)
+    with_a_hint = asyncio.create_task(outbound.told())
+    await asyncio.sleep(0)
+    await outbound.told()
+    assert not with_a_hint.done()
+    await asyncio.wait_for(with_a_hint, LONG_S)
+
+
+async def test_the_end_of_one_dispatcher_is_seen_while_another_stands_still() -> None:
+    still, killed = Dispatcher(), Dispatcher()
+    lanes = DispatchLanes("me", [still.line, killed.line])
+    beat = asyncio.create_task(lanes.beat())
+    hosts = [f"h{number}" for number in range(50)]
+    places = {dispatcher_index(f"http://{host}/x", 2): host for host in hosts}
+    lanes.send([request("a", host=places[0]), request("b", host=places[1])])
+    await asyncio.wait_for(asyncio.gather(still.came.wait(), killed.came.wait()), LONG_S)
+    still.is_still = True
+    killed.life, killed.orders = b"2", []
+    killed.came.clear()
+    await asyncio.wait_for(killed.came.wait(), LONG_S)
+    assert [[one.task for one in order] for order in killed.orders] == [["b"]]
+    beat.cancel()
+    await asyncio.gather(beat, return_exceptions=True)
+    await lanes.stop()
+
+
+async def test_many_calls_or_large_ones_are_ordered_in_parts() -> None:
+    dispatcher = Dispatcher()
+    lanes = DispatchLanes("me", [dispatcher.line])
+    large = bytes(LONGEST_ORDER_BYTES // 2)
+    wanted = [request(f"t{number}") for number in range(2 * MOST_IN_ORDER + 1)]
+    wanted += [request(f"large{number}", data=large) for number in range(3)]
+    lanes.send(wanted)
+    async with asyncio.timeout(LONG_S):
+        while sum(map(len, dispatcher.orders)) < len(wanted):
+            await dispatcher.came.wait()
+            dispatcher.came.clear()
+    await lanes.stop()
+    assert [one.task for order in dispatcher.orders for one in order] == [
+        one.task for one in wanted
+    ]
+    assert [len(order) for order in dispatcher.orders] == [MOST_IN_ORDER, MOST_IN_ORDER, 2, 2]
