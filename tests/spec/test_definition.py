@@ -282,6 +282,7 @@ def test_scalars_in_the_rules_of_a_submitted_callback_are_their_text() -> None:
     assert read.input_mappings is not None
     assert [rule.source for rule in read.input_mappings] == ["5", "true"]
     assert read.input_mappings[0].tolerance is True
-    for wrong in (None, [], {"inputMappings": 5}, {"inputMappings": [5]}):
+    refused: list[object] = [None, [], {"inputMappings": 5}, {"inputMappings": [5]}]
+    for wrong in refused:
         with pytest.raises(ValueError, match="validation error"):
             parse_callback(wrong)
