@@ -348,7 +348,7 @@ class FencedError(StoreError):
 
 
 class DamagedError(StoreError):
-    """A part of one stored execution is missing; asking again does not help."""
+    """A part of one stored execution is missing or broken; asking again does not help."""
 
     code = "store.damaged"
 

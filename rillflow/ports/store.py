@@ -160,7 +160,7 @@ class Journal(Protocol):
         """Read an execution with its snapshot and later records; None when unknown.
 
         Raises:
-            DamagedError: A part of it is missing; other executions can be read.
+            DamagedError: A part of it is missing, or cannot be read; other executions can.
             StoreError: The store could not be read.
         """
         ...

@@ -109,7 +109,7 @@ class ExecutionHost:
         self._dedicated = dedicated
         self._ownership = Ownership(store, partitions, dedicated)
         self._quarantine = Quarantine(clock) if quarantine is None else quarantine
-        self._recovery = Recovery(self._quarantine, self.answers_arrived)
+        self._recovery = Recovery(self._quarantine, self.answers_arrived, self._tell_end)
         self._resting = Resting(store, self._ownership, self._recovery.crashed)
         self._residents = Residents(
             store,
@@ -251,12 +251,16 @@ class ExecutionHost:
                     self.watchers.watch(taken.watch.watcher, execution_id, taken.watch.show)
                 self._errands.carry_out(execution_id, taken.commands, at_ms=taken.at_ms)
                 if taken.over:
-                    self.watchers.ended(execution_id, partial(self._shown, taken.hosted))
+                    self._tell_end(taken.hosted)
                 if taken.over and taken.hosted.over:
                     # Nor has a redo begun it anew, whose timers may be set already.
                     self._timers.forget(execution_id)
                     self._quarantine.forget(execution_id)
         self._errands.flush()
+
+    def _tell_end(self, hosted: Hosted) -> None:
+        """Tell who waits for an execution that it has ended, which is on disk."""
+        self.watchers.ended(hosted.state.execution_id, partial(self._shown, hosted))
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
         """Take answers of dispatches; returns once they are durable.

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from rillflow.core.events import CancelRequested, Event, RedoRequested
+from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Journal
 from rillflow.runtime.errands import Errands
 from rillflow.runtime.hosted import Hosted
-from rillflow.runtime.insisting import insist
+from rillflow.runtime.insisting import FIRST_PAUSE_S, LONGEST_PAUSE_S, insist
 from rillflow.runtime.ownership import DEDICATED_LISTING
 from rillflow.runtime.quarantine import Quarantine
 from rillflow.runtime.residents import Residents
@@ -19,6 +20,8 @@ from rillflow.runtime.residents import Residents
 log = logging.getLogger("rillflow.recovery")
 
 RESPAWN_PAUSE_S: Final = 1.0
+RESPAWNED_AT_ONCE: Final = 4
+LONGEST_RESPAWN_S: Final = 60.0
 
 Respawn = Callable[[ExecutionId], Awaitable[None]]
 
@@ -26,16 +29,19 @@ Respawn = Callable[[ExecutionId], Awaitable[None]]
 class Recovery:
     """Carries out what is outstanding of executions that were not going on by themselves.
 
-    ``take`` is given the answers that were kept from a try that crashed.
+    ``take`` is given the answers that were kept from a try that crashed, ``ended`` each
+    execution that turns out to have ended, as the store knows.
     """
 
     def __init__(
         self,
         quarantine: Quarantine,
         take: Callable[[Sequence[DispatchAnswer]], Awaitable[None]],
+        ended: Callable[[Hosted], None],
     ) -> None:
         self._quarantine = quarantine
         self._take = take
+        self._ended = ended
         self._residents: Residents
         self._errands: Errands
 
@@ -48,22 +54,47 @@ class Recovery:
         self, journal: Journal, partitions: Sequence[int], respawn: Respawn | None
     ) -> None:
         """Have everything that had not ended go on; ``respawn`` starts dedicated owners."""
-        for execution_id in sorted(self._residents.unresumed):
-            await self._residents.resume(execution_id)
         if respawn is None:
+            await self._resume_all()
             return
         apart = [DEDICATED_LISTING + partition for partition in partitions]
-        left = await insist(lambda: journal.unfinished(apart))
+        await asyncio.gather(self._resume_all(), _respawn_all(journal, apart, respawn))
+
+    async def _resume_all(self) -> None:
+        """Resume everything; what cannot be read now is passed over, and comes again later."""
+        left = sorted(self._residents.unresumed)
+        pause_s = FIRST_PAUSE_S
         while left:
-            left = [one for one in left if not await _is_respawned(respawn, one)]
-            if left:
-                await asyncio.sleep(RESPAWN_PAUSE_S)
+            passed_over: list[ExecutionId] = []
+            for execution_id in left:
+                if await self._is_resumed(execution_id):
+                    pause_s = FIRST_PAUSE_S
+                    continue
+                passed_over.append(execution_id)
+                # When it is the store that is away, all of them fail.
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            left = passed_over
+
+    async def _is_resumed(self, execution_id: ExecutionId) -> bool:
+        try:
+            await self._residents.try_to_resume(execution_id)
+        except StoreError as error:
+            facts = {"execution_id": execution_id, "reason": str(error)}
+            log.warning("not_resumed", extra=facts)
+            return False
+        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+            self.crashed(execution_id, error)
+        return True
 
     def resumed(self, hosted: Hosted) -> None:
         """Carry out what is outstanding of an execution in memory."""
         execution_id = hosted.state.execution_id
         try:
             outstanding = hosted.outstanding()
+            if hosted.over:
+                # Perhaps the append of its end failed, or seemed to, so that nobody was told.
+                self._ended(hosted)
         except Exception as error:  # noqa: BLE001 - what it is about must not stop others
             self.crashed(execution_id, error)
             return
@@ -108,9 +139,26 @@ class Recovery:
             self._quarantine.forget(execution_id)
 
 
+async def _respawn_all(journal: Journal, listings: Sequence[int], respawn: Respawn) -> None:
+    """Start the owners of what is listed, a few at once; one that fails comes again later."""
+    left = await insist(lambda: journal.unfinished(listings))
+    slots = asyncio.Semaphore(RESPAWNED_AT_ONCE)
+
+    async def is_respawned(execution_id: ExecutionId) -> bool:
+        async with slots:
+            return await _is_respawned(respawn, execution_id)
+
+    while left:
+        done = await asyncio.gather(*map(is_respawned, left))
+        left = [one for one, is_done in zip(left, done, strict=True) if not is_done]
+        if left:
+            await asyncio.sleep(RESPAWN_PAUSE_S)
+
+
 async def _is_respawned(respawn: Respawn, execution_id: ExecutionId) -> bool:
     try:
-        await respawn(execution_id)
+        async with asyncio.timeout(LONGEST_RESPAWN_S):
+            await respawn(execution_id)
     except Exception:
         log.exception("respawn_failed", extra={"execution_id": execution_id})
         return False

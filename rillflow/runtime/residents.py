@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from rillflow.core.plan import Plan
-from rillflow.errors import CrashedError, DamagedError
+from rillflow.errors import CrashedError, DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.hosted import Hosted, Plans, replay
@@ -82,8 +82,11 @@ class Residents:
         Raises:
             StoreError: The store cannot be read.
         """
-        in_memory = self.find(execution_id) is not None
-        return in_memory or await self._store.load(execution_id) is not None
+        try:
+            in_memory = self.find(execution_id) is not None
+            return in_memory or await self._store.load(execution_id) is not None
+        except DamagedError:
+            return True
 
     async def borrow(self, execution_id: ExecutionId) -> Hosted | None:
         """Return an execution, read from the store when needed; None when unknown.
@@ -166,9 +169,13 @@ class Residents:
             self._forget(execution_id, hosted)
         elif hosted.settled and not hosted.borrowers and self._hot.get(execution_id) is hosted:
             self._hot.drop(execution_id)
-            self._ended.put(execution_id, hosted)
-            if execution_id in self._settlements:
-                self._settlements.pop(execution_id).set()
+            self._settle(execution_id, hosted)
+
+    def _settle(self, execution_id: ExecutionId, hosted: Hosted) -> None:
+        """Keep an execution that has settled, as the store knows, and tell who waits for that."""
+        self._ended.put(execution_id, hosted)
+        if execution_id in self._settlements:
+            self._settlements.pop(execution_id).set()
 
     def _forget(self, execution_id: ExecutionId, hosted: Hosted) -> None:
         if self.find(execution_id) is hosted:
@@ -181,7 +188,7 @@ class Residents:
 
     async def settled(self, execution_id: ExecutionId) -> None:
         """Wait until an execution has ended and owes nobody a notice."""
-        hosted = await self._insist(execution_id)
+        hosted = await insist(lambda: self._borrow_unless_bad(execution_id))
         if hosted is not None:
             self.give_back(hosted)
         hosted = self.find(execution_id)
@@ -195,9 +202,17 @@ class Residents:
 
     async def resume(self, execution_id: ExecutionId) -> None:
         """Carry out what is outstanding of an execution, as soon as it can be read."""
+        await insist(lambda: self.try_to_resume(execution_id))
+
+    async def try_to_resume(self, execution_id: ExecutionId) -> None:
+        """Carry out what is outstanding of an execution that has not been resumed.
+
+        Raises:
+            StoreError: It cannot be read now.
+        """
         while execution_id in self.unresumed:
             is_elsewhere = self._ownership.is_elsewhere(execution_id)
-            hosted = None if is_elsewhere else await self._insist(execution_id)
+            hosted = None if is_elsewhere else await self._borrow_unless_bad(execution_id)
             if hosted is None:
                 self.unresumed.discard(execution_id)
                 return
@@ -209,10 +224,16 @@ class Residents:
             if under_way is not None:
                 await asyncio.wait({under_way})
 
-    async def _insist(self, execution_id: ExecutionId) -> Hosted | None:
-        """Borrow an execution, however often it takes; None when it cannot be had."""
+    async def _borrow_unless_bad(self, execution_id: ExecutionId) -> Hosted | None:
+        """Borrow an execution; None when it cannot be had, however often one tries.
+
+        Raises:
+            StoreError: It cannot be read now.
+        """
         try:
-            return await insist(lambda: self.borrow(execution_id))
+            return await self.borrow(execution_id)
+        except StoreError:
+            raise
         except CrashedError:
             return None
         except Exception:
@@ -252,7 +273,10 @@ class Residents:
             return hosted
         if not self._is_loading(execution_id):
             raise _CreatedMeanwhileError(execution_id)
-        (self._ended if hosted.settled else self._hot).put(execution_id, hosted)
+        if hosted.settled:
+            self._settle(execution_id, hosted)
+        else:
+            self._hot.put(execution_id, hosted)
         if execution_id in self.unresumed:
             self.unresumed.discard(execution_id)
             self._resumed(hosted)

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Final
 
-from rillflow.errors import DamagedError
+import asyncpg
+
+from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.large_values import joined, references, slimmed
 from rillflow.stores.postgres_database import PostgresDatabase
 from rillflow.stores.postgres_purge import PURGEABLE, purge
-from rillflow.stores.stored_rows import execution_summary, stored_execution
+from rillflow.stores.stored_rows import damage_told, execution_summary, stored_execution
 
 _NEXT_EPOCH: Final = "UPDATE epochs SET newest = newest + 1 RETURNING newest"
 # Rows are locked in the order of partitions, as by the writers, so that none deadlock.
@@ -81,11 +83,12 @@ class PostgresJournal:
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
-        try:
-            return await self._load(execution_id)
-        except DamagedError:
-            # It may have been purged, or ended anew, between the two queries.
-            return await self._load(execution_id)
+        with damage_told(execution_id, (StoreError,), _damage):
+            try:
+                return await self._load(execution_id)
+            except DamagedError:
+                # It may have been purged, or ended anew, between the two queries.
+                return await self._load(execution_id)
 
     async def _load(self, execution_id: ExecutionId) -> StoredExecution | None:
         rows = await self._database.rows(_LOAD, execution_id)
@@ -148,6 +151,13 @@ class PostgresJournal:
         """Remove executions, or a piece of one, in one transaction; return those left."""
         async with self._database.transaction() as connection:
             return await purge(connection, execution_ids, ended_before_ms, most_records)
+
+
+def _damage(error: Exception) -> str | None:
+    """Say what is wrong with the rows that a query reads; None when they are not to blame."""
+    cause = error.__cause__
+    is_damage = isinstance(cause, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError)
+    return str(error) if is_damage else None
 
 
 def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:

@@ -72,6 +72,15 @@ def is_busy(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
+def damage(error: Exception) -> str | None:
+    """Say what is wrong with the rows that a query reads; None when they are not to blame."""
+    reason = str(error)
+    if reason.startswith("Could not decode"):  # Python's own, and without an error code
+        return reason.partition(" with text ")[0]
+    is_corrupt = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+    return reason if is_corrupt and not reason.startswith("malformed database schema") else None
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Hold the database's one write lock, then commit, or roll back on any error.

@@ -10,9 +10,10 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.large_values import joined, references, slimmed
+from rillflow.stores.sqlite_connection import damage
 from rillflow.stores.sqlite_database import SqliteDatabase
 from rillflow.stores.sqlite_purge import list_purgeable, purge
-from rillflow.stores.stored_rows import execution_summary, stored_execution
+from rillflow.stores.stored_rows import damage_told, execution_summary, stored_execution
 
 _ROW: Final = """
 SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
@@ -80,7 +81,12 @@ class SqliteJournal:
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
-        return await self._database.look_up(lambda connection: _load(connection, execution_id))
+
+        def load(connection: sqlite3.Connection) -> StoredExecution | None:
+            with damage_told(execution_id, (sqlite3.Error, OSError), damage):
+                return _load(connection, execution_id)
+
+        return await self._database.look_up(load)
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
         """List executions of partitions that have not ended and do not rest, oldest first."""

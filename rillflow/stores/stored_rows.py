@@ -1,13 +1,45 @@
 """Rows as the SQL adapters read them, turned into the port's structures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
 
+from rillflow.errors import DamagedError
+from rillflow.ids import ExecutionId
 from rillflow.ports.store import AliasRow, ExecutionSummary, StoredExecution, VersionRow
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+@contextmanager
+def damage_told(
+    execution_id: ExecutionId,
+    failures: tuple[type[Exception], ...],
+    damage: Callable[[Exception], str | None],
+) -> Iterator[None]:
+    """Tell what concerns the rows of one execution from what concerns the store.
+
+    ``failures`` are what a store raises that cannot be read; ``damage`` says of one of them
+    what is wrong with the rows, None when they are not to blame. Anything else came up while
+    the rows were decoded. Reasons name no values.
+
+    Raises:
+        DamagedError: The body failed because of what is stored of the execution.
+    """
+    try:
+        yield
+    except DamagedError:
+        raise
+    except failures as error:
+        reason = damage(error)
+        if reason is None:
+            raise
+        raise DamagedError(f"{execution_id}: {reason}") from error
+    except Exception as error:
+        reason = f"its rows cannot be decoded ({type(error).__name__})"
+        raise DamagedError(f"{execution_id}: {reason}") from error
 
 
 def stored_execution(row: Sequence[Any]) -> StoredExecution:

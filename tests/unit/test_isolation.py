@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from rillflow.core.events import CancelRequested, Event, RedoRequested
-from rillflow.errors import CrashedError, DamagedError
+from rillflow.errors import CrashedError, DamagedError, StoreError
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.executions import (
     Call,
@@ -359,6 +359,41 @@ async def test_a_journal_that_cannot_be_replayed_stops_no_recovery_and_says_so(
         assert await later.ends(poor) == "SUCCEED"
 
 
+class RefusingStore(TrappedStore):
+    """A store that cannot read the poor now, while it says so, for whatever reason."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses = False
+        self.read: asyncio.Queue[ExecutionId] = asyncio.Queue()
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        if self.refuses and f":{POOR}_c_" in execution_id:
+            raise StoreError("not now")
+        if self.refuses:
+            self.read.put_nowait(execution_id)
+        return await super().load(execution_id)
+
+
+async def test_recovery_passes_over_what_cannot_be_read_now_and_comes_back_to_it() -> None:
+    store = RefusingStore()
+    async with house(store) as built:
+        poor = [await built.submit(POOR, interval_s=1) for _ in range(2)]
+        rich = [await built.submit(RICH, interval_s=1) for _ in range(3)]
+        assert sorted(poor + rich)[:2] == sorted(poor)
+    store.refuses = True
+    async with house(store) as later:
+        unresumed = later.host._residents.unresumed
+        assert unresumed == {*poor, *rich}
+        async with asyncio.timeout(LONG_S):
+            assert {await store.read.get() for _ in rich} == set(rich)
+            assert unresumed >= set(poor)
+            store.refuses = False
+            await later.host.recovered()
+        assert not unresumed
+        assert [await later.ends(each) for each in (*poor, *rich)] == ["SUCCEED"] * 5
+
+
 async def test_one_dedicated_owner_that_cannot_be_started_holds_up_no_other() -> None:
     store = TrappedStore()
     async with house(store) as built:
@@ -372,7 +407,7 @@ async def test_one_dedicated_owner_that_cannot_be_started_holds_up_no_other() ->
             raise ZeroDivisionError(SECRET)
         started.append(execution_id)
 
-    recovery = Recovery(Quarantine(SystemClock()), _nobody)
+    recovery = Recovery(Quarantine(SystemClock()), _nobody, lambda _: None)
     recovery.join(built.host._residents, built.host._errands)
     async with asyncio.timeout(LONG_S):
         await recovery.run(store, range(PARTITIONS), respawn)
@@ -381,3 +416,27 @@ async def test_one_dedicated_owner_that_cannot_be_started_holds_up_no_other() ->
 
 async def _nobody(_: Sequence[DispatchAnswer]) -> None:
     raise AssertionError("no answers were kept")
+
+
+async def test_one_dedicated_owner_that_never_gets_ready_holds_up_no_other() -> None:
+    store = TrappedStore()
+    async with house(store) as built:
+        first, *others = sorted([await built.submit_apart(RICH) for _ in range(3)])
+    started: list[ExecutionId] = []
+    all_started = asyncio.Event()
+
+    async def respawn(execution_id: ExecutionId) -> None:
+        if execution_id == first:
+            await asyncio.Event().wait()
+        started.append(execution_id)
+        if len(started) == len(others):
+            all_started.set()
+
+    async with house(store) as later:
+        recovering = asyncio.create_task(
+            later.host._recovery.run(store, range(PARTITIONS), respawn)
+        )
+        await asyncio.wait_for(all_started.wait(), LONG_S)
+        recovering.cancel()
+        await asyncio.gather(recovering, return_exceptions=True)
+    assert started == others

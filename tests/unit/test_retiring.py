@@ -4,15 +4,23 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import pytest
+
 from rillflow.core.events import ExecutionSubmitted
-from rillflow.ids import new_execution_id
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Submission
-from rillflow.ports.store import Append
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.store import Append, StoredExecution
+from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.submissions import Options, Submissions
+from rillflow.settings import Settings
 from rillflow.stores.memory import MemoryStore
 from tests.loopback import NOW_MS, ManualClock, gateway
 
+LONG_S: Final = 20
 PASS: Final = """
 workspace: shop
 dagName: order
@@ -60,3 +68,110 @@ async def test_an_end_that_is_not_on_disk_is_none() -> None:
         assert executions.host.has_settled(execution_id)
         await executions.stop()
     await store.close()
+
+
+# -- an end whose append seems to have failed --------------------------------------------
+
+CALL: Final = """
+workspace: shop
+dagName: order
+type: flow
+tasks:
+  - { name: one, category: function, pattern: task_sync, resourceName: "http://127.0.0.1:1/one" }
+"""
+TOLD: Final = CALL + 'callback: { resourceName: "http://127.0.0.1:1/told" }\n'
+OVER: Final = "succeed"
+
+
+class CutStore(MemoryStore):
+    """A store whose connection is cut once, by the append of an end, until it is mended."""
+
+    def __init__(self, *, cut_at_close: bool, is_written: bool) -> None:
+        super().__init__()
+        self._cut_at_close = cut_at_close
+        self._is_written = is_written
+        self.cut, self.mended = asyncio.Event(), asyncio.Event()
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        if not self.cut.is_set() and any(map(self._is_meant, appends)):
+            if self._is_written:
+                await super().append(appends)
+            self.cut.set()
+        if self.cut.is_set() and not self.mended.is_set():
+            raise StoreError("the connection was cut")
+        await super().append(appends)
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        if self.cut.is_set() and not self.mended.is_set():
+            raise StoreError("the connection is cut")
+        return await super().load(execution_id)
+
+    def _is_meant(self, append: Append) -> bool:
+        is_over = append.status == OVER or (append.closing is not None and not append.new)
+        return append.closing is not None if self._cut_at_close else is_over
+
+
+class GatedFunction:
+    """A function that answers once it may."""
+
+    def __init__(self) -> None:
+        self.called, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        self.called.set()
+        await self.answers.wait()
+        return DispatchAnswer(
+            execution_id=request.execution_id,
+            task=request.task,
+            attempt=request.attempt,
+            body=b"{}",
+            http_status=200,
+        )
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+@pytest.mark.parametrize(
+    ("flow", "cut_at_close"),
+    [(CALL, True), (TOLD, True), (TOLD, False)],
+    ids=["end and close", "close", "end"],
+)
+async def test_an_end_whose_acknowledgement_was_lost_is_told_once_it_is_known(
+    flow: str, *, cut_at_close: bool, is_written: bool
+) -> None:
+    store, function = CutStore(cut_at_close=cut_at_close, is_written=is_written), GatedFunction()
+    await store.open()
+    await add_descriptor(store, "shop", "order", "release", flow, at_ms=1)
+    life = LocalExecutions(store=store, gateway=function, clock=SystemClock())
+    await life.start()
+    submissions = Submissions(Settings(), store=store, executions=life, clock=SystemClock())
+    async with asyncio.timeout(LONG_S):
+        execution_id = await submissions.submit("shop:order", b"{}", Options())
+        await function.called.wait()
+        settled = asyncio.create_task(life.host.settled(execution_id))
+        seen = asyncio.create_task(life.wait(execution_id, LONG_S))
+        await _give_way()
+        function.answers.set()
+        await store.cut.wait()
+        await _give_way()
+        assert not settled.done()
+        if flow is TOLD and cut_at_close:
+            assert await seen  # It had ended before it was closed, and that was acknowledged.
+        else:
+            assert not seen.done()
+        store.mended.set()
+        assert await seen
+        stored = await store.load(execution_id)
+        assert stored is not None
+        assert stored.status == OVER
+        await settled
+        assert life.host.has_settled(execution_id)
+    await life.stop()
+    await store.close()
+
+
+async def _give_way() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
