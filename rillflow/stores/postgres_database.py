@@ -28,8 +28,9 @@ class PostgresDatabase:
     It belongs to the event loop that opened it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, longest_read_s: float = _LONGEST_READ_S) -> None:
         self._url = url
+        self._longest_read_s = longest_read_s
         self._writer: PostgresWriter | None = None
         self._pool: asyncpg.Pool | None = None
 
@@ -47,7 +48,7 @@ class PostgresDatabase:
                     min_size=1,
                     max_size=_POOL_SIZE,
                     server_settings=_POOL_SETTINGS,
-                    command_timeout=_LONGEST_READ_S,
+                    command_timeout=self._longest_read_s,
                 )
             self._writer = PostgresWriter(self._url)
 

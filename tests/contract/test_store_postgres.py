@@ -9,6 +9,7 @@ import pytest
 from rillflow.errors import FencedError, StoreError
 from rillflow.ports.store import ExecutionFilter
 from rillflow.stores.postgres import PostgresStore
+from rillflow.stores.postgres_database import PostgresDatabase
 from rillflow.stores.postgres_writer import PostgresWriter
 from tests.contract.appends import PARTITION, close, follow, id_of, submit
 from tests.postgres_server import PostgresServer
@@ -72,6 +73,26 @@ async def test_appends_to_a_server_that_falls_silent_fail_and_the_next_ones_are_
     await held.rollback()
     await writer.append([submit(3)])
     await writer.stop()
+
+
+async def test_a_read_from_a_server_that_falls_silent_fails_and_the_next_one_does_well(
+    store: PostgresStore, url: str, other: asyncpg.Connection
+) -> None:
+    await store.append([submit(1)])
+    database = PostgresDatabase(url, longest_read_s=SILENCE_S)
+    await database.open()
+    async with other.transaction(), asyncio.timeout(20):
+        await other.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreError):
+            await _count_records(database)
+    assert await _count_records(database) == 1
+    await database.close()
+
+
+async def _count_records(database: PostgresDatabase) -> int:
+    async with database.transaction() as connection:
+        count: int = await connection.fetchval("SELECT count(*) FROM journal")
+        return count
 
 
 async def test_a_take_waits_for_an_append_that_has_passed_the_check(
