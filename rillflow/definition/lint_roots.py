@@ -4,7 +4,7 @@ A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (
 2.1). A path that begins with anything else is always empty, and its rule does nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -31,13 +31,13 @@ def root_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
     """Generate the sources that begin with an unknown name, task by task."""
     lists = (definition.common_mapping or {}).values()
     shared = ROOTS | _written(chain.from_iterable(rules or () for rules in lists))
-    names = frozenset(task.name for task in definition.tasks or () if task.name is not None)
+    names = {task.name: None for task in definition.tasks or () if task.name is not None}
     for level in levels(definition):
         # Only top-level tasks may refer to others as `$.<task>`.
-        others = frozenset() if level.enclosing else names
+        others = {} if level.enclosing else names
         for task, path in level.located():
             yield from _lint(_inputs_of(task, path, with_sugar=not level.enclosing), shared, others)
-            yield from _lint(_located(task.output_mappings, (*path, "outputMappings")), shared)
+            yield from _lint(_located(task.output_mappings, (*path, "outputMappings")), shared, {})
     sugar = [(rule, ("output", key)) for key, rule in rules_of_input(definition.output)]
     yield from _lint(sugar, shared, names)
 
@@ -54,14 +54,15 @@ def _located(rules: Iterable[MappingRule] | None, path: Path) -> list[_Located]:
 
 
 def _lint(
-    rules: Sequence[_Located], shared: frozenset[str], others: frozenset[str] = frozenset()
+    rules: Sequence[_Located], shared: frozenset[str], others: Mapping[str, None]
 ) -> Iterator[Finding]:
-    known = shared | others | _written(rule for rule, _ in rules)
+    # ``others`` are as many as there are tasks, so they are put into no other set.
+    known = shared | {_TASKS} | _written(rule for rule, _ in rules)
     for rule, path in rules:
         root = _root_of(rule.source)
-        if root is not None and root != _TASKS and root not in known:
+        if root is not None and root not in known and root not in others:
             message = f"`$.{shown(root)}` is always empty: mappings see context, input and output"
-            hint = did_you_mean(root, sorted(ROOTS | others))
+            hint = did_you_mean(root, chain(sorted(ROOTS), others))
             yield Finding(_MAPPING, message, path, hint=hint)
 
 

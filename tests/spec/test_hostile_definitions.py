@@ -113,6 +113,15 @@ def test_text_that_is_no_yaml_is_refused_with_its_place(text: str | bytes, words
     assert words in message
 
 
+def test_warnings_of_very_many_tasks_take_no_longer_for_each() -> None:
+    waits = 'category: suspense, conditions: ["$.input.a"]'
+    tasks = [f"- {{name: A{n}, {waits}, next: A{n + 1}}}\n" for n in range(7_999)]
+    last = f"- {{name: A7999, {waits}}}\n"
+
+    with promptly(3):
+        assert len(find_problems(f"{HEADER}tasks:\n{''.join(tasks)}{last}")) == 200
+
+
 @pytest.mark.parametrize("end", ["---\n", "...\n", "---\n...\n", "--- #\n---", "...\n---\n~\n"])
 def test_nothing_may_follow_the_definition_as_a_document(end: str) -> None:
     assert flow(f"{PASS}{end}") == flow(PASS)
