@@ -104,7 +104,8 @@ class Admission:
 
     async def _take_traffic(self, subject: str) -> None:
         call = TrafficCall(subject=subject, limit=self._traffic[subject])
-        reply = await asyncio.wait_for(self._executions.call(call), LONGEST_ASK_S)
+        async with asyncio.timeout(LONGEST_ASK_S):
+            reply = await self._executions.call(call)
         if not reply.raise_for_error().changed:
             raise RequestError("submit traffic limit", wire_code=TRAFFIC_LIMIT)
 

@@ -64,7 +64,7 @@ class Routes:
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         """Make a call at every home; those that cannot be reached within 2 s are left out."""
-        asked = (asyncio.wait_for(home.ask(call), LONGEST_ASK_S) for home in self._homes)
+        asked = (_ask_in_time(home, call) for home in self._homes)
         answered = await asyncio.gather(*asked, return_exceptions=True)
         return [reply for reply in answered if isinstance(reply, Reply)]
 
@@ -124,3 +124,8 @@ class Routes:
         if reply.kind == ELSEWHERE and not isinstance(call, Query):
             return await self._dedicated.spawn(execution_id).ask(call)
         return reply
+
+
+async def _ask_in_time(home: Home, call: ResourceCall) -> Reply:
+    async with asyncio.timeout(LONGEST_ASK_S):
+        return await home.ask(call)
