@@ -164,6 +164,7 @@ def submitted_at_ms(execution_id: ExecutionId) -> int:
     return (ticks - _TICKS_AT_EPOCH) // _TICKS_PER_MS
 
 
+@lru_cache(maxsize=_RECENT_IDS)
 def is_dedicated(execution_id: ExecutionId) -> bool:
     """Tell whether the execution has a Ray actor of its own."""
     number = _uuid_number(execution_id)
@@ -176,7 +177,6 @@ def partition_of(execution_id: ExecutionId) -> int:
     return zlib.crc32(execution_id.encode()) % PARTITIONS
 
 
-@lru_cache(maxsize=_RECENT_IDS)
 def _uuid_number(execution_id: ExecutionId) -> int:
     match = _EXECUTION_ID.fullmatch(execution_id)
     if match is None:

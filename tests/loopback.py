@@ -168,3 +168,26 @@ async def echo(request: web.Request) -> web.Response:
 
 def moved(status: int, location: str = "/echo") -> Handler:
     return responding(status=status, headers={"Location": location})
+
+
+class GatedFunction:
+    """A function, in the place of a gateway, that answers once it may and notes who called."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.called: asyncio.Queue[DispatchRequest] = asyncio.Queue()
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Answer once ``answers`` is set."""
+        self.called.put_nowait(request)
+        await self.answers.wait()
+        return DispatchAnswer(
+            execution_id=request.execution_id,
+            task=request.task,
+            attempt=request.attempt,
+            body=b"{}",
+            http_status=200,
+        )
+
+    async def close(self) -> None:
+        """Nothing is open."""

@@ -1,5 +1,7 @@
 """Commands that tell an execution what one of its tasks waits for."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,15 +28,14 @@ def wake(
 ) -> None:
     """Send a signal to a suspense task, and tell whether it goes on.
 
-    $ rillflow wake "$id" approve --data '{"approved": true}'
+    It goes on when its conditions hold with what the signal brings.
+
+        $ rillflow wake "$id" approve --data '{"approved": true}'
     """
     from rillflow.cli.inputs import json_argument
-    from rillflow.cli.redoing import refuse_unknown
 
     signal_data = json_argument(data)
-    with client_of(url) as client:
-        execution = client.execution(execution_id)
-        refuse_unknown(execution.tasks(), task)
+    with _execution_with(task, execution_id, url) as execution:
         execution.wake_up(task, signal_data)
         _tell_task("woken", execution, task)
 
@@ -51,21 +52,31 @@ def finish(
 ) -> None:
     """Report the outcome of a task that waits for its callback, in its function's place.
 
-    $ rillflow finish "$id" train --data '{"model": "m7"}'
+    The exit code is 1 if it had an outcome already.
 
-    $ rillflow finish "$id" train --failed
+        $ rillflow finish "$id" train --data '{"model": "m7"}'
+
+        $ rillflow finish "$id" train --failed
     """
     from rillflow.cli.inputs import json_argument
-    from rillflow.cli.redoing import refuse_unknown
     from rillflow.errors import RequestError
 
     output = json_argument(data)
-    with client_of(url) as client:
-        execution = client.execution(execution_id)
-        refuse_unknown(execution.tasks(), task)
+    with _execution_with(task, execution_id, url) as execution:
         if not execution.finish(task, output, failed=failed):
             raise RequestError(f"the task {task} had an outcome already; nothing was changed")
         _tell_task("finished", execution, task)
+
+
+@contextmanager
+def _execution_with(task: str, execution_id: str, url: str) -> "Iterator[Execution]":
+    """Lend an execution that has this task."""
+    from rillflow.cli.redoing import refuse_unknown
+
+    with client_of(url) as client:
+        execution = client.execution(execution_id)
+        refuse_unknown(execution.tasks(), task)
+        yield execution
 
 
 def _tell_task(done: str, execution: "Execution", task: str) -> None:

@@ -1,6 +1,7 @@
 """Definition text -> WorkflowDefinition, refused with Rill Flow's codes (SEMANTICS 1.1 to 1.6)."""
 
 from itertools import islice
+from typing import Final
 
 from rillflow.definition.binder import MAX_PROBLEMS, bind, bind_rules
 from rillflow.definition.closest import did_you_mean
@@ -11,7 +12,7 @@ from rillflow.definition.validation import MAX_DEPTH, Finding, findings
 from rillflow.errors import DefinitionError, Problem
 from rillflow.jsontypes import encode_json
 
-_SCALARS = (bool, int, float)
+_SCALARS: Final = (int, float)
 
 
 def parse_definition(

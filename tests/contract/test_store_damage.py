@@ -9,7 +9,6 @@ import pytest
 
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
@@ -19,7 +18,7 @@ from rillflow.settings import Settings
 from rillflow.stores import open_store
 from tests.contract.appends import id_of, submit
 from tests.contract.tables import run_sql
-from tests.loopback import ManualClock
+from tests.loopback import GatedFunction, ManualClock
 from tests.postgres_server import PostgresServer
 
 LONG_S: Final = 20
@@ -140,30 +139,8 @@ async def test_a_store_that_cannot_be_read_at_all_damages_nothing(
 # -- what becomes of the other executions ----------------------------------------------
 
 
-class Function:
-    """Answers once it may, and notes who called."""
-
-    def __init__(self) -> None:
-        self.answers = asyncio.Event()
-        self.called: asyncio.Queue[DispatchRequest] = asyncio.Queue()
-
-    async def call(self, request: DispatchRequest) -> DispatchAnswer:
-        self.called.put_nowait(request)
-        await self.answers.wait()
-        return DispatchAnswer(
-            execution_id=request.execution_id,
-            task=request.task,
-            attempt=request.attempt,
-            body=b"{}",
-            http_status=200,
-        )
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
 async def test_a_broken_page_holds_up_no_other_execution_after_a_restart(sqlite_url: str) -> None:
-    store, function = open_store(sqlite_url), Function()
+    store, function = open_store(sqlite_url), GatedFunction()
     await store.open()
     await add_descriptor(store, "shop", "order", "release", FLOW, at_ms=1)
     ids: list[ExecutionId] = []

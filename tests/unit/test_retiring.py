@@ -10,7 +10,6 @@ from rillflow.core.events import ExecutionSubmitted
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Submission
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, StoredExecution
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
@@ -18,7 +17,7 @@ from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.memory import MemoryStore
-from tests.loopback import NOW_MS, ManualClock, gateway
+from tests.loopback import NOW_MS, GatedFunction, ManualClock, gateway
 
 LONG_S: Final = 20
 PASS: Final = """
@@ -111,27 +110,6 @@ class CutStore(MemoryStore):
         return append.closing is not None if self._cut_at_close else is_over
 
 
-class GatedFunction:
-    """A function that answers once it may."""
-
-    def __init__(self) -> None:
-        self.called, self.answers = asyncio.Event(), asyncio.Event()
-
-    async def call(self, request: DispatchRequest) -> DispatchAnswer:
-        self.called.set()
-        await self.answers.wait()
-        return DispatchAnswer(
-            execution_id=request.execution_id,
-            task=request.task,
-            attempt=request.attempt,
-            body=b"{}",
-            http_status=200,
-        )
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
 @pytest.mark.parametrize("is_written", [True, False])
 @pytest.mark.parametrize(
     ("flow", "cut_at_close"),
@@ -149,7 +127,7 @@ async def test_an_end_whose_acknowledgement_was_lost_is_told_once_it_is_known(
     submissions = Submissions(Settings(), store=store, executions=life, clock=SystemClock())
     async with asyncio.timeout(LONG_S):
         execution_id = await submissions.submit("shop:order", b"{}", Options())
-        await function.called.wait()
+        await function.called.get()
         settled = asyncio.create_task(life.host.settled(execution_id))
         seen = asyncio.create_task(life.wait(execution_id, LONG_S))
         await _give_way()
