@@ -5,27 +5,41 @@ Import it only after the environment is set, since Ray reads that when it is imp
 
 import logging
 import os
-from typing import Final
+import sys
+from pathlib import Path
+from typing import Any, Final
 
 import ray
 from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
 from ray._private.node import Node  # the public way starts three processes more
 from ray._private.parameter import RayParams
+from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 
 from rillflow.errors import StackError
+from serve.forking import WORKER_PROGRAM, ForkServer
 from serve.ports import free_port
 
 DASHBOARD_PORT: Final = 8265
 OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
+FORK_LOG: Final = "fork_server.err"
+FORKS: Final = sys.platform == "linux"
+"""A copy of a process that has used the frameworks of macOS does not work."""
 
 
 class LocalRay:
-    """A Ray head that ends with this process, however that ends."""
+    """A Ray head that ends with this process, however that ends.
 
-    def __init__(self, *, agent_port: int, dashboard: bool) -> None:
+    Args:
+        run_dir: Folder for sockets; its path must be short.
+        agent_port: A free port.
+        dashboard: Whether Ray's own page is wanted.
+    """
+
+    def __init__(self, run_dir: Path, *, agent_port: int, dashboard: bool) -> None:
+        self._run_dir = run_dir
         self._agent_port = agent_port
         self._dashboard = dashboard
-        self._node: Node | None = None
+        self._node: ForkingNode | None = None
 
     def start(self, namespace: str) -> None:
         """Start Ray and join it as a driver.
@@ -42,11 +56,12 @@ class LocalRay:
             no_monitor=not self._dashboard,
             dashboard_agent_listen_port=self._agent_port,
             dashboard_port=free_port(DASHBOARD_PORT),
+            worker_path=WORKER_PROGRAM if FORKS else None,
         )
-        kind = Node if self._dashboard else LeanNode
+        kind = ForkingNode if self._dashboard else LeanNode
         try:
             _ensure_token()
-            self._node = kind(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+            self._node = kind(parameters, self._run_dir)
             ray.init(
                 address=self.address,
                 namespace=namespace,
@@ -78,12 +93,19 @@ class LocalRay:
         dead = [] if self._node is None else self._node.dead_processes()
         return dead[0][0] if dead else ""
 
+    def tend(self) -> None:
+        """See to what Ray does not see to."""
+        if self._node is not None and self._node.fork_server is not None:
+            self._node.fork_server.tend()
+
     def stop(self) -> None:
         """End every process of Ray."""
         node, self._node = self._node, None
         ray.shutdown()
         if node is not None:
             node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+            if node.fork_server is not None:
+                node.fork_server.stop()
 
 
 def _ensure_token() -> None:
@@ -99,7 +121,25 @@ def _ensure_token() -> None:
         os.umask(umask)
 
 
-class LeanNode(Node):  # type: ignore[misc] # Ray has no types
+class ForkingNode(Node):  # type: ignore[misc] # Ray has no types
+    """A head whose workers are copies of a process that has imported what they need."""
+
+    def __init__(self, parameters: RayParams, run_dir: Path) -> None:
+        self.fork_server: ForkServer | None = None
+        self._run_dir = run_dir
+        super().__init__(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+
+    def start_raylet(self, *arguments: Any, **options: Any) -> None:
+        """Start the process that starts workers, and the one from which they are forked."""
+        super().start_raylet(*arguments, **options)
+        if FORKS:
+            raylet = self.all_processes[PROCESS_TYPE_RAYLET][0].process.pid
+            log = Path(self.get_logs_dir_path(), FORK_LOG)
+            self.fork_server = ForkServer(self._run_dir, raylet, log)
+            self.fork_server.start()
+
+
+class LeanNode(ForkingNode):
     """A head without Ray's API server, which serves only what a dashboard shows."""
 
     def start_api_server(self, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:

@@ -75,7 +75,9 @@ class Standalone:
         local_ray = self._prepare()
         loading = threading.Thread(target=_front, name="import")
         loading.start()
-        self._ray = local_ray.LocalRay(agent_port=free_port(), dashboard=self._dashboard)
+        self._ray = local_ray.LocalRay(
+            self._folder.run_dir, agent_port=free_port(), dashboard=self._dashboard
+        )
         self._ray.start(settings.namespace)
         self._tell_reaper(Path(self.logs_dir).parent)
         facts = {
@@ -134,6 +136,7 @@ class Standalone:
             StackError: Ray itself has ended.
         """
         while not stopped.wait(CHECK_S):
+            self._ray.tend()
             lost = self._ray.lost()
             if lost:
                 raise StackError(f"Ray's {lost} has ended; its logs are in {self.logs_dir}")

@@ -205,6 +205,11 @@ def proxies(pid: int) -> list[int]:
     return [each for each in descendants(pid) if "haproxy.cfg" in _title(each)]
 
 
+def fork_servers(pid: int) -> list[int]:
+    """List the fork servers below a process."""
+    return [each for each in descendants(pid) if "fork_server.py" in _title(each)]
+
+
 def resident_bytes(pid: int) -> int:
     """Return how much memory a process occupies."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])

@@ -1,0 +1,93 @@
+"""The fork server of a stack, as a part of it: started, watched and ended."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from serve.forked_worker import SOCKET, worker_program
+
+WORKER_PROGRAM: Final = str(Path(__file__).with_name("forked_worker.py"))
+"""What Ray runs for a worker."""
+
+FIRST_JOB: Final = "01000000"
+"""Ray's name of what the first driver starts, which is the stack; others have other names."""
+
+PRELOADED: Final = (
+    # What Ray itself imports in every worker, some of it later than at its start.
+    "ray._common.pydantic_compat",
+    "ray._private.arrow_serialization",
+    "ray._private.workers.default_worker",
+    # Serve, and what it imports when it has begun.
+    "ray.serve._private.controller",
+    "ray.serve._private.haproxy",
+    "ray.serve._private.proxy",
+    "ray.serve._private.replica",
+    "anyio._backends._asyncio",
+    "jinja2",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    # Rillflow.
+    "rillflow.actors.dispatcher_actor",
+    "rillflow.actors.execution_actor",
+    "rillflow.stores.sqlite",
+    "serve.deployment",
+    "serve.shortcut",
+)
+"""The modules that workers share."""
+
+
+class ForkServer:
+    """The process from which workers are forked; without it they start as Ray starts them.
+
+    Args:
+        run_dir: Where its socket is; workers find it there.
+        raylet_pid: The process that starts workers, whose environment they inherit.
+        log: File for what it has to say.
+    """
+
+    def __init__(self, run_dir: Path, raylet_pid: int, log: Path) -> None:
+        self._socket = run_dir / SOCKET
+        self._log = log
+        self._environment = {
+            **os.environ,
+            # What Ray adds for each worker.
+            "RAY_JOB_ID": FIRST_JOB,
+            "RAY_LD_PRELOAD_ON_WORKERS": "0",
+            "RAY_RAYLET_PID": str(raylet_pid),
+            "SPT_NOENV": "1",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; workers that are wanted before it is ready wait for it."""
+        self._socket.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener, self._log.open("ab") as log:
+            listener.bind(str(self._socket))
+            listener.listen(socket.SOMAXCONN)
+            program = str(Path(__file__).with_name("fork_server.py"))
+            words = [str(listener.fileno()), worker_program(), *PRELOADED]
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, program, *words],
+                env=self._environment,
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def tend(self) -> None:
+        """Start it again if it was killed; one that has given up would give up again."""
+        if self._process is not None and (self._process.poll() or 0) < 0:
+            self.start()
+
+    def stop(self) -> None:
+        """End it, and let its workers be."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
