@@ -26,7 +26,9 @@ class _Connection(asyncio.Protocol):
         head, separator, body = self._buffer.partition(b"\r\n\r\n")
         if not separator or self._answer is None:
             return
-        length = head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
+        head = head.lower()
+        self.is_open = self.is_open and b"\r\nconnection: close" not in head
+        length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
         if not length:
             self._fail(f"an answer without a content length: {head!r}")
         elif len(body) >= int(length):

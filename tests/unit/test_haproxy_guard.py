@@ -1,5 +1,6 @@
 """What the guard makes of the configuration that Ray Serve writes for HAProxy."""
 
+import signal
 import socket
 import subprocess
 import time
@@ -10,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from serve.haproxy_guard import at_home, impatient, patient, plain, reached
+from serve.haproxy_guard import at_home, graceful, impatient, patient, plain, reached
 from serve.ports import free_port
 from serve.standalone import haproxy_binary
 
@@ -99,28 +100,60 @@ def test_headers_that_do_not_come_within_30_s_are_answered_408(tmp_path: Path) -
     assert answer.partition(b" ")[2].startswith(b"408 ")
 
 
+def test_a_connection_outlives_the_front_that_is_replaced_until_its_next_answer(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    question = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with _front(tmp_path, graceful(FRONT.format(port=port))) as front:
+        with _connection(port) as used, _connection(port) as fresh:
+            used.sendall(question)
+            assert b"200 OK" in used.recv(65_536)
+            front.send_signal(signal.SIGUSR1)  # what replaces it does so
+            _wait_until_refused(port)
+            for connection in (used, fresh):
+                connection.sendall(question)
+                answer = _rest(connection)
+                assert answer.startswith(b"HTTP/1.1 200 OK")
+                assert b"connection: close" in answer
+        assert front.wait() == 0
+
+
 @contextmanager
-def _front(folder: Path, configuration: str) -> Iterator[None]:
+def _front(folder: Path, configuration: str) -> Iterator[subprocess.Popen[bytes]]:
     path = folder / "haproxy.cfg"
     path.write_text(configuration, encoding="utf-8")
     with subprocess.Popen([haproxy_binary(), "-db", "-f", str(path)]) as front:  # noqa: S603 - ours
         try:
-            yield
+            yield front
         finally:
             front.kill()
 
 
 def _answer(port: int, request_text: bytes) -> bytes:
+    with _connection(port) as connection:
+        connection.sendall(request_text)
+        return _rest(connection)
+
+
+def _connection(port: int) -> socket.socket:
     give_up = time.monotonic() + 10
     while True:
         try:
-            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-            break
+            return socket.create_connection(("127.0.0.1", port), timeout=10)
         except ConnectionRefusedError:
             assert time.monotonic() < give_up
-    with connection:
-        connection.sendall(request_text)
-        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def _wait_until_refused(port: int) -> None:
+    give_up = time.monotonic() + 10
+    with pytest.raises(ConnectionRefusedError):
+        while time.monotonic() < give_up:
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+
+
+def _rest(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def test_an_api_that_does_not_answer_is_no_error_of_the_request() -> None:
