@@ -1,7 +1,8 @@
 """Starts a worker of Ray in a moment: the program that a stack's Ray runs for each of them.
 
-It asks the fork server for the worker. Where there is none, or where the worker must have
-another environment than the fork server, it becomes the worker itself, as Ray would have it.
+It asks the fork server for the worker. Where there is none, or none that answers, or where the
+worker must have another environment than the fork server, it becomes the worker itself, as Ray
+would have it.
 
 It runs before each worker, so it imports next to nothing.
 """
@@ -14,8 +15,11 @@ import sys
 
 MARK = "RILLFLOW_RUN_DIR"
 SOCKET = "fork.sock"
-PROGRAM = ("_private", "workers", "default_worker.py")
+PATIENCE_S = 10.0
+"""How long the fork server may take, its imports included, before Ray's own way is faster."""
 LENGTH_BYTES = 8
+OOM_SCORE = "/proc/self/oom_score_adj"
+PROGRAM = ("_private", "workers", "default_worker.py")
 
 
 def main(arguments: list[str]) -> None:
@@ -24,23 +28,34 @@ def main(arguments: list[str]) -> None:
         os.execv(sys.executable, [sys.executable, worker_program(), *arguments])  # noqa: S606 - Ray's own
 
 
-def is_forked(arguments: list[str]) -> bool:
-    """Tell whether the fork server has made the worker, which tells by itself that it is there.
+def is_forked(arguments: list[str], patience_s: float = PATIENCE_S) -> bool:
+    """Tell whether the fork server has made the worker.
 
-    So a worker is never made twice: the connection ends without a word only where there is
-    no copy, or where it has died before it began.
+    A worker is never made twice: a copy says that it is there, and goes on only when it has
+    heard that it may. It hears nothing when it comes too late.
     """
     try:
-        folder = os.getcwd()  # noqa: PTH109 - pathlib costs 10 ms
-        request = json.dumps([arguments, dict(os.environ), folder]).encode()
+        request = json.dumps(describe(arguments)).encode()
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(os.path.join(os.environ[MARK], SOCKET))  # noqa: PTH118 - the same
+            connection.settimeout(patience_s)
+            connection.connect(os.path.join(os.environ[MARK], SOCKET))  # noqa: PTH118 - pathlib costs 10 ms
             length = len(request).to_bytes(LENGTH_BYTES, "big")
             socket.send_fds(connection, [length], [0, 1, 2])
             connection.sendall(request)
-            return connection.recv(1) != b""
+            if connection.recv(1) != b"1":
+                return False
+            connection.sendall(b"1")
+            return True
     except (OSError, KeyError):
         return False
+
+
+def describe(arguments: list[str]) -> list[object]:
+    """Return what is asked for: a worker with what this process has (see ``Request``)."""
+    folder = os.getcwd()  # noqa: PTH109 - the same
+    with open(OOM_SCORE, encoding="ascii") as file:  # noqa: PTH123 - the same
+        oom_score = file.read().strip()
+    return [arguments, dict(os.environ), folder, os.nice(0), oom_score]
 
 
 def worker_program() -> str:

@@ -1,16 +1,22 @@
 """The fork server of a stack, as a part of it: started, watched and ended."""
 
+import logging
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
+from serve.fork_server import GAVE_UP
 from serve.forked_worker import SOCKET, worker_program
 
 WORKER_PROGRAM: Final = str(Path(__file__).with_name("forked_worker.py"))
 """What Ray runs for a worker."""
+
+PAUSE_S: Final = 10.0
+"""Between two starts of it, should it die again and again."""
 
 FIRST_JOB: Final = "01000000"
 """Ray's name of what the first driver starts, which is the stack; others have other names."""
@@ -39,6 +45,8 @@ PRELOADED: Final = (
 )
 """The modules that workers share."""
 
+log = logging.getLogger("rillflow.fork_server")
+
 
 class ForkServer:
     """The process from which workers are forked; without it they start as Ray starts them.
@@ -47,9 +55,13 @@ class ForkServer:
         run_dir: Where its socket is; workers find it there.
         raylet_pid: The process that starts workers, whose environment they inherit.
         log: File for what it has to say.
+        pause_s: How long after a start it is started again at the earliest.
     """
 
-    def __init__(self, run_dir: Path, raylet_pid: int, log: Path) -> None:
+    def __init__(
+        self, run_dir: Path, raylet_pid: int, log: Path, *, pause_s: float = PAUSE_S
+    ) -> None:
+        self._pause_s = pause_s
         self._socket = run_dir / SOCKET
         self._log = log
         self._environment = {
@@ -61,15 +73,17 @@ class ForkServer:
             "SPT_NOENV": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._started_s = 0.0
 
     def start(self) -> None:
         """Start it; workers that are wanted before it is ready wait for it."""
+        self._started_s = time.monotonic()
         self._socket.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener, self._log.open("ab") as log:
             listener.bind(str(self._socket))
             listener.listen(socket.SOMAXCONN)
             program = str(Path(__file__).with_name("fork_server.py"))
-            words = [str(listener.fileno()), worker_program(), *PRELOADED]
+            words = [str(os.getpid()), str(listener.fileno()), worker_program(), *PRELOADED]
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, program, *words],
                 env=self._environment,
@@ -81,8 +95,12 @@ class ForkServer:
             )
 
     def tend(self) -> None:
-        """Start it again if it was killed; one that has given up would give up again."""
-        if self._process is not None and (self._process.poll() or 0) < 0:
+        """Start it again if it has ended, unless another one would end as well."""
+        ended = None if self._process is None else self._process.poll()
+        if ended == GAVE_UP:
+            log.warning("no_forked_workers: they start more slowly, see %s", self._log)
+            self._process = None
+        elif ended is not None and time.monotonic() > self._started_s + self._pause_s:
             self.start()
 
     def stop(self) -> None:

@@ -37,7 +37,6 @@ STARTING = (
 )
 FRONT = "frontend http_frontend"
 HEADERS_WITHIN = "    timeout http-request 30s\n"
-CLOSE_WITH_ANSWER = "    option idle-close-on-response\n"
 
 
 def at_home(configuration: str) -> str:
@@ -72,12 +71,6 @@ def impatient(configuration: str) -> str:
     return "".join(line + HEADERS_WITHIN if line.strip() == FRONT else line for line in lines)
 
 
-def graceful(configuration: str) -> str:
-    """Return a configuration that, once it is replaced, ends connections by an answer only."""
-    lines = configuration.splitlines(keepends=True)
-    return "".join(line + CLOSE_WITH_ANSWER if line.strip() == FRONT else line for line in lines)
-
-
 def reached(configuration: str, host: str) -> str:
     """Return a configuration whose front listens on another address than loopback."""
     address = f"bind [{host}]:" if ":" in host else f"bind {host}:"
@@ -93,12 +86,13 @@ def reached(configuration: str, host: str) -> str:
 def main(host: str, command: list[str]) -> None:
     """Become HAProxy, which listens on an address."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.chdir("/")  # HAProxy does not start in a folder that has been removed
     if "-f" in command:
         path = command[command.index("-f") + 1]
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms a reload
             configuration = file.read()
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            file.write(reached(graceful(plain(impatient(patient(at_home(configuration))))), host))
+            file.write(reached(plain(impatient(patient(at_home(configuration)))), host))
     os.execv(command[0], command)  # noqa: S606 - the binary that Ray chose
 
 

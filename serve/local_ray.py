@@ -68,6 +68,8 @@ class LocalRay:
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
+        except StackError:
+            raise
         except Exception as error:  # Ray raises nothing narrower
             last_words = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise StackError(f"Ray does not start: {last_words}") from error
@@ -113,10 +115,18 @@ def _ensure_token() -> None:
 
     It is the user's own, in ``~/.ray`` unless ``RAY_AUTH_TOKEN_PATH`` names another place, so
     that the user's other drivers may join; nobody else may read it.
+
+    Raises:
+        StackError: It cannot be written.
     """
     umask = os.umask(0o077)
     try:
         ensure_token_if_auth_enabled()
+    except OSError as error:
+        raise StackError(
+            f"Ray's token cannot be written ({error}): set HOME to a folder that can be written,"
+            " or RAY_AUTH_TOKEN to a secret of your own"
+        ) from error
     finally:
         os.umask(umask)
 

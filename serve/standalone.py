@@ -63,7 +63,6 @@ class Standalone:
         """
         settings = self._settings
         refuse_exposed(settings, settings.host)
-        list(named_plugins(settings.plugins))  # before actors find out, over and over
         if settings.archive_dir is not None:
             refuse_unwritable(settings.archive_dir)
         killed = self._folder.lock()
@@ -71,8 +70,10 @@ class Standalone:
         refuse_taken_port(settings.host, settings.port, patience_s=patience_s)
         self._folder.note(url=settings.base_url)
         asyncio.run(_try_store(settings))
+        self._prepare()
+        list(named_plugins(settings.plugins))  # before actors find out, over and over
         self._tell("ray")
-        local_ray = self._prepare()
+        local_ray = importlib.import_module("serve.local_ray")
         loading = threading.Thread(target=_front, name="import")
         loading.start()
         self._ray = local_ray.LocalRay(
@@ -96,7 +97,8 @@ class Standalone:
         self._wait_for_answer(front)
         return facts
 
-    def _prepare(self) -> ModuleType:
+    def _prepare(self) -> None:
+        """Set the environment in which Ray is imported, be it by a plugin."""
         run_dir = self._folder.run_dir
         os.environ[MARK] = str(run_dir)
         self._reaper = _start_reaper(run_dir)
@@ -105,7 +107,6 @@ class Standalone:
         for name, value in PREFERENCES.items():
             os.environ.setdefault(name, value)
         os.environ.update(own_places(run_dir, ports, haproxy))
-        return importlib.import_module("serve.local_ray")
 
     def _tell_reaper(self, session_dir: Path) -> None:
         if self._reaper is not None and self._reaper.stdin is not None:
@@ -116,6 +117,7 @@ class Standalone:
         began = time.monotonic()
         check_at = began + CHECK_S
         while not is_ready(self._settings.host, self._settings.port):
+            self._ray.tend()
             now = time.monotonic()
             if now > check_at:
                 front.refuse_failed()

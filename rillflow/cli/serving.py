@@ -45,7 +45,11 @@ def up(
         bool, typer.Option("--insecure", help="Listen on any address without an API key.")
     ] = False,
     dashboard: Annotated[
-        bool, typer.Option("--dashboard", help="Start Ray's own page too, for `ray list actors`.")
+        bool,
+        typer.Option(
+            "--dashboard",
+            help="Start Ray's own page too, for `RAY_AUTH_MODE=token ray list actors`.",
+        ),
     ] = False,
 ) -> None:
     """Start a whole stack on this machine and serve until Ctrl-C.

@@ -5,6 +5,8 @@ import json
 import urllib.request
 from typing import Any
 
+import ray
+
 
 class Shout:
     """Serves the protocol ``shout``: a plain function that says the text louder."""
@@ -15,6 +17,7 @@ class Shout:
         """Answer with the text in capitals and with what stood behind ``shout://``."""
         if dispatch_info.input["text"] == "nothing":
             raise ValueError("there is nothing to say")
+        assert ray.is_initialized(), "a plugin may use the Ray that it runs on"
         loud = dispatch_info.input["text"].upper()
         return json.dumps({"text": loud, "to": resource.scheme_value})
 

@@ -1,7 +1,14 @@
 """The workers of a stack are copies of one process, and do without it when it is gone."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -10,6 +17,7 @@ from tests.cluster.api import Functions
 from tests.cluster.load import steps, under_load
 from tests.cluster.processes import (
     LOOK_S,
+    ROOT,
     OwnStack,
     fork_servers,
     kill,
@@ -39,6 +47,25 @@ def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
     own.stop()
 
 
+def test_copies_have_ids_of_their_own_and_are_answered_what_they_asked() -> None:
+    with tempfile.TemporaryDirectory(prefix="rf-", dir="/tmp") as folder:
+        program = str(Path(__file__).with_name("forked_driver.py"))
+        ended = subprocess.run(
+            [sys.executable, program, folder],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert len({each["parent"] for each in told}) == 1, "they are copies of one process"
+    drawn = [drawn_id for each in told for drawn_id in each["ids"]]
+    assert len(set(drawn)) == len(drawn) == 20
+    for name, each in zip("abcd", told, strict=True):
+        assert each["answers"] == [f"{name}{number}" for number in range(20)]
+
+
 def test_workers_are_forked_and_start_without_the_fork_server_if_they_must(
     own: OwnStack, functions: Functions
 ) -> None:
@@ -47,7 +74,13 @@ def test_workers_are_forked_and_start_without_the_fork_server_if_they_must(
     assert all(len(each) == 1 for each in copies.values()), copies
     with under_load(own.base_url, steps(functions.url)) as load:
         load.wait_for(50)
-        kill(first, *copies["ExecutionActor"])
+        os.kill(first, signal.SIGSTOP)
+        kill(*copies["ExecutionActor"])
+        load.wait_for(len(load.acknowledged) + 50)
+        os.kill(first, signal.SIGCONT)
+        [alone] = workers(own.pid, "ExecutionActor")
+        assert not workers(first, "ExecutionActor"), "it is none of the copies"
+        kill(first, alone)
         load.wait_for(len(load.acknowledged) + 50)
         second = _another_fork_server(own.pid)
         kill(*workers(own.pid, "ExecutionActor"))

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.cluster
 
 UP: Final = (sys.executable, "-m", "rillflow.cli", "up")
 ASKING_AGAIN: Final = "the server does not answer; asking again for up to 60 s"
-MOST_RAM_MIB: Final = 900
+MOST_RAM_MIB: Final = 750
 WAITS: Final = """
 workspace: up
 dagName: waits
@@ -63,8 +63,8 @@ def _own(startable: OwnStack) -> OwnStack:
     return startable
 
 
-def _refusal(*options: str, **environment: str) -> str:
-    """What ``rillflow up`` says when it cannot start: one line, exit code 1."""
+def _refusal(*options: str, steps: int = 0, **environment: str) -> str:
+    """What ``rillflow up`` says when it cannot start: one line after its steps, exit code 1."""
     ended = subprocess.run(
         [*UP, *options],
         capture_output=True,
@@ -75,8 +75,8 @@ def _refusal(*options: str, **environment: str) -> str:
     )
     assert ended.returncode == 1, ended
     lines = ended.stderr.splitlines()
-    assert len(lines) == 1, ended.stderr
-    return lines[0]
+    assert len(lines) == steps + 1, ended.stderr
+    return lines[-1]
 
 
 def test_the_first_answer_comes_with_a_banner_that_says_where_everything_is(
@@ -259,6 +259,14 @@ def test_a_plugin_that_cannot_be_loaded_keeps_the_server_from_starting(tmp_path:
         *("--port", str(closed_port()), "--data-dir", str(tmp_path)), RILLFLOW_PLUGINS="nope:X"
     )
     assert "plugin nope:X could not be loaded: No module named 'nope'" in said
+
+
+def test_without_a_home_it_says_where_else_rays_token_may_come_from(tmp_path: Path) -> None:
+    said = _refusal(
+        *("--port", str(closed_port()), "--data-dir", str(tmp_path)), steps=1, HOME="/proc/nobody"
+    )
+    assert "Ray's token cannot be written" in said
+    assert "set HOME to a folder that can be written, or RAY_AUTH_TOKEN" in said
 
 
 def _name_of(pid: int) -> str:

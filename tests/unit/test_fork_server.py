@@ -15,12 +15,23 @@ from typing import Any, Final
 import pytest
 from ray._private.workers import default_worker
 
-from serve.forked_worker import SOCKET, worker_program
-from serve.forking import ForkServer
+from serve.fork_server import GAVE_UP
+from serve.forked_worker import SOCKET, is_forked, worker_program
+from serve.forking import PRELOADED, ForkServer
 from serve.reaper import MARK
+from tests.cluster.processes import wait_until_gone
 
 HERE: Final = Path(__file__).parents[2] / "serve"
 AS_RAY_WOULD: Final = "default_worker.py: error: the following arguments are required"
+AS_RAY_HAS_IT: Final = (
+    "-c",
+    """
+import os, sys
+open("/proc/self/oom_score_adj", "w").write("500")
+os.nice(5)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+""",
+)
 LOOKS: Final = """
 import json, os, random, signal, sys, uuid
 import ray
@@ -29,12 +40,14 @@ print(json.dumps({
     "path": sys.path, "own_group": os.getpgrp() == os.getpid(), "parent": os.getppid(),
     "children": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
     "environment": dict(os.environ), "is_main": __name__ == "__main__",
+    "niceness": os.nice(0), "oom_score": open("/proc/self/oom_score_adj").read().strip(),
     "open": sorted(os.listdir("/proc/self/fd")),
     "chance": [random.random(), uuid.uuid4().hex, ray._raylet.UniqueID.from_random().hex()],
 }))
 print("on standard error", file=sys.stderr)
 """
 
+DRAWS: Final = "import ray; ray.UniqueID.from_random()"
 THREADED: Final = """
 import threading
 threading.Thread(target=threading.Event().wait, daemon=True).start()
@@ -57,30 +70,24 @@ def _looks(run_dir: Path) -> Path:
 def test_a_copy_looks_like_a_process_of_its_own(run_dir: Path, looks: Path) -> None:
     folder = run_dir / "elsewhere"
     folder.mkdir()
-    alone = subprocess.Popen(  # noqa: S603 - a script of this file
-        [sys.executable, str(looks), "--a=1"],
-        env=_environment(run_dir),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
-    with alone, _fork_server(run_dir, looks, "ray") as server:
-        with _worker(run_dir, "--a=1", at=folder) as worker:
-            copy, errors = _seen(worker)
+    with (
+        _worker(run_dir, "--a=1", at=folder, program=looks, within=AS_RAY_HAS_IT) as alone,
+        _fork_server(run_dir, looks, "ray") as server,
+        _worker(run_dir, "--a=1", at=folder, within=AS_RAY_HAS_IT) as worker,
+    ):
+        copy, errors = _seen(worker)
         original, _ = _seen(alone)
     assert errors == "on standard error\n"
     assert copy.pop("parent") == server.pid
     assert original.pop("parent") == os.getpid()
     assert copy.pop("chance") != original.pop("chance")
     assert copy == original
-    assert copy["arguments"] == ["--a=1"]
+    assert (copy["arguments"], copy["niceness"], copy["oom_score"]) == (["--a=1"], 5, "500")
     assert copy["own_group"]
 
 
 def test_no_two_copies_draw_the_same_numbers(run_dir: Path, looks: Path) -> None:
-    with _fork_server(run_dir, looks, "ray", "uuid", "random"):
+    with _fork_server(run_dir, looks, *PRELOADED):
         drawn = [_look(run_dir)["chance"] for _ in range(3)]
     assert all(len(set(each)) == 3 for each in zip(*drawn, strict=True))
 
@@ -108,22 +115,93 @@ def test_a_worker_whose_fork_server_dies_meanwhile_starts_as_ray_would(run_dir: 
         assert AS_RAY_WOULD in worker.communicate()[1]
 
 
-def test_a_request_that_is_cut_off_holds_up_no_other(run_dir: Path, looks: Path) -> None:
+def test_a_worker_waits_for_a_silent_fork_server_only_so_long_and_tells_it(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK, str(run_dir))
+    with _listening(run_dir) as listener:
+        assert not is_forked([], patience_s=0.1)
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as file:
+            assert file.read().endswith(b"]"), "it has not agreed to anything after its request"
+            with pytest.raises(BrokenPipeError):
+                connection.sendall(b"1")
+
+
+def test_a_copy_that_comes_too_late_is_no_worker(run_dir: Path, looks: Path) -> None:
+    out, its_out = os.pipe()
+    request = json.dumps([[], _environment(run_dir), "/", 0, "0"]).encode()
+    with _fork_server(run_dir, looks):
+        with socket.socket(socket.AF_UNIX) as impatient:
+            impatient.connect(str(run_dir / SOCKET))
+            length = len(request).to_bytes(8, "big")
+            socket.send_fds(impatient, [length], [0, its_out, its_out])
+            impatient.sendall(request)
+            os.close(its_out)
+            assert impatient.recv(1) == b"1"
+        with os.fdopen(out, "rb") as file:
+            assert file.read() == b""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"cut",
+        b"\xff" * 8,
+        (2).to_bytes(8, "big") + b"[]",
+        (99).to_bytes(8, "big") + b'["too short"',
+        (200_000).to_bytes(8, "big") + b"[" * 200_000,
+    ],
+    ids=["nothing", "cut", "too long", "no request", "too short", "too deep"],
+)
+def test_a_request_that_cannot_be_read_holds_up_no_other(
+    run_dir: Path, looks: Path, said: bytes
+) -> None:
     with _fork_server(run_dir, looks):
         before = _look(run_dir)["open"]
-        for said in (b"", b"cut", bytes(8) + b"[]", (99).to_bytes(8, "big") + b'["too short"'):
-            with socket.socket(socket.AF_UNIX) as stranger:
-                stranger.connect(str(run_dir / SOCKET))
-                socket.send_fds(stranger, [said], [1]) if said else None
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(str(run_dir / SOCKET))
+            if said:
+                socket.send_fds(stranger, [said[:8]], [1])
+                stranger.sendall(said[8:])
         assert _look(run_dir)["open"] == before, "the fork server keeps nothing open"
 
 
-def test_imports_that_start_a_thread_are_refused(run_dir: Path, looks: Path) -> None:
-    module = run_dir / "threaded.py"
-    module.write_text(THREADED, encoding="utf-8")
-    with _fork_server(run_dir, looks, "threaded") as server:
-        assert server.communicate()[1].startswith("2 threads run after the imports")
-    assert server.returncode == 1
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        (THREADED, "2 threads run after the imports, so no worker is forked\n"),
+        (DRAWS, "copies would draw the same ids, so no worker is forked\n"),
+    ],
+    ids=["a thread", "ids"],
+)
+def test_imports_that_leave_behind_what_copies_must_not_share_are_refused(
+    run_dir: Path, looks: Path, module: str, why: str
+) -> None:
+    (run_dir / "imported.py").write_text(module, encoding="utf-8")
+    with _fork_server(run_dir, looks, "imported") as server:
+        assert server.communicate()[1] == why
+    assert server.returncode == GAVE_UP
+
+
+def test_a_fork_server_ends_with_what_has_started_it(run_dir: Path) -> None:
+    starter = (
+        "import os, sys; from pathlib import Path; from serve.forking import ForkServer;"
+        " server = ForkServer(Path(sys.argv[1]), os.getpid(), Path(sys.argv[1], 'log'));"
+        " server.start(); print(flush=True); input()"
+    )
+    with subprocess.Popen(  # noqa: S603 - a script of this file
+        [sys.executable, "-c", starter, str(run_dir)],
+        env=_environment(run_dir),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        [server] = _children(process.pid)
+        process.kill()
+    wait_until_gone(server)
 
 
 def test_the_program_of_workers_is_rays_own() -> None:
@@ -132,21 +210,58 @@ def test_the_program_of_workers_is_rays_own() -> None:
 
 def test_a_fork_server_that_was_killed_is_started_again(run_dir: Path) -> None:
     log = run_dir / "log"
-    server = ForkServer(run_dir, os.getpid(), log)
-    server.start()
-    try:
+    with _tended(run_dir, log, pause_s=0) as server:
         [first] = _children()
         server.tend()
         assert _children() == [first], "it is not started twice"
-        os.kill(first, signal.SIGKILL)
-        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        _kill(first)
         server.tend()
         [second] = _children()
         assert second != first
-    finally:
-        server.stop()
     assert not _children()
     assert log.read_text(encoding="utf-8") == ""
+
+
+def test_a_fork_server_that_dies_again_and_again_is_not_started_at_every_look(
+    run_dir: Path,
+) -> None:
+    with _tended(run_dir, run_dir / "log") as server:
+        _kill(*_children())
+        server.tend()
+        assert not _children()
+
+
+def test_a_fork_server_that_gives_up_is_told_of_and_left(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (run_dir / "sitecustomize.py").write_text(THREADED, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(run_dir), prepend=os.pathsep)
+    log = run_dir / "log"
+    with _tended(run_dir, log, pause_s=0) as server:
+        os.waitid(os.P_PID, _children()[0], os.WEXITED | os.WNOWAIT)
+        server.tend()
+        server.tend()
+        assert not _children()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no_forked_workers: they start more slowly, see {log}"
+    ]
+    assert log.read_text(encoding="utf-8").startswith("2 threads run after the imports")
+
+
+@contextmanager
+def _tended(run_dir: Path, log: Path, **options: float) -> Iterator[ForkServer]:
+    server = ForkServer(run_dir, os.getpid(), log, **options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _kill(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def _look(run_dir: Path) -> dict[str, Any]:
@@ -161,9 +276,10 @@ def _seen(worker: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
     return found, errors
 
 
-def _children() -> list[int]:
-    own = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-    return [int(pid) for pid in own]
+def _children(parent: int | str = "self") -> list[int]:
+    tasks = Path(f"/proc/{parent}/task").iterdir()
+    found = [(task / "children").read_text(encoding="ascii").split() for task in tasks]
+    return [int(pid) for pids in found for pid in pids]
 
 
 def _environment(run_dir: Path) -> dict[str, str]:
@@ -183,26 +299,35 @@ def _listening(run_dir: Path) -> Iterator[socket.socket]:
 def _fork_server(run_dir: Path, program: Path, *modules: str) -> Iterator[subprocess.Popen[str]]:
     with _listening(run_dir) as listener:
         fd = listener.fileno()
+        words = (str(os.getpid()), str(fd), str(program))
         server = subprocess.Popen(  # noqa: S603 - a program of this repository
-            [sys.executable, str(HERE / "fork_server.py"), str(fd), str(program), *modules],
+            [sys.executable, str(HERE / "fork_server.py"), *words, *modules],
             env=_environment(run_dir),
             stderr=subprocess.PIPE,
             text=True,
             pass_fds=[fd],
         )
     with server:
-        yield server
-        server.kill()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 def _worker(
-    run_dir: Path, *arguments: str, at: Path | None = None, **environment: str
+    run_dir: Path,
+    *arguments: str,
+    at: Path | None = None,
+    program: Path = HERE / "forked_worker.py",
+    within: tuple[str, ...] = (),
+    **environment: str,
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603 - a program of this repository
-        [sys.executable, str(HERE / "forked_worker.py"), *arguments],
+        [sys.executable, *within, str(program), *arguments],
         env={**_environment(run_dir), **environment},
         cwd=at,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
     )

@@ -1,8 +1,8 @@
 """What the guard makes of the configuration that Ray Serve writes for HAProxy."""
 
-import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,8 @@ from typing import Final
 
 import pytest
 
-from serve.haproxy_guard import at_home, graceful, impatient, patient, plain, reached
+from serve import haproxy_guard
+from serve.haproxy_guard import at_home, impatient, patient, plain, reached
 from serve.ports import free_port
 from serve.standalone import haproxy_binary
 
@@ -100,63 +101,45 @@ def test_headers_that_do_not_come_within_30_s_are_answered_408(tmp_path: Path) -
     assert answer.partition(b" ")[2].startswith(b"408 ")
 
 
-def test_a_connection_outlives_the_front_that_is_replaced_until_its_next_answer(
-    tmp_path: Path,
-) -> None:
-    port = free_port()
-    question = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-    with _front(tmp_path, graceful(FRONT.format(port=port))) as front:
-        with _connection(port) as used, _connection(port) as fresh:
-            used.sendall(question)
-            assert b"200 OK" in used.recv(65_536)
-            front.send_signal(signal.SIGUSR1)  # what replaces it does so
-            _wait_until_refused(port)
-            for connection in (used, fresh):
-                connection.sendall(question)
-                answer = _rest(connection)
-                assert answer.startswith(b"HTTP/1.1 200 OK")
-                assert b"connection: close" in answer
-        assert front.wait() == 0
+def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:
+    path = tmp_path / "haproxy.cfg"
+    path.write_text(FRONT.format(port=free_port()), encoding="utf-8")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    guard = (sys.executable, "-ISE", haproxy_guard.__file__, "127.0.0.1")
+    command = (*guard, haproxy_binary(), "-c", "-f", str(path))
+    checked = subprocess.run(  # noqa: S603 - ours
+        ["/bin/sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
 
 
 @contextmanager
-def _front(folder: Path, configuration: str) -> Iterator[subprocess.Popen[bytes]]:
+def _front(folder: Path, configuration: str) -> Iterator[None]:
     path = folder / "haproxy.cfg"
     path.write_text(configuration, encoding="utf-8")
     with subprocess.Popen([haproxy_binary(), "-db", "-f", str(path)]) as front:  # noqa: S603 - ours
         try:
-            yield front
+            yield
         finally:
             front.kill()
 
 
 def _answer(port: int, request_text: bytes) -> bytes:
-    with _connection(port) as connection:
-        connection.sendall(request_text)
-        return _rest(connection)
-
-
-def _connection(port: int) -> socket.socket:
     give_up = time.monotonic() + 10
     while True:
         try:
-            return socket.create_connection(("127.0.0.1", port), timeout=10)
+            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+            break
         except ConnectionRefusedError:
             assert time.monotonic() < give_up
-
-
-def _wait_until_refused(port: int) -> None:
-    give_up = time.monotonic() + 10
-    while time.monotonic() < give_up:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=10).close()
-        except ConnectionRefusedError:
-            return
-    pytest.fail(f"port {port} is still open")
-
-
-def _rest(connection: socket.socket) -> bytes:
-    return b"".join(iter(lambda: connection.recv(65_536), b""))
+    with connection:
+        connection.sendall(request_text)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def test_an_api_that_does_not_answer_is_no_error_of_the_request() -> None:
