@@ -80,7 +80,7 @@ def preload(modules: Iterable[str]) -> None:
     threads_wanted = os.environ.get(THREADS_OF_NUMPY)
     os.environ[THREADS_OF_NUMPY] = "1"
     # Serve's classes are given ids when they are imported, by what Ray draws all ids from.
-    importlib.import_module("ray.actor").ActorClassID = ClassIds
+    vars(importlib.import_module("ray.actor"))["ActorClassID"] = ClassIds
     for module in modules:
         importlib.import_module(module)
     del os.environ[THREADS_OF_NUMPY]
