@@ -164,6 +164,7 @@ def test_a_request_that_cannot_be_read_holds_up_no_other(
             stranger.connect(str(run_dir / SOCKET))
             if said:
                 socket.send_fds(stranger, [said[:8]], [1])
+            if said[8:]:
                 stranger.sendall(said[8:])
         assert _look(run_dir)["open"] == before, "the fork server keeps nothing open"
 
