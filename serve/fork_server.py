@@ -17,11 +17,13 @@ import ctypes
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import runpy
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -33,7 +35,8 @@ LENGTH_BYTES = 8
 MOST_BYTES = 16 * 1024 * 1024
 """More than an environment and arguments can have."""
 PATIENCE_S = 5.0
-"""How long a request may take to come; all others wait."""
+"""How long a request may take to come, for which all others wait, and an agreement."""
+AUTHKEY_BYTES = 32
 GAVE_UP = 3
 """The exit code of one after which another would give up as well."""
 TASKS = "/proc/self/task"
@@ -44,8 +47,9 @@ THREADS_OF_NUMPY = "OPENBLAS_NUM_THREADS"
 class Request(NamedTuple):
     """What ``forked_worker.py`` asks for: a worker as it would have been itself.
 
-    ``niceness`` and ``oom_score`` are what Ray gave to the process that asks: how far it gives
-    way to others, and how readily the kernel ends it when memory is short.
+    ``niceness``, ``oom_score`` and ``blocked`` are what Ray gave to the process that asks: how far
+    it gives way to others, how readily the kernel ends it when memory is short, and the numbers
+    of the signals that it does not hear.
     """
 
     arguments: list[str]
@@ -53,19 +57,24 @@ class Request(NamedTuple):
     folder: str
     niceness: int
     oom_score: str
+    blocked: list[int]
 
 
 def main(parent: int, listener_fd: int, program: str, modules: Iterable[str]) -> None:
     """Import modules; then become each worker that is asked for, one copy for each."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # copies are free of that
     if os.getppid() != parent:
-        sys.exit(GAVE_UP)
+        sys.exit()
     environment = dict(os.environ)
     if not sys.flags.safe_path:
         sys.path[0] = str(Path(program).parent)  # as in the worker's own process
-    preload(modules)
-    refuse_threads()
-    refuse_equal_ids()
+    try:
+        preload(modules)
+        refuse_threads()
+        refuse_equal_ids()
+    except Exception:  # noqa: BLE001 - whatever it is, it would be so again
+        give_up(traceback.format_exc())
     with socket.socket(fileno=listener_fd) as listener:
         request = await_request(listener, environment)
     os.chdir(request.folder)
@@ -101,22 +110,14 @@ class ClassIds:
 
 
 def refuse_threads() -> None:
-    """Check that there is nothing that a copy would be without.
-
-    Raises:
-        SystemExit: There is a second thread.
-    """
+    """Give up if there is a second thread, which copies would be without."""
     threads = len(list(Path(TASKS).iterdir()))
     if threads > 1:
         give_up(f"{threads} threads run after the imports")
 
 
 def refuse_equal_ids() -> None:
-    """Check that each copy draws ids of its own from Ray.
-
-    Raises:
-        SystemExit: Two copies draw the same one.
-    """
+    """Give up if copies would draw the same ids from Ray, which are to be their own."""
     if draw_in_a_copy() == draw_in_a_copy():
         give_up("copies would draw the same ids")
 
@@ -136,13 +137,9 @@ def draw_in_a_copy() -> bytes:
 
 
 def give_up(why: str) -> None:
-    """End this process, which makes no copies.
-
-    Raises:
-        SystemExit: Always.
-    """
-    tell(f"{why}, so no worker is forked")
-    sys.exit(GAVE_UP)
+    """End this process, which makes no copies, whatever threads it has."""
+    tell(f"no worker is forked: {why}")
+    os._exit(GAVE_UP)
 
 
 def await_request(listener: socket.socket, environment: Mapping[str, str]) -> Request:
@@ -195,21 +192,26 @@ def fork() -> int:
 def become_worker(request: Request, connection: socket.socket, streams: list[int]) -> None:
     """Have this copy look as a process that Ray has started, once whoever asks has agreed.
 
-    Raises:
-        SystemExit: It has waited for too long, and begun to be the worker itself.
-        OSError: The same.
+    A copy ends here when whoever asked does not: it has become the worker itself.
     """
-    connection.sendall(b"1")
-    if connection.recv(1) != b"1":
-        sys.exit()
+    try:
+        connection.sendall(b"1")
+        agreed = connection.recv(1) == b"1"
+    except OSError:
+        agreed = False
+    if not agreed:
+        tell("a copy came too late")
+        os._exit(0)
     os.setpgid(0, 0)  # Ray ends the whole group of a worker that has died
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setpriority(os.PRIO_PROCESS, 0, request.niceness)
     with suppress(OSError):
         Path(OOM_SCORE).write_text(request.oom_score, encoding="ascii")
-    gc.enable()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
+    multiprocessing.current_process().authkey = os.urandom(AUTHKEY_BYTES)
+    gc.enable()
 
 
 def tell(text: str) -> None:

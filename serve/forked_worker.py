@@ -10,6 +10,7 @@ It runs before each worker, so it imports next to nothing.
 import importlib.util
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -38,7 +39,7 @@ def is_forked(arguments: list[str], patience_s: float = PATIENCE_S) -> bool:
         request = json.dumps(describe(arguments)).encode()
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(patience_s)
-            connection.connect(os.path.join(os.environ[MARK], SOCKET))  # noqa: PTH118 - pathlib costs 10 ms
+            connection.connect(socket_path())
             length = len(request).to_bytes(LENGTH_BYTES, "big")
             socket.send_fds(connection, [length], [0, 1, 2])
             connection.sendall(request)
@@ -46,8 +47,28 @@ def is_forked(arguments: list[str], patience_s: float = PATIENCE_S) -> bool:
                 return False
             connection.sendall(b"1")
             return True
+    except TimeoutError:
+        give_up_the_server()
+        return False
     except (OSError, KeyError):
         return False
+
+
+def socket_path() -> str:
+    """Return where the fork server listens.
+
+    Raises:
+        KeyError: This is no process of a stack.
+    """
+    return os.path.join(os.environ[MARK], SOCKET)  # noqa: PTH118 - pathlib costs 10 ms
+
+
+def give_up_the_server() -> None:
+    """Have no other worker wait for a fork server that stands still; it will be replaced."""
+    try:
+        os.unlink(socket_path())  # noqa: PTH108 - the same
+    except FileNotFoundError:
+        return
 
 
 def describe(arguments: list[str]) -> list[object]:
@@ -55,7 +76,8 @@ def describe(arguments: list[str]) -> list[object]:
     folder = os.getcwd()  # noqa: PTH109 - the same
     with open(OOM_SCORE, encoding="ascii") as file:  # noqa: PTH123 - the same
         oom_score = file.read().strip()
-    return [arguments, dict(os.environ), folder, os.nice(0), oom_score]
+    blocked = [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+    return [arguments, dict(os.environ), folder, os.nice(0), oom_score, blocked]
 
 
 def worker_program() -> str:

@@ -16,7 +16,8 @@ WORKER_PROGRAM: Final = str(Path(__file__).with_name("forked_worker.py"))
 """What Ray runs for a worker."""
 
 PAUSE_S: Final = 10.0
-"""Between two starts of it, should it die again and again."""
+"""After its first start until it may be started again; each time twice as long as before."""
+LONGEST_PAUSE_S: Final = 600.0
 
 FIRST_JOB: Final = "01000000"
 """Ray's name of what the first driver starts, which is the stack; others have other names."""
@@ -55,7 +56,7 @@ class ForkServer:
         run_dir: Where its socket is; workers find it there.
         raylet_pid: The process that starts workers, whose environment they inherit.
         log: File for what it has to say.
-        pause_s: How long after a start it is started again at the earliest.
+        pause_s: How long after its first start it is started again at the earliest.
     """
 
     def __init__(
@@ -73,11 +74,16 @@ class ForkServer:
             "SPT_NOENV": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self._started_s = 0.0
+        self._again_s = 0.0
 
     def start(self) -> None:
-        """Start it; workers that are wanted before it is ready wait for it."""
-        self._started_s = time.monotonic()
+        """Start it; workers that are wanted before it is ready wait for it.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        self._again_s = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self._socket.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener, self._log.open("ab") as log:
             listener.bind(str(self._socket))
@@ -95,17 +101,32 @@ class ForkServer:
             )
 
     def tend(self) -> None:
-        """Start it again if it has ended, unless another one would end as well."""
-        ended = None if self._process is None else self._process.poll()
+        """Start it again if it has ended or stands still, unless another one would give up."""
+        if self._process is None:
+            return
+        ended = self._process.poll()
         if ended == GAVE_UP:
-            log.warning("no_forked_workers: they start more slowly, see %s", self._log)
+            log.warning("no_forked_workers: they start more slowly; %s says why", self._log)
             self._process = None
-        elif ended is not None and time.monotonic() > self._started_s + self._pause_s:
+        elif ended is not None or not self._socket.exists():
+            self._start_again()
+
+    def _start_again(self) -> None:
+        if time.monotonic() < self._again_s:
+            return
+        log.warning("fork_server_lost: it is started again")
+        self._end()
+        try:
             self.start()
+        except OSError as error:
+            log.warning("fork_server_not_started: %s", error)
 
     def stop(self) -> None:
         """End it, and let its workers be."""
+        self._end()
+        self._process = None
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._process = None

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from serve.forked_worker import SOCKET
 from tests.cluster.api import Functions
 from tests.cluster.load import steps, under_load
 from tests.cluster.processes import (
@@ -77,24 +79,32 @@ def test_workers_are_forked_and_start_without_the_fork_server_if_they_must(
         os.kill(first, signal.SIGSTOP)
         kill(*copies["ExecutionActor"])
         load.wait_for(len(load.acknowledged) + 50)
-        os.kill(first, signal.SIGCONT)
         [alone] = workers(own.pid, "ExecutionActor")
-        assert not workers(first, "ExecutionActor"), "it is none of the copies"
-        kill(first, alone)
+        second = _another_fork_server(own, first)
+        assert not workers(second, "ExecutionActor"), "Ray has started it"
+        kill(alone)
         load.wait_for(len(load.acknowledged) + 50)
-        second = _another_fork_server(own.pid)
-        kill(*workers(own.pid, "ExecutionActor"))
+        forked = workers(second, "ExecutionActor")
+        kill(second, *forked)
         load.wait_for(len(load.acknowledged) + 50)
     load.check_ends()
     load.check_refusals()
-    assert len(workers(second, "ExecutionActor")) == 1
+    assert len(forked) == 1
+    assert first != second
     own.stop()
     wait_until_gone(*(pid for each in copies.values() for pid in each))
 
 
-def _another_fork_server(pid: int) -> int:
+def _another_fork_server(own: OwnStack, first: int) -> int:
+    """Wait until there is one, and until it takes requests."""
     give_up = time.monotonic() + SOON_S
-    while not (found := fork_servers(pid)):
+    while not (found := [each for each in fork_servers(own.pid) if each != first]):
         assert time.monotonic() < give_up, "no fork server was started again"
         time.sleep(LOOK_S)
+    note = json.loads((own.data_dir / "stack.json").read_text(encoding="utf-8"))
+    with socket.socket(socket.AF_UNIX) as nobody:
+        nobody.settimeout(SOON_S)
+        nobody.connect(str(Path(note["run_dir"], SOCKET)))
+        nobody.sendall(bytes(8))
+        assert nobody.recv(1) == b"", "which is no request"
     return found[0]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,14 +27,15 @@ AS_RAY_WOULD: Final = "default_worker.py: error: the following arguments are req
 AS_RAY_HAS_IT: Final = (
     "-c",
     """
-import os, sys
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 open("/proc/self/oom_score_adj", "w").write("500")
 os.nice(5)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """,
 )
 LOOKS: Final = """
-import json, os, random, signal, sys, uuid
+import json, multiprocessing, os, random, signal, sys, uuid
 import ray
 print(json.dumps({
     "program": sys.argv[0], "arguments": sys.argv[1:], "folder": os.getcwd(),
@@ -41,16 +43,24 @@ print(json.dumps({
     "children": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
     "environment": dict(os.environ), "is_main": __name__ == "__main__",
     "niceness": os.nice(0), "oom_score": open("/proc/self/oom_score_adj").read().strip(),
+    "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     "open": sorted(os.listdir("/proc/self/fd")),
-    "chance": [random.random(), uuid.uuid4().hex, ray._raylet.UniqueID.from_random().hex()],
+    "chance": [random.random(), uuid.uuid4().hex, ray.UniqueID.from_random().hex(),
+        multiprocessing.current_process().authkey.hex()],
 }))
 print("on standard error", file=sys.stderr)
 """
 
+IMPATIENT: Final = """
+import sys
+from serve import fork_server
+fork_server.PATIENCE_S = float(sys.argv[1])
+fork_server.main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:])
+"""
 DRAWS: Final = "import ray; ray.UniqueID.from_random()"
 THREADED: Final = """
 import threading
-threading.Thread(target=threading.Event().wait, daemon=True).start()
+threading.Thread(target=threading.Event().wait).start()
 """
 
 
@@ -83,6 +93,7 @@ def test_a_copy_looks_like_a_process_of_its_own(run_dir: Path, looks: Path) -> N
     assert copy.pop("chance") != original.pop("chance")
     assert copy == original
     assert (copy["arguments"], copy["niceness"], copy["oom_score"]) == (["--a=1"], 5, "500")
+    assert copy["blocked"] == [signal.SIGINT]
     assert copy["own_group"]
 
 
@@ -121,6 +132,7 @@ def test_a_worker_waits_for_a_silent_fork_server_only_so_long_and_tells_it(
     monkeypatch.setenv(MARK, str(run_dir))
     with _listening(run_dir) as listener:
         assert not is_forked([], patience_s=0.1)
+        assert not is_forked([], patience_s=0.1), "nobody else waits"
         connection, _ = listener.accept()
         with connection, connection.makefile("rb") as file:
             assert file.read().endswith(b"]"), "it has not agreed to anything after its request"
@@ -128,19 +140,35 @@ def test_a_worker_waits_for_a_silent_fork_server_only_so_long_and_tells_it(
                 connection.sendall(b"1")
 
 
-def test_a_copy_that_comes_too_late_is_no_worker(run_dir: Path, looks: Path) -> None:
+@pytest.mark.parametrize("hangs_up", [True, False], ids=["hangs up", "says nothing"])
+def test_a_copy_is_no_worker_until_whoever_asks_has_agreed(
+    run_dir: Path, looks: Path, *, hangs_up: bool
+) -> None:
     out, its_out = os.pipe()
-    request = json.dumps([[], _environment(run_dir), "/", 0, "0"]).encode()
-    with _fork_server(run_dir, looks):
-        with socket.socket(socket.AF_UNIX) as impatient:
-            impatient.connect(str(run_dir / SOCKET))
-            length = len(request).to_bytes(8, "big")
-            socket.send_fds(impatient, [length], [0, its_out, its_out])
-            impatient.sendall(request)
-            os.close(its_out)
-            assert impatient.recv(1) == b"1"
+    request = json.dumps([[], _environment(run_dir), "/", 0, "0", []]).encode()
+    with (
+        _fork_server(run_dir, looks, patience_s=0.1) as server,
+        socket.socket(socket.AF_UNIX) as impatient,
+    ):
+        impatient.connect(str(run_dir / SOCKET))
+        socket.send_fds(impatient, [len(request).to_bytes(8, "big")], [0, its_out, its_out])
+        impatient.sendall(request)
+        os.close(its_out)
+        assert impatient.recv(1) == b"1"
+        if hangs_up:
+            impatient.close()
         with os.fdopen(out, "rb") as file:
             assert file.read() == b""
+        assert server.poll() is None
+
+
+def test_who_says_nothing_holds_up_others_only_so_long(run_dir: Path, looks: Path) -> None:
+    with (
+        _fork_server(run_dir, looks, patience_s=0.1),
+        socket.socket(socket.AF_UNIX) as silent,
+    ):
+        silent.connect(str(run_dir / SOCKET))
+        assert _look(run_dir)
 
 
 @pytest.mark.parametrize(
@@ -172,17 +200,20 @@ def test_a_request_that_cannot_be_read_holds_up_no_other(
 @pytest.mark.parametrize(
     ("module", "why"),
     [
-        (THREADED, "2 threads run after the imports, so no worker is forked\n"),
-        (DRAWS, "copies would draw the same ids, so no worker is forked\n"),
+        (THREADED, "2 threads run after the imports\n"),
+        (DRAWS, "copies would draw the same ids\n"),
+        ("import nobody", "ModuleNotFoundError: No module named 'nobody'\n\n"),
     ],
-    ids=["a thread", "ids"],
+    ids=["a thread", "ids", "nothing"],
 )
 def test_imports_that_leave_behind_what_copies_must_not_share_are_refused(
     run_dir: Path, looks: Path, module: str, why: str
 ) -> None:
     (run_dir / "imported.py").write_text(module, encoding="utf-8")
     with _fork_server(run_dir, looks, "imported") as server:
-        assert server.communicate()[1] == why
+        said = server.communicate()[1]
+    assert said.startswith("no worker is forked: ")
+    assert said.endswith(why)
     assert server.returncode == GAVE_UP
 
 
@@ -201,24 +232,39 @@ def test_a_fork_server_ends_with_what_has_started_it(run_dir: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         [server] = _children(process.pid)
+        with _worker(run_dir) as worker:  # it is answered when everything has been imported
+            worker.communicate()
         process.kill()
     wait_until_gone(server)
+
+
+def test_a_fork_server_whose_starter_is_gone_before_it_has_begun_ends(run_dir: Path) -> None:
+    words = ("1", "0", str(run_dir / "no program"))
+    ended = subprocess.run(  # noqa: S603 - a program of this repository
+        [sys.executable, str(HERE / "fork_server.py"), *words], check=False
+    )
+    assert ended.returncode == 0
 
 
 def test_the_program_of_workers_is_rays_own() -> None:
     assert worker_program() == default_worker.__file__
 
 
-def test_a_fork_server_that_was_killed_is_started_again(run_dir: Path) -> None:
+@pytest.mark.parametrize("by", ["a kill", "silence"])
+def test_a_fork_server_that_is_lost_is_started_again(run_dir: Path, by: str) -> None:
     log = run_dir / "log"
     with _tended(run_dir, log, pause_s=0) as server:
         [first] = _children()
         server.tend()
         assert _children() == [first], "it is not started twice"
-        _kill(first)
+        if by == "a kill":
+            _kill(first)
+        else:
+            (run_dir / SOCKET).unlink()  # as workers do that have waited in vain
         server.tend()
         [second] = _children()
         assert second != first
+        assert (run_dir / SOCKET).exists()
     assert not _children()
     assert log.read_text(encoding="utf-8") == ""
 
@@ -230,6 +276,22 @@ def test_a_fork_server_that_dies_again_and_again_is_not_started_at_every_look(
         _kill(*_children())
         server.tend()
         assert not _children()
+
+
+def test_a_fork_server_that_cannot_be_started_again_ends_nothing_else(
+    run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs = run_dir / "logs"
+    logs.mkdir()
+    with _tended(run_dir, logs / "log", pause_s=0) as server:
+        _kill(*_children())
+        shutil.rmtree(logs)
+        server.tend()
+        assert not _children()
+        logs.mkdir()
+        server.tend()
+        assert len(_children()) == 1
+    assert "fork_server_not_started: [Errno 2]" in caplog.text
 
 
 def test_a_fork_server_that_gives_up_is_told_of_and_left(
@@ -244,9 +306,9 @@ def test_a_fork_server_that_gives_up_is_told_of_and_left(
         server.tend()
         assert not _children()
     assert [record.getMessage() for record in caplog.records] == [
-        f"no_forked_workers: they start more slowly, see {log}"
+        f"no_forked_workers: they start more slowly; {log} says why"
     ]
-    assert log.read_text(encoding="utf-8").startswith("2 threads run after the imports")
+    assert log.read_text(encoding="utf-8").startswith("no worker is forked: 2 threads run")
 
 
 @contextmanager
@@ -297,12 +359,14 @@ def _listening(run_dir: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _fork_server(run_dir: Path, program: Path, *modules: str) -> Iterator[subprocess.Popen[str]]:
+def _fork_server(
+    run_dir: Path, program: Path, *modules: str, patience_s: float = 60
+) -> Iterator[subprocess.Popen[str]]:
     with _listening(run_dir) as listener:
         fd = listener.fileno()
-        words = (str(os.getpid()), str(fd), str(program))
+        words = (str(patience_s), str(os.getpid()), str(fd), str(program))
         server = subprocess.Popen(  # noqa: S603 - a program of this repository
-            [sys.executable, str(HERE / "fork_server.py"), *words, *modules],
+            [sys.executable, "-c", IMPATIENT, *words, *modules],
             env=_environment(run_dir),
             stderr=subprocess.PIPE,
             text=True,
