@@ -20,7 +20,7 @@ from serve.fork_server import GAVE_UP
 from serve.forked_worker import SOCKET, is_forked, worker_program
 from serve.forking import PRELOADED, ForkServer
 from serve.reaper import MARK
-from tests.cluster.processes import wait_until_gone
+from tests.cluster.processes import fork_servers, wait_until_gone
 
 HERE: Final = Path(__file__).parents[2] / "serve"
 AS_RAY_WOULD: Final = "default_worker.py: error: the following arguments are required"
@@ -231,7 +231,7 @@ def test_a_fork_server_ends_with_what_has_started_it(run_dir: Path) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        [server] = _children(process.pid)
+        [server] = fork_servers(process.pid)
         with _worker(run_dir) as worker:  # it is answered when everything has been imported
             worker.communicate()
         process.kill()
@@ -254,18 +254,18 @@ def test_the_program_of_workers_is_rays_own() -> None:
 def test_a_fork_server_that_is_lost_is_started_again(run_dir: Path, by: str) -> None:
     log = run_dir / "log"
     with _tended(run_dir, log, pause_s=0) as server:
-        [first] = _children()
+        [first] = fork_servers(os.getpid())
         server.tend()
-        assert _children() == [first], "it is not started twice"
+        assert fork_servers(os.getpid()) == [first], "it is not started twice"
         if by == "a kill":
             _kill(first)
         else:
             (run_dir / SOCKET).unlink()  # as workers do that have waited in vain
         server.tend()
-        [second] = _children()
+        [second] = fork_servers(os.getpid())
         assert second != first
         assert (run_dir / SOCKET).exists()
-    assert not _children()
+    assert not fork_servers(os.getpid())
     assert log.read_text(encoding="utf-8") == ""
 
 
@@ -273,9 +273,9 @@ def test_a_fork_server_that_dies_again_and_again_is_not_started_at_every_look(
     run_dir: Path,
 ) -> None:
     with _tended(run_dir, run_dir / "log") as server:
-        _kill(*_children())
+        _kill(*fork_servers(os.getpid()))
         server.tend()
-        assert not _children()
+        assert not fork_servers(os.getpid())
 
 
 def test_a_fork_server_that_cannot_be_started_again_ends_nothing_else(
@@ -284,13 +284,13 @@ def test_a_fork_server_that_cannot_be_started_again_ends_nothing_else(
     logs = run_dir / "logs"
     logs.mkdir()
     with _tended(run_dir, logs / "log", pause_s=0) as server:
-        _kill(*_children())
+        _kill(*fork_servers(os.getpid()))
         shutil.rmtree(logs)
         server.tend()
-        assert not _children()
+        assert not fork_servers(os.getpid())
         logs.mkdir()
         server.tend()
-        assert len(_children()) == 1
+        assert len(fork_servers(os.getpid())) == 1
     assert "fork_server_not_started: [Errno 2]" in caplog.text
 
 
@@ -301,10 +301,10 @@ def test_a_fork_server_that_gives_up_is_told_of_and_left(
     monkeypatch.setenv("PYTHONPATH", str(run_dir), prepend=os.pathsep)
     log = run_dir / "log"
     with _tended(run_dir, log, pause_s=0) as server:
-        os.waitid(os.P_PID, _children()[0], os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, fork_servers(os.getpid())[0], os.WEXITED | os.WNOWAIT)
         server.tend()
         server.tend()
-        assert not _children()
+        assert not fork_servers(os.getpid())
     assert [record.getMessage() for record in caplog.records] == [
         f"no_forked_workers: they start more slowly; {log} says why"
     ]
@@ -337,12 +337,6 @@ def _seen(worker: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
     assert out, errors
     found: dict[str, Any] = json.loads(out)
     return found, errors
-
-
-def _children(parent: int | str = "self") -> list[int]:
-    tasks = Path(f"/proc/{parent}/task").iterdir()
-    found = [(task / "children").read_text(encoding="ascii").split() for task in tasks]
-    return [int(pid) for pids in found for pid in pids]
 
 
 def _environment(run_dir: Path) -> dict[str, str]:
