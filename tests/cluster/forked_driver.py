@@ -3,8 +3,8 @@
     python tests/cluster/forked_driver.py FOLDER
 
 Starts Ray as ``rillflow up`` does, with a folder for sockets, and four actors that ask a fifth
-one at the same time. Prints a line of JSON: the process that each has been forked from, the ids
-that it drew in its first thread and in another one, and the answers that it was given.
+one at the same time. Prints a line of JSON: the command of the process that each has been forked
+from, the ids that it drew in its first thread and in another one, and what it was answered.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Asker:
         self._asked = asked
 
     async def tell(self) -> Mapping[str, Any]:
-        """Return the parent of this process, what it has drawn, and what it was answered."""
+        """Return the command of this process's parent, what it has drawn, and its answers."""
         kept = []
 
         def draw() -> list[str]:
@@ -60,7 +60,12 @@ class Asker:
         answers = [
             await self._asked.echo.remote(f"{self._name}{number}") for number in range(QUESTIONS)
         ]
-        return {"parent": os.getppid(), "ids": ids, "answers": answers}
+        return {"parent": command_of_parent(), "ids": ids, "answers": answers}
+
+
+def command_of_parent() -> str:
+    """Return the command of the process from which this one has been forked."""
+    return Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8")
 
 
 def main(folder: str) -> None:
