@@ -92,6 +92,25 @@ class DedicatedActors:
         return owner
 
 
+class ActorSpawner:
+    """Starts the actors of dedicated executions; see the ``Spawner`` protocol."""
+
+    def __init__(self, namespace: str, spawn: Callable[[ExecutionId], Any]) -> None:
+        """Spawn by ``spawn``, which starts or finds the actor of an execution."""
+        self._namespace = namespace
+        self._spawn = spawn
+
+    async def spawn(self, execution_id: ExecutionId) -> None:
+        """Start an actor, unless there is one; return once it takes calls."""
+        actor = await asyncio.to_thread(self._spawn, execution_id)
+        await actor.ready.remote()
+
+    async def living(self) -> set[str]:
+        """Return the names of all actors of the stack, those that start or restart too."""
+        named = await asyncio.to_thread(ray.util.list_named_actors, all_namespaces=True)
+        return {each["name"] for each in named if each["namespace"] == self._namespace}
+
+
 class _Owner(Home):
     """An actor that owns executions; ``start`` starts it, or finds it, at the first call."""
 

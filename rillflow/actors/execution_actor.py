@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from rillflow.actors.directory import ACTOR_OPTIONS, RayExecutions
+from rillflow.actors.directory import ACTOR_OPTIONS, ActorSpawner, RayExecutions
 from rillflow.actors.names import (
     dispatcher_actor_name,
     execution_actor_name,
@@ -79,7 +79,7 @@ class ExecutionActor:
             hot_bytes=settings.hot_bytes,
             guards=Guards(load_hooks(settings.hooks)),
             on_fenced=self._die,
-            respawn=None if dedicated else self._respawn,
+            spawner=None if dedicated else actor_spawner(settings),
         )
         self._desk = HostDesk(
             self._host,
@@ -174,10 +174,6 @@ class ExecutionActor:
         await asyncio.shield(self._started)
         await retention.run()
 
-    async def _respawn(self, execution_id: ExecutionId) -> None:
-        actor = await asyncio.to_thread(spawn_dedicated, self._settings, execution_id)
-        await actor.ready.remote()
-
     async def _retire_when_done(self) -> None:
         if self._dedicated is None:
             return
@@ -217,3 +213,8 @@ def spawn_dedicated(settings: Settings, execution_id: ExecutionId) -> Any:
 def ray_executions(settings: Settings) -> RayExecutions:
     """Return the way to the executions of a stack with these settings."""
     return RayExecutions(settings, partial(spawn_dedicated, settings))
+
+
+def actor_spawner(settings: Settings) -> ActorSpawner:
+    """Return what starts the actors of dedicated executions of a stack with these settings."""
+    return ActorSpawner(settings.namespace, partial(spawn_dedicated, settings))

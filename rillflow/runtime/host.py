@@ -9,7 +9,7 @@ and nobody else (``runtime.quarantine``).
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, assert_never
 
@@ -52,6 +52,7 @@ from rillflow.runtime.quarantine import Quarantine, log_crash
 from rillflow.runtime.queries import answer_query, shown_with_end, unknown_execution
 from rillflow.runtime.recovery import Recovery
 from rillflow.runtime.residents import Residents
+from rillflow.runtime.respawning import Respawning, Spawner
 from rillflow.runtime.resting import Resting
 from rillflow.runtime.rule_log import RuleLog
 from rillflow.runtime.timers import Timer, Timers, firing_of
@@ -101,7 +102,7 @@ class ExecutionHost:
         guards: Guards | None = None,
         quarantine: Quarantine | None = None,
         on_fenced: Callable[[], None] = lambda: None,
-        respawn: Callable[[ExecutionId], Awaitable[None]] | None = None,
+        spawner: Spawner | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -145,7 +146,7 @@ class ExecutionHost:
         self._rules = RuleLog()
         self.watchers = Watchers(clock)
         self._on_fenced = on_fenced
-        self._respawn = respawn
+        self._respawning = Respawning(store, partitions, spawner) if spawner else None
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -157,11 +158,12 @@ class ExecutionHost:
             unfinished = await self._store.unfinished(self._partitions)
             self._residents.unresumed.update(unfinished)
         self._timers.start()
-        recover = self._recovery.run(self._store, self._partitions, self._respawn)
         self._background = [
-            asyncio.create_task(recover, name="recovery"),
+            asyncio.create_task(self._recovery.run(), name="recovery"),
             asyncio.create_task(self._watch_ownership(), name="ownership"),
         ]
+        if self._respawning is not None:
+            self._background.append(asyncio.create_task(self._respawning.run(), name="respawning"))
 
     async def stop(self) -> None:
         """Stop timers and errands; what is outstanding is left to the next owner."""

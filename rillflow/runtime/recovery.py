@@ -3,27 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
 
 from rillflow.core.events import CancelRequested, Event, RedoRequested
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.ports.store import Journal
 from rillflow.runtime.errands import Errands
 from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.insisting import FIRST_PAUSE_S, LONGEST_PAUSE_S, insist
-from rillflow.runtime.ownership import DEDICATED_LISTING
 from rillflow.runtime.quarantine import Quarantine
 from rillflow.runtime.residents import Residents
 
 log = logging.getLogger("rillflow.recovery")
-
-RESPAWN_PAUSE_S: Final = 1.0
-RESPAWNED_AT_ONCE: Final = 4
-LONGEST_RESPAWN_S: Final = 60.0
-
-Respawn = Callable[[ExecutionId], Awaitable[None]]
 
 
 class Recovery:
@@ -50,18 +41,8 @@ class Recovery:
         self._residents = residents
         self._errands = errands
 
-    async def run(
-        self, journal: Journal, partitions: Sequence[int], respawn: Respawn | None
-    ) -> None:
-        """Have everything that had not ended go on; ``respawn`` starts dedicated owners."""
-        if respawn is None:
-            await self._resume_all()
-            return
-        apart = [DEDICATED_LISTING + partition for partition in partitions]
-        await asyncio.gather(self._resume_all(), _respawn_all(journal, apart, respawn))
-
-    async def _resume_all(self) -> None:
-        """Resume everything; what cannot be read now is passed over, and comes again later."""
+    async def run(self) -> None:
+        """Have everything go on; what cannot be read now is passed over, and comes again later."""
         left = sorted(self._residents.unresumed)
         pause_s = FIRST_PAUSE_S
         while left:
@@ -137,29 +118,3 @@ class Recovery:
         is_nothing = self._residents.find(execution_id) is None
         if is_nothing and not self._quarantine.holds(execution_id):
             self._quarantine.forget(execution_id)
-
-
-async def _respawn_all(journal: Journal, listings: Sequence[int], respawn: Respawn) -> None:
-    """Start the owners of what is listed, a few at once; one that fails comes again later."""
-    left = await insist(lambda: journal.unfinished(listings))
-    slots = asyncio.Semaphore(RESPAWNED_AT_ONCE)
-
-    async def is_respawned(execution_id: ExecutionId) -> bool:
-        async with slots:
-            return await _is_respawned(respawn, execution_id)
-
-    while left:
-        done = await asyncio.gather(*map(is_respawned, left))
-        left = [one for one, is_done in zip(left, done, strict=True) if not is_done]
-        if left:
-            await asyncio.sleep(RESPAWN_PAUSE_S)
-
-
-async def _is_respawned(respawn: Respawn, execution_id: ExecutionId) -> bool:
-    try:
-        async with asyncio.timeout(LONGEST_RESPAWN_S):
-            await respawn(execution_id)
-    except Exception:
-        log.exception("respawn_failed", extra={"execution_id": execution_id})
-        return False
-    return True

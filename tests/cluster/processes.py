@@ -150,6 +150,17 @@ class RayDriver:
         facts: dict[str, Any] | None = json.loads(self._ask(f"facts {name}"))
         return facts
 
+    def remove(self, name: str) -> None:
+        """End an actor for good, as nobody should."""
+        self._ask(f"remove {name}")
+
+    def wait_until_there(self, name: str) -> None:
+        """Wait until there is an actor of this name."""
+        give_up = time.monotonic() + END_S
+        while name not in self.actors():
+            assert time.monotonic() < give_up, f"there is no {name}"
+            time.sleep(LOOK_S)
+
     def wait_until_gone(self, name: str) -> None:
         """Wait until there is no actor of this name."""
         give_up = time.monotonic() + END_S

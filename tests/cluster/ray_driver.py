@@ -3,7 +3,8 @@
     python tests/cluster/ray_driver.py ADDRESS NAMESPACE
 
 Reads one command a line and answers each with a line of JSON: ``actors`` lists the names,
-``facts NAME`` asks the actor of this name who it is, null when there is none.
+``facts NAME`` asks the actor of this name who it is, null when there is none, and
+``remove NAME`` ends it for good.
 """
 
 import json
@@ -23,7 +24,11 @@ def answer(line: str, namespace: str) -> Any:
         named = ray.util.list_named_actors(all_namespaces=True)
         return sorted(entry["name"] for entry in named if entry["namespace"] == namespace)
     try:
-        facts = ray.get(ray.get_actor(name, namespace=namespace).ready.remote())
+        actor = ray.get_actor(name, namespace=namespace)
+        if command == "remove":
+            ray.kill(actor, no_restart=True)
+            return None
+        facts = ray.get(actor.ready.remote())
     except (ValueError, ray.exceptions.RayActorError):
         return None
     return {"pid": facts["pid"], "execution_actors": facts["execution_actors"]}

@@ -150,6 +150,24 @@ def test_a_dedicated_actor_that_is_killed_comes_back_and_goes_on(
     leaving.append(execution_id)
 
 
+def test_a_dedicated_actor_that_is_removed_for_good_is_started_again_by_itself(
+    api: Api, functions: Functions, driver: RayDriver, leaving: list[str]
+) -> None:
+    execution_id = api.submit(_flow(functions, "removed"), isolation="dedicated")
+    _finish(api, execution_id, first=1)
+    functions.calls(execution_id, 2)
+    before = driver.facts(execution_id)
+    driver.remove(execution_id)
+    driver.wait_until_there(execution_id)
+    assert driver.facts(execution_id) != before
+    _finish(api, execution_id, second=2)
+    ended = api.end(execution_id)
+    assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
+    calls = functions.calls(execution_id)
+    assert len({(call["task"], call["headers"]["idempotency-key"]) for call in calls}) == 2
+    leaving.append(execution_id)
+
+
 def test_a_child_of_a_dedicated_execution_is_an_execution_like_any_other(
     api: Api, functions: Functions, driver: RayDriver, leaving: list[str]
 ) -> None:

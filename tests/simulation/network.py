@@ -40,10 +40,19 @@ class Address:
 class Network:
     """Carries calls by name."""
 
-    def __init__(self, around: Surroundings, is_gone: Callable[[str], bool]) -> None:
-        """Carry calls; ``is_gone`` tells who has left for good."""
+    def __init__(
+        self,
+        around: Surroundings,
+        is_gone: Callable[[str], bool],
+        dropped: Callable[[str], None],
+    ) -> None:
+        """Carry calls; ``is_gone`` tells who has left for good.
+
+        ``dropped`` hears for whom a dispatcher has had answers that nobody takes.
+        """
         self._around = around
         self.is_gone = is_gone
+        self._dropped = dropped
         self._addresses: dict[str, Address] = {}
 
     def register(self, life: Life, serve: Serve) -> None:
@@ -67,6 +76,8 @@ class Network:
                 except ConnectionError as error:
                     reached = None
                     if self.is_gone(name):
+                        if method == "answers":
+                            self._dropped(name)
                         raise GoneError(f"{name} has left") from error
                     if self._around.loop.time() > give_up_s:
                         raise StoreError(f"{name} could not be reached: {error}") from error

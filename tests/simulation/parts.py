@@ -1,7 +1,7 @@
 """The processes of a run: owners of executions, dispatchers, and the way to the owners."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -75,6 +75,18 @@ def dispatcher_name(index: int) -> str:
     return f"dispatcher{index}"
 
 
+class _Spawner:
+    def __init__(self, spawn: Spawn, living: Callable[[], Collection[str]]) -> None:
+        self._spawn = spawn
+        self._living = living
+
+    async def spawn(self, execution_id: ExecutionId) -> None:
+        self._spawn(execution_id)
+
+    async def living(self) -> Collection[str]:
+        return self._living()
+
+
 class HostProcess:
     """One life of an owner of executions, those of some partitions or one dedicated one."""
 
@@ -92,6 +104,7 @@ class HostProcess:
         promises: Promises,
         most_hot: int,
         spawn: Spawn,
+        living: Callable[[], Collection[str]],
         retire: Callable[[], None],
     ) -> None:
         self.life = life
@@ -100,10 +113,6 @@ class HostProcess:
         self._dedicated = owns if isinstance(owns, str) else None
         self._retire = retire
         self._leaving = False
-
-        async def respawn(execution_id: ExecutionId) -> None:
-            spawn(execution_id)
-
         lines = [network.line_to(dispatcher_name(each)) for each in range(dispatchers)]
         self.lanes = DispatchLanes(life.name, lines)
         self.host = ExecutionHost(
@@ -116,7 +125,7 @@ class HostProcess:
             dedicated=self._dedicated,
             most_hot=most_hot,
             on_fenced=life.kill,
-            respawn=None if self._dedicated else respawn,
+            spawner=None if self._dedicated else _Spawner(spawn, living),
         )
         self._desk = HostDesk(self.host, self.lanes, life=repr(life))
         self._started = around.loop.spawn(life, self._start(), name="start")
@@ -193,6 +202,10 @@ class Supervisor:
     def supervises(self, name: str) -> bool:
         """Tell whether a process lives, or is about to."""
         return name in self._starts
+
+    def living(self) -> list[str]:
+        """Return the names of the processes that live, or are about to."""
+        return list(self._starts)
 
     def supervise(self, name: str, start: Callable[[], Life]) -> None:
         """Start a process, and start it again after each of its deaths."""

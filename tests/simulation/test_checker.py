@@ -27,6 +27,7 @@ from rillflow.runtime.dispatch import DispatchPool, _Taken
 from rillflow.runtime.holding import HeldDispatches
 from rillflow.runtime.host import ExecutionHost, Taken
 from rillflow.runtime.hosted import Hosted
+from rillflow.runtime.respawning import Respawning
 from rillflow.runtime.timers import Timer, Timers
 from rillflow.stores.append_plan import AppendPlan
 from rillflow.stores.memory_journal import MemoryJournal
@@ -199,6 +200,10 @@ def an_idempotency_key_is_not_unique(patch: Patch) -> None:
     patch.setattr(MemoryJournal, "_check_keys", do_nothing)
 
 
+def lost_homes_are_not_looked_for(patch: Patch) -> None:
+    patch.setattr(Respawning, "run", Respawning._look)
+
+
 MUTANTS: Final = [
     failed_appends_count_as_written,
     commands_are_carried_out_before_they_are_durable,
@@ -218,6 +223,7 @@ MUTANTS: Final = [
     a_dispatcher_makes_repeated_calls,
     calls_of_busy_functions_are_forgotten,
     an_idempotency_key_is_not_unique,
+    lost_homes_are_not_looked_for,
 ]
 
 

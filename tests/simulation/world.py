@@ -8,7 +8,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from rillflow.core import codec
-from rillflow.ids import PARTITIONS, ExecutionId
+from rillflow.ids import PARTITIONS, ExecutionId, is_execution_id
 from rillflow.jsontypes import JsonValue
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.hosted import replay
@@ -71,11 +71,15 @@ class World:
         self._dispatchers = shape.choice([1, 1, 2])
         self._most_hot = shape.choice([1, 2, 100])
         self._wishes = _draw_wishes(shape)
+        # Others are as they were before homes were lost: some seeds are kept for what they found.
+        self._losses_s = [shape.uniform(0.5, 9.0) for _ in "ab"] if seed % 8 == 1 else []
         self._wrong_by_s: dict[str, float] = {}
         self.promises = Promises(around)
         self.store = FlakyStore(around, self.promises)
         self.supervisor = Supervisor(around)
-        self._network = Network(around, lambda name: not self.supervisor.supervises(name))
+        self._network = Network(
+            around, lambda name: not self.supervisor.supervises(name), self.promises.dropped
+        )
         self.processes: dict[Life, HostProcess] = {}
         self.dispatchers: dict[Life, DispatcherProcess] = {}
         outside = around.begin_life("people", frail=False)
@@ -89,6 +93,8 @@ class World:
             self.promises,
             self.store,
             expected_callback_s=EXPECTED_CALLBACK_S if looked_after else None,
+            # Whoever waits for an execution starts its home.
+            patient=not self._losses_s,
         )
         self.functions = Functions(
             around,
@@ -113,6 +119,8 @@ class World:
         for wish in self._wishes:
             self._begin(self.people.submit_and_wait(wish._replace(definition_id=version)))
         self._begin(self.people.wake_sleepers())
+        if self._losses_s and around.faults != FAIR:
+            self._begin(self._lose_homes())
         self._begin(self.people.look())
         await asyncio.gather(self._upheavals(), self._requests())
         if around.faults != FAIR:
@@ -157,6 +165,7 @@ class World:
                 promises=self.promises,
                 most_hot=self._most_hot,
                 spawn=self._spawn,
+                living=self.supervisor.living,
                 retire=lambda: self.supervisor.retire(name),
             )
             return life
@@ -217,6 +226,14 @@ class World:
         name = self._some_host()
         self._freeze_life(self.supervisor.newest[name])
         self.supervisor.take_over(name)
+
+    async def _lose_homes(self) -> None:
+        """Remove homes of dedicated executions for good, as somebody does by hand."""
+        for pause_s in self._losses_s:
+            await asyncio.sleep(pause_s)
+            for home in filter(is_execution_id, list(self.supervisor.newest)):
+                self.around.note("lose", home)
+                self.supervisor.retire(home)
 
     def _jump(self) -> None:
         """Set the clock of an owner's machine wrong."""

@@ -30,7 +30,6 @@ from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.quarantine import Quarantine
-from rillflow.runtime.recovery import Recovery
 from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.memory import MemoryStore
@@ -176,15 +175,6 @@ class House:
             filled = text.replace("NAME", name).replace("INTERVAL", str(interval_s))
             await add_descriptor(self.store, "isolation", workflow, "release", filled, at_ms=1)
         return await self._submissions.submit(f"isolation:{name}", b"", Options())
-
-    async def submit_apart(self, name: str) -> ExecutionId:
-        """Submit an execution that is to have an owner of its own, which nobody starts."""
-        await self.submit(name)
-        options = Options(isolation="dedicated")
-        try:
-            return await self._submissions.submit(f"isolation:{name}", b"", options)
-        finally:
-            await asyncio.sleep(0)
 
     async def shown(self, execution_id: ExecutionId) -> dict[str, Any]:
         reply = await self.call(Query(execution_id=execution_id, kind="brief"))
@@ -392,51 +382,3 @@ async def test_recovery_passes_over_what_cannot_be_read_now_and_comes_back_to_it
             await later.host.recovered()
         assert not unresumed
         assert [await later.ends(each) for each in (*poor, *rich)] == ["SUCCEED"] * 5
-
-
-async def test_one_dedicated_owner_that_cannot_be_started_holds_up_no_other() -> None:
-    store = TrappedStore()
-    async with house(store) as built:
-        ids = sorted([await built.submit_apart(RICH) for _ in range(3)])
-    started: list[ExecutionId] = []
-    failures = [ids[0]]
-
-    async def respawn(execution_id: ExecutionId) -> None:
-        if execution_id in failures:
-            failures.clear()
-            raise ZeroDivisionError(SECRET)
-        started.append(execution_id)
-
-    recovery = Recovery(Quarantine(SystemClock()), _nobody, lambda _: None)
-    recovery.join(built.host._residents, built.host._errands)
-    async with asyncio.timeout(LONG_S):
-        await recovery.run(store, range(PARTITIONS), respawn)
-    assert started == [*ids[1:], ids[0]]
-
-
-async def _nobody(_: Sequence[DispatchAnswer]) -> None:
-    raise AssertionError("no answers were kept")
-
-
-async def test_one_dedicated_owner_that_never_gets_ready_holds_up_no_other() -> None:
-    store = TrappedStore()
-    async with house(store) as built:
-        first, *others = sorted([await built.submit_apart(RICH) for _ in range(3)])
-    started: list[ExecutionId] = []
-    all_started = asyncio.Event()
-
-    async def respawn(execution_id: ExecutionId) -> None:
-        if execution_id == first:
-            await asyncio.Event().wait()
-        started.append(execution_id)
-        if len(started) == len(others):
-            all_started.set()
-
-    async with house(store) as later:
-        recovering = asyncio.create_task(
-            later.host._recovery.run(store, range(PARTITIONS), respawn)
-        )
-        await asyncio.wait_for(all_started.wait(), LONG_S)
-        recovering.cancel()
-        await asyncio.gather(recovering, return_exceptions=True)
-    assert started == others
