@@ -178,7 +178,7 @@ class ExecutionActor:
         if self._dedicated is None:
             return
         await asyncio.shield(self._started)
-        await until_done(self._host, self._dispatcher, self._dedicated)
+        await until_done(self._host, self._dispatcher, self._store, self._dedicated)
         self._leaving = True
         await self._host.stop()
         if await self._host.is_replaced():

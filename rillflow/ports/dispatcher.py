@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 TakeAnswers: TypeAlias = Callable[[list[DispatchAnswer]], Awaitable[None]]
-"""Takes answers to requests; returns once they are durable."""
+"""Takes answers to requests; returns once they are durable, raises GoneError if nobody is left."""
 
 
 class Dispatcher(Protocol):

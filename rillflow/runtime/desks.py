@@ -102,8 +102,8 @@ class DispatchDesk:
     this life's token, and a new token says that the calls of the old one are lost. What
     is dropped: an order for another life; one that came before; and one of a sender
     that another life of the same sender has replaced. A sender that has left for good
-    is not told of the calls it did not wait for, and one that ordered nothing for long
-    is forgotten.
+    is not told of the calls it did not wait for, unless it returns while they are made,
+    and one that ordered nothing for long is forgotten.
     """
 
     def __init__(
@@ -163,9 +163,8 @@ class DispatchDesk:
         self._pools.move_to_end(sender)
         return pool
 
-    def _forget(self, sender: str) -> None:
-        """Forget a sender that has left; what it ordered comes too late, until it returns."""
-        self._pools.pop(sender, None)
+    def _has_left(self, sender: str) -> None:
+        """Note that a sender has left; what it ordered comes too late, until it returns."""
         epoch, _ = self._newest.get(sender, (0, 0))
         self._newest[sender] = (epoch, sys.maxsize)
 
@@ -182,6 +181,7 @@ class DispatchDesk:
             try:
                 await line("answers", _encoder.encode(answers))
             except GoneError:
-                self._forget(sender)
+                self._has_left(sender)
+                raise
 
         return deliver

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from rillflow.errors import RillflowError
+from rillflow.errors import GoneError, RillflowError
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
 
@@ -74,7 +74,13 @@ class DispatchPool:
             return failure_of(request, error)
 
     async def _hand_over(self, answers: list[DispatchAnswer]) -> None:
-        await self._take(answers)
+        try:
+            await self._take(answers)
+        except GoneError:
+            # Nobody takes them: should somebody come back and order the calls, they are made again.
+            for answer in answers:
+                self._under_way.pop(answer.call, None)
+            return
         for answer in answers:
             self._under_way.pop(answer.call, None)
             self._taken.add(answer.call)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from rillflow.ids import ExecutionId
@@ -12,10 +13,9 @@ from rillflow.runtime.ownership import DEDICATED_LISTING
 
 log = logging.getLogger("rillflow.respawning")
 
-PAUSE_S: Final = 1.0
 SPAWNED_AT_ONCE: Final = 4
 LONGEST_SPAWN_S: Final = 60.0
-LOOK_S: Final = 15.0
+LOOK_S: Final = 10.0
 
 
 class Spawner(Protocol):
@@ -43,43 +43,38 @@ class Respawning:
         self._listings = [DEDICATED_LISTING + partition for partition in partitions]
         self._spawner = spawner
         self._slots = asyncio.Semaphore(SPAWNED_AT_ONCE)
-        self._misses: dict[ExecutionId, int] = {}
+        self._starts: dict[ExecutionId, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Start homes where there are none, now and whenever one is lost, until cancelled."""
-        while True:
-            all_there = await self._look()
-            await asyncio.sleep(LOOK_S if all_there else PAUSE_S)
-
-    async def _look(self) -> bool:
-        """Start what is lost, a few at once; tell whether it was all possible."""
         try:
-            done = await asyncio.gather(*map(self._is_spawned, await self._lost()))
+            while True:
+                await self._look()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            for start in self._starts.values():
+                start.cancel()
+
+    async def _look(self) -> None:
+        """Begin to start what is lost; what cannot be started is found again by another look."""
+        try:
+            for execution_id in await self._lost():
+                start = asyncio.create_task(self._start(execution_id))
+                self._starts[execution_id] = start
+                start.add_done_callback(partial(self._starts.pop, execution_id))
         except Exception:
             log.exception("homes_not_looked_for")
-            return False
-        return all(done)
 
     async def _lost(self) -> list[ExecutionId]:
-        """Return those whose home is to be started: at the first, second, fourth ... miss.
-
-        Some leave again and again, since their execution cannot be read.
-        """
         unfinished = await insist(lambda: self._journal.unfinished(self._listings))
         living = await self._spawner.living() if unfinished else ()
-        lost = [each for each in unfinished if each not in living]
-        self._misses = {each: self._misses.get(each, 0) for each in unfinished}
-        for execution_id in lost:
-            self._misses[execution_id] += 1
-        return [each for each in lost if self._misses[each].bit_count() == 1]
+        return [each for each in unfinished if each not in living and each not in self._starts]
 
-    async def _is_spawned(self, execution_id: ExecutionId) -> bool:
+    async def _start(self, execution_id: ExecutionId) -> None:
         try:
             async with self._slots, asyncio.timeout(LONGEST_SPAWN_S):
                 await self._spawner.spawn(execution_id)
         except Exception:
             log.exception("respawn_failed", extra={"execution_id": execution_id})
-            del self._misses[execution_id]  # So that the next look is the first one.
-            return False
-        log.info("home_started", extra={"execution_id": execution_id})
-        return True
+        else:
+            log.info("home_started", extra={"execution_id": execution_id})

@@ -5,18 +5,24 @@ from collections.abc import Sized
 from typing import Final
 
 from rillflow.ids import ExecutionId
+from rillflow.ports.store import Journal
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.insisting import insist
+from rillflow.runtime.ownership import listing_partition
 
 LINGER_S: Final = 2.0
 MOST_LOOKS: Final = 15
-"""How often a home looks for an execution that does not exist before it leaves."""
+"""How often a home looks for its execution in vain before it asks whether there is one."""
 
 
-async def until_done(host: ExecutionHost, calls: Sized, execution_id: ExecutionId) -> None:
+async def until_done(
+    host: ExecutionHost, calls: Sized, journal: Journal, execution_id: ExecutionId
+) -> None:
     """Wait until an execution has settled, or has never begun.
 
     What it has ordered must be answered as well: ``calls`` are those under way. Whoever
-    waits must take no more calls from the moment this returns.
+    waits must take no more calls from the moment this returns. The home of an execution
+    that cannot be read stays, since it would be started again (``runtime.respawning``).
     """
     looked_in_vain = 0
     while True:
@@ -24,6 +30,13 @@ async def until_done(host: ExecutionHost, calls: Sized, execution_id: ExecutionI
         await asyncio.sleep(LINGER_S)
         looked_in_vain = 0 if host.knows(execution_id) else looked_in_vain + 1
         # A redo may have begun it anew meanwhile; a refused submission never began.
-        settled = host.has_settled(execution_id) and not len(calls)
-        if settled or looked_in_vain >= MOST_LOOKS:
+        if host.has_settled(execution_id) and not len(calls):
             return
+        if looked_in_vain >= MOST_LOOKS and not await _is_listed(journal, execution_id):
+            return
+
+
+async def _is_listed(journal: Journal, execution_id: ExecutionId) -> bool:
+    return execution_id in await insist(
+        lambda: journal.unfinished([listing_partition(execution_id)])
+    )

@@ -159,7 +159,10 @@ def test_a_dedicated_actor_that_is_removed_for_good_is_started_again_by_itself(
     before = driver.facts(execution_id)
     driver.remove(execution_id)
     driver.wait_until_there(execution_id)
-    assert driver.facts(execution_id) != before
+    after = driver.facts(execution_id)
+    assert before is not None
+    assert after is not None
+    assert after["pid"] != before["pid"]
     _finish(api, execution_id, second=2)
     ended = api.end(execution_id)
     assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)

@@ -10,13 +10,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+import msgspec
+
 from rillflow.errors import GoneError, RillflowError, StoreError
+from rillflow.ports.gateway import DispatchAnswer
 from rillflow.runtime.dispatch_lanes import Line
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import Life
 
 Serve: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 
+_answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 REACH_S: Final = 30.0
 PAUSE_S: Final = 0.1
 
@@ -44,11 +48,11 @@ class Network:
         self,
         around: Surroundings,
         is_gone: Callable[[str], bool],
-        dropped: Callable[[str], None],
+        dropped: Callable[[list[DispatchAnswer]], None],
     ) -> None:
         """Carry calls; ``is_gone`` tells who has left for good.
 
-        ``dropped`` hears for whom a dispatcher has had answers that nobody takes.
+        ``dropped`` hears of the answers that a dispatcher has, and that nobody takes.
         """
         self._around = around
         self.is_gone = is_gone
@@ -77,7 +81,7 @@ class Network:
                     reached = None
                     if self.is_gone(name):
                         if method == "answers":
-                            self._dropped(name)
+                            self._dropped(_answers_decoder.decode(argument))
                         raise GoneError(f"{name} has left") from error
                     if self._around.loop.time() > give_up_s:
                         raise StoreError(f"{name} could not be reached: {error}") from error

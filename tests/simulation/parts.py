@@ -105,10 +105,11 @@ class HostProcess:
         most_hot: int,
         spawn: Spawn,
         living: Callable[[], Collection[str]],
-        retire: Callable[[], None],
+        retire: Callable[[Life], None],
     ) -> None:
         self.life = life
         self._around = around
+        self._store = store
         self._promises = promises
         self._dedicated = owns if isinstance(owns, str) else None
         self._retire = retire
@@ -159,13 +160,13 @@ class HostProcess:
         if self._dedicated is None:
             return
         await asyncio.shield(self._started)
-        await until_done(self.host, self.lanes, self._dedicated)
+        await until_done(self.host, self.lanes, self._store, self._dedicated)
         self._leaving = True
         await self.host.stop()
         if await self.host.is_replaced():
             self.life.kill()
         else:
-            self._retire()
+            self._retire(self.life)
 
     async def stop(self) -> None:
         """Stop as a process does that is asked to."""
@@ -218,11 +219,16 @@ class Supervisor:
         self.newest[name] = life
         life.mourners.append(self._mourn)
 
-    def retire(self, name: str) -> None:
-        """End a process for good."""
-        life = self.newest.pop(name)
-        del self._starts[name]
+    def retire(self, life: Life, start: Callable[[], Life]) -> None:
+        """End a process for good, unless it was lost and is another's that has its name."""
+        if self._starts.get(life.name) is start:
+            self.newest.pop(life.name).kill()
+            del self._starts[life.name]
         life.kill()
+
+    def lose(self, name: str) -> None:
+        """End a process for good, in the midst of its work."""
+        self.retire(self.newest[name], self._starts[name])
 
     def _mourn(self, life: Life) -> None:
         if self.resting or self.newest.get(life.name) is not life:

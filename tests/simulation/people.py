@@ -68,10 +68,10 @@ class People:
         store: Store,
         *,
         expected_callback_s: float | None,
-        patient: bool,
+        impatience: float,
     ) -> None:
         self._around = around
-        self._patient = patient
+        self._impatience = impatience
         self._executions = executions
         self._clock = clock
         self._promises = promises
@@ -89,7 +89,7 @@ class People:
         self.waiting = 0
 
     async def submit_and_wait(self, wish: Wish) -> None:
-        """Submit one execution, again until it is taken, and wait for its end if patient."""
+        """Submit one execution, again until it is taken, and wait for its end, if patient."""
         self.waiting += 1
         await self._around.pause(0.0, 2.0)
         if wish.callers:
@@ -99,7 +99,7 @@ class People:
         self.submitted[wish.number] = execution_id
         self._around.note("submitted", execution_id[-4:])
         self._promises.submitted(execution_id)
-        if self._patient:
+        if not self._around.happens(self._impatience):
             await self._wait(execution_id)
         self.waiting -= 1
 

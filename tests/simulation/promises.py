@@ -2,7 +2,7 @@
 
 * What was acknowledged is durable: submissions, callbacks, wake-ups, requests, answers.
 * A function is called for attempts that the journal has ordered, and for no other; by
-  one life of a dispatcher once, or once more for each time that a home was lost with it.
+  one life of a dispatcher once, and once more when its answer was lost with a home.
 * An idempotency key makes one execution.
 * A task that has ended stays as it ended, and is not ordered again, unless by a redo.
 * Only the owner of a partition writes to it.
@@ -48,7 +48,7 @@ class Promises:
         self.sent_away_from: set[tuple[str, str, int]] = set()
         self._told: set[tuple[str, str, int]] = set()
         self._called: Counter[tuple[tuple[str, str, int, int], Life | None]] = Counter()
-        self._drops: Counter[ExecutionId] = Counter()
+        self._drops: Counter[tuple[tuple[str, str, int, int], Life | None]] = Counter()
         self.mirrors: dict[str, Mirror] = {}
         self.counts: Counter[str] = Counter()
 
@@ -124,14 +124,16 @@ class Promises:
         self.counts["calls"] += 1
         if request.task and not mirror.waits_for(request.task, request.attempt, request.poll):
             self._called_late(request, mirror)
-        self._called[request.call, LIFE.get()] += 1
-        most = (1 if request.task else MOST_TELLS) + self._drops[request.execution_id]
-        if self._called[request.call, LIFE.get()] > most:
+        made = request.call, LIFE.get()
+        self._called[made] += 1
+        most_made = 1 if request.task else MOST_TELLS
+        if self._called[made] > most_made * (1 + self._drops[made]):
             self._broken(f"{request.call} was called again by a dispatcher that knew of it")
 
-    def dropped(self, execution_id: ExecutionId) -> None:
-        """Hear that answers were dropped, because a dedicated execution had no home then."""
-        self._drops[execution_id] += 1
+    def dropped(self, answers: Sequence[DispatchAnswer]) -> None:
+        """Hear that a dispatcher drops answers, because a dedicated execution has no home."""
+        for answer in answers:
+            self._drops[answer.call, LIFE.get()] += 1
 
     def _called_late(self, request: DispatchRequest, mirror: Mirror) -> None:
         """Judge a call that nobody waits for: its order was on its way when that changed."""
@@ -140,7 +142,8 @@ class Promises:
         )
         self.counts["late calls"] += 1
         self._around.note("late call", f"{request.call} by {late_s} s")
-        if self._called[request.call, LIFE.get()] > self._drops[request.execution_id]:
+        made = request.call, LIFE.get()
+        if self._called[made] > self._drops[made]:
             self._broken(f"{request.call} was over, and was called again")
         if late_s > LONGEST_WAY_S:
             self._broken(f"{request.call} was called {late_s} s after it was over")

@@ -8,11 +8,17 @@ from typing import Final
 
 import pytest
 
-from rillflow.errors import StoreError
-from rillflow.ids import PARTITIONS, ExecutionId
-from rillflow.runtime.ownership import DEDICATED_LISTING
-from rillflow.runtime.respawning import LONGEST_SPAWN_S, LOOK_S, PAUSE_S, Respawning
+from rillflow.errors import DamagedError, StoreError
+from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
+from rillflow.runtime.dispatch_lanes import DispatchLanes
+from rillflow.runtime.homes import Home
+from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.ownership import DEDICATED_LISTING, listing_partition
+from rillflow.runtime.respawning import LONGEST_SPAWN_S, LOOK_S, Respawning
+from rillflow.runtime.retiring import until_done
+from rillflow.runtime.routes import Routes
 from rillflow.stores.memory import MemoryStore
+from tests.simulation.surroundings import SimulatedClock
 from tests.simulation.virtual_loop import VirtualLoop
 
 FIRST: Final = ("a", "b", "c")
@@ -113,16 +119,6 @@ def test_what_is_over_gets_no_home() -> None:
     assert len(play(store, homes, for_s=LOOK_S * 9, acts={LOOK_S * 1.5: end})) == len(FIRST)
 
 
-def test_a_home_that_leaves_again_and_again_is_started_more_and_more_rarely() -> None:
-    class Restless(Homes):
-        async def living(self) -> set[ExecutionId]:
-            return set()
-
-    started = play(Listing(["a"]), Restless(), for_s=LOOK_S * 40, acts={})
-    looks = [round(at_s / LOOK_S) + 1 for at_s, _ in started]
-    assert looks == [1, 2, 4, 8, 16, 32]
-
-
 def test_a_home_that_cannot_be_started_holds_up_no_other_and_comes_again() -> None:
     failures = ["a", "a"]
 
@@ -131,8 +127,8 @@ def test_a_home_that_cannot_be_started_holds_up_no_other_and_comes_again() -> No
             failures.remove(execution_id)
             raise ZeroDivisionError
 
-    started = play(Listing(FIRST), Homes(begin), for_s=LOOK_S, acts={})
-    assert started == [(0, "b"), (0, "c"), (PAUSE_S * 2, "a")]
+    started = play(Listing(FIRST), Homes(begin), for_s=LOOK_S * 5, acts={})
+    assert started == [(0, "b"), (0, "c"), (LOOK_S * 2, "a")]
 
 
 def test_a_home_that_never_gets_ready_holds_up_no_other() -> None:
@@ -140,15 +136,109 @@ def test_a_home_that_never_gets_ready_holds_up_no_other() -> None:
         if execution_id == "a" and asyncio.get_running_loop().time() < LONGEST_SPAWN_S:
             await asyncio.Event().wait()
 
-    started = play(Listing(FIRST), Homes(begin), for_s=LONGEST_SPAWN_S * 2, acts={})
-    assert started == [(0, "b"), (0, "c"), (LONGEST_SPAWN_S + PAUSE_S, "a")]
+    homes = Homes(begin)
+    acts = {LOOK_S * 1.5: lambda: homes.there.discard("b")}
+    started = play(Listing(FIRST), homes, for_s=LONGEST_SPAWN_S * 2, acts=acts)
+    assert started[:3] == [(0, "b"), (0, "c"), (LOOK_S * 2, "b")]
+    [(at_s, again)] = started[3:]
+    assert (LONGEST_SPAWN_S <= at_s <= LONGEST_SPAWN_S + LOOK_S, again) == (True, "a")
 
 
 def test_homes_that_cannot_be_asked_for_are_asked_for_again() -> None:
     class Hidden(Homes):
         async def living(self) -> set[ExecutionId]:
-            if asyncio.get_running_loop().time() < PAUSE_S * 2:
+            if asyncio.get_running_loop().time() < LOOK_S:
                 raise OSError
             return await super().living()
 
-    assert play(Listing(["a"]), Hidden(), for_s=LOOK_S, acts={}) == [(PAUSE_S * 2, "a")]
+    assert play(Listing(["a"]), Hidden(), for_s=LOOK_S * 5, acts={}) == [(LOOK_S, "a")]
+
+
+def test_what_is_being_started_is_given_up_with_whoever_starts_it() -> None:
+    ends: list[str] = []
+
+    async def begin(execution_id: ExecutionId) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append(execution_id)
+
+    assert play(Listing(["a"]), Homes(begin), for_s=LOOK_S * 2, acts={}) == []
+    assert ends == ["a"]
+
+
+# -- whoever looks after homes, and the homes themselves, agree about when one may leave ---
+
+ID: Final = new_execution_id("demo", "main", at_ms=1, entropy=bytes(10), dedicated=True)
+
+
+class Unreadable(MemoryStore):
+    """A store in which an execution cannot be read, and is listed or not."""
+
+    def __init__(self, listed: Sequence[ExecutionId]) -> None:
+        super().__init__()
+        self.listed = list(listed)
+
+    async def load(self, execution_id: ExecutionId) -> None:
+        raise DamagedError(f"{execution_id} is damaged")
+
+    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+        return self.listed if listing_partition(ID) in partitions else []
+
+
+def stays(store: MemoryStore, *, for_s: float) -> bool:
+    """Tell whether the home of an execution is there after so many seconds."""
+    loop = VirtualLoop(Random(7))
+
+    async def scene() -> bool:
+        lanes = DispatchLanes(ID, [])
+        host = ExecutionHost(
+            store=store,
+            clock=SimulatedClock(loop),
+            dispatcher=lanes,
+            executions=Routes([], NoHomes()),
+            callback_host="http://here",
+            dedicated=ID,
+        )
+        await store.open()
+        await host.start()
+        try:
+            async with asyncio.timeout(for_s):
+                await until_done(host, lanes, store, ID)
+        except TimeoutError:
+            return True
+        finally:
+            await host.stop()
+        return False
+
+    found: bool = loop.run_until_complete(scene())
+    loop.bury(())
+    return found
+
+
+class NoHomes:
+    """Homes for an execution that asks for none."""
+
+    def find(self, execution_id: ExecutionId) -> None:
+        raise AssertionError(execution_id)
+
+    def spawn(self, execution_id: ExecutionId) -> Home:
+        raise AssertionError(execution_id)
+
+    def forget(self, execution_id: ExecutionId) -> None:
+        raise AssertionError(execution_id)
+
+
+HOUR_S: Final = 3600.0
+
+
+def test_a_home_leaves_when_its_execution_has_never_begun() -> None:
+    assert not stays(MemoryStore(), for_s=HOUR_S)
+
+
+def test_a_home_stays_while_an_execution_that_is_not_over_cannot_be_read() -> None:
+    assert stays(Unreadable([ID]), for_s=HOUR_S)
+
+
+def test_a_home_leaves_an_execution_that_is_over_and_cannot_be_read() -> None:
+    assert not stays(Unreadable([]), for_s=HOUR_S)

@@ -72,7 +72,7 @@ class World:
         self._most_hot = shape.choice([1, 2, 100])
         self._wishes = _draw_wishes(shape)
         # Others are as they were before homes were lost: some seeds are kept for what they found.
-        self._losses_s = [shape.uniform(0.5, 9.0) for _ in "ab"] if seed % 8 == 1 else []
+        self._losses_s = [shape.uniform(0.5, 9.0) for _ in "ab"] if seed % 4 == 1 else []
         self._wrong_by_s: dict[str, float] = {}
         self.promises = Promises(around)
         self.store = FlakyStore(around, self.promises)
@@ -94,7 +94,7 @@ class World:
             self.store,
             expected_callback_s=EXPECTED_CALLBACK_S if looked_after else None,
             # Whoever waits for an execution starts its home.
-            patient=not self._losses_s,
+            impatience=0.7 if self._losses_s else 0.0,
         )
         self.functions = Functions(
             around,
@@ -166,7 +166,7 @@ class World:
                 most_hot=self._most_hot,
                 spawn=self._spawn,
                 living=self.supervisor.living,
-                retire=lambda: self.supervisor.retire(name),
+                retire=lambda life: self.supervisor.retire(life, start),
             )
             return life
 
@@ -233,7 +233,7 @@ class World:
             await asyncio.sleep(pause_s)
             for home in filter(is_execution_id, list(self.supervisor.newest)):
                 self.around.note("lose", home)
-                self.supervisor.retire(home)
+                self.supervisor.lose(home)
 
     def _jump(self) -> None:
         """Set the clock of an owner's machine wrong."""

@@ -10,6 +10,7 @@ from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch_lanes import Line, Order
 
 LIFE = b"life"
+answers_in = msgspec.msgpack.Decoder(list[DispatchAnswer]).decode
 
 
 class Gateway:
@@ -28,10 +29,10 @@ class Gateway:
         """Hold nothing open."""
 
 
-def order_of(sender: str, epoch: int = 1, number: int = 1) -> bytes:
+def order_of(sender: str, epoch: int = 1, number: int = 1, task: str = "A") -> bytes:
     request = DispatchRequest(
         execution_id="demo:flow_c_1",
-        task="A",
+        task=task,
         attempt=1,
         pattern="task_sync",
         resource_name="http://functions.test/a",
@@ -64,6 +65,42 @@ async def test_the_answers_of_a_sender_that_has_left_are_dropped() -> None:
     await desk.take("send", order_of("one", epoch=2))
     await settle()
     assert gateway.calls == 2, "one that comes back is served anew"
+
+
+async def test_a_call_that_outlasts_its_sender_is_not_made_again_for_the_next_one() -> None:
+    goes_on = asyncio.Event()
+    is_gone = True
+    taken: list[str] = []
+
+    class Slow(Gateway):
+        async def call(self, request: DispatchRequest) -> DispatchAnswer:
+            answer = await super().call(request)
+            if request.task == "slow":
+                await goes_on.wait()
+            return answer
+
+    def line_to(_sender: str) -> Line:
+        async def call(_method: str, argument: bytes) -> bytes:
+            if is_gone:
+                raise GoneError("it has left")
+            taken.extend(answer.task for answer in answers_in(argument))
+            return b""
+
+        return call
+
+    gateway = Slow()
+    desk = DispatchDesk(gateway, life=LIFE, line_to=line_to)
+    await desk.take("send", order_of("one", task="slow"))
+    await desk.take("send", order_of("one", task="quick", number=2))
+    await settle()
+    is_gone = False
+    await desk.take("send", order_of("one", task="slow", epoch=2))
+    await desk.take("send", order_of("one", task="quick", epoch=2, number=2))
+    await settle()
+    assert (gateway.calls, taken) == (3, ["quick"]), "of the quick one the answer was dropped"
+    goes_on.set()
+    await settle()
+    assert (gateway.calls, taken, len(desk)) == (3, ["quick", "slow"], 0)
 
 
 async def test_senders_that_have_ordered_nothing_for_long_are_forgotten() -> None:
