@@ -27,6 +27,7 @@ RillflowError
 │   ├── NotConnectedError
 │   └── BrokenExchangeError
 ├── StoreError                the durable store
+│   ├── GoneError
 │   ├── ConflictError
 │   ├── FencedError
 │   └── DamagedError
@@ -330,7 +331,7 @@ class StoreError(RillflowError):
 
 
 class GoneError(StoreError):
-    """Who was called has left for good; whatever it was told, nobody needs."""
+    """Who was called has left for good, and nobody has its name."""
 
     code = "store.gone"
 

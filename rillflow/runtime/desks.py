@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from rillflow.errors import CrashedError, GoneError
+from rillflow.errors import CrashedError, GoneError, StoreError
 from rillflow.ports.executions import Reply, decode_calls, encode_replies, reply_to_error
 from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
 from rillflow.runtime.dispatch import DispatchPool
@@ -178,9 +178,12 @@ class DispatchDesk:
         line = self._line_to(sender)
 
         async def deliver(answers: list[DispatchAnswer]) -> None:
+            newest = self._newest.get(sender)
             try:
                 await line("answers", _encoder.encode(answers))
-            except GoneError:
+            except GoneError as error:
+                if self._newest.get(sender) != newest:
+                    raise StoreError(f"{sender} has come back meanwhile") from error
                 self._has_left(sender)
                 raise
 

@@ -13,6 +13,7 @@ from rillflow.runtime.ownership import listing_partition
 LINGER_S: Final = 2.0
 MOST_LOOKS: Final = 15
 """How often a home looks for its execution in vain before it asks whether there is one."""
+LONGEST_PAUSE_S: Final = 300.0
 
 
 async def until_done(
@@ -24,16 +25,22 @@ async def until_done(
     waits must take no more calls from the moment this returns. The home of an execution
     that cannot be read stays, since it would be started again (``runtime.respawning``).
     """
-    looked_in_vain = 0
+    looked_in_vain, pause_s = 0, LINGER_S
     while True:
         await host.settled(execution_id)
-        await asyncio.sleep(LINGER_S)
-        looked_in_vain = 0 if host.knows(execution_id) else looked_in_vain + 1
-        # A redo may have begun it anew meanwhile; a refused submission never began.
-        if host.has_settled(execution_id) and not len(calls):
-            return
-        if looked_in_vain >= MOST_LOOKS and not await _is_listed(journal, execution_id):
-            return
+        await asyncio.sleep(pause_s)
+        if host.knows(execution_id):
+            # A redo may have begun it anew meanwhile.
+            if host.has_settled(execution_id) and not len(calls):
+                return
+            looked_in_vain, pause_s = 0, LINGER_S
+            continue
+        looked_in_vain += 1
+        if looked_in_vain >= MOST_LOOKS:
+            # A refused submission never began.
+            if not await _is_listed(journal, execution_id) and not host.knows(execution_id):
+                return
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
 
 async def _is_listed(journal: Journal, execution_id: ExecutionId) -> bool:

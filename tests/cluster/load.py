@@ -124,8 +124,9 @@ class Refusal(NamedTuple):
 class Load:
     """What was submitted so far: each acknowledged id with its number, and the refusals."""
 
-    def __init__(self, base_url: str, flow: Flow) -> None:
+    def __init__(self, base_url: str, flow: Flow, dedicated_every: int) -> None:
         self._flow = flow
+        self._dedicated_every = dedicated_every
         self.acknowledged: dict[str, int] = {}
         self.refused: list[Refusal] = []
         self._base_url = base_url
@@ -166,6 +167,8 @@ class Load:
 
     def _submit(self, api: Api, number: int) -> None:
         query = {"descriptor_id": f"load:{self._flow.name}"}
+        if self._dedicated_every and number % self._dedicated_every == 0:
+            query["isolation"] = "dedicated"
         try:
             response = api.http.post("/flow/submit.json", params=query, json={"n": number * APART})
         except httpx.HTTPError as error:
@@ -180,11 +183,14 @@ class Load:
 
 
 @contextmanager
-def under_load(base_url: str, flow: Flow) -> Iterator[Load]:
-    """Keep submitting from many callers; when left, no more is submitted."""
+def under_load(base_url: str, flow: Flow, *, dedicated_every: int = 0) -> Iterator[Load]:
+    """Keep submitting from many callers; when left, no more is submitted.
+
+    Each ``dedicated_every``-th execution is to have an actor of its own.
+    """
     with Api(base_url) as api:
         assert api.add(flow.text).status == 200
-    load = Load(base_url, flow)
+    load = Load(base_url, flow, dedicated_every)
     with ThreadPoolExecutor(CALLERS) as callers:
         try:
             for _ in range(CALLERS):

@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from rillflow.ids import is_dedicated
 from tests.cluster.api import Functions
 from tests.cluster.load import check_mixture_calls, mixture, under_load
 from tests.cluster.processes import (
@@ -21,6 +22,7 @@ from tests.postgres_server import PostgresServer
 pytestmark = pytest.mark.cluster
 
 EXECUTIONS: Final = 500
+DEDICATED_EVERY: Final = 25
 VICTIMS: Final = ("ExecutionActor", "DispatcherActor", "ServeReplica", "proxy")
 PATIENT_S: Final = "120"
 """How long a function may take that calls back before it answers, while its callback waits."""
@@ -68,13 +70,15 @@ def _own(store: str, begun: dict[str, OwnStack]) -> Iterator[OwnStack]:
 def test_whatever_is_killed_no_execution_is_lost_and_no_completed_task_runs_again(
     own: OwnStack, server: PostgresServer, victims: tuple[str, ...], functions: Functions
 ) -> None:
-    with under_load(own.base_url, mixture(functions.url)) as load:
+    flow = mixture(functions.url)
+    with under_load(own.base_url, flow, dedicated_every=DEDICATED_EVERY) as load:
         for number, victim in enumerate(victims, start=1):
             load.wait_for(number * EXECUTIONS // (len(victims) + 1))
             _kill(own, server, victim)
         load.wait_for(EXECUTIONS)
     load.check_ends()
     load.check_refusals()
+    assert any(map(is_dedicated, load.acknowledged))
     for execution_id in load.acknowledged:
         check_mixture_calls(functions.calls(execution_id), len(victims))
 

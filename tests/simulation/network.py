@@ -80,6 +80,8 @@ class Network:
                 except ConnectionError as error:
                     reached = None
                     if self.is_gone(name):
+                        # Whoever has found this out hears of it later.
+                        await asyncio.sleep(self._delay_s())
                         if method == "answers":
                             self._dropped(_answers_decoder.decode(argument))
                         raise GoneError(f"{name} has left") from error

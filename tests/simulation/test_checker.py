@@ -31,6 +31,7 @@ from rillflow.runtime.respawning import Respawning
 from rillflow.runtime.timers import Timer, Timers
 from rillflow.stores.append_plan import AppendPlan
 from rillflow.stores.memory_journal import MemoryJournal
+from tests.simulation.stale_home import simulate_stale_home
 from tests.simulation.world import simulate
 
 SEEDS: Final = 400
@@ -233,5 +234,14 @@ def test_a_broken_promise_is_found(mutate: Callable[[Patch], None], monkeypatch:
     logging.disable(logging.CRITICAL)
     try:
         assert any(simulate(seed).broken for seed in range(SEEDS))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_without_looks_for_lost_homes_a_stale_one_keeps_its_execution(monkeypatch: Patch) -> None:
+    lost_homes_are_not_looked_for(monkeypatch)
+    logging.disable(logging.CRITICAL)
+    try:
+        assert "not settled" in simulate_stale_home().broken[0]
     finally:
         logging.disable(logging.NOTSET)

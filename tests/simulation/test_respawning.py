@@ -18,6 +18,7 @@ from rillflow.runtime.respawning import LONGEST_SPAWN_S, LOOK_S, Respawning
 from rillflow.runtime.retiring import until_done
 from rillflow.runtime.routes import Routes
 from rillflow.stores.memory import MemoryStore
+from tests.simulation.stale_home import simulate_stale_home
 from tests.simulation.surroundings import SimulatedClock
 from tests.simulation.virtual_loop import VirtualLoop
 
@@ -167,6 +168,10 @@ def test_what_is_being_started_is_given_up_with_whoever_starts_it() -> None:
     assert ends == ["a"]
 
 
+def test_an_execution_that_a_stale_home_has_begun_anew_ends() -> None:
+    assert simulate_stale_home().broken == ()
+
+
 # -- whoever looks after homes, and the homes themselves, agree about when one may leave ---
 
 ID: Final = new_execution_id("demo", "main", at_ms=1, entropy=bytes(10), dedicated=True)
@@ -178,8 +183,10 @@ class Unreadable(MemoryStore):
     def __init__(self, listed: Sequence[ExecutionId]) -> None:
         super().__init__()
         self.listed = list(listed)
+        self.loads = 0
 
     async def load(self, execution_id: ExecutionId) -> None:
+        self.loads += 1
         raise DamagedError(f"{execution_id} is damaged")
 
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
@@ -237,7 +244,9 @@ def test_a_home_leaves_when_its_execution_has_never_begun() -> None:
 
 
 def test_a_home_stays_while_an_execution_that_is_not_over_cannot_be_read() -> None:
-    assert stays(Unreadable([ID]), for_s=HOUR_S)
+    store = Unreadable([ID])
+    assert stays(store, for_s=HOUR_S)
+    assert store.loads < 40, "it looks for it more and more rarely"
 
 
 def test_a_home_leaves_an_execution_that_is_over_and_cannot_be_read() -> None:

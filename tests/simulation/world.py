@@ -355,7 +355,11 @@ def simulate(seed: int) -> Finding:
 
 
 def _run(seed: int, faults: Faults, workflows: Workflows) -> Finding:
-    world = World(seed, faults=faults, workflows=workflows)
+    return live(World(seed, faults=faults, workflows=workflows))
+
+
+def live(world: World) -> Finding:
+    """Run a world to its end and return what it has shown."""
     loop = world.around.loop
     try:
         loop.run_until_complete(world.run())

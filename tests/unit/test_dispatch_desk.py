@@ -10,6 +10,7 @@ from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch_lanes import Line, Order
 
 LIFE = b"life"
+LONG_S = 20
 answers_in = msgspec.msgpack.Decoder(list[DispatchAnswer]).decode
 
 
@@ -101,6 +102,36 @@ async def test_a_call_that_outlasts_its_sender_is_not_made_again_for_the_next_on
     goes_on.set()
     await settle()
     assert (gateway.calls, taken, len(desk)) == (3, ["quick", "slow"], 0)
+
+
+async def test_a_sender_that_comes_back_while_it_is_found_gone_gets_its_answers() -> None:
+    found_gone, told, reached = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    taken: list[str] = []
+
+    def line_to(_sender: str) -> Line:
+        async def call(_method: str, argument: bytes) -> bytes:
+            if not found_gone.is_set():
+                found_gone.set()
+                await told.wait()
+                raise GoneError("it had left")
+            taken.extend(answer.task for answer in answers_in(argument))
+            reached.set()
+            return b""
+
+        return call
+
+    gateway = Gateway()
+    desk = DispatchDesk(gateway, life=LIFE, line_to=line_to)
+    await desk.take("send", order_of("one"))
+    await found_gone.wait()
+    await desk.take("send", order_of("one", epoch=2))
+    told.set()
+    await asyncio.wait_for(reached.wait(), LONG_S)
+    assert (gateway.calls, taken) == (1, ["A"])
+
+    await desk.take("send", order_of("one", epoch=2, number=2, task="B"))
+    await settle()
+    assert taken == ["A", "B"], "nor are its later orders taken for those of the old one"
 
 
 async def test_senders_that_have_ordered_nothing_for_long_are_forgotten() -> None:
