@@ -6,11 +6,13 @@ Import it only after the environment is set, since Serve reads that when it is i
 import logging
 from typing import Final
 
+import ray
 from ray import serve
 from ray.exceptions import ActorDiedError, RayError
 from ray.serve.schema import ApplicationStatus
 
 from rillflow.actors.launch import launch_actors
+from rillflow.actors.placing import dispatchers, owners
 from rillflow.errors import StackError
 from rillflow.settings import Settings
 from serve.deployment import build
@@ -18,6 +20,7 @@ from serve.deployment import build
 REQUEST_TIMEOUT_S: Final = 660
 KEEP_ALIVE_S: Final = 75
 APPLICATION: Final = "rillflow"
+log = logging.getLogger("rillflow.local_front")
 
 
 def start_front(settings: Settings) -> None:
@@ -38,6 +41,16 @@ def start_front(settings: Settings) -> None:
             _start_serve(settings.port)
     except (RayError, RuntimeError, TimeoutError) as error:
         raise StackError(f"Ray Serve does not start: {error}") from error
+
+
+def start_missing(settings: Settings) -> None:
+    """Start actors of the stack that Ray has given up: removed by hand, or failed to start."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    names = {each["name"] for each in named if each["namespace"] == settings.namespace}
+    missing = [each for each in (*owners(settings), *dispatchers(settings)) if each not in names]
+    if missing:
+        log.warning("actors_missing", extra={"actors": missing})
+        launch_actors(settings)
 
 
 def _start_serve(port: int) -> None:

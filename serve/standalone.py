@@ -6,6 +6,7 @@ This module imports no Ray, since Ray reads the environment when it is imported.
 import asyncio
 import http.client
 import importlib
+import logging
 import os
 import shutil
 import subprocess
@@ -29,9 +30,14 @@ from serve.reaper import MARK
 LOOK_S: Final = 0.05
 CHECK_S: Final = 0.5
 ANSWER_S: Final = 5.0
+ACTORS_S: Final = 10.0
+"""How often it looks whether all actors are there."""
 START_S: Final = 120.0
 LEFTOVERS_S: Final = 15.0
 """How long the front of a stack that was killed may take to go."""
+
+
+log = logging.getLogger("rillflow.standalone")
 
 
 class Standalone:
@@ -137,11 +143,23 @@ class Standalone:
         Raises:
             StackError: Ray itself has ended.
         """
+        actors = threading.Thread(target=self._keep_actors, args=(stopped,), name="actors")
+        actors.daemon = True  # It may wait for a Ray that has ended.
+        actors.start()
         while not stopped.wait(CHECK_S):
             self._ray.tend()
             lost = self._ray.lost()
             if lost:
                 raise StackError(f"Ray's {lost} has ended; its logs are in {self.logs_dir}")
+        actors.join(ANSWER_S)
+
+    def _keep_actors(self, stopped: threading.Event) -> None:
+        front = _front()
+        while not stopped.wait(ACTORS_S):
+            try:
+                front.start_missing(self._settings)
+            except Exception:
+                log.exception("actors_not_looked_for")
 
     def stop(self) -> None:
         """End everything at once; what was accepted is on disk and goes on at the next start."""

@@ -136,11 +136,14 @@ class _Binder:
                 values[slot.attribute] = value
         return values
 
+    def warn(self, node: Node, message: str, hint: str = "") -> None:
+        if len(self.warnings) < self._most_warnings:
+            self.warnings.append(Problem(UNREADABLE, message, *node.place, hint, "warning"))
+
     def _warn_of_key(self, node: Mapping, key: str, slots: Iterable[str]) -> None:
         if len(self.warnings) < self._most_warnings:
-            place, hint = node.keys[key].place, did_you_mean(key, slots)
-            message = f"unknown key `{shown(key)}` is ignored"
-            self.warnings.append(Problem(UNREADABLE, message, *place, hint, "warning"))
+            hint = did_you_mean(key, slots)
+            self.warn(node.keys[key], f"unknown key `{shown(key)}` is ignored", hint)
 
 
 def joined_names(lists: Iterable[str | None]) -> str | None:

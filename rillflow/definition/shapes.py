@@ -26,7 +26,8 @@ from typing import (
 
 from pydantic import BaseModel
 
-from rillflow.definition.nodes import Mapping, Node, Scalar, Sequence
+from rillflow.definition.closest import did_you_mean
+from rillflow.definition.nodes import Mapping, Node, Scalar, Sequence, shown
 from rillflow.jsontypes import JsonObject, JsonValue
 
 
@@ -35,6 +36,9 @@ class Inbox(Protocol):
 
     def refuse(self, node: Node, message: str, hint: str = "") -> None:
         """Report a node that does not fit."""
+
+    def warn(self, node: Node, message: str, hint: str = "") -> None:
+        """Report a node that fits and means nothing."""
 
     def fields(self, model: type[BaseModel], node: Mapping) -> dict[str, Any]:
         """Read the fields of an object."""
@@ -61,6 +65,8 @@ _BOOLEAN_TEXT: Final = {
     for form in (word, word.title(), word.upper())
 }
 _INT_LIMIT: Final = 2**31
+_NEVER_REFUSED: Final = frozenset({"isolation", "completion"})
+"""Closed lists of which a missing value is right, so that no validator finds a wrong one."""
 _NAMES_HINT: Final = "names are separated by commas, as in `next: first,second`"
 
 
@@ -178,7 +184,13 @@ def _map_reader(read_value: Reader) -> Reader:
 def _enum_reader(names: frozenset[str]) -> Reader:
     def read(inbox: Inbox, node: Node, key: str) -> str | None:
         text = read_text(inbox, node, key)
-        return text if text in names else None
+        if text in names:
+            return text
+        if text is not None and key in _NEVER_REFUSED:
+            words = " or ".join(f"`{name}`" for name in sorted(names))
+            message = f"{key} `{shown(text)}` is ignored; it is {words}"
+            inbox.warn(node, message, did_you_mean(text.lower(), names))
+        return None
 
     return read
 

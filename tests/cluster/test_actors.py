@@ -171,6 +171,22 @@ def test_a_dedicated_actor_that_is_removed_for_good_is_started_again_by_itself(
     leaving.append(execution_id)
 
 
+@pytest.mark.parametrize("name", ["rillflow:execution:0", "rillflow:dispatcher:0"])
+def test_an_actor_of_the_stack_that_is_removed_for_good_is_started_again(
+    api: Api, functions: Functions, driver: RayDriver, name: str
+) -> None:
+    execution_id = api.submit(_flow(functions, "kept"))
+    _finish(api, execution_id, first=1)
+    functions.calls(execution_id, 2)
+    driver.remove(name)
+    driver.wait_until_there(name)
+    _finish(api, execution_id, second=2)
+    ended = api.end(execution_id)
+    assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
+    calls = functions.calls(execution_id)
+    assert len({(call["task"], call["headers"]["idempotency-key"]) for call in calls}) == 2
+
+
 def test_a_child_of_a_dedicated_execution_is_an_execution_like_any_other(
     api: Api, functions: Functions, driver: RayDriver, leaving: list[str]
 ) -> None:

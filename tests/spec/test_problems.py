@@ -289,6 +289,32 @@ def test_a_long_unknown_key_is_shortened_and_gets_no_hint() -> None:
     assert problem.hint == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        (
+            "isolation: Dedicated",
+            "isolation `Dedicated` is ignored; it is `dedicated` or `shared`",
+            "did you mean `dedicated`?",
+        ),
+        ("isolation: ''", "isolation `` is ignored; it is `dedicated` or `shared`", ""),
+        ("isolation: own", "isolation `own` is ignored; it is `dedicated` or `shared`", ""),
+    ],
+)
+def test_an_isolation_that_is_none_is_warned_of(line: str, message: str, hint: str) -> None:
+    problem = only_warning(f"{PASS}{line}\n")
+
+    assert (problem.message, problem.hint, problem.column) == (message, hint, 12)
+
+
+def test_a_completion_that_is_none_is_warned_of() -> None:
+    call = "category: function, pattern: task_async, resourceName: 'http://a.test/b'"
+    [problem] = warnings_in(f"tasks:\n- {{name: A, {call}, completion: polled}}\n")
+
+    assert problem.message == "completion `polled` is ignored; it is `callback` or `poll`"
+    assert problem.hint == "did you mean `poll`?"
+
+
 def test_a_collection_that_is_no_path_is_warned_of() -> None:
     problem = only_warning(
         f"tasks: [{{name: A, {EACH}: {{collection: words, item: i}}, tasks: [{LEAF}]}}]"
