@@ -16,6 +16,7 @@ from rillflow.errors import RillflowError
 from rillflow.gateways.plugin_loading import named_plugins
 from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.hooks import load_hooks
+from rillflow.runtime.log_lines import write_lines
 from rillflow.settings import Settings
 from serve import (
     batch_redo,
@@ -57,6 +58,7 @@ def build_asgi_app(settings: Settings) -> ASGIApp:
         RequestError: A hook of the settings cannot be loaded.
         GatewayError: A plugin of the settings cannot be.
     """
+    write_lines()
     # Refused here, rather than by actors that start again and again.
     load_hooks(settings.hooks)
     list(named_plugins(settings.plugins))

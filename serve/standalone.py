@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from rillflow.errors import StackError
 from rillflow.gateways.plugin_loading import named_plugins
+from rillflow.runtime.log_lines import write_lines
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from serve.data_folder import DataFolder, refuse_unwritable
@@ -67,6 +68,7 @@ class Standalone:
             StoreError: The store cannot be opened.
             GatewayError: A plugin cannot be loaded.
         """
+        write_lines()
         settings = self._settings
         refuse_exposed(settings, settings.host)
         if settings.archive_dir is not None:

@@ -10,6 +10,7 @@ import ray
 
 from rillflow.actors.placing import dispatchers, find_nodes, owners, spread, start
 from rillflow.runtime.door import PATIENCE_S
+from rillflow.runtime.log_lines import write_lines
 from rillflow.runtime.spreading import Move, next_move
 from rillflow.settings import Settings
 
@@ -34,6 +35,7 @@ class BalancerActor:
     """
 
     def __init__(self, settings: Settings) -> None:
+        write_lines()
         self._settings = settings
         self._known: set[str] = set()
         self._left_alone: dict[str, int] = {}

@@ -18,6 +18,7 @@ from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch_lanes import Line
 from rillflow.runtime.door import Door
+from rillflow.runtime.log_lines import write_lines
 from rillflow.settings import Settings
 
 
@@ -25,6 +26,7 @@ class DispatcherActor:
     """Makes the calls of the execution actors of the cluster."""
 
     def __init__(self, settings: Settings) -> None:
+        write_lines()
         registry = GatewayRegistry.with_http(
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins
         )

@@ -30,6 +30,7 @@ from rillflow.runtime.guards import Guards
 from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.inbox import Inbox
+from rillflow.runtime.log_lines import write_lines
 from rillflow.runtime.retention import Retention
 from rillflow.runtime.retiring import until_done
 from rillflow.settings import Settings
@@ -54,6 +55,7 @@ class ExecutionActor:
     def __init__(
         self, settings: Settings, index: int, dedicated: ExecutionId | None = None
     ) -> None:
+        write_lines()
         self._settings = settings
         self._dedicated = dedicated
         self._leaving = False

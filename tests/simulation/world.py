@@ -311,7 +311,8 @@ class World:
                 around.break_promise(f"{life} leaves a task: {task.get_coro()}")
         for life, process in self.processes.items():
             left = [key for lane in process.lanes._lanes for key in lane._unanswered]
-            if left and not life.dead:
+            # One whose name is gone waits for what dispatchers have dropped, until Ray ends it.
+            if left and self.supervisor.newest.get(life.name) is life:
                 around.break_promise(f"{life} still waits for answers to {left}")
         for life, dispatcher in self.dispatchers.items():
             if len(dispatcher.desk) and not life.dead:

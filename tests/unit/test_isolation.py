@@ -29,6 +29,7 @@ from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.host import ExecutionHost
+from rillflow.runtime.log_lines import LineFormatter
 from rillflow.runtime.quarantine import Quarantine
 from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import Settings
@@ -280,7 +281,8 @@ async def test_an_execution_that_keeps_crashing_is_left_alone_and_says_so(
     assert [r.getMessage() for r in logged] == ["execution_crashed"] * 4 + ["execution_quarantined"]
     assert {getattr(record, "execution_id", None) for record in logged} == {poor}
     assert "test_isolation.py" in getattr(logged[0], "where", "")
-    assert SECRET not in caplog.text
+    lines = LineFormatter()
+    assert all(SECRET not in lines.format(record) for record in caplog.records)
 
 
 @pytest.mark.parametrize("place", RETRIED)

@@ -18,6 +18,7 @@ from rillflow.gateways.secrets import FRESH_S, KnownSecrets, Secrets
 from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer
+from rillflow.runtime.log_lines import LineFormatter
 from rillflow.settings import Settings
 from tests.loopback import ManualClock, StoppedClock, attempt, moved, raw_server, web_server
 
@@ -199,7 +200,7 @@ async def test_an_accident_is_logged_without_what_was_sent(
     with caplog.at_level(logging.DEBUG):
         answer = await call("http://127.0.0.1:1/", {"a": REFERENCE}, ("a",), egress=Broken())
     assert caplog.records
-    formatter = logging.Formatter()
+    formatter = LineFormatter()
     assert all(TOKEN not in formatter.format(record) for record in caplog.records)
     assert TOKEN not in (answer.error or "")
 
