@@ -5,6 +5,8 @@ this test's own stack and gateway where the documents have 8080 and 8081. The ex
 ``docs/language.md`` have a test of their own.
 """
 
+import json
+import logging
 import os
 import re
 import shutil
@@ -25,6 +27,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 import rillflow
 from rillflow.definition import parse_definition
 from rillflow.gateways.callback_urls import signature
+from rillflow.runtime.log_lines import LineFormatter
 from serve.ports import free_port
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_gateway, kill
 from tests.cluster.ray_head import BASH, RayHead
@@ -63,6 +66,7 @@ def _texts() -> dict[str, str]:
     return {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 
 
+FACT: Final = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*")')
 LEFT: Final = {
     (name, block.heading, block.line): block.text
     for name, text in _texts().items()
@@ -86,6 +90,7 @@ def _take_page(document: str) -> tuple[str, ...]:
 UP, FUNCTIONS, BY_HAND, BY_COMMAND, STEERING = _take("README.md", "Use it by hand")
 OVER_HTTP, ON_RAY = _take("README.md", "Use it from Python")
 CLUSTER, SERVE_RUN = _take("README.md", "Use it on a cluster")
+[LOGGED] = _take("docs/reliability.md", "What is logged")
 [ELSEWHERE] = _take("examples/README.md", "Examples")
 [PLAY] = _take("examples/README.md", "Text to video")
 MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
@@ -301,6 +306,15 @@ def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:
             head.wait_until_ready(int(port))
         finally:
             head.kill()
+
+
+def test_a_line_of_the_log_looks_as_it_is_shown() -> None:
+    _day, _time, level, logger, event, *_ = LOGGED.split()
+    facts = {name: json.loads(value) for name, value in FACT.findall(LOGGED)}
+    assert facts["task"] == "pay"
+    record = logging.makeLogRecord({"name": logger, "levelname": level, "msg": event, **facts})
+    line = LineFormatter().format(record)
+    assert line.split(maxsplit=2)[2] == LOGGED.split(maxsplit=2)[2]
 
 
 def test_no_block_is_left_that_no_test_runs() -> None:
