@@ -11,10 +11,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from rillflow.core import machine
-from rillflow.core.commands import Command
 from rillflow.core.events import CallbackReceived, TimerFired
 from rillflow.errors import (
     ConflictError,
@@ -55,6 +54,7 @@ from rillflow.runtime.residents import Residents
 from rillflow.runtime.respawning import Respawning, Spawner
 from rillflow.runtime.resting import Resting
 from rillflow.runtime.rule_log import RuleLog
+from rillflow.runtime.taken import Taken, appends_under_way, reply_of
 from rillflow.runtime.timers import Timer, Timers, firing_of
 from rillflow.runtime.waiting import Watchers
 
@@ -65,23 +65,6 @@ OWNERSHIP_S = 2.0
 """How long an owner that was taken for dead may go on reading after it was replaced."""
 ELSEWHERE = "host.elsewhere"
 """Kind of the reply to a call for an execution that has a Ray actor of its own."""
-
-
-class Taken(NamedTuple):
-    """What became of a call in memory: its reply, and what to write and do before it is given.
-
-    ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the
-    execution has ended with it. ``hosted`` is the execution that the reply is about, and
-    ``watch`` a submission whose sender waits for the end.
-    """
-
-    reply: Reply
-    hosted: Hosted | None = None
-    append: Append | None = None
-    commands: list[Command] = []  # noqa: RUF012 - never changed
-    at_ms: int = 0
-    over: bool = False
-    watch: Submission | None = None
 
 
 class ExecutionHost:
@@ -232,7 +215,7 @@ class ExecutionHost:
         written = [taken for taken in batch if taken.append is not None]
         touched = [taken.hosted for taken in written if taken.hosted is not None]
         done = self._residents.begin_append(touched)
-        waits = _appends_under_way(batch)
+        waits = appends_under_way(batch)
         self._borrowing.give_back(found)
         error: RillflowError | None = StoreError("the append was given up")
         try:
@@ -243,7 +226,7 @@ class ExecutionHost:
             self._residents.end_append(touched, done, written=error is None)
         if waits:
             await asyncio.wait(waits)
-        return [_reply_of(taken, error) for taken in batch]
+        return [reply_of(taken, error) for taken in batch]
 
     def _carry_out(self, written: Sequence[Taken]) -> None:
         for taken in written:
@@ -323,8 +306,7 @@ class ExecutionHost:
         try:
             return self._answer(call, usable(hosted), found)
         except RillflowError as error:
-            about = hosted if isinstance(hosted, Hosted) else None
-            return Taken(reply_to_error(self._quarantine.explain(call.execution_id, error)), about)
+            return self._refusal(call, hosted, self._quarantine.explain(call.execution_id, error))
         except Exception as error:  # noqa: BLE001 - one execution must not stop the others
             hosted = found.get(call.execution_id)
             if isinstance(hosted, Hosted):
@@ -405,6 +387,17 @@ class ExecutionHost:
         append = append_of(hosted, event, self._ownership, before)
         return Taken(Reply(), hosted, append, handled.commands, event.at_ms, hosted.over)
 
+    def _refusal(
+        self, call: Call, hosted: Hosted | RillflowError | None, error: RillflowError
+    ) -> Taken:
+        """Refuse a call; a delivery only if memory is right, since it is not made again."""
+        reply = reply_to_error(error)
+        if not isinstance(hosted, Hosted):
+            return Taken(reply)
+        is_final = isinstance(call, Delivery) and not isinstance(call.event, TimerFired)
+        append = confirmation_of(hosted, self._ownership) if is_final else None
+        return Taken(reply, hosted, append)
+
     def _repetition(self, call: Delivery, hosted: Hosted) -> Taken:
         """Acknowledge what counts for nothing; nobody delivers it again after that."""
         if isinstance(call.event, TimerFired):
@@ -477,23 +470,6 @@ class ExecutionHost:
 def _awaits(found: Hosted | RillflowError | None, request: DispatchRequest) -> bool:
     """Tell whether an answer would be taken; an execution that crashes may go on."""
     return found.awaits(request) if isinstance(found, Hosted) else found is not None
-
-
-def _appends_under_way(batch: Sequence[Taken]) -> set["asyncio.Future[None]"]:
-    """Return what has to be over before replies that wrote nothing may be given."""
-    return {
-        taken.hosted.append_under_way
-        for taken in batch
-        if taken.append is None and taken.hosted and taken.hosted.append_under_way
-    }
-
-
-def _reply_of(taken: Taken, error: RillflowError | None) -> Reply:
-    if taken.append is not None:
-        return taken.reply if error is None else reply_to_error(error)
-    if taken.hosted is not None and taken.hosted.gone is not None:
-        return reply_to_error(ConflictError("what was read could not be written"))
-    return taken.reply
 
 
 def _has_key(call: Call) -> bool:

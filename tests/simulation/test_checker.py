@@ -25,9 +25,10 @@ from rillflow.runtime import errands, routes
 from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch import DispatchPool, _Taken
 from rillflow.runtime.holding import HeldDispatches
-from rillflow.runtime.host import ExecutionHost, Taken
+from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.respawning import Respawning
+from rillflow.runtime.taken import Taken
 from rillflow.runtime.timers import Timer, Timers
 from rillflow.stores.append_plan import AppendPlan
 from rillflow.stores.memory_journal import MemoryJournal

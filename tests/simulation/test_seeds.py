@@ -35,6 +35,7 @@ FOUND: Final = {
     177447: "a question was left open for somebody who had heard of the end already",
     191136: "the news of an end showed what a redo had begun since",
     25031: "a pause during a delay, and a clock that came back an hour, made it wait for the hour",
+    3631413: "an owner that had been replaced refused the callback of a task it did not know of",
     3669045: "a home that was lost waited for answers that were dropped (no rule was wrong)",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong.
