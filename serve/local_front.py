@@ -6,11 +6,11 @@ Import it only after the environment is set, since Serve reads that when it is i
 import logging
 from typing import Final
 
-import ray
 from ray import serve
 from ray.exceptions import ActorDiedError, RayError
 from ray.serve.schema import ApplicationStatus
 
+from rillflow.actors.directory import names_of_actors
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.errors import StackError
@@ -45,8 +45,7 @@ def start_front(settings: Settings) -> None:
 
 def start_missing(settings: Settings) -> None:
     """Start actors of the stack that Ray has given up: removed by hand, or failed to start."""
-    named = ray.util.list_named_actors(all_namespaces=True)
-    names = {each["name"] for each in named if each["namespace"] == settings.namespace}
+    names = names_of_actors(settings.namespace)
     missing = [each for each in (*owners(settings), *dispatchers(settings)) if each not in names]
     if missing:
         log.warning("actors_missing", extra={"actors": missing})

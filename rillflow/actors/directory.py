@@ -107,8 +107,7 @@ class ActorSpawner:
 
     async def living(self) -> set[str]:
         """Return the names of all actors of the stack, those that start or restart too."""
-        named = await asyncio.to_thread(ray.util.list_named_actors, all_namespaces=True)
-        return {each["name"] for each in named if each["namespace"] == self._namespace}
+        return await asyncio.to_thread(names_of_actors, self._namespace)
 
 
 class _Owner(Home):
@@ -143,6 +142,12 @@ class _Owner(Home):
     def close(self) -> None:
         """Hang up."""
         self._peer.close()
+
+
+def names_of_actors(namespace: str) -> set[str]:
+    """Return the names of the actors there are, of those that start or restart too; asks Ray."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return {each["name"] for each in named if each["namespace"] == namespace}
 
 
 async def find_settings(namespace: str) -> Settings:

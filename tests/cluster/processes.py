@@ -193,8 +193,13 @@ def _is_ready(http: httpx.Client) -> bool:
 
 def ray_address(data_dir: Path) -> str:
     """Return where a driver joins the Ray of the stack on this folder."""
+    return noted(data_dir, "ray_address")
+
+
+def noted(data_dir: Path, fact: str) -> str:
+    """Return what a stack has noted about itself in its folder."""
     note = json.loads((data_dir / "stack.json").read_text(encoding="utf-8"))
-    return str(note["ray_address"])
+    return str(note[fact])
 
 
 def descendants(pid: int) -> list[int]:

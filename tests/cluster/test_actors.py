@@ -51,6 +51,25 @@ def _finish(api: Api, execution_id: str, **outputs: int) -> None:
         assert api.trigger(execution_id, task, body={"n": n}).body == {"result": "ok"}
 
 
+def _halfway(api: Api, functions: Functions, name: str, **query: str) -> str:
+    """Submit an execution whose first call has called back, and whose second has been made."""
+    execution_id = api.submit(_flow(functions, name), **query)
+    _finish(api, execution_id, first=1)
+    functions.calls(execution_id, 2)
+    return execution_id
+
+
+def _check_ended(api: Api, execution_id: str) -> None:
+    ended = api.end(execution_id)
+    assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
+
+
+def _check_calls(functions: Functions, execution_id: str) -> None:
+    """Check that each of the two calls has one key, however often it was made."""
+    calls = functions.calls(execution_id)
+    assert len({(call["task"], call["headers"]["idempotency-key"]) for call in calls}) == 2
+
+
 def test_a_shared_execution_has_no_actor_of_its_own(
     api: Api, functions: Functions, driver: RayDriver
 ) -> None:
@@ -137,15 +156,12 @@ def test_an_actor_that_is_about_to_leave_stays_for_a_redo(
 def test_a_dedicated_actor_that_is_killed_comes_back_and_goes_on(
     api: Api, functions: Functions, driver: RayDriver, leaving: list[str]
 ) -> None:
-    execution_id = api.submit(_flow(functions, "killed"), isolation="dedicated")
-    _finish(api, execution_id, first=1)
-    functions.calls(execution_id, 2)
+    execution_id = _halfway(api, functions, "killed", isolation="dedicated")
     before = driver.facts(execution_id)
     assert before is not None
     kill(before["pid"])
     assert api.trigger(execution_id, "second", body={"n": 2}).body == {"result": "ok"}
-    ended = api.end(execution_id)
-    assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
+    _check_ended(api, execution_id)
     assert len(functions.calls(execution_id)) == 2
     leaving.append(execution_id)
 
@@ -153,9 +169,7 @@ def test_a_dedicated_actor_that_is_killed_comes_back_and_goes_on(
 def test_a_dedicated_actor_that_is_removed_for_good_is_started_again_by_itself(
     api: Api, functions: Functions, driver: RayDriver, leaving: list[str]
 ) -> None:
-    execution_id = api.submit(_flow(functions, "removed"), isolation="dedicated")
-    _finish(api, execution_id, first=1)
-    functions.calls(execution_id, 2)
+    execution_id = _halfway(api, functions, "removed", isolation="dedicated")
     before = driver.facts(execution_id)
     driver.remove(execution_id)
     driver.wait_until_there(execution_id)
@@ -164,10 +178,8 @@ def test_a_dedicated_actor_that_is_removed_for_good_is_started_again_by_itself(
     assert after is not None
     assert after["pid"] != before["pid"]
     _finish(api, execution_id, second=2)
-    ended = api.end(execution_id)
-    assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
-    calls = functions.calls(execution_id)
-    assert len({(call["task"], call["headers"]["idempotency-key"]) for call in calls}) == 2
+    _check_ended(api, execution_id)
+    _check_calls(functions, execution_id)
     leaving.append(execution_id)
 
 
@@ -175,16 +187,12 @@ def test_a_dedicated_actor_that_is_removed_for_good_is_started_again_by_itself(
 def test_an_actor_of_the_stack_that_is_removed_for_good_is_started_again(
     api: Api, functions: Functions, driver: RayDriver, name: str
 ) -> None:
-    execution_id = api.submit(_flow(functions, "kept"))
-    _finish(api, execution_id, first=1)
-    functions.calls(execution_id, 2)
+    execution_id = _halfway(api, functions, "kept")
     driver.remove(name)
     driver.wait_until_there(name)
     _finish(api, execution_id, second=2)
-    ended = api.end(execution_id)
-    assert (ended.status, ended.context["first"], ended.context["second"]) == ("SUCCEED", 1, 2)
-    calls = functions.calls(execution_id)
-    assert len({(call["task"], call["headers"]["idempotency-key"]) for call in calls}) == 2
+    _check_ended(api, execution_id)
+    _check_calls(functions, execution_id)
 
 
 def test_a_child_of_a_dedicated_execution_is_an_execution_like_any_other(

@@ -1,6 +1,5 @@
 """What processes log can be read where Ray keeps the logs, with the facts that belong to it."""
 
-import json
 import time
 from pathlib import Path
 from typing import Final
@@ -8,7 +7,7 @@ from typing import Final
 import pytest
 
 from tests.cluster.api import LOOK_S, WAIT_S, Api
-from tests.cluster.processes import OwnStack
+from tests.cluster.processes import OwnStack, noted
 
 pytestmark = pytest.mark.cluster
 
@@ -25,7 +24,7 @@ tasks:
 
 def test_a_line_of_the_log_tells_what_and_about_which_execution(stack: OwnStack, api: Api) -> None:
     ended = api.run(PASSED_OVER, {"n": 1})
-    logs = Path(json.loads((stack.data_dir / "stack.json").read_text(encoding="utf-8"))["logs_dir"])
+    logs = Path(noted(stack.data_dir, "logs_dir"))
     give_up = time.monotonic() + WAIT_S
     while not (lines := _lines_about(logs, f'execution_id="{ended.execution_id}"')):
         assert time.monotonic() < give_up, "nothing was logged"
