@@ -18,11 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from rillflow.errors import StackError
+from rillflow.errors import StackError, StoreError
 from rillflow.gateways.plugin_loading import named_plugins
 from rillflow.runtime.log_lines import write_lines
 from rillflow.settings import Settings
-from rillflow.stores import open_store
+from rillflow.stores import open_store, sqlite_file
+from rillflow.stores.sqlite_file_use import close_after_kill
 from serve.data_folder import DataFolder, refuse_unwritable
 from serve.ports import free_port, refuse_exposed, refuse_taken_port
 from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
@@ -172,6 +173,7 @@ class Standalone:
         finally:
             if self._reaper is not None:
                 self._reaper.communicate()
+            _close_store(self._settings)
             self._folder.release()
 
 
@@ -182,6 +184,17 @@ async def _try_store(settings: Settings) -> None:
     store = open_store(settings.store_url)
     await store.open()
     await store.close()
+
+
+def _close_store(settings: Settings) -> None:
+    """Close the embedded store for the processes that were ended, so that its file is complete."""
+    path = sqlite_file(settings.store_url)
+    if path is not None:
+        try:
+            close_after_kill(path)
+        except StoreError as error:
+            # Nothing is lost: the commits stay in the -wal file, and the next start reads them.
+            log.warning("store_not_closed", extra={"reason": str(error)})
 
 
 def _front() -> ModuleType:

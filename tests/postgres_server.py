@@ -24,7 +24,7 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="rillflow-postgres-"))
-        self._binaries = _binaries(self._home)
+        self.binaries = _binaries(self._home)
         self._numbers = count(1)
         user = _user()
         if user is not None:
@@ -64,7 +64,7 @@ class PostgresServer:
         output, user = self._home / f"{program}.output", _user()
         with output.open("a") as file:
             ended = subprocess.run(  # noqa: S603 - programs of the wheel
-                [str(self._binaries / program), *arguments],
+                [str(self.binaries / program), *arguments],
                 stdout=file,
                 stderr=file,
                 cwd=self._home,

@@ -82,6 +82,16 @@ async def upgrade_schema(url: str) -> SchemaStatus:
     raise _no_tables(url)
 
 
+def sqlite_file(url: str) -> Path | None:
+    """Return the file that a URL names, None if it is not that of a SQLite store.
+
+    Raises:
+        StoreError: It is one, without the absolute path of a file.
+    """
+    scheme, _, rest = url.partition(":")
+    return _sqlite_path(url, rest) if scheme == "sqlite" else None
+
+
 def _sqlite_path(url: str, rest: str) -> Path:
     path = rest.removeprefix("//")
     if not rest.startswith("//") or not path.startswith("/") or path.endswith("/"):

@@ -15,6 +15,9 @@ T = TypeVar("T")
 BUSY_S: Final = 10.0
 """How long to wait for another process's transaction before giving up."""
 
+WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Length to which an emptied ``-wal`` file is cut; what is left is written over."""
+
 _POLL_S: Final = 0.001
 _CACHE_KIB: Final = 16_384
 _STATEMENTS: Final = 256
@@ -42,6 +45,8 @@ def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> sqlite3.
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        # SQLite starts the -wal file anew when all of it is in the database; then it is cut.
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     except sqlite3.Error:
         connection.close()
         raise

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from rillflow.errors import StoreError
 from rillflow.ports.store import Append
 from rillflow.stores.sqlite_connection import connect, snapshot, store_errors
-from rillflow.stores.sqlite_schema import upgrade
+from rillflow.stores.sqlite_file_use import FileUse
+from rillflow.stores.sqlite_schema import migrate_file
 from rillflow.stores.sqlite_writer import SqliteWriter
 
 T = TypeVar("T")
@@ -69,6 +70,14 @@ class _Parts:
     """What an open database consists of."""
 
     def __init__(self, path: Path) -> None:
+        self._use = FileUse(path)
+        self._use.begin()
+        try:
+            migrate_file(path)
+            self._use.mark()
+        except BaseException:
+            self._use.end()
+            raise
         self.writer = SqliteWriter(path)
         self.lookups = _Reader(path, "lookups")
         self.scans = _Reader(path, "scans")
@@ -80,6 +89,7 @@ class _Parts:
         self.lookups.stop()
         self.scans.stop()
         self.glances.stop()
+        self._use.end()
 
 
 class SqliteDatabase:
@@ -93,15 +103,17 @@ class SqliteDatabase:
         """Create or upgrade the file and start the threads; no effect when open.
 
         Raises:
-            StoreError: The file belongs to a newer release or another program,
-                or cannot be opened.
+            StoreError: The file belongs to a newer release or another program, lacks
+                commits, or cannot be opened.
         """
-        await asyncio.to_thread(upgrade, self._path)
         if self._parts is None:
-            self._parts = _Parts(self._path)
+            self._parts = await asyncio.to_thread(_Parts, self._path)
 
     async def close(self) -> None:
-        """Finish writes and reads under way and end the threads; no effect when closed."""
+        """Finish writes and reads under way and end the threads; no effect when closed.
+
+        The last process that closes the file leaves all commits in it, and no ``-wal`` file.
+        """
         parts, self._parts = self._parts, None
         if parts is not None:
             await asyncio.to_thread(parts.stop)

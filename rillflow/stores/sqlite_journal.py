@@ -84,7 +84,7 @@ class SqliteJournal:
 
         def load(connection: sqlite3.Connection) -> StoredExecution | None:
             with damage_told(execution_id, (sqlite3.Error, OSError), damage):
-                return _load(connection, execution_id)
+                return load_execution(connection, execution_id)
 
         return await self._database.look_up(load)
 
@@ -155,7 +155,15 @@ class SqliteJournal:
         )
 
 
-def _load(connection: sqlite3.Connection, execution_id: ExecutionId) -> StoredExecution | None:
+def load_execution(
+    connection: sqlite3.Connection, execution_id: ExecutionId
+) -> StoredExecution | None:
+    """Read an execution with its snapshot and later records; None when unknown.
+
+    Raises:
+        StoreError: Something that it refers to is missing, or cannot be read.
+        sqlite3.Error: Its rows cannot be read.
+    """
     row = connection.execute(_ROW, (execution_id,)).fetchone()
     if row is None:
         return None

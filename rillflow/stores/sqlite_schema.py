@@ -20,6 +20,7 @@ from rillflow.stores.sqlite_connection import (
     transaction,
     when_free,
 )
+from rillflow.stores.sqlite_file_use import FileUse, refuse_incomplete
 
 APPLICATION_ID: Final = 0x52494C4C
 """``RILL`` in the file's header, so that another program's database is left alone."""
@@ -140,12 +141,15 @@ def schema_status(path: Path) -> SchemaStatus:
     """Tell the version of a database file without changing it.
 
     Raises:
-        StoreError: The file cannot be read, or belongs to another program.
+        StoreError: The file cannot be read, lacks commits, or belongs to another program.
     """
     if not path.exists():
         return SchemaStatus(0, VERSION)
-    with store_errors(path), closing(connect(path, mode="ro")) as connection:
-        return when_free(lambda: _read_status(connection, VERSION))
+    with store_errors(path):
+        # Before SQLite looks at it: that leaves an empty -wal file behind.
+        refuse_incomplete(path)
+        with closing(connect(path, mode="ro")) as connection:
+            return when_free(lambda: _read_status(connection, VERSION))
 
 
 def upgrade(path: Path) -> SchemaStatus:
@@ -156,7 +160,26 @@ def upgrade(path: Path) -> SchemaStatus:
 
     Raises:
         StoreError: The database belongs to a newer release or to another
-            program, or cannot be written; it is as it was.
+            program, lacks commits, or cannot be written; it is as it was.
+    """
+    use = FileUse(path)
+    use.begin()
+    try:
+        before = migrate_file(path)
+        use.mark()
+    finally:
+        use.end()
+    return before
+
+
+def migrate_file(path: Path) -> SchemaStatus:
+    """Create or upgrade a file whose use has begun (`FileUse.begin`).
+
+    Returns:
+        The status before the upgrade.
+
+    Raises:
+        StoreError: As for ``upgrade``.
     """
     with store_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

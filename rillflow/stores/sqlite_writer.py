@@ -19,11 +19,16 @@ from typing import Any, Final, TypeVar, cast
 from rillflow.errors import ConflictError, StoreError
 from rillflow.ports.store import Append
 from rillflow.stores.sqlite_connection import connect, is_busy, transaction
+from rillflow.stores.sqlite_file_use import truncate_wal, wal_path
 from rillflow.stores.sqlite_rows import plan_for, write_plan
 
 T = TypeVar("T")
 
+WAL_MAX_BYTES: Final = 64 * 1024 * 1024
+"""Length of the ``-wal`` file above which the writer empties it between two commits."""
+
 _LARGEST_GROUP: Final = 1_024
+_COMMITS_BETWEEN_LOOKS: Final = 64
 _SWITCH_INTERVAL_S: Final = 0.0005
 
 
@@ -55,8 +60,11 @@ class _Ticket:
 class SqliteWriter:
     """Commits what callers of any event loop hand in, in the order of arrival."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wal_max_bytes: int = WAL_MAX_BYTES) -> None:
         self._path = path
+        self._wal = wal_path(path)
+        self._wal_max_bytes = wal_max_bytes
+        self._commits = 0
         self._tickets: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._door = threading.Lock()
         self._stopped = False
@@ -113,6 +121,7 @@ class SqliteWriter:
                         self._do(ticket)
                 else:
                     self._commit(list(tickets))
+            self._bound_wal()
         self._disconnect()
 
     def _next_group(self) -> list[_Ticket]:
@@ -177,6 +186,19 @@ class SqliteWriter:
             if not is_busy(error):
                 self._disconnect()
             raise
+
+    def _bound_wal(self) -> None:
+        """Empty a ``-wal`` file that has grown too long, as far as readers let it.
+
+        SQLite starts the file anew by itself once nobody reads from it. With many processes
+        there may always be one that does.
+        """
+        self._commits += 1
+        if self._commits % _COMMITS_BETWEEN_LOOKS or self._connection is None:
+            return
+        with suppress(OSError, sqlite3.Error):
+            if self._wal.stat().st_size > self._wal_max_bytes:
+                truncate_wal(self._connection)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -5,6 +5,7 @@ this test's own stack and gateway where the documents have 8080 and 8081. The ex
 ``docs/language.md`` have a test of their own.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -28,10 +29,13 @@ import rillflow
 from rillflow.definition import parse_definition
 from rillflow.gateways.callback_urls import signature
 from rillflow.runtime.log_lines import LineFormatter
+from rillflow.stores import upgrade_schema
 from serve.ports import free_port
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_gateway, kill
 from tests.cluster.ray_head import BASH, RayHead
+from tests.contract.tables import run_sql
 from tests.loopback import closed_port
+from tests.postgres_server import PostgresServer
 from tests.spec.documented import blocks_of
 
 pytestmark = pytest.mark.cluster
@@ -93,6 +97,8 @@ CLUSTER, SERVE_RUN = _take("README.md", "Use it on a cluster")
 [LOGGED] = _take("docs/reliability.md", "What is logged")
 [ELSEWHERE] = _take("examples/README.md", "Examples")
 [PLAY] = _take("examples/README.md", "Text to video")
+*BACKING_UP, RESTORING = _take("docs/backup.md", "The embedded store")
+[WITH_POSTGRES] = _take("docs/backup.md", "PostgreSQL")
 MODULE, SETTINGS = _take("docs/extending.md", "Extending Rillflow")
 [OWN_PROTOCOL] = _take("docs/extending.md", "Dispatchers")
 [REHEARSAL] = _take("docs/extending.md", "Hooks")
@@ -282,6 +288,37 @@ def test_extensions_do_what_they_say(clone: Clone, by_hand: OwnStack) -> None:
         result = greeting.result(timeout_s=PATIENCE_S)
     assert (result["said"], result["locale"]) == ("HELLO", "en")
     assert clone.python(REHEARSAL) == "10"
+
+
+def test_a_store_is_backed_up_while_it_serves_and_restored_when_it_is_stopped(
+    clone: Clone, by_hand: OwnStack
+) -> None:
+    with rillflow.Client(by_hand.base_url) as client:
+        kept = client.submit(client.add(WORKFLOW), {"name": "Ann"}).id
+        written = [clone.bash(block) for block in BACKING_UP]
+        lost = client.submit(client.add(WORKFLOW), {"name": "Eve"}).id
+    assert "backed up " in written[0]
+    assert "verified rillflow-backup.db: " in written[1]
+    by_hand.stop()
+    assert "the store that was there is now " in clone.bash(RESTORING)
+    by_hand.start()
+    with rillflow.Client(by_hand.base_url) as client:
+        ids = {each.id for each in client.executions(business="examples")}
+    assert kept in ids
+    assert lost not in ids
+
+
+def test_a_postgresql_database_is_dumped_and_restored(server: PostgresServer) -> None:
+    url = server.new_database()
+    block = WITH_POSTGRES.replace("postgresql://rillflow@localhost/rillflow", f"'{url}'")
+    dump, restore = block.splitlines()
+    asyncio.run(upgrade_schema(url))
+    with tempfile.TemporaryDirectory() as name:
+        programs = {"PATH": f"{server.binaries}:{os.environ['PATH']}"}
+        _bash(dump, Path(name), programs)
+        asyncio.run(run_sql(url, "DROP TABLE definitions"))
+        _bash(restore, Path(name), programs)
+    assert asyncio.run(run_sql(url, "SELECT count(*) FROM definitions")) == [(0,)]
 
 
 def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:

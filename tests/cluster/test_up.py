@@ -3,14 +3,16 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -126,6 +128,24 @@ def test_what_was_accepted_goes_on_after_ctrl_c_and_a_restart(own: OwnStack) -> 
         assert execution.get()["context"]["n"] == 1  # type: ignore[index,call-overload]
         execution.wake_up("approval", {"approved": True})
         assert execution.result(timeout_s=20)["approved"] is True
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_the_file_alone_holds_everything_after_a_stop(
+    own: OwnStack, tmp_path: Path, by: signal.Signals
+) -> None:
+    with rillflow.Client(own.base_url) as client:
+        submitted = [client.submit(client.add(WAITS), {"n": n}).id for n in range(20)]
+    own.stop(by)
+    assert not (own.data_dir / "rillflow.db-wal").exists()
+    copy = Path(shutil.copy(own.data_dir / "rillflow.db", tmp_path))
+    with closing(sqlite3.connect(copy)) as connection:
+        stored = {each for (each,) in connection.execute("SELECT execution_id FROM executions")}
+        ((without_records,),) = connection.execute(
+            "SELECT count(*) FROM executions WHERE key NOT IN (SELECT execution FROM journal)"
+        )
+    assert stored >= {*submitted}
+    assert without_records == 0
 
 
 def test_what_was_accepted_goes_on_after_a_kill_and_who_waits_waits_on(own: OwnStack) -> None:

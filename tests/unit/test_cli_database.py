@@ -119,3 +119,66 @@ def test_what_is_no_database_is_refused_with_the_reason(url: str, reason: str) -
 )
 def test_passwords_are_not_shown(url: str, shown: str) -> None:
     assert masked(url) == shown
+
+
+def test_a_backup_is_made_verified_and_restored(path: Path, tmp_path: Path) -> None:
+    store, backup = f"sqlite://{path}", tmp_path / "backup.db"
+    assert run("upgrade", "--store", store)[0] == 0
+    code, shown, _ = run("backup", str(backup), "--store", store)
+    assert code == 0
+    assert shown == f"backed up {path} to {backup} ({backup.stat().st_size:,} bytes)\n"
+    assert run("verify", str(backup)) == (
+        0,
+        f"verified {backup}: 0 executions, 0 records\n",
+        "",
+    )
+    code, shown, _ = run("restore", str(backup), "--store", store)
+    assert code == 0
+    assert shown.splitlines() == [
+        f"restored {path} from {backup}",
+        f"the store that was there is now {path}.before-restore-1",
+    ]
+
+
+def test_what_is_damaged_is_told_and_the_exit_code_is_1(path: Path) -> None:
+    assert run("upgrade", "--store", f"sqlite://{path}")[0] == 0
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        columns = "execution_id, business, feature, partition, definition_id"
+        connection.execute(
+            f"INSERT INTO executions ({columns}, submitted_at_ms, dedicated, status)"  # noqa: S608
+            " VALUES ('a:b_c_1', 'a', 'b', 0, '', 0, 0, 'RUNNING')"
+        )
+    code, shown, error = run("verify", str(path))
+    assert code == 1
+    assert shown == f"verified {path}: 1 executions, 0 records\n"
+    assert error == "damaged  a:b_c_1: it has neither records nor a snapshot\n"
+
+
+def test_a_missing_wal_file_is_accepted_when_told_to(path: Path, tmp_path: Path) -> None:
+    store = SqliteStore(path)
+    asyncio.run(store.open())
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(path.read_bytes())
+    asyncio.run(store.close())
+    code, _, error = run("verify", str(copy))
+    assert code == 1
+    assert "rillflow db verify --accept-missing-wal" in error
+    assert run("verify", str(copy), "--accept-missing-wal")[0] == 0
+    assert run("upgrade", "--store", f"sqlite://{copy}")[0] == 0
+
+
+def test_for_postgresql_its_own_tools_are_named() -> None:
+    url = "postgresql://rillflow:secret@localhost/rillflow"
+    for command, tool in [
+        (("backup", "x.db"), "pg_dump"),
+        (("restore", "x.db"), "pg_restore"),
+        (("verify",), "pg_amcheck"),
+    ]:
+        code, _, error = run(*command, "--store", url)
+        assert code == 1
+        assert tool in error
+        assert "secret" not in error
+
+
+def test_a_file_excludes_a_store(tmp_path: Path) -> None:
+    assert run("verify", "x.db", "--data-dir", str(tmp_path))[0] == 2
