@@ -173,7 +173,7 @@ class Standalone:
         finally:
             if self._reaper is not None:
                 self._reaper.communicate()
-            _close_store(self._settings)
+                _close_store(self._settings)
             self._folder.release()
 
 
