@@ -30,6 +30,7 @@ RillflowError
 │   ├── GoneError
 │   ├── ConflictError
 │   ├── FencedError
+│   ├── QuotaError
 │   └── DamagedError
 └── ServerError               whoever runs the server that a client talks to
     ├── UnreachableError
@@ -346,6 +347,12 @@ class FencedError(StoreError):
     """A newer owner has taken this partition; the caller must stop writing."""
 
     code = "store.fenced"
+
+
+class QuotaError(StoreError):
+    """The family of a sub-flow is as large as it may be; nothing was written."""
+
+    code = "execution.quota"
 
 
 class DamagedError(StoreError):

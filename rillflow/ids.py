@@ -1,9 +1,11 @@
 """Identifiers: names, descriptor ids and execution ids (SEMANTICS 5.4).
 
 An execution id is ``<workspace>:<dagName>_c_<uuid>`` with a version 1 UUID, which
-tells the submit time; its other bits are random, so it cannot be guessed. One of them
-says whether the execution has a Ray actor of its own, so that calls are routed by the id
-alone, without a look-up. Ids of earlier releases have version 7, and are read as well.
+tells the submit time; 73 bits of it are random, so it cannot be guessed. Those of a
+sub-flow are derived from the attempt that starts it and the secret key of its parent, so
+that a repetition finds the same sub-flow and nobody else finds it. Another bit says whether
+the execution has a Ray actor of its own, so that calls are routed by the id alone, without
+a look-up. Ids of earlier releases have version 7, and are read as well.
 """
 
 import hashlib
@@ -18,6 +20,8 @@ ExecutionId: TypeAlias = str
 TaskName: TypeAlias = str
 
 PARTITIONS: Final = 256
+ID_KEY_BYTES: Final = 16
+"""Length of the secret key by which an execution derives the ids of its sub-flows."""
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9]+")
 _NO_NAME: Final = re.compile(r"[^a-zA-Z0-9]")
@@ -140,7 +144,12 @@ def new_execution_id(
 
 
 def child_execution_id(
-    business: str, feature: str, *, attempt: tuple[ExecutionId, TaskName, int], at_ms: int
+    business: str,
+    feature: str,
+    *,
+    attempt: tuple[ExecutionId, TaskName, int],
+    at_ms: int,
+    key: bytes,
 ) -> ExecutionId:
     """Build the id of a sub-flow, the same for every repetition of one attempt.
 
@@ -149,10 +158,21 @@ def child_execution_id(
         feature: Name of the sub-flow's definition.
         attempt: The parent execution, its task, and the number of the attempt.
         at_ms: When the attempt began, milliseconds since the epoch.
+        key: The secret key of the parent; empty for one that an earlier release began,
+            whose sub-flows go on to be found by the ids which that release derived.
     """
-    seed = "\0".join(map(str, attempt)).encode()
-    entropy = hashlib.blake2b(seed, digest_size=10).digest()
+    entropy = hashlib.blake2b(_seed_of(attempt), key=key, digest_size=10).digest()
     return new_execution_id(business, feature, at_ms=at_ms, entropy=entropy)
+
+
+def child_id_key(attempt: tuple[ExecutionId, TaskName, int], *, key: bytes) -> bytes:
+    """Derive the secret key of a sub-flow from that of its parent; it tells nothing of it."""
+    seed = _seed_of(attempt)
+    return hashlib.blake2b(seed, key=key, digest_size=ID_KEY_BYTES, person=b"child key").digest()
+
+
+def _seed_of(attempt: tuple[ExecutionId, TaskName, int]) -> bytes:
+    return "\0".join(map(str, attempt)).encode()
 
 
 def submitted_at_ms(execution_id: ExecutionId) -> int:

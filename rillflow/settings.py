@@ -200,6 +200,8 @@ class Settings(BaseSettings):
     """Length above which a value is stored once for each execution, apart from its journal."""
     foreach_max_items: Annotated[int, Field(ge=1)] = 20_000
     """Most items of one foreach, all of which are made at once while other executions wait."""
+    max_descendants: Annotated[int, Field(ge=0)] = 1_000
+    """Most sub-flows of an execution, theirs included, at all levels; more fail their tasks."""
     expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
     """When a callback is overdue: its function is asked, or its task fails; None is never."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000

@@ -15,6 +15,8 @@ CONTEXT_MAX_BYTES: Final = 8 * 1024 * 1024
 """Most that one save may change in a context, and most that one input may hold."""
 FOREACH_MAX_ITEMS: Final = 20_000
 """Most items of one foreach: all its groups are made in one turn, while others wait."""
+DESCENDANTS_MAX: Final = 1_000
+"""Most sub-flows of an execution, theirs included, and theirs, at all levels."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -44,7 +46,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     ``host`` is the base of callback addresses that mappings hand out. ``uid`` is the
     submitter's, for A/B rules. The limits are those of the execution for as long as it
     lives: a replay under other settings must come to the same end. So does
-    ``expected_callback_s``, after which a callback is overdue; None is never.
+    ``expected_callback_s``, after which a callback is overdue; None is never. ``id_key`` is
+    the secret by which the ids of its sub-flows are derived; empty in old journals.
     """
 
     execution_id: ExecutionId
@@ -59,6 +62,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     context_max_bytes: int = CONTEXT_MAX_BYTES
     foreach_max_items: int = FOREACH_MAX_ITEMS
     expected_callback_s: float | None = None
+    id_key: bytes = b""
+    max_descendants: int = DESCENDANTS_MAX
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):

@@ -73,6 +73,8 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         context_max_bytes=event.context_max_bytes,
         foreach_max_items=event.foreach_max_items,
         expected_callback_s=event.expected_callback_s,
+        id_key=event.id_key,
+        max_descendants=event.max_descendants,
         callback=callback if isinstance(callback, dict) else None,
     )
     context = initial_context(plan.original, data if isinstance(data, dict) else {})

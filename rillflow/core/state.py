@@ -10,6 +10,7 @@ import msgspec
 
 from rillflow.core.events import (
     CONTEXT_MAX_BYTES,
+    DESCENDANTS_MAX,
     FOREACH_MAX_ITEMS,
     CallbackReceived,
     ParentLink,
@@ -124,8 +125,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     from the end until they are delivered; their attempts count the ends. ``uncancelled``
     are sub-flows still to be told that they are cancelled. ``attempts_dropped`` is the
     highest attempt of an instance that a redo dropped; new instances count on from there.
-    ``timeout_armed_ms`` is when the time-out was set. The limits, and when a callback is
-    overdue, are those of the submission.
+    ``timeout_armed_ms`` is when the time-out was set. The limits, when a callback is overdue,
+    and the secret ``id_key`` are those of the submission.
     """
 
     execution_id: str
@@ -158,6 +159,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     context_max_bytes: int = CONTEXT_MAX_BYTES
     foreach_max_items: int = FOREACH_MAX_ITEMS
     expected_callback_s: float | None = None
+    id_key: bytes = b""
+    max_descendants: int = DESCENDANTS_MAX
 
     def __post_init__(self) -> None:
         """Make default limits the very objects that a snapshot leaves out."""
@@ -165,3 +168,5 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
             self.context_max_bytes = CONTEXT_MAX_BYTES
         if self.foreach_max_items == FOREACH_MAX_ITEMS:
             self.foreach_max_items = FOREACH_MAX_ITEMS
+        if self.max_descendants == DESCENDANTS_MAX:
+            self.max_descendants = DESCENDANTS_MAX

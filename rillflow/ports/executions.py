@@ -13,6 +13,7 @@ from rillflow.errors import (
     CrashedError,
     ExecutionError,
     OverloadedError,
+    QuotaError,
     RequestError,
     RillflowError,
     StoreError,
@@ -227,6 +228,8 @@ def error_of(reply: Reply) -> RillflowError:
         return StoreError(message)
     if reply.kind == OverloadedError.code:
         return OverloadedError(message)
+    if reply.kind == QuotaError.code:
+        return QuotaError(message)
     if reply.kind == CrashedError.code:
         return CrashedError(message)
     if reply.kind == ExecutionError.code:

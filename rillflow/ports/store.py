@@ -18,7 +18,9 @@ LATEST_MS: Final = 253_402_300_800_000
 class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     """The row that makes an execution exist; written with its first journal record.
 
-    ``definition_id`` is the md5 of the canonical text that the execution runs.
+    ``definition_id`` is the md5 of the canonical text that the execution runs. ``ancestors``
+    are the executions above a sub-flow, outermost first: the first of them that is stored
+    may have started ``max_descendants`` sub-flows, theirs included, at all levels.
     """
 
     execution_id: ExecutionId
@@ -31,6 +33,8 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: ExecutionId | None = None
     idempotency_key: str | None = None
     request_digest: str | None = None
+    ancestors: tuple[ExecutionId, ...] = ()
+    max_descendants: int = 0
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +155,8 @@ class Journal(Protocol):
             FencedError: Some partition has a newer owner; nothing was written.
             ConflictError: An append does not follow what is stored, or creates what
                 exists; nothing was written.
+            QuotaError: An append creates a sub-flow in a family that is as large as it
+                may be; nothing was written.
             StoreError: The write failed. Whether anything was written is unknown; when it
                 was, then all of it.
         """

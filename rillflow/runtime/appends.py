@@ -101,4 +101,6 @@ def row_of(call: Submission) -> NewExecution:
         parent_id=event.parent.execution_id if event.parent else None,
         idempotency_key=call.idempotency_key,
         request_digest=call.request_digest,
+        ancestors=tuple(step.execution_id for step in event.route),
+        max_descendants=event.max_descendants,
     )

@@ -5,14 +5,15 @@ from typing import NamedTuple
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import (
     CONTEXT_MAX_BYTES,
+    DESCENDANTS_MAX,
     FOREACH_MAX_ITEMS,
     ExecutionSubmitted,
     ParentLink,
     RouteStep,
 )
 from rillflow.core.state import ExecutionState
-from rillflow.errors import RequestError, RillflowError, StoreError
-from rillflow.ids import ExecutionId, child_execution_id
+from rillflow.errors import QuotaError, RequestError, RillflowError, StoreError
+from rillflow.ids import ExecutionId, child_execution_id, child_id_key
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Submission
@@ -32,12 +33,19 @@ class Inherited(NamedTuple):
     context_max_bytes: int = CONTEXT_MAX_BYTES
     foreach_max_items: int = FOREACH_MAX_ITEMS
     expected_callback_s: float | None = None
+    id_key: bytes = b""
+    max_descendants: int = DESCENDANTS_MAX
 
 
 def inherited_from(state: ExecutionState) -> Inherited:
     """Return what a sub-flow gets of an execution."""
     return Inherited(
-        state.uid, state.context_max_bytes, state.foreach_max_items, state.expected_callback_s
+        state.uid,
+        state.context_max_bytes,
+        state.foreach_max_items,
+        state.expected_callback_s,
+        state.id_key,
+        state.max_descendants,
     )
 
 
@@ -78,6 +86,8 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     """
     try:
         child = await _submit(request, catalogue, executions, clock, host, inherited)
+    except QuotaError as error:
+        return failed(request, error)
     except StoreError:
         raise
     except RillflowError as error:
@@ -122,6 +132,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         found.feature,
         attempt=request.key,
         at_ms=request.at_ms,
+        key=inherited.id_key,
     )
     event = ExecutionSubmitted(
         at_ms=clock.now_ms(),
@@ -140,10 +151,17 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         context_max_bytes=inherited.context_max_bytes,
         foreach_max_items=inherited.foreach_max_items,
         expected_callback_s=inherited.expected_callback_s,
+        id_key=_key_of_child(request, inherited.id_key),
+        max_descendants=inherited.max_descendants,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()
     return child
+
+
+def _key_of_child(request: DispatchTask, key: bytes) -> bytes:
+    """Return the secret key of a sub-flow; families that an earlier release began have none."""
+    return child_id_key(request.key, key=key) if key else b""
 
 
 def _uid(document: JsonObject, default: int) -> int:

@@ -19,6 +19,7 @@ from rillflow.errors import (
     ConflictError,
     CrashedError,
     FencedError,
+    QuotaError,
     RillflowError,
     StoreError,
 )
@@ -65,6 +66,7 @@ OWNERSHIP_S = 2.0
 """How long an owner that was taken for dead may go on reading after it was replaced."""
 ELSEWHERE = "host.elsewhere"
 """Kind of the reply to a call for an execution that has a Ray actor of its own."""
+_ONE_BY_ONE = "what was written together is written one by one"
 
 
 class ExecutionHost:
@@ -410,17 +412,22 @@ class ExecutionHost:
             return None
         try:
             await self._store.append(appends)
-        except FencedError as error:
-            return await self._fenced(appends, error)
         except StoreError as error:
-            log.exception("append_failed", extra={"appends": len(appends)})
-            return error
+            return await self._not_written(appends, error)
         except Exception as error:  # noqa: BLE001 - one execution must not stop the others
             if len(appends) > 1:
-                return ConflictError("what was written together is written one by one")
+                return ConflictError(_ONE_BY_ONE)
             self._recovery.crashed(appends[0].execution_id, error)
             return CrashedError("internal server error")
         return None
+
+    async def _not_written(self, appends: Sequence[Append], error: StoreError) -> RillflowError:
+        if isinstance(error, FencedError):
+            return await self._fenced(appends, error)
+        if isinstance(error, QuotaError):
+            return error if len(appends) == 1 else ConflictError(_ONE_BY_ONE)
+        log.error("append_failed", extra={"appends": len(appends)}, exc_info=error)
+        return error
 
     async def _fenced(self, appends: Sequence[Append], error: FencedError) -> RillflowError:
         """Adopt those of the executions that have homes of their own, or leave.

@@ -11,7 +11,13 @@ import msgspec
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, ExecutionError, RequestError, StoreError
-from rillflow.ids import DescriptorId, ExecutionId, new_execution_id, parse_descriptor_id
+from rillflow.ids import (
+    ID_KEY_BYTES,
+    DescriptorId,
+    ExecutionId,
+    new_execution_id,
+    parse_descriptor_id,
+)
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
@@ -70,7 +76,7 @@ class Submissions:
         hook: ContextHook | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Submit to ``executions``; ``entropy`` gives the random bytes of their ids."""
+        """Submit to ``executions``; ``entropy`` gives the random bytes of ids and keys."""
         self._settings = settings
         self._store = store
         self._reads = SharedReads(store)
@@ -158,13 +164,14 @@ class Submissions:
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
         await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
         at_ms = self._clock.now_ms()
+        entropy = self._entropy(10 + ID_KEY_BYTES)
         event = ExecutionSubmitted(
             at_ms=at_ms,
             execution_id=new_execution_id(
                 found.business,
                 found.feature,
                 at_ms=at_ms,
-                entropy=self._entropy(10),
+                entropy=entropy[:10],
                 dedicated=dedicated,
             ),
             definition_id=found.version or "",
@@ -176,6 +183,8 @@ class Submissions:
             context_max_bytes=settings.context_max_bytes,
             foreach_max_items=settings.foreach_max_items,
             expected_callback_s=settings.expected_callback_s,
+            id_key=entropy[10:],
+            max_descendants=settings.max_descendants,
         )
         submission = Submission(
             business=found.business,

@@ -6,10 +6,10 @@ an `AppendPlan` judge each caller's appends, and writes the rows that are left.
 A refused caller leaves no trace in the plan, so its neighbours are written.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from rillflow.errors import ConflictError, FencedError
+from rillflow.errors import ConflictError, FencedError, QuotaError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, NewExecution
 from rillflow.stores.large_values import SlimAppend
@@ -24,6 +24,13 @@ class Place(NamedTuple):
 
     key: int
     last_seq: int
+
+
+class Family(NamedTuple):
+    """An execution by its row's key, and how many sub-flows it has, at all levels."""
+
+    key: int
+    descendants: int
 
 
 class Outcome(NamedTuple):
@@ -70,6 +77,9 @@ class AppendPlan:
     replace what is stored, by execution key. A snapshot is (seq, bytes). ``payloads``
     are to be inserted where they are not there yet. Those that neither a record nor
     the snapshot refers to are to go where the snapshot is in ``snapshot_payloads``.
+    ``descendants`` replaces how many sub-flows an execution has, at all levels.
+
+    The ``families`` are those ancestors of new executions that are stored.
     """
 
     def __init__(
@@ -78,10 +88,12 @@ class AppendPlan:
         epochs: Mapping[int, int],
         places: Mapping[ExecutionId, Place],
         keys: Iterator[int],
+        families: Mapping[ExecutionId, Family] | None = None,
     ) -> None:
         self._epochs = epochs
         self._places = dict(places)
         self._keys = keys
+        self._families = dict(families or {})
         self.executions: list[ExecutionRow] = []
         self.records: list[RecordRow] = []
         self.outcomes: dict[int, Outcome] = {}
@@ -89,6 +101,7 @@ class AppendPlan:
         self.payloads: list[PayloadRow] = []
         self.snapshot_payloads: dict[int, tuple[bytes, ...]] = {}
         self.rests: dict[int, bool] = {}
+        self.descendants: dict[int, int] = {}
 
     def add(self, appends: Sequence[Append]) -> None:
         """Take the appends of one caller, all or none of them.
@@ -98,14 +111,20 @@ class AppendPlan:
             ConflictError: An execution is unknown, or exists already, or its
                 records do not follow the last one, or a snapshot claims records
                 that are not there.
+            QuotaError: A sub-flow is one more than its family may have.
         """
         staged: dict[ExecutionId, Place] = {}
+        families: dict[ExecutionId, Family] = {}
         for append in appends:
             self._check_owner(append)
             key, last_seq = self._place_of(append, staged)
             _check_sequence(append, last_seq)
             staged[append.execution_id] = Place(key, last_seq + len(append.records))
+            if append.new is not None and append.new.ancestors:
+                self._count_in(append.new, families)
         self._places.update(staged)
+        self._families.update(families)
+        self.descendants.update(families.values())
         for append in appends:
             self._take(append, staged[append.execution_id].key)
 
@@ -129,6 +148,20 @@ class AppendPlan:
         if new.execution_id != execution_id:
             raise ConflictError(f"{execution_id}: the new row names {new.execution_id}")
         return Place(next(self._keys), 0)
+
+    def _count_in(self, new: NewExecution, staged: dict[ExecutionId, Family]) -> None:
+        """Count a sub-flow in the family of its first ancestor that is stored."""
+        head = first_stored(new.ancestors, self._families)
+        if head is None:
+            return
+        key, descendants = staged.get(head) or self._families[head]
+        if descendants >= new.max_descendants:
+            raise QuotaError(
+                f"{head} has {descendants} sub-flows, at all levels, and may have"
+                f" {new.max_descendants}, as the setting max_descendants"
+                " (RILLFLOW_MAX_DESCENDANTS) said when it was submitted"
+            )
+        staged[head] = Family(key, descendants + 1)
 
     def _take(self, append: Append, key: int) -> None:
         outcome = outcome_of(append)
@@ -160,6 +193,18 @@ class AppendPlan:
             self.outcomes[key] = outcome
         if rests is not None:
             self.rests[key] = rests
+
+
+def ancestors_of(appends: Sequence[Append]) -> list[ExecutionId]:
+    """List the executions above those that appends create, each once."""
+    return list({each for append in appends if append.new for each in append.new.ancestors})
+
+
+def first_stored(
+    ancestors: Sequence[ExecutionId], stored: Container[ExecutionId]
+) -> ExecutionId | None:
+    """Return the outermost ancestor that has not been removed, None if there is none."""
+    return next((each for each in ancestors if each in stored), None)
 
 
 def outcome_of(append: Append) -> Outcome | None:

@@ -9,7 +9,14 @@ from typing import Any, Final
 from rillflow.errors import ConflictError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
-from rillflow.stores.append_plan import AppendPlan, ExecutionRow, Outcome, Place
+from rillflow.stores.append_plan import (
+    AppendPlan,
+    ExecutionRow,
+    Family,
+    Outcome,
+    Place,
+    ancestors_of,
+)
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, slimmed
 from rillflow.stores.memory_life import MemoryLife
@@ -25,10 +32,19 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 class _Stored:
     """One execution: its row, its last snapshot with its seq, all records, and large values.
 
-    ``in_records`` are the hashes of the values that records refer to.
+    ``in_records`` are the hashes of the values that records refer to, ``descendants`` how
+    many sub-flows are counted for it.
     """
 
-    __slots__ = ("in_records", "payloads", "records", "row", "snapshot", "snapshot_seq")
+    __slots__ = (
+        "descendants",
+        "in_records",
+        "payloads",
+        "records",
+        "row",
+        "snapshot",
+        "snapshot_seq",
+    )
 
     def __init__(self, row: ExecutionRow) -> None:
         self.row = row
@@ -37,6 +53,7 @@ class _Stored:
         self.snapshot_seq = 0
         self.payloads: dict[bytes, bytes] = {}
         self.in_records: set[bytes] = set()
+        self.descendants = 0
 
 
 class MemoryJournal(MemoryLife):
@@ -76,6 +93,11 @@ class MemoryJournal(MemoryLife):
                 for stored in known
             },
             keys=self._keys,
+            families={
+                each: Family(stored.row.key, stored.descendants)
+                for each in ancestors_of(appends)
+                if (stored := self._by_id.get(each)) is not None
+            },
         )
         plan.add(slimmed(appends, self._large_value_bytes))
         self._check_keys(plan.executions)
@@ -210,6 +232,8 @@ class MemoryJournal(MemoryLife):
                 self._idempotent[key] = stored
         for execution, _, record in plan.records:
             self._by_key[execution].records.append(record)
+        for execution, descendants in plan.descendants.items():
+            self._by_key[execution].descendants = descendants
         for execution, outcome in plan.outcomes.items():
             stored = self._by_key[execution]
             stored.row = _with_outcome(stored.row, outcome)

@@ -37,6 +37,7 @@ ORDER BY place
 _REMOVE: Final = (
     "DELETE FROM journal WHERE execution = ANY($1::bigint[])",
     "DELETE FROM snapshots WHERE execution = ANY($1::bigint[])",
+    "DELETE FROM descendants WHERE execution = ANY($1::bigint[])",
     "DELETE FROM payloads WHERE execution = ANY($1::bigint[])",
     "DELETE FROM executions WHERE key = ANY($1::bigint[])",
 )

@@ -121,6 +121,11 @@ _RESTS: Final = """
         WHERE finished_at_ms IS NULL AND NOT rests;
 """
 
+_DESCENDANTS: Final = """
+    -- How many sub-flows an execution has, at all levels; only those of the outermost are counted.
+    CREATE TABLE descendants (execution bigint PRIMARY KEY, started bigint NOT NULL);
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg answers on a connection that was cut while it was idle.
@@ -129,7 +134,7 @@ CONNECTION_ERRORS: Final = (
     TimeoutError,
 )
 
-MIGRATIONS: Final = (_JOURNAL, _CATALOGUE, _RETENTION, _PAYLOADS, _RESTS)
+MIGRATIONS: Final = (_JOURNAL, _CATALOGUE, _RETENTION, _PAYLOADS, _RESTS, _DESCENDANTS)
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -18,8 +18,15 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from rillflow.errors import ConflictError, StoreError
+from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append
-from rillflow.stores.append_plan import AppendPlan, Place
+from rillflow.stores.append_plan import (
+    AppendPlan,
+    Family,
+    Place,
+    ancestors_of,
+    first_stored,
+)
 from rillflow.stores.postgres_schema import CONNECTION_ERRORS, PURGE_LOCK, VERSION
 
 _LARGEST_GROUP: Final = 1_024
@@ -50,6 +57,21 @@ SELECT execution_id, key, coalesce(
     (SELECT max(seq) FROM journal WHERE execution = key),
     (SELECT seq FROM snapshots WHERE execution = key), 0)
 FROM executions WHERE execution_id = ANY($1::text[])
+"""
+_ANCESTORS: Final = "SELECT execution_id, key FROM executions WHERE execution_id = ANY($1::text[])"
+# A family is counted by one writer at a time. Rows are made and locked in one order.
+_ENSURE_FAMILIES: Final = """
+INSERT INTO descendants SELECT key, 0 FROM unnest($1::bigint[]) AS key ORDER BY key
+ON CONFLICT DO NOTHING
+"""
+_LOCK_FAMILIES: Final = """
+SELECT execution, started FROM descendants WHERE execution = ANY($1::bigint[])
+ORDER BY execution FOR UPDATE
+"""
+_PUT_DESCENDANTS: Final = """
+UPDATE descendants SET started = given.started
+FROM unnest($1::bigint[], $2::bigint[]) AS given (execution, started)
+WHERE descendants.execution = given.execution
 """
 _NEW_KEYS: Final = """
 SELECT (SELECT version FROM rillflow_schema),
@@ -213,7 +235,26 @@ async def _plan_for(connection: asyncpg.Connection, appends: Sequence[Append]) -
         epochs=dict(owners),
         places={each: Place(key, last_seq) for each, key, last_seq in places},
         keys=await _new_keys(connection, sum(append.new is not None for append in appends)),
+        families=await _families(connection, appends),
     )
+
+
+async def _families(
+    connection: asyncpg.Connection, appends: Sequence[Append]
+) -> dict[ExecutionId, Family]:
+    ancestors = ancestors_of(appends)
+    if not ancestors:
+        return {}
+    stored = dict(await connection.fetch(_ANCESTORS, ancestors))
+    heads = {
+        head: stored[head]
+        for append in appends
+        if append.new and (head := first_stored(append.new.ancestors, stored)) is not None
+    }
+    keys = list(heads.values())
+    await connection.execute(_ENSURE_FAMILIES, keys)
+    counted = dict(await connection.fetch(_LOCK_FAMILIES, keys))
+    return {head: Family(key, counted[key]) for head, key in heads.items()}
 
 
 async def _new_keys(connection: asyncpg.Connection, wanted: int) -> Iterator[int]:
@@ -224,18 +265,17 @@ async def _new_keys(connection: asyncpg.Connection, wanted: int) -> Iterator[int
 
 
 async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
-    if plan.executions:
-        await connection.execute(_PUT_EXECUTIONS, *_columns(plan.executions))
-    if plan.records:
-        await connection.execute(_PUT_RECORDS, *_columns(plan.records))
-    if plan.outcomes:
-        outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
-        await connection.execute(_PUT_OUTCOMES, *_columns(outcomes))
-    if plan.rests:
-        await connection.execute(_PUT_RESTS, list(plan.rests), list(plan.rests.values()))
-    if plan.snapshots:
-        snapshots = [(key, *snapshot) for key, snapshot in plan.snapshots.items()]
-        await connection.execute(_PUT_SNAPSHOTS, *_columns(snapshots))
+    tables: tuple[tuple[str, Sequence[tuple[object, ...]]], ...] = (
+        (_PUT_EXECUTIONS, plan.executions),
+        (_PUT_RECORDS, plan.records),
+        (_PUT_DESCENDANTS, [*plan.descendants.items()]),
+        (_PUT_OUTCOMES, [(key, *outcome) for key, outcome in plan.outcomes.items()]),
+        (_PUT_RESTS, [*plan.rests.items()]),
+        (_PUT_SNAPSHOTS, [(key, *snapshot) for key, snapshot in plan.snapshots.items()]),
+    )
+    for statement, rows in tables:
+        if rows:
+            await connection.execute(statement, *_columns(rows))
     if plan.payloads:
         # One by one: together they may be more than a statement can carry.
         await connection.executemany(_PUT_PAYLOAD, plan.payloads)

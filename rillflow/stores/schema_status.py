@@ -10,6 +10,7 @@ MIGRATIONS: Final = (
     "an index of ended executions",
     "large values apart from the journal",
     "a mark for executions that rest",
+    "a count of the sub-flows of an execution",
 )
 """What each migration makes; every adapter has these, under the same numbers."""
 

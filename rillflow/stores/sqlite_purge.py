@@ -35,6 +35,7 @@ _ANY_OF: Final = "(SELECT value FROM json_each(?))"
 _REMOVE: Final = (
     f"DELETE FROM journal WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM snapshots WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+    f"DELETE FROM descendants WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM payloads WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM executions WHERE key IN {_ANY_OF}",  # noqa: S608 - own text
 )

@@ -13,8 +13,15 @@ from typing import Final
 import msgspec
 
 from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append
-from rillflow.stores.append_plan import AppendPlan, ExecutionRow, Place
+from rillflow.stores.append_plan import (
+    AppendPlan,
+    ExecutionRow,
+    Family,
+    Place,
+    ancestors_of,
+)
 from rillflow.stores.sqlite_schema import VERSION
 
 _READ: Final = """
@@ -45,6 +52,12 @@ _UPDATE_RESTS: Final = (
     "UPDATE executions SET rests = ? WHERE key IN (SELECT value FROM json_each(?))"
 )
 
+_FAMILIES: Final = """
+SELECT execution_id, executions.key, coalesce(started, 0)
+FROM json_each(?) AS wanted CROSS JOIN executions ON execution_id = wanted.value
+    LEFT JOIN descendants ON execution = executions.key
+"""
+
 _MOST_AT_ONCE: Final = 64
 
 
@@ -67,6 +80,7 @@ class _Insert:
 
 _INSERT_RECORDS: Final = _Insert("journal", 3)
 _INSERT_EXECUTIONS: Final = _Insert("executions", len(ExecutionRow._fields))
+_PUT_DESCENDANTS: Final = _Insert("descendants", 2, verb="INSERT OR REPLACE")
 _PUT_SNAPSHOTS: Final = _Insert("snapshots", 3, verb="INSERT OR REPLACE")
 
 _json: Final = msgspec.json.Encoder()
@@ -91,7 +105,17 @@ def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> Appen
         epochs=dict(_owners.decode(owners)),
         places={each: Place(key, last_seq) for each, key, last_seq in _places.decode(places)},
         keys=count(newest_key + 1),
+        families=_families(connection, ancestors_of(appends)),
     )
+
+
+def _families(
+    connection: sqlite3.Connection, ancestors: Sequence[ExecutionId]
+) -> dict[ExecutionId, Family]:
+    if not ancestors:
+        return {}
+    rows = connection.execute(_FAMILIES, (_json.encode(ancestors).decode(),))
+    return {each: Family(*facts) for each, *facts in rows}
 
 
 def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
@@ -103,6 +127,7 @@ def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
     """
     _INSERT_EXECUTIONS.run(connection, plan.executions)
     _INSERT_RECORDS.run(connection, plan.records)
+    _PUT_DESCENDANTS.run(connection, list(plan.descendants.items()))
     if plan.outcomes:
         outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
         connection.execute(_UPDATE_OUTCOMES, (_json.encode(outcomes).decode(),))

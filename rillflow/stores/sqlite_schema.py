@@ -127,12 +127,21 @@ _RESTS: Final = (
         WHERE finished_at_ms IS NULL AND NOT rests""",
 )
 
+_DESCENDANTS: Final = (
+    # How many sub-flows an execution has, at all levels; only those of the outermost are counted.
+    """CREATE TABLE descendants (
+        execution INTEGER PRIMARY KEY,
+        started INTEGER NOT NULL
+    )""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
     _RETENTION,
     _PAYLOADS,
     _RESTS,
+    _DESCENDANTS,
 )
 VERSION: Final = len(MIGRATIONS)
 

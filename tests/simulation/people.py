@@ -5,6 +5,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from rillflow.core.events import (
+    DESCENDANTS_MAX,
     CallbackReceived,
     CancelRequested,
     CompletionRequested,
@@ -19,7 +20,7 @@ from rillflow.core.events import (
 from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
 from rillflow.errors import RillflowError, StoreError
-from rillflow.ids import ExecutionId, new_execution_id
+from rillflow.ids import ID_KEY_BYTES, ExecutionId, new_execution_id
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission
 from rillflow.ports.store import Store
@@ -69,21 +70,30 @@ class People:
         *,
         expected_callback_s: float | None,
         impatience: float,
+        most_children: int | None,
     ) -> None:
+        """Live in a world; None children at most means that it is as before there was a limit.
+
+        Executions have no secret keys there, as those of earlier releases.
+        """
         self._around = around
         self._impatience = impatience
         self._executions = executions
         self._clock = clock
         self._promises = promises
+        self._key = b"" if most_children is None else b"k" * ID_KEY_BYTES
+        self._random = Random(around.seed + 3)
         self._settings = Settings(
-            storage_max_usage_percent=0, expected_callback_s=expected_callback_s
+            storage_max_usage_percent=0,
+            expected_callback_s=expected_callback_s,
+            max_descendants=DESCENDANTS_MAX if most_children is None else most_children,
         )
         self._submissions = Submissions(
             self._settings,
             store=store,
             executions=executions,
             clock=clock,
-            entropy=Random(around.seed + 3).randbytes,
+            entropy=lambda _: self._random.randbytes(10) + self._key,
         )
         self.submitted: dict[int, ExecutionId] = {}
         self.waiting = 0
@@ -139,6 +149,8 @@ class People:
             uid=wish.uid,
             dedicated=wish.dedicated,
             expected_callback_s=self._settings.expected_callback_s,
+            id_key=self._key,
+            max_descendants=self._settings.max_descendants,
         )
         submission = Submission(business="demo", feature="main", event=event)
         while (await self._submit(wish, submission)).error is not None:

@@ -4,6 +4,7 @@
 * A function is called for attempts that the journal has ordered, and for no other; by
   one life of a dispatcher once, and once more when its answer was lost with a home.
 * An idempotency key makes one execution.
+* An execution has no more sub-flows than its submission allows.
 * A task that has ended stays as it ended, and is not ordered again, unless by a redo.
 * Only the owner of a partition writes to it.
 * An execution that is said to have ended has ended.
@@ -25,7 +26,7 @@ from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json
 from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission, Watch
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.store import Append
+from rillflow.ports.store import Append, NewExecution
 from rillflow.runtime.descriptors import parse_stored
 from tests.simulation.mirror import Mirror
 from tests.simulation.surroundings import Surroundings
@@ -45,6 +46,7 @@ class Promises:
         self._plans: dict[str, Plan] = {}
         self._owners: dict[int, Life | None] = {}
         self._keys: dict[str, str] = {}
+        self._families: Counter[ExecutionId] = Counter()
         self.sent_away_from: set[tuple[str, str, int]] = set()
         self._told: set[tuple[str, str, int]] = set()
         self._called: Counter[tuple[tuple[str, str, int, int], Life | None]] = Counter()
@@ -67,10 +69,8 @@ class Promises:
         """Hear of an append that the store has accepted."""
         if self._owners.get(append.partition) is not life:
             self._broken(f"{life} wrote to partition {append.partition}, which it has lost")
-        if append.new is not None and append.new.idempotency_key is not None:
-            first = self._keys.setdefault(append.new.idempotency_key, append.execution_id)
-            if first != append.execution_id:
-                self._broken(f"{append.execution_id} has the idempotency key of {first}")
+        if append.new is not None:
+            self._check_new(append.new)
         mirror = self.mirrors.get(append.execution_id)
         for record in append.records:
             event = codec.decode_event(record)
@@ -86,6 +86,17 @@ class Promises:
             wrong = mirror.apply(record, life, self._around.loop.time())
             if wrong:
                 self._broken(wrong)
+
+    def _check_new(self, new: NewExecution) -> None:
+        if new.idempotency_key is not None:
+            first = self._keys.setdefault(new.idempotency_key, new.execution_id)
+            if first != new.execution_id:
+                self._broken(f"{new.execution_id} has the idempotency key of {first}")
+        if new.ancestors:
+            head = new.ancestors[0]
+            self._families[head] += 1
+            if self._families[head] > new.max_descendants:
+                self._broken(f"{head} has {self._families[head]} sub-flows")
 
     def doubted(self, append: Append) -> None:
         """Hear that an owner does not know whether it has written what it has."""

@@ -93,6 +93,10 @@ def the_epoch_is_not_checked(patch: Patch) -> None:
     patch.setattr(AppendPlan, "_check_owner", do_nothing)
 
 
+def families_are_not_counted(patch: Patch) -> None:
+    patch.setattr(AppendPlan, "_count_in", do_nothing)
+
+
 def two_owners_have_one_epoch(patch: Patch) -> None:
     async def mutant(self: MemoryJournal, partitions: Sequence[int]) -> int:
         self._epochs.update(dict.fromkeys(partitions, 1))
@@ -212,6 +216,7 @@ MUTANTS: Final = [
     a_dispatch_that_is_repeated_has_another_key,
     a_late_callback_runs_a_completed_task_again,
     the_epoch_is_not_checked,
+    families_are_not_counted,
     two_owners_have_one_epoch,
     callers_disagree_about_who_owns_a_partition,
     timers_are_dropped_at_a_restart,

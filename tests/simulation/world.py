@@ -33,6 +33,8 @@ from tests.simulation.virtual_loop import Life, LivelockError
 QUIET_S: Final = 60.0
 EXPECTED_CALLBACK_S: Final = 1.0
 """When a callback is overdue, in every fifth world; in the others it is never."""
+MOST_CHILDREN: Final = 1
+"""How many sub-flows an execution may have, in every tenth world that is not sure."""
 PEACE_S: Final = 900.0
 """How long everything may take to settle once nothing goes wrong any more."""
 
@@ -95,6 +97,8 @@ class World:
             expected_callback_s=EXPECTED_CALLBACK_S if looked_after else None,
             # Whoever waits for an execution starts its home.
             impatience=0.7 if self._losses_s else 0.0,
+            # Others are as they were before there was a limit, for the same reason.
+            most_children=MOST_CHILDREN if seed % 10 == 4 and not workflows.sure else None,
         )
         self.functions = Functions(
             around,

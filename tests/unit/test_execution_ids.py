@@ -1,11 +1,21 @@
-"""Execution ids tell their submit time, as Rill Flow's do, and whether an actor is their own."""
+"""Execution ids tell their submit time, as Rill Flow's do, whether an actor is their own, and
+nothing by which another id could be guessed."""
 
+import math
+import os
 import uuid
 from typing import Final
 
 import pytest
 
-from rillflow.ids import child_execution_id, is_dedicated, new_execution_id, submitted_at_ms
+from rillflow.ids import (
+    ID_KEY_BYTES,
+    child_execution_id,
+    child_id_key,
+    is_dedicated,
+    new_execution_id,
+    submitted_at_ms,
+)
 
 AT_MS: Final = 1_795_600_000_123
 UNIX_EPOCH_TICKS: Final = 122_192_928_000_000_000
@@ -47,10 +57,47 @@ def test_ids_of_earlier_releases_are_read_as_they_were_meant(
     assert is_dedicated(f"b:f_c_{earlier}") is dedicated
 
 
+def test_whoever_knows_the_time_has_73_bits_to_guess() -> None:
+    made = [
+        _number(new_execution_id("b", "f", at_ms=AT_MS, entropy=os.urandom(10))) for _ in "1" * 400
+    ]
+    low, tick = [number & (1 << 64) - 1 for number in made], [number >> 64 for number in made]
+    varying = sum(len({each >> bit & 1 for each in low}) == 2 for bit in range(64))
+    assert varying == 60
+    assert len(set(tick)) > 380
+    last = new_execution_id("b", "f", at_ms=AT_MS, entropy=bytes(8) + (9_999).to_bytes(2))
+    first = new_execution_id("b", "f", at_ms=AT_MS, entropy=bytes(10))
+    ticks = uuid.UUID(last.partition("_c_")[2]).time - uuid.UUID(first.partition("_c_")[2]).time
+    assert varying + math.log2(ticks) > 73
+
+
+def _number(execution_id: str) -> int:
+    return uuid.UUID(execution_id.partition("_c_")[2]).int
+
+
+def child(attempt: int = 1, *, parent: str = "b:f_c_x", key: bytes = bytes(ID_KEY_BYTES)) -> str:
+    return child_execution_id("b", "f", attempt=(parent, "A", attempt), at_ms=AT_MS, key=key)
+
+
 def test_an_attempt_starts_one_child_however_often_it_is_repeated() -> None:
-    first, again, next_one = (
-        child_execution_id("b", "f", attempt=("b:f_c_x", "A", attempt), at_ms=AT_MS)
-        for attempt in (1, 1, 2)
-    )
-    assert first == again
-    assert first != next_one
+    assert child(1) == child(1)
+    assert len({child(1), child(2), child(1, parent="b:f_c_y")}) == 3
+
+
+def test_a_child_is_found_by_those_only_who_know_its_parents_key() -> None:
+    keys = [os.urandom(ID_KEY_BYTES) for _ in "abc"]
+    assert len({child(key=key) for key in keys}) == len(keys)
+    assert all(submitted_at_ms(child(key=key)) == AT_MS for key in keys)
+
+
+def test_keys_of_children_differ_and_are_the_same_for_a_repetition() -> None:
+    key, attempt = os.urandom(ID_KEY_BYTES), ("b:f_c_x", "A", 1)
+    derived = child_id_key(attempt, key=key)
+    assert derived == child_id_key(attempt, key=key)
+    assert len({key, derived, child_id_key(("b:f_c_x", "A", 2), key=key)}) == 3
+    assert derived[:10].hex() not in child(key=key).replace("-", "")
+
+
+def test_executions_of_earlier_releases_find_the_sub_flows_that_they_started() -> None:
+    started = "b:f_c_1d2a5ee5-e8b5-11f1-a00e-375c4308bf76"
+    assert child(key=b"") == started

@@ -6,10 +6,16 @@ import msgspec
 import pytest
 
 from rillflow.core import codec, machine
-from rillflow.core.events import CONTEXT_MAX_BYTES, FOREACH_MAX_ITEMS, ExecutionSubmitted
+from rillflow.core.events import (
+    CONTEXT_MAX_BYTES,
+    DESCENDANTS_MAX,
+    FOREACH_MAX_ITEMS,
+    ExecutionSubmitted,
+)
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.errors import ExecutionError
+from rillflow.ids import ID_KEY_BYTES
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.ports.store import StoredExecution
@@ -56,6 +62,7 @@ def test_the_defaults_of_the_settings_are_those_of_the_core() -> None:
     settings = Settings()
     assert settings.context_max_bytes == CONTEXT_MAX_BYTES == 8 * 1024 * 1024
     assert settings.foreach_max_items == FOREACH_MAX_ITEMS == 20_000
+    assert settings.max_descendants == DESCENDANTS_MAX == 1_000
 
 
 @pytest.mark.parametrize(("items", "status"), [(3, "SUCCEED"), (4, "FAILED")])
@@ -108,6 +115,14 @@ def test_a_replay_expects_callbacks_when_the_submission_did() -> None:
     assert kept.expected_callback_s == inherited_from(kept).expected_callback_s == 2.5
 
 
+def test_a_family_has_one_limit_and_each_execution_a_key_of_its_own() -> None:
+    event = msgspec.structs.replace(_submitted([]), max_descendants=7, id_key=b"k" * ID_KEY_BYTES)
+    assert codec.decode_event(codec.encode_event(event)) == event
+    state, _ = machine.submit(PLAN, event)
+    inherited = inherited_from(codec.decode_state(codec.encode_state(state)))
+    assert (inherited.max_descendants, inherited.id_key) == (7, event.id_key)
+
+
 class Catcher:
     """Takes a submission, and keeps it."""
 
@@ -133,3 +148,7 @@ async def test_a_submission_takes_the_limits_of_the_settings() -> None:
     assert catcher.event is not None
     assert (catcher.event.context_max_bytes, catcher.event.foreach_max_items) == (4096, 7)
     assert catcher.event.expected_callback_s == 0.5
+    first = catcher.event.id_key
+    await submissions.submit("limits:loop", b"", Options())
+    assert len({first, catcher.event.id_key, bytes(ID_KEY_BYTES)}) == 3
+    assert len(catcher.event.id_key) == ID_KEY_BYTES
