@@ -214,6 +214,8 @@ class Settings(BaseSettings):
     """Replaces ``callback_max_bytes`` for some businesses."""
     enforce_input_schema: bool = False
     """Whether submissions must fit ``inputSchema`` also where the definition does not say so."""
+    strict_mappings: bool = False
+    """Whether all definitions count as ``strict``: rules that come to nothing are failures."""
     context_hook: str | None = None
     """``module:attribute`` of a function that may replace the data of a submission."""
     hooks: Names = ()

@@ -49,6 +49,26 @@ class Invocation(BaseModel):
     dag_execution_routes: list[Object] | None = None
 
 
+class MappingWarning(BaseModel):
+    """A rule of a mapping that came to nothing."""
+
+    mappings: str = Field(description="The list that the rule stands in.")
+    number: int = Field(description="Its place in the list, from 1.")
+    rule: str = Field(description="What goes where.")
+    kind: Literal[
+        "missing",
+        "null",
+        "bad_path",
+        "transform_failed",
+        "transform_nil",
+        "not_written",
+        "root",
+        "no_source",
+        "no_target",
+    ]
+    reason: str
+
+
 class Task(BaseModel):
     """One task instance."""
 
@@ -70,6 +90,10 @@ class Task(BaseModel):
     sub_group_key_judgement_mapping: dict[str, bool]
     sub_group_index_to_identity: Object
     task: Object = Field(description="The task's definition.")
+    mapping_warnings: int = Field(
+        default=0, description="How many rules of its mappings came to nothing."
+    )
+    warnings: list[MappingWarning] = Field(default=[], description="The first of these rules.")
 
 
 class Execution(BaseModel):
@@ -89,6 +113,12 @@ class Execution(BaseModel):
     invoke_summary: Object
     trace_url: str | None = None
     paused: bool = Field(default=False, description="Whether it waits to be resumed.")
+    mapping_warnings: int = Field(
+        default=0, description="How many rules of mappings came to nothing, in all tasks."
+    )
+    warnings: list[MappingWarning] = Field(
+        default=[], description="Those of the completion callback."
+    )
     quarantine: str | None = Field(
         default=None, description="Why the execution does nothing by itself any more."
     )

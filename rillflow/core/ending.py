@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent
 from rillflow.core.events import CallbackReceived, NoticeDelivered
+from rillflow.core.mapping_warnings import COMPLETION, Application
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
@@ -11,7 +12,7 @@ from rillflow.core.turn import TASK_ERRORS, Cleaner, TriggerAddress, Turn, as_ob
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
-from rillflow.language.mappings import PassedOver
+from rillflow.language.passed_over import Kind, PassedOver
 
 _EVENTS = {
     DagStatus.SUCCEED: "DAG_SUCCEED",
@@ -116,7 +117,8 @@ def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
     except TASK_ERRORS as error:
         # Nothing about its callback may keep an execution from its end.
         reason = f"the callback is not made: {type(error).__name__}"
-        turn.note_passed_over("", (PassedOver("callback.inputMappings", reason),))
+        told = PassedOver(0, COMPLETION, Kind.NOT_WRITTEN, reason, reason)
+        turn.mapped.append(Application("", "", COMPLETION, (told,)))
         return
     turn.state.completion_attempt += 1
     turn.commands.append(completion_command(turn.plan, turn.state))
@@ -159,7 +161,8 @@ def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
         trigger_url=TriggerAddress(turn, ""),
         seed=state.seq,
     )
-    turn.note_passed_over("", mapped.passed_over)
+    if mapped.passed_over or state.warnings:
+        turn.mapped.append(Application("", "", COMPLETION, mapped.passed_over))
     body = dict(as_object(Cleaner(state.context_max_bytes).clean(mapped.input)))
     failed = state.status is DagStatus.FAILED
     body["dag_status"] = "failed" if failed else "succeed"

@@ -48,6 +48,7 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     lives: a replay under other settings must come to the same end. So does
     ``expected_callback_s``, after which a callback is overdue; None is never. ``id_key`` is
     the secret by which the ids of its sub-flows are derived; empty in old journals.
+    With ``strict_mappings`` a rule of a mapping that comes to nothing fails its list.
     """
 
     execution_id: ExecutionId
@@ -64,6 +65,7 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     expected_callback_s: float | None = None
     id_key: bytes = b""
     max_descendants: int = DESCENDANTS_MAX
+    strict_mappings: bool = False
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):

@@ -14,7 +14,16 @@ Its rules:
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from rillflow.core import ending, functions, polling, redo, requests, running, timing
+from rillflow.core import (
+    ending,
+    functions,
+    mapping_warnings,
+    polling,
+    redo,
+    requests,
+    running,
+    timing,
+)
 from rillflow.core.commands import CancelChild, Command, SetTimer
 from rillflow.core.events import (
     CallbackReceived,
@@ -31,26 +40,25 @@ from rillflow.core.events import (
     TimerFired,
     WakeUpReceived,
 )
+from rillflow.core.mapping_warnings import Application
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState, TimeInfo
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import Turn, stored_context, timers_of
 from rillflow.definition import initial_context
-from rillflow.ids import TaskName
 from rillflow.jsontypes import decode_json
-from rillflow.language.mappings import PassedOver
 
 
 class Handled(NamedTuple):
     """What came of an event: commands to carry out, and whether anything changed.
 
-    ``passed_over`` are rules of mappings that failed, each with the base name of its task,
-    which is empty for the completion callback.
+    ``mapped`` are applications of mappings in which a rule came to nothing, or had done so
+    before.
     """
 
     commands: list[Command]
     changed: bool = True
-    passed_over: Sequence[tuple[TaskName, PassedOver]] = ()
+    mapped: Sequence[Application] = ()
 
 
 def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handled]:
@@ -75,6 +83,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         expected_callback_s=event.expected_callback_s,
         id_key=event.id_key,
         max_descendants=event.max_descendants,
+        strict_mappings=event.strict_mappings,
         callback=callback if isinstance(callback, dict) else None,
     )
     context = initial_context(plan.original, data if isinstance(data, dict) else {})
@@ -88,8 +97,9 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     timing.arm_execution_timeout(turn)
     turn.open_scope("")
     running.drain(turn)
+    mapping_warnings.keep(state, turn.mapped)
     state.seq = 1
-    return state, Handled(turn.commands, passed_over=turn.passed_over)
+    return state, Handled(turn.commands, mapped=turn.mapped)
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
@@ -103,8 +113,9 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     if not _take(turn, event):
         return Handled([], changed=False)
     running.drain(turn)
+    mapping_warnings.keep(state, turn.mapped)
     state.seq += 1
-    return Handled(turn.commands, passed_over=turn.passed_over)
+    return Handled(turn.commands, mapped=turn.mapped)
 
 
 def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each event
@@ -119,6 +130,7 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each ev
             requests.wake_up_received(turn, event)
         case RedoRequested():
             redo.redo_requested(turn, event)
+            mapping_warnings.recount(turn.state)
         case DegradeRequested():
             requests.degrade_requested(turn, event)
         case CompletionRequested():

@@ -57,8 +57,8 @@ class TaskPlan:
         self.base: str = spec.name or ""
         self.category: str = spec.category
         self.order = order
-        self.inputs = _compile(spec.input_mappings)
-        self.outputs = _compile(spec.output_mappings)
+        self.inputs = _compile(spec.input_mappings, "inputMappings")
+        self.outputs = _compile(spec.output_mappings, "outputMappings")
         self.secrets = secret_places(spec) if isinstance(spec, FunctionTask) else ()
         self.stream_input = (spec.input_type or "").lower() == "stream"
         self.stream_output = (spec.output_type or "").lower() == "stream"
@@ -145,12 +145,21 @@ class Plan:
             (SEMANTICS 1.8).
     """
 
-    __slots__ = ("by_name", "callback_inputs", "definition", "definition_id", "level", "original")
+    __slots__ = (
+        "by_name",
+        "callback_inputs",
+        "definition",
+        "definition_id",
+        "level",
+        "original",
+        "strict",
+    )
 
     def __init__(self, definition: WorkflowDefinition, definition_id: str) -> None:
         self.original = definition
         self.definition = normalise(definition)
         self.definition_id = definition_id
+        self.strict = bool(definition.strict)
         self.level = LevelPlan(self.definition.tasks or ())
         self.by_name: dict[str, TaskPlan] = {plan.base: plan for plan in self.level.walk()}
         self.callback_inputs = self.compile_callback_inputs(self.definition.callback)
@@ -163,8 +172,8 @@ class Plan:
         for rule in rules or ():
             named = shared.get(rule.reference) if rule.reference else None
             expanded.extend(named or [rule])
-        return _compile(expanded)
+        return _compile(expanded, "callback.inputMappings")
 
 
-def _compile(rules: Sequence[MappingRule] | None) -> MappingList:
-    return compile_mappings(rules) if rules else NO_MAPPINGS
+def _compile(rules: Sequence[MappingRule] | None, field: str) -> MappingList:
+    return compile_mappings(rules, field) if rules else NO_MAPPINGS

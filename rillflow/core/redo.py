@@ -97,6 +97,7 @@ def _reset(turn: Turn, task: TaskState) -> None:
     task.held = task.delay_due_ms = task.timeout_due_ms = task.retry_after_s = None
     task.poll_url = task.poll_due_ms = None
     task.skips = []
+    task.warnings, task.warning_counts = [], {}
     task.spent = len(task.invoke.time_infos)
     invoke = task.invoke
     invoke.code = invoke.msg = invoke.hint = invoke.ext = None

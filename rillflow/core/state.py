@@ -56,6 +56,20 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
         self.hint = failed.hint
 
 
+class RuleWarning(msgspec.Struct, frozen=True, array_like=True):
+    """A rule of a mapping that came to nothing.
+
+    ``field`` is the list it stands in, ``number`` its place there from 1, ``rule`` what goes
+    where, ``kind`` why in one word, and ``reason`` why in plain words.
+    """
+
+    field: str
+    number: int
+    rule: str
+    kind: str
+    reason: str
+
+
 class TaskState(msgspec.Struct, omit_defaults=True):
     """One task instance.
 
@@ -68,7 +82,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     that another task takes care of. With ``poll_url`` the gateway is asked there for the
     result; ``polls`` counts how often it said "not yet". ``poll_due_ms`` is when it is asked
     next, or, without an address, when a callback is given up. ``armed_ms`` is when the delay or
-    time-out was set, ``poll_armed_ms`` when the next question was.
+    time-out was set, ``poll_armed_ms`` when the next question was. ``warnings`` are rules that
+    came to nothing when their list was applied last, ``warning_counts`` how many by list.
     """
 
     name: str
@@ -95,6 +110,13 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     invoke: InvokeMsg = msgspec.field(default_factory=InvokeMsg)
     armed_ms: int | None = None
     poll_armed_ms: int | None = None
+    warnings: list[RuleWarning] = []
+    warning_counts: dict[str, int] = {}
+
+    @property
+    def mapping_warnings(self) -> int:
+        """How many rules came to nothing when their list was applied last."""
+        return sum(self.warning_counts.values()) if self.warning_counts else 0
 
 
 class GroupState(msgspec.Struct, omit_defaults=True):
@@ -126,7 +148,10 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     are sub-flows still to be told that they are cancelled. ``attempts_dropped`` is the
     highest attempt of an instance that a redo dropped; new instances count on from there.
     ``timeout_armed_ms`` is when the time-out was set. The limits, when a callback is overdue,
-    and the secret ``id_key`` are those of the submission.
+    and the secret ``id_key`` are those of the submission; so is ``strict_mappings``, which makes
+    failures of rules that come to nothing. ``warnings`` are those of the completion callback;
+    ``mapping_warnings`` counts them and those of all instances, ``warnings_kept`` how many
+    of the latter are kept.
     """
 
     execution_id: str
@@ -161,6 +186,10 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     expected_callback_s: float | None = None
     id_key: bytes = b""
     max_descendants: int = DESCENDANTS_MAX
+    strict_mappings: bool = False
+    warnings: list[RuleWarning] = []
+    mapping_warnings: int = 0
+    warnings_kept: int = 0
 
     def __post_init__(self) -> None:
         """Make default limits the very objects that a snapshot leaves out."""

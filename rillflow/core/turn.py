@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from rillflow.core.commands import Announce, Command, SetTimer
+from rillflow.core.mapping_warnings import MOST_SUGGESTIONS, Application, strict_error
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
@@ -19,7 +20,7 @@ from rillflow.errors import ExecutionError
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.literals import parse_literal
-from rillflow.language.mappings import MappingList, PassedOver
+from rillflow.language.mappings import Mapped, MappingList
 from rillflow.language.paths import compile_path
 
 RESERVED_PREFIX = "__"
@@ -60,8 +61,8 @@ class Turn:
     may have ended, to be looked at when the agenda is empty and not before: a sibling
     that is about to start keeps its scope open. ``failing`` are groups that fail although
     something in them is under way; they are looked at last, the latest first, since what is
-    under way may be about to end in this very turn. ``passed_over`` are rules of mappings that
-    failed, each with the base name of its task.
+    under way may be about to end in this very turn. ``mapped`` are applications of mapping
+    lists of which there is something to tell.
     """
 
     __slots__ = (
@@ -70,7 +71,7 @@ class Turn:
         "at_ms",
         "commands",
         "failing",
-        "passed_over",
+        "mapped",
         "plan",
         "state",
         "unsettled",
@@ -84,7 +85,7 @@ class Turn:
         self.agenda: deque[tuple[Step, str]] = deque()
         self.unsettled: dict[str, None] = {}
         self.failing: list[str] = []
-        self.passed_over: list[tuple[TaskName, PassedOver]] = []
+        self.mapped: list[Application] = []
         self._seed = zlib.crc32(state.execution_id.encode()) << 32 | state.seq << 12
 
     # -- looking around -------------------------------------------------------------
@@ -245,17 +246,20 @@ class Turn:
             given: What is in the input before the first rule.
 
         Raises:
-            LanguageError: A rule with ``tolerance: false`` failed.
+            LanguageError: A rule with ``tolerance: false`` failed, or one of a strict execution
+                came to nothing.
             ExecutionError: The input is larger than an input may be (30507).
         """
         mapped = mappings.apply(
+            strict=self.plan.strict or self.state.strict_mappings,
             context=self.context_of(task),
             input=given or {},
             output=output,
             trigger_url=TriggerAddress(self, task.route),
             seed=self.next_seed(),
         )
-        self.note_passed_over(task.base, mapped.passed_over)
+        if mapped.passed_over or task.warning_counts or self.mapped:
+            self._note(task, mappings.name, mapped)
         document = as_object(mapped.input)
         for value in document.values():
             if type(value) in _CONTAINERS:
@@ -263,10 +267,14 @@ class Turn:
                 break
         return as_object(mapped.context), document
 
-    def note_passed_over(self, task: TaskName, rules: Sequence[PassedOver]) -> None:
-        """Keep rules that failed, for whoever logs them."""
-        if rules:
-            self.passed_over.extend((task, rule) for rule in rules)
+    def _note(self, task: TaskState, field: str, mapped: Mapped) -> None:
+        """Note the rules that came to nothing, also where there are none any more."""
+        rules = mapped.passed_over
+        self.mapped.append(Application(task.name, task.base, field, rules))
+        if mapped.stopped:
+            # Similar keys are looked for a few times in a turn only.
+            suggesting = len(self.mapped) <= MOST_SUGGESTIONS
+            raise strict_error(field, rules[-1], suggesting=suggesting)
 
     # -- timers ---------------------------------------------------------------------
 

@@ -1,10 +1,11 @@
 """The state as Rill Flow's API shows it (SEMANTICS 3.20, 5.3); absent fields are left out."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.redaction import redacted, redacted_part
-from rillflow.core.state import ExecutionState, InvokeMsg, TaskState, TimeInfo
+from rillflow.core.state import ExecutionState, InvokeMsg, RuleWarning, TaskState, TimeInfo
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import LanguageError
@@ -36,6 +37,10 @@ def execution_view(
         }
     if state.paused:
         view["paused"] = True
+    if state.mapping_warnings:
+        view["mapping_warnings"] = state.mapping_warnings
+    if state.warnings:
+        view["warnings"] = warnings_view(state.warnings)
     if not brief:
         view["tasks"] = {
             name: task_view(plan, state, state.tasks[name]) for name in plan.level.tasks
@@ -95,7 +100,24 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
         },
         "task": task_definition(task_plan, state),
     }
+    if task.warning_counts:
+        view["mapping_warnings"] = task.mapping_warnings
+        view["warnings"] = warnings_view(task.warnings)
     return view
+
+
+def warnings_view(warnings: Sequence[RuleWarning]) -> JsonValue:
+    """Return the rules of mappings that came to nothing (ours)."""
+    return [
+        {
+            "mappings": warning.field,
+            "number": warning.number,
+            "rule": warning.rule,
+            "kind": warning.kind,
+            "reason": warning.reason,
+        }
+        for warning in warnings
+    ]
 
 
 def status_name(status: TaskStatus) -> str:

@@ -255,6 +255,7 @@ class WorkflowDefinition(_Spec):
     output: dict[str, JsonValue] | None = None
     end_task_name: Annotated[str | None, Field(alias="end_task_name")] = None
     enforce_input_schema: bool | None = None
+    strict: bool | None = None
 
 
 Choice.model_rebuild()

@@ -6,22 +6,35 @@ values handed in are never changed: what a list writes, it writes into copies.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, NoReturn, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from rillflow.errors import ExpressionSyntaxError, LanguageError, MappingError, PathSyntaxError
+from rillflow.errors import LanguageError, MappingError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.expressions import compile_expression
-from rillflow.language.literals import parse_literal
-from rillflow.language.path_syntax import Function, Names, Token
+from rillflow.language.passed_over import Kind, PassedOver, loggable_error
+from rillflow.language.path_syntax import Indexes, Names, Token
 from rillflow.language.paths import compile_path
 from rillflow.language.secret_references import is_path
+from rillflow.language.sources import (
+    NO_TARGET,
+    Fetch,
+    Reads,
+    Scene,
+    TriggerUrl,
+    WhyNothing,
+    compile_source,
+    failing,
+    is_blank,
+)
 from rillflow.language.targets import Draft, compile_target
 
-TriggerUrl: TypeAlias = Callable[[str], str]
-
 _ROOTS: Final = ("context", "input", "output")
-_TASKS: Final = "$.tasks."
 _CONTAINERS: Final = (dict, list)
+_NO_PLACE: Final = "the target leads to no place in this document"
+# An attribute of an enumeration takes longer to read than a name of the module.
+_BAD_PATH: Final = Kind.BAD_PATH
+_TRANSFORM_FAILED: Final = Kind.TRANSFORM_FAILED
+_NOT_WRITTEN: Final = Kind.NOT_WRITTEN
 
 
 class Rule(Protocol):
@@ -44,18 +57,6 @@ class Rule(Protocol):
         """Whether a failure of the rule is passed over."""
 
 
-class PassedOver(NamedTuple):
-    """A rule of a mapping list that failed, or whose writing does not last.
-
-    Texts are the definition's, without any value: ``rule`` says what goes where, with
-    ``(literal)`` for a source that is one; ``reason`` is the kind of error, or what is
-    wrong with the definition.
-    """
-
-    rule: str
-    reason: str
-
-
 class Mapped(NamedTuple):
     """What a mapping list made.
 
@@ -63,29 +64,19 @@ class Mapped(NamedTuple):
         context: The context after all writes; the same object when there were none.
         input: The input after all writes.
         output: The output after all writes.
-        warnings: What the author may want to know: rules that failed and were passed
-            over, and writes that do not last. They may name values.
-        passed_over: The same without values.
+        passed_over: Rules that failed or gave nothing, and writes that do not last.
+        stopped: Whether the last of these is one that a strict application stops at.
     """
 
     context: JsonValue
     input: JsonValue
     output: JsonValue
-    warnings: tuple[str, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
+    stopped: bool = False
 
 
-class _Scene(NamedTuple):
-    """What the sources of one application of a mapping list may look at."""
-
-    draft: Draft
-    trigger_url: TriggerUrl | None
-    seed: int
-
-
-_Fetch: TypeAlias = Callable[[_Scene], JsonValue]
-_Write: TypeAlias = Callable[[Draft, JsonValue], None]
-_Reads: TypeAlias = tuple[str, ...] | None
+_Change: TypeAlias = Callable[[Scene, JsonValue], JsonValue]
+_Write: TypeAlias = Callable[[Draft, JsonValue], bool]
 
 
 class _Step(NamedTuple):
@@ -93,31 +84,41 @@ class _Step(NamedTuple):
 
     Attributes:
         number: Position of the rule in its list, from 1.
-        fetch: Gets the value.
-        write: Writes it.
-        reads: The entries of the document that the value may share structure with; None
-            when it may be any, or the document itself.
-        tolerant: Whether a failure is passed over.
         text: What goes where, as it is written.
+        tolerance: What the rule says of its failure; None says nothing.
+        fetch: Gets the value of the source.
+        why_nothing: Tells why that is null, when it is.
+        change: The transform, if there is one.
+        reads: As of the source, with what the transform reads.
+        write: Writes the value.
+        roots: Those of context, input and output that it may write as a whole, in vain.
     """
 
     number: int
-    fetch: _Fetch
-    write: _Write
-    reads: _Reads
-    tolerant: bool
     text: str
+    tolerance: bool | None
+    fetch: Fetch
+    why_nothing: WhyNothing
+    change: _Change | None
+    reads: Reads
+    write: _Write
+    roots: tuple[str, ...]
 
 
 class MappingList:
-    """A compiled list of rules; it keeps no state between applications."""
+    """A compiled list of rules; it keeps no state between applications.
 
-    __slots__ = ("_steps",)
+    Attributes:
+        name: The field of the definition that the rules stand in.
+    """
 
-    def __init__(self, steps: Iterable[_Step]) -> None:
+    __slots__ = ("_steps", "name")
+
+    def __init__(self, steps: Iterable[_Step], name: str = "") -> None:
         self._steps = tuple(steps)
+        self.name = name
 
-    def apply(
+    def apply(  # noqa: PLR0913 - the roots of a mapping
         self,
         *,
         context: JsonValue,
@@ -125,6 +126,7 @@ class MappingList:
         output: JsonValue,
         trigger_url: TriggerUrl | None = None,
         seed: int = 0,
+        strict: bool = False,
     ) -> Mapped:
         """Apply the rules in order.
 
@@ -135,160 +137,142 @@ class MappingList:
             trigger_url: Gives the URL that triggers a task of this execution by name;
                 without it the sources ``$.tasks.<name>.trigger_url`` are null.
             seed: Decides the random numbers of transforms; the same seed, the same result.
+            strict: Whether to stop at the first rule that comes to nothing, unless its
+                tolerance is true.
 
         Raises:
             MappingError: A rule with ``tolerance: false`` failed.
         """
         draft = Draft({"context": context, "input": input, "output": output})
-        scene = _Scene(draft, trigger_url, seed)
-        warnings: list[str] = []
-        passed_over: list[PassedOver] = []
+        scene = Scene(draft, trigger_url, seed)
+        passed_over: list[PassedOver] | None = None
+        stopped = False
         for step in self._steps:
-            try:
-                _apply(step, scene)
-            except LanguageError as error:
-                if not step.tolerant:
-                    raise MappingError(str(error)) from error
-                warnings.append(f"rule {step.number} is passed over: {error}")
-                passed_over.append(PassedOver(step.text, _reason(error)))
-        if not draft.replaced and not warnings:
+            told = _apply(step, scene)
+            if told is not None:
+                # Rules that work, nearly all of them, make no list.
+                passed_over = passed_over or []
+                passed_over.append(told)
+                if strict and step.tolerance is not True:
+                    stopped = True
+                    break
+        if not draft.replaced and passed_over is None:
             made = draft.document
             return Mapped(made["context"], made["input"], made["output"])
-        for name in draft.replaced:
-            if name in _ROOTS:
-                lost = f"$.{name} as a whole cannot be replaced; what was written there is gone"
-                warnings.append(lost)
-                passed_over.append(PassedOver(f"-> $.{name}", lost))
         last = draft.lasting
-        return Mapped(
-            last("context"), last("input"), last("output"), tuple(warnings), tuple(passed_over)
-        )
+        told_of = tuple(passed_over or ())
+        return Mapped(last("context"), last("input"), last("output"), told_of, stopped)
 
 
-def _reason(error: LanguageError) -> str:
-    """Say why a rule failed, without the values that messages of other errors may name."""
-    is_of_definition = isinstance(error, PathSyntaxError | ExpressionSyntaxError)
-    return str(error) if is_of_definition else type(error).__name__
+def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
+    """Compile a mapping list; ``name`` is the field it stands in.
 
-
-def compile_mappings(rules: Iterable[Rule]) -> MappingList:
-    """Compile a mapping list.
-
-    Rules without a target, and rules without source and transform, are left out. Wrong
-    paths and expressions are no errors here: their rules fail when they are applied.
+    Wrong paths and expressions, missing targets and the like are no errors here: their
+    rules fail, or write nothing, when they are applied.
     """
-    return MappingList(
-        _compile_rule(number, rule)
-        for number, rule in enumerate(rules, start=1)
-        if not _is_blank(rule.target) and not (_is_blank(rule.source) and _is_blank(rule.transform))
-    )
+    steps = [_compile_rule(number, rule) for number, rule in enumerate(rules, start=1)]
+    return MappingList(steps, name)
 
 
-def _is_blank(text: str | None) -> bool:
-    return text is None or not text.strip()
+def _apply(step: _Step, scene: Scene) -> PassedOver | None:
+    """Apply a rule; return it when it came to nothing.
+
+    Raises:
+        MappingError: It failed, and its tolerance is false.
+    """
+    kind = _BAD_PATH
+    try:
+        value = found = step.fetch(scene)
+        if step.change is not None:
+            kind = _TRANSFORM_FAILED
+            value = step.change(scene, found)
+        if value is None:
+            return _gave_nothing(step, scene, found)
+        kind = _NOT_WRITTEN
+        draft, reads = scene.draft, step.reads
+        if type(value) in _CONTAINERS and (reads is None or any(map(draft.owns, reads))):
+            draft.share()
+        if step.write(draft, value):
+            return _replaced_root(step, draft) if step.roots else None
+    except LanguageError as error:
+        if step.tolerance is False:
+            raise MappingError(str(error)) from error
+        return PassedOver(step.number, step.text, kind, str(error), loggable_error(error))
+    return PassedOver(step.number, step.text, kind, _NO_PLACE, _NO_PLACE)
 
 
-def _apply(step: _Step, scene: _Scene) -> None:
-    value = step.fetch(scene)
-    if value is None:
-        return
-    draft, reads = scene.draft, step.reads
-    if type(value) in _CONTAINERS and (reads is None or any(map(draft.owns, reads))):
-        draft.share()
-    step.write(draft, value)
+def _gave_nothing(step: _Step, scene: Scene, found: JsonValue) -> PassedOver:
+    """Say why a rule gave nil; ``found`` is what its source gave."""
+    nothing = step.why_nothing(scene)
+    if step.change is None:
+        return PassedOver(step.number, step.text, nothing.kind, nothing.reason, lost=nothing.lost)
+    reason, lost = "the transform gave nil", None
+    if found is None and nothing.kind is not Kind.NO_SOURCE:
+        reason, lost = f"{reason}; of its source: {nothing.reason}", nothing.lost
+    return PassedOver(step.number, step.text, Kind.TRANSFORM_NIL, reason, lost=lost)
+
+
+def _replaced_root(step: _Step, draft: Draft) -> PassedOver | None:
+    for name in step.roots:
+        if name in draft.replaced:
+            why = f"$.{name} as a whole cannot be replaced; what was written there is gone"
+            return PassedOver(step.number, step.text, Kind.ROOT, why, why)
+    return None
 
 
 def _compile_rule(number: int, rule: Rule) -> _Step:
-    fetch, reads = _compile_source(rule.source or "")
-    if rule.transform is not None and not _is_blank(rule.transform):
-        fetch, reads = _compile_transform(rule.transform, fetch, number), _ROOTS
-    write = _compile_target(rule.target or "")
-    text = f"{_shown_source(rule)} -> {rule.target}"
-    return _Step(number, fetch, write, reads, rule.tolerance is not False, text)
+    text = f"{_shown_source(rule)} -> {'(no target)' if is_blank(rule.target) else rule.target}"
+    if is_blank(rule.target):
+        fetch, reads, why = NO_TARGET
+        return _Step(number, text, rule.tolerance, fetch, why, None, reads, _write_nothing, ())
+    (fetch, reads, why), change = compile_source(rule.source or ""), None
+    if rule.transform is not None and not is_blank(rule.transform):
+        change, reads = _compile_transform(rule.transform, number), _ROOTS
+    write, roots = _compile_target(rule.target or "")
+    return _Step(number, text, rule.tolerance, fetch, why, change, reads, write, roots)
 
 
 def _shown_source(rule: Rule) -> str:
-    if rule.transform is not None and not _is_blank(rule.transform):
-        return "(transform)"
     source = rule.source or ""
+    if not is_blank(rule.transform):
+        return f"{source} (transform)" if is_path(source) else "(transform)"
+    if is_blank(source):
+        return "(no source)"
     return source if is_path(source) else "(literal)"
 
 
-def _compile_target(text: str) -> _Write:
+def _compile_target(text: str) -> tuple[_Write, tuple[str, ...]]:
+    """Return what writes, and the roots that it may write as a whole."""
     try:
-        return compile_target(text).write
+        target = compile_target(text)
+        return target.write, _roots_of(compile_path(text).syntax.tokens)
     except LanguageError as error:
-        return _failing(error)
+        return failing(error), ()
 
 
-def _compile_source(source: str) -> tuple[_Fetch, _Reads]:
-    """Return what gets the value of a source, and the entries it may share with."""
-    if _is_blank(source):
-        return _nothing, ()
-    if source.startswith(_TASKS) and source.count(".") >= 3:
-        return _compile_task_source(source), ()
-    try:
-        if is_path(source):
-            return _compile_path_source(source)
-        literal = parse_literal(source)
-    except LanguageError as error:
-        return _failing(error), ()
-    return lambda _scene: literal, ()
-
-
-def _compile_path_source(source: str) -> tuple[_Fetch, _Reads]:
-    path = compile_path(source)
-    find = path.find
-    return lambda scene: find(scene.draft.document), _entries_read(path.syntax.tokens)
-
-
-def _entries_read(tokens: tuple[Token, ...]) -> _Reads:
-    is_below_entries = tokens and isinstance(tokens[0], Names)
-    if not is_below_entries or any(isinstance(token, Function) for token in tokens):
-        return None
+def _roots_of(tokens: tuple[Token, ...]) -> tuple[str, ...]:
+    """Name the roots that a target is, or that an index at a root makes a list of."""
+    if len(tokens) > 1 and not isinstance(tokens[1], Indexes):
+        return ()
     first = tokens[0]
-    return first.names if isinstance(first, Names) else None
+    return tuple(filter(first.names.__contains__, _ROOTS)) if isinstance(first, Names) else _ROOTS
 
 
-def _compile_task_source(source: str) -> _Fetch:
-    """Read ``$.tasks.<name>.trigger_url``; every other attribute of a task is null.
-
-    What stands between the first and the second ``?`` is added to the URL as it is.
-    """
-    attribute, mark, query = source.partition("?")
-    parts = attribute.split(".")
-    if len(parts) != 4 or parts[3] != "trigger_url":
-        return _nothing
-    extra = f"&{query.partition('?')[0]}" if mark else ""
-
-    def fetch(scene: _Scene) -> JsonValue:
-        return None if scene.trigger_url is None else scene.trigger_url(parts[2]) + extra
-
-    return fetch
-
-
-def _compile_transform(text: str, fetch: _Fetch, number: int) -> _Fetch:
+def _compile_transform(text: str, number: int) -> _Change:
     try:
         expression = compile_expression(text)
     except LanguageError as error:
-        return _failing(error)
+        return failing(error)
 
-    def transform(scene: _Scene) -> JsonValue:
+    def transform(scene: Scene, source: JsonValue) -> JsonValue:
         document = scene.draft.document
         names = {name: document[name] for name in _ROOTS}
         # Rules of one list draw different random numbers.
-        return expression.evaluate({"source": fetch(scene), **names}, seed=scene.seed + number)
+        return expression.evaluate({"source": source, **names}, seed=scene.seed + number)
 
     return transform
 
 
-def _nothing(scene: _Scene) -> JsonValue:
-    del scene
-    return None
-
-
-def _failing(error: LanguageError) -> Callable[..., NoReturn]:
-    def fail(*_: object) -> NoReturn:
-        raise type(error)(*error.args)
-
-    return fail
+def _write_nothing(draft: Draft, value: JsonValue) -> bool:
+    del draft, value
+    return False

@@ -86,27 +86,34 @@ class Draft:
         self.owned[id(fresh)] = fresh
         return fresh
 
-    def set_places(self, places: Iterable[Place], value: JsonValue) -> None:
+    def set_places(self, places: Iterable[Place], value: JsonValue) -> bool:
         """Set a value at places that a path found in this document, inner ones first.
+
+        Returns:
+            Whether there was a place to set.
 
         Raises:
             PathEvaluationError: The whole document is one of the places.
         """
+        is_set = False
         for keys in sorted(map(_keys_of, places), key=len, reverse=True):
             if not keys:
                 raise PathEvaluationError("the whole document cannot be replaced")
-            self._set_at(keys, value)
+            is_set = self._set_at(keys, value) or is_set
+        return is_set
 
-    def _set_at(self, keys: list[Key], value: JsonValue) -> None:
+    def _set_at(self, keys: list[Key], value: JsonValue) -> bool:
         container: _Container = self.document
         for key in keys[:-1]:
             # Inner places come first, so the containers on the way still stand there.
             child = cast("_Container", _get(container, key))
             container = self.own(container, cast("str | int", key), child)
-        last = keys[-1]
+        last, is_set = keys[-1], False
         for key in last if isinstance(last, tuple) else (last,):
             if not isinstance(key, int) or key >= 0:
                 self.put(container, key, value)
+                is_set = True
+        return is_set
 
 
 class Target(ABC):
@@ -125,12 +132,15 @@ class Target(ABC):
         self.keys = keys
 
     @abstractmethod
-    def write(self, draft: Draft, value: JsonValue) -> None:
+    def write(self, draft: Draft, value: JsonValue) -> bool:
         """Write a value; maps and lists that are missing on the way are made.
 
         Before an index ``[n]`` whatever is no list is replaced by one, and lists are
         padded with null. A wildcard, slice, filter or list of indexes at the end updates
         the elements that are there; where there is nothing, it leaves an empty map.
+
+        Returns:
+            Whether the value has been written anywhere.
 
         Raises:
             PathEvaluationError: A scalar, or the wrong container, is on the way.
@@ -143,8 +153,10 @@ class _Nowhere(Target):
 
     __slots__ = ()
 
-    def write(self, draft: Draft, value: JsonValue) -> None:
+    def write(self, draft: Draft, value: JsonValue) -> bool:
         """Write nothing."""
+        del draft, value
+        return False
 
 
 class _Slot(Target):
@@ -157,7 +169,7 @@ class _Slot(Target):
         self._way = tuple(pairwise(keys))
         self._last = keys[-1]
 
-    def write(self, draft: Draft, value: JsonValue) -> None:
+    def write(self, draft: Draft, value: JsonValue) -> bool:
         """Set the member or element."""
         container: _Container = draft.document
         for key, follower in self._way:
@@ -167,6 +179,7 @@ class _Slot(Target):
             else:
                 container = _enter(draft, container, key, follower)
         draft.put(container, self._last, value)
+        return True
 
 
 class _Selection(Target):
@@ -180,15 +193,16 @@ class _Selection(Target):
         self._way = tuple(zip(keys, [*keys[1:], None], strict=True)) if keys else ()
         self._makes_members = isinstance(path.syntax.tokens[-1], Names)
 
-    def write(self, draft: Draft, value: JsonValue) -> None:
+    def write(self, draft: Draft, value: JsonValue) -> bool:
         """Set the value at every place that the path finds."""
         container: _Container = draft.document
         is_new = False
         for key, follower in self._way:
             is_new = _get(container, key) is None
             container = _enter(draft, container, key, follower)
-        if not is_new or self._makes_members:
-            draft.set_places(self._path.places(draft.document), value)
+        if is_new and not self._makes_members:
+            return False
+        return draft.set_places(self._path.places(draft.document), value)
 
 
 def compile_target(text: str) -> Target:

@@ -35,6 +35,7 @@ class Inherited(NamedTuple):
     expected_callback_s: float | None = None
     id_key: bytes = b""
     max_descendants: int = DESCENDANTS_MAX
+    strict_mappings: bool = False
 
 
 def inherited_from(state: ExecutionState) -> Inherited:
@@ -46,6 +47,7 @@ def inherited_from(state: ExecutionState) -> Inherited:
         state.expected_callback_s,
         state.id_key,
         state.max_descendants,
+        state.strict_mappings,
     )
 
 
@@ -153,6 +155,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         expected_callback_s=inherited.expected_callback_s,
         id_key=_key_of_child(request, inherited.id_key),
         max_descendants=inherited.max_descendants,
+        strict_mappings=inherited.strict_mappings,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()

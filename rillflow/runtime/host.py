@@ -358,7 +358,7 @@ class ExecutionHost:
         if plan is None:
             raise StoreError(f"definition {event.definition_id} has left memory")
         state, handled = machine.submit(plan, event)
-        self._rules.note(state, handled.passed_over)
+        self._rules.note(state, handled.mapped)
         hosted = Hosted(plan, state, written=0)
         self._residents.admit(hosted)
         found[event.execution_id] = hosted
@@ -378,7 +378,7 @@ class ExecutionHost:
         handled = self._handle(hosted.plan, hosted.state, event)
         if not handled.changed:
             return self._repetition(call, hosted)
-        self._rules.note(hosted.state, handled.passed_over)
+        self._rules.note(hosted.state, handled.mapped)
         if before.settled and not hosted.settled:
             if self._ownership.is_elsewhere(execution_id):
                 # What begins anew belongs to its own actor, which starts from the store.

@@ -5,9 +5,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from rillflow.core.mapping_warnings import Application
 from rillflow.core.state import ExecutionState
 from rillflow.ids import TaskName
-from rillflow.language.mappings import PassedOver
 
 log = logging.getLogger("rillflow.mappings")
 
@@ -16,30 +16,29 @@ MOST_TOLD: Final = 10_000
 
 
 class RuleLog:
-    """Logs each rule of a definition, and each reason, once: not for each execution.
+    """Logs each rule of a definition that fails, and each reason, once: not for each execution.
 
-    What is logged is the definition's text and the kind of error, never a value.
+    What is logged is the definition's text and the kind of error, never a value. A rule whose
+    source is not there is kept with its task only: it may be optional.
     """
 
     def __init__(self) -> None:
-        self._told: OrderedDict[tuple[str, TaskName, PassedOver], None] = OrderedDict()
+        self._told: OrderedDict[tuple[str, TaskName, str, str], None] = OrderedDict()
 
-    def note(self, state: ExecutionState, rules: Sequence[tuple[TaskName, PassedOver]]) -> None:
-        """Log what has not been logged yet of the rules that an execution passed over."""
-        for task, rule in rules:
-            key = (state.definition_id, task, rule)
-            if key in self._told:
-                self._told.move_to_end(key)
-                continue
-            self._told[key] = None
-            if len(self._told) > MOST_TOLD:
-                self._told.popitem(last=False)
-            log.warning(
-                "mapping_passed_over",
-                extra={
-                    "execution_id": state.execution_id,
-                    "task": task,
-                    "rule": rule.rule,
-                    "reason": rule.reason,
-                },
-            )
+    def note(self, state: ExecutionState, mapped: Sequence[Application]) -> None:
+        """Log what has not been logged yet of the rules that failed in an execution."""
+        for application in mapped:
+            for told in application.rules:
+                if told.loggable:
+                    self._log(state, application.base, told.rule, told.loggable)
+
+    def _log(self, state: ExecutionState, task: TaskName, rule: str, reason: str) -> None:
+        key = (state.definition_id, task, rule, reason)
+        if key in self._told:
+            self._told.move_to_end(key)
+            return
+        self._told[key] = None
+        if len(self._told) > MOST_TOLD:
+            self._told.popitem(last=False)
+        facts = {"execution_id": state.execution_id, "task": task, "rule": rule, "reason": reason}
+        log.warning("mapping_passed_over", extra=facts)

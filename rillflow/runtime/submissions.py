@@ -185,6 +185,7 @@ class Submissions:
             expected_callback_s=settings.expected_callback_s,
             id_key=entropy[10:],
             max_descendants=settings.max_descendants,
+            strict_mappings=settings.strict_mappings,
         )
         submission = Submission(
             business=found.business,

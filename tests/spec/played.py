@@ -111,6 +111,11 @@ class Play:
             "messages": {
                 name: task.invoke.msg for name, task in state.tasks.items() if task.invoke.msg
             },
+            "passed_over": {
+                name: [warning.reason for warning in task.warnings]
+                for name, task in state.tasks.items()
+                if task.warnings
+            },
             "groups": self._of_groups(lambda group: group.status.name),
             "identities": self._of_groups(lambda group: group.identity),
             "progress": self.run.process,

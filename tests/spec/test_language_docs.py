@@ -94,6 +94,7 @@ _CHECKED: Final = {
     "notice",
     "refused",
     "warnings",
+    "passed_over",
 }
 
 

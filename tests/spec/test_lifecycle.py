@@ -236,11 +236,10 @@ def test_rules_that_are_passed_over_are_told_with_the_event_and_the_task() -> No
     first = submission(data=b'{"x": 1}')
     state, submitted = machine.submit(plan, first)
     redone = machine.handle(plan, state, RedoRequested(at_ms=1, tasks=("A",)))
-    assert [(task, rule.rule) for task, rule in submitted.passed_over] == [
-        ("A", "$.context.x -> $.input..y")
-    ]
-    assert redone.passed_over == submitted.passed_over
-    assert list(machine.handle(plan, state, first).passed_over) == []
+    told = [(each.task, rule.rule) for each in submitted.mapped for rule in each.rules]
+    assert told == [("A", "$.context.x -> $.input..y")]
+    assert redone.mapped == submitted.mapped
+    assert list(machine.handle(plan, state, first).mapped) == []
 
 
 def submission(*, data: bytes = b"{}", dedicated: bool = False, uid: int = 0) -> ExecutionSubmitted:

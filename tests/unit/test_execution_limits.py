@@ -138,10 +138,21 @@ class Catcher:
         return []
 
 
+def test_a_replay_is_strict_and_so_are_sub_flows_when_the_submission_was() -> None:
+    event = msgspec.structs.replace(_submitted([]), strict_mappings=True)
+    assert codec.decode_event(codec.encode_event(event)) == event
+    state, _ = machine.submit(PLAN, event)
+    kept = codec.decode_state(codec.encode_state(state))
+    assert kept.strict_mappings
+    assert inherited_from(kept).strict_mappings
+
+
 async def test_a_submission_takes_the_limits_of_the_settings() -> None:
     store, catcher = open_store("memory:"), Catcher()
     await store.open()
-    settings = Settings(context_max_bytes=4096, foreach_max_items=7, expected_callback_s=0.5)
+    settings = Settings(
+        context_max_bytes=4096, foreach_max_items=7, expected_callback_s=0.5, strict_mappings=True
+    )
     submissions = Submissions(settings, store=store, executions=catcher, clock=SystemClock())
     await add_descriptor(store, "limits", "loop", "release", LOOP, at_ms=1)
     await submissions.submit("limits:loop", b"", Options())
@@ -152,3 +163,4 @@ async def test_a_submission_takes_the_limits_of_the_settings() -> None:
     await submissions.submit("limits:loop", b"", Options())
     assert len({first, catcher.event.id_key, bytes(ID_KEY_BYTES)}) == 3
     assert len(catcher.event.id_key) == ID_KEY_BYTES
+    assert catcher.event.strict_mappings

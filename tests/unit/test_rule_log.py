@@ -98,8 +98,8 @@ async def test_each_rule_is_told_once_with_its_task_and_its_text(
     told = _told(caplog)
     assert [(each["task"], each["rule"]) for each in told] == [
         ("inner", "$.context.item -> $.input[?("),
-        ("inner", "(transform) -> $.input.sum"),
-        ("inner", "-> $.context"),
+        ("inner", "(literal) -> $.context"),
+        ("inner", "$.context.item (transform) -> $.input.sum"),
         ("", "$.context.password -> $.input..told"),
     ]
     assert {each["execution_id"] for each in told} == {first}

@@ -1,0 +1,105 @@
+"""Rules of mappings that came to nothing: what is kept of them with the execution.
+
+They change no status. An instance keeps those of the last application of each of its
+mapping lists, so that what a later attempt does better is no longer told. Texts and numbers
+are bounded; what is beyond the bounds is counted only.
+"""
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from rillflow.core.state import ExecutionState, RuleWarning, TaskState
+from rillflow.definition.closest import did_you_mean
+from rillflow.errors import MappingError
+from rillflow.ids import TaskName
+from rillflow.language.passed_over import PassedOver
+
+MOST_OF_TASK: Final = 20
+"""Rules that one instance keeps."""
+MOST_OF_EXECUTION: Final = 1000
+"""Rules that all instances of an execution keep together."""
+MOST_CHARACTERS: Final = 300
+"""Length of each text that is kept."""
+MOST_SUGGESTIONS: Final = 20
+"""Rules of one turn for which a similar key is looked for, which takes time."""
+COMPLETION: Final = "callback.inputMappings"
+
+
+class Application(NamedTuple):
+    """One application of a mapping list in a turn, with the rules that came to nothing.
+
+    ``task`` is the instance, empty for the completion callback; ``base`` its name in the
+    definition; ``field`` the field of the definition that the list stands in.
+    """
+
+    task: TaskName
+    base: TaskName
+    field: str
+    rules: tuple[PassedOver, ...]
+
+
+def keep(state: ExecutionState, applications: list[Application]) -> None:
+    """Keep what a turn's applications of mapping lists came to, in the place of earlier ones."""
+    told = 0
+    for application in applications:
+        rules = [
+            _warning(application.field, rule, suggesting=told + position < MOST_SUGGESTIONS)
+            for position, rule in enumerate(application.rules[:MOST_OF_TASK])
+        ]
+        told += len(rules)
+        if not application.task:
+            state.mapping_warnings += len(rules) - len(state.warnings)
+            state.warnings = rules
+        elif application.task in state.tasks:
+            _keep_of_task(state, state.tasks[application.task], application, rules)
+
+
+def recount(state: ExecutionState) -> None:
+    """Count anew after a redo, which drops instances and has others start afresh."""
+    state.mapping_warnings = len(state.warnings)
+    state.warnings_kept = 0
+    for task in state.tasks.values():
+        state.mapping_warnings += task.mapping_warnings
+        state.warnings_kept += len(task.warnings)
+
+
+def strict_error(field: str, told: PassedOver, *, suggesting: bool) -> MappingError:
+    """Make the error of a rule that may not come to nothing."""
+    where = f"{field} rule {told.number}, {_cut(told.rule)}"
+    return MappingError(f"{where}: {_cut(_reason(told, suggesting=suggesting))}")
+
+
+def _keep_of_task(
+    state: ExecutionState, task: TaskState, application: Application, rules: list[RuleWarning]
+) -> None:
+    field, count = application.field, len(application.rules)
+    others = [warning for warning in task.warnings if warning.field != field]
+    of_others = state.warnings_kept - len(task.warnings)
+    room = min(MOST_OF_TASK, MOST_OF_EXECUTION - of_others) - len(others)
+    state.mapping_warnings += count - task.warning_counts.get(field, 0)
+    task.warnings = others + rules[: max(room, 0)]
+    state.warnings_kept = of_others + len(task.warnings)
+    counts = {**task.warning_counts, field: count}
+    task.warning_counts = {name: number for name, number in counts.items() if number}
+
+
+def _warning(field: str, told: PassedOver, *, suggesting: bool) -> RuleWarning:
+    reason = _cut(_reason(told, suggesting=suggesting))
+    return RuleWarning(field, told.number, _cut(told.rule), told.kind.value, reason)
+
+
+def _reason(told: PassedOver, *, suggesting: bool) -> str:
+    if told.lost is None or not suggesting:
+        return told.reason
+    suggestion = _suggestion(told.lost.key, told.lost.near)
+    return f"{told.reason}; {suggestion}" if suggestion else told.reason
+
+
+@lru_cache(maxsize=256)
+def _suggestion(key: str, near: tuple[str, ...]) -> str:
+    """Remember what is asked for again and again by executions of one definition."""
+    return did_you_mean(key, near)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."

@@ -1,0 +1,124 @@
+"""Sources of mapping rules: a path, a trigger URL, a literal, or nothing (SEMANTICS 2.3)."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, NoReturn, TypeAlias
+
+from rillflow.errors import LanguageError
+from rillflow.jsontypes import JsonValue
+from rillflow.language.literals import parse_literal
+from rillflow.language.passed_over import Kind, Nothing, why_nothing
+from rillflow.language.path_syntax import Function, Names, Token
+from rillflow.language.paths import compile_path
+from rillflow.language.secret_references import is_path
+from rillflow.language.targets import Draft
+
+TriggerUrl: TypeAlias = Callable[[str], str]
+
+_TASKS: Final = "$.tasks."
+
+
+class Scene(NamedTuple):
+    """What the sources of one application of a mapping list may look at."""
+
+    draft: Draft
+    trigger_url: TriggerUrl | None
+    seed: int
+
+
+Fetch: TypeAlias = Callable[[Scene], JsonValue]
+Reads: TypeAlias = tuple[str, ...] | None
+WhyNothing: TypeAlias = Callable[[Scene], Nothing]
+
+
+class Source(NamedTuple):
+    """A compiled source.
+
+    Attributes:
+        fetch: Gets the value.
+        reads: The entries of the document that the value may share structure with; None
+            when it may be any, or the document itself.
+        why_nothing: Tells why the value is null, when it is.
+    """
+
+    fetch: Fetch
+    reads: Reads
+    why_nothing: WhyNothing
+
+
+def is_blank(text: str | None) -> bool:
+    """Tell whether a field of a rule says nothing."""
+    return text is None or not text.strip()
+
+
+def compile_source(source: str) -> Source:
+    """Compile a source; one that is wrong fails when it is fetched."""
+    if is_blank(source):
+        why = _because(Kind.NO_SOURCE, "the rule has neither source nor transform")
+        return Source(_nothing, (), why)
+    if source.startswith(_TASKS) and source.count(".") >= 3:
+        why = _because(Kind.MISSING, "of a task there is only $.tasks.<name>.trigger_url")
+        return Source(_compile_task_source(source), (), why)
+    try:
+        if is_path(source):
+            return _compile_path_source(source)
+        literal = parse_literal(source)
+    except LanguageError as error:
+        return Source(failing(error), (), _because(Kind.BAD_PATH, str(error)))
+    return Source(lambda _scene: literal, (), _because(Kind.NULL, "the literal is null"))
+
+
+def _compile_path_source(source: str) -> Source:
+    path = compile_path(source)
+    find = path.find
+    return Source(
+        lambda scene: find(scene.draft.document),
+        _entries_read(path.syntax.tokens),
+        lambda scene: why_nothing(path, scene.draft.document),
+    )
+
+
+def _because(kind: Kind, reason: str) -> WhyNothing:
+    return lambda _scene: Nothing(kind, reason)
+
+
+def _entries_read(tokens: tuple[Token, ...]) -> Reads:
+    is_below_entries = tokens and isinstance(tokens[0], Names)
+    if not is_below_entries or any(isinstance(token, Function) for token in tokens):
+        return None
+    first = tokens[0]
+    return first.names if isinstance(first, Names) else None
+
+
+def _compile_task_source(source: str) -> Fetch:
+    """Read ``$.tasks.<name>.trigger_url``; every other attribute of a task is null.
+
+    What stands between the first and the second ``?`` is added to the URL as it is.
+    """
+    attribute, mark, query = source.partition("?")
+    parts = attribute.split(".")
+    if len(parts) != 4 or parts[3] != "trigger_url":
+        return _nothing
+    extra = f"&{query.partition('?')[0]}" if mark else ""
+
+    def fetch(scene: Scene) -> JsonValue:
+        return None if scene.trigger_url is None else scene.trigger_url(parts[2]) + extra
+
+    return fetch
+
+
+def _nothing(scene: Scene) -> JsonValue:
+    del scene
+    return None
+
+
+NO_TARGET: Final = Source(_nothing, (), _because(Kind.NO_TARGET, "the rule has no target"))
+"""The source of a rule without a target: it is not looked at."""
+
+
+def failing(error: LanguageError) -> Callable[..., NoReturn]:
+    """Make what raises an error whenever it is called."""
+
+    def fail(*_: object) -> NoReturn:
+        raise type(error)(*error.args)
+
+    return fail

@@ -1,0 +1,240 @@
+"""A mapping rule that comes to nothing is kept with its task, and changes no status."""
+
+from typing import Any, Final
+
+import pytest
+
+from rillflow.core import codec, machine, view
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.mapping_warnings import MOST_CHARACTERS, MOST_OF_EXECUTION, MOST_OF_TASK
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.errors import ExecutionError
+from rillflow.jsontypes import JsonObject
+from rillflow.testing import Scenario
+from tests.spec.notation import Definition, each, flow, fn, pass_, scenario, susp
+
+MISSPELT: Final = {"source": "$.context.nmae", "target": "$.input.name"}
+SUGGESTION: Final = "`$.context.nmae` does not exist; did you mean `name`?"
+
+
+def told(run: Scenario, name: str = "A") -> list[tuple[str, str]]:
+    """Return kind and reason of each rule that is kept with a task."""
+    return [(each["kind"], each["reason"]) for each in shown(run, name)["warnings"]]
+
+
+def shown(run: Scenario, name: str = "A") -> Any:
+    """Return a task as get.json shows it."""
+    return view.task_view(run.plan, run.state, run.state.tasks[name])
+
+
+def counted(run: Scenario) -> Any:
+    """Return the count of the execution as get.json shows it."""
+    return view.execution_view(run.plan, run.state, at_ms=0, brief=True).get("mapping_warnings", 0)
+
+
+DOCUMENT: Final[JsonObject] = {"name": "Bob", "text": "t", "list": [1], "deep": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "reason"),
+    [
+        (MISSPELT, "missing", SUGGESTION),
+        ({"source": "$.contxt.name"}, "missing", "did you mean `context`?"),
+        ({"source": "$.context.far"}, "missing", "`$.context.far` does not exist"),
+        ({"source": "$.context.deep.x.y"}, "missing", "`$.context.deep.x` is a number"),
+        ({"source": "$.context.text.y"}, "missing", "`$.context.text` is a text"),
+        ({"source": "$.context.list[3]"}, "missing", "the list has 1 element"),
+        ({"source": "$.context.list.y"}, "missing", "`$.context.list` is a list"),
+        ({"source": "$.tasks.B"}, "missing", "`$.tasks` does not exist"),
+        ({"source": "$.tasks.B.url.x"}, "missing", "only $.tasks.<name>.trigger_url"),
+        ({"source": "$.context.[x]"}, "bad_path", "path"),
+        ({"source": "$.context.name", "transform": "nope("}, "transform_failed", "line 1"),
+        ({"source": "$.context.name", "transform": "nope(1)"}, "transform_failed", "nope"),
+        ({"source": "$.context.name", "transform": "nil"}, "transform_nil", "gave nil"),
+        ({"source": "$.context.nmae", "transform": "source"}, "transform_nil", SUGGESTION),
+        ({"source": "1", "target": "$.input[*].x"}, "not_written", "only the end of a target"),
+        ({"source": "1", "target": "$.context.text.x"}, "not_written", "a scalar is on the way"),
+        ({"source": "1", "target": "$.context.list[-1]"}, "not_written", "leads to no place"),
+        ({"source": "1", "target": "input.x"}, "not_written", "leads to no place"),
+        ({"source": "1", "target": "$.input"}, "root", "$.input as a whole"),
+        ({"source": "1", "target": "$.input[0]"}, "root", "$.input as a whole"),
+        ({"target": "$.input.x"}, "no_source", "neither source nor transform"),
+        ({"source": "1", "target": " "}, "no_target", "no target"),
+    ],
+)
+def test_each_way_to_come_to_nothing_has_its_reason(
+    rule: Definition, kind: str, reason: str
+) -> None:
+    good = {"source": "$.context.name", "target": "$.input.good"}
+    run = scenario(pass_("A", ins=[good, {"target": "$.input.x", **rule}]))
+    run.submit(DOCUMENT)
+    assert run.statuses == {"A": "SUCCEED"}
+    assert run.status == "SUCCEED"
+    ((found_kind, found_reason),) = told(run)
+    assert found_kind == kind
+    assert reason in found_reason
+    assert shown(run)["mapping_warnings"] == counted(run) == 1
+    (warning,) = shown(run)["warnings"]
+    assert (warning["mappings"], warning["number"]) == ("inputMappings", 2)
+
+
+def test_a_null_that_is_there_is_told_as_one() -> None:
+    outs = [{"source": "$.output.error", "target": "$.context.error"}]
+    run = scenario(fn("A", outs=outs))
+    run.submit()
+    run.finish("A", {"error": None, "ok": True})
+    assert told(run) == [("null", "`$.output.error` is null")]
+    assert run.status == "SUCCEED"
+
+
+def test_rules_that_work_are_not_told() -> None:
+    run = scenario(fn("A", ins="name", outs="b"))
+    run.submit({"name": "Bob"})
+    run.finish("A", {"b": 1})
+    assert "warnings" not in shown(run)
+    assert "mapping_warnings" not in shown(run)
+    assert "mapping_warnings" not in view.execution_view(run.plan, run.state, at_ms=0)
+    assert b"warning" not in codec.encode_state(run.state)
+
+
+def test_a_literal_is_never_shown() -> None:
+    rule = {"source": "hunter2", "target": "input.password"}
+    run = scenario(pass_("A", ins=[rule]))
+    run.submit()
+    assert shown(run)["warnings"][0]["rule"] == "(literal) -> input.password"
+    assert "hunter2" not in str(shown(run)["warnings"])
+
+
+def test_a_task_tells_of_the_last_time_that_each_list_was_applied() -> None:
+    ins = [{"source": "$.context.found", "target": "$.input.found"}]
+    outs = [{"source": "$.output.found", "target": "$.context.found"}]
+    run = scenario(susp("A", "$.input.found", ins=ins, outs=outs))
+    run.submit()
+    assert counted(run) == 1
+    run.wake("A", {"other": 1})
+    assert [kind for kind, _ in told(run)] == ["missing", "missing"]
+    assert counted(run) == 2
+    run.wake("A", {"found": 1})
+    assert "warnings" not in shown(run)
+    assert counted(run) == 0
+
+
+def test_members_of_groups_count_and_a_redo_starts_afresh() -> None:
+    members = pass_("B", ins=[MISSPELT])
+    run = scenario(each("A", "items", members, ins="items"), pass_("C", ins=[MISSPELT]))
+    run.submit({"items": [1, 2]})
+    assert counted(run) == 3
+    assert told(run, "A_0-B") == [("missing", "`$.context.nmae` does not exist")]
+    run.redo("A")
+    assert counted(run) == 3
+    run.redo("A", data={"items": []})
+    assert counted(run) == 1
+
+
+def test_what_is_kept_is_bounded_and_all_is_counted() -> None:
+    many = [{"source": f"$.context.{'k' * 400}{n}", "target": "$.input.x"} for n in range(30)]
+    run = scenario(each("A", "items", pass_("B", ins=many), ins="items"))
+    run.submit({"items": list(range(60))})
+    assert counted(run) == 30 * 60
+    first = shown(run, "A_0-B")
+    assert (first["mapping_warnings"], len(first["warnings"])) == (30, MOST_OF_TASK)
+    assert all(len(text) <= MOST_CHARACTERS for text in _texts(first["warnings"]))
+    kept = [len(shown(run, f"A_{n}-B")["warnings"]) for n in range(60)]
+    assert sum(kept) == MOST_OF_EXECUTION
+    assert shown(run, "A_59-B") | {"mapping_warnings": 30, "warnings": []} == shown(run, "A_59-B")
+
+
+def _texts(warnings: list[dict[str, Any]]) -> list[str]:
+    return [text for warning in warnings for text in (warning["rule"], warning["reason"])]
+
+
+def test_a_snapshot_keeps_them_and_an_old_one_has_none() -> None:
+    run = scenario(pass_("A", ins=[MISSPELT]))
+    run.submit({"name": "Bob"})
+    kept = codec.decode_state(codec.encode_state(run.state))
+    assert kept == run.state
+    assert view.task_view(run.plan, kept, kept.tasks["A"]) == shown(run)
+
+
+def test_a_refused_event_leaves_them_as_they_were() -> None:
+    outs = [
+        {"source": "$.output.x", "target": "$.context.x"},
+        {"source": "$.output.y", "transform": "nope(1)", "target": "$.context.y"},
+    ]
+    outs[1]["tolerance"] = False  # type: ignore[assignment]
+    run = scenario(fn("A", outs=outs))
+    run.submit()
+    run.answer("A", {})
+    with pytest.raises(ExecutionError):
+        run.finish("A", {"z": 1})
+    assert counted(run) == 0
+
+
+def test_the_completion_callback_has_its_own() -> None:
+    callback = {"resourceName": "http://told", "inputMappings": [MISSPELT]}
+    run = scenario(pass_("A"), callback=callback)
+    run.submit({"name": "Bob"})
+    found: Any = view.execution_view(run.plan, run.state, at_ms=0)
+    assert found["mapping_warnings"] == 1
+    assert found["warnings"] == [
+        {
+            "mappings": "callback.inputMappings",
+            "number": 1,
+            "rule": "$.context.nmae -> $.input.name",
+            "kind": "missing",
+            "reason": SUGGESTION,
+        }
+    ]
+
+
+@pytest.mark.parametrize("by_setting", [True, False])
+def test_strict_makes_a_failure_of_a_rule_that_comes_to_nothing(*, by_setting: bool) -> None:
+    state = submitted(pass_("A", ins=[MISSPELT]), by_setting=by_setting)
+    assert state.status.name == "FAILED"
+    assert state.tasks["A"].invoke.msg == (
+        f"inputMappings rule 1, $.context.nmae -> $.input.name: {SUGGESTION}"
+    )
+    assert len(state.tasks["A"].warnings) == 1
+
+
+def test_strict_leaves_a_rule_alone_whose_tolerance_is_true() -> None:
+    rules = [MISSPELT | {"tolerance": True}, {"source": "$.context.name", "target": "$.input.n"}]
+    state = submitted(pass_("A", ins=rules))
+    assert state.status.name == "SUCCEED"
+    assert state.tasks["A"].invoke.input == {"n": "Bob"}
+    assert state.mapping_warnings == 1
+
+
+def test_strict_leaves_the_completion_callback_alone() -> None:
+    callback = {"resourceName": "http://told", "inputMappings": [MISSPELT]}
+    state = submitted(pass_("A"), callback=callback)
+    assert (state.status.name, state.mapping_warnings) == ("SUCCEED", 1)
+    assert state.completion is not None
+
+
+def test_strict_refuses_a_callback_as_tolerance_false_does() -> None:
+    run = scenario(fn("A", outs="wanted"), strict=True)
+    run.submit()
+    run.answer("A", {})
+    with pytest.raises(ExecutionError, match=r"`\$\.output\.wanted` does not exist"):
+        run.finish("A", {"wnted": 1})
+    assert run.statuses == {"A": "RUNNING"}
+    run.finish("A", {"wanted": 1})
+    assert run.status == "SUCCEED"
+
+
+def submitted(task: Definition, *, by_setting: bool = False, **rest: Any) -> ExecutionState:
+    """Return a strict execution as it is after its submission."""
+    text = flow(task, **rest) if by_setting else flow(task, strict=True, **rest)
+    event = ExecutionSubmitted(
+        at_ms=0,
+        execution_id="e",
+        definition_id="d",
+        data=b'{"name": "Bob"}',
+        host="http://here",
+        strict_mappings=by_setting,
+    )
+    assert codec.decode_event(codec.encode_event(event)) == event
+    return machine.submit(Plan(WorkflowDefinition.model_validate(text), "d"), event)[0]
