@@ -48,8 +48,9 @@ _RECENT_IDS: Final = 4_096
 class DescriptorId(NamedTuple):
     """Address of a stored definition.
 
-    ``alias`` and ``version`` are exclusive; both are None where the gray rules
-    of the feature choose the alias. ``version`` is the md5 of the canonical text.
+    Both ``alias`` and ``version`` are None where the gray rules of the feature choose the
+    alias. A version wins over an alias, which then only says how the version was found.
+    ``version`` is the md5 of the canonical text.
     """
 
     business: str

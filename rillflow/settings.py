@@ -233,7 +233,12 @@ class Settings(BaseSettings):
     """Memory in use above which nothing is submitted; up to 0, or from 100 on, means never."""
     flow_health: ById[Annotated[FlowHealth, only(FlowHealth)]] = {}
     """Thresholds of flow health by service id or business id."""
-    trace_query_host: str | None = None
+    trace_query_host: Annotated[
+        str | None,
+        Field(
+            validation_alias=AliasChoices("RILLFLOW_TRACE_QUERY_HOST", "RILL_FLOW_TRACE_QUERY_HOST")
+        ),
+    ] = None
     """Where the console's links to traces lead."""
 
     @classmethod
@@ -320,7 +325,7 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
     fields = (name.upper() for name in Settings.model_fields)
     known = {*fields, *(name.removeprefix(PREFIX) for name in NO_SETTINGS)}
     found = []
-    for name in sorted(environment):
+    for name in sorted(set(environment) - _other_spellings()):
         prefix = _LIKE_PREFIX.match(name.upper())
         word = name.upper()[prefix.end() :] if prefix else ""
         if prefix is None or word.startswith("SECRET_") or (prefix[0] == PREFIX) == (word in known):
@@ -329,6 +334,14 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
         hint = f"did you mean {PREFIX}{near}?" if near else "it is passed over"
         found.append(f"there is no setting {name}; {hint}")
     return found
+
+
+def _other_spellings() -> set[str]:
+    """Return the variables by which Rill Flow has a setting, and which are read here too."""
+    aliases = (field.validation_alias for field in Settings.model_fields.values())
+    return {
+        str(name) for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices
+    }
 
 
 def is_loopback(host: str) -> bool:

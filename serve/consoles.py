@@ -14,7 +14,7 @@ from rillflow.errors import (
     RequestError,
     UnknownDescriptorError,
 )
-from rillflow.ids import is_execution_id, service_of, submitted_at_ms
+from rillflow.ids import DescriptorId, is_execution_id, service_of, submitted_at_ms
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.descriptors import resolve_descriptor
@@ -69,7 +69,8 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
             definition = await stack.definition(found.version or "")
         except (InvalidIdError, UnknownDescriptorError, DefinitionError) as error:
             raise RequestError(f"descriptor is null: {id}") from error
-        return data_response(encode_json(definition_graph(definition)))
+        alias = found.alias or await _alias_of(stack, found)
+        return data_response(encode_json({**definition_graph(definition), "alias": alias}))
 
     @routes.get("/get_descriptor_ids.json", responses=answer(DescriptorPage))
     async def get_descriptor_ids(
@@ -78,9 +79,15 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         page: Annotated[
             Whole | None, Query(description="Wins over `current`, which the console leaves at 1.")
         ] = None,
+        business: str = "",
+        feature: str = "",
     ) -> Response:
-        """List the registered aliases, the youngest first; `total` counts all of them."""
-        rows = await stack.store.alias_rows()
+        """List the registered aliases, the youngest first; `total` counts all that match."""
+        rows = [
+            row
+            for row in await stack.store.alias_rows()
+            if business.strip() in ("", row.business) and feature.strip() in ("", row.feature)
+        ]
         size = max(page_size, 1)
         first = (max(current if page is None else page, 1) - 1) * size
         items = [
@@ -103,10 +110,20 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         return json_response({"business_ids": [{"id": name, "name": name} for name in names]})
 
 
+async def _alias_of(stack: Stack, found: DescriptorId) -> str:
+    """Return the first alias that lists a version, empty when none does any more."""
+    for alias in await stack.store.aliases(found.business, found.feature):
+        rows = await stack.store.versions(found.business, found.feature, alias)
+        if any(row.version == found.version for row in rows):
+            return alias
+    return ""
+
+
 def _add_executions(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/get_execution_ids.json", responses=answer(ExecutionPage))
     async def get_execution_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         id: str = "",  # noqa: A002 - the parameter's name
+        execution_id: Annotated[str, Query(description="The console's other name for `id`.")] = "",
         business: str = "",
         feature: str = "",
         status: str = "",
@@ -117,8 +134,9 @@ def _add_executions(routes: APIRouter, stack: Stack) -> None:
         page_size: Annotated[Whole, Query(alias="pageSize")] = 20,
     ) -> Response:
         """List executions, newest first, or just the one of an id."""
-        if id.strip():
-            return json_response(await _one(stack, id.strip()))
+        one = id.strip() or execution_id.strip()
+        if one:
+            return json_response(await _one(stack, one))
         known = status.strip().lower() in STATUS_NAMES
         wanted = ExecutionFilter(
             business=business.strip() or None,
@@ -174,14 +192,21 @@ def _item(
 
 
 def _with_trace(stack: Stack, body: bytes) -> bytes:
-    """Add the address of the trace, where traces are kept and the execution has one."""
+    """Add the address of the execution's trace, empty where no traces are kept.
+
+    The field is always there: the console calls ``startsWith`` on it.
+    """
     host = stack.settings.trace_query_host
-    shown = decode_json(body) if host and b'"traceId"' in body else None
+    address = f"{host.rstrip('/')}/trace/{_trace_id(body)}" if host else ""
+    return b'%s,"trace_url":%s}' % (body.removesuffix(b"}"), encode_json(address))
+
+
+def _trace_id(body: bytes) -> str:
+    """Return the trace id of a shown execution, ``null`` when it has none."""
+    shown = decode_json(body) if b'"traceId"' in body else None
     context = shown.get("context") if isinstance(shown, dict) else None
-    trace = context.get("traceId") if isinstance(context, dict) else None
-    if host is None or trace is None or not isinstance(shown, dict):
-        return body
-    return encode_json({**shown, "trace_url": f"{host.rstrip('/')}/trace/{trace}"})
+    found = context.get("traceId") if isinstance(context, dict) else None
+    return "null" if found is None else str(found)
 
 
 def _add_users(routes: APIRouter) -> None:

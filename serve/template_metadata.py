@@ -13,8 +13,8 @@ def _field(title: str, kind: str = "string", *, required: bool = False, **more: 
     return {"title": title, "type": kind, "required": required, **more}
 
 
-def _options(*values: str) -> dict[str, Any]:
-    return {"options": [{"label": value, "value": value} for value in values]}
+def _choices(*values: str) -> dict[str, Any]:
+    return {"oneOf": [{"title": value, "const": value} for value in values]}
 
 
 _MAPPING: Final[dict[str, Any]] = {
@@ -46,15 +46,15 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
         "resourceName": _field("资源名称"),
         "resourceProtocol": _field("资源协议"),
         "requestType": _field(
-            "请求方式", default="POST", **_options("GET", "POST", "PUT", "DELETE")
+            "请求方式", default="POST", **_choices("GET", "POST", "PUT", "DELETE")
         ),
         "pattern": _field(
             "执行模式",
             required=True,
-            **_options("task_sync", "task_async", "task_scheduler", "flow_sync", "flow_async"),
+            **_choices("task_sync", "task_async", "task_scheduler", "flow_sync", "flow_async"),
         ),
-        "inputType": _field("输入类型", **_options("block", "stream")),
-        "outputType": _field("输出类型", **_options("block", "stream")),
+        "inputType": _field("输入类型", **_choices("block", "stream")),
+        "outputType": _field("输出类型", **_choices("block", "stream")),
         **_INPUTS,
         **_OUTPUTS,
         "tolerance": _field("是否容错", "boolean", default=False),
@@ -67,7 +67,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
                 "maxRetryTimes": _field("最大重试次数", "number"),
                 "intervalInSeconds": _field("重试间隔秒数", "number"),
                 "multiplier": _field("间隔倍数", "number"),
-                "conditions": _field("重试条件", "array", **_CONDITIONS),
+                # No field for conditions: the form would write an empty list of them.
             },
         ),
         **_NEXT,
@@ -95,12 +95,15 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
         ),
         **_INPUTS,
         **_OUTPUTS,
-        "tasks": _field("子任务", "array", required=True, items={"type": "object"}),
+        # The items are described by nothing: the console's form keeps of each item only the
+        # fields that are described, and would delete the mappings of the child tasks.
+        "tasks": _field("子任务", "array", required=True, items={}),
         **_NEXT,
     },
     "suspense": {
         **_HEAD,
         "conditions": _field("唤醒条件", "array", **_CONDITIONS),
+        "interruptions": _field("中断条件", "array", **_CONDITIONS),
         **_INPUTS,
         **_OUTPUTS,
         **_NEXT,

@@ -131,7 +131,7 @@ async def resolve_descriptor(
         data: The context to be, for gray rules.
 
     Returns:
-        The id with its version set.
+        The id with its version set, and with the alias that led to it, if one did.
 
     Raises:
         InvalidIdError: The id is malformed.
@@ -149,7 +149,7 @@ async def resolve_descriptor(
             f"cannot find descriptor: {wanted.business}:{wanted.feature}:{alias}",
             hint=f"no definition was added to {wanted.business}:{wanted.feature} as {alias}",
         )
-    return wanted._replace(alias=None, version=version)
+    return wanted._replace(alias=alias, version=version)
 
 
 async def _gray_alias(

@@ -51,6 +51,41 @@ async def test_the_graph_shows_what_was_written_not_what_it_was_made_of(api: Api
     assert "tasks" in definition_graph(parse_definition(text))
 
 
+async def test_the_graph_tells_the_alias_that_the_console_saves_under(api: Api) -> None:
+    version = await api.add(PASS, alias="beta")
+
+    async def alias(descriptor_id: str) -> str:
+        shown = await api.get("/flow/bg/get_descriptor.json", id=descriptor_id)
+        return str(shown["data"]["alias"])
+
+    assert await alias("shop:order:beta") == "beta"
+    assert await alias(version) == "beta"
+    await api.add(PASS)
+    assert await alias("shop:order") == "release"
+    manage, names = "/flow/bg/manage/descriptor", {"business_id": "shop", "feature_name": "order"}
+    for name in ("beta", "release"):
+        await api.post(f"{manage}/modify_alias.json", add=False, alias=name, **names)
+    assert await alias(version) == ""
+
+
+async def test_definitions_are_listed_by_business_and_feature(api: Api) -> None:
+    await api.add(PASS)
+    await api.add(PASS.replace("order", "visit"))
+    await api.add(PASS.replace("shop", "mall"))
+
+    async def listed(**params: str) -> list[str]:
+        path = "/flow/bg/get_descriptor_ids.json"
+        shown = await api.get(path, current=1, pageSize=10, **params)
+        assert shown["total"] == len(shown["items"])
+        return sorted(f"{each['business_id']}:{each['feature_id']}" for each in shown["items"])
+
+    assert await listed(business=" shop ") == ["shop:order", "shop:visit"]
+    assert await listed(business="shop", feature="visit") == ["shop:visit"]
+    assert await listed(feature="order") == ["mall:order", "shop:order"]
+    assert await listed(business="nobody") == []
+    assert len(await listed(business="", feature="")) == 3
+
+
 @pytest.mark.parametrize("descriptor_id", ["shop:order", "shop:order:md5_0f", "shop", ""])
 async def test_an_unknown_definition_is_null(api: Api, descriptor_id: str) -> None:
     refusal = await api.get_refusal("/flow/bg/get_descriptor.json", id=descriptor_id)
@@ -155,25 +190,28 @@ async def test_one_execution_is_found_by_its_id(api: Api) -> None:
     found = await api.get(path, id=f" {shown['execution_id']} ")
     assert found["total"] == 1
     assert found["items"][0]["status"] == "SUCCEED"
+    assert await api.get(path, execution_id=shown["execution_id"]) == found
     for unknown in (NOBODY, "nonsense"):
+        assert await api.get(path, execution_id=unknown) == {"total": 0, "items": []}
         assert await api.get(path, id=unknown) == {"total": 0, "items": []}
 
 
 async def test_an_execution_is_shown_as_by_get(api: Api) -> None:
     shown = await api.run(PASS, {"a": 1})
     found = await api.get("/flow/bg/get_execution.json", id=shown["execution_id"])
-    assert found == {"data": shown, "message": "", "success": True}
+    assert found == {"data": {**shown, "trace_url": ""}, "message": "", "success": True}
     found = await api.get("/flow/bg/get_execution.json", id=NOBODY)
-    assert found["data"] == {"tasks": "{}", "context": {}, "invoke_summary": {}}
+    nothing: dict[str, Any] = {"tasks": "{}", "context": {}, "invoke_summary": {}}
+    assert found["data"] == {**nothing, "trace_url": ""}
 
 
-async def test_a_traced_execution_has_a_link_to_its_trace() -> None:
+async def test_an_execution_has_a_link_to_its_trace_where_traces_are_kept() -> None:
     async with served(trace_query_host="http://traces/") as api:
         traced, plain = await api.run(PASS, {"traceId": "abc"}), await api.run(PASS)
         found = await api.get("/flow/bg/get_execution.json", id=traced["execution_id"])
         assert found["data"]["trace_url"] == "http://traces/trace/abc"
         found = await api.get("/flow/bg/get_execution.json", id=plain["execution_id"])
-        assert "trace_url" not in found["data"]
+        assert found["data"]["trace_url"] == "http://traces/trace/null"
 
 
 async def test_any_credentials_log_in_the_one_user(api: Api) -> None:

@@ -18,3 +18,22 @@ def test_every_offered_category_has_an_icon_and_asks_for_a_name(category: str) -
     described = meta_data(category)
     assert described["icon"].startswith("ant-design:")
     assert described["fields"]["name"]["required"] is True
+
+
+def test_the_form_of_a_foreach_describes_no_field_of_its_child_tasks() -> None:
+    """The form keeps the described fields of each item and deletes the others."""
+    assert FIELDS["foreach"]["tasks"]["items"] == {}
+
+
+def test_choices_are_titles_and_constants() -> None:
+    found = [field for fields in FIELDS.values() for field in fields.values() if "oneOf" in field]
+    assert len(found) == 4
+    for field in found:
+        assert all(each.keys() == {"title", "const"} for each in field["oneOf"])
+    assert not any("options" in field for fields in FIELDS.values() for field in fields.values())
+
+
+def test_a_suspense_asks_for_interruptions_and_a_retry_for_no_conditions() -> None:
+    assert FIELDS["suspense"]["interruptions"]["type"] == "array"
+    retry = FIELDS["function"]["retry"]["properties"]
+    assert list(retry) == ["maxRetryTimes", "intervalInSeconds", "multiplier"]

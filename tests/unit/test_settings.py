@@ -230,7 +230,7 @@ def test_settings_secrets_and_what_the_tools_have_are_not_warned_of() -> None:
     settings = [f"RILLFLOW_{name.upper()}" for name in Settings.model_fields]
     others = ["RILLFLOW_SECRET_TOKEN", "RILLFLOW_URL", "RILLFLOW_RUN_DIR", "RILLFLOW_FUZZ"]
     aliases = ["RILLFLOW_CORPUS", "RILL_FLOW_CALLBACK_URL", "rill_flow_auth_secret_key"]
-    aliases += ["RILL_FLOW_TRACE", "RILL_FLOW_SECRET_A"]
+    aliases += ["RILL_FLOW_TRACE", "RILL_FLOW_TRACE_QUERY_HOST", "RILL_FLOW_SECRET_A"]
     assert unknown_variables([*settings, "rillflow_port", *others, *aliases]) == []
 
 
@@ -252,3 +252,8 @@ def test_a_name_of_the_file_that_is_no_setting_is_told_with_the_likely_one(
     (tmp_path / "rillflow.toml").write_text(text)
     with pytest.raises(ValueError, match=re.escape(told)):
         Settings()
+
+
+def test_the_trace_host_is_read_by_rill_flows_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RILL_FLOW_TRACE_QUERY_HOST", "http://traces")
+    assert Settings().trace_query_host == "http://traces"
