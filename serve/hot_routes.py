@@ -1,7 +1,8 @@
 """The routes that every step of a workflow passes, without a framework (SEMANTICS 5.2, 5.3)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,9 +12,17 @@ from rillflow.actors.stack import Stack
 from rillflow.core.events import CallbackReceived
 from rillflow.errors import TooLargeError
 from rillflow.gateways.callback_seals import attempt_of_seal
-from rillflow.gateways.callbacks import Callback, read_callback, read_finish
+from rillflow.gateways.callbacks import (
+    Callback,
+    callback_execution,
+    callback_target,
+    read_callback,
+    read_finish,
+)
+from rillflow.gateways.secret_masks import Mask
 from rillflow.gateways.secrets import KnownSecrets, Secrets
-from rillflow.ids import is_execution_id
+from rillflow.gateways.threads import SHORT_BYTES
+from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.callers import Callers
 from serve.errors import respond_to
@@ -36,6 +45,14 @@ DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
 UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
 TOO_LARGE: Final = 413
 CALLBACK_LIMIT: Final = "callback_max_bytes"
+
+
+class _Delivery(NamedTuple):
+    """A callback as it is handed to its execution."""
+
+    execution_id: ExecutionId
+    event: CallbackReceived
+    hint_s: int
 
 
 class HotRoutes:
@@ -104,71 +121,70 @@ class HotRoutes:
         Whatever a gateway sends as a body is taken: JSON, text, an image, nothing.
         """
         limit = self._callback_limit(request)
-        callback = read_callback(
-            query=request.query_params,
-            headers=request.headers,
-            body=await read_body(request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE),
-            max_body_bytes=limit,
-        )
-        return await self._take(
-            callback, trigger=True, sealed_attempt=self._sealed_attempt(request, callback)
-        )
+        query, headers = request.query_params, request.headers
+        execution_id, task = callback_target(query)
+        sealed_attempt = self._sealed_attempt(request, execution_id, task)
+        body = await read_body(request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE)
+        mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
 
-    def _sealed_attempt(self, request: Request, callback: Callback) -> int | None:
+        def read() -> _Delivery:
+            callback = read_callback(query=query, headers=headers, body=body, max_body_bytes=limit)
+            return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
+
+        if not _is_costly(request, body):
+            return await self._deliver(read())
+        if not sealed_attempt:
+            asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
+            await self._stack.require_known(execution_id, asked)
+        return await self._deliver(await asyncio.to_thread(read))
+
+    def _sealed_attempt(
+        self, request: Request, execution_id: ExecutionId, task: TaskName
+    ) -> int | None:
         """Return the attempt that the address is sealed for; None where nobody asks for seals."""
         if not self._callback_keys:
             return None
         return attempt_of_seal(
             self._callback_keys,
             request.query_params,
-            execution_id=callback.execution_id,
-            task=callback.task_name,
+            execution_id=execution_id,
+            task=task,
             now_s=self._stack.clock.now_ms() // 1000,
         )
 
     async def finish(self, request: Request) -> Response:
         """Take the outcome of a function: a success, unless `result_type` says otherwise."""
         limit = self._callback_limit(request)
+        query, headers = request.query_params, request.headers
         body = await read_body(request, limit, CALLBACK_LIMIT)
-        if "content-encoding" not in request.headers:
+        if "content-encoding" not in headers:
             refuse_other_media(request, body)
-        try:
-            callback = read_finish(
-                query=request.query_params,
-                headers=request.headers,
-                body=body,
-                max_body_bytes=limit,
-            )
-        except TooLargeError as error:
-            raise TooLargeError.of_body(limit, CALLBACK_LIMIT, http_status=400) from error
-        return await self._take(callback, trigger=False)
+        mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
+
+        def read() -> _Delivery:
+            try:
+                callback = read_finish(
+                    query=query, headers=headers, body=body, max_body_bytes=limit
+                )
+            except TooLargeError as error:
+                raise TooLargeError.of_body(limit, CALLBACK_LIMIT, http_status=400) from error
+            return _delivery_of(callback, mask, at_ms, None, trigger=False)
+
+        if not _is_costly(request, body):
+            return await self._deliver(read())
+        execution_id = callback_execution(query)
+        # The task may be named by the body only, and a name that is missing is told first.
+        asked = CallbackReceived(at_ms=at_ms, task=query.get("task_name") or "-")
+        await self._stack.require_known(execution_id, asked)
+        return await self._deliver(await asyncio.to_thread(read))
 
     def _callback_limit(self, request: Request) -> int:
         execution_id = request.query_params.get("execution_id", "")
         return self._stack.settings.callback_limit(execution_id.partition(":")[0])
 
-    async def _take(
-        self, callback: Callback, *, trigger: bool, sealed_attempt: int | None = None
-    ) -> Response:
-        mask = self._secrets.mask()
-        facts = dict(callback.facts)
-        if callback.invoke_id:
-            facts["invoke_id"] = callback.invoke_id
-        event = CallbackReceived(
-            at_ms=self._stack.clock.now_ms(),
-            task=callback.task_name,
-            succeeded=callback.succeeded,
-            output=mask.body(callback.output) or EMPTY_OBJECT,
-            msg=mask.message(callback.message),
-            code=mask.message(callback.code),
-            ext=mask.body(encode_json(facts)) if facts else None,
-            will_retry=callback.will_retry,
-            trigger=trigger,
-            sealed_attempt=sealed_attempt,
-        )
-        # Without a seal it may come from anybody, and the wish is heeded before the rest is.
-        hint_s = 0 if sealed_attempt == 0 else callback.retry_interval_s
-        reply = await self._stack.deliver(callback.execution_id, event, hint_s=hint_s)
+    async def _deliver(self, delivery: _Delivery) -> Response:
+        execution_id, event, hint_s = delivery
+        reply = await self._stack.deliver(execution_id, event, hint_s=hint_s)
         return raw_response(OK if reply.changed else DUPLICATE)
 
     async def get(self, request: Request) -> Response:
@@ -183,6 +199,37 @@ class HotRoutes:
         else:
             body = await self._stack.query(execution_id, kind)
         return ret_response(UNKNOWN_EXECUTION if body is None else body)
+
+
+def _is_costly(request: Request, body: bytes) -> bool:
+    """Tell whether reading a body is worth asking first whether anybody waits for it.
+
+    A few bytes may be packed from as many as the limit allows.
+    """
+    return len(body) > SHORT_BYTES or "content-encoding" in request.headers
+
+
+def _delivery_of(
+    callback: Callback, mask: Mask, at_ms: int, sealed_attempt: int | None, *, trigger: bool
+) -> _Delivery:
+    facts = dict(callback.facts)
+    if callback.invoke_id:
+        facts["invoke_id"] = callback.invoke_id
+    event = CallbackReceived(
+        at_ms=at_ms,
+        task=callback.task_name,
+        succeeded=callback.succeeded,
+        output=mask.body(callback.output) or EMPTY_OBJECT,
+        msg=mask.message(callback.message),
+        code=mask.message(callback.code),
+        ext=mask.body(encode_json(facts)) if facts else None,
+        will_retry=callback.will_retry,
+        trigger=trigger,
+        sealed_attempt=sealed_attempt,
+    )
+    # Without a seal it may come from anybody, and the wish is heeded before the rest is.
+    hint_s = 0 if sealed_attempt == 0 else callback.retry_interval_s
+    return _Delivery(callback.execution_id, event, hint_s)
 
 
 async def _preflight(_: Request) -> Response:

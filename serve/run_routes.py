@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from fastapi import APIRouter
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +19,7 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.errors import ExecutionError, RequestError, RillflowError
+from rillflow.gateways.threads import SHORT_BYTES, computed
 from rillflow.jsontypes import encode_json
 from rillflow.runtime.submissions import json_object
 from serve.answers import Completed, Done, Refusal, ShownExecution, Submitted
@@ -107,13 +109,11 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/flow/wakeup.json", openapi_extra=OBJECT, responses=answer(Done))
     async def wake_up(request: Request, execution_id: str, task_name: str) -> Response:
         """Wake a suspense task up with data; `{}` re-checks its conditions."""
-        data = await _data(request, stack, execution_id)
+        event = WakeUpReceived(at_ms=stack.clock.now_ms(), task=task_name)
+        data = await _data(request, stack, execution_id, event)
         if not task_name.strip():
             raise RequestError("task_name is empty")
-        await stack.deliver(
-            execution_id,
-            WakeUpReceived(at_ms=stack.clock.now_ms(), task=task_name, data=data),
-        )
+        await stack.deliver(execution_id, replace(event, data=data))
         return raw_response(OK)
 
     @routes.post("/flow/redo.json", openapi_extra=OBJECT, responses=answer(Done))
@@ -123,18 +123,21 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
         task_names: Names = None,
     ) -> Response:
         """Run tasks, and all that follows them, again; no names means all unfinished ones."""
-        data = await _data(request, stack, execution_id)
+        event = RedoRequested(at_ms=stack.clock.now_ms(), tasks=listed(task_names))
+        data = await _data(request, stack, execution_id, event)
         if not execution_id.strip():
             raise ExecutionError("redo executionId can not be empty", NO_EXECUTION)
-        event = RedoRequested(at_ms=stack.clock.now_ms(), tasks=listed(task_names), data=data)
-        await stack.deliver(execution_id, event)
+        await stack.deliver(execution_id, replace(event, data=data))
         return raw_response(OK)
 
 
-async def _data(request: Request, stack: Stack, execution_id: str) -> bytes:
+async def _data(request: Request, stack: Stack, execution_id: str, event: Event) -> bytes:
+    """Read the body of an event; a large one only for an execution that exists."""
     limit = stack.settings.callback_limit(execution_id.partition(":")[0])
     body = await read_json_text(request, limit, "callback_max_bytes")
-    return encode_json(json_object(body))
+    if len(body) > SHORT_BYTES and execution_id.strip():
+        await stack.require_known(execution_id, event)
+    return await computed(len(body), lambda: encode_json(json_object(body)))
 
 
 def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:

@@ -165,6 +165,15 @@ class Stack:
         reply = await self.executions.call(call)
         return reply.raise_for_error()
 
+    async def require_known(self, execution_id: ExecutionId, event: Event) -> None:
+        """Refuse an event for an execution that does not exist, before work is done for it.
+
+        Raises:
+            RillflowError: There is no such execution, or its owner cannot be asked.
+        """
+        if not is_execution_id(execution_id) or await self.query(execution_id, "status") is None:
+            raise unknown_execution(execution_id, event)
+
     async def query(
         self, execution_id: ExecutionId, kind: str, *, parent: str = "", index: int = 0
     ) -> bytes | None:

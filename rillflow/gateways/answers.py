@@ -6,15 +6,18 @@ from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 from urllib.parse import urljoin
 
+from msgspec.structs import replace
+
 from rillflow.errors import GatewayError
 from rillflow.gateways.charsets import in_utf8
 from rillflow.gateways.requests import FAILS, HttpCall
 from rillflow.gateways.targets import parse_http_url
-from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.jsontypes import MAX_VALUES, JsonObject, decode_json, has_too_many_values
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 _SHOWN_CHARACTERS: Final = 512
 _LONGEST_WAIT_S: Final = 86_400.0
+_JSON_STARTS: Final = (b"{", b"[")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -67,6 +70,18 @@ def answered(request: DispatchRequest, reply: Reply, *, url: str, now_ms: int) -
         retry_after_s=retry_after_s(reply.headers.get("retry-after"), now_ms=now_ms),
         poll_url=poll_url(reply, url) if reply.status == 202 else None,
     )
+
+
+def bounded(answer: DispatchAnswer) -> DispatchAnswer:
+    """Fail an attempt whose answer is JSON of too many values to be handled in time.
+
+    Text that is no JSON has no values, however many commas are in it.
+    """
+    body = answer.body
+    if body is None or not has_too_many_values(body) or body.lstrip()[:1] not in _JSON_STARTS:
+        return answer
+    error = answer.error or f"{FAILS}the answer holds more than {MAX_VALUES} JSON values"
+    return replace(answer, body=None, error=error)
 
 
 def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:

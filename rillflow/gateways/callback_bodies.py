@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from rillflow.errors import TooLargeError
 from rillflow.gateways.charsets import in_utf8
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
 
@@ -85,9 +85,9 @@ def _as_output(value: JsonValue) -> JsonObject:
 
 
 def _as_object(content: bytes) -> JsonObject:
-    value = decode_json(content)
+    value = decode_untrusted_json(content)
     if not isinstance(value, dict):
-        value = decode_json(b'{"data":' + content + b"}")  # the wrapping counts as depth
+        value = decode_untrusted_json(b'{"data":' + content + b"}")  # the wrapping counts as depth
     return _as_output(value)
 
 

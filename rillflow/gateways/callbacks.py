@@ -14,7 +14,13 @@ from rillflow.errors import RequestError
 from rillflow.gateways.callback_bodies import Body, is_cloud_event, read_body, unpacked
 from rillflow.gateways.charsets import in_utf8
 from rillflow.gateways.hints import retry_interval_of
-from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, JsonValue, decode_json, encode_json
+from rillflow.jsontypes import (
+    EMPTY_OBJECT,
+    JsonObject,
+    JsonValue,
+    decode_untrusted_json,
+    encode_json,
+)
 
 MESSAGE_BYTES: Final = 4096
 """How much of a failed function's answer becomes the task's message."""
@@ -54,6 +60,24 @@ class _Said(NamedTuple):
     invoke_id: str | None
 
 
+def callback_target(query: Mapping[str, str]) -> tuple[str, str]:
+    """Return the execution and the task that a callback is for, which its address says.
+
+    Raises:
+        RequestError: ``execution_id`` or ``task_name`` is missing (422).
+    """
+    return callback_execution(query), _required(query, "task_name", "taskName")
+
+
+def callback_execution(query: Mapping[str, str]) -> str:
+    """Return the execution that a callback is for.
+
+    Raises:
+        RequestError: ``execution_id`` is missing (422).
+    """
+    return _required(query, "execution_id", "executionId")
+
+
 def read_callback(
     *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, max_body_bytes: int
 ) -> Callback:
@@ -73,8 +97,7 @@ def read_callback(
         RequestError: ``execution_id`` or ``task_name`` is missing (422).
         TooLargeError: The body is larger than the limit (413).
     """
-    execution_id = _required(query, "execution_id", "executionId")
-    task_name = _required(query, "task_name", "taskName")
+    execution_id, task_name = callback_target(query)
     names = {name.lower(): _clean(value) for name, value in headers.items()}
     content = read_body(names, body, max_bytes=max_body_bytes)
     output = {**content.output, **_context(query.get("context"))}
@@ -114,7 +137,7 @@ def read_finish(
         RequestError: A parameter is missing, or the body is no JSON object (422).
         TooLargeError: The body is larger than the limit (413).
     """
-    execution_id = _required(query, "execution_id", "executionId")
+    execution_id = callback_execution(query)
     names = {name.lower(): _clean(value) for name, value in headers.items()}
     said = _required_object(names, body, max_bytes=max_body_bytes)
     passthrough, response = said.get("passthrough"), said.get("response")
@@ -163,9 +186,11 @@ def _required_object(headers: Mapping[str, str], raw: bytes, *, max_bytes: int) 
     if not content.strip():
         raise RequestError("Required request body is missing", http_status=_UNPROCESSABLE)
     try:
-        value = decode_json(content)
+        value = decode_untrusted_json(content)
     except ValueError as error:
-        raise RequestError("request body is not JSON", http_status=_UNPROCESSABLE) from error
+        raise RequestError(
+            "request body is not JSON", http_status=_UNPROCESSABLE, hint=str(error)
+        ) from error
     if is_cloud_event(headers) and isinstance(value, dict) and "specversion" in value:
         value = value.get("data")
     if not isinstance(value, dict):
@@ -175,7 +200,7 @@ def _required_object(headers: Mapping[str, str], raw: bytes, *, max_bytes: int) 
 
 def _context(text: str | None) -> JsonObject:
     try:
-        value = decode_json((text or "{}").encode())
+        value = decode_untrusted_json((text or "{}").encode())
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -13,6 +13,7 @@ from rillflow.gateways.heads import request_head
 from rillflow.gateways.pool import Pool
 from rillflow.gateways.requests import FAILS, HttpCall, build_request, call_timeout_s, ran_out
 from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.threads import computed
 from rillflow.gateways.turns import Turns
 from rillflow.gateways.unpacking import unpacked
 from rillflow.ports.clock import Clock
@@ -76,7 +77,10 @@ class HttpGateway:
         call = built or build_request(request, self._settings, now_ms=now_ms)
         timeout_s = call_timeout_s(request, self._settings)
         last, reply = await self._limited(request, call, timeout_s)
-        return answered(request, reply, url=last.url, now_ms=self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        return await computed(
+            len(reply.body), lambda: answered(request, reply, url=last.url, now_ms=now_ms)
+        )
 
     async def _limited(
         self, request: DispatchRequest, call: HttpCall, timeout_s: float
@@ -136,7 +140,9 @@ class HttpGateway:
         encoding = reply.headers.get("content-encoding")
         if encoding is None:
             return reply
-        return reply._replace(body=unpacked(reply.body, encoding, most_bytes=cap))
+        # A few bytes may be packed from megabytes.
+        body = await asyncio.to_thread(unpacked, reply.body, encoding, most_bytes=cap)
+        return reply._replace(body=body)
 
     def _opened(self) -> Pool:
         if self._pool is None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from rillflow.definition.addresses import protocol_hint
 from rillflow.errors import GatewayError
-from rillflow.gateways.answers import failed
+from rillflow.gateways.answers import bounded, failed
 from rillflow.gateways.http import HttpGateway
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.plugin_loading import (
@@ -17,9 +17,11 @@ from rillflow.gateways.plugin_loading import (
     named_plugins,
 )
 from rillflow.gateways.plugins import DispatcherPlugin, PluginGateway
+from rillflow.gateways.secret_masks import Mask
 from rillflow.gateways.secrets import KnownSecrets, SecretCall, Secrets, masked_answer
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import effective_protocol
+from rillflow.gateways.threads import computed
 from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
@@ -111,9 +113,11 @@ class GatewayRegistry:
             call = SecretCall(request, self._secrets)
         except GatewayError as error:
             return failed(request, str(error))
-        answer = call.masked(await self._call(call.request))
+        answer = await self._call(call.request)
         # The result of a call that was made before, perhaps by another dispatcher.
-        return masked_answer(answer, self._known.mask()) if request.poll else answer
+        mask = self._known.mask() if request.poll else None
+        size = len(answer.body) if answer.body else 0
+        return await computed(size, lambda: _fit_to_keep(answer, call, mask))
 
     async def _call(self, request: DispatchRequest) -> DispatchAnswer:
         try:
@@ -165,6 +169,12 @@ class GatewayRegistry:
         if gateway is None:
             raise GatewayError(f"function resource category: {category or 'null'}do not support")
         return gateway
+
+
+def _fit_to_keep(answer: DispatchAnswer, call: SecretCall, mask: Mask | None) -> DispatchAnswer:
+    """Return an answer within its bounds, and without secrets."""
+    answer = call.masked(bounded(answer))
+    return answer if mask is None else masked_answer(answer, mask)
 
 
 def _category(text: bytes) -> str | None:

@@ -47,9 +47,9 @@ class Mask:
             return None
         text = self.text(text)
         for spelling, reference in self._spellings if len(text) >= SHORTEST_CUT else ():
-            for length in range(len(spelling) - 1, SHORTEST_MASKED - 1, -1):
-                if text.endswith(spelling[:length]):
-                    return text[:-length] + reference
+            length = _begun(spelling, text)
+            if length >= SHORTEST_MASKED:
+                return text[:-length] + reference
         return text
 
     def body(self, body: bytes | None) -> bytes | None:
@@ -62,14 +62,21 @@ class Mask:
             for spelling, reference in self._spellings:
                 body = body.replace(spelling.encode(), reference.encode())
             return body
+        if not self._is_written_in(encode_json(value)):
+            return body
         masked = self._value(value)
         return body if masked == value else encode_json(masked)
 
     def _may_be_in(self, body: bytes) -> bool:
         """Tell whether a secret is in a body, or any character of it may be escaped."""
-        if not self._spellings:
-            return False
-        return b"\\" in body or any(spelling.encode() in body for spelling, _ in self._spellings)
+        return bool(self._spellings) and (b"\\" in body or self._is_in(body))
+
+    def _is_in(self, body: bytes) -> bool:
+        return any(spelling.encode() in body for spelling, _ in self._spellings)
+
+    def _is_written_in(self, text: bytes) -> bool:
+        """Tell whether a secret is in JSON that escapes nothing but what must be escaped."""
+        return any(encode_json(spelling)[1:-1] in text for spelling, _ in self._spellings)
 
     def _value(self, value: JsonValue) -> JsonValue:
         if isinstance(value, dict):
@@ -84,6 +91,27 @@ class Mask:
         written = encode_json(value).decode()
         masked_text = self.text(written)
         return value if masked_text == written else masked_text
+
+
+def _begun(spelling: str, text: str) -> int:
+    """Return with how many characters of a spelling, not with all, a text ends.
+
+    Knuth, Morris and Pratt: each character of the end is looked at once.
+    """
+    most = min(len(spelling) - 1, len(text))
+    borders = [0] * most
+    length = 0
+    for at in range(1, most):
+        while length and spelling[at] != spelling[length]:
+            length = borders[length - 1]
+        length += spelling[at] == spelling[length]
+        borders[at] = length
+    length = 0
+    for character in text[len(text) - most :]:
+        while length and (length == most or spelling[length] != character):
+            length = borders[length - 1]
+        length += most > 0 and spelling[length] == character
+    return length
 
 
 def _longest_first(secrets: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

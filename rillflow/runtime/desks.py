@@ -3,9 +3,9 @@
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -19,6 +19,9 @@ from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.watching import News, decode_question, encode_news
 
 MOST_SENDERS: Final = 1000
+PORTION_BYTES: Final = 256 * 1024
+"""Of a batch that is larger, so much is taken at a time."""
+Item = TypeVar("Item")
 HOSTS: Final = "hosts"
 _answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 _hosts_decoder = msgspec.msgpack.Decoder(list[HostState])
@@ -57,20 +60,39 @@ class HostDesk:
             StoreError: Answers could not be made durable; deliver them again.
         """
         if method == "calls":
-            calls = decode_calls(argument)
-            return encoded(
-                await self._inbox.call_many(calls, self._host.call_many, self._host.is_known)
-            )
+            replies: list[Reply] = []
+            for calls in _portions(decode_calls(argument), len(argument)):
+                replies += await self._inbox.call_many(
+                    calls, self._host.call_many, self._host.is_known
+                )
+            return encoded(replies)
         if method == "answers":
-            answers = _answers_decoder.decode(argument)
-            await self._host.answers_arrived(answers)
-            self._dispatcher.answered(answers)
+            for answers in _portions(_answers_decoder.decode(argument), len(argument)):
+                await self._host.answers_arrived(answers)
+                self._dispatcher.answered(answers)
             return b""
         asked = decode_question(argument)
         is_known = asked.life is None or asked.life == self._life
         timeout_s = asked.timeout_s if is_known else 0.0
         ended = await self._host.watchers.take(asked.watcher, timeout_s, asked.heard)
         return encode_news(News(self._life, ended))
+
+
+def _portions(batch: list[Item], size_bytes: int) -> Iterator[list[Item]]:
+    """Split a batch whose parts together would hold the event loop for too long."""
+    if size_bytes <= PORTION_BYTES or len(batch) < 2:
+        yield batch
+        return
+    portion: list[Item] = []
+    size = 0
+    for item in batch:
+        item_bytes = len(_encoder.encode(item))
+        if portion and size + item_bytes > PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(item)
+        size += item_bytes
+    yield portion
 
 
 def encoded(replies: list[Reply]) -> bytes:

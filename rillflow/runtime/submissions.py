@@ -11,6 +11,7 @@ import msgspec
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, ExecutionError, RequestError, StoreError
+from rillflow.gateways.threads import computed
 from rillflow.ids import (
     ID_KEY_BYTES,
     DescriptorId,
@@ -18,7 +19,7 @@ from rillflow.ids import (
     new_execution_id,
     parse_descriptor_id,
 )
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
@@ -111,12 +112,12 @@ class Submissions:
             ExecutionError: The definition is no longer valid, or the data cannot be kept.
             StoreError: It could not be made durable in time.
         """
-        document = json_object(data)
+        document = await computed(len(data), lambda: json_object(data))
         data = data if data.strip() else b"{}"
         key = options.idempotency_key
         if key is None:
             return await self._start(descriptor_id, document, options, data=data, send=send)
-        digest = _digest(document)
+        digest = await computed(len(data), lambda: _digest(document))
         found = await self._find(descriptor_id, key, digest)
         if found is not None:
             return found
@@ -251,7 +252,7 @@ def json_object(data: bytes) -> JsonObject:
     if not data.strip():
         return {}
     try:
-        value: JsonValue = decode_json(data)
+        value: JsonValue = decode_untrusted_json(data)
     except ValueError as error:
         raise RequestError(f"the body is not JSON: {error}", http_status=UNPROCESSABLE) from error
     if value is None:

@@ -16,7 +16,7 @@ from rillflow.definition.scalars import resolve_plain
 from rillflow.errors import DefinitionError, LanguageError
 from rillflow.gateways.hints import LONGEST_HINT_S
 from rillflow.jsontypes import MAX_DEPTH as MAX_JSON_DEPTH
-from rillflow.jsontypes import encode_json
+from rillflow.jsontypes import MAX_VALUES, encode_json
 from rillflow.language.budget import MAX_STEPS
 from rillflow.language.conditions import holds
 from rillflow.language.expressions import (
@@ -290,6 +290,7 @@ LIMITS: Final = {
     "body of a submission, in bytes (a setting)": SETTINGS.submit_max_bytes,
     "body of a callback, wake-up or redo, in bytes (a setting)": SETTINGS.callback_max_bytes,
     "nesting of JSON": MAX_JSON_DEPTH,
+    "values in JSON from outside; a list or object counts as two": MAX_VALUES,
     "length of a path, in characters": MAX_PATH_CHARS,
     "steps and brackets of a path, nested": MAX_PATH_DEPTH,
     "values that one reading of a path may visit": MAX_STEPS,

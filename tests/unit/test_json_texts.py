@@ -1,0 +1,158 @@
+"""JSON is read in time proportional to its length, and what may be read is bounded."""
+
+import json
+import time
+from typing import Any, Final
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rillflow.jsontypes import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    JsonValue,
+    decode_json,
+    decode_untrusted_json,
+    encode_json,
+    has_too_many_values,
+)
+from tests.fuzzing import examples
+
+MEBIBYTE: Final = 1 << 20
+PROMPTLY_S: Final = 0.5
+BRACKETS: Final = b"[" * (MAX_DEPTH + 1)
+
+values: Final[st.SearchStrategy[JsonValue]] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text('ab[]{},:"\\\n é'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('a"\\[,', max_size=3), inner),
+    max_leaves=20,
+)
+texts: Final = st.lists(
+    st.sampled_from(('"', "\\", "[", "]", "{", "}", ",", ":", "1", "1e308", "a", " ", "\\u00e9")),
+    max_size=12,
+).map("".join)
+
+
+def depth_of(value: JsonValue) -> int:
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(depth_of, inner), default=0)  # type: ignore[arg-type]
+
+
+def nested(levels: int, inside: JsonValue) -> JsonValue:
+    for level in range(levels):
+        inside = [inside] if level % 2 else {"[[": inside, 'a"]': "]]"}
+    return inside
+
+
+def read(text: bytes | str) -> JsonValue | type[ValueError]:
+    try:
+        return decode_json(text)
+    except ValueError:
+        return ValueError
+
+
+@settings(max_examples=examples(200))
+@given(values, st.integers(0, 3))
+@example(']]\\"[[', 0)
+@example("\\", 1)
+def test_exactly_the_deepest_that_may_be_is_read(inside: JsonValue, above: int) -> None:
+    # Brackets in strings are none, however they are escaped.
+    padding: list[Any] = [[]] * (MAX_DEPTH + 1)
+    levels = MAX_DEPTH - depth_of(inside) - 1 + above
+    value: JsonValue = [nested(levels, inside), *padding]
+    text = encode_json(value)
+    if above:
+        with pytest.raises(ValueError, match="nested deeper than 200"):
+            decode_json(text)
+    else:
+        assert decode_json(text) == value
+
+
+@settings(max_examples=examples(200))
+@given(texts)
+def test_what_is_no_json_is_refused_with_many_brackets_as_without(text: str) -> None:
+    plain = read(f"[{text}]")
+    brackets = ",".join(["[]"] * (MAX_DEPTH + 1))
+    amid = read(f"[[{brackets}],[{text}]]")
+    assert amid == (plain if plain is ValueError else [[[]] * (MAX_DEPTH + 1), plain])
+
+
+@settings(max_examples=examples(200))
+@given(values)
+@example([1e308, 2.2250738585072011e-308, 10**400, -0.0, "\\ud800"])
+@example({"a": [{}], "": "e000"})
+def test_a_text_of_slow_numbers_is_read_as_any_other(value: JsonValue) -> None:
+    slow = b",".join([b"1e308", b"1.5E-300", b"2.2250738585072011e-308"] * 1_000)
+    text = b"[[%b],%b]" % (slow, encode_json(value))
+    assert decode_json(text) == [[1e308, 1.5e-300, 2.2250738585072011e-308] * 1_000, value]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["1e400", "NaN", "-Infinity", '"\\ud800"', "01", '"\n"', "1" * 5_000]
+)
+def test_slow_numbers_hide_nothing_that_is_no_json(wrong: str) -> None:
+    slow = ",".join(["1e308"] * 2_000)
+    assert read(f"[{wrong}]") is ValueError
+    assert read(f"[{slow},{wrong}]") is ValueError
+
+
+@settings(max_examples=examples(200))
+@given(values)
+def test_values_are_counted_wherever_they_stand(inside: JsonValue) -> None:
+    # Two lists around, one comma between them, and the commas of the first.
+    room = MAX_VALUES - marks_of(inside) - 2
+    assert decode_untrusted_json(encode_json([[0] * room, inside])) == [[0] * room, inside]
+    with pytest.raises(ValueError, match="more than 100000 values"):
+        decode_untrusted_json(encode_json([[0] * (room + 1), inside]))
+
+
+def marks_of(value: JsonValue) -> int:
+    """Count commas and opening brackets."""
+    if not isinstance(value, dict | list):
+        return 0
+    inner = list(value.values() if isinstance(value, dict) else value)
+    return 1 + max(len(inner) - 1, 0) + sum(map(marks_of, inner))
+
+
+def test_commas_and_brackets_in_strings_are_no_values() -> None:
+    prose = 'a, [b], {c}, \\ and "d, e"; ' * 20_000
+    assert decode_untrusted_json(encode_json([prose])) == [prose]
+    assert not has_too_many_values(encode_json({prose: prose}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BRACKETS + b'"' + b"a" * MEBIBYTE,
+        BRACKETS + b'"' + b'\\"' * MEBIBYTE,
+        BRACKETS + b'"\\' * MEBIBYTE,
+        b'["' * MEBIBYTE,
+        b"[" * MEBIBYTE,
+        b"[]," * MEBIBYTE,
+        b'"[",' * MEBIBYTE,
+        b'{"\\\\":[' * MEBIBYTE,
+        b"1e308," * MEBIBYTE,
+    ],
+)
+def test_a_mebibyte_that_is_no_json_is_refused_at_once(text: bytes) -> None:
+    text = text[:MEBIBYTE]
+    start_s = time.thread_time()
+    assert read(text) is ValueError
+    with pytest.raises(ValueError, match="JSON"):
+        decode_untrusted_json(text)
+    assert time.thread_time() - start_s < PROMPTLY_S
+
+
+def test_a_body_of_the_most_values_is_read_within_a_turn() -> None:
+    numbers = b"[" + b"1e308," * (MAX_VALUES - 2) + b"1e308]"
+    keys = json.dumps({str(number): number for number in range(MAX_VALUES - 1)}).encode()
+    lists = b"[" + b"[]," * (MAX_VALUES // 2 - 2) + b"{}]"
+    for text in (numbers, keys, lists):
+        assert isinstance(decode_untrusted_json(text), dict | list)
