@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rillflow.client.clients import AsyncClient, Client
     from rillflow.client.driver import connect, connect_async
     from rillflow.client.executions import AsyncExecution, Execution
+    from rillflow.client.mapping_warnings import MappingWarning
     from rillflow.client.operations import ListedExecution
     from rillflow.client.watching import TaskChange
 
@@ -30,6 +31,7 @@ __all__ = [
     "Client",
     "Execution",
     "ListedExecution",
+    "MappingWarning",
     "TaskChange",
     "connect",
     "connect_async",
@@ -43,6 +45,7 @@ _HOMES: Final = {
     "Client": "rillflow.client.clients",
     "Execution": "rillflow.client.executions",
     "ListedExecution": "rillflow.client.operations",
+    "MappingWarning": "rillflow.client.mapping_warnings",
     "TaskChange": "rillflow.client.watching",
     "connect": "rillflow.client.driver",
     "connect_async": "rillflow.client.driver",

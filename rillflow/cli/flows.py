@@ -99,13 +99,15 @@ def submit(
 
     While it waits it outlives a restart of the server: what was accepted
     goes on. The submission itself is sent again only if it has an
-    --idempotency-key.
+    --idempotency-key. Rules of mappings that came to nothing are told.
 
         $ rillflow submit examples:quickstart --data '{"name": "Bob"}' --wait
 
         $ rillflow submit video:textToVideo --data @order.json --idempotency-key order-17
     """
     from rillflow.cli.inputs import json_argument
+    from rillflow.cli.mapping_warnings import tell_mapping_warnings
+    from rillflow.errors import ExecutionFailedError
 
     with client_of(url) as client:
         execution = client.submit(
@@ -120,8 +122,13 @@ def submit(
             typer.echo(execution.id)
             return
         typer.echo(execution.id, err=True)
-        result = execution.result(timeout_s, patience_s=patience_s, on_silence=tell_silence)
+        try:
+            result = execution.result(timeout_s, patience_s=patience_s, on_silence=tell_silence)
+        except ExecutionFailedError:
+            tell_mapping_warnings(execution)
+            raise
         print_json(result)
+        tell_mapping_warnings(execution)
 
 
 def get(
@@ -131,6 +138,8 @@ def get(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Print an execution as JSON: its status, its context, every task.
+
+    Rules of mappings that came to nothing are in the warnings of their task.
 
     $ rillflow get "$id" --context
     """
@@ -150,16 +159,20 @@ def watch(
     """Follow an execution, task by task, until it ends.
 
     In a terminal this is a table that changes, otherwise a line for each
-    change. It outlives a restart of the server. The exit code is 0 if the
-    execution succeeded.
+    change. It outlives a restart of the server. At the end it tells which
+    rules of mappings came to nothing. The exit code is 0 if the execution
+    succeeded.
 
         $ id=$(rillflow submit examples:quickstart --data '{"name": "Bob"}')
 
         $ rillflow watch "$id"
     """
+    from rillflow.cli.mapping_warnings import tell_mapping_warnings
     from rillflow.cli.progress import follow
 
     with client_of(url) as client:
         execution = client.execution(execution_id)
-        if follow(execution, every_s=every_s, patience_s=patience_s) == "FAILED":
+        status = follow(execution, every_s=every_s, patience_s=patience_s)
+        tell_mapping_warnings(execution)
+        if status == "FAILED":
             raise typer.Exit(1)

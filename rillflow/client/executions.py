@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 from rillflow.client import exchanges
 from rillflow.client.exchanges import AsyncTransport, Exchange, Transport, ask, run, run_async
+from rillflow.client.mapping_warnings import MappingWarning, mapping_warnings
 from rillflow.client.operations import Control, Finish, Redo, WakeUp, named_tasks
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
 from rillflow.client.watching import TaskChange, Watch
@@ -53,6 +54,13 @@ class Execution:
     def tasks(self) -> dict[str, JsonValue]:
         """Return every task by its full name, the members of groups included."""
         return self._hold(exchanges.tasks(self.id))
+
+    def warnings(self) -> list[MappingWarning]:
+        """Return the rules of mappings that came to nothing, such as misspelt paths.
+
+        They change no status. Of each task these are the first 20, of an execution 1,000.
+        """
+        return self._hold(mapping_warnings(self.id))
 
     def result(
         self,
@@ -167,6 +175,10 @@ class AsyncExecution:
     async def tasks(self) -> dict[str, JsonValue]:
         """Return every task by its full name, the members of groups included."""
         return await self._hold(exchanges.tasks(self.id))
+
+    async def warnings(self) -> list[MappingWarning]:
+        """Return the rules of mappings that came to nothing; see ``Execution.warnings``."""
+        return await self._hold(mapping_warnings(self.id))
 
     async def result(
         self,

@@ -187,6 +187,36 @@ def test_a_failure_is_told_with_the_hint_of_its_task() -> None:
     assert last.endswith("failed in one: handle fails (did you mean `rillflow`?)")
 
 
+@pytest.mark.parametrize("command", [("submit", "b:f", "--wait"), ("watch", ID)])
+@pytest.mark.parametrize("status", ["SUCCEED", "FAILED"])
+def test_rules_that_came_to_nothing_are_told_at_the_end(
+    command: tuple[str, ...], status: str
+) -> None:
+    rule = {
+        "mappings": "inputMappings",
+        "number": 1,
+        "rule": "$.context.userNmae -> $.input.name",
+        "kind": "missing",
+        "reason": "`$.context.userNmae` does not exist",
+    }
+    one = {
+        "status": "SUCCEEDED",
+        "invoke_msg": {},
+        "mapping_warnings": 12,
+        "warnings": [rule] * 12,
+    }
+    view = ENDED | {"dag_status": status, "mapping_warnings": 12, "tasks": {"one": one}}
+    with stand_in(**{path("submit"): {"execution_id": ID}, path("get"): {"ret": view}}) as (url, _):
+        code, _, told = run(*command, "--url", url)
+    assert code == (status == "FAILED")
+    line = (
+        "warning: one: inputMappings rule 1, $.context.userNmae -> $.input.name:"
+        " `$.context.userNmae` does not exist\n"
+    )
+    assert told.count(line) == 10
+    assert "and 2 more rules that came to nothing; get shows them\n" in told
+
+
 def test_reading_prints_json() -> None:
     with stand_in(**{path("get"): {"ret": ENDED}}) as (url, asked):
         assert json.loads(run("get", ID, "--url", url)[1]) == ENDED

@@ -97,6 +97,35 @@ def test_waiting_ends_with_the_time_that_was_given() -> None:
         client.execution(ID).result(timeout_s=0)
 
 
+def test_the_rules_that_came_to_nothing_are_listed_with_their_tasks() -> None:
+    def told(number: int) -> JsonObject:
+        facts = {"rule": "$.a -> $.b", "kind": "missing", "reason": "`$.a` does not exist"}
+        return {"mappings": "inputMappings", "number": number, **facts}
+
+    brief = execution("SUCCEED", mapping_warnings=3)
+    each = task("SUCCEEDED", {"0": "SUCCEED"}) | {"mapping_warnings": 1, "warnings": [told(1)]}
+    whole = brief | {"tasks": {"each": each}, "warnings": [told(3)]}
+    members = {"each_0-inner": task("SUCCEEDED") | {"warnings": [told(2)]}}
+    with rillflow.Client(transport=Scripted(brief, whole, members)) as client:
+        warnings = client.execution(ID).warnings()
+    assert [(each.task, each.number, each.kind) for each in warnings] == [
+        ("", 3, "missing"),
+        ("each", 1, "missing"),
+        ("each_0-inner", 2, "missing"),
+    ]
+    assert [str(each) for each in warnings[:2]] == [
+        "inputMappings rule 3, $.a -> $.b: `$.a` does not exist",
+        "each: inputMappings rule 1, $.a -> $.b: `$.a` does not exist",
+    ]
+
+
+async def test_where_no_rule_came_to_nothing_no_task_is_read() -> None:
+    with rillflow.Client(transport=Scripted(execution("SUCCEED"))) as client:
+        assert client.execution(ID).warnings() == []
+    async with rillflow.AsyncClient(transport=ScriptedAsync(execution("SUCCEED"))) as other:
+        assert await other.execution(ID).warnings() == []
+
+
 def test_a_failure_names_the_failed_tasks_of_every_depth_and_the_first_reason_there_is() -> None:
     failed = execution("FAILED", dag_invoke_msg={})
     whole = execution("FAILED", tasks={"each": task("FAILED", {"0": "FAILED"})})
