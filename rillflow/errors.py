@@ -17,6 +17,8 @@ RillflowError
 │   ├── UnknownExecutionError
 │   ├── TooLargeError
 │   ├── ForgedCallbackError
+│   ├── ForeignRequestError
+│   ├── BodyTimeoutError
 │   └── OverloadedError
 ├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
 ├── CrashedError              an execution whose handling failed unexpectedly
@@ -228,6 +230,21 @@ class ForgedCallbackError(RequestError):
     code = "request.forged_callback"
     wire_code = 30108
     http_status = 403
+
+
+class ForeignRequestError(RequestError):
+    """A browser sends it for a page that may not call, or it names a host that is not ours."""
+
+    code = "request.foreign"
+    wire_code = 30108
+    http_status = 403
+
+
+class BodyTimeoutError(RequestError):
+    """The body of the request did not arrive in time; nothing was done."""
+
+    code = "request.body_timeout"
+    http_status = 408
 
 
 class OverloadedError(RequestError):

@@ -54,6 +54,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]+")
 _HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)(:[0-9]{1,5})?")
 _ID: Final = re.compile(r"[a-zA-Z0-9]+([:_][a-zA-Z0-9]+)?")
 _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _Number = TypeVar("_Number", int, float)
 _Entry = TypeVar("_Entry")
 
@@ -85,6 +86,26 @@ def _place(text: str) -> str:
         if not _HOST.fullmatch(text):
             raise ValueError(f"{text!r} is no host, *.suffix, address or CIDR") from error
     return text
+
+
+def _host_name(text: str) -> str:
+    """Refuse what a ``Host`` header cannot name; ports do not count."""
+    name = text.lower().strip("[]")
+    if text == "*" or (_HOST.fullmatch(name) and not name.startswith("*")):
+        return name
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no host name or address, without a port") from error
+
+
+def _origin(text: str) -> str:
+    """Refuse what no ``Origin`` header can be, such as an address with a path."""
+    origin = text.lower()
+    if text != "*" and not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"{text!r} is no origin; one is https://console.example.com")
+    default = ":80" if origin.startswith("http:") else ":443"
+    return origin.removesuffix(default)
 
 
 def _base(url: str) -> str:
@@ -167,6 +188,12 @@ Key: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
 Keys: TypeAlias = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_keys)]
 Places: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(_place)], ...], NoDecode, BeforeValidator(_listed)
+]
+HostNames: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_host_name)], ...], NoDecode, BeforeValidator(_listed)
+]
+Origins: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
 ]
 Limit: TypeAlias = Annotated[_Number | None, BeforeValidator(_unlimited)]
 Rate: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]

@@ -29,11 +29,13 @@ from rillflow.setting_values import (
     SWITCHES,
     BaseUrl,
     ById,
+    HostNames,
     HostRates,
     Key,
     Keys,
     Limit,
     Names,
+    Origins,
     Places,
     Rate,
     SizeByBusiness,
@@ -131,6 +133,19 @@ class Settings(BaseSettings):
     """What callers must show in ``X-Rillflow-Api-Key``; None asks nobody."""
     insecure: bool = False
     """Whether to listen beyond this machine without an ``api_key``."""
+    allowed_hosts: HostNames = ()
+    """Names in ``Host`` that are taken without an ``api_key``, beside this machine's loopback,
+    ``host`` and ``server_host``; ``*`` takes any."""
+    allowed_origins: Origins = ()
+    """Origins whose pages may call and read answers in a browser; ``*`` lets those of all."""
+    connections_per_address: Annotated[int, Field(ge=1)] = 1_000
+    """Connections of one address, this machine's apart, above which requests are refused (429)."""
+    body_start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """Within which the first byte of a body must come, else 408."""
+    body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Within which a whole body must come, else 408."""
+    body_min_bytes_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 500.0
+    """How fast it must come on average, once it is late by some seconds, else 408."""
     header_max_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
     """Most that the headers of a request may hold."""
 
@@ -149,6 +164,9 @@ class Settings(BaseSettings):
         ),
     ] = ""
     """Signs callback addresses of the businesses in ``auth_businesses``."""
+    auth_signature: Literal["request", "parameters"] = "request"
+    """What callers sign where ``ENABLE_AUTH_RESOLVER`` is on: each request, or as in Rill Flow
+    its parameters alone, which counts for 24 hours and is good for any path and body."""
     auth_businesses: Names = ()
     """Business ids whose callback addresses are signed, comma-separated."""
     callback_keys: Keys = ()

@@ -51,8 +51,8 @@ request now, 503 when the store does not answer. Fields without a value are left
 """
 
 
-def build_asgi_app(settings: Settings) -> ASGIApp:
-    """Build the application that one Serve replica runs.
+def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
+    """Build the application that one Serve replica runs behind a front that listens there.
 
     Raises:
         RequestError: A hook of the settings cannot be loaded.
@@ -68,11 +68,16 @@ def build_asgi_app(settings: Settings) -> ASGIApp:
             await actor.ready.remote()
         calm_collector()
 
-    return create_api(Stack(settings), start_actors)
+    return create_api(Stack(settings), start_actors, listens_on)
 
 
-def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
-    """Build the application in front of a stack; ``start`` runs before the first request."""
+def create_api(
+    stack: Stack, start: Callable[[], Awaitable[None]], listens_on: str | None = None
+) -> ASGIApp:
+    """Build the application in front of a stack; ``start`` runs before the first request.
+
+    ``listens_on`` is the address where requests come in; None is ``settings.host``.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -93,7 +98,8 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
     )
     batches = BatchRedo(stack)
     callers = Callers(stack.settings, stack.clock)
-    hot = HotRoutes(FormParameters(SignedCallersOnly(api, callers)), stack, callers)
+    hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
+    checked = FormParameters(SignedCallersOnly(hot, callers)) if callers.must_sign else hot
     # What only Exception catches is raised again behind the answer, and costs the connection.
     for error in (RillflowError, HTTPException, RequestValidationError, Exception):
         api.add_exception_handler(error, _answer)
@@ -113,7 +119,7 @@ def create_api(stack: Stack, start: Callable[[], Awaitable[None]]) -> ASGIApp:
         health.router(stack),
     ):
         api.include_router(router)
-    front = RequestLines(Gate(hot, stack.settings))
+    front = RequestLines(Gate(checked, stack.settings, listens_on))
     return front
 
 

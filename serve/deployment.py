@@ -16,10 +16,10 @@ def build(settings: Settings) -> Application:
 
     def build_replica() -> ASGIApp:
         # Where Serve listens is set apart from our own settings, as in config.yaml.
-        front = _get_global_client()
-        refuse_exposed(settings, front.http_config.host)
+        listens_on = _get_global_client().http_config.host
+        refuse_exposed(settings, listens_on)
         let_go_of_reset_connections()
-        return build_asgi_app(settings)
+        return build_asgi_app(settings, listens_on)
 
     deployment = serve.deployment(
         name="rillflow-api",

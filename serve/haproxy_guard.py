@@ -14,13 +14,19 @@ So all of it is told 127.0.0.1, and this program has HAProxy listen where it sho
 Where the API does not answer, HAProxy says so itself, by 502, 503 or 504: Serve would have it
 say 500, which means that asking again is of no use.
 
-Whoever sends the headers of a request too slowly is let go of; Serve would wait for ever.
+Serve would wait for ever for headers and for an hour for bodies. Here both have deadlines, and
+only what has arrived reaches the API: a whole body, or its first ``tune.bufsize`` bytes. So slow
+bodies hold connections of HAProxy, of which there are many, and nothing of the API's.
+
+Serve would have each request line, with the seals of callbacks, sent to UDP port 514, and would
+tell everybody the names of its applications (``/-/routes``). Here there is neither.
 
 It runs before each (re)load, so it imports next to nothing.
 """
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -35,8 +41,52 @@ STARTING = (
     " hdr Retry-After 1 hdr Connection close"
     """ string '{"error_code":30101,"error":"the HTTP API is starting"}'\n"""
 )
+RETURNED = "    http-request return status "
+ROUTES = " if routes"
+NO_ROUTES = (
+    "    http-request return status 404 content-type application/json"
+    """ string '{"error_code":30101,"error":"Not Found"}' if routes\n"""
+)
+NO_LOG = "/dev/null"
+LOG = "    log "
+MAXCONN = "    maxconn "
+EVERYBODYS_SOCKET = " mode 666 "
+OWN_SOCKET = " mode 600 "
+MOST_CONNECTIONS = 16_384
+SPARE_FILES = 200
 FRONT = "frontend http_frontend"
-HEADERS_WITHIN = "    timeout http-request 30s\n"
+PRIVATE_PAGES = (
+    "    http-request deny deny_status 403"
+    " unless { req.hdr(host),host_only -i 127.0.0.1 localhost ::1 [::1] }\n"
+)
+LIMITED = """\
+    option disable-h2-upgrade
+    timeout http-request 30s
+    timeout client 60s
+    stick-table type ipv6 size 100k expire 10m store conn_cur
+    acl near src 127.0.0.0/8 ::1
+    acl forwarded req.hdr(x-forwarded-for) -m found
+    acl many sc0_conn_cur gt {per_address}
+    acl far_too_many sc0_conn_cur gt {twice_per_address}
+    tcp-request connection track-sc0 src
+    tcp-request connection reject if far_too_many !near
+    http-error status 408 content-type application/json hdr Retry-After 1 string \
+'{{"error_code":30109,"error":"the request did not arrive in time",\
+"hint":"see body_start_timeout_s, body_timeout_s and body_min_bytes_per_s"}}'
+    http-request return status 429 content-type application/json hdr Retry-After 1 \
+hdr Connection close string '{{"error_code":30201,"error":"too many connections of one address",\
+"hint":"see connections_per_address (RILLFLOW_CONNECTIONS_PER_ADDRESS)"}}' if many !near
+    http-request set-header X-Forwarded-For %[src] unless near forwarded
+    http-request wait-for-body time {start_ms}ms at-least 1
+    http-request wait-for-body time {rate_ms}ms at-least {rate_bytes}
+    http-request wait-for-body time {whole_ms}ms
+"""
+"""What the front is told beside what Serve tells it.
+
+Clients of this machine have no limit of their own, since a reverse proxy here has all
+connections; and only such a proxy is believed for whom it calls.
+"""
+RATE_WITHIN_S = 10.0
 
 
 def at_home(configuration: str) -> str:
@@ -65,10 +115,56 @@ def plain(configuration: str) -> str:
     return "".join(line for line in lines if not line.startswith(PAGE_OF_500))
 
 
-def impatient(configuration: str) -> str:
-    """Return a configuration that waits for the headers of a request for 30 s only."""
+def silent(configuration: str) -> str:
+    """Return a configuration that writes no log, unless it has been told where to."""
     lines = configuration.splitlines(keepends=True)
-    return "".join(line + HEADERS_WITHIN if line.strip() == FRONT else line for line in lines)
+    return "".join(line for line in lines if not line.startswith(LOG + NO_LOG))
+
+
+def private(configuration: str) -> str:
+    """Return a configuration that tells nobody but us of its routes, statistics and control."""
+    lines = []
+    for line in configuration.splitlines(keepends=True):
+        if line.startswith(RETURNED) and line.rstrip().endswith(ROUTES):
+            lines.append(NO_ROUTES)
+        else:
+            lines.append(line.replace(EVERYBODYS_SOCKET, OWN_SOCKET))
+        if line.strip() in SECTIONS:
+            lines.append(PRIVATE_PAGES)
+    return "".join(lines)
+
+
+def limited(configuration: str, limits: str) -> str:
+    """Return a configuration whose front gives requests so much time and so many connections."""
+    lines = configuration.splitlines(keepends=True)
+    return "".join(line + limits if line.strip() == FRONT else line for line in lines)
+
+
+def limits_of(per_address: int, start_s: float, whole_s: float, bytes_per_s: float) -> str:
+    """Return what the front is told of limits.
+
+    Args:
+        per_address: Connections of one address from elsewhere.
+        start_s: Within which the first byte of a body must have come.
+        whole_s: Within which a body must have come.
+        bytes_per_s: At least so many of it, looked at once.
+    """
+    within_s = min(RATE_WITHIN_S, whole_s)
+    return LIMITED.format(
+        per_address=per_address,
+        twice_per_address=2 * per_address,
+        start_ms=round(start_s * 1000),
+        rate_ms=round(within_s * 1000),
+        rate_bytes=max(1, round(bytes_per_s * within_s)),
+        whole_ms=round(whole_s * 1000),
+    )
+
+
+def roomy(configuration: str, most_files: int) -> str:
+    """Return a configuration with as many connections as this process may have files for."""
+    most = max(min((most_files - SPARE_FILES) * 2 // 5, MOST_CONNECTIONS), 1)  # two each, and pipes
+    lines = configuration.splitlines(keepends=True)
+    return "".join(f"{MAXCONN}{most}\n" if line.startswith(MAXCONN) else line for line in lines)
 
 
 def reached(configuration: str, host: str) -> str:
@@ -83,8 +179,8 @@ def reached(configuration: str, host: str) -> str:
     return "".join(lines)
 
 
-def main(host: str, command: list[str]) -> None:
-    """Become HAProxy, which listens on an address."""
+def main(host: str, limits: str, command: list[str]) -> None:
+    """Become HAProxy, which listens on an address, with limits."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     os.chdir("/")  # HAProxy does not start in a folder that has been removed
     if "-f" in command:
@@ -92,9 +188,21 @@ def main(host: str, command: list[str]) -> None:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 10 ms a reload
             configuration = file.read()
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            file.write(reached(plain(impatient(patient(at_home(configuration)))), host))
+            file.write(guarded(configuration, host, limits))
     os.execv(command[0], command)  # noqa: S606 - the binary that Ray chose
 
 
+def guarded(configuration: str, host: str, limits: str) -> str:
+    """Return a configuration with everything above."""
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    configuration = roomy(silent(private(patient(at_home(configuration)))), most_files)
+    return reached(plain(limited(configuration, limits)), host)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    _numbers = sys.argv[2:6]
+    main(
+        sys.argv[1],
+        limits_of(int(_numbers[0]), *(float(number) for number in _numbers[1:])),
+        sys.argv[6:],
+    )

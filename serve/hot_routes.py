@@ -24,12 +24,10 @@ from rillflow.gateways.secrets import KnownSecrets, Secrets
 from rillflow.gateways.threads import SHORT_BYTES
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
-from serve.callers import Callers
 from serve.errors import respond_to
 from serve.parameters import nul_refused, required, seconds, view_kind
 from serve.submission import read_submission
 from serve.wire import (
-    CORS,
     json_response,
     raw_response,
     read_body,
@@ -58,10 +56,9 @@ class _Delivery(NamedTuple):
 class HotRoutes:
     """An ASGI application that answers the hot routes and passes on the others."""
 
-    def __init__(self, cold: ASGIApp, stack: Stack, callers: Callers) -> None:
+    def __init__(self, cold: ASGIApp, stack: Stack) -> None:
         self._cold = cold
         self._stack = stack
-        self._callers = callers
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self.handlers: dict[tuple[str, str], Handler] = {
@@ -77,8 +74,6 @@ class HotRoutes:
         handler = None
         if scope["type"] == "http":
             handler = self.handlers.get((scope["method"], scope["path"]))
-            if handler is None and scope["method"] == "OPTIONS":
-                handler = _preflight
             if b"%00" in scope["query_string"]:
                 handler = _refuse_nul
         if handler is None:
@@ -86,8 +81,6 @@ class HotRoutes:
             return
         try:
             request = Request(scope, receive)
-            if self._callers.must_sign and handler not in (self.trigger, _preflight):
-                self._callers.check(request.query_params)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             response = respond_to(error)
@@ -230,10 +223,6 @@ def _delivery_of(
     # Without a seal it may come from anybody, and the wish is heeded before the rest is.
     hint_s = 0 if sealed_attempt == 0 else callback.retry_interval_s
     return _Delivery(callback.execution_id, event, hint_s)
-
-
-async def _preflight(_: Request) -> Response:
-    return Response(status_code=204, headers=CORS)
 
 
 async def _refuse_nul(_: Request) -> Response:

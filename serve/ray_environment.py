@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from rillflow.settings import Settings
+
 PREFERENCES: Final[Mapping[str, str]] = {
     # HAProxy instead of Serve's own proxy, which manages a tenth of the requests.
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -17,6 +19,8 @@ PREFERENCES: Final[Mapping[str, str]] = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # Headers that are a little too large reach the API, which says so with 431.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "32768",
+    # Its log would have each request line in it, with the seals of callbacks, and go to UDP 514.
+    "RAY_SERVE_HAPROXY_LOG_TARGET": "/dev/null",
     # Requests that are accepted are on disk, so nothing has to be drained.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     # Three checks in a row must fail before a dead HAProxy is replaced: 3 s instead of 30.
@@ -71,11 +75,18 @@ def own_places(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, s
     }
 
 
-def write_haproxy(run_dir: Path, binary: str, host: str = "127.0.0.1") -> Path:
+def write_haproxy(run_dir: Path, binary: str, settings: Settings) -> Path:
     """Write the program that Serve starts as HAProxy: the guard in front of the binary."""
     guard = Path(__file__).with_name("haproxy_guard.py")
-    words = shlex.join([sys.executable, "-ISE", str(guard), host, binary])
+    limits = (
+        settings.connections_per_address,
+        settings.body_start_timeout_s,
+        settings.body_timeout_s,
+        settings.body_min_bytes_per_s,
+    )
+    command = (sys.executable, "-ISE", guard, settings.host, *limits, binary)
     program = run_dir / "haproxy"
+    words = shlex.join(str(word) for word in command)
     program.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
     program.chmod(0o700)
     return program

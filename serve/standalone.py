@@ -111,7 +111,7 @@ class Standalone:
         run_dir = self._folder.run_dir
         os.environ[MARK] = str(run_dir)
         self._reaper = _start_reaper(run_dir)
-        haproxy = write_haproxy(run_dir, haproxy_binary(), self._settings.host)
+        haproxy = write_haproxy(run_dir, haproxy_binary(), self._settings)
         ports = [free_port() for _ in range(PORTS_WANTED)]
         for name, value in PREFERENCES.items():
             os.environ.setdefault(name, value)

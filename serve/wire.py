@@ -10,15 +10,7 @@ from rillflow.gateways.charsets import in_utf8
 from rillflow.jsontypes import encode_json
 
 JSON: Final = "application/json"
-CORS: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    # To browsers the asterisk means all headers but this one, which the console sends.
-    "Access-Control-Allow-Headers": "*, Authorization",
-    "Access-Control-Max-Age": "3600",
-}
 ANSWER_HEADERS: Final = {
-    **CORS,
     # Errors repeat what was asked; no browser may take that for a page.
     "X-Content-Type-Options": "nosniff",
 }

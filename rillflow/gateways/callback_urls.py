@@ -55,12 +55,12 @@ def callback_url(  # noqa: PLR0913 - the facts of an address
     if signed:
         fields["sign"] = signature(settings.auth_secret, fields)
     host = (settings.callback_host or settings.server_host).rstrip("/")
-    return f"{host}{TRIGGER_PATH}?{_sorted_query(fields)}"
+    return f"{host}{TRIGGER_PATH}?{sorted_query(fields)}"
 
 
 def signature(secret: str, fields: Mapping[str, str]) -> str:
     """Return Base64 of HMAC-SHA1 over the sorted, encoded query of the fields."""
-    message = _sorted_query(fields).encode()
+    message = sorted_query(fields).encode()
     return base64.b64encode(hmac.digest(secret.encode(), message, hashlib.sha1)).decode()
 
 
@@ -71,7 +71,8 @@ def wants_signature(flag: JsonValue) -> bool:
     return flag is True or flag == 1
 
 
-def _sorted_query(fields: Mapping[str, str]) -> str:
+def sorted_query(fields: Mapping[str, str]) -> str:
+    """Return the fields as a query in the form that is signed."""
     return "&".join(f"{_encode(key)}={_encode(fields[key])}" for key in sorted(fields))
 
 

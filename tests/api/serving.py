@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import httpx
 import uvicorn
+from starlette.types import ASGIApp
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.actors.stack import Stack
@@ -52,8 +53,14 @@ class Api:
     """A client of the API, with what lies behind it."""
 
     def __init__(
-        self, client: httpx.AsyncClient, stack: Stack, gateway: FakeOpenFaaS, clock: MovableClock
+        self,
+        client: httpx.AsyncClient,
+        app: ASGIApp,
+        stack: Stack,
+        gateway: FakeOpenFaaS,
+        clock: MovableClock,
     ) -> None:
+        self.app = app
         self.client = client
         self.stack = stack
         self.gateway = gateway
@@ -158,17 +165,16 @@ async def served(
                 clock=clock,
                 hook=hook,
             )
-            async with _listening(door, stack, executions):
+            app = create_api(stack, executions.start)
+            async with _listening(door, app):
                 async with httpx.AsyncClient(base_url=settings.base_url, timeout=30) as client:
-                    yield Api(client, stack, gateway, clock)
+                    yield Api(client, app, stack, gateway, clock)
                 await executions.stop()
 
 
 @asynccontextmanager
-async def _listening(
-    door: socket.socket, stack: Stack, executions: LocalExecutions
-) -> AsyncIterator[None]:
-    config = uvicorn.Config(create_api(stack, executions.start), log_config=None, lifespan="on")
+async def _listening(door: socket.socket, app: ASGIApp) -> AsyncIterator[None]:
+    config = uvicorn.Config(app, log_config=None, lifespan="on")
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

@@ -1,76 +1,175 @@
-"""Where a switch demands it, callers sign their parameters; otherwise anybody may call."""
+"""Where a switch demands it, callers sign their requests; otherwise anybody may call."""
 
-from typing import Any
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
 
+import httpx
 import pytest
 
 from rillflow.gateways.callback_urls import signature
+from serve.callers import MINUTES_MS, UsedSignatures, request_signature
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 
-SECRET = "abc123"
-SETTINGS: dict[str, Any] = {"auth_secret": SECRET, "switches": {"ENABLE_AUTH_RESOLVER": True}}
-DAY_S = 24 * 3600
+SECRET: Final = "abc123"
+SETTINGS: Final[dict[str, Any]] = {
+    "auth_secret": SECRET,
+    "switches": {"ENABLE_AUTH_RESOLVER": True},
+}
+RILL_FLOWS: Final = SETTINGS | {"auth_signature": "parameters"}
+DAY_S: Final = 24 * 3600
+GET: Final = "/flow/get.json"
 
 
-def signed(api: Api, *, ago_s: int = 0, secret: str = SECRET, **params: str) -> dict[str, str]:
-    params["ts"] = str(api.clock.now_ms() - ago_s * 1000)
-    return {**params, "sign": signature(secret, params)}
+def signed(
+    api: Api,
+    method: str,
+    path: str,
+    params: Mapping[str, str],
+    *,
+    body: bytes = b"",
+    ago_s: float = 0,
+    secret: str = SECRET,
+) -> dict[str, str]:
+    fields = {**params, "ts": str(api.clock.now_ms() - int(ago_s * 1000))}
+    if body:
+        fields["body_sha256"] = hashlib.sha256(body).hexdigest()
+    return {**fields, "sign": request_signature(secret, method, path, fields)}
 
 
-async def status_of(api: Api, params: dict[str, str]) -> int:
-    response = await api.client.get("/flow/get.json", params=params)
-    if response.status_code == 200:
-        return 200
-    status, code, text = refusal_of(response)
-    assert code == 30101
+def signed_parameters(api: Api, *, ago_s: float = 0, **params: str) -> dict[str, str]:
+    params["ts"] = str(api.clock.now_ms() - int(ago_s * 1000))
+    return {**params, "sign": signature(SECRET, params)}
+
+
+def is_taken(answer: httpx.Response) -> bool:
+    """Tell whether the caller was believed; a refusal is Rill Flow's, and says why."""
+    if "authentication failed" not in answer.text:
+        return True
+    status, code, text = refusal_of(answer)
+    assert (status, code) == (500, 30101)
     assert text.startswith("authentication failed: ")
-    return status
+    return False
 
 
-async def test_signed_parameters_are_taken() -> None:
+async def get(api: Api, params: Any, path: str = GET) -> bool:
+    return is_taken(await api.client.get(path, params=params))
+
+
+async def test_a_signed_request_is_taken_once() -> None:
     async with served(**SETTINGS) as api:
-        assert await status_of(api, signed(api, execution_id="a b*~/:")) == 200
-        assert await status_of(api, signed(api, execution_id="a", ago_s=DAY_S - 60)) == 200
+        params = signed(api, "GET", GET, {"execution_id": "a b*~/:"})
+        assert await get(api, params)
+        assert not await get(api, params)
+        assert not await get(api, dict(reversed(params.items())))
+        assert await get(api, signed(api, "GET", GET, {"execution_id": "a", "nonce": "2"}))
+
+
+async def test_a_signature_is_for_one_method_path_parameters_and_body() -> None:
+    body = b'{"name":"Bob"}'
+    path = "/flow/submit.json"
+    async with served(**SETTINGS) as api:
+        await api.stack.add_descriptor("shop", "order", "release", PASS)
+        good = signed(api, "POST", path, {"descriptor_id": "shop:order"}, body=body)
+        changed: tuple[tuple[str, str, Any, bytes], ...] = (
+            ("POST", path, good, b'{"name":"Eve"}'),
+            ("POST", path, good, body + b" "),
+            ("POST", path, good, b""),
+            ("POST", path, {**good, "body_sha256": hashlib.sha256(b"{}").hexdigest()}, b"{}"),
+            ("POST", path, {**good, "more": "x"}, body),
+            ("POST", path, {**good, "descriptor_id": "shop:other"}, body),
+            ("POST", path, [("descriptor_id", "shop:other"), *good.items()], body),
+            ("POST", path, [*good.items(), ("descriptor_id", "shop:other")], body),
+            ("POST", path, {k: v for k, v in good.items() if k != "body_sha256"}, body),
+            ("POST", "/flow/convert.json", good, body),
+            ("GET", path, good, b""),
+        )
+        for method, other_path, params, content in changed:
+            answer = await api.client.request(method, other_path, params=params, content=content)
+            assert not is_taken(answer), (method, other_path, params)
+        fresh = signed(api, "POST", path, {"descriptor_id": "shop:order", "n": "2"}, body=body)
+        answer = await api.client.post(path, params=fresh, content=body)
+        assert answer.status_code == 200
+        no_body = signed(api, "POST", path, {"descriptor_id": "shop:order"})
+        answer = await api.client.post(path, params=no_body, content=body)
+        assert not is_taken(answer)
+
+
+async def test_a_posted_form_is_signed_as_parameters() -> None:
+    path = "/flow/cancel.json"
+    async with served(**SETTINGS) as api:
+        params = signed(api, "POST", path, {"execution_id": "shop:order_c_x"})
+        changed = {**params, "execution_id": "shop:order_c_y"}
+        assert not is_taken(await api.client.post(path, data=changed))
+        assert is_taken(await api.client.post(path, data=params))
+        assert not is_taken(await api.client.post(path, data=params))
 
 
 async def test_anything_else_is_refused() -> None:
     async with served(**SETTINGS) as api:
-        good = signed(api, execution_id="a")
+        fields = {"execution_id": "a"}
+        api.clock.advance(DAY_S)
         for bad in (
-            {"execution_id": "a"},
-            {**good, "execution_id": "b"},
-            {**good, "more": "x"},
-            {**good, "sign": "é"},
+            fields,
+            {**signed(api, "GET", GET, fields), "sign": "é"},
             {"execution_id": "a", "ts": "soon", "sign": "x"},
-            signed(api, execution_id="a", ago_s=DAY_S + 60),
-            signed(api, execution_id="a", ago_s=-DAY_S - 60),
-            signed(api, execution_id="a", secret="other"),
+            signed(api, "GET", GET, fields, ago_s=MINUTES_MS / 1000 + 1),
+            signed(api, "GET", GET, fields, ago_s=-MINUTES_MS / 1000 - 1),
+            signed(api, "GET", GET, fields, secret="other"),
+            signed_parameters(api, execution_id="a"),
         ):
-            assert await status_of(api, bad) == 500
+            assert not await get(api, bad), bad
+
+
+async def test_what_was_signed_before_the_start_may_have_been_used() -> None:
+    async with served(**SETTINGS) as api:
+        assert not await get(api, signed(api, "GET", GET, {"execution_id": "a"}, ago_s=60))
+
+
+async def test_rill_flows_form_is_taken_once_where_a_setting_says_so() -> None:
+    async with served(**RILL_FLOWS) as api:
+        params = signed_parameters(api, execution_id="a b*~/:", ago_s=DAY_S - 60)
+        assert not await get(api, {**params, "execution_id": "b"})
+        assert not await get(api, [*params.items(), ("execution_id", "b")])
+        assert await get(api, params)
+        assert not await get(api, params)
+        assert not await get(api, signed_parameters(api, execution_id="a", ago_s=DAY_S + 60))
+        assert not await get(api, signed_parameters(api, execution_id="a", ago_s=-DAY_S - 60))
+        assert await get(api, signed(api, "GET", GET, {"execution_id": "a"}))
+        form = signed_parameters(api, execution_id="a")
+        assert is_taken(await api.client.post("/flow/cancel.json", data=form))
 
 
 async def test_without_a_secret_nobody_can_sign() -> None:
     async with served(switches={"ENABLE_AUTH_RESOLVER": True}) as api:
-        assert await status_of(api, signed(api, secret="", execution_id="a")) == 500
+        assert not await get(api, signed(api, "GET", GET, {"execution_id": "a"}, secret=""))
 
 
-async def test_callbacks_the_console_and_health_are_open() -> None:
+async def test_callbacks_the_page_and_health_are_open_and_nothing_else() -> None:
     async with served(**SETTINGS) as api:
         await api.stack.add_descriptor("shop", "order", "release", SUSPENDED)
-        submitted = await api.post("/flow/submit.json", **signed(api, descriptor_id="shop:order"))
+        params = signed(api, "POST", "/flow/submit.json", {"descriptor_id": "shop:order"})
+        submitted = await api.post("/flow/submit.json", b"", **params)
         call = {"execution_id": submitted["execution_id"], "task_name": "wait"}
         assert await api.post("/flow/trigger.json", {"go": True}, **call) == {"result": "ok"}
-        for path in (
-            "/flow/service_check.json",
-            "/flow/bg/get_business_options.json",
-            "/healthz",
-            "/docs",
-        ):
+        for path in ("/flow/service_check.json", "/healthz", "/readyz", "/docs"):
             assert (await api.client.get(path)).status_code == 200
         assert (await api.client.options("/flow/submit.json")).status_code == 204
         for path in ("submit.json", "wakeup.json", "bg/manage/descriptor/modify_business.json"):
             assert (await api.refusal(f"/flow/{path}"))[:2] == (500, 30101)
+        for path in (
+            "/flow/bg/get_business_options.json",
+            "/flow/bg/get_execution_ids.json",
+            "/flow/bg/get_execution.json",
+            "/flow/bg/user/currentUser.json",
+            "/flow/dag/details.json",
+            "/flow/template/get_meta_data_list.json",
+            "/flow/get_execution_ids.json",
+            "/openapi.json",
+            "/nothing",
+        ):
+            assert not await get(api, {}, path), path
 
 
 async def test_signed_callers_are_nobody_for_rules_and_unknown_ones_127001() -> None:
@@ -81,13 +180,23 @@ async def test_signed_callers_are_nobody_for_rules_and_unknown_ones_127001() -> 
             text = PASS.replace("type: flow", "type: flow\nversion: gray")
             await api.stack.add_descriptor("shop", "order", "gray", text)
             await store.set_rule("gray", ("shop", "order"), "gray", f"uid == {uid}")
-            params = signed(api, descriptor_id="shop:order")
-            submitted = await api.post("/flow/submit.json", **params)
+            submit = "/flow/submit.json"
+            params = signed(api, "POST", submit, {"descriptor_id": "shop:order"})
+            submitted = await api.post(submit, b"", **params)
             await api.stack.wait(submitted["execution_id"], 10)
-            shown = await api.get(
-                "/flow/get.json", **signed(api, execution_id=submitted["execution_id"])
-            )
+            params = signed(api, "GET", GET, {"execution_id": submitted["execution_id"]})
+            shown = await api.get(GET, **params)
             assert shown["ret"]["version"] == "gray"
+
+
+def test_what_is_forgotten_for_want_of_room_is_refused() -> None:
+    used = UsedSignatures(since_ms=0, most=3)
+    assert all(used.use(f"sign-{ts}", ts) for ts in (10, 11, 12, 13))
+    assert not any(used.use(f"sign-{ts}", ts) for ts in (10, 11, 12, 13))
+    assert not used.use("unused, and as old as a forgotten one", 10)
+    assert used.use("newer", 14)
+    used.forget(before_ms=14)
+    assert not used.use("newer", 14)
 
 
 @pytest.mark.parametrize(("name", "on"), [("ENABLE_AUTH_RESOLVER", False), ("ENABLE_X", False)])

@@ -139,7 +139,7 @@ async def document() -> dict[str, Any]:
     executions = LocalExecutions(store=store, gateway=gateway, clock=clock)
     stack = Stack(Settings(), store=store, executions=executions, clock=clock)
     transport = httpx.ASGITransport(create_api(stack, executions.start))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return dict((await client.get("/openapi.json")).json())
 
 

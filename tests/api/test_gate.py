@@ -146,7 +146,8 @@ async def test_bodies_over_their_limit_are_refused(
 ) -> None:
     # No body is sent: the length that is announced is enough.
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {1 << 40}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        f"Content-Length: {1 << 40}\r\n"
         "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", api.stack.settings.port)

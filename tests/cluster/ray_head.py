@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from rillflow.settings import Settings
 from serve.ports import free_port
 from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
 from serve.standalone import haproxy_binary
@@ -32,7 +33,7 @@ class RayHead:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
         ports = [free_port() for _ in range(PORTS_WANTED)]
-        places = own_places(folder, ports, write_haproxy(folder, haproxy_binary()))
+        places = own_places(folder, ports, write_haproxy(folder, haproxy_binary(), Settings()))
         self._gcs, self._dashboard = free_port(), free_port()
         self._folder = folder
         self.log = folder / "head.log"

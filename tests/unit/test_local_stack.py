@@ -136,7 +136,7 @@ def test_haproxys_statistics_move_to_loopback_and_nothing_else_does() -> None:
 def test_haproxy_starts_through_the_guard_with_its_arguments(tmp_path: Path) -> None:
     configuration = tmp_path / "haproxy.cfg"
     configuration.write_text(CONFIGURATION, encoding="utf-8")
-    program = str(write_haproxy(tmp_path, "/bin/echo"))
+    program = str(write_haproxy(tmp_path, "/bin/echo", Settings()))
     path = str(configuration)
     assert _output(program, "-db", "-f", path, "-sf", "1 2") == f"-db -f {path} -sf 1 2\n"
     assert "127.0.0.1:8404" in configuration.read_text(encoding="utf-8")

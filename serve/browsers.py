@@ -1,0 +1,189 @@
+"""Which requests are taken without an API key: those of programs, and of our own pages.
+
+A page of another site can have a browser on this machine send requests here. Three headers tell
+of it, which scripts cannot set: ``Origin`` (every POST of a page has one), ``Sec-Fetch-Site``
+(whether the page and this server are of one origin, as the browser sees it), and ``Host``: the
+name by which the browser looked for this server, which is foreign when a foreign name is made to
+resolve to this machine (DNS rebinding). Programs such as curl send none of the first two.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+from rillflow.errors import ForeignRequestError
+from rillflow.settings import Settings
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+ANY_HOST: Final = frozenset({"/flow/trigger.json", "/healthz", "/readyz"})
+"""Functions call back, and load balancers ask for health, by whatever name reaches us.
+
+A callback needs the id of an execution, which nobody can guess.
+"""
+
+PAGES: Final = frozenset({"/docs", "/swagger-ui.html", "/flow/trigger.json"})
+"""What a link on another page may lead to: pages without data, and addresses of suspense tasks."""
+
+SAME: Final = (b"same-origin", b"none")
+"""``Sec-Fetch-Site`` of our own pages, and of what a person has typed."""
+
+ANY: Final = "*"
+_AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]*))?")
+_SCHEME_PORTS: Final = {"http": "80", "https": "443"}
+_SHOWN: Final = 100
+
+
+class Browsers:
+    """Tells requests of strangers' pages from all others."""
+
+    def __init__(self, settings: Settings, listens_on: str | None = None) -> None:
+        hosts = {"localhost", settings.host, *settings.allowed_hosts}
+        if listens_on is not None:
+            hosts.add(listens_on)
+        for url in (settings.server_host, settings.callback_host):
+            hosts.add(_host_of(url or ""))
+        names = frozenset(name for host in hosts if (name := _plain_host(host)))
+        # Who listens everywhere is called by addresses that it does not know; no foreign name
+        # resolves to anything by being an address.
+        any_address = bool(names & {"0.0.0.0", "::"})
+        self._any_origin = ANY in settings.allowed_origins
+        self._origins = frozenset(origin.encode() for origin in settings.allowed_origins)
+
+        @lru_cache(maxsize=1024)
+        def is_ours(host: bytes) -> bool:
+            authority = _authority(host)
+            if authority is None:
+                return False
+            name = authority[0]
+            return ANY in hosts or name in names or _is_address(name, loopback=not any_address)
+
+        self._is_ours = is_ours
+
+    def refuse_foreign(self, scope: Scope) -> None:
+        """Refuse a request that a stranger's page may have sent.
+
+        Raises:
+            ForeignRequestError: Its ``Host`` is not ours, or a page sent it that may not.
+        """
+        host = origin = site = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value if host in (None, value) else b""
+            elif name == b"origin":
+                origin = value if origin in (None, value) else b"null"
+            elif name == b"sec-fetch-site":
+                site = value if site in (None, value) else b""
+        # Browsers always send a Host; health checks in HTTP/1.0 do not.
+        if host is not None and not self._is_ours(host) and scope["path"] not in ANY_HOST:
+            raise _foreign_host(host)
+        if origin is None and (site is None or site in SAME):
+            return
+        if not self._may_call(scope, host or b"", origin, site):
+            raise _foreign_page(origin)
+
+    def _may_call(
+        self, scope: Scope, host: bytes, origin: bytes | None, site: bytes | None
+    ) -> bool:
+        if self._any_origin:
+            return True
+        if origin is None:
+            return _is_visit(scope)
+        return self.is_allowed(origin) or self._is_own(host, origin, site)
+
+    def is_allowed(self, origin: bytes) -> bool:
+        """Tell whether pages of an origin may call and read the answers, as a setting says."""
+        return self._any_origin or origin in self._origins or origin.lower() in self._origins
+
+    def _is_own(self, host: bytes, origin: bytes, site: bytes | None) -> bool:
+        """Tell whether a page is ours.
+
+        Either it came from the host that it calls, or the browser says that it did: a reverse
+        proxy in between may have put another ``Host``.
+        """
+        scheme, _, rest = origin.partition(b"://")
+        page, called = _authority(rest), _authority(host)
+        default = _SCHEME_PORTS.get(scheme.decode("latin-1").lower())
+        if page is None or default is None or not self._is_ours(rest):
+            return False
+        if called is not None and (page[0], page[1] or default) == (
+            called[0],
+            called[1] or default,
+        ):
+            return True
+        return site == b"same-origin"
+
+
+def origin_of(headers: Headers) -> bytes | None:
+    """Return the origin that a browser names; None where there is none, or more than one."""
+    found = [value for name, value in headers if name == b"origin"]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_visit(scope: Scope) -> bool:
+    """Tell whether a person follows a link to a page of ours; frames are none."""
+    headers = dict(scope["headers"])
+    return (
+        scope["path"] in PAGES
+        and scope.get("method") in ("GET", "HEAD")
+        and headers.get(b"sec-fetch-mode") == b"navigate"
+        and headers.get(b"sec-fetch-dest") == b"document"
+    )
+
+
+def _foreign_host(host: bytes) -> ForeignRequestError:
+    return ForeignRequestError(
+        f"the Host {_shown(host)} is not one of this server's; name it in allowed_hosts"
+        " (RILLFLOW_ALLOWED_HOSTS), or set an api_key (RILLFLOW_API_KEY)"
+    )
+
+
+def _foreign_page(origin: bytes | None) -> ForeignRequestError:
+    page = "a page of another site" if origin is None else f"a page of {_shown(origin)}"
+    return ForeignRequestError(
+        f"{page} may not call this server; name its origin in allowed_origins"
+        " (RILLFLOW_ALLOWED_ORIGINS), or set an api_key (RILLFLOW_API_KEY)"
+    )
+
+
+def _shown(value: bytes) -> str:
+    return ascii(value[:_SHOWN].decode("latin-1"))
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url if "://" in url else f"//{url}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _authority(value: bytes) -> tuple[str, str] | None:
+    """Read ``host[:port]``: the host in its plain form, and the port; None if it is neither."""
+    found = _AUTHORITY.fullmatch(value.decode("latin-1").lower())
+    if found is None:
+        return None
+    name = _plain_host(found[1] or found[2])
+    return (name, found[3] or "") if name else None
+
+
+def _plain_host(text: str) -> str:
+    """Return a host as it is compared: addresses in their one form, names without a last dot."""
+    name = text.lower().strip("[]")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name.removesuffix(".")
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+def _is_address(name: str, *, loopback: bool) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback or not loopback
+    except ValueError:
+        return False
