@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from rillflow.definition.addresses import address_findings
+from rillflow.definition.lint_context import context_findings
 from rillflow.definition.lint_expressions import IN_MAPPINGS, IN_PROGRESS, expression_findings
 from rillflow.definition.lint_flows import flow_findings
+from rillflow.definition.lint_literals import literal_findings, path_meant
 from rillflow.definition.lint_numbers import (
     flag_findings_of_timeline,
     number_findings_of_function,
@@ -67,6 +69,7 @@ def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
     for name, rules in (definition.common_mapping or {}).items():
         yield from _lint_rules(rules, ("commonMapping", name))
     yield from root_findings(definition)
+    yield from context_findings(definition)
     yield from wait_findings(definition)
     if definition.callback is not None:
         yield from _lint_rules(definition.callback.input_mappings, ("callback", "inputMappings"))
@@ -112,6 +115,7 @@ def _lint_rule(rule: MappingRule, path: Path) -> Iterator[Finding]:
     if is_blank(rule.source) and is_blank(rule.transform):
         yield Finding(_MAPPING, "a rule without source and transform does nothing", path)
     yield from _lint_source(rule.source, (*path, "source"))
+    yield from literal_findings(rule.source, (*path, "source"))
     yield from expression_findings(rule.transform, (*path, "transform"), IN_MAPPINGS)
     if rule.target is None or is_blank(rule.target):
         yield Finding(_MAPPING, "a rule without target does nothing", path)
@@ -135,7 +139,9 @@ def _lint_syntax(
     try:
         compile_text(text)
     except LanguageError as error:
-        yield Finding(_SYNTAX, f"{what}: {error}", path)
+        meant = path_meant(text)
+        hint = f"did you mean `{shown(meant)}`?" if meant else ""
+        yield Finding(_SYNTAX, f"{what}: {error}", path, hint=hint)
 
 
 def _lint_conditions(conditions: Iterable[str] | None, path: Path) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Sources of mappings that begin with a name which the mapped document does not have.
 
 A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (SEMANTICS
-2.1). A path that begins with anything else is always empty, and its rule does nothing.
+2.1). A path that begins with anything else is always empty, and its rule does nothing. So is
+``$.output`` before a task has run, and ``$.input`` after.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,13 @@ from rillflow.language.secret_references import is_path
 ROOTS: Final = frozenset({"context", "input", "output"})
 
 _MAPPING: Final = 30406
+_UNSEEN: Final = {
+    "output": ("always empty in inputMappings", "what tasks have kept is in $.context"),
+    "input": (
+        "always empty in outputMappings",
+        "$.output is what the task gave (of a pass its input), $.context what was kept",
+    ),
+}
 _TASKS: Final = "tasks"
 
 _Located = tuple[MappingRule, Path]
@@ -30,14 +38,19 @@ _Located = tuple[MappingRule, Path]
 def root_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
     """Generate the sources that begin with an unknown name, task by task."""
     lists = (definition.common_mapping or {}).values()
-    shared = ROOTS | _written(chain.from_iterable(rules or () for rules in lists))
+    written = _written(chain.from_iterable(rules or () for rules in lists))
+    shared = ROOTS | written
     names = {task.name: None for task in definition.tasks or () if task.name is not None}
     for level in levels(definition):
         # Only top-level tasks may refer to others as `$.<task>`.
         others = {} if level.enclosing else names
         for task, path in level.located():
-            yield from _lint(_inputs_of(task, path, with_sugar=not level.enclosing), shared, others)
-            yield from _lint(_located(task.output_mappings, (*path, "outputMappings")), shared, {})
+            inputs = _inputs_of(task, path, with_sugar=not level.enclosing)
+            outputs = _located(task.output_mappings, (*path, "outputMappings"))
+            yield from _lint(inputs, shared, others)
+            yield from _unseen(inputs, "output", written)
+            yield from _lint(outputs, shared, {})
+            yield from _unseen(outputs, "input", written)
     sugar = [(rule, ("output", key)) for key, rule in rules_of_input(definition.output)]
     yield from _lint(sugar, shared, names)
 
@@ -64,6 +77,17 @@ def _lint(
             message = f"`$.{shown(root)}` is always empty: mappings see context, input and output"
             hint = did_you_mean(root, chain(sorted(ROOTS), others))
             yield Finding(_MAPPING, message, path, hint=hint)
+
+
+def _unseen(rules: Sequence[_Located], root: str, shared: frozenset[str]) -> Iterator[Finding]:
+    """Generate the reads of a root that is empty in a list, unless a rule writes to it (2.1)."""
+    if root in shared | _written(rule for rule, _ in rules):
+        return
+    for rule, path in rules:
+        if _root_of(rule.source) == root:
+            yield Finding(
+                _MAPPING, f"`$.{root}` is {_UNSEEN[root][0]}", path, hint=_UNSEEN[root][1]
+            )
 
 
 def _written(rules: Iterable[MappingRule]) -> frozenset[str]:

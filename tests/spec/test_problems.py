@@ -343,7 +343,7 @@ def test_a_source_that_begins_with_an_unknown_name_is_warned_of() -> None:
     "text",
     [
         mapped("$.A.result"),
-        mapped("$['output']['a']"),
+        mapped("$['context']['a']"),
         mapped("$..a"),
         mapped("$.*"),
         mapped("$.tasks.A.trigger_url"),
