@@ -79,11 +79,20 @@ def decode_untrusted_json(text: bytes | str) -> JsonValue:
 
 def has_too_many_values(text: bytes) -> bool:
     """Tell whether a text holds more than ``MAX_VALUES`` values, if it is JSON."""
-    if len(text) <= MAX_VALUES:
-        return False
-    if text.count(b",") + text.count(b"[") + text.count(b"{") <= MAX_VALUES:
-        return False
-    return len(_outside_strings(text, _NOT_SEPARATORS)) > MAX_VALUES
+    return count_of_values(text, MAX_VALUES) > MAX_VALUES
+
+
+def count_of_values(text: bytes, enough: int) -> int:
+    """Count the values of a text, if it is JSON; a list or object counts as two.
+
+    Args:
+        text: What to count in.
+        enough: What is no more than this need not be exact.
+    """
+    if len(text) <= enough:
+        return 0
+    count = text.count(b",") + text.count(b"[") + text.count(b"{")
+    return count if count <= enough else len(_outside_strings(text, _NOT_SEPARATORS))
 
 
 def _depth(text: bytes) -> int:

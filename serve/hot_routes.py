@@ -1,6 +1,5 @@
 """The routes that every step of a workflow passes, without a framework (SEMANTICS 5.2, 5.3)."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeAlias
 
@@ -21,7 +20,7 @@ from rillflow.gateways.callbacks import (
 )
 from rillflow.gateways.secret_masks import Mask
 from rillflow.gateways.secrets import KnownSecrets, Secrets
-from rillflow.gateways.threads import SHORT_BYTES
+from rillflow.gateways.threads import SHORT_BYTES, in_thread
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.errors import respond_to
@@ -129,7 +128,7 @@ class HotRoutes:
         if not sealed_attempt:
             asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
             await self._stack.require_known(execution_id, asked)
-        return await self._deliver(await asyncio.to_thread(read))
+        return await self._deliver(await in_thread(read))
 
     def _sealed_attempt(
         self, request: Request, execution_id: ExecutionId, task: TaskName
@@ -169,7 +168,7 @@ class HotRoutes:
         # The task may be named by the body only, and a name that is missing is told first.
         asked = CallbackReceived(at_ms=at_ms, task=query.get("task_name") or "-")
         await self._stack.require_known(execution_id, asked)
-        return await self._deliver(await asyncio.to_thread(read))
+        return await self._deliver(await in_thread(read))
 
     def _callback_limit(self, request: Request) -> int:
         execution_id = request.query_params.get("execution_id", "")

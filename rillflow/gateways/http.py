@@ -13,7 +13,7 @@ from rillflow.gateways.heads import request_head
 from rillflow.gateways.pool import Pool
 from rillflow.gateways.requests import FAILS, HttpCall, build_request, call_timeout_s, ran_out
 from rillflow.gateways.settings import HttpSettings
-from rillflow.gateways.threads import computed
+from rillflow.gateways.threads import computed, in_thread
 from rillflow.gateways.turns import Turns
 from rillflow.gateways.unpacking import unpacked
 from rillflow.ports.clock import Clock
@@ -141,7 +141,7 @@ class HttpGateway:
         if encoding is None:
             return reply
         # A few bytes may be packed from megabytes.
-        body = await asyncio.to_thread(unpacked, reply.body, encoding, most_bytes=cap)
+        body = await in_thread(lambda: unpacked(reply.body, encoding, most_bytes=cap))
         return reply._replace(body=body)
 
     def _opened(self) -> Pool:

@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 Result = TypeVar("Result")
 
 SHORT_BYTES: Final = 16 * 1024
 """Reading, masking or writing a text of this size takes a millisecond or two."""
+
+# The event loop waits up to 5 ms for each thread that computes, so there are few.
+_FOR_TEXTS: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-texts")
+_FOR_CHECKS: Final = ThreadPoolExecutor(1, thread_name_prefix="rillflow-checks")
 
 
 async def computed(size_bytes: int, work: Callable[[], Result]) -> Result:
@@ -19,4 +24,14 @@ async def computed(size_bytes: int, work: Callable[[], Result]) -> Result:
     """
     if size_bytes <= SHORT_BYTES:
         return work()
-    return await asyncio.to_thread(work)
+    return await in_thread(work)
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Return what ``work`` returns, which takes a tenth of a second or so."""
+    return await asyncio.get_running_loop().run_in_executor(_FOR_TEXTS, work)
+
+
+async def in_slow_thread(work: Callable[[], Result]) -> Result:
+    """Return what ``work`` returns, which may take seconds; one at a time, and apart."""
+    return await asyncio.get_running_loop().run_in_executor(_FOR_CHECKS, work)

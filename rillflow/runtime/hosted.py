@@ -12,6 +12,7 @@ from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED
 from rillflow.definition.model import FunctionTask
 from rillflow.errors import StoreError, UnknownDescriptorError
+from rillflow.gateways.threads import computed
 from rillflow.ports.store import Catalogue, StoredExecution
 from rillflow.runtime.descriptors import parse_stored
 
@@ -42,7 +43,7 @@ class Plans:
         text = await self._catalogue.definition_text(definition_id)
         if text is None:
             raise UnknownDescriptorError(f"definition {definition_id} is not stored")
-        plan = Plan(parse_stored(text), definition_id)
+        plan = await computed(len(text), lambda: Plan(parse_stored(text), definition_id))
         self._plans[definition_id] = plan
         while len(self._plans) > self._most:
             self._plans.popitem(last=False)

@@ -1,24 +1,31 @@
 """What the data of a submission must look like: ``inputSchema`` of a definition.
 
 Two forms are understood: JSON Schema, which is an object, and Rill Flow's own list of
-``{required, name, type, desc}``. Nothing outside the schema's own text is ever fetched.
+``{required, name, type, desc}``. Nothing outside the schema's own text is ever fetched, its
+patterns are RE2's, and what one check may take is counted in steps, whatever schema and data
+are like.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import jsonschema
-import msgspec
 import re2
-from jsonschema.protocols import Validator
-from jsonschema.validators import extend, validator_for
-from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from rillflow.errors import RequestError
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json
+from rillflow.errors import BudgetExceededError, LanguageError, RequestError
+from rillflow.jsontypes import JsonObject, JsonValue, count_of_values, decode_json
+from rillflow.runtime.bounded_json_schema import MOST_ERRORS, check_of
 
-MOST_ERRORS: Final = 100
+MOST_SCHEMA_VALUES: Final = 5_000
+"""How many values a schema may hold; a list or object counts as two."""
+MOST_STEPS: Final = 500_000
+"""How many steps one check may take; a step is a microsecond or two."""
+TRIAL_STEPS: Final = 20_000
+"""More than this for an empty object is taken only by references that multiply."""
+FEW_STEPS: Final = 1_000
+"""A check of so many steps takes a millisecond or two."""
 
 _SHOWN_CHARACTERS: Final = 300
 _RESTRICTION_VIOLATION: Final = 30110
@@ -40,7 +47,8 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "list": (list,),
 }
 
-Check: TypeAlias = Callable[[JsonObject], Iterator[str]]
+Check: TypeAlias = Callable[[JsonObject, int], Iterator[str]]
+"""Yields what does not fit, and raises BudgetExceededError beyond so many steps."""
 
 
 class InputSchema:
@@ -50,31 +58,57 @@ class InputSchema:
         """Read the text of a schema.
 
         Raises:
-            RequestError: It is neither of the two forms (30110).
+            RequestError: It is neither of the two forms, or takes too long whatever the
+                data are (30110).
         """
         self._check = _compile(text)
+        self._refuse_endless()
 
-    def errors(self, data: JsonObject) -> list[str]:
+    def errors(self, data: JsonObject, *, most_steps: int = MOST_STEPS) -> list[str]:
         """Say everything that does not fit, in the order of the data; at most 100 things."""
-        found: list[str] = []
         try:
-            for error in self._check(data):
-                found.append(error)
-                if len(found) == MOST_ERRORS:
-                    break
-        except (RecursionError, Unresolvable, re2.error) as error:
-            found.append(f"the schema cannot be applied: {type(error).__name__}: {error}"[:300])
-        return found
+            return self._found(data, most_steps)
+        except BudgetExceededError:
+            advice = "submit less data, or let the schema refer and repeat less"
+            return [f"checking the data takes more than {most_steps} steps; {advice}"]
+
+    def errors_if_few_steps(self, data: JsonObject) -> list[str] | None:
+        """Say what does not fit, or None where that takes more than a moment."""
+        try:
+            return self._found(data, FEW_STEPS)
+        except BudgetExceededError:
+            return None
+
+    def _found(self, data: JsonObject, most_steps: int) -> list[str]:
+        try:
+            return list(islice(self._check(data, most_steps), MOST_ERRORS))
+        except (RecursionError, Unresolvable, re2.error, LanguageError) as error:
+            if isinstance(error, BudgetExceededError):
+                raise
+            return [f"the schema cannot be applied: {type(error).__name__}: {error}"[:300]]
+
+    def _refuse_endless(self) -> None:
+        try:
+            for _ in self._check({}, TRIAL_STEPS):
+                pass
+        except BudgetExceededError as error:
+            raise _unusable(f"an empty object takes more than {TRIAL_STEPS} steps") from error
+        except RecursionError as error:
+            raise _unusable("a reference leads to itself") from error
+        except (Unresolvable, re2.error, LanguageError):
+            return  # Every check says so.
 
 
 def _compile(text: str) -> Check:
     try:
+        if count_of_values(text.encode(), MOST_SCHEMA_VALUES) > MOST_SCHEMA_VALUES:
+            raise _unusable(f"it holds more than {MOST_SCHEMA_VALUES} values")
         schema = decode_json(text)
         if isinstance(schema, dict):
-            return _json_schema(schema)
+            return check_of(schema)
         if isinstance(schema, list):
             return _fields(schema)
-    except (ValueError, jsonschema.SchemaError, re2.error, RecursionError) as error:
+    except (ValueError, jsonschema.SchemaError, LanguageError, RecursionError) as error:
         reason = getattr(error, "message", None) or str(error)
         raise _unusable(reason[:_SHOWN_CHARACTERS]) from error
     raise _unusable("it is neither an object nor a list")
@@ -86,47 +120,6 @@ def _unusable(reason: str) -> RequestError:
     )
 
 
-# -- JSON Schema --------------------------------------------------------------------
-
-
-def _json_schema(schema: JsonObject) -> Check:
-    kind = validator_for(schema, default=jsonschema.Draft202012Validator)
-    kind.check_schema(schema)
-    bounded: Any = extend(  # type: ignore[no-untyped-call]  # types-jsonschema leaves it open
-        kind, {"pattern": _pattern, "uniqueItems": _unique_items}
-    )
-    validator = bounded(schema, registry=Registry())
-
-    def check(data: JsonObject) -> Iterator[str]:
-        errors = validator.iter_errors(data)
-        for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path))):
-            where = "".join(f"[{step!r}]" for step in error.absolute_path)
-            yield f"${where}: {error.message}"[:_SHOWN_CHARACTERS]
-
-    return check
-
-
-def _pattern(
-    _: Validator, pattern: str, instance: object, __: object
-) -> Iterator[jsonschema.ValidationError]:
-    """Match in linear time, whatever the pattern."""
-    if isinstance(instance, str) and re2.search(pattern, instance) is None:
-        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
-
-
-def _unique_items(
-    _: Validator,
-    unique: bool,  # noqa: FBT001 - the keyword's value
-    instance: object,
-    __: object,
-) -> Iterator[jsonschema.ValidationError]:
-    """Compare by text, in linear time; the library compares each with each."""
-    if unique is True and isinstance(instance, list):
-        texts = {msgspec.json.encode(item, order="sorted") for item in instance}
-        if len(texts) < len(instance):
-            yield jsonschema.ValidationError("has non-unique elements")
-
-
 # -- the list form ------------------------------------------------------------------
 
 
@@ -135,7 +128,8 @@ def _fields(rows: list[JsonValue]) -> Check:
     if len(fields) < len(rows):
         raise _unusable("every entry of the list needs a name")
 
-    def check(data: JsonObject) -> Iterator[str]:
+    def check(data: JsonObject, most_steps: int) -> Iterator[str]:
+        del most_steps  # One look at each field is all.
         for field in fields:
             yield from _field_errors(field, data)
 

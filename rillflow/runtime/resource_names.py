@@ -8,6 +8,7 @@ import msgspec
 from rillflow.core.commands import DispatchTask
 from rillflow.definition.model import Resource
 from rillflow.errors import DefinitionError, RequestError
+from rillflow.gateways.threads import computed
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import Catalogue
@@ -110,7 +111,8 @@ async def find_resource(catalogue: Catalogue, uri: str) -> Resource:
     try:
         [name] = parse_qs(query).get("name", [""])[:1]
         found = await resolve_descriptor(catalogue, target)
-        definition = parse_stored(await stored_text(catalogue, found.version or ""))
+        text = await stored_text(catalogue, found.version or "")
+        definition = await computed(len(text), lambda: parse_stored(text))
     except (RequestError, DefinitionError, ValueError) as error:
         raise RequestError(f"getTaskResource fails: {error}", wire_code=PROCESS_FAIL) from error
     if not definition.resources:

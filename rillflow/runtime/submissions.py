@@ -11,7 +11,7 @@ import msgspec
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, ExecutionError, RequestError, StoreError
-from rillflow.gateways.threads import computed
+from rillflow.gateways.threads import SHORT_BYTES, computed, in_slow_thread
 from rillflow.ids import (
     ID_KEY_BYTES,
     DescriptorId,
@@ -160,7 +160,7 @@ class Submissions:
         if self._hook is not None:
             document = self._hook(found, document)
             data = encode_json(document)
-        _check_schema(ready.schema, document)
+        await _check_schema(ready.schema, document, len(data))
         check = self.admission.resource_check(found.business, found.feature, options.resource_check)
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
         await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
@@ -207,15 +207,20 @@ class Submissions:
         except DefinitionError as error:
             raise ExecutionError(str(error), error.wire_code) from error
 
+    def _read(self, stored: str) -> Ready:
+        definition = parse_stored(stored)
+        enforced = self._settings.enforce_input_schema or definition.enforce_input_schema
+        text = definition.input_schema
+        schema = InputSchema(text) if enforced and text and text.strip() else None
+        return Ready(definition, schema)
+
     async def _get_ready(self, version: str) -> Ready:
         ready = self._ready.get(version)
         if ready is not None:
             return ready
-        definition = parse_stored(await stored_text(self._store, version))
-        enforced = self._settings.enforce_input_schema or definition.enforce_input_schema
-        text = definition.input_schema
-        schema = InputSchema(text) if enforced and text and text.strip() else None
-        ready = self._ready[version] = Ready(definition, schema)
+        stored = await stored_text(self._store, version)
+        ready = await computed(len(stored), lambda: self._read(stored))
+        self._ready[version] = ready
         if len(self._ready) > MOST_DEFINITIONS:
             self._ready.popitem(last=False)
         return ready
@@ -232,8 +237,12 @@ def checked_key(key: str | None) -> str | None:
     return key or None
 
 
-def _check_schema(schema: InputSchema | None, document: JsonObject) -> None:
-    errors = schema.errors(document) if schema is not None else []
+async def _check_schema(schema: InputSchema | None, document: JsonObject, size: int) -> None:
+    if schema is None:
+        return
+    errors = schema.errors_if_few_steps(document) if size <= SHORT_BYTES else None
+    if errors is None:
+        errors = await in_slow_thread(lambda: schema.errors(document))
     if errors:
         raise RequestError(f"the data do not fit inputSchema: {'; '.join(errors)}")
 

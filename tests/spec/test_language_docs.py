@@ -33,6 +33,7 @@ from rillflow.language.path_syntax import MAX_PATH_CHARS
 from rillflow.language.paths import compile_path
 from rillflow.language.targets import MAX_PADDING
 from rillflow.runtime.flows import MOST_LEVELS
+from rillflow.runtime.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
 from rillflow.settings import Settings
 from tests.spec.documented import (
     DOCUMENT,
@@ -289,6 +290,8 @@ LIMITS: Final = {
     "executions in a chain of sub-flows": MOST_LEVELS,
     "body of a submission, in bytes (a setting)": SETTINGS.submit_max_bytes,
     "body of a callback, wake-up or redo, in bytes (a setting)": SETTINGS.callback_max_bytes,
+    "values in an enforced `inputSchema`; a list or object counts as two": MOST_SCHEMA_VALUES,
+    "steps of one check against `inputSchema`": MOST_STEPS,
     "nesting of JSON": MAX_JSON_DEPTH,
     "values in JSON from outside; a list or object counts as two": MAX_VALUES,
     "length of a path, in characters": MAX_PATH_CHARS,

@@ -1,13 +1,17 @@
 """Data are held against ``inputSchema``: everything wrong is listed, and nothing is fetched."""
 
+import functools
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from rillflow.errors import RequestError
-from rillflow.runtime.input_schema import MOST_ERRORS, InputSchema
+from rillflow.runtime.bounded_json_schema import MOST_ERRORS
+from rillflow.runtime.input_schema import InputSchema
+
+DRAFT_7: Final = "http://json-schema.org/draft-07/schema#"
 
 
 def errors(schema: Any, data: dict[str, Any]) -> list[str]:
@@ -78,11 +82,109 @@ def test_at_most_a_hundred_errors_are_listed() -> None:
     assert len(errors(schema, {"list": list(range(500))})) == MOST_ERRORS
 
 
-def test_hostile_schemas_and_data_end_soon() -> None:
-    started = time.perf_counter()
-    assert errors({"properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 50_000 + "!"})
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"pattern": "^(a+)+$"}}},
+        {"patternProperties": {"^(a+)+$": False}},
+        {"patternProperties": {"^(a+)+$": True}, "additionalProperties": False},
+        {"patternProperties": {"^(a+)+$": True}, "additionalProperties": {"type": "string"}},
+        {"propertyNames": {"pattern": "^(a+)+!$"}, "minProperties": 5},
+        # A part that names a draft of its own is checked as the rest is.
+        {"properties": {"a": {"$schema": DRAFT_7, "pattern": "^(a+)+$"}}},
+        {"$schema": DRAFT_7, "properties": {"b": {"$ref": "#"}}, "minProperties": 5},
+    ],
+)
+def test_patterns_are_matched_in_linear_time_wherever_they_stand(schema: Any) -> None:
+    text = "a" * 20_000 + "!"
+    started_s = time.thread_time()
+    errors(schema, {"a": text, text: 1, "b": {text: 1}})
+    assert time.thread_time() - started_s < 1
+
+
+def test_pattern_properties_are_found_anywhere_in_the_key() -> None:
+    schema = {
+        "properties": {"named": {}},
+        "patternProperties": {"b+": {"type": "string"}, "^c": {"type": "null"}},
+        "additionalProperties": {"type": "integer"},
+    }
+    assert errors(schema, {"abc": "x", "bb": 1, "cb": "y", "named": None, "other": "z"}) == [
+        "$['bb']: 1 is not of type 'string'",
+        "$['cb']: 'y' is not of type 'null'",
+        "$['other']: 'z' is not of type 'integer'",
+    ]
+    assert errors({**schema, "additionalProperties": False}, {"x": 1, "named": 1, "y": 2}) == [
+        "$: Additional properties are not allowed ('x', 'y' were unexpected)"
+    ]
+
+
+def doubling(levels: int, then: Any) -> dict[str, Any]:
+    """Return a schema whose references multiply: each leads twice to the next."""
+    parts = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(levels)}
+    return {"$ref": "#/$defs/a0", "$defs": {**parts, f"a{levels}": then}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"$ref": "#"}, "a reference leads to itself"),
+        (doubling(40, {}), "an empty object takes more than 20000 steps"),
+        ({"enum": [{"a": n} for n in range(5_000)]}, "it holds more than 5000 values"),
+        ({"properties": {"a": {"pattern": "(?=x)"}}}, r"regular expression /\(\?=x\)/ is refused"),
+        ({"patternProperties": {"(": {}}}, r"regular expression /\(/ is refused"),
+        ({"pattern": "a" * 2_000}, "longer than 1000 characters"),
+        (
+            {"unevaluatedProperties": False, "patternProperties": {"a": {}}},
+            "unevaluatedProperties beside patternProperties is not supported",
+        ),
+    ],
+)
+def test_what_cannot_be_bounded_is_refused_when_it_is_added(schema: Any, reason: str) -> None:
+    with pytest.raises(RequestError, match=f"^inputSchema cannot be enforced: .*{reason}"):
+        InputSchema(json.dumps(schema))
+
+
+NESTED: Final[dict[str, Any]] = functools.reduce(lambda inner, _: {"a": inner}, range(60), {})
+
+
+@pytest.mark.parametrize(
+    ("schema", "data"),
+    [
+        ({"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}, NESTED),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/a0"}}, "$defs": doubling(40, {})["$defs"]},
+            {"a": 1},
+        ),
+        ({"anyOf": [{"type": "string"}] * 1_000}, {"text": "x" * 1_000_000}),
+        (
+            {"properties": {"l": {"items": {"anyOf": [*[{"enum": list(range(900))}] * 4, {}]}}}},
+            {"l": [{}] * 40_000},
+        ),
+        (
+            {"$ref": "https://json-schema.org/draft/2020-12/schema"},
+            {"properties": {f"p{n}": {"type": "string"} for n in range(20_000)}},
+        ),
+    ],
+)
+def test_a_check_that_takes_too_many_steps_says_so(schema: Any, data: dict[str, Any]) -> None:
+    started_s = time.thread_time()
+    try:
+        [error] = errors(schema, data)
+    except RequestError as refusal:
+        error = str(refusal)
+    assert "steps" in error
+    assert time.thread_time() - started_s < 5
+
+
+def test_many_items_are_compared_without_comparing_each_with_each() -> None:
     many = [{"n": number} for number in range(20_000)]
     assert errors({"properties": {"list": {"uniqueItems": True}}}, {"list": many}) == []
-    assert errors({"$ref": "#"}, {})
-    assert errors({"properties": {"a": {"pattern": "(?=x)"}}}, {"a": "x"})
-    assert time.perf_counter() - started < 2
+    assert errors({"properties": {"list": {"uniqueItems": True}}}, {"list": [*many, many[0]]})
+
+
+def test_what_takes_few_steps_is_told_at_once_and_else_left_open() -> None:
+    schema = InputSchema(json.dumps({"properties": {"l": {"items": {"type": "string"}}}}))
+    assert schema.errors_if_few_steps({"l": ["a"]}) == []
+    assert schema.errors_if_few_steps({"l": [1]}) == ["$['l'][0]: 1 is not of type 'string'"]
+    assert schema.errors_if_few_steps({"l": ["a"] * 5_000}) is None
+    assert schema.errors({"l": ["a"] * 5_000}) == []
