@@ -247,9 +247,10 @@ NEW: Final = ("always empty", "gives `$.context", "taken as a text", "inside a t
 DOCUMENTED: Final = examples_of((ROOT / "docs" / "language.md").read_text(encoding="utf-8"))
 
 
-def test_no_example_has_such_a_warning() -> None:
+def test_no_example_has_such_a_warning_but_the_one_that_shows_them() -> None:
     files = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("*.yaml")]
-    for text in (*files, *(example.workflow for example in DOCUMENTED)):
+    good = [example.workflow for example in DOCUMENTED if "warnings" not in example.result]
+    for text in (*files, *good):
         told = [problem.message for problem in find_problems(text)]
         assert [message for message in told if any(part in message for part in NEW)] == []
 
