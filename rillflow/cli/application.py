@@ -2,7 +2,7 @@
 
 import typer
 
-from rillflow.cli import control, database, flows, serving, signalling
+from rillflow.cli import control, database, flows, serving, signalling, validating
 from rillflow.cli.reporting import ReportingGroup
 
 EPILOG = """\
@@ -30,7 +30,7 @@ for command in (
     serving.up,
     serving.gateway,
     flows.add,
-    flows.validate,
+    validating.validate,
     flows.submit,
     flows.get,
     flows.watch,

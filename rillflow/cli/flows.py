@@ -47,25 +47,6 @@ def add(
     typer.echo(added)
 
 
-def validate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition, YAML or JSON.")],
-) -> None:
-    """Say all that is wrong or suspicious with a workflow definition; needs no server.
-
-    Each line has the place, the code and, where there is one, a hint. The
-    exit code is 0 if the definition would be taken.
-
-        $ rillflow validate examples/quickstart.yaml
-    """
-    from rillflow.cli.checking import problems_in, tell
-
-    problems = problems_in(file)
-    tell(file, problems)
-    if any(problem.severity == "error" for problem in problems):
-        raise typer.Exit(1)
-    typer.echo(f"{file} is a valid definition")
-
-
 def submit(
     descriptor: Annotated[
         str,

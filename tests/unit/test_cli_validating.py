@@ -1,0 +1,136 @@
+"""``rillflow validate`` checks files and folders, for people and for continuous integration."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rillflow.cli.validating import annotation
+from rillflow.errors import Problem
+from tests.unit.commands import run
+
+GOOD: Final = "workspace: w\ndagName: good\ntype: flow\ntasks:\n- {name: A, category: pass}\n"
+WARNED: Final = GOOD.replace("category: pass", "category: return")
+WRONG: Final = GOOD.replace("name: A", "name: A-1")
+NOT_OURS: Final = "services: {web: {image: nginx}}\n"
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    files = {
+        "good.yaml": GOOD,
+        "more/warned.yml": WARNED,
+        "more/deep/wrong.json": WRONG,
+        "compose.yaml": NOT_OURS,
+        "notes.txt": WRONG,
+        ".hidden/wrong.yaml": WRONG,
+        "more/.wrong.yaml": WRONG,
+    }
+    for name, text in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_folder_is_searched_for_definitions(folder: Path) -> None:
+    code, shown, told = run("validate", str(folder))
+    assert code == 1
+    assert shown == (
+        "3 definitions: 1 without problems, 1 with warnings, 1 with errors;"
+        f" passed over, without a dagName: {folder / 'compose.yaml'}\n"
+    )
+    assert [line.partition(": ")[0] for line in told.splitlines()] == [
+        f"{folder / 'more/warned.yml'}:5:3",
+        f"{folder / 'more/deep/wrong.json'}:5:10",
+    ]
+
+
+def test_a_file_that_is_named_is_checked_whatever_it_holds(folder: Path) -> None:
+    assert run("validate", str(folder / "compose.yaml"))[0] == 1
+    assert run("validate", str(folder / "notes.txt"))[0] == 1
+
+
+def test_a_file_is_checked_once(folder: Path) -> None:
+    good = folder / "good.yaml"
+    code, shown, _ = run("validate", str(good), str(good))
+    assert (code, shown) == (0, f"{good} is a valid definition\n")
+
+
+def test_warnings_count_when_it_is_strict_and_errors_count_more(folder: Path) -> None:
+    good, warned = str(folder / "good.yaml"), str(folder / "more/warned.yml")
+    assert run("validate", good, "--strict")[0] == 0
+    assert run("validate", good, warned)[0] == 0
+    assert run("validate", good, warned, "--strict")[0] == 3
+    assert run("validate", str(folder), "--strict")[0] == 1
+
+
+def test_annotations_of_github_are_on_standard_output(folder: Path) -> None:
+    code, shown, told = run("validate", str(folder), "--strict", "--format", "github")
+    assert code == 1
+    first, second = shown.splitlines()
+    warned, wrong = folder / "more/warned.yml", folder / "more/deep/wrong.json"
+    assert first == (
+        f"::warning file={warned},line=5,col=3,title=rillflow 30406"
+        "::a return task without conditions fails"
+    )
+    assert second.startswith(f"::error file={wrong},line=5,col=10,title=rillflow 30408::name")
+    assert told.startswith("3 definitions: ")
+
+
+def test_an_annotation_is_one_line_whatever_it_says() -> None:
+    problem = Problem(1, "100%\r\nof: a,b ::error::", hint="x\ny")
+    assert annotation("a,b:c%.yaml", problem) == (
+        "::error file=a%2Cb%3Ac%25.yaml,title=rillflow 1::100%25%0D%0Aof: a,b ::error:: (x%0Ay)"
+    )
+
+
+def test_json_has_everything(folder: Path) -> None:
+    code, shown, told = run("validate", str(folder), "--format", "json")
+    assert (code, told) == (1, "")
+    found = json.loads(shown)
+    assert [(one["file"], one["valid"]) for one in found["files"]] == [
+        (str(folder / "good.yaml"), True),
+        (str(folder / "more/warned.yml"), True),
+        (str(folder / "more/deep/wrong.json"), False),
+    ]
+    assert (found["errors"], found["warnings"]) == (1, 1)
+    assert found["passed_over"] == [str(folder / "compose.yaml")]
+    problem = found["files"][1]["problems"][0]
+    assert problem["severity"] == "warning"
+    assert (problem["code"], problem["line"], problem["column"]) == (30406, 5, 3)
+
+
+def test_a_file_that_is_no_text_is_told_with_the_others(folder: Path) -> None:
+    (folder / "binary.yaml").write_bytes(b"dagName: \xff")
+    code, _, told = run("validate", str(folder))
+    assert code == 1
+    assert f"{folder / 'binary.yaml'}: error 30402: the file is no UTF-8 text: byte 9" in told
+    assert "wrong.json" in told
+
+
+def test_a_path_that_leads_to_no_definition_is_an_error(tmp_path: Path) -> None:
+    code, _, told = run("validate", str(tmp_path))
+    assert code == 2
+    assert "no file with a dagName" in " ".join(told.replace("│", " ").split())
+    code, _, told = run("validate", str(tmp_path / "missing.yaml"))
+    assert code == 1
+    assert "missing.yaml: No such file or directory" in told
+
+
+def test_of_a_huge_file_no_more_is_read_than_a_definition_may_have(folder: Path) -> None:
+    huge = folder / "huge.json"
+    with huge.open("wb") as file:
+        file.seek(1 << 40)
+        file.write(b"dagName")
+    assert str(huge) in run("validate", str(folder))[1]
+    code, _, told = run("validate", str(huge))
+    assert code == 1
+    assert f"{huge}: error" in told
+
+
+def test_the_examples_have_no_warning() -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    code, _, told = run("validate", str(examples), "--strict")
+    assert (code, told) == (0, "")
