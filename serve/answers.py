@@ -207,6 +207,9 @@ class Document(BaseModel):
     context: Any = None
     input: Any = None
     output: Any = None
+    warnings: list[MappingWarning] = Field(
+        default=[], description="Rules that came to nothing, the first 20."
+    )
 
 
 class Evaluation(BaseModel):

@@ -8,6 +8,8 @@ from starlette.responses import Response
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.actors.stack import Stack
+from rillflow.core.mapping_warnings import warnings_of
+from rillflow.core.view import warnings_view
 from rillflow.definition import parse_rules
 from rillflow.definition.model import MappingRule
 from rillflow.errors import DefinitionError, RequestError
@@ -77,7 +79,13 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
             host=stack.settings.callback_base_url,
             execution_id=execution_id or _execution_of(context),
         )
-        shown = {"context": mapped.context, "input": mapped.input, "output": mapped.output}
+        shown: JsonObject = {
+            "context": mapped.context,
+            "input": mapped.input,
+            "output": mapped.output,
+        }
+        if mapped.passed_over:
+            shown["warnings"] = warnings_view(warnings_of(SIDES[type], mapped.passed_over))
         return json_response({"ret": shown})
 
 

@@ -5,6 +5,7 @@ mapping lists, so that what a later attempt does better is no longer told. Texts
 are bounded; what is beyond the bounds is counted only.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -52,6 +53,11 @@ def keep(state: ExecutionState, applications: list[Application]) -> None:
             state.warnings = rules
         elif application.task in state.tasks:
             _keep_of_task(state, state.tasks[application.task], application, rules)
+
+
+def warnings_of(field: str, rules: Sequence[PassedOver]) -> list[RuleWarning]:
+    """Return what a task would keep of an application of a mapping list."""
+    return [_warning(field, rule, suggesting=True) for rule in rules[:MOST_OF_TASK]]
 
 
 def recount(state: ExecutionState) -> None:

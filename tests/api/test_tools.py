@@ -113,6 +113,22 @@ async def test_rules_are_applied_to_what_is_given(api: Api) -> None:
     assert shown["ret"]["context"] == {"a": 1, "y": [2]}
 
 
+async def test_rules_that_come_to_nothing_are_told(api: Api) -> None:
+    path = "/flow/mapping_evaluation.json"
+    rules = "[{source: $.context.userNmae, target: $.input.a}]"
+    given = {"context": {"userName": 1}}
+    shown = await api.post(path, given, type="input_eva", mapping_rules=rules)
+    assert shown["ret"]["warnings"] == [
+        {
+            "mappings": "inputMappings",
+            "number": 1,
+            "rule": "$.context.userNmae -> $.input.a",
+            "kind": "missing",
+            "reason": "`$.context.userNmae` does not exist; did you mean `userName`?",
+        }
+    ]
+
+
 async def test_rules_and_context_come_from_an_execution_when_none_are_given(api: Api) -> None:
     path = "/flow/mapping_evaluation.json"
     shown = await api.run(PASS, {"a": 5})
