@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 from rillflow.settings import Settings
 from serve.api import build_asgi_app
 from serve.ports import refuse_exposed
+from serve.replica_ports import listen_on_the_node_only
 from serve.uvicorn_timers import let_go_of_reset_connections
 
 
@@ -19,6 +20,7 @@ def build(settings: Settings) -> Application:
         listens_on = _get_global_client().http_config.host
         refuse_exposed(settings, listens_on)
         let_go_of_reset_connections()
+        listen_on_the_node_only()
         return build_asgi_app(settings, listens_on)
 
     deployment = serve.deployment(

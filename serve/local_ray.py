@@ -10,15 +10,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+from ray._private.authentication.authentication_token_setup import (
+    _get_default_token_path,
+    ensure_token_if_auth_enabled,
+)
 from ray._private.node import Node  # the public way starts three processes more
 from ray._private.parameter import RayParams
 from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 
+from rillflow.client.addresses import reachable
 from rillflow.errors import StackError
+from rillflow.stores.private_files import close_to_others
 from serve.forking import WORKER_PROGRAM, ForkServer
 from serve.ports import free_port
+from serve.ray_folders import close_below, keep_closed
 
+LOOPBACK: Final = "127.0.0.1"
+"""Where everything of Ray listens; what has another address listens on every interface."""
 DASHBOARD_PORT: Final = 8265
 OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
 FORK_LOG: Final = "fork_server.err"
@@ -30,13 +38,15 @@ class LocalRay:
     """A Ray head that ends with this process, however that ends.
 
     Args:
-        run_dir: Folder for sockets; its path must be short.
+        run_dir: Folder for sockets and all that ends with the stack; its path must be short.
+        logs_dir: Folder for the logs, made already; they outlive the stack.
         agent_port: A free port.
         dashboard: Whether Ray's own page is wanted.
     """
 
-    def __init__(self, run_dir: Path, *, agent_port: int, dashboard: bool) -> None:
+    def __init__(self, run_dir: Path, logs_dir: Path, *, agent_port: int, dashboard: bool) -> None:
         self._run_dir = run_dir
+        self._logs_dir = logs_dir
         self._agent_port = agent_port
         self._dashboard = dashboard
         self._node: ForkingNode | None = None
@@ -50,6 +60,9 @@ class LocalRay:
         for name in ("ray", "ray.serve"):
             logging.getLogger(name).setLevel(logging.WARNING)
         parameters = RayParams(
+            node_ip_address=LOOPBACK,
+            temp_dir=str(self._run_dir / "ray"),
+            session_name=self._logs_dir.name,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=self._dashboard,
             include_log_monitor=self._dashboard,
@@ -61,6 +74,8 @@ class LocalRay:
         kind = ForkingNode if self._dashboard else LeanNode
         try:
             _ensure_token()
+            self._lead_logs_away()
+            keep_closed()
             self._node = kind(parameters, self._run_dir)
             ray.init(
                 address=self.address,
@@ -74,10 +89,16 @@ class LocalRay:
             last_words = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise StackError(f"Ray does not start: {last_words}") from error
 
+    def _lead_logs_away(self) -> None:
+        """Have Ray write its logs where they stay when the folder of the stack is removed."""
+        session = self._run_dir / "ray" / self._logs_dir.name
+        session.mkdir(parents=True)
+        (session / "logs").symlink_to(self._logs_dir)
+
     @property
     def address(self) -> str:
         """Where drivers join."""
-        return "" if self._node is None else str(self._node.gcs_address)
+        return "" if self._node is None else reachable(str(self._node.gcs_address))
 
     @property
     def dashboard_url(self) -> str:
@@ -85,15 +106,14 @@ class LocalRay:
         url = "" if self._node is None else self._node.webui_url
         return f"http://{url}" if url else ""
 
-    @property
-    def logs_dir(self) -> str:
-        """Where the processes write their logs."""
-        return "" if self._node is None else str(self._node.get_logs_dir_path())
-
     def lost(self) -> str:
         """Name a process of Ray that has ended by itself; empty while all run."""
         dead = [] if self._node is None else self._node.dead_processes()
         return dead[0][0] if dead else ""
+
+    def close_folders(self) -> None:
+        """Close to others what Ray's agents have opened while they started."""
+        close_below(self._run_dir, self._logs_dir)
 
     def tend(self) -> None:
         """See to what Ray does not see to."""
@@ -122,6 +142,8 @@ def _ensure_token() -> None:
     umask = os.umask(0o077)
     try:
         ensure_token_if_auth_enabled()
+        named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+        close_to_others([Path(named) if named else _get_default_token_path()])
     except OSError as error:
         raise StackError(
             f"Ray's token cannot be written ({error}): set HOME to a folder that can be written,"

@@ -6,8 +6,8 @@ sockets. Ray's own processes notice that they are orphans too, but take up to a 
 
 A process is the stack's when it carries the stack's mark in its environment. Ray's
 processes write their titles there, maybe over the mark; those are known by the title
-together with an open file in the folder of the stack's Ray session, whose path comes by
-standard input. It lives as long as the stack, so it imports next to nothing.
+together with an open file in the folder of the stack's logs, whose path comes by standard
+input. It lives as long as the stack, so it imports next to nothing.
 """
 
 import os
@@ -23,7 +23,7 @@ ROUNDS = 20
 """A process may start another one while it is looked for."""
 
 
-def belonging(run_dir: str, session_dir: str) -> list[int]:
+def belonging(run_dir: str, logs_dir: str) -> list[int]:
     """List the processes of a stack, without this one; none where there is no ``/proc``."""
     mark = f"{MARK}={run_dir}".encode()
     found = []
@@ -31,7 +31,7 @@ def belonging(run_dir: str, session_dir: str) -> list[int]:
         if not name.isdecimal() or int(name) == os.getpid():
             continue
         try:
-            if _is_marked(name, mark) or (session_dir and _is_of_session(name, session_dir)):
+            if _is_marked(name, mark) or (logs_dir and _writes_logs(name, logs_dir)):
                 found.append(int(name))
         except OSError:
             continue
@@ -43,19 +43,19 @@ def _is_marked(pid: str, mark: bytes) -> bool:
         return mark in file.read().split(b"\0")
 
 
-def _is_of_session(pid: str, session_dir: str) -> bool:
+def _writes_logs(pid: str, logs_dir: str) -> bool:
     with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - the same
         if not file.read().startswith(TITLE):
             return False
     files = f"/proc/{pid}/fd"
     links = (os.readlink(f"{files}/{number}") for number in os.listdir(files))  # noqa: PTH115, PTH208 - the same
-    return any(link.startswith(session_dir + "/") for link in links)
+    return any(link.startswith(logs_dir + "/") for link in links)
 
 
-def reap(run_dir: str, session_dir: str) -> None:
+def reap(run_dir: str, logs_dir: str) -> None:
     """Kill the processes of a stack, and remove its folder for sockets."""
     for _ in range(ROUNDS):
-        left = belonging(run_dir, session_dir)
+        left = belonging(run_dir, logs_dir)
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)

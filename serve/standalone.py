@@ -35,6 +35,8 @@ ANSWER_S: Final = 5.0
 ACTORS_S: Final = 10.0
 """How often it looks whether all actors are there."""
 START_S: Final = 120.0
+OWN_FILES_ONLY: Final = 0o077
+"""The umask of every process of a stack: whatever it makes is for its owner only."""
 LEFTOVERS_S: Final = 15.0
 """How long the front of a stack that was killed may take to go."""
 
@@ -60,6 +62,7 @@ class Standalone:
         self._folder = DataFolder(settings.data_dir)
         self._ray: Any = None
         self._reaper: subprocess.Popen[bytes] | None = None
+        self._umask: int | None = None
 
     def start(self) -> Mapping[str, str]:
         """Start everything; return where it is once the first request is answered.
@@ -70,6 +73,7 @@ class Standalone:
             GatewayError: A plugin cannot be loaded.
         """
         write_lines()
+        self._umask = os.umask(OWN_FILES_ONLY)
         settings = self._settings
         refuse_exposed(settings, settings.host)
         if settings.archive_dir is not None:
@@ -86,15 +90,18 @@ class Standalone:
         loading = threading.Thread(target=_front, name="import")
         loading.start()
         self._ray = local_ray.LocalRay(
-            self._folder.run_dir, agent_port=free_port(), dashboard=self._dashboard
+            self._folder.run_dir,
+            self._folder.logs_dir,
+            agent_port=free_port(),
+            dashboard=self._dashboard,
         )
         self._ray.start(settings.namespace)
-        self._tell_reaper(Path(self.logs_dir).parent)
+        self._tell_reaper(self._folder.logs_dir)
         facts = {
             "url": settings.base_url,
             "ray_address": self._ray.address,
             "dashboard_url": self._ray.dashboard_url,
-            "logs_dir": self._ray.logs_dir,
+            "logs_dir": self.logs_dir,
         }
         self._folder.note(**facts)
         self._tell("serve")
@@ -104,6 +111,7 @@ class Standalone:
         self._tell("api")
         front.deploy(settings)
         self._wait_for_answer(front)
+        self._ray.close_folders()
         return facts
 
     def _prepare(self) -> None:
@@ -117,9 +125,9 @@ class Standalone:
             os.environ.setdefault(name, value)
         os.environ.update(own_places(run_dir, ports, haproxy))
 
-    def _tell_reaper(self, session_dir: Path) -> None:
+    def _tell_reaper(self, logs_dir: Path) -> None:
         if self._reaper is not None and self._reaper.stdin is not None:
-            self._reaper.stdin.write(f"{session_dir}\n".encode())
+            self._reaper.stdin.write(f"{logs_dir}\n".encode())
             self._reaper.stdin.flush()
 
     def _wait_for_answer(self, front: ModuleType) -> None:
@@ -138,7 +146,7 @@ class Standalone:
     @property
     def logs_dir(self) -> str:
         """Where the processes write their logs."""
-        return "" if self._ray is None else str(self._ray.logs_dir)
+        return str(self._folder.logs_dir)
 
     def run_until(self, stopped: threading.Event) -> None:
         """Serve until told to stop.
@@ -175,6 +183,8 @@ class Standalone:
                 self._reaper.communicate()
                 _close_store(self._settings)
             self._folder.release()
+            if self._umask is not None:
+                os.umask(self._umask)
 
 
 async def _try_store(settings: Settings) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar, assert_never
 
 import ray
+from ray._private import services
 from ray._private.authentication import authentication_token_setup
 
 from rillflow.actors.batches import Batch
 from rillflow.actors.directory import find_settings
 from rillflow.actors.stack import Stack
+from rillflow.client.addresses import reachable
 from rillflow.client.clients import AsyncClient, Client
 from rillflow.client.operations import (
     AddDescriptor,
@@ -89,6 +91,7 @@ def _join(address: str, namespace: str) -> None:
         return
     if address == "auto" and "RAY_ADDRESS" not in os.environ:
         address = address_here()
+    address = _found(address)
     # Ray itself uses the machine's token only for an address that it found by itself.
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -101,6 +104,16 @@ def _join(address: str, namespace: str) -> None:
         )
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         raise UnreachableError(f"no Ray cluster at {address}: {error}") from error
+
+
+def _found(address: str) -> str:
+    """Return the address that Ray would find, as far as it finds one, so that it is reached."""
+    if address == "auto":
+        try:
+            address = str(services.get_ray_address_from_environment(address, None) or address)
+        except ConnectionError:
+            return address  # Ray says what is missing.
+    return reachable(address)
 
 
 def address_here() -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from rillflow.core.codec import snapshot_text
 from rillflow.ports.store import ExecutionSummary, StoredExecution
+from rillflow.stores.private_files import make_private
 
 
 class Archive:
@@ -48,6 +49,7 @@ def archive_line(summary: ExecutionSummary, stored: StoredExecution) -> bytes:
 def _append(path: Path, text: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     is_new = not path.exists()
+    make_private(path)
     with path.open("ab+") as file:
         if not is_new and file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from rillflow.errors import StoreError
+from rillflow.stores.private_files import close_to_others, make_private
 from rillflow.stores.schema_status import SchemaStatus
 from rillflow.stores.sqlite_connection import (
     connect,
@@ -192,6 +193,9 @@ def migrate_file(path: Path) -> SchemaStatus:
     """
     with store_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path)
+        # SQLite gives its other files the mode of the database; these may be there already.
+        close_to_others(path.with_name(path.name + end) for end in ("", "-wal", "-shm"))
         with closing(connect(path, mode="rwc")) as connection:
             return migrate(connection)
 

@@ -70,7 +70,9 @@ def command_of_parent() -> str:
 
 def main(folder: str) -> None:
     """Start Ray, ask all at once, and print what they tell."""
-    local = LocalRay(Path(folder), agent_port=free_port(), dashboard=False)
+    logs = Path(folder, "session_forked")
+    logs.mkdir()
+    local = LocalRay(Path(folder), logs, agent_port=free_port(), dashboard=False)
     local.start("forked")
     try:
         asked = ray.remote(num_cpus=0)(Asked).remote()

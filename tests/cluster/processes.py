@@ -61,7 +61,9 @@ class OwnStack:
         self.log = data_dir.with_suffix(".log")
         where = ("--port", str(port), "--data-dir", str(data_dir))
         self._command = [sys.executable, "-m", "rillflow.cli", "up", *where, *options]
-        self._environment = _environment(environment)
+        self.umask = -1
+        """What its files are not open to at first; -1 is as here."""
+        self.environment = _environment(environment)
         self._folder = ROOT
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +76,12 @@ class OwnStack:
         """Have it start while something else is done."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, cwd=self._folder, env=self._environment
+                self._command,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=self.environment,
+                umask=self.umask,
             )
 
     def wait_until_ready(self) -> None:
@@ -139,6 +146,11 @@ class RayDriver:
             env=_environment({}),
         )
         assert self._read() == "joined"
+
+    @property
+    def pid(self) -> int:
+        """Id of its process."""
+        return self._process.pid
 
     def actors(self) -> list[str]:
         """Names of the stack's actors."""

@@ -1,9 +1,11 @@
 """A stack on one machine keeps to itself: its folder, its ports, its processes, its HAProxy."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +17,9 @@ import pytest
 from ray.serve._private import constants
 
 from rillflow.errors import StackError, StoreError
+from rillflow.jsontypes import encode_json
 from rillflow.settings import STACK_NOTE, Settings
-from serve.data_folder import DataFolder
+from serve.data_folder import LOGS_KEPT, DataFolder
 from serve.haproxy_guard import at_home
 from serve.ports import free_port, refuse_taken_port
 from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
@@ -78,6 +81,49 @@ def test_a_folder_remembers_a_stack_that_was_killed_and_removes_what_it_left(
     heir.release()
     assert not heir.run_dir.exists()
     assert not (heir.path / STACK_NOTE).exists()
+
+
+def test_what_a_note_names_elsewhere_is_let_be(folder: DataFolder, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "rf-mine"
+    elsewhere.mkdir()
+    folder.path.mkdir()
+    (folder.path / STACK_NOTE).write_bytes(encode_json({"run_dir": str(elsewhere)}))
+    folder.lock()
+    folder.release()
+    assert elsewhere.is_dir()
+
+
+def test_sockets_lie_in_a_new_folder_that_nobody_else_can_enter_or_move(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    root.chmod(0o1777)
+    folder = DataFolder(tmp_path / "data", run_root=root)
+    folder.lock()
+    assert folder.run_dir.parent == root
+    assert stat.S_IMODE(folder.run_dir.stat().st_mode) == 0o700
+    cleaning = os.open(folder.run_dir, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):  # what systemd-tmpfiles tries before it cleans
+        fcntl.flock(cleaning, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(cleaning)
+    folder.release()
+    assert not list(root.iterdir())
+    root.chmod(0o777)
+    with pytest.raises(StackError, match=r"everybody may move what lies in .*chmod \+t"):
+        folder.lock()
+    folder.release()
+
+
+def test_logs_of_the_last_starts_are_kept(folder: DataFolder) -> None:
+    starts = []
+    for _ in range(LOGS_KEPT + 3):
+        folder.lock()
+        starts.append(folder.logs_dir)
+        (folder.logs_dir / "raylet.out").touch()
+        folder.release()
+    folder.lock()
+    folder.release()
+    kept = sorted((folder.path / "logs").iterdir())
+    assert kept == sorted(starts)[-LOGS_KEPT:], "a start without logs leaves no folder"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"run_dir": 5}', b'{"run_dir": "/etc"}'])

@@ -1,0 +1,27 @@
+"""A mended replica of Serve: its own port listens where the node does, and nowhere else.
+
+Besides the port of the HTTP API, each replica has one for other deployments, which takes
+pickled Python objects: whoever reaches it, and has Ray's token where there is one, runs code
+as this user. Serve has it listen on every interface (seen in 2.60), although it tells others
+the node's address only.
+"""
+
+from typing import Any, Final
+
+import ray
+from ray._common.network_utils import build_address
+from ray.serve._private import replica
+
+_EVERYWHERE: Final = "[::]:0"
+_add_port: Final = replica.add_port_to_grpc_server
+
+
+def listen_on_the_node_only() -> None:
+    """Mend the replica of this process, before its port is opened."""
+    replica.add_port_to_grpc_server = _add_port_of_node
+
+
+def _add_port_of_node(server: Any, address: str) -> int:
+    if address == _EVERYWHERE:
+        address = build_address(ray.util.get_node_ip_address(), 0)
+    return int(_add_port(server, address))

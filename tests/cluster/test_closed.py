@@ -1,0 +1,124 @@
+"""A stack is closed: to other machines but for the API that is opened, and to other users."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import rillflow
+from serve.reaper import belonging
+from tests.cluster.processes import OwnStack, RayDriver, descendants, noted
+from tests.listeners import Listener, listeners
+from tests.loopback import closed_port
+
+pytestmark = pytest.mark.cluster
+
+OTHERS: Final = 0o077
+EVERYBODY: Final = 0o777
+FLOW: Final = """
+workspace: closed
+dagName: waits
+type: flow
+tasks: [{ name: approval, category: suspense, next: "", conditions: ["$.input.[?(@.ok == true)]"] }]
+"""
+
+
+@pytest.fixture(name="opened", scope="module")
+def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    """A stack whose API is open to all, with Ray's page; its folders were there, and open."""
+    data_dir, archive = tmp_path_factory.mktemp("open") / "data", tmp_path_factory.mktemp("lines")
+    for folder in (data_dir, archive, data_dir / "logs"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(EVERYBODY)
+    for file in (
+        data_dir / "rillflow.db",
+        data_dir / "lock",
+        archive / "executions-1970-01-01.jsonl",
+    ):
+        file.touch()
+        file.chmod(0o666)
+    everywhere = ("--host", "0.0.0.0", "--insecure", "--dashboard")
+    own = OwnStack(data_dir, closed_port(), *everywhere, RILLFLOW_ARCHIVE_DIR=str(archive))
+    own.umask = 0
+    try:
+        own.start()
+        with rillflow.Client(own.base_url) as client:
+            client.submit(client.add(FLOW), isolation="dedicated")
+        yield own
+    finally:
+        own.stop()
+
+
+def test_every_socket_of_every_process_is_on_loopback(stack: OwnStack) -> None:
+    found = _listeners(stack)
+    kinds = {_title(each.pid) for each in found}
+    assert {"gcs_server", "raylet", "haproxy", "ray::DashboardA", "ray::RuntimeEnv"} <= kinds, kinds
+    assert [each for each in found if not each.is_local] == []
+
+
+def test_an_api_that_is_opened_opens_nothing_else(opened: OwnStack) -> None:
+    reached = [each for each in _listeners(opened) if not each.is_local]
+    port = int(opened.base_url.rpartition(":")[2])
+    assert [(_title(each.pid), each.protocol, each.port) for each in reached] == [
+        ("haproxy", "tcp", port)
+    ]
+
+
+def test_drivers_on_this_machine_join_it_all_the_same(stack: OwnStack) -> None:
+    driver = RayDriver(stack.ray_address)
+    try:
+        assert "rillflow:execution:0" in driver.actors()
+        assert not [each for each in listeners([driver.pid]) if not each.is_local]
+    finally:
+        driver.close()
+
+
+def test_nothing_that_it_makes_is_open_to_other_users(opened: OwnStack) -> None:
+    run_dir, logs = (
+        Path(noted(opened.data_dir, "run_dir")),
+        Path(noted(opened.data_dir, "logs_dir")),
+    )
+    assert run_dir.stat().st_uid == os.geteuid()
+    assert logs.is_relative_to(opened.data_dir / "logs")
+    made = [run_dir, *run_dir.rglob("*"), *opened.data_dir.rglob("*"), *_archive(opened)]
+    names = {each.name for each in made}
+    assert {"rillflow.db", "rillflow.db-wal", "lock", "stack.json", "admin.sock", "raylet"} <= names
+    assert {each: mode for each in made if (mode := _mode(each)) & OTHERS} == {}
+
+
+def test_a_folder_that_was_there_stays_as_its_owner_wants_it(opened: OwnStack) -> None:
+    assert _mode(opened.data_dir) == EVERYBODY
+
+
+def test_rays_files_end_with_the_stack_and_its_logs_do_not(tmp_path: Path) -> None:
+    own = OwnStack(tmp_path / "data", closed_port())
+    try:
+        own.start()
+        run_dir, logs = Path(noted(own.data_dir, "run_dir")), Path(noted(own.data_dir, "logs_dir"))
+        assert (run_dir / "ray" / logs.name / "sockets" / "raylet").is_socket()
+    finally:
+        own.stop()
+    assert not run_dir.exists()
+    assert (logs / "raylet.out").exists()
+
+
+def _listeners(own: OwnStack) -> list[Listener]:
+    marked = belonging(noted(own.data_dir, "run_dir"), noted(own.data_dir, "logs_dir"))
+    return listeners({own.pid, *descendants(own.pid), *marked})
+
+
+def _title(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+
+
+def _archive(own: OwnStack) -> list[Path]:
+    return list(Path(own.environment["RILLFLOW_ARCHIVE_DIR"]).iterdir())
+
+
+def _mode(path: Path) -> int:
+    """Return the mode of a file or folder; a link has none of its own."""
+    found = path.lstat()
+    return 0 if stat.S_ISLNK(found.st_mode) else stat.S_IMODE(found.st_mode)
