@@ -299,3 +299,22 @@ class Gateways(BaseModel):
     """The gateway hosts that are called or in trouble now."""
 
     dispatchers: list[DispatcherHosts]
+
+
+class EventLoop(BaseModel):
+    """For how long the event loop of one process was held."""
+
+    process: str = Field(examples=["replica"])
+    reached: bool = Field(description="False when the process did not answer in time.")
+    pid: int | None = None
+    longest_ms: float | None = Field(default=None, description="The longest turn of all.")
+    longest_of_minute_ms: float | None = Field(
+        default=None, description="The longest turn of the last minute."
+    )
+    slow_turns: int | None = Field(default=None, description="How many took longer than 50 ms.")
+
+
+class EventLoops(BaseModel):
+    """The event loops of the stack."""
+
+    event_loops: list[EventLoop]

@@ -17,6 +17,7 @@ from rillflow.gateways.plugin_loading import named_plugins
 from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.log_lines import write_lines
+from rillflow.runtime.loop_watch import LoopWatch
 from rillflow.settings import Settings
 from serve import (
     batch_redo,
@@ -25,6 +26,7 @@ from serve import (
     definitions,
     health,
     legacy,
+    loops,
     protection,
     query_routes,
     run_routes,
@@ -81,12 +83,14 @@ def create_api(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch.start()
         await stack.open()
         await start()
         open_shortcut(front, frozenset(hot.handlers))
         yield
         await batches.stop()
         await stack.close()
+        watch.stop()
 
     api = FastAPI(
         title="Rillflow",
@@ -96,6 +100,7 @@ def create_api(
         docs_url=None,  # FastAPI's own pages are fetched from elsewhere
         redoc_url=None,
     )
+    watch = LoopWatch("replica")
     batches = BatchRedo(stack)
     callers = Callers(stack.settings, stack.clock)
     hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
@@ -109,6 +114,7 @@ def create_api(
         query_routes.router(stack),
         statistics.router(stack),
         protection.router(stack),
+        loops.router(stack, watch),
         tools.router(stack),
         trials.router(stack),
         definitions.router(stack),

@@ -11,6 +11,7 @@ import ray
 from rillflow.actors.placing import dispatchers, find_nodes, owners, spread, start
 from rillflow.runtime.door import PATIENCE_S
 from rillflow.runtime.log_lines import write_lines
+from rillflow.runtime.loop_watch import LoopWatch
 from rillflow.runtime.spreading import Move, next_move
 from rillflow.settings import Settings
 
@@ -36,15 +37,18 @@ class BalancerActor:
 
     def __init__(self, settings: Settings) -> None:
         write_lines()
+        self._watch = LoopWatch("balancer")
+        self._watch.start()
         self._settings = settings
         self._known: set[str] = set()
         self._left_alone: dict[str, int] = {}
         self._moves = 0
         self._balancing = asyncio.create_task(self._balance(), name="balance")
 
-    async def facts(self) -> dict[str, int]:
+    async def facts(self) -> dict[str, float]:
         """Return what an operator may want to see."""
-        return {"pid": os.getpid(), "moves": self._moves}
+        longest_ms = self._watch.state().longest_ms
+        return {"pid": os.getpid(), "moves": self._moves, "longest_turn_ms": longest_ms}
 
     async def _balance(self) -> None:
         while True:

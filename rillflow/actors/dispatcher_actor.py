@@ -13,20 +13,24 @@ from rillflow.gateways.egress import egress_rules
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.settings import HttpSettings
 from rillflow.ids import is_execution_id
+from rillflow.ports.loops import OF_PROCESS, encode_loop
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.desks import DispatchDesk
 from rillflow.runtime.dispatch_lanes import Line
 from rillflow.runtime.door import Door
 from rillflow.runtime.log_lines import write_lines
+from rillflow.runtime.loop_watch import LoopWatch
 from rillflow.settings import Settings
 
 
 class DispatcherActor:
     """Makes the calls of the execution actors of the cluster."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, name: str) -> None:
         write_lines()
+        self._watch = LoopWatch(name)
+        self._watch.start()
         registry = GatewayRegistry.with_http(
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins
         )
@@ -46,6 +50,8 @@ class DispatcherActor:
 
     async def take(self, method: str, argument: bytes) -> bytes:
         """Take a question of a peer."""
+        if method == OF_PROCESS:
+            return encode_loop(self._watch.state())
         return await self._door.through(lambda: self._desk.take(method, argument))
 
     async def leave(self) -> bool:

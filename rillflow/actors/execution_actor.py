@@ -21,6 +21,7 @@ from rillflow.actors.sockets import SocketServer
 from rillflow.errors import StoreError
 from rillflow.gateways.front import until_callbacks_come
 from rillflow.ids import ExecutionId
+from rillflow.ports.loops import OF_PROCESS, encode_loop
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.desks import HostDesk
@@ -31,6 +32,7 @@ from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.log_lines import write_lines
+from rillflow.runtime.loop_watch import LoopWatch
 from rillflow.runtime.retention import Retention
 from rillflow.runtime.retiring import until_done
 from rillflow.settings import Settings
@@ -60,6 +62,8 @@ class ExecutionActor:
         self._dedicated = dedicated
         self._leaving = False
         self._door = Door()
+        self._watch = LoopWatch(dedicated or execution_actor_name(index))
+        self._watch.start()
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         name = dedicated or execution_actor_name(index)
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
@@ -142,6 +146,8 @@ class ExecutionActor:
 
     async def take(self, method: str, argument: bytes) -> bytes:
         """Take a question of a peer; the answer comes once everything is durable."""
+        if method == OF_PROCESS:
+            return encode_loop(self._watch.state())
         await asyncio.shield(self._started)
         if self._leaving:
             raise StoreError(f"{self._dedicated} has ended, and its actor leaves")

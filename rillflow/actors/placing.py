@@ -73,6 +73,6 @@ def start(settings: Settings, name: str, node: str | None) -> Any:
         place = {"label_selector": {"ray.io/node-id": node}, "fallback_strategy": _ANYWHERE}
     options = {**ACTOR_OPTIONS, "name": name, "namespace": settings.namespace, **place}
     if name in dispatchers(settings):
-        return ray.remote(DispatcherActor).options(**options).remote(settings)
+        return ray.remote(DispatcherActor).options(**options).remote(settings, name)
     index = owners(settings).index(name)
     return ray.remote(ExecutionActor).options(**options).remote(settings, index)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from rillflow.actors.dispatchers import RayDispatchers
+from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
 from rillflow.core.events import Event
 from rillflow.definition import MAX_TEXT_BYTES
@@ -11,6 +12,7 @@ from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission, WaitableExecutions
 from rillflow.ports.gateway import Dispatchers
+from rillflow.ports.loops import EventLoops
 from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
@@ -34,6 +36,7 @@ class Stack:
         store: Store | None = None,
         executions: WaitableExecutions | None = None,
         dispatchers: Dispatchers | None = None,
+        loops: EventLoops | None = None,
         clock: Clock | None = None,
         hook: ContextHook | None = None,
     ) -> None:
@@ -48,6 +51,7 @@ class Stack:
         )
         self.executions = executions or ray_executions(settings)
         self.dispatchers = dispatchers or RayDispatchers(settings)
+        self.loops = loops or RayEventLoops(settings)
         self.clock = clock or SystemClock()
         self.submissions = Submissions(
             settings,

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.actors.stack import Stack
 from rillflow.gateways.registry import GatewayRegistry
+from rillflow.ports.loops import LoopState
 from rillflow.ports.store import Store
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions
 from rillflow.runtime.submissions import ContextHook
@@ -47,6 +48,13 @@ class MovableClock:
 
     def monotonic_s(self) -> float:
         return time.monotonic() + self._ahead_ms / 1000
+
+
+class NoActors:
+    """The event loops of a stack that is all in this process."""
+
+    async def states(self) -> list[LoopState]:
+        return [LoopState(process="rillflow:execution:0", is_reached=False)]
 
 
 class Api:
@@ -162,6 +170,7 @@ async def served(
                 store=store,
                 executions=executions,
                 dispatchers=LocalDispatcher(registry),
+                loops=NoActors(),
                 clock=clock,
                 hook=hook,
             )

@@ -1,6 +1,7 @@
 """Hosts in trouble and hosts with limits: nothing fails by it, everybody can see it (9.2)."""
 
 import asyncio
+import os
 from typing import Any
 
 from rillflow.testing import FunctionRequest
@@ -118,3 +119,11 @@ async def test_too_many_unanswered_calls_refuse_submissions_and_no_callbacks() -
         for execution_id in started:
             assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
         assert await api.submit(slow), "there is room again"
+
+
+async def test_the_longest_turn_of_each_event_loop_is_shown(api: Api) -> None:
+    [own, actor] = (await api.get("/flow/event_loops.json"))["event_loops"]
+    assert (own["process"], own["reached"], own["pid"]) == ("replica", True, os.getpid())
+    assert own["longest_ms"] >= own["longest_of_minute_ms"] >= 0
+    assert own["slow_turns"] >= 0
+    assert actor == {"process": "rillflow:execution:0", "reached": False}

@@ -1,0 +1,35 @@
+"""The event loops of a stack's actors, as operators look at them."""
+
+import asyncio
+
+from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
+from rillflow.actors.peers import Peer
+from rillflow.errors import StoreError
+from rillflow.ports.loops import OF_PROCESS, LoopState, decode_loop
+from rillflow.settings import Settings
+
+PATIENCE_S = 5.0
+"""For the answer of an actor that may be starting again, or is held."""
+
+
+class RayEventLoops:
+    """Asks the execution actors and the dispatchers; see the ``EventLoops`` port."""
+
+    def __init__(self, settings: Settings) -> None:
+        names = [
+            *map(execution_actor_name, range(settings.execution_actors)),
+            *map(dispatcher_actor_name, range(settings.dispatcher_actors)),
+        ]
+        self._peers = [Peer(name, settings.namespace) for name in names]
+
+    async def states(self) -> list[LoopState]:
+        """Return the state of each; one that does not answer in time has none."""
+        return await asyncio.gather(*map(_state_of, self._peers))
+
+
+async def _state_of(peer: Peer) -> LoopState:
+    try:
+        answer = await asyncio.wait_for(peer.call(OF_PROCESS, b""), PATIENCE_S)
+    except (StoreError, TimeoutError):
+        return LoopState(process=peer.name, is_reached=False)
+    return decode_loop(answer)

@@ -1,0 +1,46 @@
+"""How long the event loops of a stack are held, as operators look at them."""
+
+from typing import Protocol
+
+import msgspec
+
+OF_PROCESS = "loop"
+"""The question of a process's event loop, among those that actors take."""
+
+
+class LoopState(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of one event loop; times are milliseconds.
+
+    ``longest_ms`` is the longest turn since the start and ``longest_of_minute_ms`` that of the
+    last minute, each too short by up to 20 ms. ``slow_turns`` counts those over the limit.
+    ``is_reached`` is False for a process that did not answer in time.
+    """
+
+    process: str
+    pid: int = 0
+    longest_ms: float = 0.0
+    longest_of_minute_ms: float = 0.0
+    slow_turns: int = 0
+    is_reached: bool = True
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(LoopState)
+
+
+def encode_loop(state: LoopState) -> bytes:
+    """Encode a state for another process."""
+    return _encoder.encode(state)
+
+
+def decode_loop(data: bytes) -> LoopState:
+    """Decode the state of another process."""
+    return _decoder.decode(data)
+
+
+class EventLoops(Protocol):
+    """The event loops of the actors of a stack."""
+
+    async def states(self) -> list[LoopState]:
+        """Return the state of each."""
+        ...

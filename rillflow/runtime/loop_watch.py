@@ -1,0 +1,149 @@
+"""How long turns of an event loop take, and what holds it when one takes too long.
+
+Loops have no place where their turns could be measured, so a timer is set in the loop: how
+late it comes is for how long the loop was held. A thread looks at the same time, and keeps
+where the loop's thread is when the timer is overdue.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+from rillflow.ports.loops import LoopState
+
+log = logging.getLogger("rillflow.loop_watch")
+
+TICK_S: Final = 0.02
+"""How often the timer comes; a turn is measured too short by up to this."""
+SLOW_S: Final = 0.05
+"""No turn should take longer."""
+LOOK_S: Final = 0.05
+QUIET_S: Final = 10.0
+"""Slow turns are counted all, and logged no more often than this."""
+MINUTE_S: Final = 60
+_SHOWN_FRAMES: Final = 6
+
+
+class LoopWatch:
+    """Measures the turns of the event loop that it is started in."""
+
+    def __init__(
+        self,
+        process: str,
+        *,
+        clock_s: Callable[[], float] = time.perf_counter,
+        cpu_s: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """Measure for ``process``, a name that operators know.
+
+        Args:
+            process: Whose event loop it is.
+            clock_s: Seconds that pass.
+            cpu_s: Seconds of processor time of the thread that asks.
+        """
+        self._process = process
+        self._clock_s = clock_s
+        self._cpu_s = cpu_s
+        self._longest_s = 0.0
+        self._slow_turns = 0
+        self._by_second: deque[tuple[int, float]] = deque()
+        self._unlogged = 0
+        self._logged_s = float("-inf")
+        self._place = ""
+        self._ended = threading.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = self._last_cpu_s = 0.0
+
+    def start(self) -> None:
+        """Begin, in the event loop that runs now."""
+        self._last_cpu_s = self._cpu_s()
+        self._set()
+        thread = threading.get_ident()
+        threading.Thread(
+            target=self._look, args=(thread,), daemon=True, name="rillflow-loop-watch"
+        ).start()
+
+    def stop(self) -> None:
+        """End; the state stays."""
+        self._ended.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def state(self) -> LoopState:
+        """Return what was measured."""
+        self._forget(int(self._clock_s()))
+        return LoopState(
+            process=self._process,
+            pid=os.getpid(),
+            longest_ms=_ms(self._longest_s),
+            longest_of_minute_ms=_ms(max((held_s for _, held_s in self._by_second), default=0.0)),
+            slow_turns=self._slow_turns,
+        )
+
+    def tick(self) -> None:
+        """Take note of how late the timer comes, and set it again."""
+        now_s, cpu_s = self._clock_s(), self._cpu_s()
+        held_s = max(now_s - self._due_s, 0.0)
+        self._longest_s = max(self._longest_s, held_s)
+        self._note_second(int(now_s), held_s)
+        if held_s > SLOW_S:
+            self._slow_turns += 1
+            self._unlogged += 1
+            self._report(now_s, held_s, cpu_s - self._last_cpu_s)
+        self._last_cpu_s = cpu_s
+        self._place = ""
+        self._set()
+
+    def _set(self) -> None:
+        self._due_s = self._clock_s() + TICK_S
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self.tick)
+
+    def _note_second(self, second: int, held_s: float) -> None:
+        seconds = self._by_second
+        if seconds and seconds[-1][0] == second:
+            if held_s > seconds[-1][1]:
+                seconds[-1] = (second, held_s)
+            return
+        seconds.append((second, held_s))
+        self._forget(second)
+
+    def _forget(self, second: int) -> None:
+        while self._by_second and self._by_second[0][0] <= second - MINUTE_S:
+            self._by_second.popleft()
+
+    def _report(self, now_s: float, held_s: float, cpu_s: float) -> None:
+        """Log a slow turn; where nothing was computed, the machine was busy with others."""
+        if cpu_s < SLOW_S or now_s - self._logged_s < QUIET_S:
+            return
+        facts = {"loop": self._process, "held_ms": _ms(held_s), "cpu_ms": _ms(cpu_s)}
+        if self._place:
+            facts["at"] = self._place
+        log.warning("event_loop_held", extra={**facts, "slow_turns": self._unlogged})
+        self._logged_s = now_s
+        self._unlogged = 0
+
+    def _look(self, thread: int) -> None:
+        while not self._ended.wait(LOOK_S):
+            if self._clock_s() - self._due_s > SLOW_S and not self._place:
+                self._place = _place_of(sys._current_frames().get(thread))  # noqa: SLF001 - as documented
+
+
+def _place_of(frame: FrameType | None) -> str:
+    """Return the functions that a thread is in, the innermost first."""
+    places: list[str] = []
+    while frame is not None and len(places) < _SHOWN_FRAMES:
+        code = frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {code.co_name}")
+        frame = frame.f_back
+    return " < ".join(places)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
