@@ -12,7 +12,16 @@ from rillflow.runtime.flow_health import MINUTE_MS
 from serve.answers import Done
 from serve.documentation import ERRORS, answer
 from serve.hot_routes import OK
-from serve.parameters import Minutes, Names, Whole, Word, listed, service_of
+from serve.parameters import (
+    Minutes,
+    Names,
+    Scope,
+    Whole,
+    Word,
+    failed_only,
+    listed,
+    service_of,
+)
 from serve.wire import raw_response
 
 
@@ -54,6 +63,7 @@ def router(stack: Stack, batches: BatchRedo) -> APIRouter:
         count: Whole = 100,
         task_names: Names = None,
         rate_limit: Whole = 30,
+        scope: Scope = "whole",
     ) -> Response:
         """Do the newest executions of a service again, in the background.
 
@@ -70,6 +80,7 @@ def router(stack: Stack, batches: BatchRedo) -> APIRouter:
             tasks=listed(task_names),
             limit=count,
             per_second=rate_limit,
+            failed_only=failed_only(scope),
         )
         await batches.begin(batch)
         return raw_response(OK)

@@ -43,6 +43,22 @@ OptionalFlag: TypeAlias = Annotated[bool, BeforeValidator(_given), Query()]
 """A flag that has a default, as has the text that follows."""
 Word: TypeAlias = Annotated[str, BeforeValidator(_given)]
 Names: TypeAlias = Annotated[list[str] | None, Query()]
+Scope: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_given),
+    Query(description="`whole`, as in Rill Flow, or `failed`: keep what succeeded."),
+]
+
+
+def failed_only(scope: str) -> bool:
+    """Tell whether a redo is one of what failed.
+
+    Raises:
+        RequestError: There is no such scope (422).
+    """
+    if scope not in ("whole", "failed"):
+        raise RequestError(f"scope must be whole or failed, not {scope}", http_status=UNPROCESSABLE)
+    return scope == "failed"
 
 
 def listed(texts: list[str] | None) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from rillflow.runtime.submissions import json_object
 from serve.answers import Completed, Done, Refusal, ShownExecution, Submitted
 from serve.documentation import ERRORS, OBJECT, Extra, Responses, answer, header, text
 from serve.hot_routes import OK, HotRoutes
-from serve.parameters import Flag, Names, OptionalFlag, listed
+from serve.parameters import Flag, Names, OptionalFlag, Scope, failed_only, listed
 from serve.wire import json_response, raw_response, read_json_text
 
 NO_EXECUTION = 30606
@@ -121,9 +121,18 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
         request: Request,
         execution_id: str,
         task_names: Names = None,
+        scope: Scope = "whole",
     ) -> Response:
-        """Run tasks, and all that follows them, again; no names means all unfinished ones."""
-        event = RedoRequested(at_ms=stack.clock.now_ms(), tasks=listed(task_names))
+        """Run tasks, and all that follows them, again; no names means all unfinished ones.
+
+        With the scope `failed` names are those of instances, no names means all that failed,
+        and what succeeded inside a foreach, choice or sub-flow is kept.
+        """
+        event = RedoRequested(
+            at_ms=stack.clock.now_ms(),
+            tasks=listed(task_names),
+            failed_only=failed_only(scope),
+        )
         data = await _data(request, stack, execution_id, event)
         if not execution_id.strip():
             raise ExecutionError("redo executionId can not be empty", NO_EXECUTION)

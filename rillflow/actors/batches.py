@@ -24,6 +24,8 @@ DEGRADED: Final = 30107
 class Batch:
     """Which executions to do again, and how fast; names no tasks for all unfinished ones.
 
+    With ``failed_only`` it is what failed in them, and what succeeded is kept.
+
     Raises:
         RequestError: One of these is not possible (30109).
     """
@@ -36,6 +38,7 @@ class Batch:
     tasks: tuple[str, ...] = ()
     limit: int = 100
     per_second: int = 30
+    failed_only: bool = False
 
     def __post_init__(self) -> None:
         """Check what Rill Flow checks, in its words and its order."""
@@ -74,7 +77,9 @@ class Batch:
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             try:
-                event = RedoRequested(at_ms=clock.now_ms(), tasks=self.tasks)
+                event = RedoRequested(
+                    at_ms=clock.now_ms(), tasks=self.tasks, failed_only=self.failed_only
+                )
                 await stack.deliver(execution_id, event)
             except RillflowError as error:
                 log.warning(

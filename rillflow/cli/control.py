@@ -28,7 +28,14 @@ TaskNames = Annotated[
         "--task",
         "-t",
         metavar="NAME",
-        help="Only this task, of a member of a group the whole group; may be repeated.",
+        help="Only this task, in a group by its full name, such as each_1-one; may be repeated.",
+    ),
+]
+Whole = Annotated[
+    bool,
+    typer.Option(
+        "--whole",
+        help="All that is unfinished, and tasks with all that is in them, as Rill Flow does it.",
     ),
 ]
 
@@ -142,7 +149,10 @@ def resume(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
 def redo(
     execution_ids: ExecutionIds,
     task: TaskNames = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only the tasks that failed.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only what failed; without --task that is so anyway.")
+    ] = False,
+    whole: Whole = False,
     data: Annotated[
         str,
         typer.Option(
@@ -151,26 +161,37 @@ def redo(
     ] = "{}",
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Run tasks of executions again, and all that follows them.
+    """Run what failed in executions again, and what follows it.
 
-    Without --task or --failed these are all that are unfinished: running,
-    waiting or failed. A task that runs is given up for its new attempt.
+    What succeeded is kept: of a foreach, choice or sub-flow that failed only
+    the parts run again that did, and whoever waits for a sub-flow that is
+    redone goes on with its new outcome. After a cancellation or a time-out
+    that includes what was under way.
+
+    A --task of which nothing failed runs again as a whole. With --whole, all
+    that is unfinished runs again with all that is in it, or the --task of the
+    top level; a task that runs is given up for its new attempt.
     The exit code is 1 if any execution was refused.
 
-        $ rillflow redo "$id" --failed
+        $ rillflow redo "$id"
+
+        $ rillflow redo "$id" --task each_1-one
 
         $ rillflow redo "$id" --task shout --data '{"greeting": "Hello, Eve!"}'
     """
     from rillflow.cli.inputs import json_argument
-    from rillflow.cli.redoing import tasks_to_redo
+    from rillflow.cli.redoing import redo_failed, tasks_to_redo_whole
 
-    if task and failed:
-        raise typer.BadParameter("--task and --failed exclude each other")
+    if whole and failed:
+        raise typer.BadParameter("--whole and --failed exclude each other")
     context = json_argument(data)
 
     def again(execution: "Execution") -> None:
-        tasks = tasks_to_redo(execution.get(), task or (), failed=failed)
-        execution.redo(tasks or None, context)
+        if whole:
+            tasks = tasks_to_redo_whole(execution.get(), task or ())
+            execution.redo(tasks or None, context, whole=True)
+        else:
+            redo_failed(execution, task or (), context, only=failed)
 
     _each(execution_ids, url, "redone", again)
 
@@ -190,9 +211,10 @@ def redo_many(
     per_second: Annotated[
         int, typer.Option("--rate", min=1, max=50, help="How many in a second.")
     ] = 30,
+    whole: Whole = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Do the newest executions of a service again, in the background of the server.
+    """Redo what failed in the newest executions of a service, in the server's background.
 
     Those that refuse are passed over, and told in the server's log; so are,
     without a word, those that have not started any --task. A server that is
@@ -211,6 +233,7 @@ def redo_many(
             tasks=task or None,
             limit=limit,
             per_second=per_second,
+            whole=whole,
         )
     where = f", from {', '.join(task)} where started" if task else ""
     typer.echo(f"the server does up to {limit} {status} executions of {service} again{where}")

@@ -1,35 +1,88 @@
 """Which tasks to run again: a name that would be passed over without a word is refused."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from rillflow.errors import RequestError
-from rillflow.jsontypes import JsonObject
+from rillflow.jsontypes import JsonObject, JsonValue
 
+if TYPE_CHECKING:
+    from rillflow.client.executions import Execution
+
+FAILED: Final = "FAILED"
 SUCCEEDED: Final = "SUCCEED"
 
 
-def tasks_to_redo(shown: JsonObject, named: Sequence[str], *, failed: bool) -> tuple[str, ...]:
-    """Name the tasks to run again; none for all unfinished ones.
+def redo_failed(
+    execution: "Execution", named: Sequence[str], data: JsonObject, *, only: bool
+) -> None:
+    """Run what failed again, or the named instances.
+
+    Args:
+        execution: The execution.
+        named: The instances that somebody named, by their full names.
+        data: What joins the context before.
+        only: Whether of those, too, only what failed is meant.
+
+    Raises:
+        RequestError: There is nothing to run again, or a name is not that of a task.
+    """
+    shown = execution.get()
+    if not named:
+        _refuse_if_nothing_failed(shown)
+    top = _statuses(shown)
+    for name in named:
+        task = execution.task(name)
+        if task is None:
+            raise RequestError(f"there is no task {name}; there are {', '.join(top)}")
+        _refuse_unstarted(name, str(task.get("status")))
+        if only and not _has_failed(task):
+            raise RequestError(f"nothing in the task {name} has failed")
+    execution.redo(named or None, data)
+
+
+def _refuse_if_nothing_failed(shown: JsonObject) -> None:
+    top = _statuses(shown)
+    if shown.get("dag_status") == SUCCEEDED:
+        raise RequestError(f"it has succeeded; name a task with --task: {', '.join(top)}")
+    # What ended badly goes on in any case, even if no task of it has failed.
+    if shown.get("dag_status") != FAILED and not any(map(_has_failed, _tasks(shown).values())):
+        names = ", ".join(top)
+        raise RequestError(f"nothing has failed; name a task with --task ({names}), or use --whole")
+
+
+def _has_failed(task: Mapping[str, JsonValue]) -> bool:
+    """Tell whether something failed in a task that is not through, as it is shown."""
+    groups = task.get("sub_group_index_to_status")
+    inside = groups.values() if isinstance(groups, dict) else ()
+    return task.get("status") == FAILED or (task.get("status") == "RUNNING" and FAILED in inside)
+
+
+def tasks_to_redo_whole(shown: JsonObject, named: Sequence[str]) -> tuple[str, ...]:
+    """Name the tasks of the top level to run again as a whole; none for all unfinished ones.
 
     Args:
         shown: The execution as ``get.json`` shows it.
         named: The tasks that somebody named; a member of a group stands for its task.
-        failed: Whether those that failed are meant.
 
     Raises:
         RequestError: There is nothing to run again, or a name is not that of a task.
     """
     statuses = _statuses(shown)
-    if named:
-        return _checked(statuses, named)
-    found = tuple(name for name, status in statuses.items() if failed and status == "FAILED")
-    if failed and not found:
-        raise RequestError(f"no task has failed; name one with --task: {', '.join(statuses)}")
     # Of one that was cancelled it is the rest that goes on, even if no task is unfinished.
-    if not failed and shown.get("dag_status") == SUCCEEDED:
+    if not named and shown.get("dag_status") == SUCCEEDED:
         raise RequestError(f"it has succeeded; name a task with --task: {', '.join(statuses)}")
-    return found
+    for name in named:
+        status = statuses.get(name.partition("_")[0])
+        if status is None:
+            raise RequestError(f"there is no task {name}; there are {', '.join(statuses)}")
+        _refuse_unstarted(name, status)
+    return tuple(named)
+
+
+def _refuse_unstarted(name: str, status: str) -> None:
+    if status == "NOT_STARTED":
+        raise RequestError(f"the task {name} has not started, so it cannot be done again")
 
 
 def refuse_unknown(tasks: Mapping[str, object], name: str) -> None:
@@ -42,18 +95,15 @@ def refuse_unknown(tasks: Mapping[str, object], name: str) -> None:
         raise RequestError(f"there is no task {name}; there are {', '.join(tasks) or 'none'}")
 
 
-def _checked(statuses: dict[str, str], named: Sequence[str]) -> tuple[str, ...]:
-    for name in named:
-        status = statuses.get(name.partition("_")[0])
-        if status is None:
-            raise RequestError(f"there is no task {name}; there are {', '.join(statuses)}")
-        if status == "NOT_STARTED":
-            raise RequestError(f"the task {name} has not started, so it cannot be done again")
-    return tuple(named)
-
-
 def _statuses(shown: JsonObject) -> dict[str, str]:
-    tasks = shown.get("tasks")
-    if not isinstance(tasks, dict):
-        return {}
-    return {name: str(task.get("status")) for name, task in tasks.items() if isinstance(task, dict)}
+    return {name: str(task.get("status")) for name, task in _tasks(shown).items()}
+
+
+def _tasks(shown: JsonObject) -> dict[str, JsonObject]:
+    return dict(_each_task(shown.get("tasks")))
+
+
+def _each_task(tasks: JsonValue) -> Iterator[tuple[str, JsonObject]]:
+    for name, task in tasks.items() if isinstance(tasks, dict) else ():
+        if isinstance(task, dict):
+            yield name, task

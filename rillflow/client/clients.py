@@ -190,6 +190,7 @@ class Client:
         tasks: Sequence[str] | None = None,
         limit: int = REDONE,
         per_second: int = REDONE_PER_SECOND,
+        whole: bool = False,
     ) -> None:
         """Do the newest executions of a service again, one after the other.
 
@@ -200,15 +201,18 @@ class Client:
             service: ``business:feature``.
             status: Those that have ``failed``, or that are ``running``.
             code: Only those that failed with this code; None and blank mean any.
-            tasks: Which tasks; None means all unfinished ones. An execution that has not
+            tasks: Which tasks; None means all that failed. An execution that has not
                 started any of them is left as it is.
             limit: How many executions at most, up to 30,000.
             per_second: How many in a second at most, up to 50.
+            whole: Run all that is unfinished again, as ``Execution.redo`` does.
 
         Raises:
             RequestError: One of these is not possible.
         """
-        request = _many(service, status, code, tasks, limit=limit, per_second=per_second)
+        request = _many(
+            service, status, code, tasks, limit=limit, per_second=per_second, whole=whole
+        )
         run(self._transport, ask(request))
 
     def execution(self, execution_id: ExecutionId) -> Execution:
@@ -312,9 +316,12 @@ class AsyncClient:
         tasks: Sequence[str] | None = None,
         limit: int = REDONE,
         per_second: int = REDONE_PER_SECOND,
+        whole: bool = False,
     ) -> None:
         """Do the newest executions of a service again; see ``Client.redo_many``."""
-        request = _many(service, status, code, tasks, limit=limit, per_second=per_second)
+        request = _many(
+            service, status, code, tasks, limit=limit, per_second=per_second, whole=whole
+        )
         await run_async(self._transport, ask(request))
 
     def execution(self, execution_id: ExecutionId) -> AsyncExecution:
@@ -349,6 +356,7 @@ def _many(  # noqa: PLR0913 - the parameters of the endpoint
     *,
     limit: int,
     per_second: int,
+    whole: bool,
 ) -> RedoMany:
     named = parse_descriptor_id(service)
     if str(named) != f"{named.business}:{named.feature}":
@@ -362,4 +370,5 @@ def _many(  # noqa: PLR0913 - the parameters of the endpoint
         tasks=named_tasks(tasks),
         limit=limit,
         per_second=per_second,
+        whole=whole,
     )

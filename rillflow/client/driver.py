@@ -223,6 +223,7 @@ class StackTransport:
             tasks=request.tasks,
             limit=request.limit,
             per_second=request.per_second,
+            failed_only=not request.whole,
         )
         await batch.redo(self._stack, await batch.find(self._stack))
 
@@ -257,7 +258,9 @@ class StackTransport:
                 return _outcome(request, at_ms, limit)
             case Redo():
                 data = self._limited(request.data, limit)
-                return RedoRequested(at_ms=at_ms, tasks=request.tasks, data=data)
+                return RedoRequested(
+                    at_ms=at_ms, tasks=request.tasks, data=data, failed_only=not request.whole
+                )
             case Control():
                 return ORDERS[request.order](at_ms=at_ms)
         assert_never(request)

@@ -30,6 +30,9 @@ LONGEST_POLL_S: Final = 20.0
 GRACE_S: Final = 1.0
 """How long after the end of a wait its last answer may come."""
 
+LONGEST_INDEX: Final = 9
+"""Digits of the index of a group."""
+
 FAILED: Final = TaskStatus.FAILED.name
 
 
@@ -196,6 +199,23 @@ def tasks(execution_id: ExecutionId) -> Exchange[dict[str, JsonValue]]:
     view = yield from read(execution_id)
     found = yield from with_members(execution_id, view.get("tasks") or {}, {})
     return found
+
+
+def task(execution_id: ExecutionId, name: str) -> Exchange[JsonObject | None]:
+    """Read one task by its full name; None where there is none of this name."""
+    route, _, _ = name.rpartition("-")
+    if route:
+        parent, _, index = route.rpartition("_")
+        if not parent or not index.isdecimal() or len(index) > LONGEST_INDEX:
+            return None
+        members = yield Read(
+            execution_id=execution_id, part="children", parent=parent, index=int(index)
+        )
+        found = (members or {}).get(name)
+    else:
+        view = yield from read(execution_id)
+        found = (view.get("tasks") or {}).get(name)
+    return found if isinstance(found, dict) else None
 
 
 def with_members(

@@ -62,6 +62,10 @@ class Execution:
         """
         return self._hold(mapping_warnings(self.id))
 
+    def task(self, name: str) -> JsonObject | None:
+        """Return one task by its full name; None where there is none of this name."""
+        return self._hold(exchanges.task(self.id, name))
+
     def result(
         self,
         timeout_s: float = RESULT_S,
@@ -119,13 +123,29 @@ class Execution:
         request = Finish(execution_id=self.id, task=task, output=output or {}, failed=failed)
         return bool(self._hold(ask(request)))
 
-    def redo(self, tasks: Sequence[str] | None = None, data: JsonObject | None = None) -> None:
-        """Run tasks, and all that follows them, again; None means all unfinished ones.
+    def redo(
+        self,
+        tasks: Sequence[str] | None = None,
+        data: JsonObject | None = None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Run what failed again, and what follows it; what succeeded is kept.
+
+        Of a foreach, choice or sub-flow that failed, only those parts run again that did.
+
+        Args:
+            tasks: Which instances instead, by their full names; one of which something failed
+                runs that again, any other one runs as a whole.
+            data: What joins the context before.
+            whole: Do it as Rill Flow does: without names all that is unfinished runs again,
+                tasks that run are given up for a new attempt, and a name stands for the task
+                of the top level that it is in, with all that is in that.
 
         Raises:
             RequestError: The list is empty, or a text.
         """
-        request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {})
+        request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {}, whole=whole)
         self._hold(ask(request))
 
     def cancel(self) -> None:
@@ -180,6 +200,10 @@ class AsyncExecution:
         """Return the rules of mappings that came to nothing; see ``Execution.warnings``."""
         return await self._hold(mapping_warnings(self.id))
 
+    async def task(self, name: str) -> JsonObject | None:
+        """Return one task by its full name; None where there is none of this name."""
+        return await self._hold(exchanges.task(self.id, name))
+
     async def result(
         self,
         timeout_s: float = RESULT_S,
@@ -224,14 +248,14 @@ class AsyncExecution:
         return bool(await self._hold(ask(request)))
 
     async def redo(
-        self, tasks: Sequence[str] | None = None, data: JsonObject | None = None
+        self,
+        tasks: Sequence[str] | None = None,
+        data: JsonObject | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
-        """Run tasks, and all that follows them, again; None means all unfinished ones.
-
-        Raises:
-            RequestError: The list is empty, or a text.
-        """
-        request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {})
+        """Run what failed again; see ``Execution.redo``."""
+        request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {}, whole=whole)
         await self._hold(ask(request))
 
     async def cancel(self) -> None:

@@ -108,7 +108,11 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redo:
-    """Run tasks again; no names means all unfinished ones. Answers nothing.
+    """Run what failed again, or the named instances; answers nothing.
+
+    What succeeded inside a foreach, choice or sub-flow is kept. With ``whole`` it is as Rill
+    Flow does it: no names means all unfinished tasks, a name is one of the top level, and all
+    that is inside of it runs again.
 
     Raises:
         RequestError: A name is blank.
@@ -117,6 +121,7 @@ class Redo:
     execution_id: ExecutionId
     tasks: tuple[str, ...]
     data: JsonObject
+    whole: bool = False
 
     def __post_init__(self) -> None:
         """Refuse blank names: they would be dropped, and none left means all tasks."""
@@ -166,6 +171,7 @@ class RedoMany:
     """Do the newest executions of a service again; answers nothing.
 
     Over HTTP the answer comes at once, and the server goes on with it. A blank code is any.
+    ``whole`` is that of ``Redo``.
 
     Raises:
         RequestError: A task's name is blank.
@@ -178,6 +184,7 @@ class RedoMany:
     tasks: tuple[str, ...] = ()
     limit: int = 100
     per_second: int = 30
+    whole: bool = False
 
     def __post_init__(self) -> None:
         """Bring the code into its one form, and refuse blank names as ``Redo`` does."""
@@ -210,7 +217,7 @@ def _status(text: str) -> str:
 
 
 def named_tasks(tasks: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names that a caller gives; none, which mean all unfinished tasks, for None.
+    """Return the names that a caller gives; none, which mean all that failed, for None.
 
     Raises:
         RequestError: It is a text, whose letters would be taken for names, or it is empty,
@@ -219,7 +226,7 @@ def named_tasks(tasks: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(tasks, str):
         raise RequestError(f"a list of names is wanted: [{tasks!r}]")
     if tasks is not None and not tasks:
-        raise RequestError("the list names no task; None means all unfinished ones")
+        raise RequestError("the list names no task; None means all that failed")
     return tuple(tasks or ())
 
 

@@ -97,8 +97,7 @@ def _order(request: WakeUp | Finish | Redo | Control) -> Call:
             query["status"] = "failed" if request.failed else "success"
             return Call("POST", "/flow/trigger.json", query, encode(request.output))
         case Redo():
-            if request.tasks:
-                query["task_names"] = ",".join(request.tasks)
+            query |= _scope(request)
             return Call("POST", "/flow/redo.json", query, encode(request.data))
         case Control():
             return Call("POST", f"/flow/{request.order}.json", query)
@@ -173,9 +172,13 @@ def _redoing(request: RedoMany) -> dict[str, str]:
     }
     if request.code is not None:
         query["code"] = request.code
-    if request.tasks:
-        query["task_names"] = ",".join(request.tasks)
-    return query
+    return query | _scope(request)
+
+
+def _scope(request: Redo | RedoMany) -> dict[str, str]:
+    """Return which tasks are redone, and how; without a scope it is as in Rill Flow."""
+    names = {"task_names": ",".join(request.tasks)} if request.tasks else {}
+    return names if request.whole else {**names, "scope": "failed"}
 
 
 def _reading(request: Read) -> Call:

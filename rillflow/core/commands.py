@@ -75,6 +75,17 @@ class CancelChild(msgspec.Struct, frozen=True, kw_only=True):
     execution_id: ExecutionId
 
 
+class RedoChild(msgspec.Struct, frozen=True, kw_only=True):
+    """Have what failed in a sub-flow done again, for the task that waits for it again.
+
+    ``order`` counts these requests of one attempt, so that a repetition is told.
+    """
+
+    execution_id: ExecutionId
+    task: TaskName
+    order: int
+
+
 class Announce(msgspec.Struct, frozen=True, kw_only=True):
     """Tell listeners what happened (SEMANTICS 3.19); nobody answers it."""
 
@@ -82,4 +93,4 @@ class Announce(msgspec.Struct, frozen=True, kw_only=True):
     task: TaskName = ""
 
 
-Command: TypeAlias = DispatchTask | SetTimer | NotifyParent | CancelChild | Announce
+Command: TypeAlias = DispatchTask | SetTimer | NotifyParent | CancelChild | RedoChild | Announce

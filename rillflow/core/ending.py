@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent
-from rillflow.core.events import CallbackReceived, NoticeDelivered
+from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent, RedoChild
+from rillflow.core.events import CallbackReceived, NoticeDelivered, SubFlowNotice
 from rillflow.core.mapping_warnings import COMPLETION, Application
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
@@ -35,7 +35,7 @@ def finish_execution(turn: Turn, status: DagStatus, message: str | None = None) 
         close_execution_time(turn)
         state.timeout_due_ms = None
         state.parked = []
-    _notify_parent(turn, status)
+    notify_parent(turn)
     _order_completion_callback(turn, status)
     turn.commands.append(Announce(kind=_EVENTS[status]))
 
@@ -59,23 +59,28 @@ def _quote_failure(turn: Turn) -> None:
         level = [turn.task(name) for route in routes for name in turn.state.groups[route].members]
 
 
-def _notify_parent(turn: Turn, status: DagStatus) -> None:
+def notify_parent(turn: Turn) -> None:
+    """Report to the task that waits for this sub-flow, if one does, how it is.
+
+    While it runs, that is that a redo has begun it again, otherwise its outcome.
+    """
     state = turn.state
     if state.parent is None or state.parent.pattern != "flow_sync":
         return
-    invoke = state.invoke
+    invoke, running = state.invoke, state.status is DagStatus.RUNNING
+    state.parent_attempt += 1
     state.parent_notice = CallbackReceived(
         at_ms=turn.at_ms,
         task=state.parent.task,
         attempt=state.parent.attempt,
-        succeeded=status is not DagStatus.FAILED,
-        key_succeeded=status is DagStatus.KEY_SUCCEED,
-        output=encode_json(state.context),
+        succeeded=None if running else state.status is not DagStatus.FAILED,
+        key_succeeded=state.status is DagStatus.KEY_SUCCEED,
+        output=EMPTY_OBJECT if running else encode_json(state.context),
         code=invoke.code,
         msg=invoke.msg,
         ext=encode_json(invoke.ext) if invoke.ext is not None else None,
+        sub_flow=SubFlowNotice(number=state.parent_attempt, redone=state.redone, running=running),
     )
-    state.parent_attempt += 1
     turn.commands.extend(parent_commands(state))
 
 
@@ -196,3 +201,11 @@ def cancel_child(turn: Turn, task: TaskState) -> None:
     if waits and child and child not in turn.state.uncancelled:
         turn.state.uncancelled = [*turn.state.uncancelled, child]
         turn.commands.append(CancelChild(execution_id=child))
+
+
+def child_orders(turn: Turn, task: TaskState) -> list[RedoChild]:
+    """Return the request to redo a sub-flow, if it is due; its cancellation comes first."""
+    child = task.invoke.referenced_execution_id
+    if not task.redoing_child or child is None or child in turn.state.uncancelled:
+        return []
+    return [RedoChild(execution_id=child, task=task.name, order=task.child_redos)]

@@ -40,6 +40,19 @@ class RouteStep(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     pattern: str
 
 
+class SubFlowNotice(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Which of the notices of a sub-flow to its parent a callback is.
+
+    ``number`` counts them, so that a repetition or an overtaken one is told. ``redone`` tells
+    that the sub-flow was begun again after its end: a task that its failure ended waits for it
+    again. With ``running`` it has just begun again, and the callback brings no outcome.
+    """
+
+    number: int
+    redone: bool = False
+    running: bool = False
+
+
 class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     """The first event. ``data`` is a JSON object; ``callback`` a CallbackConfig as JSON.
 
@@ -97,7 +110,8 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     ``output`` is a JSON object. ``attempt`` None means the caller did not say.
     ``trigger`` marks those that came by ``trigger.json``, which wakes suspense tasks.
     ``sealed_attempt`` is the attempt that the checked seal of the address names, 0 where
-    seals are asked for and there is none, None where nobody asks.
+    seals are asked for and there is none, None where nobody asks. ``sub_flow`` is there when
+    a sub-flow sent it.
     """
 
     task: TaskName
@@ -111,6 +125,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     key_succeeded: bool = False
     trigger: bool = False
     sealed_attempt: int | None = None
+    sub_flow: SubFlowNotice | None = None
 
 
 class WakeUpReceived(_Event, frozen=True, kw_only=True):
@@ -129,10 +144,17 @@ class TimerFired(_Event, frozen=True, kw_only=True):
 
 
 class RedoRequested(_Event, frozen=True, kw_only=True):
-    """Run tasks again (SEMANTICS 3.17); no names means everything unfinished."""
+    """Run tasks again (SEMANTICS 3.17); no names means everything unfinished.
+
+    With ``failed_only`` names are those of instances, no names means everything that failed,
+    and what succeeded inside a foreach, choice or sub-flow is kept. ``order`` counts the
+    requests of the parent for this sub-flow, 0 is one from outside.
+    """
 
     tasks: tuple[TaskName, ...] = ()
     data: bytes = b"{}"
+    failed_only: bool = False
+    order: int = 0
 
 
 class DegradeRequested(_Event, frozen=True, kw_only=True):
@@ -164,15 +186,16 @@ class ResumeRequested(_Event, frozen=True, kw_only=True):
 class NoticeDelivered(_Event, frozen=True, kw_only=True):
     """A notice reached its receiver, or was given up.
 
-    ``kind`` is ``parent``, ``completion`` or ``cancel``. ``attempt`` tells which of the
-    notices of an execution that ended several times; None, in old journals, is the last.
-    ``child`` is the sub-flow that was cancelled.
+    ``kind`` is ``parent``, ``completion``, ``cancel`` or ``redo``. ``attempt`` tells which of
+    the notices of an execution that ended several times; None, in old journals, is the last.
+    ``child`` is the sub-flow that was cancelled, or redone for ``task``.
     """
 
     kind: str
     error: str | None = None
     attempt: int | None = None
     child: ExecutionId | None = None
+    task: TaskName = ""
 
 
 Event: TypeAlias = (

@@ -46,6 +46,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     task.in_flight = True
     task.retry_after_s = task.invoke.hint = None
     task.poll_url, task.polls = None, 0
+    task.told, task.child_redos, task.redoing_child = 0, 0, False
     turn.set_status(task, TaskStatus.RUNNING)
     turn.commands.append(dispatch_command(turn, task, plan))
     controls.arm_timeout(turn, task, plan, merged)

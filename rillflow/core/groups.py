@@ -48,6 +48,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
         group = _new_group(turn, task, index, branch=0, context=context)
         group.identity = _identity(mapping, collection[index])
     controls.arm_timeout(turn, task, plan, document)
+    task.most_groups = limit
     count = len(contexts) if limit is None else min(limit, len(contexts))
     _start_groups(turn, task, range(count))
 
@@ -198,11 +199,45 @@ def group_settled(turn: Turn, route: str, status: TaskStatus) -> None:
     _set_group(turn, group, status)
     if status is TaskStatus.FAILED:
         _quote_failure(turn, task, group)
+    if not _conclude(turn, task) and task.group_counts[TaskStatus.READY]:
+        _start_groups(turn, task, _ready_groups(turn, task, 1))
+
+
+def _conclude(turn: Turn, task: TaskState) -> bool:
+    """End a task if its groups have ended."""
     outcome = parent_status(task.group_counts)
     if COMPLETED[outcome]:
         _finish_parent(turn, task, outcome)
-    elif task.group_counts[TaskStatus.READY]:
-        _start_groups(turn, task, [task.next_group])
+    return COMPLETED[outcome]
+
+
+def _ready_groups(turn: Turn, task: TaskState, most: int) -> list[int]:
+    """Return the indexes of the next groups to start."""
+    groups, index = turn.state.groups, task.next_group
+    found: list[int] = []
+    while len(found) < most and index < len(task.routes):
+        if groups[task.routes[index]].status is TaskStatus.READY:
+            found.append(index)
+        index += 1
+    return found
+
+
+def reopen_group(turn: Turn, group: GroupState) -> None:
+    """Take a group that has ended for one that waits to start again."""
+    if COMPLETED[group.status]:
+        _set_group(turn, group, TaskStatus.READY)
+
+
+def resume_groups(turn: Turn, task: TaskState) -> None:
+    """Go on with a task whose groups were reopened: start as many as may run, or end it."""
+    if _conclude(turn, task):
+        return
+    groups = [turn.state.groups[route] for route in task.routes]
+    task.next_group = min((g.index for g in groups if g.status is TaskStatus.READY), default=0)
+    free = len(groups)
+    if task.most_groups is not None:
+        free = task.most_groups - task.group_counts[TaskStatus.RUNNING]
+    _start_groups(turn, task, _ready_groups(turn, task, free))
 
 
 def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:

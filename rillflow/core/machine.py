@@ -20,6 +20,7 @@ from rillflow.core import (
     mapping_warnings,
     polling,
     redo,
+    reopening,
     requests,
     running,
     timing,
@@ -118,7 +119,7 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     return Handled(turn.commands, mapped=turn.mapped)
 
 
-def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each event
+def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911 - one arm for each event
     match event:
         case DispatchAnswered():
             return _dispatch_answered(turn, event)
@@ -129,8 +130,7 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each ev
         case WakeUpReceived():
             requests.wake_up_received(turn, event)
         case RedoRequested():
-            redo.redo_requested(turn, event)
-            mapping_warnings.recount(turn.state)
+            return redo.redo_requested(turn, event)
         case DegradeRequested():
             requests.degrade_requested(turn, event)
         case CompletionRequested():
@@ -142,7 +142,7 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each ev
         case ResumeRequested():
             requests.pause_requested(turn, paused=False)
         case NoticeDelivered():
-            return ending.notice_delivered(turn.state, event)
+            return _notice_delivered(turn, event)
         case _:
             return _submitted_again(event)
     return True
@@ -151,6 +151,19 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901 - one arm for each ev
 def _submitted_again(_event: ExecutionSubmitted) -> bool:
     """Take a repeated submission, the only event without an arm of its own."""
     return False
+
+
+def _notice_delivered(turn: Turn, event: NoticeDelivered) -> bool:
+    """Note that something was told; a cancellation that was may free the way for a redo."""
+    if event.kind == "redo":
+        return reopening.child_order_delivered(turn, event)
+    if not ending.notice_delivered(turn.state, event):
+        return False
+    if event.kind == "cancel" and not turn.over:
+        for task in turn.state.tasks.values():
+            if task.redoing_child and task.invoke.referenced_execution_id == event.child:
+                turn.commands.extend(ending.child_orders(turn, task))
+    return True
 
 
 def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
@@ -188,4 +201,6 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
 def _outstanding_of(turn: Turn, task: TaskState) -> Iterator[Command]:
     if task.in_flight:
         yield polling.call_under_way(turn, task)
+    if task.redoing_child:
+        yield from ending.child_orders(turn, task)
     yield from timers_of(task)

@@ -1,72 +1,69 @@
 """Running tasks, and all that follows them, again (SEMANTICS 3.17)."""
 
-from rillflow.core import groups, polling, timing, traversal
+from rillflow.core import anew, ending, reopening
 from rillflow.core.events import RedoRequested
-from rillflow.core.state import TaskState, TimeInfo
+from rillflow.core.failed_parts import failed_parts, named_parts
 from rillflow.core.status import STARTED, DagStatus, TaskStatus
-from rillflow.core.turn import Turn, stored_context, timers_of
+from rillflow.core.turn import Turn, stored_context
 from rillflow.jsontypes import decode_json
 
 
-def redo_requested(turn: Turn, event: RedoRequested) -> None:
+def redo_requested(turn: Turn, event: RedoRequested) -> bool:
     """Run tasks, and all that follows them, again (SEMANTICS 3.17).
 
-    Without names, a cancelled execution goes on even if no task is to be run again: what was
-    under way when it was cancelled may have ended since.
+    Returns:
+        False for a repeated request of the parent.
+
+    Raises:
+        ExecutionError: The data cannot be kept (30505).
     """
     state = turn.state
+    if event.order:
+        if event.order <= state.redo_order:
+            return False
+        state.redo_order = event.order
     data = decode_json(event.data)
-    targets = _redo_targets(turn, event)
     if isinstance(data, dict) and data:
         state.context = stored_context(
             {**state.context, **data}, state.context, state.context_max_bytes
         )
-    ended = turn.over
-    goes_on = ended and state.cancelled and not event.tasks
+    if event.failed_only:
+        _redo_failed(turn, event)
+    else:
+        _redo_whole(turn, event)
+    return True
+
+
+def _redo_failed(turn: Turn, event: RedoRequested) -> None:
+    """Run what failed again, and keep what succeeded.
+
+    Without names, an execution that ended badly goes on even if no task is to be run again.
+    A parent that asked for it hears of the outcome once more if there is nothing to do.
+    """
+    state = turn.state
+    if event.tasks:
+        parts = named_parts(turn, event.tasks)
+    else:
+        parts = failed_parts(turn, turn.plan.level.tasks)
+    if parts or (state.status is DagStatus.FAILED and not event.tasks):
+        reopening.reopen(turn, parts, ordered=event.order > 0)
+    elif turn.over and event.order:
+        ending.notify_parent(turn)
+
+
+def _redo_whole(turn: Turn, event: RedoRequested) -> None:
+    """Run tasks of the top level again with all that is in them.
+
+    Without names, a cancelled execution goes on even if no task is to be run again: what was
+    under way when it was cancelled may have ended since.
+    """
+    targets = _redo_targets(turn, event)
+    goes_on = turn.over and turn.state.cancelled and not event.tasks
     if not targets and not goes_on:
         return
-    if ended:
-        state.invoke.time_infos.append(TimeInfo(start_ms=turn.at_ms))
-        state.invoke.code = state.invoke.msg = state.invoke.ext = state.invoke.hint = None
-    state.status = DagStatus.RUNNING
-    state.cancelled = False
-    state.parent_notice = state.completion = None
-    for name in _reachable(turn, targets):
-        _reset(turn, turn.task(name))
-    state.parked = [name for name in state.parked if name in _ready(turn)]
-    timing.arm_execution_timeout(turn)
-    if ended:
-        _revive(turn)
-    traversal.resume_scope(turn, "")
-
-
-def _ready(turn: Turn) -> set[str]:
-    tasks = turn.state.tasks.values()
-    return {task.name for task in tasks if task.status is TaskStatus.READY}
-
-
-def _revive(turn: Turn) -> None:
-    """Go on with what the end had interrupted, where the redo leaves it alone.
-
-    A call that is under way is ordered again: nobody insisted on it after the end.
-    """
-    for task in turn.state.tasks.values():
-        if task.status is TaskStatus.READY and task.delay_due_ms is None:
-            turn.make_ready(task)
-        if task.in_flight and not traversal.is_abandoned(turn, task.route):
-            turn.commands.append(polling.call_under_way(turn, task))
-        _set_timers_again(turn, task)
-    for group in turn.state.groups.values():
-        if group.status is TaskStatus.RUNNING and not traversal.is_abandoned(turn, group.route):
-            traversal.resume_scope(turn, group.route)
-
-
-def _set_timers_again(turn: Turn, task: TaskState) -> None:
-    """Set what an instance waits for, no longer than before: the clock may be another one."""
-    timers = [(timer, timing.longest_wait_ms(turn.state, timer)) for timer in timers_of(task)]
-    for timer, longest_ms in timers:
-        left_ms = max(timer.due_ms - turn.at_ms, 0)
-        turn.set_timer(timer.kind, task, turn.at_ms + min(left_ms, longest_ms))
+    revived = anew.begin(turn)
+    anew.set_back(turn, anew.with_followers(turn, targets))
+    anew.go_on(turn, revived=revived)
 
 
 def _redo_targets(turn: Turn, event: RedoRequested) -> list[str]:
@@ -76,29 +73,3 @@ def _redo_targets(turn: Turn, event: RedoRequested) -> list[str]:
         return [n for n in dict.fromkeys(names) if n in tasks and STARTED[tasks[n].status]]
     settled = (TaskStatus.NOT_STARTED, TaskStatus.SUCCEED, TaskStatus.SKIPPED)
     return [n for n in turn.plan.level.tasks if tasks[n].status not in settled]
-
-
-def _reachable(turn: Turn, targets: list[str]) -> list[str]:
-    found = dict.fromkeys(targets)
-    frontier = list(targets)
-    while frontier:
-        for name in turn.plan.level.tasks[frontier.pop()].successors:
-            if name not in found:
-                found[name] = None
-                frontier.append(name)
-    return list(found)
-
-
-def _reset(turn: Turn, task: TaskState) -> None:
-    groups.drop_groups(turn, task)
-    turn.close_time(task)
-    turn.set_status(task, TaskStatus.NOT_STARTED)
-    task.in_flight = task.abandoned = task.caught = False
-    task.held = task.delay_due_ms = task.timeout_due_ms = task.retry_after_s = None
-    task.poll_url = task.poll_due_ms = None
-    task.skips = []
-    task.warnings, task.warning_counts = [], {}
-    task.spent = len(task.invoke.time_infos)
-    invoke = task.invoke
-    invoke.code = invoke.msg = invoke.hint = invoke.ext = None
-    invoke.output = invoke.referenced_execution_id = None

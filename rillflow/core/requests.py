@@ -6,11 +6,12 @@ leaves the execution as it was.
 
 import msgspec
 
-from rillflow.core import controls, ending, functions
+from rillflow.core import controls, ending, functions, reopening
 from rillflow.core.events import (
     CallbackReceived,
     CompletionRequested,
     DegradeRequested,
+    SubFlowNotice,
     WakeUpReceived,
 )
 from rillflow.core.state import DegradeSwitch, TaskState
@@ -39,6 +40,24 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
     """
     task = _task_to_finish(turn, event)
     _check_seal(turn, task, event)
+    if event.sub_flow is not None:
+        return _notice_received(turn, task, event, event.sub_flow)
+    return _outcome_received(turn, task, event)
+
+
+def _notice_received(
+    turn: Turn, task: TaskState, event: CallbackReceived, notice: SubFlowNotice
+) -> bool:
+    if not reopening.is_news(task, event):
+        return False
+    if not reopening.waits_again(turn, task, notice):
+        return not notice.running and _outcome_received(turn, task, event)
+    if not notice.running:
+        functions.finish_held(turn, task, turn.plan_of(task), event)
+    return True
+
+
+def _outcome_received(turn: Turn, task: TaskState, event: CallbackReceived) -> bool:
     if COMPLETED[task.status]:
         return False
     if turn.over and not _was_under_way(turn, task):
@@ -96,10 +115,12 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
     if event.will_retry:
         _note_ext(task, event)
         return True
+    told = task.told if event.sub_flow is None else event.sub_flow.number
     if task.in_flight:
-        if task.held is not None and not task.held.key_succeeded:
+        # A later notice of a sub-flow takes the place of an earlier one.
+        if task.held is not None and not task.held.key_succeeded and event.sub_flow is None:
             return False
-        task.held = event
+        task.held, task.told = event, told
         return True
     before = msgspec.structs.replace(task.invoke)
     try:
@@ -107,6 +128,7 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
     except TASK_ERRORS as error:
         task.invoke = before
         raise ExecutionError(str(error), _code_of(error)) from error
+    task.told = told
     return True
 
 

@@ -84,6 +84,10 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     next, or, without an address, when a callback is given up. ``armed_ms`` is when the delay or
     time-out was set, ``poll_armed_ms`` when the next question was. ``warnings`` are rules that
     came to nothing when their list was applied last, ``warning_counts`` how many by list.
+    ``most_groups`` is how many groups of a foreach may run at once. Of the sub-flow of the
+    present attempt, ``told`` is the number of its last notice that counted, and ``child_redos``
+    counts the requests to redo it, the last of which is still to be delivered while
+    ``redoing_child``.
     """
 
     name: str
@@ -112,6 +116,10 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     poll_armed_ms: int | None = None
     warnings: list[RuleWarning] = []
     warning_counts: dict[str, int] = {}
+    most_groups: int | None = None
+    told: int = 0
+    child_redos: int = 0
+    redoing_child: bool = False
 
     @property
     def mapping_warnings(self) -> int:
@@ -151,7 +159,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     and the secret ``id_key`` are those of the submission; so is ``strict_mappings``, which makes
     failures of rules that come to nothing. ``warnings`` are those of the completion callback;
     ``mapping_warnings`` counts them and those of all instances, ``warnings_kept`` how many
-    of the latter are kept.
+    of the latter are kept. ``redone`` tells whether it was begun again after an end;
+    ``redo_order`` is the last request of its parent to do so.
     """
 
     execution_id: str
@@ -190,6 +199,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     warnings: list[RuleWarning] = []
     mapping_warnings: int = 0
     warnings_kept: int = 0
+    redone: bool = False
+    redo_order: int = 0
 
     def __post_init__(self) -> None:
         """Make default limits the very objects that a snapshot leaves out."""

@@ -16,9 +16,15 @@ from rillflow.core.turn import SKIP_MESSAGE, Turn
 
 
 def start_scope(turn: Turn, route: str) -> None:
-    """Queue what is ready at the beginning of a scope; an empty scope ends at once."""
+    """Queue what is ready in a scope that begins, or goes on after it was reopened.
+
+    An empty scope ends at once.
+    """
     level = turn.level_of(route)
-    _advance(turn, route, turn.siblings(route, level.roots))
+    if turn.counts(route)[TaskStatus.NOT_STARTED] < len(level.tasks):
+        resume_scope(turn, route)
+    else:
+        _advance(turn, route, turn.siblings(route, level.roots))
 
 
 def resume_scope(turn: Turn, route: str) -> None:

@@ -11,9 +11,16 @@ from rillflow.core.commands import (
     Command,
     DispatchTask,
     NotifyParent,
+    RedoChild,
     SetTimer,
 )
-from rillflow.core.events import CancelRequested, DispatchAnswered, Event, NoticeDelivered
+from rillflow.core.events import (
+    CancelRequested,
+    DispatchAnswered,
+    Event,
+    NoticeDelivered,
+    RedoRequested,
+)
 from rillflow.core.functions import ASYNC_PATTERNS
 from rillflow.core.polling import PATTERN as POLL_PATTERN
 from rillflow.core.polling import polls
@@ -101,6 +108,8 @@ class Errands:
                 self._begin_notice(execution_id, command)
             case CancelChild():
                 self.walks.begin(execution_id, self._cancel_child(execution_id, command))
+            case RedoChild():
+                self.walks.begin(execution_id, self._redo_child(execution_id, command))
             case Announce():
                 log.debug(command.kind, extra={"execution_id": execution_id, "task": command.task})
             case _:
@@ -144,7 +153,10 @@ class Errands:
         def begin() -> None:
             self.walks.begin(execution_id, self._notify_parent(execution_id, command))
 
-        if not self._guards.guard(Moment.FINISH, execution_id, "", begin):
+        notice = command.callback.sub_flow
+        if notice is not None and notice.running:
+            begin()  # the execution goes on: hooks about its end have no say
+        elif not self._guards.guard(Moment.FINISH, execution_id, "", begin):
             self._give_up_notice(execution_id, "parent", command.attempt)
 
     def _give_up_notice(self, execution_id: ExecutionId, kind: str, attempt: int) -> None:
@@ -209,6 +221,19 @@ class Errands:
         reply = await self._tell(child, CancelRequested(at_ms=self._clock.now_ms()))
         notice = NoticeDelivered(
             at_ms=self._clock.now_ms(), kind="cancel", error=reply.error, child=child
+        )
+        await self._tell_own(execution_id, notice)
+
+    async def _redo_child(self, execution_id: ExecutionId, command: RedoChild) -> None:
+        child, order, at_ms = command.execution_id, command.order, self._clock.now_ms()
+        reply = await self._tell(child, RedoRequested(at_ms=at_ms, failed_only=True, order=order))
+        notice = NoticeDelivered(
+            at_ms=self._clock.now_ms(),
+            kind="redo",
+            error=reply.error,
+            attempt=order,
+            child=child,
+            task=command.task,
         )
         await self._tell_own(execution_id, notice)
 

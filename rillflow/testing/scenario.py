@@ -30,6 +30,7 @@ from rillflow.core.events import (
     RedoRequested,
     ResumeRequested,
     RouteStep,
+    SubFlowNotice,
     TimerFired,
     WakeUpReceived,
 )
@@ -71,6 +72,7 @@ class CallbackDetails(TypedDict, total=False):
     will_retry: bool
     key_succeeded: bool
     trigger: bool
+    sub_flow: SubFlowNotice
 
 
 class Scenario:
@@ -197,11 +199,17 @@ class Scenario:
         """Signal a suspense task."""
         return self.take(WakeUpReceived(at_ms=self.now_ms, task=task, data=encode_json(data or {})))
 
-    def redo(self, *tasks: str, data: JsonObject | None = None) -> list[Want]:
-        """Run tasks again; without names, everything unfinished."""
-        return self.take(
-            RedoRequested(at_ms=self.now_ms, tasks=tasks, data=encode_json(data or {}))
+    def redo(
+        self, *tasks: str, data: JsonObject | None = None, failed_only: bool = False
+    ) -> list[Want]:
+        """Run tasks again; without names, everything unfinished, or all that failed."""
+        event = RedoRequested(
+            at_ms=self.now_ms,
+            tasks=tasks,
+            data=encode_json(data or {}),
+            failed_only=failed_only,
         )
+        return self.take(event)
 
     def advance(self, seconds: float) -> list[Want]:
         """Let time pass; what comes due on the way is fired in order."""
@@ -297,6 +305,11 @@ class Scenario:
         return Counter(announcement.split()[0] for announcement in self.announced)
 
     @property
+    def wanted(self) -> list[Want]:
+        """What nobody has answered yet."""
+        return wants_of(machine.outstanding(self.plan, self.state))
+
+    @property
     def timers(self) -> list[SetTimer]:
         """The timers that still mean something, the first one due first."""
         outstanding = machine.outstanding(self.plan, self.state)
@@ -357,16 +370,23 @@ class Scenario:
             raise AssertionError(f"an event that was {what} changed something")
 
     def _check_dispatched_once(self, event: Event, handled: Handled) -> None:
-        """Only a redo orders again, what was under way when the execution had ended."""
+        """Only what begins it anew orders again what was under way when it had ended."""
         keys = [
             command.key
             for command in handled.commands
             if isinstance(command, DispatchTask) and command.pattern != polling.PATTERN
         ]
-        twice = [] if isinstance(event, RedoRequested) else self._called.intersection(keys)
+        twice = [] if begins_anew(event) else self._called.intersection(keys)
         if twice or len(set(keys)) < len(keys):
             raise AssertionError(f"called more than once: {twice or keys}")
         self._called.update(keys)
+
+
+def begins_anew(event: Event) -> bool:
+    """Tell whether an event may begin an execution that has ended again."""
+    if isinstance(event, CallbackReceived):
+        return event.sub_flow is not None and event.sub_flow.redone
+    return isinstance(event, RedoRequested)
 
 
 _OWN_ID = "flow_execution_id"

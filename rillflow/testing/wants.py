@@ -9,6 +9,7 @@ from rillflow.core.commands import (
     Command,
     DispatchTask,
     NotifyParent,
+    RedoChild,
     SetTimer,
 )
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json
@@ -24,7 +25,7 @@ class Dispatch(NamedTuple):
     input: JsonObject
 
 
-Want: TypeAlias = Dispatch | SetTimer | NotifyParent | CancelChild
+Want: TypeAlias = Dispatch | SetTimer | NotifyParent | CancelChild | RedoChild
 """What a step wants from the outside."""
 
 
@@ -38,7 +39,7 @@ def wants_of(commands: Iterable[Command]) -> list[Want]:
     return [_want(command) for command in commands if not isinstance(command, Announce)]
 
 
-def _want(command: DispatchTask | SetTimer | NotifyParent | CancelChild) -> Want:
+def _want(command: DispatchTask | SetTimer | NotifyParent | CancelChild | RedoChild) -> Want:
     if not isinstance(command, DispatchTask):
         return command
     document = decode_json(command.input)

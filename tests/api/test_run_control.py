@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -223,6 +223,103 @@ async def test_a_batch_of_redos_does_all_again() -> None:
         assert oldest["dag_status"] == "FAILED"
         assert await api.post("/flow/multi_redo.json", offset_in_minute=5, **batch) == OK
         assert (await api.shown(failed[0]))["dag_status"] == "FAILED"
+
+
+LOOP: Final = """
+workspace: shop
+dagName: loop
+type: flow
+tasks:
+  - name: each
+    category: foreach
+    inputMappings: [{ source: $.context.list, target: $.input.list }]
+    outputMappings: [{ source: "$.output.sub_context[*].done", target: $.context.all }]
+    iterationMapping: { collection: $.input.list, item: item }
+    tasks:
+      - name: one
+        category: function
+        pattern: task_sync
+        resourceName: ${GW}/function/work
+        inputMappings: [{ source: $.context.item, target: $.input.item }]
+        outputMappings: [{ source: $.output.item, target: $.context.done }]
+"""
+
+
+class Moody:
+    """A function that fails for odd items until it is mended, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.mended = False
+        self.items: list[int] = []
+
+    def __call__(self, request: FunctionRequest) -> dict[str, Any]:
+        item = int(request.json()["item"])
+        self.items.append(item)
+        fails = item % 2 == 1 and not self.mended
+        return {"result_type": "FAILED" if fails else "SUCCESS", "item": 10 * item}
+
+
+async def test_a_redo_of_what_failed_calls_no_function_again_that_succeeded() -> None:
+    work = Moody()
+    async with served({"work": work}) as api:
+        descriptor_id = await api.add(LOOP)
+        execution_id = await api.submit(descriptor_id, {"list": [1, 2, 3, 4]})
+        assert (await api.ended(execution_id))["dag_status"] == "FAILED"
+        work.mended = True
+        query = {"execution_id": execution_id, "scope": "failed"}
+        assert await api.post("/flow/redo.json", task_names="each_2-one", **query) == OK
+        await api.ended(execution_id)
+        assert sorted(work.items[4:]) == [3]
+        assert await api.post("/flow/redo.json", **query) == OK
+        shown = await succeeded(api, execution_id)
+        assert sorted(work.items[5:]) == [1]
+        assert shown["context"]["all"] == [10, 20, 30, 40]
+
+
+PARENT: Final = """
+workspace: shop
+dagName: parent
+type: flow
+tasks:
+  - name: each
+    category: foreach
+    inputMappings: [{ source: $.context.list, target: $.input.list }]
+    outputMappings: [{ source: "$.output.sub_context[*].a", target: $.context.all }]
+    iterationMapping: { collection: $.input.list, item: a }
+    tasks:
+      - name: flow
+        category: function
+        pattern: flow_sync
+        resourceName: rillflow://shop:order
+        inputMappings: [{ source: $.context.a, target: $.input.a }]
+        outputMappings: [{ source: $.output.a, target: $.context.a }]
+"""
+
+
+@pytest.mark.parametrize("whom", ["child", "parent"])
+async def test_a_failed_sub_flow_that_is_redone_lets_its_parent_go_on(whom: str) -> None:
+    calls: list[int] = []
+    mended = False
+
+    def work(request: FunctionRequest) -> dict[str, Any]:
+        calls.append(request.json()["a"])
+        fails = calls[-1] == 2 and not mended
+        return {"result_type": "FAILED" if fails else "SUCCESS", "a": 10 * calls[-1]}
+
+    async with served({"work": work}) as api:
+        await api.add(calling("work"))
+        parent = await api.submit(await api.add(PARENT), {"list": [1, 2, 3]})
+        assert (await api.ended(parent))["dag_status"] == "FAILED"
+        query = {"execution_id": parent, "parent": "each", "group_index": 1}
+        members = (await api.get("/flow/get_by_parent.json", **query))["ret"]["tasks"]
+        child = members["each_1-flow"]["invoke_msg"]["referenced_dag_execution_id"]
+        mended = True
+        redone = child if whom == "child" else parent
+        assert await api.post("/flow/redo.json", execution_id=redone, scope="failed") == OK
+        shown = await succeeded(api, parent)
+        assert shown["context"]["all"] == [10, 20, 30]
+        assert (sorted(calls), calls.count(2)) == ([1, 2, 2, 3], 2)
+        assert (await api.shown(child))["dag_status"] == "SUCCEED"
 
 
 async def succeeded(api: Api, execution_id: str) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from typing import Final, NamedTuple
 from rillflow.core import codec, machine, polling
 from rillflow.core.commands import Command, DispatchTask, SetTimer
 from rillflow.core.ending import owes_notice
-from rillflow.core.events import Event, ExecutionSubmitted, RedoRequested, TimerFired
+from rillflow.core.events import Event, ExecutionSubmitted, NoticeDelivered, TimerFired
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
+from rillflow.testing.scenario import begins_anew
 from tests.simulation.surroundings import JUMPS_S, START_MS
 from tests.simulation.virtual_loop import Life
 
@@ -77,7 +78,8 @@ class Mirror:
         if isinstance(event, TimerFired) and (early := self._too_early(event, life, at_s)):
             return early
         self._remember(handled.commands, event, life, at_s)
-        if isinstance(event, RedoRequested):
+        if begins_anew(event) or (isinstance(event, NoticeDelivered) and event.kind == "redo"):
+            # The last one starts a sub-flow anew that is gone.
             self.redone = True
             return None
         return self._changed_wrongly(before, attempts, event)

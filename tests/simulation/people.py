@@ -18,7 +18,7 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.core.state import TaskState
-from rillflow.core.status import TaskStatus
+from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.errors import RillflowError, StoreError
 from rillflow.ids import ID_KEY_BYTES, ExecutionId, new_execution_id
 from rillflow.ports.clock import Clock
@@ -221,6 +221,12 @@ class People:
         if not mirrors:
             return
         random = self._around.random
+        failed = [name for name, one in mirrors.items() if one.state.status is DagStatus.FAILED]
+        if failed and random.random() < 0.6:
+            again = RedoRequested(at_ms=self._clock.now_ms(), failed_only=True)
+            flows = [name for name in failed if self._has_kin(name)]
+            await self._deliver(random.choice(flows or failed), again)
+            return
         execution_id = random.choice(list(mirrors))
         task = random.choice(list(mirrors[execution_id].state.tasks))
         at_ms = self._clock.now_ms()
@@ -230,7 +236,8 @@ class People:
             [
                 RedoRequested(at_ms=at_ms),
                 RedoRequested(at_ms=at_ms, tasks=(task,)),
-                RedoRequested(at_ms=at_ms, tasks=(task,)),
+                RedoRequested(at_ms=at_ms, tasks=(task,), failed_only=True),
+                RedoRequested(at_ms=at_ms, failed_only=True),
                 CancelRequested(at_ms=at_ms),
                 # Ending a sub-flow by hand tells nobody, so its parent would wait for ever.
                 PauseRequested(at_ms=at_ms)
@@ -243,6 +250,12 @@ class People:
             ]
         )
         await self._deliver(execution_id, event)
+
+    def _has_kin(self, execution_id: ExecutionId) -> bool:
+        """Tell whether an execution is a sub-flow, or has one."""
+        state = self._promises.mirrors[execution_id].state
+        children = (task.invoke.referenced_execution_id for task in state.tasks.values())
+        return state.parent is not None or any(children)
 
     async def look(self) -> None:
         """Read the status of an execution now and then."""

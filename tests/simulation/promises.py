@@ -114,12 +114,16 @@ class Promises:
             self.sent_away_from.add((link.execution_id, link.task, link.attempt))
         parent = self.mirrors[state.parent.execution_id]
         task = parent.state.tasks.get(state.parent.task)
+        notice = state.parent_notice.sub_flow
         waits = (
-            not parent.over
+            notice is not None
+            and not notice.running
+            and not parent.over
             and task is not None
             and task.status is TaskStatus.RUNNING
             and task.held is None
             and task.attempt == state.parent.attempt
+            and task.told < notice.number
         )
         if waits:
             self._broken(f"{state.execution_id}: its parent was told, and waits all the same")

@@ -81,6 +81,7 @@ class Play:
             "wake": lambda it: _each(it, self.run.wake),
             "key": lambda it: _each(it, self._succeed_by_key),
             "redo": lambda it: self.run.redo(*it),
+            "redo_failed": lambda it: self.run.redo(*it, failed_only=True),
             "degrade": lambda it: _each(it, self._degrade),
             "complete": lambda it: self.run.complete(success=it == "success"),
             "cancel": lambda _: self.run.cancel(),

@@ -8,8 +8,8 @@ from typing import Final
 from hypothesis import strategies as st
 
 from rillflow.core import codec
-from rillflow.core.commands import DispatchTask
-from rillflow.core.events import Event, ParentLink
+from rillflow.core.commands import DispatchTask, RedoChild
+from rillflow.core.events import Event, NoticeDelivered, ParentLink, SubFlowNotice
 from rillflow.core.machine import outstanding
 from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
@@ -190,7 +190,7 @@ class Player:
 
     def step(self) -> bool:
         """Answer something that is waited for; False when nothing is."""
-        moves = [*self._answers(), *self._outcomes()]
+        moves = [*self._answers(), *self._outcomes(), *self._orders()]
         if self.run.timers and (not moves or self.random.random() < 0.2):
             moves = [lambda: self.run.advance(1)]
         if not moves:
@@ -209,6 +209,9 @@ class Player:
             lambda: run.wake(name, {"x": 3}),
             lambda: run.degrade(name, current=self.random.random() < 0.5, followings=True),
             lambda: run.redo(name, data={"x": 2}),
+            lambda: run.redo(name, data={"x": 1}, failed_only=True),
+            lambda: run.redo(failed_only=True),
+            lambda: self._hear_of_child(name),
             lambda: run.redo(data={"__reserved": 1}),
             run.pause,
             run.resume,
@@ -217,8 +220,29 @@ class Player:
             lambda: run.advance(1),
         ]
         if self.random.random() < 0.1:
-            moves = [run.cancel, lambda: run.complete(success=self.random.random() < 0.5), run.redo]
+            moves = [
+                run.cancel,
+                lambda: run.complete(success=self.random.random() < 0.5),
+                run.redo,
+                lambda: run.redo(failed_only=True),
+            ]
         self._try(self.random.choice(moves))
+
+    def _hear_of_child(self, name: str) -> None:
+        """Let the sub-flow of a task say, once more or for the first time, how it is."""
+        task, running = (
+            self.run.state.tasks.get(name, TaskState("", "")),
+            self.random.random() < 0.5,
+        )
+        number = task.told + self.random.randint(0, 2)
+        self.run.finish(
+            name,
+            {"x": 4},
+            succeeded=None if running else self.random.random() < 0.7,
+            early=True,
+            attempt=task.attempt,
+            sub_flow=SubFlowNotice(number=number, redone=True, running=running),
+        )
 
     def _try(self, move: Callable[[], object]) -> None:
         with suppress(RillflowError):
@@ -233,6 +257,23 @@ class Player:
             lambda command=command: self._answer(command)  # type: ignore[misc]
             for command in wanted
             if isinstance(command, DispatchTask) and command.task
+        ]
+
+    def _orders(self) -> list[Callable[[], object]]:
+        """Deliver what is to be told to sub-flows; one in three is gone by then."""
+        return [
+            lambda command=command: self.run.take(  # type: ignore[misc]
+                NoticeDelivered(
+                    at_ms=self.run.now_ms,
+                    kind="redo",
+                    error=self.random.choice([None, None, "gone"]),
+                    attempt=command.order,
+                    child=command.execution_id,
+                    task=command.task,
+                )
+            )
+            for command in outstanding(self.run.plan, self.run.state)
+            if isinstance(command, RedoChild)
         ]
 
     def _answer(self, command: DispatchTask) -> None:

@@ -1,17 +1,22 @@
 """What holds for every workflow, whatever the world answers and whenever it does."""
 
 from collections import Counter
+from contextlib import suppress
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rillflow.core import codec, machine, polling
+from rillflow.core import anew, codec, machine, polling
 from rillflow.core.commands import Announce, Command, DispatchTask
-from rillflow.core.events import Event, ExecutionSubmitted, RedoRequested
+from rillflow.core.events import Event, ExecutionSubmitted
+from rillflow.core.failed_parts import failed_parts, groups_around
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
+from rillflow.core.turn import Turn
+from rillflow.errors import RillflowError
 from rillflow.testing import Scenario
 from rillflow.testing.replay import check_outstanding, replay
+from rillflow.testing.scenario import begins_anew
 from tests.fuzzing import examples
 from tests.spec.notation import Definition
 from tests.spec.random_flows import Player, flows
@@ -68,7 +73,7 @@ def test_every_workflow_ends_after_any_disturbance(definition: Definition, seed:
         if isinstance(command, DispatchTask) and command.pattern != polling.PATTERN
     )
     # A redo after the end orders again, by the same key, the calls that are under way.
-    redos = sum(isinstance(event, RedoRequested) for event in player.run.journal)
+    redos = sum(map(begins_anew, player.run.journal))
     assert max(calls.values(), default=0) <= 1 + redos
 
 
@@ -136,6 +141,80 @@ def test_counters_agree_with_a_recount(definition: Definition, seed: int) -> Non
         groups = [state.groups[route].status for route in task.routes]
         assert sum(task.group_counts) == len(groups)
         assert all(groups.count(s) == task.group_counts[s] for s in TaskStatus if groups)
+
+
+@LAW
+@given(flows(), SEEDS)
+def test_a_redo_of_what_failed_keeps_what_succeeded_unless_it_follows_a_failure(
+    definition: Definition, seed: int
+) -> None:
+    player = Player(definition, seed)
+    play_to_the_end(player)
+    run = player.run
+    before = {name: (task.status, task.attempt) for name, task in run.state.tasks.items()}
+    followers = after_failures(run)
+    run.redo(failed_only=True)
+    for name, (status, attempt) in before.items():
+        if status is TaskStatus.SUCCEED and name not in followers:
+            task = run.state.tasks[name]
+            assert (task.status, task.attempt) == (status, attempt)
+
+
+@LAW
+@given(flows(), SEEDS)
+def test_a_redo_of_what_failed_runs_all_that_failed_and_the_execution_ends_again(
+    definition: Definition, seed: int
+) -> None:
+    player = Player(definition, seed)
+    play_to_the_end(player)
+    state = player.run.state
+    parts = failed_parts(Turn(player.run.plan, state, 0), player.run.plan.level.tasks)
+    runs = {name: len(state.tasks[name].invoke.time_infos) for name in parts.targets()}
+    had_failed = player.run.status == "FAILED"
+    player.run.redo(failed_only=True)
+    assert had_failed or not runs
+    for name, times in runs.items():
+        task = state.tasks.get(name)
+        assert (
+            task is None
+            or task.status is not TaskStatus.FAILED
+            or len(task.invoke.time_infos) > times
+        )
+    play_to_the_end(player)
+    assert DAG_COMPLETED[state.status]
+
+
+@LAW
+@given(flows(), SEEDS)
+def test_no_more_groups_run_at_once_than_may_after_any_redo(
+    definition: Definition, seed: int
+) -> None:
+    player = Player(definition, seed)
+    for _ in range(60):
+        if player.random.random() < 0.2:
+            with suppress(RillflowError):
+                player.run.redo(failed_only=True)
+        elif not player.step():
+            break
+        for task in player.run.state.tasks.values():
+            if task.most_groups is not None:
+                assert task.group_counts[TaskStatus.RUNNING] <= task.most_groups
+
+
+def after_failures(run: Scenario) -> set[str]:
+    """Name what follows a failure, or a task around one, and all that is inside of it."""
+    state = run.state
+    turn = Turn(run.plan, state, 0)
+    failed = [name for name, task in state.tasks.items() if task.status is TaskStatus.FAILED]
+    around = {g.parent for name in failed for g in groups_around(turn, turn.task(name))}
+    heads = {*failed, *around}
+    found = set(anew.with_followers(turn, heads)) - heads
+    inside = {
+        name
+        for name, task in state.tasks.items()
+        if any(group.parent in found for group in groups_around(turn, task))
+    }
+    return found | inside
 
 
 def play_to_the_end(player: Player) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.cli.inputs import moment_ms
-from rillflow.cli.redoing import tasks_to_redo
+from rillflow.cli.redoing import tasks_to_redo_whole
 from rillflow.errors import RequestError
 from tests.loopback import closed_port
 from tests.unit.commands import path, run, stand_in
@@ -184,32 +184,39 @@ def redone(*options: str, **statuses: str) -> tuple[int, str, dict[str, Any] | N
     """Redo an execution with tasks of these statuses; return the request that came of it."""
     with stand_in(**{path("get"): shown(**statuses), path("redo"): DONE}) as (url, asked):
         code, printed, told = run("redo", ID, *options, "--url", url)
-    return code, printed or told, asked[1] if len(asked) > 1 else None
+    orders = [one for one in asked if one["body"]]
+    return code, printed or told, orders[0] if orders else None
 
 
-def test_all_that_is_unfinished_is_done_again() -> None:
-    code, printed, asked = redone(a="SUCCEEDED", b="FAILED", c="RUNNING")
+@pytest.mark.parametrize("options", [(), ("--failed",)])
+def test_what_failed_is_done_again(options: tuple[str, ...]) -> None:
+    code, printed, asked = redone(*options, a="SUCCEEDED", b="FAILED", c="RUNNING")
     assert (code, printed) == (0, f"redone {ID}\n")
+    assert asked == {"query": {"execution_id": ID, "scope": "failed"}, "body": "{}"}
+
+
+def test_all_that_is_unfinished_is_done_again_as_a_whole() -> None:
+    _, _, asked = redone("--whole", a="SUCCEEDED", b="FAILED", c="RUNNING")
     assert asked == {"query": {"execution_id": ID}, "body": "{}"}
 
 
 def test_named_tasks_are_done_again_with_new_context() -> None:
-    _, _, asked = redone("--task", "a", "-t", "b", "--data", '{"n": 2}', a="SUCCEEDED", b="FAILED")
-    assert asked == {"query": {"execution_id": ID, "task_names": "a,b"}, "body": '{"n":2}'}
-
-
-def test_only_those_that_failed_are_done_again() -> None:
-    _, _, asked = redone("--failed", a="SUCCEEDED", b="FAILED", c="RUNNING", d="FAILED")
-    assert asked is not None
-    assert asked["query"]["task_names"] == "b,d"
+    options = ("--task", "a", "-t", "b", "--data", '{"n": 2}')
+    wanted = {"execution_id": ID, "task_names": "a,b"}
+    for more, query in (((), wanted | {"scope": "failed"}), (("--whole",), wanted)):
+        _, _, asked = redone(*options, *more, a="SUCCEEDED", b="FAILED")
+        assert asked == {"query": query, "body": '{"n":2}'}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--task", "c"), "there is no task c; there are a, b"),
+        (("--task", "c", "--whole"), "there is no task c; there are a, b"),
         (("--task", "b"), "the task b has not started"),
-        (("--failed",), "no task has failed; name one with --task: a, b"),
+        (("--task", "b", "--whole"), "the task b has not started"),
+        (("--task", "a", "--failed"), "nothing in the task a has failed"),
+        (("--task", "a_0"), "there is no task a_0; there are a, b"),
     ],
 )
 def test_what_would_do_nothing_is_refused(options: tuple[str, ...], message: str) -> None:
@@ -218,31 +225,67 @@ def test_what_would_do_nothing_is_refused(options: tuple[str, ...], message: str
     assert told.startswith(f"error: {ID}: {message}")
 
 
-def test_of_what_has_succeeded_a_task_is_to_be_named() -> None:
+def running(**task: Any) -> dict[str, Any]:
+    answer = shown(a="RUNNING")
+    answer["ret"]["dag_status"] = "RUNNING"
+    answer["ret"]["tasks"]["a"] |= task
+    return answer
+
+
+def test_while_nothing_has_failed_a_redo_says_what_else_there_is() -> None:
+    with stand_in(**{path("get"): running(), path("redo"): DONE}) as (url, asked):
+        code, _, told = run("redo", ID, "--url", url)
+    message = "nothing has failed; name a task with --task (a), or use --whole"
+    assert (code, told) == (1, f"error: {ID}: {message}\n")
+    assert len(asked) == 1
+
+
+def test_an_iteration_that_has_failed_is_done_again_while_the_others_run() -> None:
+    answer = running(sub_group_index_to_status={"0": "FAILED", "1": "RUNNING"})
+    with stand_in(**{path("get"): answer, path("redo"): DONE}) as (url, _):
+        assert run("redo", ID, "--url", url)[0] == 0
+        assert run("redo", ID, "--task", "a", "--failed", "--url", url)[0] == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--whole",)])
+def test_of_what_has_succeeded_a_task_is_to_be_named(more: tuple[str, ...]) -> None:
     answer = shown(a="SUCCEEDED")
     answer["ret"]["dag_status"] = "SUCCEED"
     with stand_in(**{path("get"): answer, path("redo"): DONE}) as (url, asked):
-        code, _, told = run("redo", ID, "--url", url)
-        assert run("redo", ID, "--task", "a", "--url", url)[0] == 0
+        code, _, told = run("redo", ID, *more, "--url", url)
+        assert run("redo", ID, "--task", "a", *more, "--url", url)[0] == 0
     assert (code, told) == (1, f"error: {ID}: it has succeeded; name a task with --task: a\n")
-    assert [one["query"].get("task_names") for one in asked] == [None, None, "a"]
+    assert [one["query"].get("task_names") for one in asked if one["body"]] == ["a"]
 
 
-def test_a_cancelled_execution_goes_on_even_if_no_task_is_unfinished() -> None:
-    code, _, asked = redone(a="SUCCEEDED", b="NOT_STARTED")
+@pytest.mark.parametrize("more", [(), ("--whole",)])
+def test_a_cancelled_execution_goes_on_even_if_no_task_is_unfinished(more: tuple[str, ...]) -> None:
+    code, _, asked = redone(*more, a="SUCCEEDED", b="NOT_STARTED")
     assert (code, asked is not None) == (0, True)
 
 
 def test_a_redo_of_what_is_not_there_or_of_two_kinds_is_refused() -> None:
     with stand_in(**{path("get"): {"ret": {"tasks": "{}", "context": {}}}}) as (url, _):
         assert run("redo", ID, "--url", url)[2] == f"error: there is no execution {ID}\n"
-        assert run("redo", ID, "--task", "a", "--failed", "--url", url)[0] == 2
+        assert run("redo", ID, "--whole", "--failed", "--url", url)[0] == 2
 
 
-def test_a_member_of_a_group_stands_for_its_task() -> None:
-    assert tasks_to_redo(shown(each="FAILED")["ret"], ["each_0-in"], failed=False) == ("each_0-in",)
+def test_an_instance_is_named_in_full_and_looked_up_in_its_group() -> None:
+    members = {"ret": {"tasks": {"each_1-in": {"name": "each_1-in", "status": "FAILED"}}}}
+    answers = {path("get"): shown(each="FAILED"), path("get_by_parent"): members}
+    with stand_in(**answers, **{path("redo"): DONE}) as (url, asked):
+        code, printed, _ = run("redo", ID, "--task", "each_1-in", "--url", url)
+    assert (code, printed) == (0, f"redone {ID}\n")
+    assert [one["query"] for one in asked[1:]] == [
+        {"execution_id": ID, "parent": "each", "group_index": "1"},
+        {"execution_id": ID, "task_names": "each_1-in", "scope": "failed"},
+    ]
+
+
+def test_as_a_whole_a_member_of_a_group_stands_for_its_task() -> None:
+    assert tasks_to_redo_whole(shown(each="FAILED")["ret"], ["each_0-in"]) == ("each_0-in",)
     with pytest.raises(RequestError, match="there is no task a"):
-        tasks_to_redo({"tasks": "{}"}, ["a"], failed=False)
+        tasks_to_redo_whole({"tasks": "{}"}, ["a"])
 
 
 def test_many_executions_of_a_service_are_done_again_by_the_server() -> None:
@@ -265,6 +308,7 @@ def test_many_executions_of_a_service_are_done_again_by_the_server() -> None:
             "task_names": "a",
             "count": "5",
             "rate_limit": "7",
+            "scope": "failed",
         }
     ]
 

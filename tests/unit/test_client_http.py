@@ -86,11 +86,11 @@ CALLS: Final[list[tuple[Request, str, str, dict[str, str], bytes]]] = [
         Redo(execution_id=ID, tasks=("s", "t"), data={}),
         "POST",
         "/flow/redo.json",
-        {"execution_id": ID, "task_names": "s,t"},
+        {"execution_id": ID, "task_names": "s,t", "scope": "failed"},
         b"{}",
     ),
     (
-        Redo(execution_id=ID, tasks=(), data={}),
+        Redo(execution_id=ID, tasks=(), data={}, whole=True),
         "POST",
         "/flow/redo.json",
         {"execution_id": ID},
@@ -137,11 +137,17 @@ CALLS: Final[list[tuple[Request, str, str, dict[str, str], bytes]]] = [
         RedoMany(business="b", feature="f"),
         "POST",
         "/flow/multi_redo.json",
-        {"service_id": "b:f", "type": "failed", "count": "100", "rate_limit": "30"},
+        {
+            "service_id": "b:f",
+            "type": "failed",
+            "count": "100",
+            "rate_limit": "30",
+            "scope": "failed",
+        },
         b"",
     ),
     (
-        RedoMany(business="b", feature="f", code="7", tasks=("s", "t")),
+        RedoMany(business="b", feature="f", code="7", tasks=("s", "t"), whole=True),
         "POST",
         "/flow/multi_redo.json",
         {
