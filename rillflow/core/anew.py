@@ -8,10 +8,10 @@ from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import Turn, timers_of
 
 
-def begin(turn: Turn, *, ordered: bool = False) -> bool:
+def begin(turn: Turn, *, tells_parent: bool) -> bool:
     """Make the execution one that runs; return whether it had ended.
 
-    A task that its failure ended is told that it goes on, unless that was ``ordered`` by it.
+    With ``tells_parent`` a task that its failure ended is told that it goes on.
     """
     state, ended = turn.state, turn.over
     failed = state.status is DagStatus.FAILED
@@ -22,7 +22,7 @@ def begin(turn: Turn, *, ordered: bool = False) -> bool:
     state.status = DagStatus.RUNNING
     state.cancelled = False
     state.parent_notice = state.completion = None
-    if failed and not ordered:
+    if failed and tells_parent:
         ending.notify_parent(turn)
     return ended
 

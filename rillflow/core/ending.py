@@ -1,6 +1,7 @@
 """The end of an execution, and who is told about it (SEMANTICS 3.15, 3.19)."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent, RedoChild
 from rillflow.core.events import CallbackReceived, NoticeDelivered, SubFlowNotice
@@ -68,7 +69,7 @@ def notify_parent(turn: Turn) -> None:
     if state.parent is None or state.parent.pattern != "flow_sync":
         return
     invoke, running = state.invoke, state.status is DagStatus.RUNNING
-    state.parent_attempt += 1
+    state.parent_attempt += not running
     state.parent_notice = CallbackReceived(
         at_ms=turn.at_ms,
         task=state.parent.task,
@@ -94,13 +95,25 @@ def parent_commands(state: ExecutionState) -> Iterator[NotifyParent]:
         )
 
 
+PARENT_KINDS: Final = ("parent", "redone")
+
+
+def kind_of(notice: CallbackReceived | None) -> str:
+    """Return as what a notice to the parent is noted when it was delivered; empty for none."""
+    if notice is None:
+        return ""
+    running = notice.sub_flow is not None and notice.sub_flow.running
+    return "redone" if running else "parent"
+
+
 def notice_delivered(state: ExecutionState, event: NoticeDelivered) -> bool:
     """Note that a notice is no longer owed; return False when it was not, or another one is."""
     if event.kind == "cancel":
         due = event.child in state.uncancelled
         state.uncancelled = [child for child in state.uncancelled if child != event.child]
-    elif event.kind == "parent":
-        due = state.parent_notice is not None and event.attempt in (None, state.parent_attempt)
+    elif event.kind in PARENT_KINDS:
+        due = event.kind == kind_of(state.parent_notice)
+        due = due and event.attempt in (None, state.parent_attempt)
         state.parent_notice = None if due else state.parent_notice
     else:
         due = state.completion is not None and event.attempt in (None, state.completion_attempt)

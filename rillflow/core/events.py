@@ -43,14 +43,19 @@ class RouteStep(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class SubFlowNotice(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Which of the notices of a sub-flow to its parent a callback is.
 
-    ``number`` counts them, so that a repetition or an overtaken one is told. ``redone`` tells
-    that the sub-flow was begun again after its end: a task that its failure ended waits for it
-    again. With ``running`` it has just begun again, and the callback brings no outcome.
+    ``number`` counts its ends. ``redone`` tells that the sub-flow was begun again after one: a
+    task that its failure ended waits for it again. With ``running`` it has begun again after
+    the end of this number, and the callback brings no outcome.
     """
 
     number: int
     redone: bool = False
     running: bool = False
+
+    @property
+    def position(self) -> int:
+        """The place in the order of all notices of a sub-flow, by which an old one is told."""
+        return 2 * self.number + self.running
 
 
 class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
@@ -147,13 +152,14 @@ class RedoRequested(_Event, frozen=True, kw_only=True):
     """Run tasks again (SEMANTICS 3.17); no names means everything unfinished.
 
     With ``failed_only`` names are those of instances, no names means everything that failed,
-    and what succeeded inside a foreach, choice or sub-flow is kept. ``order`` counts the
+    and what succeeded inside a foreach, choice or sub-flow is kept. None is in journals of
+    releases whose redo told no parent, and else means False. ``order`` counts the
     requests of the parent for this sub-flow, 0 is one from outside.
     """
 
     tasks: tuple[TaskName, ...] = ()
     data: bytes = b"{}"
-    failed_only: bool = False
+    failed_only: bool | None = None
     order: int = 0
 
 
@@ -186,9 +192,10 @@ class ResumeRequested(_Event, frozen=True, kw_only=True):
 class NoticeDelivered(_Event, frozen=True, kw_only=True):
     """A notice reached its receiver, or was given up.
 
-    ``kind`` is ``parent``, ``completion``, ``cancel`` or ``redo``. ``attempt`` tells which of
-    the notices of an execution that ended several times; None, in old journals, is the last.
-    ``child`` is the sub-flow that was cancelled, or redone for ``task``.
+    ``kind`` is ``parent``, ``redone`` (the parent knows that a redo has begun this execution
+    again), ``completion``, ``cancel`` or ``redo``. ``attempt`` tells which of the notices of an
+    execution that ended several times; None, in old journals, is the last. ``child`` is the
+    sub-flow that was cancelled, or redone for ``task``.
     """
 
     kind: str

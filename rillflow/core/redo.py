@@ -61,7 +61,7 @@ def _redo_whole(turn: Turn, event: RedoRequested) -> None:
     goes_on = turn.over and turn.state.cancelled and not event.tasks
     if not targets and not goes_on:
         return
-    revived = anew.begin(turn)
+    revived = anew.begin(turn, tells_parent=event.failed_only is not None)
     anew.set_back(turn, anew.with_followers(turn, targets))
     anew.go_on(turn, revived=revived)
 

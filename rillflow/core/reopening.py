@@ -18,7 +18,7 @@ def reopen(turn: Turn, parts: Parts, *, ordered: bool = False, is_told: bool = F
         ordered: Whether the parent of the execution wants it, and so need not be told.
         is_told: Whether sub-flows said by themselves that they go on, and need no order.
     """
-    revived = anew.begin(turn, ordered=ordered)
+    revived = anew.begin(turn, tells_parent=not ordered)
     around = _groups_of(turn, parts)
     opened = dict.fromkeys([*parts.opened, *(group.parent for group in around)])
     outside = [*parts.children, *opened]
@@ -126,7 +126,7 @@ def child_order_delivered(turn: Turn, event: NoticeDelivered) -> bool:
 def is_news(task: TaskState, event: CallbackReceived) -> bool:
     """Tell whether a notice of a sub-flow is neither a repetition nor overtaken."""
     notice = event.sub_flow
-    return notice is None or (event.attempt == task.attempt and notice.number > task.told)
+    return notice is None or (event.attempt == task.attempt and notice.position > task.told)
 
 
 def waits_again(turn: Turn, task: TaskState, notice: SubFlowNotice) -> bool:
@@ -142,5 +142,5 @@ def waits_again(turn: Turn, task: TaskState, notice: SubFlowNotice) -> bool:
     if any(map(has_ended_well, parents)):
         return False
     reopen(turn, Parts(children=[task.name]), is_told=True)
-    task.told = notice.number
+    task.told = notice.position
     return True

@@ -115,7 +115,7 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
     if event.will_retry:
         _note_ext(task, event)
         return True
-    told = task.told if event.sub_flow is None else event.sub_flow.number
+    told = task.told if event.sub_flow is None else event.sub_flow.position
     if task.in_flight:
         # A later notice of a sub-flow takes the place of an earlier one.
         if task.held is not None and not task.held.key_succeeded and event.sub_flow is None:

@@ -85,7 +85,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     time-out was set, ``poll_armed_ms`` when the next question was. ``warnings`` are rules that
     came to nothing when their list was applied last, ``warning_counts`` how many by list.
     ``most_groups`` is how many groups of a foreach may run at once. Of the sub-flow of the
-    present attempt, ``told`` is the number of its last notice that counted, and ``child_redos``
+    present attempt, ``told`` is the position of its last notice that counted, and ``child_redos``
     counts the requests to redo it, the last of which is still to be delivered while
     ``redoing_child``.
     """

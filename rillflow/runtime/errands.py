@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import assert_never
 
+from rillflow.core import ending
 from rillflow.core.commands import (
     Announce,
     CancelChild,
@@ -153,8 +154,7 @@ class Errands:
         def begin() -> None:
             self.walks.begin(execution_id, self._notify_parent(execution_id, command))
 
-        notice = command.callback.sub_flow
-        if notice is not None and notice.running:
+        if ending.kind_of(command.callback) == "redone":
             begin()  # the execution goes on: hooks about its end have no say
         elif not self._guards.guard(Moment.FINISH, execution_id, "", begin):
             self._give_up_notice(execution_id, "parent", command.attempt)
@@ -212,7 +212,10 @@ class Errands:
                 extra={"execution_id": execution_id, "reason": reply.error},
             )
         notice = NoticeDelivered(
-            at_ms=self._clock.now_ms(), kind="parent", error=reply.error, attempt=command.attempt
+            at_ms=self._clock.now_ms(),
+            kind=ending.kind_of(command.callback),
+            error=reply.error,
+            attempt=command.attempt,
         )
         await self._tell_own(execution_id, notice)
 

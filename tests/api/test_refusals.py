@@ -237,3 +237,9 @@ async def test_whoever_asks_for_health_is_not_told_where_the_store_is(
     )
     [told] = [record for record in caplog.records if record.message == "not_ready"]
     assert "closed" in told.__dict__["reason"]
+
+
+@pytest.mark.parametrize("path", ["redo.json?execution_id=a", "multi_redo.json?service_id=a:b"])
+async def test_a_redo_has_one_of_two_scopes(shared_api: Api, path: str) -> None:
+    response = await shared_api.client.post(f"/flow/{path}&scope=some")
+    assert refusal_of(response) == (422, 30109, "scope must be whole or failed, not some")

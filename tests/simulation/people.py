@@ -195,7 +195,8 @@ class People:
             if task.base.startswith(SUSPENSE) and task.status is TaskStatus.RUNNING:
                 await self._deliver(execution_id, self._signal(name))
             elif self._waits_in_vain(execution_id, task):
-                again = RedoRequested(at_ms=self._clock.now_ms(), tasks=(name,))
+                at_ms = self._clock.now_ms()
+                again = RedoRequested(at_ms=at_ms, tasks=(name,), failed_only=False)
                 await self._deliver(execution_id, again)
         if mirror.state.paused and not self._around.faults.requests:
             await self._deliver(execution_id, ResumeRequested(at_ms=self._clock.now_ms()))
@@ -234,8 +235,8 @@ class People:
         is_child = mirrors[execution_id].state.parent is not None
         event: Event = random.choice(
             [
-                RedoRequested(at_ms=at_ms),
-                RedoRequested(at_ms=at_ms, tasks=(task,)),
+                RedoRequested(at_ms=at_ms, failed_only=False),
+                RedoRequested(at_ms=at_ms, tasks=(task,), failed_only=False),
                 RedoRequested(at_ms=at_ms, tasks=(task,), failed_only=True),
                 RedoRequested(at_ms=at_ms, failed_only=True),
                 CancelRequested(at_ms=at_ms),

@@ -123,7 +123,7 @@ class Promises:
             and task.status is TaskStatus.RUNNING
             and task.held is None
             and task.attempt == state.parent.attempt
-            and task.told < notice.number
+            and task.told < notice.position
         )
         if waits:
             self._broken(f"{state.execution_id}: its parent was told, and waits all the same")

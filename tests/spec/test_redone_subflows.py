@@ -254,6 +254,7 @@ def notices_of_child(*, failed: bool) -> list[CallbackReceived]:
 def test_a_delivered_notice_that_the_sub_flow_runs_is_no_longer_owed() -> None:
     _, child = failed_family()
     child.redo(failed_only=True)
-    notice = NoticeDelivered(at_ms=0, kind="parent", attempt=child.state.parent_attempt)
-    child.take(notice)
+    child.take(NoticeDelivered(at_ms=0, kind="parent", attempt=1))  # that of the end before it
+    assert not child.changed
+    child.take(NoticeDelivered(at_ms=0, kind="redone", attempt=1))
     assert child.state.parent_notice is None
