@@ -52,6 +52,7 @@ IDLE_SWITCHES: Final = frozenset(
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 _HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)(:[0-9]{1,5})?")
+_SECRET: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _ID: Final = re.compile(r"[a-zA-Z0-9]+([:_][a-zA-Z0-9]+)?")
 _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -121,6 +122,17 @@ def _base(url: str) -> str:
 def _unlimited(value: object) -> object:
     """Read ``forever``, which neither the environment nor TOML can say otherwise."""
     return None if value == "forever" else value
+
+
+def _secret_places(places: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Refuse what is no name of a secret, or no host."""
+    for name, hosts in places.items():
+        if not _SECRET.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a secret")
+        for host in hosts:
+            if not _HOST.fullmatch(host) and not _HOST_AND_PORT.fullmatch(host):
+                raise ValueError(f"{host!r} is no host, host:port, *.suffix or protocol")
+    return places
 
 
 def _hosts(
@@ -194,6 +206,9 @@ HostNames: TypeAlias = Annotated[
 ]
 Origins: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
+]
+SecretPlaces: TypeAlias = Annotated[
+    dict[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]], AfterValidator(_secret_places)
 ]
 Limit: TypeAlias = Annotated[_Number | None, BeforeValidator(_unlimited)]
 Rate: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]

@@ -38,6 +38,7 @@ from rillflow.setting_values import (
     Origins,
     Places,
     Rate,
+    SecretPlaces,
     SizeByBusiness,
     Switches,
     only,
@@ -198,8 +199,14 @@ class Settings(BaseSettings):
     """Hosts, ``*.suffix``, addresses and CIDRs that calls may reach; empty allows all."""
     egress_deny: Places = ()
     """The same that calls may not reach; a denial wins. Cloud metadata is always denied."""
+    egress_private: bool | None = None
+    """Whether calls may reach loopback and private addresses that ``egress_allow`` does not name;
+    None is yes on a server that listens on loopback, else no."""
     secrets_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """Folder with a file for each secret that has no ``RILLFLOW_SECRET_<NAME>``."""
+    secret_hosts: SecretPlaces = {}
+    """Hosts to which each secret may be sent, by its name: ``host``, ``host:port``, ``*.suffix``,
+    or the protocol of a plugin or language model. A secret that is not named may go anywhere."""
 
     chatgpt_base_url: BaseUrl = "https://api.openai.com/v1"
     """Where tasks of the protocol `chatgpt` find OpenAI's API, or one that speaks like it."""
@@ -288,6 +295,11 @@ class Settings(BaseSettings):
         """Where functions reach this server."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (self.server_host or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def calls_private(self) -> bool:
+        """Whether calls may reach loopback and private addresses."""
+        return is_loopback(self.host) if self.egress_private is None else self.egress_private
 
     @property
     def callback_base_url(self) -> str:

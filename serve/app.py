@@ -3,6 +3,7 @@
 import logging
 import os
 
+from rillflow.gateways.secrets import Secrets, unbounded_warning
 from rillflow.setting_values import idle_switches
 from rillflow.settings import Settings, unknown_variables
 from serve.deployment import build
@@ -17,3 +18,5 @@ for _warning in unknown_variables(os.environ):
     _log.warning("unknown_variable: %s", _warning)
 for _warning in idle_switches(_settings.switches):
     _log.warning("idle_switch: %s", _warning)
+for _name in Secrets(_settings.secrets_dir, hosts=_settings.secret_hosts).unbounded():
+    _log.warning("unbounded_secret: %s", unbounded_warning(_name))

@@ -5,11 +5,19 @@ from ray.serve import Application
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 
-from rillflow.settings import Settings
+from rillflow.settings import Settings, is_loopback
 from serve.api import build_asgi_app
 from serve.ports import refuse_exposed
 from serve.replica_ports import listen_on_the_node_only
 from serve.uvicorn_timers import let_go_of_reset_connections
+
+
+def listening_on(settings: Settings, host: str) -> Settings:
+    """Return the settings of a server that Serve has listen on an address of its own."""
+    if settings.egress_private is not None:
+        return settings
+    is_private = is_loopback(settings.host) and is_loopback(host)
+    return settings.model_copy(update={"egress_private": is_private})
 
 
 def build(settings: Settings) -> Application:
@@ -21,7 +29,7 @@ def build(settings: Settings) -> Application:
         refuse_exposed(settings, listens_on)
         let_go_of_reset_connections()
         listen_on_the_node_only()
-        return build_asgi_app(settings, listens_on)
+        return build_asgi_app(listening_on(settings, listens_on), listens_on)
 
     deployment = serve.deployment(
         name="rillflow-api",

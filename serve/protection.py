@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from rillflow.actors.stack import Stack
+from rillflow.definition.addresses import without_user_info
 from rillflow.errors import InvalidIdError, RequestError
 from rillflow.ids import DescriptorId, parse_descriptor_id
 from rillflow.ports.executions import ResourceCall
@@ -170,20 +171,20 @@ def _circuit(state: CircuitState) -> dict[str, Any]:
 def _by_task(rows: Sequence[ResourceRow]) -> dict[str, Any]:
     tasks: dict[str, dict[str, Any]] = defaultdict(dict)
     for row in sorted(rows):
-        tasks[row.task][row.resource] = _times(row)
+        tasks[row.task][without_user_info(row.resource)] = _times(row)
     return tasks
 
 
 def _by_resource(rows: Sequence[ResourceRow]) -> dict[str, Any]:
     resources: dict[str, dict[str, Any]] = defaultdict(dict)
     for row in sorted(rows):
-        resources[row.resource][row.task] = _times(row)
+        resources[without_user_info(row.resource)][row.task] = _times(row)
     return resources
 
 
 def _times(row: ResourceRow) -> dict[str, Any]:
     return {
-        "resource_name": row.resource,
+        "resource_name": without_user_info(row.resource),
         "resource_limited_time": row.until_ms,
         "update_time": row.updated_ms,
     }

@@ -95,5 +95,8 @@ def http_settings(settings: Settings) -> HttpSettings:
         secrets_dir=settings.secrets_dir,
         chatgpt_base_url=settings.chatgpt_base_url,
         aliyun_ai_base_url=settings.aliyun_ai_base_url,
-        egress=egress_rules(allow=settings.egress_allow, deny=settings.egress_deny),
+        secret_hosts=settings.secret_hosts,
+        egress=egress_rules(
+            allow=settings.egress_allow, deny=settings.egress_deny, private=settings.calls_private
+        ),
     )

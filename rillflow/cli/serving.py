@@ -74,6 +74,7 @@ def up(
         insecure=insecure or None,
     )
     _warn_of_switches(settings)
+    _warn_of_secrets(settings)
     # The serving layer stands above this one, so it is known by its name only.
     standalone = importlib.import_module("serve.standalone")
     stack = standalone.Standalone(settings, dashboard=dashboard, tell=_tell_step)
@@ -172,6 +173,15 @@ def _warn_of_switches(settings: "Settings") -> None:
 
     for warning in idle_switches(settings.switches):
         typer.echo(f"warning: {warning}", err=True)
+
+
+def _warn_of_secrets(settings: "Settings") -> None:
+    """Say which secrets any definition may send anywhere."""
+    from rillflow.gateways.secrets import Secrets, unbounded_warning
+
+    secrets = Secrets(settings.secrets_dir, hosts=settings.secret_hosts)
+    for name in secrets.unbounded():
+        typer.echo(f"warning: {unbounded_warning(name)}", err=True)
 
 
 def _settings(**given: Any) -> "Settings":

@@ -7,6 +7,7 @@ import httpx
 
 from rillflow.client.operations import Request
 from rillflow.client.wire import Call, answer_of, call_of
+from rillflow.definition.addresses import without_user_info
 from rillflow.errors import UnreachableError
 
 CONNECT_S: Final = 5.0
@@ -79,7 +80,7 @@ def _arguments(call: Call, timeout_s: float) -> dict[str, Any]:
 
 def _unreachable(url: str, error: Exception) -> UnreachableError:
     reason = str(error) or type(error).__name__
-    return UnreachableError(f"no answer from {url}: {reason}")
+    return UnreachableError(f"no answer from {without_user_info(url)}: {reason}")
 
 
 def _options(url: str, api_key: str | None) -> dict[str, Any]:
@@ -88,7 +89,9 @@ def _options(url: str, api_key: str | None) -> dict[str, Any]:
     except httpx.InvalidURL as error:
         raise _unreachable(url, error) from error
     if base_url.scheme not in {"http", "https"} or not base_url.host:
-        raise UnreachableError(f"{url} is no address of a stack; one is http://127.0.0.1:8080")
+        raise UnreachableError(
+            f"{without_user_info(url)} is no address of a stack; one is http://127.0.0.1:8080"
+        )
     headers = {KEY_HEADER: api_key.strip().encode()} if api_key else {}
     return {
         "base_url": base_url,

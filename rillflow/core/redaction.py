@@ -6,6 +6,7 @@ Definitions as they are stored, and shown to who asks for a definition, stay as 
 import re
 from typing import Final
 
+from rillflow.definition.addresses import without_user_info
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.language.literals import parse_literal
@@ -19,6 +20,7 @@ _SECRET_ENDINGS: Final = (
     *("password", "passwd", "pwd", "secret", "secretkey", "apikey", "accesskey", "privatekey"),
     *("authorization", "token", "cookie", "credential", "credentials", "generateauth"),
 )
+_ADDRESSES: Final = frozenset({"resourceName", "calculated_resource_name"})
 _VALUES: Final = frozenset({"parameters", "input"})
 """Fields of a task that hold values, not parts of the definition."""
 _QUOTES: Final = ('"', "'")
@@ -40,6 +42,7 @@ def redacted_part(part: JsonObject) -> JsonObject:
     """Return a part of a definition, as it is dumped, with its constants masked likewise.
 
     Constants stand in ``parameters``, and in the sources and transforms of rules. Paths stay.
+    Of addresses, user name and password are masked.
     """
     shown = {key: _redacted_field(key, value) for key, value in part.items()}
     return _redacted_rule(shown) if "target" in shown else shown
@@ -48,6 +51,8 @@ def redacted_part(part: JsonObject) -> JsonObject:
 def _redacted_field(key: str, value: JsonValue) -> JsonValue:
     if key in _VALUES:
         return redacted(value)
+    if key in _ADDRESSES and isinstance(value, str):
+        return without_user_info(value)
     if isinstance(value, dict):
         return redacted_part(value)
     if isinstance(value, list):

@@ -158,7 +158,7 @@ def invoke_view(invoke: InvokeMsg) -> JsonObject:
         "referenced_dag_execution_id": invoke.referenced_execution_id,
         "invoke_time_infos": [_time_view(info) for info in invoke.time_infos],
         "progress_args": invoke.progress_args,
-        "ext": invoke.ext,
+        "ext": redacted_part(invoke.ext or {}) or None,
         "hint": invoke.hint,
     }
     return {key: value for key, value in view.items() if value not in _NOTHING}

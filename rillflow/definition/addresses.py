@@ -18,8 +18,29 @@ PROTOCOLS: Final = (
     *MODEL_PROTOCOLS,
 )
 
+HIDDEN: Final = "***"
+"""Stands in the place of what is not shown."""
+
 _FUNCTION: Final = 30410
 _REFERENCE: Final = "${"
+
+
+def without_user_info(address: str) -> str:
+    """Return an address as it may be printed: user name and password are hidden.
+
+    Where a password is not encoded as it must be, all that may belong to it is hidden.
+    """
+    scheme, separator, rest = address.partition("://")
+    if "@" not in rest:
+        return address
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    authority = rest[:end]
+    if "@" in authority:
+        return f"{scheme}{separator}{HIDDEN}@{authority.rpartition('@')[2]}{rest[end:]}"
+    _, colon, port = authority.rpartition(":")
+    if not colon or port.isdecimal() or authority.endswith("]"):
+        return address  # the @ stands in the path or query
+    return f"{scheme}{separator}{HIDDEN}@{rest.rpartition('@')[2]}"
 
 
 def protocol_hint(protocol: str, others: Iterable[str] = ()) -> str:

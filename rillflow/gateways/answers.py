@@ -20,7 +20,14 @@ _LONGEST_WAIT_S: Final = 86_400.0
 _JSON_STARTS: Final = (b"{", b"[")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
-_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+_FOR_STRANGERS: Final = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "content-encoding", "content-type"),
+        *("traceparent", "tracestate", "user-agent", "x-call-id", "x-mode", "x-rillflow-attempt"),
+    }
+)
+"""Headers that go on to another origin. Keys, signatures, cookies, the callback address, and
+what authors add are for the host that they were written for."""
 
 
 class Reply(NamedTuple):
@@ -88,8 +95,9 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
     """Return the request that a redirect asks for, None when there is none to follow.
 
     A POST answered 301, 302 or 303 goes on as GET without a body; 307 and 308
-    repeat the request. Credentials do not follow to another origin, and no call that
-    has secrets in it does.
+    repeat the request. To another origin only harmless headers follow: no credentials,
+    keys, signatures or callback address. A call that has secrets in it does not follow
+    at all. The change of a host from ``http`` to ``https`` is no other origin.
 
     Raises:
         GatewayError: The redirect leads out of HTTP, or would take secrets elsewhere.
@@ -101,16 +109,21 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
         target = parse_http_url(urljoin(call.url, location.strip()))
     except (GatewayError, ValueError) as error:
         raise GatewayError(f"{FAILS}a redirect to an address that is not HTTP") from error
-    if call.is_secret and call.origin != target.origin:
+    is_same = target.origin in (call.origin, _with_tls(call.origin))
+    if call.is_secret and not is_same:
         raise GatewayError(f"{FAILS}a redirect that would take secrets to {target.origin}")
-    dropped = frozenset() if call.origin == target.origin else _SECRET_HEADERS
+    headers, user_info = call.headers, target.user_info
+    if is_same:
+        user_info = user_info or call.user_info
+    else:
+        headers = tuple(pair for pair in headers if pair[0].lower() in _FOR_STRANGERS)
     method, body = call.method, call.body
     if _becomes_get(method, reply.status):
-        method, body, dropped = "GET", None, dropped | _BODY_HEADERS
-    headers = tuple(pair for pair in call.headers if pair[0].lower() not in dropped)
+        method, body = "GET", None
+        headers = tuple(pair for pair in headers if pair[0].lower() not in _BODY_HEADERS)
     query = f"?{target.query}" if target.query else ""
     url = f"{target.origin}{target.path}{query}"
-    return HttpCall(method, url, headers, body, call.is_secret)
+    return HttpCall(method, url, headers, body, call.is_secret, user_info)
 
 
 def retry_after_s(value: str | None, *, now_ms: int) -> float | None:
@@ -166,6 +179,12 @@ def _json_object(body: bytes | None) -> JsonObject | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _with_tls(origin: str) -> str:
+    """Return where a host on the usual port of ``http`` answers by ``https``."""
+    scheme, _, place = origin.partition("://")
+    return f"https://{place}" if scheme == "http" else origin
 
 
 def _becomes_get(method: str, status: int) -> bool:

@@ -5,7 +5,7 @@ and again on every redirect, so neither DNS nor a redirect leads around it.
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final, Protocol, TypeAlias
 
@@ -26,9 +26,21 @@ METADATA_NETWORKS: Final = (
     "fd20:ce::254/128",  # Google Cloud over IPv6
 )
 
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-_IPV4_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
+_IN_THE_LAST_BITS: Final = (
+    ipaddress.IPv6Network("::/96"),  # IPv4-compatible
+    ipaddress.IPv6Network("::ffff:0:0/96"),  # IPv4-mapped
+    ipaddress.IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated
+    ipaddress.IPv6Network("64:ff9b::/96"),  # NAT64
+)
+_LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+_LOCAL_NAT64_PREFIXES: Final = (48, 56, 64, 96)
+_ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
+"""Bits 64 to 95 of the addresses of the intra-site tunnel (RFC 5214)."""
 _LOOPBACK_6: Final = ipaddress.IPv6Address("::1")
+_PRIVATE_HINT: Final = (
+    "loopback and private addresses are not called by a server that listens beyond this machine:"
+    " set egress_private, or name the address in egress_allow"
+)
 
 
 class EgressPolicy(Protocol):
@@ -51,13 +63,16 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
     """Deny and allow lists; a denial wins, and an empty allow list allows the rest.
 
     Hosts are names (a leading dot covers the domain's sub-domains), networks are
-    CIDR texts. Addresses of IPv4 inside IPv6 count as what they stand for.
+    CIDR texts. Addresses of IPv4 inside IPv6 count as what they stand for, and where that
+    depends on the network, as all that they may stand for. Without ``private``, addresses
+    that are not public are refused unless the allow list names them.
     """
 
     deny_networks: tuple[str, ...] = METADATA_NETWORKS
     deny_hosts: tuple[str, ...] = ()
     allow_networks: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    private: bool = True
 
     def check(self, host: str, ip: str) -> None:
         """Refuse a host or address that the lists do not let through.
@@ -65,20 +80,27 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             GatewayError: Refused; the message names the host and address.
         """
-        if not _allowed(self, host, ip):
-            raise GatewayError(f"egress to {host} ({ip}) is not allowed")
+        refusal = _refusal(self, host, ip)
+        if refusal is not None:
+            raise GatewayError(f"egress to {host} ({ip}) is not allowed", hint=refusal)
 
-    def allows(self, host: str, ip: str) -> bool:
-        """Tell whether the lists let a host at an address through."""
-        host, address = host.lower().rstrip("."), _plain_address(ip)
-        if _names(self.deny_hosts, host) or _contains(self.deny_networks, address):
-            return False
-        if not self.allow_hosts and not self.allow_networks:
-            return True
-        return _names(self.allow_hosts, host) or _contains(self.allow_networks, address)
+    def refusal(self, host: str, ip: str) -> str | None:
+        """Return None when the lists let a host at an address through, else advice, if any."""
+        host, meanings = host.lower().rstrip("."), tuple(_meanings(ip))
+        written = ipaddress.ip_address(ip.partition("%")[0])
+        if _names(self.deny_hosts, host):
+            return ""
+        if any(_contains(self.deny_networks, each) for each in (written, *meanings)):
+            return ""
+        if _names(self.allow_hosts, host):
+            return None
+        if self.allow_hosts or self.allow_networks:
+            allowed = all(_contains(self.allow_networks, each) for each in meanings)
+            return None if allowed else ""
+        return None if self.private or all(map(_is_public, meanings)) else _PRIVATE_HINT
 
 
-def egress_rules(*, allow: Iterable[str], deny: Iterable[str]) -> EgressRules:
+def egress_rules(*, allow: Iterable[str], deny: Iterable[str], private: bool = True) -> EgressRules:
     """Build rules from places: host names, ``*.suffix``, addresses and CIDRs.
 
     The addresses of cloud metadata are denied beside what is given.
@@ -90,6 +112,7 @@ def egress_rules(*, allow: Iterable[str], deny: Iterable[str]) -> EgressRules:
         deny_hosts=deny_hosts,
         allow_networks=allow_networks,
         allow_hosts=allow_hosts,
+        private=private,
     )
 
 
@@ -106,8 +129,8 @@ def _sorted_out(places: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 @lru_cache(maxsize=4096)
-def _allowed(rules: EgressRules, host: str, ip: str) -> bool:
-    return rules.allows(host, ip)
+def _refusal(rules: EgressRules, host: str, ip: str) -> str | None:
+    return rules.refusal(host, ip)
 
 
 def _names(hosts: tuple[str, ...], host: str) -> bool:
@@ -126,20 +149,41 @@ def _parsed(networks: tuple[str, ...]) -> tuple[_Network, ...]:
     return tuple(ipaddress.ip_network(text, strict=False) for text in networks)
 
 
-def _plain_address(ip: str) -> _Address:
-    """Return what an address stands for; the unspecified one connects to this machine."""
+def _meanings(ip: str) -> Iterator[_Address]:
+    """Generate what an address may stand for; the unspecified one connects to this machine."""
     address = ipaddress.ip_address(ip.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        address = _embedded(address) or address
-    if address.is_unspecified:
-        return ipaddress.IPv4Address("127.0.0.1") if address.version == 4 else _LOOPBACK_6
-    return address
+    embedded = tuple(_embedded(address)) if isinstance(address, ipaddress.IPv6Address) else ()
+    for each in embedded or (address,):
+        if each.is_unspecified:
+            yield ipaddress.IPv4Address("127.0.0.1") if each.version == 4 else _LOOPBACK_6
+        else:
+            yield each
 
 
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the address of IPv4 that is written into one of IPv6, None if none is."""
+def _embedded(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """Generate the addresses of IPv4 that are, or may be, written into one of IPv6."""
+    bits = int(address)
     if address.is_loopback or address.is_unspecified:
-        return None
-    if address in _NAT64 or address in _IPV4_COMPATIBLE:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+        return
+    if any(address in network for network in _IN_THE_LAST_BITS):
+        yield ipaddress.IPv4Address(bits & 0xFFFFFFFF)
+    elif address.sixtofour is not None:
+        yield address.sixtofour
+    elif address.teredo is not None:
+        yield from address.teredo
+    elif address in _LOCAL_NAT64:
+        yield from (_after_prefix(bits, length) for length in _LOCAL_NAT64_PREFIXES)
+    elif bits >> 32 & 0xFFFFFFFF in _ISATAP:
+        yield ipaddress.IPv4Address(bits & 0xFFFFFFFF)
+
+
+def _after_prefix(bits: int, length: int) -> ipaddress.IPv4Address:
+    """Read an address behind a NAT64 prefix of 96 bits, or less: RFC 6052 skips bits 64 to 71."""
+    if length == 96:
+        return ipaddress.IPv4Address(bits & 0xFFFFFFFF)
+    without_skipped = bits >> 64 << 56 | bits & 0xFF_FFFF_FFFF_FFFF
+    return ipaddress.IPv4Address(without_skipped >> 88 - length & 0xFFFFFFFF)
+
+
+def _is_public(address: _Address) -> bool:
+    return address.is_global and not address.is_multicast

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import yarl
 
@@ -13,15 +14,13 @@ from rillflow.gateways.requests import FAILS, HttpCall
 class Origin(NamedTuple):
     """What an origin's text says: whom to connect to, and what to say to them.
 
-    ``authority`` is the value of ``Host``, ``credentials`` that of ``Authorization``,
-    empty when the address has none.
+    ``authority`` is the value of ``Host``.
     """
 
     is_tls: bool
     host: str
     port: int
     authority: str
-    credentials: str
 
 
 @lru_cache(maxsize=4096)
@@ -34,12 +33,15 @@ def origin_of(text: str) -> Origin:
     url = yarl.URL(text, encoded=True)
     if not url.raw_host or url.port is None:
         raise GatewayError("the address has no host")
-    credentials = ""
-    if url.user is not None or url.password is not None:
-        pair = f"{url.user or ''}:{url.password or ''}".encode()
-        credentials = f"Basic {b64encode(pair).decode()}"
     authority = url.host_port_subcomponent or url.raw_host
-    return Origin(url.scheme == "https", url.raw_host, url.port, authority, credentials)
+    return Origin(url.scheme == "https", url.raw_host, url.port, authority)
+
+
+def basic_credentials(user_info: str) -> str:
+    """Return the value of ``Authorization`` for the user info of an address."""
+    user, _, password = user_info.partition(":")
+    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return f"Basic {b64encode(pair).decode()}"
 
 
 def request_head(call: HttpCall, origin: str) -> bytes:
@@ -59,8 +61,8 @@ def request_head(call: HttpCall, origin: str) -> bytes:
     if "\nhost:" not in given:
         text += f"Host: {place.authority}\r\n"
         lines += 1
-    if place.credentials and "\nauthorization:" not in given:
-        text += f"Authorization: {place.credentials}\r\n"
+    if call.user_info and "\nauthorization:" not in given:
+        text += f"Authorization: {basic_credentials(call.user_info)}\r\n"
         lines += 1
     if call.body is not None:
         text += f"Content-Length: {len(call.body)}\r\n"

@@ -45,7 +45,7 @@ class HttpGateway:
         try:
             return await self._call(request, built)
         except GatewayError as error:
-            return failed(request, str(error))
+            return failed(request, str(error), error.hint)
         except Exception as error:  # noqa: BLE001 - the port promises an answer
             # A traceback may show what was sent.
             _log.error(
@@ -79,7 +79,7 @@ class HttpGateway:
         last, reply = await self._limited(request, call, timeout_s)
         now_ms = self._clock.now_ms()
         return await computed(
-            len(reply.body), lambda: answered(request, reply, url=last.url, now_ms=now_ms)
+            len(reply.body), lambda: answered(request, reply, url=last.address, now_ms=now_ms)
         )
 
     async def _limited(

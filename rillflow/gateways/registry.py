@@ -40,7 +40,7 @@ class GatewayRegistry:
 
     def __init__(self, settings: HttpSettings, clock: Clock) -> None:
         self._settings = settings
-        self._secrets = Secrets(settings.secrets_dir)
+        self._secrets = Secrets(settings.secrets_dir, hosts=settings.secret_hosts)
         self._known = KnownSecrets(self._secrets, clock)
         self._clock = clock
         self._http: HttpGateway | None = None
@@ -112,7 +112,7 @@ class GatewayRegistry:
         try:
             call = SecretCall(request, self._secrets)
         except GatewayError as error:
-            return failed(request, str(error))
+            return failed(request, str(error), error.hint)
         answer = await self._call(call.request)
         # The result of a call that was made before, perhaps by another dispatcher.
         mask = self._known.mask() if request.poll else None

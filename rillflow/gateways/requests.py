@@ -50,6 +50,7 @@ class HttpCall(msgspec.Struct, frozen=True):
     """A request as it goes on the wire; ``body`` None is no body at all.
 
     ``is_secret`` tells that there are secrets in it, which are for this host only.
+    ``user_info`` is that of the address, which ``url`` does not have.
     """
 
     method: str
@@ -57,12 +58,21 @@ class HttpCall(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...]
     body: bytes | None = None
     is_secret: bool = False
+    user_info: str = ""
 
     @property
     def origin(self) -> str:
         """Scheme, host and port of the URL."""
         end = self.url.find("/", len("https://"))
         return self.url if end < 0 else self.url[:end]
+
+    @property
+    def address(self) -> str:
+        """The URL with its user info, to send requests to and not to be shown."""
+        if not self.user_info:
+            return self.url
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{self.user_info}@{rest}"
 
 
 class _Parts(NamedTuple):
@@ -98,7 +108,8 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     if body is not None and not content_type:
         headers["content-type"] = ("Content-Type", JSON)
     url = _url(target, parts.query)
-    return HttpCall(method, url, tuple(headers.values()), body, bool(request.secrets))
+    is_secret = bool(request.secrets)
+    return HttpCall(method, url, tuple(headers.values()), body, is_secret, target.user_info)
 
 
 def read_input(request: DispatchRequest) -> JsonObject:

@@ -16,8 +16,10 @@ from urllib.parse import quote
 from msgspec.structs import replace
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.heads import origin_of
 from rillflow.gateways.requests import read_input
 from rillflow.gateways.secret_masks import Mask
+from rillflow.gateways.targets import HTTP_SCHEMES, effective_protocol, http_target
 from rillflow.jsontypes import JsonValue, encode_json
 from rillflow.language.secret_references import Keys, replace_references
 from rillflow.ports.clock import Clock
@@ -34,9 +36,14 @@ class Secrets:
     """Finds secrets by name."""
 
     def __init__(
-        self, folder: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        *,
+        hosts: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self._folder = folder
+        self._hosts = hosts or {}
         self._environment = os.environ if environment is None else environment
 
     def value(self, name: str) -> str:
@@ -52,6 +59,27 @@ class Secrets:
                 places += f" or the file {name} in secrets_dir"
             raise GatewayError(f"the secret {name} is not known here: it is missing in {places}")
         return value
+
+    def refuse_place(self, name: str, place: str) -> None:
+        """Make sure that a secret may be sent to a place.
+
+        Args:
+            name: The secret's.
+            place: ``host:port``, or the protocol of a plugin or language model.
+
+        Raises:
+            GatewayError: ``secret_hosts`` names other places for it.
+        """
+        allowed = self._hosts.get(name)
+        if allowed is not None and not any(_is_at(place, each) for each in allowed):
+            raise GatewayError(
+                f"the secret {name} may not be sent to {place}",
+                hint=f"secret_hosts has the hosts that {name} may be sent to",
+            )
+
+    def unbounded(self) -> list[str]:
+        """Return the names of the secrets that may be sent anywhere, sorted."""
+        return sorted(self.known().keys() - self._hosts.keys())
 
     def known(self) -> dict[str, str]:
         """Return all secrets that this process can read, by name."""
@@ -77,6 +105,14 @@ class Secrets:
             return ""
         except (OSError, ValueError) as error:
             raise GatewayError(f"the file of the secret {name} cannot be read") from error
+
+
+def unbounded_warning(name: str) -> str:
+    """Say of a secret that it may be sent anywhere, and what bounds it."""
+    return (
+        f"any definition may send the secret {name} to any host; secret_hosts bounds it:"
+        f' secret_hosts = {{ {name} = "api.example.com" }}'
+    )
 
 
 class SecretCall:
@@ -106,7 +142,10 @@ class SecretCall:
                 fields = self._with_secret(fields, keys)
             else:
                 name = replace_references(name, lambda known: quote(self._secret(known), safe=""))
-        return replace(request, resource_name=name, input=encode_json(fields))
+        filled = replace(request, resource_name=name, input=encode_json(fields))
+        for used in self._used:
+            self._secrets.refuse_place(used, _place_of(filled))
+        return filled
 
     def _with_secret(self, value: JsonValue, keys: Keys) -> JsonValue:
         """Return a value with the references at one place replaced; the path there is copied."""
@@ -128,6 +167,28 @@ class SecretCall:
         return self._used[name]
 
 
+def _place_of(request: DispatchRequest) -> str:
+    """Return where a call goes: ``host:port``, or the protocol of what is no HTTP.
+
+    Raises:
+        GatewayError: Its address is none of HTTP.
+    """
+    protocol = effective_protocol(request.resource_name, request.resource_protocol)
+    if request.resource is not None or protocol not in HTTP_SCHEMES:
+        return protocol
+    origin = origin_of(http_target(request.resource_name, request.resource_protocol).origin)
+    return f"{origin.host}:{origin.port}"
+
+
+def _is_at(place: str, allowed: str) -> bool:
+    """Tell whether a place is one of those that an entry of ``secret_hosts`` names."""
+    place, allowed = place.lower(), allowed.lower()
+    host = place.rpartition(":")[0] or place
+    if allowed.startswith("*."):
+        return host.rstrip(".").endswith(allowed[1:])
+    return allowed in (place, host, host.rstrip("."))
+
+
 def masked_answer(answer: DispatchAnswer, mask: Mask) -> DispatchAnswer:
     """Return an answer with references in the place of secrets."""
     return replace(
@@ -145,7 +206,7 @@ class KnownSecrets:
         self._secrets = secrets
         self._clock = clock
         self._read_s = float("-inf")
-        self._mask = Mask({})
+        self._mask = Mask(secrets.known())
 
     def mask(self) -> Mask:
         """Return the mask of the secrets as they are, or were a few seconds ago."""

@@ -20,6 +20,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``transport_attempts`` counts tries to open a connection; a request that was
     sent is never sent again (SEMANTICS 9.2). ``keep_alive_s`` stays below the 5 s
     after which common servers hang up, so a call seldom meets a closing connection.
+    ``secret_hosts`` has the hosts, and protocols without hosts, that a secret may be sent to.
     Rates are calls that may begin in a second; None sets no limit. The base URLs are
     those of the language models' APIs.
     """
@@ -43,6 +44,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_s: float = 4.0
     egress: EgressPolicy = EgressRules()
     secrets_dir: Path | None = None
+    secret_hosts: Mapping[str, tuple[str, ...]] = {}
     chatgpt_base_url: str = "https://api.openai.com/v1"
     aliyun_ai_base_url: str = "https://dashscope.aliyuncs.com/api/v1"
 

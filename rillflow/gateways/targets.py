@@ -7,6 +7,7 @@ from urllib.parse import quote, quote_plus, unquote_to_bytes, urlsplit
 
 import yarl
 
+from rillflow.definition.addresses import without_user_info
 from rillflow.errors import GatewayError
 
 HTTP_SCHEMES: Final = ("http", "https")
@@ -21,12 +22,14 @@ class Target(NamedTuple):
     """An HTTP address, ready to have parameters appended.
 
     ``origin`` is scheme, host and port; ``query`` is the address's own query,
-    re-encoded, without the question mark.
+    re-encoded, without the question mark. ``user_info`` is what stands before the ``@``;
+    it is kept apart, so that nothing that names the address shows it.
     """
 
     origin: str
     path: str
     query: str
+    user_info: str = ""
 
     @property
     def is_async_function(self) -> bool:
@@ -71,17 +74,19 @@ def parse_http_url(url: str) -> Target:
     Raises:
         GatewayError: It is not an absolute HTTP URL (30102's text).
     """
-    refusal = GatewayError(f"originalUrl value:{url} not http format")
+    refusal = GatewayError(f"originalUrl value:{without_user_info(url)} not http format")
     if _NOT_IN_A_URI.search(url):
         raise refusal
     try:
         parts = urlsplit(url)
-        origin = str(yarl.URL(f"{parts.scheme}://{parts.netloc}")).rstrip("/")
-    except ValueError as error:
-        raise refusal from error
+        user_info, _, place = parts.netloc.rpartition("@")
+        origin = str(yarl.URL(f"{parts.scheme}://{place}")).rstrip("/")
+    except ValueError:
+        raise refusal from None  # the cause may show the user info
     if parts.scheme not in HTTP_SCHEMES or not parts.hostname:
         raise refusal
-    return Target(origin, quote(parts.path, safe=_PATH_CHARACTERS) or "/", _reencode(parts.query))
+    path = quote(parts.path, safe=_PATH_CHARACTERS) or "/"
+    return Target(origin, path, _reencode(parts.query), user_info)
 
 
 def is_plain(text: str) -> bool:

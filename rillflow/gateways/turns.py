@@ -3,7 +3,6 @@
 import asyncio
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.answers import Reply, retry_after_s
@@ -196,14 +195,8 @@ def _circuit_state(name: str, circuit: Circuit | None, now_s: float) -> CircuitS
     if circuit and circuit.is_open:
         state = "open" if open_for_s else "half-open"
     return CircuitState(
-        name=_without_user(name),
+        name=name,
         state=state,
         failures=circuit.failures if circuit else 0,
         open_for_s=round(open_for_s, 3),
     )
-
-
-def _without_user(url: str) -> str:
-    """Leave out a user and password."""
-    netloc = urlsplit(url).netloc
-    return url.replace(netloc, netloc.rpartition("@")[2], 1)

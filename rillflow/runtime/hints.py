@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from rillflow.definition.addresses import without_user_info
 from rillflow.errors import RequestError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, encode_json
@@ -223,7 +224,8 @@ def unsatisfied(
 def resource_limit(resources: list[str]) -> RequestError:
     """Build the refusal of a submission whose functions are busy."""
     return RequestError(
-        f"resource limit resources: {','.join(resources)}", wire_code=_RESOURCE_LIMIT
+        f"resource limit resources: {','.join(map(without_user_info, resources))}",
+        wire_code=_RESOURCE_LIMIT,
     )
 
 

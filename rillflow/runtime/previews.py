@@ -8,6 +8,7 @@ from rillflow.core.state import ExecutionState
 from rillflow.core.turn import Turn
 from rillflow.core.view import execution_view
 from rillflow.definition import all_tasks
+from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import FunctionTask, MappingRule, WorkflowDefinition
 from rillflow.errors import GatewayError, LanguageError, RequestError
 from rillflow.gateways.requests import build_request
@@ -114,4 +115,7 @@ def dependencies_of(definition: WorkflowDefinition) -> list[JsonObject]:
     notified = definition.callback.resource_name if definition.callback else None
     if notified:
         callers.setdefault(notified, []).append(COMPLETION)
-    return [{"resource_name": name, "names": names} for name, names in callers.items()]
+    return [
+        {"resource_name": without_user_info(name), "names": names}
+        for name, names in callers.items()
+    ]

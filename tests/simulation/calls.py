@@ -9,6 +9,7 @@ from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.answers import Reply
 from rillflow.gateways.requests import HttpCall
 from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.targets import parse_http_url
 from rillflow.gateways.turns import Turns
 from rillflow.ports.gateway import CircuitState, HostState
 from tests.loopback import StoppedClock, attempt
@@ -46,8 +47,10 @@ class Calls:
     ) -> None:
         """Make one call that is answered with a status."""
         request = attempt(to, timeout_s=timeout_s)
+        target = parse_http_url(to)
+        call = HttpCall("POST", f"{target.origin}{target.path}?{target.query}", ())
         async with asyncio.timeout(None) as limit:
-            async with self.turns.turn(request, HttpCall("POST", to, ()), limit) as turn:
+            async with self.turns.turn(request, call, limit) as turn:
                 self.began.append((name or to, round(self.loop.time(), 6)))
                 if timeout_s is not None:
                     limit.reschedule(self.loop.time() + timeout_s)

@@ -8,6 +8,7 @@ from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.errors import GatewayError
 from rillflow.gateways.egress import EgressRules
 from rillflow.settings import Settings
+from serve.deployment import listening_on
 from tests.loopback import (
     call,
     echo,
@@ -27,6 +28,16 @@ from tests.loopback import (
         "169.254.170.2",
         "[fe80::1]",
         "100.100.100.200",
+        "[64:ff9b:1:a9fe:a9:fe00::]",  # local NAT64 with a prefix of 48 bits
+        "[64:ff9b:1:a9:fe:a9fe::]",  # 56
+        "[64:ff9b:1::a9:fea9:fe00:0]",  # 64
+        "[64:ff9b:1::a9fe:a9fe]",  # 96
+        "[2001:0:1:2::5601:5601]",  # Teredo, the client's address inverted
+        "[2001:0:a9fe:a9fe::1]",  # Teredo, the server's address
+        "[2002:a9fe:a9fe::1]",
+        "[::ffff:0:a9fe:a9fe]",
+        "[2001:db8::5efe:a9fe:a9fe]",
+        "[2001:db8::200:5efe:a9fe:a9fe]",
     ],
 )
 async def test_metadata_addresses_are_not_called(host: str) -> None:
@@ -112,6 +123,53 @@ async def test_what_the_settings_deny_is_not_called(host: str, rules: dict[str, 
 async def test_what_the_settings_allow_is_called(host: str, rules: dict[str, Any]) -> None:
     async with web_server(echo=echo) as url:
         assert await answer_under(f"http://{host}:{url.rpartition(':')[2]}/echo", **rules) is None
+
+
+OPEN: dict[str, Any] = {"host": "0.0.0.0"}
+PUBLIC = "8.8.8.8"
+
+
+@pytest.mark.parametrize(
+    ("ip", "meaning"),
+    [
+        *((ip, ip) for ip in ("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1")),
+        *((ip, ip) for ip in ("224.0.0.1", "::1", "fd00::1", "ff02::1")),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        *((ip, "10.0.0.1") for ip in ("::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::")),
+    ],
+)
+def test_a_server_that_listens_beyond_this_machine_calls_no_private_address(
+    ip: str, meaning: str
+) -> None:
+    rules = http_settings(Settings(**OPEN)).egress
+    with pytest.raises(GatewayError, match="is not allowed") as caught:
+        rules.check("host", ip)
+    assert "egress_private" in caught.value.hint
+    http_settings(Settings(**OPEN, egress_private=True)).egress.check("host", ip)
+    http_settings(Settings(**OPEN, egress_allow=meaning)).egress.check("host", ip)
+    http_settings(Settings(**OPEN, egress_allow="host")).egress.check("host", ip)
+    http_settings(Settings()).egress.check("host", ip)
+    with pytest.raises(GatewayError):
+        http_settings(Settings(egress_private=False)).egress.check("host", ip)
+    rules.check("host", PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("set_to", "host", "front", "private"),
+    [
+        (None, "127.0.0.1", "127.0.0.1", True),
+        (None, "127.0.0.1", "0.0.0.0", False),
+        (None, "0.0.0.0", "127.0.0.1", False),
+        (True, "127.0.0.1", "0.0.0.0", True),
+        (False, "127.0.0.1", "127.0.0.1", False),
+    ],
+)
+def test_where_serve_listens_counts_too(
+    *, set_to: bool | None, host: str, front: str, private: bool
+) -> None:
+    settings = listening_on(Settings(host=host, egress_private=set_to), front)
+    assert settings.calls_private is private
 
 
 async def test_a_redirect_to_another_server_is_asked_about_again() -> None:

@@ -5,9 +5,13 @@ import gzip
 import pytest
 from aiohttp import web
 
+from rillflow.gateways.answers import Reply, redirected
+from rillflow.gateways.requests import build_request
+from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from tests.loopback import (
     FAILS,
+    attempt,
     call,
     echo,
     moved,
@@ -185,6 +189,62 @@ async def test_credentials_do_not_follow_to_another_origin() -> None:
     ):
         assert b"Bearer 1" in ((await call(f"{url}/here", input=inputs)).body or b"")
         assert b"Bearer 1" not in ((await call(f"{url}/away", input=inputs)).body or b"Bearer 1")
+
+
+HELD_BACK = ("X-Callback-Url", "X-Flow-Server", "Idempotency-Key", "X-Api-Key", "X-Signature")
+
+
+@pytest.mark.parametrize("status", [302, 303, 307, 308])
+async def test_keys_signatures_and_the_callback_address_do_not_follow_to_another_origin(
+    status: int,
+) -> None:
+    inputs = encode_json({"header": {"X-Api-Key": "k", "X-Signature": "s", "Cookie": "c"}})
+    seen: list[set[str]] = []
+
+    async def look(request: web.Request) -> web.Response:
+        seen.append(set(request.headers))
+        return web.Response(text="{}")
+
+    async with (
+        web_server(look=look) as other,
+        web_server(
+            here=moved(status, "/look"), away=moved(status, f"{other}/look"), look=look
+        ) as url,
+    ):
+        await call(f"{url}/here", input=inputs)
+        await call(f"{url}/away", input=inputs)
+    here, away = seen
+    assert {*HELD_BACK, "Cookie"} <= here
+    assert not {*HELD_BACK, "Cookie"} & away
+    assert "X-Call-Id" in away
+
+
+@pytest.mark.parametrize(
+    ("there", "follows"),
+    [
+        ("https://gw/x", True),
+        ("https://gw:443/x", True),
+        ("https://gw:8443/x", False),
+        ("http://gw:81/x", False),
+        ("https://gw.evil/x", False),
+        ("http://gw@evil/x", False),
+    ],
+)
+def test_the_change_to_https_is_no_other_origin(there: str, *, follows: bool) -> None:
+    sent = build_request(attempt("http://gw/f"), HttpSettings(), now_ms=0)
+    following = redirected(sent, Reply(307, "", {"location": there}, b""))
+    assert following is not None
+    assert ("X-Callback-Url" in dict(following.headers)) is follows
+
+
+def test_user_info_stays_with_its_origin_and_out_of_the_url() -> None:
+    sent = build_request(attempt("http://u:p@gw/f"), HttpSettings(), now_ms=0)
+    assert "u:p" not in sent.url
+    assert sent.address.startswith("http://u:p@gw/f?")
+    for there, user_info in [("/g", "u:p"), ("http://v:q@gw/g", "v:q"), ("http://other/g", "")]:
+        following = redirected(sent, Reply(307, "", {"location": there}, b""))
+        assert following is not None
+        assert following.user_info == user_info
 
 
 async def test_redirects_in_a_circle_end() -> None:

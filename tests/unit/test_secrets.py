@@ -34,7 +34,9 @@ def _token(monkeypatch: pytest.MonkeyPatch) -> None:
 async def call(
     url: str, fields: Any, *places: tuple[str | int, ...], **more: Any
 ) -> DispatchAnswer:
-    changes = {name: more.pop(name) for name in ("secrets_dir", "egress") if name in more}
+    changes = {
+        name: more.pop(name) for name in ("secrets_dir", "egress", "secret_hosts") if name in more
+    }
     settings = HttpSettings(call_timeout_s=1, **changes)
     registry = GatewayRegistry.with_http(settings, StoppedClock(), discover=False)
     plugin = more.pop("plugin", None)
@@ -177,6 +179,67 @@ async def test_a_redirect_within_the_host_is_followed(monkeypatch: pytest.Monkey
     async with web_server(f=moved(307, "/g"), g=seen.take) as url:
         await call(f"{url}/f", {"header": {"X-Key": REFERENCE}}, ("header", "X-Key"))
     assert seen.header == "plain"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "is_sent"),
+    [
+        (("127.0.0.1",), True),
+        (("127.0.0.1:{port}",), True),
+        (("example.org", "127.0.0.1"), True),
+        (("127.0.0.1:1",), False),
+        (("example.org",), False),
+        (("*.0.0.1",), True),
+        (("*.127.0.0.1",), False),
+        ((), False),
+    ],
+)
+async def test_a_secret_is_sent_only_where_secret_hosts_lets_it(
+    hosts: tuple[str, ...], *, is_sent: bool
+) -> None:
+    seen = Seen()
+    async with web_server(f=seen.take) as url:
+        allowed = tuple(each.replace("{port}", url.rpartition(":")[2]) for each in hosts)
+        fields = {"header": {"X-Key": REFERENCE}}
+        answer = await call(
+            f"{url}/f", fields, ("header", "X-Key"), secret_hosts={"TOKEN": allowed}
+        )
+        assert (answer.error is None) is is_sent
+        await call(f"{url}/f", {"header": {"X-Key": "open"}}, secret_hosts={"TOKEN": allowed})
+    assert seen.header == "open"
+    if not is_sent:
+        assert answer.error == f"the secret TOKEN may not be sent to {url.removeprefix('http://')}"
+        assert answer.hint == "secret_hosts has the hosts that TOKEN may be sent to"
+
+
+async def test_a_bounded_secret_in_an_address_is_bounded_by_the_address_that_it_makes() -> None:
+    seen = Seen()
+    async with web_server(f=seen.take) as url:
+        bounds = {"TOKEN": ("gateway.example",)}
+        answer = await call(f"{url}/f?key={REFERENCE}", {}, (), secret_hosts=bounds)
+    assert answer.error is not None
+    assert answer.error.startswith("the secret TOKEN may not be sent to 127.0.0.1:")
+    assert seen.query == ""
+
+
+@pytest.mark.parametrize(("protocol", "is_sent"), [("mine", True), ("other", False)])
+async def test_of_a_plugin_the_protocol_counts(protocol: str, *, is_sent: bool) -> None:
+    class Plugin:
+        name = "mine"
+
+        def handle(self, resource: Resource, info: DispatchInfo) -> object:
+            assert resource.scheme_value == "x"
+            return {"sent": str(info.input["a"]) == TOKEN}
+
+    bounds = {"TOKEN": (protocol,)}
+    answer = await call("mine://x", {"a": REFERENCE}, ("a",), plugin=Plugin(), secret_hosts=bounds)
+    assert (answer.body == b'{"sent":true}') is is_sent
+
+
+def test_secrets_without_bounds_are_told_of() -> None:
+    environment = {"RILLFLOW_SECRET_B": "value-b", "RILLFLOW_SECRET_A": "value-a"}
+    assert Secrets(None, environment).unbounded() == ["A", "B"]
+    assert Secrets(None, environment, hosts={"A": ("h",)}).unbounded() == ["B"]
 
 
 async def test_plugins_get_secrets_too_and_their_errors_are_masked() -> None:

@@ -52,8 +52,6 @@ def test_nothing_ends_a_line_of_the_head(url: str, headers: tuple[tuple[str, str
         ("https://h:443", (), ["Host: h"]),
         ("http://[::1]:81", (), ["Host: [::1]:81"]),
         ("http://h", (("host", "own"),), ["host: own"]),
-        ("http://u:p@h", (), ["Host: h", "Authorization: Basic dTpw"]),
-        ("http://u:p@h", (("Authorization", "x"),), ["Authorization: x", "Host: h"]),
     ],
 )
 def test_the_head_names_the_host(
@@ -61,6 +59,22 @@ def test_the_head_names_the_host(
 ) -> None:
     head = request_head(HttpCall("GET", f"{origin}/a?b=1", headers), origin)
     assert head.decode().split("\r\n") == ["GET /a?b=1 HTTP/1.1", *lines, "", ""]
+
+
+@pytest.mark.parametrize(
+    ("user_info", "headers", "lines"),
+    [
+        ("u:p", (), ["Host: h", "Authorization: Basic dTpw"]),
+        ("u%3A:%70", (), ["Host: h", "Authorization: Basic dTo6cA=="]),
+        ("u", (), ["Host: h", "Authorization: Basic dTo="]),
+        ("u:p", (("Authorization", "x"),), ["Authorization: x", "Host: h"]),
+    ],
+)
+def test_the_user_info_of_an_address_becomes_credentials(
+    user_info: str, headers: tuple[tuple[str, str], ...], lines: list[str]
+) -> None:
+    call = HttpCall("GET", "http://h/a", headers, user_info=user_info)
+    assert request_head(call, call.origin).decode().split("\r\n")[1:-2] == lines
 
 
 # --- names and TLS ------------------------------------------------------------
