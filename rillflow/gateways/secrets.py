@@ -26,6 +26,8 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 VARIABLE: Final = "RILLFLOW_SECRET_"
+NO_SECRET: Final = "HOSTS"
+"""``RILLFLOW_SECRET_HOSTS`` is the setting ``secret_hosts``, and no secret."""
 FRESH_S: Final = 5.0
 """For how long the list of all secrets is taken to be right."""
 
@@ -52,7 +54,7 @@ class Secrets:
         Raises:
             GatewayError: There is none of this name, or it is empty or no text.
         """
-        value = self._environment.get(f"{VARIABLE}{name}") or self._from_file(name)
+        value = self._from_environment(name) or self._from_file(name)
         if not value:
             places = f"the environment variable {VARIABLE}{name}"
             if self._folder is not None:
@@ -84,7 +86,9 @@ class Secrets:
     def known(self) -> dict[str, str]:
         """Return all secrets that this process can read, by name."""
         names = {
-            name.removeprefix(VARIABLE) for name in self._environment if name.startswith(VARIABLE)
+            name.removeprefix(VARIABLE)
+            for name in self._environment
+            if name.startswith(VARIABLE) and name != f"{VARIABLE}{NO_SECRET}"
         }
         if self._folder is not None:
             with contextlib.suppress(OSError):  # a folder that others may read tells us nothing
@@ -95,6 +99,9 @@ class Secrets:
             with contextlib.suppress(GatewayError):
                 found[name] = self.value(name)
         return found
+
+    def _from_environment(self, name: str) -> str:
+        return "" if name == NO_SECRET else self._environment.get(f"{VARIABLE}{name}", "")
 
     def _from_file(self, name: str) -> str:
         if self._folder is None:

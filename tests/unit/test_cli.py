@@ -484,17 +484,6 @@ def test_up_warns_of_a_switch_that_decides_nothing_and_refuses_one_that_there_is
     monkeypatch.setenv("RILLFLOW_SWITCHES", '{"ENABLE_FLOW_STASH": true}')
     _, _, errors = run("up", "--host", "0.0.0.0")
     assert errors.startswith("warning: the switch ENABLE_FLOW_STASH has no effect here\n")
-
-
-def test_up_tells_of_secrets_that_may_be_sent_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", "value-of-it")
-    monkeypatch.setenv("RILLFLOW_SECRET_BOUNDED", "value-of-it")
-    monkeypatch.setenv("RILLFLOW_SECRET_HOSTS", '{"BOUNDED": "api.example.com"}')
-    _, _, errors = run("up", "--host", "0.0.0.0")
-    warning, *_ = errors.splitlines()
-    assert warning.startswith("warning: any definition may send the secret TOKEN to any host")
-    assert "BOUNDED" not in errors
-    assert "value-of-it" not in errors
     monkeypatch.setenv("RILLFLOW_SWITCHES", '{"ENABLE_FLOW_STAHS": true}')
     code, _, errors = run("up", "--host", "0.0.0.0")
     assert code == 1
