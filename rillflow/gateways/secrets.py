@@ -26,7 +26,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 VARIABLE: Final = "RILLFLOW_SECRET_"
-NO_SECRET: Final = "HOSTS"
+NO_SECRET: Final = "HOSTS"  # noqa: S105 - a name
 """``RILLFLOW_SECRET_HOSTS`` is the setting ``secret_hosts``, and no secret."""
 FRESH_S: Final = 5.0
 """For how long the list of all secrets is taken to be right."""
