@@ -20,6 +20,7 @@ RillflowError
 │   ├── ForeignRequestError
 │   ├── BodyTimeoutError
 │   └── OverloadedError
+│       └── UnfinishedBodyError
 ├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
 ├── CrashedError              an execution whose handling failed unexpectedly
 ├── ResultError               whoever waits for the result of an execution
@@ -253,6 +254,12 @@ class OverloadedError(RequestError):
     code = "request.overloaded"
     wire_code = 30201
     http_status = 429
+
+
+class UnfinishedBodyError(OverloadedError):
+    """Too many bodies are under way, and that of this request has not arrived."""
+
+    code = "request.unfinished_body"
 
 
 class ExecutionError(RillflowError):

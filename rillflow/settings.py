@@ -147,6 +147,11 @@ class Settings(BaseSettings):
     """Within which a whole body must come, else 408."""
     body_min_bytes_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 500.0
     """How fast it must come on average, once it is late by some seconds, else 408."""
+    unfinished_bodies: Annotated[int, Field(ge=1)] = 512
+    """Bodies under way for more than a second above which more are refused (503); as many again
+    may be those of callers with the key and of callbacks that an execution waits for."""
+    unfinished_bodies_per_address: Annotated[int, Field(ge=1)] = 128
+    """The same for the callers of one address (429)."""
     header_max_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
     """Most that the headers of a request may hold."""
 

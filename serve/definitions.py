@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
 from rillflow.definition import canonical_text, collapse_sugar
-from rillflow.errors import DefinitionError, RequestError
+from rillflow.errors import BodyTimeoutError, DefinitionError, OverloadedError, RequestError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import JsonObject
 from rillflow.runtime.descriptors import check_names, resolve_descriptor
@@ -58,6 +58,8 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
             body = await read_text(request, LARGEST_TEXT_BYTES)
             text = body.decode()
             added = await stack.add_descriptor(business_id, feature_name, alias, text)
+        except (BodyTimeoutError, OverloadedError):
+            raise  # nothing is wrong with the definition
         except (RequestError, DefinitionError, UnicodeDecodeError) as error:
             return error_body(RESTRICTION_VIOLATION, str(error), 400, hint=_hint_of(error))
         return json_response({"ret": True, "descriptor_id": str(added)})

@@ -7,12 +7,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from rillflow.errors import (
+    BodyTimeoutError,
     DefinitionError,
     ExecutionError,
     OverloadedError,
     RequestError,
     RillflowError,
     StoreError,
+    UnfinishedBodyError,
 )
 from serve.wire import INTERNAL, UNSUPPORTED, error_body, error_response
 
@@ -25,7 +27,7 @@ UNAVAILABLE = 503
 
 def respond_to(error: Exception) -> Response:
     """Turn an error into the answer that its caller gets."""
-    if isinstance(error, StoreError | OverloadedError):
+    if isinstance(error, StoreError | OverloadedError | BodyTimeoutError):
         return _come_again(error)
     if isinstance(error, RequestError | ExecutionError | DefinitionError):
         return error_response(error)
@@ -39,13 +41,15 @@ def respond_to(error: Exception) -> Response:
     return error_body(INTERNAL_CODE, INTERNAL, 500)
 
 
-def _come_again(error: StoreError | OverloadedError) -> Response:
+def _come_again(error: StoreError | OverloadedError | BodyTimeoutError) -> Response:
     status = error.http_status
     if isinstance(error, StoreError):
         log.error("store_failed", extra={"reason": str(error)})
         status = UNAVAILABLE
-    response = error_body(error.wire_code, str(error), status)
+    response = error_body(error.wire_code, str(error), status, hint=error.hint)
     response.headers["Retry-After"] = "1"
+    if isinstance(error, BodyTimeoutError | UnfinishedBodyError):
+        response.headers["Connection"] = "close"  # what is left of the body is not waited for
     return response
 
 

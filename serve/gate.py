@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import RequestError, RillflowError
 from rillflow.settings import Settings
+from serve.bodies import assign_pool, strangers_pool
 from serve.browsers import Browsers, origin_of
 from serve.errors import respond_to
 
@@ -59,6 +60,7 @@ class Gate:
     def __init__(self, inside: ASGIApp, settings: Settings, listens_on: str | None = None) -> None:
         self._inside = inside
         self._most_bytes = settings.header_max_bytes
+        self._strangers = strangers_pool(settings)
         self._browsers = Browsers(settings, listens_on)
         self._some_origins = bool(settings.allowed_origins)
         self._any_origin = "*" in settings.allowed_origins
@@ -88,10 +90,13 @@ class Gate:
             raise RequestError(
                 f"the headers hold more than {self._most_bytes} bytes", http_status=LARGE_HEADERS
             )
+        pool = self._strangers
         if self._digest is None:
             self._browsers.refuse_foreign(scope)
         elif scope.get("method") != "OPTIONS" and scope["path"] not in OPEN:
             _check_key(headers, self._digest)
+            pool = pool.known
+        assign_pool(scope, pool)
 
     def _readable(self, scope: Scope, send: Send) -> Send:
         """Have a browser show the answers to the pages that may read them."""

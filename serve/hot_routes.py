@@ -116,7 +116,14 @@ class HotRoutes:
         query, headers = request.query_params, request.headers
         execution_id, task = callback_target(query)
         sealed_attempt = self._sealed_attempt(request, execution_id, task)
-        body = await read_body(request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE)
+        at_ms = self._stack.clock.now_ms()
+
+        async def vouch() -> None:
+            if not sealed_attempt:
+                asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
+                await self._stack.require_known(execution_id, asked)
+
+        body = await read_body(request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE, vouch=vouch)
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
 
         def read() -> _Delivery:
@@ -125,9 +132,7 @@ class HotRoutes:
 
         if not _is_costly(request, body):
             return await self._deliver(read())
-        if not sealed_attempt:
-            asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
-            await self._stack.require_known(execution_id, asked)
+        await vouch()
         return await self._deliver(await in_thread(read))
 
     def _sealed_attempt(

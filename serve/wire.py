@@ -8,6 +8,7 @@ from starlette.responses import Response
 from rillflow.errors import RequestError, RillflowError, TooLargeError
 from rillflow.gateways.charsets import in_utf8
 from rillflow.jsontypes import encode_json
+from serve.bodies import Vouch, pool_of
 
 JSON: Final = "application/json"
 ANSWER_HEADERS: Final = {
@@ -56,24 +57,38 @@ def error_body(wire_code: int, message: str, status: int, *, hint: str = "") -> 
 
 
 async def read_body(
-    request: Request, limit_bytes: int, setting: str | None = None, *, too_large: int = 400
+    request: Request,
+    limit_bytes: int,
+    setting: str | None = None,
+    *,
+    too_large: int = 400,
+    vouch: Vouch | None = None,
 ) -> bytes:
     """Read the body as it came, up to a limit, which comes from a setting or is fixed.
 
+    Args:
+        request: Whose body it is.
+        limit_bytes: The limit.
+        setting: The setting that it comes from.
+        too_large: HTTP status where there is more.
+        vouch: Does not raise for a caller who is known, see ``bodies.pool_of``.
+
     Raises:
-        TooLargeError: There is more (``too_large`` is the HTTP status); the rest is not read.
+        TooLargeError: There is more; the rest is not read.
+        BodyTimeoutError: It does not come, or not fast enough.
+        UnfinishedBodyError: It does not come at once, and too many others do not either.
     """
+
+    def error() -> TooLargeError:
+        return TooLargeError.of_body(limit_bytes, setting, http_status=too_large)
+
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
-        raise TooLargeError.of_body(limit_bytes, setting, http_status=too_large)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit_bytes:
-            raise TooLargeError.of_body(limit_bytes, setting, http_status=too_large)
-        parts.append(part)
-    return b"".join(parts)
+        raise error()
+    pool = await pool_of(request, vouch)
+    if pool is None:
+        raise RuntimeError("the gate has assigned no pool")
+    return await pool.read(request, limit_bytes, error)
 
 
 async def read_text(request: Request, limit_bytes: int, setting: str | None = None) -> bytes:
