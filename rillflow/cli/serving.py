@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rillflow.local_keys import Announcement
     from rillflow.settings import Settings
 
 CLOCK_TICKS = "SC_CLK_TCK"
@@ -41,6 +42,12 @@ def up(
     dispatcher_actors: Annotated[
         int | None, typer.Option(min=1, max=256, help="Actors that make the outbound calls.")
     ] = None,
+    key: Annotated[
+        bool,
+        typer.Option(
+            "--key", help="Ask for an API key: made once, and found by programs of this user here."
+        ),
+    ] = False,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen on any address without an API key.")
     ] = False,
@@ -61,10 +68,13 @@ def up(
 
         $ rillflow up
 
+        $ rillflow up --key
+
         $ rillflow up --port 9000 --data-dir /var/lib/rillflow
     """
     _warn_of_variables()
-    settings = _settings(
+    settings, announcement = _settings(
+        with_key=key,
         port=port,
         host=host,
         data_dir=data_dir,
@@ -78,10 +88,10 @@ def up(
     # The serving layer stands above this one, so it is known by its name only.
     standalone = importlib.import_module("serve.standalone")
     stack = standalone.Standalone(settings, dashboard=dashboard, tell=_tell_step)
-    _serve(stack, settings)
+    _serve(stack, settings, announcement)
 
 
-def _serve(stack: Any, settings: Any) -> None:
+def _serve(stack: Any, settings: "Settings", announcement: "Announcement | None") -> None:
     stopped = threading.Event()
     code = 0
     with _signals_kept():
@@ -89,7 +99,9 @@ def _serve(stack: Any, settings: Any) -> None:
         try:
             facts = stack.start()
             _on_signals(lambda *_: stopped.set())
-            _banner(facts, settings)
+            if announcement is not None and settings.api_key is not None:
+                announcement.make(settings.api_key.get_secret_value())
+            _banner(facts, settings, announcement)
             stack.run_until(stopped)
             typer.echo("\nstopping ...")
         except KeyboardInterrupt:
@@ -97,6 +109,8 @@ def _serve(stack: Any, settings: Any) -> None:
             typer.echo("\nstopping before it was up ...")
         finally:
             _on_signals(signal.SIG_IGN)
+            if announcement is not None:
+                announcement.withdraw()
             stack.stop()
     typer.echo("stopped; what was accepted goes on at the next start")
     raise typer.Exit(code)
@@ -125,13 +139,16 @@ def _tell_step(step: str) -> None:
     typer.echo(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
 
 
-def _banner(facts: dict[str, str], settings: Any) -> None:
+def _banner(
+    facts: dict[str, str], settings: "Settings", announcement: "Announcement | None"
+) -> None:
     lines = [
         f"\nRillflow is up after {since_start_s():.1f} s",
         "",
         f"  API         {facts['url']}",
         f"  described   {facts['url']}/docs",
         f"  data        {settings.data_dir.resolve()}",
+        *([] if announcement is None else [f"  with key    file://{announcement.page}"]),
         f"  Ray         {facts['ray_address']}",
         f"  logs        {facts['logs_dir']}",
     ]
@@ -184,12 +201,21 @@ def _warn_of_secrets(settings: "Settings") -> None:
         typer.echo(f"warning: {unbounded_warning(name)}", err=True)
 
 
-def _settings(**given: Any) -> "Settings":
+def _settings(*, with_key: bool, **given: Any) -> tuple["Settings", "Announcement | None"]:
+    """Return the settings; with the key that the data folder keeps, and how it is found."""
     from rillflow.cli.inputs import settings_from
 
     if given.get("port") == 0:
         given["port"] = importlib.import_module("serve.ports").free_port()
-    return settings_from(given)
+    settings = settings_from(given)
+    if not with_key:
+        return settings, None
+    from rillflow.local_keys import Announcement, kept_key
+
+    if settings.api_key is not None:
+        raise typer.BadParameter("api_key (RILLFLOW_API_KEY) is set already; leave --key out")
+    settings = settings_from({**given, "api_key": kept_key(settings.data_dir)})
+    return settings, Announcement(settings.data_dir, settings.host, settings.port)
 
 
 def gateway(

@@ -1,6 +1,5 @@
 """Clients of a stack, sync and async; over HTTP unless they are given another way."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +38,6 @@ DEFAULT_ALIAS: Final = "release"
 LISTED: Final = 20
 REDONE: Final = 100
 REDONE_PER_SECOND: Final = 30
-KEY_VARIABLE: Final = "RILLFLOW_API_KEY"
 
 
 class Client:
@@ -51,7 +49,8 @@ class Client:
         url: Where the stack's HTTP API is.
         timeout_s: How long one request may take; what waits on purpose comes on top.
         transport: Another way to the stack than HTTP.
-        api_key: The stack's key; None is what ``RILLFLOW_API_KEY`` holds.
+        api_key: The stack's key; None is what ``RILLFLOW_API_KEY`` holds, or else the one that
+            ``rillflow up --key`` has made, if it runs here; a blank one is none.
 
     Raises:
         UnreachableError: The URL is none.
@@ -65,9 +64,7 @@ class Client:
         transport: Transport | None = None,
         api_key: str | None = None,
     ) -> None:
-        self._transport: Transport = transport or HttpTransport(
-            url, timeout_s, os.environ.get(KEY_VARIABLE) if api_key is None else api_key
-        )
+        self._transport: Transport = transport or HttpTransport(url, timeout_s, api_key)
 
     def __enter__(self) -> Self:
         return self
@@ -231,9 +228,7 @@ class AsyncClient:
         transport: AsyncTransport | None = None,
         api_key: str | None = None,
     ) -> None:
-        self._transport: AsyncTransport = transport or AsyncHttpTransport(
-            url, timeout_s, os.environ.get(KEY_VARIABLE) if api_key is None else api_key
-        )
+        self._transport: AsyncTransport = transport or AsyncHttpTransport(url, timeout_s, api_key)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,6 +1,6 @@
 """The way to a stack over HTTP."""
 
-import ipaddress
+import os
 from typing import Any, Final
 
 import httpx
@@ -9,9 +9,13 @@ from rillflow.client.operations import Request
 from rillflow.client.wire import Call, answer_of, call_of
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import UnreachableError
+from rillflow.local_keys import find_key
+from rillflow.settings import is_loopback
 
 CONNECT_S: Final = 5.0
 KEY_HEADER: Final = "X-Rillflow-Api-Key"
+KEY_VARIABLE: Final = "RILLFLOW_API_KEY"
+HTTP_PORT: Final = 80
 
 
 class HttpTransport:
@@ -84,6 +88,10 @@ def _unreachable(url: str, error: Exception) -> UnreachableError:
 
 
 def _options(url: str, api_key: str | None) -> dict[str, Any]:
+    """Return what a client of httpx is made with.
+
+    Without a key it is the environment's, or that of the stack that runs here.
+    """
     try:
         base_url = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -92,17 +100,15 @@ def _options(url: str, api_key: str | None) -> dict[str, Any]:
         raise UnreachableError(
             f"{without_user_info(url)} is no address of a stack; one is http://127.0.0.1:8080"
         )
+    if api_key is None:
+        api_key = os.environ.get(KEY_VARIABLE, "").strip()
+        found = None if api_key else find_key(base_url.host, base_url.port or HTTP_PORT)
+        if found is not None and base_url.scheme == "http":
+            # By the address that it listens on: another one of localhost may be somebody else's.
+            api_key, base_url = found.key, base_url.copy_with(host=found.host)
     headers = {KEY_HEADER: api_key.strip().encode()} if api_key else {}
     return {
         "base_url": base_url,
         "headers": headers,
-        "trust_env": not _is_loopback(base_url.host),
+        "trust_env": not is_loopback(base_url.host),
     }
-
-
-def _is_loopback(host: str) -> bool:
-    """Tell whether no proxy of the environment can be meant."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

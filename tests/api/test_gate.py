@@ -7,7 +7,8 @@ from typing import Any, Final
 import pytest
 
 import rillflow
-from rillflow.client.clients import KEY_VARIABLE, AsyncClient
+from rillflow.client.clients import AsyncClient
+from rillflow.client.http import KEY_VARIABLE
 from rillflow.errors import RequestError
 from rillflow.settings import Settings
 from serve.gate import OPEN

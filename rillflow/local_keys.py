@@ -1,0 +1,174 @@
+"""The API key that ``rillflow up --key`` makes, and how programs of the same user find it.
+
+The key is a file of the data folder. While the stack runs, a file below the user's state folder
+tells for its port where that is and which process serves; both can be read by the user only. A
+key is found for addresses of loopback only, and only while that process lives, so that whoever
+listens on the port later is not sent it.
+"""
+
+import contextlib
+import os
+import secrets
+import stat
+from html import escape
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from rillflow.errors import StackError
+from rillflow.jsontypes import decode_json, encode_json
+from rillflow.settings import is_loopback
+
+KEY_FILE: Final = "api-key"
+PAGE_FILE: Final = "open.html"
+KEY_BYTES: Final = 32
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+LONGEST: Final = 64 * 1024
+
+_PAGE: Final = """\
+<!doctype html>
+<meta charset="utf-8">
+<meta name="referrer" content="no-referrer">
+<title>Rillflow</title>
+<meta http-equiv="refresh" content="0; url={address}">
+<a href="{address}">Open Rillflow</a>
+"""
+
+
+class LocalKey(NamedTuple):
+    """A key, and the address at which the stack that wants it listens."""
+
+    key: str
+    host: str
+
+
+def kept_key(data_dir: Path) -> str:
+    """Return the key of a data folder, made if there is none.
+
+    Raises:
+        StackError: It cannot be made or read.
+    """
+    path = data_dir / KEY_FILE
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            # Linked when it is whole, so that a file without a key is never left behind.
+            draft = data_dir / f"{KEY_FILE}.{secrets.token_hex(8)}"
+            _write(draft, f"{secrets.token_urlsafe(KEY_BYTES)}\n".encode())
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(draft)
+            draft.unlink()
+        path.chmod(0o600)
+        key = _read(path).decode("ascii").strip()
+    except (OSError, ValueError) as error:
+        raise StackError(f"the key {path} cannot be made or read: {error}") from error
+    if not key:
+        raise StackError(f"the key {path} is empty; remove the file, and a new one is made")
+    return key
+
+
+class Announcement:
+    """Tells programs of this user that this process serves a stack with a kept key."""
+
+    def __init__(self, data_dir: Path, host: str, port: int) -> None:
+        self.page = data_dir.resolve() / PAGE_FILE
+        self._note = _notes_dir() / f"{port}.json"
+        self._content = {
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "host": host,
+            "data_dir": str(data_dir.resolve()),
+        }
+        shown = EVERYWHERE.get(host, host)
+        authority = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
+        self._address = f"http://{authority}/docs#key="
+
+    def make(self, key: str) -> None:
+        """Write the note, and a page that opens the server's with the key.
+
+        Raises:
+            StackError: They cannot be written.
+        """
+        try:
+            self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _replace(self._note, encode_json(self._content))
+            _replace(self.page, _PAGE.format(address=escape(self._address + key)).encode())
+        except OSError as error:
+            raise StackError(f"programs here would not find the key: {error}") from error
+
+    def withdraw(self) -> None:
+        """Remove both, unless another stack has come since."""
+        with contextlib.suppress(OSError, ValueError):
+            if decode_json(_read(self._note)) == self._content:
+                self._note.unlink()
+        with contextlib.suppress(OSError):
+            self.page.unlink()
+
+
+def find_key(host: str, port: int) -> LocalKey | None:
+    """Return the key of the stack that listens on a port of this machine, if it has kept one.
+
+    Args:
+        host: As in the address that is about to be called.
+        port: The same.
+    """
+    if not is_loopback(host):
+        return None
+    try:
+        note: Any = decode_json(_read(_notes_dir() / f"{port}.json"))
+        listens_on, pid, data_dir = str(note["host"]), int(note["pid"]), Path(note["data_dir"])
+        if note["started"] != _started(pid):
+            return None
+        key = _read(data_dir / KEY_FILE).decode("ascii").strip()
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    called = EVERYWHERE.get(listens_on, listens_on) if host == "localhost" else host
+    if not key or not is_loopback(called) or listens_on not in (called, *EVERYWHERE):
+        return None
+    return LocalKey(key, called)
+
+
+def _notes_dir() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "rillflow" / "stacks"
+
+
+def _started(pid: int) -> str:
+    """Return when a process of this user started, in ticks since the machine did.
+
+    Raises:
+        OSError: There is no such process of this user.
+    """
+    place = Path(f"/proc/{pid}/stat")
+    if place.stat().st_uid != os.getuid():
+        raise PermissionError(f"process {pid} is somebody else's")
+    # Field 22, counted after the name, which may hold blanks.
+    return place.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+
+
+def _read(path: Path) -> bytes:
+    """Read a file that only this user can read or write.
+
+    Raises:
+        OSError: It is none, or there is none.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(file.fileno())
+        is_ours = facts.st_uid == os.getuid() and not facts.st_mode & 0o077
+        if not is_ours or not stat.S_ISREG(facts.st_mode):
+            raise PermissionError(f"{path} is not this user's alone")
+        return file.read(LONGEST)
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    _write(draft, content)
+    draft.replace(path)
