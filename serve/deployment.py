@@ -9,6 +9,7 @@ from rillflow.settings import Settings, is_loopback
 from serve.api import build_asgi_app
 from serve.ports import refuse_exposed
 from serve.replica_ports import listen_on_the_node_only
+from serve.uvicorn_deadlines import bound_connections
 from serve.uvicorn_timers import let_go_of_reset_connections
 
 
@@ -28,6 +29,7 @@ def build(settings: Settings) -> Application:
         listens_on = _get_global_client().http_config.host
         refuse_exposed(settings, listens_on)
         let_go_of_reset_connections()
+        bound_connections()
         listen_on_the_node_only()
         return build_asgi_app(listening_on(settings, listens_on), listens_on)
 

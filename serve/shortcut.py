@@ -12,6 +12,12 @@ from typing import Final
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.errors import INTERNAL_CODE
+from serve.uvicorn_deadlines import bound_connections
+from serve.wire import error_body
+
+ROUTES: Final = "/-/routes"
+"""Where Serve would tell anybody what it serves."""
 MOST_AT_ONCE: Final = 1_000
 """Requests of clients that left unnoticed count until they are answered, and end here."""
 
@@ -34,6 +40,9 @@ class Shortcut:
         """Answer one request."""
         app = self._app_for(scope)
         if app is None:
+            if scope.get("path") == ROUTES and scope["type"] == "http":
+                await error_body(INTERNAL_CODE, "Not Found", 404)(scope, receive, send)
+                return
             await self._long_way(scope, receive, send)
             return
         self._under_way += 1
@@ -50,5 +59,9 @@ class Shortcut:
 
 
 def middlewares() -> list[Middleware]:
-    """Return what Serve is to put in front of its replicas; its proxies ask too."""
+    """Return what Serve is to put in front of its replicas; its proxies ask too.
+
+    So that is where the connections of both get their deadlines.
+    """
+    bound_connections()
     return [Middleware(Shortcut)]

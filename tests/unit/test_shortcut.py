@@ -1,7 +1,8 @@
 """Hot requests take the short way where it is open; all others go through Serve."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,6 +48,22 @@ async def test_before_the_application_is_ready_everything_goes_through_serve() -
     long_way = Way()
     await ask(Shortcut(long_way), "/hot")
     assert long_way.paths == ["/hot"]
+
+
+async def test_what_serve_serves_is_told_to_nobody() -> None:
+    long_way = Way()
+    statuses: list[int] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        statuses.append(message.get("status", 0))
+
+    async def receive() -> dict[str, str]:
+        return {}
+
+    await Shortcut(long_way)({"type": "http", "method": "GET", "path": "/-/routes"}, receive, send)
+    assert (long_way.paths, statuses[0]) == ([], 404)
+    await ask(Shortcut(long_way), "/-/healthz")
+    assert long_way.paths == ["/-/healthz"]
 
 
 async def test_only_hot_requests_take_the_short_way() -> None:

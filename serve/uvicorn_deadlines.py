@@ -1,0 +1,113 @@
+"""Deadlines for connections that uvicorn would keep for ever.
+
+uvicorn has one for idle connections that have been answered, and none for a client that connects
+and sends nothing, sends its headers byte by byte, goes on sending a body after its answer, or
+does not read its answer (0.54). HAProxy has deadlines for these; this is for where uvicorn is
+reached without it. No connection has a timer of its own: all of a server's are looked at together.
+"""
+
+import asyncio
+from typing import Final, NamedTuple
+from weakref import WeakSet
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+HEADERS_S: Final = 30.0
+"""For the headers of a request, from the connection on or from the answer before."""
+UNREAD_S: Final = 120.0
+"""Within which ``READ_BYTES_PER_S`` of an answer must have been read.
+
+The kernel takes up to some megabytes at once, and the next when a third of that has been read.
+"""
+READ_BYTES_PER_S: Final = 500
+LOOK_S: Final = 5.0
+
+_connection_made: Final = HttpToolsProtocol.connection_made
+_watched: Final[WeakSet[ServerState]] = WeakSet()
+
+
+class _Seen(NamedTuple):
+    """What a connection was at, and since when."""
+
+    doing: object
+    unsent: int
+    since_s: float
+
+
+class Watch:
+    """Looks at the connections of one server as long as it has any."""
+
+    def __init__(
+        self,
+        state: ServerState,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        headers_s: float = HEADERS_S,
+        unread_s: float = UNREAD_S,
+    ) -> None:
+        self._state = state
+        self._loop = loop
+        self._headers_s = headers_s
+        self._unread_s = unread_s
+        self._seen: dict[HttpToolsProtocol, _Seen] = {}
+
+    def look(self) -> None:
+        """Let go of connections that are late."""
+        now_s, before, self._seen = self._loop.time(), self._seen, {}
+        for connection in list(self._state.connections):
+            if not isinstance(connection, HttpToolsProtocol) or connection.transport.is_closing():
+                continue
+            now = _doing(connection, now_s)
+            if now is None:
+                continue
+            seen = before.get(connection)
+            if seen is None or _has_moved(seen, now):
+                self._seen[connection] = now
+                continue
+            self._seen[connection] = seen
+            longest_s = self._unread_s if now.unsent else self._headers_s
+            if now_s - seen.since_s > longest_s:
+                connection.transport.abort()
+
+    def look_on(self) -> None:
+        """Look, and again later."""
+        self.look()
+        if self._state.connections:
+            self._loop.call_later(LOOK_S, self.look_on)
+        else:
+            _watched.discard(self._state)
+
+
+def bound_connections() -> None:
+    """Give the servers of this process these deadlines; doing it again changes nothing."""
+    HttpToolsProtocol.connection_made = _made  # type: ignore[method-assign] # the mending
+
+
+def _made(self: HttpToolsProtocol, transport: asyncio.Transport) -> None:
+    _connection_made(self, transport)
+    if self.server_state not in _watched:
+        _watched.add(self.server_state)
+        self.loop.call_later(LOOK_S, Watch(self.server_state, self.loop).look_on)
+
+
+def _doing(connection: HttpToolsProtocol, now_s: float) -> _Seen | None:
+    """Tell what a connection is at; None where it has time, or uvicorn has a timer."""
+    cycle = connection.cycle
+    unsent = connection.transport.get_write_buffer_size()
+    if unsent:
+        return _Seen(cycle, unsent, now_s)
+    is_answered = cycle is None or cycle.response_complete
+    if is_answered and connection.timeout_keep_alive_task is None:
+        return _Seen(cycle, 0, now_s)
+    return None
+
+
+def _has_moved(seen: _Seen, now: _Seen) -> bool:
+    """Tell whether a connection is at something else, or enough of an answer has been read."""
+    if seen.doing is not now.doing or bool(seen.unsent) is not bool(now.unsent):
+        return True
+    if now.unsent > seen.unsent:
+        return True  # of more than one part, and there is room for the next
+    read = seen.unsent - now.unsent
+    return bool(read) and read >= READ_BYTES_PER_S * (now.since_s - seen.since_s)
