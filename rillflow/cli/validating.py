@@ -88,7 +88,8 @@ def _write_lines(checked: "Sequence[Checked]", found: "Found") -> None:
     if len(checked) > 1 or found.passed_over:
         typer.echo(_summary(checked, found))
     elif not checked[0].errors:
-        typer.echo(f"{checked[0].file} is a valid definition")
+        warned = ", with warnings" if checked[0].problems else ""
+        typer.echo(f"{checked[0].file} is a valid definition{warned}")
 
 
 def _summary(checked: "Sequence[Checked]", found: "Found") -> str:
