@@ -4,6 +4,7 @@ RillflowError
 ├── DefinitionError           the author of the YAML (SEMANTICS 1.6)
 ├── LanguageError             the author of a path or an expression
 │   ├── PathSyntaxError
+│   │   └── PathPatternError
 │   ├── PathEvaluationError
 │   │   ├── PathNotFoundError
 │   │   └── PathFunctionError
@@ -78,7 +79,8 @@ class RillflowError(Exception):
 class Problem(NamedTuple):
     """One thing wrong with a definition; line and column count from 1, 0 is unknown.
 
-    ``severity`` is ``error`` or ``warning``.
+    ``severity`` is ``error`` or ``warning``. ``kind`` is ``extension`` where Rillflow takes
+    what Rill Flow does not; it is empty otherwise.
     """
 
     code: int
@@ -87,6 +89,7 @@ class Problem(NamedTuple):
     column: int = 0
     hint: str = ""
     severity: str = "error"
+    kind: str = ""
 
 
 class DefinitionError(RillflowError):
@@ -114,6 +117,12 @@ class PathSyntaxError(LanguageError):
     """The text is not a JSONPath of the dialect (SEMANTICS 2.8)."""
 
     code = "language.path_syntax"
+
+
+class PathPatternError(PathSyntaxError):
+    """A regular expression of the path is one that Java knows and RE2 does not."""
+
+    code = "language.path_pattern"
 
 
 class PathEvaluationError(LanguageError):

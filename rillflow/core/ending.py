@@ -14,6 +14,7 @@ from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
 from rillflow.language.passed_over import Kind, PassedOver
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 _EVENTS = {
     DagStatus.SUCCEED: "DAG_SUCCEED",
@@ -178,10 +179,13 @@ def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
         output={},
         trigger_url=TriggerAddress(turn, ""),
         seed=state.seq,
+        language=state.language,
     )
     if mapped.passed_over or state.warnings:
         turn.mapped.append(Application("", "", COMPLETION, mapped.passed_over))
-    body = dict(as_object(Cleaner(state.context_max_bytes).clean(mapped.input)))
+    cleaned = Cleaner(state.context_max_bytes).clean(mapped.input)
+    keeps_nulls = state.language >= AVIATOR_AND_JAYWAY_MEASURED
+    body = dict(as_object(mapped.input if keeps_nulls else cleaned))
     failed = state.status is DagStatus.FAILED
     body["dag_status"] = "failed" if failed else "succeed"
     if failed:

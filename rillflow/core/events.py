@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from rillflow.ids import ExecutionId, TaskName
+from rillflow.language.versions import FIRST
 
 CONTEXT_MAX_BYTES: Final = 8 * 1024 * 1024
 """Most that one save may change in a context, and most that one input may hold."""
@@ -67,6 +68,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     ``expected_callback_s``, after which a callback is overdue; None is never. ``id_key`` is
     the secret by which the ids of its sub-flows are derived; empty in old journals.
     With ``strict_mappings`` a rule of a mapping that comes to nothing fails its list.
+    ``language`` is the version of the language whose rules hold; records without one are of
+    the first.
     """
 
     execution_id: ExecutionId
@@ -84,6 +87,7 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     id_key: bytes = b""
     max_descendants: int = DESCENDANTS_MAX
     strict_mappings: bool = False
+    language: int = FIRST
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):

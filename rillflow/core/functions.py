@@ -14,6 +14,7 @@ from rillflow.definition.model import FunctionTask, Retry
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.conditions import all_hold, any_holds
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
 FLOW_PATTERNS = frozenset({"flow_sync", "flow_async"})
@@ -172,7 +173,7 @@ def _conclude_sync(
     try:
         conclude(turn, task, plan, answer.output, None)
     except TASK_ERRORS as error:
-        controls.fail(turn, task, plan, str(error))
+        fail_attempt(turn, task, plan, error, answer.output)
 
 
 def _completed_or_ready(task: TaskState) -> bool:
@@ -207,21 +208,40 @@ def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -
         if answer.output and spec.output_mappings:
             controls.map_output(turn, task, plan, answer.output)
     except TASK_ERRORS as error:
-        controls.fail(turn, task, plan, str(error))
+        fail_attempt(turn, task, plan, error, answer.output)
         return
     if plan.spec_as(FunctionTask).pattern == "flow_async":
         controls.succeed(turn, task)
 
 
 def finish_held(turn: Turn, task: TaskState, plan: TaskPlan, held: CallbackReceived) -> None:
-    """Apply a callback that overtook the answer of its own dispatch.
+    """Apply an outcome whose sender waits no longer, such as an early callback.
 
-    Its sender has had its 200, so a mapping that fails becomes the task's failure.
+    There is nobody to give an error to, so a condition or mapping that raises one fails the
+    attempt, as it does at the answer of a dispatch.
     """
     try:
         take_callback(turn, task, plan, held)
     except TASK_ERRORS as error:
+        fail_attempt(turn, task, plan, error, task.invoke.output)
+
+
+def fail_attempt(
+    turn: Turn, task: TaskState, plan: TaskPlan, error: Exception, output: JsonObject | None
+) -> None:
+    """End an attempt whose outcome a condition or an output rule could not be applied to.
+
+    It has failed, with the error's text, and is made again where that is allowed; conditions
+    of ``retry`` look at the output that there is (SEMANTICS 3.10).
+    """
+    if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED:
         controls.fail(turn, task, plan, str(error))
+        return
+    task.invoke.msg = str(error)
+    if may_retry(task, plan, output):
+        schedule_retry(turn, task, plan)
+    else:
+        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
 
 
 def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackReceived) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rillflow.core import controls, functions
+from rillflow.core.mapping_warnings import Application
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
@@ -13,8 +14,10 @@ from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.conditions import all_hold, holds
 from rillflow.language.literals import whole_number
+from rillflow.language.passed_over import Kind, PassedOver, loggable_error
 from rillflow.language.path_syntax import Indexes, Names
-from rillflow.language.paths import compile_path
+from rillflow.language.paths import compile_path, reads_as_null
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 EMPTY_LOOP = "loop collection or subTasks empty"
 NO_GROUPS: Final = (0,) * STATUS_COUNT
@@ -25,7 +28,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     """Start one group for each element of the collection, as many at once as allowed."""
     spec = plan.spec_as(ForeachTask)
     mapping = spec.iteration_mapping or IterationMapping()
-    collection = compile_path(mapping.collection or "").find({"input": document})
+    collection = _collection(turn, task, mapping, document)
     if collection in (None, []) or not plan.branches[0].tasks:
         controls.succeed(turn, task, EMPTY_LOOP)
         return
@@ -51,6 +54,27 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     task.most_groups = limit
     count = len(contexts) if limit is None else min(limit, len(contexts))
     _start_groups(turn, task, range(count))
+
+
+def _collection(
+    turn: Turn, task: TaskState, mapping: IterationMapping, document: JsonObject
+) -> JsonValue:
+    """Read what is iterated; a path that cannot be read is null, as a mapping's (SEMANTICS 2.7).
+
+    Raises:
+        LanguageError: A function of the path, or one of our own limits, fails; there is no
+            path; or the execution is strict.
+    """
+    try:
+        return compile_path(mapping.collection or "").find({"input": document})
+    except LanguageError as error:
+        is_null = bool(mapping.collection) and reads_as_null(error) and not turn.is_strict
+        if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED or not is_null:
+            raise
+        rule = f"{mapping.collection} -> {mapping.item}"
+        told = PassedOver(1, rule, Kind.BAD_PATH, str(error), loggable_error(error))
+        turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))
+        return None
 
 
 def without(document: JsonObject, path: str) -> JsonObject:

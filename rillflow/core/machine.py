@@ -85,6 +85,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         id_key=event.id_key,
         max_descendants=event.max_descendants,
         strict_mappings=event.strict_mappings,
+        language=event.language,
         callback=callback if isinstance(callback, dict) else None,
     )
     context = initial_context(plan.original, data if isinstance(data, dict) else {})

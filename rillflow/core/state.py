@@ -17,6 +17,7 @@ from rillflow.core.events import (
     RouteStep,
 )
 from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.language.versions import FIRST
 
 STATUS_COUNT = len(TaskStatus)
 
@@ -161,6 +162,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     ``mapping_warnings`` counts them and those of all instances, ``warnings_kept`` how many
     of the latter are kept. ``redone`` tells whether it was begun again after an end;
     ``redo_order`` is the last request of its parent to do so.
+    ``language`` is the version of the language whose rules hold.
     """
 
     execution_id: str
@@ -201,6 +203,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     warnings_kept: int = 0
     redone: bool = False
     redo_order: int = 0
+    language: int = FIRST
 
     def __post_init__(self) -> None:
         """Make default limits the very objects that a snapshot leaves out."""

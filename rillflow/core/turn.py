@@ -127,6 +127,11 @@ class Turn:
         """Tell whether the execution has ended, so that nothing more may start."""
         return DAG_COMPLETED[self.state.status]
 
+    @property
+    def is_strict(self) -> bool:
+        """Tell whether a rule of a mapping that comes to nothing is a failure."""
+        return self.plan.strict or self.state.strict_mappings
+
     def next_seed(self) -> int:
         """Return a number that is the same in every replay, for ``rand()``."""
         self._seed += 1
@@ -251,12 +256,13 @@ class Turn:
             ExecutionError: The input is larger than an input may be (30507).
         """
         mapped = mappings.apply(
-            strict=self.plan.strict or self.state.strict_mappings,
+            strict=self.is_strict,
             context=self.context_of(task),
             input=given or {},
             output=output,
             trigger_url=TriggerAddress(self, task.route),
             seed=self.next_seed(),
+            language=self.state.language,
         )
         if mapped.passed_over or task.warning_counts or self.mapped:
             self._note(task, mappings.name, mapped)

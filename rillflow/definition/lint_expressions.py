@@ -1,7 +1,8 @@
 """Expressions that call what is no function, or read a variable that nothing gives a value.
 
 Rill Flow takes them: such a call fails when it is reached, and such a variable is nil
-(SEMANTICS 2.5).
+(SEMANTICS 2.5). The other way round, it refuses some constructs that Rillflow takes; they
+are told only where a definition is checked strictly.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ IN_MAPPINGS: Final = ("source", "context", "input", "output")
 """The variables of a transform."""
 IN_PROGRESS: Final = ("params", "taskRunningTimeInMillis")
 """The variables of the calculation of a progress."""
+
+EXTENSION: Final = "extension"
+"""The kind of findings about what only Rillflow takes."""
 
 _SYNTAX: Final = LanguageError.wire_code
 _RUN_TIME: Final = 30406
@@ -42,6 +46,10 @@ def expression_findings(
             message = f"{path[-1]}: `{shown(name)}` is always nil, there is no such variable"
             others = f"there are {', '.join(variables)}"
             yield Finding(_RUN_TIME, message, path, hint=did_you_mean(name, variables) or others)
+    for place, what, instead in expression.extensions:
+        message = f"{path[-1]}: {place}: only Rillflow takes {what}"
+        hint = f"Rill Flow takes {instead}"
+        yield Finding(_RUN_TIME, message, path, hint=hint, kind=EXTENSION)
 
 
 def _of_calls(expression: Expression, path: Path) -> Iterator[Finding]:

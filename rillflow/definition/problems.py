@@ -4,6 +4,7 @@ from itertools import islice
 
 from rillflow.definition.binder import MAX_PROBLEMS, bind
 from rillflow.definition.lint import warnings_of
+from rillflow.definition.lint_expressions import EXTENSION
 from rillflow.definition.loader import load
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.definition.nodes import Node, place_at
@@ -12,13 +13,21 @@ from rillflow.definition.validation import MAX_DEPTH
 from rillflow.errors import DefinitionError, Problem
 
 
-def find_problems(text: str | bytes | None, *, max_depth: int = MAX_DEPTH) -> list[Problem]:
+def find_problems(
+    text: str | bytes | None, *, max_depth: int = MAX_DEPTH, strict: bool = False
+) -> list[Problem]:
     """List what is wrong or suspicious, errors first; never raises for a bad definition.
 
     An error means that ``parse_definition`` refuses the text, a warning that it does not.
     While the text is unreadable, only that is told. Fields with values that do not fit
     come first, and count as absent in the checks that follow. At most 200 errors of a
     kind and 200 warnings of a kind are listed.
+
+    Args:
+        text: The definition.
+        max_depth: Levels of tasks that it may have.
+        strict: Whether to warn also of what Rillflow takes and Rill Flow does not; the
+            ``kind`` of these warnings is ``extension``.
     """
     try:
         root = load(text)
@@ -31,12 +40,21 @@ def find_problems(text: str | bytes | None, *, max_depth: int = MAX_DEPTH) -> li
     errors = [*bound.errors, *(found for found in checks if found[2:4] not in told)]
     if bound.errors:
         return [*errors, *bound.warnings]
-    warnings = sorted((*bound.warnings, *_lint(definition, root)), key=lambda it: it[2:4])
+    linted = _lint(definition, root, strict=strict)
+    warnings = sorted((*bound.warnings, *linted), key=lambda it: it[2:4])
     return [*errors, *warnings]
 
 
-def _lint(definition: WorkflowDefinition, root: Node) -> list[Problem]:
+def _lint(definition: WorkflowDefinition, root: Node, *, strict: bool) -> list[Problem]:
+    told = (found for found in warnings_of(definition) if strict or found.kind != EXTENSION)
     return [
-        Problem(found.code, found.message, *place_at(root, found.path), found.hint, "warning")
-        for found in islice(warnings_of(definition), MAX_PROBLEMS)
+        Problem(
+            found.code,
+            found.message,
+            *place_at(root, found.path),
+            found.hint,
+            "warning",
+            found.kind,
+        )
+        for found in islice(told, MAX_PROBLEMS)
     ]

@@ -48,7 +48,8 @@ _HINTS: Final[Mapping[str, str]] = {
 class Finding(NamedTuple):
     """A check that failed; ``options`` are the names that would have been right.
 
-    ``hint`` says more where there are no names to choose from.
+    ``hint`` says more where there are no names to choose from, ``kind`` what sort of warning
+    it is (see ``Problem``).
     """
 
     code: int
@@ -57,6 +58,7 @@ class Finding(NamedTuple):
     wrong: str = ""
     options: Sequence[str] = ()
     hint: str = ""
+    kind: str = ""
 
 
 def findings(definition: WorkflowDefinition, *, max_depth: int = MAX_DEPTH) -> Iterator[Finding]:

@@ -231,7 +231,8 @@ def request_method(request_type: str | None) -> str:
 def encode_body(method: str, content_type: str, body: JsonObject) -> bytes | None:
     """Encode body fields as JSON, or as a form when the content type says so.
 
-    None for verbs that have no body. Null entries of maps are left out of JSON.
+    None for verbs that have no body. JSON keeps null entries of maps; the value of a form
+    field that is a map or list loses those inside it.
 
     Raises:
         GatewayError: A form field is null.
@@ -239,14 +240,16 @@ def encode_body(method: str, content_type: str, body: JsonObject) -> bytes | Non
     if method not in _BODY_METHODS:
         return None
     if content_type.partition(";")[0].strip().lower() != FORM:
-        text = encode_json(body)
-        return encode_json(_without_nulls(body)) if b"null" in text else text
+        return encode_json(body)
     pairs = (f"{form_quote(key)}={form_quote(_form_value(key, body[key]))}" for key in body)
     return "&".join(pairs).encode()
 
 
 def text_of(value: JsonValue) -> str:
-    """Return a value as it travels in a query, header or form: text as is, the rest as JSON."""
+    """Return a value as it travels in a query, header or form: text as is, the rest as JSON.
+
+    Null entries of maps are left out there.
+    """
     return value if isinstance(value, str) else encode_json(_without_nulls(value)).decode()
 
 

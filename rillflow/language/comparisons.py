@@ -17,13 +17,20 @@ from typing import Any, Final, TypeAlias
 
 import re2
 
-from rillflow.errors import PathEvaluationError, PathFunctionError, PathSyntaxError
+from rillflow.errors import (
+    PathEvaluationError,
+    PathFunctionError,
+    PathPatternError,
+    PathSyntaxError,
+)
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import Budget
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
 _UNSUPPORTED_FLAGS: Final = "xU"
 _INLINE_FLAGS: Final = "ms"
+_BROKEN: Final = (b"missing", b"unexpected )", b"no argument for repetition", b"trailing")
+"""How RE2's messages begin that tell of a pattern which Java refuses as well."""
 
 
 class Undefined:
@@ -48,8 +55,9 @@ class Pattern:
     Java's flags ``i``, ``m``, ``s``, ``d`` and ``u`` are understood.
 
     Raises:
-        PathSyntaxError: RE2 does not know a construct (look-around, back-references,
-            possessive quantifiers) or the flag.
+        PathPatternError: RE2 does not know a construct (look-around, back-references,
+            possessive quantifiers) or the flag, and Java does.
+        PathSyntaxError: It is no regular expression.
     """
 
     __slots__ = ("_expression",)
@@ -60,15 +68,22 @@ class Pattern:
         options.case_sensitive = "i" not in flags
         inline = "".join(flag for flag in _INLINE_FLAGS if flag in flags)
         if any(flag in flags for flag in _UNSUPPORTED_FLAGS):
-            raise PathSyntaxError(f"unsupported flag of a regular expression: {flags}")
+            raise PathPatternError(f"unsupported flag of a regular expression: {flags}")
         try:
             self._expression = re2.compile(f"(?{inline}:{source})" if inline else source, options)
         except re2.error as error:
-            raise PathSyntaxError(f"unsupported regular expression /{source}/: {error}") from error
+            kind = PathSyntaxError if _is_broken(error) else PathPatternError
+            raise kind(f"unsupported regular expression /{source}/: {error}") from error
 
     def matches(self, text: str) -> bool:
         """Tell whether the whole text matches."""
         return self._expression.fullmatch(text) is not None
+
+
+def _is_broken(error: re2.error) -> bool:
+    """Tell whether a pattern is none for Java either; what RE2 only lacks is said otherwise."""
+    message: bytes = error.args[0]
+    return message.startswith(_BROKEN)
 
 
 Operand: TypeAlias = JsonValue | Undefined | ListLiteral | Pattern

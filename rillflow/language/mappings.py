@@ -1,8 +1,9 @@
 """Mappings: lists of copy rules between context, input and output (SEMANTICS 2.1 to 2.7).
 
 Rules run in order on one document, and later rules see what earlier ones wrote. A null
-is never written. A rule that fails is passed over, unless its tolerance is false. The
-values handed in are never changed: what a list writes, it writes into copies.
+is never written. A rule that fails is passed over, unless its tolerance is false. A source
+that is no path, or cannot be read in this document, is null, which is no failure. The values
+handed in are never changed: what a list writes, it writes into copies.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ from rillflow.language.sources import (
     is_blank,
 )
 from rillflow.language.targets import Draft, compile_target
+from rillflow.language.versions import CURRENT
 
 _ROOTS: Final = ("context", "input", "output")
 _CONTAINERS: Final = (dict, list)
@@ -127,6 +129,7 @@ class MappingList:
         trigger_url: TriggerUrl | None = None,
         seed: int = 0,
         strict: bool = False,
+        language: int = CURRENT,
     ) -> Mapped:
         """Apply the rules in order.
 
@@ -139,12 +142,13 @@ class MappingList:
             seed: Decides the random numbers of transforms; the same seed, the same result.
             strict: Whether to stop at the first rule that comes to nothing, unless its
                 tolerance is true.
+            language: The version of the language whose rules hold (see ``versions``).
 
         Raises:
             MappingError: A rule with ``tolerance: false`` failed.
         """
         draft = Draft({"context": context, "input": input, "output": output})
-        scene = Scene(draft, trigger_url, seed)
+        scene = Scene(draft, trigger_url, seed, language, [])
         passed_over: list[PassedOver] | None = None
         stopped = False
         for step in self._steps:
@@ -175,7 +179,7 @@ def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
 
 
 def _apply(step: _Step, scene: Scene) -> PassedOver | None:
-    """Apply a rule; return it when it came to nothing.
+    """Apply a rule; return it when it came to nothing, or its source could not be read.
 
     Raises:
         MappingError: It failed, and its tolerance is false.
@@ -183,16 +187,19 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
     kind = _BAD_PATH
     try:
         value = found = step.fetch(scene)
+        unread = scene.unread.pop() if scene.unread else None
         if step.change is not None:
             kind = _TRANSFORM_FAILED
             value = step.change(scene, found)
         if value is None:
-            return _gave_nothing(step, scene, found)
+            return _gave_nothing(step, scene, found, unread)
         kind = _NOT_WRITTEN
         draft, reads = scene.draft, step.reads
         if type(value) in _CONTAINERS and (reads is None or any(map(draft.owns, reads))):
             draft.share()
         if step.write(draft, value):
+            if unread is not None:
+                return _unread_source(step, unread)
             return _replaced_root(step, draft) if step.roots else None
     except LanguageError as error:
         if step.tolerance is False:
@@ -201,8 +208,16 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
     return PassedOver(step.number, step.text, kind, _NO_PLACE, _NO_PLACE)
 
 
-def _gave_nothing(step: _Step, scene: Scene, found: JsonValue) -> PassedOver:
+def _unread_source(step: _Step, error: LanguageError) -> PassedOver:
+    return PassedOver(step.number, step.text, Kind.BAD_PATH, str(error), loggable_error(error))
+
+
+def _gave_nothing(
+    step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | None
+) -> PassedOver:
     """Say why a rule gave nil; ``found`` is what its source gave."""
+    if unread is not None:
+        return _unread_source(step, unread)
     nothing = step.why_nothing(scene)
     if step.change is None:
         return PassedOver(step.number, step.text, nothing.kind, nothing.reason, lost=nothing.lost)
@@ -268,7 +283,9 @@ def _compile_transform(text: str, number: int) -> _Change:
         document = scene.draft.document
         names = {name: document[name] for name in _ROOTS}
         # Rules of one list draw different random numbers.
-        return expression.evaluate({"source": source, **names}, seed=scene.seed + number)
+        return expression.evaluate(
+            {"source": source, **names}, seed=scene.seed + number, language=scene.language
+        )
 
     return transform
 

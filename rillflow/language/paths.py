@@ -13,7 +13,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from rillflow.errors import BudgetExceededError, PathNotFoundError
+from rillflow.errors import (
+    BudgetExceededError,
+    LanguageError,
+    PathEvaluationError,
+    PathFunctionError,
+    PathNotFoundError,
+    PathPatternError,
+    PathSyntaxError,
+)
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import Budget
 from rillflow.language.comparisons import UNDEFINED, Operand
@@ -47,6 +55,18 @@ def compile_path(text: str) -> "Path":
         return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
     except RecursionError as error:
         raise BudgetExceededError("a path is nested too deeply") from error
+
+
+def reads_as_null(error: LanguageError) -> bool:
+    """Tell whether a source with this error is null, and no failure (SEMANTICS 2.7).
+
+    That is so where the library throws its ``InvalidPathException``: for a text that is no
+    path, an unknown function, and a filter on a scalar. What its functions throw is another
+    exception, and our own limits are none of its.
+    """
+    if isinstance(error, PathFunctionError | PathPatternError):
+        return False
+    return isinstance(error, PathSyntaxError | PathEvaluationError)
 
 
 class Path:

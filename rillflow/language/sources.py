@@ -8,9 +8,10 @@ from rillflow.jsontypes import JsonValue
 from rillflow.language.literals import parse_literal
 from rillflow.language.passed_over import Kind, Nothing, why_nothing
 from rillflow.language.path_syntax import Function, Names, Token
-from rillflow.language.paths import compile_path
+from rillflow.language.paths import compile_path, reads_as_null
 from rillflow.language.secret_references import is_path
 from rillflow.language.targets import Draft
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 TriggerUrl: TypeAlias = Callable[[str], str]
 
@@ -18,11 +19,16 @@ _TASKS: Final = "$.tasks."
 
 
 class Scene(NamedTuple):
-    """What the sources of one application of a mapping list may look at."""
+    """What the sources of one application of a mapping list may look at.
+
+    ``unread`` takes the error of a source that is null because of it.
+    """
 
     draft: Draft
     trigger_url: TriggerUrl | None
     seed: int
+    language: int
+    unread: list[LanguageError]
 
 
 Fetch: TypeAlias = Callable[[Scene], JsonValue]
@@ -51,30 +57,60 @@ def is_blank(text: str | None) -> bool:
 
 
 def compile_source(source: str) -> Source:
-    """Compile a source; one that is wrong fails when it is fetched."""
+    """Compile a source; a path that is wrong is null when it is fetched (SEMANTICS 2.7)."""
     if is_blank(source):
         why = _because(Kind.NO_SOURCE, "the rule has neither source nor transform")
         return Source(_nothing, (), why)
     if source.startswith(_TASKS) and source.count(".") >= 3:
         why = _because(Kind.MISSING, "of a task there is only $.tasks.<name>.trigger_url")
         return Source(_compile_task_source(source), (), why)
+    if is_path(source):
+        return _compile_path(source)
     try:
-        if is_path(source):
-            return _compile_path_source(source)
         literal = parse_literal(source)
     except LanguageError as error:
         return Source(failing(error), (), _because(Kind.BAD_PATH, str(error)))
     return Source(lambda _scene: literal, (), _because(Kind.NULL, "the literal is null"))
 
 
-def _compile_path_source(source: str) -> Source:
-    path = compile_path(source)
+def _compile_path(source: str) -> Source:
+    try:
+        path = compile_path(source)
+    except LanguageError as error:
+        return Source(_unreadable(error), (), _because(Kind.BAD_PATH, str(error)))
     find = path.find
+
+    def fetch(scene: Scene) -> JsonValue:
+        try:
+            return find(scene.draft.document)
+        except LanguageError as error:
+            _take_for_null(error, scene)
+            return None
+
     return Source(
-        lambda scene: find(scene.draft.document),
+        fetch,
         _entries_read(path.syntax.tokens),
         lambda scene: why_nothing(path, scene.draft.document),
     )
+
+
+def _unreadable(error: LanguageError) -> Fetch:
+    def fetch(scene: Scene) -> JsonValue:
+        _take_for_null(type(error)(*error.args), scene)
+        return None
+
+    return fetch
+
+
+def _take_for_null(error: LanguageError, scene: Scene) -> None:
+    """Note the error of a source that reads as null because of it.
+
+    Raises:
+        LanguageError: The error itself, where it is a failure.
+    """
+    if scene.language < AVIATOR_AND_JAYWAY_MEASURED or not reads_as_null(error):
+        raise error
+    scene.unread.append(error)
 
 
 def _because(kind: Kind, reason: str) -> WhyNothing:

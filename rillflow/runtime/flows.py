@@ -15,6 +15,7 @@ from rillflow.core.state import ExecutionState
 from rillflow.errors import QuotaError, RequestError, RillflowError, StoreError
 from rillflow.ids import ExecutionId, child_execution_id, child_id_key
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Submission
 from rillflow.ports.gateway import DispatchAnswer
@@ -156,6 +157,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         id_key=_key_of_child(request, inherited.id_key),
         max_descendants=inherited.max_descendants,
         strict_mappings=inherited.strict_mappings,
+        language=CURRENT,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()

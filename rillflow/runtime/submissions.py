@@ -20,6 +20,7 @@ from rillflow.ids import (
     parse_descriptor_id,
 )
 from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
+from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
@@ -187,6 +188,7 @@ class Submissions:
             id_key=entropy[10:],
             max_descendants=settings.max_descendants,
             strict_mappings=settings.strict_mappings,
+            language=CURRENT,
         )
         submission = Submission(
             business=found.business,

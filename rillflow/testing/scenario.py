@@ -45,6 +45,7 @@ from rillflow.jsontypes import (
     ReadonlyJsonObject,
     encode_json,
 )
+from rillflow.language.versions import CURRENT
 from rillflow.testing.replay import check_outstanding, check_replay
 from rillflow.testing.wants import Dispatch, Want, wants_of
 
@@ -136,6 +137,7 @@ class Scenario:
             parent=self._parent,
             route=self._route,
             expected_callback_s=self._expected_callback_s,
+            language=CURRENT,
         )
         self._state, handled = machine.submit(self.plan, event)
         return self._took(event, handled)

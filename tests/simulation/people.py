@@ -21,6 +21,7 @@ from rillflow.core.state import TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.errors import RillflowError, StoreError
 from rillflow.ids import ID_KEY_BYTES, ExecutionId, new_execution_id
+from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission
 from rillflow.ports.store import Store
@@ -148,6 +149,7 @@ class People:
             host=HOST,
             uid=wish.uid,
             dedicated=wish.dedicated,
+            language=CURRENT,
             expected_callback_s=self._settings.expected_callback_s,
             id_key=self._key,
             max_descendants=self._settings.max_descendants,

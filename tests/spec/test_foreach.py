@@ -176,8 +176,24 @@ def test_a_collection_that_is_no_list_fails(collection: Json) -> None:
     assert run.statuses == {"A": "FAILED"}
 
 
-def test_a_collection_with_a_broken_path_fails() -> None:
-    run = scenario(each("A", "list[?(", fn("A1")))
+@pytest.mark.parametrize("path", ["list[?(", "text[?(@.x)]", "text.nope()"])
+def test_a_collection_that_cannot_be_read_is_null_and_told(path: str) -> None:
+    run = scenario(each("A", path, fn("A1"), ins="text:=t"))
+    run.submit()
+    assert run.statuses == {"A": "SUCCEED"}
+    assert run.task("A").invoke.msg == "loop collection or subTasks empty"
+    (warning,) = run.task("A").warnings
+    assert (warning.kind, warning.rule) == ("bad_path", f"$.input.{path} -> item")
+
+
+def test_a_collection_that_cannot_be_read_fails_a_strict_execution() -> None:
+    run = scenario(each("A", "list[?(", fn("A1")), strict=True)
+    run.submit()
+    assert run.statuses == {"A": "FAILED"}
+
+
+def test_a_collection_whose_function_fails_fails_the_foreach() -> None:
+    run = scenario(each("A", "list.first()", fn("A1"), ins="list:=[]"))
     run.submit()
     assert run.statuses == {"A": "FAILED"}
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -253,9 +254,21 @@ def test_a_null_in_a_form_is_refused() -> None:
         built({**FORM, "gone": None})
 
 
-def test_null_entries_of_maps_are_left_out_and_nulls_in_lists_are_sent() -> None:
-    call = built({"a": None, "b": {"c": None, "d": [None, {"e": None}]}, "f": "null"})
-    assert body_of(call) == {"execution_id": EXECUTION, "b": {"d": [None, {}]}, "f": "null"}
+def test_the_values_of_a_form_lose_null_entries_of_maps_and_keep_nulls_in_lists() -> None:
+    call = built({**FORM, "o": {"a": None, "b": [None, {"c": None}]}, "l": [None, {"d": None}]})
+    assert call.body is not None
+    fields = dict(parse_qsl(call.body.decode()))
+    assert (fields["o"], fields["l"]) == ('{"b":[null,{}]}', "[null,{}]")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_json_keeps_null_entries_of_maps_at_every_level(method: str) -> None:
+    fields: Any = {"a": None, "b": {"c": None, "d": [None, {"e": None}]}, "f": "null"}
+    assert json.loads(encode_body(method, "", fields) or b"") == fields
+    call = built(fields)
+    assert body_of(call) == {"execution_id": EXECUTION, **fields}
+    call = built({"body": {"a": None, "b": {"c": None}}})
+    assert body_of(call) == {"execution_id": EXECUTION, "a": None, "b": {"c": None}}
 
 
 def test_json_is_announced_unless_the_input_announces_something_else() -> None:

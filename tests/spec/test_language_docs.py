@@ -30,7 +30,7 @@ from rillflow.language.literals import parse_literal
 from rillflow.language.mappings import compile_mappings
 from rillflow.language.path_syntax import MAX_DEPTH as MAX_PATH_DEPTH
 from rillflow.language.path_syntax import MAX_PATH_CHARS
-from rillflow.language.paths import compile_path
+from rillflow.language.paths import compile_path, reads_as_null
 from rillflow.language.targets import MAX_PADDING
 from rillflow.runtime.flows import MOST_LEVELS
 from rillflow.runtime.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
@@ -132,7 +132,12 @@ def _expression(row: Row) -> Json:
 
 
 def _path(row: Row) -> Json:
-    return compile_path(row.cells[0]).find(row.document)
+    try:
+        return compile_path(row.cells[0]).find(row.document)
+    except LanguageError as error:
+        if not reads_as_null(error):
+            raise
+        return None
 
 
 def _condition(row: Row) -> Json:
@@ -219,6 +224,20 @@ def test_only_tables_without_texts_to_run_are_not_run() -> None:
         ("part", "what it knows"),
     }
     assert len(ROWS) >= 300
+
+
+def test_what_only_rillflow_takes_is_marked_and_nothing_else_is() -> None:
+    rows = [row for table in TABLES if table.titles[0] == "expression" for row in table.rows]
+    marked = {row.cells[0] for row in rows if row.cells[2].startswith("only Rillflow")}
+    assert marked == {row.cells[0] for row in rows if _is_extension(row)}
+    assert len(marked) >= 8
+
+
+def _is_extension(row: Row) -> bool:
+    try:
+        return bool(compile_expression(row.cells[0]).extensions)
+    except LanguageError:
+        return False
 
 
 def test_every_function_of_expressions_is_shown_at_work() -> None:

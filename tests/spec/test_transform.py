@@ -76,7 +76,7 @@ RECORDED: Final[list[tuple[str, Any, Any]]] = [
     ("count(source.list)", O1, 3),
     ("math.abs(source - 4)", 1, 3),
     ("math.pow(source, 2)", 5, 25.0),
-    ("math.round(source)", 4, 4.0),
+    ("math.round(source)", 4, 4),
     ("max(source, 3)", 2, 3),
     ('source > "b"', "xyz", True),
     ('source > "b"', "", False),

@@ -22,6 +22,7 @@ from rillflow.language.expressions.lexer import Lexer
 from rillflow.language.expressions.parser import Parser
 from rillflow.language.expressions.scopes import Code, Scope, Signal
 from rillflow.language.expressions.texts import to_json
+from rillflow.language.versions import CURRENT
 
 __all__ = [
     "DEFAULT_BUDGET",
@@ -48,14 +49,17 @@ class Expression:
         text: The text it was compiled from.
         calls: The functions that it calls by name and does not make itself.
         outer: The variables that it reads and that can only come from outside.
+        extensions: What in it AviatorScript 5.2.7 does not understand.
     """
 
-    __slots__ = ("_code", "_frames", "calls", "outer", "text")
+    __slots__ = ("_code", "_frames", "_since", "calls", "extensions", "outer", "text")
 
     def __init__(self, text: str, code: Code, compiler: Compiler) -> None:
         self.text = text
         self.calls = tuple(compiler.calls)
         self.outer = tuple(compiler.outer)
+        self.extensions = compiler.extensions
+        self._since = compiler.since
         self._code = code
         self._frames = compiler.frames
 
@@ -63,7 +67,12 @@ class Expression:
         return f"Expression({self.text!r})"
 
     def evaluate(
-        self, env: Mapping[str, JsonValue], *, seed: int = 0, budget: Budget = DEFAULT_BUDGET
+        self,
+        env: Mapping[str, JsonValue],
+        *,
+        seed: int = 0,
+        budget: Budget = DEFAULT_BUDGET,
+        language: int = CURRENT,
     ) -> JsonValue:
         """Evaluate on these variables, which are never changed.
 
@@ -72,6 +81,7 @@ class Expression:
                 in a mapping; others are nil.
             seed: Decides the numbers of ``rand``; the same seed gives the same numbers.
             budget: What the evaluation may spend.
+            language: The version of the language whose rules hold (see ``versions``).
 
         Returns:
             Plain JSON: nil is None, sets and ranges are lists. It may share parts with
@@ -79,9 +89,12 @@ class Expression:
 
         Raises:
             ExpressionError: It fails on these values, or the result is not JSON.
+            ExpressionSyntaxError: It uses syntax of a later version.
             BudgetExceededError: It takes more than the budget.
         """
-        meter = Meter(env, seed, budget)
+        if language < self._since:
+            raise ExpressionSyntaxError("names behind '#' are not of this version of the language")
+        meter = Meter(env, seed, budget, language)
         meter.frames -= self._frames
         try:
             value = self._code(Scope(meter, meter.root, None))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from rillflow.errors import BudgetExceededError
 from rillflow.language.expressions.random_numbers import RandomNumbers
+from rillflow.language.versions import CURRENT
 
 #: Steps for comparing, searching or hashing text go by this many characters.
 CHARACTERS_PER_STEP: Final = 64
@@ -57,6 +58,7 @@ class Meter:
     Attributes:
         budget: The limits.
         environment: The variables given from outside; never changed.
+        language: The version of the language whose rules hold.
         copies: Private copies of variables, made where the script may change them.
         patterns: Regular expressions this evaluation has paid for.
         root: The names of the outermost scope.
@@ -64,12 +66,19 @@ class Meter:
     """
 
     __slots__ = (
-        "_space", "_steps", "budget", "copies", "environment", "frames", "patterns", "random",
-        "root", "seed",
+        "_space", "_steps", "budget", "copies", "environment", "frames", "language", "patterns",
+        "random", "root", "seed",
     )  # fmt: skip
 
-    def __init__(self, environment: Mapping[str, Any], seed: int, budget: Budget) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, Any],
+        seed: int,
+        budget: Budget,
+        language: int = CURRENT,
+    ) -> None:
         self.environment = environment
+        self.language = language
         self.seed = seed
         self.budget = budget
         self.frames = budget.frames

@@ -13,6 +13,7 @@ from rillflow.language.expressions.tree import (
     Assign,
     Chain,
     Conditional,
+    Extension,
     For,
     Function,
     If,
@@ -57,6 +58,16 @@ class Compiler:
         self._deepest = 0
         self._cost = 0
         self._declares = False
+
+    @property
+    def extensions(self) -> tuple[Extension, ...]:
+        """What in the program only Rillflow understands."""
+        return self._program.extensions
+
+    @property
+    def since(self) -> int:
+        """The version of the language that knows all of the program's syntax."""
+        return self._program.since
 
     @property
     def frames(self) -> int:

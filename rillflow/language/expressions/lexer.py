@@ -2,7 +2,9 @@ r"""Text to tokens.
 
 A name with dots (``a.b.c``, ``string.length``) is one token, as in AviatorScript. A
 string is unescaped first and then searched for ``#{...}``, whose tokens become part
-of the string's token; ``\#`` keeps a hash sign from opening one.
+of the string's token; ``\#`` keeps a hash sign from opening one. Outside strings a hash
+sign quotes a name, which may then have indexes (``#a.b[1].c``) or, between backquotes, any
+characters.
 """
 
 import re
@@ -18,6 +20,7 @@ _TOKEN: Final = re.compile(
     | (?P<number> 0[xX][0-9a-fA-F]+
                 | (?: [0-9]+\.?[0-9]* | \.[0-9]+ ) (?: [eE][+-]?[0-9]+ )? [NM]? )
     | (?P<name>   {_NAME} (?: \.{_NAME} )* )
+    | (?P<quoted> \#(?: `[^`]+` | [\w$.\[\]]+ ) )
     | (?P<mark>   >>> | \*\* | == | != | =~ | <= | >= | && | \|\| | << | >> | ->
                 | [-+*/%<>=!&|^~?:;,(){{}}\[\].] )
     | (?P<quote>  ["'] )
@@ -51,10 +54,10 @@ class Token(NamedTuple):
     """One token.
 
     Attributes:
-        kind: ``name``, ``keyword``, ``mark``, ``number``, ``string``, ``template``,
-            ``regex`` or ``end``.
+        kind: ``name``, ``quoted``, ``keyword``, ``mark``, ``number``, ``string``,
+            ``template``, ``regex`` or ``end``.
         text: The word or mark itself; of a string, its unescaped text; of a regular
-            expression, what stands between the slashes.
+            expression, what stands between the slashes; of a quoted name, the name.
         offset: Where it starts in the whole text, in characters from 0.
         value: The number; the parts of a template, which are strings and token lists.
     """
@@ -144,6 +147,8 @@ class Lexer:
             return Token("regex", text[1:-1].replace("\\/", "/"), at)
         if kind == "number":
             return Token(kind, text, at, self._number(text, place))
+        if kind == "quoted":
+            return Token(kind, text[1:].strip("`"), at)
         return Token("keyword" if text in KEYWORDS else kind, text, at)
 
     def _number(self, text: str, place: int) -> int | float:
@@ -238,9 +243,13 @@ def excerpt(text: str) -> str:
 
 def syntax_error(text: str, offset: int, what: str) -> ExpressionSyntaxError:
     """Build the error that says where in the text something is wrong."""
+    return ExpressionSyntaxError(f"{place_in(text, offset)}: {what}")
+
+
+def place_in(text: str, offset: int) -> str:
+    """Return line and column of a place in a text, for messages."""
     line = text.count("\n", 0, offset) + 1
-    column = offset - text.rfind("\n", 0, offset)
-    return ExpressionSyntaxError(f"line {line}, column {column}: {what}")
+    return f"line {line}, column {offset - text.rfind(chr(10), 0, offset)}"
 
 
 def _expects_value(previous: Token | None) -> bool:

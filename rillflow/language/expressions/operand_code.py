@@ -5,7 +5,7 @@ way, because most transforms are one such expression and run once per task.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rillflow.errors import ExpressionError
@@ -22,7 +22,8 @@ from rillflow.language.expressions.scopes import (
     variable_to_change,
 )
 from rillflow.language.expressions.texts import text_of
-from rillflow.language.expressions.values import Callee, Value, property_of, type_of
+from rillflow.language.expressions.tree import Key
+from rillflow.language.expressions.values import Callee, Value, member_of, property_of, type_of
 
 #: Applies one suffix to a value: an index, or a call.
 Step = Callable[[Scope, Value], Value]
@@ -100,19 +101,32 @@ def scoped_variable(name: str, outside: Code) -> Code:
     return run
 
 
-def path(variable: Code, keys: tuple[str, ...], text: str) -> Code:
-    """Read ``a.b.c``."""
+def path(variable: Code, keys: tuple[Key, ...], text: str) -> Code:
+    """Read ``a.b.c``, or ``#a.b[1].c``."""
+    names = tuple(key for key in keys if isinstance(key, str))
+    if len(names) < len(keys):
+        return _path_of_members(variable, keys, text)
 
     def run(scope: Scope) -> Value:
         value = variable(scope)
-        for key in keys:
+        for key in names:
             value = value.get(key) if value.__class__ is dict else property_of(value, key, text)
         return value
 
     return run
 
 
-def copied_path(name: str, keys: tuple[str, ...], text: str) -> Code:
+def _path_of_members(variable: Code, keys: tuple[Key, ...], text: str) -> Code:
+    def run(scope: Scope) -> Value:
+        value = variable(scope)
+        for key in keys:
+            value = member_of(value, key, text)
+        return value
+
+    return run
+
+
+def copied_path(name: str, keys: tuple[Key, ...], text: str) -> Code:
     """Read ``a.b.c`` from outside in a script that may change it in place.
 
     The variable is copied only if what is read is a list or map.
@@ -130,17 +144,21 @@ def copied_path(name: str, keys: tuple[str, ...], text: str) -> Code:
     return run
 
 
-def is_defined(name: str, keys: tuple[str, ...]) -> Code:
+def is_defined(name: str, keys: tuple[Key, ...]) -> Code:
     """Answer ``is_def(name)``: whether it has a value, be it nil."""
 
     def run(scope: Scope) -> bool:
         owner: Value = scope.owner_of(name)
         owner = scope.meter.environment if owner is None else owner
-        for key in (name, *keys[:-1]) if keys else ():
-            owner = owner.get(key)
-            if not isinstance(owner, dict):
+        for key in (name, *keys):
+            if isinstance(key, int):
+                is_there = isinstance(owner, list) and key < len(owner)
+            else:
+                is_there = isinstance(owner, Mapping) and key in owner
+            if not is_there:
                 return False
-        return (keys[-1] if keys else name) in owner
+            owner = owner[key]
+        return True
 
     return run
 

@@ -4,21 +4,25 @@ Binary operators are grouped with two stacks instead of recursion, so that only
 brackets, blocks, prefixes and ``**`` use the interpreter's stack, and those are counted.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Never
 
 from rillflow.errors import BudgetExceededError, ExpressionError
-from rillflow.language.expressions.lexer import Token, excerpt, syntax_error
-from rillflow.language.expressions.patterns import compiled
+from rillflow.language.expressions.extensions import extension_of_call, extension_of_suffix
+from rillflow.language.expressions.lexer import Token, excerpt, place_in, syntax_error
+from rillflow.language.expressions.patterns import Pattern, compiled
 from rillflow.language.expressions.tree import (
     Arguments,
     Assign,
     Chain,
     Conditional,
     Element,
+    Extension,
     Function,
+    Key,
     Literal,
     Logic,
     Name,
@@ -32,6 +36,7 @@ from rillflow.language.expressions.tree import (
     Template,
     Unary,
 )
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, FIRST
 
 MAX_NESTING: Final = 50
 _MAX_PATTERNS: Final = 20  # each may take milliseconds to compile
@@ -48,16 +53,24 @@ _AS_ARGUMENTS: Final = frozenset(
     {"+", "-", "*", "/", "%", "**", "!", "~", "&", "|", "^", "<", ">", "<=", ">=", "==", "!="}
 )
 _CONSTANTS: Final = {"true": True, "false": False, "nil": None}
-MUTATORS: Final = frozenset({"seq.add", "seq.add_all", "seq.put", "seq.remove", "into"})
+MUTATORS: Final = frozenset({"seq.add", "seq.add_all", "seq.put", "seq.remove", "into", "reverse"})
+_SEGMENT: Final = re.compile(r"([^\[\]()]*)(?:\[([0-9]{1,9})\]|\(([^()]*)\))?")
+_MOST_EXTENSIONS: Final = 20
 
 
 @dataclass(slots=True)
 class Names:
-    """What a text does to names (see ``tree.Program``), and how many patterns it has."""
+    """What a text does to names (see ``tree.Program``), and how many patterns it has.
+
+    ``functions`` are the names that it gives functions to; ``extensions`` have their offsets.
+    """
 
     bound: set[str] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
     mutates: bool = False
     patterns: int = 0
+    extensions: list[tuple[int, Extension]] = field(default_factory=list)
+    since: int = FIRST
 
 
 class OperandParser(ABC):
@@ -202,6 +215,8 @@ class OperandParser(ABC):
         while self.token.kind == "mark" and self.token.text in _RANKS:
             operator = self.advance().text
             rank = _RANKS[operator]
+            if operator == "=~" and _is_pattern(values[-1]):
+                self._note("a pattern on the left of =~", "text =~ /pattern/")
             while operators and _RANKS[operators[-1]] >= rank:
                 _reduce(values, operators.pop())
             operators.append(operator)
@@ -232,16 +247,49 @@ class OperandParser(ABC):
         target = self._primary()
         suffixes: list[Suffix] = []
         while self.token.kind == "mark":
-            if self.take("["):
-                suffixes.append(Element(self.expression()))
-                self.expect("]")
-            elif self.take("("):
-                suffixes.append(Arguments(self._arguments()))
-            elif self.take("."):
-                suffixes += self._members()
-            else:
+            start = self.token
+            added = self._suffix()
+            if not added:
                 break
+            self._note_suffix(target, suffixes, added, start)
+            suffixes += added
         return Suffixed(target, tuple(suffixes)) if suffixes else target
+
+    def _suffix(self) -> list[Suffix]:
+        """Parse one suffix, which may be several members; none where none is written."""
+        if self.take("["):
+            index = Element(self.expression())
+            self.expect("]")
+            return [index]
+        if self.take("("):
+            return [Arguments(self._arguments())]
+        return self._members() if self.take(".") else []
+
+    def _note_suffix(
+        self, target: Node, before: list[Suffix], added: list[Suffix], start: Token
+    ) -> None:
+        (first, *_) = added
+        if start.text == ".":
+            self._note(
+                "a member behind a bracket or a call",
+                "#context.orders[1].id, or a variable for what stands before it",
+                start,
+            )
+        elif isinstance(first, Element):
+            self._add(extension_of_suffix(target, before), start)
+        elif isinstance(target, Name) and not before:
+            self._add(extension_of_call(target.text, first.values, self.names.functions), start)
+
+    def _add(self, found: tuple[str, str] | None, at: Token) -> None:
+        if found is not None:
+            self._note(*found, at)
+
+    def _note(self, what: str, instead: str, at: Token | None = None) -> None:
+        """Note something that AviatorScript does not understand."""
+        if len(self.names.extensions) < _MOST_EXTENSIONS:
+            offset = (at or self.token).offset
+            found = Extension(place_in(self._text, offset), what, instead)
+            self.names.extensions.append((offset, found))
 
     def _members(self) -> list[Suffix]:
         if self.token.kind not in ("name", "keyword"):
@@ -274,6 +322,7 @@ class OperandParser(ABC):
             "number": lambda: Literal(self.advance().value),
             "string": lambda: Literal(self.advance().text),
             "name": self._name,
+            "quoted": self._quoted,
             "template": self._template,
             "regex": self._regex,
             "keyword": self._keyword,
@@ -290,6 +339,27 @@ class OperandParser(ABC):
         if text in MUTATORS:
             self.names.mutates = True
         return Name(name, tuple(keys))
+
+    def _quoted(self) -> Name:
+        """Parse ``#a.b[1].c``; without a dot it is the name of a variable as it stands."""
+        self.names.since = AVIATOR_AND_JAYWAY_MEASURED
+        text = self.token.text
+        if "." not in text:
+            self.advance()
+            return Name(text)
+        (name, *keys) = (key for part in text.rstrip(".").split(".") for key in self._keys(part))
+        self.advance()
+        return Name(str(name), tuple(keys))
+
+    def _keys(self, part: str) -> list[Key]:
+        """Return the keys of one part: ``b``, ``b[1]`` or, between backquotes, ``b(key)``."""
+        match = _SEGMENT.fullmatch(part)
+        if match is None or not part or not match[1]:
+            self.fail(f"'#{excerpt(self.token.text)}' is no name with members and indexes")
+        name, index, key = match.groups()
+        if index is not None:
+            return [name, int(index)]
+        return [name] if key is None else [name, key]
 
     def _keyword(self) -> Node:
         word = self.token.text
@@ -354,6 +424,10 @@ class OperandParser(ABC):
             raise syntax_error(self._text, offset, str(error)) from error
         self.advance()
         return Literal(pattern)
+
+
+def _is_pattern(node: Node) -> bool:
+    return isinstance(node, Literal) and isinstance(node.value, Pattern)
 
 
 def _reduce(values: list[Node], operator: str) -> None:

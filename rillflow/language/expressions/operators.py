@@ -16,6 +16,7 @@ from rillflow.language.expressions.values import (
     is_number,
     type_of,
 )
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 Binary: TypeAlias = Callable[[Meter, Value, Value], Value]
 Unary: TypeAlias = Callable[[Meter, Value], Value]
@@ -116,11 +117,14 @@ def differs(meter: Meter, left: Value, right: Value) -> bool:
 
 
 def matches(meter: Meter, left: Value, right: Value) -> bool:
-    """Answer ``text =~ /pattern/``: whether the whole text matches."""
+    """Answer ``text =~ /pattern/``: whether the whole text matches; nil never does."""
     if isinstance(left, str) and isinstance(right, Pattern):
         return match_whole(meter, left, right)
     if isinstance(left, Pattern) and isinstance(right, str):
         return match_whole(meter, right, left)
+    is_nil = left is None and isinstance(right, Pattern)
+    if is_nil and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        return False
     raise _refused("match", left, right)
 
 

@@ -49,7 +49,9 @@ class Parser(OperandParser):
         body = self.block_until("end of text")
         if not body.statements:
             self.fail("the expression is blank")
-        return Program(body, frozenset(self.names.bound), self.names.mutates)
+        names = self.names
+        extensions = tuple(extension for _, extension in sorted(names.extensions))
+        return Program(body, frozenset(names.bound), names.mutates, extensions, names.since)
 
     def block_until(self, closing: str) -> Sequence:
         """Parse statements up to the token that closes them, which is left there."""
@@ -157,11 +159,14 @@ class Parser(OperandParser):
         self.expect("=")
         value = self.assigned()
         self.expect(";")
+        if isinstance(value, Function):
+            self.names.functions.add(name)
         return Let(name, value)
 
     def _function(self) -> Let:
         self.advance()
         name = self.new_name()
+        self.names.functions.add(name)
         return Let(name, self.function_literal())
 
     def _return(self) -> Return:

@@ -1,6 +1,6 @@
 """Scopes, functions of the script, and the ways to leave a block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from rillflow.errors import ExpressionError
@@ -83,6 +83,16 @@ class ScriptFunction(Callee):
         meter.leave(self._frames)
         return result.value if result.__class__ is Signal else result
 
+    @property
+    def parameter_count(self) -> int:
+        """How many parameters it has, a rest among them."""
+        return len(self._parameters)
+
+    @property
+    def is_variadic(self) -> bool:
+        """Whether the last parameter takes the remaining arguments."""
+        return self._variadic
+
     def _bound(self, arguments: list[Value]) -> dict[str, Value]:
         expected = len(self._parameters)
         if self._variadic:
@@ -97,6 +107,61 @@ class ScriptFunction(Callee):
     def _wrong_number(self, expected: str, number: int) -> ExpressionError:
         names = excerpt(", ".join(self._parameters))
         return ExpressionError(f"function ({names}) takes {expected} and not {number}")
+
+
+class OverloadedFunction(Callee):
+    """Functions of the script under one name; the number of arguments decides between them.
+
+    A later function takes the place of one with as many parameters. Where no function has
+    exactly as many as there are arguments, one with a rest takes them: rather one whose rest
+    is empty, else the one with the most parameters.
+    """
+
+    __slots__ = ("_fixed", "_variadic")
+
+    def __init__(self, functions: Iterable[ScriptFunction]) -> None:
+        self._fixed: dict[int, ScriptFunction] = {}
+        self._variadic: dict[int, ScriptFunction] = {}
+        for function in functions:
+            kind = self._variadic if function.is_variadic else self._fixed
+            kind[function.parameter_count] = function
+
+    @property
+    def functions(self) -> list[ScriptFunction]:
+        """The functions, one for each number of parameters."""
+        return [*self._fixed.values(), *self._variadic.values()]
+
+    def call(self, meter: Meter, arguments: list[Value]) -> Value:
+        """Call the function that takes this number of arguments."""
+        function = self._taking(len(arguments))
+        if function is None:
+            raise ExpressionError(f"no function of this name takes {len(arguments)} arguments")
+        meter.enter(1)
+        result = function.call(meter, arguments)
+        meter.leave(1)
+        return result
+
+    def _taking(self, number: int) -> ScriptFunction | None:
+        exact = self._fixed.get(number) or self._variadic.get(number + 1)
+        if exact is not None:
+            return exact
+        fitting = [count for count in self._variadic if count <= number]
+        return self._variadic[max(fitting)] if fitting else None
+
+
+def overloaded(scope: Scope, name: str, function: ScriptFunction) -> Callee:
+    """Return what a name stands for when it is given one more function."""
+    owner = scope.owner_of(name)
+    before = None if owner is None else owner[name]
+    if isinstance(before, ScriptFunction):
+        known = [before, function]
+    elif isinstance(before, OverloadedFunction):
+        known = [*before.functions, function]
+    else:
+        return function
+    scope.meter.work(len(known))
+    made = OverloadedFunction(known)
+    return made if len(made.functions) > 1 else function
 
 
 def variable_to_change(meter: Meter, name: str) -> Value:

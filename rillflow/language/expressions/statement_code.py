@@ -3,9 +3,18 @@
 from rillflow.errors import ExpressionError
 from rillflow.language.expressions.functions.sequences import store
 from rillflow.language.expressions.operators import as_boolean
-from rillflow.language.expressions.scopes import BREAK, CONTINUE, Code, Scope, Signal
+from rillflow.language.expressions.scopes import (
+    BREAK,
+    CONTINUE,
+    Code,
+    Scope,
+    ScriptFunction,
+    Signal,
+    overloaded,
+)
 from rillflow.language.expressions.texts import text_of
 from rillflow.language.expressions.values import Value, elements_of
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 
 def sequence(codes: list[Code], *, cost: int, discards: bool, scoped: bool) -> Code:
@@ -34,10 +43,13 @@ def sequence(codes: list[Code], *, cost: int, discards: bool, scoped: bool) -> C
 
 
 def define(name: str, value: Code) -> Code:
-    """Give a name of this block a value."""
+    """Give a name of this block a value; functions of one name share it by their parameters."""
 
     def run(scope: Scope) -> Value:
         result = value(scope)
+        is_function = result.__class__ is ScriptFunction
+        if is_function and scope.meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+            result = overloaded(scope, name, result)
         if result.__class__ is not Signal:
             scope.names[name] = result
         return result
@@ -84,7 +96,10 @@ def choose(branches: list[tuple[Code, Code]], otherwise: Code | None) -> Code:
 
 
 def repeat_while(test: Code, body: Code, *, cost: int) -> Code:
-    """Run the body as long as the test is true."""
+    """Run the body as long as the test is true; the value is nil, as in AviatorScript.
+
+    There the test that fails leaves the loop like a ``break``.
+    """
 
     def run(scope: Scope) -> Value:
         meter = scope.meter
@@ -103,10 +118,15 @@ def repeat_while(test: Code, body: Code, *, cost: int) -> Code:
 
 
 def repeat_for(names: tuple[str, ...], values: Code, body: Code) -> Code:
-    """Run the body for every element; a list must not change its size meanwhile."""
+    """Run the body for every element; the value is that of the body's last run.
+
+    It is nil where that run was left by ``break`` or ``continue``. A list must not change its
+    size meanwhile.
+    """
 
     def run(scope: Scope) -> Value:
         meter = scope.meter
+        last: Value = None
         collection = values(scope)
         size = len(collection) if isinstance(collection, list) else 0
         elements = elements_of(meter, collection, "for")
@@ -115,13 +135,16 @@ def repeat_for(names: tuple[str, ...], values: Code, body: Code) -> Code:
             meter.work(2)
             result = body(Scope(meter, _bound(names, place, value, by_key=by_key), scope))
             if result.__class__ is Signal:
+                last = None
                 if result is BREAK:
                     break
                 if result is not CONTINUE:
                     return result
+            else:
+                last = result
             if size and len(collection) != size:
                 raise ExpressionError("a list must not change its size while a loop goes over it")
-        return None
+        return last if meter.language >= AVIATOR_AND_JAYWAY_MEASURED else None
 
     return run
 

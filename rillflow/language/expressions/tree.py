@@ -6,7 +6,9 @@ parser bounds.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+from rillflow.language.versions import FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +25,24 @@ class Template:
     parts: "tuple[str | Sequence, ...]"
 
 
+Key: TypeAlias = str | int
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A variable, or ``a.b.c``: the keys are read in the value of the variable."""
+    """A variable, or ``a.b.c``: the keys are read in the value of the variable.
+
+    Only a quoted name, ``#a.b[1]``, has indexes among its keys.
+    """
 
     name: str
-    keys: tuple[str, ...] = ()
+    keys: tuple[Key, ...] = ()
 
     @property
     def text(self) -> str:
-        """The name as it was written."""
-        return ".".join((self.name, *self.keys))
+        """The name as it was written, without what quotes it."""
+        keys = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
+        return "".join((self.name, *keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +237,20 @@ Node: TypeAlias = (
 )
 
 
+class Extension(NamedTuple):
+    """What Rillflow understands in an expression, but AviatorScript 5.2.7 does not.
+
+    Attributes:
+        place: Line and column in the expression, for messages.
+        what: The construct.
+        instead: What both understand.
+    """
+
+    place: str
+    what: str
+    instead: str
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A whole text.
@@ -238,8 +261,12 @@ class Program:
             come from outside.
         mutates: Whether the text may change a list or map in place, so that values
             from outside must be copied first.
+        extensions: What in it only Rillflow understands, in the order written.
+        since: The version of the language that knows all of its syntax.
     """
 
     body: Sequence
     bound: frozenset[str]
     mutates: bool
+    extensions: tuple[Extension, ...] = ()
+    since: int = FIRST

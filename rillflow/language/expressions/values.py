@@ -16,10 +16,14 @@ from rillflow.language.expressions.budget import (
     Meter,
 )
 from rillflow.language.expressions.patterns import Pattern
+from rillflow.language.text_order import text_difference
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 Value: TypeAlias = Any
 
 LONG_BITS: Final = 63
+_LEAST_LONG: Final = -(1 << LONG_BITS)
+_GREATEST_LONG: Final = (1 << LONG_BITS) - 1
 #: Python hashes larger integers modulo 2**61 - 1, so a script could make keys collide.
 HASH_BITS: Final = 60
 
@@ -106,6 +110,21 @@ def is_integer(value: Value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def as_double(number: float) -> float:
+    """Return a number as a double; an integer too large for one is infinite, as in Java."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def as_long(number: float) -> int:
+    """Return a number without its fraction, within 64 bits; NaN is 0, as in Java."""
+    if isinstance(number, float) and not math.isfinite(number):
+        return 0 if math.isnan(number) else _GREATEST_LONG if number > 0 else _LEAST_LONG
+    return max(_LEAST_LONG, min(int(number), _GREATEST_LONG))
+
+
 def equals(meter: Meter, left: Value, right: Value, depth: int = 0) -> bool:
     """Answer ``left == right``: numbers by value, lists and maps by content.
 
@@ -163,6 +182,10 @@ def compare(meter: Meter, left: Value, right: Value) -> int:
     if numbers or same:
         if isinstance(left, str):
             meter.read_text(min(len(left), len(right)))
+            is_plain = left.isascii() or right.isascii()
+            if not is_plain and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+                difference = text_difference(left, right)
+                return int(difference > 0) - int(difference < 0)
         return int(left > right) - int(left < right)
     if equals(meter, left, right):
         return 0
@@ -196,6 +219,26 @@ def property_of(value: Value, key: str, owner: str) -> Value:
     if isinstance(value, dict):
         return value.get(key)
     raise ExpressionError(f"cannot read '{key}' of {owner}, which is a {type_of(value)}")
+
+
+def member_of(value: Value, key: str | int, owner: str) -> Value:
+    """Read one part of ``#a.b[1].c``: a key of a map, an index of a list or text.
+
+    Raises:
+        ExpressionError: The value has no such part.
+    """
+    if isinstance(key, str):
+        return property_of(value, key, owner)
+    if not isinstance(value, list | str):
+        raise ExpressionError(f"cannot read [{key}] of {owner}, which is a {type_of(value)}")
+    if key >= len(value):
+        raise ExpressionError(f"index {key} is outside a {type_of(value)} of {len(value)}")
+    return value[key]
+
+
+def has_elements(value: Value) -> bool:
+    """Tell whether a loop can go through the value; nil has no elements, but a loop can."""
+    return value is None or isinstance(value, list | range | str | dict | ScriptSet)
 
 
 def elements_of(meter: Meter, value: Value, what: str) -> Iterable[Value]:

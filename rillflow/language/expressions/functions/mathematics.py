@@ -1,4 +1,4 @@
-"""The namespace ``math``: results are doubles, but for ``abs``, as in AviatorScript."""
+"""The namespace ``math``: doubles, but for ``abs`` and ``round``, as in AviatorScript."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from rillflow.language.expressions.functions.library import (
     number_argument,
 )
 from rillflow.language.expressions.operators import real_power
-from rillflow.language.expressions.values import Value
+from rillflow.language.expressions.values import Value, as_double, as_long
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 MATHEMATICAL_FUNCTIONS: Final = Library()
 _declare: Final = MATHEMATICAL_FUNCTIONS.function
@@ -30,13 +31,20 @@ def raised(_meter: Meter, base: Value, exponent: Value) -> float:
 
 
 @_declare("math.round")
-def rounded(_meter: Meter, value: Value) -> float:
-    """Return the nearest whole number; halves go up, as in Java."""
-    number = float(number_argument(value, "math.round"))
-    if not math.isfinite(number):
-        return number
+def rounded(meter: Meter, value: Value) -> int | float:
+    """Return the nearest integer as Java's ``Math.round`` does.
+
+    Halves go up, NaN is 0, and what no 64 bits hold is the nearest integer they do hold.
+    """
+    number = as_double(number_argument(value, "math.round"))
+    if meter.language < AVIATOR_AND_JAYWAY_MEASURED:
+        return float(_nearest(number)) if math.isfinite(number) else number
+    return as_long(_nearest(number) if math.isfinite(number) else number)
+
+
+def _nearest(number: float) -> int:
     below = math.floor(number)
-    return float(below + (number - below >= 0.5))
+    return below + (number - below >= 0.5)
 
 
 @_declare("math.floor")

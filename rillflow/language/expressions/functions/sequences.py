@@ -8,16 +8,23 @@ from typing import Final
 
 from rillflow.errors import ExpressionError
 from rillflow.language.expressions.budget import Meter
-from rillflow.language.expressions.functions.library import Library, integer_argument
+from rillflow.language.expressions.functions.library import (
+    Library,
+    integer_argument,
+    number_argument,
+)
 from rillflow.language.expressions.texts import key_of
 from rillflow.language.expressions.values import (
     ScriptSet,
     Value,
+    as_long,
     elements_of,
     equals,
+    has_elements,
     size_of,
     type_of,
 )
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 SEQUENCE_FUNCTIONS: Final = Library()
 _declare: Final = SEQUENCE_FUNCTIONS.function
@@ -83,7 +90,7 @@ def element(meter: Meter, values: Value, key: Value) -> Value:
         return values.get(key_of(meter, key))
     if not isinstance(values, list | range | str):
         raise ExpressionError(f"a {type_of(values)} has no elements to read")
-    index = integer_argument(key, "an index")
+    index = _index(meter, key)
     if not 0 <= index < size_of(values, "an index"):
         raise ExpressionError(
             f"index {index} is outside a {type_of(values)} of {size_of(values, 'an index')}"
@@ -107,7 +114,7 @@ def store(meter: Meter, values: Value, key: Value, value: Value) -> Value:
     if not isinstance(values, list):
         raise ExpressionError(f"a {type_of(values)} has no elements to set")
     before = element(meter, values, key)
-    values[key] = value
+    values[_index(meter, key)] = value
     return before
 
 
@@ -168,19 +175,25 @@ def contains_key(meter: Meter, values: Value, key: Value) -> bool:
     """Tell whether a map has the key, or a list the index."""
     if isinstance(values, dict):
         return key_of(meter, key) in values
+    if values is None and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        return False
     size = size_of(values, "seq.contains_key")
-    return 0 <= integer_argument(key, "an index") < size
+    return 0 <= _index(meter, key) < size
 
 
 @_declare("seq.keys")
-def keys(meter: Meter, values: Value) -> list[Value]:
-    """Return the keys of a map."""
+def keys(meter: Meter, values: Value) -> list[Value] | None:
+    """Return the keys of a map, and nil for nil."""
+    if values is None and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        return None
     return _listed(meter, _map(values, "seq.keys").keys())
 
 
 @_declare("seq.vals")
-def vals(meter: Meter, values: Value) -> list[Value]:
-    """Return the values of a map."""
+def vals(meter: Meter, values: Value) -> list[Value] | None:
+    """Return the values of a map, and nil for nil."""
+    if values is None and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        return None
     return _listed(meter, _map(values, "seq.vals").values())
 
 
@@ -207,9 +220,11 @@ def is_empty(_meter: Meter, values: Value) -> bool:
 
 @_declare("include")
 def include(meter: Meter, values: Value, wanted: Value) -> bool:
-    """Tell whether an element is equal to the value."""
+    """Tell whether an element is equal to the value; what has no elements includes nothing."""
     if isinstance(values, ScriptSet):
         return values.has(meter, wanted)
+    if not has_elements(values) and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        return False
     return _place(meter, values, wanted) >= 0
 
 
@@ -222,8 +237,18 @@ def concat(meter: Meter, first: Value, second: Value) -> list[Value] | None:
 
 
 @_declare("reverse")
-def reverse(meter: Meter, values: Value) -> list[Value]:
-    """Return a list of the elements, last first."""
+def reverse(meter: Meter, values: Value) -> list[Value] | None:
+    """Put the elements of a list last first, and return it; nil for nil.
+
+    Of other sequences, which AviatorScript refuses, return a list.
+    """
+    if meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        if values is None:
+            return None
+        if isinstance(values, list):
+            meter.work(2 + len(values))
+            values.reverse()
+            return values
     return _snapshot(meter, values, "reverse")[::-1]
 
 
@@ -244,6 +269,13 @@ def distinct(meter: Meter, values: Value) -> list[Value] | None:
     for value in _snapshot(meter, values, "distinct"):
         seen.add(meter, value)
     return list(seen)
+
+
+def _index(meter: Meter, key: Value) -> int:
+    """Return the index that a number is; of a double its whole part counts, as in Java."""
+    if isinstance(key, float) and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        return as_long(number_argument(key, "an index"))
+    return integer_argument(key, "an index")
 
 
 def _snapshot(meter: Meter, values: Value, what: str) -> list[Value]:

@@ -14,7 +14,16 @@ from rillflow.language.expressions.functions.library import (
 )
 from rillflow.language.expressions.random_numbers import RandomNumbers
 from rillflow.language.expressions.texts import parse_double, text_of
-from rillflow.language.expressions.values import Callee, Value, compare, is_number, type_of
+from rillflow.language.expressions.values import (
+    Callee,
+    Value,
+    as_long,
+    compare,
+    is_number,
+    type_of,
+)
+from rillflow.language.text_order import text_difference
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 SYSTEM_FUNCTIONS: Final = Library()
 _declare: Final = SYSTEM_FUNCTIONS.function
@@ -33,7 +42,17 @@ def to_text(meter: Meter, value: Value) -> str:
 
 @_declare("long")
 def to_long(meter: Meter, value: Value) -> int:
-    """Return a number without its fraction, the number a string spells, or 0 or 1."""
+    """Return a number without its fraction, the number a string spells, or 0 or 1.
+
+    Of a double, as in Java, NaN gives 0, and one too large for 64 bits the nearest integer
+    that they hold.
+    """
+    if isinstance(value, float) and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        return as_long(value)
+    return _without_fraction(meter, value)
+
+
+def _without_fraction(meter: Meter, value: Value) -> int:
     if isinstance(value, float) and not math.isfinite(value):
         raise ExpressionError("long needs a finite number")
     if isinstance(value, int | float):
@@ -46,8 +65,8 @@ def to_long(meter: Meter, value: Value) -> int:
 
 @_declare("bigint")
 def to_big_integer(meter: Meter, value: Value) -> int:
-    """Return what ``long`` returns: integers are exact."""
-    return to_long(meter, value)
+    """Return a number without its fraction, or the number a string spells, exactly."""
+    return _without_fraction(meter, value)
 
 
 @_declare("double")
@@ -107,7 +126,14 @@ def greatest(meter: Meter, *values: Value) -> Value:
 
 @_declare("cmp")
 def order(meter: Meter, left: Value, right: Value) -> int:
-    """Return -1, 0 or 1, as the first value is less than, equal to or greater."""
+    """Return a number below, equal to or above 0, as the first value is less or greater.
+
+    For two strings it is the difference that Java's ``compareTo`` gives.
+    """
+    is_text = isinstance(left, str) and isinstance(right, str)
+    if is_text and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
+        meter.read_text(len(left) + len(right))
+        return text_difference(left, right)
     return compare(meter, left, right)
 
 

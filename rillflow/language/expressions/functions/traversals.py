@@ -21,6 +21,8 @@ from rillflow.language.expressions.values import (
     is_integer,
     size_of,
 )
+from rillflow.language.text_order import utf16_key
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 TRAVERSAL_FUNCTIONS: Final = Library()
 _declare: Final = TRAVERSAL_FUNCTIONS.function
@@ -29,15 +31,20 @@ _COMPARISONS_PER_STEP: Final = 8
 
 
 @_declare("map")
-def mapped(meter: Meter, values: Value, function: Value) -> list[Value]:
-    """Return a list of what the function answers for each element."""
+def mapped(meter: Meter, values: Value, function: Value) -> list[Value] | None:
+    """Return a list of what the function answers for each element; nil for nil."""
     call = function_argument(function, "map").call
+    if _is_nil(meter, values):
+        return None
     return _made(meter, (call(meter, [value]) for value in _each(meter, values, "map")))
 
 
 @_declare("filter")
 def filtered(meter: Meter, values: Value, predicate: Value) -> Value:
-    """Return the elements that the predicate holds for, as a list, map or set."""
+    """Return the elements that the predicate holds for, as a list, map or set; nil for nil."""
+    if _is_nil(meter, values):
+        function_argument(predicate, "filter")
+        return None
     found = [value for value in _each(meter, values, "filter")
              if _holds(meter, predicate, value, "filter")]  # fmt: skip
     meter.make_collection(len(found))
@@ -103,8 +110,13 @@ def greatest_element(meter: Meter, values: Value) -> Value:
 
 
 @_declare("sort")
-def sort(meter: Meter, values: Value, comparator: Value = None) -> list[Value]:
-    """Return a sorted list; a comparator answers below 0, 0 or above 0 for two elements."""
+def sort(meter: Meter, values: Value, comparator: Value = None) -> list[Value] | None:
+    """Return a sorted list; a comparator answers below 0, 0 or above 0 for two elements.
+
+    Nil gives nil.
+    """
+    if _is_nil(meter, values):
+        return None
     size = size_of(values, "sort")
     meter.make_collection(size)
     found = list(elements_of(meter, values, "sort"))
@@ -116,6 +128,8 @@ def sort(meter: Meter, values: Value, comparator: Value = None) -> list[Value]:
         meter.work(size * size.bit_length() // _COMPARISONS_PER_STEP)
         if kinds == {str}:
             meter.read_text(sum(map(len, found)) * size.bit_length())
+            if meter.language >= AVIATOR_AND_JAYWAY_MEASURED and not all(map(str.isascii, found)):
+                return sorted(found, key=utf16_key)
         return sorted(found)
     return sorted(found, key=cmp_to_key(lambda a, b: _counted(meter, a, b)))
 
@@ -137,6 +151,10 @@ def repeatedly(meter: Meter, number: Value, function: Value) -> list[Value]:
     call = function_argument(function, "repeatedly").call
     times = integer_argument(number, "repeatedly")
     return _made(meter, (call(meter, []) for _ in _each(meter, range(times), "repeatedly")))
+
+
+def _is_nil(meter: Meter, values: Value) -> bool:
+    return values is None and meter.language >= AVIATOR_AND_JAYWAY_MEASURED
 
 
 def _each(meter: Meter, values: Value, what: str) -> Iterator[Value]:

@@ -1,0 +1,16 @@
+"""The versions of the language: which rules an execution reads its definition by.
+
+An execution keeps the version it was submitted under for as long as it lives, so that its
+journal gives the same execution after an upgrade. A rule that changes what a path, a
+mapping or an expression gives, or how an answer is judged, begins with a new version; the
+rule before it stays for executions that are older.
+"""
+
+from typing import Final
+
+FIRST: Final = 1
+"""The rules of executions whose submission names no version."""
+AVIATOR_AND_JAYWAY_MEASURED: Final = 2
+"""The rules that were corrected against the engines themselves (SEMANTICS 2.5, 2.7, 3.10)."""
+CURRENT: Final = AVIATOR_AND_JAYWAY_MEASURED
+"""The rules of executions that are submitted now."""
