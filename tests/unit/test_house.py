@@ -119,8 +119,13 @@ def test_every_make_command_in_the_documents_exists(document: str) -> None:
     assert set(MAKE_COMMAND.findall(_code(document))) <= targets
 
 
-def test_every_row_of_the_failure_matrix_names_a_test_that_exists() -> None:
-    rows = re.findall(r"^\| .*$", _text(ROOT / "docs" / "reliability.md"), re.MULTILINE)[1:]
+@pytest.mark.parametrize(
+    ("document", "heading"),
+    [("reliability.md", "When something fails"), ("security.md", "Threat model")],
+)
+def test_every_row_of_a_promise_names_a_test_that_exists(document: str, heading: str) -> None:
+    section = _text(ROOT / "docs" / document).partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| .*$", section, re.MULTILINE)[1:]
     named = [NAMED_TEST.findall(row) for row in rows]
     assert len(rows) > 1
     assert all(named)
