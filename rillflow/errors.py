@@ -24,6 +24,7 @@ RillflowError
 │       └── UnfinishedBodyError
 ├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
 ├── CrashedError              an execution whose handling failed unexpectedly
+│   └── SetApartError
 ├── ResultError               whoever waits for the result of an execution
 │   ├── ExecutionFailedError
 │   └── ExecutionTimeoutError
@@ -290,6 +291,18 @@ class CrashedError(RillflowError):
     """
 
     code = "execution.crashed"
+
+
+class SetApartError(CrashedError):
+    """An execution that has brought down the process that handled it; it is not even read.
+
+    ``status`` is what listings say of it, None when it is not stored, or nobody has looked.
+    """
+
+    def __init__(self, execution_id: str, reason: str) -> None:
+        self.reason = reason
+        self.status: str | None = None
+        super().__init__(f"{execution_id} is set apart: {reason}")
 
 
 class ResultError(RillflowError):

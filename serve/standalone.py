@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from rillflow.errors import StackError, StoreError
 from rillflow.gateways.plugin_loading import named_plugins
+from rillflow.runtime.handling import remove_records
 from rillflow.runtime.log_lines import write_lines
 from rillflow.settings import Settings
 from rillflow.stores import open_store, sqlite_file
@@ -182,6 +183,7 @@ class Standalone:
             if self._reaper is not None:
                 self._reaper.communicate()
                 _close_store(self._settings)
+                remove_records(self._settings.store_url, self._settings.namespace)
             self._folder.release()
             if self._umask is not None:
                 os.umask(self._umask)

@@ -28,6 +28,7 @@ from rillflow.runtime.desks import HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
 from rillflow.runtime.door import Door
 from rillflow.runtime.guards import Guards
+from rillflow.runtime.handling import HandlingRecord, record_path
 from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.inbox import Inbox
@@ -73,6 +74,7 @@ class ExecutionActor:
             [Peer(each, settings.namespace).call for each in dispatchers],
             self._callbacks_come,
         )
+        self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
         self._host = ExecutionHost(
             store=self._store,
             clock=SystemClock(),
@@ -84,6 +86,7 @@ class ExecutionActor:
             most_hot=settings.hot_executions,
             hot_bytes=settings.hot_bytes,
             guards=Guards(load_hooks(settings.hooks)),
+            record=self._record,
             on_fenced=self._die,
             spawner=None if dedicated else actor_spawner(settings),
         )
@@ -193,6 +196,7 @@ class ExecutionActor:
             self._die()  # Ray would end the newer owner in the place of this one.
         await self._store.close()
         self._socket.close()
+        self._record.remove()
         # A plain exit would let Ray hold calls back for a restart that never comes.
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 

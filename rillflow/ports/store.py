@@ -103,12 +103,29 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which executions to list or count; None means any. Times are submit times, inclusive."""
 
+    execution_id: ExecutionId | None = None
     business: str | None = None
     feature: str | None = None
     statuses: tuple[str, ...] | None = None
     code: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
+
+
+DEATHS_KEPT_MS: Final = 7 * 86_400_000
+"""How long deaths of owners are kept that executions brought about which were never stored."""
+
+
+class Death(msgspec.Struct, frozen=True, kw_only=True):
+    """What a life of an owner was doing, and for which execution, when its process died.
+
+    ``life`` is different for every life, so that a death which is noted twice counts once.
+    """
+
+    execution_id: ExecutionId
+    life: str
+    step: str
+    at_ms: int
 
 
 class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +192,21 @@ class Journal(Protocol):
         """List executions of partitions that have not ended and do not rest, oldest first."""
         ...
 
+    async def note_death(self, death: Death) -> None:
+        """Keep a death, durably; keeping it again changes nothing.
+
+        Deaths that executions brought about which are not stored go after a week.
+        """
+        ...
+
+    async def deaths(self) -> list[Death]:
+        """List the deaths that are kept, in no order; there are few."""
+        ...
+
+    async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
+        """Forget the deaths of an execution, or only those in one step."""
+        ...
+
     async def find_by_idempotency_key(
         self, business: str, feature: str, key: str
     ) -> tuple[ExecutionId, str] | None:
@@ -214,8 +246,9 @@ class Journal(Protocol):
     ) -> list[ExecutionId]:
         """Remove executions with all that is stored of them, in one small transaction.
 
-        At most about ``most_records`` journal records go at once. One that is not
-        ``purgeable`` (any more) is left alone, also when a redo has given it a later end.
+        Deaths that they brought about go with them. At most about ``most_records`` journal
+        records go at once. One that is not ``purgeable`` (any more) is left alone, also when a
+        redo has given it a later end.
         An execution that goes in several steps can be loaded until it is gone.
 
         Returns:

@@ -5,9 +5,18 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from rillflow.errors import ConflictError, CrashedError, RillflowError, StoreError
+from rillflow.errors import (
+    ConflictError,
+    CrashedError,
+    RillflowError,
+    SetApartError,
+    StoreError,
+)
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, ResourceCall, Submission, TrafficCall
+from rillflow.ports.gateway import DispatchRequest
+from rillflow.ports.store import ExecutionFilter, Journal
+from rillflow.runtime.deaths import Deaths
 from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.insisting import insist
 from rillflow.runtime.outbound import Crashed
@@ -22,7 +31,11 @@ Found: TypeAlias = dict[ExecutionId, Hosted | RillflowError | None]
 class Borrowing:
     """Borrows executions for calls; what cannot be read concerns its own calls only."""
 
-    def __init__(self, residents: Residents, crashed: Crashed) -> None:
+    def __init__(
+        self, residents: Residents, crashed: Crashed, *, deaths: Deaths, journal: Journal
+    ) -> None:
+        self._deaths = deaths
+        self._journal = journal
         self._residents = residents
         self._crashed = crashed
 
@@ -75,7 +88,7 @@ class Borrowing:
                 if error is not None:
                     found[execution_id] = error
                     return
-            if not look and execution_id not in self._residents.unresumed:
+            if not look and not self._may_exist(execution_id):
                 return
         hosted = self._residents.find(execution_id)
         if hosted is not None and hosted.can_be_borrowed:
@@ -83,6 +96,20 @@ class Borrowing:
             found[execution_id] = hosted
         else:
             found[execution_id] = await self._borrow_safely(execution_id)
+
+    def _may_exist(self, execution_id: ExecutionId) -> bool:
+        is_unread = execution_id in self._residents.unresumed
+        return is_unread or self._deaths.is_set_apart(execution_id)
+
+    async def _with_status(self, error: SetApartError, execution_id: ExecutionId) -> RillflowError:
+        """Add what listings say of an execution that cannot be read itself."""
+        wanted = ExecutionFilter(execution_id=execution_id)
+        try:
+            for listed in await self._journal.list_executions(wanted, limit=1):
+                error.status = listed.status.upper()
+        except StoreError as failure:
+            return failure
+        return error
 
     async def _plan_error(self, definition_id: str) -> RillflowError | None:
         try:
@@ -98,6 +125,8 @@ class Borrowing:
     async def _borrow_safely(self, execution_id: ExecutionId) -> Hosted | RillflowError | None:
         try:
             return await self._residents.borrow(execution_id)
+        except SetApartError as error:
+            return await self._with_status(error, execution_id)
         except CrashedError as error:
             return error
         except RillflowError as error:
@@ -120,3 +149,8 @@ def usable(found: Hosted | RillflowError | None) -> Hosted | None:
     if found is not None and found.gone is not None:
         raise ConflictError(f"{found.state.execution_id} is being read again")
     return found
+
+
+def awaits(found: Hosted | RillflowError | None, request: DispatchRequest) -> bool:
+    """Tell whether an answer would be taken; an execution that crashes may go on."""
+    return found.awaits(request) if isinstance(found, Hosted) else found is not None

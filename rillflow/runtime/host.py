@@ -21,6 +21,7 @@ from rillflow.errors import (
     FencedError,
     QuotaError,
     RillflowError,
+    SetApartError,
     StoreError,
 )
 from rillflow.ids import ExecutionId
@@ -41,15 +42,23 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, Store
 from rillflow.runtime.appends import Stage, append_of, confirmation_of, row_of, stage_of
-from rillflow.runtime.borrowing import Borrowing, Found, usable
+from rillflow.runtime.borrowing import Borrowing, Found, awaits, usable
+from rillflow.runtime.deaths import Deaths
 from rillflow.runtime.errands import Errands
+from rillflow.runtime.groups import in_groups
 from rillflow.runtime.guards import Guards
+from rillflow.runtime.handling import COMMANDS, HandlingRecord, step_of
 from rillflow.runtime.hints import Traffic
 from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.insisting import insist
 from rillflow.runtime.ownership import Ownership
 from rillflow.runtime.quarantine import Quarantine, log_crash
-from rillflow.runtime.queries import answer_query, shown_with_end, unknown_execution
+from rillflow.runtime.queries import (
+    answer_query,
+    answer_set_apart,
+    shown_with_end,
+    unknown_execution,
+)
 from rillflow.runtime.recovery import Recovery
 from rillflow.runtime.residents import Residents
 from rillflow.runtime.respawning import Respawning, Spawner
@@ -86,6 +95,7 @@ class ExecutionHost:
         hot_bytes: int = 1 << 29,
         guards: Guards | None = None,
         quarantine: Quarantine | None = None,
+        record: HandlingRecord | None = None,
         on_fenced: Callable[[], None] = lambda: None,
         spawner: Spawner | None = None,
     ) -> None:
@@ -95,7 +105,10 @@ class ExecutionHost:
         self._dedicated = dedicated
         self._ownership = Ownership(store, partitions, dedicated)
         self._quarantine = Quarantine(clock) if quarantine is None else quarantine
-        self._recovery = Recovery(self._quarantine, self.answers_arrived, self._tell_end)
+        self._deaths = Deaths(store, record or HandlingRecord())
+        self._recovery = Recovery(
+            self._quarantine, self._deaths, self.answers_arrived, self._tell_end
+        )
         self._resting = Resting(store, self._ownership, self._recovery.crashed)
         self._residents = Residents(
             store,
@@ -106,8 +119,11 @@ class ExecutionHost:
             forgotten=self._recovery.forgotten,
             crashed=self._recovery.crashed,
             left=self._resting.left,
+            deaths=self._deaths,
         )
-        self._borrowing = Borrowing(self._residents, self._recovery.crashed)
+        self._borrowing = Borrowing(
+            self._residents, self._recovery.crashed, deaths=self._deaths, journal=store
+        )
         self._timers = Timers(clock, self._timers_due, self._timer_failed)
         guards = guards or Guards()
         self._handle = guards.handling(machine.handle)
@@ -137,6 +153,7 @@ class ExecutionHost:
     async def start(self) -> None:
         """Take ownership and begin to recover what had not ended."""
         await self._ownership.take()
+        await self._deaths.start(self._clock, self._ownership.is_near)
         if self._dedicated is not None:
             self._residents.unresumed.add(self._dedicated)
         else:
@@ -158,6 +175,7 @@ class ExecutionHost:
         await self._timers.stop()
         await self._errands.stop()
         await self._resting.stop()
+        await self._deaths.stop()
         await self._residents.stop()
 
     async def recovered(self) -> None:
@@ -182,25 +200,8 @@ class ExecutionHost:
         return self._ownership.epoch
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
-        """Take a batch; the replies, in its order, come once everything is durable.
-
-        A submission with an idempotency key is refused by the store when the key is
-        taken, so it is written apart from the rest, which it must not take down.
-        """
-        apart = [n for n, call in enumerate(calls) if _has_key(call)] if len(calls) > 1 else []
-        if not apart:
-            return await self._call_group(calls)
-        rest = [number for number in range(len(calls)) if number not in set(apart)]
-        groups = [*([number] for number in apart), rest]
-        answered = await asyncio.gather(
-            *(self._call_group([calls[number] for number in group]) for group in groups)
-        )
-        by_number = {
-            number: reply
-            for group, replies in zip(groups, answered, strict=True)
-            for number, reply in zip(group, replies, strict=True)
-        }
-        return [by_number[number] for number in range(len(calls))]
+        """Take a batch; the replies, in its order, come once everything is durable."""
+        return await in_groups(calls, self._call_group)
 
     async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
         """Take calls together; those that met another state than the store's, once more."""
@@ -212,8 +213,10 @@ class ExecutionHost:
 
     async def _call_together(self, calls: Sequence[Call], *, look: bool = False) -> list[Reply]:
         """Take calls; ``look`` reads the store before it makes an execution."""
+        released = self._recovery.released(calls)
         found = await self._borrowing.borrow_all(calls, look=look)
         batch = [self._take(call, found) for call in calls]
+        self._deaths.end()
         written = [taken for taken in batch if taken.append is not None]
         touched = [taken.hosted for taken in written if taken.hosted is not None]
         done = self._residents.begin_append(touched)
@@ -226,6 +229,7 @@ class ExecutionHost:
                 self._carry_out(written)
         finally:
             self._residents.end_append(touched, done, written=error is None)
+            self._recovery.go_on(released)
         if waits:
             await asyncio.wait(waits)
         return [reply_of(taken, error) for taken in batch]
@@ -234,6 +238,7 @@ class ExecutionHost:
         for taken in written:
             if taken.hosted is not None:
                 execution_id = taken.hosted.state.execution_id
+                self._deaths.begin(execution_id, COMMANDS)
                 if taken.watch is not None:
                     self.watchers.watch(taken.watch.watcher, execution_id, taken.watch.show)
                 self._errands.carry_out(execution_id, taken.commands, at_ms=taken.at_ms)
@@ -243,6 +248,9 @@ class ExecutionHost:
                     # Nor has a redo begun it anew, whose timers may be set already.
                     self._timers.forget(execution_id)
                     self._quarantine.forget(execution_id)
+                    self._deaths.forget(execution_id)
+                self._deaths.survived(execution_id, COMMANDS)
+        self._deaths.end()
         self._errands.flush()
 
     def _tell_end(self, hosted: Hosted) -> None:
@@ -281,7 +289,7 @@ class ExecutionHost:
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         """Return those of some dispatches whose answers would be taken at this moment."""
         found = await self._borrowing.insist(request.execution_id for request in requests)
-        awaited = [request for request in requests if _awaits(found[request.execution_id], request)]
+        awaited = [request for request in requests if awaits(found[request.execution_id], request)]
         self._borrowing.give_back(found)
         return awaited
 
@@ -305,8 +313,10 @@ class ExecutionHost:
         hosted = found.get(call.execution_id)
         if isinstance(call, Delivery):
             self._recovery.called(call.execution_id, call.event)
+        step = step_of(call)
+        self._deaths.begin(call.execution_id, step)
         try:
-            return self._answer(call, usable(hosted), found)
+            taken = self._answer(call, usable(hosted), found)
         except RillflowError as error:
             return self._refusal(call, hosted, self._quarantine.explain(call.execution_id, error))
         except Exception as error:  # noqa: BLE001 - one execution must not stop the others
@@ -317,6 +327,8 @@ class ExecutionHost:
             else:
                 log_crash("call_failed", call.execution_id, error)
             return Taken(reply_to_error(CrashedError("internal server error")))
+        self._deaths.survived(call.execution_id, step)
+        return taken
 
     def _answer(self, call: Call, hosted: Hosted | None, found: Found) -> Taken:
         match call:
@@ -393,12 +405,22 @@ class ExecutionHost:
         self, call: Call, hosted: Hosted | RillflowError | None, error: RillflowError
     ) -> Taken:
         """Refuse a call; a delivery only if memory is right, since it is not made again."""
+        if isinstance(error, SetApartError):
+            return Taken(self._about_set_apart(call, error))
         reply = reply_to_error(error)
         if not isinstance(hosted, Hosted):
             return Taken(reply)
         is_final = isinstance(call, Delivery) and not isinstance(call.event, TimerFired)
         append = confirmation_of(hosted, self._ownership) if is_final else None
         return Taken(reply, hosted, append)
+
+    def _about_set_apart(self, call: Call, error: SetApartError) -> Reply:
+        if self._ownership.is_elsewhere(call.execution_id) and not isinstance(call, Query):
+            return Reply(changed=False, error="elsewhere", kind=ELSEWHERE)
+        if not isinstance(call, Watch):
+            return answer_set_apart(call, error)
+        self.watchers.watch(call.watcher, call.execution_id, call.show)
+        return Reply()
 
     def _repetition(self, call: Delivery, hosted: Hosted) -> Taken:
         """Acknowledge what counts for nothing; nobody delivers it again after that."""
@@ -472,12 +494,3 @@ class ExecutionHost:
 
     def _timer_failed(self, timer: Timer, error: Exception) -> None:
         self._recovery.crashed(timer.execution_id, error)
-
-
-def _awaits(found: Hosted | RillflowError | None, request: DispatchRequest) -> bool:
-    """Tell whether an answer would be taken; an execution that crashes may go on."""
-    return found.awaits(request) if isinstance(found, Hosted) else found is not None
-
-
-def _has_key(call: Call) -> bool:
-    return isinstance(call, Submission) and call.idempotency_key is not None

@@ -74,6 +74,12 @@ class Ownership:
         """Give an adopted scope back, to the actor that is about to take it."""
         self._adopted.pop(self.scope_of(execution_id), None)
 
+    def is_near(self, execution_id: ExecutionId) -> bool:
+        """Tell whether calls about an execution come to this host, be it that they go on."""
+        if self._dedicated is not None:
+            return execution_id == self._dedicated
+        return partition_of(execution_id) in self._scopes
+
     def is_elsewhere(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution belongs to a Ray actor of its own, and not to this host."""
         return is_dedicated(execution_id) and execution_id != self._dedicated

@@ -1,7 +1,7 @@
 """Executions whose handling crashes: tried again after growing pauses, then left alone.
 
 Nothing of this is stored. The journal of such an execution is as it was, and the next life
-of its owner tries anew.
+of its owner tries anew. Those that bring down their owner are another matter: ``runtime.deaths``.
 """
 
 import logging
@@ -90,9 +90,8 @@ class Quarantine:
 
     def keep(self, answer: DispatchAnswer) -> None:
         """Keep an answer that could not be handled, for the next try."""
-        case = self._cases.get(answer.execution_id)
-        if case is not None:
-            case.answers[answer.call] = answer
+        case = self._cases.setdefault(answer.execution_id, _Case())
+        case.answers[answer.call] = answer
 
     def begin_try(self, execution_id: ExecutionId) -> list[DispatchAnswer]:
         """Begin the next try; return the answers that were kept for it."""

@@ -7,15 +7,16 @@ from rillflow.core.events import (
     RedoRequested,
 )
 from rillflow.core.view import children_view, execution_view, task_view
-from rillflow.errors import ExecutionError, RequestError, RillflowError
-from rillflow.ids import ExecutionId
-from rillflow.jsontypes import JsonValue, encode_json
-from rillflow.ports.executions import Query, Reply
+from rillflow.errors import ExecutionError, RequestError, RillflowError, SetApartError
+from rillflow.ids import ExecutionId, service_of
+from rillflow.jsontypes import JsonObject, JsonValue, encode_json
+from rillflow.ports.executions import Call, Query, Reply, Submission, reply_to_error
 from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.quarantine import log_crash
 
 DAG_NOT_FOUND = 30602
 EXECUTION_NOT_FOUND = 30605
+_SHOWN_WHEN_SET_APART = frozenset({"execution", "brief", "status"})
 
 
 def answer_query(
@@ -31,6 +32,32 @@ def answer_query(
     if quarantine and isinstance(value, dict) and query.kind in ("execution", "brief"):
         value = {**value, "quarantine": quarantine}
     return Reply(changed=False, body=None if value is None else encode_json(value))
+
+
+def answer_set_apart(call: Call, error: SetApartError) -> Reply:
+    """Answer a call to an execution that must not be read: with what listings say of it."""
+    if isinstance(call, Submission) and error.status is not None:
+        return Reply(changed=False)
+    if not isinstance(call, Query) or call.kind not in _SHOWN_WHEN_SET_APART:
+        return reply_to_error(error)
+    if error.status is None:
+        return Reply(changed=False)
+    business, feature = service_of(call.execution_id)
+    view: JsonObject = {"dag_status": error.status}
+    if call.kind != "status":
+        view |= {
+            "workspace": business,
+            "dag_name": feature,
+            "execution_id": call.execution_id,
+            "dag_invoke_msg": {},
+            "process": 0,
+            "context": {},
+            "invoke_summary": {},
+            "quarantine": error.reason,
+        }
+    if call.kind == "execution":
+        view["tasks"] = {}
+    return Reply(changed=False, body=encode_json(view))
 
 
 def shown_with_end(hosted: Hosted | None, kind: str, at_ms: int) -> bytes | None:

@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from rillflow.core.events import CancelRequested, Event, RedoRequested
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
+from rillflow.ports.executions import Call, Delivery
 from rillflow.ports.gateway import DispatchAnswer
+from rillflow.runtime.deaths import Deaths
 from rillflow.runtime.errands import Errands
+from rillflow.runtime.handling import COMMANDS, OUTSTANDING
 from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.insisting import FIRST_PAUSE_S, LONGEST_PAUSE_S, insist
 from rillflow.runtime.quarantine import Quarantine
@@ -27,10 +30,12 @@ class Recovery:
     def __init__(
         self,
         quarantine: Quarantine,
+        deaths: Deaths,
         take: Callable[[Sequence[DispatchAnswer]], Awaitable[None]],
         ended: Callable[[Hosted], None],
     ) -> None:
         self._quarantine = quarantine
+        self._deaths = deaths
         self._take = take
         self._ended = ended
         self._residents: Residents
@@ -72,14 +77,16 @@ class Recovery:
         """Carry out what is outstanding of an execution in memory."""
         execution_id = hosted.state.execution_id
         try:
-            outstanding = hosted.outstanding()
-            if hosted.over:
-                # Perhaps the append of its end failed, or seemed to, so that nobody was told.
-                self._ended(hosted)
+            with self._deaths.during(execution_id, OUTSTANDING):
+                outstanding = hosted.outstanding()
+                if hosted.over:
+                    # Perhaps the append of its end failed, or seemed to, so that nobody was told.
+                    self._ended(hosted)
         except Exception as error:  # noqa: BLE001 - what it is about must not stop others
             self.crashed(execution_id, error)
             return
-        self._errands.carry_out(execution_id, outstanding, at_ms=None)
+        with self._deaths.during(execution_id, COMMANDS):
+            self._errands.carry_out(execution_id, outstanding, at_ms=None)
         self._errands.flush()
 
     def forgotten(self, execution_id: ExecutionId) -> None:
@@ -96,10 +103,28 @@ class Recovery:
 
     def called(self, execution_id: ExecutionId, event: Event) -> None:
         """Have an execution in quarantine go on when somebody sees to it."""
-        if isinstance(event, RedoRequested | CancelRequested) and self._quarantine.pardon(
-            execution_id
-        ):
+        if _sees_to(event) and self._quarantine.pardon(execution_id):
             log.warning("quarantine_lifted", extra={"execution_id": execution_id})
+            self._errands.walks.begin(execution_id, self._try_now(execution_id))
+
+    def released(self, calls: Sequence[Call]) -> list[ExecutionId]:
+        """Have executions that are set apart be read again when somebody sees to them.
+
+        They ``go_on`` by themselves once that is handled: a cancellation must come first.
+        """
+        if not len(self._deaths):
+            return []
+        asked = (
+            call.execution_id
+            for call in calls
+            if isinstance(call, Delivery) and _sees_to(call.event)
+        )
+        return [each for each in asked if self._deaths.forget(each)]
+
+    def go_on(self, released: Sequence[ExecutionId]) -> None:
+        """Have executions go on that were set apart."""
+        for execution_id in released:
+            log.warning("set_apart_no_more", extra={"execution_id": execution_id})
             self._errands.walks.begin(execution_id, self._try_now(execution_id))
 
     async def _try_later(self, execution_id: ExecutionId, pause_s: float) -> None:
@@ -118,3 +143,7 @@ class Recovery:
         is_nothing = self._residents.find(execution_id) is None
         if is_nothing and not self._quarantine.holds(execution_id):
             self._quarantine.forget(execution_id)
+
+
+def _sees_to(event: Event) -> bool:
+    return isinstance(event, RedoRequested | CancelRequested)

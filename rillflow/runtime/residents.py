@@ -9,6 +9,8 @@ from rillflow.core.plan import Plan
 from rillflow.errors import CrashedError, DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
+from rillflow.runtime.deaths import Deaths
+from rillflow.runtime.handling import REPLAY
 from rillflow.runtime.hosted import Hosted, Plans, replay
 from rillflow.runtime.hot_executions import HotExecutions
 from rillflow.runtime.insisting import insist
@@ -34,6 +36,7 @@ class Residents:
     ``resumed`` is called with an execution whose outstanding commands are to be carried
     out, ``forgotten`` with the id of one that must be resumed, ``crashed`` with the reason
     why one could not be made of what is stored, ``left`` with one that had to make room.
+    What ``deaths`` has set apart is not read.
     """
 
     def __init__(  # noqa: PLR0913 - what it tells goes to different places
@@ -47,8 +50,10 @@ class Residents:
         forgotten: Callable[[ExecutionId], None],
         crashed: Callable[[ExecutionId, Exception], None],
         left: Callable[[Hosted], None],
+        deaths: Deaths,
     ) -> None:
         self._store = store
+        self._deaths = deaths
         self._ownership = ownership
         self._resumed = resumed
         self._forgotten = forgotten
@@ -259,6 +264,7 @@ class Residents:
         return self._loading.get(execution_id) is asyncio.current_task()
 
     async def _read(self, execution_id: ExecutionId) -> Hosted | None:
+        await self._refuse_fatal(execution_id)
         try:
             stored = await self._store.load(execution_id)
         except DamagedError as error:
@@ -282,10 +288,17 @@ class Residents:
             self._resumed(hosted)
         return hosted
 
+    async def _refuse_fatal(self, execution_id: ExecutionId) -> None:
+        if self._ownership.is_elsewhere(execution_id):
+            # Its own home may have died of it since this one has started.
+            await self._deaths.look_again(execution_id)
+        self._deaths.refuse(execution_id)
+
     def _replay(self, plan: Plan, stored: StoredExecution) -> Hosted:
         """Make an execution of what is stored; it touches nothing else, so any error is its own."""
         try:
-            return replay(plan, stored)
+            with self._deaths.during(stored.execution_id, REPLAY):
+                return replay(plan, stored)
         except Exception as error:
             raise self._unreadable(stored.execution_id, error) from error
 

@@ -17,6 +17,7 @@ class Condition(NamedTuple):
 def conditions_of(wanted: ExecutionFilter) -> Iterator[Condition]:
     """Yield the conditions that an execution meets all of, none when any will do."""
     given = (
+        Condition("execution_id", "=", wanted.execution_id),
         Condition("business", "=", wanted.business),
         Condition("feature", "=", wanted.feature),
         Condition("status", "IN", wanted.statuses),

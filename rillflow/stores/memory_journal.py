@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from rillflow.errors import ConflictError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
+from rillflow.ports.store import (
+    DEATHS_KEPT_MS,
+    Append,
+    Death,
+    ExecutionFilter,
+    ExecutionSummary,
+    StoredExecution,
+)
 from rillflow.stores.append_plan import (
     AppendPlan,
     ExecutionRow,
@@ -67,6 +74,7 @@ class MemoryJournal(MemoryLife):
         self._keys = count(1)
         self._by_id: dict[ExecutionId, _Stored] = {}
         self._by_key: dict[int, _Stored] = {}
+        self._deaths: dict[tuple[ExecutionId, str], Death] = {}
         self._idempotent: dict[tuple[str, str, str], _Stored] = {}
 
     async def take_partitions(self, partitions: Sequence[int]) -> int:
@@ -137,6 +145,28 @@ class MemoryJournal(MemoryLife):
             if row.partition in wanted and row.finished_at_ms is None and not row.rests
         ]
 
+    async def note_death(self, death: Death) -> None:
+        """Keep a death; keeping it again changes nothing."""
+        self._check_open()
+        self._deaths.setdefault((death.execution_id, death.life), death)
+        oldest_ms = death.at_ms - DEATHS_KEPT_MS
+        self._keep_deaths(lambda each: each.at_ms >= oldest_ms or each.execution_id in self._by_id)
+
+    async def deaths(self) -> list[Death]:
+        """List the deaths that are kept, in no order; there are few."""
+        self._check_open()
+        return list(self._deaths.values())
+
+    async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
+        """Forget the deaths of an execution, or only those in one step."""
+        self._check_open()
+        self._keep_deaths(
+            lambda each: each.execution_id != execution_id or step not in {None, each.step}
+        )
+
+    def _keep_deaths(self, wanted: Callable[[Death], bool]) -> None:
+        self._deaths = {key: each for key, each in self._deaths.items() if wanted(each)}
+
     async def find_by_idempotency_key(
         self, business: str, feature: str, key: str
     ) -> tuple[ExecutionId, str] | None:
@@ -193,17 +223,20 @@ class MemoryJournal(MemoryLife):
         self._check_open()
         known = (each for each in dict.fromkeys(execution_ids) if each in self._by_id)
         rows = [self._by_id[each].row for each in known]
-        for row in [
+        gone = [
             row
             for row in rows
             if row.finished_at_ms is not None
             and row.finished_at_ms < ended_before_ms
             and self._is_free(row)
-        ]:
+        ]
+        for row in gone:
             del self._by_id[row.execution_id], self._by_key[row.key]
             key = _idempotency_of(row)
             if key is not None:
                 del self._idempotent[key]
+        ids = {row.execution_id for row in gone}
+        self._keep_deaths(lambda each: each.execution_id not in ids)
         return []
 
     def _is_free(self, ended: ExecutionRow) -> bool:

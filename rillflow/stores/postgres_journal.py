@@ -4,15 +4,23 @@ from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
+from msgspec.structs import astuple
 
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
+from rillflow.ports.store import (
+    DEATHS_KEPT_MS,
+    Append,
+    Death,
+    ExecutionFilter,
+    ExecutionSummary,
+    StoredExecution,
+)
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.large_values import joined, references, slimmed
 from rillflow.stores.postgres_database import PostgresDatabase
 from rillflow.stores.postgres_purge import PURGEABLE, purge
-from rillflow.stores.stored_rows import damage_told, execution_summary, stored_execution
+from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
 
 _NEXT_EPOCH: Final = "UPDATE epochs SET newest = newest + 1 RETURNING newest"
 # Rows are locked in the order of partitions, as by the writers, so that none deadlock.
@@ -41,6 +49,15 @@ _UNFINISHED: Final = """
 SELECT execution_id FROM executions
 WHERE partition = ANY($1::bigint[]) AND finished_at_ms IS NULL AND NOT rests
 ORDER BY submitted_at_ms, key
+"""
+_NOTE_DEATH: Final = "INSERT INTO deaths VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+_DROP_DEATHS: Final = """
+DELETE FROM deaths WHERE at_ms < $1 AND NOT EXISTS
+    (SELECT 1 FROM executions WHERE executions.execution_id = deaths.execution_id)
+"""
+_DEATHS: Final = "SELECT execution_id, life, step, at_ms FROM deaths"
+_FORGET_DEATHS: Final = """
+DELETE FROM deaths WHERE execution_id = $1 AND step = coalesce($2, step)
 """
 _IDEMPOTENT: Final = """
 SELECT execution_id, coalesce(request_digest, '') FROM executions
@@ -104,6 +121,20 @@ class PostgresJournal:
     async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
         """List executions of partitions that have not ended and do not rest, oldest first."""
         return await self._database.column(_UNFINISHED, list(partitions))
+
+    async def note_death(self, death: Death) -> None:
+        """Keep a death; keeping it again changes nothing."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_NOTE_DEATH, *astuple(death))
+            await connection.execute(_DROP_DEATHS, death.at_ms - DEATHS_KEPT_MS)
+
+    async def deaths(self) -> list[Death]:
+        """List the deaths that are kept, in no order; there are few."""
+        return [death_of(row) for row in await self._database.rows(_DEATHS)]
+
+    async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
+        """Forget the deaths of an execution, or only those in one step."""
+        await self._database.execute(_FORGET_DEATHS, execution_id, step)
 
     async def find_by_idempotency_key(
         self, business: str, feature: str, key: str

@@ -34,11 +34,16 @@ FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
 WHERE ended.finished_at_ms < $2 AND {IS_FREE}
 ORDER BY place
 """  # noqa: S608 - own text
+_REMOVE_DEATHS: Final = """
+DELETE FROM deaths
+WHERE execution_id IN (SELECT execution_id FROM executions WHERE key = ANY($1::bigint[]))
+"""
 _REMOVE: Final = (
     "DELETE FROM journal WHERE execution = ANY($1::bigint[])",
     "DELETE FROM snapshots WHERE execution = ANY($1::bigint[])",
     "DELETE FROM descendants WHERE execution = ANY($1::bigint[])",
     "DELETE FROM payloads WHERE execution = ANY($1::bigint[])",
+    _REMOVE_DEATHS,
     "DELETE FROM executions WHERE key = ANY($1::bigint[])",
 )
 _TRIM: Final = "DELETE FROM journal WHERE execution = $1 AND seq <= $2"

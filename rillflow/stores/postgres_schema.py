@@ -126,6 +126,17 @@ _DESCENDANTS: Final = """
     CREATE TABLE descendants (execution bigint PRIMARY KEY, started bigint NOT NULL);
 """
 
+_DEATHS: Final = """
+    -- An execution that was never stored may have brought its owner's process down, too.
+    CREATE TABLE deaths (
+        execution_id text COLLATE "C" NOT NULL,
+        life text COLLATE "C" NOT NULL,
+        step text COLLATE "C" NOT NULL,
+        at_ms bigint NOT NULL,
+        PRIMARY KEY (execution_id, life)
+    );
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg answers on a connection that was cut while it was idle.
@@ -134,7 +145,15 @@ CONNECTION_ERRORS: Final = (
     TimeoutError,
 )
 
-MIGRATIONS: Final = (_JOURNAL, _CATALOGUE, _RETENTION, _PAYLOADS, _RESTS, _DESCENDANTS)
+MIGRATIONS: Final = (
+    _JOURNAL,
+    _CATALOGUE,
+    _RETENTION,
+    _PAYLOADS,
+    _RESTS,
+    _DESCENDANTS,
+    _DEATHS,
+)
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -11,6 +11,7 @@ MIGRATIONS: Final = (
     "large values apart from the journal",
     "a mark for executions that rest",
     "a count of the sub-flows of an execution",
+    "deaths of owners, by what they were handling",
 )
 """What each migration makes; every adapter has these, under the same numbers."""
 

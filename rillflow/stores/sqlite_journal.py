@@ -5,15 +5,23 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import Append, ExecutionFilter, ExecutionSummary, StoredExecution
+from rillflow.ports.store import (
+    DEATHS_KEPT_MS,
+    Append,
+    Death,
+    ExecutionFilter,
+    ExecutionSummary,
+    StoredExecution,
+)
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.large_values import joined, references, slimmed
 from rillflow.stores.sqlite_connection import damage
 from rillflow.stores.sqlite_database import SqliteDatabase
 from rillflow.stores.sqlite_purge import list_purgeable, purge
-from rillflow.stores.stored_rows import damage_told, execution_summary, stored_execution
+from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
 
 _ROW: Final = """
 SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
@@ -31,6 +39,13 @@ SELECT execution_id FROM executions
 WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL AND NOT rests
 ORDER BY submitted_at_ms, key
 """
+_NOTE_DEATH: Final = "INSERT OR IGNORE INTO deaths VALUES (?, ?, ?, ?)"
+_DROP_DEATHS: Final = """
+DELETE FROM deaths WHERE at_ms < ? AND NOT EXISTS
+    (SELECT 1 FROM executions WHERE executions.execution_id = deaths.execution_id)
+"""
+_DEATHS: Final = "SELECT execution_id, life, step, at_ms FROM deaths"
+_FORGET_DEATHS: Final = "DELETE FROM deaths WHERE execution_id = ?1 AND step = coalesce(?2, step)"
 _IDEMPOTENT: Final = """
 SELECT execution_id, coalesce(request_digest, '') FROM executions
 WHERE business = ? AND feature = ? AND idempotency_key = ?
@@ -93,6 +108,27 @@ class SqliteJournal:
         wanted = msgspec.json.encode(list(partitions)).decode()
         return await self._database.scan(
             lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))]
+        )
+
+    async def note_death(self, death: Death) -> None:
+        """Keep a death; keeping it again changes nothing."""
+
+        def note(connection: sqlite3.Connection) -> None:
+            connection.execute(_NOTE_DEATH, astuple(death))
+            connection.execute(_DROP_DEATHS, (death.at_ms - DEATHS_KEPT_MS,))
+
+        await self._database.write(note)
+
+    async def deaths(self) -> list[Death]:
+        """List the deaths that are kept, in no order; there are few."""
+        return await self._database.look_up(
+            lambda connection: [death_of(row) for row in connection.execute(_DEATHS)]
+        )
+
+    async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
+        """Forget the deaths of an execution, or only those in one step."""
+        await self._database.write(
+            lambda connection: connection.execute(_FORGET_DEATHS, (execution_id, step))
         )
 
     async def find_by_idempotency_key(

@@ -32,11 +32,16 @@ FROM json_each(?1) AS wanted CROSS JOIN executions AS ended ON ended.execution_i
 WHERE ended.finished_at_ms < ?2 AND {IS_FREE}
 """  # noqa: S608 - own text
 _ANY_OF: Final = "(SELECT value FROM json_each(?))"
+_REMOVE_DEATHS: Final = f"""
+DELETE FROM deaths
+WHERE execution_id IN (SELECT execution_id FROM executions WHERE key IN {_ANY_OF})
+"""  # noqa: S608 - own text
 _REMOVE: Final = (
     f"DELETE FROM journal WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM snapshots WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM descendants WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
     f"DELETE FROM payloads WHERE execution IN {_ANY_OF}",  # noqa: S608 - own text
+    _REMOVE_DEATHS,
     f"DELETE FROM executions WHERE key IN {_ANY_OF}",  # noqa: S608 - own text
 )
 _TRIM: Final = "DELETE FROM journal WHERE execution = ? AND seq <= ?"

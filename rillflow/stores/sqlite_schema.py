@@ -136,6 +136,17 @@ _DESCENDANTS: Final = (
     )""",
 )
 
+_DEATHS: Final = (
+    # An execution that was never stored may have brought its owner's process down, too.
+    """CREATE TABLE deaths (
+        execution_id TEXT NOT NULL,
+        life TEXT NOT NULL,
+        step TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        PRIMARY KEY (execution_id, life)
+    ) WITHOUT ROWID""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -143,6 +154,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _PAYLOADS,
     _RESTS,
     _DESCENDANTS,
+    _DEATHS,
 )
 VERSION: Final = len(MIGRATIONS)
 

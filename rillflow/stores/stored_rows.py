@@ -8,7 +8,7 @@ import msgspec
 
 from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
-from rillflow.ports.store import AliasRow, ExecutionSummary, StoredExecution, VersionRow
+from rillflow.ports.store import AliasRow, Death, ExecutionSummary, StoredExecution, VersionRow
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -40,6 +40,11 @@ def damage_told(
     except Exception as error:
         reason = f"its rows cannot be decoded ({type(error).__name__})"
         raise DamagedError(f"{execution_id}: {reason}") from error
+
+
+def death_of(row: Sequence[Any]) -> Death:
+    """Build a death from columns in the order of its fields."""
+    return _struct(Death, row)
 
 
 def stored_execution(row: Sequence[Any]) -> StoredExecution:

@@ -1,0 +1,123 @@
+"""An execution that kills its owner's process does so twice at most; kills from outside are none.
+
+A stack of its own, with a hook that kills the execution actor in the midst of some tasks.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.cluster.api import LOOK_S, Api, Functions
+from tests.cluster.fatal_hook import DEATHS_FILE
+from tests.cluster.processes import ROOT, OwnStack, kill, workers
+from tests.loopback import closed_port
+
+pytestmark = pytest.mark.cluster
+
+MOST_DEATHS: Final = 2
+KILLS: Final = 10
+PATIENCE_S: Final = 60.0
+
+
+@pytest.fixture(name="deaths", scope="module")
+def _deaths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("deaths") / "deaths"
+
+
+@pytest.fixture(name="mortal", scope="module")
+def _mortal(deaths: Path) -> Iterator[OwnStack]:
+    stack = OwnStack(
+        deaths.parent / "data",
+        closed_port(),
+        RILLFLOW_HOOKS="tests.cluster.fatal_hook:die",
+        PYTHONPATH=str(ROOT),
+        **{DEATHS_FILE: str(deaths)},
+    )
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(name="api", scope="module")
+def _api(mortal: OwnStack) -> Iterator[Api]:
+    with Api(mortal.base_url) as api:
+        yield api
+
+
+def one_task(name: str, url: str) -> str:
+    return f"""
+workspace: deaths
+dagName: {name}Flow
+type: flow
+tasks:
+  - {{ name: {name}, category: function, pattern: task_sync, resourceName: "{url}/answer",
+      inputMappings: [{{ source: "1", target: $.input.n }}] }}
+"""
+
+
+def test_after_the_second_time_it_is_set_apart_and_the_others_end(
+    api: Api, functions: Functions, deaths: Path
+) -> None:
+    others = [api.submit(one_task("harmless", functions.url)) for _ in range(3)]
+    fatal = [
+        api.submit(one_task("fatalAnswer", functions.url)),
+        api.submit(one_task("fatalCall", functions.url)),
+        api.submit(one_task("fatalAnswer", functions.url), isolation="dedicated"),
+    ]
+    others += [api.submit(one_task("harmless", functions.url)) for _ in range(3)]
+    reasons = [api.until(each, lambda shown: "quarantine" in shown)["quarantine"] for each in fatal]
+    assert all(reason.startswith("the process that handled it died 2 times") for reason in reasons)
+    assert "DispatchAnswered fatalAnswer" in reasons[0]
+    assert "commands" in reasons[1]
+    assert [api.end(each).status for each in others] == ["SUCCEED"] * len(others)
+    assert Counter(deaths.read_text(encoding="utf-8").split()) == dict.fromkeys(fatal, MOST_DEATHS)
+    for each in fatal:
+        assert api.ask("POST", "/flow/cancel.json", execution_id=each).status == 200
+        ended = api.end(each)
+        assert (ended.status, ended.shown.get("quarantine")) == ("FAILED", None)
+    assert len(deaths.read_text(encoding="utf-8").split()) == MOST_DEATHS * len(fatal)
+
+
+def test_ten_kills_from_outside_set_nothing_apart(
+    mortal: OwnStack, api: Api, functions: Functions
+) -> None:
+    text = f"""
+workspace: deaths
+dagName: wide
+type: flow
+tasks:
+  - name: each
+    category: foreach
+    iterationMapping: {{ collection: $.input.items, item: item }}
+    inputMappings: [{{ source: $.context.items, target: $.input.items }}]
+    tasks:
+      - name: one
+        category: function
+        pattern: task_sync
+        resourceName: {functions.url}/answer
+        inputMappings: [{{ source: $.context.item, target: $.input.n }}]
+"""
+    execution_id = api.submit(text, {"items": list(range(400))})
+    for number in range(KILLS):
+        victims = until_there(mortal)
+        seen = api.get(execution_id)
+        if seen["dag_status"] != "RUNNING":
+            execution_id = api.submit("deaths:wide", {"items": list(range(400))})
+        time.sleep(0.05 * (number % 3))
+        kill(*victims)
+    ended = api.end(execution_id, wait_s=PATIENCE_S)
+    assert (ended.status, ended.shown.get("quarantine")) == ("SUCCEED", None)
+
+
+def until_there(stack: OwnStack) -> list[int]:
+    give_up = time.monotonic() + PATIENCE_S
+    while not (found := workers(stack.pid, "ExecutionActor")):
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
+    return found
