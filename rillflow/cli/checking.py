@@ -84,8 +84,10 @@ def problems_in(file: Path) -> list[Problem]:
     return find_problems(content)
 
 
-def check(file: Path) -> Checked:
+def check(file: Path, *, strict: bool = False) -> Checked:
     """Check a file; one that is no text has that as its only problem.
+
+    A strict check warns also of what Rillflow takes and Rill Flow does not.
 
     Raises:
         OSError: The file cannot be read.
@@ -94,7 +96,7 @@ def check(file: Path) -> Checked:
     reason = _why_no_text(content)
     if reason:
         return Checked(file, [Problem(UNREADABLE, f"the file {reason}")])
-    return Checked(file, find_problems(content))
+    return Checked(file, find_problems(content, strict=strict))
 
 
 def _why_no_text(content: bytes) -> str:

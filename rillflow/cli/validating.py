@@ -31,7 +31,12 @@ def validate(
         typer.Argument(metavar="FILE|FOLDER...", help="Definitions, YAML or JSON, or folders."),
     ],
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 when there are warnings only.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with 3 when there are warnings only, and warn of what Rill Flow does"
+            " not take.",
+        ),
     ] = False,
     form: Annotated[
         Format,
@@ -48,7 +53,7 @@ def validate(
     folder, files ending in .yaml, .yml or .json are checked that have a
     dagName, hidden ones left out. The exit code is 0 if every definition
     would be taken, 1 if one would not, and with --strict 3 if one has a
-    warning.
+    warning. A strict check warns also of what only Rillflow takes.
 
         $ rillflow validate examples/quickstart.yaml
 
@@ -61,7 +66,7 @@ def validate(
         raise typer.BadParameter(
             "there is no file with a dagName that ends in .yaml, .yml or .json"
         )
-    checked = [check(file) for file in found.files]
+    checked = [check(file, strict=strict) for file in found.files]
     if form is Format.JSON:
         _write_json(checked, found)
     elif form is Format.GITHUB:

@@ -66,6 +66,18 @@ def test_warnings_count_when_it_is_strict_and_errors_count_more(folder: Path) ->
     assert run("validate", str(folder), "--strict")[0] == 1
 
 
+def test_what_only_rillflow_takes_is_told_where_the_check_is_strict(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    rule = "{transform: 'seq.add_all(source, source)', target: $.context.a}"
+    file.write_text(f"{GOOD[:-2]}, outputMappings: [{rule}]}}\n", encoding="utf-8")
+    assert run("validate", str(file)) == (0, f"{file} is a valid definition\n", "")
+    code, shown, told = run("validate", str(file), "--strict", "--format", "json")
+    assert (code, told) == (3, "")
+    (problem,) = json.loads(shown)["files"][0]["problems"]
+    assert (problem["kind"], problem["severity"]) == ("extension", "warning")
+    assert "only Rillflow takes seq.add_all" in problem["message"]
+
+
 def test_annotations_of_github_are_on_standard_output(folder: Path) -> None:
     code, shown, told = run("validate", str(folder), "--strict", "--format", "github")
     assert code == 1
