@@ -53,7 +53,7 @@ class MappingWarning(BaseModel):
     """A rule of a mapping that came to nothing."""
 
     mappings: str = Field(description="The list that the rule stands in.")
-    number: int = Field(description="Its place in the list, from 1.")
+    number: int = Field(description="Its place in the list, from 1; 0 is all.")
     rule: str = Field(description="What goes where.")
     kind: Literal[
         "missing",
@@ -65,6 +65,7 @@ class MappingWarning(BaseModel):
         "root",
         "no_source",
         "no_target",
+        "no_output",
     ]
     reason: str
 

@@ -14,10 +14,10 @@ class MappingWarning(NamedTuple):
     Attributes:
         task: The full name of the task instance; empty for the completion callback.
         mappings: The list that the rule stands in, such as ``inputMappings``.
-        number: Its place in the list, from 1.
+        number: Its place in the list, from 1; 0 is the whole list.
         rule: What goes where, such as ``$.context.userNmae -> $.input.name``.
         kind: Why, in one word: missing, null, bad_path, transform_failed, transform_nil,
-            not_written, root, no_source or no_target.
+            not_written, root, no_source, no_target or no_output.
         reason: Why, in plain words.
     """
 
@@ -30,7 +30,8 @@ class MappingWarning(NamedTuple):
 
     def __str__(self) -> str:
         whose = f"{self.task}: " if self.task else ""
-        return f"{whose}{self.mappings} rule {self.number}, {self.rule}: {self.reason}"
+        which = f" rule {self.number}, {self.rule}" if self.number else ""
+        return f"{whose}{self.mappings}{which}: {self.reason}"
 
 
 def mapping_warnings(execution_id: ExecutionId) -> Exchange[list[MappingWarning]]:

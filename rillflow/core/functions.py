@@ -287,7 +287,8 @@ def conclude(
     """Decide how an attempt ended, map its output, and go on.
 
     Raises:
-        LanguageError: An output rule with ``tolerance: false`` or a condition failed.
+        LanguageError: An output rule with ``tolerance: false`` or a condition failed, or a rule
+            of a strict execution came to nothing.
         ExecutionError: The context cannot be kept.
     """
     succeeded = _outcome(plan, output, callback)
@@ -296,6 +297,8 @@ def conclude(
     mapped = bool(output) and bool(plan.spec.output_mappings) and not retrying
     if mapped and (not final_failed or (callback is not None and _has_conditions(plan))):
         controls.map_output(turn, task, plan, output or {})
+    elif succeeded and not output and plan.spec.output_mappings:
+        turn.note_unapplied(task, plan.outputs)
     if succeeded:
         controls.succeed(turn, task)
     elif retrying:

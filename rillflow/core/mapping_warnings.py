@@ -71,7 +71,7 @@ def recount(state: ExecutionState) -> None:
 
 def strict_error(field: str, told: PassedOver, *, suggesting: bool) -> MappingError:
     """Make the error of a rule that may not come to nothing."""
-    where = f"{field} rule {told.number}, {_cut(told.rule)}"
+    where = f"{field} rule {told.number}, {_cut(told.rule)}" if told.number else field
     return MappingError(f"{where}: {_cut(_reason(told, suggesting=suggesting))}")
 
 

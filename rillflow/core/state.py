@@ -60,8 +60,8 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
 class RuleWarning(msgspec.Struct, frozen=True, array_like=True):
     """A rule of a mapping that came to nothing.
 
-    ``field`` is the list it stands in, ``number`` its place there from 1, ``rule`` what goes
-    where, ``kind`` why in one word, and ``reason`` why in plain words.
+    ``field`` is the list it stands in, ``number`` its place there from 1 (0 is all of
+    it), ``rule`` what goes where, ``kind`` why in one word, and ``reason`` why in plain words.
     """
 
     field: str

@@ -20,7 +20,8 @@ from rillflow.errors import ExecutionError
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.literals import parse_literal
-from rillflow.language.mappings import Mapped, MappingList
+from rillflow.language.mappings import MappingList
+from rillflow.language.passed_over import Kind, PassedOver
 from rillflow.language.paths import compile_path
 
 RESERVED_PREFIX = "__"
@@ -265,7 +266,7 @@ class Turn:
             language=self.state.language,
         )
         if mapped.passed_over or task.warning_counts or self.mapped:
-            self._note(task, mappings.name, mapped)
+            self._note(task, mappings.name, mapped.passed_over, stopped=mapped.stopped)
         document = as_object(mapped.input)
         for value in document.values():
             if type(value) in _CONTAINERS:
@@ -273,11 +274,23 @@ class Turn:
                 break
         return as_object(mapped.context), document
 
-    def _note(self, task: TaskState, field: str, mapped: Mapped) -> None:
+    def note_unapplied(self, task: TaskState, mappings: MappingList) -> None:
+        """Note that output mappings are not applied, since there is no output.
+
+        Raises:
+            MappingError: The execution is strict, and not all rules are tolerant.
+        """
+        reason = "the output is empty, so no rule is applied"
+        told = PassedOver(0, "$.output", Kind.NO_OUTPUT, reason)
+        stopped = self.is_strict and not mappings.is_optional
+        self._note(task, mappings.name, (told,), stopped=stopped)
+
+    def _note(
+        self, task: TaskState, field: str, rules: tuple[PassedOver, ...], *, stopped: bool
+    ) -> None:
         """Note the rules that came to nothing, also where there are none any more."""
-        rules = mapped.passed_over
         self.mapped.append(Application(task.name, task.base, field, rules))
-        if mapped.stopped:
+        if stopped:
             # Similar keys are looked for a few times in a turn only.
             suggesting = len(self.mapped) <= MOST_SUGGESTIONS
             raise strict_error(field, rules[-1], suggesting=suggesting)

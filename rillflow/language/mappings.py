@@ -112,13 +112,15 @@ class MappingList:
 
     Attributes:
         name: The field of the definition that the rules stand in.
+        is_optional: Whether the tolerance of each rule is true.
     """
 
-    __slots__ = ("_steps", "name")
+    __slots__ = ("_steps", "is_optional", "name")
 
     def __init__(self, steps: Iterable[_Step], name: str = "") -> None:
         self._steps = tuple(steps)
         self.name = name
+        self.is_optional = all(step.tolerance is True for step in self._steps)
 
     def apply(  # noqa: PLR0913 - the roots of a mapping
         self,
@@ -184,7 +186,7 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
     Raises:
         MappingError: It failed, and its tolerance is false.
     """
-    kind = _BAD_PATH
+    kind, found = _BAD_PATH, None
     try:
         value = found = step.fetch(scene)
         unread = scene.unread.pop() if scene.unread else None
@@ -204,8 +206,20 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
     except LanguageError as error:
         if step.tolerance is False:
             raise MappingError(str(error)) from error
-        return PassedOver(step.number, step.text, kind, str(error), loggable_error(error))
+        return _failed(step, scene, kind, error, found)
     return PassedOver(step.number, step.text, kind, _NO_PLACE, _NO_PLACE)
+
+
+def _failed(
+    step: _Step, scene: Scene, kind: Kind, error: LanguageError, found: JsonValue
+) -> PassedOver:
+    """Say why a rule failed, and of a transform also why it had no source, if it had none."""
+    reason, lost = str(error), None
+    if kind is _TRANSFORM_FAILED and found is None:
+        nothing = step.why_nothing(scene)
+        if nothing.kind is not Kind.NO_SOURCE:
+            reason, lost = f"{reason}; of its source: {nothing.reason}", nothing.lost
+    return PassedOver(step.number, step.text, kind, reason, loggable_error(error), lost)
 
 
 def _unread_source(step: _Step, error: LanguageError) -> PassedOver:

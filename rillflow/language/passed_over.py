@@ -42,6 +42,8 @@ class Kind(StrEnum):
     """The rule has neither source nor transform."""
     NO_TARGET = "no_target"
     """The rule has no target."""
+    NO_OUTPUT = "no_output"
+    """The task gave no output, so that none of its rules was applied."""
 
 
 class Lost(NamedTuple):
@@ -55,7 +57,7 @@ class PassedOver(NamedTuple):
     """A rule of a mapping list that wrote nothing, or whose writing does not last.
 
     Attributes:
-        number: Position of the rule in its list, from 1.
+        number: Position of the rule in its list, from 1; 0 is all of them.
         rule: What goes where, as it is written, with ``(literal)`` for a source that is one.
         kind: Why, in one word.
         reason: Why, in plain words; it may name values.

@@ -54,6 +54,7 @@ DOCUMENT: Final[JsonObject] = {"name": "Bob", "text": "t", "list": [1], "deep": 
         ({"source": "$.context.name", "transform": "nope(1)"}, "transform_failed", "nope"),
         ({"source": "$.context.name", "transform": "nil"}, "transform_nil", "gave nil"),
         ({"source": "$.context.nmae", "transform": "source"}, "transform_nil", SUGGESTION),
+        ({"source": "$.context.nmae", "transform": "long(source)"}, "transform_failed", SUGGESTION),
         ({"source": "1", "target": "$.input[*].x"}, "not_written", "only the end of a target"),
         ({"source": "1", "target": "$.context.text.x"}, "not_written", "a scalar is on the way"),
         ({"source": "1", "target": "$.context.list[-1]"}, "not_written", "leads to no place"),
@@ -87,6 +88,37 @@ def test_a_null_that_is_there_is_told_as_one() -> None:
     run.finish("A", {"error": None, "ok": True})
     assert told(run) == [("null", "`$.output.error` is null")]
     assert run.status == "SUCCEED"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_rules_that_are_not_applied_for_want_of_an_output_are_told(kind: str) -> None:
+    run = scenario(fn("A", kind, outs="wanted"))
+    ended_empty(run, kind)
+    assert told(run) == [("no_output", "the output is empty, so no rule is applied")]
+    assert counted(run) == 1
+
+    none = scenario(fn("A", kind))
+    ended_empty(none, kind)
+    assert counted(none) == 0
+
+
+def ended_empty(run: Scenario, kind: str) -> None:
+    """Have the function succeed without a result."""
+    run.submit()
+    run.answer("A", {})
+    if kind == "async":
+        run.finish("A", {})
+    assert run.status == "SUCCEED"
+
+
+def test_strict_wants_an_output_where_a_rule_is_not_optional() -> None:
+    run = scenario(fn("A", "sync", outs="wanted"), strict=True)
+    run.submit()
+    run.answer("A", {})
+    assert run.statuses == {"A": "FAILED"}
+    assert run.task("A").invoke.msg == "outputMappings: the output is empty, so no rule is applied"
+    rule = {"source": "$.output.x", "target": "$.context.x", "tolerance": True}
+    ended_empty(scenario(fn("A", "sync", outs=[rule]), strict=True), "sync")
 
 
 def test_rules_that_work_are_not_told() -> None:
