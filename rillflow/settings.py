@@ -236,6 +236,9 @@ class Settings(BaseSettings):
     """When a callback is overdue: its function is asked, or its task fails; None is never."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Unfinished submissions at an execution actor above which more are refused (429)."""
+    unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600
+    """Callbacks without a seal that one address may send, to each replica, for executions that
+    do not exist; ``forever`` sets no limit."""
     max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
     """Calls of an execution actor without an answer above which no submission is taken (429)."""
     submit_max_bytes_by_business: SizeByBusiness = {}

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.actors.stack import Stack
 from rillflow.core.events import CallbackReceived
-from rillflow.errors import TooLargeError
+from rillflow.errors import TooLargeError, UnknownExecutionError
 from rillflow.gateways.callback_seals import attempt_of_seal
 from rillflow.gateways.callbacks import (
     Callback,
@@ -24,6 +24,7 @@ from rillflow.gateways.threads import SHORT_BYTES, in_thread
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.errors import respond_to
+from serve.lookups import FailedLookups
 from serve.parameters import nul_refused, required, seconds, view_kind
 from serve.submission import read_submission
 from serve.wire import (
@@ -59,6 +60,7 @@ class HotRoutes:
         self._cold = cold
         self._stack = stack
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
+        self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self.handlers: dict[tuple[str, str], Handler] = {
             ("POST", "/flow/submit.json"): self.submit,
@@ -82,6 +84,8 @@ class HotRoutes:
             request = Request(scope, receive)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
+            if isinstance(error, UnknownExecutionError):
+                self._lookups.failed(scope)
             response = respond_to(error)
         await response(scope, receive, send)
 
@@ -116,6 +120,8 @@ class HotRoutes:
         query, headers = request.query_params, request.headers
         execution_id, task = callback_target(query)
         sealed_attempt = self._sealed_attempt(request, execution_id, task)
+        if not sealed_attempt:
+            self._lookups.check(request.scope)
         at_ms = self._stack.clock.now_ms()
 
         async def vouch() -> None:

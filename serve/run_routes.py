@@ -86,8 +86,8 @@ def _document_hot_routes(routes: APIRouter, hot: HotRoutes) -> None:
     table = [
         _Hot("POST", "/flow/submit.json", submit, {**answer(Submitted), **_REPEATED, **_TOO_MANY}),
         _Hot("POST", "/flow/finish.json", [_EXECUTION, _TASK], answer(Done)),
-        _Hot("GET", "/flow/trigger.json", outcome, {**answer(Done), **_TOO_LARGE}),
-        _Hot("POST", "/flow/trigger.json", outcome, {**answer(Done), **_TOO_LARGE}),
+        _Hot("GET", "/flow/trigger.json", outcome, {**answer(Done), **_TOO_LARGE, **_TOO_MANY}),
+        _Hot("POST", "/flow/trigger.json", outcome, {**answer(Done), **_TOO_LARGE, **_TOO_MANY}),
         _Hot("GET", "/flow/get.json", shown, answer(ShownExecution)),
     ]
     for method, path, parameters, responses in table:

@@ -17,6 +17,7 @@ from rillflow.errors import (
     RequestError,
     RillflowError,
     StoreError,
+    UnknownExecutionError,
 )
 from rillflow.ids import ExecutionId
 
@@ -234,7 +235,8 @@ def error_of(reply: Reply) -> RillflowError:
         return CrashedError(message)
     if reply.kind == ExecutionError.code:
         return ExecutionError(message, reply.wire_code)
-    return RequestError(message, wire_code=reply.wire_code, http_status=reply.http_status)
+    kind = UnknownExecutionError if reply.kind == UnknownExecutionError.code else RequestError
+    return kind(message, wire_code=reply.wire_code, http_status=reply.http_status)
 
 
 _encoder = msgspec.msgpack.Encoder()

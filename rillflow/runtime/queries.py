@@ -7,7 +7,13 @@ from rillflow.core.events import (
     RedoRequested,
 )
 from rillflow.core.view import children_view, execution_view, task_view
-from rillflow.errors import ExecutionError, RequestError, RillflowError, SetApartError
+from rillflow.errors import (
+    ExecutionError,
+    RequestError,
+    RillflowError,
+    SetApartError,
+    UnknownExecutionError,
+)
 from rillflow.ids import ExecutionId, service_of
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.ports.executions import Call, Query, Reply, Submission, reply_to_error
@@ -106,7 +112,9 @@ def unknown_execution(execution_id: ExecutionId, event: Event) -> RillflowError:
     """Return the refusal of an event for an execution that does not exist."""
     if isinstance(event, CallbackReceived):
         if event.trigger:
-            return RequestError(f"task not exists {execution_id}:{event.task}")
+            return UnknownExecutionError(
+                f"task not exists {execution_id}:{event.task}", wire_code=RequestError.wire_code
+            )
         if not event.task.strip():
             return ExecutionError("finish taskName can not be null", 30606)
     if isinstance(event, RedoRequested):

@@ -1,0 +1,133 @@
+"""Ids of executions cannot be found by trying: callbacks for unknown ones are limited by address.
+
+Only failures count, and sealed callbacks are always taken.
+"""
+
+import asyncio
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+
+from rillflow.errors import OverloadedError
+from rillflow.testing import FunctionRequest
+from serve.lookups import MOST_ADDRESSES, FailedLookups
+from tests.api.definition_texts import SUSPENDED, calling
+from tests.api.serving import Api, MovableClock, refusal_of, served
+
+TRIGGER: Final = "/flow/trigger.json"
+UNKNOWN: Final = "shop:order_c_00000000-0000-1000-8000-000000000000"
+KEY: Final = "a-key-of-callbacks"
+MOST: Final = 3
+
+
+async def guess(api: Api, execution_id: str = UNKNOWN, **headers: str) -> httpx.Response:
+    params = {"execution_id": execution_id, "task_name": "wait"}
+    return await api.client.post(TRIGGER, params=params, json={"go": True}, headers=headers)
+
+
+async def fail_too_often(api: Api) -> None:
+    for _ in range(MOST):
+        assert refusal_of(await guess(api))[0] == 400
+
+
+async def test_who_fails_too_often_is_told_to_come_later() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        api.clock.stop()
+        await fail_too_often(api)
+        for execution_id in (UNKNOWN, "no id at all"):
+            refused = await guess(api, execution_id)
+            status, code, text = refusal_of(refused)
+            assert (status, code) == (429, 30201)
+            assert text == "too many callbacks of this address named unknown executions"
+            assert "RILLFLOW_UNKNOWN_EXECUTIONS_PER_MINUTE" in refused.json()["hint"]
+            assert refused.headers["Retry-After"] == "1"
+
+
+async def test_a_guess_that_would_be_right_is_not_told_either() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        api.clock.stop()
+        waiting = await api.submit(await api.add(SUSPENDED))
+        await fail_too_often(api)
+        assert refusal_of(await guess(api, waiting))[0] == 429
+        assert (await api.shown(waiting))["dag_status"] == "RUNNING"
+
+
+async def test_other_addresses_are_not_concerned() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        api.clock.stop()
+        waiting = await api.submit(await api.add(SUSPENDED))
+        for _ in range(MOST + 1):
+            await guess(api, **{"X-Forwarded-For": "203.0.113.7"})
+        assert (await guess(api, **{"X-Forwarded-For": "203.0.113.7"})).status_code == 429
+        assert (await guess(api, waiting, **{"X-Forwarded-For": "203.0.113.8"})).status_code == 200
+
+
+async def test_callbacks_of_known_executions_count_for_nothing() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        waiting = await api.submit(await api.add(SUSPENDED))
+        answers = [await guess(api, waiting) for _ in range(3 * MOST)]
+        assert 429 not in {answer.status_code for answer in answers}
+
+
+async def test_failures_are_forgotten_by_and_by() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        await fail_too_often(api)
+        assert (await guess(api)).status_code == 429
+        api.clock.advance(60 / MOST)
+        assert (await guess(api)).status_code == 400
+        assert (await guess(api)).status_code == 429
+        api.clock.advance(60)
+        await fail_too_often(api)
+
+
+async def test_sealed_callbacks_are_taken_whatever_others_do() -> None:
+    addresses: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+
+    def work(request: FunctionRequest) -> dict[str, Any]:
+        query = urlsplit(request.headers["X-Callback-Url"]).query
+        addresses.put_nowait(dict(parse_qsl(query)))
+        return {}
+
+    settings: dict[str, Any] = {"callback_keys": (KEY,), "unknown_executions_per_minute": MOST}
+    async with served({"work": work}, **settings) as api:
+        api.clock.stop()
+        execution_id = await api.submit(await api.add(calling("work", pattern="task_async")))
+        address = await addresses.get()
+        await fail_too_often(api)
+        assert (await guess(api, execution_id)).status_code == 429
+        answer = await api.client.post(TRIGGER, params=address, json={"a": 1})
+        assert answer.json() == {"result": "ok"}
+        assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
+
+
+async def test_no_limit_is_none() -> None:
+    async with served(unknown_executions_per_minute="forever") as api:
+        answers = [await guess(api) for _ in range(20)]
+        assert {answer.status_code for answer in answers} == {400}
+
+
+def scope_of(address: str) -> dict[str, Any]:
+    return {"type": "http", "client": (address, 1)}
+
+
+def test_a_network_of_ipv6_is_one_address_and_mapped_ipv4_is_ipv4() -> None:
+    clock = MovableClock()
+    clock.stop()
+    lookups = FailedLookups(1, clock)
+    lookups.failed(scope_of("2001:db8:1:2::1"))
+    lookups.failed(scope_of("203.0.113.7"))
+    for refused in ("2001:db8:1:2:ffff::9", "::ffff:203.0.113.7", "203.0.113.7"):
+        with pytest.raises(OverloadedError):
+            lookups.check(scope_of(refused))
+    for passed in ("2001:db8:1:3::1", "203.0.113.8", "no address"):
+        lookups.check(scope_of(passed))
+    lookups.check({"type": "http"})
+
+
+def test_so_many_addresses_are_remembered_and_no_more() -> None:
+    lookups = FailedLookups(5, MovableClock())
+    for number in range(2 * MOST_ADDRESSES):
+        lookups.failed(scope_of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
+    assert len(lookups._by_address) == MOST_ADDRESSES
