@@ -8,7 +8,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from rillflow.core.events import Event, ExecutionSubmitted
+from rillflow.core.events import (
+    CallbackReceived,
+    DispatchAnswered,
+    Event,
+    ExecutionSubmitted,
+    RedoRequested,
+    WakeUpReceived,
+)
 from rillflow.errors import (
     CrashedError,
     ExecutionError,
@@ -237,6 +244,21 @@ def error_of(reply: Reply) -> RillflowError:
         return ExecutionError(message, reply.wire_code)
     kind = UnknownExecutionError if reply.kind == UnknownExecutionError.code else RequestError
     return kind(message, wire_code=reply.wire_code, http_status=reply.http_status)
+
+
+def text_of(call: Call) -> bytes:
+    """Return the JSON that a call brings along, which may be large; empty when it brings none."""
+    if isinstance(call, Submission):
+        return call.event.data
+    if not isinstance(call, Delivery):
+        return b""
+    match call.event:
+        case DispatchAnswered(body=bytes() as text) | CallbackReceived(output=text):
+            return text
+        case WakeUpReceived(data=text) | RedoRequested(data=text):
+            return text
+        case _:
+            return b""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -44,6 +44,7 @@ from rillflow.ports.store import Append, Store
 from rillflow.runtime.appends import Stage, append_of, confirmation_of, row_of, stage_of
 from rillflow.runtime.borrowing import Borrowing, Found, awaits, usable
 from rillflow.runtime.deaths import Deaths
+from rillflow.runtime.decoding import decoded_first
 from rillflow.runtime.errands import Errands
 from rillflow.runtime.groups import in_groups
 from rillflow.runtime.guards import Guards
@@ -201,7 +202,7 @@ class ExecutionHost:
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
         """Take a batch; the replies, in its order, come once everything is durable."""
-        return await in_groups(calls, self._call_group)
+        return await decoded_first(calls, lambda: in_groups(calls, self._call_group))
 
     async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
         """Take calls together; those that met another state than the store's, once more."""

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from rillflow.errors import DamagedError
+from rillflow.jsontypes import count_of_values, decode_json
 from rillflow.ports.store import Append, StoredExecution
 
 LARGE_VALUE_BYTES: Final = 64 * 1024
@@ -25,6 +26,8 @@ _MARK: Final = b"\xfe"
 """First byte of pieces. The format numbers of the journal begin at the other end."""
 _DEEPEST: Final = 32
 _MOST_VALUES: Final = 2_000_000
+_MOST_RESPELLED: Final = 20_000
+"""A value with more inside is stored as it is spelled, rather than decoded and encoded."""
 _END: Final = 64
 _TRIES: Final = 8
 
@@ -56,6 +59,9 @@ _SPELLINGS: Final[Sequence[Callable[[object], bytes]]] = (
     lambda value: json.dumps(value).encode(),
     lambda value: json.dumps(value, ensure_ascii=False).encode(),
 )
+
+_OTHERWISE_SPELLED: Final = (b", ", b": ", b"\\u")
+"""What is in each spelling but the first, but for texts that are the same in all."""
 
 _pieces_encoder = msgspec.msgpack.Encoder()
 _pieces_decoder = msgspec.msgpack.Decoder(list[_Piece])
@@ -234,8 +240,12 @@ def _spelled(value: bytes) -> tuple[int, bytes]:
     """
     if value[:1] == b'"' and b"\\" not in value:
         return 0, value
+    if not any(mark in value for mark in _OTHERWISE_SPELLED):
+        return 0, value
+    if count_of_values(value, _MOST_RESPELLED) > _MOST_RESPELLED:
+        return 0, value
     try:
-        found = msgspec.json.decode(value)
+        found = decode_json(value)
         payload = msgspec.json.encode(found)
         if payload == value:
             return 0, payload
@@ -248,7 +258,7 @@ def _spelled(value: bytes) -> tuple[int, bytes]:
 
 
 def _respelled(payload: bytes, spelling: int) -> bytes:
-    return payload if spelling == 0 else _SPELLINGS[spelling](msgspec.json.decode(payload))
+    return payload if spelling == 0 else _SPELLINGS[spelling](decode_json(payload))
 
 
 def _joined(data: bytes, payloads: Mapping[bytes, bytes]) -> bytes:

@@ -12,8 +12,10 @@ from rillflow.jsontypes import (
     MAX_DEPTH,
     MAX_VALUES,
     JsonValue,
+    ahead_of,
     decode_json,
     decode_untrusted_json,
+    decoded_ahead,
     encode_json,
     has_too_many_values,
 )
@@ -156,3 +158,19 @@ def test_a_body_of_the_most_values_is_read_within_a_turn() -> None:
     lists = b"[" + b"[]," * (MAX_VALUES // 2 - 2) + b"{}]"
     for text in (numbers, keys, lists):
         assert isinstance(decode_untrusted_json(text), dict | list)
+
+
+def test_a_text_that_was_decoded_ahead_is_not_decoded_again() -> None:
+    text = encode_json(["x" * 5_000, {"a": 1}])
+    ahead = ahead_of(text)
+    assert ahead is not None
+    with decoded_ahead([ahead]):
+        assert decode_json(text) is ahead.value
+        # An equal text is another object, and is decoded as ever.
+        assert decode_json(bytes(bytearray(text))) is not ahead.value
+    assert decode_json(text) is not ahead.value
+    assert decode_json(text) == ahead.value
+
+
+def test_nothing_is_known_ahead_of_what_is_no_json() -> None:
+    assert ahead_of(b'["' + b"x" * 5_000) is None

@@ -1,0 +1,172 @@
+"""No body and no answer of a legal size holds the event loop, and nobody works for strangers."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import httpx
+import pytest
+from aiohttp import web
+
+from rillflow.gateways.callback_seals import seal
+from rillflow.gateways.registry import GatewayRegistry
+from rillflow.gateways.settings import HttpSettings
+from tests.api.definition_texts import SUSPENDED, calling
+from tests.api.serving import Api, refusal_of, served
+from tests.hostile_texts import HostileText, json_texts, other_texts, packed_texts
+from tests.loopback import StoppedClock, attempt, web_server
+from tests.turns import LONGEST_MS, Turns, measured_turns
+
+MEBIBYTE: Final = 1 << 20
+UNKNOWN: Final = "shop:order_c_00000000-0000-1000-8000-000000000000"
+KEY: Final = "the-callback-key"
+BOMB: Final = HostileText("bomb", gzip.compress(b"\0" * (4 * MEBIBYTE)), "gzip")
+SECRETS: Final = {f"RILLFLOW_SECRET_S{n}": f'p&ss "{n}" /wörd/' * 20 for n in range(10)}
+
+
+def texts(size: int = MEBIBYTE) -> list[HostileText]:
+    return [*json_texts(size), *packed_texts(size), *other_texts(size)]
+
+
+class Loop:
+    """Says which texts held the loop for too long."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._slow: list[str] = []
+
+    def note(self, what: str) -> None:
+        longest_ms = self._turns.take()
+        if longest_ms > LONGEST_MS:
+            self._slow.append(f"{what}: {longest_ms:.0f} ms")
+
+    def note_nothing(self) -> None:
+        self._turns.take()
+
+    def assert_free(self) -> None:
+        assert not self._slow, "; ".join(self._slow)
+
+
+@pytest.fixture
+async def loop() -> AsyncIterator[Loop]:
+    with measured_turns() as turns:
+        yield Loop(turns)
+
+
+async def send(api: Api, path: str, text: HostileText, **params: str) -> httpx.Response:
+    return await api.client.post(path, params=params, content=text.body, headers=text.headers)
+
+
+def work(_: Any) -> dict[str, Any]:
+    """Be a function that answers later."""
+    return {}
+
+
+async def test_no_callback_holds_the_loop(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    hostile = texts()
+    async with served({"work": work}) as api:
+        version = await api.add(calling("work", pattern="task_async"))
+        await api.submit(version)  # What is loaded at the first use is no hostile work.
+        loop.note_nothing()
+        for text in hostile:
+            for path in ("/flow/trigger.json", "/flow/finish.json"):
+                execution_id = await api.submit(version)
+                loop.note("submit")
+                response = await send(api, path, text, execution_id=execution_id, task_name="A")
+                assert response.status_code in (200, 400, 413, 422), response.text
+                loop.note(f"{path} {text.name} {response.status_code}")
+                await api.client.get("/flow/get.json", params={"execution_id": execution_id})
+                loop.note(f"get {text.name}")
+    loop.assert_free()
+
+
+async def test_no_wake_up_redo_or_submission_holds_the_loop(loop: Loop) -> None:
+    schema = json.dumps({"additionalProperties": {"maxLength": 5, "items": {"type": "string"}}})
+    wants = f"inputSchema: '{schema}'\nenforceInputSchema: true\n"
+    hostile = [*json_texts(MEBIBYTE), *other_texts(MEBIBYTE)]
+    async with served() as api:
+        version = await api.add(SUSPENDED)
+        checked = await api.add(
+            SUSPENDED.replace("order", "checked").replace("tasks:", f"{wants}tasks:")
+        )
+        await api.submit(version)
+        loop.note_nothing()
+        for text in hostile:
+            execution_id = await api.submit(version)
+            loop.note("submit")
+            for path in ("/flow/wakeup.json", "/flow/redo.json"):
+                await send(api, path, text, execution_id=execution_id, task_name="wait")
+                loop.note(f"{path} {text.name}")
+            for descriptor_id in (version, checked):
+                for key in ("", text.name):
+                    named = {"idempotency_key": key} if key else {}
+                    await send(api, "/flow/submit.json", text, descriptor_id=descriptor_id, **named)
+                    loop.note(f"submit {text.name} {descriptor_id}")
+    loop.assert_free()
+
+
+async def test_no_answer_of_ten_megabytes_holds_the_loop_of_a_dispatcher(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    hostile = texts(10 * MEBIBYTE)
+    held: dict[str, HostileText] = {}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        text = held["text"]
+        packed = {"Content-Encoding": text.encoding} if text.encoding else {}
+        headers = {"Content-Type": text.media, **packed}
+        return web.Response(body=text.body, headers=headers, status=int(request.query["status"]))
+
+    registry = GatewayRegistry.with_http(HttpSettings(call_timeout_s=30), StoppedClock())
+    async with web_server(f=answer) as url:
+        loop.note_nothing()
+        for number, text in enumerate(hostile):
+            held["text"] = text
+            for status in (200, 202, 500) if number % 5 == 0 else (200,):
+                request = attempt(f"{url}/f?status={status}", poll=True, secrets=((),))
+                await registry.call(request)
+                loop.note(f"{status} {text.name}")
+    await registry.close()
+    loop.assert_free()
+
+
+@pytest.mark.parametrize("path", ["/flow/trigger.json", "/flow/finish.json", "/flow/wakeup.json"])
+async def test_nothing_is_unpacked_or_parsed_for_an_execution_that_does_not_exist(
+    path: str,
+) -> None:
+    large = HostileText("large", b"[" * 100_000)
+    async with served() as api:
+        for text in (BOMB, large) if path != "/flow/wakeup.json" else (large,):
+            for execution_id in (UNKNOWN, "no id"):
+                params = {"execution_id": execution_id, "task_name": "A"}
+                response = await send(api, path, text, **params)
+                expected = await send(api, path, HostileText("small", b"{}"), **params)
+                assert refusal_of(response) == refusal_of(expected)
+
+
+async def test_a_body_that_unpacks_to_too_much_is_told_so_by_an_execution_that_exists() -> None:
+    async with served({"work": work}) as api:
+        version = await api.add(calling("work", pattern="task_async"))
+        execution_id = await api.submit(version)
+        for path, status in (("/flow/trigger.json", 413), ("/flow/finish.json", 400)):
+            response = await send(api, path, BOMB, execution_id=execution_id, task_name="A")
+            assert response.status_code == status
+
+
+async def test_a_forged_seal_is_refused_before_anything_is_unpacked() -> None:
+    async with served(callback_keys=(KEY,)) as api:
+        forged = seal("another-key", execution_id=UNKNOWN, task="A", attempt=1, expires_s=2**40)
+        response = await send(
+            api, "/flow/trigger.json", BOMB, execution_id=UNKNOWN, task_name="A", **forged
+        )
+        assert refusal_of(response)[:2] == (403, 30108)
+        sealed = seal(KEY, execution_id=UNKNOWN, task="A", attempt=1, expires_s=2**40)
+        response = await send(
+            api, "/flow/trigger.json", BOMB, execution_id=UNKNOWN, task_name="A", **sealed
+        )
+        assert response.status_code == 413

@@ -1,0 +1,54 @@
+"""What is kept has no nulls in maps and no more than its budget, wherever its values stand."""
+
+from typing import Final
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rillflow.core.turn import Cleaner
+from rillflow.errors import ExecutionError
+from rillflow.jsontypes import JsonValue
+from tests.fuzzing import examples
+
+values: Final[st.SearchStrategy[JsonValue]] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=25,
+)
+
+
+def cleaned(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: cleaned(item) for key, item in value.items() if item is not None}
+    return [cleaned(item) for item in value] if isinstance(value, list) else value
+
+
+def size_of(value: JsonValue) -> int:
+    """Count eight for each value and one for each character; nulls in maps are none."""
+    if isinstance(value, dict):
+        return 8 + sum(size_of(item) for item in value.values() if item is not None)
+    if isinstance(value, list):
+        return 8 + sum(map(size_of, value))
+    return 8 + len(value) if isinstance(value, str) else 8
+
+
+@settings(max_examples=examples(300))
+@given(values)
+@example([None, {"a": None, "b": [{"c": None}, "x"]}, [[], {}]])
+def test_a_value_is_kept_without_nulls_in_maps_and_counted_to_the_byte(value: JsonValue) -> None:
+    size = size_of(value)
+    kept = Cleaner(size).clean(value)
+    assert kept == cleaned(value)
+    assert kept is value or kept != value
+    with pytest.raises(ExecutionError, match="exceed the limit"):
+        Cleaner(size - 1).clean(value)
+
+
+@settings(max_examples=examples(100))
+@given(values, values)
+def test_all_values_share_one_budget(first: JsonValue, second: JsonValue) -> None:
+    cleaner = Cleaner(size_of(first) + size_of(second))
+    assert [cleaner.clean(first), cleaner.clean(second)] == [cleaned(first), cleaned(second)]
+    with pytest.raises(ExecutionError, match="exceed the limit"):
+        cleaner.clean(0)
