@@ -4,11 +4,19 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rillflow.core.state import TaskState
+from rillflow.definition.lint_context import context_findings
 from rillflow.definition.misspellings import Spellings
 from rillflow.definition.problems import find_problems
+from rillflow.definition.tasks import all_tasks
 from tests.spec.definition_texts import HEADER
 from tests.spec.documented import examples_of
+from tests.spec.notation import Definition
+from tests.spec.random_flows import Player, flows
+from tests.spec.test_laws import LAW
 from tests.spec.test_problems import only_warning, warnings_in
 
 ROOT: Final = Path(__file__).parents[2]
@@ -264,3 +272,30 @@ def test_many_shared_rules_and_references_take_little_time() -> None:
     )
     text = f"{HEADER}{SCHEMA}commonMapping: {{all: [{rules}]}}\ntasks:\n{tasks}"
     assert len(find_problems(text)) == 200
+
+
+@LAW
+@given(flows(), st.integers(0, 2**32))
+def test_what_a_group_is_said_not_to_have_it_never_has(definition: Definition, seed: int) -> None:
+    player = Player(definition, seed)
+    read = player.run.plan.original
+    bases = {path: task.name for task, path in all_tasks(read)}
+    told = [
+        (bases[found.path[:-3]], found.path[-3], found.path[-2])
+        for found in context_findings(read)
+        if OWN in found.message and isinstance(found.path[-2], int)
+    ]
+    for _ in range(200):
+        if not player.step():
+            break
+    for task in player.run.state.tasks.values():
+        for base, field, position in told:
+            applied = task.warning_counts.get(str(field), 0)
+            if task.base == base and (applied or (field == "inputMappings" and has_input(task))):
+                kept = {(warning.field, warning.number) for warning in task.warnings}
+                assert (field, int(position) + 1) in kept
+
+
+def has_input(task: TaskState) -> bool:
+    """Tell whether the input of an instance has been mapped."""
+    return task.invoke.input is not None
