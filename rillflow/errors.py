@@ -4,7 +4,7 @@ RillflowError
 ├── DefinitionError           the author of the YAML (SEMANTICS 1.6)
 ├── LanguageError             the author of a path or an expression
 │   ├── PathSyntaxError
-│   │   └── PathPatternError
+│   │   └── PathUnsupportedError
 │   ├── PathEvaluationError
 │   │   ├── PathNotFoundError
 │   │   └── PathFunctionError
@@ -120,10 +120,14 @@ class PathSyntaxError(LanguageError):
     code = "language.path_syntax"
 
 
-class PathPatternError(PathSyntaxError):
-    """A regular expression of the path is one that Java knows and RE2 does not."""
+class PathUnsupportedError(PathSyntaxError):
+    """The path is none that we can read, but the library would take it, or fail otherwise.
 
-    code = "language.path_pattern"
+    So are regular expressions that Java knows and RE2 does not, numbers beyond doubles, and
+    ``length`` of what is no path.
+    """
+
+    code = "language.path_unsupported"
 
 
 class PathEvaluationError(LanguageError):

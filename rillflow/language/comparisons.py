@@ -20,8 +20,8 @@ import re2
 from rillflow.errors import (
     PathEvaluationError,
     PathFunctionError,
-    PathPatternError,
     PathSyntaxError,
+    PathUnsupportedError,
 )
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import Budget
@@ -55,7 +55,7 @@ class Pattern:
     Java's flags ``i``, ``m``, ``s``, ``d`` and ``u`` are understood.
 
     Raises:
-        PathPatternError: RE2 does not know a construct (look-around, back-references,
+        PathUnsupportedError: RE2 does not know a construct (look-around, back-references,
             possessive quantifiers) or the flag, and Java does.
         PathSyntaxError: It is no regular expression.
     """
@@ -68,11 +68,11 @@ class Pattern:
         options.case_sensitive = "i" not in flags
         inline = "".join(flag for flag in _INLINE_FLAGS if flag in flags)
         if any(flag in flags for flag in _UNSUPPORTED_FLAGS):
-            raise PathPatternError(f"unsupported flag of a regular expression: {flags}")
+            raise PathUnsupportedError(f"unsupported flag of a regular expression: {flags}")
         try:
             self._expression = re2.compile(f"(?{inline}:{source})" if inline else source, options)
         except re2.error as error:
-            kind = PathSyntaxError if _is_broken(error) else PathPatternError
+            kind = PathSyntaxError if _is_broken(error) else PathUnsupportedError
             raise kind(f"unsupported regular expression /{source}/: {error}") from error
 
     def matches(self, text: str) -> bool:

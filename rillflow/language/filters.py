@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, Protocol, TypeAlias
 
-from rillflow.errors import PathSyntaxError
+from rillflow.errors import PathSyntaxError, PathUnsupportedError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.comparisons import (
     OPERATORS,
@@ -134,7 +134,7 @@ def _number(digits: str) -> int | float:
     is_sane = len(digits) <= _MAX_DIGITS and len(exponent) <= _MAX_EXPONENT_DIGITS
     number = parse_number(digits) if is_sane else None
     if number is None or number in (math.inf, -math.inf):
-        raise PathSyntaxError(f"not a number, or too large: {shorten(digits)}")
+        raise PathUnsupportedError(f"not a number, or too large: {shorten(digits)}")
     return number
 
 

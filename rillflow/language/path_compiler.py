@@ -7,7 +7,7 @@ in, so that this module does not depend on it.
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from rillflow.errors import PathSyntaxError
+from rillflow.errors import PathSyntaxError, PathUnsupportedError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.filter_syntax import read_filter
 from rillflow.language.filters import OperandPath, compile_filter
@@ -132,7 +132,7 @@ class _TokenCompiler:
     def _length(self, argument: JsonArgument | PathArgument, depth: int) -> PathFunction:
         """Count what is below a path, ``length($.a)``, which starts at the value itself."""
         if isinstance(argument, JsonArgument):
-            raise PathSyntaxError("length takes a path")
+            raise PathUnsupportedError("length takes a path")
         root, tokens = argument.path
         counts_itself = not tokens or argument.path.is_function
         below = PathSyntax(root, tokens if counts_itself else (*tokens, Wildcard()))

@@ -19,8 +19,8 @@ from rillflow.errors import (
     PathEvaluationError,
     PathFunctionError,
     PathNotFoundError,
-    PathPatternError,
     PathSyntaxError,
+    PathUnsupportedError,
 )
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import Budget
@@ -64,7 +64,7 @@ def reads_as_null(error: LanguageError) -> bool:
     path, an unknown function, and a filter on a scalar. What its functions throw is another
     exception, and our own limits are none of its.
     """
-    if isinstance(error, PathFunctionError | PathPatternError):
+    if isinstance(error, PathFunctionError | PathUnsupportedError):
         return False
     return isinstance(error, PathSyntaxError | PathEvaluationError)
 

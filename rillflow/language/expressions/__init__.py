@@ -93,7 +93,7 @@ class Expression:
             BudgetExceededError: It takes more than the budget.
         """
         if language < self._since:
-            raise ExpressionSyntaxError("names behind '#' are not of this version of the language")
+            raise ExpressionSyntaxError("the syntax is of a later version of the language")
         meter = Meter(env, seed, budget, language)
         meter.frames -= self._frames
         try:

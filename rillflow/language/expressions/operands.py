@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final, Never
 
 from rillflow.errors import BudgetExceededError, ExpressionError
-from rillflow.language.expressions.extensions import extension_of_call, extension_of_suffix
+from rillflow.language.expressions.extensions import (
+    extension_of_call,
+    extension_of_operator,
+    extension_of_suffix,
+)
 from rillflow.language.expressions.lexer import Token, excerpt, place_in, syntax_error
 from rillflow.language.expressions.patterns import Pattern, compiled
 from rillflow.language.expressions.tree import (
@@ -171,8 +175,13 @@ class OperandParser(ABC):
         return value
 
     def assigned(self) -> Node:
-        """Parse the right side of an assignment, which may also be an ``if``."""
-        return self.statement() if self.at_keyword("if") else self.expression()
+        """Parse the right side of an assignment, which may also be an ``if``, loop or block."""
+        if self.at_keyword("if"):
+            return self.statement()
+        if self.at("{") or self.at_keyword("for") or self.at_keyword("while"):
+            self.names.since = AVIATOR_AND_JAYWAY_MEASURED
+            return self.statement()
+        return self.expression()
 
     def function_literal(self) -> Function:
         """Parse the parameters and the body in braces of a function."""
@@ -310,6 +319,7 @@ class OperandParser(ABC):
         if self.token.kind == "mark" and self.token.text in _AS_ARGUMENTS:
             following = self.next_token()
             if following.kind == "mark" and following.text in (",", ")"):
+                self._add(extension_of_operator(self.token.text), self.token)
                 return Operator(self.advance().text)
         return self.expression()
 

@@ -46,7 +46,7 @@ def define(name: str, value: Code) -> Code:
     """Give a name of this block a value; functions of one name share it by their parameters."""
 
     def run(scope: Scope) -> Value:
-        result = value(scope)
+        result = _assigned(scope, value(scope))
         is_function = result.__class__ is ScriptFunction
         if is_function and scope.meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
             result = overloaded(scope, name, result)
@@ -61,7 +61,7 @@ def assign(name: str, value: Code) -> Code:
     """Give a name a value where it is."""
 
     def run(scope: Scope) -> Value:
-        result = value(scope)
+        result = _assigned(scope, value(scope))
         if result.__class__ is not Signal:
             scope.assign(name, result)
         return result
@@ -75,12 +75,19 @@ def store_element(target: Code, key: Code, value: Code) -> Code:
     def run(scope: Scope) -> Value:
         owner = target(scope)
         place = key(scope)
-        result = value(scope)
+        result = _assigned(scope, value(scope))
         if result.__class__ is not Signal:
             store(scope.meter, owner, place, result)
         return result
 
     return run
+
+
+def _assigned(scope: Scope, result: Value) -> Value:
+    """Return what an assignment gives; a ``return`` on its right side ends that side only."""
+    if result.__class__ is Signal and result is not BREAK and result is not CONTINUE:
+        return result.value if scope.meter.language >= AVIATOR_AND_JAYWAY_MEASURED else result
+    return result
 
 
 def choose(branches: list[tuple[Code, Code]], otherwise: Code | None) -> Code:
