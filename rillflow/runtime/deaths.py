@@ -57,7 +57,9 @@ class Deaths:
             await self._journal.note_death(death)
             log.error("died_of", extra={"execution_id": left.execution_id, "step": left.step})
         self._record.open()
-        for death in await self._journal.deaths():
+        found = await self._journal.deaths()
+        self._by_id.clear()  # It may have been started before, in vain.
+        for death in found:
             if owns(death.execution_id):
                 self._by_id.setdefault(death.execution_id, []).append(death)
         for execution_id in filter(self.is_set_apart, self._by_id):

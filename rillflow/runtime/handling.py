@@ -151,8 +151,16 @@ def _is_ours(folder: Path) -> bool:
 
 def _read(path: Path) -> Handling | None:
     try:
-        text = path.read_bytes()[:_SIZE].partition(b"\0")[0].decode()
-    except (OSError, ValueError):
+        return parse_page(path.read_bytes())
+    except OSError:
+        return None
+
+
+def parse_page(page: bytes) -> Handling | None:
+    """Read what a life has written down; None when it handled nothing, or it makes no sense."""
+    try:
+        text = page[:_SIZE].partition(b"\0")[0].decode()
+    except ValueError:
         return None
     life, _, rest = text.partition(" ")
     execution_id, _, step = rest.partition(" ")

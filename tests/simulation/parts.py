@@ -13,6 +13,8 @@ from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.desks import DispatchDesk, HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
+from rillflow.runtime.guards import Guards
+from rillflow.runtime.handling import HandlingRecord
 from rillflow.runtime.homes import Home
 from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.retiring import until_done
@@ -106,6 +108,8 @@ class HostProcess:
         spawn: Spawn,
         living: Callable[[], Collection[str]],
         retire: Callable[[Life], None],
+        guards: Guards | None = None,
+        record: HandlingRecord | None = None,
     ) -> None:
         self.life = life
         self._around = around
@@ -125,6 +129,8 @@ class HostProcess:
             partitions=() if isinstance(owns, str) else owns,
             dedicated=self._dedicated,
             most_hot=most_hot,
+            guards=guards,
+            record=record,
             on_fenced=life.kill,
             spawner=None if self._dedicated else _Spawner(spawn, living),
         )

@@ -79,7 +79,7 @@ class People:
         """
         self._around = around
         self._impatience = impatience
-        self._executions = executions
+        self.executions = executions
         self._clock = clock
         self._promises = promises
         self._key = b"" if most_children is None else b"k" * ID_KEY_BYTES
@@ -166,7 +166,7 @@ class People:
         if wish.number % 2:
             return await self._call(submission)
         try:
-            reply, end = await self._executions.run(submission, WAIT_S, "status")
+            reply, end = await self.executions.run(submission, WAIT_S, "status")
         except RillflowError as error:
             return Reply(error=str(error), kind=StoreError.code)
         if end.has_ended:
@@ -176,7 +176,7 @@ class People:
     async def _wait(self, execution_id: ExecutionId) -> None:
         while True:
             try:
-                end = await self._executions.end(execution_id, WAIT_S, "status")
+                end = await self.executions.end(execution_id, WAIT_S, "status")
             except RillflowError:
                 await self._around.pause(0.1, 1.0)
                 continue
@@ -276,6 +276,6 @@ class People:
 
     async def _call(self, call: Submission | Delivery | Query) -> Reply:
         try:
-            return await self._executions.call(call)
+            return await self.executions.call(call)
         except StoreError as error:
             return Reply(error=str(error), kind=StoreError.code)

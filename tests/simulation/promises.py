@@ -53,6 +53,7 @@ class Promises:
         self._drops: Counter[tuple[tuple[str, str, int, int], Life | None]] = Counter()
         self.mirrors: dict[str, Mirror] = {}
         self.counts: Counter[str] = Counter()
+        self.set_apart: set[ExecutionId] = set()
 
     # -- the store ------------------------------------------------------------------
 
@@ -226,6 +227,8 @@ class Promises:
         """Hear that an owner has taken answers."""
         for answer in answers:
             mirror = self.mirrors.get(answer.execution_id)
+            if answer.execution_id in self.set_apart:
+                continue  # It is kept in memory, and the call is made again if that is lost.
             if mirror is not None and mirror.waits_for(answer.task, answer.attempt, answer.poll):
                 key = (answer.execution_id, answer.task, answer.attempt)
                 if not mirror.over:

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rillflow.core import codec
 from rillflow.ids import PARTITIONS, ExecutionId, is_execution_id
@@ -171,10 +171,16 @@ class World:
                 spawn=self._spawn,
                 living=self.supervisor.living,
                 retire=lambda life: self.supervisor.retire(life, start),
+                **self._watched(life),
             )
             return life
 
         return start
+
+    def _watched(self, life: Life) -> dict[str, Any]:
+        """Return what else an owner is given, in worlds where something may be fatal to it."""
+        del life
+        return {}
 
     def _dispatcher_starter(self, index: int) -> Callable[[], Life]:
         def start() -> Life:

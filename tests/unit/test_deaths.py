@@ -298,6 +298,17 @@ async def test_ten_kills_between_which_it_goes_on_set_nothing_apart(lives: Lives
     assert {request.task for request in owner.sent} == {"one", "two"}
 
 
+async def test_a_start_that_is_repeated_counts_a_death_once(lives: Lives) -> None:
+    await submitted(lives)
+    await lives.die(poor(HANDLE, "one"), answer(POOR))
+    owner = await lives.begin_and_recover()
+    for _ in range(2):
+        await owner.host.stop()
+        await owner.host.start()
+        await owner.host.recovered()
+    assert (await owner.call(answer(POOR))).changed
+
+
 async def test_a_kill_while_nothing_is_handled_counts_against_nobody(lives: Lives) -> None:
     await submitted(lives)
     for _ in range(3):

@@ -1,0 +1,36 @@
+"""An execution that is fatal to whoever handles it kills two lives at most; others go on.
+
+Each seed is a world with trouble of its own, in which a third of the executions kill every
+process that calls one of their functions, or takes its answer.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from rillflow.runtime.deaths import MOST_DEATHS
+from tests.simulation.fatal_world import simulate_fatal
+
+SEEDS: Final = 100
+
+
+@pytest.fixture(autouse=True)
+def _silence() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_what_is_fatal_is_set_apart_and_the_others_end() -> None:
+    found = {seed: simulate_fatal(seed) for seed in range(SEEDS)}
+    assert {seed: finding.broken for seed, (finding, _) in found.items() if finding.broken} == {}
+    killed = [deaths for _, counts in found.values() for deaths in counts.values()]
+    assert max(killed) == MOST_DEATHS
+    assert killed.count(MOST_DEATHS) > SEEDS / 10
+
+
+def test_the_check_is_not_blind() -> None:
+    broken = (simulate_fatal(seed, forgetful=True)[0].broken for seed in range(30))
+    assert any("has killed" in str(each) for each in broken)
