@@ -307,6 +307,7 @@ LIMITS: Final = {
     "its keys and values together, aliases counted once": MAX_TEXT_BYTES // BYTES_PER_NODE,
     "levels of tasks (a setting)": MAX_DEPTH,
     "executions in a chain of sub-flows": MOST_LEVELS,
+    "sub-flows of one execution, at all levels (a setting)": SETTINGS.max_descendants,
     "body of a submission, in bytes (a setting)": SETTINGS.submit_max_bytes,
     "body of a callback, wake-up or redo, in bytes (a setting)": SETTINGS.callback_max_bytes,
     "values in an enforced `inputSchema`; a list or object counts as two": MOST_SCHEMA_VALUES,
