@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from rillflow.errors import BodyTimeoutError, RillflowError, TooLargeError, UnfinishedBodyError
@@ -89,24 +89,29 @@ class BodyPool:
             UnfinishedBodyError: Too many others do not come either.
         """
         reading = self._begin(request)
-        parts: list[bytes] = []
+        # One growing piece: a list of many small parts would take several times their size.
+        content, more = bytearray(), True
         try:
-            async for part in request.stream():
-                reading.size += len(part)
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part, more = message.get("body", b""), message.get("more_body", False)
+                content += part
+                reading.size = len(content)
+                self._bytes += len(part)
                 if reading.size > limit_bytes:
                     raise too_large()
-                self._bytes += len(part)
                 if self._bytes > self._most_bytes:
                     raise _too_many("hold too much memory")
-                parts.append(part)
         except asyncio.CancelledError:
             if reading.refusal is None or reading.task.uncancel() > 0:
                 raise
             raise reading.refusal from None
         finally:
             del self._readings[reading]
-            self._bytes -= sum(map(len, parts))
-        return b"".join(parts)
+            self._bytes -= len(content)
+        return bytes(content)
 
     def _begin(self, request: Request) -> _Reading:
         if len(self._readings) >= BURST * self._most:

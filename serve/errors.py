@@ -4,6 +4,7 @@ import logging
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from rillflow.errors import (
@@ -37,7 +38,8 @@ def respond_to(error: Exception) -> Response:
         return _framework_error(error)
     if isinstance(error, RillflowError):
         return error_response(error)
-    log.error("request_failed", exc_info=error)
+    if not isinstance(error, ClientDisconnect):  # who has left gets no answer anyway
+        log.error("request_failed", exc_info=error)
     return error_body(INTERNAL_CODE, INTERNAL, 500)
 
 

@@ -214,7 +214,9 @@ async def test_where_too_many_are_under_way_the_next_is_asked_to_come_again() ->
             await connection.close()
 
 
-async def test_a_client_that_leaves_with_its_body_unfinished_frees_its_place() -> None:
+async def test_a_client_that_leaves_with_its_body_unfinished_frees_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     path = "/flow/submit.json?descriptor_id=shop:order"
     async with served(unfinished_bodies=1) as api:
         await api.stack.add_descriptor("shop", "order", "release", PASS)
@@ -223,3 +225,23 @@ async def test_a_client_that_leaves_with_its_body_unfinished_frees_its_place() -
                 connection.send(b"{")
         submitted = await api.post("/flow/submit.json", {}, descriptor_id="shop:order")
         assert "execution_id" in submitted
+    assert "request_failed" not in caplog.text
+
+
+async def test_unfinished_bodies_hold_so_much_memory_together() -> None:
+    mebibyte = 1024 * 1024
+    path = "/flow/submit.json?descriptor_id=shop:order"
+    async with served(submit_max_bytes=32 * mebibyte) as api, contextlib.AsyncExitStack() as held:
+        sent = [
+            await held.enter_async_context(unfinished(api, path, length=32 * mebibyte))
+            for _ in range(5)
+        ]
+        for connection in sent:
+            connection.send(b" " * 31 * mebibyte)
+        answers = [asyncio.create_task(each.reader.readuntil(b"}")) for each in sent]
+        first, _ = await asyncio.wait(answers, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        for answer in answers:
+            answer.cancel()
+        [told] = [answer.result().decode() for answer in first]
+        assert told.startswith("HTTP/1.1 503 ")
+        assert "hold too much memory" in told

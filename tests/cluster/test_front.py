@@ -1,0 +1,169 @@
+"""The front of ``rillflow up``: a key that is found, slow bodies that wait, and no log."""
+
+import contextlib
+import json
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+import rillflow
+from rillflow.client.http import KEY_VARIABLE
+from rillflow.errors import RequestError
+from tests.cluster.processes import ROOT, OwnStack
+from tests.loopback import closed_port
+
+pytestmark = pytest.mark.cluster
+
+MANY: Final = 3_000
+UNKNOWN: Final = "front:waits_c_00000000-0000-1000-8000-000000000000"
+LIMITS: Final = {
+    "RILLFLOW_BODY_START_TIMEOUT_S": "4",
+    "RILLFLOW_BODY_TIMEOUT_S": "20",
+}
+WAITS: Final = """
+workspace: front
+dagName: waits
+type: flow
+tasks:
+  - name: approval
+    category: suspense
+    inputMappings: [{ source: $.context.approved, target: $.input.approved }]
+    outputMappings: [{ source: $.output.approved, target: $.context.approved }]
+    conditions: ["$.input.[?(@.approved == true)]"]
+"""
+
+
+@pytest.fixture(name="state", scope="module")
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(name="keyed", scope="module")
+def _keyed(tmp_path_factory: pytest.TempPathFactory, state: Path) -> Iterator[OwnStack]:
+    """A stack with a key of its own, whose note lies in the state folder of these tests."""
+    data_dir = tmp_path_factory.mktemp("keyed") / "data"
+    own = OwnStack(data_dir, closed_port(), "--key", XDG_STATE_HOME=str(state), **LIMITS)
+    try:
+        own.start()
+        yield own
+    finally:
+        own.stop()
+
+
+def _port(own: OwnStack) -> int:
+    return int(own.base_url.rpartition(":")[2])
+
+
+def _unfinished(port: int, sent: bytes = b"{") -> socket.socket:
+    path = f"/flow/trigger.json?execution_id={UNKNOWN}&task_name=approval"
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000\r\n\r\n"
+    connection.sendall(head.encode() + sent)
+    return connection
+
+
+def test_programs_here_find_the_key_and_others_are_refused(
+    keyed: OwnStack, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(state / "of somebody else"))
+    with rillflow.Client(keyed.base_url) as client, pytest.raises(RequestError, match="API key"):
+        client.add(WAITS)
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    with rillflow.Client(keyed.base_url) as client:
+        assert client.add(WAITS).startswith("front:waits:md5_")
+    submit = (sys.executable, "-m", "rillflow.cli", "submit", "front:waits")
+    submitted = subprocess.run(
+        [*submit, "--url", f"http://localhost:{_port(keyed)}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert submitted.stdout.startswith("front:waits_c_")
+    page = (keyed.data_dir / "open.html").read_text(encoding="utf-8")
+    key = (keyed.data_dir / "api-key").read_text(encoding="ascii").strip()
+    assert f"{keyed.base_url}/docs#key={key}" in page
+    assert key not in keyed.log.read_text(encoding="utf-8")
+
+
+def test_3000_unfinished_bodies_leave_room_for_health_keys_and_callbacks(
+    keyed: OwnStack, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.ExitStack() as held, rillflow.Client(keyed.base_url) as client:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        client.add(WAITS)
+        execution = client.submit("front:waits", {})
+        for number in range(MANY):
+            # Some of them are longer than what HAProxy waits for, and reach the API.
+            held.enter_context(_unfinished(_port(keyed), b"{" * (1 + number % 10 // 9 * 8_000)))
+        for _ in range(3):
+            began = time.monotonic()
+            assert httpx.get(f"{keyed.base_url}/healthz", trust_env=False).status_code == 200
+            execution.status()
+            client.submit("front:waits", {})
+            called = httpx.post(
+                f"{keyed.base_url}/flow/trigger.json",
+                params={"execution_id": execution.id, "task_name": "approval"},
+                json={"approved": False},
+                trust_env=False,
+            )
+            assert called.json()["result"] == "ok"
+            assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("sent", [b"", b"{"])
+def test_a_body_that_trickles_or_does_not_come_ends_in_its_time(
+    keyed: OwnStack, sent: bytes
+) -> None:
+    began = time.monotonic()
+    with _unfinished(_port(keyed), sent) as connection:
+        connection.settimeout(0.5)
+        answer = b""
+        while not answer.startswith(b"HTTP/1.1 408 "):
+            assert time.monotonic() - began < 30
+            with contextlib.suppress(TimeoutError):
+                answer += connection.recv(4096)
+            if sent:
+                connection.sendall(b" ")
+        assert b"body_timeout_s" in answer
+
+
+def test_what_haproxy_does_is_told_to_nobody(keyed: OwnStack) -> None:
+    note = json.loads((keyed.data_dir / "stack.json").read_bytes())
+    [place] = Path(note["run_dir"]).rglob("haproxy.cfg")
+    written = place.read_text(encoding="utf-8")
+    logs = [line.split()[1] for line in written.splitlines() if line.split()[:1] == ["log"]]
+    assert set(logs) <= {"global"}
+    routes = httpx.get(f"{keyed.base_url}/-/routes", trust_env=False)
+    assert (routes.status_code, "rillflow" in routes.text) == (404, False)
+    assert httpx.get(f"{keyed.base_url}/-/healthz", trust_env=False).status_code == 200
+
+
+def test_the_key_is_found_no_longer_once_the_stack_has_ended_and_is_the_same_after(
+    keyed: OwnStack, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    key = (keyed.data_dir / "api-key").read_bytes()
+    note = state / "rillflow" / "stacks" / f"{_port(keyed)}.json"
+    assert note.exists()
+    keyed.stop()
+    assert not note.exists()
+    assert not (keyed.data_dir / "open.html").exists()
+    keyed.start()
+    assert (keyed.data_dir / "api-key").read_bytes() == key
+    with rillflow.Client(keyed.base_url) as client:
+        client.add(WAITS)
