@@ -69,7 +69,7 @@ def kept_key(data_dir: Path) -> str:
 class Announcement:
     """Tells programs of this user that this process serves a stack with a kept key."""
 
-    def __init__(self, data_dir: Path, host: str, port: int) -> None:
+    def __init__(self, data_dir: Path, host: str, port: int, key: str) -> None:
         self.page = data_dir.resolve() / PAGE_FILE
         self._note = _notes_dir() / f"{port}.json"
         self._content = {
@@ -80,10 +80,12 @@ class Announcement:
         }
         shown = EVERYWHERE.get(host, host)
         authority = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-        self._address = f"http://{authority}/docs#key="
+        self._address = f"http://{authority}/docs#key={key}"
 
-    def make(self, key: str) -> None:
+    def make(self) -> None:
         """Write the note, and a page that opens the server's with the key.
+
+        The stack must listen by then, or somebody else might get the key.
 
         Raises:
             StackError: They cannot be written.
@@ -91,7 +93,7 @@ class Announcement:
         try:
             self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _replace(self._note, encode_json(self._content))
-            _replace(self.page, _PAGE.format(address=escape(self._address + key)).encode())
+            _replace(self.page, _PAGE.format(address=escape(self._address)).encode())
         except OSError as error:
             raise StackError(f"programs here would not find the key: {error}") from error
 

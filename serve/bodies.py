@@ -3,8 +3,8 @@
 A body that never ends holds its request, and so many of them would hold the API. Those that come
 within a second, as nearly all do, count for little; of the others only so many are waited for.
 Callers that are known, by the key or by an execution that waits for them, have a pool of their
-own, so strangers' bodies leave room for them. No request has a timer: the pool looks at all of
-its bodies twice a second.
+own, so the bodies of anonymous callers leave room for them. No request has a timer: a pool looks
+at all of its bodies twice a second.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ BURST: Final = 2
 MOST_BYTES: Final = 128 * MEBIBYTE
 """What unfinished bodies of a pool may hold together, where one alone may not hold a quarter."""
 
-Vouch: TypeAlias = Callable[[], Awaitable[object]]
+KnownCheck: TypeAlias = Callable[[], Awaitable[object]]
 _POOL: Final = "rillflow.bodies"
 
 
@@ -157,7 +157,7 @@ class BodyPool:
         return None
 
 
-def strangers_pool(settings: Settings) -> BodyPool:
+def anonymous_pool(settings: Settings) -> BodyPool:
     """Return the pool for callers that nobody knows; ``known`` is that of the others."""
     return BodyPool(settings, BodyPool(settings))
 
@@ -167,18 +167,18 @@ def assign_pool(scope: Scope, pool: BodyPool) -> None:
     scope[_POOL] = pool
 
 
-async def pool_of(request: Request, vouch: Vouch | None = None) -> BodyPool | None:
+async def pool_of(request: Request, check_known: KnownCheck | None = None) -> BodyPool | None:
     """Return the pool to which the body of a request belongs; None where nobody has said.
 
     Args:
         request: Whose body is about to be read.
-        vouch: Is called where there are many strangers; a caller for whom it does not raise
-            is known.
+        check_known: Is called where there are many anonymous callers, and raises for a caller
+            who is not known.
     """
     pool: BodyPool | None = request.scope.get(_POOL)
-    if pool is None or vouch is None or not pool.is_busy or pool.known is pool:
+    if pool is None or check_known is None or not pool.is_busy or pool.known is pool:
         return pool
-    await vouch()
+    await check_known()
     return pool.known
 
 

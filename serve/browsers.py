@@ -40,7 +40,7 @@ _SHOWN: Final = 100
 
 
 class Browsers:
-    """Tells requests of strangers' pages from all others."""
+    """Tells requests that pages of other sites send from all others."""
 
     def __init__(self, settings: Settings, listens_on: str | None = None) -> None:
         hosts = {"localhost", settings.host, *settings.allowed_hosts}
@@ -66,7 +66,7 @@ class Browsers:
         self._is_ours = is_ours
 
     def refuse_foreign(self, scope: Scope) -> None:
-        """Refuse a request that a stranger's page may have sent.
+        """Refuse a request that a page of another site may have sent.
 
         Raises:
             ForeignRequestError: Its ``Host`` is not ours, or a page sent it that may not.

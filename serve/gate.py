@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import RequestError, RillflowError
 from rillflow.settings import Settings
-from serve.bodies import assign_pool, strangers_pool
+from serve.bodies import anonymous_pool, assign_pool
 from serve.browsers import Browsers, origin_of
 from serve.errors import respond_to
 
@@ -53,14 +53,14 @@ class Gate:
 
     Args:
         inside: The other one.
-        settings: With a key, who shows it may call; without one, who is no stranger's page.
+        settings: With a key, who shows it may call; else programs and our own pages may.
         listens_on: The address where requests come in, where that is not ``settings.host``.
     """
 
     def __init__(self, inside: ASGIApp, settings: Settings, listens_on: str | None = None) -> None:
         self._inside = inside
         self._most_bytes = settings.header_max_bytes
-        self._strangers = strangers_pool(settings)
+        self._anonymous = anonymous_pool(settings)
         self._browsers = Browsers(settings, listens_on)
         self._some_origins = bool(settings.allowed_origins)
         self._any_origin = "*" in settings.allowed_origins
@@ -90,7 +90,7 @@ class Gate:
             raise RequestError(
                 f"the headers hold more than {self._most_bytes} bytes", http_status=LARGE_HEADERS
             )
-        pool = self._strangers
+        pool = self._anonymous
         if self._digest is None:
             self._browsers.refuse_foreign(scope)
         elif scope.get("method") != "OPTIONS" and scope["path"] not in OPEN:

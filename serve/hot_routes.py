@@ -124,12 +124,14 @@ class HotRoutes:
             self._lookups.check(request.scope)
         at_ms = self._stack.clock.now_ms()
 
-        async def vouch() -> None:
+        async def check_known() -> None:
             if not sealed_attempt:
                 asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
                 await self._stack.require_known(execution_id, asked)
 
-        body = await read_body(request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE, vouch=vouch)
+        body = await read_body(
+            request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE, check_known=check_known
+        )
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
 
         def read() -> _Delivery:
@@ -138,7 +140,7 @@ class HotRoutes:
 
         if not _is_costly(request, body):
             return await self._deliver(read())
-        await vouch()
+        await check_known()
         return await self._deliver(await in_thread(read))
 
     def _sealed_attempt(

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from rillflow.errors import RequestError, RillflowError, TooLargeError
 from rillflow.gateways.charsets import in_utf8
 from rillflow.jsontypes import encode_json
-from serve.bodies import Vouch, pool_of
+from serve.bodies import KnownCheck, pool_of
 
 JSON: Final = "application/json"
 ANSWER_HEADERS: Final = {
@@ -62,7 +62,7 @@ async def read_body(
     setting: str | None = None,
     *,
     too_large: int = 400,
-    vouch: Vouch | None = None,
+    check_known: KnownCheck | None = None,
 ) -> bytes:
     """Read the body as it came, up to a limit, which comes from a setting or is fixed.
 
@@ -71,7 +71,7 @@ async def read_body(
         limit_bytes: The limit.
         setting: The setting that it comes from.
         too_large: HTTP status where there is more.
-        vouch: Does not raise for a caller who is known, see ``bodies.pool_of``.
+        check_known: Does not raise for a caller who is known, see ``bodies.pool_of``.
 
     Raises:
         TooLargeError: There is more; the rest is not read.
@@ -85,7 +85,7 @@ async def read_body(
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise error()
-    pool = await pool_of(request, vouch)
+    pool = await pool_of(request, check_known)
     if pool is None:
         raise RuntimeError("the gate has assigned no pool")
     return await pool.read(request, limit_bytes, error)

@@ -87,7 +87,13 @@ def up(
     _warn_of_secrets(settings)
     # The serving layer stands above this one, so it is known by its name only.
     standalone = importlib.import_module("serve.standalone")
-    stack = standalone.Standalone(settings, dashboard=dashboard, tell=_tell_step)
+
+    def tell(step: str) -> None:
+        if announcement is not None and step == "api":  # HAProxy listens, and nobody else can
+            announcement.make()
+        _tell_step(step)
+
+    stack = standalone.Standalone(settings, dashboard=dashboard, tell=tell)
     _serve(stack, settings, announcement)
 
 
@@ -99,8 +105,6 @@ def _serve(stack: Any, settings: "Settings", announcement: "Announcement | None"
         try:
             facts = stack.start()
             _on_signals(lambda *_: stopped.set())
-            if announcement is not None and settings.api_key is not None:
-                announcement.make(settings.api_key.get_secret_value())
             _banner(facts, settings, announcement)
             stack.run_until(stopped)
             typer.echo("\nstopping ...")
@@ -214,8 +218,9 @@ def _settings(*, with_key: bool, **given: Any) -> tuple["Settings", "Announcemen
 
     if settings.api_key is not None:
         raise typer.BadParameter("api_key (RILLFLOW_API_KEY) is set already; leave --key out")
-    settings = settings_from({**given, "api_key": kept_key(settings.data_dir)})
-    return settings, Announcement(settings.data_dir, settings.host, settings.port)
+    key = kept_key(settings.data_dir)
+    settings = settings_from({**given, "api_key": key})
+    return settings, Announcement(settings.data_dir, settings.host, settings.port, key)
 
 
 def gateway(

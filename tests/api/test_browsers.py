@@ -1,4 +1,4 @@
-"""Without a key programs and our own pages are served, and strangers' pages are not."""
+"""Without a key programs and our own pages are served, and pages of other sites are not."""
 
 from collections.abc import MutableMapping
 from typing import Any, Final

@@ -30,8 +30,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def announced(tmp_path: Path, host: str = "127.0.0.1") -> tuple[Announcement, str]:
     key = kept_key(tmp_path / "data")
-    announcement = Announcement(tmp_path / "data", host, PORT)
-    announcement.make(key)
+    announcement = Announcement(tmp_path / "data", host, PORT, key)
+    announcement.make()
     return announcement, key
 
 
@@ -158,7 +158,7 @@ def test_a_stack_that_was_killed_gets_nothing_sent_to_whoever_came_after(
     program = (
         "from pathlib import Path; from rillflow.local_keys import *;"
         f"path = Path({str(tmp_path / 'data')!r});"
-        f"Announcement(path, '127.0.0.1', {PORT}).make(kept_key(path))"
+        f"Announcement(path, '127.0.0.1', {PORT}, kept_key(path)).make()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - ours
     assert (state / NOTE).exists()
