@@ -27,9 +27,9 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 import rillflow
 from rillflow.definition import parse_definition
-from rillflow.gateways.callback_urls import signature
 from rillflow.runtime.log_lines import LineFormatter
 from rillflow.stores import upgrade_schema
+from serve.callers import request_signature
 from serve.ports import free_port
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_gateway, kill
 from tests.cluster.ray_head import BASH, RayHead
@@ -260,7 +260,8 @@ def test_the_page_of_the_http_api_shows_what_is_answered(clone: Clone, by_hand: 
             pattern = ".*".join(re.escape(part) for part in shown.split("..."))
             assert re.search(pattern, answer), (shown, answer)
     signed, sign = signing.split()
-    assert sign == signature("secret", dict(parse_qsl(signed)))
+    path, fields = "/flow/status/check.json", dict(parse_qsl(signed))
+    assert sign == request_signature("secret", "GET", path, fields)
 
 
 def test_a_film_can_be_played(clone: Clone, by_hand: OwnStack, tmp_path: Path) -> None:
@@ -360,7 +361,8 @@ def test_no_block_is_left_that_no_test_runs() -> None:
 
 def test_a_command_in_a_sentence_is_one_of_a_block() -> None:
     shown = "\n".join(block.text for text in _texts().values() for block in blocks_of(text))
-    named = {command for text in _texts().values() for command in COMMAND.findall(text)}
+    found = [command for text in _texts().values() for command in COMMAND.findall(text)]
+    named = {" ".join(command.split()) for command in found}
     assert not {command for command in named if command not in shown}
 
 
