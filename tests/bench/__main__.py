@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import figures, measuring, micro, options, postgres, references
+from tests.bench import figures, measuring, micro, options, postgres, readers, references
 from tests.bench.figures import Figure
 from tests.bench.stacks import Scene, functions, scene, store_of
 
@@ -78,6 +78,8 @@ def _run(chosen: argparse.Namespace) -> Iterator[Figure]:
         yield from _telling(postgres.postgres(chosen.seconds / 2))
     if "micro" in chosen.only:
         yield from _telling(micro.micro(chosen.seconds / 2))
+    if "readers" in chosen.only:
+        yield from _telling(readers.readers())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ BENCHMARKS: Final = {
     "park": "memory of 10,000 executions that wait (--full: of 100,000 too)",
     "postgres": "appends of one and of two writers to a PostgreSQL of its own",
     "micro": "core, paths, expressions, journal and dispatcher on their own",
+    "readers": "the slowest text of 16 KiB from outside, malformed and well-formed",
     "references": "the calls of glue without an engine; with a journal; plain uvicorn",
 }
 """Names for ``--only``, in the order in which they run."""
@@ -48,6 +49,7 @@ examples:
                                           the same on another store, with more actors
   make bench-full                         medians of three long runs, about half an hour
   make bench-full ARGS=--commit           the same, kept as the results to compare with
+  python -m tests.bench.readers           each reader of text, time against length
   make bench-growth, make bench-recovery, make bench-profile
                                           growth, recovery after a kill, where time goes
 """
