@@ -1,5 +1,7 @@
 """All commands in one application; each imports what it needs when it runs."""
 
+from typing import Annotated
+
 import typer
 
 from rillflow.cli import control, database, flows, serving, signalling, validating
@@ -26,6 +28,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=serving.print_version, help="Print the versions."
+        ),
+    ] = False,
+) -> None:
+    """Run workflows of serverless functions, durably, on Ray."""
+
+
 for command in (
     serving.up,
     serving.gateway,

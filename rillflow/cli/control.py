@@ -83,12 +83,15 @@ def list_executions(
 ) -> None:
     """List executions, sub-flows included, newest first: when submitted, status and id.
 
+    Of one that runs it tells what it waits for, of one that failed why.
+
     What has ended is listed until it is removed (RILLFLOW_KEEP_FINISHED_S).
 
         $ rillflow list --business examples --status running
 
         $ rillflow list --status failed --ids | xargs -r rillflow redo --failed
     """
+    from rillflow.cli.getting import print_list
     from rillflow.cli.inputs import moment_ms
 
     if ids and as_json:
@@ -103,14 +106,15 @@ def list_executions(
             from_ms=None if since is None else moment_ms(since),
             limit=most,
         )
-    if len(found) == most:
-        typer.echo(f"these are the newest {most}; --limit shows more", err=True)
-    if as_json:
-        print_json([one._asdict() for one in found])
-        return
-    for one in found:
-        typer.echo(one.id if ids else f"{_local(one.submitted_at_ms)}  {one.status:<11}  {one.id}")
-    if not found:
+        if len(found) == most:
+            typer.echo(f"these are the newest {most}; --limit shows more", err=True)
+        if as_json:
+            print_json([one._asdict() for one in found])
+        elif ids:
+            typer.echo("".join(f"{one.id}\n" for one in found), nl=False)
+        else:
+            print_list(client, found)
+    if not found and not as_json:
         typer.echo("there is no such execution", err=True)
 
 
@@ -260,10 +264,3 @@ def _each(
                 typer.echo(f"{done} {execution_id}")
     if refused:
         raise typer.Exit(FAILURE)
-
-
-def _local(at_ms: int) -> str:
-    from datetime import UTC, datetime
-
-    at = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone()
-    return at.isoformat(sep=" ", timespec="seconds")

@@ -114,19 +114,49 @@ def submit(
 
 def get(
     execution_id: ExecutionArgument,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            "-t",
+            metavar="NAME",
+            callback=not_blank,
+            help="Only this task, in a group by its full name, such as each_1-one.",
+            show_default=False,
+        ),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only the tasks that failed.")] = False,
     brief: Annotated[bool, typer.Option("--brief", help="Leave the tasks out.")] = False,
-    context: Annotated[bool, typer.Option("--context", help="Only the context.")] = False,
+    context: Annotated[bool, typer.Option("--context", help="Only the context, as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON in a terminal, too, as the API shows it.")
+    ] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Print an execution as JSON: its status, its context, every task.
+    """Print an execution: its status, its context, every task, those in groups too.
 
+    Of each task that is its input and output, and what each attempt said.
     Rules of mappings that came to nothing are in the warnings of their task.
+    In a terminal this is text, otherwise JSON as the HTTP API shows it.
 
-    $ rillflow get "$id" --context
+        $ rillflow get "$id"
+
+        $ rillflow get "$id" --failed
+
+        $ rillflow get "$id" --task each_1-one
     """
+    from rillflow.cli.getting import print_execution, print_task
+
+    if sum((task is not None, failed, brief, context)) > 1:
+        raise typer.BadParameter("of --task, --failed, --brief and --context there can be one")
     with client_of(url) as client:
         execution = client.execution(execution_id)
-        print_json(execution.context() if context else execution.get(brief=brief))
+        if context:
+            print_json(execution.context())
+        elif task is not None:
+            print_task(execution, task, as_json=as_json)
+        else:
+            print_execution(execution, failed=failed, brief=brief, as_json=as_json)
 
 
 def watch(

@@ -1,94 +1,196 @@
-"""An execution while it runs: a table that changes, or a line for each change."""
+"""An execution while it runs: a table that ticks, or a line for each change."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Generator
-from typing import Final, TypeAlias
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from rillflow.cli.remote import tell_silence
+from rillflow.cli.showing import STYLES, seconds
 from rillflow.client.executions import LOOK_S, Execution
+from rillflow.client.instances import Instance, read_instance, without_old_error
 from rillflow.client.patience import PATIENCE_S
-from rillflow.client.watching import TaskChange
+from rillflow.client.watching import Look, TaskChange
+from rillflow.runtime.clock import SystemClock
 
-Changes: TypeAlias = Generator[TaskChange, None, str]
+Looks: TypeAlias = Generator[Look, None, str]
 
-STYLES: Final = {
-    "NOT_STARTED": "dim",
-    "READY": "cyan",
-    "RUNNING": "yellow",
-    "STASHED": "magenta",
-    "KEY_SUCCEED": "green",
-    "SUCCEEDED": "green",
-    "FAILED": "bold red",
-    "SKIPPED": "dim",
-}
-MOST_ROWS: Final = 40
+LIVELY: Final = ("RUNNING", "READY", "KEY_SUCCEED", "STASHED")
+TICKS_PER_S: Final = 4
+MOST_GROUPS: Final = 40
+"""Of how many groups of one task the members are read, if it has more than that."""
 LONGEST_MESSAGE: Final = 100
+LEAST_ROWS: Final = 4
+AROUND_ROWS: Final = 4
+"""Lines of the screen that are not for tasks: two above them, one below, and the prompt."""
+BAR_WIDTH: Final = 20
+STATUS_WIDTH: Final = 11
+TIME_WIDTH: Final = 9
 
 
 class ProgressTable:
-    """Every task of an execution with its status and how long it has run."""
+    """The tasks of an execution with their status and how long they have run.
+
+    One thread may note what it sees while another one draws.
+    """
 
     def __init__(self) -> None:
-        self._tasks: dict[str, TaskChange] = {}
-        self._began_s: dict[str, float] = {}
-        self._ended_s: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._view: Mapping[str, Any] = {}
+        self._tasks: list[Instance] = []
+        self._seen_s = 0.0
+        self._seen_ms = 0
 
-    def note(self, change: TaskChange, at_s: float) -> None:
-        """Take a change in; ``at_s`` is when it was seen."""
-        self._tasks[change.task] = change
-        if change.status == "RUNNING":
-            self._began_s[change.task] = at_s
-            self._ended_s.pop(change.task, None)
-        elif change.task in self._began_s:
-            self._ended_s.setdefault(change.task, at_s)
+    def note(self, look: Look, at_s: float, now_ms: int) -> None:
+        """Take in what was seen at a moment, by a steady clock and by that of the machine."""
+        tasks = [
+            read_instance(name, without_old_error(task))
+            for name, task in look.tasks.items()
+            if isinstance(task, dict)
+        ]
+        with self._lock:
+            self._view, self._tasks, self._seen_s, self._seen_ms = look.view, tasks, at_s, now_ms
 
-    def render(self, at_s: float) -> Table:
-        """Draw it as it is now; of many tasks, those that are through are left out first."""
-        table = Table(box=None, pad_edge=False)
-        for heading in ("task", "status", "seconds", ""):
-            table.add_column(heading, justify="right" if heading == "seconds" else "left")
-        shown = self._shown()
-        for change in shown:
-            table.add_row(
-                _indented(change.task),
-                Text(change.status, STYLES.get(change.status, "")),
-                self._seconds(change.task, at_s),
-                Text((change.message or "")[:LONGEST_MESSAGE], "red"),
-            )
-        hidden = len(self._tasks) - len(shown)
+    def render(self, at_s: float, width: int, height: int) -> Group:
+        """Draw it as it is now, for a screen of this size; what is left out is counted."""
+        with self._lock:
+            view, tasks = self._view, self._tasks
+            now_ms = self._seen_ms + round((at_s - self._seen_s) * 1000)
+        rows = _rows(tasks, max(height - AROUND_ROWS, LEAST_ROWS))
+        table = _table(rows, now_ms, width)
+        shown = {one.name for one in rows}
+        unread = {one.name for one in tasks if sum(one.groups.values()) > MOST_GROUPS}
+        hidden = Counter(
+            one.status
+            for one in tasks
+            if one.name not in shown and unread.isdisjoint(_tasks_around(one.name))
+        )
+        lines: list[Any] = [_heading(view, tasks, now_ms), table]
         if hidden:
-            table.add_row(f"and {hidden} more", "", "", "")
-        return table
+            counts = ", ".join(f"{count} {status}" for status, count in hidden.most_common())
+            lines.append(Text(f"and {hidden.total()} more: {counts}", "dim"))
+        return Group(*lines)
 
-    def _shown(self) -> list[TaskChange]:
-        tasks = self._in_order()
-        if len(tasks) <= MOST_ROWS:
-            return tasks
-        lively = [one for one in tasks if one.status not in ("SUCCEEDED", "SKIPPED", "NOT_STARTED")]
-        return lively[:MOST_ROWS]
 
-    def _in_order(self) -> list[TaskChange]:
-        """List the tasks as they came to be, but members of groups behind their task."""
-        members: dict[str, list[str]] = {}
-        for name in self._tasks:
-            members.setdefault(_task_around(name), []).append(name)
-        names: list[str] = []
-        waiting = members.get("", [])[::-1]
-        while waiting:
-            names.append(waiting.pop())
-            waiting.extend(members.get(names[-1], [])[::-1])
-        return [self._tasks[name] for name in names]
+def _table(rows: list[Instance], now_ms: int, width: int) -> Table:
+    longest = max((len(_indented(one.name)) for one in rows), default=0)
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", width=min(longest, width * 2 // 5))
+    table.add_column(no_wrap=True, width=STATUS_WIDTH)
+    table.add_column(no_wrap=True, width=TIME_WIDTH, justify="right")
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for one in rows:
+        table.add_row(
+            Text(one.name if _is_failure(one) else _indented(one.name)),
+            Text(one.status, STYLES.get(one.status, "")),
+            _lasted(one, now_ms),
+            _remark(one),
+        )
+    return table
 
-    def _seconds(self, task: str, at_s: float) -> str:
-        if task not in self._began_s:
-            return ""
-        return f"{self._ended_s.get(task, at_s) - self._began_s[task]:.1f}"
+
+def _is_failure(one: Instance) -> bool:
+    """Tell whether something failed by itself, and not because of what is in it."""
+    return one.status == "FAILED" and not one.groups
+
+
+def _heading(view: Mapping[str, Any], tasks: list[Instance], now_ms: int) -> Group:
+    status = str(view.get("dag_status", ""))
+    percent = view.get("process")
+    times = (view.get("dag_invoke_msg") or {}).get("invoke_time_infos") or [{}]
+    started_ms, ended_ms = times[-1].get("start_time"), times[-1].get("end_time")
+    top = [one for one in tasks if "-" not in one.name]
+    through = sum(one.is_over for one in top)
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"{status:<11}", STYLES.get(status, ""))
+    if view.get("paused"):
+        line.append(" paused", "yellow")
+    if started_ms is not None:
+        lasted_ms = max((now_ms if ended_ms is None else ended_ms) - started_ms, 0)
+        line.append(f" {seconds(lasted_ms):>8}  ")
+    if isinstance(percent, int):
+        done = BAR_WIDTH * min(max(percent, 0), 100) // 100
+        line.append("━" * done, STYLES.get(status, "") if status == "FAILED" else "green").append(
+            "━" * (BAR_WIDTH - done), "dim"
+        )
+        line.append(f" {percent:>3} %")
+    line.append(f"  {through} of {len(top)} tasks through", "dim")
+    return Group(Text(str(view.get("execution_id", "")), "bold"), line)
+
+
+def _rows(tasks: list[Instance], most: int) -> list[Instance]:
+    """Choose what to show: failures first, then all in order, or of many what goes on."""
+    in_order = _in_order(tasks)
+    failed = [one for one in in_order if _is_failure(one)]
+    others = [one for one in in_order if not _is_failure(one)]
+    if len(tasks) <= most:
+        return failed + others
+    room = most - 1  # for the line that counts the rest
+    wanted = _most_interesting(others)
+    kept = failed[: max(room // 2, room - len(wanted))]
+    chosen = set(wanted[: room - len(kept)])
+    return kept + [one for one in others if one.name in chosen]
+
+
+def _most_interesting(tasks: list[Instance]) -> list[str]:
+    """Name what goes on, then the tasks of the top level, the last that are through first."""
+    lively = [one.name for one in tasks if one.status in LIVELY]
+    top = [one for one in tasks if "-" not in one.name and one.status not in LIVELY]
+    over = sorted((one for one in top if one.is_over), key=_ended_ms, reverse=True)
+    waiting = [one for one in top if not one.is_over]
+    return lively + [one.name for one in over + waiting]
+
+
+def _ended_ms(one: Instance) -> int:
+    return (one.attempts[-1].ended_ms or 0) if one.attempts else 0
+
+
+def _in_order(tasks: list[Instance]) -> list[Instance]:
+    """List tasks as they stand in the definition, members of groups behind their task."""
+    members: dict[str, list[Instance]] = {}
+    for one in tasks:
+        members.setdefault(_task_around(one.name), []).append(one)
+    found: list[Instance] = []
+    waiting = members.get("", [])[::-1]
+    while waiting:
+        found.append(waiting.pop())
+        waiting.extend(members.get(found[-1].name, [])[::-1])
+    return found
+
+
+def _lasted(one: Instance, now_ms: int) -> str:
+    if one.status == "NOT_STARTED":
+        return ""
+    duration_ms = one.duration_ms(now_ms)
+    return "" if duration_ms is None else seconds(duration_ms)
+
+
+def _remark(one: Instance) -> Text:
+    """Say what a line has room for: groups, the attempt, what went wrong."""
+    parts: list[str] = []
+    if one.groups:
+        total = sum(one.groups.values())
+        through = total - one.groups.get("READY", 0) - one.groups.get("RUNNING", 0)
+        parts.append(f"{through} of {total} groups")
+        if one.groups.get("FAILED"):
+            parts.append(f"{one.groups['FAILED']} failed")
+    if len(one.attempts) > 1 and not one.groups:
+        parts.append(f"attempt {len(one.attempts)}")
+    said = None if one.groups.get("FAILED") else one.said
+    if said is None and not one.is_over and len(one.attempts) > 1:
+        said = one.attempts[-2].error
+    remark = Text(", ".join(parts))
+    if said:
+        style = "" if one.status in ("SUCCEEDED", "SKIPPED") else "red"
+        remark.append(": " if parts else "").append(" ".join(said.split()), style)
+    return remark
 
 
 def follow(
@@ -105,51 +207,76 @@ def follow(
         UnreachableError: The stack does not answer, or not for longer than ``patience_s``.
     """
     console = console or Console(file=sys.stdout)
-    changes = execution.watch(every_s, patience_s=patience_s, on_silence=tell_silence)
+    looks = execution.looks(
+        every_s,
+        most_groups=MOST_GROUPS if console.is_terminal else None,
+        patience_s=patience_s,
+        on_silence=tell_silence,
+    )
     follow_on = _follow_live if console.is_terminal else _follow_plainly
-    status = follow_on(changes, console)
+    status = follow_on(looks, console)
     style = "green" if status == "SUCCEED" else "bold red"
     console.print(Text.assemble("the execution ended: ", (status, style)))
     return status
 
 
-def _follow_live(changes: Changes, console: Console) -> str:
-    table = ProgressTable()
-    with Live(console=console, refresh_per_second=8) as live:
+def _follow_live(looks: Looks, console: Console) -> str:
+    table, clock = ProgressTable(), SystemClock()
 
-        def show(change: TaskChange) -> None:
-            table.note(change, time.monotonic())
-            live.update(table.render(time.monotonic()))
+    def drawn() -> Group:
+        return table.render(time.monotonic(), console.width, console.height)
 
-        return _show_each(changes, show)
+    def note(look: Look) -> None:
+        table.note(look, time.monotonic(), clock.now_ms())
+        if not live.is_started:
+            live.start(refresh=True)
 
-
-def _follow_plainly(changes: Changes, console: Console) -> str:
-    began = time.monotonic()
-
-    def show(change: TaskChange) -> None:
-        if change.status == "NOT_STARTED":
-            return
-        message = f"  {change.message[:LONGEST_MESSAGE]}" if change.message else ""
-        line = f"{time.monotonic() - began:6.1f} s  {change.status:<12} {change.task}{message}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    return _show_each(changes, show)
+    live = Live(console=console, get_renderable=drawn, refresh_per_second=TICKS_PER_S)
+    try:
+        status = _show_each(looks, note)
+        live.refresh()
+    finally:
+        live.stop()
+    return status
 
 
-def _show_each(changes: Changes, show: Callable[[TaskChange], None]) -> str:
-    """Show change by change, and return the status at the end."""
+def _follow_plainly(looks: Looks, console: Console) -> str:
+    began_s = time.monotonic()
+
+    def show(look: Look) -> None:
+        for change in look.changes:
+            _print_change(change, time.monotonic() - began_s, console)
+
+    return _show_each(looks, show)
+
+
+def _print_change(change: TaskChange, since_s: float, console: Console) -> None:
+    if change.status == "NOT_STARTED":
+        return
+    message = f"  {change.message[:LONGEST_MESSAGE]}" if change.message else ""
+    line = f"{since_s:6.1f} s  {change.status:<12} {change.task}{message}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_each(looks: Looks, show: Callable[[Look], None]) -> str:
+    """Show look by look, and return the status at the end."""
     while True:
         try:
-            change = next(changes)
+            look = next(looks)
         except StopIteration as end:
             return str(end.value)
-        show(change)
+        show(look)
 
 
 def _task_around(name: str) -> str:
     """Name the task in whose group a member is, by ``<task>_<index>-<member>``; empty for none."""
     return name.rpartition("-")[0].rpartition("_")[0]
+
+
+def _tasks_around(name: str) -> Iterator[str]:
+    """Name all tasks in whose groups a member is, the inner ones first."""
+    while name := _task_around(name):
+        yield name
 
 
 def _indented(task: str) -> str:

@@ -1,13 +1,18 @@
 """Errors as one clear line and an exit code, never as a traceback."""
 
-from typing import Any
+import os
+import signal
+import sys
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from rillflow.errors import DefinitionError, RillflowError
 
-FAILURE = 1
+FAILURE: Final = 1
+READER_GONE: Final = 128 + signal.SIGPIPE
+"""What a shell sees of a program that wrote to a pipe that nobody reads any more."""
 
 
 class ReportingGroup(TyperGroup):
@@ -17,9 +22,19 @@ class ReportingGroup(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError as error:
+            stop_writing()
+            raise typer.Exit(READER_GONE) from error
         except (RillflowError, OSError) as error:
             report(error)
             raise typer.Exit(FAILURE) from error
+
+
+def stop_writing() -> None:
+    """Give up standard output: what is still in its buffer would fail again at the exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def report(error: Exception, about: str = "") -> None:

@@ -269,6 +269,13 @@ def gateway(
     )
 
 
+def print_version(wanted: bool) -> None:
+    """Print the versions and leave, if that is wanted."""
+    if wanted:
+        version()
+        raise typer.Exit
+
+
 def version() -> None:
     """Print the versions of Rillflow, Ray and Python."""
     import platform

@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar, assert_never
 import ray
 from ray._private import services
 from ray._private.authentication import authentication_token_setup
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] # Ray has no types
 
 from rillflow.actors.batches import Batch
 from rillflow.actors.directory import find_settings
@@ -54,6 +55,10 @@ T = TypeVar("T")
 
 NAMESPACE: Final = "rillflow"
 JSON: Final = {"content-type": "application/json"}
+HOW_TO_JOIN: Final = (
+    "scripts join with the token of who runs the stack: name that user's ~/.ray/auth_token in"
+    " RAY_AUTH_TOKEN_PATH, copy it to ~/.ray/auth_token here, or put its text into RAY_AUTH_TOKEN"
+)
 ORDERS: Final[dict[Order, type[CancelRequested | PauseRequested | ResumeRequested]]] = {
     "cancel": CancelRequested,
     "pause": PauseRequested,
@@ -73,7 +78,7 @@ def connect(namespace: str = NAMESPACE, *, address: str = "auto") -> Client:
             this machine.
 
     Raises:
-        UnreachableError: There is no such cluster.
+        UnreachableError: There is no such cluster, or it asks for a token that is not here.
         StoreError: No stack runs on it.
     """
     _join(address, namespace)
@@ -89,8 +94,15 @@ async def connect_async(namespace: str = NAMESPACE, *, address: str = "auto") ->
 def _join(address: str, namespace: str) -> None:
     if ray.is_initialized():
         return
+    is_own = False
     if address == "auto" and "RAY_ADDRESS" not in os.environ:
         address = address_here()
+        is_own = address != "auto"
+    has_token = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    if is_own and not has_token and os.environ.get("RAY_AUTH_MODE", "token") == "token":
+        # Ray itself would try in vain for 20 s, with a line on the terminal each second.
+        reason = f"Ray at {address} asks for a token, and this script has none"
+        raise UnreachableError(reason).with_hint(HOW_TO_JOIN)
     address = _found(address)
     # Ray itself uses the machine's token only for an address that it found by itself.
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
@@ -103,7 +115,8 @@ def _join(address: str, namespace: str) -> None:
             logging_level=logging.WARNING,
         )
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        raise UnreachableError(f"no Ray cluster at {address}: {error}") from error
+        unreachable = UnreachableError(f"no Ray cluster at {address}: {str(error).strip()}")
+        raise unreachable.with_hint(f"if it runs, it may ask for a token: {HOW_TO_JOIN}") from error
 
 
 def _found(address: str) -> str:

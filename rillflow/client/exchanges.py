@@ -7,7 +7,7 @@ written once for HTTP and Ray, sync and async.
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from rillflow.client.operations import Operation, Read, Request, Rest
@@ -34,6 +34,10 @@ LONGEST_INDEX: Final = 9
 """Digits of the index of a group."""
 
 FAILED: Final = TaskStatus.FAILED.name
+
+
+Settled: TypeAlias = dict[tuple[str, int, str], dict[str, JsonValue]]
+"""Members of groups that are through, by task, index and status of the group."""
 
 
 class Transport(Protocol):
@@ -176,7 +180,7 @@ def result(execution_id: ExecutionId, timeout_s: float) -> Exchange[JsonObject]:
 
 
 def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[None]:
-    found = yield from tasks(execution_id)
+    found = yield from tasks(execution_id, failed=True)
     failed = tuple(name for name, task in found.items() if _field(task, "status") == FAILED)
     reason, code = invoke.get("msg"), invoke.get("code")
     message = _field(found[failed[-1]], "invoke_msg") if failed else None
@@ -194,11 +198,27 @@ def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[No
     raise error
 
 
-def tasks(execution_id: ExecutionId) -> Exchange[dict[str, JsonValue]]:
-    """Read every task, the members of groups too, by its full name."""
+def tasks(execution_id: ExecutionId, *, failed: bool = False) -> Exchange[dict[str, JsonValue]]:
+    """Read every task, the members of groups too, by its full name; or those that failed."""
     view = yield from read(execution_id)
-    found = yield from with_members(execution_id, view.get("tasks") or {}, {})
+    choose = _not_well if failed else _all
+    found = yield from with_members(execution_id, view.get("tasks") or {}, {}, choose)
+    if failed:
+        return {name: one for name, one in found.items() if _field(one, "status") == FAILED}
     return found
+
+
+Groups: TypeAlias = list[tuple[int, str]]
+"""Indexes of groups, with their status."""
+
+
+def _all(groups: Groups) -> Groups:
+    return groups
+
+
+def _not_well(groups: Groups) -> Groups:
+    """Choose the groups in which something may have failed."""
+    return [(index, status) for index, status in groups if status in (FAILED, "RUNNING")]
 
 
 def task(execution_id: ExecutionId, name: str) -> Exchange[JsonObject | None]:
@@ -221,12 +241,14 @@ def task(execution_id: ExecutionId, name: str) -> Exchange[JsonObject | None]:
 def with_members(
     execution_id: ExecutionId,
     top: dict[str, JsonValue],
-    settled: dict[tuple[str, int], dict[str, JsonValue]],
+    settled: Settled,
+    choose: Callable[[Groups], Groups] = _all,
 ) -> Exchange[dict[str, JsonValue]]:
     """Add the members of groups, each right after the task whose group it is in.
 
-    Groups in ``settled`` are not read again; those that will not change any more are
-    put there.
+    Groups in ``settled`` are not read again while their status is the same; those that will
+    not change any more, unless by a redo, are put there. ``choose`` tells of the groups of a
+    task which ones to read.
     """
     found: dict[str, JsonValue] = {}
     waiting = list(reversed(top.items()))
@@ -234,13 +256,13 @@ def with_members(
         name, task = waiting.pop()
         found[name] = task
         members: dict[str, JsonValue] = {}
-        for index, group_status in _groups(task):
-            group = settled.get((name, index))
+        for index, group_status in choose(_groups(task)):
+            group = settled.get((name, index, group_status))
             if group is None:
                 request = Read(execution_id=execution_id, part="children", parent=name, index=index)
                 group = (yield request) or {}
                 if is_final(group_status) and all(map(_is_settled, group.values())):
-                    settled[name, index] = group
+                    settled[name, index, group_status] = group
             members.update(group)
         waiting.extend(reversed(members.items()))
     return found
@@ -260,7 +282,7 @@ def _is_settled(task: JsonValue) -> bool:
     )
 
 
-def _groups(task: JsonValue) -> list[tuple[int, str]]:
+def _groups(task: JsonValue) -> Groups:
     groups = _field(task, "sub_group_index_to_status")
     if not isinstance(groups, dict):
         return []

@@ -8,7 +8,7 @@ from rillflow.client.exchanges import AsyncTransport, Exchange, Transport, ask, 
 from rillflow.client.mapping_warnings import MappingWarning, mapping_warnings
 from rillflow.client.operations import Control, Finish, Redo, WakeUp, named_tasks
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
-from rillflow.client.watching import TaskChange, Watch
+from rillflow.client.watching import Look, TaskChange, Watch
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue
 
@@ -51,9 +51,12 @@ class Execution:
         """Return NOT_STARTED, RUNNING, KEY_SUCCEED, SUCCEED or FAILED."""
         return self._hold(exchanges.status(self.id))
 
-    def tasks(self) -> dict[str, JsonValue]:
-        """Return every task by its full name, the members of groups included."""
-        return self._hold(exchanges.tasks(self.id))
+    def tasks(self, *, failed: bool = False) -> dict[str, JsonValue]:
+        """Return every task by its full name, the members of groups included.
+
+        With ``failed`` these are the ones that failed, for which fewer groups are read.
+        """
+        return self._hold(exchanges.tasks(self.id, failed=failed))
 
     def warnings(self) -> list[MappingWarning]:
         """Return the rules of mappings that came to nothing, such as misspelt paths.
@@ -108,6 +111,30 @@ class Execution:
         patience = Patience(patience_s, on_silence, acknowledged=self._acknowledged)
         while not watch.ended:
             yield from self._hold(patience.hold(watch.look()))
+        return watch.status
+
+    def looks(
+        self,
+        every_s: float = LOOK_S,
+        *,
+        most_groups: int | None = None,
+        patience_s: float = PATIENCE_S,
+        on_silence: OnSilence | None = None,
+    ) -> Generator[Look, None, str]:
+        """Yield what ``watch`` sees, all of it at each look, also when nothing has changed.
+
+        Args:
+            every_s: Seconds between two looks.
+            most_groups: Of how many groups of one task the members are read at a look, those
+                that failed or run first; None for all.
+            patience_s: As for ``watch``.
+            on_silence: As for ``watch``.
+        """
+        watch = Watch(self.id, every_s, most_groups)
+        patience = Patience(patience_s, on_silence, acknowledged=self._acknowledged)
+        while not watch.ended:
+            changes = self._hold(patience.hold(watch.look()))
+            yield Look(watch.view, watch.tasks, changes)
         return watch.status
 
     def wake_up(self, task: str, data: JsonObject | None = None) -> None:
@@ -192,9 +219,9 @@ class AsyncExecution:
         """Return NOT_STARTED, RUNNING, KEY_SUCCEED, SUCCEED or FAILED."""
         return await self._hold(exchanges.status(self.id))
 
-    async def tasks(self) -> dict[str, JsonValue]:
-        """Return every task by its full name, the members of groups included."""
-        return await self._hold(exchanges.tasks(self.id))
+    async def tasks(self, *, failed: bool = False) -> dict[str, JsonValue]:
+        """Return every task by its full name; see ``Execution.tasks``."""
+        return await self._hold(exchanges.tasks(self.id, failed=failed))
 
     async def warnings(self) -> list[MappingWarning]:
         """Return the rules of mappings that came to nothing; see ``Execution.warnings``."""

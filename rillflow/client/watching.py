@@ -2,7 +2,15 @@
 
 from typing import NamedTuple
 
-from rillflow.client.exchanges import Exchange, has_ended, read, with_members
+from rillflow.client.exchanges import (
+    Exchange,
+    Groups,
+    Settled,
+    has_ended,
+    read,
+    with_members,
+)
+from rillflow.client.instances import read_instance, without_old_error
 from rillflow.client.operations import Rest
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue
@@ -22,14 +30,30 @@ class TaskChange(NamedTuple):
     message: str | None = None
 
 
+class Look(NamedTuple):
+    """What was seen of an execution at once.
+
+    ``view`` is the execution as ``get.json`` shows it, ``tasks`` the tasks by their full names
+    with the members of groups, ``changes`` what is new about them.
+    """
+
+    view: JsonObject
+    tasks: dict[str, JsonValue]
+    changes: list[TaskChange]
+
+
 class Watch:
     """The looks at one execution, one after the other."""
 
-    def __init__(self, execution_id: ExecutionId, every_s: float) -> None:
+    def __init__(
+        self, execution_id: ExecutionId, every_s: float, most_groups: int | None = None
+    ) -> None:
         self._execution_id = execution_id
         self._every_s = every_s
         self._seen: dict[str, str] = {}
-        self._settled: dict[tuple[str, int], dict[str, JsonValue]] = {}
+        self._most_groups = most_groups
+        self._settled: Settled = {}
+        self.tasks: dict[str, JsonValue] = {}
         self._begun = False
         self.view: JsonObject = {}
         self.status = ""
@@ -49,10 +73,21 @@ class Watch:
         self._begun = True
         self.view = yield from read(self._execution_id)
         top: dict[str, JsonValue] = self.view.get("tasks") or {}  # type: ignore[assignment]
-        found = yield from with_members(self._execution_id, top, self._settled)
+        found = yield from with_members(self._execution_id, top, self._settled, self._choose)
+        self.tasks = found
         self.status = str(self.view["dag_status"])
         self.ended = has_ended(self.status)
         return [change for name, task in found.items() for change in self._change(name, task)]
+
+    def _choose(self, groups: Groups) -> Groups:
+        """Choose the groups to read, of many the ones that failed and those that run."""
+        if self._most_groups is None or len(groups) <= self._most_groups:
+            return groups
+        failed = [group for group in groups if group[1] == "FAILED"]
+        running = [group for group in groups if group[1] == "RUNNING"]
+        most, half = self._most_groups, self._most_groups // 2
+        kept = failed[: max(half, most - len(running))]
+        return kept + running[: most - len(kept)]
 
     def _change(self, name: str, task: JsonValue) -> list[TaskChange]:
         if not isinstance(task, dict):
@@ -62,16 +97,5 @@ class Watch:
         if status == previous:
             return []
         self._seen[name] = status
-        invoke = task.get("invoke_msg")
-        told = invoke if isinstance(invoke, dict) else {}
-        times = told.get("invoke_time_infos")
-        message = told.get("msg")
-        return [
-            TaskChange(
-                name,
-                status,
-                previous,
-                len(times) if isinstance(times, list) else 0,
-                None if message is None else str(message),
-            )
-        ]
+        instance = read_instance(name, without_old_error(task))
+        return [TaskChange(name, status, previous, len(instance.attempts), instance.said)]

@@ -36,12 +36,14 @@ def succeed(turn: Turn, task: TaskState, msg: str | None = None) -> None:
     """End a task well and go on with what follows."""
     if msg is not None:
         task.invoke.msg = msg
+    task.invoke.note_error(None)
     turn.finish_task(task, TaskStatus.SUCCEED)
 
 
 def fail(turn: Turn, task: TaskState, plan: TaskPlan, message: str) -> None:
     """End a task because running it raised an error; retries do not apply to those."""
     task.invoke.msg = task.invoke.msg or message
+    task.invoke.note_error(message)
     end_failed(turn, task, None, tolerated=plan.spec.tolerance)
 
 
@@ -49,6 +51,10 @@ def end_failed(turn: Turn, task: TaskState, message: str | None, *, tolerated: b
     """End a task badly: FAILED, or SKIPPED where that is tolerated or caught."""
     if message is not None:
         task.invoke.msg = message
+        task.invoke.note_error(message)
+    elif turn.plan_of(task).spec.has_groups:
+        task.invoke.note_error(task.invoke.msg)
+    task.invoke.close_failed()
     if turn.plan_of(task).catch:
         task.caught = tolerated = True
     turn.finish_task(task, TaskStatus.SKIPPED if tolerated else TaskStatus.FAILED)

@@ -170,6 +170,7 @@ def _conclude_sync(
 ) -> None:
     if answer.output is None:
         task.invoke.msg = no_result(body)
+        task.invoke.note_error(task.invoke.msg)
     try:
         conclude(turn, task, plan, answer.output, None)
     except TASK_ERRORS as error:
@@ -185,7 +186,9 @@ def record(task: TaskState, answer: Answer) -> None:
     invoke = task.invoke
     invoke.invoke_id = answer.invoke_id or invoke.invoke_id
     invoke.code = answer.code if answer.code is not None else invoke.code
-    invoke.msg = answer.msg if answer.msg is not None else invoke.msg
+    if answer.msg is not None:
+        invoke.msg = answer.msg
+        invoke.note_error(answer.msg)
     invoke.referenced_execution_id = answer.execution_id or invoke.referenced_execution_id
     if answer.recorded is not None:
         invoke.output = answer.recorded
@@ -195,6 +198,7 @@ def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: Dispatc
     answer = parse_answer(event.body)
     record(task, answer)
     task.invoke.msg = task.invoke.msg or event.error
+    task.invoke.note_error(answer.msg or event.error)
     # What came with an error is no output, so conditions of retry see nothing (Q19).
     retry_or_end(turn, task, plan, {})
 
@@ -262,7 +266,9 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
     # What it says of a failure counts only if the task's own conditions call it one.
     if event.succeeded is not False or not _outcome(plan, document, event):
         invoke.code = short_code(event.code) if event.code is not None else invoke.code
-        invoke.msg = event.msg if event.msg is not None else invoke.msg
+        if event.msg is not None:
+            invoke.msg = event.msg
+            invoke.note_error(event.msg)
     invoke.output = document
     if event.key_succeeded:
         _key_succeeded(turn, task, plan, document)
@@ -381,6 +387,7 @@ def schedule_retry(turn: Turn, task: TaskState, plan: TaskPlan) -> None:
         wait_s = max(wait_s, task.retry_after_s)
     if retry.jitter and retry.jitter > 0:
         wait_s *= 1 + min(retry.jitter, 1) * turn.next_chance()
+    task.invoke.close_failed()
     turn.close_time(task)
     task.in_flight = False
     task.timeout_due_ms = task.poll_due_ms = None

@@ -48,6 +48,7 @@ def begin(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) 
         _ask_later(turn, task, plan, event)
     elif event.http_status == ACCEPTED:
         task.invoke.msg = NO_ADDRESS
+        task.invoke.note_error(NO_ADDRESS)
         functions.retry_or_end(turn, task, plan, {})
     else:
         _conclude(turn, task, plan, event)
@@ -83,6 +84,7 @@ def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
     task.poll_due_ms = None
     if task.poll_url is None:
         task.invoke.msg = f"no callback within {turn.state.expected_callback_s:g} s"
+        task.invoke.note_error(task.invoke.msg)
         functions.retry_or_end(turn, task, turn.plan_of(task), {})
         return True
     task.in_flight = True
@@ -128,6 +130,7 @@ def answered(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
         _ask_later(turn, task, plan, event)
     elif event.error is not None:
         task.invoke.msg = event.error
+        task.invoke.note_error(event.error)
         functions.retry_or_end(turn, task, plan, {})
     else:
         _conclude(turn, task, plan, event)

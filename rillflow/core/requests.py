@@ -138,6 +138,7 @@ def _note_ext(task: TaskState, event: CallbackReceived) -> None:
         task.invoke.ext = {**(task.invoke.ext or {}), **ext}
     if event.msg is not None:
         task.invoke.msg = event.msg
+        task.invoke.note_error(event.msg)
 
 
 def wake_up_received(turn: Turn, event: WakeUpReceived) -> None:

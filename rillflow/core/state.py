@@ -4,7 +4,7 @@ Instances of tasks lie flat in ``tasks`` by instance name; ``groups`` holds one 
 for each iteration of a foreach and each branch of a choice, by route (SEMANTICS 3.3).
 """
 
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,9 @@ from rillflow.core.events import (
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.language.versions import FIRST
 
+LONGEST_ERROR: Final = 300
+"""How many characters are kept of what an attempt said of its failure."""
+NOTHING_SAID: Final = "it failed and said nothing about it"
 STATUS_COUNT = len(TaskStatus)
 
 # The decoder of snapshots knows no recursive types; these are JsonValue and JsonObject.
@@ -26,12 +29,16 @@ StoredValue: TypeAlias = Any
 StoredObject: TypeAlias = dict[str, Any]
 
 
-class TimeInfo(msgspec.Struct):
-    """Start and end of one attempt, in milliseconds since the epoch."""
+class TimeInfo(msgspec.Struct, omit_defaults=True):
+    """Start and end of one attempt, in milliseconds since the epoch.
+
+    ``error`` is what this attempt said of its failure, None for one that has not failed.
+    """
 
     start_ms: int
     end_ms: int | None = None
     expected_cost: int | None = None
+    error: str | None = None
 
 
 class InvokeMsg(msgspec.Struct, omit_defaults=True):
@@ -50,6 +57,16 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
     ext: StoredObject | None = None
     hint: str | None = None
     time_infos: list[TimeInfo] = []
+
+    def note_error(self, error: str | None) -> None:
+        """Keep what the last attempt says of its failure; None is that it has not failed."""
+        if self.time_infos:
+            self.time_infos[-1].error = None if error is None else error[:LONGEST_ERROR]
+
+    def close_failed(self) -> None:
+        """See to it that an attempt that failed has an error, also if it said nothing."""
+        if self.time_infos and self.time_infos[-1].error is None:
+            self.time_infos[-1].error = NOTHING_SAID
 
     def quote(self, failed: "InvokeMsg") -> None:
         """Say of a failure what another one says (Q68)."""

@@ -52,6 +52,7 @@ def _task_timeout(turn: Turn, task: TaskState, event: TimerFired) -> bool:
         functions.finish_held(turn, task, plan, held)
         return True
     task.invoke.msg = "timeout"
+    task.invoke.note_error("timeout")
     if plan.category == "function":
         functions.retry_or_end(turn, task, plan, {})
         return True

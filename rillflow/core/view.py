@@ -169,6 +169,7 @@ def _time_view(info: TimeInfo) -> JsonObject:
         "start_time": info.start_ms,
         "expected_cost": info.expected_cost,
         "end_time": info.end_ms,
+        "error": info.error,
     }
     return {key: value for key, value in view.items() if value is not None}
 

@@ -204,8 +204,8 @@ def test_the_command_line_does_the_same(clone: Clone, by_hand: OwnStack) -> None
 
 def test_the_command_line_finds_executions_and_steers_them(clone: Clone, by_hand: OwnStack) -> None:
     lines = clone.bash(STEERING, RILLFLOW_URL=by_hand.base_url).splitlines()
-    execution_id = lines[1].split()[-1]
-    assert lines[1].endswith(f"RUNNING      {execution_id}")
+    execution_id = lines[1].split()[3]
+    assert lines[1].endswith(f"RUNNING      {execution_id}  waits for approval (a wake-up)")
     orders = ("paused", "resumed", "cancelled", "redone")
     assert lines[2:] == [f"{order} {execution_id}" for order in orders]
     with rillflow.Client(by_hand.base_url) as client:

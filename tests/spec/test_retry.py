@@ -5,14 +5,24 @@ import pytest
 from rillflow.core.commands import SetTimer
 from rillflow.core.functions import may_retry, retry_wait_s
 from rillflow.core.plan import Plan
-from rillflow.core.state import TaskState, TimeInfo
+from rillflow.core.state import LONGEST_ERROR, NOTHING_SAID, TaskState, TimeInfo
 from rillflow.definition import parse_definition
 from rillflow.definition.model import Retry
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import encode_json
 from rillflow.testing import dispatch
 from rillflow.testing.scenario import Scenario
-from tests.spec.notation import Definition, Json, flow, fn, on_output, refused, scenario
+from tests.spec.notation import (
+    Definition,
+    Json,
+    each,
+    flow,
+    fn,
+    on_output,
+    refused,
+    scenario,
+    within,
+)
 
 ONE_TWO_THREE = [on_output("a==1"), on_output("b==2"), on_output("c==3")]
 
@@ -328,3 +338,49 @@ def test_a_jitter_above_one_is_one() -> None:
         run.finish("A", succeeded=False)
         due += [timer.due_ms for timer in run.timers]
     assert 10_000 < due[0] == due[1] < 20_000
+
+
+# -- what each attempt said ----------------------------------------------------------------
+
+
+def errors(run: Scenario, task: str = "A") -> list[str | None]:
+    return [info.error for info in run.task(task).invoke.time_infos]
+
+
+def test_each_attempt_keeps_its_own_message_and_the_last_success_has_none() -> None:
+    run = scenario(fn("A", "sync", retry={"maxRetryTimes": 4}))
+    run.submit()
+    run.answer("A", error="refused")
+    run.answer("A", {"result_type": "FAILED", "msg": "no disk"})
+    run.answer("A", {"result_type": "FAILED"})
+    run.answer("A", error="reset")
+    run.answer("A", {"msg": "done"})
+    assert errors(run) == ["refused", "no disk", NOTHING_SAID, "reset", None]
+    assert run.task("A").invoke.msg == "done"
+
+
+def test_messages_of_callbacks_time_outs_and_mappings_belong_to_their_attempt() -> None:
+    broken = [{"transform": "1 +", "target": "$.context.x", "tolerance": False}]
+    retry = {"maxRetryTimes": 2}
+    run = scenario(fn("A", retry=retry, timeline=within(9), outs=broken))
+    run.submit()
+    run.timeout("A")
+    run.finish("A", succeeded=False, msg="no luck")
+    run.answer("A")
+    run.timeout("A")
+    assert errors(run) == ["timeout", "no luck", "timeout"]
+    assert run.task("A").invoke.msg == "timeout"
+
+
+def test_what_is_kept_of_an_error_is_bounded() -> None:
+    run = scenario(fn("A"))
+    run.submit()
+    run.finish("A", succeeded=False, msg="x" * 5000)
+    assert errors(run) == ["x" * LONGEST_ERROR]
+
+
+def test_a_foreach_has_the_error_of_the_iteration_that_failed() -> None:
+    run = scenario(each("E", "list", fn("A"), ins="list"))
+    run.submit({"list": [1]})
+    run.finish("E_0-A", succeeded=False, msg="no")
+    assert (errors(run, "E"), errors(run, "E_0-A")) == (["no"], ["no"])

@@ -1,23 +1,21 @@
 """The command line teaches with examples, does what a client does, and never shows a traceback."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import typer
-from rich.console import Console
 from typer.testing import CliRunner
 
-import rillflow
-from rillflow.cli.progress import MOST_ROWS, ProgressTable, follow
 from rillflow.cli.reporting import ReportingGroup, report
 from rillflow.cli.serving import since_start_s
-from rillflow.client.watching import TaskChange
-from rillflow.errors import DefinitionError, Problem, RillflowError, StackError, UnreachableError
+from rillflow.errors import DefinitionError, Problem, StackError
 from tests.loopback import closed_port
 from tests.unit.commands import path, run, stand_in
 
@@ -31,25 +29,6 @@ SLOW_TO_IMPORT: Final = {
     *("msgspec", "pydantic", "ray", "starlette", "yaml"),
 }
 ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"n": 1}}
-
-
-QUIET: Final = Console(quiet=True)
-
-
-class Looks:
-    """A way to a stack that shows an execution in one state after the other, then the last."""
-
-    def __init__(self, *shown: dict[str, Any] | RillflowError) -> None:
-        self._shown = list(shown)
-
-    def perform(self, _: object) -> Any:
-        look = self._shown.pop(0) if len(self._shown) > 1 else self._shown[0]
-        if isinstance(look, RillflowError):
-            raise look
-        return look
-
-    def close(self) -> None:
-        self._shown.clear()
 
 
 # -- help ------------------------------------------------------------------------------
@@ -84,6 +63,19 @@ def test_it_says_its_versions() -> None:
     assert code == 0
     assert shown.startswith("rillflow ")
     assert "ray 2." in shown
+    assert run("--version") == (0, shown, "")
+
+
+def test_it_ends_without_a_word_when_nobody_reads_its_output_any_more() -> None:
+    with stand_in(**{path("get"): {"ret": ENDED}}) as (url, _):
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = (sys.executable, "-m", "rillflow.cli", "get", ID, "--json", "--url", url)
+        ended = subprocess.run(  # noqa: S603 - this very Python
+            command, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 # -- commands --------------------------------------------------------------------------
@@ -214,14 +206,6 @@ def test_rules_that_came_to_nothing_are_told_at_the_end(
     )
     assert told.count(line) == 10
     assert "and 2 more rules that came to nothing; get shows them\n" in told
-
-
-def test_reading_prints_json() -> None:
-    with stand_in(**{path("get"): {"ret": ENDED}}) as (url, asked):
-        assert json.loads(run("get", ID, "--url", url)[1]) == ENDED
-        assert json.loads(run("get", ID, "--context", "--url", url)[1]) == {"n": 1}
-        run("get", ID, "--brief", "--url", url)
-    assert [one["query"].get("brief") for one in asked] == [None, "true", "true"]
 
 
 @pytest.mark.parametrize(("status", "expected"), [("SUCCEED", 0), ("FAILED", 1)])
@@ -380,85 +364,6 @@ def test_what_is_not_raised_on_purpose_is_not_hidden() -> None:
 
 def test_the_age_of_this_process_is_known() -> None:
     assert 0 < since_start_s() < time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-# -- progress --------------------------------------------------------------------------
-
-
-def shown_task(status: str, message: str | None = None) -> dict[str, Any]:
-    return {"status": status, "invoke_msg": {} if message is None else {"msg": message}}
-
-
-def followed(*, terminal: bool) -> str:
-    """What is shown of an execution of which one task fails."""
-    running = ENDED | {
-        "dag_status": "RUNNING",
-        "tasks": {"a": shown_task("RUNNING"), "b": shown_task("NOT_STARTED")},
-    }
-    failed = ENDED | {
-        "dag_status": "FAILED",
-        "tasks": {"a": shown_task("FAILED", "[out] of ink"), "b": shown_task("NOT_STARTED")},
-    }
-    console = Console(record=True, force_terminal=terminal, width=100, quiet=False)
-    with rillflow.Client(transport=Looks(running, failed)) as client:
-        assert follow(client.execution(ID), every_s=0, console=console) == "FAILED"
-    return console.export_text()
-
-
-def test_the_end_that_was_seen_is_told_although_the_server_goes_away_then() -> None:
-    looks = Looks(ENDED | {"tasks": {}}, UnreachableError("the server restarts"))
-    assert follow(rillflow.Client(transport=looks).execution(ID), console=QUIET) == "SUCCEED"
-
-
-def test_without_a_terminal_each_change_is_a_line() -> None:
-    lines = [line.split(" s  ")[-1].rstrip() for line in followed(terminal=False).splitlines()]
-    assert lines == [
-        "RUNNING      a",
-        "FAILED       a  [out] of ink",
-        "the execution ended: FAILED",
-    ]
-
-
-def test_in_a_terminal_there_is_a_table_of_all_tasks() -> None:
-    text = followed(terminal=True)
-    assert "a     FAILED" in text
-    assert "[out] of ink" in text
-    assert "b     NOT_STARTED" in text
-
-
-def test_the_table_counts_seconds_while_a_task_runs_and_keeps_them() -> None:
-    table = ProgressTable()
-    table.note(TaskChange("a", "RUNNING", None), at_s=10)
-    assert "2.5" in _text(table, at_s=12.5)
-    table.note(TaskChange("a", "SUCCEEDED", "RUNNING"), at_s=13)
-    assert "3.0" in _text(table, at_s=99)
-    table.note(TaskChange("a", "RUNNING", "SUCCEEDED"), at_s=100)
-    assert "1.0" in _text(table, at_s=101)
-
-
-def test_members_of_groups_stand_behind_their_task_and_are_moved_in() -> None:
-    table = ProgressTable()
-    for name in ("each", "last", "each_0-in", "each_1-in", "each_0-in_0-most"):
-        table.note(TaskChange(name, "READY", None), at_s=0)
-    lines = [line.partition("READY")[0].rstrip() for line in _text(table, at_s=0).splitlines()]
-    assert lines[1:] == ["each", "  each_0-in", "    each_0-in_0-most", "  each_1-in", "last"]
-
-
-def test_of_very_many_tasks_the_lively_ones_are_shown() -> None:
-    table = ProgressTable()
-    for number in range(MOST_ROWS + 5):
-        table.note(TaskChange(f"done{number}", "SUCCEEDED", None), at_s=0)
-    table.note(TaskChange("busy", "RUNNING", None), at_s=0)
-    text = _text(table, at_s=1)
-    assert "busy" in text
-    assert "done1" not in text
-    assert f"and {MOST_ROWS + 5} more" in text
-
-
-def _text(table: ProgressTable, at_s: float) -> str:
-    console = Console(record=True, width=100, quiet=False)
-    console.print(table.render(at_s))
-    return console.export_text()
 
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,158 @@
+"""An execution and its tasks as text for people to read."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from rillflow.client.instances import Instance, read_instance, without_old_error
+
+STYLES: Final = {
+    "NOT_STARTED": "dim",
+    "READY": "cyan",
+    "RUNNING": "yellow",
+    "STASHED": "magenta",
+    "KEY_SUCCEED": "green",
+    "SUCCEEDED": "green",
+    "SUCCEED": "green",
+    "FAILED": "bold red",
+    "SKIPPED": "dim",
+}
+NAME_WIDTH: Final = 32
+FIELD_WIDTH: Final = 10
+
+
+def show_execution(
+    console: Console, view: Mapping[str, Any], tasks: Mapping[str, Any], now_ms: int
+) -> None:
+    """Write an execution with these tasks; each value is cut to a line."""
+    console.print(Text(str(view.get("execution_id")), "bold"))
+    console.print(_heading(view, now_ms))
+    for line in _facts(view):
+        _print_line(console, line)
+    for name, task in tasks.items():
+        console.print()
+        show_task(console, name, task, now_ms, whole=False)
+
+
+def show_task(
+    console: Console, name: str, task: Mapping[str, Any], now_ms: int, *, whole: bool
+) -> None:
+    """Write a task instance; ``whole`` writes its input and output out in full."""
+    instance = read_instance(name, without_old_error(dict(task)))
+    indent = "  " * name.count("-")
+    head = Text(f"{indent}{name:<{max(NAME_WIDTH - len(indent), len(name) + 1)}}")
+    head.append(f"{instance.status:<12}", STYLES.get(instance.status, ""))
+    duration_ms = instance.duration_ms(now_ms)
+    head.append("" if duration_ms is None else f"{seconds(duration_ms)}  ")
+    head.append(_kind(instance), "dim")
+    console.print(head, soft_wrap=True)
+    for field, value, style in _fields(instance, task, now_ms):
+        label = Text(f"{indent}  {field:<{FIELD_WIDTH}}", "dim")
+        if whole and isinstance(value, dict | list):
+            text = json.dumps(value, indent=2, ensure_ascii=False)
+            console.print(label.append(text.replace("\n", f"\n{indent}  "), style), soft_wrap=True)
+        else:
+            line = label.append(_one_line(value), style)
+            console.print(line, soft_wrap=True) if whole else _print_line(console, line)
+
+
+def _print_line(console: Console, line: Text) -> None:
+    line.truncate(console.width, overflow="ellipsis")
+    console.print(line, no_wrap=True)
+
+
+def seconds(duration_ms: float) -> str:
+    """Write a duration: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole_s = int(duration_ms // 1000)
+    if whole_s < 100:
+        return f"{duration_ms / 1000:.1f} s"
+    if whole_s < 6000:
+        return f"{whole_s // 60} min {whole_s % 60} s"
+    return f"{whole_s // 3600} h {whole_s % 3600 // 60} min"
+
+
+def _heading(view: Mapping[str, Any], now_ms: int) -> Text:
+    status = str(view.get("dag_status"))
+    invoke = view.get("dag_invoke_msg") or {}
+    heading = Text(status, STYLES.get(status, ""))
+    if view.get("paused"):
+        heading.append(" (paused)", "yellow")
+    times = invoke.get("invoke_time_infos") or []
+    if times:
+        ended_ms = times[-1].get("end_time")
+        lasted = seconds(max((ended_ms or now_ms) - times[-1]["start_time"], 0))
+        heading.append(f" {'after' if ended_ms else 'for'} {lasted}")
+        heading.append(f", begun {moment(times[0]['start_time'])}", "dim")
+        if len(times) > 1:
+            heading.append(f", redone {len(times) - 1} times", "dim")
+    return heading
+
+
+def _facts(view: Mapping[str, Any]) -> Iterator[Text]:
+    invoke = view.get("dag_invoke_msg") or {}
+    if view.get("dag_status") == "FAILED" and invoke.get("msg") is not None:
+        yield Text(f"{'error':<{FIELD_WIDTH}}", "dim").append(_one_line(invoke["msg"]), "red")
+    if view.get("quarantine"):
+        reason = _one_line(view["quarantine"])
+        yield Text(f"{'stuck':<{FIELD_WIDTH}}", "dim").append(reason, "red")
+    yield Text(f"{'context':<{FIELD_WIDTH}}", "dim").append(_one_line(view.get("context", {})))
+
+
+def _kind(instance: Instance) -> str:
+    parts = [instance.category]
+    if instance.pattern and instance.category == "function":
+        parts = [instance.pattern]
+    if instance.groups:
+        parts.append(", ".join(f"{count} {s.lower()}" for s, count in instance.groups.items()))
+    if len(instance.attempts) > 1:
+        parts.append(f"{len(instance.attempts)} attempts")
+    return "  ".join(filter(None, parts))
+
+
+def _fields(
+    instance: Instance, task: Mapping[str, Any], now_ms: int
+) -> Iterator[tuple[str, Any, str]]:
+    """Yield what there is to say of an instance: the name, the value, the style."""
+    if instance.input is not None:
+        yield "input", instance.input, ""
+    if instance.output is not None:
+        yield "output", instance.output, ""
+    if instance.sub_flow is not None:
+        yield "sub-flow", instance.sub_flow, ""
+    if instance.said is not None:
+        is_error = instance.status not in ("SUCCEEDED", "KEY_SUCCEED", "SKIPPED")
+        yield ("error", instance.said, "red") if is_error else ("message", instance.said, "")
+    if instance.hint is not None:
+        yield "hint", instance.hint, "yellow"
+    if len(instance.attempts) > 1:
+        yield from _attempts(instance, now_ms)
+    for warning in task.get("warnings") or []:
+        where = f"{warning.get('mappings')} rule {warning.get('number')}"
+        yield "warning", f"{where}, {warning.get('rule')}: {warning.get('reason')}", "yellow"
+
+
+def _attempts(instance: Instance, now_ms: int) -> Iterator[tuple[str, Any, str]]:
+    for number, attempt in enumerate(instance.attempts, 1):
+        ended_ms = attempt.ended_ms
+        lasted = seconds(max((now_ms if ended_ms is None else ended_ms) - attempt.started_ms, 0))
+        outcome = attempt.error
+        if outcome is None and number < len(instance.attempts):
+            outcome = "it was given up"
+        elif outcome is None:
+            outcome = instance.status.lower()
+        yield f"attempt {number}", f"{lasted:>8}  {outcome}", "red" if attempt.error else ""
+
+
+def _one_line(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(text.split())
+
+
+def moment(at_ms: int) -> str:
+    """Write a time as this machine's zone has it."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone()
+    return at.isoformat(sep=" ", timespec="seconds")

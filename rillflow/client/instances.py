@@ -1,0 +1,112 @@
+"""Task instances as ``get.json`` shows them, read into what people want to know of them."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from rillflow.jsontypes import JsonObject, JsonValue
+
+OVER: Final = ("SUCCEEDED", "FAILED", "SKIPPED")
+
+
+class Attempt(NamedTuple):
+    """One try at a task, in milliseconds since the epoch; None while it has not ended.
+
+    ``error`` is what it said of its failure, None for one that has not failed.
+    """
+
+    started_ms: int
+    ended_ms: int | None
+    error: str | None
+
+
+class Instance(NamedTuple):
+    """A task instance.
+
+    ``said`` is its message, be it an error or not; ``groups`` tells how many groups have each
+    status.
+    """
+
+    name: str
+    status: str
+    category: str
+    pattern: str
+    input: JsonValue
+    output: JsonValue
+    said: str | None
+    hint: str | None
+    sub_flow: str | None
+    attempts: tuple[Attempt, ...]
+    groups: Mapping[str, int]
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether it is through."""
+        return self.status in OVER
+
+    def duration_ms(self, now_ms: int) -> int | None:
+        """Tell how long it has taken from its first attempt on; None before that."""
+        if not self.attempts:
+            return None
+        ended_ms = self.attempts[-1].ended_ms
+        return max((now_ms if ended_ms is None else ended_ms) - self.attempts[0].started_ms, 0)
+
+
+def read_instance(name: str, task: Mapping[str, Any]) -> Instance:
+    """Read an instance from its TASK object."""
+    invoke = _object(task.get("invoke_msg"))
+    definition = _object(task.get("task"))
+    attempts = tuple(_attempt(time) for time in _list(invoke.get("invoke_time_infos")))
+    status = str(task.get("status"))
+    return Instance(
+        name=name,
+        status=status,
+        category=str(definition.get("category") or ""),
+        pattern=str(definition.get("pattern") or ""),
+        input=invoke.get("input"),
+        output=invoke.get("output"),
+        said=_text(invoke.get("msg")),
+        hint=_text(invoke.get("hint")),
+        sub_flow=_text(invoke.get("referenced_dag_execution_id")),
+        attempts=attempts,
+        groups=_counted(_object(task.get("sub_group_index_to_status"))),
+    )
+
+
+def without_old_error(task: JsonObject) -> JsonObject:
+    """Return a TASK object whose success does not say what an earlier attempt said."""
+    invoke = _object(task.get("invoke_msg"))
+    times = _list(invoke.get("invoke_time_infos"))
+    earlier = [time.get("error") for time in times]
+    if task.get("status") != "SUCCEEDED" or not any(earlier):
+        return task
+    old = ("msg", "code", "hint") if invoke.get("msg") in earlier else ("hint",)
+    kept = {key: value for key, value in invoke.items() if key not in old}
+    return {**task, "invoke_msg": kept}
+
+
+def _attempt(time: Mapping[str, Any]) -> Attempt:
+    started, ended = time.get("start_time"), time.get("end_time")
+    return Attempt(
+        started if isinstance(started, int) else 0,
+        ended if isinstance(ended, int) else None,
+        _text(time.get("error")),
+    )
+
+
+def _counted(groups: JsonObject) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for status in groups.values():
+        counts[str(status)] = counts.get(str(status), 0) + 1
+    return counts
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

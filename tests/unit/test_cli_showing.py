@@ -1,0 +1,167 @@
+"""An execution is shown as text in a terminal, and as JSON otherwise; a list says what is up."""
+
+import json
+from typing import Any, Final
+
+import pytest
+from rich.console import Console
+
+from rillflow.cli.listing import detail_of
+from rillflow.cli.showing import seconds, show_execution, show_task
+from tests.unit.commands import path, run, stand_in
+
+ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
+RETRIED: Final = {
+    "name": "a",
+    "status": "SUCCEEDED",
+    "task": {"category": "function", "pattern": "task_sync"},
+    "invoke_msg": {
+        "code": "7",
+        "msg": "no disk",
+        "input": {"n": 1},
+        "output": {"m": 2},
+        "invoke_time_infos": [
+            {"start_time": 1_000, "end_time": 1_500, "error": "no disk"},
+            {"start_time": 2_000, "end_time": 2_100},
+        ],
+    },
+}
+EACH: Final = {
+    "name": "each",
+    "status": "FAILED",
+    "task": {"category": "foreach"},
+    "sub_group_index_to_status": {"0": "SUCCEED", "1": "FAILED"},
+    "invoke_msg": {"msg": "no luck", "invoke_time_infos": [{"start_time": 1, "end_time": 2}]},
+}
+VIEW: Final = {
+    "execution_id": ID,
+    "dag_status": "FAILED",
+    "dag_invoke_msg": {
+        "msg": "no luck",
+        "invoke_time_infos": [{"start_time": 1_000, "end_time": 4_200}],
+    },
+    "context": {"n": 1},
+    "tasks": {"a": RETRIED, "each": EACH},
+}
+MEMBER: Final = {"name": "each_1-in", "status": "FAILED", "invoke_msg": {"msg": "no luck"}}
+MEMBERS: Final = {"ret": {"tasks": {"each_1-in": MEMBER}}}
+ANSWERS: Final = {path("get"): {"ret": VIEW}, path("get_by_parent"): MEMBERS}
+
+
+def text(tasks: dict[str, Any], *, width: int = 80) -> str:
+    console = Console(record=True, width=width, quiet=False, force_terminal=True)
+    show_execution(console, VIEW, tasks, 10_000)
+    return console.export_text()
+
+
+def test_without_a_terminal_it_is_the_json_of_the_api_with_the_members_of_groups() -> None:
+    with stand_in(**ANSWERS) as (url, asked):
+        code, printed, _ = run("get", ID, "--url", url)
+    shown = json.loads(printed)
+    assert code == 0
+    assert list(shown["tasks"]) == ["a", "each", "each_1-in"]
+    assert shown["context"] == {"n": 1}
+    assert [one["query"].get("group_index") for one in asked] == [None, None, "0", "1"]
+
+
+def test_a_success_after_a_retry_has_no_error_of_its_own() -> None:
+    with stand_in(**ANSWERS) as (url, _):
+        shown = json.loads(run("get", ID, "--url", url)[1])
+    invoke = shown["tasks"]["a"]["invoke_msg"]
+    assert ("msg" in invoke, "code" in invoke) == (False, False)
+    assert invoke["invoke_time_infos"][0]["error"] == "no disk"
+    assert shown["tasks"]["each"]["invoke_msg"]["msg"] == "no luck"
+
+
+def test_one_task_and_those_that_failed_can_be_asked_for() -> None:
+    with stand_in(**ANSWERS) as (url, _):
+        one = json.loads(run("get", ID, "--task", "each_1-in", "--url", url)[1])
+        failed = json.loads(run("get", ID, "--failed", "--url", url)[1])
+        code, _, told = run("get", ID, "--task", "b", "--url", url)
+        assert run("get", ID, "--task", "a", "--failed", "--url", url)[0] == 2
+    assert one == MEMBER
+    assert list(failed["tasks"]) == ["each", "each_1-in"]
+    assert (code, told) == (1, "error: there is no task b; there are a, each\n")
+
+
+def test_context_and_brief_are_json() -> None:
+    with stand_in(**{path("get"): {"ret": VIEW | {"tasks": {}}}}) as (url, asked):
+        assert json.loads(run("get", ID, "--context", "--url", url)[1]) == {"n": 1}
+        run("get", ID, "--brief", "--url", url)
+    assert [one["query"].get("brief") for one in asked] == ["true", "true"]
+
+
+def test_in_a_terminal_each_instance_has_its_input_output_and_attempts() -> None:
+    shown = text({"a": RETRIED, "each": EACH, "each_1-in": MEMBER})
+    assert "FAILED after 3.2 s" in shown
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "a SUCCEEDED 1.1 s task_sync 2 attempts" in lines
+    assert 'input {"n": 1}' in lines
+    assert 'output {"m": 2}' in lines
+    assert "attempt 1 0.5 s no disk" in lines
+    assert "attempt 2 0.1 s succeeded" in lines
+    assert "error no disk" not in lines
+    assert "each FAILED 0.0 s foreach 1 succeed, 1 failed" in lines
+    assert any(line.startswith("each_1-in FAILED") for line in lines)
+
+
+def test_values_are_cut_to_a_line_and_one_task_is_shown_whole() -> None:
+    long = RETRIED | {"invoke_msg": {"input": {"text": "x" * 500}}}
+    assert all(len(line) <= 80 for line in text({"a": long}).splitlines())
+    console = Console(record=True, width=80, quiet=False, force_terminal=True)
+    show_task(console, "a", long, 0, whole=True)
+    assert "x" * 500 in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "shown"),
+    [(40, "0.0 s"), (99_900, "99.9 s"), (200_000, "3 min 20 s"), (7_500_000, "2 h 5 min")],
+)
+def test_durations_are_short(duration_ms: int, shown: str) -> None:
+    assert seconds(duration_ms) == shown
+
+
+# -- what a list says --------------------------------------------------------------------
+
+
+def running(**tasks: Any) -> dict[str, Any]:
+    return {"dag_status": "RUNNING", "tasks": tasks}
+
+
+def waiting(status: str, category: str, pattern: str = "", **more: Any) -> dict[str, Any]:
+    return {"status": status, "task": {"category": category, "pattern": pattern}, **more}
+
+
+def test_a_list_says_what_a_running_execution_waits_for() -> None:
+    groups = {"0": "SUCCEED", "1": "RUNNING", "2": "READY"}
+    view = running(
+        a=waiting("SUCCEEDED", "pass"),
+        b=waiting("RUNNING", "function", "task_async"),
+        c=waiting("RUNNING", "suspense"),
+        d=waiting("RUNNING", "foreach", sub_group_index_to_status=groups),
+        e=waiting("READY", "function", "task_sync"),
+    )
+    said = "waits for b (its callback), c (a wake-up), d (1 of 3 groups through) and 1 more"
+    assert detail_of(view) == said
+    assert detail_of(view | {"paused": True}) == f"paused; {said}"
+
+
+def test_a_list_says_why_an_execution_failed() -> None:
+    view = {"dag_status": "FAILED", "dag_invoke_msg": {"msg": "no\nluck"}}
+    assert detail_of(view) == "no luck"
+    assert detail_of(view | {"tasks": {"a": waiting("FAILED", "pass")}}) == "a: no luck"
+    assert detail_of({"dag_status": "SUCCEED"}) == ""
+
+
+def test_a_list_has_the_details_behind_the_ids() -> None:
+    item = {
+        "execution_id": ID,
+        "submit_time": 1_700_000_000_000,
+        "business_id": "b",
+        "feature_id": "f",
+        "status": "FAILED",
+    }
+    listed = {"flow__bg__get_execution_ids.json": {"items": [item], "total": 1}}
+    with stand_in(**listed, **{path("get"): {"ret": VIEW}}) as (url, _):
+        printed = run("list", "--url", url)[1]
+    assert printed.endswith(f"  FAILED       {ID}  each: no luck\n")
