@@ -30,6 +30,9 @@ class TimeInfo(BaseModel):
     start_time: int
     end_time: int | None = None
     expected_cost: int | None = None
+    error: str | None = Field(
+        default=None, description="What this attempt said of its failure, of a task."
+    )
 
 
 class Invocation(BaseModel):

@@ -92,7 +92,7 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
         "status": status_name(task.status),
         "contains_sub": task_plan.spec.has_groups,
         "next": [prefix + name for name in task_plan.successors],
-        "invoke_msg": invoke_view(task.invoke),
+        "invoke_msg": invoke_view(task.invoke, with_errors=True),
         "sub_group_index_to_status": {str(g.index): g.status.name for g in groups},
         "sub_group_key_judgement_mapping": {},
         "sub_group_index_to_identity": {
@@ -147,8 +147,11 @@ _DUMPED: Final = {
 }
 
 
-def invoke_view(invoke: InvokeMsg) -> JsonObject:
-    """Return an ``invoke_msg`` object."""
+def invoke_view(invoke: InvokeMsg, *, with_errors: bool = False) -> JsonObject:
+    """Return an ``invoke_msg`` object; ``with_errors`` adds what each attempt said, which is ours.
+
+    Who hears of an end by a completion callback gets Rill Flow's words only.
+    """
     view: JsonObject = {
         "invoke_id": invoke.invoke_id,
         "code": invoke.code,
@@ -156,7 +159,9 @@ def invoke_view(invoke: InvokeMsg) -> JsonObject:
         "input": redacted(invoke.input),
         "output": invoke.output,
         "referenced_dag_execution_id": invoke.referenced_execution_id,
-        "invoke_time_infos": [_time_view(info) for info in invoke.time_infos],
+        "invoke_time_infos": [
+            _time_view(info, with_errors=with_errors) for info in invoke.time_infos
+        ],
         "progress_args": invoke.progress_args,
         "ext": redacted_part(invoke.ext or {}) or None,
         "hint": invoke.hint,
@@ -164,12 +169,12 @@ def invoke_view(invoke: InvokeMsg) -> JsonObject:
     return {key: value for key, value in view.items() if value not in _NOTHING}
 
 
-def _time_view(info: TimeInfo) -> JsonObject:
+def _time_view(info: TimeInfo, *, with_errors: bool) -> JsonObject:
     view: JsonObject = {
         "start_time": info.start_ms,
         "expected_cost": info.expected_cost,
         "end_time": info.end_ms,
-        "error": info.error,
+        "error": info.error if with_errors else None,
     }
     return {key: value for key, value in view.items() if value is not None}
 

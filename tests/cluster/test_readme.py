@@ -207,7 +207,8 @@ def test_the_command_line_finds_executions_and_steers_them(clone: Clone, by_hand
     execution_id = lines[1].split()[3]
     assert lines[1].endswith(f"RUNNING      {execution_id}  waits for approval (a wake-up)")
     orders = ("paused", "resumed", "cancelled", "redone")
-    assert lines[2:] == [f"{order} {execution_id}" for order in orders]
+    assert lines[2:6] == [f"{order} {execution_id}" for order in orders]
+    assert json.loads("".join(lines[6:]))["status"] == "RUNNING"
     with rillflow.Client(by_hand.base_url) as client:
         execution = client.execution(execution_id)
         execution.wake_up("approval", {"approved": True})
