@@ -23,6 +23,7 @@ RillflowError
 │   └── OverloadedError
 │       └── UnfinishedBodyError
 ├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
+│   └── WorkLimitError
 ├── CrashedError              an execution whose handling failed unexpectedly
 │   └── SetApartError
 ├── ResultError               whoever waits for the result of an execution
@@ -286,6 +287,24 @@ class ExecutionError(RillflowError):
     def __init__(self, message: str, wire_code: int = 30601) -> None:
         self.wire_code = wire_code
         super().__init__(message)
+
+
+class WorkLimitError(ExecutionError):
+    """All that one event, or one request, has evaluated took more than is allowed.
+
+    Unlike a ``BudgetExceededError``, which is that of one path or expression, it cannot be
+    tolerated by the rule that meets it: it fails the task.
+    """
+
+    code = "execution.work_limit"
+    wire_code = 30507
+
+    def __init__(self, unit: str, limit: int, setting: str) -> None:
+        super().__init__(
+            f"everything that was evaluated at once took more than {limit} {unit};"
+            f" {setting} sets the limit",
+            WorkLimitError.wire_code,
+        )
 
 
 class CrashedError(RillflowError):

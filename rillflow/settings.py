@@ -232,6 +232,10 @@ class Settings(BaseSettings):
     """Most items of one foreach, all of which are made at once while other executions wait."""
     max_descendants: Annotated[int, Field(ge=0)] = 1_000
     """Most sub-flows of an execution, theirs included, at all levels; more fail their tasks."""
+    turn_max_steps: Annotated[int, Field(ge=1_000)] = 2_000_000
+    """Most steps of all expressions, conditions and mappings of one event, or of one preview."""
+    turn_max_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 256 * MEBIBYTE
+    """Most that all of those may make together, in bytes of memory and of JSON."""
     expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
     """When a callback is overdue: its function is asked, or its task fails; None is never."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000

@@ -9,6 +9,7 @@ from rillflow.core.turn import Turn, value_of
 from rillflow.definition.model import ReturnTask, SuspenseTask, SwitchEntry, SwitchTask
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject
+from rillflow.language.budget import TotalBudget
 from rillflow.language.conditions import all_hold, any_holds, holds
 from rillflow.language.literals import whole_number
 
@@ -62,17 +63,17 @@ def end_failed(turn: Turn, task: TaskState, message: str | None, *, tolerated: b
 
 def run_return(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Skip the successors when all conditions hold, else skip itself and go on."""
-    if _all(plan.spec_as(ReturnTask).conditions, document):
+    if _all(turn, plan.spec_as(ReturnTask).conditions, document):
         task.skips = [successor.name for successor in turn.successors(task)]
         succeed(turn, task)
         return
     turn.finish_task(task, TaskStatus.SKIPPED)
 
 
-def _all(conditions: Sequence[str] | None, document: JsonObject) -> bool:
+def _all(turn: Turn, conditions: Sequence[str] | None, document: JsonObject) -> bool:
     if conditions is None:
         raise ExecutionError("conditions can not be null")
-    return all_hold(conditions, {"input": document})
+    return all_hold(conditions, {"input": document}, turn.budget)
 
 
 def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
@@ -81,20 +82,22 @@ def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     if not entries:
         succeed(turn, task, "switches collection empty")
         return
-    run, skip = choose(entries, {"input": document})
+    run, skip = choose(entries, {"input": document}, turn.budget)
     prefix = f"{task.route}-" if task.route else ""
     task.skips = [prefix + name for name in skip if name not in run]
     succeed(turn, task)
 
 
-def choose(entries: Sequence[SwitchEntry], document: JsonObject) -> tuple[set[str], list[str]]:
+def choose(
+    entries: Sequence[SwitchEntry], document: JsonObject, budget: TotalBudget
+) -> tuple[set[str], list[str]]:
     """Tell which names the entries of a switch run, and which they would skip."""
     run: set[str] = set()
     skip: list[str] = []
     found = broken = False
     for entry in entries:
         if not _is_default(entry):
-            chosen = not broken and _holds(entry.condition, document)
+            chosen = not broken and _holds(entry.condition, document, budget)
             found = found or chosen
             broken = broken or (chosen and entry.break_)
             _sort(entry, run, skip, chosen=chosen)
@@ -117,9 +120,9 @@ def _sort(entry: SwitchEntry, run: set[str], skip: list[str], *, chosen: bool) -
         skip.extend(names)
 
 
-def _holds(condition: str | None, document: JsonObject) -> bool:
+def _holds(condition: str | None, document: JsonObject, budget: TotalBudget) -> bool:
     try:
-        return condition is not None and holds(condition, document)
+        return condition is not None and holds(condition, document, budget)
     except LanguageError:
         return False
 
@@ -140,10 +143,10 @@ def check_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonOb
         ExecutionError: The task has no conditions.
     """
     spec = plan.spec_as(SuspenseTask)
-    if _all(spec.conditions, document):
+    if _all(turn, spec.conditions, document):
         succeed(turn, task)
         return True
-    if any_holds(spec.interruptions or (), {"input": document}):
+    if any_holds(spec.interruptions or (), {"input": document}, turn.budget):
         end_failed(turn, task, "interruption", tolerated=False)
         return True
     return False
@@ -151,18 +154,29 @@ def check_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonOb
 
 def arm_timeout(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Set the task's time-out, counted from now, when its timeline has one."""
-    limit_s = timeout_s(plan, document)
+    limit_s = timeout_s(plan, document, turn.budget)
     if limit_s is not None:
-        turn.set_timer("timeout", task, turn.at_ms + limit_s * 1000)
+        set_timeout(turn, task, limit_s)
 
 
-def timeout_s(plan: TaskPlan, document: JsonObject) -> int | None:
-    """Return the task's time-out in seconds, None when it has none that counts."""
+def set_timeout(turn: Turn, task: TaskState, limit_s: int) -> None:
+    """Set a time-out, counted from now."""
+    turn.set_timer("timeout", task, turn.at_ms + limit_s * 1000)
+
+
+def timeout_s(
+    plan: TaskPlan, document: JsonObject, budget: TotalBudget | None = None
+) -> int | None:
+    """Return the task's time-out in seconds, None when it has none that counts.
+
+    Raises:
+        WorkLimitError: Nothing is left of the budget.
+    """
     timeline = plan.spec.timeline
     if timeline is None or timeline.timeout_s is None:
         return None
     try:
-        limit_s = whole_number(value_of(timeline.timeout_s, {"input": document}))
+        limit_s = whole_number(value_of(timeline.timeout_s, {"input": document}, budget))
     except LanguageError:
         return None
     return limit_s if limit_s is not None and limit_s > 0 else None

@@ -9,10 +9,12 @@ from rillflow.core.mapping_warnings import COMPLETION, Application
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.turn import TASK_ERRORS, Cleaner, TriggerAddress, Turn, as_object
+from rillflow.core.stored_context import Cleaner
+from rillflow.core.turn import TASK_ERRORS, TriggerAddress, Turn, as_object
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
+from rillflow.language.budget import TotalBudget
 from rillflow.language.passed_over import Kind, PassedOver
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
@@ -170,6 +172,8 @@ def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
         ExecutionError: Its input is larger than an input may be (30507).
     """
     plan, state = turn.plan, turn.state
+    # What the turn has taken before may have been too much: that is why it has ended.
+    budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes)
     mappings = plan.callback_inputs
     if state.callback is not None:
         mappings = plan.compile_callback_inputs(config)
@@ -180,10 +184,13 @@ def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
         trigger_url=TriggerAddress(turn, ""),
         seed=state.seq,
         language=state.language,
+        budget=budget,
     )
     if mapped.passed_over or state.warnings:
         turn.mapped.append(Application("", "", COMPLETION, mapped.passed_over))
-    cleaned = Cleaner(state.context_max_bytes).clean(mapped.input)
+    cleaner = Cleaner(state.context_max_bytes, budget)
+    cleaned = cleaner.clean(mapped.input)
+    cleaner.charge()
     keeps_nulls = state.language >= AVIATOR_AND_JAYWAY_MEASURED
     body = dict(as_object(mapped.input if keeps_nulls else cleaned))
     failed = state.status is DagStatus.FAILED

@@ -11,8 +11,9 @@ from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
 from rillflow.core.turn import TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
-from rillflow.errors import LanguageError
+from rillflow.errors import LanguageError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.language.budget import TotalBudget
 from rillflow.language.conditions import all_hold, any_holds
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
@@ -49,12 +50,23 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     task.poll_url, task.polls = None, 0
     task.told, task.child_redos, task.redoing_child = 0, 0, False
     turn.set_status(task, TaskStatus.RUNNING)
-    turn.commands.append(dispatch_command(turn, task, plan))
-    controls.arm_timeout(turn, task, plan, merged)
+    timeout_s = controls.timeout_s(plan, merged, turn.budget)
+    command = _command(turn, task, plan, timeout_s)
+    budget = turn.budget
+    budget.memory_bytes -= len(command.input)
+    if budget.memory_bytes < 0:
+        raise budget.out_of_memory()
+    turn.commands.append(command)
+    if timeout_s is not None:
+        controls.set_timeout(turn, task, timeout_s)
 
 
 def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTask:
-    """Build the command of the attempt under way, also after a restart."""
+    """Build the command of the attempt under way once more."""
+    return _command(turn, task, plan, controls.timeout_s(plan, task.invoke.input or {}))
+
+
+def _command(turn: Turn, task: TaskState, plan: TaskPlan, timeout_s: int | None) -> DispatchTask:
     spec = plan.spec_as(FunctionTask)
     document = task.invoke.input or {}
     return DispatchTask(
@@ -66,7 +78,7 @@ def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTas
         resource_protocol=spec.resource_protocol or None,
         request_type=spec.request_type,
         input=encode_json(document),
-        timeout_s=controls.timeout_s(plan, document),
+        timeout_s=timeout_s,
         resource=encode_json(spec.resource.model_dump(by_alias=True, exclude_none=True))
         if spec.resource
         else None,
@@ -264,7 +276,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
         invoke.invoke_id = as_text(named) if named else invoke.invoke_id
         invoke.ext = {**(invoke.ext or {}), **ext} or invoke.ext
     # What it says of a failure counts only if the task's own conditions call it one.
-    if event.succeeded is not False or not _outcome(plan, document, event):
+    if event.succeeded is not False or not _outcome(turn, plan, document, event):
         invoke.code = short_code(event.code) if event.code is not None else invoke.code
         if event.msg is not None:
             invoke.msg = event.msg
@@ -297,8 +309,8 @@ def conclude(
             of a strict execution came to nothing.
         ExecutionError: The context cannot be kept.
     """
-    succeeded = _outcome(plan, output, callback)
-    retrying = not succeeded and may_retry(task, plan, output)
+    succeeded = _outcome(turn, plan, output, callback)
+    retrying = not succeeded and may_retry(task, plan, output, turn.budget)
     final_failed = not succeeded and not plan.spec.tolerance
     mapped = bool(output) and bool(plan.spec.output_mappings) and not retrying
     if mapped and (not final_failed or (callback is not None and _has_conditions(plan))):
@@ -318,31 +330,41 @@ def _has_conditions(plan: TaskPlan) -> bool:
     return bool(spec.success_conditions or spec.fail_conditions)
 
 
-def _outcome(plan: TaskPlan, output: JsonObject | None, callback: CallbackReceived | None) -> bool:
+def _outcome(
+    turn: Turn, plan: TaskPlan, output: JsonObject | None, callback: CallbackReceived | None
+) -> bool:
     """Return whether the attempt succeeded (SEMANTICS 3.10, Status)."""
     spec = plan.spec_as(FunctionTask)
     if output is None:
         return False
     if spec.success_conditions:
-        return all_hold(spec.success_conditions, {"output": output})
+        return all_hold(spec.success_conditions, {"output": output}, turn.budget)
     if spec.fail_conditions:
-        return not all_hold(spec.fail_conditions, {"output": output})
+        return not all_hold(spec.fail_conditions, {"output": output}, turn.budget)
     if callback is not None and callback.succeeded is not None:
         return callback.succeeded
     result = output.get("result_type")
     return result is None or as_text(result).upper() == SUCCESS
 
 
-def may_retry(task: TaskState, plan: TaskPlan, output: JsonObject | None) -> bool:
-    """Tell whether a failed attempt may be made again (SEMANTICS 3.12)."""
+def may_retry(
+    task: TaskState,
+    plan: TaskPlan,
+    output: JsonObject | None,
+    budget: TotalBudget | None = None,
+) -> bool:
+    """Tell whether a failed attempt may be made again (SEMANTICS 3.12).
+
+    It may not where nothing is left of the budget: the attempt has failed already.
+    """
     retry = plan.spec_as(FunctionTask).retry
     if retry is None or attempts_of(task) > (retry.max_retries or 0):
         return False
     if not retry.conditions:
         return True
     try:
-        return output is not None and any_holds(retry.conditions, {"output": output})
-    except LanguageError:
+        return output is not None and any_holds(retry.conditions, {"output": output}, budget)
+    except (LanguageError, WorkLimitError):
         return False
 
 
@@ -373,7 +395,7 @@ _LONGEST_WAIT_S = 10 * 365 * 86400
 
 def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
     """End a failed attempt: with another one when allowed, else for good."""
-    if may_retry(task, plan, output):
+    if may_retry(task, plan, output, turn.budget):
         schedule_retry(turn, task, plan)
     else:
         controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)

@@ -8,10 +8,12 @@ from rillflow.core.mapping_warnings import Application
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
-from rillflow.core.turn import TASK_ERRORS, Turn, as_object, stored_context, value_of
+from rillflow.core.stored_context import stored_context
+from rillflow.core.turn import TASK_ERRORS, Turn, as_object, value_of
 from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import TotalBudget
 from rillflow.language.conditions import all_hold, holds
 from rillflow.language.literals import whole_number
 from rillflow.language.passed_over import Kind, PassedOver, loggable_error
@@ -39,17 +41,17 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
         )
     if not isinstance(collection, list):
         raise ExecutionError(f"iteration collection {mapping.collection} is not a list")
-    limit = concurrency_limit(spec.synchronization, document)
+    limit = concurrency_limit(spec.synchronization, document, turn.budget)
     rest = without(document, mapping.collection or "")
     task.invoke.input = rest
     contexts = [
-        stored_context(_item_context(mapping, rest, index, item), {}, max_bytes)
+        stored_context(_item_context(mapping, rest, index, item), {}, max_bytes, turn.budget)
         for index, item in enumerate(collection)
     ]
     turn.set_status(task, TaskStatus.RUNNING)
     for index, context in enumerate(contexts):
         group = _new_group(turn, task, index, branch=0, context=context)
-        group.identity = _identity(mapping, collection[index])
+        group.identity = _identity(turn, mapping, collection[index])
     controls.arm_timeout(turn, task, plan, document)
     task.most_groups = limit
     count = len(contexts) if limit is None else min(limit, len(contexts))
@@ -66,7 +68,8 @@ def _collection(
             path; or the execution is strict.
     """
     try:
-        return compile_path(mapping.collection or "").find({"input": document})
+        path = compile_path(mapping.collection or "", turn.budget)
+        return path.find({"input": document}, turn.budget)
     except LanguageError as error:
         is_null = bool(mapping.collection) and reads_as_null(error) and not turn.is_strict
         if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED or not is_null:
@@ -121,24 +124,28 @@ def _item_context(
     return context
 
 
-def _identity(mapping: IterationMapping, element: JsonValue) -> JsonValue:
+def _identity(turn: Turn, mapping: IterationMapping, element: JsonValue) -> JsonValue:
     try:
-        value = value_of(mapping.identity, {"iteration": {"element": element}})
+        value = value_of(mapping.identity, {"iteration": {"element": element}}, turn.budget)
     except LanguageError:
         return None
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
+    turn.measure(value)
     return functions.as_text(value)
 
 
-def concurrency_limit(synchronization: Synchronization | None, document: JsonObject) -> int | None:
+def concurrency_limit(
+    synchronization: Synchronization | None, document: JsonObject, budget: TotalBudget
+) -> int | None:
     """Tell how many groups may run at once; None is no limit."""
     if synchronization is None or not synchronization.conditions:
         return None
     try:
-        if not all_hold(synchronization.conditions, {"input": document}):
+        if not all_hold(synchronization.conditions, {"input": document}, budget):
             return None
-        limit = whole_number(value_of(synchronization.max_concurrency, {"input": document}))
+        wanted = value_of(synchronization.max_concurrency, {"input": document}, budget)
+        limit = whole_number(wanted)
     except LanguageError:
         return None
     return limit if limit is not None and limit > 0 else None
@@ -152,8 +159,8 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     conditions = [condition for condition in plan.conditions if condition is not None]
     if len(conditions) < len(plan.conditions):
         raise ExecutionError("choice condition is null")
-    chosen = [_branch_holds(condition, document) for condition in conditions]
-    inside = stored_context(document, {}, turn.state.context_max_bytes)
+    chosen = [_branch_holds(turn, condition, document) for condition in conditions]
+    inside = stored_context(document, {}, turn.state.context_max_bytes, turn.budget)
     turn.set_status(task, TaskStatus.RUNNING)
     for index, holds_true in enumerate(chosen):
         context = inside if holds_true else {}
@@ -169,9 +176,9 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     _start_groups(turn, task, [index for index, true in enumerate(chosen) if true])
 
 
-def _branch_holds(condition: str, document: JsonObject) -> bool:
+def _branch_holds(turn: Turn, condition: str, document: JsonObject) -> bool:
     try:
-        return holds(condition, {"input": document})
+        return holds(condition, {"input": document}, turn.budget)
     except LanguageError:
         return False
 

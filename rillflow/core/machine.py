@@ -45,7 +45,8 @@ from rillflow.core.mapping_warnings import Application
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState, TimeInfo
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.core.turn import Turn, stored_context, timers_of
+from rillflow.core.stored_context import stored_context
+from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
 from rillflow.jsontypes import decode_json
 
@@ -86,6 +87,8 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         max_descendants=event.max_descendants,
         strict_mappings=event.strict_mappings,
         language=event.language,
+        turn_max_steps=event.turn_max_steps,
+        turn_max_bytes=event.turn_max_bytes,
         callback=callback if isinstance(callback, dict) else None,
     )
     context = initial_context(plan.original, data if isinstance(data, dict) else {})

@@ -16,6 +16,8 @@ from rillflow.definition.model import (
     WorkflowDefinition,
 )
 from rillflow.jsontypes import JsonObject
+from rillflow.language.budget import TotalBudget
+from rillflow.language.expressions import Expression, compile_expression
 from rillflow.language.mappings import MappingList, compile_mappings
 
 TaskT = TypeVar("TaskT", bound=Task)
@@ -31,6 +33,7 @@ class TaskPlan:
     """
 
     __slots__ = (
+        "_calculation",
         "_shown",
         "base",
         "branches",
@@ -54,6 +57,7 @@ class TaskPlan:
     def __init__(self, spec: Task, order: int) -> None:
         self.spec = spec
         self._shown: JsonObject | None = None
+        self._calculation: Expression | None = None
         self.base: str = spec.name or ""
         self.category: str = spec.category
         self.order = order
@@ -82,6 +86,19 @@ class TaskPlan:
             dumped = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
             self._shown = redacted_part(dumped)
         return self._shown
+
+    def calculation(self, budget: TotalBudget) -> Expression | None:
+        """Return the expression of the task's progress, compiled when it is first asked for.
+
+        Raises:
+            LanguageError: It is no expression.
+            WorkLimitError: Nothing is left of the budget.
+        """
+        text = self.spec.progress.calculation if self.spec.progress else None
+        if text and self._calculation is None:
+            budget.spend(len(text))
+            self._calculation = compile_expression(text)
+        return self._calculation
 
     def spec_as(self, kind: type[TaskT]) -> TaskT:
         """Return the task of the definition where its category is known.

@@ -4,7 +4,8 @@ from rillflow.core import anew, ending, reopening
 from rillflow.core.events import RedoRequested
 from rillflow.core.failed_parts import failed_parts, named_parts
 from rillflow.core.status import STARTED, DagStatus, TaskStatus
-from rillflow.core.turn import Turn, stored_context
+from rillflow.core.stored_context import stored_context
+from rillflow.core.turn import Turn
 from rillflow.jsontypes import decode_json
 
 

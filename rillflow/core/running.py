@@ -69,7 +69,7 @@ def run_task(turn: Turn, task: TaskState) -> None:
             return
         if _degraded(turn, task, plan):
             return
-        _record_progress(task, plan, document)
+        _record_progress(turn, task, plan, document)
         _WORK[plan.category](turn, task, plan, document)
     except TASK_ERRORS as error:
         controls.fail(turn, task, plan, str(error))
@@ -119,9 +119,9 @@ def _delayed(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) 
     if timeline is None:
         return False
     if timeline.suspense_timestamp_ms is not None:
-        due_ms = _number(timeline.suspense_timestamp_ms, document)
+        due_ms = _number(turn, timeline.suspense_timestamp_ms, document)
     else:
-        interval_s = _number(timeline.suspense_interval_s, document)
+        interval_s = _number(turn, timeline.suspense_interval_s, document)
         start_ms = task.invoke.time_infos[-1].start_ms
         due_ms = None if interval_s is None else start_ms + interval_s * 1000
     if due_ms is None or (due_ms - turn.at_ms) // 1000 <= 0:
@@ -130,9 +130,9 @@ def _delayed(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) 
     return True
 
 
-def _number(text: str | None, document: JsonObject) -> int | None:
+def _number(turn: Turn, text: str | None, document: JsonObject) -> int | None:
     try:
-        return whole_number(value_of(text, {"input": document}))
+        return whole_number(value_of(text, {"input": document}, turn.budget))
     except LanguageError:
         return None
 
@@ -147,16 +147,17 @@ def _degraded(turn: Turn, task: TaskState, plan: TaskPlan) -> bool:
     return True
 
 
-def _record_progress(task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+def _record_progress(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     progress = plan.spec.progress
     if progress is None or not progress.args:
         return
     args: JsonObject = {}
     for rule in progress.args:
         try:
-            value = value_of(rule.source, {"input": document})
+            value = value_of(rule.source, {"input": document}, turn.budget)
         except LanguageError:
             continue
         if rule.variable and value is not None:
+            turn.measure(value)
             args[rule.variable] = value
     task.invoke.progress_args = args

@@ -175,7 +175,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     highest attempt of an instance that a redo dropped; new instances count on from there.
     ``timeout_armed_ms`` is when the time-out was set. The limits, when a callback is overdue,
     and the secret ``id_key`` are those of the submission; so is ``strict_mappings``, which makes
-    failures of rules that come to nothing. ``warnings`` are those of the completion callback;
+    failures of rules that come to nothing. A limit of a turn that is None sets none.
+    ``warnings`` are those of the completion callback;
     ``mapping_warnings`` counts them and those of all instances, ``warnings_kept`` how many
     of the latter are kept. ``redone`` tells whether it was begun again after an end;
     ``redo_order`` is the last request of its parent to do so.
@@ -221,6 +222,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     redone: bool = False
     redo_order: int = 0
     language: int = FIRST
+    turn_max_steps: int | None = None
+    turn_max_bytes: int | None = None
 
     def __post_init__(self) -> None:
         """Make default limits the very objects that a snapshot leaves out."""

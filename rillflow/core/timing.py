@@ -6,7 +6,7 @@ from rillflow.core.events import TimerFired
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import LATEST_MS, Turn, value_of
-from rillflow.errors import LanguageError
+from rillflow.errors import LanguageError, WorkLimitError
 from rillflow.language.literals import whole_number
 
 
@@ -73,8 +73,10 @@ def arm_execution_timeout(turn: Turn) -> None:
     if timeline is None or timeline.timeout_s is None:
         return
     try:
-        limit_s = whole_number(value_of(timeline.timeout_s, {"context": turn.state.context}))
-    except LanguageError:
+        limit_s = whole_number(
+            value_of(timeline.timeout_s, {"context": turn.state.context}, turn.budget)
+        )
+    except (LanguageError, WorkLimitError):
         return
     if limit_s is not None and limit_s > 0:
         turn.state.timeout_due_ms = min(turn.at_ms + limit_s * 1000, LATEST_MS)

@@ -7,7 +7,7 @@ from counters, whatever the number of tasks.
 
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -16,24 +16,22 @@ from rillflow.core.mapping_warnings import MOST_SUGGESTIONS, Application, strict
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
-from rillflow.errors import ExecutionError
+from rillflow.core.stored_context import Cleaner, stored_context
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import TotalBudget
 from rillflow.language.literals import parse_literal
 from rillflow.language.mappings import MappingList
 from rillflow.language.passed_over import Kind, PassedOver
 from rillflow.language.paths import compile_path
 
-RESERVED_PREFIX = "__"
 SKIP_MESSAGE = "skip due to dependent tasks return or degrade"
-VALUE_TYPE_IS_NOT_MAP = 30505
 TASK_ERRORS = (Exception,)
 """What running a task may raise; each becomes the task's failure.
 
 That an error of our own is among them is no accident: a replay meets it again, so an
 execution that raised it instead could never be read from its journal.
 """
-CONTENT_TOO_LONG = 30507
 LATEST_MS = 253_402_300_799_000
 """The end of the year 9999; no timer is due later."""
 _ANNOUNCED: Final = {
@@ -42,6 +40,7 @@ _ANNOUNCED: Final = {
     TaskStatus.SKIPPED: "TASK_SKIPPED",
 }
 _CONTAINERS: Final = (dict, list)
+_LONG_TEXT: Final = 1024
 
 
 class Step(IntEnum):
@@ -63,13 +62,15 @@ class Turn:
     that is about to start keeps its scope open. ``failing`` are groups that fail although
     something in them is under way; they are looked at last, the latest first, since what is
     under way may be about to end in this very turn. ``mapped`` are applications of mapping
-    lists of which there is something to tell.
+    lists of which there is something to tell. ``budget`` is what all evaluations of the turn
+    may take together.
     """
 
     __slots__ = (
         "_seed",
         "agenda",
         "at_ms",
+        "budget",
         "commands",
         "failing",
         "mapped",
@@ -82,6 +83,7 @@ class Turn:
         self.plan = plan
         self.state = state
         self.at_ms = at_ms
+        self.budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes)
         self.commands: list[Command] = []
         self.agenda: deque[tuple[Step, str]] = deque()
         self.unsettled: dict[str, None] = {}
@@ -230,7 +232,7 @@ class Turn:
         before = self.context_of(task)
         if context is before:
             return
-        saved = stored_context(context, before, self.state.context_max_bytes)
+        saved = stored_context(context, before, self.state.context_max_bytes, self.budget)
         if task.route:
             self.state.groups[task.route].context = saved
         else:
@@ -264,15 +266,37 @@ class Turn:
             trigger_url=TriggerAddress(self, task.route),
             seed=self.next_seed(),
             language=self.state.language,
+            budget=self.budget,
         )
         if mapped.passed_over or task.warning_counts or self.mapped:
             self._note(task, mappings.name, mapped.passed_over, stopped=mapped.stopped)
         document = as_object(mapped.input)
         for value in document.values():
-            if type(value) in _CONTAINERS:
-                Cleaner(self.state.context_max_bytes).clean(document)
+            kind = type(value)
+            if kind in _CONTAINERS:
+                self._measure(document)
+                break
+            if kind is str and len(value) > _LONG_TEXT:  # type: ignore[arg-type]
+                self.measure(document)
                 break
         return as_object(mapped.context), document
+
+    def measure(self, value: JsonValue) -> None:
+        """Charge a value that is about to be kept or sent, by the JSON that it makes.
+
+        Raises:
+            ExecutionError: It is larger than an input may be (30507).
+            WorkLimitError: The turn has made too much.
+        """
+        if self.state.turn_max_bytes is not None:  # else an older release did not look
+            self._measure(value)
+
+    def _measure(self, value: JsonValue) -> None:
+        cleaner = Cleaner(self.state.context_max_bytes, self.budget)
+        try:
+            cleaner.clean(value)
+        finally:
+            cleaner.charge()
 
     def note_unapplied(self, task: TaskState, mappings: MappingList) -> None:
         """Note that output mappings are not applied, since there is no output.
@@ -333,117 +357,26 @@ class TriggerAddress:
         return f"{state.host}/flow/trigger.json?execution_id={state.execution_id}&task_name={known}"
 
 
-def stored_context(
-    context: JsonObject, before: Mapping[str, JsonValue], max_bytes: int
-) -> JsonObject:
-    """Return a context in the form it is kept: no nulls in maps, no reserved keys.
-
-    Values that are the same object as ``before`` were cleaned then; all others together
-    may take ``max_bytes``.
-
-    Raises:
-        ExecutionError: A reserved key holds something that is no map (30505), or more
-            changed than may be saved at once (30507).
-    """
-    kept: JsonObject = dict(before)
-    cleaner = Cleaner(max_bytes)
-    for key, value in context.items():
-        if key.startswith(RESERVED_PREFIX):
-            if not isinstance(value, dict):
-                raise ExecutionError("value type is not map", VALUE_TYPE_IS_NOT_MAP)
-        elif value is not before.get(key):
-            clean = cleaner.clean(value)
-            if clean is not None:
-                kept[key] = clean
-    return kept
-
-
-class Cleaner:
-    """Drops null entries of maps at every level, within a budget of size; nulls in lists stay.
-
-    Values share structure, so what is small in memory may be huge when it is written out:
-    every occurrence counts.
-    """
-
-    __slots__ = ("_budget", "_left")
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._budget = self._left = budget_bytes
-
-    def clean(self, value: JsonValue) -> JsonValue:
-        """Return the value without nulls in maps; the same object when there are none.
-
-        Raises:
-            ExecutionError: It is larger than the budget (30507).
-        """
-        if isinstance(value, dict):
-            return self._clean_map(value)
-        if isinstance(value, list):
-            return self._clean_list(value)
-        self._take(8 + len(value) if isinstance(value, str) else 8)
-        return value
-
-    def _take(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
-            raise ExecutionError(
-                f"content length: more than {self._budget} exceed the limit", CONTENT_TOO_LONG
-            )
-
-    # One loop for each container, with no call for what is none: there may be 100,000 values.
-
-    def _clean_map(self, value: JsonObject) -> JsonObject:
-        size = 8
-        changed: JsonObject | None = None
-        for key, item in value.items():
-            if isinstance(item, dict | list):
-                clean = self.clean(item)
-                if clean is not item:
-                    changed = changed or dict(value)
-                    changed[key] = clean
-            elif isinstance(item, str):
-                size += 8 + len(item)
-            elif item is None:
-                changed = changed or dict(value)
-            else:
-                size += 8
-        self._take(size)
-        if changed is None:
-            return value
-        return {key: item for key, item in changed.items() if item is not None}
-
-    def _clean_list(self, value: list[JsonValue]) -> list[JsonValue]:
-        self._take(8 + 8 * len(value))
-        size = 0
-        changed: list[JsonValue] | None = None
-        for index, item in enumerate(value):
-            if isinstance(item, dict | list):
-                self._left += 8  # It counts itself.
-                clean = self.clean(item)
-                if clean is not item:
-                    changed = changed or list(value)
-                    changed[index] = clean
-            elif isinstance(item, str):
-                size += len(item)
-        self._take(size)
-        return value if changed is None else changed
-
-
 def as_object(value: JsonValue) -> JsonObject:
     """Return a value that is an object; anything else counts as an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def value_of(text: str | None, document: JsonObject) -> JsonValue:
+def value_of(
+    text: str | None, document: JsonObject, budget: TotalBudget | None = None
+) -> JsonValue:
     """Evaluate a setting that is a literal or a path on a document.
 
     Raises:
         LanguageError: The path is malformed or cannot be evaluated.
+        WorkLimitError: Nothing is left of the budget.
     """
     if text is None or not text.strip():
         return None
     if text.startswith("$"):
-        return compile_path(text).find(document)
+        return compile_path(text, budget).find(document, budget)
+    if budget is not None and len(text) > _LONG_TEXT:
+        budget.spend(len(text))
     return parse_literal(text)
 
 

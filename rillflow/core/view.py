@@ -8,9 +8,10 @@ from rillflow.core.redaction import redacted, redacted_part
 from rillflow.core.state import ExecutionState, InvokeMsg, RuleWarning, TaskState, TimeInfo
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.errors import LanguageError
+from rillflow.errors import LanguageError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue
-from rillflow.language.expressions import compile_expression
+from rillflow.language.budget import TotalBudget
+from rillflow.language.expressions import DEFAULT_BUDGET
 
 _NOTHING: tuple[None, list[Any]] = (None, [])
 
@@ -214,20 +215,24 @@ def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
 
 
 def progress(plan: Plan, state: ExecutionState, at_ms: int) -> int:
-    """Return how far an execution is, 0 to 100, by the weights of its top-level tasks."""
+    """Return how far an execution is, 0 to 100, by the weights of its top-level tasks.
+
+    All calculations together may take what one expression may; beyond that tasks are counted.
+    """
     if DAG_COMPLETED[state.status]:
         return 100
     tasks = [state.tasks[name] for name in plan.level.tasks]
     if not tasks:
         return 0
+    budget = TotalBudget(DEFAULT_BUDGET.steps, DEFAULT_BUDGET.memory_bytes)
     try:
         weights = [_weight(plan.by_name[task.base]) for task in tasks]
         done = sum(
-            weight * _fraction(plan.by_name[task.base], state, task, at_ms)
+            weight * _fraction(plan.by_name[task.base], state, task, at_ms, budget)
             for weight, task in zip(weights, tasks, strict=True)
         )
         return int(done / sum(weights) * 100)
-    except (LanguageError, ValueError, ZeroDivisionError, OverflowError):
+    except (LanguageError, WorkLimitError, ValueError, ZeroDivisionError, OverflowError):
         return 100 * sum(COMPLETED[task.status] for task in tasks) // len(tasks)
 
 
@@ -235,18 +240,21 @@ def _weight(plan: TaskPlan) -> int:
     return plan.spec.progress.weight if plan.spec.progress else 1
 
 
-def _fraction(plan: TaskPlan, state: ExecutionState, task: TaskState, at_ms: int) -> float:
+def _fraction(
+    plan: TaskPlan, state: ExecutionState, task: TaskState, at_ms: int, budget: TotalBudget
+) -> float:
     if COMPLETED[task.status]:
         return 1.0
-    calculation = plan.spec.progress.calculation if plan.spec.progress else None
-    if calculation:
+    calculation = plan.calculation(budget)
+    if calculation is not None:
         infos = task.invoke.time_infos
         running_ms = at_ms - infos[-1].start_ms if infos else 0
-        value = compile_expression(calculation).evaluate(
-            {"params": task.invoke.progress_args or {}, "taskRunningTimeInMillis": running_ms}
+        value = calculation.evaluate(
+            {"params": task.invoke.progress_args or {}, "taskRunningTimeInMillis": running_ms},
+            total=budget,
         )
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError(f"progress.calculation gives no number: {value!r}")
+            raise ValueError(f"progress.calculation gives no number but a {type(value).__name__}")
         return float(value)
     if task.routes:
         finished = sum(COMPLETED[state.groups[route].status] for route in task.routes)

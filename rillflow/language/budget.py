@@ -1,26 +1,151 @@
-"""The steps that one evaluation of a path may take, in visited values."""
+"""What evaluations may take: a reading of a path, and all evaluations of one turn or request.
 
+Steps stand for processor time, bytes for memory: both are estimates that depend on the
+values and texts alone, so a replay of an event stops at the same place on every machine.
+Everything is charged before it is made.
+"""
+
+from collections.abc import Mapping
 from typing import Final
 
-from rillflow.errors import BudgetExceededError
+from rillflow.errors import BudgetExceededError, WorkLimitError
+from rillflow.jsontypes import JsonValue
 
 MAX_STEPS: Final = 1_000_000
+"""Values that one reading of a path may visit."""
+MAX_BYTES: Final = 1 << 25
+"""Memory that one reading of a path may take for what it finds."""
+TURN_MAX_STEPS: Final = 2_000_000
+"""Steps of all evaluations of one turn, or of one request, together."""
+TURN_MAX_BYTES: Final = 1 << 28
+"""Bytes that all evaluations of one turn, or of one request, may make together."""
+CHARACTERS_PER_STEP: Final = 64
+"""Reading text goes by this many characters."""
+REFERENCE_BYTES: Final = 8
+"""Memory of an element of a list that only refers to a value."""
+ENTRY_BYTES: Final = 48
+"""Memory of an entry of a map, without its key and value."""
+
+_UNLIMITED: Final = 1 << 62
+_SHARES: Final = 20
+_BOTH: Final = (1, 1)  # shares of steps and of bytes that are kept back
 
 
-class Budget:
-    """Counts down; shared by a path and everything in its filters."""
+class TotalBudget:
+    """What all evaluations of one turn, or of one request, may take together.
 
-    __slots__ = ("left",)
+    What exceeds it fails its task. A twentieth is kept back for what follows that failure
+    in the same turn, as a task that catches it; when that is used up too, everything that
+    evaluates fails.
 
-    def __init__(self, steps: int = MAX_STEPS) -> None:
-        self.left = steps
+    Attributes:
+        steps: Steps that are left.
+        memory_bytes: Bytes that are left.
+    """
+
+    __slots__ = ("_bytes_limit", "_reserved", "_steps_limit", "memory_bytes", "steps")
+
+    def __init__(
+        self, steps: int | None = TURN_MAX_STEPS, memory_bytes: int | None = TURN_MAX_BYTES
+    ) -> None:
+        """Begin with these limits; None sets none, as for executions of older releases."""
+        self.steps = self._steps_limit = _UNLIMITED if steps is None else steps
+        self.memory_bytes = self._bytes_limit = _UNLIMITED if memory_bytes is None else memory_bytes
+        self._reserved = _BOTH
 
     def spend(self, steps: int = 1) -> None:
         """Take steps.
 
         Raises:
-            BudgetExceededError: None are left.
+            WorkLimitError: None are left.
+        """
+        self.steps -= steps
+        if self.steps < 0:
+            raise self.out_of_steps()
+
+    def make(self, memory_bytes: int) -> None:
+        """Take memory for what is about to be made.
+
+        Raises:
+            WorkLimitError: None is left.
+        """
+        self.memory_bytes -= memory_bytes
+        if self.memory_bytes < 0:
+            raise self.out_of_memory()
+
+    def copy(self, container: Mapping[str, JsonValue] | list[JsonValue]) -> None:
+        """Take what the copy of a map or list costs, without what it holds.
+
+        Raises:
+            WorkLimitError: Nothing is left.
+        """
+        size = len(container)
+        self.spend(size >> 3)
+        self.make(size * (REFERENCE_BYTES if isinstance(container, list) else ENTRY_BYTES))
+
+    def out_of_steps(self) -> WorkLimitError:
+        """Return the error of a step too many, and give out what was kept back, once."""
+        limit, kept, self._reserved = self._steps_limit, self._reserved[0], (0, self._reserved[1])
+        self.steps = max(self.steps, 0) + limit * kept // _SHARES
+        return WorkLimitError("steps", limit, "turn_max_steps")
+
+    def out_of_memory(self) -> WorkLimitError:
+        """Return the error of a byte too many, and give out what was kept back, once."""
+        limit, kept, self._reserved = self._bytes_limit, self._reserved[1], (self._reserved[0], 0)
+        self.memory_bytes = max(self.memory_bytes, 0) + limit * kept // _SHARES
+        return WorkLimitError("bytes", limit, "turn_max_bytes")
+
+
+class Budget:
+    """Counts down; shared by a path and everything in its filters.
+
+    Attributes:
+        left: Steps that are left of it.
+        memory_left: Bytes that are left of it.
+    """
+
+    __slots__ = ("_given", "_total", "left", "memory_left")
+
+    def __init__(self, total: TotalBudget | None = None) -> None:
+        """Begin; what is taken, ``settle`` takes from the total too."""
+        self._total = total
+        if total is None:
+            self.left, self.memory_left = MAX_STEPS, MAX_BYTES
+        else:
+            self.left = min(MAX_STEPS, total.steps)
+            self.memory_left = min(MAX_BYTES, total.memory_bytes)
+        self._given = (self.left, self.memory_left)
+
+    def spend(self, steps: int = 1) -> None:
+        """Take steps.
+
+        Raises:
+            BudgetExceededError: The path visits too many values.
+            WorkLimitError: None are left of the total.
         """
         self.left -= steps
         if self.left < 0:
+            if self._total is not None and self._given[0] < MAX_STEPS:
+                raise self._total.out_of_steps()
             raise BudgetExceededError(f"a path visits more than {MAX_STEPS} values")
+
+    def make(self, memory_bytes: int) -> None:
+        """Take memory for what is about to be made.
+
+        Raises:
+            BudgetExceededError: The path finds too much.
+            WorkLimitError: None is left of the total.
+        """
+        self.memory_left -= memory_bytes
+        if self.memory_left < 0:
+            if self._total is not None and self._given[1] < MAX_BYTES:
+                raise self._total.out_of_memory()
+            raise BudgetExceededError(f"a path makes more than {MAX_BYTES} bytes")
+
+    def settle(self) -> None:
+        """Take what was spent from the total."""
+        if self._total is not None:
+            steps, memory_bytes = self._given
+            self._total.steps -= steps - max(self.left, 0)
+            self._total.memory_bytes -= memory_bytes - max(self.memory_left, 0)
+            self._given = (max(self.left, 0), max(self.memory_left, 0))

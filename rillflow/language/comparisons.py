@@ -24,9 +24,11 @@ from rillflow.errors import (
     PathUnsupportedError,
 )
 from rillflow.jsontypes import JsonValue
-from rillflow.language.budget import Budget
+from rillflow.language.budget import CHARACTERS_PER_STEP, Budget
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
+_INSTRUCTIONS_PER_STEP: Final = 100
+_PATTERN_BYTES: Final = 1 << 19  # what RE2 may keep for one pattern
 _UNSUPPORTED_FLAGS: Final = "xU"
 _INLINE_FLAGS: Final = "ms"
 _BROKEN: Final = (b"missing", b"unexpected )", b"no argument for repetition", b"trailing")
@@ -60,11 +62,12 @@ class Pattern:
         PathSyntaxError: It is no regular expression.
     """
 
-    __slots__ = ("_expression",)
+    __slots__ = ("_expression", "_size")
 
     def __init__(self, source: str, flags: str) -> None:
         options = re2.Options()
         options.log_errors = False
+        options.max_mem = _PATTERN_BYTES
         options.case_sensitive = "i" not in flags
         inline = "".join(flag for flag in _INLINE_FLAGS if flag in flags)
         if any(flag in flags for flag in _UNSUPPORTED_FLAGS):
@@ -74,9 +77,11 @@ class Pattern:
         except re2.error as error:
             kind = PathSyntaxError if _is_broken(error) else PathUnsupportedError
             raise kind(f"unsupported regular expression /{source}/: {error}") from error
+        self._size = int(self._expression.programsize)
 
-    def matches(self, text: str) -> bool:
-        """Tell whether the whole text matches."""
+    def matches(self, text: str, budget: Budget) -> bool:
+        """Tell whether the whole text matches; RE2's slowest engine is paid for."""
+        budget.spend(len(text) * self._size // _INSTRUCTIONS_PER_STEP)
         return self._expression.fullmatch(text) is not None
 
 
@@ -140,23 +145,41 @@ def same_json(left: JsonValue, right: JsonValue, budget: Budget) -> bool:
         budget.spend()
         if type(one) is not type(other):
             return False
-        if isinstance(one, dict) and isinstance(other, dict):
-            if one.keys() != other.keys():
-                return False
-            pairs.extend((one[key], other[key]) for key in one)
-        elif isinstance(one, list) and isinstance(other, list):
-            if len(one) != len(other):
-                return False
-            pairs.extend(zip(one, other, strict=True))
-        elif one != other:
+        inside = _pairs(one, other, budget)
+        if inside is None:
             return False
+        pairs.extend(inside)
     return True
+
+
+def _pairs(
+    one: JsonValue, other: JsonValue, budget: Budget
+) -> list[tuple[JsonValue, JsonValue]] | None:
+    """Return what is still to be compared of two values of one type, None if they differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        budget.spend(len(one))
+        return [(one[key], other[key]) for key in one] if one.keys() == other.keys() else None
+    if isinstance(one, list) and isinstance(other, list):
+        budget.spend(len(one))
+        return list(zip(one, other, strict=True)) if len(one) == len(other) else None
+    if isinstance(one, str) and isinstance(other, str):
+        return [] if _same_text(one, other, budget) else None
+    return [] if one == other else None
+
+
+def _same_text(left: str, right: str, budget: Budget) -> bool:
+    if len(left) != len(right):
+        return False
+    if len(left) > CHARACTERS_PER_STEP:
+        budget.spend(len(left) // CHARACTERS_PER_STEP)
+    return left == right
 
 
 def equals(left: Operand, right: Operand, budget: Budget) -> bool:
     """Apply ``==``."""
     if isinstance(left, str):
-        return left == (number_text(right) if is_number(right) else right)
+        text = number_text(right) if is_number(right) else right
+        return isinstance(text, str) and _same_text(left, text, budget)
     if is_number(left):
         number = parse_number(right) if isinstance(right, str) else right
         return is_number(number) and left == number
@@ -188,10 +211,12 @@ def _kind(value: Operand) -> type:
 
 def _ordering(compare: Callable[[Any, Any], bool]) -> Operator:
     def ordered(left: Operand, right: Operand, budget: Budget) -> bool:
-        del budget
         if is_number(left) and is_number(right):
             return compare(left, right)
-        return isinstance(left, str) and isinstance(right, str) and compare(left, right)
+        if not (isinstance(left, str) and isinstance(right, str)):
+            return False
+        budget.spend(min(len(left), len(right)) // CHARACTERS_PER_STEP)
+        return compare(left, right)
 
     return ordered
 
@@ -320,8 +345,7 @@ def _matches_text(pattern: Pattern, value: JsonValue, budget: Budget) -> bool:
         text = number_text(value)
     else:
         text = value if isinstance(value, str) else ""
-    budget.spend(len(text) >> 6)
-    return pattern.matches(text)
+    return pattern.matches(text, budget)
 
 
 def _refuse(left: Operand, right: Operand, budget: Budget) -> bool:

@@ -77,6 +77,17 @@ def compile_filter(tree: FilterSyntax, compile_path: CompilePath) -> Predicate:
             return lambda item, run: any(part(item, run) for part in enough)
 
 
+def count_comparisons(tree: FilterSyntax) -> int:
+    """Count what a filter compares, or looks for, when nothing is decided early."""
+    match tree:
+        case Comparison() | Existence():
+            return 1
+        case Negation(part):
+            return count_comparisons(part)
+        case _:
+            return sum(map(count_comparisons, tree.parts))
+
+
 def _existence(path: OperandPath, *, wanted: bool) -> Predicate:
     exists = path.exists
     return exists if wanted else lambda item, run: not exists(item, run)

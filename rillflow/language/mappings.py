@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from rillflow.errors import LanguageError, MappingError
 from rillflow.jsontypes import JsonValue
+from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import compile_expression
 from rillflow.language.passed_over import Kind, PassedOver, loggable_error
 from rillflow.language.path_syntax import Indexes, Names, Token
@@ -122,7 +123,7 @@ class MappingList:
         self.name = name
         self.is_optional = all(step.tolerance is True for step in self._steps)
 
-    def apply(  # noqa: PLR0913 - the roots of a mapping
+    def apply(  # noqa: PLR0913 - the roots of a mapping, and what it may use
         self,
         *,
         context: JsonValue,
@@ -132,6 +133,7 @@ class MappingList:
         seed: int = 0,
         strict: bool = False,
         language: int = CURRENT,
+        budget: TotalBudget | None = None,
     ) -> Mapped:
         """Apply the rules in order.
 
@@ -145,11 +147,17 @@ class MappingList:
             strict: Whether to stop at the first rule that comes to nothing, unless its
                 tolerance is true.
             language: The version of the language whose rules hold (see ``versions``).
+            budget: What all rules may take, together with what else is done on it.
 
         Raises:
             MappingError: A rule with ``tolerance: false`` failed.
+            WorkLimitError: Nothing is left of the budget.
         """
-        draft = Draft({"context": context, "input": input, "output": output})
+        budget = budget or TotalBudget()
+        budget.steps -= len(self._steps)
+        if budget.steps < 0:
+            raise budget.out_of_steps()
+        draft = Draft({"context": context, "input": input, "output": output}, budget)
         scene = Scene(draft, trigger_url, seed, language, [])
         passed_over: list[PassedOver] | None = None
         stopped = False
@@ -298,7 +306,10 @@ def _compile_transform(text: str, number: int) -> _Change:
         names = {name: document[name] for name in _ROOTS}
         # Rules of one list draw different random numbers.
         return expression.evaluate(
-            {"source": source, **names}, seed=scene.seed + number, language=scene.language
+            {"source": source, **names},
+            seed=scene.seed + number,
+            language=scene.language,
+            total=scene.draft.budget,
         )
 
     return transform

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from rillflow.errors import PathSyntaxError, PathUnsupportedError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.filter_syntax import read_filter
-from rillflow.language.filters import OperandPath, compile_filter
+from rillflow.language.filters import OperandPath, compile_filter, count_comparisons
 from rillflow.language.loose_json import JsonSyntaxError, read_json
 from rillflow.language.path_functions import ArgumentValue, length_function, path_function
 from rillflow.language.path_syntax import (
@@ -106,7 +106,7 @@ class _TokenCompiler:
                 predicate = compile_filter(
                     tree, lambda path: self._nest(read_path(path, depth), depth)
                 )
-                return FilterStep(text, predicate)
+                return FilterStep(text, predicate, count_comparisons(tree))
             case Function(name, arguments):
                 return FunctionStep(self._function(name, arguments, depth))
             case _:

@@ -6,6 +6,7 @@ a list's numbers only, and at its strings only (``concat``), and at the argument
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final, TypeAlias
 
 from rillflow.errors import PathEvaluationError, PathFunctionError
@@ -17,6 +18,7 @@ ArgumentValue: TypeAlias = Callable[[Run], JsonValue]
 _Function: TypeAlias = Callable[[JsonValue, list[JsonValue]], JsonValue]
 
 MAX_TEXT_CHARS: Final = 1_000_000
+_BYTES_PER_VALUE: Final = 24  # a number that is computed with, or two references
 
 
 def path_function(name: str, arguments: tuple[ArgumentValue, ...]) -> PathFunction:
@@ -26,10 +28,10 @@ def path_function(name: str, arguments: tuple[ArgumentValue, ...]) -> PathFuncti
     def call(value: JsonValue, run: Run) -> JsonValue:
         if function is None:
             raise PathEvaluationError(f"function {name} does not exist")
-        if isinstance(value, dict | list):
-            run.budget.spend(len(value))
         values = [argument(run) for argument in arguments]
-        run.budget.spend(sum(len(each) for each in values if isinstance(each, list)))
+        read = sum(len(each) for each in (value, *values) if isinstance(each, dict | list))
+        run.budget.spend(read)
+        run.budget.make(read * _BYTES_PER_VALUE)
         return function(value, values)
 
     return call
@@ -61,10 +63,14 @@ def _append(value: JsonValue, arguments: list[JsonValue]) -> JsonValue:
 
 def _concat(value: JsonValue, arguments: list[JsonValue]) -> JsonValue:
     own = (each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
-    text = "".join([*own, *map(_text, _flat(arguments))])
-    if len(text) > MAX_TEXT_CHARS:
-        raise PathFunctionError(f"concat makes more than {MAX_TEXT_CHARS} characters")
-    return text
+    texts: list[str] = []
+    length = 0
+    for text in chain(own, map(_text, _flat(arguments))):
+        length += len(text)
+        if length > MAX_TEXT_CHARS:
+            raise PathFunctionError(f"concat makes more than {MAX_TEXT_CHARS} characters")
+        texts.append(text)
+    return "".join(texts)
 
 
 def _text(value: JsonValue) -> str:

@@ -5,8 +5,9 @@ source of a mapping, ``matches`` as a condition, and ``read`` as the library its
 the mappings' options. Paths that only name members and elements, nearly all of those in
 workflows, are followed without the machinery of runs and steps.
 
-Evaluation is bounded by a budget of visited values and needs no more stack for deep
-documents than for flat ones. Values are shared with the document, never copied.
+Evaluation is bounded by a budget of visited values, and by what is left of a total where
+one is given, and needs no more stack for deep documents than for flat ones. Values are
+shared with the document, never copied.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from rillflow.errors import (
     PathUnsupportedError,
 )
 from rillflow.jsontypes import JsonValue
-from rillflow.language.budget import Budget
+from rillflow.language.budget import Budget, TotalBudget
 from rillflow.language.comparisons import UNDEFINED, Operand
 from rillflow.language.lexing import shorten
 from rillflow.language.path_compiler import compile_tokens
@@ -44,13 +45,16 @@ _CACHED_CHARS: Final = 1024
 _LOST: Final = (KeyError, IndexError, TypeError)
 
 
-def compile_path(text: str) -> "Path":
-    """Compile a path; recent ones of ordinary length are remembered.
+def compile_path(text: str, budget: TotalBudget | None = None) -> "Path":
+    """Compile a path; recent ones of ordinary length are remembered, others cost steps.
 
     Raises:
         PathSyntaxError: The text is not a path of the dialect.
         BudgetExceededError: It is too long or too deep.
+        WorkLimitError: Nothing is left of the budget.
     """
+    if budget is not None:
+        budget.spend(1 if len(text) <= _CACHED_CHARS else len(text))
     try:
         return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
     except RecursionError as error:
@@ -89,12 +93,13 @@ class Path:
         self._first = steps[0] if steps else None
         self._follow = _follower(syntax.tokens)
 
-    def find(self, document: JsonValue) -> JsonValue:
+    def find(self, document: JsonValue, total: TotalBudget | None = None) -> JsonValue:
         """Read as the source of a mapping: a definite path that leads nowhere gives None.
 
         Raises:
             PathEvaluationError: A filter met a scalar, or a function failed.
             BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
         """
         if self._follow is not None:
             try:
@@ -102,36 +107,39 @@ class Path:
             except _LOST:
                 return None
         try:
-            return self.read(document)
+            return self.read(document, total)
         except PathNotFoundError:
             return None
 
-    def read(self, document: JsonValue) -> JsonValue:
+    def read(self, document: JsonValue, total: TotalBudget | None = None) -> JsonValue:
         """Read as Jayway does with a missing last name as null.
 
         Raises:
             PathNotFoundError: The path is definite and leads nowhere.
             PathEvaluationError: A filter met a scalar, or a function failed.
             BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
         """
-        return self._value(self._run(document, MAPPING, document, Budget()))
+        return self._value(self._begin(document, MAPPING, total))
 
-    def read_strict(self, document: JsonValue) -> JsonValue:
+    def read_strict(self, document: JsonValue, total: TotalBudget | None = None) -> JsonValue:
         """Read as Jayway does by default: a missing last name is missing.
 
         Raises:
             PathNotFoundError: The path is definite and leads nowhere.
             PathEvaluationError: A filter met a scalar, or a function failed.
             BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
         """
-        return self._value(self._run(document, READ, document, Budget()))
+        return self._value(self._begin(document, READ, total))
 
-    def matches(self, document: JsonValue) -> bool:
+    def matches(self, document: JsonValue, total: TotalBudget | None = None) -> bool:
         """Tell whether the path, as a condition, leads anywhere; functions never do.
 
         Raises:
             PathEvaluationError: A filter met a scalar.
             BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
         """
         if self._follow is not None:
             try:
@@ -141,17 +149,18 @@ class Path:
             return True
         if self.syntax.is_function:
             return False
-        return bool(self._run(document, CONDITION, document, Budget()).found)
+        return bool(self._begin(document, CONDITION, total).found)
 
-    def places(self, document: JsonValue) -> list[Place]:
+    def places(self, document: JsonValue, total: TotalBudget | None = None) -> list[Place]:
         """Return the places in the document that writing to this path would change.
 
         Raises:
             PathNotFoundError: The path is definite and leads nowhere.
             PathEvaluationError: A filter met a scalar, or a function failed.
             BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
         """
-        return self._run(document, MAPPING, document, Budget(), ()).places
+        return self._begin(document, MAPPING, total, ()).places
 
     def operand(self, item: JsonValue, run: Run) -> Operand:
         """Return the value inside a filter (see ``filters.OperandPath``)."""
@@ -210,6 +219,20 @@ class Path:
         if found:
             return found[-1]
         return None if run.mode.suppress else UNDEFINED
+
+    def _begin(
+        self,
+        document: JsonValue,
+        mode: Mode,
+        total: TotalBudget | None,
+        place: Place | None = None,
+    ) -> Run:
+        """Run over a document of one's own, on a budget of one's own."""
+        budget = Budget(total)
+        try:
+            return self._run(document, mode, document, budget, place)
+        finally:
+            budget.settle()
 
     def _run(
         self,

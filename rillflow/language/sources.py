@@ -82,7 +82,7 @@ def _compile_path(source: str) -> Source:
 
     def fetch(scene: Scene) -> JsonValue:
         try:
-            return find(scene.draft.document)
+            return find(scene.draft.document, scene.draft.budget)
         except LanguageError as error:
             _take_for_null(error, scene)
             return None

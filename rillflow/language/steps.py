@@ -14,11 +14,15 @@ from typing_extensions import TypeAliasType
 
 from rillflow.errors import PathEvaluationError, PathFunctionError, PathNotFoundError
 from rillflow.jsontypes import JsonValue
-from rillflow.language.budget import Budget
+from rillflow.language.budget import ENTRY_BYTES, Budget
 from rillflow.language.comparisons import Operand
 from rillflow.language.lexing import shorten
 
 Key: TypeAlias = str | int | tuple[str, ...]
+
+_PLACE_BYTES: Final = 200  # with the list of its keys
+_NAMES_PER_STEP: Final = 4
+_COMPARISONS_PER_STEP: Final = 4
 _Container: TypeAlias = dict[str, JsonValue] | list[JsonValue]
 Place = TypeAliasType("Place", "tuple[()] | tuple[Place, Key]")
 
@@ -72,6 +76,7 @@ class Run:
         self.budget.spend()
         self.found.append(value)
         if place is not None:
+            self.budget.make(_PLACE_BYTES)
             self.places.append(place)
 
 
@@ -153,6 +158,8 @@ class NamesStep(Step):
         elif len(self.names) > 1 and self.next is None:
             self._merge(value, run, place)
         else:
+            if len(self.names) > _NAMES_PER_STEP:
+                run.budget.spend(len(self.names) // _NAMES_PER_STEP)
             for name in self.names:
                 self._apply_name(value, name, run, place)
 
@@ -162,6 +169,7 @@ class NamesStep(Step):
             return False
         if not self.definite or (self.next is None and run.mode.leaf_to_null):
             return True
+        run.budget.spend(len(self.names) // _NAMES_PER_STEP)
         return all(name in value for name in self.names)
 
     def _apply_name(
@@ -185,6 +193,8 @@ class NamesStep(Step):
 
     def _merge(self, value: dict[str, JsonValue], run: Run, place: Place | None) -> None:
         merged: dict[str, JsonValue] = {}
+        run.budget.spend(len(self.names) // _NAMES_PER_STEP)
+        run.budget.make(len(self.names) * ENTRY_BYTES)
         for name in self.names:
             if name in value:
                 merged[name] = value[name]
@@ -279,12 +289,14 @@ class WildcardStep(Step):
 class FilterStep(Step):
     """``[?(...)]``: an object itself, or the elements of a list, that pass the filter."""
 
-    __slots__ = ("_predicate", "_text")
+    __slots__ = ("_cost", "_predicate", "_text")
 
-    def __init__(self, text: str, predicate: Predicate) -> None:
+    def __init__(self, text: str, predicate: Predicate, parts: int) -> None:
+        """Take the text, what it tells, and how many comparisons it has."""
         super().__init__()
         self._text = text
         self._predicate = predicate
+        self._cost = 1 + parts // _COMPARISONS_PER_STEP
 
     def may_start_at(self, value: JsonValue, run: Run) -> bool:
         """Stop where the object or list itself passes the filter."""
@@ -308,7 +320,7 @@ class FilterStep(Step):
             raise PathEvaluationError(f"filter [?{shorten(self._text)}] needs an object or a list")
 
     def _accepts(self, value: JsonValue, run: Run) -> bool:
-        run.budget.spend()
+        run.budget.spend(self._cost)
         try:
             return self._predicate(value, run)
         except PathFunctionError:
@@ -327,13 +339,20 @@ class ScanStep(Step):
         target = self.next
         if target is None:
             raise PathEvaluationError("nothing follows '..'")
-        waiting = [(value, place)] if isinstance(value, dict | list) else []
+        if not isinstance(value, dict | list):
+            return
+        if place is None:
+            _scan(target, value, run)
+            return
+        waiting = [(value, place)]
         while waiting:
             value, place = waiting.pop()
             run.budget.spend(1 + len(value))
             if target.may_start_at(value, run):
                 _start(target, value, run, place)
-            waiting.extend(reversed(_containers(value, place)))
+            inside = _containers(value, place)
+            run.budget.make(len(inside) * _PLACE_BYTES)
+            waiting.extend(reversed(inside))
 
 
 def _start(target: Step, value: _Container, run: Run, place: Place | None) -> None:
@@ -351,13 +370,21 @@ def _start(target: Step, value: _Container, run: Run, place: Place | None) -> No
         target.next.apply(element, run, None if place is None else (place, index))
 
 
-def _containers(value: _Container, place: Place | None) -> list[tuple[_Container, Place | None]]:
+def _scan(target: Step, value: _Container, run: Run) -> None:
+    """Scan without places."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        run.budget.spend(1 + len(value))
+        if target.may_start_at(value, run):
+            _start(target, value, run, None)
+        inside = value.values() if isinstance(value, dict) else value
+        waiting.extend(reversed([child for child in inside if isinstance(child, dict | list)]))
+
+
+def _containers(value: _Container, place: Place) -> list[tuple[_Container, Place]]:
     keyed = value.items() if isinstance(value, dict) else enumerate(value)
-    return [
-        (child, None if place is None else (place, key))
-        for key, child in keyed
-        if isinstance(child, dict | list)
-    ]
+    return [(child, (place, key)) for key, child in keyed if isinstance(child, dict | list)]
 
 
 class FunctionStep(Step):

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, cast
 
 from rillflow.errors import BudgetExceededError, PathEvaluationError, PathSyntaxError
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import REFERENCE_BYTES, TotalBudget
 from rillflow.language.lexing import shorten
 from rillflow.language.path_syntax import Indexes, Names, Token
 from rillflow.language.paths import Path, compile_path
@@ -21,6 +22,7 @@ _Container: TypeAlias = JsonObject | list[JsonValue]
 _Keys: TypeAlias = tuple[str | int, ...]
 
 MAX_PADDING: Final = 100_000
+_SMALL: Final = 32  # a copy of so few entries costs no more than looking how many there are
 _CACHED_TARGETS: Final = 4096
 _CACHED_CHARS: Final = 1024
 
@@ -35,9 +37,11 @@ class Draft:
             mapping list.
     """
 
-    __slots__ = ("document", "owned", "replaced")
+    __slots__ = ("budget", "document", "owned", "replaced")
 
-    def __init__(self, document: JsonObject) -> None:
+    def __init__(self, document: JsonObject, budget: TotalBudget | None = None) -> None:
+        """Begin; copies, and lists that are made longer, are taken from the budget."""
+        self.budget = budget or TotalBudget()
         self.document = document
         self.replaced: JsonObject = {}
         self.owned: dict[int, _Container] = {}
@@ -59,6 +63,8 @@ class Draft:
         """Return the child of an owned container, copied unless it is owned already."""
         if id(child) in self.owned:
             return child
+        if len(child) > _SMALL:
+            self.budget.copy(child)
         copy = child.copy()
         self.owned[id(copy)] = copy
         if type(parent) is dict and type(key) is str:
@@ -94,6 +100,7 @@ class Draft:
 
         Raises:
             PathEvaluationError: The whole document is one of the places.
+            WorkLimitError: Nothing is left of the budget.
         """
         is_set = False
         for keys in sorted(map(_keys_of, places), key=len, reverse=True):
@@ -103,6 +110,7 @@ class Draft:
         return is_set
 
     def _set_at(self, keys: list[Key], value: JsonValue) -> bool:
+        self.budget.spend(len(keys))
         container: _Container = self.document
         for key in keys[:-1]:
             # Inner places come first, so the containers on the way still stand there.
@@ -145,6 +153,7 @@ class Target(ABC):
         Raises:
             PathEvaluationError: A scalar, or the wrong container, is on the way.
             BudgetExceededError: The list would be padded by more than 100,000 elements.
+            WorkLimitError: Nothing is left of the draft's budget.
         """
 
 
@@ -202,7 +211,7 @@ class _Selection(Target):
             container = _enter(draft, container, key, follower)
         if is_new and not self._makes_members:
             return False
-        return draft.set_places(self._path.places(draft.document), value)
+        return draft.set_places(self._path.places(draft.document, draft.budget), value)
 
 
 def compile_target(text: str) -> Target:
@@ -258,7 +267,7 @@ def _enter(
             inside = draft.own(container, key, child)
         else:
             inside = draft.make(container, key, [])
-        _pad(inside, follower)
+        _pad(draft, inside, follower)
         return inside
     if isinstance(child, dict | list):
         return draft.own(container, key, child)
@@ -267,11 +276,13 @@ def _enter(
     return draft.make(container, key, {})
 
 
-def _pad(elements: _Container, index: int) -> None:
+def _pad(draft: Draft, elements: _Container, index: int) -> None:
     missing = index + 1 - len(elements)
     if missing > MAX_PADDING:
         raise BudgetExceededError(f"index {index} would pad a list by {missing} elements")
     if missing > 0 and isinstance(elements, list):
+        draft.budget.spend(missing >> 3)
+        draft.budget.make(missing * REFERENCE_BYTES)
         elements.extend([None] * missing)
 
 

@@ -13,11 +13,11 @@ from rillflow.definition import (
     version_of,
 )
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.errors import LanguageError, RequestError, UnknownDescriptorError
+from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
-from rillflow.language.expressions import compile_expression
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.choosing import first_that_holds
 from rillflow.runtime.input_schema import InputSchema
 
 RELEASE: Final = "release"
@@ -156,15 +156,4 @@ async def _gray_alias(
     catalogue: DescriptorReads, wanted: DescriptorId, uid: int, data: JsonObject
 ) -> str:
     rules = await catalogue.rules("gray", (wanted.business, wanted.feature))
-    return first_that_holds(rules, uid=uid, data=data) or RELEASE
-
-
-def first_that_holds(rules: dict[str, str], *, uid: int, data: JsonObject) -> str | None:
-    """Return the first name, in the order of names, whose rule is true; errors are false."""
-    for name, rule in sorted(rules.items()):
-        try:
-            if compile_expression(rule).evaluate({"uid": uid, "input": data}) is True:
-                return name
-        except LanguageError:
-            continue
-    return None
+    return await first_that_holds(rules, uid=uid, data=data) or RELEASE

@@ -37,6 +37,8 @@ class Inherited(NamedTuple):
     id_key: bytes = b""
     max_descendants: int = DESCENDANTS_MAX
     strict_mappings: bool = False
+    turn_max_steps: int | None = None
+    turn_max_bytes: int | None = None
 
 
 def inherited_from(state: ExecutionState) -> Inherited:
@@ -49,6 +51,8 @@ def inherited_from(state: ExecutionState) -> Inherited:
         state.id_key,
         state.max_descendants,
         state.strict_mappings,
+        state.turn_max_steps,
+        state.turn_max_bytes,
     )
 
 
@@ -158,6 +162,8 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         max_descendants=inherited.max_descendants,
         strict_mappings=inherited.strict_mappings,
         language=CURRENT,
+        turn_max_steps=inherited.turn_max_steps,
+        turn_max_bytes=inherited.turn_max_bytes,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()

@@ -12,8 +12,8 @@ from rillflow.gateways.threads import computed
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.choosing import first_that_holds
 from rillflow.runtime.descriptors import (
-    first_that_holds,
     parse_stored,
     resolve_descriptor,
     stored_text,
@@ -58,7 +58,7 @@ class Chooser:
     async def _by_rule(self, command: DispatchTask, context: JsonObject, uid: int) -> DispatchTask:
         business = command.execution_id.partition(":")[0]
         key = command.resource_name.removeprefix(AB_SCHEME)
-        winner = winner_of(await self._fresh_rules(business, key), uid=uid, data=context)
+        winner = await winner_of(await self._fresh_rules(business, key), uid=uid, data=context)
         if winner is None:
             raise RequestError(
                 f"no default resource for ab config key: {key}", wire_code=PROCESS_FAIL
@@ -94,10 +94,14 @@ def default_of(rules: dict[str, str]) -> str | None:
     return next((name for name, rule in sorted(rules.items()) if rule == DEFAULT_RULE), None)
 
 
-def winner_of(rules: dict[str, str], *, uid: int, data: JsonObject) -> str | None:
-    """Return the resource that A/B rules choose, None when they choose none."""
+async def winner_of(rules: dict[str, str], *, uid: int, data: JsonObject) -> str | None:
+    """Return the resource that A/B rules choose, None when they choose none.
+
+    Raises:
+        RequestError: The rules together take more than they may (30110).
+    """
     conditional = {name: rule for name, rule in rules.items() if rule != DEFAULT_RULE}
-    return first_that_holds(conditional, uid=uid, data=data) or default_of(rules)
+    return await first_that_holds(conditional, uid=uid, data=data) or default_of(rules)
 
 
 async def find_resource(catalogue: Catalogue, uri: str) -> Resource:

@@ -189,6 +189,8 @@ class Submissions:
             max_descendants=settings.max_descendants,
             strict_mappings=settings.strict_mappings,
             language=CURRENT,
+            turn_max_steps=settings.turn_max_steps,
+            turn_max_bytes=settings.turn_max_bytes,
         )
         submission = Submission(
             business=found.business,

@@ -45,6 +45,7 @@ from rillflow.jsontypes import (
     ReadonlyJsonObject,
     encode_json,
 )
+from rillflow.language.budget import TURN_MAX_BYTES, TURN_MAX_STEPS
 from rillflow.language.versions import CURRENT
 from rillflow.testing.replay import check_outstanding, check_replay
 from rillflow.testing.wants import Dispatch, Want, wants_of
@@ -90,6 +91,8 @@ class Scenario:
         parent: The task that started this execution as a sub-flow; its chain of
             executions is ``route``, outermost first.
         expected_callback_s: When a callback is overdue, as in the settings.
+        turn_max_steps: What all evaluations of one event may take, as in the settings.
+        turn_max_bytes: What they may make.
         check: Whether every step also proves that the journal can be replayed, that
             a step that was refused or counted for nothing changed nothing, and that
             no attempt is called twice.
@@ -103,6 +106,8 @@ class Scenario:
         parent: ParentLink | None = None,
         route: Sequence[RouteStep] = (),
         expected_callback_s: float | None = None,
+        turn_max_steps: int = TURN_MAX_STEPS,
+        turn_max_bytes: int = TURN_MAX_BYTES,
         check: bool = False,
     ) -> None:
         self.plan = Plan(_read(definition), "scenario")
@@ -117,6 +122,7 @@ class Scenario:
         self._expected_callback_s = (
             None if expected_callback_s is None else float(expected_callback_s)
         )
+        self._turn_limits = (turn_max_steps, turn_max_bytes)
         self._check = check
         self._timers: dict[tuple[str, str], SetTimer] = {}
         self._state: ExecutionState | None = None
@@ -138,6 +144,8 @@ class Scenario:
             route=self._route,
             expected_callback_s=self._expected_callback_s,
             language=CURRENT,
+            turn_max_steps=self._turn_limits[0],
+            turn_max_bytes=self._turn_limits[1],
         )
         self._state, handled = machine.submit(self.plan, event)
         return self._took(event, handled)

@@ -17,7 +17,7 @@ from rillflow.errors import DefinitionError, LanguageError
 from rillflow.gateways.hints import LONGEST_HINT_S
 from rillflow.jsontypes import MAX_DEPTH as MAX_JSON_DEPTH
 from rillflow.jsontypes import MAX_VALUES, encode_json
-from rillflow.language.budget import MAX_STEPS
+from rillflow.language.budget import MAX_BYTES, MAX_STEPS
 from rillflow.language.conditions import holds
 from rillflow.language.expressions import (
     DEFAULT_BUDGET,
@@ -32,6 +32,7 @@ from rillflow.language.path_syntax import MAX_DEPTH as MAX_PATH_DEPTH
 from rillflow.language.path_syntax import MAX_PATH_CHARS
 from rillflow.language.paths import compile_path, reads_as_null
 from rillflow.language.targets import MAX_PADDING
+from rillflow.runtime.choosing import RULE_BUDGET, RULES_MAX_STEPS
 from rillflow.runtime.flows import MOST_LEVELS
 from rillflow.runtime.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
 from rillflow.settings import Settings
@@ -317,13 +318,19 @@ LIMITS: Final = {
     "length of a path, in characters": MAX_PATH_CHARS,
     "steps and brackets of a path, nested": MAX_PATH_DEPTH,
     "values that one reading of a path may visit": MAX_STEPS,
+    "bytes of memory for what one reading of a path finds": MAX_BYTES,
     "elements by which a target may lengthen a list": MAX_PADDING,
     "length of an expression, in characters": MAX_SOURCE_CHARACTERS,
     "nesting of an expression": MAX_EXPRESSION_NESTING,
     "steps of one evaluation": DEFAULT_BUDGET.steps,
+    "bytes of memory for all that one evaluation makes": DEFAULT_BUDGET.memory_bytes,
     "characters of a string in an expression": DEFAULT_BUDGET.string_length,
     "elements of a collection in an expression": DEFAULT_BUDGET.collection_size,
     "bits of an integer in an expression": DEFAULT_BUDGET.integer_bits,
+    "steps of all that one event of an execution evaluates (a setting)": SETTINGS.turn_max_steps,
+    "bytes of all that it makes (a setting)": SETTINGS.turn_max_bytes,
+    "steps of one gray or A/B rule": RULE_BUDGET.steps,
+    "steps of all rules of a choice, 200 and their characters included": RULES_MAX_STEPS,
     "seconds of a synchronous call (a setting, or `timeoutInSeconds`)": SETTINGS.call_timeout_s,
     "seconds to open a connection (a setting)": SETTINGS.connect_timeout_s,
     "seconds that a busy function may ask to be left alone": LONGEST_HINT_S,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rillflow.core.turn import Cleaner, stored_context
+from rillflow.core.stored_context import Cleaner, stored_context
 from rillflow.core.view import invoke_view
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonObject

@@ -172,7 +172,7 @@ def test_a_script_changes_its_own_copies_only(text: str, value: Any) -> None:
 
 
 def test_only_what_is_changed_is_copied() -> None:
-    tight = Budget(space=200)
+    tight = Budget(memory_bytes=800)
     env: dict[str, Any] = {"source": list(range(1000)), "context": {"n": 1}}
     text = "let l = seq.list(context.n); seq.add(l, 2); return l;"
 

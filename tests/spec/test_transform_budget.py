@@ -266,7 +266,7 @@ def test_the_same_expression_stops_at_the_same_step() -> None:
         (Budget(steps=10), "while true { }"),
         (Budget(string_length=3), "'ab' + 'cd'"),
         (Budget(collection_size=2), "seq.list(1, 2, 3)"),
-        (Budget(space=50), "seq.list(1, 2, 3, 4)"),
+        (Budget(memory_bytes=200), "seq.list(1, 2, 3, 4)"),
         (Budget(frames=20), "fn f(n) { n < 1 ? 0 : f(n - 1) } f(9)"),
         (Budget(integer_bits=8), "200 * 2 ** 3"),
         (Budget(nesting=1), "'' + seq.list(seq.list(1))"),

@@ -1,11 +1,12 @@
 """Whatever the text and the values, only the three errors of expressions come out.
 
 And what comes out is plain JSON, the variables are as they were, and a second
-evaluation gives the same.
+evaluation gives the same. No evaluation takes much more memory than its budget says.
 """
 
 import copy
 import json
+import tracemalloc
 from typing import Any, Final
 
 from hypothesis import given, settings
@@ -17,7 +18,11 @@ from rillflow.language.expressions import Budget, compile_expression
 from rillflow.language.expressions.functions import FUNCTIONS
 from tests.fuzzing import examples
 
-SMALL: Final = Budget(steps=20_000, string_length=10_000, collection_size=1000, space=500_000)
+SMALL: Final = Budget(
+    steps=20_000, string_length=10_000, collection_size=1000, memory_bytes=500_000
+)
+#: What an evaluation may take besides what its budget counts: frames, scopes, errors.
+BESIDES: Final = 2_000_000
 OPERATORS: Final = (
     *("+", "-", "*", "/", "%", "**", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "&", "|", "^"),
     *("<<", ">>", ">>>", "=~"),
@@ -56,7 +61,13 @@ def check(text: str, source: Any, context: Any) -> None:
     outcome = outcome_of(text, env)
 
     assert env == before
-    assert outcome_of(text, env) == outcome
+    tracemalloc.start()
+    try:
+        assert outcome_of(text, env) == outcome
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * SMALL.memory_bytes + BESIDES
     if isinstance(outcome, str):
         json.loads(outcome)
 

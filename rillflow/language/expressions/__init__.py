@@ -16,6 +16,7 @@ from typing import Final
 
 from rillflow.errors import BudgetExceededError, ExpressionError, ExpressionSyntaxError
 from rillflow.jsontypes import JsonValue
+from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions.budget import DEFAULT_BUDGET, Budget, Meter
 from rillflow.language.expressions.compiler import Compiler
 from rillflow.language.expressions.lexer import Lexer
@@ -52,7 +53,7 @@ class Expression:
         extensions: What in it AviatorScript 5.2.7 does not understand.
     """
 
-    __slots__ = ("_code", "_frames", "_since", "calls", "extensions", "outer", "text")
+    __slots__ = ("_code", "_cost", "_frames", "_since", "calls", "extensions", "outer", "text")
 
     def __init__(self, text: str, code: Code, compiler: Compiler) -> None:
         self.text = text
@@ -61,6 +62,7 @@ class Expression:
         self.extensions = compiler.extensions
         self._since = compiler.since
         self._code = code
+        self._cost = compiler.cost
         self._frames = compiler.frames
 
     def __repr__(self) -> str:
@@ -73,6 +75,7 @@ class Expression:
         seed: int = 0,
         budget: Budget = DEFAULT_BUDGET,
         language: int = CURRENT,
+        total: TotalBudget | None = None,
     ) -> JsonValue:
         """Evaluate on these variables, which are never changed.
 
@@ -82,6 +85,7 @@ class Expression:
             seed: Decides the numbers of ``rand``; the same seed gives the same numbers.
             budget: What the evaluation may spend.
             language: The version of the language whose rules hold (see ``versions``).
+            total: What it may spend together with others.
 
         Returns:
             Plain JSON: nil is None, sets and ranges are lists. It may share parts with
@@ -91,10 +95,13 @@ class Expression:
             ExpressionError: It fails on these values, or the result is not JSON.
             ExpressionSyntaxError: It uses syntax of a later version.
             BudgetExceededError: It takes more than the budget.
+            WorkLimitError: It takes more than is left of the total.
         """
         if language < self._since:
             raise ExpressionSyntaxError("the syntax is of a later version of the language")
-        meter = Meter(env, seed, budget, language)
+        if total is not None:
+            total.spend(self._cost)
+        meter = Meter(env, seed, budget, language, total)
         meter.frames -= self._frames
         try:
             value = self._code(Scope(meter, meter.root, None))
@@ -103,6 +110,9 @@ class Expression:
             raise ExpressionError("an integer is too large for a double") from error
         except RecursionError as error:
             raise BudgetExceededError("the expression is nested too deeply") from error
+        finally:
+            if total is not None:
+                meter.settle()
 
 
 def compile_expression(text: str) -> Expression:

@@ -3,26 +3,28 @@
 Every loop, call and built-in function charges the meter before it does its work, so
 an evaluation ends in time and memory that its budget allows, whatever its text says
 and wherever it runs: the count does not depend on the machine, and a replay of the
-same expression on the same values stops at the same place.
+same expression on the same values stops at the same place. Memory is counted in bytes as
+it is made, and never given back: a script that makes and drops pays for all.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rillflow.errors import BudgetExceededError
+from rillflow.errors import BudgetExceededError, RillflowError
+from rillflow.language.budget import CHARACTERS_PER_STEP, TotalBudget
 from rillflow.language.expressions.random_numbers import RandomNumbers
 from rillflow.language.versions import CURRENT
 
-#: Steps for comparing, searching or hashing text go by this many characters.
-CHARACTERS_PER_STEP: Final = 64
 #: Copying the references in a collection goes by this many elements.
 ELEMENTS_PER_STEP: Final = 8
 #: Arithmetic with integers of more than 64 bits, and their text, go by this many bits.
 INTEGER_BITS_PER_STEP: Final = 64
 _LONG_BITS: Final = 64
-#: Units of space that one element of a list, set or map counts for.
-ELEMENT_SPACE: Final = 16
+#: Memory of one element of a list, set or map: its place, and a number of its own.
+ELEMENT_BYTES: Final = 64
+#: Memory of a character of text that is not all ASCII.
+WIDE_CHARACTER_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,9 @@ class Budget:
             functions; the default is a few tenths of a second on a slow machine.
         string_length: Characters of any one string.
         collection_size: Elements of any one list, set or map made by the script.
-        space: Characters made, plus ``ELEMENT_SPACE`` for every element made.
+        memory_bytes: Memory for all that is made, estimated: of texts by their length, of
+            collections ``ELEMENT_BYTES`` for every element. The result counts with all the
+            text that its JSON has, however often the same text stands in it.
         frames: Depth of calls; a script function of simple shape takes about six.
         integer_bits: Size of any one integer.
         nesting: Depth of a value that is copied, compared or turned into text.
@@ -43,7 +47,7 @@ class Budget:
     steps: int = 400_000
     string_length: int = 1 << 20
     collection_size: int = 100_000
-    space: int = 1 << 25
+    memory_bytes: int = 1 << 25
     frames: int = 480
     integer_bits: int = 4096
     nesting: int = 64
@@ -66,8 +70,8 @@ class Meter:
     """
 
     __slots__ = (
-        "_space", "_steps", "budget", "copies", "environment", "frames", "language", "patterns",
-        "random", "root", "seed",
+        "_memory", "_steps", "_total", "budget", "copies", "environment", "frames", "language",
+        "patterns", "random", "root", "seed",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +80,9 @@ class Meter:
         seed: int,
         budget: Budget,
         language: int = CURRENT,
+        total: TotalBudget | None = None,
     ) -> None:
+        """Begin; what is spent, ``settle`` takes from the total too."""
         self.environment = environment
         self.language = language
         self.seed = seed
@@ -87,7 +93,20 @@ class Meter:
         self.root: dict[str, Any] = {}
         self.random: RandomNumbers | None = None
         self._steps = budget.steps
-        self._space = budget.space
+        self._memory = budget.memory_bytes
+        self._total = total
+        if total is not None:
+            self._steps = min(self._steps, total.steps)
+            self._memory = min(self._memory, total.memory_bytes)
+
+    def settle(self) -> None:
+        """Take what was spent from the total, once."""
+        total, self._total = self._total, None
+        if total is not None:
+            given = min(self.budget.steps, total.steps)
+            total.steps -= given - max(self._steps, 0)
+            given = min(self.budget.memory_bytes, total.memory_bytes)
+            total.memory_bytes -= given - max(self._memory, 0)
 
     @property
     def remaining(self) -> int:
@@ -99,26 +118,30 @@ class Meter:
 
         Raises:
             BudgetExceededError: None are left.
+            WorkLimitError: None are left of the total.
         """
         self._steps -= steps
         if self._steps < 0:
-            raise BudgetExceededError(f"the expression took more than {self.budget.steps} steps")
+            raise self._out_of_steps()
 
     def read_text(self, length: int) -> None:
         """Charge the reading of ``length`` characters."""
         if length > CHARACTERS_PER_STEP:
             self.work(length // CHARACTERS_PER_STEP)
 
-    def make_text(self, length: int) -> None:
+    def make_text(self, length: int, *, wide: bool = False) -> None:
         """Charge a string of ``length`` characters that is about to be made.
+
+        A ``wide`` one may have other characters than those of ASCII.
 
         Raises:
             BudgetExceededError: It is too long, or too much was made already.
+            WorkLimitError: None is left of the total.
         """
         if length > self.budget.string_length:
             limit = self.budget.string_length
             raise BudgetExceededError(f"a string would be longer than {limit} characters")
-        self._take_space(length)
+        self.take_memory(length * WIDE_CHARACTER_BYTES if wide else length)
 
     def make_elements(self, number: int) -> None:
         """Charge elements of a collection, a step for each, and two for the whole.
@@ -127,7 +150,7 @@ class Meter:
             BudgetExceededError: Too many, or too much was made already.
         """
         self.work(number + 2)
-        self._take_space(number * ELEMENT_SPACE)
+        self.take_memory(number * ELEMENT_BYTES)
 
     def check_size(self, size: int) -> None:
         """Check the size that a collection is about to have.
@@ -183,7 +206,27 @@ class Meter:
         """Give frames back."""
         self.frames += frames
 
-    def _take_space(self, units: int) -> None:
-        self._space -= units
-        if self._space < 0:
-            raise BudgetExceededError(f"the expression made more than {self.budget.space} units")
+    def take_memory(self, memory_bytes: int) -> None:
+        """Charge memory for what is about to be made.
+
+        Raises:
+            BudgetExceededError: Too much was made already.
+            WorkLimitError: None is left of the total.
+        """
+        self._memory -= memory_bytes
+        if self._memory < 0:
+            raise self._out_of_memory()
+
+    def _out_of_steps(self) -> RillflowError:
+        total, limit = self._total, self.budget.steps
+        if total is None or total.steps >= limit:
+            return BudgetExceededError(f"the expression took more than {limit} steps")
+        self.settle()
+        return total.out_of_steps()
+
+    def _out_of_memory(self) -> RillflowError:
+        total, limit = self._total, self.budget.memory_bytes
+        if total is None or total.memory_bytes >= limit:
+            return BudgetExceededError(f"the expression made more than {limit} bytes")
+        self.settle()
+        return total.out_of_memory()

@@ -74,6 +74,11 @@ class Compiler:
         """Frames of the interpreter that the compiled program takes without its calls."""
         return self._deepest + _LEAF_FRAMES
 
+    @property
+    def cost(self) -> int:
+        """Steps that every evaluation takes, which a total is charged for."""
+        return 1 + self._cost
+
     def program(self) -> Code:
         """Compile the whole program; a single expression needs no block."""
         statements = self._program.body.statements

@@ -63,7 +63,7 @@ def template(parts: list[str | Code]) -> Code:
             else:
                 texts.append(part)
             meter.make_text(len(texts[-1]))
-        meter.make_text(sum(map(len, texts)))
+        meter.make_text(sum(map(len, texts)), wide=not all(map(str.isascii, texts)))
         return "".join(texts)
 
     return run

@@ -30,7 +30,8 @@ def add(meter: Meter, left: Value, right: Value) -> Value:
         return _number(meter, left + right)
     if isinstance(left, str) or isinstance(right, str):
         start, end = text_of(meter, left), text_of(meter, right)
-        meter.make_text(len(start) + len(end))
+        wide = not (start.isascii() and end.isascii())
+        meter.make_text(len(start) + len(end), wide=wide)
         return start + end
     raise _refused("add", left, right)
 

@@ -23,7 +23,8 @@ _INSTRUCTIONS_PER_STEP: Final = 100
 _MAX_PATTERN: Final = 1000
 _MAX_PROGRAM: Final = 2000
 _TRIAL_BYTES: Final = 1 << 18  # keeps the compilation of a huge pattern below 2 ms
-_RUN_BYTES: Final = 1 << 23
+_RUN_BYTES: Final = 1 << 19  # what one pattern may keep in memory to be quick
+_CACHED: Final = 128
 _SPECIAL: Final = frozenset(".^$*+?()[]{}|\\")
 _UNBOUNDED: Final = frozenset("*+{")
 _SIMPLE: Final = re.compile(r"(?:\\[dDsSwW]|\[[^\[\]\\]*\]|[^\\.^$*+?()\[\]{}|])[*+]?")
@@ -71,7 +72,7 @@ def pattern_of(meter: Meter, source: str) -> Pattern:
     return pattern
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_CACHED)
 def compiled(source: str) -> Pattern:
     """Compile a pattern.
 
@@ -88,16 +89,19 @@ def match_whole(meter: Meter, text: str, pattern: Pattern) -> bool:
     match = pattern.full_match(text)
     if match is None:
         return False
-    groups = (match.group(0), *match.groups())
-    meter.make_text(sum(len(group) for group in groups if group))
+    spans = [match.span(number) for number in range(len(match.groups()) + 1)]
+    meter.make_text(sum(end - start for start, end in spans), wide=not text.isascii())
+    groups = (text[start:end] if start >= 0 else None for start, end in spans)
     meter.root.update((f"${number}", group) for number, group in enumerate(groups))
     return True
 
 
 def split(meter: Meter, text: str, source: str, limit: int) -> list[str]:
     """Split as Java does: without a limit, empty texts at the end are dropped."""
+    meter.make_text(len(text), wide=not text.isascii())
     if source and _SPECIAL.isdisjoint(source) and limit <= 0:
         meter.read_text(len(text))
+        meter.check_size(text.count(source))
         parts: list[str] = text.split(source) if text else [text]
     else:
         parts = _split_by_pattern(meter, text, pattern_of(meter, source), limit)
@@ -105,7 +109,6 @@ def split(meter: Meter, text: str, source: str, limit: int) -> list[str]:
         while parts and not parts[-1]:
             parts.pop()
     meter.make_collection(len(parts))
-    meter.make_text(len(text))
     return parts
 
 
@@ -122,7 +125,8 @@ def replace(meter: Meter, text: str, source: str, replacement: str, *, once: boo
         place = match.end()
         if once:
             break
-    meter.make_text(length + len(text) - place)
+    wide = not (text.isascii() and replacement.isascii())
+    meter.make_text(length + len(text) - place, wide=wide)
     return "".join((*pieces, text[place:]))
 
 

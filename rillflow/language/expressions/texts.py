@@ -7,7 +7,11 @@ from typing import Final
 
 from rillflow.errors import BudgetExceededError, ExpressionError
 from rillflow.jsontypes import MAX_DEPTH, JsonObject, JsonValue, encode_json
-from rillflow.language.expressions.budget import INTEGER_BITS_PER_STEP, Meter
+from rillflow.language.expressions.budget import (
+    INTEGER_BITS_PER_STEP,
+    WIDE_CHARACTER_BYTES,
+    Meter,
+)
 from rillflow.language.expressions.patterns import Pattern
 from rillflow.language.expressions.values import (
     HASH_BITS,
@@ -24,11 +28,16 @@ _PLAIN_DOUBLES: Final = (1e-3, 1e7)
 _DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
+def text_bytes(text: str) -> int:
+    """Return how much memory a text takes at most, whatever it holds."""
+    return len(text) if text.isascii() else len(text) * WIDE_CHARACTER_BYTES
+
+
 def text_of(meter: Meter, value: Value) -> str:
     """Return the text that a value has in a concatenation.
 
-    Doubles have Java's notation (``1.0``, ``1.0E10``), lists and maps are compact
-    JSON (SEMANTICS Q65), nil is ``null``.
+    What is made of a collection is charged. Doubles have Java's notation (``1.0``,
+    ``1.0E10``), lists and maps are compact JSON (SEMANTICS Q65), nil is ``null``.
 
     Raises:
         ExpressionError: The value is a function.
@@ -48,8 +57,16 @@ def text_of(meter: Meter, value: Value) -> str:
 
 
 def json_text(meter: Meter, value: Value) -> str:
-    """Return a list, map, set or range as compact JSON."""
-    return encode_json(to_json(meter, value, meter.budget.nesting)).decode()
+    """Return a list, map, set or range as compact JSON; all of its text is charged first.
+
+    Raises:
+        ExpressionError: It contains what is not JSON.
+        BudgetExceededError: It is nested too deeply, or would be too long.
+    """
+    plain = to_json(meter, value, meter.budget.nesting, longest=meter.budget.string_length)
+    text = encode_json(plain).decode()
+    meter.make_text(len(text))
+    return text
 
 
 def double_text(value: float) -> str:
@@ -91,40 +108,84 @@ def key_of(meter: Meter, value: Value) -> str | int:
     raise ExpressionError(f"a {type_of(value)} cannot be the key of a map")
 
 
-def to_json(meter: Meter, value: Value, nesting: int = MAX_DEPTH) -> JsonValue:
+def to_json(
+    meter: Meter, value: Value, nesting: int = MAX_DEPTH, *, longest: int | None = None
+) -> JsonValue:
     """Return the value as plain JSON: sets and ranges are lists, keys are strings.
+
+    What its JSON text takes is charged, also where parts are shared: a list may hold the
+    same long text a thousand times. With ``longest`` that text may not be longer.
 
     Raises:
         ExpressionError: It is, or contains, a function, a pattern, NaN or infinity.
         BudgetExceededError: It is nested deeper than ``nesting``, or too large.
     """
-    if value is None or isinstance(value, str | bool):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
         return value
     if isinstance(value, int):
         return meter.check_integer(value)
     if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        raise ExpressionError(f"{double_text(value)} is not a number of JSON")
+        return _finite(value)
     if nesting == 0:
         raise BudgetExceededError("a value is nested too deeply")
-    return _collection_to_json(meter, value, nesting - 1)
+    return _Plain(meter, longest).collection(value, nesting - 1)
 
 
-def _collection_to_json(meter: Meter, value: Value, nesting: int) -> JsonValue:
-    if isinstance(value, dict):
-        meter.make_elements(len(value))
-        plain: JsonObject = {}
-        for key, item in value.items():
-            plain[key if isinstance(key, str) else str(key)] = to_json(meter, item, nesting)
-        return plain
-    if isinstance(value, list | range | ScriptSet):
-        meter.make_elements(size_of(value, "JSON"))
-        items: list[JsonValue] = []
-        for item in value:  # no comprehension: it would take a frame more for every level
-            items.append(to_json(meter, item, nesting))  # noqa: PERF401
-        return items
-    raise ExpressionError(f"a {type_of(value)} is not a value of JSON")
+def _finite(value: float) -> float:
+    if math.isfinite(value):
+        return value
+    raise ExpressionError(f"{double_text(value)} is not a number of JSON")
+
+
+class _Plain:
+    """Makes plain JSON of collections, and charges the text of that JSON on the way."""
+
+    __slots__ = ("_longest", "_meter", "_text")
+
+    def __init__(self, meter: Meter, longest: int | None) -> None:
+        self._meter = meter
+        self._longest = longest
+        self._text = 0
+
+    def collection(self, value: Value, nesting: int) -> JsonValue:
+        meter = self._meter
+        if isinstance(value, dict):
+            meter.make_elements(len(value))
+            plain: JsonObject = {}
+            for key, item in value.items():
+                name = key if isinstance(key, str) else str(key)
+                self._take(name)
+                plain[name] = self._item(item, nesting)
+            return plain
+        if isinstance(value, list | range | ScriptSet):
+            meter.make_elements(size_of(value, "JSON"))
+            items: list[JsonValue] = []
+            for item in value:  # no comprehension: it would take a frame more for every level
+                items.append(self._item(item, nesting))  # noqa: PERF401
+            return items
+        raise ExpressionError(f"a {type_of(value)} is not a value of JSON")
+
+    def _item(self, value: Value, nesting: int) -> JsonValue:
+        if isinstance(value, str):
+            self._take(value)
+            return value
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return self._meter.check_integer(value)
+        if isinstance(value, float):
+            return _finite(value)
+        if nesting == 0:
+            raise BudgetExceededError("a value is nested too deeply")
+        return self.collection(value, nesting - 1)
+
+    def _take(self, text: str) -> None:
+        self._text += len(text)
+        if self._longest is not None and self._text > self._longest:
+            raise BudgetExceededError(f"a string would be longer than {self._longest} characters")
+        self._meter.take_memory(text_bytes(text))
 
 
 def private_copy(meter: Meter, value: Value, nesting: int = MAX_DEPTH) -> Value:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 from rillflow.errors import ExpressionError
+from rillflow.language.budget import REFERENCE_BYTES
 from rillflow.language.expressions.budget import (
+    ELEMENT_BYTES,
     ELEMENTS_PER_STEP,
     Meter,
 )
@@ -26,6 +28,8 @@ _LEAST_LONG: Final = -(1 << LONG_BITS)
 _GREATEST_LONG: Final = (1 << LONG_BITS) - 1
 #: Python hashes larger integers modulo 2**61 - 1, so a script could make keys collide.
 HASH_BITS: Final = 60
+_MAP_ENTRY_BYTES: Final = 192  # of a map with a key and a value
+_IDENTITY_BYTES: Final = 128  # of what stands for one value in a set
 
 
 class Callee(ABC):
@@ -75,6 +79,7 @@ class ScriptSet:
     def identity(self, meter: Meter) -> frozenset[object]:
         """Return something hashable that equal sets share."""
         meter.work(self._weight)
+        meter.take_memory(len(self.members) * ELEMENT_BYTES)
         return frozenset(self.members)
 
 
@@ -196,6 +201,7 @@ def identity_of(meter: Meter, value: Value, depth: int = 0) -> object:
     """Return something hashable that equal values share, for sets."""
     meter.check_nesting(depth)
     meter.work(2)
+    meter.take_memory(_IDENTITY_BYTES)
     if isinstance(value, list | range):
         return "list", *(identity_of(meter, item, depth + 1) for item in value)
     if isinstance(value, ScriptSet):
@@ -256,11 +262,19 @@ def elements_of(meter: Meter, value: Value, what: str) -> Iterable[Value]:
         return ()
     if isinstance(value, dict):
         meter.work(len(value) // ELEMENTS_PER_STEP)
-        return ({"key": key, "value": item} for key, item in tuple(value.items()))
+        meter.take_memory(len(value) * ELEMENT_BYTES)
+        return _entries(meter, tuple(value.items()))
     if isinstance(value, ScriptSet):
         meter.work(len(value) // ELEMENTS_PER_STEP)
+        meter.take_memory(len(value) * REFERENCE_BYTES)
         return tuple(value)
     raise ExpressionError(f"{what} needs a list, map, set or string, not a {type_of(value)}")
+
+
+def _entries(meter: Meter, items: Iterable[tuple[Value, Value]]) -> Iterator[Value]:
+    for key, item in items:
+        meter.take_memory(_MAP_ENTRY_BYTES)
+        yield {"key": key, "value": item}
 
 
 def size_of(value: Value, what: str) -> int:

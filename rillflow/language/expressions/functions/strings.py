@@ -69,7 +69,7 @@ def substring(meter: Meter, text: Value, start: Value, end: Value = None) -> str
         raise ExpressionError(
             f"string.substring from {first} to {last} of a text of {len(whole)} characters"
         )
-    meter.make_text(last - first)
+    meter.make_text(last - first, wide=not whole.isascii())
     return whole[first:last]
 
 
@@ -95,7 +95,8 @@ def join(meter: Meter, values: Value, separator: Value = "") -> str:
         meter.work(2)
         texts.append(text_of(meter, value))
         meter.make_text(len(texts[-1]) + len(between))
-    meter.make_text(sum(map(len, texts)) + len(between) * len(texts))
+    wide = not (between.isascii() and all(map(str.isascii, texts)))
+    meter.make_text(sum(map(len, texts)) + len(between) * len(texts), wide=wide)
     return between.join(texts)
 
 

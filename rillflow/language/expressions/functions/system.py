@@ -36,7 +36,7 @@ _LONG: Final = re.compile(r"[+-]?[0-9]{1,1200}")
 def to_text(meter: Meter, value: Value) -> str:
     """Return the text of any value, as in a concatenation."""
     text = text_of(meter, value)
-    meter.make_text(len(text))
+    meter.make_text(len(text), wide=not text.isascii())
     return text
 
 

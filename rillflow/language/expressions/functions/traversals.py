@@ -45,9 +45,8 @@ def filtered(meter: Meter, values: Value, predicate: Value) -> Value:
     if _is_nil(meter, values):
         function_argument(predicate, "filter")
         return None
-    found = [value for value in _each(meter, values, "filter")
-             if _holds(meter, predicate, value, "filter")]  # fmt: skip
-    meter.make_collection(len(found))
+    found = _made(meter, (value for value in _each(meter, values, "filter")
+                          if _holds(meter, predicate, value, "filter")))  # fmt: skip
     if isinstance(values, dict):
         return {entry["key"]: entry["value"] for entry in found}
     if not isinstance(values, ScriptSet):
@@ -141,6 +140,7 @@ def group_by(meter: Meter, values: Value, function: Value) -> dict[Value, list[V
     groups: dict[Value, list[Value]] = {}
     for value in _each(meter, values, "group_by"):
         meter.make_elements(2)
+        meter.check_size(len(groups) + 1)
         groups.setdefault(key_of(meter, call(meter, [value])), []).append(value)
     return groups
 

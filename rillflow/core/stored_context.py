@@ -1,0 +1,136 @@
+"""The form in which contexts are kept, and the size that what is kept may have (SEMANTICS 3.14)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from rillflow.errors import ExecutionError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import TotalBudget
+
+RESERVED_PREFIX: Final = "__"
+VALUE_TYPE_IS_NOT_MAP: Final = 30505
+CONTENT_TOO_LONG: Final = 30507
+_BYTES_PER_STEP: Final = 32  # of JSON that is walked over
+_FREE_BYTES: Final = 256
+_WIDE: Final = 32  # entries of a map whose copy is charged
+
+
+def stored_context(
+    context: JsonObject,
+    before: Mapping[str, JsonValue],
+    max_bytes: int,
+    budget: TotalBudget | None = None,
+) -> JsonObject:
+    """Return a context in the form it is kept: no nulls in maps, no reserved keys.
+
+    Values that are the same object as ``before`` were cleaned then; all others together
+    may take ``max_bytes``.
+
+    Raises:
+        ExecutionError: A reserved key holds something that is no map (30505), or more
+            changed than may be saved at once (30507).
+        WorkLimitError: Nothing is left of the budget, which what changed is charged to.
+    """
+    if budget is not None and len(before) > _WIDE:
+        budget.copy(before)
+    kept: JsonObject = dict(before)
+    cleaner = Cleaner(max_bytes, budget)
+    try:
+        for key, value in context.items():
+            if key.startswith(RESERVED_PREFIX):
+                if not isinstance(value, dict):
+                    raise ExecutionError("value type is not map", VALUE_TYPE_IS_NOT_MAP)
+            elif value is not before.get(key):
+                clean = cleaner.clean(value)
+                if clean is not None:
+                    kept[key] = clean
+    finally:
+        cleaner.charge()
+    return kept
+
+
+class Cleaner:
+    """Drops null entries of maps at every level, within a budget of size; nulls in lists stay.
+
+    Values share structure, so what is small in memory may be huge when it is written out:
+    every occurrence counts. Where there is a total budget, the keys of maps count for it on
+    the way, and ``charge`` takes the rest.
+    """
+
+    __slots__ = ("_budget", "_left", "_total")
+
+    def __init__(self, budget_bytes: int, total: TotalBudget | None = None) -> None:
+        self._budget = self._left = budget_bytes
+        self._total = total
+
+    def charge(self) -> None:
+        """Take the size of all that was cleaned from the total; small ones are free.
+
+        Raises:
+            WorkLimitError: Nothing is left of it.
+        """
+        size = self._budget - self._left
+        if self._total is not None and size > _FREE_BYTES:
+            self._total.spend(size // _BYTES_PER_STEP)
+            self._total.make(size)
+
+    def clean(self, value: JsonValue) -> JsonValue:
+        """Return the value without nulls in maps; the same object when there are none.
+
+        Raises:
+            ExecutionError: It is larger than the budget (30507).
+            WorkLimitError: Nothing is left of the total.
+        """
+        if isinstance(value, dict):
+            return self._clean_map(value)
+        if isinstance(value, list):
+            return self._clean_list(value)
+        self._take(8 + len(value) if isinstance(value, str) else 8)
+        return value
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ExecutionError(
+                f"content length: more than {self._budget} exceed the limit", CONTENT_TOO_LONG
+            )
+
+    # One loop for each container, with no call for what is none: there may be 100,000 values.
+
+    def _clean_map(self, value: JsonObject) -> JsonObject:
+        if self._total is not None:
+            self._total.make(sum(map(len, value)))
+        size = 8
+        changed: JsonObject | None = None
+        for key, item in value.items():
+            if isinstance(item, dict | list):
+                clean = self.clean(item)
+                if clean is not item:
+                    changed = changed or dict(value)
+                    changed[key] = clean
+            elif isinstance(item, str):
+                size += 8 + len(item)
+            elif item is None:
+                changed = changed or dict(value)
+            else:
+                size += 8
+        self._take(size)
+        if changed is None:
+            return value
+        return {key: item for key, item in changed.items() if item is not None}
+
+    def _clean_list(self, value: list[JsonValue]) -> list[JsonValue]:
+        self._take(8 + 8 * len(value))
+        size = 0
+        changed: list[JsonValue] | None = None
+        for index, item in enumerate(value):
+            if isinstance(item, dict | list):
+                self._left += 8  # It counts itself.
+                clean = self.clean(item)
+                if clean is not item:
+                    changed = changed or list(value)
+                    changed[index] = clean
+            elif isinstance(item, str):
+                size += len(item)
+        self._take(size)
+        return value if changed is None else changed

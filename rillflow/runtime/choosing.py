@@ -1,0 +1,68 @@
+"""Rules that choose: of gray releases, and of A/B tables (SEMANTICS 5.4, 5.5).
+
+A rule that fails, or takes more than one rule may, does not hold. All rules of a choice
+together have a limit too, so that a table of rules that loop holds up nobody else.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from rillflow.errors import LanguageError, RequestError, WorkLimitError
+from rillflow.jsontypes import JsonObject
+from rillflow.language.budget import TotalBudget
+from rillflow.language.expressions import Budget, compile_expression
+
+RULE_BUDGET: Final = Budget(steps=20_000, memory_bytes=1 << 22)
+"""What one rule may take."""
+RULES_MAX_STEPS: Final = 200_000
+"""Steps of all rules of one choice, among them ``RULE_STEPS`` for each and one a character."""
+RULES_MAX_BYTES: Final = 1 << 24
+"""Memory of all rules of one choice."""
+RULE_STEPS: Final = 200
+UNSUPPORTED: Final = 30110
+
+_QUICK_CHARACTERS: Final = 4096
+
+
+async def first_that_holds(rules: Mapping[str, str], *, uid: int, data: JsonObject) -> str | None:
+    """Return the first name, in the order of names, whose rule is true; errors are false.
+
+    Long tables, which may have to be compiled, are looked at in a thread.
+
+    Raises:
+        RequestError: The rules together take more than they may (30110).
+    """
+    if sum(map(len, rules.values())) <= _QUICK_CHARACTERS:
+        return _first(rules, uid, data)
+    return await asyncio.to_thread(_first, rules, uid, data)
+
+
+def _first(rules: Mapping[str, str], uid: int, data: JsonObject) -> str | None:
+    total = TotalBudget(RULES_MAX_STEPS, RULES_MAX_BYTES)
+    try:
+        for name, rule in sorted(rules.items()):
+            total.spend(RULE_STEPS + len(rule))
+            if _holds(rule, uid, data, total):
+                return name
+    except WorkLimitError as error:
+        hint = (
+            f"all rules of one choice may take {RULES_MAX_STEPS} steps and {RULES_MAX_BYTES}"
+            f" bytes, each rule {RULE_STEPS} steps and one for each character at least"
+        )
+        raise RequestError(
+            f"the rules take too much: there are {len(rules)} of them, or some loop",
+            wire_code=UNSUPPORTED,
+            hint=hint,
+        ) from error
+    return None
+
+
+def _holds(rule: str, uid: int, data: JsonObject, total: TotalBudget) -> bool:
+    try:
+        value = compile_expression(rule).evaluate(
+            {"uid": uid, "input": data}, budget=RULE_BUDGET, total=total
+        )
+    except LanguageError:
+        return False
+    return value is True
