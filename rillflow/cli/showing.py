@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rillflow.client.instances import Instance, read_instance, without_old_error
+from rillflow.client.mapping_warnings import warnings_of
 
 STYLES: Final = {
     "NOT_STARTED": "dim",
@@ -81,6 +82,8 @@ def _heading(view: Mapping[str, Any], now_ms: int) -> Text:
     heading = Text(status, STYLES.get(status, ""))
     if view.get("paused"):
         heading.append(" (paused)", "yellow")
+    if count := view.get("mapping_warnings"):
+        heading.append(f" with {count} mapping warning{'' if count == 1 else 's'}", "yellow")
     times = invoke.get("invoke_time_infos") or []
     if times:
         ended_ms = times[-1].get("end_time")
@@ -99,6 +102,8 @@ def _facts(view: Mapping[str, Any]) -> Iterator[Text]:
     if view.get("quarantine"):
         reason = _one_line(view["quarantine"])
         yield Text(f"{'stuck':<{FIELD_WIDTH}}", "dim").append(reason, "red")
+    for warning in warnings_of("", dict(view)):
+        yield Text(f"{'warning':<{FIELD_WIDTH}}", "dim").append(str(warning), "yellow")
     yield Text(f"{'context':<{FIELD_WIDTH}}", "dim").append(_one_line(view.get("context", {})))
 
 
@@ -130,9 +135,8 @@ def _fields(
         yield "hint", instance.hint, "yellow"
     if len(instance.attempts) > 1:
         yield from _attempts(instance, now_ms)
-    for warning in task.get("warnings") or []:
-        where = f"{warning.get('mappings')} rule {warning.get('number')}"
-        yield "warning", f"{where}, {warning.get('rule')}: {warning.get('reason')}", "yellow"
+    for warning in warnings_of("", dict(task)):
+        yield "warning", str(warning), "yellow"
 
 
 def _attempts(instance: Instance, now_ms: int) -> Iterator[tuple[str, Any, str]]:

@@ -46,14 +46,15 @@ def mapping_warnings(execution_id: ExecutionId) -> Exchange[list[MappingWarning]
     if not brief.get("mapping_warnings"):
         return []
     view = yield from read(execution_id)
-    found = list(_warnings_of("", view))
+    found = list(warnings_of("", view))
     tasks = yield from with_members(execution_id, view.get("tasks") or {}, {})
     for name, task in tasks.items():
-        found.extend(_warnings_of(name, task))
+        found.extend(warnings_of(name, task))
     return found
 
 
-def _warnings_of(name: str, shown: JsonValue) -> Iterator[MappingWarning]:
+def warnings_of(name: str, shown: JsonValue) -> Iterator[MappingWarning]:
+    """Read what a task, or without a name an execution, lists in its view."""
     listed = shown.get("warnings") if isinstance(shown, dict) else None
     for one in listed if isinstance(listed, list) else ():
         if isinstance(one, dict):

@@ -165,3 +165,18 @@ def test_a_list_has_the_details_behind_the_ids() -> None:
     with stand_in(**listed, **{path("get"): {"ret": VIEW}}) as (url, _):
         printed = run("list", "--url", url)[1]
     assert printed.endswith(f"  FAILED       {ID}  each: no luck\n")
+
+
+def test_rules_of_mappings_that_came_to_nothing_are_shown_with_their_task() -> None:
+    def told(field: str, number: int) -> dict[str, Any]:
+        facts = {"rule": "$.context.x -> $.input.x", "kind": "missing"}
+        return {"mappings": field, "number": number, **facts, "reason": "it is not there"}
+
+    task = RETRIED | {"mapping_warnings": 1, "warnings": [told("inputMappings", 1)]}
+    whole = VIEW | {"mapping_warnings": 2, "warnings": [told("callback.inputMappings", 0)]}
+    console = Console(record=True, width=120, force_terminal=True)
+    show_execution(console, whole, {"a": task}, 10_000)
+    shown = console.export_text()
+    assert "FAILED with 2 mapping warnings after 3.2 s" in shown
+    assert "callback.inputMappings: it is not there" in shown
+    assert "inputMappings rule 1, $.context.x -> $.input.x: it is not there" in shown
