@@ -86,9 +86,11 @@ def create_api(
         watch.start()
         await stack.open()
         await start()
+        stack.readiness.start()
         open_shortcut(front, frozenset(hot.handlers))
         yield
         await batches.stop()
+        await stack.readiness.stop()
         await stack.close()
         watch.stop()
 

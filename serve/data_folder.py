@@ -119,9 +119,8 @@ class DataFolder:
         for old in earlier[: max(len(earlier) - LOGS_KEPT, 0)]:
             shutil.rmtree(old, ignore_errors=True)
         now = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
-        began = now.strftime("%Y-%m-%d_%H-%M-%S_%f")
-        self.logs_dir = logs.resolve() / f"{SESSION}{began}_{os.getpid()}"
-        self.logs_dir.mkdir(mode=0o700)
+        began = now.strftime(f"{SESSION}%Y-%m-%d_%H-%M-%S_%f_")
+        self.logs_dir = Path(tempfile.mkdtemp(prefix=began, dir=logs.resolve()))
 
     def note(self, **facts: Any) -> None:
         """Write down what runs here, over what was written before."""

@@ -1,21 +1,17 @@
 """Whether the stack lives, and whether it can take requests."""
 
-import logging
-from typing import Final
+from collections.abc import Sequence
 
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from rillflow.actors.stack import Stack
 from rillflow.errors import StoreError
+from rillflow.ports.readiness import Reason
 from serve.answers import Alive
 from serve.docs_page import docs_page
 from serve.documentation import ERRORS, answer
 from serve.wire import json_response
-
-log = logging.getLogger("rillflow.health")
-
-NOT_READY: Final = "the store does not answer; the log of the server says why"
 
 
 def router(stack: Stack) -> APIRouter:
@@ -29,16 +25,14 @@ def router(stack: Stack) -> APIRouter:
 
     @routes.get("/readyz")
     async def readyz() -> Response:
-        """Tell that the store answers.
+        """Tell whether requests can be taken, and what is in the way.
 
-        Anybody may ask, so the reason why it does not is for the log only.
+        Anybody may ask, and often: the answer is known already, and causes are for the log.
         """
-        try:
-            await stack.store.businesses()
-        except StoreError as error:
-            log.warning("not_ready", extra={"reason": str(error)})
-            raise StoreError(NOT_READY) from error
-        return json_response({"status": "ready"})
+        reasons = stack.readiness.reasons()
+        if reasons:
+            return _not_ready(reasons)
+        return json_response({"status": "ready", "ready": True, "reasons": []})
 
     @routes.get("/flow/service_check.json", responses=answer(Alive))
     async def service_check() -> Response:
@@ -56,3 +50,18 @@ def router(stack: Stack) -> APIRouter:
         return RedirectResponse("/docs")
 
     return routes
+
+
+def _not_ready(reasons: Sequence[Reason]) -> Response:
+    """Answer as a refusal is, with the reasons apart."""
+    sentences = "; ".join(each.message for each in reasons)
+    body = {
+        "error_code": StoreError.wire_code,
+        "error": f"not ready: {sentences}",
+        "status": "not ready",
+        "ready": False,
+        "reasons": [{"code": each.code, "message": each.message} for each in reasons],
+    }
+    response = json_response(body, 503)
+    response.headers["Retry-After"] = "1"
+    return response

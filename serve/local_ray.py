@@ -3,6 +3,7 @@
 Import it only after the environment is set, since Ray reads that when it is imported.
 """
 
+import atexit
 import logging
 import os
 import sys
@@ -122,10 +123,16 @@ class LocalRay:
 
     def stop(self) -> None:
         """End every process of Ray."""
+        is_whole = not self.lost()
         node, self._node = self._node, None
-        ray.shutdown()
+        if is_whole:
+            ray.shutdown()
+        else:
+            # To leave waits for seconds for who is gone, and not to leave crashes at the end.
+            atexit.unregister(ray.shutdown)
+            atexit.register(_end_at_once)
         if node is not None:
-            node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+            node.kill_all_processes(check_alive=False, allow_graceful=is_whole, wait=True)
             if node.fork_server is not None:
                 node.fork_server.stop()
 
@@ -151,6 +158,14 @@ def _ensure_token() -> None:
         ) from error
     finally:
         os.umask(umask)
+
+
+def _end_at_once() -> None:
+    """End this process, which has said why, without what Ray does at the end of one."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 class ForkingNode(Node):  # type: ignore[misc] # Ray has no types

@@ -135,7 +135,7 @@ class Standalone:
         began = time.monotonic()
         check_at = began + CHECK_S
         while not is_ready(self._settings.host, self._settings.port):
-            self._ray.tend()
+            self._look_after_ray()
             now = time.monotonic()
             if now > check_at:
                 front.refuse_failed()
@@ -159,11 +159,23 @@ class Standalone:
         actors.daemon = True  # It may wait for a Ray that has ended.
         actors.start()
         while not stopped.wait(CHECK_S):
-            self._ray.tend()
-            lost = self._ray.lost()
-            if lost:
-                raise StackError(f"Ray's {lost} has ended; its logs are in {self.logs_dir}")
+            self._look_after_ray()
         actors.join(ANSWER_S)
+
+    def _look_after_ray(self) -> None:
+        """See to Ray's processes.
+
+        Raises:
+            StackError: One has ended that Ray cannot do without; nothing starts it again.
+        """
+        self._ray.tend()
+        lost = self._ray.lost()
+        if lost:
+            log.error("ray_process_ended", extra={"ended": lost})
+            raise StackError(
+                f"Ray's {lost} has ended, and this stack with it; what was accepted goes on at the"
+                f" next start. Its logs are in {self.logs_dir}"
+            )
 
     def _keep_actors(self, stopped: threading.Event) -> None:
         front = _front()

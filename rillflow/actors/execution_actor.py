@@ -24,7 +24,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.loops import OF_PROCESS, encode_loop
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.collector import calm_collector
-from rillflow.runtime.desks import HostDesk
+from rillflow.runtime.desks import HEALTH, HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
 from rillflow.runtime.door import Door
 from rillflow.runtime.guards import Guards
@@ -34,6 +34,7 @@ from rillflow.runtime.host import ExecutionHost
 from rillflow.runtime.inbox import Inbox
 from rillflow.runtime.log_lines import write_lines
 from rillflow.runtime.loop_watch import LoopWatch
+from rillflow.runtime.readiness import ReadinessWatch, writing
 from rillflow.runtime.retention import Retention
 from rillflow.runtime.retiring import until_done
 from rillflow.settings import Settings
@@ -90,10 +91,12 @@ class ExecutionActor:
             on_fenced=self._die,
             spawner=None if dedicated else actor_spawner(settings),
         )
+        self._health = ReadinessWatch([writing(self._store)])
         self._desk = HostDesk(
             self._host,
             self._dispatcher,
             life=uuid.uuid4().hex,
+            reasons=self._health.reasons,
             inbox=Inbox(
                 settings.max_queued_submissions,
                 unanswered=lambda: len(self._dispatcher) + self._host.held(),
@@ -115,6 +118,8 @@ class ExecutionActor:
         try:
             await self._store.open()
             await self._host.start()
+            if self._dedicated is None:
+                self._health.start()
             await self._socket.start()
             calm_collector()
         except Exception:
@@ -154,8 +159,8 @@ class ExecutionActor:
         await asyncio.shield(self._started)
         if self._leaving:
             raise StoreError(f"{self._dedicated} has ended, and its actor leaves")
-        if method == "ended":
-            # Who waits for an end would hold the door open for long.
+        if method in ("ended", HEALTH):
+            # Who waits for an end would hold the door open for long, and health waits for nobody.
             return await self._desk.take(method, argument)
         return await self._door.through(lambda: self._desk.take(method, argument))
 

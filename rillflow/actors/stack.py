@@ -5,6 +5,7 @@ from typing import Final
 from rillflow.actors.dispatchers import RayDispatchers
 from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
+from rillflow.actors.readiness import ray_readiness
 from rillflow.core.events import Event
 from rillflow.definition import MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
@@ -13,6 +14,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission, WaitableExecutions
 from rillflow.ports.gateway import Dispatchers
 from rillflow.ports.loops import EventLoops
+from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
@@ -37,6 +39,7 @@ class Stack:
         executions: WaitableExecutions | None = None,
         dispatchers: Dispatchers | None = None,
         loops: EventLoops | None = None,
+        readiness: Readiness | None = None,
         clock: Clock | None = None,
         hook: ContextHook | None = None,
     ) -> None:
@@ -52,6 +55,7 @@ class Stack:
         self.executions = executions or ray_executions(settings)
         self.dispatchers = dispatchers or RayDispatchers(settings)
         self.loops = loops or RayEventLoops(settings)
+        self.readiness = readiness or ray_readiness(settings, self.store)
         self.clock = clock or SystemClock()
         self.submissions = Submissions(
             settings,

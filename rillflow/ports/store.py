@@ -354,6 +354,14 @@ class Store(Journal, Catalogue, Protocol):
         """
         ...
 
+    async def probe(self) -> None:
+        """Write something durably, as an append does, that changes nothing.
+
+        Raises:
+            StoreError: The store takes no writes.
+        """
+        ...
+
     async def close(self) -> None:
         """Finish the writes under way and release the database."""
         ...

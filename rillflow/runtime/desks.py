@@ -12,6 +12,7 @@ import msgspec
 from rillflow.errors import CrashedError, GoneError, StoreError
 from rillflow.ports.executions import Reply, decode_calls, encode_replies, reply_to_error
 from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
+from rillflow.ports.readiness import Reason, encode_reasons
 from rillflow.runtime.dispatch import DispatchPool
 from rillflow.runtime.dispatch_lanes import DispatchLanes, Line, Order, decode_order
 from rillflow.runtime.host import ExecutionHost
@@ -23,6 +24,8 @@ PORTION_BYTES: Final = 256 * 1024
 """Of a batch that is larger, so much is taken at a time."""
 Item = TypeVar("Item")
 HOSTS: Final = "hosts"
+HEALTH: Final = "health"
+PING: Final = "ping"
 _answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 _hosts_decoder = msgspec.msgpack.Decoder(list[HostState])
 _encoder = msgspec.msgpack.Encoder()
@@ -40,11 +43,14 @@ class HostDesk:
         *,
         life: str,
         inbox: Inbox | None = None,
+        reasons: Callable[[], list[Reason]] = list,
     ) -> None:
         """Answer for ``host``; ``life`` tells this process from those before it.
 
-        An ``inbox`` bounds the submissions of all callers together.
+        An ``inbox`` bounds the submissions of all callers together. ``reasons`` tells what
+        keeps the owner from taking requests.
         """
+        self._reasons = reasons
         self._inbox = inbox or Inbox()
         dispatcher.serve(host)
         self._host = host
@@ -52,7 +58,7 @@ class HostDesk:
         self._life = life
 
     async def take(self, method: str, argument: bytes) -> bytes:
-        """Take ``calls``, ``answers`` of dispatches, or the question what has ``ended``.
+        """Take ``calls``, ``answers`` of dispatches, or a question: what has ``ended``, ``health``.
 
         The answer comes once everything is durable.
 
@@ -71,6 +77,8 @@ class HostDesk:
                 await self._host.answers_arrived(answers)
                 self._dispatcher.answered(answers)
             return b""
+        if method == HEALTH:
+            return encode_reasons(self._reasons())
         asked = decode_question(argument)
         is_known = asked.life is None or asked.life == self._life
         timeout_s = asked.timeout_s if is_known else 0.0

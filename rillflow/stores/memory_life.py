@@ -17,6 +17,10 @@ class MemoryLife:
         """Refuse calls from now on."""
         self._is_open = False
 
+    async def probe(self) -> None:
+        """Refuse when closed, as memory takes every other write."""
+        self._check_open()
+
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreError("the store is closed")

@@ -27,6 +27,14 @@ class PostgresStore(PostgresJournal, PostgresCatalogue):
         """
         await self._database.open()
 
+    async def probe(self) -> None:
+        """Write the row with the version of the tables again.
+
+        Raises:
+            StoreError: The database takes no writes.
+        """
+        await self._database.execute("UPDATE rillflow_schema SET version = version")
+
     async def close(self) -> None:
         """Finish the writes under way and disconnect."""
         await self._database.close()

@@ -6,6 +6,7 @@ from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.sqlite_catalogue import SqliteCatalogue
 from rillflow.stores.sqlite_database import SqliteDatabase
 from rillflow.stores.sqlite_journal import SqliteJournal
+from rillflow.stores.sqlite_schema import rewrite_version
 
 
 class SqliteStore(SqliteJournal, SqliteCatalogue):
@@ -30,6 +31,14 @@ class SqliteStore(SqliteJournal, SqliteCatalogue):
                 program, or cannot be opened.
         """
         await self._database.open()
+
+    async def probe(self) -> None:
+        """Write the page with the version of the tables again.
+
+        Raises:
+            StoreError: The file takes no writes.
+        """
+        await self._database.write(rewrite_version)
 
     async def close(self) -> None:
         """Finish the writes under way and release the file."""

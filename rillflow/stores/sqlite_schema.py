@@ -243,6 +243,12 @@ def migrate(
     return before
 
 
+def rewrite_version(connection: sqlite3.Connection) -> None:
+    """Write the version of the tables over itself; unlike a row, that is written each time."""
+    ((version,),) = connection.execute("PRAGMA user_version")
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
 def _apply(connection: sqlite3.Connection, statements: Sequence[str], version: int) -> None:
     for statement in statements:
         connection.execute(statement)

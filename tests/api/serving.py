@@ -1,5 +1,6 @@
 """The HTTP API in this process, on a port of its own: no Ray, real sockets, real functions."""
 
+import asyncio
 import re
 import socket
 import time
@@ -17,6 +18,7 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.loops import LoopState
 from rillflow.ports.store import Store
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions
+from rillflow.runtime.readiness import ReadinessWatch, reading, writing
 from rillflow.runtime.submissions import ContextHook
 from rillflow.settings import Settings
 from rillflow.stores import open_store
@@ -95,6 +97,23 @@ class Api:
             return await self.client.post(path, params=params, content=body)
         return await self.client.post(path, params=params, json={} if body is None else body)
 
+    async def until_ready(self) -> None:
+        """Wait until the API says that it is ready."""
+        async with asyncio.timeout(LONG_S):
+            while (response := await self.client.get("/readyz")).status_code != 200:
+                assert response.status_code == 503
+        assert response.json() == {"status": "ready", "ready": True, "reasons": []}
+
+    async def until_not_ready(self) -> dict[str, Any]:
+        """Wait until it says that it is not, and return what it says."""
+        async with asyncio.timeout(LONG_S):
+            while (response := await self.client.get("/readyz")).status_code != 503:
+                assert response.status_code == 200
+        assert response.headers["Retry-After"] == "1"
+        told = dict(response.json())
+        assert (told["error_code"], told["ready"]) == (30501, False)
+        return told
+
     async def add(self, text: str, alias: str = "release") -> str:
         """Add a definition under the names it gives itself; return the id of its version."""
         head = HEAD.search(text)
@@ -171,6 +190,7 @@ async def served(
                 executions=executions,
                 dispatchers=LocalDispatcher(registry),
                 loops=NoActors(),
+                readiness=ReadinessWatch([writing(store, pause_s=0.02), reading(store)]),
                 clock=clock,
                 hook=hook,
             )

@@ -63,13 +63,18 @@ async def test_a_full_disk_is_503_and_when_it_has_room_everything_goes_on(
         definition = await api.add(calling("work", more=NEXT))
         execution_id = await api.submit(definition)
         await work.called.wait()
+        await api.until_ready()
         with full_disk():
+            told = await api.until_not_ready()
+            assert [reason["code"] for reason in told["reasons"]] == ["store_refuses_writes"]
+            assert "the store takes no writes" in told["error"]
             _check_come_again(await _submitted(api, definition))
             work.may_answer.set()
             # The answer is there, and cannot be written.
             while "answers_not_taken" not in caplog.messages:
                 assert (await api.shown(execution_id))["tasks"]["A"]["status"] == "RUNNING"
             _check_come_again(await _submitted(api, definition))
+        await api.until_ready()
         assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
         # Nothing of the refused one is there, its key is free.
         assert await store.count_executions(ExecutionFilter()) == {"succeed": 1}

@@ -110,6 +110,11 @@ class OwnStack:
         """Where a driver joins the stack's Ray."""
         return ray_address(self.data_dir)
 
+    def wait(self) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        assert self._process is not None
+        return self._process.wait(END_S)
+
     def kill(self) -> None:
         """Kill the stack and everything that it has started, as a power cut would."""
         assert self._process is not None

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -11,7 +12,7 @@ import pytest
 
 from rillflow.actors.names import owner_index
 from tests.cluster.api import Api
-from tests.cluster.processes import OwnStack, RayDriver
+from tests.cluster.processes import OwnStack, RayDriver, workers
 
 pytestmark = pytest.mark.cluster
 
@@ -62,6 +63,33 @@ def test_an_actor_that_stands_still_holds_up_its_own_executions_and_no_others(
         assert other_api.wake_up(execution_id, "door", {"open": 1}).status == 200
         assert other_api.end(execution_id).status == "SUCCEED"
     assert [other_api.get(each)["context"]["n"] for each in ids] == list(range(24))
+
+
+def test_the_stack_is_not_ready_while_an_actor_does_not_answer(
+    other_api: Api, other_stack: OwnStack
+) -> None:
+    actors = ("ExecutionActor", "execution_actor_missing"), ("DispatcherAct", "dispatcher_missing")
+    for title, code in actors:
+        _until_told(other_api, [])
+        still = workers(other_stack.pid, title)[0]
+        os.kill(still, signal.SIGSTOP)
+        try:
+            _until_told(other_api, [code])
+        finally:
+            os.kill(still, signal.SIGCONT)
+        _until_told(other_api, [])
+
+
+def _until_told(api: Api, codes: list[str]) -> None:
+    """Wait until the stack gives these reasons for not being ready."""
+    give_up = time.monotonic() + 20
+    while True:
+        answer = api.http.get("/readyz")
+        told = [each["code"] for each in answer.json()["reasons"]]
+        if told == codes:
+            break
+        assert time.monotonic() < give_up, answer.text
+    assert answer.status_code == (503 if codes else 200)
 
 
 def _look(api: Api, execution_id: str) -> httpx.Response:

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.cluster
 UP: Final = (sys.executable, "-m", "rillflow.cli", "up")
 ASKING_AGAIN: Final = "the server does not answer; asking again for up to 60 s"
 MOST_RAM_MIB: Final = 750
+NOTICED_S: Final = 2.0
+"""Within which the end of one of Ray's own processes is noticed."""
 WAITS: Final = """
 workspace: up
 dagName: waits
@@ -180,6 +182,42 @@ def _watching(own: OwnStack, execution: rillflow.Execution) -> Iterator[subproce
             yield watching
         finally:
             watching.kill()
+
+
+@pytest.mark.parametrize("process", ["gcs_server", "raylet"])
+def test_the_end_of_a_process_of_ray_is_noticed_told_and_ends_the_stack(
+    tmp_path: Path, process: str
+) -> None:
+    own = OwnStack(tmp_path / "data", closed_port())
+    try:
+        own.start()
+        with httpx.Client(base_url=own.base_url, trust_env=False) as http:
+            everything = descendants(own.pid)
+            [victim] = [pid for pid in everything if _name_of(pid) == process]
+            killed = time.monotonic()
+            os.kill(victim, signal.SIGKILL)
+            while (answered := _readiness(http)) == []:
+                assert time.monotonic() < killed + NOTICED_S
+            while "ray_process_ended" not in own.log.read_text(encoding="utf-8"):
+                assert time.monotonic() < killed + NOTICED_S
+        assert set(answered) <= {f"ray_{process.partition('_')[0]}_gone", "no answer"}
+        assert own.wait() == 1
+        wait_until_gone(*everything)
+    finally:
+        own.stop()
+    [said] = [each for each in own.log.read_text().splitlines() if each.startswith("error: ")]
+    assert said.startswith(f"error: Ray's {process} has ended, and this stack with it;")
+
+
+def _readiness(http: httpx.Client) -> list[str]:
+    """Return the codes of what a stack says is wrong with it."""
+    try:
+        answer = http.get("/readyz")
+    except httpx.HTTPError:
+        return ["no answer"]
+    if answer.status_code == 200:
+        return []
+    return [each["code"] for each in answer.json().get("reasons", [{"code": "no answer"}])]
 
 
 def test_ctrl_c_during_the_start_ends_it_as_well(tmp_path: Path) -> None:

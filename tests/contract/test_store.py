@@ -42,6 +42,18 @@ async def test_an_execution_is_loaded_as_it_was_appended(store: Store) -> None:
     )
 
 
+async def test_a_probe_writes_and_leaves_everything_as_it_was(store: Store) -> None:
+    await store.append([submit(1, b"first")])
+    before = await store.load(id_of(1))
+    for _ in range(2):
+        await store.probe()
+    assert await store.load(id_of(1)) == before
+    await store.append([follow(1, 2, b"second")])
+    await store.close()
+    with pytest.raises(StoreError):
+        await store.probe()
+
+
 async def test_an_unknown_execution_is_none(store: Store) -> None:
     assert await store.load(id_of(1)) is None
 

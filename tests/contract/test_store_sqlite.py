@@ -28,6 +28,15 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
     await opened.close()
 
 
+async def test_every_probe_reaches_the_disk(store: SqliteStore, path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    lengths = [log.stat().st_size]
+    for _ in range(3):
+        await store.probe()
+        lengths.append(log.stat().st_size)
+    assert lengths == sorted(set(lengths)), "each has written more"
+
+
 async def test_reads_go_on_while_another_process_writes(store: SqliteStore, path: Path) -> None:
     await store.append([submit(1)])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -1,0 +1,110 @@
+"""What a process of a stack knows of the others: Ray's, and those of Rillflow."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from ray._private.worker import global_worker
+
+from rillflow.actors.peers import Peer
+from rillflow.actors.placing import dispatchers, owners
+from rillflow.ports.readiness import Reason, decode_reasons
+from rillflow.ports.store import Store
+from rillflow.runtime.desks import HEALTH, PING
+from rillflow.runtime.readiness import Check, ReadinessWatch, reading
+from rillflow.settings import Settings
+
+log = logging.getLogger("rillflow.readiness")
+
+GCS_S: Final = 1.0
+"""For an answer of Ray's GCS."""
+RAYLET_PID: Final = "RAY_RAYLET_PID"
+"""Where Ray tells its workers who has started them."""
+GCS_GONE: Final = Reason(
+    "ray_gcs_gone", "Ray's GCS does not answer; nothing that dies is started again"
+)
+RAYLET_GONE: Final = Reason(
+    "ray_raylet_gone", "Ray's raylet of this node has ended, and its workers end with it"
+)
+
+
+def ray_readiness(settings: Settings, store: Store) -> ReadinessWatch:
+    """Return what finds out whether the stack with these settings is ready.
+
+    Whether the store takes writes is told by the actors that own executions, for their writes
+    are what counts; whether it can be read, by this process.
+    """
+    return ReadinessWatch(_checks(settings, store))
+
+
+def _checks(settings: Settings, store: Store) -> Iterator[Check]:
+    yield reading(store)
+    yield Check(gcs_check(), GCS_GONE)
+    yield Check(raylet_check(), RAYLET_GONE)
+    for number, name in enumerate(owners(settings)):
+        message = f"the execution actor {number} does not answer; its executions wait"
+        yield Check(
+            _health_of(Peer(name, settings.namespace)), Reason("execution_actor_missing", message)
+        )
+    for number, name in enumerate(dispatchers(settings)):
+        message = f"the dispatcher {number} does not answer; its calls wait"
+        yield Check(_life_of(Peer(name, settings.namespace)), Reason("dispatcher_missing", message))
+
+
+def _health_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
+    async def ask() -> Sequence[Reason]:
+        return decode_reasons(await peer.call(HEALTH, b""))
+
+    return ask
+
+
+def _life_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
+    async def ask() -> Sequence[Reason]:
+        await peer.call(PING, b"")
+        return ()
+
+    return ask
+
+
+def gcs_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
+    """Return the question whether Ray's GCS answers; a thread of its own waits for that."""
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-gcs")
+
+    async def ask() -> Sequence[Reason]:
+        await asyncio.get_running_loop().run_in_executor(thread, _ask_gcs)
+        return ()
+
+    return ask
+
+
+def _ask_gcs() -> None:
+    """Ask the GCS whether it lives.
+
+    Raises:
+        RayError: It does not answer.
+    """
+    client: Any = global_worker.gcs_client
+    client.check_alive([], timeout=GCS_S)
+
+
+def raylet_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
+    """Return the question whether the raylet of this process runs, where it has one."""
+
+    async def ask() -> Sequence[Reason]:
+        pid = os.environ.get(RAYLET_PID, "")
+        return () if not pid.isdecimal() or runs(int(pid)) else (RAYLET_GONE,)
+
+    return ask
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended, and that nobody has noticed, does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return not Path("/proc/self").exists()  # without /proc nobody can tell
+    return stat.rpartition(")")[2].split()[0] not in "ZX"

@@ -1,0 +1,120 @@
+"""Checks that are made again and again, so that whoever asks for readiness never waits."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from rillflow.ports.readiness import (
+    STORE_REFUSES_WRITES,
+    STORE_UNREADABLE,
+    Reason,
+)
+from rillflow.ports.store import Store
+
+log = logging.getLogger("rillflow.readiness")
+
+PAUSE_S: Final = 0.5
+"""After an answer until the next question."""
+PATIENCE_S: Final = 1.5
+"""For an answer; with the pause it is how long something may be gone unnoticed."""
+WRITE_PAUSE_S: Final = 5.0
+"""Between the writes of a store that takes them; each waits for the disk."""
+
+Ask: TypeAlias = Callable[[], Awaitable[Sequence[Reason]]]
+
+
+class Check(NamedTuple):
+    """A question: what is wrong? ``silent`` is, when it is answered by an error or not at all.
+
+    It is asked again ``pause_s`` after a good answer, and after ``PAUSE_S`` if that is less.
+    """
+
+    ask: Ask
+    silent: Reason
+    pause_s: float = PAUSE_S
+
+
+class ReadinessWatch:
+    """Asks each question on and on, and remembers the last answers; see ``Readiness``."""
+
+    def __init__(self, checks: Iterable[Check], *, patience_s: float = PATIENCE_S) -> None:
+        """Make these checks, each of which may take ``patience_s``."""
+        self._kept = [_Kept(check, patience_s) for check in checks]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to ask; nothing is ready before it has been found to be."""
+        self._tasks = [asyncio.create_task(each.run(), name="readiness") for each in self._kept]
+
+    async def stop(self) -> None:
+        """Ask nothing more."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def reasons(self) -> list[Reason]:
+        """Return what is wrong by the last answers, each thing once."""
+        return list(dict.fromkeys(reason for each in self._kept for reason in each.found))
+
+
+class _Kept:
+    """One check with its last answer."""
+
+    def __init__(self, check: Check, patience_s: float) -> None:
+        self._check = check
+        self._patience_s = patience_s
+        self.found: tuple[Reason, ...] = (check.silent,)
+        self._logged: tuple[Reason, ...] = ()
+
+    async def run(self) -> None:
+        """Ask on and on; a question that is not answered is not asked twice."""
+        while True:
+            question = asyncio.ensure_future(self._check.ask())
+            try:
+                await asyncio.wait({question}, timeout=self._patience_s)
+                if not question.done():
+                    self._note((self._check.silent,), f"no answer within {self._patience_s:g} s")
+                    await asyncio.wait({question})
+            finally:
+                question.cancel()
+            self._note_answer(question)
+            pause_s = self._check.pause_s
+            await asyncio.sleep(min(pause_s, PAUSE_S) if self.found else pause_s)
+
+    def _note_answer(self, question: "asyncio.Future[Sequence[Reason]]") -> None:
+        error = None if question.cancelled() else question.exception()
+        if error is not None:
+            self._note((self._check.silent,), f"{type(error).__name__}: {error}")
+        elif question.cancelled():
+            self._note((self._check.silent,), "the question was dropped")
+        else:
+            self._note(tuple(question.result()), "it says so itself")
+
+    def _note(self, found: tuple[Reason, ...], why: str) -> None:
+        """Remember an answer, and log it when it is another one than before."""
+        if found != self._logged and found:
+            codes = [reason.code for reason in found]
+            log.warning("not_ready", extra={"codes": codes, "reason": why})
+        self.found = self._logged = found
+
+
+def writing(store: Store, *, pause_s: float = WRITE_PAUSE_S) -> Check:
+    """Return the check that a store takes writes."""
+
+    async def write() -> Sequence[Reason]:
+        await store.probe()
+        return ()
+
+    return Check(write, STORE_REFUSES_WRITES, pause_s)
+
+
+def reading(store: Store) -> Check:
+    """Return the check that a store can be read."""
+
+    async def read() -> Sequence[Reason]:
+        await store.newest_version("", "", "")
+        return ()
+
+    return Check(read, STORE_UNREADABLE)

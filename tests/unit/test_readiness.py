@@ -1,0 +1,157 @@
+"""Readiness is found out meanwhile: whoever asks hears the last answers, and waits for none."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import pytest
+
+from rillflow.actors.readiness import RAYLET_GONE, RAYLET_PID, raylet_check, runs
+from rillflow.errors import StoreError
+from rillflow.ports.readiness import (
+    STORE_REFUSES_WRITES,
+    STORE_UNREADABLE,
+    Reason,
+    decode_reasons,
+    encode_reasons,
+)
+from rillflow.runtime.readiness import Check, ReadinessWatch, reading, writing
+from rillflow.stores.memory import MemoryStore
+
+SILENT: Final = Reason("silent", "it does not answer")
+FULL: Final = Reason("full", "it is full")
+
+
+class Asked:
+    """A check that answers, fails or is silent as a test says."""
+
+    def __init__(self) -> None:
+        self.answer: Sequence[Reason] = ()
+        self.error: Exception | None = None
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.questions = 0
+
+    async def __call__(self) -> Sequence[Reason]:
+        self.questions += 1
+        await self.answers.wait()
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+@asynccontextmanager
+async def _watching(*asked: Asked) -> AsyncIterator[ReadinessWatch]:
+    checks = [Check(each, SILENT, pause_s=0.001) for each in asked]
+    watch = ReadinessWatch(checks, patience_s=0.05)
+    watch.start()
+    try:
+        yield watch
+    finally:
+        await watch.stop()
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110 - a watch tells only whoever asks
+            await asyncio.sleep(0)
+
+
+async def test_nothing_is_ready_before_it_has_been_found_to_be() -> None:
+    async with _watching(Asked()) as watch:
+        assert watch.reasons() == [SILENT]
+        await _until(lambda: watch.reasons() == [])
+
+
+async def test_each_answer_counts_until_the_next_and_the_same_reason_once() -> None:
+    one, other = Asked(), Asked()
+    async with _watching(one, other) as watch:
+        await _until(lambda: watch.reasons() == [])
+        one.answer = other.answer = [FULL]
+        await _until(lambda: watch.reasons() == [FULL])
+        one.answer = []
+        questions = one.questions
+        await _until(lambda: one.questions > questions + 1)
+        assert watch.reasons() == [FULL]
+        other.answer = []
+        await _until(lambda: watch.reasons() == [])
+
+
+async def test_an_error_is_the_reason_and_its_text_is_for_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = Asked()
+    async with _watching(asked) as watch:
+        await _until(lambda: watch.reasons() == [])
+        asked.error = StoreError("/secret/place: disk is full")
+        await _until(lambda: watch.reasons() == [SILENT])
+        questions = asked.questions
+        await _until(lambda: asked.questions > questions + 2)
+    [told] = [record for record in caplog.records if record.message == "not_ready"]
+    assert told.levelno == logging.WARNING
+    assert told.__dict__["codes"] == ["silent"]
+    assert told.__dict__["reason"] == "StoreError: /secret/place: disk is full"
+
+
+async def test_who_stands_still_is_asked_once_and_missed_until_it_answers() -> None:
+    asked = Asked()
+    async with _watching(asked) as watch:
+        await _until(lambda: watch.reasons() == [])
+        asked.answers.clear()
+        await _until(lambda: watch.reasons() == [SILENT])
+        questions = asked.questions
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+        assert asked.questions == questions
+        asked.answers.set()
+        await _until(lambda: watch.reasons() == [])
+
+
+async def test_a_question_is_dropped_with_the_watch() -> None:
+    asked = Asked()
+    asked.answers.clear()
+    async with _watching(asked):
+        await _until(lambda: asked.questions == 1)
+    assert {each.get_name() for each in asyncio.all_tasks()}.isdisjoint({"readiness"})
+
+
+async def test_a_store_is_written_to_and_read() -> None:
+    store = MemoryStore()
+    await store.open()
+    watch = ReadinessWatch([writing(store, pause_s=0.001), reading(store)])
+    watch.start()
+    await _until(lambda: watch.reasons() == [])
+    await store.close()
+    await _until(lambda: watch.reasons() == [STORE_REFUSES_WRITES, STORE_UNREADABLE])
+    await watch.stop()
+
+
+def test_reasons_travel_between_processes() -> None:
+    assert decode_reasons(encode_reasons([SILENT, FULL])) == [SILENT, FULL]
+    assert decode_reasons(encode_reasons([])) == []
+
+
+def test_a_raylet_that_has_ended_is_missed_even_before_its_parent_notices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask() -> Sequence[Reason]:
+        return asyncio.run(found())
+
+    async def found() -> Sequence[Reason]:
+        return await raylet_check()()
+
+    monkeypatch.delenv(RAYLET_PID, raising=False)
+    assert ask() == (), "this process has none"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        monkeypatch.setenv(RAYLET_PID, str(process.pid))
+        assert ask() == ()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert ask() == (RAYLET_GONE,)
+    assert not runs(process.pid)
+    assert runs(os.getpid())
