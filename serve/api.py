@@ -14,6 +14,7 @@ from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import Stack
 from rillflow.errors import RillflowError
 from rillflow.gateways.plugin_loading import named_plugins
+from rillflow.gateways.threads import in_slow_thread
 from rillflow.runtime.collector import calm_collector
 from rillflow.runtime.hooks import load_hooks
 from rillflow.runtime.log_lines import write_lines
@@ -43,6 +44,7 @@ from serve.gate import Gate
 from serve.hot_routes import HotRoutes
 from serve.request_lines import RequestLines
 from serve.shortcut import open_shortcut
+from serve.wire import json_response
 
 DESCRIPTION = """
 Rill Flow workflows of serverless functions, run by durable actors on Ray.
@@ -101,6 +103,7 @@ def create_api(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own pages are fetched from elsewhere
         redoc_url=None,
+        openapi_url=None,
     )
     watch = LoopWatch("replica")
     batches = BatchRedo(stack)
@@ -127,6 +130,12 @@ def create_api(
         health.router(stack),
     ):
         api.include_router(router)
+
+    @api.get("/openapi.json", include_in_schema=False)
+    async def document() -> Response:
+        """Describe the API; what that takes the first time is no work for the event loop."""
+        return json_response(await in_slow_thread(api.openapi))
+
     front = RequestLines(Gate(checked, stack.settings, listens_on))
     return front
 

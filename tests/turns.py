@@ -50,7 +50,6 @@ def measured_turns() -> Iterator[Turns]:
             turns.begin()
 
     threshold = gc.get_threshold()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
     selector.select = select

@@ -14,9 +14,9 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.settings import HttpSettings
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
+from tests.api.turns_of_loop import Loop
 from tests.hostile_texts import HostileText, json_texts, other_texts, packed_texts
 from tests.loopback import StoppedClock, attempt, web_server
-from tests.turns import LONGEST_MS, Turns, measured_turns
 
 MEBIBYTE: Final = 1 << 20
 UNKNOWN: Final = "shop:order_c_00000000-0000-1000-8000-000000000000"
@@ -29,29 +29,10 @@ def texts(size: int = MEBIBYTE) -> list[HostileText]:
     return [*json_texts(size), *packed_texts(size), *other_texts(size)]
 
 
-class Loop:
-    """Says which texts held the loop for too long."""
-
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        self._slow: list[str] = []
-
-    def note(self, what: str) -> None:
-        longest_ms = self._turns.take()
-        if longest_ms > LONGEST_MS:
-            self._slow.append(f"{what}: {longest_ms:.0f} ms")
-
-    def note_nothing(self) -> None:
-        self._turns.take()
-
-    def assert_free(self) -> None:
-        assert not self._slow, "; ".join(self._slow)
-
-
 @pytest.fixture
 async def loop() -> AsyncIterator[Loop]:
-    with measured_turns() as turns:
-        yield Loop(turns)
+    async with Loop.measured() as measured:
+        yield measured
 
 
 async def send(api: Api, path: str, text: HostileText, **params: str) -> httpx.Response:
@@ -170,3 +151,13 @@ async def test_a_forged_seal_is_refused_before_anything_is_unpacked() -> None:
             api, "/flow/trigger.json", BOMB, execution_id=UNKNOWN, task_name="A", **sealed
         )
         assert response.status_code == 413
+
+
+async def test_the_first_who_asks_for_the_description_of_the_api_holds_nobody_up(
+    loop: Loop,
+) -> None:
+    async with served() as api:
+        loop.note_nothing()
+        assert (await api.client.get("/openapi.json")).status_code == 200
+        loop.note("openapi.json")
+    loop.assert_free()

@@ -1,0 +1,75 @@
+"""What the fuzzers of the language and of definitions make up holds no event loop either."""
+
+import json
+from typing import Any, Final
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.api.serving import served
+from tests.api.turns_of_loop import Loop
+from tests.fuzzing import examples
+from tests.spec.test_hostile_definitions import KEYS, PUNCTUATION, WORDS, trees
+from tests.spec.test_hostile_language import PIECES, paths
+from tests.spec.test_transform_fuzz import SCRIPTS
+from tests.untrusted_readers import hostile_texts
+
+ADD: Final = "/flow/bg/manage/descriptor/add_descriptor.json"
+VALIDATE: Final = "/flow/validate.json"
+NAMES: Final = {"business_id": "shop", "feature_name": "order", "alias": "release"}
+CONTEXT: Final = {
+    "a": {"b": [1, 2, {"x-y": "a" * 100}], "0": None},
+    "键": "b",
+    "b": list(range(50)),
+}
+
+
+def made_up(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
+    """Return what a strategy makes, the same at every run."""
+    found: list[Any] = []
+
+    @settings(max_examples=examples(count), database=None)
+    @given(strategy)
+    def collect(value: Any) -> None:
+        found.append(value)
+
+    collect()
+    return found
+
+
+def definition(rules: list[dict[str, str]]) -> str:
+    task = {"name": "A", "category": "pass", "inputMappings": rules, "outputMappings": rules}
+    return json.dumps({"workspace": "shop", "dagName": "order", "type": "flow", "tasks": [task]})
+
+
+async def test_no_rule_that_was_made_up_holds_the_loop() -> None:
+    joined = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
+    sources = [*made_up(joined, 100), *(f"$.context{path}" for path in made_up(paths, 100))]
+    scripts = made_up(SCRIPTS, 100)
+    rules = [{"source": source, "target": "$.context.to"} for source in sources]
+    rules += [
+        {"source": "$.context.a", "transform": script, "target": "$.input.to"} for script in scripts
+    ]
+    async with served() as api, Loop.measured() as loop:
+        for start in range(0, len(rules), 5):
+            some = rules[start : start + 5]
+            response = await api.client.post(ADD, params=NAMES, content=definition(some))
+            loop.note(f"add {some}")
+            if response.status_code == 200:
+                await api.ended(await api.submit("shop:order", CONTEXT))
+                loop.note(f"run {some}")
+    loop.assert_free()
+
+
+async def test_no_definition_that_was_made_up_holds_the_loop() -> None:
+    mixed = st.lists(st.sampled_from([*KEYS, *WORDS, *PUNCTUATION]), max_size=40).map("".join)
+    shaped = st.dictionaries(st.sampled_from(KEYS), trees, max_size=8).map(json.dumps)
+    large = [text for _, text in hostile_texts(600_000)][::29]
+    texts = [*made_up(mixed, 100), *made_up(shaped, 100), *large]
+    async with served() as api, Loop.measured() as loop:
+        for text in texts:
+            for path, params in ((ADD, NAMES), (VALIDATE, {})):
+                content = text.encode(errors="replace")
+                await api.client.post(path, params=params, content=content)
+                loop.note(f"{path} {text[:60]!r}")
+    loop.assert_free()

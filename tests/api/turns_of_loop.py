@@ -1,0 +1,36 @@
+"""Which of the things that a test does hold the event loop for too long."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+from tests.turns import LONGEST_MS, Turns, measured_turns
+
+
+class Loop:
+    """Notes what holds the loop."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._slow: list[str] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def measured(cls) -> AsyncIterator[Self]:
+        """Measure the turns of the running loop."""
+        with measured_turns() as turns:
+            yield cls(turns)
+
+    def note(self, what: str) -> None:
+        """Say what was done since the last note."""
+        longest_ms = self._turns.take()
+        if longest_ms > LONGEST_MS:
+            self._slow.append(f"{what}: {longest_ms:.0f} ms")
+
+    def note_nothing(self) -> None:
+        """Leave out what was done since the last note."""
+        self._turns.take()
+
+    def assert_free(self) -> None:
+        """Fail with everything that took too long."""
+        assert not self._slow, "; ".join(self._slow)
