@@ -8,6 +8,7 @@ from starlette.responses import Response
 from rillflow.errors import RequestError, RillflowError, TooLargeError
 from rillflow.gateways.charsets import in_utf8
 from rillflow.jsontypes import encode_json
+from rillflow.plain_words import in_plain_words
 from serve.bodies import KnownCheck, pool_of
 
 JSON: Final = "application/json"
@@ -47,10 +48,14 @@ def error_response(error: RillflowError) -> Response:
 
 
 def error_body(wire_code: int, message: str, status: int, *, hint: str = "") -> Response:
-    """Answer with an error code and its text, which are Rill Flow's; ``hint`` is ours."""
+    """Answer with an error code and its text, which are Rill Flow's; ``hint`` is ours.
+
+    Without one it is what the text means in plain words, if that is not plain already.
+    """
     body: dict[str, object] = {"error_code": wire_code, "error": message}
     if status == 400 and wire_code in PASSED_THROUGH:
         body["pass_through"] = True
+    hint = hint or in_plain_words(message) or ""
     if hint:
         body["hint"] = hint
     return json_response(body, status)

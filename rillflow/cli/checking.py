@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import typer
 
+from rillflow.cli.reporting import with_hint
 from rillflow.definition.loader import MAX_TEXT_BYTES
 from rillflow.definition.problems import find_problems
 from rillflow.errors import Problem
@@ -119,4 +120,4 @@ def tell(file: Path, problems: Sequence[Problem]) -> None:
 
 def said(problem: Problem) -> str:
     """Return the message of a problem, with its hint where there is one."""
-    return f"{problem.message} ({problem.hint})" if problem.hint else problem.message
+    return with_hint(problem.message, problem.hint)

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from rillflow.errors import DefinitionError, RillflowError
+from rillflow.plain_words import in_plain_words
 
 FAILURE: Final = 1
 READER_GONE: Final = 128 + signal.SIGPIPE
@@ -46,13 +47,20 @@ def report(error: Exception, about: str = "") -> None:
     text = _text(error)
     place = f"{about}: " if about and about not in text else ""
     hint = "" if several else getattr(error, "hint", "")
-    line = f"{place}{text}" + (f" ({hint})" if hint else "")
+    line = place + with_hint(text, hint)
     typer.echo(f"{typer.style('error:', fg='red')} {line}", err=True)
     if isinstance(error, DefinitionError) and several:
         for problem in error.problems:
             where = f"line {problem.line}, column {problem.column}: " if problem.line else ""
-            hint = f" ({problem.hint})" if problem.hint else ""
-            typer.echo(f"  {where}{problem.message}{hint}", err=True)
+            typer.echo(f"  {where}{with_hint(problem.message, problem.hint)}", err=True)
+
+
+def with_hint(message: str, hint: str) -> str:
+    """Return a message with its hint; for one of Rill Flow's only what it means in plain words."""
+    plain = in_plain_words(message)
+    if plain is None:
+        return f"{message} ({hint})" if hint else message
+    return f"{plain} ({hint})" if hint not in ("", plain) else plain
 
 
 def _text(error: Exception) -> str:

@@ -235,6 +235,14 @@ async def test_whoever_asks_for_health_is_not_told_where_the_store_is(
     assert {"closed" in record.__dict__["reason"] for record in logged} == {True}
 
 
+async def test_a_refusal_in_the_originals_words_is_told_in_plain_ones_too(
+    shared_api: Api,
+) -> None:
+    finished = await shared_api.client.post("/flow/finish.json?execution_id=a&task_name=A")
+    assert finished.json()["error"] == "validateDAGInfo dag executionId:a not found"
+    assert finished.json()["hint"] == "there is no execution a"
+
+
 @pytest.mark.parametrize("path", ["redo.json?execution_id=a", "multi_redo.json?service_id=a:b"])
 async def test_a_redo_has_one_of_two_scopes(shared_api: Api, path: str) -> None:
     response = await shared_api.client.post(f"/flow/{path}&scope=some")

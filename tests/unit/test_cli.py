@@ -239,18 +239,17 @@ def test_an_error_is_one_line_and_an_exit_code(arguments: tuple[str, ...], messa
     assert message in told
 
 
-def test_a_refusal_is_told_in_the_servers_words() -> None:
+def test_a_refusal_is_told_in_plain_words() -> None:
     refusal = (400, {"error_code": 30106, "error": "cannot find descriptor: b:f:release"})
     with stand_in(**{path("submit"): refusal}) as (url, _):
-        assert (
-            run("submit", "b:f", "--url", url)[2] == "error: cannot find descriptor: b:f:release\n"
-        )
+        told = run("submit", "b:f", "--url", url)[2]
+        assert told == "error: no definition is stored as b:f:release\n"
 
 
 def test_a_refusal_is_told_with_the_servers_hint() -> None:
-    refusal = (400, {"error_code": 30109, "error": "error data format", "hint": "alias: no"})
+    refusal = (400, {"error_code": 30109, "error": "it is not so", "hint": "alias: no"})
     with stand_in(**{path("submit"): refusal}) as (url, _):
-        assert run("submit", "b:f", "--url", url)[2] == "error: error data format (alias: no)\n"
+        assert run("submit", "b:f", "--url", url)[2] == "error: it is not so (alias: no)\n"
 
 
 def test_a_definition_with_problems_shows_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,7 @@ def test_annotations_of_github_are_on_standard_output(folder: Path) -> None:
         f"::warning file={warned},line=5,col=3,title=rillflow 30406"
         "::a return task without conditions fails"
     )
-    assert second.startswith(f"::error file={wrong},line=5,col=10,title=rillflow 30408::name")
+    assert second.startswith(f"::error file={wrong},line=5,col=10,title=rillflow 30408::A-1 is not")
     assert told.startswith("3 definitions: ")
 
 
