@@ -238,7 +238,7 @@ async def test_whoever_asks_for_health_is_not_told_where_the_store_is(
 async def test_a_refusal_in_the_originals_words_is_told_in_plain_ones_too(
     shared_api: Api,
 ) -> None:
-    finished = await shared_api.client.post("/flow/finish.json?execution_id=a&task_name=A")
+    finished = await shared_api.client.post("/flow/cancel.json?execution_id=a")
     assert finished.json()["error"] == "validateDAGInfo dag executionId:a not found"
     assert finished.json()["hint"] == "there is no execution a"
 
