@@ -1,15 +1,17 @@
 """Gray and A/B rules under ``/flow/bg/manage/descriptor`` (SEMANTICS 5.4, 5.5)."""
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from rillflow.actors.stack import Stack
-from rillflow.errors import LanguageError, RequestError
+from rillflow.errors import LanguageError, OverloadedError, RequestError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.bounded_threads import FOR_AUTHORS
 from rillflow.runtime.descriptors import check_names
 from rillflow.runtime.resource_names import DEFAULT_RULE, default_of
 from serve.console_answers import AbKeys, AbTable, Grays, RuleSet
@@ -57,7 +59,7 @@ def _add_gray(routes: APIRouter, store: Catalogue) -> None:
             await store.set_rule("gray", scope, alias, gray_rule)
         else:
             await store.remove_rule("gray", scope, alias)
-        return _done(gray_rule if add else "")
+        return await _done(gray_rule if add else "")
 
     @routes.get("/get_gray.json", responses=answer(Grays))
     async def get_gray(business_id: str, feature_name: str) -> Response:
@@ -89,7 +91,7 @@ def _add_ab(routes: APIRouter, store: Catalogue) -> None:
             await _set_ab_rule(store, (business_id, config_key), resource_name, rule)
         else:
             await store.remove_rule("ab", (business_id, config_key), resource_name)
-        return _done("" if rule == DEFAULT_RULE else rule)
+        return await _done("" if rule == DEFAULT_RULE else rule)
 
     @routes.get("/get_function_ab.json", responses=answer(AbTable))
     async def get_function_ab(business_id: str, config_key: str) -> Response:
@@ -117,12 +119,14 @@ def _add_ab(routes: APIRouter, store: Catalogue) -> None:
         return json_response({"business_id": business_id, "config_keys": keys})
 
 
-def _done(rule: str) -> Response:
+async def _done(rule: str) -> Response:
     """Answer that a rule is set; Rill Flow takes broken ones, so they are told and not refused."""
     done: JsonObject = {"ret": True}
     try:
         if rule:
-            compile_expression(rule)
+            await FOR_AUTHORS.run(partial(compile_expression, rule))
+    except OverloadedError:
+        pass  # The rule is set; only nobody had time to look at it.
     except LanguageError as error:
         done["hint"] = f"the rule is no expression, so it never holds: {error}"
     return json_response(done)

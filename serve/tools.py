@@ -1,6 +1,6 @@
 """Tools for authors of definitions (SEMANTICS 5.3): look, try and check, without running."""
 
-import asyncio
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -11,12 +11,14 @@ from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
 from rillflow.definition import expand_sugar, find_problems, parse_definition
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, Problem, RequestError
+from rillflow.jsontypes import encode_json
+from rillflow.runtime.bounded_threads import FOR_AUTHORS
 from rillflow.runtime.descriptors import resolve_descriptor
 from rillflow.runtime.input_schema import InputSchema
 from rillflow.runtime.previews import RESTRICTION_VIOLATION, dependencies_of, draft_view
 from serve.answers import ShownDependencies, ShownExecution, Validation
 from serve.documentation import ERRORS, TEXT, answer
-from serve.wire import json_response, read_text
+from serve.wire import json_response, read_text, ret_response
 
 NOT_REQUIRED: Final[dict[str, Any]] = {
     "requestBody": {"content": {"text/plain": {"schema": {"type": "string"}}}}
@@ -38,7 +40,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
         body = await read_text(request, LARGEST_TEXT_BYTES)
         try:
             definition = await _read(body, stack)
-            return json_response({"ret": draft_view(definition)})
+            return ret_response(await FOR_AUTHORS.run(lambda: encode_json(draft_view(definition))))
         except DefinitionError as error:
             raise _restricted(error) from error
 
@@ -64,8 +66,15 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
 
 
 async def _read(text: bytes, stack: Stack) -> WorkflowDefinition:
-    """Read a definition in a thread, as long ones take their time."""
-    return await asyncio.to_thread(parse_definition, text, max_depth=stack.settings.max_depth)
+    """Read a definition in a thread, as long ones take their time.
+
+    Raises:
+        DefinitionError: It is refused.
+        OverloadedError: Too many are being read.
+    """
+    return await FOR_AUTHORS.run(
+        partial(parse_definition, text, max_depth=stack.settings.max_depth)
+    )
 
 
 def _restricted(error: DefinitionError) -> RequestError:
@@ -77,7 +86,7 @@ def _add_validation(routes: APIRouter, stack: Stack) -> None:
     async def validate(request: Request) -> Response:
         """Say everything that is wrong or suspicious with a definition, with places and hints."""
         body = await read_text(request, LARGEST_TEXT_BYTES)
-        problems = await asyncio.to_thread(_problems, body, stack.settings.max_depth)
+        problems = await FOR_AUTHORS.run(partial(_problems, body, stack.settings.max_depth))
         return json_response(
             {
                 "valid": all(problem.severity != "error" for problem in problems),

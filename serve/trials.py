@@ -15,17 +15,21 @@ from rillflow.definition.model import MappingRule
 from rillflow.errors import DefinitionError, RequestError
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.language.budget import TotalBudget
+from rillflow.language.mappings import Mapped
+from rillflow.runtime.bounded_threads import FOR_AUTHORS
 from rillflow.runtime.previews import (
     RESTRICTION_VIOLATION,
     Function,
     evaluate_rules,
     preview_dispatch,
+    shown_text,
 )
 from rillflow.runtime.submissions import json_object
 from serve.answers import Evaluation, ShownDispatchParameters
 from serve.documentation import ERRORS, answer, example
 from serve.parameters import Word
-from serve.wire import json_response, read_json_text
+from serve.wire import read_json_text, ret_response
 
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
 MOCK_EXECUTION: Final = "mockExecutionId"
@@ -69,24 +73,20 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
         if type not in SIDES:
             raise RequestError(f"type {type} nonsupport", wire_code=RESTRICTION_VIOLATION)
         known = await _known(stack, execution_id, task_name)
-        rules = _rules(mapping_rules or None, known, SIDES[type])
-        context = given.get("context") or known.context
-        mapped = evaluate_rules(
-            rules,
-            context=context,
-            input_=given.get("input") or {},
-            output=given.get("output") or {},
-            host=stack.settings.callback_base_url,
-            execution_id=execution_id or _execution_of(context),
-        )
-        shown: JsonObject = {
-            "context": mapped.context,
-            "input": mapped.input,
-            "output": mapped.output,
-        }
-        if mapped.passed_over:
-            shown["warnings"] = warnings_view(warnings_of(SIDES[type], mapped.passed_over))
-        return json_response({"ret": shown})
+
+        def shown() -> bytes:
+            rules = _rules(mapping_rules or None, known, SIDES[type])
+            mapped = _applied(stack, rules, known, given, execution_id)
+            view: JsonObject = {
+                "context": mapped.context,
+                "input": mapped.input,
+                "output": mapped.output,
+            }
+            if mapped.passed_over:
+                view["warnings"] = warnings_view(warnings_of(SIDES[type], mapped.passed_over))
+            return shown_text(view, _answer_limit(stack))
+
+        return ret_response(await FOR_AUTHORS.run(shown))
 
 
 def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
@@ -107,24 +107,49 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
         """Show the URL and the body of the request that a function would get."""
         given = json_object(await read_json_text(request, stack.settings.submit_max_bytes, LIMIT))
         known = await _known(stack, execution_id, task_name)
-        rules = _rules(given.get("input_mapping_rules"), known, "inputMappings")
-        context = given.get("context") or known.context
-        mapped = evaluate_rules(
-            rules,
-            context=context,
-            input_={},
-            output={},
-            host=stack.settings.callback_base_url,
-            execution_id=execution_id or _execution_of(context),
-        )
-        shown = preview_dispatch(
-            _function(given, known.definition),
-            mapped.input,
-            http_settings(stack.settings),
-            execution_id=execution_id or MOCK_EXECUTION,
-            task=task_name or MOCK_TASK,
-        )
-        return json_response({"ret": shown})
+
+        def shown() -> bytes:
+            rules = _rules(given.get("input_mapping_rules"), known, "inputMappings")
+            data: JsonObject = {"context": given.get("context")}
+            mapped = _applied(stack, rules, known, data, execution_id)
+            limit = _answer_limit(stack)
+            shown_text({"input": mapped.input}, limit)
+            view = preview_dispatch(
+                _function(given, known.definition),
+                mapped.input,
+                http_settings(stack.settings),
+                execution_id=execution_id or MOCK_EXECUTION,
+                task=task_name or MOCK_TASK,
+            )
+            return shown_text(view, limit)
+
+        return ret_response(await FOR_AUTHORS.run(shown))
+
+
+def _applied(
+    stack: Stack,
+    rules: tuple[MappingRule, ...],
+    known: Known,
+    given: JsonObject,
+    execution_id: str,
+) -> Mapped:
+    """Apply rules to what is given, with what a turn of an execution may take."""
+    settings = stack.settings
+    context = given.get("context") or known.context
+    return evaluate_rules(
+        rules,
+        context=context,
+        input_=given.get("input") or {},
+        output=given.get("output") or {},
+        host=settings.callback_base_url,
+        execution_id=execution_id or _execution_of(context),
+        budget=TotalBudget(settings.turn_max_steps, settings.turn_max_bytes),
+    )
+
+
+def _answer_limit(stack: Stack) -> int:
+    """Return how large an answer may be: what is given, and as much as a step may change."""
+    return stack.settings.submit_max_bytes + stack.settings.context_max_bytes
 
 
 async def _known(stack: Stack, execution_id: str, task_name: str) -> Known:

@@ -1,6 +1,5 @@
 """Definitions in the catalogue: adding one, finding the one an id means (SEMANTICS 5.4)."""
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -17,6 +16,7 @@ from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.bounded_threads import FOR_AUTHORS
 from rillflow.runtime.choosing import first_that_holds
 from rillflow.runtime.input_schema import InputSchema
 
@@ -63,11 +63,12 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
     Raises:
         RequestError: A name is malformed, or is not the definition's (30109, 30110).
         DefinitionError: The definition is refused.
+        OverloadedError: Too many are being read ``in_thread``.
     """
     check_names(business_id=business, feature_name=feature, alias=alias)
     names = (business, feature)
     read = partial(_checked_text, text, names, max_depth=max_depth, max_bytes=max_bytes)
-    canonical = await asyncio.to_thread(read) if in_thread else read()
+    canonical = await FOR_AUTHORS.run(read) if in_thread else read()
     version = version_of(canonical)
     await catalogue.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
     return DescriptorId(business, feature, version=version)

@@ -5,15 +5,23 @@ from typing import Final, NamedTuple
 
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
+from rillflow.core.stored_context import Cleaner
 from rillflow.core.turn import Turn
 from rillflow.core.view import execution_view
 from rillflow.definition import all_tasks
 from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import FunctionTask, MappingRule, WorkflowDefinition
-from rillflow.errors import GatewayError, LanguageError, RequestError
+from rillflow.errors import (
+    ExecutionError,
+    GatewayError,
+    LanguageError,
+    RequestError,
+    WorkLimitError,
+)
 from rillflow.gateways.requests import build_request
 from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.language.budget import TotalBudget
 from rillflow.language.mappings import Mapped, compile_mappings
 from rillflow.ports.gateway import DispatchRequest
 
@@ -42,14 +50,17 @@ def evaluate_rules(  # noqa: PLR0913 - the roots of a mapping
     output: JsonValue,
     host: str,
     execution_id: str,
+    budget: TotalBudget,
 ) -> Mapped:
     """Apply rules as a task would.
 
     Raises:
-        RequestError: A rule with ``tolerance: false`` failed (30110).
+        RequestError: A rule with ``tolerance: false`` failed, or the rules together took
+            more than the budget (30110).
     """
     try:
         return compile_mappings(rules).apply(
+            budget=budget,
             context=context,
             input=input_,
             output=output,
@@ -57,8 +68,25 @@ def evaluate_rules(  # noqa: PLR0913 - the roots of a mapping
                 f"{host}/flow/trigger.json?execution_id={execution_id}&task_name={task}"
             ),
         )
-    except LanguageError as error:
+    except (LanguageError, WorkLimitError) as error:
         raise RequestError(str(error), wire_code=RESTRICTION_VIOLATION) from error
+
+
+def shown_text(shown: JsonObject, most_bytes: int) -> bytes:
+    """Encode an answer, after looking how large it will be: parts of it may be shared.
+
+    Raises:
+        RequestError: It would be too large (30110).
+    """
+    try:
+        Cleaner(most_bytes, TotalBudget(None, most_bytes)).clean(shown)
+        return encode_json(shown)
+    except (ExecutionError, RecursionError) as error:
+        raise RequestError(
+            f"the answer would be larger than {most_bytes} bytes, or too deep",
+            wire_code=RESTRICTION_VIOLATION,
+            hint="the limit is submit_max_bytes and context_max_bytes together",
+        ) from error
 
 
 class Function(NamedTuple):

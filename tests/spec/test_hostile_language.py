@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+import tracemalloc
 from copy import deepcopy
 from typing import Final, NamedTuple
 
@@ -17,8 +18,10 @@ from rillflow.errors import (
     PathEvaluationError,
     PathNotFoundError,
     PathSyntaxError,
+    WorkLimitError,
 )
 from rillflow.jsontypes import JsonValue
+from rillflow.language.budget import TotalBudget
 from rillflow.language.literals import parse_literal
 from rillflow.language.mappings import compile_mappings
 from rillflow.language.path_syntax import MAX_PATH_CHARS
@@ -28,6 +31,7 @@ from tests.fuzzing import examples
 
 SECOND: Final = 1.0
 MEGABYTE: Final = 1 << 20
+LITTLE: Final = 4 * MEGABYTE
 NAMES: Final = ("context", "input", "a", "b", "键", "x-y", "0")
 PIECES: Final = (
     *("$", "@", ".", "..", "[", "]", "*", "?(", ")", "(", "'", '"', "\\", ",", ":", "-", "/", " "),
@@ -207,9 +211,17 @@ def test_mapping_lists_change_nothing_that_they_were_given(
     rules: list[Rule], context: JsonValue
 ) -> None:
     before = deepcopy(context)
-    with contextlib.suppress(MappingError):
-        mapped = compile_mappings(rules).apply(context=context, input={}, output=context)
-        assert len(mapped.passed_over) <= len(rules)
+    mappings = compile_mappings(rules)
+    budget = TotalBudget(steps=50_000, memory_bytes=500_000)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(MappingError, WorkLimitError):
+            mapped = mappings.apply(context=context, input={}, output=context, budget=budget)
+            assert len(mapped.passed_over) <= len(rules)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < LITTLE
     assert context == before
 
 
