@@ -293,4 +293,6 @@ def test_a_store_that_cannot_serve_a_stack_is_found_out_before_ray_starts(
         stack.start()
     stack.stop()
     assert steps == []
-    assert DataFolder(tmp_path / "data").lock() is False
+    folder = DataFolder(tmp_path / "data")
+    assert folder.lock() is False
+    folder.release()
