@@ -23,6 +23,8 @@ from tests.loopback import closed_port
 pytestmark = pytest.mark.cluster
 
 MANY: Final = 3_000
+LONG: Final = b"{" * 64 * 1024
+"""Twice as much as HAProxy holds of a body."""
 UNKNOWN: Final = "front:waits_c_00000000-0000-1000-8000-000000000000"
 LIMITS: Final = {
     "RILLFLOW_BODY_START_TIMEOUT_S": "4",
@@ -62,10 +64,10 @@ def _port(own: OwnStack) -> int:
     return int(own.base_url.rpartition(":")[2])
 
 
-def _unfinished(port: int, sent: bytes = b"{") -> socket.socket:
+def _unfinished(port: int, sent: bytes = b"{", length: int = 9_000) -> socket.socket:
     path = f"/flow/trigger.json?execution_id={UNKNOWN}&task_name=approval"
     connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n"
     connection.sendall(head.encode() + sent)
     return connection
 
@@ -107,8 +109,9 @@ def test_3000_unfinished_bodies_leave_room_for_health_keys_and_callbacks(
         client.add(WAITS)
         execution = client.submit("front:waits", {})
         for number in range(MANY):
-            # Some of them are longer than what HAProxy waits for, and reach the API.
-            held.enter_context(_unfinished(_port(keyed), b"{" * (1 + number % 10 // 9 * 8_000)))
+            # One in ten is longer than what HAProxy waits for, and reaches the API.
+            sent = LONG if number % 10 == 0 else b"{"
+            held.enter_context(_unfinished(_port(keyed), sent, 2 * len(LONG)))
         for _ in range(3):
             began = time.monotonic()
             assert httpx.get(f"{keyed.base_url}/healthz", trust_env=False).status_code == 200
