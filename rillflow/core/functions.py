@@ -50,7 +50,9 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     task.poll_url, task.polls = None, 0
     task.told, task.child_redos, task.redoing_child = 0, 0, False
     turn.set_status(task, TaskStatus.RUNNING)
-    timeout_s = controls.timeout_s(plan, merged, turn.budget)
+    timeout_s = None
+    if plan.spec.timeline is not None:
+        timeout_s = controls.timeout_s(plan, merged, turn.budget)
     command = _command(turn, task, plan, timeout_s)
     budget = turn.budget
     budget.memory_bytes -= len(command.input)

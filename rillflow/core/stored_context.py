@@ -11,7 +11,7 @@ RESERVED_PREFIX: Final = "__"
 VALUE_TYPE_IS_NOT_MAP: Final = 30505
 CONTENT_TOO_LONG: Final = 30507
 _BYTES_PER_STEP: Final = 32  # of JSON that is walked over
-_FREE_BYTES: Final = 256
+_FREE_BYTES: Final = 256  # so much may change in a save without being charged
 _WIDE: Final = 32  # entries of a map whose copy is charged
 
 
@@ -31,7 +31,7 @@ def stored_context(
             changed than may be saved at once (30507).
         WorkLimitError: Nothing is left of the budget, which what changed is charged to.
     """
-    if budget is not None and len(before) > _WIDE:
+    if len(before) > _WIDE and budget is not None:
         budget.copy(before)
     kept: JsonObject = dict(before)
     cleaner = Cleaner(max_bytes, budget)
@@ -45,7 +45,8 @@ def stored_context(
                 if clean is not None:
                     kept[key] = clean
     finally:
-        cleaner.charge()
+        if cleaner.left < max_bytes - _FREE_BYTES:
+            cleaner.charge()
     return kept
 
 
@@ -55,22 +56,25 @@ class Cleaner:
     Values share structure, so what is small in memory may be huge when it is written out:
     every occurrence counts. Where there is a total budget, the keys of maps count for it on
     the way, and ``charge`` takes the rest.
+
+    Attributes:
+        left: What is left of the budget.
     """
 
-    __slots__ = ("_budget", "_left", "_total")
+    __slots__ = ("_budget", "_total", "left")
 
     def __init__(self, budget_bytes: int, total: TotalBudget | None = None) -> None:
-        self._budget = self._left = budget_bytes
+        self._budget = self.left = budget_bytes
         self._total = total
 
     def charge(self) -> None:
-        """Take the size of all that was cleaned from the total; small ones are free.
+        """Take the size of all that was cleaned from the total.
 
         Raises:
             WorkLimitError: Nothing is left of it.
         """
-        size = self._budget - self._left
-        if self._total is not None and size > _FREE_BYTES:
+        size = self._budget - self.left
+        if self._total is not None:
             self._total.spend(size // _BYTES_PER_STEP)
             self._total.make(size)
 
@@ -89,8 +93,8 @@ class Cleaner:
         return value
 
     def _take(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
+        self.left -= size
+        if self.left < 0:
             raise ExecutionError(
                 f"content length: more than {self._budget} exceed the limit", CONTENT_TOO_LONG
             )
@@ -125,7 +129,7 @@ class Cleaner:
         changed: list[JsonValue] | None = None
         for index, item in enumerate(value):
             if isinstance(item, dict | list):
-                self._left += 8  # It counts itself.
+                self.left += 8  # It counts itself.
                 clean = self.clean(item)
                 if clean is not item:
                     changed = changed or list(value)

@@ -33,6 +33,7 @@ from rillflow.language.versions import CURRENT
 
 _ROOTS: Final = ("context", "input", "output")
 _CONTAINERS: Final = (dict, list)
+_FEW: Final = 16  # rules that cost no more than the task they belong to
 _NO_PLACE: Final = "the target leads to no place in this document"
 # An attribute of an enumeration takes longer to read than a name of the module.
 _BAD_PATH: Final = Kind.BAD_PATH
@@ -116,10 +117,11 @@ class MappingList:
         is_optional: Whether the tolerance of each rule is true.
     """
 
-    __slots__ = ("_steps", "is_optional", "name")
+    __slots__ = ("_is_long", "_steps", "is_optional", "name")
 
     def __init__(self, steps: Iterable[_Step], name: str = "") -> None:
         self._steps = tuple(steps)
+        self._is_long = len(self._steps) > _FEW
         self.name = name
         self.is_optional = all(step.tolerance is True for step in self._steps)
 
@@ -153,10 +155,8 @@ class MappingList:
             MappingError: A rule with ``tolerance: false`` failed.
             WorkLimitError: Nothing is left of the budget.
         """
-        budget = budget or TotalBudget()
-        budget.steps -= len(self._steps)
-        if budget.steps < 0:
-            raise budget.out_of_steps()
+        if self._is_long and budget is not None:
+            budget.spend(len(self._steps))
         draft = Draft({"context": context, "input": input, "output": output}, budget)
         scene = Scene(draft, trigger_url, seed, language, [])
         passed_over: list[PassedOver] | None = None

@@ -12,7 +12,7 @@ shared with the document, never copied.
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from rillflow.errors import (
     BudgetExceededError,
@@ -288,13 +288,15 @@ def _follow_keys(keys: tuple[str | int, ...]) -> Callable[[JsonValue], JsonValue
     def follow_names(value: Any) -> JsonValue:
         for name in keys:
             value = value[name]
-        return cast("JsonValue", value)
+        found: JsonValue = value  # a cast would be a call
+        return found
 
     def follow(value: Any) -> JsonValue:
         for key in keys:
             if isinstance(value, str):
                 raise TypeError
             value = value[key]
-        return cast("JsonValue", value)
+        found: JsonValue = value
+        return found
 
     return follow_names if all(isinstance(key, str) for key in keys) else follow
