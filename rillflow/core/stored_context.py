@@ -70,10 +70,12 @@ class Cleaner:
     def charge(self) -> None:
         """Take the size of all that was cleaned from the total.
 
+        What exceeded the budget was not walked over, and is not charged either.
+
         Raises:
             WorkLimitError: Nothing is left of it.
         """
-        size = self._budget - self.left
+        size = min(self._budget - self.left, self._budget)
         if self._total is not None:
             self._total.spend(size // _BYTES_PER_STEP)
             self._total.make(size)

@@ -24,6 +24,7 @@ from typing import Final
 from urllib.parse import quote
 
 from rillflow.errors import StoreError
+from rillflow.stores.private_files import close_to_others, make_private
 from rillflow.stores.sqlite_connection import connect, store_errors, transaction
 
 LOCK_WAIT_S: Final = 10.0
@@ -266,7 +267,10 @@ def _read_mark(connection: sqlite3.Connection) -> tuple[int, int] | None:
 
 def _open_lock(path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.open(lock_path(path), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = lock_path(path)
+    make_private(lock)
+    close_to_others([lock])
+    return os.open(lock, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _take(lock: int, *, exclusive: bool) -> bool:

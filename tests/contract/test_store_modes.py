@@ -11,6 +11,8 @@ from rillflow.stores import open_store, upgrade_schema
 from rillflow.stores.archive import Archive
 from tests.contract.appends import submit
 
+FILES = ("a.db", "a.db-wal", "a.db-shm", "a.db-lock")
+
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path) -> Iterator[Path]:
@@ -29,14 +31,14 @@ async def test_the_files_of_a_new_database_are(folder: Path) -> None:
     store = open_store(f"sqlite://{folder}/a.db")
     await store.open()
     await store.append([submit(1)])
-    assert _modes(folder) == dict.fromkeys(("a.db", "a.db-wal", "a.db-shm"), 0o600)
+    assert _modes(folder) == dict.fromkeys(FILES, 0o600)
     await store.close()
 
 
 async def test_those_that_were_open_are_closed_when_they_are_used(folder: Path) -> None:
     url = f"sqlite://{folder}/a.db"
     await upgrade_schema(url)
-    files = [folder / name for name in ("a.db", "a.db-wal", "a.db-shm")]
+    files = [folder / name for name in FILES]
     for file in files:
         file.touch()
         file.chmod(0o666)

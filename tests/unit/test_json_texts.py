@@ -109,18 +109,18 @@ def test_slow_numbers_hide_nothing_that_is_no_json(wrong: str) -> None:
 @given(values)
 def test_values_are_counted_wherever_they_stand(inside: JsonValue) -> None:
     # Two lists around, one comma between them, and the commas of the first.
-    room = MAX_VALUES - marks_of(inside) - 2
+    room = MAX_VALUES - marks_of(inside) - 6
     assert decode_untrusted_json(encode_json([[0] * room, inside])) == [[0] * room, inside]
-    with pytest.raises(ValueError, match="more than 100000 values"):
+    with pytest.raises(ValueError, match="more than 300000 values"):
         decode_untrusted_json(encode_json([[0] * (room + 1), inside]))
 
 
 def marks_of(value: JsonValue) -> int:
-    """Count commas and opening brackets."""
+    """Count commas, and opening brackets as three."""
     if not isinstance(value, dict | list):
         return 0
     inner = list(value.values() if isinstance(value, dict) else value)
-    return 1 + max(len(inner) - 1, 0) + sum(map(marks_of, inner))
+    return 3 + max(len(inner) - 1, 0) + sum(map(marks_of, inner))
 
 
 def test_commas_and_brackets_in_strings_are_no_values() -> None:
@@ -147,15 +147,15 @@ def test_a_mebibyte_that_is_no_json_is_refused_at_once(text: bytes) -> None:
     text = text[:MEBIBYTE]
     start_s = time.thread_time()
     assert read(text) is ValueError
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError, match="JSON|Extra data"):
         decode_untrusted_json(text)
     assert time.thread_time() - start_s < PROMPTLY_S
 
 
 def test_a_body_of_the_most_values_is_read_within_a_turn() -> None:
-    numbers = b"[" + b"1e308," * (MAX_VALUES - 2) + b"1e308]"
-    keys = json.dumps({str(number): number for number in range(MAX_VALUES - 1)}).encode()
-    lists = b"[" + b"[]," * (MAX_VALUES // 2 - 2) + b"{}]"
+    numbers = b"[" + b"1e308," * (MAX_VALUES - 3) + b"1e308]"
+    keys = json.dumps({str(number): number for number in range(MAX_VALUES - 3)}).encode()
+    lists = b"[" + b"[]," * (MAX_VALUES // 4 - 2) + b"{}]"
     for text in (numbers, keys, lists):
         assert isinstance(decode_untrusted_json(text), dict | list)
 
