@@ -94,8 +94,9 @@ $(BIN)/python -m pytest $(1) --case-outcomes=$(OUTCOMES) --every-case $(2) tests
 if [ $$failed -ne 0 ]; then echo "tests without Ray have failed, further up" >&2; exit $$failed; fi
 endef
 GENERATED := tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
-  tests/spec/test_transform_fuzz.py tests/spec/test_callbacks.py tests/spec/test_laws.py \
-  tests/api/test_document.py
+  tests/spec/test_transform_fuzz.py tests/spec/test_expression_memory.py \
+  tests/spec/test_callbacks.py tests/spec/test_laws.py tests/unit/test_json_texts.py \
+  tests/unit/test_secret_masks.py tests/api/test_fuzzed_turns.py tests/api/test_document.py
 DURATIONS := --durations=15 --durations-min=0.5
 
 .PHONY: test
