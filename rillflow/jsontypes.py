@@ -6,6 +6,7 @@ inputs and outputs may share structure without ever seeing each other's edits.
 """
 
 import json
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,10 +26,17 @@ ReadonlyJsonObject: TypeAlias = Mapping[str, JsonValue]
 EMPTY_OBJECT: Final = b"{}"
 MAX_DEPTH: Final = 200
 MAX_VALUES: Final = 300_000
-"""How many values a text from outside may hold; a list or object counts as four.
+"""How many values a text from outside may hold; a list or object counts as four, a key as one.
 
 More of them would hold an event loop for too long, whatever is done with them. A list or object
 takes several times as long as a number or text.
+"""
+LONG_NUMBER: Final = 40
+"""Numbers of more digits than this are long."""
+MAX_LONG_DIGITS: Final = 20_000
+"""How many digits the long numbers of a text from outside may have together.
+
+To read and write a number takes the square of its length.
 """
 
 _CONTAINER_WEIGHT: Final = 3
@@ -36,7 +44,8 @@ _SMALL_BYTES: Final = 4096
 _FEW_NUMBERS: Final = 100
 _ALL_BYTES: Final = bytes(range(256))
 _NOT_BRACKETS: Final = _ALL_BYTES.translate(None, b'"[]{}')
-_NOT_SEPARATORS: Final = _ALL_BYTES.translate(None, b'",[{')
+_NOT_SEPARATORS: Final = _ALL_BYTES.translate(None, b'",:[{')
+_DIGITS: Final = re.compile(rb"[0-9]{%d,}" % (LONG_NUMBER + 1))
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _STEP_PAIR: Final = b"\x01\xff"
 _EXPONENTS: Final = bytes.maketrans(b"123456789E", b"000000000e")
@@ -101,16 +110,26 @@ def decoded_ahead(texts: Sequence[Ahead]) -> Iterator[None]:
 
 
 def decode_untrusted_json(text: bytes | str) -> JsonValue:
-    """Decode JSON text from outside, which may hold ``MAX_VALUES`` values.
+    """Decode JSON text from outside.
 
     Raises:
-        ValueError: As ``decode_json``, or it holds more values.
+        ValueError: As ``decode_json``, or it holds more than may be handled at once.
     """
     if isinstance(text, str):
         text = text.encode()
-    if has_too_many_values(text):
-        raise ValueError(f"JSON holds more than {MAX_VALUES} values")
+    reason = why_too_much(text)
+    if reason is not None:
+        raise ValueError(f"JSON cannot be handled: {reason}")
     return decode_json(text)
+
+
+def why_too_much(text: bytes) -> str | None:
+    """Say what a text from outside has too much of, if it is JSON; None if nothing."""
+    if has_too_many_values(text):
+        return f"it holds more than {MAX_VALUES} values"
+    if len(text) > MAX_LONG_DIGITS and _long_digits(text) > MAX_LONG_DIGITS:
+        return f"its numbers of more than {LONG_NUMBER} digits have over {MAX_LONG_DIGITS} together"
+    return None
 
 
 def has_too_many_values(text: bytes) -> bool:
@@ -119,7 +138,7 @@ def has_too_many_values(text: bytes) -> bool:
 
 
 def count_of_values(text: bytes, enough: int) -> int:
-    """Count the values of a text, if it is JSON; a list or object counts as four.
+    """Count the values of a text, if it is JSON; a list or object counts as four, a key as one.
 
     Args:
         text: What to count in.
@@ -127,16 +146,22 @@ def count_of_values(text: bytes, enough: int) -> int:
     """
     if len(text) <= enough:
         return 0
-    count = _weighed(text.count(b","), text)
-    if count <= enough:
+    count = _weighed(text)
+    return count if count <= enough else _weighed(_outside_strings(text, _NOT_SEPARATORS))
+
+
+def _weighed(marks: bytes) -> int:
+    """Count commas, colons, and what containers weigh beyond the place that each of them takes."""
+    containers = marks.count(b"[") + marks.count(b"{")
+    return marks.count(b",") + marks.count(b":") + _CONTAINER_WEIGHT * containers
+
+
+def _long_digits(text: bytes) -> int:
+    """Count the digits of all long numbers outside of strings."""
+    count = sum(map(len, _DIGITS.findall(text)))
+    if count <= MAX_LONG_DIGITS:
         return count
-    marks = _outside_strings(text, _NOT_SEPARATORS)
-    return _weighed(marks.count(b","), marks)
-
-
-def _weighed(separators: int, marks: bytes) -> int:
-    """Add what containers weigh beyond the place that each of them takes."""
-    return separators + _CONTAINER_WEIGHT * (marks.count(b"[") + marks.count(b"{"))
+    return sum(map(len, _DIGITS.findall(_outside_strings(text, b""))))
 
 
 def _depth(text: bytes) -> int:

@@ -7,8 +7,10 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from rillflow.jsontypes import MAX_DEPTH, MAX_VALUES
+from rillflow.jsontypes import LONG_NUMBER, MAX_DEPTH, MAX_LONG_DIGITS, MAX_VALUES
 
+LONGEST_NUMBER: Final = 4_299
+"""Most digits that Python reads as an integer, by default."""
 BRACKETS: Final = b"[" * (MAX_DEPTH + 1)
 
 
@@ -60,11 +62,16 @@ def _most_values(size: int) -> Iterator[HostileText]:
     count = MAX_VALUES - 10
     numbers = [f"1e{300 + n % 8}" for n in range(min(count, size // 6))]
     yield HostileText("as many large numbers as may be", f'{{"a":[{",".join(numbers)}]}}'.encode())
-    keys = {f"{n:x}": n for n in range(min(count, size // 15))}
+    longest = ["9" * LONGEST_NUMBER] * (min(MAX_LONG_DIGITS, size // 2) // LONGEST_NUMBER)
+    room = size - len(longest) * (LONGEST_NUMBER + 1) - 10
+    long = ["9" * LONG_NUMBER] * min(room // (LONG_NUMBER + 1), count)
+    digits = ",".join([*longest, *long])
+    yield HostileText("as many digits as may be", f'{{"a":[{digits}]}}'.encode())
+    keys = {f"{n:x}": n for n in range(min(count // 2, size // 15))}
     yield HostileText("as many keys as may be", json.dumps(keys).encode())
-    lists = b"[" + b",".join([b"[]"] * min(count // 2, size // 3 - 1)) + b"]"
+    lists = b"[" + b",".join([b"[]"] * min(count // 4, size // 3 - 1)) + b"]"
     yield HostileText("as many lists as may be", b'{"a":' + lists + b"}")
-    objects = b"[" + b",".join([b'{"a":{"b":1}}'] * min(count // 3, size // 15)) + b"]"
+    objects = b"[" + b",".join([b'{"a":{"b":1}}'] * min(count // 9, size // 15)) + b"]"
     yield HostileText("as many objects as may be", b'{"a":' + objects + b"}")
 
 

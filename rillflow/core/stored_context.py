@@ -12,6 +12,8 @@ VALUE_TYPE_IS_NOT_MAP: Final = 30505
 CONTENT_TOO_LONG: Final = 30507
 _BYTES_PER_STEP: Final = 32  # of JSON that is walked over
 _FREE_BYTES: Final = 256  # so much may change in a save without being charged
+_WORD_BITS: Final = 64
+_SQUARED_BITS_PER_BYTE: Final = 5_000  # a number of 14,000 bits takes as long as 40 KB of text
 _WIDE: Final = 32  # entries of a map whose copy is charged
 
 
@@ -91,7 +93,7 @@ class Cleaner:
             return self._clean_map(value)
         if isinstance(value, list):
             return self._clean_list(value)
-        self._take(8 + len(value) if isinstance(value, str) else 8)
+        self._take(8 + len(value) if isinstance(value, str) else _size_of(value))
         return value
 
     def _take(self, size: int) -> None:
@@ -119,7 +121,7 @@ class Cleaner:
             elif item is None:
                 changed = changed or dict(value)
             else:
-                size += 8
+                size += 8 if item.__class__ is not int else _size_of(item)
         self._take(size)
         if changed is None:
             return value
@@ -138,5 +140,13 @@ class Cleaner:
                     changed[index] = clean
             elif isinstance(item, str):
                 size += len(item)
+            elif item.__class__ is int:
+                size += _size_of(item) - 8
         self._take(size)
         return value if changed is None else changed
+
+
+def _size_of(value: JsonValue) -> int:
+    """Return what a number counts for; to write a large one takes the square of its length."""
+    bits = value.bit_length() if isinstance(value, int) else 0
+    return 8 if bits <= _WORD_BITS else 8 + bits // 3 + bits * bits // _SQUARED_BITS_PER_BYTE

@@ -12,10 +12,14 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.charsets import in_utf8
 from rillflow.gateways.requests import FAILS, HttpCall
 from rillflow.gateways.targets import parse_http_url
-from rillflow.jsontypes import MAX_VALUES, JsonObject, decode_json, has_too_many_values
+from rillflow.jsontypes import JsonObject, decode_json, why_too_much
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
-_SHOWN_CHARACTERS: Final = 512
+LONGEST_ERROR: Final = 1_024
+"""Characters of an error that are kept of an attempt."""
+_MASKED_CHARACTERS: Final = 16 * 1024
+"""Characters of a refused answer that are masked before the error is cut: where the cut falls
+must not tell how much of a secret was at the end."""
 _LONGEST_WAIT_S: Final = 86_400.0
 _JSON_STARTS: Final = (b"{", b"[")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -80,15 +84,22 @@ def answered(request: DispatchRequest, reply: Reply, *, url: str, now_ms: int) -
 
 
 def bounded(answer: DispatchAnswer) -> DispatchAnswer:
-    """Fail an attempt whose answer is JSON of too many values to be handled in time.
+    """Fail an attempt whose answer is JSON that cannot be handled in time.
 
     Text that is no JSON has no values, however many commas are in it.
     """
     body = answer.body
-    if body is None or not has_too_many_values(body) or body.lstrip()[:1] not in _JSON_STARTS:
+    reason = None if body is None else why_too_much(body)
+    if body is None or reason is None or body.lstrip()[:1] not in _JSON_STARTS:
         return answer
-    error = answer.error or f"{FAILS}the answer holds more than {MAX_VALUES} JSON values"
-    return replace(answer, body=None, error=error)
+    return replace(answer, body=None, error=answer.error or f"{FAILS}of the answer, {reason}")
+
+
+def cut(answer: DispatchAnswer) -> DispatchAnswer:
+    """Shorten the error of an answer to what is kept; secrets are masked before."""
+    if answer.error is None or len(answer.error) <= LONGEST_ERROR:
+        return answer
+    return replace(answer, error=answer.error[:LONGEST_ERROR])
 
 
 def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
@@ -166,7 +177,7 @@ def _text(reply: Reply) -> bytes:
 
 
 def _status_text(reply: Reply, body: bytes | None) -> str:
-    shown = (body or b"").decode(errors="replace").strip()[:_SHOWN_CHARACTERS]
+    shown = (body or b"").decode(errors="replace").strip()[:_MASKED_CHARACTERS]
     line = f"{reply.status} {reply.reason}".strip()
     return f"{line}: {shown}" if shown else line
 

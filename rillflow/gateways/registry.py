@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from rillflow.definition.addresses import protocol_hint
 from rillflow.errors import GatewayError
-from rillflow.gateways.answers import bounded, failed
+from rillflow.gateways.answers import bounded, cut, failed
 from rillflow.gateways.http import HttpGateway
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.plugin_loading import (
@@ -174,7 +174,7 @@ class GatewayRegistry:
 def _fit_to_keep(answer: DispatchAnswer, call: SecretCall, mask: Mask | None) -> DispatchAnswer:
     """Return an answer within its bounds, and without secrets."""
     answer = call.masked(bounded(answer))
-    return answer if mask is None else masked_answer(answer, mask)
+    return cut(answer if mask is None else masked_answer(answer, mask))
 
 
 def _category(text: bytes) -> str | None:

@@ -8,13 +8,10 @@ from rillflow.gateways.secret_spellings import (
     SHORTEST_MASKED,
     Pattern,
     pattern_of,
-    usual_spellings,
 )
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.secret_references import reference_to
 
-SHORTEST_CUT: Final = 512
-"""Messages are cut off at this length, or later."""
 HIDDEN: Final = "***"
 """Stands in the place of a secret that has no name."""
 
@@ -47,17 +44,13 @@ class Mask:
         return text if masked is written else masked.decode("utf-8", "surrogatepass")
 
     def message(self, text: str | None) -> str | None:
-        """Mask a message, which may have been cut off in the middle of a secret."""
-        if text is None:
-            return None
-        text = self.text(text)
-        if len(text) < SHORTEST_CUT:
-            return text
-        for value, shown in self._secrets:
-            length = max(_begun(spelling.lower(), text.lower()) for spelling in _usual(value))
-            if length >= SHORTEST_MASKED:
-                return text[:-length] + shown
-        return text
+        """Mask a message, None where there is none.
+
+        A secret that was cut off is not looked for: what is shown would tell whoever may write
+        the end of a message whether that is the beginning of a secret. So messages are masked
+        before they are cut.
+        """
+        return None if text is None else self.text(text)
 
     def body(self, body: bytes | None) -> bytes | None:
         """Mask a body; what was JSON is JSON afterwards."""
@@ -95,27 +88,6 @@ class Mask:
         return value if masked_text == written else masked_text
 
 
-def _begun(spelling: str, text: str) -> int:
-    """Return with how many characters of a spelling, not with all, a text ends.
-
-    Knuth, Morris and Pratt: each character of the end is looked at once.
-    """
-    most = min(len(spelling) - 1, len(text))
-    borders = [0] * most
-    length = 0
-    for at in range(1, most):
-        while length and spelling[at] != spelling[length]:
-            length = borders[length - 1]
-        length += spelling[at] == spelling[length]
-        borders[at] = length
-    length = 0
-    for character in text[len(text) - most :]:
-        while length and (length == most or spelling[length] != character):
-            length = borders[length - 1]
-        length += most > 0 and spelling[length] == character
-    return length
-
-
 def _longest_first(secrets: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Leave short secrets out; a secret that another one contains comes after it."""
     masked = (pair for pair in secrets if len(pair[0]) >= SHORTEST_MASKED)
@@ -125,8 +97,3 @@ def _longest_first(secrets: list[tuple[str, str]]) -> tuple[tuple[str, str], ...
 @lru_cache(maxsize=_MOST_PATTERNS)
 def _pattern(value: str) -> Pattern:
     return pattern_of(value)
-
-
-@lru_cache(maxsize=_MOST_PATTERNS)
-def _usual(value: str) -> tuple[str, ...]:
-    return tuple(usual_spellings(value))

@@ -16,7 +16,7 @@ from rillflow.definition.scalars import resolve_plain
 from rillflow.errors import DefinitionError, LanguageError
 from rillflow.gateways.hints import LONGEST_HINT_S
 from rillflow.jsontypes import MAX_DEPTH as MAX_JSON_DEPTH
-from rillflow.jsontypes import MAX_VALUES, encode_json
+from rillflow.jsontypes import MAX_LONG_DIGITS, MAX_VALUES, encode_json
 from rillflow.language.budget import MAX_BYTES, MAX_STEPS
 from rillflow.language.conditions import holds
 from rillflow.language.expressions import (
@@ -311,10 +311,11 @@ LIMITS: Final = {
     "sub-flows of one execution, at all levels (a setting)": SETTINGS.max_descendants,
     "body of a submission, in bytes (a setting)": SETTINGS.submit_max_bytes,
     "body of a callback, wake-up or redo, in bytes (a setting)": SETTINGS.callback_max_bytes,
-    "values in an enforced `inputSchema`; a list or object counts as four": MOST_SCHEMA_VALUES,
+    "values in an enforced `inputSchema`, counted likewise": MOST_SCHEMA_VALUES,
     "steps of one check against `inputSchema`": MOST_STEPS,
     "nesting of JSON": MAX_JSON_DEPTH,
-    "values in JSON from outside; a list or object counts as four": MAX_VALUES,
+    "values in JSON from outside; a list or object counts as four, a key as one": MAX_VALUES,
+    "digits of the numbers of more than 40 digits in JSON from outside, together": MAX_LONG_DIGITS,
     "length of a path, in characters": MAX_PATH_CHARS,
     "steps and brackets of a path, nested": MAX_PATH_DEPTH,
     "values that one reading of a path may visit": MAX_STEPS,

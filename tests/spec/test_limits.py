@@ -5,7 +5,7 @@ import pytest
 from rillflow.core.stored_context import Cleaner, stored_context
 from rillflow.core.view import invoke_view
 from rillflow.errors import ExecutionError
-from rillflow.jsontypes import JsonObject
+from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.testing.scenario import Scenario
 
 TIMED = """
@@ -126,3 +126,15 @@ tasks:
         "n": 1,
     }
     assert flow.dispatched[0].input["apikey"] == "k"
+
+
+def test_a_number_counts_for_what_it_takes_to_write_it() -> None:
+    large = 10**4_000
+    with pytest.raises(ExecutionError, match="exceed the limit"):
+        stored_context({"a": [large] * 300}, {}, 8 * 1024 * 1024)
+    values: list[JsonValue] = [{"k": large}, [large], large]
+    for value in values:
+        with pytest.raises(ExecutionError, match="exceed the limit"):
+            stored_context({"a": value}, {}, 30_000)
+    few: JsonObject = {"a": [2**63, large], "b": [7] * 10_000}
+    assert stored_context(few, {}, 150_000) == few

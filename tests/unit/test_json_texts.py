@@ -9,7 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rillflow.jsontypes import (
+    LONG_NUMBER,
     MAX_DEPTH,
+    MAX_LONG_DIGITS,
     MAX_VALUES,
     JsonValue,
     ahead_of,
@@ -116,11 +118,12 @@ def test_values_are_counted_wherever_they_stand(inside: JsonValue) -> None:
 
 
 def marks_of(value: JsonValue) -> int:
-    """Count commas, and opening brackets as three."""
+    """Count commas and colons, and opening brackets as three."""
     if not isinstance(value, dict | list):
         return 0
     inner = list(value.values() if isinstance(value, dict) else value)
-    return 3 + max(len(inner) - 1, 0) + sum(map(marks_of, inner))
+    keys = len(value) if isinstance(value, dict) else 0
+    return 3 + keys + max(len(inner) - 1, 0) + sum(map(marks_of, inner))
 
 
 def test_commas_and_brackets_in_strings_are_no_values() -> None:
@@ -154,10 +157,24 @@ def test_a_mebibyte_that_is_no_json_is_refused_at_once(text: bytes) -> None:
 
 def test_a_body_of_the_most_values_is_read_within_a_turn() -> None:
     numbers = b"[" + b"1e308," * (MAX_VALUES - 3) + b"1e308]"
-    keys = json.dumps({str(number): number for number in range(MAX_VALUES - 3)}).encode()
+    keys = json.dumps({str(number): number for number in range(MAX_VALUES // 2 - 2)}).encode()
     lists = b"[" + b"[]," * (MAX_VALUES // 4 - 2) + b"{}]"
     for text in (numbers, keys, lists):
         assert isinstance(decode_untrusted_json(text), dict | list)
+
+
+@pytest.mark.parametrize("digits", [LONG_NUMBER + 1, 4_299])
+def test_the_digits_of_long_numbers_are_counted_together(digits: int) -> None:
+    most = MAX_LONG_DIGITS // digits
+    assert len(str(decode_untrusted_json(encode_json([10 ** (digits - 1)] * most)))) > 10_000
+    with pytest.raises(ValueError, match="numbers of more than 40 digits have over 20000 together"):
+        decode_untrusted_json(encode_json([10 ** (digits - 1)] * (most + 1)))
+
+
+def test_digits_in_strings_and_short_numbers_are_no_long_numbers() -> None:
+    values: list[JsonValue] = ["1" * 50_000, 10 ** (LONG_NUMBER - 1), *["7" * 60] * 1_000]
+    values += [10 ** (LONG_NUMBER - 1)] * 2_000
+    assert decode_untrusted_json(encode_json(values)) == values
 
 
 def test_a_text_that_was_decoded_ahead_is_not_decoded_again() -> None:

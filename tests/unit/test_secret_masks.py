@@ -5,11 +5,11 @@ import html
 import json
 from urllib.parse import quote
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rillflow.gateways.secret_masks import SHORTEST_CUT, Mask
-from rillflow.gateways.secret_spellings import SHORTEST_MASKED
+from rillflow.gateways.secret_masks import Mask
 from rillflow.jsontypes import JsonValue, decode_json, encode_json
 from tests.fuzzing import examples
 
@@ -89,12 +89,7 @@ def test_long_secrets_are_found_in_their_usual_spellings() -> None:
         assert mask.text(f"<{written}>") == "<${secret:S}>"
 
 
-@settings(max_examples=examples(200))
-@given(st.text("ab", min_size=5, max_size=40), st.text("ab", max_size=40))
-@example("abababab", "abababa")
-def test_a_message_loses_as_much_of_a_secret_as_its_end_has(secret: str, end: str) -> None:
-    text = "." * SHORTEST_CUT + end
-    begun = [n for n in range(SHORTEST_MASKED, len(secret)) if text.endswith(secret[:n])]
-    expected = text[: -begun[-1]] + "${secret:S}" if begun else text
-    if secret not in text:
-        assert Mask({"S": secret}).message(text) == expected
+@pytest.mark.parametrize("end", ["", "s", "sk-proj", "sk-proj-a7f3k9q2mzx"])
+def test_the_end_of_a_message_tells_nothing_of_how_a_secret_begins(end: str) -> None:
+    text = "x" * 600 + end
+    assert Mask({"S": "sk-proj-a7f3k9q2mzx8"}).message(text) == text
