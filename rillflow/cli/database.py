@@ -144,8 +144,8 @@ def verify(
 ) -> None:
     """Read a store or backup completely and tell what is damaged; the exit code is 1 if any is.
 
-    SQLite checks its own structures, then every execution's records and snapshot are
-    read. It may run beside the server.
+    SQLite checks its own structures, then every definition is read, and of every execution
+    the snapshot and the records after it. It may run beside the server.
 
         $ rillflow db verify
 
@@ -160,11 +160,14 @@ def verify(
         sqlite_file_use.accept_missing_wal(path)
     with _progress("verifying executions") as progress:
         found = sqlite_backup.verify(path, progress)
-    typer.echo(f"verified {path}: {found.executions:,} executions, {found.records:,} records")
+    counts = f"{found.executions:,} executions, {found.definitions:,} definitions"
+    if found.is_clean:
+        typer.echo(f"verified {path}: {counts}")
+        return
+    typer.echo(f"checked {path}: {counts}")
     for problem in found.problems:
         typer.echo(f"damaged  {problem}", err=True)
-    if not found.is_clean:
-        raise typer.Exit(1)
+    raise typer.Exit(1)
 
 
 @contextmanager

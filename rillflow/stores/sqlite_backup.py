@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 import msgspec
 
 from rillflow.core.codec import decode_event, decode_state
-from rillflow.errors import StoreError
+from rillflow.definition import parse_definition
+from rillflow.errors import DefinitionError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import StoredExecution
 from rillflow.stores.sqlite_connection import connect, snapshot, store_errors
@@ -32,6 +33,16 @@ Progress: TypeAlias = Callable[[int, int], None]
 _PAGES_AT_ONCE: Final = 2_048
 _DRAFT: Final = ".partial"
 _MOST_PROBLEMS: Final = 100
+_STORED_DEPTH: Final = 1_000
+_STORED_BYTES: Final = 64 * 1024 * 1024
+_WITHOUT_DEFINITION: Final = """
+SELECT execution_id, definition_id FROM executions
+WHERE definition_id NOT IN (SELECT definition_id FROM definitions)
+"""
+_VERSIONS_WITHOUT_DEFINITION: Final = """
+SELECT business, feature, alias, version FROM versions
+WHERE version NOT IN (SELECT definition_id FROM definitions)
+"""
 _LAST_SEQ: Final = """
 SELECT coalesce((SELECT max(seq) FROM journal WHERE execution = key), 0)
 FROM executions WHERE execution_id = ?
@@ -43,6 +54,7 @@ class Verification(msgspec.Struct, kw_only=True):
 
     executions: int = 0
     records: int = 0
+    definitions: int = 0
     problems: list[str] = []
 
     @property
@@ -91,7 +103,8 @@ def restore(source: Path, path: Path, progress: Progress) -> Path | None:
     try:
         with store_errors(path), _draft_of(path, replaces=True) as draft:
             _copy(source, draft, progress)
-            moved = _move_away(path)
+            _sync(draft)
+            moved = _keep_aside(path)
             os.ftruncate(lock, 0)
         return moved
     finally:
@@ -119,6 +132,7 @@ def verify(path: Path, progress: Progress) -> Verification:
             for (answer,) in connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})"):
                 if answer != "ok":
                     found.add(f"SQLite: {answer}")
+            _verify_definitions(connection, found)
             _verify_executions(connection, found, progress)
         except sqlite3.DatabaseError as error:
             found.add(f"SQLite: {error}")
@@ -136,6 +150,20 @@ def _copy(path: Path, draft: Path, progress: Progress) -> None:
         # The copy is nobody's: it has no -wal file, and is not in use.
         copy.execute("PRAGMA journal_mode = DELETE")
         clear_mark(copy)
+
+
+def _verify_definitions(connection: sqlite3.Connection, found: Verification) -> None:
+    """Read every definition, and look for those that executions and versions name."""
+    for definition_id, text in connection.execute("SELECT definition_id, text FROM definitions"):
+        found.definitions += 1
+        try:
+            parse_definition(text, max_depth=_STORED_DEPTH, max_bytes=_STORED_BYTES)
+        except (DefinitionError, TypeError, ValueError) as error:
+            found.add(f"definition {definition_id} cannot be read: {error}")
+    for execution_id, definition_id in connection.execute(_WITHOUT_DEFINITION):
+        found.add(f"{execution_id}: its definition {definition_id} is missing")
+    for business, feature, alias, version in connection.execute(_VERSIONS_WITHOUT_DEFINITION):
+        found.add(f"{business}:{feature}:{alias}: its version {version} is missing")
 
 
 def _verify_executions(
@@ -206,18 +234,23 @@ def _draft_of(target: Path, *, replaces: bool = False) -> Iterator[Path]:
                 leftover.unlink()
 
 
-def _move_away(path: Path) -> Path | None:
-    """Rename a database and its ``-wal`` file; SQLite's index of the latter is made anew."""
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+def _keep_aside(path: Path) -> Path | None:
+    """Give a database a second name, and its ``-wal`` file that name alone.
+
+    The first name stays until the backup takes it, so at no moment is there no database. Who
+    is killed in between leaves a database that is refused for its missing ``-wal`` file, or
+    one that needs none. SQLite makes its index of the ``-wal`` file anew.
+    """
     if not path.exists():
         return None
     number = 1
-    while (moved := path.with_name(f"{path.name}.before-restore-{number}")).exists():
+    while (kept := path.with_name(f"{path.name}.before-restore-{number}")).exists():
         number += 1
+    os.link(path, kept)
     if wal_path(path).exists():
-        wal_path(path).rename(wal_path(moved))
-    path.rename(moved)
-    return moved
+        wal_path(path).rename(wal_path(kept))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    return kept
 
 
 def _sync(path: Path) -> None:

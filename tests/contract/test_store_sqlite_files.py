@@ -37,17 +37,38 @@ from tests.contract.appends import follow, id_of, submit
 
 EXECUTIONS = 20
 PAGE_BYTES = 4_096
+KILLED_RESTORE = """
+import os, signal, sys
+from pathlib import Path
+from rillflow.stores import sqlite_backup
+
+def kill_at(event, arguments):
+    if event == f"os.{sys.argv[3]}" or (sys.argv[3] == "replace" and event == "os.rename"
+            and str(arguments[0]).endswith(".partial")):
+        if sys.argv[3] != "rename" or str(arguments[0]).endswith("-wal"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill_at)
+sqlite_backup.restore(Path(sys.argv[1]), Path(sys.argv[2]), lambda done, total: None)
+"""
+DEFINITION = """
+workspace: shop
+dagName: order
+type: flow
+tasks: [{name: A, category: pass}]
+"""
 RECORD = encode_event(CancelRequested(at_ms=1))
 WRITER = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from rillflow.stores.sqlite import SqliteStore
 from tests.contract.appends import submit
-from tests.contract.test_store_sqlite_files import RECORD
+from tests.contract.test_store_sqlite_files import DEFINITION, RECORD
 
 async def run() -> None:
     store = SqliteStore(Path(sys.argv[1]))
     await store.open()
+    await store.put_definition_text("0" * 32, DEFINITION)
     for number in range(int(sys.argv[2])):
         await store.append([submit(number, RECORD)])
     {end}
@@ -300,6 +321,45 @@ async def test_a_restore_needs_no_store_in_its_place(path: Path, tmp_path: Path)
     assert await executions_in(new) == 0
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("DELETE FROM definitions", f"its definition {'0' * 32} is missing"),
+        ("UPDATE definitions SET text = '['", f"definition {'0' * 32} cannot be read"),
+        (
+            "INSERT INTO versions VALUES (1, 'shop', 'order', 'release', 'abc', 0)",
+            "shop:order:release: its version abc is missing",
+        ),
+    ],
+)
+def test_definitions_are_verified(path: Path, damage: str, told: str) -> None:
+    kill_a_writer(path)
+    close_after_kill(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    assert any(told in problem for problem in sqlite_backup.verify(path, nothing).problems)
+
+
+@pytest.mark.parametrize("step", ["link", "rename", "replace"])
+async def test_a_restore_that_fails_on_the_way_leaves_a_store(
+    path: Path, tmp_path: Path, step: str
+) -> None:
+    """The steps are those that the system is asked for; a child process has one of them fail."""
+    kill_a_writer(path)
+    target = tmp_path / "backup.db"
+    sqlite_backup.backup(path, target, nothing)
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED_RESTORE, str(target), str(path), step
+    )
+    assert await killed.wait() == -signal.SIGKILL
+    if step == "replace":
+        with pytest.raises(StoreError, match="is incomplete"):
+            await executions_in(path)
+        shutil.move(wal_path(tmp_path / "rillflow.db.before-restore-1"), wal_path(path))
+    assert await executions_in(path) == EXECUTIONS
+
+
 async def test_a_damaged_backup_is_not_restored(path: Path, tmp_path: Path) -> None:
     kill_a_writer(path)
     target = tmp_path / "backup.db"
@@ -318,6 +378,8 @@ async def test_a_verification_names_every_execution_that_cannot_be_read(
     large = b"[" + b'"' + b"x" * 100_000 + b'"' + b"]"
     await store.append([submit(number, RECORD, RECORD) for number in range(6)])
     await store.append([follow(0, 3, RECORD)])
+    assert not sqlite_backup.verify(path, nothing).is_clean
+    await store.put_definition_text("0" * 32, DEFINITION)
     assert sqlite_backup.verify(path, nothing).is_clean
     with closing(sqlite3.connect(path)) as other:
         other.execute("DELETE FROM journal WHERE execution = 1 AND seq = 2")
@@ -327,7 +389,7 @@ async def test_a_verification_names_every_execution_that_cannot_be_read(
         other.commit()
     found = sqlite_backup.verify(path, nothing)
     assert found.executions == 6
-    told = dict(problem.split(": ", 1) for problem in found.problems)
+    told = dict(each.split(": ", 1) for each in found.problems)
     assert list(told) == [id_of(number) for number in range(4)]
     assert told[id_of(0)] == "1 of 3 records are missing"
     assert told[id_of(1)] == "it has neither records nor a snapshot"

@@ -129,7 +129,7 @@ def test_a_backup_is_made_verified_and_restored(path: Path, tmp_path: Path) -> N
     assert shown == f"backed up {path} to {backup} ({backup.stat().st_size:,} bytes)\n"
     assert run("verify", str(backup)) == (
         0,
-        f"verified {backup}: 0 executions, 0 records\n",
+        f"verified {backup}: 0 executions, 0 definitions\n",
         "",
     )
     code, shown, _ = run("restore", str(backup), "--store", store)
@@ -150,8 +150,11 @@ def test_what_is_damaged_is_told_and_the_exit_code_is_1(path: Path) -> None:
         )
     code, shown, error = run("verify", str(path))
     assert code == 1
-    assert shown == f"verified {path}: 1 executions, 0 records\n"
-    assert error == "damaged  a:b_c_1: it has neither records nor a snapshot\n"
+    assert shown == f"checked {path}: 1 executions, 0 definitions\n"
+    assert error.splitlines() == [
+        "damaged  a:b_c_1: its definition  is missing",
+        "damaged  a:b_c_1: it has neither records nor a snapshot",
+    ]
 
 
 def test_a_missing_wal_file_is_accepted_when_told_to(path: Path, tmp_path: Path) -> None:
