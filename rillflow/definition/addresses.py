@@ -3,6 +3,7 @@
 The protocols are those that Rillflow has built in (SEMANTICS 4.1); plugins add others.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -21,6 +22,8 @@ PROTOCOLS: Final = (
 HIDDEN: Final = "***"
 """Stands in the place of what is not shown."""
 
+_BEFORE_AUTHORITY: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=[/\\]))?[/\\]*")
+_ANY_USER_INFO: Final = re.compile(r"//[^/?#@\s]+@")
 _FUNCTION: Final = 30410
 _REFERENCE: Final = "${"
 
@@ -28,19 +31,29 @@ _REFERENCE: Final = "${"
 def without_user_info(address: str) -> str:
     """Return an address as it may be printed: user name and password are hidden.
 
-    Where a password is not encoded as it must be, all that may belong to it is hidden.
+    Addresses without a scheme, or with slips of the pen around it, are understood too. Where a
+    password is not encoded as it must be, all that may belong to it is hidden.
     """
-    scheme, separator, rest = address.partition("://")
-    if "@" not in rest:
+    if "@" not in address:
         return address
-    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
-    authority = rest[:end]
+    start = _BEFORE_AUTHORITY.match(address)
+    begin = start.end() if start else 0
+    end = min(
+        (at for at in (address.find(each, begin) for each in "/?#\\") if at >= 0), default=None
+    )
+    authority = address[begin:end]
+    rest = "" if end is None else address[end:]
     if "@" in authority:
-        return f"{scheme}{separator}{HIDDEN}@{authority.rpartition('@')[2]}{rest[end:]}"
+        authority = f"{HIDDEN}@{authority.rpartition('@')[2]}"
+    elif _is_cut_off(authority) and "@" in rest:
+        authority, rest = "", f"{HIDDEN}@{rest.rpartition('@')[2]}"
+    return f"{address[:begin]}{authority}{_ANY_USER_INFO.sub(f'//{HIDDEN}@', rest)}"
+
+
+def _is_cut_off(authority: str) -> bool:
+    """Tell whether what stands for a port is none, as when a password holds a slash."""
     _, colon, port = authority.rpartition(":")
-    if not colon or port.isdecimal() or authority.endswith("]"):
-        return address  # the @ stands in the path or query
-    return f"{scheme}{separator}{HIDDEN}@{rest.rpartition('@')[2]}"
+    return bool(colon) and not port.isdecimal() and not authority.endswith("]")
 
 
 def protocol_hint(protocol: str, others: Iterable[str] = ()) -> str:
@@ -70,7 +83,7 @@ def address_findings(task: FunctionTask, path: Path) -> Iterator[Finding]:
         return
     where, hint = (*path, key), protocol_hint(protocol)
     if not protocol:
-        message = f"resourceName `{shown(name)}` has no protocol: the task fails"
+        message = f"resourceName `{shown(without_user_info(name))}` has no protocol: the task fails"
         yield Finding(_FUNCTION, message, where, hint=hint)
     elif hint.startswith("did you mean"):
         message = f"no protocol `{shown(protocol)}` is built in: without a plugin the task fails"

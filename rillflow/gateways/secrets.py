@@ -150,8 +150,13 @@ class SecretCall:
             else:
                 name = replace_references(name, lambda known: quote(self._secret(known), safe=""))
         filled = replace(request, resource_name=name, input=encode_json(fields))
-        for used in self._used:
-            self._secrets.refuse_place(used, _place_of(filled))
+        try:
+            for used in self._used:
+                self._secrets.refuse_place(used, _place_of(filled))
+        except GatewayError as error:
+            # What is refused is named as it would have been sent.
+            mask = Mask(self._used)
+            raise GatewayError(mask.text(str(error)), hint=mask.text(error.hint)) from None
         return filled
 
     def _with_secret(self, value: JsonValue, keys: Keys) -> JsonValue:

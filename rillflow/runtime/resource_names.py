@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from rillflow.core.commands import DispatchTask
+from rillflow.definition.addresses import without_user_info
 from rillflow.definition.model import Resource
 from rillflow.errors import DefinitionError, RequestError
 from rillflow.gateways.threads import computed
@@ -61,7 +62,8 @@ class Chooser:
         winner = await winner_of(await self._fresh_rules(business, key), uid=uid, data=context)
         if winner is None:
             raise RequestError(
-                f"no default resource for ab config key: {key}", wire_code=PROCESS_FAIL
+                f"no default resource for ab config key: {without_user_info(key)}",
+                wire_code=PROCESS_FAIL,
             )
         # Only what the definition itself refers to is put in; the winner is not part of it.
         return msgspec.structs.replace(

@@ -222,6 +222,43 @@ async def test_a_bounded_secret_in_an_address_is_bounded_by_the_address_that_it_
     assert seen.query == ""
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://api.example.com:{}/",
+        "http://h\\@api.example.com/{}",
+        "http://{}@127.0.0.1:1/",
+        "http://user:{}@127.0.0.1:1/",
+        "http://127.0.0.1:1/{}",
+        "http://127.0.0.1:1/?a={}",
+        "http://[{}]/",
+        "ftp://{}/",
+        "http://127.0.0.1:1/#{}",
+        "{}",
+    ],
+)
+@pytest.mark.parametrize("bounds", [{}, {"TOKEN": ("api.example.com",)}, {"TOKEN": ()}])
+async def test_no_refusal_of_an_address_shows_the_secret_in_it(
+    monkeypatch: pytest.MonkeyPatch, address: str, bounds: dict[str, tuple[str, ...]]
+) -> None:
+    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", "sk-proj-a7f3k9q2mzx8")
+    answer = await call(address.format(REFERENCE), {}, (), secret_hosts=bounds)
+    assert answer.error is not None
+    assert "a7f3k9" not in repr(answer)
+
+
+@pytest.mark.parametrize("address", ["http://{}.example.org/", "http://{}/"])
+async def test_a_refusal_of_a_host_does_not_show_the_secret_in_it(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", "sk-proj-a7f3k9q2mzx8")
+    bounds = {"TOKEN": ("api.example.com",)}
+    answer = await call(address.format(REFERENCE), {}, (), secret_hosts=bounds)
+    assert answer.error is not None
+    assert answer.error.startswith("the secret TOKEN may not be sent to ${secret:TOKEN}")
+    assert "a7f3k9" not in repr(answer)
+
+
 @pytest.mark.parametrize(("protocol", "is_sent"), [("mine", True), ("other", False)])
 async def test_of_a_plugin_the_protocol_counts(protocol: str, *, is_sent: bool) -> None:
     class Plugin:
