@@ -1,11 +1,13 @@
 """Telling on standard error which rules of an execution's mappings came to nothing."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import typer
 
 if TYPE_CHECKING:
     from rillflow.client.executions import Execution
+    from rillflow.client.mapping_warnings import MappingWarning
 
 MOST_TOLD: Final = 10
 
@@ -22,8 +24,32 @@ def tell_mapping_warnings(execution: "Execution") -> None:
         warnings = execution.warnings()
     except RillflowError:
         return
-    for warning in warnings[:MOST_TOLD]:
-        typer.echo(f"{typer.style('warning:', fg='yellow')} {warning}", err=True)
-    if len(warnings) > MOST_TOLD:
-        more = len(warnings) - MOST_TOLD
-        typer.echo(f"and {more} more rules that came to nothing; get shows them", err=True)
+    lines = lines_by_rule(warnings)
+    for line in lines[:MOST_TOLD]:
+        typer.echo(f"{typer.style('warning:', fg='yellow')} {line}", err=True)
+    if len(lines) > MOST_TOLD:
+        more = len(lines) - MOST_TOLD
+        rules = "rule" if more == 1 else "rules"
+        typer.echo(f"and {more} more {rules} that came to nothing; get shows them", err=True)
+
+
+def lines_by_rule(warnings: "Iterable[MappingWarning]") -> list[str]:
+    """Make one line for each rule of the definition, however many instances applied it.
+
+    The line has the reason of the first instance, and says how many others there are.
+    """
+    firsts: dict[tuple[str, str, int, str], MappingWarning] = {}
+    instances: dict[tuple[str, str, int, str], set[str]] = {}
+    for warning in warnings:
+        base = warning.task.rpartition("-")[2]
+        rule = (base, warning.mappings, warning.number, warning.rule)
+        firsts.setdefault(rule, warning)
+        instances.setdefault(rule, set()).add(warning.task)
+    return [
+        str(first._replace(task=_with_others(first.task, len(instances[rule]) - 1)))
+        for rule, first in firsts.items()
+    ]
+
+
+def _with_others(task: str, others: int) -> str:
+    return f"{task} and {others} more" if others else task

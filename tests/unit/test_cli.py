@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from rillflow.cli.reporting import ReportingGroup, report
 from rillflow.cli.serving import since_start_s
 from rillflow.errors import DefinitionError, Problem, StackError
+from rillflow.jsontypes import JsonObject, JsonValue
 from tests.loopback import closed_port
 from tests.unit.commands import path, run, stand_in
 
@@ -28,7 +29,7 @@ SLOW_TO_IMPORT: Final = {
     *("aiohttp", "asyncpg", "fastapi", "httpx", "jsonschema"),
     *("msgspec", "pydantic", "ray", "starlette", "yaml"),
 }
-ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"n": 1}}
+ENDED: Final[JsonObject] = {"execution_id": ID, "dag_status": "SUCCEED", "context": {"n": 1}}
 
 
 # -- help ------------------------------------------------------------------------------
@@ -183,29 +184,58 @@ def test_a_failure_is_told_with_the_hint_of_its_task() -> None:
 def test_rules_that_came_to_nothing_are_told_at_the_end(
     command: tuple[str, ...], status: str
 ) -> None:
-    rule = {
-        "mappings": "inputMappings",
-        "number": 1,
-        "rule": "$.context.userNmae -> $.input.name",
-        "kind": "missing",
-        "reason": "`$.context.userNmae` does not exist",
-    }
-    one = {
-        "status": "SUCCEEDED",
-        "invoke_msg": {},
-        "mapping_warnings": 12,
-        "warnings": [rule] * 12,
-    }
-    view = ENDED | {"dag_status": status, "mapping_warnings": 12, "tasks": {"one": one}}
+    rules = [warned(number) for number in range(1, 13)]
+    view = warned_of({"one": rules}, status)
     with stand_in(**{path("submit"): {"execution_id": ID}, path("get"): {"ret": view}}) as (url, _):
         code, _, told = run(*command, "--url", url)
     assert code == (status == "FAILED")
     line = (
-        "warning: one: inputMappings rule 1, $.context.userNmae -> $.input.name:"
+        "warning: one: inputMappings rule 10, $.context.userNmae -> $.input.name:"
         " `$.context.userNmae` does not exist\n"
     )
-    assert told.count(line) == 10
+    assert line in told
+    assert told.count("warning: one: inputMappings rule") == 10
     assert "and 2 more rules that came to nothing; get shows them\n" in told
+
+
+def test_a_rule_that_many_instances_applied_is_told_in_one_line() -> None:
+    inner = {f"each_{n}-inner": [warned(1), warned(2)] for n in range(60)}
+    view = warned_of(inner | {"sw": [warned(1)]})
+    with stand_in(**{path("get"): {"ret": view}}) as (url, _):
+        _, _, told = run("watch", ID, "--url", url)
+    lines = [line.partition(",")[0] for line in told.splitlines() if line.startswith("warning: ")]
+    assert lines == [
+        "warning: each_0-inner and 59 more: inputMappings rule 1",
+        "warning: each_0-inner and 59 more: inputMappings rule 2",
+        "warning: sw: inputMappings rule 1",
+    ]
+    assert "that came to nothing" not in told
+
+
+def warned(number: int) -> JsonObject:
+    """Return a rule that came to nothing as get.json lists it."""
+    return {
+        "mappings": "inputMappings",
+        "number": number,
+        "rule": "$.context.userNmae -> $.input.name",
+        "kind": "missing",
+        "reason": "`$.context.userNmae` does not exist",
+    }
+
+
+def warned_of(rules: dict[str, list[JsonObject]], status: str = "SUCCEED") -> JsonObject:
+    """Return an ended execution whose tasks have rules that came to nothing."""
+    tasks: JsonObject = {
+        name: {
+            "status": "SUCCEEDED",
+            "invoke_msg": {},
+            "mapping_warnings": len(listed),
+            "warnings": list[JsonValue](listed),
+        }
+        for name, listed in rules.items()
+    }
+    count = sum(map(len, rules.values()))
+    return ENDED | {"dag_status": status, "mapping_warnings": count, "tasks": tasks}
 
 
 @pytest.mark.parametrize(("status", "expected"), [("SUCCEED", 0), ("FAILED", 1)])
