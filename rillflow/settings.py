@@ -152,6 +152,10 @@ class Settings(BaseSettings):
     may be those of callers with the key and of callbacks that an execution waits for."""
     unfinished_bodies_per_address: Annotated[int, Field(ge=1)] = 128
     """The same for the callers of one address (429)."""
+    waiting_requests: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """Requests with ``wait_s`` that wait at each replica; to one more its wait is over at once."""
+    waiting_requests_per_address: Annotated[int, Field(ge=1)] = 256
+    """The same for callers of one address without the key, this machine's apart."""
     header_max_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
     """Most that the headers of a request may hold."""
 

@@ -89,7 +89,7 @@ def create_api(
         await stack.open()
         await start()
         stack.readiness.start()
-        open_shortcut(front, frozenset(hot.handlers))
+        open_shortcut(front, frozenset(hot.handlers), waiting=stack.settings.waiting_requests)
         yield
         await batches.stop()
         await stack.readiness.stop()

@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 from rillflow.errors import BodyTimeoutError, RillflowError, TooLargeError, UnfinishedBodyError
 from rillflow.settings import MEBIBYTE, Settings
+from serve.client_addresses import address_of
 
 LOOK_S: Final = 0.5
 STALE_S: Final = 1.0
@@ -119,8 +120,7 @@ class BodyPool:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - requests are answered by tasks
         loop = task.get_loop()
-        client = request.scope.get("client")
-        reading = _Reading(task, client[0] if client else "", loop.time())
+        reading = _Reading(task, address_of(request.scope), loop.time())
         self._readings[reading] = None
         if not self._looks:
             self._looks = True
@@ -165,6 +165,12 @@ def anonymous_pool(settings: Settings) -> BodyPool:
 def assign_pool(scope: Scope, pool: BodyPool) -> None:
     """Say to which pool the body of a request belongs."""
     scope[_POOL] = pool
+
+
+def is_known(scope: Scope) -> bool:
+    """Tell whether a request comes from a caller with the key."""
+    pool: BodyPool | None = scope.get(_POOL)
+    return pool is not None and pool.known is pool
 
 
 async def pool_of(request: Request, check_known: KnownCheck | None = None) -> BodyPool | None:

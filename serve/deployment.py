@@ -1,5 +1,7 @@
 """What Serve is told to run: the HTTP API, in so many replicas, with these settings."""
 
+from typing import Final
+
 from ray import serve
 from ray.serve import Application
 from ray.serve.context import _get_global_client
@@ -11,6 +13,9 @@ from serve.ports import refuse_exposed
 from serve.replica_ports import listen_on_the_node_only
 from serve.uvicorn_deadlines import bound_connections
 from serve.uvicorn_timers import let_go_of_reset_connections
+
+OTHER_REQUESTS: Final = 1_000
+"""Requests that a replica handles beside those that wait for an end."""
 
 
 def listening_on(settings: Settings, host: str) -> Settings:
@@ -36,7 +41,7 @@ def build(settings: Settings) -> Application:
     deployment = serve.deployment(
         name="rillflow-api",
         num_replicas=settings.replicas,
-        max_ongoing_requests=2000,
+        max_ongoing_requests=settings.waiting_requests + OTHER_REQUESTS,
         ray_actor_options={"num_cpus": 0},
         health_check_period_s=10,
         graceful_shutdown_timeout_s=5,

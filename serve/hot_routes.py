@@ -27,6 +27,7 @@ from serve.errors import respond_to
 from serve.lookups import FailedLookups
 from serve.parameters import nul_refused, required, seconds, view_kind
 from serve.submission import read_submission
+from serve.waits import Waits
 from serve.wire import (
     json_response,
     raw_response,
@@ -62,6 +63,7 @@ class HotRoutes:
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
+        self._waits = Waits(stack.settings)
         self.handlers: dict[tuple[str, str], Handler] = {
             ("POST", "/flow/submit.json"): self.submit,
             ("POST", "/flow/finish.json"): self.finish,
@@ -101,15 +103,14 @@ class HotRoutes:
         wait_s = seconds(query.get("wait_s"))
         business = descriptor_id.partition(":")[0].strip()
         body = await read_json_text(request, settings.submit_limit(business), "submit_max_bytes")
-        if wait_s <= 0:
-            execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
-            return json_response({"execution_id": execution_id})
-        execution_id, shown = await self._stack.run(
-            descriptor_id, body, options, timeout_s=wait_s, kind=view_kind(query)
-        )
-        if shown is None:
-            return json_response({"execution_id": execution_id})
-        return raw_response(b'{"execution_id":%b,"ret":%b}' % (encode_json(execution_id), shown))
+        if wait_s > 0:
+            with self._waits.place(request) as has_place:
+                if has_place:
+                    kind = view_kind(query)
+                    ran = self._stack.run(descriptor_id, body, options, timeout_s=wait_s, kind=kind)
+                    return _ran(*await ran)
+        execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
+        return _ran(execution_id, None)
 
     async def trigger(self, request: Request) -> Response:
         """Take a callback of a function, or a signal for a suspense task.
@@ -200,10 +201,20 @@ class HotRoutes:
         if not is_execution_id(execution_id):
             return ret_response(UNKNOWN_EXECUTION)
         if wait_s > 0:
-            body = await self._stack.shown_at_end(execution_id, wait_s, kind)
-        else:
-            body = await self._stack.query(execution_id, kind)
-        return ret_response(UNKNOWN_EXECUTION if body is None else body)
+            with self._waits.place(request) as has_place:
+                if has_place:
+                    return _shown(await self._stack.shown_at_end(execution_id, wait_s, kind))
+        return _shown(await self._stack.query(execution_id, kind))
+
+
+def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:
+    if shown is None:
+        return json_response({"execution_id": execution_id})
+    return raw_response(b'{"execution_id":%b,"ret":%b}' % (encode_json(execution_id), shown))
+
+
+def _shown(body: bytes | None) -> Response:
+    return ret_response(UNKNOWN_EXECUTION if body is None else body)
 
 
 def _is_costly(request: Request, body: bytes) -> bool:

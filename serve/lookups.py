@@ -5,21 +5,18 @@ gateway whose executions are known calls back as often as it likes; and who show
 callback address is let through whatever others behind the same address do.
 """
 
-import ipaddress
 from collections import OrderedDict
-from functools import lru_cache
 from typing import Final
 
 from starlette.types import Scope
 
 from rillflow.errors import OverloadedError
 from rillflow.ports.clock import Clock
+from serve.client_addresses import address_of
 
 MOST_ADDRESSES: Final = 10_000
 """Addresses that are remembered; of more, those are forgotten that failed longest ago."""
 MINUTE_S: Final = 60.0
-_NETWORK_BITS: Final = 64
-"""Whoever has one IPv6 address has all of its network."""
 
 
 class FailedLookups:
@@ -39,7 +36,7 @@ class FailedLookups:
         """
         if not self._by_address or self._per_minute is None:
             return
-        if self._failures(_address(scope), self._per_minute) <= self._per_minute - 1:
+        if self._failures(address_of(scope), self._per_minute) <= self._per_minute - 1:
             return
         error = OverloadedError("too many callbacks of this address named unknown executions")
         error.hint = (
@@ -52,7 +49,7 @@ class FailedLookups:
         """Note that a request named an execution that does not exist."""
         if self._per_minute is None:
             return
-        address = _address(scope)
+        address = address_of(scope)
         failures = self._failures(address, self._per_minute) + 1
         self._by_address[address] = (failures, self._clock.monotonic_s())
         self._by_address.move_to_end(address)
@@ -66,21 +63,3 @@ class FailedLookups:
         if not left:
             self._by_address.pop(address, None)
         return left
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return _network(client[0]) if client else ""
-
-
-@lru_cache(maxsize=1024)
-def _network(address: str) -> str:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((found, _NETWORK_BITS), strict=False))

@@ -7,7 +7,7 @@ comes when many hot requests are under way, is handled by Serve as ever; so are 
 where the variable is not set, as on clusters whose replicas Serve counts requests to scale.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,13 +20,27 @@ ROUTES: Final = "/-/routes"
 """Where Serve would tell anybody what it serves."""
 MOST_AT_ONCE: Final = 1_000
 """Requests of clients that left unnoticed count until they are answered, and end here."""
+HEALTH: Final = frozenset({"/healthz", "/readyz", "/flow/service_check.json"})
+"""Paths that are answered at once, however many other requests are under way."""
 
-_ready: list[tuple[ASGIApp, frozenset[tuple[str, str]]]] = []
+
+class _Open(NamedTuple):
+    """Where the short way leads, for which routes, and for how many requests at once."""
+
+    app: ASGIApp
+    routes: frozenset[tuple[str, str]]
+    most: int
 
 
-def open_shortcut(app: ASGIApp, routes: frozenset[tuple[str, str]]) -> None:
-    """Let requests of these methods and paths reach the application of this process at once."""
-    _ready[:] = [(app, routes)]
+_ready: list[_Open] = []
+
+
+def open_shortcut(app: ASGIApp, routes: frozenset[tuple[str, str]], *, waiting: int = 0) -> None:
+    """Let requests of these methods and paths reach the application of this process at once.
+
+    ``waiting`` is how many of them may be there beside ``MOST_AT_ONCE``, since they wait.
+    """
+    _ready[:] = [_Open(app, routes, MOST_AT_ONCE + waiting)]
 
 
 class Shortcut:
@@ -52,10 +66,12 @@ class Shortcut:
             self._under_way -= 1
 
     def _app_for(self, scope: Scope) -> ASGIApp | None:
-        if not _ready or scope["type"] != "http" or self._under_way >= MOST_AT_ONCE:
+        if not _ready or scope["type"] != "http":
             return None
-        app, routes = _ready[0]
-        return app if (scope["method"], scope["path"]) in routes else None
+        app, routes, most = _ready[0]
+        if self._under_way < most and (scope["method"], scope["path"]) in routes:
+            return app
+        return app if scope["path"] in HEALTH else None
 
 
 def middlewares() -> list[Middleware]:

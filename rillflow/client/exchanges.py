@@ -27,6 +27,9 @@ Exchange: TypeAlias = Generator[Operation, Any, T]
 LONGEST_POLL_S: Final = 20.0
 """How long one request waits for the end of an execution; front ends cut longer ones."""
 
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 2.0
+"""Before asking again where a server answers before the wait is over, since too many wait."""
 GRACE_S: Final = 1.0
 """How long after the end of a wait its last answer may come."""
 
@@ -163,13 +166,17 @@ def result(execution_id: ExecutionId, timeout_s: float) -> Exchange[JsonObject]:
         ExecutionTimeoutError: It had not ended in time.
     """
     give_up = time.monotonic() + timeout_s
-    left_s = max(timeout_s, 0)
+    left_s, pause_s = max(timeout_s, 0), FIRST_PAUSE_S
     while True:
+        asked_s = time.monotonic()
         wait_s = min(left_s, LONGEST_POLL_S)
         within_s = left_s + GRACE_S
         view = yield from read(execution_id, brief=True, wait_s=wait_s, within_s=within_s)
         if has_ended(view["dag_status"]):
             break
+        if time.monotonic() - asked_s < wait_s / 2:
+            yield Rest(seconds=max(min(pause_s, give_up - time.monotonic()), 0))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         left_s = give_up - time.monotonic()
         if left_s <= 0:
             raise ExecutionTimeoutError(execution_id, timeout_s)

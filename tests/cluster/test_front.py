@@ -127,6 +127,38 @@ def test_3000_unfinished_bodies_leave_room_for_health_keys_and_callbacks(
             assert time.monotonic() - began < 1
 
 
+def test_3200_waits_leave_room_for_health_keys_and_callbacks(
+    keyed: OwnStack, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    key = (keyed.data_dir / "api-key").read_text(encoding="utf-8").strip()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.ExitStack() as held, rillflow.Client(keyed.base_url) as client:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        client.add(WAITS)
+        execution = client.submit("front:waits", {})
+        path = f"/flow/get.json?execution_id={execution.id}&wait_s=600"
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Rillflow-Api-Key: {key}\r\n\r\n"
+        for _ in range(MANY + 200):
+            connection = socket.create_connection(("127.0.0.1", _port(keyed)), timeout=10)
+            held.enter_context(connection).sendall(head.encode())
+        for _ in range(3):
+            began = time.monotonic()
+            assert httpx.get(f"{keyed.base_url}/healthz", trust_env=False).status_code == 200
+            execution.status()
+            client.submit("front:waits", {})
+            called = httpx.post(
+                f"{keyed.base_url}/flow/trigger.json",
+                params={"execution_id": execution.id, "task_name": "approval"},
+                json={"approved": False},
+                trust_env=False,
+            )
+            assert called.json()["result"] == "ok"
+            assert time.monotonic() - began < 2
+
+
 @pytest.mark.parametrize("sent", [b"", b"{"])
 def test_a_body_that_trickles_or_does_not_come_ends_in_its_time(
     keyed: OwnStack, sent: bytes

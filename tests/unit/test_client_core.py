@@ -97,6 +97,17 @@ def test_waiting_ends_with_the_time_that_was_given() -> None:
         client.execution(ID).result(timeout_s=0)
 
 
+def test_a_server_that_does_not_wait_is_asked_less_and_less_often() -> None:
+    conversation = exchanges.result(ID, 60)
+    operation, rests = next(conversation), []
+    for _ in range(14):
+        answer = execution("RUNNING") if isinstance(operation, Read) else None
+        operation = conversation.send(answer)
+        if isinstance(operation, Rest):
+            rests.append(operation.seconds)
+    assert rests == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
 def test_the_rules_that_came_to_nothing_are_listed_with_their_tasks() -> None:
     def told(number: int) -> JsonObject:
         facts = {"rule": "$.a -> $.b", "kind": "missing", "reason": "`$.a` does not exist"}

@@ -8,7 +8,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import shortcut
-from serve.shortcut import MOST_AT_ONCE, Shortcut, open_shortcut
+from serve.shortcut import HEALTH, MOST_AT_ONCE, Shortcut, open_shortcut
 
 HOT = frozenset({("GET", "/hot")})
 
@@ -92,3 +92,20 @@ async def test_when_many_are_under_way_serve_sees_the_others() -> None:
     await asyncio.gather(*under_way)
     await ask(app, "/hot")
     assert long_way.paths == ["/hot"]
+
+
+async def test_health_takes_the_short_way_and_those_that_wait_have_room_of_their_own() -> None:
+    long_way, short_way = Way(), Way()
+    short_way.goes_on.clear()
+    open_shortcut(short_way, HOT, waiting=5)
+    app = Shortcut(long_way)
+    most = MOST_AT_ONCE + 5
+    under_way = [asyncio.create_task(ask(app, "/hot")) for _ in range(most + 1)]
+    await asyncio.sleep(0)
+    assert len(short_way.paths) == most
+    assert long_way.paths == ["/hot"]
+    under_way += [asyncio.create_task(ask(app, path)) for path in sorted(HEALTH)]
+    await asyncio.sleep(0)
+    assert short_way.paths[most:] == sorted(HEALTH)
+    short_way.goes_on.set()
+    await asyncio.gather(*under_way)
