@@ -200,7 +200,8 @@ def test_the_end_of_a_process_of_ray_is_noticed_told_and_ends_the_stack(
                 assert time.monotonic() < killed + NOTICED_S
             while "ray_process_ended" not in own.log.read_text(encoding="utf-8"):
                 assert time.monotonic() < killed + NOTICED_S
-        assert set(answered) <= {f"ray_{process.partition('_')[0]}_gone", "no answer"}
+        # A raylet follows its GCS, so whoever asks late may hear of both.
+        assert set(answered) <= {"ray_gcs_gone", "ray_raylet_gone", "no answer"}
         assert own.wait() == 1
         wait_until_gone(*everything)
     finally:
@@ -349,7 +350,12 @@ def _listening_addresses(pid: int) -> set[str]:
 
 
 def _proportional_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+    """Return the memory of a process, nothing of one that has ended meanwhile."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    for line in lines:
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     return 0.0
