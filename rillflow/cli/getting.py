@@ -6,11 +6,10 @@ from typing import Final
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from rillflow.cli.listing import detail_of
+from rillflow.cli.listing import detail_of, show_list
 from rillflow.cli.remote import print_json
-from rillflow.cli.showing import STYLES, moment, show_execution, show_task
+from rillflow.cli.showing import show_execution, show_task
 from rillflow.client.clients import Client
 from rillflow.client.executions import Execution
 from rillflow.client.instances import without_old_error
@@ -19,8 +18,6 @@ from rillflow.errors import RequestError, RillflowError, UnreachableError
 from rillflow.jsontypes import JsonObject
 from rillflow.runtime.clock import SystemClock
 
-DETAIL_WIDTH: Final = 24
-"""How many columns more than an id a terminal has to have for details on the same line."""
 TOLD: Final = ("RUNNING", "KEY_SUCCEED", "FAILED")
 """Statuses of executions of which a list says more."""
 
@@ -65,22 +62,9 @@ def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
 
 
 def print_list(client: Client, found: Sequence[ListedExecution]) -> None:
-    """Print a line for each execution: when it was submitted, its status, its id, and more."""
+    """Print each execution: when it was submitted, its status, its id, and more."""
     console = _console()
-    for one in found:
-        line = Text(f"{moment(one.submitted_at_ms)}  ")
-        line.append(f"{one.status:<11}", STYLES.get(one.status, ""))
-        line.append(f"  {one.id}")
-        detail = _detail(client, one)
-        style = "red" if one.status == "FAILED" else "dim"
-        if console.is_terminal and detail and len(line) + DETAIL_WIDTH > console.width:
-            console.print(line, soft_wrap=True)
-            line = Text("  ").append(detail, style)
-        elif detail:
-            line.append(f"  {detail}", style)
-        if console.is_terminal:
-            line.truncate(max(console.width, 80), overflow="ellipsis")
-        console.print(line, soft_wrap=True)
+    show_list(console, found, lambda one: _detail(client, one), SystemClock().now_ms())
 
 
 def _detail(client: Client, one: ListedExecution) -> str:

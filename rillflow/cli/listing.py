@@ -1,10 +1,18 @@
-"""What a list says of an execution besides its status: what it waits for, why it failed."""
+"""A list of executions, and what it says of each: what it waits for, why it failed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from rillflow.client.instances import Instance, read_instance
+from rich.console import Console
+from rich.text import Text
 
+from rillflow.cli.showing import STYLES, cut_line, moment, short_moment
+from rillflow.client.instances import Instance, read_instance
+from rillflow.client.operations import ListedExecution
+
+STATUS_WIDTH: Final = 11
+DETAIL_WIDTH: Final = 24
+"""How many columns more than an id a terminal has to have for details on the same line."""
 MOST_NAMED: Final = 3
 WAITS: Final = {
     "suspense": "a wake-up",
@@ -14,6 +22,45 @@ WAITS: Final = {
     "flow_sync": "its sub-flow",
     "flow_async": "its sub-flow",
 }
+
+
+def show_list(
+    console: Console,
+    found: Sequence[ListedExecution],
+    detail: Callable[[ListedExecution], str],
+    now_ms: int,
+) -> None:
+    """Write executions: when each was submitted, its status, its id, and its detail.
+
+    An id is never cut, since other commands need it whole. Where one does not fit a line of the
+    terminal, all have their ids on lines of their own. Only details are cut.
+    """
+    if not console.is_terminal:
+        for one in found:
+            line = Text(f"{moment(one.submitted_at_ms)}  {one.status:<{STATUS_WIDTH}}  {one.id}")
+            console.print(_with_detail(line, one, detail(one)), soft_wrap=True)
+        return
+    widest = max((len(_beginning(one, now_ms)) + len(one.id) for one in found), default=0)
+    for one in found:
+        line, said = _beginning(one, now_ms), detail(one)
+        if widest > console.width:
+            console.print(Text(one.id, "bold"), soft_wrap=True)
+            cut_line(console, Text("  ").append(_with_detail(line, one, said, gap="")))
+        elif said and widest + DETAIL_WIDTH > console.width:
+            console.print(line.append(one.id), soft_wrap=True)
+            cut_line(console, _with_detail(Text(), one, said))
+        else:
+            cut_line(console, _with_detail(line.append(one.id), one, said))
+
+
+def _beginning(one: ListedExecution, now_ms: int) -> Text:
+    line = Text(f"{short_moment(one.submitted_at_ms, now_ms)}  ")
+    return line.append(f"{one.status:<{STATUS_WIDTH}}", STYLES.get(one.status, "")).append("  ")
+
+
+def _with_detail(line: Text, one: ListedExecution, said: str, *, gap: str = "  ") -> Text:
+    style = "red" if one.status == "FAILED" else "dim"
+    return line.append(gap).append(said, style) if said else line
 
 
 def detail_of(view: Mapping[str, Any]) -> str:

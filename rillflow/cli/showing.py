@@ -24,16 +24,24 @@ STYLES: Final = {
 }
 NAME_WIDTH: Final = 32
 FIELD_WIDTH: Final = 10
+LEAST_WIDTH: Final = 20
+"""Columns that a message has beside its label in the narrowest terminal."""
+WITHOUT_LIST: Final = ("foreach", "choice")
+"""Categories whose input loses its list when they are through; an empty rest says nothing."""
+VALUES: Final = ("input", "output")
+"""Fields that hold data, which may be cut; all others are messages."""
 
 
 def show_execution(
     console: Console, view: Mapping[str, Any], tasks: Mapping[str, Any], now_ms: int
 ) -> None:
-    """Write an execution with these tasks; each value is cut to a line."""
-    console.print(Text(str(view.get("execution_id")), "bold"))
+    """Write an execution with these tasks; input, output and context are cut to a line."""
+    console.print(Text(str(view.get("execution_id")), "bold"), soft_wrap=True)
     console.print(_heading(view, now_ms))
-    for line in _facts(view):
-        _print_line(console, line)
+    for field, text, style in _facts(view):
+        _print_text(console, Text(f"{field:<{FIELD_WIDTH}}", "dim"), Text(text, style))
+    context = Text(f"{'context':<{FIELD_WIDTH}}", "dim")
+    cut_line(console, context.append(_one_line(view.get("context", {}))))
     for name, task in tasks.items():
         console.print()
         show_task(console, name, task, now_ms, whole=False)
@@ -53,17 +61,29 @@ def show_task(
     console.print(head, soft_wrap=True)
     for field, value, style in _fields(instance, task, now_ms):
         label = Text(f"{indent}  {field:<{FIELD_WIDTH}}", "dim")
-        if whole and isinstance(value, dict | list):
+        if field not in VALUES:
+            _print_text(console, label, Text(_one_line(value), style))
+        elif not whole:
+            cut_line(console, label.append(_one_line(value), style))
+        elif isinstance(value, dict | list):
             text = json.dumps(value, indent=2, ensure_ascii=False)
             console.print(label.append(text.replace("\n", f"\n{indent}  "), style), soft_wrap=True)
         else:
-            line = label.append(_one_line(value), style)
-            console.print(line, soft_wrap=True) if whole else _print_line(console, line)
+            console.print(label.append(_one_line(value), style), soft_wrap=True)
 
 
-def _print_line(console: Console, line: Text) -> None:
+def cut_line(console: Console, line: Text) -> None:
+    """Write a line, and of one that is too long as much as the terminal is wide."""
     line.truncate(console.width, overflow="ellipsis")
     console.print(line, no_wrap=True)
+
+
+def _print_text(console: Console, label: Text, text: Text) -> None:
+    """Write the whole text beside its label, in as many lines as it takes."""
+    room = max(console.width - label.cell_len, LEAST_WIDTH)
+    for line in text.wrap(console, room) or [text]:
+        console.print(label + line, soft_wrap=True)
+        label = Text(" " * label.cell_len)
 
 
 def seconds(duration_ms: float) -> str:
@@ -95,16 +115,15 @@ def _heading(view: Mapping[str, Any], now_ms: int) -> Text:
     return heading
 
 
-def _facts(view: Mapping[str, Any]) -> Iterator[Text]:
+def _facts(view: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the messages of an execution: the name, the text, the style."""
     invoke = view.get("dag_invoke_msg") or {}
     if view.get("dag_status") == "FAILED" and invoke.get("msg") is not None:
-        yield Text(f"{'error':<{FIELD_WIDTH}}", "dim").append(_one_line(invoke["msg"]), "red")
+        yield "error", _one_line(invoke["msg"]), "red"
     if view.get("quarantine"):
-        reason = _one_line(view["quarantine"])
-        yield Text(f"{'stuck':<{FIELD_WIDTH}}", "dim").append(reason, "red")
+        yield "stuck", _one_line(view["quarantine"]), "red"
     for warning in warnings_of("", dict(view)):
-        yield Text(f"{'warning':<{FIELD_WIDTH}}", "dim").append(str(warning), "yellow")
-    yield Text(f"{'context':<{FIELD_WIDTH}}", "dim").append(_one_line(view.get("context", {})))
+        yield "warning", str(warning), "yellow"
 
 
 def _kind(instance: Instance) -> str:
@@ -122,7 +141,8 @@ def _fields(
     instance: Instance, task: Mapping[str, Any], now_ms: int
 ) -> Iterator[tuple[str, Any, str]]:
     """Yield what there is to say of an instance: the name, the value, the style."""
-    if instance.input is not None:
+    is_emptied = instance.category in WITHOUT_LIST and instance.input == {}
+    if instance.input is not None and not is_emptied:
         yield "input", instance.input, ""
     if instance.output is not None:
         yield "output", instance.output, ""
@@ -160,3 +180,10 @@ def moment(at_ms: int) -> str:
     """Write a time as this machine's zone has it."""
     at = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone()
     return at.isoformat(sep=" ", timespec="seconds")
+
+
+def short_moment(at_ms: int, now_ms: int) -> str:
+    """Write a time of this year without the year, any other one as its date, equally wide."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone()
+    now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone()
+    return f"{at:%m-%d %H:%M:%S}" if at.year == now.year else f"{at:%Y-%m-%d}    "

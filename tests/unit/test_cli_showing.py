@@ -6,8 +6,9 @@ from typing import Any, Final
 import pytest
 from rich.console import Console
 
-from rillflow.cli.listing import detail_of
-from rillflow.cli.showing import seconds, show_execution, show_task
+from rillflow.cli.listing import detail_of, show_list
+from rillflow.cli.showing import seconds, short_moment, show_execution, show_task
+from rillflow.client.operations import ListedExecution
 from tests.unit.commands import path, run, stand_in
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
@@ -113,6 +114,30 @@ def test_values_are_cut_to_a_line_and_one_task_is_shown_whole() -> None:
     assert "x" * 500 in console.export_text()
 
 
+def test_errors_hints_and_warnings_are_wrapped_and_never_cut() -> None:
+    words = " ".join(f"word{n}" for n in range(60))
+    rule = {"mappings": "inputMappings", "number": 1, "rule": "a -> b", "kind": "missing"}
+    warned = {"warnings": [{**rule, "reason": f"{words} warned"}]}
+    times = [{"start_time": 1, "end_time": 2, "error": f"{words} tried"}] * 2
+    said = {"msg": f"{words} failed", "hint": f"{words} hinted", "invoke_time_infos": times}
+    console = Console(record=True, width=80, force_terminal=True)
+    view = VIEW | warned | {"dag_invoke_msg": {"msg": f"{words} ended"}, "quarantine": words}
+    show_execution(console, view, {"a": MEMBER | {"invoke_msg": said} | warned}, 10_000)
+    lines = console.export_text().splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    text = " ".join(" ".join(lines).split())
+    for end, times_told in (("failed", 1), ("hinted", 1), ("tried", 2), ("warned", 2)):
+        assert text.count(f"{words} {end}") == times_told
+    assert f"error {words} ended" in text
+    assert f"stuck {words}" in text
+
+
+def test_a_list_that_a_task_no_longer_keeps_is_not_shown_as_an_empty_input() -> None:
+    assert "input" not in text({"each": EACH | {"invoke_msg": {"input": {}}}})
+    assert 'input     {"n": 1}' in text({"each": EACH | {"invoke_msg": {"input": {"n": 1}}}})
+    assert "input     {}" in text({"a": RETRIED | {"invoke_msg": {"input": {}}}})
+
+
 @pytest.mark.parametrize(
     ("duration_ms", "shown"),
     [(40, "0.0 s"), (99_900, "99.9 s"), (200_000, "3 min 20 s"), (7_500_000, "2 h 5 min")],
@@ -165,6 +190,41 @@ def test_a_list_has_the_details_behind_the_ids() -> None:
     with stand_in(**listed, **{path("get"): {"ret": VIEW}}) as (url, _):
         printed = run("list", "--url", url)[1]
     assert printed.endswith(f"  FAILED       {ID}  each: no luck\n")
+
+
+NOW_MS: Final = 1_700_000_000_000
+YEAR_MS: Final = 366 * 86_400_000
+
+
+def listed_lines(*found: tuple[str, str], width: int = 80) -> list[str]:
+    """The lines of a terminal for executions with these ids and statuses, each with a detail."""
+    console = Console(record=True, width=width, force_terminal=True, highlight=False)
+    listed = [ListedExecution(one, status, NOW_MS, "b", "f") for one, status in found]
+    show_list(console, listed, lambda _: "why " * 30, NOW_MS)
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 140])
+@pytest.mark.parametrize("workspace", ["b", "examples", "w" * 60])
+def test_a_list_never_cuts_an_id(workspace: str, width: int) -> None:
+    found = [f"{workspace}:{ID[2:]}", f"{workspace}:g{ID[3:]}"]
+    lines = listed_lines((found[0], "FAILED"), (found[1], "SUCCEED"), width=width)
+    assert [one for one in found if not any(one in line.split() for line in lines)] == []
+    assert all(len(line) <= width or line in found for line in lines)
+
+
+def test_a_list_has_the_ids_on_lines_of_their_own_where_one_does_not_fit() -> None:
+    long = f"examples:suspense{ID[3:]}"
+    both = listed_lines((ID, "FAILED"), (long, "SUCCEED"))
+    assert [both[0], both[2]] == [ID, long]
+    assert "  FAILED       why why" in both[1]
+    assert listed_lines((ID, "FAILED"))[0].endswith(f"  FAILED       {ID}")
+
+
+def test_times_of_a_list_are_equally_wide_and_have_the_year_where_it_is_another() -> None:
+    this, other = short_moment(NOW_MS, NOW_MS), short_moment(NOW_MS - YEAR_MS, NOW_MS)
+    assert (this[:6], other.strip()[:8]) == ("11-14 ", "2022-11-")
+    assert len(this) == len(other)
 
 
 def test_rules_of_mappings_that_came_to_nothing_are_shown_with_their_task() -> None:
