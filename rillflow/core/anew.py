@@ -93,9 +93,8 @@ def _revive(turn: Turn) -> None:
             turn.make_ready(task)
         if task.in_flight and not traversal.is_abandoned(turn, task.route):
             turn.commands.append(polling.call_under_way(turn, task))
-        if task.redoing_child:
-            turn.commands.extend(ending.child_orders(turn, task))
         _set_timers_again(turn, task)
+    turn.commands.extend(ending.child_orders(turn, turn.state.tasks.values()))
     for group in turn.state.groups.values():
         if group.status is TaskStatus.RUNNING and not traversal.is_abandoned(turn, group.route):
             traversal.resume_scope(turn, group.route)

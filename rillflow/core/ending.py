@@ -1,6 +1,6 @@
 """The end of an execution, and who is told about it (SEMANTICS 3.15, 3.19)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent, RedoChild
@@ -113,7 +113,9 @@ def notice_delivered(state: ExecutionState, event: NoticeDelivered) -> bool:
     """Note that a notice is no longer owed; return False when it was not, or another one is."""
     if event.kind == "cancel":
         due = event.child in state.uncancelled
-        state.uncancelled = [child for child in state.uncancelled if child != event.child]
+        if due:  # one of two that are owed, where a redo came in between
+            place = state.uncancelled.index(event.child or "")
+            state.uncancelled = state.uncancelled[:place] + state.uncancelled[place + 1 :]
     elif event.kind in PARENT_KINDS:
         due = event.kind == kind_of(state.parent_notice)
         due = due and event.attempt in (None, state.parent_attempt)
@@ -211,25 +213,35 @@ def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
     return body
 
 
-def cancel_children(turn: Turn) -> None:
-    """Order the cancellation of the sub-flows that tasks of this execution wait for."""
-    for task in turn.state.tasks.values():
-        cancel_child(turn, task)
+def cancel_children(turn: Turn, tasks: Iterable[TaskState]) -> None:
+    """Order the cancellation of the sub-flows that these tasks wait for."""
+    owed = dict.fromkeys(turn.state.uncancelled)
+    before = len(owed)
+    for task in tasks:
+        spec, child = turn.plan_of(task).spec, task.invoke.referenced_execution_id
+        waits = isinstance(spec, FunctionTask) and spec.pattern == "flow_sync"
+        waits = waits and task.status in (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
+        if waits and child:
+            owed[child] = None
+    added = list(owed)[before:]
+    if added:
+        turn.state.uncancelled = [*turn.state.uncancelled, *added]
+    turn.commands.extend(CancelChild(execution_id=child) for child in added)
 
 
-def cancel_child(turn: Turn, task: TaskState) -> None:
-    """Order the cancellation of the sub-flow a task waits for, if there is one."""
-    spec, child = turn.plan_of(task).spec, task.invoke.referenced_execution_id
-    waits = isinstance(spec, FunctionTask) and spec.pattern == "flow_sync"
-    waits = waits and task.status in (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
-    if waits and child and child not in turn.state.uncancelled:
-        turn.state.uncancelled = [*turn.state.uncancelled, child]
-        turn.commands.append(CancelChild(execution_id=child))
+def cancel_again(turn: Turn, child: str) -> None:
+    """Order a cancellation that may come beside one that is still owed: each is owed by itself."""
+    turn.state.uncancelled = [*turn.state.uncancelled, child]
+    turn.commands.append(CancelChild(execution_id=child))
 
 
-def child_orders(turn: Turn, task: TaskState) -> list[RedoChild]:
-    """Return the request to redo a sub-flow, if it is due; its cancellation comes first."""
-    child = task.invoke.referenced_execution_id
-    if not task.redoing_child or child is None or child in turn.state.uncancelled:
-        return []
-    return [RedoChild(execution_id=child, task=task.name, order=task.child_redos)]
+def child_orders(turn: Turn, tasks: Iterable[TaskState]) -> list[RedoChild]:
+    """Return the requests to redo sub-flows that are due; a cancellation comes first."""
+    uncancelled = set(turn.state.uncancelled)
+    return [
+        RedoChild(execution_id=child, task=task.name, order=task.child_redos)
+        for task in tasks
+        if task.redoing_child
+        and (child := task.invoke.referenced_execution_id) is not None
+        and child not in uncancelled
+    ]

@@ -164,9 +164,9 @@ def _notice_delivered(turn: Turn, event: NoticeDelivered) -> bool:
     if not ending.notice_delivered(turn.state, event):
         return False
     if event.kind == "cancel" and not turn.over:
-        for task in turn.state.tasks.values():
-            if task.redoing_child and task.invoke.referenced_execution_id == event.child:
-                turn.commands.extend(ending.child_orders(turn, task))
+        tasks = turn.state.tasks.values()
+        freed = (task for task in tasks if task.invoke.referenced_execution_id == event.child)
+        turn.commands.extend(ending.child_orders(turn, freed))
     return True
 
 
@@ -183,7 +183,7 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
         if event.error is None and task.status is TaskStatus.RUNNING:
             polling.accepted(turn, task, event)
     if turn.state.cancelled:
-        ending.cancel_child(turn, task)
+        ending.cancel_children(turn, [task])
     return True
 
 
@@ -195,6 +195,7 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
             yield SetTimer(kind="dag", task="", due_ms=state.timeout_due_ms)
         for task in state.tasks.values():
             yield from _outstanding_of(turn, task)
+        yield from ending.child_orders(turn, state.tasks.values())
     yield from ending.parent_commands(state)
     for child in state.uncancelled:
         yield CancelChild(execution_id=child)
@@ -205,6 +206,4 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
 def _outstanding_of(turn: Turn, task: TaskState) -> Iterator[Command]:
     if task.in_flight:
         yield polling.call_under_way(turn, task)
-    if task.redoing_child:
-        yield from ending.child_orders(turn, task)
     yield from timers_of(task)

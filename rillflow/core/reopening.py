@@ -1,7 +1,6 @@
 """Doing again what failed: groups and tasks around it go on, and what succeeded is kept."""
 
 from rillflow.core import anew, controls, ending, groups, mapping_warnings, traversal
-from rillflow.core.commands import CancelChild
 from rillflow.core.events import CallbackReceived, NoticeDelivered, SubFlowNotice
 from rillflow.core.failed_parts import Parts, groups_around, has_ended_well, is_sub_flow
 from rillflow.core.state import GroupState, TaskState, TimeInfo
@@ -25,12 +24,13 @@ def reopen(turn: Turn, parts: Parts, *, ordered: bool = False, is_told: bool = F
     again = anew.with_followers(turn, parts.again)
     again += anew.with_followers(turn, outside)[len(set(outside)) :]
     anew.set_back(turn, again)
-    waiting = [name for name in parts.children if _stands(turn, name, again)]
-    open_again = [turn.task(name) for name in opened if _stands(turn, name, again)]
+    set_back = set(again)
+    waiting = [name for name in parts.children if _stands(turn, name, set_back)]
+    open_again = [turn.task(name) for name in opened if _stands(turn, name, set_back)]
     for name in waiting:
         _wait_again(turn, turn.task(name), is_told=is_told)
-        if not revived:
-            turn.commands.extend(ending.child_orders(turn, turn.task(name)))
+    if not revived:
+        turn.commands.extend(ending.child_orders(turn, map(turn.task, waiting)))
     for task in open_again:
         _open(turn, task, revived=revived)
     for group in around:
@@ -52,9 +52,9 @@ def _groups_of(turn: Turn, parts: Parts) -> list[GroupState]:
     return sorted(found.values(), key=lambda group: group.route.count("-"))
 
 
-def _stands(turn: Turn, name: str, again: list[str]) -> bool:
+def _stands(turn: Turn, name: str, set_back: set[str]) -> bool:
     """Tell whether an instance is still there, and was not set back as a follower."""
-    return name in turn.state.tasks and name not in set(again)
+    return name in turn.state.tasks and name not in set_back
 
 
 def _open(turn: Turn, task: TaskState, *, revived: bool) -> None:
@@ -115,7 +115,7 @@ def child_order_delivered(turn: Turn, event: NoticeDelivered) -> bool:
     task.redoing_child = False
     if turn.state.cancelled:
         # Its cancellation may have come before this, and have found it at its end.
-        turn.commands.append(CancelChild(execution_id=event.child or ""))
+        ending.cancel_again(turn, event.child or "")
     elif event.error is not None and not turn.over and task.status is TaskStatus.RUNNING:
         anew.set_back_one(turn, task)
         mapping_warnings.recount(turn.state)

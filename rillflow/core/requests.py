@@ -227,7 +227,7 @@ def cancel_requested(turn: Turn) -> None:
     if turn.over:
         raise _finished(turn)
     turn.state.cancelled = True
-    ending.cancel_children(turn)
+    ending.cancel_children(turn, turn.state.tasks.values())
     ending.finish_execution(turn, DagStatus.FAILED, "cancelled")
 
 

@@ -361,6 +361,28 @@ def test_a_sub_flow_redone_for_a_parent_that_was_cancelled_is_cancelled() -> Non
     run.redo(failed_only=True)
     assert run.cancel() == [CancelChild(execution_id="child")]
     assert ordered(run) == [CancelChild(execution_id="child")]
+    assert run.wanted == [CancelChild(execution_id="child")] * 2
+
+
+def test_the_cancellation_of_a_redone_sub_flow_is_owed_until_it_is_delivered() -> None:
+    run = failed_parent()
+    run.redo(failed_only=True)
+    run.cancel()
+    cancelled = NoticeDelivered(at_ms=0, kind="cancel", child="child", error="child has ended")
+    run.take(cancelled)
+    ordered(run)
+    assert run.wanted == [CancelChild(execution_id="child")]
+    run.take(cancelled)
+    assert run.wanted == []
+
+
+def test_a_cancellation_delivered_late_does_not_stand_for_the_one_after_the_redo() -> None:
+    run = failed_parent()
+    run.redo(failed_only=True)
+    run.cancel()
+    ordered(run)
+    run.take(NoticeDelivered(at_ms=0, kind="cancel", child="child", error="child has ended"))
+    assert run.wanted == [CancelChild(execution_id="child")]
 
 
 def test_each_order_has_a_number_of_its_own() -> None:
