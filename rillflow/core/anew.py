@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rillflow.core import ending, groups, mapping_warnings, polling, timing, traversal
-from rillflow.core.state import InvokeMsg, TaskState, TimeInfo
+from rillflow.core.state import InvokeMsg, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import Turn, timers_of
 
@@ -16,7 +16,7 @@ def begin(turn: Turn, *, tells_parent: bool) -> bool:
     state, ended = turn.state, turn.over
     failed = state.status is DagStatus.FAILED
     if ended:
-        state.invoke.time_infos.append(TimeInfo(start_ms=turn.at_ms))
+        state.invoke.begin_time(turn.at_ms)
         forget_outcome(state.invoke)
         state.redone = True
     state.status = DagStatus.RUNNING
@@ -62,7 +62,7 @@ def set_back_one(turn: Turn, task: TaskState) -> None:
     task.poll_url = task.poll_due_ms = None
     task.skips = []
     task.warnings, task.warning_counts = [], {}
-    task.spent = len(task.invoke.time_infos)
+    task.spent = task.invoke.attempts
     forget_outcome(task.invoke)
     task.invoke.output = task.invoke.referenced_execution_id = None
 

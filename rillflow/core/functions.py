@@ -15,7 +15,7 @@ from rillflow.errors import LanguageError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.conditions import all_hold, any_holds
-from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, RETRIES_PACED
 
 ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
 FLOW_PATTERNS = frozenset({"flow_sync", "flow_async"})
@@ -24,6 +24,10 @@ _FACTS = frozenset({"invoke_id", "error_code", "code", "error_msg", "msg", "exec
 """What an answer may say about itself."""
 SHOWN_CHARACTERS = 512
 """How much of an answer that is no result becomes the task's message."""
+UNPACED_ATTEMPTS = 10
+"""So many attempts may follow each other at once."""
+LONGEST_PACE_S = 10
+"""The longest wait before a retry that the author gave no interval."""
 
 
 class Answer(NamedTuple):
@@ -372,7 +376,7 @@ def may_retry(
 
 def attempts_of(task: TaskState) -> int:
     """Count the attempts made within the present budget of retries."""
-    return len(task.invoke.time_infos) - task.spent
+    return task.invoke.attempts - task.spent
 
 
 def retry_wait_s(retry: Retry, attempts: int) -> int:
@@ -395,6 +399,15 @@ def retry_wait_s(retry: Retry, attempts: int) -> int:
 _LONGEST_WAIT_S = 10 * 365 * 86400
 
 
+def pace_s(attempts: int) -> int:
+    """Tell how many seconds to wait at least after attempts that follow each other at once.
+
+    Each attempt is work for everybody's executions, and who writes a large number of retries
+    without an interval means "until it works", not "as often as the processor can".
+    """
+    return min(max(attempts - UNPACED_ATTEMPTS, 0), LONGEST_PACE_S)
+
+
 def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
     """End a failed attempt: with another one when allowed, else for good."""
     if may_retry(task, plan, output, turn.budget):
@@ -406,9 +419,12 @@ def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject
 def schedule_retry(turn: Turn, task: TaskState, plan: TaskPlan) -> None:
     """Make the task READY and run it again, at once or after its wait."""
     retry = plan.spec_as(FunctionTask).retry or Retry()
-    wait_s: float = retry_wait_s(retry, attempts_of(task))
+    attempts = attempts_of(task)
+    wait_s: float = retry_wait_s(retry, attempts)
     if task.retry_after_s is not None:
         wait_s = max(wait_s, task.retry_after_s)
+    if wait_s < 1 and turn.state.language >= RETRIES_PACED:
+        wait_s = max(wait_s, pace_s(attempts))
     if retry.jitter and retry.jitter > 0:
         wait_s *= 1 + min(retry.jitter, 1) * turn.next_chance()
     task.invoke.close_failed()

@@ -43,7 +43,7 @@ from rillflow.core.events import (
 )
 from rillflow.core.mapping_warnings import Application
 from rillflow.core.plan import Plan
-from rillflow.core.state import ExecutionState, TaskState, TimeInfo
+from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.stored_context import stored_context
 from rillflow.core.turn import Turn, timers_of
@@ -96,7 +96,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     if event.route:
         context.setdefault("flow_root_execution_id", event.route[0].execution_id)
     state.context = stored_context(context, {}, state.context_max_bytes)
-    state.invoke.time_infos.append(TimeInfo(start_ms=event.at_ms))
+    state.invoke.begin_time(event.at_ms)
     turn = Turn(plan, state, event.at_ms)
     turn.instantiate("", plan.level)
     timing.arm_execution_timeout(turn)

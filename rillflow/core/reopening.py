@@ -3,7 +3,7 @@
 from rillflow.core import anew, controls, ending, groups, mapping_warnings, traversal
 from rillflow.core.events import CallbackReceived, NoticeDelivered, SubFlowNotice
 from rillflow.core.failed_parts import Parts, groups_around, has_ended_well, is_sub_flow
-from rillflow.core.state import GroupState, TaskState, TimeInfo
+from rillflow.core.state import GroupState, TaskState
 from rillflow.core.status import COMPLETED, TaskStatus
 from rillflow.core.turn import Turn
 
@@ -70,8 +70,8 @@ def _open(turn: Turn, task: TaskState, *, revived: bool) -> None:
 def _run_again(turn: Turn, task: TaskState) -> None:
     anew.forget_outcome(task.invoke)
     task.caught, task.skips = False, []
-    task.spent = len(task.invoke.time_infos)
-    task.invoke.time_infos.append(TimeInfo(start_ms=turn.at_ms))
+    task.spent = task.invoke.attempts
+    task.invoke.begin_time(turn.at_ms)
     turn.set_status(task, TaskStatus.RUNNING)
     controls.arm_timeout(turn, task, turn.plan_of(task), task.invoke.input or {})
 

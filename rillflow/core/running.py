@@ -2,7 +2,7 @@
 
 from rillflow.core import controls, functions, groups, traversal
 from rillflow.core.plan import TaskPlan
-from rillflow.core.state import TaskState, TimeInfo
+from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
 from rillflow.core.turn import SKIP_MESSAGE, TASK_ERRORS, Step, Turn, value_of
 from rillflow.errors import LanguageError
@@ -84,7 +84,7 @@ def _skip_with_chain(turn: Turn, task: TaskState) -> None:
 def _open_time(turn: Turn, task: TaskState) -> None:
     infos = task.invoke.time_infos
     if not infos or infos[-1].end_ms is not None:
-        infos.append(TimeInfo(start_ms=turn.at_ms))
+        task.invoke.begin_time(turn.at_ms)
     elif infos[-1].start_ms > turn.at_ms:
         # The clock was ahead, and what waits for a while must not wait until it is there again.
         infos[-1].start_ms = turn.at_ms

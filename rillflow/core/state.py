@@ -22,6 +22,8 @@ from rillflow.language.versions import FIRST
 LONGEST_ERROR: Final = 300
 """How many characters are kept of what an attempt said of its failure."""
 NOTHING_SAID: Final = "it failed and said nothing about it"
+KEPT_TIMES: Final = 100
+"""How many of the first attempts, and of the last, are kept with their times."""
 STATUS_COUNT = len(TaskStatus)
 
 # The decoder of snapshots knows no recursive types; these are JsonValue and JsonObject.
@@ -44,7 +46,8 @@ class TimeInfo(msgspec.Struct, omit_defaults=True):
 class InvokeMsg(msgspec.Struct, omit_defaults=True):
     """What is known of a task's attempts (SEMANTICS 5.3); ``output`` is what was recorded.
 
-    ``hint`` says more about the failure of the last call than its message.
+    ``hint`` says more about the failure of the last call than its message. ``time_infos`` has
+    the first and the last attempts, ``times_left_out`` counts those between them.
     """
 
     invoke_id: str | None = None
@@ -57,6 +60,21 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
     ext: StoredObject | None = None
     hint: str | None = None
     time_infos: list[TimeInfo] = []
+    times_left_out: int = 0
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts there were, those whose times are not kept included."""
+        return len(self.time_infos) + self.times_left_out
+
+    def begin_time(self, at_ms: int) -> None:
+        """Note that an attempt starts; where there are many, one in the middle is left out."""
+        infos = self.time_infos
+        infos.append(TimeInfo(start_ms=at_ms))
+        excess = len(infos) - 2 * KEPT_TIMES
+        if excess > 0:
+            del infos[KEPT_TIMES : KEPT_TIMES + excess]
+            self.times_left_out += excess
 
     def note_error(self, error: str | None) -> None:
         """Keep what the last attempt says of its failure; None is that it has not failed."""

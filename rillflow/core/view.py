@@ -163,6 +163,7 @@ def invoke_view(invoke: InvokeMsg, *, with_errors: bool = False) -> JsonObject:
         "invoke_time_infos": [
             _time_view(info, with_errors=with_errors) for info in invoke.time_infos
         ],
+        "invoke_times_left_out": (invoke.times_left_out or None) if with_errors else None,
         "progress_args": invoke.progress_args,
         "ext": redacted_part(invoke.ext or {}) or None,
         "hint": invoke.hint,

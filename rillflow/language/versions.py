@@ -12,5 +12,7 @@ FIRST: Final = 1
 """The rules of executions whose submission names no version."""
 AVIATOR_AND_JAYWAY_MEASURED: Final = 2
 """The rules that were corrected against the engines themselves (SEMANTICS 2.5, 2.7, 3.10)."""
-CURRENT: Final = AVIATOR_AND_JAYWAY_MEASURED
+RETRIES_PACED: Final = 3
+"""Retries after the tenth wait, also where the author wrote no interval."""
+CURRENT: Final = RETRIES_PACED
 """The rules of executions that are submitted now."""

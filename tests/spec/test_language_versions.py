@@ -97,6 +97,17 @@ def test_an_error_at_an_answer_is_retried_from_the_second_version_on(
     assert replay(plan, journal[1:], encode_state(replay(plan, journal[:1]))) == state
 
 
+@pytest.mark.parametrize(("language", "status"), [(2, "RUNNING"), (CURRENT, "READY")])
+def test_the_eleventh_retry_waits_from_the_third_version_on(language: int, status: str) -> None:
+    plan = _plan(fn("A", "sync", retry={"maxRetryTimes": 20}))
+    state, journal = _submitted(plan, language)
+    for attempt in range(1, 12):
+        answer = DispatchAnswered(at_ms=1, task="A", attempt=attempt, error="unreachable")
+        _take(plan, state, journal, answer)
+    assert state.tasks["A"].status.name == status
+    assert replay(plan, journal) == state
+
+
 @pytest.mark.parametrize(("language", "body"), [(None, {"a": {}}), (CURRENT, {"a": {"b": None}})])
 def test_the_notice_of_the_end_keeps_nulls_from_the_second_version_on(
     language: int | None, body: JsonObject

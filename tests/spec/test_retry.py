@@ -1,11 +1,14 @@
 """A failed attempt is made again while the retries last, at once or after a growing wait."""
 
+from itertools import pairwise
+
 import pytest
 
 from rillflow.core.commands import SetTimer
 from rillflow.core.functions import may_retry, retry_wait_s
 from rillflow.core.plan import Plan
 from rillflow.core.state import LONGEST_ERROR, NOTHING_SAID, TaskState, TimeInfo
+from rillflow.core.view import invoke_view
 from rillflow.definition import parse_definition
 from rillflow.definition.model import Retry
 from rillflow.errors import ExecutionError
@@ -384,3 +387,70 @@ def test_a_foreach_has_the_error_of_the_iteration_that_failed() -> None:
     run.submit({"list": [1]})
     run.finish("E_0-A", succeeded=False, msg="no")
     assert (errors(run, "E"), errors(run, "E_0-A")) == (["no"], ["no"])
+
+
+# -- many retries ------------------------------------------------------------------------
+
+
+def retried_for_ever(attempts: int, **retry: Json) -> Scenario:
+    """Return a scenario in which so many attempts have failed, each made as soon as it may be."""
+    run = scenario(fn("A", "sync", retry={"maxRetryTimes": 1_000_000_000, **retry}))
+    run.submit()
+    for _ in range(attempts):
+        if run.statuses == {"A": "READY"}:
+            run.advance(10)
+        run.answer("A", error="unreachable")
+    return run
+
+
+def waits_s(run: Scenario) -> list[int]:
+    infos = run.task("A").invoke.time_infos
+    return [(later.start_ms - (earlier.end_ms or 0)) // 1000 for earlier, later in pairwise(infos)]
+
+
+@pytest.mark.parametrize("retry", [{}, {"intervalInSeconds": 0}, {"intervalInSeconds": -3}])
+def test_retries_without_an_interval_wait_longer_and_longer_after_the_tenth(
+    retry: dict[str, int],
+) -> None:
+    run = scenario(fn("A", "sync", retry={"maxRetryTimes": 100, **retry}))
+    run.submit()
+    for _ in range(25):
+        run.answer("A", error="unreachable")
+        if run.statuses == {"A": "READY"}:
+            due_ms = run.task("A").delay_due_ms or 0
+            run.advance((due_ms - run.now_ms) // 1000)
+    assert waits_s(run) == [0] * 10 + list(range(1, 11)) + [10] * 5
+
+
+def test_an_interval_that_shrinks_to_nothing_is_paced_and_one_of_a_second_is_not() -> None:
+    shrinking = Retry.model_validate({"intervalInSeconds": 3, "multiplier": 0.5})
+    assert [retry_wait_s(shrinking, attempts) for attempts in (1, 2)] == [1, 0]
+    run = retried_for_ever(11, intervalInSeconds=3, multiplier=0.5)
+    assert run.timers[-1].due_ms - run.now_ms == 1000
+    run = retried_for_ever(30, intervalInSeconds=1)
+    assert run.timers[-1].due_ms - run.now_ms == 1000
+
+
+def test_the_first_and_the_last_hundred_attempts_are_kept_and_the_others_counted() -> None:
+    run = retried_for_ever(215)
+    invoke = run.task("A").invoke
+    assert len(invoke.time_infos) == 200
+    assert invoke.times_left_out == 15
+    assert invoke.attempts == 215
+    starts = [info.start_ms for info in invoke.time_infos]
+    assert starts == sorted(starts)
+    assert starts[0] == 0
+    assert invoke.time_infos[-1].error == "unreachable"
+    assert invoke_view(invoke, with_errors=True)["invoke_times_left_out"] == 15
+    assert "invoke_times_left_out" not in invoke_view(invoke)
+
+
+def test_attempts_that_are_not_kept_count_for_the_number_of_retries() -> None:
+    run = scenario(fn("A", "sync", retry={"maxRetryTimes": 205, "intervalInSeconds": 1}))
+    run.submit()
+    for _ in range(206):
+        if run.statuses == {"A": "READY"}:
+            run.advance(1)
+        run.answer("A", error="unreachable")
+    assert run.statuses == {"A": "FAILED"}
+    assert run.task("A").invoke.attempts == 206
