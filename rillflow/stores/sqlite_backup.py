@@ -19,8 +19,8 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.store import StoredExecution
 from rillflow.stores.sqlite_connection import connect, snapshot, store_errors
 from rillflow.stores.sqlite_file_use import (
-    clear_mark,
     hold_alone,
+    mark_as_copy,
     refuse_incomplete,
     wal_path,
 )
@@ -149,7 +149,7 @@ def _copy(path: Path, draft: Path, progress: Progress) -> None:
         )
         # The copy is nobody's: it has no -wal file, and is not in use.
         copy.execute("PRAGMA journal_mode = DELETE")
-        clear_mark(copy)
+        mark_as_copy(copy)
 
 
 def _verify_definitions(connection: sqlite3.Connection, found: Verification) -> None:

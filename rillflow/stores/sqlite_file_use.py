@@ -6,8 +6,9 @@ word. So the file carries a mark while it is in use. The last process that close
 commits into the file, empties the ``-wal`` file, and takes the mark away. A marked file without
 its ``-wal`` file is therefore an incomplete copy.
 
-Each first use has a number, the *use number*. It stands in the database file and in
-``<file>-lock``, so that a ``-wal`` file is not applied to another copy of the database.
+Each first use draws a number, the *use number*. It stands in the database file and in
+``<file>-lock``, so that a ``-wal`` file is not applied to another copy of the database, such as
+a backup that was copied into its place.
 
 ``<file>-lock`` is locked (``flock``) for as long as a process uses the file, and the system
 releases the lock when the process dies.
@@ -15,6 +16,7 @@ releases the lock when the process dies.
 
 import fcntl
 import os
+import secrets
 import sqlite3
 import time
 import weakref
@@ -31,6 +33,7 @@ LOCK_WAIT_S: Final = 10.0
 """How long to wait for a process that closes or restores the file, in seconds."""
 
 _POLL_S: Final = 0.005
+_NUMBER_BITS: Final = 62
 _USE_NUMBERS_BYTES: Final = 64
 _MAKE_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS file_use (
@@ -62,7 +65,7 @@ class FileUse:
             self._lock = _open_lock(self._path)
             try:
                 if _take(self._lock, exclusive=True):
-                    refuse_incomplete(self._path, _use_numbers(self._lock))
+                    refuse_incomplete(self._path)
                 else:
                     _wait_for_share(self._path, self._lock)
             except BaseException:
@@ -134,12 +137,11 @@ def hold_alone(path: Path) -> int:
         return lock
 
 
-def refuse_incomplete(path: Path, known_numbers: tuple[int, ...] = ()) -> None:
+def refuse_incomplete(path: Path) -> None:
     """Refuse a database file that lacks commits, as far as that can be seen.
 
     Args:
         path: The database file; one that does not exist is complete.
-        known_numbers: Use numbers that a ``-wal`` file beside it may belong to; none: any.
 
     Raises:
         StoreError: The file was in use when it was copied and its ``-wal`` file is missing,
@@ -159,6 +161,7 @@ def refuse_incomplete(path: Path, known_numbers: tuple[int, ...] = ()) -> None:
             " `rillflow db verify --accept-missing-wal`. A running server is backed up by"
             " `rillflow db backup FILE`."
         )
+    known_numbers = _use_numbers(path)
     if known_numbers and number not in known_numbers and wal.exists() and wal.stat().st_size:
         raise StoreError(
             f"{path} is not the file that {wal.name} belongs to: another copy was put in its"
@@ -186,6 +189,13 @@ def clear_mark(connection: sqlite3.Connection) -> None:
     if _read_mark(connection) is not None:
         with transaction(connection):
             connection.execute("UPDATE file_use SET in_use = 0")
+
+
+def mark_as_copy(connection: sqlite3.Connection) -> None:
+    """Note in a copy that it is complete as it stands, and that no ``-wal`` file belongs to it."""
+    if _read_mark(connection) is not None:
+        with transaction(connection):
+            connection.execute("UPDATE file_use SET in_use = 0, use_number = ?", (_draw_number(),))
 
 
 def truncate_wal(connection: sqlite3.Connection) -> bool:
@@ -235,13 +245,15 @@ def _write_mark(connection: sqlite3.Connection, lock: int) -> None:
     row = _read_mark(connection)
     if row is not None and row[0]:
         return
-    number = 1 if row is None else row[1] + 1
+    before = 0 if row is None else row[1]
+    number = _draw_number()
     # Both numbers count until the database file has the new one.
-    _write_use_numbers(lock, (number - 1, number))
+    _write_use_numbers(lock, (before, number))
     with transaction(connection):
         connection.execute(_MAKE_TABLE)
         connection.execute("INSERT OR REPLACE INTO file_use VALUES (1, 1, ?)", (number,))
-    truncate_wal(connection)
+    if truncate_wal(connection):
+        _write_use_numbers(lock, (number,))
 
 
 def _mark_in_the_file(path: Path) -> tuple[bool, int]:
@@ -290,8 +302,16 @@ def _wait_for_share(path: Path, lock: int) -> None:
         time.sleep(_POLL_S)
 
 
-def _use_numbers(lock: int) -> tuple[int, ...]:
-    text = os.pread(lock, _USE_NUMBERS_BYTES, 0).decode("ascii", "replace")
+def _draw_number() -> int:
+    return secrets.randbits(_NUMBER_BITS)
+
+
+def _use_numbers(path: Path) -> tuple[int, ...]:
+    """Read to which uses a ``-wal`` file may belong; nothing is known without the lock file."""
+    try:
+        text = lock_path(path).read_bytes()[:_USE_NUMBERS_BYTES].decode("ascii", "replace")
+    except OSError:
+        return ()
     return tuple(int(word) for word in text.split() if word.isdecimal())
 
 

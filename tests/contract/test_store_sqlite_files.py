@@ -228,6 +228,23 @@ async def test_a_process_that_exits_without_closing_leaves_a_complete_file(
     assert await executions_in(path) == EXECUTIONS
 
 
+async def test_a_backup_of_this_use_is_not_taken_for_the_file_that_the_wal_belongs_to(
+    store: SqliteStore, path: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "backup.db"
+    await asyncio.to_thread(sqlite_backup.backup, path, target, nothing)
+    await store.append([submit(1)])
+    await asyncio.to_thread(shutil.copy, target, path)
+    with pytest.raises(StoreError, match="another copy was put in its place"):
+        await asyncio.to_thread(sqlite_backup.verify, path, nothing)
+    for each in (wal_path(path), lock_path(path)):
+        await asyncio.to_thread(shutil.copy, each, tmp_path / f"elsewhere{each.name[11:]}")
+    elsewhere = tmp_path / "elsewhere"
+    await asyncio.to_thread(shutil.copy, target, elsewhere)
+    with pytest.raises(StoreError, match="another copy was put in its place"):
+        await executions_in(elsewhere)
+
+
 async def test_processes_that_open_and_close_at_once_leave_a_complete_file(path: Path) -> None:
     async def use(number: int) -> None:
         store = SqliteStore(path)
