@@ -171,8 +171,8 @@ def watch(
 
     In a terminal this is a table that changes, otherwise a line for each
     change. It outlives a restart of the server. At the end it tells which
-    rules of mappings came to nothing. The exit code is 0 if the execution
-    succeeded.
+    rules of mappings came to nothing, and of a failure where and why. The
+    exit code is 0 if the execution succeeded.
 
         $ id=$(rillflow submit examples:quickstart --data '{"name": "Bob"}')
 
@@ -180,10 +180,12 @@ def watch(
     """
     from rillflow.cli.mapping_warnings import tell_mapping_warnings
     from rillflow.cli.progress import follow
+    from rillflow.cli.reporting import tell_failure
 
     with client_of(url) as client:
         execution = client.execution(execution_id)
         status = follow(execution, every_s=every_s, patience_s=patience_s)
         tell_mapping_warnings(execution)
         if status == "FAILED":
+            tell_failure(execution)
             raise typer.Exit(1)

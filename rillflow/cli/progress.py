@@ -18,6 +18,7 @@ from rillflow.client.executions import LOOK_S, Execution
 from rillflow.client.instances import Instance, read_instance, without_old_error
 from rillflow.client.patience import PATIENCE_S
 from rillflow.client.watching import Look, TaskChange
+from rillflow.errors import RillflowError
 from rillflow.runtime.clock import SystemClock
 
 Looks: TypeAlias = Generator[Look, None, str]
@@ -33,6 +34,9 @@ AROUND_ROWS: Final = 4
 BAR_WIDTH: Final = 20
 STATUS_WIDTH: Final = 11
 TIME_WIDTH: Final = 9
+ECHO_WIDTH: Final = 3
+"""Columns that lines leave free at their end: a terminal writes ``^C`` there, and a line that it
+breaks for that would have the table drawn again a line too low."""
 
 
 class ProgressTable:
@@ -47,6 +51,8 @@ class ProgressTable:
         self._tasks: list[Instance] = []
         self._seen_s = 0.0
         self._seen_ms = 0
+        self._silent_since_s: float | None = None
+        self._patience_s = 0.0
 
     def note(self, look: Look, at_s: float, now_ms: int) -> None:
         """Take in what was seen at a moment, by a steady clock and by that of the machine."""
@@ -57,12 +63,22 @@ class ProgressTable:
         ]
         with self._lock:
             self._view, self._tasks, self._seen_s, self._seen_ms = look.view, tasks, at_s, now_ms
+            self._silent_since_s = None
+
+    def note_silence(self, at_s: float, patience_s: float) -> None:
+        """Take note that the server does not answer; it is asked again for ``patience_s``.
+
+        Until the next look, times stand still: what goes on meanwhile is not known.
+        """
+        with self._lock:
+            self._silent_since_s, self._patience_s = at_s, patience_s
 
     def render(self, at_s: float, width: int, height: int) -> Group:
         """Draw it as it is now, for a screen of this size; what is left out is counted."""
         with self._lock:
-            view, tasks = self._view, self._tasks
-            now_ms = self._seen_ms + round((at_s - self._seen_s) * 1000)
+            view, tasks, silent_since_s = self._view, self._tasks, self._silent_since_s
+            known_s = at_s if silent_since_s is None else silent_since_s
+            now_ms = self._seen_ms + round((known_s - self._seen_s) * 1000)
         rows = _rows(tasks, max(height - AROUND_ROWS, LEAST_ROWS))
         table = _table(rows, now_ms, width)
         shown = {one.name for one in rows}
@@ -76,12 +92,23 @@ class ProgressTable:
         if hidden:
             counts = ", ".join(f"{count} {status}" for status, count in hidden.most_common())
             lines.append(Text(f"and {hidden.total()} more: {counts}", "dim"))
+        if silent_since_s is not None:
+            lines.append(_silence(at_s - silent_since_s, self._patience_s, width))
         return Group(*lines)
+
+
+def _silence(silent_s: float, patience_s: float, width: int) -> Text:
+    line = Text(style="bold yellow")
+    line.append(f"the server has not answered for {seconds(silent_s * 1000)};")
+    line.append(f" asking again for up to {patience_s:.3g} s")
+    line.truncate(width - ECHO_WIDTH, overflow="ellipsis")
+    return line
 
 
 def _table(rows: list[Instance], now_ms: int, width: int) -> Table:
     longest = max((len(_indented(one.name)) for one in rows), default=0)
-    table = Table.grid(padding=(0, 2), expand=True)
+    table = Table.grid(padding=(0, 2))
+    table.width = width - ECHO_WIDTH
     table.add_column(no_wrap=True, overflow="ellipsis", width=min(longest, width * 2 // 5))
     table.add_column(no_wrap=True, width=STATUS_WIDTH)
     table.add_column(no_wrap=True, width=TIME_WIDTH, justify="right")
@@ -207,20 +234,17 @@ def follow(
         UnreachableError: The stack does not answer, or not for longer than ``patience_s``.
     """
     console = console or Console(file=sys.stdout)
-    looks = execution.looks(
-        every_s,
-        most_groups=MOST_GROUPS if console.is_terminal else None,
-        patience_s=patience_s,
-        on_silence=tell_silence,
-    )
-    follow_on = _follow_live if console.is_terminal else _follow_plainly
-    status = follow_on(looks, console)
+    if console.is_terminal:
+        status = _follow_live(execution, every_s, patience_s, console)
+    else:
+        looks = execution.looks(every_s, patience_s=patience_s, on_silence=tell_silence)
+        status = _follow_plainly(looks, console)
     style = "green" if status == "SUCCEED" else "bold red"
     console.print(Text.assemble("the execution ended: ", (status, style)))
     return status
 
 
-def _follow_live(looks: Looks, console: Console) -> str:
+def _follow_live(execution: Execution, every_s: float, patience_s: float, console: Console) -> str:
     table, clock = ProgressTable(), SystemClock()
 
     def drawn() -> Group:
@@ -231,6 +255,12 @@ def _follow_live(looks: Looks, console: Console) -> str:
         if not live.is_started:
             live.start(refresh=True)
 
+    def note_silence(_: RillflowError, bearing_s: float) -> None:
+        table.note_silence(time.monotonic(), bearing_s)
+
+    looks = execution.looks(
+        every_s, most_groups=MOST_GROUPS, patience_s=patience_s, on_silence=note_silence
+    )
     live = Live(console=console, get_renderable=drawn, refresh_per_second=TICKS_PER_S)
     try:
         status = _show_each(looks, note)

@@ -3,13 +3,16 @@
 import os
 import signal
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-from rillflow.errors import DefinitionError, RillflowError
+from rillflow.errors import DefinitionError, ExecutionFailedError, RillflowError
 from rillflow.plain_words import in_plain_words
+
+if TYPE_CHECKING:
+    from rillflow.client.executions import Execution
 
 FAILURE: Final = 1
 READER_GONE: Final = 128 + signal.SIGPIPE
@@ -53,6 +56,19 @@ def report(error: Exception, about: str = "") -> None:
         for problem in error.problems:
             where = f"line {problem.line}, column {problem.column}: " if problem.line else ""
             typer.echo(f"  {where}{with_hint(problem.message, problem.hint)}", err=True)
+
+
+def tell_failure(execution: "Execution") -> None:
+    """Write in which tasks an execution has failed, and why, as who waits for its result is told.
+
+    That it failed is known already, so an answer that does not come any more is no error.
+    """
+    try:
+        execution.result(timeout_s=0, patience_s=0)
+    except ExecutionFailedError as error:
+        report(error)
+    except RillflowError:
+        return
 
 
 def with_hint(message: str, hint: str) -> str:

@@ -9,10 +9,12 @@ import rillflow
 from rillflow.cli.progress import MOST_GROUPS, ProgressTable, follow
 from rillflow.client.watching import Look
 from rillflow.errors import RillflowError, UnreachableError
+from tests.unit.commands import path, run, stand_in
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 ENDED: Final = {"execution_id": ID, "dag_status": "SUCCEED", "context": {}, "tasks": {}}
 QUIET: Final = Console(quiet=True)
+QUIET_PIPE: Final = Console(quiet=True, force_terminal=False)
 WIDTH: Final = 80
 HEIGHT: Final = 24
 
@@ -193,3 +195,50 @@ def test_a_very_long_name_or_message_takes_no_second_line() -> None:
     shown = lines(table_of({"a" * 200: task("FAILED", msg="m " * 200)}))
     assert len(shown) == 3
     assert len(shown[2]) <= WIDTH
+
+
+def test_a_silence_of_the_server_is_seen_and_times_stand_still_until_the_next_look() -> None:
+    table = table_of({"a": task("RUNNING", (8_000, None, None))})
+    table.note_silence(at_s=11, patience_s=60)
+    shown = lines(table, at_s=23)
+    assert shown[2].endswith("3.0 s")
+    assert shown[3] == "the server has not answered for 12.0 s; asking again for up to 60 s"
+    table.note(Look({}, {"a": task("RUNNING", (8_000, None, None))}, []), at_s=30, now_ms=30_000)
+    assert [line for line in lines(table, at_s=30) if "not answered" in line] == []
+
+
+def test_in_a_terminal_a_silence_writes_nothing_beside_the_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    running = ENDED | {"dag_status": "RUNNING", "tasks": {"a": task("RUNNING")}}
+    looks = Looks(running, UnreachableError("gone"), running, ENDED)
+    console = Console(record=True, force_terminal=True, width=WIDTH, quiet=False)
+    assert follow(rillflow.Client(transport=looks).execution(ID), every_s=0, console=console)
+    assert capsys.readouterr().err == ""
+    looks = Looks(running, UnreachableError("gone"), running, ENDED)
+    follow(rillflow.Client(transport=looks).execution(ID), every_s=0, console=QUIET_PIPE)
+    assert "the server does not answer" in capsys.readouterr().err
+
+
+def test_lines_leave_room_for_what_ctrl_c_echoes() -> None:
+    tasks = {f"task{n}": task("FAILED", (1, 2, None), msg="m " * 200) for n in range(60)}
+    table = table_of(tasks)
+    table.note_silence(at_s=10, patience_s=60)
+    for width in (50, WIDTH):
+        console = Console(record=True, width=width, quiet=False, force_terminal=True)
+        console.print(table.render(10, width, HEIGHT))
+        shown = [line.rstrip() for line in console.export_text().splitlines()]
+        assert max(map(len, shown[2:])) <= width - 3
+        assert len(shown) < HEIGHT
+
+
+def test_watch_says_where_and_why_it_failed() -> None:
+    failed = {"a": task("FAILED", msg="out of ink, " * 20 + "and of paper")}
+    message = {"dag_invoke_msg": {"msg": failed["a"]["invoke_msg"]["msg"]}}
+    view = ENDED | {"dag_status": "FAILED", "tasks": failed, **message}
+    with stand_in(**{path("get"): {"ret": view}}) as (url, _):
+        code, shown, told = run("watch", ID, "--url", url)
+    assert code == 1
+    assert shown.endswith("the execution ended: FAILED\n")
+    assert told.startswith(f"error: {ID} failed in a: out of ink")
+    assert told.endswith("and of paper\n")
