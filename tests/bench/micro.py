@@ -13,7 +13,7 @@ import uvloop
 
 from rillflow.core import machine
 from rillflow.core.commands import DispatchTask
-from rillflow.core.events import DispatchAnswered, ExecutionSubmitted
+from rillflow.core.events import DispatchAnswered
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.gateways.http import HttpGateway
@@ -28,6 +28,7 @@ from rillflow.runtime.dispatch import DispatchPool
 from rillflow.stores import open_store
 from tests.bench.figures import Figure
 from tests.bench.references import apart
+from tests.bench.submitting import submitted_event
 from tests.bench.workloads import glue
 
 ANSWER: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}'
@@ -63,14 +64,9 @@ def _rate(thousand_times: Callable[[], object], seconds: float) -> float:
 
 def core_events(seconds: float) -> float:
     """Return how many events of glue the core handles in a second of processor time."""
-    plan = Plan(parse_definition(glue("http://127.0.0.1:1")), "0" * 32)
-    submitted = ExecutionSubmitted(
-        at_ms=1,
-        execution_id="bench:glue_c_01890000-0000-7000-8000-000000000000",
-        definition_id=plan.definition_id,
-        data=b'{"n":0}',
-        host="http://127.0.0.1:1",
-    )
+    text = glue("http://127.0.0.1:1")
+    submitted = submitted_event("glue", text, b'{"n":0}')
+    plan = Plan(parse_definition(text), submitted.definition_id)
 
     def thousand_events() -> None:
         handled = 0
@@ -80,7 +76,11 @@ def core_events(seconds: float) -> float:
             handled += 1
             while call := next((c for c in commands if isinstance(c, DispatchTask)), None):
                 event = DispatchAnswered(
-                    at_ms=2, task=call.task, attempt=1, body=b'{"n":1}', http_status=200
+                    at_ms=submitted.at_ms,
+                    task=call.task,
+                    attempt=1,
+                    body=b'{"n":1}',
+                    http_status=200,
                 )
                 commands = machine.handle(plan, state, event).commands
                 handled += 1

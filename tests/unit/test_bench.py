@@ -10,13 +10,27 @@ from typing import Any
 
 import pytest
 
+from rillflow.ids import ID_KEY_BYTES
+from rillflow.language.versions import CURRENT
 from rillflow.ports.executions import Query
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.local import LocalExecutions
+from rillflow.settings import Settings
 from rillflow.stores import open_store
-from tests.bench import capacity, figures, growing, growth, micro, options, profiling, recovery
+from tests.bench import (
+    capacity,
+    figures,
+    growing,
+    growth,
+    micro,
+    options,
+    profiling,
+    recovery,
+    workloads,
+)
 from tests.bench.figures import YARDSTICK, Figure
+from tests.bench.submitting import submitted_event
 
 BARE = Figure(YARDSTICK, "executions/s", 1000.0)
 
@@ -246,6 +260,18 @@ def test_what_a_process_spends_is_told_for_a_thousand_tasks() -> None:
 )
 def test_single_parts_can_be_measured(measure: Callable[[float], float]) -> None:
     assert measure(0.001) > 0
+
+
+def test_the_core_is_measured_with_what_a_submission_of_a_service_carries() -> None:
+    settings, text = Settings(), workloads.glue("http://127.0.0.1:1")
+    event = submitted_event("glue", text, b'{"n":0}')
+
+    assert event.language == CURRENT
+    assert (event.turn_max_steps, event.turn_max_bytes) == (
+        settings.turn_max_steps,
+        settings.turn_max_bytes,
+    )
+    assert len(event.id_key) == ID_KEY_BYTES
 
 
 def test_a_dispatcher_can_be_measured() -> None:

@@ -1,0 +1,45 @@
+"""Submissions as the runtime makes them: with limits, a secret key and a language version."""
+
+import asyncio
+from typing import Final
+
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.ports.executions import Call, Reply, Submission
+from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.submissions import Options, Submissions
+from rillflow.settings import Settings
+from rillflow.stores import open_store
+
+WORKSPACE: Final = "bench"
+
+
+def submitted_event(name: str, text: str, data: bytes) -> ExecutionSubmitted:
+    """Return the event that a submission of a definition of ``WORKSPACE`` makes."""
+    return asyncio.run(_submit(name, text, data))
+
+
+async def _submit(name: str, text: str, data: bytes) -> ExecutionSubmitted:
+    store, kept = open_store("memory:"), _Kept()
+    await store.open()
+    clock = SystemClock()
+    submissions = Submissions(Settings(), store=store, executions=kept, clock=clock)
+    await add_descriptor(store, WORKSPACE, name, "release", text, at_ms=clock.now_ms())
+    await submissions.submit(f"{WORKSPACE}:{name}", data, Options())
+    await store.close()
+    return kept.events[0]
+
+
+class _Kept:
+    """Keeps the events of submissions instead of running them."""
+
+    def __init__(self) -> None:
+        self.events: list[ExecutionSubmitted] = []
+
+    async def call(self, call: Call) -> Reply:
+        if isinstance(call, Submission):
+            self.events.append(call.event)
+        return Reply()
+
+    async def ask_all(self, call: Call) -> list[Reply]:
+        return [await self.call(call)]
