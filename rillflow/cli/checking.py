@@ -1,6 +1,7 @@
 """What is wrong or suspicious with definitions in files and folders."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,7 +15,11 @@ from rillflow.errors import Problem
 
 ENDINGS: Final = (".yaml", ".yml", ".json")
 UNREADABLE: Final = 30402
+WANTED: Final = "a file with a dagName that ends in .yaml, .yml or .json"
 _MARK: Final = b"dagName"
+_ITS_OWN_KEYS: Final = (b"workspace", b"dagname")
+_YAML_KEY: Final = re.compile(rb"""^["']?([\w-]+)["']?[ \t]*:""", re.MULTILINE)
+_JSON_KEY: Final = re.compile(rb"""(?<![\w-])([\w-]+)["']?\s*:""")
 
 
 class Checked(NamedTuple):
@@ -36,14 +41,14 @@ class Found(NamedTuple):
     passed_over: Sequence[Path]
 
 
-def find_files(paths: Sequence[Path]) -> Found:
+def find_files(paths: Sequence[Path], *, strict: bool = False) -> Found:
     """List the files that are named, and the definitions in the folders that are.
 
     In a folder and all folders below, except hidden ones, these are the files that end in
-    .yaml, .yml or .json and have a ``dagName``.
-
-    Raises:
-        OSError: A file or folder is not there, or cannot be read.
+    .yaml, .yml or .json and look like one: they have a ``dagName``, or ``tasks`` and a
+    ``workspace`` or a misspelt ``dagName``. Where the check is strict, those that are empty
+    or no text are listed too. What cannot be read, and a folder without a definition, is
+    listed itself: checking it tells.
     """
     files: dict[Path, None] = {}
     passed_over: dict[Path, None] = {}
@@ -51,18 +56,39 @@ def find_files(paths: Sequence[Path]) -> Found:
         if not path.is_dir():
             files[path] = None
             continue
-        for file in _files_below(path):
-            (files if _MARK in _beginning(file) else passed_over)[file] = None
+        wanted = {file: _is_wanted(file, strict=strict) for file in _files_below(path)}
+        files.update(dict.fromkeys([file for file, is_wanted in wanted.items() if is_wanted]))
+        passed_over.update(dict.fromkeys(file for file in wanted if not wanted[file]))
+        if not any(wanted.values()):
+            files[path] = None
     return Found(tuple(files), tuple(passed_over))
 
 
+def _is_wanted(file: Path, *, strict: bool) -> bool:
+    try:
+        content = _beginning(file)
+    except OSError:
+        return True
+    if _MARK in content or (strict and (not content.strip() or _why_no_text(content))):
+        return True
+    pattern = _JSON_KEY if content.lstrip()[:1] == b"{" else _YAML_KEY
+    keys = {key.replace(b"_", b"").replace(b"-", b"").lower() for key in pattern.findall(content)}
+    return b"tasks" in keys and not keys.isdisjoint(_ITS_OWN_KEYS)
+
+
 def _files_below(folder: Path) -> Iterator[Path]:
-    for where, folders, names in os.walk(folder):
+    unread: list[Path] = []
+
+    def note(error: OSError) -> None:
+        unread.append(Path(error.filename))
+
+    for where, folders, names in os.walk(folder, onerror=note):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             file = Path(where, name)
             if name.lower().endswith(ENDINGS) and not name.startswith(".") and file.is_file():
                 yield file
+    yield from unread
 
 
 def _beginning(file: Path) -> bytes:
@@ -86,14 +112,16 @@ def problems_in(file: Path) -> list[Problem]:
 
 
 def check(file: Path, *, strict: bool = False) -> Checked:
-    """Check a file; one that is no text has that as its only problem.
+    """Check a file; one that cannot be read or is no text has that as its only problem.
 
     A strict check warns also of what Rillflow takes and Rill Flow does not.
-
-    Raises:
-        OSError: The file cannot be read.
     """
-    content = _beginning(file)
+    try:
+        content = _beginning(file)
+    except IsADirectoryError:
+        return Checked(file, [Problem(UNREADABLE, "there is no definition in it", hint=WANTED)])
+    except OSError as error:
+        return Checked(file, [Problem(UNREADABLE, error.strerror or str(error))])
     reason = _why_no_text(content)
     if reason:
         return Checked(file, [Problem(UNREADABLE, f"the file {reason}")])

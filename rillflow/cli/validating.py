@@ -52,8 +52,9 @@ def validate(
     Each line has the place, the code and, where there is one, a hint. Of a
     folder, files ending in .yaml, .yml or .json are checked that have a
     dagName, hidden ones left out. The exit code is 0 if every definition
-    would be taken, 1 if one would not, and with --strict 3 if one has a
-    warning. A strict check warns also of what only Rillflow takes.
+    would be taken, 1 if one would not or cannot be read, and with --strict 3
+    if one has a warning. A strict check warns also of what only Rillflow
+    takes, and files of a folder that are empty or no text are errors.
 
         $ rillflow validate examples/quickstart.yaml
 
@@ -61,11 +62,7 @@ def validate(
     """
     from rillflow.cli.checking import check, find_files
 
-    found = find_files(paths)
-    if not found.files:
-        raise typer.BadParameter(
-            "there is no file with a dagName that ends in .yaml, .yml or .json"
-        )
+    found = find_files(paths, strict=strict)
     checked = [check(file, strict=strict) for file in found.files]
     if form is Format.JSON:
         _write_json(checked, found)

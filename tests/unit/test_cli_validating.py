@@ -1,11 +1,13 @@
 """``rillflow validate`` checks files and folders, for people and for continuous integration."""
 
 import json
+import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from rillflow.cli.checking import find_files
 from rillflow.cli.validating import annotation
 from rillflow.errors import Problem
 from tests.unit.commands import run
@@ -122,13 +124,75 @@ def test_a_file_that_is_no_text_is_told_with_the_others(folder: Path) -> None:
     assert "wrong.json" in told
 
 
-def test_a_path_that_leads_to_no_definition_is_an_error(tmp_path: Path) -> None:
-    code, _, told = run("validate", str(tmp_path))
-    assert code == 2
-    assert "no file with a dagName" in " ".join(told.replace("│", " ").split())
-    code, _, told = run("validate", str(tmp_path / "missing.yaml"))
+def test_what_cannot_be_read_is_a_problem_of_its_own_and_the_others_are_told(
+    folder: Path,
+) -> None:
+    wrong, missing = folder / "more/deep/wrong.json", folder / "missing.yaml"
+    empty = folder / "empty"
+    empty.mkdir()
+    named = [str(one) for one in (wrong, missing, empty, folder / "good.yaml")]
+    code, shown, told = run("validate", *named)
     assert code == 1
-    assert "missing.yaml: No such file or directory" in told
+    first, second, third = told.splitlines()
+    assert first.startswith(f"{wrong}:5:10: error 30408")
+    assert second == f"{missing}: error 30402: No such file or directory"
+    assert third.startswith(f"{empty}: error 30402: there is no definition in it (a file with a da")
+    assert shown.startswith("4 definitions: 1 without problems, 0 with warnings, 3 with errors")
+    code, shown, told = run("validate", *named, "--format", "json")
+    assert (code, told, json.loads(shown)["errors"]) == (1, "", 3)
+    assert [one["valid"] for one in json.loads(shown)["files"]] == [False, False, False, True]
+    annotations = run("validate", *named, "--format", "github")[1].splitlines()
+    assert [line.partition(" ")[0] for line in annotations] == ["::error"] * 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dagname: x\ntype: flow\ntasks: []\n",
+        "dag_name: x\ntasks: []\n",
+        "workspace: w\nname: x\ntasks: []\n",
+        '{"workspace": "w", "tasks": []}',
+        "\"workspace\": w\n'tasks' : []\n",
+    ],
+)
+def test_a_definition_without_a_dag_name_is_one_also_in_a_folder(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "slip.yaml"
+    file.write_text(text, encoding="utf-8")
+    code, shown, told = run("validate", str(tmp_path))
+    assert (code, "passed over" in shown) == (1, False)
+    assert "is not a valid name" in told
+    assert ("did you mean `dagName`" in told) == text.startswith("dag")
+
+
+@pytest.mark.parametrize(
+    "text", ["version: 3\ntasks: {a: {}}\n", "- hosts: all\n  tasks: []\n", "workspace: w\n"]
+)
+def test_files_of_other_programs_are_passed_over(folder: Path, text: str) -> None:
+    (folder / "other.yaml").write_text(text, encoding="utf-8")
+    assert str(folder / "other.yaml") in run("validate", str(folder))[1].partition("over")[2]
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", "name: ä".encode("latin-1")])
+def test_a_file_of_a_folder_without_a_text_is_an_error_where_it_is_strict(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "none.yaml").write_bytes(content)
+    assert run("validate", str(tmp_path))[0] == 0
+    code, _, told = run("validate", str(tmp_path), "--strict")
+    assert code == 1
+    [line] = told.splitlines()
+    assert line.startswith(str(tmp_path / "none.yaml"))
+    assert ": error 304" in line
+
+
+def test_looking_for_keys_takes_no_time_whatever_a_file_holds(tmp_path: Path) -> None:
+    for number, text in enumerate(("{" + "a" * 400_000, "{" + "a " * 200_000, "a\n" * 200_000)):
+        (tmp_path / f"{number}.yaml").write_text(text + " " * 200_000, encoding="utf-8")
+    began_s = time.process_time()
+    found = find_files([tmp_path])
+    assert (found.files, len(found.passed_over)) == ((tmp_path,), 3)
+    assert time.process_time() - began_s < 2
 
 
 def test_of_a_huge_file_no_more_is_read_than_a_definition_may_have(folder: Path) -> None:
