@@ -277,6 +277,13 @@ class UnfinishedBodyError(OverloadedError):
     code = "request.unfinished_body"
 
 
+class UnreadAnswersError(OverloadedError):
+    """Too many large answers are under way, whose readers take their time."""
+
+    code = "request.unread_answers"
+    http_status = 503
+
+
 class ExecutionError(RillflowError):
     """The execution cannot take this request in its present state; nothing changed."""
 

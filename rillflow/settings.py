@@ -156,6 +156,12 @@ class Settings(BaseSettings):
     """Requests with ``wait_s`` that wait at each replica; to one more its wait is over at once."""
     waiting_requests_per_address: Annotated[int, Field(ge=1)] = 256
     """The same for callers of one address without the key, this machine's apart."""
+    answers_max_bytes: Annotated[int, Field(ge=1)] = 256 * MEBIBYTE
+    """Bytes of large answers under way at each replica above which more are refused (503)."""
+    answers_max_bytes_per_address: Annotated[int, Field(ge=1)] = 64 * MEBIBYTE
+    """The same for callers of one address without the key, this machine's apart."""
+    answer_min_bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 32 * 1024.0
+    """How fast large answers must be read, beside 30 s, else the connection is closed."""
     header_max_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
     """Most that the headers of a request may hold."""
 

@@ -24,6 +24,7 @@ from rillflow.gateways.threads import SHORT_BYTES, in_thread
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.errors import respond_to
+from serve.large_answers import AnswerPool, LargeAnswers
 from serve.lookups import FailedLookups
 from serve.parameters import nul_refused, required, seconds, view_kind
 from serve.submission import read_submission
@@ -58,7 +59,8 @@ class HotRoutes:
     """An ASGI application that answers the hot routes and passes on the others."""
 
     def __init__(self, cold: ASGIApp, stack: Stack) -> None:
-        self._cold = cold
+        self._answers = AnswerPool(stack.settings)
+        self._cold = LargeAnswers(cold, self._answers)
         self._stack = stack
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
@@ -89,7 +91,7 @@ class HotRoutes:
             if isinstance(error, UnknownExecutionError):
                 self._lookups.failed(scope)
             response = respond_to(error)
-        await response(scope, receive, send)
+        await self._answers.respond(response, scope, receive, send)
 
     async def submit(self, request: Request) -> Response:
         """Start an execution; with `wait_s`, wait for its end.
@@ -203,8 +205,11 @@ class HotRoutes:
         if wait_s > 0:
             with self._waits.place(request) as has_place:
                 if has_place:
-                    return _shown(await self._stack.shown_at_end(execution_id, wait_s, kind))
-        return _shown(await self._stack.query(execution_id, kind))
+                    end = await self._stack.executions.end(execution_id, wait_s, kind)
+                    if end.body is not None:
+                        return _shown(end.body)
+        with self._answers.reading(request.scope, f"{kind}:{execution_id}") as read:
+            return _shown(read(await self._stack.query(execution_id, kind)))
 
 
 def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:

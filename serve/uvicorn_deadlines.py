@@ -56,7 +56,7 @@ class Watch:
         """Let go of connections that are late."""
         now_s, before, self._seen = self._loop.time(), self._seen, {}
         for connection in list(self._state.connections):
-            if not isinstance(connection, HttpToolsProtocol) or connection.transport.is_closing():
+            if not isinstance(connection, HttpToolsProtocol) or _has_closed(connection):
                 continue
             now = _doing(connection, now_s)
             if now is None:
@@ -89,6 +89,12 @@ def _made(self: HttpToolsProtocol, transport: asyncio.Transport) -> None:
     if self.server_state not in _watched:
         _watched.add(self.server_state)
         self.loop.call_later(LOOK_S, Watch(self.server_state, self.loop).look_on)
+
+
+def _has_closed(connection: HttpToolsProtocol) -> bool:
+    """Tell whether a connection is being closed, and does not wait for its client to read."""
+    transport = connection.transport
+    return transport.is_closing() and not transport.get_write_buffer_size()
 
 
 def _doing(connection: HttpToolsProtocol, now_s: float) -> _Seen | None:

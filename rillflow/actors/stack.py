@@ -200,17 +200,3 @@ class Stack:
             StoreError: Its owner could not be reached.
         """
         return await self.executions.wait(execution_id, timeout_s)
-
-    async def shown_at_end(
-        self, execution_id: ExecutionId, timeout_s: float, kind: str
-    ) -> bytes | None:
-        """Wait until an execution has ended or the time is over, and read it as JSON text.
-
-        ``kind`` is that of a query; None when there is nothing of that id.
-
-        Raises:
-            StoreError: Its owner could not be reached.
-            RillflowError: It could not be read.
-        """
-        end = await self.executions.end(execution_id, timeout_s, kind)
-        return end.body if end.body is not None else await self.query(execution_id, kind)

@@ -71,10 +71,11 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await receive()
         return
-    body = LARGE if scope["path"] == "/large" else b"small"
+    body = LARGE if scope["path"] in ("/large", "/given-up") else b"small"
     length = (b"content-length", b"%d" % len(body))
     await send({"type": "http.response.start", "status": 200, "headers": [length]})
-    await send({"type": "http.response.body", "body": body})
+    more = scope["path"] == "/given-up"  # where the rest never comes
+    await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 @asynccontextmanager
@@ -134,6 +135,18 @@ async def test_who_does_not_read_an_answer_is_let_go_of_and_who_reads_is_not() -
         assert served.open == [kept]
         silent.close()
         reading.close()
+
+
+async def test_an_answer_that_was_given_up_keeps_no_connection_either() -> None:
+    async with serving() as served:
+        silent = await served.connect(REQUEST.replace(b"small", b"given-up"))
+        await until(lambda: served.state.connections and not served.open)
+        served.after(0)
+        served.after(UNREAD_S / 2)
+        assert len(served.state.connections) == 1
+        served.after(UNREAD_S)
+        await until(lambda: not served.state.connections)
+        silent.close()
 
 
 async def _read_some(connection: socket.socket, served_as: Any) -> None:
