@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import typer
 
 from rillflow.cli.reporting import with_hint
+from rillflow.cli.visible import visible
 from rillflow.definition.loader import MAX_TEXT_BYTES
 from rillflow.definition.problems import find_problems
 from rillflow.errors import Problem
@@ -143,7 +144,7 @@ def tell(file: Path, problems: Sequence[Problem]) -> None:
     for problem in problems:
         place = f"{file}:{problem.line}:{problem.column}" if problem.line else str(file)
         line = f"{place}: {problem.severity} {problem.code}: {said(problem)}"
-        typer.echo(line, err=True)
+        typer.echo(visible(line), err=True)
 
 
 def said(problem: Problem) -> str:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rillflow.cli.showing import STYLES, cut_line, moment, short_moment
+from rillflow.cli.visible import visible
 from rillflow.client.instances import Instance, read_instance
 from rillflow.client.operations import ListedExecution
 
@@ -60,7 +61,7 @@ def _beginning(one: ListedExecution, now_ms: int) -> Text:
 
 def _with_detail(line: Text, one: ListedExecution, said: str, *, gap: str = "  ") -> Text:
     style = "red" if one.status == "FAILED" else "dim"
-    return line.append(gap).append(said, style) if said else line
+    return line.append(gap).append(visible(said), style) if said else line
 
 
 def detail_of(view: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from rillflow.cli.visible import visible
+
 if TYPE_CHECKING:
     from rillflow.client.executions import Execution
     from rillflow.client.mapping_warnings import MappingWarning
@@ -26,7 +28,7 @@ def tell_mapping_warnings(execution: "Execution") -> None:
         return
     lines = lines_by_rule(warnings)
     for line in lines[:MOST_TOLD]:
-        typer.echo(f"{typer.style('warning:', fg='yellow')} {line}", err=True)
+        typer.echo(f"{typer.style('warning:', fg='yellow')} {visible(line)}", err=True)
     if len(lines) > MOST_TOLD:
         more = len(lines) - MOST_TOLD
         rules = "rule" if more == 1 else "rules"

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from rillflow.cli.remote import tell_silence
 from rillflow.cli.showing import STYLES, seconds
+from rillflow.cli.visible import visible
 from rillflow.client.executions import LOOK_S, Execution
 from rillflow.client.instances import Instance, read_instance, without_old_error
 from rillflow.client.patience import PATIENCE_S
@@ -115,7 +116,7 @@ def _table(rows: list[Instance], now_ms: int, width: int) -> Table:
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for one in rows:
         table.add_row(
-            Text(one.name if _is_failure(one) else _indented(one.name)),
+            Text(visible(one.name if _is_failure(one) else _indented(one.name))),
             Text(one.status, STYLES.get(one.status, "")),
             _lasted(one, now_ms),
             _remark(one),
@@ -216,7 +217,7 @@ def _remark(one: Instance) -> Text:
     remark = Text(", ".join(parts))
     if said:
         style = "" if one.status in ("SUCCEEDED", "SKIPPED") else "red"
-        remark.append(": " if parts else "").append(" ".join(said.split()), style)
+        remark.append(": " if parts else "").append(visible(" ".join(said.split())), style)
     return remark
 
 
@@ -285,7 +286,7 @@ def _print_change(change: TaskChange, since_s: float, console: Console) -> None:
         return
     message = f"  {change.message[:LONGEST_MESSAGE]}" if change.message else ""
     line = f"{since_s:6.1f} s  {change.status:<12} {change.task}{message}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_each(looks: Looks, show: Callable[[Look], None]) -> str:

@@ -39,9 +39,9 @@ def client_of(url: str) -> "Client":
 
 def print_json(value: Any) -> None:
     """Write a value to standard output as JSON that people can read."""
-    import json
+    from rillflow.cli.visible import visible_json
 
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(visible_json(value))
 
 
 def tell_silence(_: Exception, patience_s: float) -> None:

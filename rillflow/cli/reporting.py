@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from rillflow.cli.visible import visible
 from rillflow.errors import DefinitionError, ExecutionFailedError, RillflowError
 from rillflow.plain_words import in_plain_words
 
@@ -51,11 +52,12 @@ def report(error: Exception, about: str = "") -> None:
     place = f"{about}: " if about and about not in text else ""
     hint = "" if several else getattr(error, "hint", "")
     line = place + with_hint(text, hint)
-    typer.echo(f"{typer.style('error:', fg='red')} {line}", err=True)
+    typer.echo(f"{typer.style('error:', fg='red')} {visible(line)}", err=True)
     if isinstance(error, DefinitionError) and several:
         for problem in error.problems:
             where = f"line {problem.line}, column {problem.column}: " if problem.line else ""
-            typer.echo(f"  {where}{with_hint(problem.message, problem.hint)}", err=True)
+            said = visible(with_hint(problem.message, problem.hint))
+            typer.echo(f"  {where}{said}", err=True)
 
 
 def tell_failure(execution: "Execution") -> None:

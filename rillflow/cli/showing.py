@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
+from rillflow.cli.visible import visible, visible_json
 from rillflow.client.instances import Instance, read_instance, without_old_error
 from rillflow.client.mapping_warnings import warnings_of
 
@@ -36,7 +37,7 @@ def show_execution(
     console: Console, view: Mapping[str, Any], tasks: Mapping[str, Any], now_ms: int
 ) -> None:
     """Write an execution with these tasks; input, output and context are cut to a line."""
-    console.print(Text(str(view.get("execution_id")), "bold"), soft_wrap=True)
+    console.print(Text(visible(str(view.get("execution_id"))), "bold"), soft_wrap=True)
     console.print(_heading(view, now_ms))
     for field, text, style in _facts(view):
         _print_text(console, Text(f"{field:<{FIELD_WIDTH}}", "dim"), Text(text, style))
@@ -53,7 +54,7 @@ def show_task(
     """Write a task instance; ``whole`` writes its input and output out in full."""
     instance = read_instance(name, without_old_error(dict(task)))
     indent = "  " * name.count("-")
-    head = Text(f"{indent}{name:<{max(NAME_WIDTH - len(indent), len(name) + 1)}}")
+    head = Text(f"{indent}{visible(name):<{max(NAME_WIDTH - len(indent), len(name) + 1)}}")
     head.append(f"{instance.status:<12}", STYLES.get(instance.status, ""))
     duration_ms = instance.duration_ms(now_ms)
     head.append("" if duration_ms is None else f"{seconds(duration_ms)}  ")
@@ -66,7 +67,7 @@ def show_task(
         elif not whole:
             cut_line(console, label.append(_one_line(value), style))
         elif isinstance(value, dict | list):
-            text = json.dumps(value, indent=2, ensure_ascii=False)
+            text = visible_json(value)
             console.print(label.append(text.replace("\n", f"\n{indent}  "), style), soft_wrap=True)
         else:
             console.print(label.append(_one_line(value), style), soft_wrap=True)
@@ -123,7 +124,7 @@ def _facts(view: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     if view.get("quarantine"):
         yield "stuck", _one_line(view["quarantine"]), "red"
     for warning in warnings_of("", dict(view)):
-        yield "warning", str(warning), "yellow"
+        yield "warning", _one_line(str(warning)), "yellow"
 
 
 def _kind(instance: Instance) -> str:
@@ -173,7 +174,7 @@ def _attempts(instance: Instance, now_ms: int) -> Iterator[tuple[str, Any, str]]
 
 def _one_line(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))
 
 
 def moment(at_ms: int) -> str:

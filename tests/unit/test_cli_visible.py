@@ -1,0 +1,126 @@
+"""What functions and callers said reaches a terminal as text, and never as its commands."""
+
+import io
+import json
+import unicodedata
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from rich.console import Console
+
+import rillflow
+from rillflow.cli.listing import detail_of, show_list
+from rillflow.cli.progress import follow
+from rillflow.cli.showing import show_execution, show_task
+from rillflow.cli.visible import visible
+from rillflow.client.operations import ListedExecution
+from tests.unit.commands import path, run, stand_in
+from tests.unit.test_cli_progress import Looks
+
+ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
+BAD: Final = "hi \x1b]0;pwned\x07\x1b[2J\x1b[31mRED \u202e rtl\x08 \x9b31m\x7f end"
+ESCAPED: Final = "\\x1b]0;pwned\\x07\\x1b[2J\\x1b[31mRED \\u202e rtl\\x08 \\x9b31m\\x7f"
+TASK: Final = {
+    "name": "a",
+    "status": "FAILED",
+    "task": {"category": "function", "pattern": "task_sync"},
+    "invoke_msg": {
+        "msg": BAD,
+        "input": {BAD: BAD},
+        "output": BAD,
+        "invoke_time_infos": [
+            {"start_time": 1, "end_time": 2, "error": BAD},
+            {"start_time": 3, "end_time": 4, "error": BAD},
+        ],
+    },
+}
+VIEW: Final[dict[str, Any]] = {
+    "execution_id": ID,
+    "dag_status": "FAILED",
+    "dag_invoke_msg": {"msg": BAD, "invoke_time_infos": [{"start_time": 1, "end_time": 2}]},
+    "context": {BAD: BAD},
+    "quarantine": BAD,
+    "tasks": {"a": TASK},
+}
+
+
+def controls(shown: str) -> set[str]:
+    """The characters of a text that a terminal obeys, line ends aside."""
+    return {c for c in shown if unicodedata.category(c) in ("Cc", "Cf")} - {"\n"}
+
+
+def watched(console: Console) -> None:
+    with rillflow.Client(transport=Looks(VIEW | {"dag_status": "RUNNING"}, VIEW)) as client:
+        follow(client.execution(ID), every_s=0, console=console)
+
+
+def listed(console: Console) -> None:
+    one = ListedExecution(ID, "FAILED", 1, "b", "f")
+    show_list(console, [one], lambda _: detail_of(VIEW), 10)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda console: show_execution(console, VIEW, {"a": TASK}, 10),
+        lambda console: show_task(console, "a", TASK, 10, whole=False),
+        lambda console: show_task(console, "a", TASK, 10, whole=True),
+        listed,
+        watched,
+    ],
+)
+def test_what_people_read_holds_no_control_characters(
+    show: Callable[[Console], None], *, terminal: bool
+) -> None:
+    # Without colours and a terminal of no abilities, all control characters are of the texts.
+    shown = io.StringIO()
+    console = Console(
+        file=shown,
+        width=900,
+        force_terminal=terminal,
+        color_system=None,
+        highlight=False,
+        markup=False,
+        quiet=False,
+    )
+    show(console)
+    text = shown.getvalue()
+    assert "\\x1b]0;pwned" in text
+    assert "\x1b]" not in text
+    assert "\x1b[2J\x1b[31m" not in text
+    assert not {c for c in text if "\x80" <= c <= "\x9f" or c in "\x07\x7f\u202e"}
+
+
+def test_results_and_views_are_the_same_json_without_control_characters() -> None:
+    with stand_in(**{path("get"): {"ret": VIEW}}) as (url, _):
+        _, printed, _ = run("get", ID, "--url", url, "--json")
+    assert not controls(printed)
+    assert json.loads(printed)["context"] == {BAD: BAD}
+
+
+def test_errors_hold_no_control_characters() -> None:
+    refused = (400, {"code": 30001, "error_code": 30001, "message": BAD, "error": BAD})
+    with stand_in(**{path("get"): refused}) as (url, _):
+        code, _, told = run("get", ID, "--url", url)
+    assert code == 1
+    assert not controls(told)
+    assert "\\x1b[2J" in told
+
+
+def test_problems_of_a_file_hold_no_control_characters(tmp_path: Any) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        'workspace: w\ndagName: d\ntype: flow\ntasks:\n- {name: a, category: "\\e[2Jx\\u202e"}\n',
+        encoding="utf-8",
+    )
+    _, printed, told = run("validate", str(file))
+    assert not controls(printed + told)
+    assert "\\x1b[2J" in told
+
+
+def test_line_ends_and_tabs_and_all_letters_stay() -> None:
+    assert visible("a\tb\nc\r\nd é 日本 🎉 עברית") == "a\tb\nc\nd é 日本 🎉 עברית"
+    assert visible("over\rwritten") == "over\\x0dwritten"
+    assert visible(BAD).removeprefix("hi ").removesuffix(" end") == ESCAPED
