@@ -126,13 +126,18 @@ def origin_of(headers: Headers) -> bytes | None:
 
 
 def _is_visit(scope: Scope) -> bool:
-    """Tell whether a person follows a link to a page of ours; frames are none."""
+    """Tell whether a person follows a link to a page of ours.
+
+    Frames are none, and neither is what a script navigates to: ``Sec-Fetch-User`` comes with a
+    click or a key only.
+    """
     headers = dict(scope["headers"])
     return (
         scope["path"] in PAGES
         and scope.get("method") in ("GET", "HEAD")
         and headers.get(b"sec-fetch-mode") == b"navigate"
         and headers.get(b"sec-fetch-dest") == b"document"
+        and headers.get(b"sec-fetch-user") == b"?1"
     )
 
 

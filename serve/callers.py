@@ -8,6 +8,7 @@ too where ``auth_signature`` says ``parameters``; it counts once as well.
 
 import base64
 import hashlib
+import heapq
 import hmac
 from collections.abc import Mapping
 from typing import Final
@@ -24,12 +25,18 @@ from serve.gate import OPEN
 
 DAY_MS: Final = 24 * 3600 * 1000
 MINUTES_MS: Final = 5 * 60 * 1000
-"""How far a signature's ``ts`` may be from now: Rill Flow's form, and ours."""
+"""How old a signature's ``ts`` may be: Rill Flow's form, and ours."""
+AHEAD_MS: Final = 5_000
+"""How far ``ts`` may be ahead of our clock.
+
+A signature that was used before this process started has no later ``ts`` than that much after
+the start, so what is refused then is this short.
+"""
 
 BODY_HASH: Final = "body_sha256"
 EMPTY_HASH: Final = hashlib.sha256().hexdigest()
 MOST_REMEMBERED: Final = 200_000
-"""Signatures that are remembered as used, about 100 bytes each."""
+"""Signatures that are remembered as used, about 250 bytes each."""
 
 
 class CallerError(RillflowError):
@@ -41,33 +48,36 @@ class CallerError(RillflowError):
 class UsedSignatures:
     """Remembers which signatures were used, for as long as they would be good.
 
-    When there are too many, the oldest ones are forgotten, and what was signed before the
-    latest of those is refused, used or not.
+    When there are too many, those are forgotten whose ``ts`` is the oldest, and what is no newer
+    than they are is refused, used or not. So a caller whose clock is ahead shuts out nobody else.
     """
 
     def __init__(self, since_ms: int, most: int = MOST_REMEMBERED) -> None:
         # What was signed before this process lived may have been used at another one.
         self._refused_before_ms = since_ms
         self._most = most
-        self._used: dict[str, int] = {}
+        self._used: set[str] = set()
+        self._by_age: list[tuple[int, str]] = []
 
     def use(self, sign: str, ts_ms: int) -> bool:
         """Use a signature; tell whether it was still good."""
         if ts_ms < self._refused_before_ms or sign in self._used:
             return False
-        self._used[sign] = ts_ms
+        self._used.add(sign)
+        heapq.heappush(self._by_age, (ts_ms, sign))
         if len(self._used) > self._most:
-            oldest = next(iter(self._used))
-            self._refused_before_ms = max(self._refused_before_ms, self._used.pop(oldest) + 1)
+            self._refused_before_ms = max(self._refused_before_ms, self._forget_oldest() + 1)
         return True
 
     def forget(self, before_ms: int) -> None:
-        """Forget the oldest signatures that are too old to be good anyway."""
-        while self._used:
-            oldest = next(iter(self._used))
-            if self._used[oldest] >= before_ms:
-                return
-            del self._used[oldest]
+        """Forget the signatures that are too old to be good anyway."""
+        while self._by_age and self._by_age[0][0] < before_ms:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> int:
+        ts_ms, sign = heapq.heappop(self._by_age)
+        self._used.remove(sign)
+        return ts_ms
 
 
 class Callers:
@@ -79,8 +89,7 @@ class Callers:
         self._parameters_suffice = settings.auth_signature == "parameters"
         self._valid_ms = DAY_MS if self._parameters_suffice else MINUTES_MS
         self._clock = clock
-        started_ms = clock.now_ms()
-        self._used = UsedSignatures(started_ms - DAY_MS * self._parameters_suffice)
+        self._used = UsedSignatures(clock.now_ms() + AHEAD_MS)
 
     def check(self, method: str, path: str, query: QueryParams) -> str | None:
         """Let a caller pass who knows the secret and has just signed this request.
@@ -89,7 +98,7 @@ class Callers:
             The SHA-256 that the body must have; None where the signature does not cover it.
 
         Raises:
-            CallerError: ``ts`` or ``sign`` is missing, too old, used or wrong (30101).
+            CallerError: ``ts`` or ``sign`` is missing, too old, too new, used or wrong (30101).
         """
         fields = dict(query)
         ts_ms = _moment_of(fields)
@@ -98,12 +107,17 @@ class Callers:
             raise CallerError("authentication failed: a parameter is repeated")
         is_whole = self._is_whole(method, path, fields, sign)
         now_ms = self._clock.now_ms()
-        if abs(now_ms - ts_ms) > (MINUTES_MS if is_whole else DAY_MS):
+        if now_ms - ts_ms > (MINUTES_MS if is_whole else DAY_MS):
             of_these = "5 minutes" if is_whole else "24 hours"
             raise CallerError(f"authentication failed: ts is not of these {of_these}")
+        if ts_ms - now_ms > AHEAD_MS:
+            raise CallerError("authentication failed: ts is more than 5 s ahead of our clock")
         self._used.forget(now_ms - self._valid_ms)
         if not self._used.use(sign, ts_ms):
-            raise CallerError("authentication failed: this signature was used, or is too old")
+            raise CallerError(
+                "authentication failed: this signature was used, or made before this server had"
+                " run for 5 s; sign anew"
+            )
         return fields.get(BODY_HASH, EMPTY_HASH).lower() if is_whole else None
 
     def _is_whole(self, method: str, path: str, fields: Mapping[str, str], sign: str) -> bool:

@@ -62,6 +62,12 @@ async def ask(
             ("Sec-Fetch-Site", "cross-site"),
             ("Sec-Fetch-Mode", "navigate"),
             ("Sec-Fetch-Dest", "iframe"),
+            ("Sec-Fetch-User", "?1"),
+        ],
+        [  # A script navigates, and nobody has clicked.
+            ("Sec-Fetch-Site", "cross-site"),
+            ("Sec-Fetch-Mode", "navigate"),
+            ("Sec-Fetch-Dest", "document"),
         ],
     ],
 )
@@ -157,6 +163,7 @@ async def test_a_link_on_another_page_leads_to_pages_and_suspense_tasks_only(
         ("Sec-Fetch-Site", "cross-site"),
         ("Sec-Fetch-Mode", "navigate"),
         ("Sec-Fetch-Dest", "document"),
+        ("Sec-Fetch-User", "?1"),
     ]
     for path in ("/docs", "/swagger-ui.html", "/flow/trigger.json"):
         assert (await ask(shared_api, visit, path=path)).status_code != 403

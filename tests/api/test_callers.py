@@ -1,14 +1,15 @@
 """Where a switch demands it, callers sign their requests; otherwise anybody may call."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx
 import pytest
 
 from rillflow.gateways.callback_urls import signature
-from serve.callers import MINUTES_MS, UsedSignatures, request_signature
+from serve.callers import AHEAD_MS, MINUTES_MS, UsedSignatures, request_signature
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 
@@ -20,6 +21,14 @@ SETTINGS: Final[dict[str, Any]] = {
 RILL_FLOWS: Final = SETTINGS | {"auth_signature": "parameters"}
 DAY_S: Final = 24 * 3600
 GET: Final = "/flow/get.json"
+
+
+@asynccontextmanager
+async def open_to_callers(settings: dict[str, Any]) -> AsyncIterator[Api]:
+    """A server that has run for as long as it takes no signature at all."""
+    async with served(**settings) as api:
+        api.clock.advance(AHEAD_MS / 1000)
+        yield api
 
 
 def signed(
@@ -58,7 +67,7 @@ async def get(api: Api, params: Any, path: str = GET) -> bool:
 
 
 async def test_a_signed_request_is_taken_once() -> None:
-    async with served(**SETTINGS) as api:
+    async with open_to_callers(SETTINGS) as api:
         params = signed(api, "GET", GET, {"execution_id": "a b*~/:"})
         assert await get(api, params)
         assert not await get(api, params)
@@ -69,7 +78,7 @@ async def test_a_signed_request_is_taken_once() -> None:
 async def test_a_signature_is_for_one_method_path_parameters_and_body() -> None:
     body = b'{"name":"Bob"}'
     path = "/flow/submit.json"
-    async with served(**SETTINGS) as api:
+    async with open_to_callers(SETTINGS) as api:
         await api.stack.add_descriptor("shop", "order", "release", PASS)
         good = signed(api, "POST", path, {"descriptor_id": "shop:order"}, body=body)
         changed: tuple[tuple[str, str, Any, bytes], ...] = (
@@ -98,7 +107,7 @@ async def test_a_signature_is_for_one_method_path_parameters_and_body() -> None:
 
 async def test_a_posted_form_is_signed_as_parameters() -> None:
     path = "/flow/cancel.json"
-    async with served(**SETTINGS) as api:
+    async with open_to_callers(SETTINGS) as api:
         params = signed(api, "POST", path, {"execution_id": "shop:order_c_x"})
         changed = {**params, "execution_id": "shop:order_c_y"}
         assert not is_taken(await api.client.post(path, data=changed))
@@ -107,7 +116,7 @@ async def test_a_posted_form_is_signed_as_parameters() -> None:
 
 
 async def test_anything_else_is_refused() -> None:
-    async with served(**SETTINGS) as api:
+    async with open_to_callers(SETTINGS) as api:
         fields = {"execution_id": "a"}
         api.clock.advance(DAY_S)
         for bad in (
@@ -115,27 +124,46 @@ async def test_anything_else_is_refused() -> None:
             {**signed(api, "GET", GET, fields), "sign": "é"},
             {"execution_id": "a", "ts": "soon", "sign": "x"},
             signed(api, "GET", GET, fields, ago_s=MINUTES_MS / 1000 + 1),
-            signed(api, "GET", GET, fields, ago_s=-MINUTES_MS / 1000 - 1),
+            signed(api, "GET", GET, fields, ago_s=-AHEAD_MS / 1000 - 1),
             signed(api, "GET", GET, fields, secret="other"),
             signed_parameters(api, execution_id="a"),
         ):
             assert not await get(api, bad), bad
 
 
-async def test_what_was_signed_before_the_start_may_have_been_used() -> None:
-    async with served(**SETTINGS) as api:
-        assert not await get(api, signed(api, "GET", GET, {"execution_id": "a"}, ago_s=60))
+@pytest.mark.parametrize("settings", [SETTINGS, RILL_FLOWS])
+async def test_what_another_process_may_have_taken_before_the_start_is_refused(
+    settings: dict[str, Any],
+) -> None:
+    async with served(**settings) as api:
+        api.clock.stop()
+        for ago_s in (60, 0, -AHEAD_MS / 1000 + 1):  # signed then, with a clock ahead
+            used = signed(api, "GET", GET, {"execution_id": "a"}, ago_s=ago_s)
+            assert not await get(api, used)
+            if settings is RILL_FLOWS:
+                assert not await get(api, signed_parameters(api, execution_id="a", ago_s=ago_s))
+        api.clock.advance(AHEAD_MS / 1000 + 1)  # It stopped up to a second before the start.
+        assert await get(api, signed(api, "GET", GET, {"execution_id": "a"}))
+        assert not await get(api, used)
+
+
+async def test_a_clock_that_is_a_little_ahead_does_no_harm() -> None:
+    async with open_to_callers(SETTINGS) as api:
+        fields = {"execution_id": "a"}
+        assert await get(api, signed(api, "GET", GET, fields, ago_s=-AHEAD_MS / 1000 + 1))
+        assert await get(api, signed(api, "GET", GET, fields))
 
 
 async def test_rill_flows_form_is_taken_once_where_a_setting_says_so() -> None:
     async with served(**RILL_FLOWS) as api:
+        api.clock.advance(DAY_S)
         params = signed_parameters(api, execution_id="a b*~/:", ago_s=DAY_S - 60)
         assert not await get(api, {**params, "execution_id": "b"})
         assert not await get(api, [*params.items(), ("execution_id", "b")])
         assert await get(api, params)
         assert not await get(api, params)
         assert not await get(api, signed_parameters(api, execution_id="a", ago_s=DAY_S + 60))
-        assert not await get(api, signed_parameters(api, execution_id="a", ago_s=-DAY_S - 60))
+        assert not await get(api, signed_parameters(api, execution_id="a", ago_s=-60))
         assert await get(api, signed(api, "GET", GET, {"execution_id": "a"}))
         form = signed_parameters(api, execution_id="a")
         assert is_taken(await api.client.post("/flow/cancel.json", data=form))
@@ -147,7 +175,7 @@ async def test_without_a_secret_nobody_can_sign() -> None:
 
 
 async def test_callbacks_the_page_and_health_are_open_and_nothing_else() -> None:
-    async with served(**SETTINGS) as api:
+    async with open_to_callers(SETTINGS) as api:
         await api.stack.add_descriptor("shop", "order", "release", SUSPENDED)
         params = signed(api, "POST", "/flow/submit.json", {"descriptor_id": "shop:order"})
         submitted = await api.post("/flow/submit.json", b"", **params)
@@ -174,7 +202,7 @@ async def test_callbacks_the_page_and_health_are_open_and_nothing_else() -> None
 
 async def test_signed_callers_are_nobody_for_rules_and_unknown_ones_127001() -> None:
     for settings, uid in ((SETTINGS, 0), ({}, 127001)):
-        async with served(**settings) as api:
+        async with open_to_callers(settings) as api:
             store = api.stack.store
             await api.stack.add_descriptor("shop", "order", "release", PASS)
             text = PASS.replace("type: flow", "type: flow\nversion: gray")
@@ -197,6 +225,17 @@ def test_what_is_forgotten_for_want_of_room_is_refused() -> None:
     assert used.use("newer", 14)
     used.forget(before_ms=14)
     assert not used.use("newer", 14)
+
+
+def test_a_caller_whose_clock_is_ahead_shuts_out_nobody_else() -> None:
+    used = UsedSignatures(since_ms=0, most=3)
+    assert all(used.use(f"ahead-{ts}", ts) for ts in (1_000, 1_001, 1_002))
+    assert all(used.use(f"right-{ts}", ts) for ts in (10, 11, 12))
+    assert not any(used.use(f"right-{ts}", ts) for ts in (10, 11, 12))
+    assert not used.use("ahead-1000", 1_000)
+    used.forget(before_ms=1_001)
+    assert used.use("ahead and unused", 1_000)
+    assert not used.use("ahead-1001", 1_001)
 
 
 @pytest.mark.parametrize(("name", "on"), [("ENABLE_AUTH_RESOLVER", False), ("ENABLE_X", False)])
