@@ -56,8 +56,9 @@ def refuse_exposed(settings: Settings, host: str) -> None:
     """
     if settings.api_key is None and not settings.insecure and not is_loopback(host):
         raise StackError(
-            f"without an API key {host} would be open to everybody: set RILLFLOW_API_KEY,"
-            " listen on 127.0.0.1, or say --insecure (RILLFLOW_INSECURE=true)"
+            f"without an API key {host} would be open to everybody: set RILLFLOW_API_KEY (or"
+            " have rillflow up --key make a key), listen on 127.0.0.1, or say --insecure"
+            " (RILLFLOW_INSECURE=true)"
         )
 
 

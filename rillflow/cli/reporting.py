@@ -3,19 +3,21 @@
 import os
 import signal
 import sys
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from rillflow.cli.visible import visible
-from rillflow.errors import DefinitionError, ExecutionFailedError, RillflowError
+from rillflow.errors import DefinitionError, ExecutionFailedError, RequestError, RillflowError
 from rillflow.plain_words import in_plain_words
 
 if TYPE_CHECKING:
     from rillflow.client.executions import Execution
 
 FAILURE: Final = 1
+KEY_VARIABLE: Final = "RILLFLOW_API_KEY"
 READER_GONE: Final = 128 + signal.SIGPIPE
 """What a shell sees of a program that wrote to a pipe that nobody reads any more."""
 
@@ -48,7 +50,7 @@ def report(error: Exception, about: str = "") -> None:
     ``about`` names what it is about, where that is one of several and the text does not say.
     """
     several = isinstance(error, DefinitionError) and len(error.problems) > 1
-    text = _text(error)
+    text = _about_the_key(error) or _text(error)
     place = f"{about}: " if about and about not in text else ""
     hint = "" if several else getattr(error, "hint", "")
     line = place + with_hint(text, hint)
@@ -85,3 +87,18 @@ def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+def _about_the_key(error: Exception) -> str:
+    """Say what to do about a key that is missing or wrong; empty for any other error.
+
+    The server speaks of headers, which the command line sends by itself.
+    """
+    if not isinstance(error, RequestError) or error.http_status != HTTPStatus.UNAUTHORIZED:
+        return ""
+    if os.environ.get(KEY_VARIABLE, "").strip():
+        return f"the API key in {KEY_VARIABLE} is wrong"
+    return (
+        f"the server asks for an API key: set {KEY_VARIABLE}; only the key of a stack that you run"
+        " on this machine with rillflow up --key is found without it"
+    )

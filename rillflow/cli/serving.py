@@ -27,7 +27,8 @@ def up(
         int | None, typer.Option(help="Port of the HTTP API, 8080 by default; 0 takes a free one.")
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on, 127.0.0.1 by default.")
+        str | None,
+        typer.Option(help="Address to listen on, 127.0.0.1 by default; another one wants a key."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of the embedded store, .rillflow by default.")
@@ -63,12 +64,14 @@ def up(
 
     What was accepted is on disk: stop it, or kill it, and start it again, and
     every execution goes on. Options win over RILLFLOW_* variables, and those
-    over rillflow.toml. Beyond this machine it listens only with a key in
-    RILLFLOW_API_KEY.
+    over rillflow.toml. Beyond this machine it listens only with --key, with a
+    key of yours in RILLFLOW_API_KEY, or with --insecure.
 
         $ rillflow up
 
         $ rillflow up --key
+
+        $ rillflow up --host 0.0.0.0 --key
 
         $ rillflow up --port 9000 --data-dir /var/lib/rillflow
     """

@@ -20,6 +20,7 @@ from rillflow.jsontypes import JsonObject, JsonValue
 from tests.loopback import closed_port
 from tests.unit.commands import path, run, stand_in
 
+OPEN: Final = "without an API key 0.0.0.0 would be open to everybody"
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
 COMMANDS: Final = (
     *("up", "gateway", "add", "validate", "submit", "get", "watch", "version", "db"),
@@ -276,6 +277,31 @@ def test_a_refusal_is_told_in_plain_words() -> None:
         assert told == "error: no definition is stored as b:f:release\n"
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("not-it", "error: the API key in RILLFLOW_API_KEY is wrong\n"),
+        (" ", "error: the server asks for an API key: set RILLFLOW_API_KEY; only the key of a st"),
+        (None, "error: the server asks for an API key: set RILLFLOW_API_KEY; only the key of a st"),
+    ],
+)
+def test_a_key_that_is_missing_or_wrong_is_told_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, key: str | None, said: str
+) -> None:
+    monkeypatch.delenv("RILLFLOW_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("RILLFLOW_API_KEY", key)
+    message = "the API key in X-Rillflow-Api-Key or Authorization is wrong"
+    answer = (401, {"error_code": 30108, "error": message})
+    listing = "flow__bg__get_execution_ids.json"
+    with stand_in(**{path("get"): answer, listing: answer}) as (url, _):
+        for command in (("get", ID), ("list",)):
+            code, shown, told = run(*command, "--url", url)
+            assert (code, shown) == (1, "")
+            assert told.startswith(said)
+            assert "X-Rillflow" not in told
+
+
 def test_a_refusal_is_told_with_the_servers_hint() -> None:
     refusal = (400, {"error_code": 30109, "error": "it is not so", "hint": "alias: no"})
     with stand_in(**{path("submit"): refusal}) as (url, _):
@@ -342,7 +368,7 @@ def test_a_broken_setting_stops_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "environment", "message"),
     [
-        (("--host", "0.0.0.0"), {}, "without an API key 0.0.0.0 would be open to everybody"),
+        (("--host", "0.0.0.0"), {}, f"{OPEN}: set RILLFLOW_API_KEY (or have rillflow up --key m"),
         (("--host", "::"), {}, "without an API key :: would be open"),
         (("--host", "192.0.2.1"), {}, "without an API key 192.0.2.1 would be open"),
         ((), {"API_KEY": ""}, "the setting api_key is wrong: a key is one word"),
