@@ -175,7 +175,7 @@ def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
     """
     plan, state = turn.plan, turn.state
     # What the turn has taken before may have been too much: that is why it has ended.
-    budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes)
+    budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
     mappings = plan.callback_inputs
     if state.callback is not None:
         mappings = plan.compile_callback_inputs(config)

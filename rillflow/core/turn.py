@@ -83,7 +83,7 @@ class Turn:
         self.plan = plan
         self.state = state
         self.at_ms = at_ms
-        self.budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes)
+        self.budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
         self.commands: list[Command] = []
         self.agenda: deque[tuple[Step, str]] = deque()
         self.unsettled: dict[str, None] = {}

@@ -10,6 +10,7 @@ from typing import Final
 
 from rillflow.errors import BudgetExceededError, WorkLimitError
 from rillflow.jsontypes import JsonValue
+from rillflow.language.versions import CURRENT, MEMORY_CHARGED
 
 MAX_STEPS: Final = 1_000_000
 """Values that one reading of a path may visit."""
@@ -41,14 +42,22 @@ class TotalBudget:
     Attributes:
         steps: Steps that are left.
         memory_bytes: Bytes that are left.
+        charges_all: Whether paths are charged for memory and for all of their work; those
+            of executions of older versions are charged as they were.
     """
 
-    __slots__ = ("_bytes_limit", "_reserved", "_steps_limit", "memory_bytes", "steps")
+    __slots__ = (
+        "_bytes_limit", "_reserved", "_steps_limit", "charges_all", "memory_bytes", "steps",
+    )  # fmt: skip
 
     def __init__(
-        self, steps: int | None = TURN_MAX_STEPS, memory_bytes: int | None = TURN_MAX_BYTES
+        self,
+        steps: int | None = TURN_MAX_STEPS,
+        memory_bytes: int | None = TURN_MAX_BYTES,
+        language: int = CURRENT,
     ) -> None:
         """Begin with these limits; None sets none, as for executions of older releases."""
+        self.charges_all = language >= MEMORY_CHARGED
         self.steps = self._steps_limit = _UNLIMITED if steps is None else steps
         self.memory_bytes = self._bytes_limit = _UNLIMITED if memory_bytes is None else memory_bytes
         self._reserved = _BOTH
@@ -102,18 +111,21 @@ class Budget:
     Attributes:
         left: Steps that are left of it.
         memory_left: Bytes that are left of it.
+        charges_all: Whether memory and all work are charged (see ``TotalBudget``).
     """
 
-    __slots__ = ("_given", "_total", "left", "memory_left")
+    __slots__ = ("_given", "_total", "charges_all", "left", "memory_left")
 
     def __init__(self, total: TotalBudget | None = None) -> None:
         """Begin; what is taken, ``settle`` takes from the total too."""
         self._total = total
         if total is None:
             self.left, self.memory_left = MAX_STEPS, MAX_BYTES
+            self.charges_all = True
         else:
             self.left = min(MAX_STEPS, total.steps)
             self.memory_left = min(MAX_BYTES, total.memory_bytes)
+            self.charges_all = total.charges_all
         self._given = (self.left, self.memory_left)
 
     def spend(self, steps: int = 1) -> None:
@@ -129,13 +141,25 @@ class Budget:
                 raise self._total.out_of_steps()
             raise BudgetExceededError(f"a path visits more than {MAX_STEPS} values")
 
+    def work(self, steps: int) -> None:
+        """Take steps for what was free before the version ``MEMORY_CHARGED``.
+
+        Raises:
+            BudgetExceededError: The path visits too many values.
+            WorkLimitError: None are left of the total.
+        """
+        if self.charges_all:
+            self.spend(steps)
+
     def make(self, memory_bytes: int) -> None:
-        """Take memory for what is about to be made.
+        """Take memory for what is about to be made; older versions did not count it.
 
         Raises:
             BudgetExceededError: The path finds too much.
             WorkLimitError: None is left of the total.
         """
+        if not self.charges_all:
+            return
         self.memory_left -= memory_bytes
         if self.memory_left < 0:
             if self._total is not None and self._given[1] < MAX_BYTES:

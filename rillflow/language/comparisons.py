@@ -81,7 +81,10 @@ class Pattern:
 
     def matches(self, text: str, budget: Budget) -> bool:
         """Tell whether the whole text matches; RE2's slowest engine is paid for."""
-        budget.spend(len(text) * self._size // _INSTRUCTIONS_PER_STEP)
+        if budget.charges_all:
+            budget.spend(len(text) * self._size // _INSTRUCTIONS_PER_STEP)
+        else:
+            budget.spend(len(text) // CHARACTERS_PER_STEP)
         return self._expression.fullmatch(text) is not None
 
 
@@ -157,10 +160,10 @@ def _pairs(
 ) -> list[tuple[JsonValue, JsonValue]] | None:
     """Return what is still to be compared of two values of one type, None if they differ."""
     if isinstance(one, dict) and isinstance(other, dict):
-        budget.spend(len(one))
+        budget.work(len(one))
         return [(one[key], other[key]) for key in one] if one.keys() == other.keys() else None
     if isinstance(one, list) and isinstance(other, list):
-        budget.spend(len(one))
+        budget.work(len(one))
         return list(zip(one, other, strict=True)) if len(one) == len(other) else None
     if isinstance(one, str) and isinstance(other, str):
         return [] if _same_text(one, other, budget) else None
@@ -171,7 +174,7 @@ def _same_text(left: str, right: str, budget: Budget) -> bool:
     if len(left) != len(right):
         return False
     if len(left) > CHARACTERS_PER_STEP:
-        budget.spend(len(left) // CHARACTERS_PER_STEP)
+        budget.work(len(left) // CHARACTERS_PER_STEP)
     return left == right
 
 
@@ -215,7 +218,7 @@ def _ordering(compare: Callable[[Any, Any], bool]) -> Operator:
             return compare(left, right)
         if not (isinstance(left, str) and isinstance(right, str)):
             return False
-        budget.spend(min(len(left), len(right)) // CHARACTERS_PER_STEP)
+        budget.work(min(len(left), len(right)) // CHARACTERS_PER_STEP)
         return compare(left, right)
 
     return ordered

@@ -159,7 +159,7 @@ class NamesStep(Step):
             self._merge(value, run, place)
         else:
             if len(self.names) > _NAMES_PER_STEP:
-                run.budget.spend(len(self.names) // _NAMES_PER_STEP)
+                run.budget.work(len(self.names) // _NAMES_PER_STEP)
             for name in self.names:
                 self._apply_name(value, name, run, place)
 
@@ -169,7 +169,7 @@ class NamesStep(Step):
             return False
         if not self.definite or (self.next is None and run.mode.leaf_to_null):
             return True
-        run.budget.spend(len(self.names) // _NAMES_PER_STEP)
+        run.budget.work(len(self.names) // _NAMES_PER_STEP)
         return all(name in value for name in self.names)
 
     def _apply_name(
@@ -193,7 +193,7 @@ class NamesStep(Step):
 
     def _merge(self, value: dict[str, JsonValue], run: Run, place: Place | None) -> None:
         merged: dict[str, JsonValue] = {}
-        run.budget.spend(len(self.names) // _NAMES_PER_STEP)
+        run.budget.work(len(self.names) // _NAMES_PER_STEP)
         run.budget.make(len(self.names) * ENTRY_BYTES)
         for name in self.names:
             if name in value:
@@ -289,14 +289,14 @@ class WildcardStep(Step):
 class FilterStep(Step):
     """``[?(...)]``: an object itself, or the elements of a list, that pass the filter."""
 
-    __slots__ = ("_cost", "_predicate", "_text")
+    __slots__ = ("_more", "_predicate", "_text")
 
     def __init__(self, text: str, predicate: Predicate, parts: int) -> None:
         """Take the text, what it tells, and how many comparisons it has."""
         super().__init__()
         self._text = text
         self._predicate = predicate
-        self._cost = 1 + parts // _COMPARISONS_PER_STEP
+        self._more = parts // _COMPARISONS_PER_STEP
 
     def may_start_at(self, value: JsonValue, run: Run) -> bool:
         """Stop where the object or list itself passes the filter."""
@@ -320,7 +320,9 @@ class FilterStep(Step):
             raise PathEvaluationError(f"filter [?{shorten(self._text)}] needs an object or a list")
 
     def _accepts(self, value: JsonValue, run: Run) -> bool:
-        run.budget.spend(self._cost)
+        run.budget.spend()
+        if self._more:
+            run.budget.work(self._more)
         try:
             return self._predicate(value, run)
         except PathFunctionError:

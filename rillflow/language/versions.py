@@ -3,7 +3,8 @@
 An execution keeps the version it was submitted under for as long as it lives, so that its
 journal gives the same execution after an upgrade. A rule that changes what a path, a
 mapping or an expression gives, or how an answer is judged, begins with a new version; the
-rule before it stays for executions that are older.
+rule before it stays for executions that are older. What an evaluation is charged is such a
+rule, too: under a stricter one, what succeeded before would fail in a replay.
 """
 
 from typing import Final
@@ -14,5 +15,7 @@ AVIATOR_AND_JAYWAY_MEASURED: Final = 2
 """The rules that were corrected against the engines themselves (SEMANTICS 2.5, 2.7, 3.10)."""
 RETRIES_PACED: Final = 3
 """Retries after the tenth wait, also where the author wrote no interval."""
-CURRENT: Final = RETRIES_PACED
+MEMORY_CHARGED: Final = 4
+"""Evaluations are charged for memory in bytes, and for work that was free before."""
+CURRENT: Final = MEMORY_CHARGED
 """The rules of executions that are submitted now."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 from rillflow.errors import BudgetExceededError, RillflowError
 from rillflow.language.budget import CHARACTERS_PER_STEP, TotalBudget
 from rillflow.language.expressions.random_numbers import RandomNumbers
-from rillflow.language.versions import CURRENT
+from rillflow.language.versions import CURRENT, MEMORY_CHARGED
 
 #: Copying the references in a collection goes by this many elements.
 ELEMENTS_PER_STEP: Final = 8
@@ -23,6 +23,8 @@ INTEGER_BITS_PER_STEP: Final = 64
 _LONG_BITS: Final = 64
 #: Memory of one element of a list, set or map: its place, and a number of its own.
 ELEMENT_BYTES: Final = 64
+#: What an element counted for before the version ``MEMORY_CHARGED``.
+_ELEMENT_BYTES_BEFORE: Final = 16
 #: Memory of a character of text that is not all ASCII.
 WIDE_CHARACTER_BYTES: Final = 4
 
@@ -141,7 +143,7 @@ class Meter:
         if length > self.budget.string_length:
             limit = self.budget.string_length
             raise BudgetExceededError(f"a string would be longer than {limit} characters")
-        self.take_memory(length * WIDE_CHARACTER_BYTES if wide else length)
+        self.take_memory(length * WIDE_CHARACTER_BYTES if wide else length, before=length)
 
     def make_elements(self, number: int) -> None:
         """Charge elements of a collection, a step for each, and two for the whole.
@@ -150,7 +152,7 @@ class Meter:
             BudgetExceededError: Too many, or too much was made already.
         """
         self.work(number + 2)
-        self.take_memory(number * ELEMENT_BYTES)
+        self.take_memory(number * ELEMENT_BYTES, before=number * _ELEMENT_BYTES_BEFORE)
 
     def check_size(self, size: int) -> None:
         """Check the size that a collection is about to have.
@@ -206,14 +208,18 @@ class Meter:
         """Give frames back."""
         self.frames += frames
 
-    def take_memory(self, memory_bytes: int) -> None:
+    def take_memory(self, memory_bytes: int, *, before: int = 0) -> None:
         """Charge memory for what is about to be made.
+
+        Args:
+            memory_bytes: What it takes.
+            before: What it counted for before the version ``MEMORY_CHARGED``.
 
         Raises:
             BudgetExceededError: Too much was made already.
             WorkLimitError: None is left of the total.
         """
-        self._memory -= memory_bytes
+        self._memory -= memory_bytes if self.language >= MEMORY_CHARGED else before
         if self._memory < 0:
             raise self._out_of_memory()
 

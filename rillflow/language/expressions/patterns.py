@@ -14,6 +14,7 @@ import re2
 from rillflow.errors import BudgetExceededError, ExpressionError
 from rillflow.language.expressions.budget import Meter
 from rillflow.language.expressions.lexer import excerpt
+from rillflow.language.versions import MEMORY_CHARGED
 
 Match: TypeAlias = Any  # re2 ships no types
 
@@ -101,7 +102,8 @@ def split(meter: Meter, text: str, source: str, limit: int) -> list[str]:
     meter.make_text(len(text), wide=not text.isascii())
     if source and _SPECIAL.isdisjoint(source) and limit <= 0:
         meter.read_text(len(text))
-        meter.check_size(text.count(source))
+        if meter.language >= MEMORY_CHARGED:
+            meter.check_size(text.count(source))
         parts: list[str] = text.split(source) if text else [text]
     else:
         parts = _split_by_pattern(meter, text, pattern_of(meter, source), limit)

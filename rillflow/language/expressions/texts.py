@@ -21,6 +21,7 @@ from rillflow.language.expressions.values import (
     size_of,
     type_of,
 )
+from rillflow.language.versions import MEMORY_CHARGED
 
 _CONSTANT_TEXTS: Final = {None: "null", True: "true", False: "false"}
 _DOUBLE_STEPS: Final = 5
@@ -63,6 +64,8 @@ def json_text(meter: Meter, value: Value) -> str:
         ExpressionError: It contains what is not JSON.
         BudgetExceededError: It is nested too deeply, or would be too long.
     """
+    if meter.language < MEMORY_CHARGED:
+        return encode_json(to_json(meter, value, meter.budget.nesting)).decode()
     plain = to_json(meter, value, meter.budget.nesting, longest=meter.budget.string_length)
     text = encode_json(plain).decode()
     meter.make_text(len(text))

@@ -22,7 +22,7 @@ from rillflow.language.expressions.values import (
     size_of,
 )
 from rillflow.language.text_order import utf16_key
-from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, MEMORY_CHARGED
 
 TRAVERSAL_FUNCTIONS: Final = Library()
 _declare: Final = TRAVERSAL_FUNCTIONS.function
@@ -45,8 +45,9 @@ def filtered(meter: Meter, values: Value, predicate: Value) -> Value:
     if _is_nil(meter, values):
         function_argument(predicate, "filter")
         return None
-    found = _made(meter, (value for value in _each(meter, values, "filter")
-                          if _holds(meter, predicate, value, "filter")))  # fmt: skip
+    chosen = (value for value in _each(meter, values, "filter")
+              if _holds(meter, predicate, value, "filter"))  # fmt: skip
+    found = _made(meter, chosen) if meter.language >= MEMORY_CHARGED else _charged(meter, chosen)
     if isinstance(values, dict):
         return {entry["key"]: entry["value"] for entry in found}
     if not isinstance(values, ScriptSet):
@@ -173,6 +174,13 @@ def _made(meter: Meter, values: Iterator[Value]) -> list[Value]:
         meter.check_size(len(made) + 1)
         meter.make_elements(1)
         made.append(value)
+    return made
+
+
+def _charged(meter: Meter, values: Iterator[Value]) -> list[Value]:
+    """Make a list and charge it afterwards, as before the version ``MEMORY_CHARGED``."""
+    made = list(values)
+    meter.make_collection(len(made))
     return made
 
 

@@ -1,0 +1,99 @@
+"""An evaluation is charged by the rules of the version that its execution was submitted under.
+
+What succeeded before memory was charged succeeds in a replay, too, and what failed fails: so
+the execution that is rebuilt is the one that it was.
+"""
+
+from typing import Final, NamedTuple
+
+import pytest
+
+from rillflow.core import machine
+from rillflow.core.codec import encode_event
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
+from rillflow.definition import parse_definition
+from rillflow.jsontypes import JsonValue, encode_json
+from rillflow.language.versions import CURRENT, FIRST, MEMORY_CHARGED
+from rillflow.testing.replay import replay
+from tests.spec.notation import flow, fn, pass_
+
+BEFORE: Final = range(FIRST, MEMORY_CHARGED)
+
+
+class Rule(NamedTuple):
+    """A mapping rule, and the part of the context ``data`` that it reads."""
+
+    source: str
+    transform: str | None = None
+    data: JsonValue = None
+
+
+def submitted(rule: Rule, language: int) -> ExecutionState:
+    """Submit an execution whose first task fails with the rule, and prove its replay."""
+    applied = {"source": rule.source, "target": "$.input.a", "tolerance": False}
+    if rule.transform is not None:
+        applied["transform"] = rule.transform
+    definition = flow(pass_("A", ins=[applied], to="B"), fn("B"))
+    plan = Plan(parse_definition(encode_json(definition)), "")
+    event = ExecutionSubmitted(
+        at_ms=0,
+        execution_id="demo:scenario_c_1",
+        definition_id="",
+        data=encode_json({"data": rule.data}),
+        host="http://h",
+        language=language,
+        context_max_bytes=1 << 24,
+    )
+    state, _ = machine.submit(plan, event)
+    assert replay(plan, [encode_event(event)]) == state
+    return state
+
+
+WIDE: Final = "字" * 150_000
+LETTERS: Final = "a" * 60_000
+SAME: Final = " && ".join(["@ == $.context.data[0]"] * 20)
+
+FREE_BEFORE: Final = {
+    "texts that are not all ASCII, appended": Rule(
+        "1", "let s = ''; for i in range(0, 2600) { s = s + '字字字字'; } return s;"
+    ),
+    "one long text many times in a result": Rule("$.context.data", "repeat(80, source)", WIDE),
+    "collections as texts": Rule(
+        "$.context.data",
+        "let n = 0; for i in range(0, 40) { n = n + string.length('' + source); } return n;",
+        [*range(100), "字" * 120_000],
+    ),
+    "a pattern on long texts": Rule("$.context.data[?(@ =~ /[a-z]{500}b/)]", data=[LETTERS] * 8),
+    "long texts that are compared": Rule(f"$.context.data[?({SAME})]", data=[LETTERS] * 60),
+}
+
+
+@pytest.mark.parametrize("what", FREE_BEFORE)
+@pytest.mark.parametrize("language", BEFORE)
+def test_what_was_free_before_does_not_fail_an_older_execution(what: str, language: int) -> None:
+    state = submitted(FREE_BEFORE[what], language)
+    assert (state.tasks["A"].invoke.msg, state.status.name) == (None, "RUNNING")
+
+
+@pytest.mark.parametrize("what", FREE_BEFORE)
+def test_it_fails_one_that_is_submitted_now(what: str) -> None:
+    assert submitted(FREE_BEFORE[what], CURRENT).status.name == "FAILED"
+
+
+FAILING_EVER_SINCE: Final = {
+    "texts of more than 32 million characters": Rule(
+        "1", "let s = ''; for i in range(0, 5000) { s = s + 'abcdabcd'; } return s;"
+    ),
+    "a loop without an end": Rule("1", "while true { }"),
+    "a path that visits too many values": Rule(
+        "$.context.data[?(@ in $.context.data)]", data=list(range(2_000))
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FAILING_EVER_SINCE)
+@pytest.mark.parametrize("language", [*BEFORE, CURRENT])
+def test_what_failed_before_fails_in_every_version(what: str, language: int) -> None:
+    assert submitted(FAILING_EVER_SINCE[what], language).status.name == "FAILED"
