@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
-from rillflow.core.status import TaskStatus
+from rillflow.core.status import FAILED, RUNNING, SKIPPED, SUCCEED
 from rillflow.core.turn import Turn, value_of
 from rillflow.definition.model import ReturnTask, SuspenseTask, SwitchEntry, SwitchTask
 from rillflow.errors import ExecutionError, LanguageError
@@ -37,8 +37,10 @@ def succeed(turn: Turn, task: TaskState, msg: str | None = None) -> None:
     """End a task well and go on with what follows."""
     if msg is not None:
         task.invoke.msg = msg
-    task.invoke.note_error(None)
-    turn.finish_task(task, TaskStatus.SUCCEED)
+    infos = task.invoke.time_infos
+    if infos and infos[-1].error is not None:
+        infos[-1].error = None
+    turn.finish_task(task, SUCCEED)
 
 
 def fail(turn: Turn, task: TaskState, plan: TaskPlan, message: str) -> None:
@@ -58,7 +60,7 @@ def end_failed(turn: Turn, task: TaskState, message: str | None, *, tolerated: b
     task.invoke.close_failed()
     if turn.plan_of(task).catch:
         task.caught = tolerated = True
-    turn.finish_task(task, TaskStatus.SKIPPED if tolerated else TaskStatus.FAILED)
+    turn.finish_task(task, SKIPPED if tolerated else FAILED)
 
 
 def run_return(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
@@ -67,7 +69,7 @@ def run_return(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
         task.skips = [successor.name for successor in turn.successors(task)]
         succeed(turn, task)
         return
-    turn.finish_task(task, TaskStatus.SKIPPED)
+    turn.finish_task(task, SKIPPED)
 
 
 def _all(turn: Turn, conditions: Sequence[str] | None, document: JsonObject) -> bool:
@@ -129,7 +131,7 @@ def _holds(condition: str | None, document: JsonObject, budget: TotalBudget) -> 
 
 def run_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
     """Wait until the conditions hold; they may hold already."""
-    turn.set_status(task, TaskStatus.RUNNING)
+    turn.set_status(task, RUNNING)
     if check_suspense(turn, task, plan, document):
         return
     arm_timeout(turn, task, plan, document)

@@ -8,7 +8,7 @@ from rillflow.core.events import CallbackReceived, DispatchAnswered
 from rillflow.core.plan import TaskPlan
 from rillflow.core.secret_places import places_in
 from rillflow.core.state import TaskState
-from rillflow.core.status import TaskStatus
+from rillflow.core.status import KEY_SUCCEED, READY, RUNNING
 from rillflow.core.turn import TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
 from rillflow.errors import LanguageError, WorkLimitError
@@ -53,7 +53,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     task.retry_after_s = task.invoke.hint = None
     task.poll_url, task.polls = None, 0
     task.told, task.child_redos, task.redoing_child = 0, 0, False
-    turn.set_status(task, TaskStatus.RUNNING)
+    turn.set_status(task, RUNNING)
     timeout_s = None
     if plan.spec.timeline is not None:
         timeout_s = controls.timeout_s(plan, merged, turn.budget)
@@ -196,7 +196,7 @@ def _conclude_sync(
 
 
 def _completed_or_ready(task: TaskState) -> bool:
-    return task.status is not TaskStatus.RUNNING
+    return task.status is not RUNNING
 
 
 def record(task: TaskState, answer: Answer) -> None:
@@ -297,7 +297,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
 def _key_succeeded(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
     if output and plan.spec.output_mappings:
         controls.map_output(turn, task, plan, output)
-    turn.set_status(task, TaskStatus.KEY_SUCCEED)
+    turn.set_status(task, KEY_SUCCEED)
     turn.move_on(task)
 
 
@@ -431,7 +431,7 @@ def schedule_retry(turn: Turn, task: TaskState, plan: TaskPlan) -> None:
     turn.close_time(task)
     task.in_flight = False
     task.timeout_due_ms = task.poll_due_ms = None
-    turn.set_status(task, TaskStatus.READY)
+    turn.set_status(task, READY)
     if wait_s > 0:
         turn.set_timer("delay", task, turn.at_ms + int(wait_s * 1000))
     else:

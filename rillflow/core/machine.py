@@ -44,7 +44,7 @@ from rillflow.core.events import (
 from rillflow.core.mapping_warnings import Application
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
-from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.core.status import RUNNING, DagStatus
 from rillflow.core.stored_context import stored_context
 from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
@@ -118,7 +118,8 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     if not _take(turn, event):
         return Handled([], changed=False)
     running.drain(turn)
-    mapping_warnings.keep(state, turn.mapped)
+    if turn.mapped:
+        mapping_warnings.keep(state, turn.mapped)
     state.seq += 1
     return Handled(turn.commands, mapped=turn.mapped)
 
@@ -180,7 +181,7 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
         polling.answered(turn, task, event)
     else:
         functions.answer_arrived(turn, task, event)
-        if event.error is None and task.status is TaskStatus.RUNNING:
+        if event.error is None and task.status is RUNNING:
             polling.accepted(turn, task, event)
     if turn.state.cancelled:
         ending.cancel_children(turn, [task])

@@ -3,8 +3,8 @@
 from rillflow.core import controls, functions, groups, traversal
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
-from rillflow.core.status import TaskStatus
-from rillflow.core.turn import SKIP_MESSAGE, TASK_ERRORS, Step, Turn, value_of
+from rillflow.core.status import READY, SKIPPED
+from rillflow.core.turn import FOLLOW, OPEN, SKIP_MESSAGE, TASK_ERRORS, Step, Turn, value_of
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.literals import whole_number
@@ -39,11 +39,11 @@ def drain(turn: Turn) -> None:
 
 def _take_step(turn: Turn, step: Step, name: str) -> None:
     tasks = turn.state.tasks
-    if step is Step.OPEN:
+    if step is OPEN:
         traversal.start_scope(turn, name)
-    elif step is Step.FOLLOW:
+    elif step is FOLLOW:
         traversal.follow(turn, tasks[name])
-    elif tasks[name].status is TaskStatus.READY and not turn.over:
+    elif tasks[name].status is READY and not turn.over:
         _run_or_park(turn, tasks[name])
 
 
@@ -77,7 +77,7 @@ def run_task(turn: Turn, task: TaskState) -> None:
 
 def _skip_with_chain(turn: Turn, task: TaskState) -> None:
     task.invoke.msg = SKIP_MESSAGE
-    turn.finish_task(task, TaskStatus.SKIPPED)
+    turn.finish_task(task, SKIPPED)
     traversal.skip_chain(turn, task)
 
 
@@ -143,7 +143,7 @@ def _degraded(turn: Turn, task: TaskState, plan: TaskPlan) -> bool:
     switch = turn.state.degrades.get(task.base)
     if not (switch.current if switch else plan.degrade_current):
         return False
-    turn.finish_task(task, TaskStatus.SKIPPED)
+    turn.finish_task(task, SKIPPED)
     return True
 
 

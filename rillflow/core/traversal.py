@@ -6,9 +6,17 @@ from rillflow.core import ending, groups
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import (
+    FAILED,
+    KEY_SUCCEED,
+    NOT_STARTED,
+    READY,
+    RUNNING,
     SATISFIED,
     SATISFIED_IN_KEY_MODE,
+    SKIPPED,
     STARTED,
+    STASHED,
+    SUCCEED,
     DagStatus,
     TaskStatus,
 )
@@ -21,7 +29,7 @@ def start_scope(turn: Turn, route: str) -> None:
     An empty scope ends at once.
     """
     level = turn.level_of(route)
-    if turn.counts(route)[TaskStatus.NOT_STARTED] < len(level.tasks):
+    if turn.counts(route)[NOT_STARTED] < len(level.tasks):
         resume_scope(turn, route)
     else:
         _advance(turn, route, turn.siblings(route, level.roots))
@@ -65,7 +73,7 @@ def _advance(turn: Turn, route: str, candidates: Iterable[TaskState]) -> None:
 
 def is_ready(turn: Turn, task: TaskState) -> bool:
     """Tell whether a block-input instance may start (SEMANTICS 3.6)."""
-    if task.status is not TaskStatus.NOT_STARTED:
+    if task.status is not NOT_STARTED:
         return False
     plan = turn.plan_of(task)
     if plan.stream_input and plan.dependencies:
@@ -83,7 +91,7 @@ def is_stream_ready(turn: Turn, task: TaskState) -> bool:
     All stream instances of a scope are asked before any of them is queued, so of
     two chained ones only the first starts in one pass (SEMANTICS 3.6).
     """
-    if task.status is not TaskStatus.NOT_STARTED:
+    if task.status is not NOT_STARTED:
         return False
     plan = turn.plan_of(task)
     return any(_feeds(turn.plan_of(other), plan, other) for other in turn.dependencies(task))
@@ -98,31 +106,31 @@ def _feeds(source: TaskPlan, target: TaskPlan, task: TaskState) -> bool:
 
 def scope_status(counts: list[int]) -> DagStatus | None:
     """Compute the status of the top level when nothing is ready; None leaves it (SEMANTICS 3.7)."""
-    key_mode = counts[TaskStatus.KEY_SUCCEED] + counts[TaskStatus.STASHED] > 0
-    active = counts[TaskStatus.READY] + counts[TaskStatus.RUNNING] > 0
-    failed = counts[TaskStatus.FAILED] > 0
+    key_mode = counts[KEY_SUCCEED] + counts[STASHED] > 0
+    active = counts[READY] + counts[RUNNING] > 0
+    failed = counts[FAILED] > 0
     if key_mode and not active and not failed:
         return DagStatus.KEY_SUCCEED
     if active:
         return DagStatus.RUNNING
     if failed:
         return DagStatus.FAILED
-    rest = counts[TaskStatus.NOT_STARTED] + counts[TaskStatus.KEY_SUCCEED]
-    if rest + counts[TaskStatus.STASHED] == 0:
+    rest = counts[NOT_STARTED] + counts[KEY_SUCCEED]
+    if rest + counts[STASHED] == 0:
         return DagStatus.SUCCEED
     return None
 
 
 def group_status(counts: list[int]) -> TaskStatus:
     """Compute the status of a group when nothing is ready (SEMANTICS 3.5)."""
-    unsatisfied = sum(counts) - counts[TaskStatus.SUCCEED] - counts[TaskStatus.SKIPPED]
+    unsatisfied = sum(counts) - counts[SUCCEED] - counts[SKIPPED]
     if unsatisfied == 0:
-        return TaskStatus.SUCCEED
-    if counts[TaskStatus.FAILED]:
-        return TaskStatus.FAILED
-    if counts[TaskStatus.READY] + counts[TaskStatus.RUNNING]:
-        return TaskStatus.RUNNING
-    return TaskStatus.NOT_STARTED
+        return SUCCEED
+    if counts[FAILED]:
+        return FAILED
+    if counts[READY] + counts[RUNNING]:
+        return RUNNING
+    return NOT_STARTED
 
 
 def fails_early(turn: Turn, route: str) -> bool:
@@ -130,7 +138,7 @@ def fails_early(turn: Turn, route: str) -> bool:
     if not route:
         return False
     counts = turn.counts(route)
-    return counts[TaskStatus.FAILED] > 0 and counts[TaskStatus.RUNNING] > 0
+    return counts[FAILED] > 0 and counts[RUNNING] > 0
 
 
 def settle(turn: Turn, route: str) -> None:
@@ -149,7 +157,7 @@ def skipped_by_dependencies(turn: Turn, task: TaskState) -> bool:
     for other in turn.dependencies(task):
         wished = (
             task.name in other.skips
-            or (other.status is TaskStatus.SKIPPED and other.invoke.msg == SKIP_MESSAGE)
+            or (other.status is SKIPPED and other.invoke.msg == SKIP_MESSAGE)
             or degrades_followings(turn, other)
         )
         if not wished:
@@ -172,7 +180,7 @@ def skip_chain(turn: Turn, head: TaskState) -> None:
     frontier = [head]
     while frontier:
         for successor in turn.successors(frontier.pop()):
-            if successor.name in inside or successor.status is not TaskStatus.NOT_STARTED:
+            if successor.name in inside or successor.status is not NOT_STARTED:
                 continue
             if all(other.name in inside for other in turn.dependencies(successor)):
                 inside.add(successor.name)
@@ -183,5 +191,5 @@ def skip_chain(turn: Turn, head: TaskState) -> None:
 def skip(turn: Turn, task: TaskState) -> None:
     """Make an instance SKIPPED with the message that passes the skip on."""
     task.invoke.msg = SKIP_MESSAGE
-    turn.set_status(task, TaskStatus.SKIPPED)
+    turn.set_status(task, SKIPPED)
     turn.move_on(task)

@@ -15,7 +15,16 @@ from rillflow.core.commands import Announce, Command, SetTimer
 from rillflow.core.mapping_warnings import MOST_SUGGESTIONS, Application, strict_error
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
 from rillflow.core.state import ExecutionState, TaskState
-from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
+from rillflow.core.status import (
+    DAG_COMPLETED,
+    FAILED,
+    NOT_STARTED,
+    READY,
+    SATISFIED,
+    SKIPPED,
+    SUCCEED,
+    TaskStatus,
+)
 from rillflow.core.stored_context import Cleaner, stored_context
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
@@ -35,9 +44,9 @@ execution that raised it instead could never be read from its journal.
 LATEST_MS = 253_402_300_799_000
 """The end of the year 9999; no timer is due later."""
 _ANNOUNCED: Final = {
-    TaskStatus.SUCCEED: "TASK_FINISH",
-    TaskStatus.FAILED: "TASK_FAILED",
-    TaskStatus.SKIPPED: "TASK_SKIPPED",
+    SUCCEED: "TASK_FINISH",
+    FAILED: "TASK_FAILED",
+    SKIPPED: "TASK_SKIPPED",
 }
 _CONTAINERS: Final = (dict, list)
 _LONG_TEXT: Final = 1024
@@ -52,6 +61,11 @@ class Step(IntEnum):
     """See what an instance's new status makes ready, or ends."""
     OPEN = 2
     """Start a scope: a group, or the top level."""
+
+
+RUN: Final = Step.RUN  # read faster than a member of the enumeration
+FOLLOW: Final = Step.FOLLOW
+OPEN: Final = Step.OPEN
 
 
 class Turn:
@@ -174,7 +188,7 @@ class Turn:
                 attempt=self.state.attempts_dropped,
             )
             names.append(name)
-        self.counts(route)[TaskStatus.NOT_STARTED] += len(names)
+        self.counts(route)[NOT_STARTED] += len(names)
         return names
 
     def finish_task(self, task: TaskState, status: TaskStatus) -> None:
@@ -200,16 +214,16 @@ class Turn:
 
     def make_ready(self, task: TaskState) -> None:
         """Have an instance run in this turn."""
-        self.set_status(task, TaskStatus.READY)
-        self.agenda.append((Step.RUN, task.name))
+        self.set_status(task, READY)
+        self.agenda.append((RUN, task.name))
 
     def move_on(self, task: TaskState) -> None:
         """Have the consequences of an instance's status seen to in this turn."""
-        self.agenda.append((Step.FOLLOW, task.name))
+        self.agenda.append((FOLLOW, task.name))
 
     def open_scope(self, route: str) -> None:
         """Have a group, or the top level, started in this turn."""
-        self.agenda.append((Step.OPEN, route))
+        self.agenda.append((OPEN, route))
 
     def close_time(self, task: TaskState) -> None:
         """Put an end to the open time info, if there is one."""
