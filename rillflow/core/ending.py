@@ -1,6 +1,7 @@
 """The end of an execution, and who is told about it (SEMANTICS 3.15, 3.19)."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from rillflow.core.commands import Announce, CancelChild, DispatchTask, NotifyParent, RedoChild
@@ -10,7 +11,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.stored_context import Cleaner
-from rillflow.core.turn import TASK_ERRORS, TriggerAddress, Turn, as_object
+from rillflow.core.turn import TASK_ERRORS, Turn, as_object, trigger_address
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
@@ -183,7 +184,7 @@ def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
         context=state.context,
         input={},
         output={},
-        trigger_url=TriggerAddress(turn, ""),
+        trigger_url=partial(trigger_address, turn, ""),
         seed=state.seq,
         language=state.language,
         budget=budget,

@@ -9,6 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import Final
 
 from rillflow.core.commands import Announce, Command, SetTimer
@@ -277,7 +278,7 @@ class Turn:
             context=self.context_of(task),
             input=given or {},
             output=output,
-            trigger_url=TriggerAddress(self, task.route),
+            trigger_url=partial(trigger_address, self, task.route),
             seed=self.next_seed(),
             language=self.state.language,
             budget=self.budget,
@@ -351,24 +352,15 @@ class Turn:
         self.commands.append(SetTimer(kind="dag", task="", due_ms=due_ms))
 
 
-class TriggerAddress:
-    """Builds the address under which a task's callback is awaited (SEMANTICS 2.3).
+def trigger_address(turn: Turn, route: TaskName, name: str) -> str:
+    """Return the address under which a task's callback is awaited (SEMANTICS 2.3).
 
-    A name that is a sibling in the same group is qualified with the group's route.
+    A name that is a sibling in the group of ``route`` is qualified with that route.
     """
-
-    __slots__ = ("_route", "_turn")
-
-    def __init__(self, turn: Turn, route: TaskName) -> None:
-        self._turn = turn
-        self._route = route
-
-    def __call__(self, name: str) -> str:
-        """Return the address for a task, by the name the mapping gives."""
-        state, route = self._turn.state, self._route
-        qualified = f"{route}-{name}" if route else name
-        known = qualified if qualified in state.tasks else name
-        return f"{state.host}/flow/trigger.json?execution_id={state.execution_id}&task_name={known}"
+    state = turn.state
+    qualified = f"{route}-{name}" if route else name
+    known = qualified if qualified in state.tasks else name
+    return f"{state.host}/flow/trigger.json?execution_id={state.execution_id}&task_name={known}"
 
 
 def as_object(value: JsonValue) -> JsonObject:

@@ -7,7 +7,9 @@ handed in are never changed: what a list writes, it writes into copies.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
 
 from rillflow.errors import LanguageError, MappingError
 from rillflow.jsontypes import JsonValue
@@ -61,7 +63,7 @@ class Rule(Protocol):
         """Whether a failure of the rule is passed over."""
 
 
-class Mapped(NamedTuple):
+class Mapped(msgspec.Struct, frozen=True):
     """What a mapping list made.
 
     Attributes:
@@ -83,7 +85,7 @@ _Change: TypeAlias = Callable[[Scene, JsonValue], JsonValue]
 _Write: TypeAlias = Callable[[Draft, JsonValue], bool]
 
 
-class _Step(NamedTuple):
+class _Step(msgspec.Struct, frozen=True):
     """One compiled rule.
 
     Attributes:
@@ -157,8 +159,8 @@ class MappingList:
         """
         if self._is_long and budget is not None:
             budget.spend(len(self._steps))
-        draft = Draft({"context": context, "input": input, "output": output}, budget)
-        scene = Scene(draft, trigger_url, seed, language, [])
+        document = {"context": context, "input": input, "output": output}
+        scene = Scene(document, budget, trigger_url, seed, language)
         passed_over: list[PassedOver] | None = None
         stopped = False
         for step in self._steps:
@@ -170,10 +172,10 @@ class MappingList:
                 if strict and step.tolerance is not True:
                     stopped = True
                     break
-        if not draft.replaced and passed_over is None:
-            made = draft.document
+        if not scene.replaced and passed_over is None:
+            made = scene.document
             return Mapped(made["context"], made["input"], made["output"])
-        last = draft.lasting
+        last = scene.lasting
         told_of = tuple(passed_over or ())
         return Mapped(last("context"), last("input"), last("output"), told_of, stopped)
 
@@ -197,20 +199,20 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
     kind, found = _BAD_PATH, None
     try:
         value = found = step.fetch(scene)
-        unread = scene.unread.pop() if scene.unread else None
+        unread, scene.unread = scene.unread, None
         if step.change is not None:
             kind = _TRANSFORM_FAILED
             value = step.change(scene, found)
         if value is None:
             return _gave_nothing(step, scene, found, unread)
         kind = _NOT_WRITTEN
-        draft, reads = scene.draft, step.reads
-        if type(value) in _CONTAINERS and (reads is None or any(map(draft.owns, reads))):
-            draft.share()
-        if step.write(draft, value):
+        reads = step.reads
+        if type(value) in _CONTAINERS and (reads is None or any(map(scene.owns, reads))):
+            scene.share()
+        if step.write(scene, value):
             if unread is not None:
                 return _unread_source(step, unread)
-            return _replaced_root(step, draft) if step.roots else None
+            return _replaced_root(step, scene) if step.roots else None
     except LanguageError as error:
         if step.tolerance is False:
             raise MappingError(str(error)) from error
@@ -302,14 +304,14 @@ def _compile_transform(text: str, number: int) -> _Change:
         return failing(error)
 
     def transform(scene: Scene, source: JsonValue) -> JsonValue:
-        document = scene.draft.document
+        document = scene.document
         names = {name: document[name] for name in _ROOTS}
         # Rules of one list draw different random numbers.
         return expression.evaluate(
             {"source": source, **names},
             seed=scene.seed + number,
             language=scene.language,
-            total=scene.draft.budget,
+            total=scene.budget,
         )
 
     return transform

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from rillflow.errors import LanguageError
-from rillflow.jsontypes import JsonValue
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import TotalBudget
 from rillflow.language.literals import parse_literal
 from rillflow.language.passed_over import Kind, Nothing, why_nothing
 from rillflow.language.path_syntax import Function, Names, Token
@@ -18,17 +19,34 @@ TriggerUrl: TypeAlias = Callable[[str], str]
 _TASKS: Final = "$.tasks."
 
 
-class Scene(NamedTuple):
-    """What the sources of one application of a mapping list may look at.
+class Scene(Draft):
+    """The document of one application of a mapping list, and what else its sources may look at.
 
-    ``unread`` takes the error of a source that is null because of it.
+    It is made for each application, so it is one object with the draft, which costs less.
+
+    Attributes:
+        trigger_url: Gives the URL that triggers a task by name.
+        seed: Decides random numbers.
+        language: The version of the language whose rules hold.
+        unread: The error of the source fetched last, where that is null because of it.
     """
 
-    draft: Draft
-    trigger_url: TriggerUrl | None
-    seed: int
-    language: int
-    unread: list[LanguageError]
+    __slots__ = ("language", "seed", "trigger_url", "unread")
+
+    def __init__(
+        self,
+        document: JsonObject,
+        budget: TotalBudget | None,
+        trigger_url: TriggerUrl | None,
+        seed: int,
+        language: int,
+    ) -> None:
+        """Begin with a document, which the caller gives away."""
+        super().__init__(document, budget)
+        self.trigger_url = trigger_url
+        self.seed = seed
+        self.language = language
+        self.unread: LanguageError | None = None
 
 
 Fetch: TypeAlias = Callable[[Scene], JsonValue]
@@ -82,7 +100,7 @@ def _compile_path(source: str) -> Source:
 
     def fetch(scene: Scene) -> JsonValue:
         try:
-            return find(scene.draft.document, scene.draft.budget)
+            return find(scene.document, scene.budget)
         except LanguageError as error:
             _take_for_null(error, scene)
             return None
@@ -90,7 +108,7 @@ def _compile_path(source: str) -> Source:
     return Source(
         fetch,
         _entries_read(path.syntax.tokens),
-        lambda scene: why_nothing(path, scene.draft.document),
+        lambda scene: why_nothing(path, scene.document),
     )
 
 
@@ -110,7 +128,7 @@ def _take_for_null(error: LanguageError, scene: Scene) -> None:
     """
     if scene.language < AVIATOR_AND_JAYWAY_MEASURED or not reads_as_null(error):
         raise error
-    scene.unread.append(error)
+    scene.unread = error
 
 
 def _because(kind: Kind, reason: str) -> WhyNothing:

@@ -201,7 +201,7 @@ def test_without_an_address_the_callback_source_is_nothing() -> None:
 )
 def test_rules_without_target_or_without_value_write_nothing(rule: Copy, kind: str) -> None:
     mapped = apply(rule)
-    assert mapped[:3] == ({}, {}, {})
+    assert (mapped.context, mapped.input, mapped.output) == ({}, {}, {})
     assert [told.kind for told in mapped.passed_over] == [kind]
 
 
@@ -364,7 +364,7 @@ def test_an_index_at_a_root_replaces_it_too() -> None:
 def test_writes_elsewhere_leave_nothing_behind() -> None:
     mapped = apply(Copy("1", "$.other.x"), Copy("2", "input.y"), Copy("$.other.x", "$.input.z"))
 
-    assert mapped[:3] == ({}, {"z": 1}, {})
+    assert (mapped.context, mapped.input, mapped.output) == ({}, {"z": 1}, {})
     assert [(told.number, told.kind) for told in mapped.passed_over] == [(2, "not_written")]
 
 
