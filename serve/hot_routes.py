@@ -1,6 +1,7 @@
 """The routes that every step of a workflow passes, without a framework (SEMANTICS 5.2, 5.3)."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from starlette.requests import Request
@@ -208,8 +209,9 @@ class HotRoutes:
                     end = await self._stack.executions.end(execution_id, wait_s, kind)
                     if end.body is not None:
                         return _shown(end.body)
-        with self._answers.reading(request.scope, f"{kind}:{execution_id}") as read:
-            return _shown(read(await self._stack.query(execution_id, kind)))
+        name = f"{kind}:{execution_id}"
+        fetch = partial(self._stack.query, execution_id, kind)
+        return _shown(await self._answers.read(request.scope, name, fetch))
 
 
 def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:

@@ -8,9 +8,9 @@ are, are no concern of this module: the kernel takes them.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final, TypeAlias
+from typing import Final
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,10 +27,19 @@ LARGE_BYTES: Final = 256 * 1024
 PIECE_BYTES: Final = 64 * 1024
 MOST_SIZES: Final = 1_000
 """Of what was large when it was read last, so that it counts already while it is read again."""
+MOST_FETCHES: Final = 8
 GRACE_S: Final = 30.0
 """Beside the time that the slowest reader may take for an answer of its size."""
 
-Read: TypeAlias = Callable[[bytes | None], bytes | None]
+
+class _Readers:
+    """Requests that read the same thing, and how many may fetch it at the same time."""
+
+    __slots__ = ("count", "places")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.places = asyncio.Semaphore(MOST_FETCHES)
 
 
 class AnswerPool:
@@ -46,38 +55,48 @@ class AnswerPool:
         self._most_of_one = min(settings.answers_max_bytes_per_address, self._most)
         self._bytes_per_s = settings.answer_min_bytes_per_s
         self._of_one: Counter[str] = Counter()
+        self._readers: dict[str, _Readers] = {}
         self._sizes: dict[str, int] = {}
         self.bytes = 0
 
-    @contextmanager
-    def reading(self, scope: Scope, name: str) -> Iterator[Read]:
-        """Count what is about to be read by that name as large as it was the last time.
+    async def read(
+        self, scope: Scope, name: str, fetch: Callable[[], Awaitable[bytes | None]]
+    ) -> bytes | None:
+        """Fetch what has that name, which counts as large as it was the last time.
 
-        What is yielded takes what has been read, and hands it back.
+        Nobody knows how large it is before it was read once, so of one name few are fetched at
+        the same time: many requests may have waited for the end of one execution.
 
         Raises:
             UnreadAnswersError: The answers before it are not read.
         """
+        readers = self._readers.get(name)
+        if readers is None:
+            readers = self._readers[name] = _Readers()
+        readers.count += 1
+        try:
+            async with readers.places:
+                with self._held(scope, self._sizes.get(name, 0)):
+                    return self._noted(name, await fetch())
+        finally:
+            readers.count -= 1
+            if not readers.count:
+                del self._readers[name]
 
-        def read(body: bytes | None) -> bytes | None:
-            size = len(body or b"")
-            if size >= LARGE_BYTES:
-                self._sizes[name] = size
-                if len(self._sizes) > MOST_SIZES:
-                    del self._sizes[next(iter(self._sizes))]
-            elif expected:
-                self._sizes.pop(name, None)
-            return body
-
-        expected = self._sizes.get(name, 0)
-        if not expected:
-            yield read
-            return
-        with self._held(scope, expected):
-            yield read
+    def _noted(self, name: str, body: bytes | None) -> bytes | None:
+        self._sizes.pop(name, None)
+        size = len(body or b"")
+        if size >= LARGE_BYTES:
+            self._sizes[name] = size
+            if len(self._sizes) > MOST_SIZES:
+                del self._sizes[next(iter(self._sizes))]
+        return body
 
     @contextmanager
     def _held(self, scope: Scope, size: int) -> Iterator[None]:
+        if not size:
+            yield
+            return
         self._check(scope, size)
         address = address_of(scope)
         self.bytes += size

@@ -7,8 +7,9 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
-from serve.large_answers import LARGE_BYTES, PIECE_BYTES, AnswerPool, LargeAnswers
+from serve.large_answers import LARGE_BYTES, MOST_FETCHES, PIECE_BYTES, AnswerPool, LargeAnswers
 
 BODY: Final = bytes(range(256)) * (LARGE_BYTES // 256) + b"end"
 SCOPE: Final[dict[str, Any]] = {"type": "http", "client": ("192.0.2.1", 1)}
@@ -70,19 +71,46 @@ async def test_the_time_for_an_answer_grows_with_its_size() -> None:
     assert pool.bytes == 0
 
 
+class Source:
+    """Where an answer is fetched from, which takes a turn; notes what was under way then."""
+
+    def __init__(self, pool: AnswerPool, body: bytes = BODY) -> None:
+        self.body = body
+        self.at_once: list[int] = []
+        self.held_bytes: list[int] = []
+        self._pool = pool
+        self._fetches = 0
+
+    async def fetch(self) -> bytes:
+        self._fetches += 1
+        self.at_once.append(self._fetches)
+        self.held_bytes.append(self._pool.bytes)
+        await asyncio.sleep(0)
+        self._fetches -= 1
+        return self.body
+
+
 async def test_what_was_large_counts_already_while_it_is_read_again() -> None:
-    pool = pool_of(answers_max_bytes=2 * len(BODY))
-    with pool.reading(SCOPE, "one") as read:
-        assert pool.bytes == 0
-        assert read(BODY) == BODY
-    with pool.reading(SCOPE, "one"), pool.reading(SCOPE, "one"):
-        assert pool.bytes == 2 * len(BODY)
-        with pool.reading(SCOPE, "other") as read:
-            assert read(b"small") == b"small"
-    with pool.reading(SCOPE, "one") as read:
-        read(b"small by now")
-    with pool.reading(SCOPE, "one"):
-        assert pool.bytes == 0
+    pool = pool_of()
+    source = Source(pool)
+    for body in (BODY, BODY, b"small by now", b"small"):
+        source.body = body
+        assert await pool.read(SCOPE, "one", source.fetch) == body
+    await pool.read(SCOPE, "other", source.fetch)
+    assert source.held_bytes == [0, len(BODY), len(BODY), 0, 0]
+    assert pool.bytes == 0
+
+
+async def test_of_many_that_read_one_thing_for_the_first_time_few_fetch_it_at_once() -> None:
+    pool = pool_of(answers_max_bytes=4 * len(BODY))
+    source = Source(pool)
+    reads = [pool.read(SCOPE, "one", source.fetch) for _ in range(100)]
+    read = await asyncio.gather(*reads, return_exceptions=True)
+    assert max(source.at_once) == MOST_FETCHES
+    assert max(source.held_bytes) <= 4 * len(BODY)
+    assert {type(each) for each in read} <= {bytes, UnreadAnswersError}
+    assert pool.bytes == 0
+    assert await pool.read(SCOPE, "one", source.fetch) == BODY
 
 
 @pytest.mark.parametrize("body", [BODY, b"small", b""])
