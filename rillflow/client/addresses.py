@@ -1,6 +1,11 @@
-"""How the address of a Ray is written so that drivers on its machine reach it."""
+"""How the address of a Ray is written so that drivers on its machine reach it, and if they do."""
 
+import socket
 from typing import Final
+
+from rillflow.errors import UnreachableError
+
+CONNECT_S: Final = 2.0
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _REACHED: Final = "LOCALHOST"
@@ -15,3 +20,24 @@ def reachable(address: str) -> str:
     """
     host, colon, port = address.rpartition(":")
     return f"{_REACHED}{colon}{port}" if host in _LOOPBACK else address
+
+
+def require_listener(address: str) -> None:
+    """Make sure that something listens at the address of a Ray, for Ray itself tries for minutes.
+
+    Addresses that are no host and port, such as ``auto``, are left to Ray.
+
+    Raises:
+        UnreachableError: Nothing took a connection within two seconds.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" in host or not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        unreachable = UnreachableError(f"nothing listens at {address}: {reason}")
+        raise unreachable.with_hint(
+            "address= or RAY_ADDRESS names the Ray of a stack, as the banner of rillflow up does"
+        ) from error

@@ -16,7 +16,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] 
 from rillflow.actors.batches import Batch
 from rillflow.actors.directory import find_settings
 from rillflow.actors.stack import Stack
-from rillflow.client.addresses import reachable
+from rillflow.client.addresses import reachable, require_listener
 from rillflow.client.clients import AsyncClient, Client
 from rillflow.client.operations import (
     AddDescriptor,
@@ -66,35 +66,36 @@ ORDERS: Final[dict[Order, type[CancelRequested | PauseRequested | ResumeRequeste
 }
 
 
-def connect(namespace: str = NAMESPACE, *, address: str = "auto") -> Client:
+def connect(namespace: str = NAMESPACE, *, address: str | None = "auto") -> Client:
     """Return a client of the stack that runs on this Ray cluster.
 
     A script that is on Ray already stays there; any other one joins the cluster.
 
     Args:
         namespace: Ray namespace of the stack's actors.
-        address: The cluster's address; ``auto`` is what ``RAY_ADDRESS`` says, else the one
-            of the stack that ``rillflow up`` runs on the data folder here, else any one of
-            this machine.
+        address: The cluster's address; ``auto``, or None, is what ``RAY_ADDRESS`` says, else
+            the one of the stack that ``rillflow up`` runs on the data folder here, else any
+            one of this machine.
 
     Raises:
-        UnreachableError: There is no such cluster, or it asks for a token that is not here.
+        UnreachableError: Nothing listens there, it is no such cluster, or it asks for a token
+            that is not here.
         StoreError: No stack runs on it.
     """
     _join(address, namespace)
     return Client(transport=LoopTransport.open(namespace))
 
 
-async def connect_async(namespace: str = NAMESPACE, *, address: str = "auto") -> AsyncClient:
+async def connect_async(namespace: str = NAMESPACE, *, address: str | None = "auto") -> AsyncClient:
     """Return a client for asyncio of the stack that runs on this Ray cluster; see ``connect``."""
     _join(address, namespace)
     return AsyncClient(transport=await StackTransport.open(namespace))
 
 
-def _join(address: str, namespace: str) -> None:
+def _join(address: str | None, namespace: str) -> None:
     if ray.is_initialized():
         return
-    is_own = False
+    address, is_own = address or "auto", False
     if address == "auto" and "RAY_ADDRESS" not in os.environ:
         address = address_here()
         is_own = address != "auto"
@@ -104,6 +105,7 @@ def _join(address: str, namespace: str) -> None:
         reason = f"Ray at {address} asks for a token, and this script has none"
         raise UnreachableError(reason).with_hint(HOW_TO_JOIN)
     address = _found(address)
+    require_listener(address)
     # Ray itself uses the machine's token only for an address that it found by itself.
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -115,8 +117,17 @@ def _join(address: str, namespace: str) -> None:
             logging_level=logging.WARNING,
         )
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        unreachable = UnreachableError(f"no Ray cluster at {address}: {str(error).strip()}")
-        raise unreachable.with_hint(f"if it runs, it may ask for a token: {HOW_TO_JOIN}") from error
+        raise _refused(address, has_token=has_token, error=error) from error
+
+
+def _refused(address: str, *, has_token: bool, error: Exception) -> UnreachableError:
+    reason = str(error).strip()
+    if address == "auto":
+        return UnreachableError(f"no Ray cluster was found: {reason}")
+    token = "the token of this script may be wrong" if has_token else "this script has no token"
+    refused = UnreachableError(f"Ray at {address} cannot be joined, and {token}: {reason}")
+    refused.with_hint(HOW_TO_JOIN)
+    return refused
 
 
 def _found(address: str) -> str:
