@@ -76,7 +76,10 @@ class AnswerPool:
         readers.count += 1
         try:
             async with readers.places:
-                with self._held(scope, self._sizes.get(name, 0)):
+                size = self._sizes.get(name, 0)
+                if not size:
+                    return self._noted(name, await fetch())
+                with self._held(scope, size):
                     return self._noted(name, await fetch())
         finally:
             readers.count -= 1
@@ -94,9 +97,6 @@ class AnswerPool:
 
     @contextmanager
     def _held(self, scope: Scope, size: int) -> Iterator[None]:
-        if not size:
-            yield
-            return
         self._check(scope, size)
         address = address_of(scope)
         self.bytes += size
