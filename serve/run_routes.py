@@ -126,12 +126,14 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
         """Run tasks, and all that follows them, again; no names means all unfinished ones.
 
         With the scope `failed` names are those of instances, no names means all that failed,
-        and what succeeded inside a foreach, choice or sub-flow is kept.
+        and what succeeded inside a foreach, choice or sub-flow is kept; a name of what there
+        is not, or has not started, is refused.
         """
         event = RedoRequested(
             at_ms=stack.clock.now_ms(),
             tasks=listed(task_names),
             failed_only=failed_only(scope),
+            exact=True,
         )
         data = await _data(request, stack, execution_id, event)
         if not execution_id.strip():

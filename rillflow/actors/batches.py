@@ -78,7 +78,10 @@ class Batch:
                 await asyncio.sleep(wait_s)
             try:
                 event = RedoRequested(
-                    at_ms=clock.now_ms(), tasks=self.tasks, failed_only=self.failed_only
+                    at_ms=clock.now_ms(),
+                    tasks=self.tasks,
+                    failed_only=self.failed_only,
+                    exact=True,
                 )
                 await stack.deliver(execution_id, event)
             except RillflowError as error:

@@ -168,8 +168,9 @@ def redo(
     """Run what failed in executions again, and what follows it.
 
     What succeeded is kept: of a foreach, choice or sub-flow that failed only
-    the parts run again that did, and whoever waits for a sub-flow that is
-    redone goes on with its new outcome. After a cancellation or a time-out
+    the parts run again that did, and a parent that has failed with a sub-flow
+    that is redone goes on with its new outcome; one whose task succeeded
+    keeps the old one. After a cancellation or a time-out
     that includes what was under way.
 
     A --task of which nothing failed runs again as a whole. With --whole, all
@@ -220,9 +221,9 @@ def redo_many(
 ) -> None:
     """Redo what failed in the newest executions of a service, in the server's background.
 
-    Those that refuse are passed over, and told in the server's log; so are,
-    without a word, those that have not started any --task. A server that is
-    stopped gives up the rest.
+    Those that refuse, as those that lack a --task or have not started it,
+    are passed over, and told in the server's log. With --whole those are
+    passed over without a word. A server that is stopped gives up the rest.
 
         $ rillflow redo-many examples:quickstart --limit 1000
     """

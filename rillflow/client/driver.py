@@ -283,7 +283,11 @@ class StackTransport:
             case Redo():
                 data = self._limited(request.data, limit)
                 return RedoRequested(
-                    at_ms=at_ms, tasks=request.tasks, data=data, failed_only=not request.whole
+                    at_ms=at_ms,
+                    tasks=request.tasks,
+                    data=data,
+                    failed_only=not request.whole,
+                    exact=True,
                 )
             case Control():
                 return ORDERS[request.order](at_ms=at_ms)

@@ -159,7 +159,9 @@ class Execution:
     ) -> None:
         """Run what failed again, and what follows it; what succeeded is kept.
 
-        Of a foreach, choice or sub-flow that failed, only those parts run again that did.
+        Of a foreach, choice or sub-flow that failed, only those parts run again that did. A
+        parent whose task has failed with this execution goes on with the new outcome; one whose
+        task succeeded keeps the old one.
 
         Args:
             tasks: Which instances instead, by their full names; one of which something failed
@@ -170,7 +172,8 @@ class Execution:
                 of the top level that it is in, with all that is in that.
 
         Raises:
-            RequestError: The list is empty, or a text.
+            RequestError: The list is empty, or a text; or, unless ``whole``, an instance is not
+                there or has not started.
         """
         request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {}, whole=whole)
         self._hold(ask(request))

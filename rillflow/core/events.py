@@ -160,13 +160,15 @@ class RedoRequested(_Event, frozen=True, kw_only=True):
     With ``failed_only`` names are those of instances, no names means everything that failed,
     and what succeeded inside a foreach, choice or sub-flow is kept. None is in journals of
     releases whose redo told no parent, and else means False. ``order`` counts the
-    requests of the parent for this sub-flow, 0 is one from outside.
+    requests of the parent for this sub-flow, 0 is one from outside. ``exact`` has names of
+    instances that there are not refused; journals of releases that passed them over lack it.
     """
 
     tasks: tuple[TaskName, ...] = ()
     data: bytes = b"{}"
     failed_only: bool | None = None
     order: int = 0
+    exact: bool = False
 
 
 class DegradeRequested(_Event, frozen=True, kw_only=True):

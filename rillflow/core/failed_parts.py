@@ -92,7 +92,7 @@ def named_parts(turn: Turn, names: Iterable[str]) -> Parts:
     parts = Parts()
     for name in dict.fromkeys(name.strip() for name in names):
         task = turn.state.tasks.get(name)
-        if task is None or task.status is TaskStatus.NOT_STARTED or _was_left_out(turn, task):
+        if task is None or task.status is TaskStatus.NOT_STARTED or was_left_out(turn, task):
             continue
         inside = failed_parts(turn, [name])
         parts.again += inside.again if inside else [name]
@@ -101,7 +101,7 @@ def named_parts(turn: Turn, names: Iterable[str]) -> Parts:
     return parts
 
 
-def _was_left_out(turn: Turn, task: TaskState) -> bool:
+def was_left_out(turn: Turn, task: TaskState) -> bool:
     """Tell whether an instance is in a branch that was not chosen."""
     skipped = TaskStatus.SKIPPED
     return any(group.status is skipped for group in groups_around(turn, task))

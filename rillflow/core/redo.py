@@ -3,6 +3,7 @@
 from rillflow.core import anew, ending, reopening
 from rillflow.core.events import RedoRequested
 from rillflow.core.failed_parts import failed_parts, named_parts
+from rillflow.core.redo_names import refuse_unknown_names
 from rillflow.core.status import STARTED, DagStatus, TaskStatus
 from rillflow.core.stored_context import stored_context
 from rillflow.core.turn import Turn
@@ -17,8 +18,11 @@ def redo_requested(turn: Turn, event: RedoRequested) -> bool:
 
     Raises:
         ExecutionError: The data cannot be kept (30505).
+        RequestError: There is no such instance, or it has not started (30109).
     """
     state = turn.state
+    if event.failed_only and event.exact:
+        refuse_unknown_names(turn, event.tasks)
     if event.order:
         if event.order <= state.redo_order:
             return False

@@ -82,6 +82,26 @@ async def test_both_ways_do_many_again() -> None:
                 await client.redo_many("shop:order", limit=30_001)
 
 
+async def test_both_ways_refuse_to_do_again_what_there_is_not() -> None:
+    def work(_: FunctionRequest) -> dict[str, str]:
+        return {"result_type": "FAILED"}
+
+    async with served({"work": work}) as api:
+        descriptor_id = await api.add(calling("work"))
+        async for client in clients(api):
+            execution = await client.submit(descriptor_id)
+            with pytest.raises(ExecutionFailedError):
+                await execution.result()
+            with pytest.raises(RequestError, match="there is no task B; there are A") as refusal:
+                await execution.redo(["A", "B"])
+            assert refusal.value.wire_code == 30109
+            assert await execution.status() == "FAILED"
+            await execution.redo(["B"], whole=True)
+        query = {"execution_id": execution.id, "task_names": "B"}
+        refusal_of = await api.refusal("/flow/redo.json", scope="failed", **query)
+        assert refusal_of == (400, 30109, "there is no task B; there are A")
+
+
 async def succeeded(execution: rillflow.AsyncExecution) -> bool:
     """Wait for an end, which may still be the one before the redo."""
     try:

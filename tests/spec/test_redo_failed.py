@@ -6,6 +6,7 @@ import pytest
 
 from rillflow.core.commands import CancelChild, RedoChild, SetTimer
 from rillflow.core.events import NoticeDelivered, RedoRequested
+from rillflow.errors import RequestError
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import (
     Json,
@@ -240,6 +241,44 @@ def test_names_that_say_nothing_change_only_the_context() -> None:
     run.finish("A", succeeded=False)
     assert run.redo("B", "nobody", data={"y": 1}, failed_only=True) == []
     assert (run.status, run.context) == ("FAILED", {"y": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("foo", "there is no task foo; there are each, last"),
+        (
+            "each_1-nope",
+            "there is no task each_1-nope; the group each_1 has each_1-one, each_1-two",
+        ),
+        ("each_1", "there is no task each_1; each_1 is a group, with each_1-one, each_1-two"),
+        ("each_9-one", "each has the groups 0 to 2; the first has each_0-one, each_0-two"),
+        ("last_0-one", "there is no task last_0-one; last has no groups"),
+        ("each_1-two", "the task each_1-two has not started, so it cannot be done again"),
+    ],
+)
+def test_a_name_that_means_nothing_is_refused_with_what_there_is(name: str, said: str) -> None:
+    run = after_failures(1)
+    before = run.state.seq
+    names = ("each_1-one", name)
+    event = RedoRequested(at_ms=0, tasks=names, data=b'{"y":1}', failed_only=True, exact=True)
+    with pytest.raises(RequestError) as refusal:
+        run.take(event)
+    assert str(refusal.value).endswith(said)
+    assert refusal.value.wire_code == 30109
+    assert (run.state.seq, "y" in run.context, run.status) == (before, False, "FAILED")
+
+
+def test_of_a_branch_that_was_not_chosen_an_exact_name_is_refused() -> None:
+    run = scenario(choice("pick", ("$.input.a", [fn("one")]), ("$.input.b", [fn("two")]), ins="a"))
+    run.submit({"a": 1})
+    with pytest.raises(RequestError, match="pick_1-two has not started"):
+        run.take(RedoRequested(at_ms=0, tasks=("pick_1-two",), failed_only=True, exact=True))
+
+
+def test_a_redo_as_a_whole_passes_unknown_names_over_as_rill_flow_does() -> None:
+    run = after_failures(1)
+    assert run.take(RedoRequested(at_ms=0, tasks=("foo",), failed_only=False, exact=True)) == []
 
 
 def test_what_waited_for_a_callback_at_the_end_is_called_again() -> None:

@@ -258,3 +258,14 @@ def test_a_delivered_notice_that_the_sub_flow_runs_is_no_longer_owed() -> None:
     assert not child.changed
     child.take(NoticeDelivered(at_ms=0, kind="redone", attempt=1))
     assert child.state.parent_notice is None
+
+
+def test_a_parent_whose_task_succeeded_keeps_the_outcome_that_it_took() -> None:
+    parent, child = family(fn("A", "flow_sync", outs="y"))
+    child.finish("C", {"x": 1})
+    tell(child.finish("D", {"y": 2}), parent)
+    assert (parent.status, parent.context["y"]) == ("SUCCEED", 2)
+    tell(child.redo("D", failed_only=True), parent)
+    tell(child.finish("D", {"y": 3}), parent)
+    assert child.context["y"] == 3
+    assert (parent.status, parent.context["y"]) == ("SUCCEED", 2)
