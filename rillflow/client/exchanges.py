@@ -10,11 +10,22 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-from rillflow.client.operations import Operation, Read, Request, Rest
+from rillflow.client.operations import (
+    Control,
+    Finish,
+    Operation,
+    Read,
+    Redo,
+    Request,
+    Rest,
+    WakeUp,
+)
 from rillflow.core.status import DAG_COMPLETED, DagStatus, TaskStatus
 from rillflow.errors import (
+    ExecutionError,
     ExecutionFailedError,
     ExecutionTimeoutError,
+    RequestError,
     RillflowError,
     UnknownExecutionError,
 )
@@ -114,6 +125,28 @@ async def _perform_async(transport: AsyncTransport, operation: Operation) -> Any
 def ask(request: Request) -> Exchange[Any]:
     """Perform one operation, and that is all."""
     return (yield request)
+
+
+def steer(request: WakeUp | Finish | Redo | Control) -> Exchange[Any]:
+    """Perform an operation on an execution; where it is refused, look whether there is one.
+
+    The refusals of Rill Flow have many words for an id that is not known.
+
+    Raises:
+        UnknownExecutionError: There is none of this id.
+        RillflowError: The stack refused for another reason, or did not answer.
+    """
+    try:
+        return (yield request)
+    except (ExecutionError, RequestError) as refusal:
+        try:
+            view = yield Read(execution_id=request.execution_id, part="brief")
+        except RillflowError:
+            view = ()  # not known: the refusal stands
+        if view is None:
+            unknown = UnknownExecutionError(f"there is no execution {request.execution_id}")
+            raise unknown from refusal
+        raise
 
 
 def read(

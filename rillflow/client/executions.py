@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Generator, Sequence
 from typing import Final, TypeVar
 
 from rillflow.client import exchanges
-from rillflow.client.exchanges import AsyncTransport, Exchange, Transport, ask, run, run_async
+from rillflow.client.exchanges import AsyncTransport, Exchange, Transport, run, run_async, steer
 from rillflow.client.mapping_warnings import MappingWarning, mapping_warnings
 from rillflow.client.operations import Control, Finish, Redo, WakeUp, named_tasks
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
@@ -139,7 +139,7 @@ class Execution:
 
     def wake_up(self, task: str, data: JsonObject | None = None) -> None:
         """Send a signal to a suspense task; without data its conditions are checked again."""
-        self._hold(ask(WakeUp(execution_id=self.id, task=task, data=data or {})))
+        self._hold(steer(WakeUp(execution_id=self.id, task=task, data=data or {})))
 
     def finish(self, task: str, output: JsonObject | None = None, *, failed: bool = False) -> bool:
         """Report the outcome of a task that waits for one, as its function would.
@@ -148,7 +148,7 @@ class Execution:
             False when the task had an outcome already; nothing was changed then.
         """
         request = Finish(execution_id=self.id, task=task, output=output or {}, failed=failed)
-        return bool(self._hold(ask(request)))
+        return bool(self._hold(steer(request)))
 
     def redo(
         self,
@@ -176,19 +176,19 @@ class Execution:
                 there or has not started.
         """
         request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {}, whole=whole)
-        self._hold(ask(request))
+        self._hold(steer(request))
 
     def cancel(self) -> None:
         """Stop it and its sub-flows; nothing more is dispatched."""
-        self._hold(ask(Control(execution_id=self.id, order="cancel")))
+        self._hold(steer(Control(execution_id=self.id, order="cancel")))
 
     def pause(self) -> None:
         """Have it start no further task until it is resumed."""
-        self._hold(ask(Control(execution_id=self.id, order="pause")))
+        self._hold(steer(Control(execution_id=self.id, order="pause")))
 
     def resume(self) -> None:
         """Have it go on after a pause."""
-        self._hold(ask(Control(execution_id=self.id, order="resume")))
+        self._hold(steer(Control(execution_id=self.id, order="resume")))
 
     def _hold(self, exchange: Exchange[T]) -> T:
         answer = run(self._transport, exchange)
@@ -264,7 +264,7 @@ class AsyncExecution:
     async def wake_up(self, task: str, data: JsonObject | None = None) -> None:
         """Send a signal to a suspense task; without data its conditions are checked again."""
         request = WakeUp(execution_id=self.id, task=task, data=data or {})
-        await self._hold(ask(request))
+        await self._hold(steer(request))
 
     async def finish(
         self, task: str, output: JsonObject | None = None, *, failed: bool = False
@@ -275,7 +275,7 @@ class AsyncExecution:
             False when the task had an outcome already; nothing was changed then.
         """
         request = Finish(execution_id=self.id, task=task, output=output or {}, failed=failed)
-        return bool(await self._hold(ask(request)))
+        return bool(await self._hold(steer(request)))
 
     async def redo(
         self,
@@ -286,19 +286,19 @@ class AsyncExecution:
     ) -> None:
         """Run what failed again; see ``Execution.redo``."""
         request = Redo(execution_id=self.id, tasks=named_tasks(tasks), data=data or {}, whole=whole)
-        await self._hold(ask(request))
+        await self._hold(steer(request))
 
     async def cancel(self) -> None:
         """Stop it and its sub-flows; nothing more is dispatched."""
-        await self._hold(ask(Control(execution_id=self.id, order="cancel")))
+        await self._hold(steer(Control(execution_id=self.id, order="cancel")))
 
     async def pause(self) -> None:
         """Have it start no further task until it is resumed."""
-        await self._hold(ask(Control(execution_id=self.id, order="pause")))
+        await self._hold(steer(Control(execution_id=self.id, order="pause")))
 
     async def resume(self) -> None:
         """Have it go on after a pause."""
-        await self._hold(ask(Control(execution_id=self.id, order="resume")))
+        await self._hold(steer(Control(execution_id=self.id, order="resume")))
 
     async def _hold(self, exchange: Exchange[T]) -> T:
         answer = await run_async(self._transport, exchange)

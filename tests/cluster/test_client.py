@@ -13,7 +13,6 @@ import pytest
 import rillflow
 from rillflow.errors import (
     DefinitionError,
-    ExecutionError,
     ExecutionFailedError,
     ExecutionTimeoutError,
     RequestError,
@@ -218,8 +217,10 @@ def test_each_refusal_is_the_error_that_says_who_must_act(
     for ask in (unknown.get, unknown.status, unknown.context, unknown.tasks, unknown.result):
         with pytest.raises(UnknownExecutionError, match=UNKNOWN):
             ask()
-    with pytest.raises(ExecutionError):
+    with pytest.raises(UnknownExecutionError, match=UNKNOWN):
         unknown.cancel()
+    with pytest.raises(UnknownExecutionError, match=UNKNOWN):
+        unknown.finish("a")
     with pytest.raises(RequestError, match="JSON"):
         client.submit(calls, {"n": object()})  # type: ignore[dict-item]
     with pytest.raises(RequestError, match="task not exists"):

@@ -167,7 +167,8 @@ def test_those_that_refuse_are_told_and_the_others_are_steered() -> None:
         f"error: {ID}: the execution has ended",
         f"error: {OTHER}: the execution has ended",
     ]
-    assert len(asked) == 2
+    steered = [one for one in asked if "brief" not in one["query"]]
+    assert len(steered) == 2
 
 
 def test_a_server_that_is_away_is_told_once() -> None:

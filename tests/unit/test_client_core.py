@@ -171,6 +171,38 @@ def test_an_execution_that_is_not_there_is_an_error_to_whoever_reads_it() -> Non
             ask()
 
 
+STEERING: Final[dict[str, Callable[[Any], Any]]] = {
+    "cancel": lambda one: one.cancel(),
+    "pause": lambda one: one.pause(),
+    "resume": lambda one: one.resume(),
+    "redo": lambda one: one.redo(),
+    "wake_up": lambda one: one.wake_up("a"),
+    "finish": lambda one: one.finish("a"),
+}
+
+
+@pytest.mark.parametrize("method", STEERING)
+def test_an_execution_that_is_not_there_is_an_error_to_whoever_steers_it(method: str) -> None:
+    looks: tuple[tuple[Any, type[Exception] | None], ...] = (
+        (None, errors.UnknownExecutionError),
+        (execution("RUNNING"), None),
+        (errors.StoreError("full"), None),
+    )
+    for refusal in (errors.ExecutionError("not found"), errors.RequestError("task not exists")):
+        for look, raised in looks:
+            client = rillflow.Client(transport=Scripted(refusal, look))
+            expected = f"no execution {ID}" if raised else str(refusal)
+            with client, pytest.raises(raised or type(refusal), match=expected):
+                STEERING[method](client.execution(ID))
+
+    async def steered() -> None:
+        transport = ScriptedAsync(errors.ExecutionError("not found"), None)
+        await STEERING[method](rillflow.AsyncClient(transport=transport).execution(ID))
+
+    with pytest.raises(errors.UnknownExecutionError):
+        asyncio.run(steered())
+
+
 def test_members_of_groups_stand_behind_the_task_whose_groups_they_are_in() -> None:
     whole = execution(
         "RUNNING",
@@ -220,12 +252,12 @@ def test_watching_rests_between_two_looks_and_reads_settled_groups_once() -> Non
 
 
 def test_a_refusal_reaches_the_caller_of_either_client() -> None:
-    refusal = errors.ExecutionError("not now", 30601)
+    refusal, there = errors.ExecutionError("not now", 30601), execution("SUCCEED")
     with pytest.raises(errors.ExecutionError, match="not now"):
-        rillflow.Client(transport=Scripted(refusal)).execution(ID).cancel()
+        rillflow.Client(transport=Scripted(refusal, there)).execution(ID).cancel()
 
     async def ask() -> None:
-        async with rillflow.AsyncClient(transport=ScriptedAsync(refusal)) as client:
+        async with rillflow.AsyncClient(transport=ScriptedAsync(refusal, there)) as client:
             await client.execution(ID).cancel()
 
     with pytest.raises(errors.ExecutionError, match="not now"):
