@@ -66,6 +66,13 @@ class Borrowing:
                 return found
             self.give_back(found)
 
+    async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
+        """Return those of some dispatches whose answers would be taken at this moment."""
+        found = await self.insist(request.execution_id for request in requests)
+        awaited = [request for request in requests if awaits(found[request.execution_id], request)]
+        self.give_back(found)
+        return awaited
+
     async def _borrow_if_read(self, execution_id: ExecutionId) -> Hosted | RillflowError | None:
         found = await self._borrow_safely(execution_id)
         if isinstance(found, StoreError):

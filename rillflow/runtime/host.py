@@ -42,10 +42,11 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, Store
 from rillflow.runtime.appends import Stage, append_of, confirmation_of, row_of, stage_of
-from rillflow.runtime.borrowing import Borrowing, Found, awaits, usable
+from rillflow.runtime.borrowing import Borrowing, Found, usable
 from rillflow.runtime.deaths import Deaths
 from rillflow.runtime.decoding import decoded_first
 from rillflow.runtime.errands import Errands
+from rillflow.runtime.fair_turns import FairTurns, in_portions
 from rillflow.runtime.groups import in_groups
 from rillflow.runtime.guards import Guards
 from rillflow.runtime.handling import COMMANDS, HandlingRecord, step_of
@@ -99,6 +100,7 @@ class ExecutionHost:
         record: HandlingRecord | None = None,
         on_fenced: Callable[[], None] = lambda: None,
         spawner: Spawner | None = None,
+        turns: FairTurns | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -146,6 +148,8 @@ class ExecutionHost:
         self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)
         self._rules = RuleLog()
+        self._turns = turns or FairTurns()
+        self._call_portions = partial(in_portions, take=self._call_group)
         self.watchers = Watchers(clock)
         self._on_fenced = on_fenced
         self._respawning = Respawning(store, partitions, spawner) if spawner else None
@@ -202,10 +206,10 @@ class ExecutionHost:
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
         """Take a batch; the replies, in its order, come once everything is durable."""
-        return await decoded_first(calls, lambda: in_groups(calls, self._call_group))
+        return await decoded_first(calls, lambda: in_groups(calls, self._call_portions))
 
     async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
-        """Take calls together; those that met another state than the store's, once more."""
+        """Take the first calls, together; those that met another state than the store's twice."""
         replies = await self._call_together(calls)
         for number, reply in enumerate(replies):
             if reply.kind == ConflictError.code:
@@ -214,9 +218,10 @@ class ExecutionHost:
 
     async def _call_together(self, calls: Sequence[Call], *, look: bool = False) -> list[Reply]:
         """Take calls; ``look`` reads the store before it makes an execution."""
+        await self._turns.wait(calls[0].execution_id)
         released = self._recovery.released(calls)
         found = await self._borrowing.borrow_all(calls, look=look)
-        batch = [self._take(call, found) for call in calls]
+        batch = self._turns.take(calls, lambda call: self._take(call, found), whole=bool(released))
         self._deaths.end()
         written = [taken for taken in batch if taken.append is not None]
         touched = [taken.hosted for taken in written if taken.hosted is not None]
@@ -289,10 +294,7 @@ class ExecutionHost:
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         """Return those of some dispatches whose answers would be taken at this moment."""
-        found = await self._borrowing.insist(request.execution_id for request in requests)
-        awaited = [request for request in requests if awaits(found[request.execution_id], request)]
-        self._borrowing.give_back(found)
-        return awaited
+        return await self._borrowing.still_awaited(requests)
 
     async def is_replaced(self) -> bool:
         """Ask the store, until it answers, whether a newer owner has taken over."""

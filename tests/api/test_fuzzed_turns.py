@@ -1,6 +1,11 @@
-"""What the fuzzers of the language and of definitions make up holds no event loop either."""
+"""What the fuzzers of the language and of definitions make up holds no event loop either.
 
+Loops without an end hold it for one event at its limit at a time, and others come between.
+"""
+
+import asyncio
 import json
+from itertools import count
 from typing import Any, Final
 
 from hypothesis import given, settings
@@ -12,6 +17,7 @@ from tests.fuzzing import examples
 from tests.spec.test_hostile_definitions import KEYS, PUNCTUATION, WORDS, trees
 from tests.spec.test_hostile_language import PIECES, paths
 from tests.spec.test_transform_fuzz import SCRIPTS
+from tests.turns import measured_turns
 from tests.untrusted_readers import hostile_texts
 
 ADD: Final = "/flow/bg/manage/descriptor/add_descriptor.json"
@@ -22,6 +28,45 @@ CONTEXT: Final = {
     "键": "b",
     "b": list(range(50)),
 }
+
+
+ITERATIONS: Final = 20
+ONE_EVENT_MS: Final = 1_000
+"""An event at its limits takes some tenths of a second, depending on the machine."""
+LOOPING: Final = {
+    "transform": "let s=0; while(true){ s=s+1; } return s;",
+    "source": "1",
+    "tolerance": True,
+}
+GREEDY: Final = f"""workspace: turns
+dagName: greedy
+type: flow
+tasks:
+  - name: each
+    category: foreach
+    inputMappings: [{{source: $.context.items, target: $.input.items}}]
+    iterationMapping: {{collection: $.input.items, item: item}}
+    tasks:
+      - name: call
+        category: function
+        pattern: task_sync
+        resourceName: ${{GW}}/function/greedy
+        outputMappings: {json.dumps([{**LOOPING, "target": f"$.context.x{n}"} for n in range(4)])}
+"""
+TEN_LOOPS: Final = f"""workspace: turns
+dagName: loops
+type: flow
+tasks:
+  - name: all
+    category: pass
+    inputMappings: {json.dumps([{**LOOPING, "target": f"$.input.x{n}"} for n in range(10)])}
+"""
+MODEST: Final = """workspace: turns
+dagName: modest
+type: flow
+tasks:
+  - { name: only, category: pass }
+"""
 
 
 def made_up(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
@@ -73,3 +118,34 @@ async def test_no_definition_that_was_made_up_holds_the_loop() -> None:
                 await api.client.post(path, params=params, content=content)
                 loop.note(f"{path} {text[:60]!r}")
     loop.assert_free()
+
+
+async def test_ten_transforms_without_an_end_hold_the_loop_for_no_longer_than_their_turn() -> None:
+    async with served() as api:
+        loops = await api.add(TEN_LOOPS)
+        with measured_turns() as turns:
+            ended = await api.ended(await api.submit(loops))
+            longest_ms = turns.take()
+    assert ended["dag_status"] == "FAILED"
+    assert "turn_max_steps" in ended["dag_invoke_msg"]["msg"]
+    assert longest_ms < ONE_EVENT_MS
+
+
+async def test_iterations_at_their_limit_hold_the_loop_for_one_event_at_a_time() -> None:
+    calls, all_called = count(1), asyncio.Event()
+
+    def greedy(_: Any) -> dict[str, int]:
+        if next(calls) == ITERATIONS:
+            all_called.set()
+        return {"ok": 1}
+
+    async with served({"greedy": greedy}) as api:
+        loops = await api.add(GREEDY)
+        with measured_turns() as turns:
+            execution_id = await api.submit(loops, {"items": list(range(ITERATIONS))})
+            ended = asyncio.create_task(api.ended(execution_id))
+            await all_called.wait()
+            assert (await api.run(MODEST))["dag_status"] == "SUCCEED"
+            assert not ended.done()
+            assert (await ended)["dag_status"] == "SUCCEED"
+    assert turns.longest_ms < ONE_EVENT_MS

@@ -13,6 +13,7 @@ from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.desks import DispatchDesk, HostDesk
 from rillflow.runtime.dispatch_lanes import DispatchLanes
+from rillflow.runtime.fair_turns import FairTurns
 from rillflow.runtime.guards import Guards
 from rillflow.runtime.handling import HandlingRecord
 from rillflow.runtime.homes import Home
@@ -133,6 +134,7 @@ class HostProcess:
             record=record,
             on_fenced=life.kill,
             spawner=None if self._dedicated else _Spawner(spawn, living),
+            turns=FairTurns(cpu_s=lambda: 0.0),
         )
         self._desk = HostDesk(self.host, self.lanes, life=repr(life))
         self._started = around.loop.spawn(life, self._start(), name="start")

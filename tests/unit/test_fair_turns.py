@@ -1,0 +1,147 @@
+"""A host gives its event loop back after some milliseconds of computation.
+
+What waits then comes by execution, the one that has had the least first: who submits long
+events holds up himself, and others by one event at a time.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import Call, Query, Reply
+from rillflow.runtime.fair_turns import FairTurns, in_portions
+
+GREEDY: Final = ExecutionId("w:greedy_c_1")
+OTHER: Final = ExecutionId("w:other_c_1")
+LONG_S: Final = 0.2
+
+
+def call(execution_id: ExecutionId) -> Call:
+    return Query(execution_id=execution_id, kind="brief")
+
+
+class Handling:
+    """Handles calls in portions; each of the greedy execution takes long, others nearly nothing."""
+
+    def __init__(self, long_s: float = LONG_S) -> None:
+        self._now_s = 0.0
+        self._long_s = long_s
+        self.turns = FairTurns(cpu_s=lambda: self._now_s, clock_s=lambda: self._now_s)
+        self.handled: list[ExecutionId] = []
+        self.numbers: list[int] = []
+        self.portions: list[int] = []
+        self.third = asyncio.Event()
+
+    def _handle(self, each: Call) -> Reply:
+        self._now_s += self._long_s if each.execution_id == GREEDY else 0.0001
+        self.handled.append(each.execution_id)
+        if len(self.handled) == 3:
+            self.third.set()
+        self.numbers.append(id(each))
+        return Reply(body=each.execution_id.encode())
+
+    async def take(self, calls: Sequence[Call]) -> list[Reply]:
+        await self.turns.wait(calls[0].execution_id)
+        replies = self.turns.take(calls, self._handle, whole=False)
+        self.portions.append(len(replies))
+        await asyncio.sleep(0)
+        return replies
+
+    async def batch(self, *execution_ids: ExecutionId) -> list[Reply]:
+        return await in_portions([call(each) for each in execution_ids], self.take)
+
+
+async def test_a_batch_of_short_events_is_one_portion() -> None:
+    handling = Handling()
+    replies = await handling.batch(*[OTHER] * 200)
+    assert handling.portions == [200]
+    assert len(replies) == 200
+
+
+async def test_an_empty_batch_has_no_replies() -> None:
+    assert await Handling().batch() == []
+
+
+async def test_a_long_event_ends_its_portion() -> None:
+    handling = Handling()
+    await handling.batch(*[GREEDY] * 5)
+    assert handling.portions == [1] * 5
+
+
+async def test_many_short_events_end_a_portion_too() -> None:
+    handling = Handling(long_s=0.0004)
+    await handling.batch(*[GREEDY] * 200)
+    assert len(handling.portions) >= 3
+    assert max(handling.portions) <= 70
+
+
+async def test_replies_come_in_the_order_of_the_batch_and_others_go_first() -> None:
+    handling = Handling()
+    batch = [GREEDY, GREEDY, OTHER, GREEDY, OTHER]
+    replies = await handling.batch(*batch)
+    assert [reply.body for reply in replies] == [each.encode() for each in batch]
+    assert handling.handled == [GREEDY, OTHER, OTHER, GREEDY, GREEDY]
+
+
+async def test_events_of_one_execution_keep_their_order() -> None:
+    handling = Handling()
+    calls = [call(GREEDY if number % 3 else OTHER) for number in range(30)]
+    await in_portions(calls, handling.take)
+    for execution_id in (GREEDY, OTHER):
+        sent = [id(each) for each in calls if each.execution_id == execution_id]
+        assert [number for number in handling.numbers if number in set(sent)] == sent
+
+
+async def test_of_batches_that_come_together_one_event_is_handled_in_a_turn() -> None:
+    handling = Handling()
+    seen: list[int] = []
+
+    async def look() -> None:
+        while len(handling.handled) < 20:
+            seen.append(len(handling.handled))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(look(), *(handling.batch(GREEDY) for _ in range(20)))
+    assert max(later - earlier for earlier, later in pairwise(seen)) == 1
+
+
+async def test_an_event_of_another_execution_passes_those_that_wait() -> None:
+    handling = Handling()
+    greedy = [asyncio.create_task(handling.batch(GREEDY)) for _ in range(50)]
+    await handling.third.wait()
+    await handling.batch(OTHER)
+    assert len(handling.handled) <= 6
+    await asyncio.gather(*greedy)
+    assert len(handling.handled) == 51
+
+
+async def test_who_has_had_most_goes_on_also_while_others_come_without_an_end() -> None:
+    handling = Handling()
+    greedy = asyncio.gather(*(handling.batch(GREEDY) for _ in range(5)))
+
+    async def come() -> None:
+        number = 0
+        while not greedy.done():
+            number += 1
+            await handling.batch(ExecutionId(f"w:other_c_{number}"))
+
+    await asyncio.wait_for(asyncio.gather(greedy, *(come() for _ in range(20))), 10)
+    assert handling.handled.count(GREEDY) == 5
+
+
+async def test_one_that_waits_no_longer_keeps_nobody() -> None:
+    handling = Handling()
+    waiting = [asyncio.create_task(handling.batch(GREEDY)) for _ in range(4)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    waiting[2].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert len(handling.handled) == 2
+    state: Any = handling.turns
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not state._waiting
+    assert not state._spent_s
+    assert not state._is_full
