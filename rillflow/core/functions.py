@@ -88,10 +88,15 @@ def _command(turn: Turn, task: TaskState, plan: TaskPlan, timeout_s: int | None)
         resource=encode_json(spec.resource.model_dump(by_alias=True, exclude_none=True))
         if spec.resource
         else None,
-        route=tuple((step.execution_id, step.task, step.pattern) for step in turn.state.route),
+        route=_route_of(turn),
         at_ms=task.invoke.time_infos[-1].start_ms if task.invoke.time_infos else turn.at_ms,
         secrets=places_in(document, plan.secrets) if plan.secrets else (),
     )
+
+
+def _route_of(turn: Turn) -> tuple[tuple[str, str, str], ...]:
+    route = turn.state.route
+    return tuple((step.execution_id, step.task, step.pattern) for step in route) if route else ()
 
 
 def parse_answer(body: bytes | None) -> Answer:

@@ -36,20 +36,28 @@ def stored_context(
     if len(before) > _WIDE and budget is not None:
         budget.copy(before)
     kept: JsonObject = dict(before)
-    cleaner = Cleaner(max_bytes, budget)
+    cleaner: Cleaner | None = None  # made where something has changed
     try:
         for key, value in context.items():
-            if key.startswith(RESERVED_PREFIX):
-                if not isinstance(value, dict):
-                    raise ExecutionError("value type is not map", VALUE_TYPE_IS_NOT_MAP)
-            elif value is not before.get(key):
+            if value is before.get(key) and value is not None:
+                continue  # nearly all of them, also of a large context
+            if not _is_reserved(key, value) and value is not before.get(key):
+                cleaner = cleaner or Cleaner(max_bytes, budget)
                 clean = cleaner.clean(value)
                 if clean is not None:
                     kept[key] = clean
     finally:
-        if cleaner.left < max_bytes - _FREE_BYTES:
+        if cleaner is not None and cleaner.left < max_bytes - _FREE_BYTES:
             cleaner.charge()
     return kept
+
+
+def _is_reserved(key: str, value: JsonValue) -> bool:
+    if not key.startswith(RESERVED_PREFIX):
+        return False
+    if not isinstance(value, dict):
+        raise ExecutionError("value type is not map", VALUE_TYPE_IS_NOT_MAP)
+    return True
 
 
 class Cleaner:

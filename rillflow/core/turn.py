@@ -274,7 +274,7 @@ class Turn:
             ExecutionError: The input is larger than an input may be (30507).
         """
         mapped = mappings.apply(
-            strict=self.is_strict,
+            strict=self.plan.strict or self.state.strict_mappings,
             context=self.context_of(task),
             input=given or {},
             output=output,
