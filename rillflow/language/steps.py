@@ -320,9 +320,12 @@ class FilterStep(Step):
             raise PathEvaluationError(f"filter [?{shorten(self._text)}] needs an object or a list")
 
     def _accepts(self, value: JsonValue, run: Run) -> bool:
-        run.budget.spend()
+        budget = run.budget
+        budget.left -= 1  # without a call, since there may be many elements
+        if budget.left < 0:
+            budget.spend(0)
         if self._more:
-            run.budget.work(self._more)
+            budget.work(self._more)
         try:
             return self._predicate(value, run)
         except PathFunctionError:
