@@ -66,6 +66,8 @@ class MappingWarning(BaseModel):
         "transform_nil",
         "not_written",
         "root",
+        "not_kept",
+        "literal_path",
         "no_source",
         "no_target",
         "no_output",

@@ -17,7 +17,7 @@ class MappingWarning(NamedTuple):
         number: Its place in the list, from 1; 0 is the whole list.
         rule: What goes where, such as ``$.context.userNmae -> $.input.name``.
         kind: Why, in one word: missing, null, bad_path, transform_failed, transform_nil,
-            not_written, root, no_source, no_target or no_output.
+            not_written, root, not_kept, literal_path, no_source, no_target or no_output.
         reason: Why, in plain words.
     """
 

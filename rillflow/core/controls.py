@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rillflow.core.mapping_warnings import leave_out_awaited
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import FAILED, RUNNING, SKIPPED, SUCCEED
@@ -151,6 +152,8 @@ def check_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonOb
     if any_holds(spec.interruptions or (), {"input": document}, turn.budget):
         end_failed(turn, task, "interruption", tolerated=False)
         return True
+    # A value that a wake-up is still to bring is no mistake of the definition.
+    leave_out_awaited(turn.mapped, task.name)
     return False
 
 

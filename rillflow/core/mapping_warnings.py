@@ -13,7 +13,7 @@ from rillflow.core.state import ExecutionState, RuleWarning, TaskState
 from rillflow.definition.closest import did_you_mean
 from rillflow.errors import MappingError
 from rillflow.ids import TaskName
-from rillflow.language.passed_over import PassedOver
+from rillflow.language.passed_over import AWAITED, PassedOver
 
 MOST_OF_TASK: Final = 20
 """Rules that one instance keeps."""
@@ -24,6 +24,7 @@ MOST_CHARACTERS: Final = 300
 MOST_SUGGESTIONS: Final = 20
 """Rules of one turn for which a similar key is looked for, which takes time."""
 COMPLETION: Final = "callback.inputMappings"
+INPUTS: Final = "inputMappings"
 
 
 class Application(NamedTuple):
@@ -53,6 +54,14 @@ def keep(state: ExecutionState, applications: list[Application]) -> None:
             state.warnings = rules
         elif application.task in state.tasks:
             _keep_of_task(state, state.tasks[application.task], application, rules)
+
+
+def leave_out_awaited(applications: list[Application], task: TaskName) -> None:
+    """Drop what the input mappings of a task that waits may still be given."""
+    last = applications[-1] if applications else None
+    if last is not None and last.task == task and last.field == INPUTS:
+        kept = tuple(rule for rule in last.rules if rule.kind not in AWAITED)
+        applications[-1] = last._replace(rules=kept)
 
 
 def warnings_of(field: str, rules: Sequence[PassedOver]) -> list[RuleWarning]:

@@ -4,7 +4,6 @@ Rill Flow accepts broken paths and expressions and lets the task fail, so these 
 warnings (end of SEMANTICS 1.6). Paths are compiled as they will be at run time.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -12,7 +11,7 @@ from rillflow.definition.addresses import address_findings
 from rillflow.definition.lint_context import context_findings
 from rillflow.definition.lint_expressions import IN_MAPPINGS, IN_PROGRESS, expression_findings
 from rillflow.definition.lint_flows import flow_findings
-from rillflow.definition.lint_literals import literal_findings, path_meant
+from rillflow.definition.lint_literals import literal_findings
 from rillflow.definition.lint_numbers import (
     flag_findings_of_timeline,
     number_findings_of_function,
@@ -21,6 +20,7 @@ from rillflow.definition.lint_numbers import (
 )
 from rillflow.definition.lint_places import place_findings, place_findings_of_flow
 from rillflow.definition.lint_roots import first_name, root_findings
+from rillflow.definition.lint_targets import target_findings
 from rillflow.definition.lint_waits import wait_findings
 from rillflow.definition.model import (
     ChoiceTask,
@@ -39,6 +39,7 @@ from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
 from rillflow.definition.validation import Finding, is_blank
 from rillflow.errors import LanguageError
+from rillflow.language.path_like import path_meant
 from rillflow.language.paths import compile_path
 from rillflow.language.secret_references import is_path
 from rillflow.language.targets import compile_target
@@ -49,7 +50,6 @@ _MAPPING: Final = 30406
 _RUN_TIME: Final = 30406
 
 _TRIGGER_URL: Final = "$.tasks."
-_LASTING_ROOT: Final = re.compile(r"\$\s*\.?\s*(?:\[\s*['\"])?(?:context|input|output)(?!\w)")
 _TIMELINE_KEYS: Final = {
     "timeoutInSeconds": "timeout_s",
     "suspenseIntervalSeconds": "suspense_interval_s",
@@ -68,6 +68,7 @@ def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
             yield from _lint_task(task, path)
     for name, rules in (definition.common_mapping or {}).items():
         yield from _lint_rules(rules, ("commonMapping", name))
+    yield from target_findings(definition)
     yield from root_findings(definition)
     yield from context_findings(definition)
     yield from wait_findings(definition)
@@ -115,15 +116,12 @@ def _lint_rule(rule: MappingRule, path: Path) -> Iterator[Finding]:
     if is_blank(rule.source) and is_blank(rule.transform):
         yield Finding(_MAPPING, "a rule without source and transform does nothing", path)
     yield from _lint_source(rule.source, (*path, "source"))
-    yield from literal_findings(rule.source, (*path, "source"))
+    yield from literal_findings(rule, (*path, "source"))
     yield from expression_findings(rule.transform, (*path, "transform"), IN_MAPPINGS)
     if rule.target is None or is_blank(rule.target):
         yield Finding(_MAPPING, "a rule without target does nothing", path)
         return
     yield from _lint_syntax(rule.target, "target", compile_target, (*path, "target"))
-    if not _LASTING_ROOT.match(rule.target.strip()):
-        message = "only targets below $.context, $.input and $.output have a lasting effect"
-        yield Finding(_MAPPING, message, (*path, "target"))
 
 
 def _lint_source(source: str | None, path: Path) -> Iterator[Finding]:

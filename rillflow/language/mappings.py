@@ -15,9 +15,8 @@ from rillflow.errors import LanguageError, MappingError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import compile_expression
-from rillflow.language.passed_over import Kind, PassedOver, loggable_error
-from rillflow.language.path_syntax import Indexes, Names, Token
-from rillflow.language.paths import compile_path
+from rillflow.language.lasting import Unkept, unkept_targets
+from rillflow.language.passed_over import OPTIONAL, Kind, PassedOver, loggable_error
 from rillflow.language.secret_references import is_path
 from rillflow.language.sources import (
     NO_TARGET,
@@ -32,11 +31,11 @@ from rillflow.language.sources import (
 )
 from rillflow.language.targets import Draft, compile_target
 from rillflow.language.versions import CURRENT
+from rillflow.language.write_checks import AfterWrite, write_checks
 
 _ROOTS: Final = ("context", "input", "output")
 _CONTAINERS: Final = (dict, list)
 _FEW: Final = 16  # rules that cost no more than the task they belong to
-_NO_PLACE: Final = "the target leads to no place in this document"
 # An attribute of an enumeration takes longer to read than a name of the module.
 _BAD_PATH: Final = Kind.BAD_PATH
 _TRANSFORM_FAILED: Final = Kind.TRANSFORM_FAILED
@@ -97,7 +96,8 @@ class _Step(msgspec.Struct, frozen=True):
         change: The transform, if there is one.
         reads: As of the source, with what the transform reads.
         write: Writes the value.
-        roots: Those of context, input and output that it may write as a whole, in vain.
+        after: Tells why what was written comes to nothing, where that may be.
+        no_place: What is told when there was no place to write to.
     """
 
     number: int
@@ -108,7 +108,8 @@ class _Step(msgspec.Struct, frozen=True):
     change: _Change | None
     reads: Reads
     write: _Write
-    roots: tuple[str, ...]
+    after: AfterWrite | None
+    no_place: PassedOver
 
 
 class MappingList:
@@ -186,7 +187,12 @@ def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
     Wrong paths and expressions, missing targets and the like are no errors here: their
     rules fail, or write nothing, when they are applied.
     """
-    steps = [_compile_rule(number, rule) for number, rule in enumerate(rules, start=1)]
+    listed = tuple(rules)
+    unkept = unkept_targets(listed, name)
+    steps = [
+        _compile_rule(number, rule, unkept.get(number - 1), name)
+        for number, rule in enumerate(listed, start=1)
+    ]
     return MappingList(steps, name)
 
 
@@ -212,12 +218,12 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
         if step.write(scene, value):
             if unread is not None:
                 return _unread_source(step, unread)
-            return _replaced_root(step, scene) if step.roots else None
+            return None if step.after is None else step.after(scene)
     except LanguageError as error:
         if step.tolerance is False:
             raise MappingError(str(error)) from error
         return _failed(step, scene, kind, error, found)
-    return PassedOver(step.number, step.text, kind, _NO_PLACE, _NO_PLACE)
+    return step.no_place
 
 
 def _failed(
@@ -238,11 +244,15 @@ def _unread_source(step: _Step, error: LanguageError) -> PassedOver:
 
 def _gave_nothing(
     step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | None
-) -> PassedOver:
-    """Say why a rule gave nil; ``found`` is what its source gave."""
+) -> PassedOver | None:
+    """Say why a rule gave nil, unless it may; ``found`` is what its source gave."""
     if unread is not None:
         return _unread_source(step, unread)
+    if step.tolerance is True and step.change is not None:
+        return None
     nothing = step.why_nothing(scene)
+    if step.tolerance is True and nothing.kind in OPTIONAL:
+        return None
     if step.change is None:
         return PassedOver(step.number, step.text, nothing.kind, nothing.reason, lost=nothing.lost)
     reason, lost = "the transform gave nil", None
@@ -251,24 +261,17 @@ def _gave_nothing(
     return PassedOver(step.number, step.text, Kind.TRANSFORM_NIL, reason, lost=lost)
 
 
-def _replaced_root(step: _Step, draft: Draft) -> PassedOver | None:
-    for name in step.roots:
-        if name in draft.replaced:
-            why = f"$.{name} as a whole cannot be replaced; what was written there is gone"
-            return PassedOver(step.number, step.text, Kind.ROOT, why, why)
-    return None
-
-
-def _compile_rule(number: int, rule: Rule) -> _Step:
+def _compile_rule(number: int, rule: Rule, unkept: Unkept | None, field: str) -> _Step:
     text = f"{_shown_source(rule)} -> {'(no target)' if is_blank(rule.target) else rule.target}"
+    checks = write_checks(rule, number, text, unkept, field)
     if is_blank(rule.target):
         fetch, reads, why = NO_TARGET
-        return _Step(number, text, rule.tolerance, fetch, why, None, reads, _write_nothing, ())
+        return _Step(number, text, rule.tolerance, fetch, why, None, reads, _write_nothing, *checks)
     (fetch, reads, why), change = compile_source(rule.source or ""), None
     if rule.transform is not None and not is_blank(rule.transform):
         change, reads = _compile_transform(rule.transform, number), _ROOTS
-    write, roots = _compile_target(rule.target or "")
-    return _Step(number, text, rule.tolerance, fetch, why, change, reads, write, roots)
+    write = _compile_target(rule.target or "")
+    return _Step(number, text, rule.tolerance, fetch, why, change, reads, write, *checks)
 
 
 def _shown_source(rule: Rule) -> str:
@@ -280,21 +283,12 @@ def _shown_source(rule: Rule) -> str:
     return source if is_path(source) else "(literal)"
 
 
-def _compile_target(text: str) -> tuple[_Write, tuple[str, ...]]:
-    """Return what writes, and the roots that it may write as a whole."""
+def _compile_target(text: str) -> _Write:
+    """Return what writes."""
     try:
-        target = compile_target(text)
-        return target.write, _roots_of(compile_path(text).syntax.tokens)
+        return compile_target(text).write
     except LanguageError as error:
-        return failing(error), ()
-
-
-def _roots_of(tokens: tuple[Token, ...]) -> tuple[str, ...]:
-    """Name the roots that a target is, or that an index at a root makes a list of."""
-    if len(tokens) > 1 and not isinstance(tokens[1], Indexes):
-        return ()
-    first = tokens[0]
-    return tuple(filter(first.names.__contains__, _ROOTS)) if isinstance(first, Names) else _ROOTS
+        return failing(error)
 
 
 def _compile_transform(text: str, number: int) -> _Change:

@@ -38,12 +38,22 @@ class Kind(StrEnum):
     """The target is no place, or there is no such place in the document."""
     ROOT = "root"
     """The target is the context, input or output as a whole; that does not last."""
+    NOT_KEPT = "not_kept"
+    """The target is a place that does not last beyond the list, and no later rule reads it."""
+    LITERAL_PATH = "literal_path"
+    """The source is a text that looks like a path, and was copied as it is written."""
     NO_SOURCE = "no_source"
     """The rule has neither source nor transform."""
     NO_TARGET = "no_target"
     """The rule has no target."""
     NO_OUTPUT = "no_output"
     """The task gave no output, so that none of its rules was applied."""
+
+
+OPTIONAL: Final = frozenset({Kind.MISSING, Kind.NULL, Kind.TRANSFORM_NIL})
+"""Kinds of which a rule is not told whose own tolerance is true: there was no value."""
+AWAITED: Final = OPTIONAL | {Kind.TRANSFORM_FAILED}
+"""Kinds that may change with what is still to come."""
 
 
 class Lost(NamedTuple):

@@ -1,5 +1,6 @@
 """A mapping rule that comes to nothing is kept with its task, and changes no status."""
 
+import time
 from typing import Any, Final
 
 import pytest
@@ -9,9 +10,10 @@ from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.mapping_warnings import MOST_CHARACTERS, MOST_OF_EXECUTION, MOST_OF_TASK
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
-from rillflow.definition.model import WorkflowDefinition
+from rillflow.definition.model import MappingRule, WorkflowDefinition
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonObject
+from rillflow.language.lasting import unkept_targets
 from rillflow.testing import Scenario
 from tests.spec.notation import Definition, each, flow, fn, pass_, scenario, susp
 
@@ -34,6 +36,8 @@ def counted(run: Scenario) -> Any:
     return view.execution_view(run.plan, run.state, at_ms=0, brief=True).get("mapping_warnings", 0)
 
 
+LOST_INPUT: Final = {"source": "$.context.found", "target": "$.context.lost", "transform": "1"}
+LOST_REASON: Final = "`$.context.lost` does not last: inputMappings write to $.input"
 DOCUMENT: Final[JsonObject] = {"name": "Bob", "text": "t", "list": [1], "deep": {"x": 1}}
 
 
@@ -140,17 +144,29 @@ def test_a_literal_is_never_shown() -> None:
 
 
 def test_a_task_tells_of_the_last_time_that_each_list_was_applied() -> None:
-    ins = [{"source": "$.context.found", "target": "$.input.found"}]
+    ins = [{"source": "$.context.found", "target": "$.input.found"}, LOST_INPUT]
     outs = [{"source": "$.output.found", "target": "$.context.found"}]
     run = scenario(susp("A", "$.input.found", ins=ins, outs=outs))
     run.submit()
-    assert counted(run) == 1
+    assert told(run) == [("not_kept", LOST_REASON)]
     run.wake("A", {"other": 1})
-    assert [kind for kind, _ in told(run)] == ["missing", "missing"]
+    assert [kind for kind, _ in told(run)] == ["missing", "not_kept"]
     assert counted(run) == 2
     run.wake("A", {"found": 1})
+    assert told(run) == [("not_kept", LOST_REASON)]
+    assert counted(run) == 1
+
+
+def test_a_value_that_a_suspense_waits_for_is_told_of_when_it_has_ended() -> None:
+    missing = {"source": "$.context.never", "target": "$.input.never"}
+    failing = {"transform": "long(context.never)", "target": "$.input.number"}
+    outs = [{"source": "$.output.found", "target": "$.context.found"}]
+    ins = [{"source": "$.context.found", "target": "$.input.found"}, missing, failing]
+    run = scenario(susp("A", "$.input.found", ins=ins, outs=outs))
+    run.submit()
     assert "warnings" not in shown(run)
-    assert counted(run) == 0
+    run.wake("A", {"found": 1})
+    assert [kind for kind, _ in told(run)] == ["missing", "transform_failed"]
 
 
 def test_members_of_groups_count_and_a_redo_starts_afresh() -> None:
@@ -236,7 +252,7 @@ def test_strict_leaves_a_rule_alone_whose_tolerance_is_true() -> None:
     state = submitted(pass_("A", ins=rules))
     assert state.status.name == "SUCCEED"
     assert state.tasks["A"].invoke.input == {"n": "Bob"}
-    assert state.mapping_warnings == 1
+    assert state.mapping_warnings == 0
 
 
 def test_strict_leaves_the_completion_callback_alone() -> None:
@@ -255,6 +271,121 @@ def test_strict_refuses_a_callback_as_tolerance_false_does() -> None:
     assert run.statuses == {"A": "RUNNING"}
     run.finish("A", {"wanted": 1})
     assert run.status == "SUCCEED"
+
+
+TEXT: Final = "a text that looks like a path is copied as it is written; did you mean `{}`?"
+INSIDE: Final = (
+    "a path inside a text is not replaced by its value; a transform can put values together"
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "rule", "kind", "reason"),
+    [
+        ("ins", {"target": "$.inptu.s"}, "not_kept", "to $.input; did you mean `input`?"),
+        ("ins", {"target": "$.context.lost"}, "not_kept", LOST_REASON),
+        ("ins", {"target": "$.output.lost"}, "not_kept", "`$.output.lost` does not last"),
+        ("ins", {"target": "$['output'].x[0]"}, "not_kept", "inputMappings write to $.input"),
+        ("outs", {"target": "$.contxt.p"}, "not_kept", "to $.context; did you mean `context`?"),
+        ("outs", {"target": "$.output.lost"}, "not_kept", "outputMappings write to $.context"),
+        ("outs", {"target": "$.input.lost"}, "not_kept", "`$.input.lost` does not last"),
+        ("outs", {"target": "context.x"}, "not_written", "since it lacks `$.`"),
+        ("ins", {"source": "context.name"}, "literal_path", TEXT.format("$.context.name")),
+        ("ins", {"source": "input.x"}, "literal_path", TEXT.format("$.input.x")),
+        ("ins", {"source": " $.context.name"}, "literal_path", TEXT.format("$.context.name")),
+        ("ins", {"source": "{{context.name}}"}, "literal_path", TEXT.format("$.context.name")),
+        ("outs", {"source": "hello $.context.name"}, "literal_path", INSIDE),
+    ],
+)
+def test_a_value_that_nobody_sees_and_a_text_meant_as_a_path_are_told_and_fail_if_strict(
+    field: str, rule: Definition, kind: str, reason: str
+) -> None:
+    place = "$.input.t" if field == "ins" else "$.context.t"
+    whole = {"source": "$.context.name", "target": place, **rule}
+    task = pass_("A", **{field: [whole]})
+    run = scenario(task)
+    run.submit({"name": "Bob"})
+    assert (run.status, counted(run)) == ("SUCCEED", 1)
+    ((found_kind, found_reason),) = told(run)
+    assert found_kind == kind
+    assert reason in found_reason
+
+    state = submitted(task)
+    assert state.status.name == "FAILED"
+    assert reason in (state.tasks["A"].invoke.msg or "")
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        {"source": "$.tmp.list"},
+        {"source": "$.tmp.list[0].x"},
+        {"source": "$.tmp"},
+        {"source": "$..list"},
+        {"source": "$.*"},
+        {"source": "$.context.deep[?(@.x == $.tmp.list[0])]"},
+    ],
+)
+def test_what_a_later_rule_of_the_list_reads_is_not_told(reader: Definition) -> None:
+    writer = {"source": "[1]", "target": "$.tmp.list"}
+    reader = {"target": "$.input.x", **reader}
+    run = scenario(pass_("A", ins=[writer, reader]))
+    run.submit(DOCUMENT)
+    assert [told_of for told_of in view_of(run) if told_of["number"] == 1] == []
+
+    run = scenario(pass_("A", ins=[reader, writer]))
+    run.submit(DOCUMENT)
+    assert [each["kind"] for each in view_of(run) if each["number"] == 2] == ["not_kept"]
+
+
+def view_of(run: Scenario) -> list[dict[str, Any]]:
+    """Return the rules that the one task lists."""
+    listed: list[dict[str, Any]] = shown(run).get("warnings", [])
+    return listed
+
+
+def test_what_a_later_transform_reads_is_not_told() -> None:
+    rules = [
+        {"source": "$.context.name", "target": "$.output.tmp"},
+        {"transform": "output.tmp + '!'", "target": "$.input.text"},
+    ]
+    run = scenario(pass_("A", ins=rules))
+    run.submit({"name": "Bob"})
+    assert run.task("A").invoke.input == {"text": "Bob!"}
+    assert counted(run) == 0
+
+
+@pytest.mark.parametrize("source", ["input.csv", "output.json", "context", "a.b", "see context.x"])
+def test_a_text_that_is_one_is_not_told(source: str) -> None:
+    state = submitted(pass_("A", ins=[{"source": source, "target": "$.input.x"}]))
+    assert (state.status.name, state.mapping_warnings) == ("SUCCEED", 0)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"source": "context.name"},
+        {"source": "hello $.context.name"},
+        {"source": "$.context.absent"},
+        {"source": "$.context.nothing"},
+        {"source": "$.context.absent", "transform": "source"},
+    ],
+)
+def test_a_rule_whose_own_tolerance_is_true_may_do_without_a_value(rule: Definition) -> None:
+    task = pass_("A", ins=[{"target": "$.input.x", "tolerance": True, **rule}])
+    state = submitted(task, defaultContext={"nothing": "{}"})
+    assert (state.status.name, state.mapping_warnings) == ("SUCCEED", 0)
+    failing = {"transform": "nope(1)", "target": "$.input.x", "tolerance": True}
+    assert submitted(pass_("A", ins=[failing])).mapping_warnings == 1
+
+
+@pytest.mark.parametrize("field", ["inputMappings", "callback.inputMappings"])
+def test_many_rules_are_looked_through_once(field: str) -> None:
+    count = 20_000
+    rules = [MappingRule(source=f"$.tmp.k{n}", target=f"$.tmp.k{n + 1}") for n in range(count)]
+    began = time.process_time()
+    assert list(unkept_targets(rules, field)) == [count - 1]
+    assert time.process_time() - began < 5
 
 
 def submitted(task: Definition, *, by_setting: bool = False, **rest: Any) -> ExecutionState:
