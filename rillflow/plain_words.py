@@ -1,7 +1,8 @@
-"""Rill Flow's messages of refusals in plain words.
+"""Rill Flow's messages of refusals and of tasks in plain words.
 
 On the wire the messages stay as they are, since clients compare them. The plain sentence is
-beside them in ``hint`` where there is no other hint, and the command line shows it alone.
+beside them in ``hint`` where there is no other hint, and the command line shows it alone. The
+messages of tasks are put in plain words by the command line only.
 """
 
 import re
@@ -59,18 +60,54 @@ _SENTENCES: Final[Sequence[tuple[str, str]]] = (
     (r"count (\S*) nonsupport", "count is 1 to 30000, not {0}"),
     (r"no default resource for ab config key: (.*)", "the A/B rules of {0} have no default"),
 )
-_COMPILED: Final = tuple(
-    (re.compile(pattern, re.DOTALL), sentence) for pattern, sentence in _SENTENCES
+_OF_TASKS: Final[Sequence[tuple[str, str]]] = (
+    (r"dispatchTask http fails due to (.*)", "the call failed: {0}"),
+    (r"handle functionPattern protocol: (.*)do not support", "nothing serves the protocol {0}"),
+    (r"handle functionPattern null", "it has no resourceName"),
+    (r"originalUrl value:(.*) not http format", "{0} is no address that can be called"),
+    (r"function resource null", "its resource is not known"),
+    (r"function resource category: (.*)do not support", "nothing serves resources of category {0}"),
+    (r"handle fails: exceed max depth, dag route: (.*)", "sub-flows are nested too deeply: {0}"),
+    (r"handle fails: (apikey|prompt|message|parameters) is empty", "it was given no {0}"),
+    (r"handle fails: (.*)", "the call failed: {0}"),
+    (
+        r"skip due to dependent tasks return or degrade",
+        "skipped, since a task before it was skipped, returned or gave up",
+    ),
+    (r"loop collection or subTasks empty", "nothing to do: the list, or the tasks, are empty"),
+    (r"choices collection empty", "nothing to do: there are no choices"),
+    (r"switches collection empty", "nothing to do: there are no switches"),
+    (r"iteration item (\d+) is null", "item {0} of its list is null"),
+    (r"conditions can not be null", "it has no conditions"),
+    (r"interruption", "one of its interruptions held"),
+    (r"timeout", "its time was up"),
 )
+
+
+def _compiled(sentences: Sequence[tuple[str, str]]) -> Sequence[tuple[re.Pattern[str], str]]:
+    return tuple((re.compile(pattern, re.DOTALL), sentence) for pattern, sentence in sentences)
+
+
+_REFUSALS: Final = _compiled(_SENTENCES)
+_MESSAGES: Final = _compiled(_OF_TASKS)
 _LONGEST: Final = 4_000
 """Messages that are longer hold much of what somebody sent, and are left alone."""
 
 
 def in_plain_words(message: str) -> str | None:
     """Return what one of Rill Flow's messages means; None where it is not known as one."""
+    return _sentence(message, _REFUSALS)
+
+
+def of_task_in_plain_words(message: str) -> str:
+    """Return what the message of a task or an execution means; others as they are."""
+    return _sentence(message, _MESSAGES) or message
+
+
+def _sentence(message: str, known: Sequence[tuple[re.Pattern[str], str]]) -> str | None:
     if len(message) > _LONGEST:
         return None
-    for pattern, sentence in _COMPILED:
+    for pattern, sentence in known:
         found = pattern.fullmatch(message)
         if found is not None:
             return sentence.format(*(part.strip() or "(nothing)" for part in found.groups()))

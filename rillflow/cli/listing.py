@@ -10,6 +10,7 @@ from rillflow.cli.showing import STYLES, cut_line, moment, short_moment
 from rillflow.cli.visible import visible
 from rillflow.client.instances import Instance, read_instance
 from rillflow.client.operations import ListedExecution
+from rillflow.plain_words import of_task_in_plain_words
 
 STATUS_WIDTH: Final = 11
 DETAIL_WIDTH: Final = 24
@@ -86,7 +87,9 @@ def _failure(view: Mapping[str, Any], instances: list[Instance]) -> str:
     message = invoke.get("msg") if isinstance(invoke, dict) else None
     failed = [one.name for one in instances if one.status == "FAILED"]
     where = f"{failed[0]}: " if failed else ""
-    return f"{where}{_line(message)}" if message is not None else where.rstrip(": ")
+    if message is None:
+        return where.rstrip(": ")
+    return f"{where}{_line(of_task_in_plain_words(str(message)))}"
 
 
 def _waits(instances: list[Instance]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from rillflow.client.instances import Instance, read_instance, without_old_error
 from rillflow.client.patience import PATIENCE_S
 from rillflow.client.watching import Look, TaskChange
 from rillflow.errors import RillflowError
+from rillflow.plain_words import of_task_in_plain_words
 from rillflow.runtime.clock import SystemClock
 
 Looks: TypeAlias = Generator[Look, None, str]
@@ -217,7 +218,8 @@ def _remark(one: Instance) -> Text:
     remark = Text(", ".join(parts))
     if said:
         style = "" if one.status in ("SUCCEEDED", "SKIPPED") else "red"
-        remark.append(": " if parts else "").append(visible(" ".join(said.split())), style)
+        text = visible(" ".join(of_task_in_plain_words(said).split()))
+        remark.append(": " if parts else "").append(text, style)
     return remark
 
 
@@ -284,8 +286,8 @@ def _follow_plainly(looks: Looks, console: Console) -> str:
 def _print_change(change: TaskChange, since_s: float, console: Console) -> None:
     if change.status == "NOT_STARTED":
         return
-    message = f"  {change.message[:LONGEST_MESSAGE]}" if change.message else ""
-    line = f"{since_s:6.1f} s  {change.status:<12} {change.task}{message}"
+    message = of_task_in_plain_words(change.message or "")[:LONGEST_MESSAGE]
+    line = f"{since_s:6.1f} s  {change.status:<12} {change.task}  {message}".rstrip()
     console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from rillflow.cli.visible import visible
 from rillflow.errors import DefinitionError, ExecutionFailedError, RequestError, RillflowError
-from rillflow.plain_words import in_plain_words
+from rillflow.plain_words import in_plain_words, of_task_in_plain_words
 
 if TYPE_CHECKING:
     from rillflow.client.executions import Execution
@@ -86,7 +86,10 @@ def with_hint(message: str, hint: str) -> str:
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return str(error)
+    text = str(error)
+    if isinstance(error, ExecutionFailedError) and error.reason and text.endswith(error.reason):
+        return text.removesuffix(error.reason) + of_task_in_plain_words(error.reason)
+    return text
 
 
 def _about_the_key(error: Exception) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 from rillflow.cli.visible import visible, visible_json
 from rillflow.client.instances import Instance, read_instance, without_old_error
 from rillflow.client.mapping_warnings import warnings_of
+from rillflow.plain_words import of_task_in_plain_words
 
 STYLES: Final = {
     "NOT_STARTED": "dim",
@@ -120,7 +121,7 @@ def _facts(view: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the messages of an execution: the name, the text, the style."""
     invoke = view.get("dag_invoke_msg") or {}
     if view.get("dag_status") == "FAILED" and invoke.get("msg") is not None:
-        yield "error", _one_line(invoke["msg"]), "red"
+        yield "error", _one_line(of_task_in_plain_words(str(invoke["msg"]))), "red"
     if view.get("quarantine"):
         yield "stuck", _one_line(view["quarantine"]), "red"
     for warning in warnings_of("", dict(view)):
@@ -151,7 +152,8 @@ def _fields(
         yield "sub-flow", instance.sub_flow, ""
     if instance.said is not None:
         is_error = instance.status not in ("SUCCEEDED", "KEY_SUCCEED", "SKIPPED")
-        yield ("error", instance.said, "red") if is_error else ("message", instance.said, "")
+        said = of_task_in_plain_words(instance.said)
+        yield ("error", said, "red") if is_error else ("message", said, "")
     if instance.hint is not None:
         yield "hint", instance.hint, "yellow"
     if len(instance.attempts) > 1:
@@ -164,7 +166,7 @@ def _attempts(instance: Instance, now_ms: int) -> Iterator[tuple[str, Any, str]]
     for number, attempt in enumerate(instance.attempts, 1):
         ended_ms = attempt.ended_ms
         lasted = seconds(max((now_ms if ended_ms is None else ended_ms) - attempt.started_ms, 0))
-        outcome = attempt.error
+        outcome = None if attempt.error is None else of_task_in_plain_words(attempt.error)
         if outcome is None and number < len(instance.attempts):
             outcome = "it was given up"
         elif outcome is None:
