@@ -89,8 +89,6 @@ class HotRoutes:
             request = Request(scope, receive)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
-            if isinstance(error, UnknownExecutionError):
-                self._lookups.failed(scope)
             response = respond_to(error)
         await self._answers.respond(response, scope, receive, send)
 
@@ -120,12 +118,24 @@ class HotRoutes:
 
         Whatever a gateway sends as a body is taken: JSON, text, an image, nothing.
         """
+        execution_id, task = callback_target(request.query_params)
+        sealed_attempt = self._sealed_attempt(request, execution_id, task)
+        try:
+            return await self._take_callback(request, execution_id, task, sealed_attempt)
+        except UnknownExecutionError:
+            if not sealed_attempt:
+                self._lookups.failed(request.scope)
+            raise
+
+    async def _take_callback(
+        self,
+        request: Request,
+        execution_id: ExecutionId,
+        task: TaskName,
+        sealed_attempt: int | None,
+    ) -> Response:
         limit = self._callback_limit(request)
         query, headers = request.query_params, request.headers
-        execution_id, task = callback_target(query)
-        sealed_attempt = self._sealed_attempt(request, execution_id, task)
-        if not sealed_attempt:
-            self._lookups.check(request.scope)
         at_ms = self._stack.clock.now_ms()
 
         async def check_known() -> None:
@@ -133,6 +143,8 @@ class HotRoutes:
                 asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
                 await self._stack.require_known(execution_id, asked)
 
+        if self._lookups.are_too_many(request.scope):
+            await check_known()
         body = await read_body(
             request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE, check_known=check_known
         )

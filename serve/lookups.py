@@ -1,8 +1,8 @@
 """How often one address may call back for executions that do not exist.
 
-Whoever may call back without a key could look for ids by trying. Only failures count, so a
-gateway whose executions are known calls back as often as it likes; and who shows the seal of a
-callback address is let through whatever others behind the same address do.
+Functions call back without a key, and many of them from one address; so a callback of an
+execution that exists is taken whatever others behind its address do. Where too many of them
+failed, each is looked up before its body is read, and a failure is told to come later.
 """
 
 from collections import OrderedDict
@@ -28,27 +28,28 @@ class FailedLookups:
         self._clock = clock
         self._by_address: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def check(self, scope: Scope) -> None:
-        """Let a request pass whose address has not failed too often.
-
-        Raises:
-            OverloadedError: It has (429).
-        """
+    def are_too_many(self, scope: Scope) -> bool:
+        """Tell whether one more failure of a request's address would be too many."""
         if not self._by_address or self._per_minute is None:
-            return
-        if self._failures(address_of(scope), self._per_minute) <= self._per_minute - 1:
-            return
-        error = OverloadedError("too many callbacks of this address named unknown executions")
-        error.hint = (
-            f"{self._per_minute} a minute may, as unknown_executions_per_minute"
-            " (RILLFLOW_UNKNOWN_EXECUTIONS_PER_MINUTE) says; sealed callbacks are always taken"
-        )
-        raise error
+            return False
+        return self._failures(address_of(scope), self._per_minute) > self._per_minute - 1
 
     def failed(self, scope: Scope) -> None:
-        """Note that a request named an execution that does not exist."""
+        """Note that a request named an execution that does not exist.
+
+        Raises:
+            OverloadedError: Too many of its address did (429).
+        """
         if self._per_minute is None:
             return
+        if self.are_too_many(scope):
+            error = OverloadedError("too many callbacks of this address named unknown executions")
+            error.hint = (
+                f"{self._per_minute} a minute may, as unknown_executions_per_minute"
+                " (RILLFLOW_UNKNOWN_EXECUTIONS_PER_MINUTE) says; callbacks of executions that"
+                " exist are always taken"
+            )
+            raise error
         address = address_of(scope)
         failures = self._failures(address, self._per_minute) + 1
         self._by_address[address] = (failures, self._clock.monotonic_s())

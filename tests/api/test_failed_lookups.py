@@ -1,6 +1,6 @@
-"""Ids of executions cannot be found by trying: callbacks for unknown ones are limited by address.
+"""Callbacks for executions that do not exist are limited by address, and no others are.
 
-Only failures count, and sealed callbacks are always taken.
+A callback of an execution that exists is taken whatever others behind its address do.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from rillflow.errors import OverloadedError
+from rillflow.gateways.callback_seals import seal
 from rillflow.testing import FunctionRequest
 from serve.lookups import MOST_ADDRESSES, FailedLookups
 from tests.api.definition_texts import SUSPENDED, calling
@@ -45,13 +46,41 @@ async def test_who_fails_too_often_is_told_to_come_later() -> None:
             assert refused.headers["Retry-After"] == "1"
 
 
-async def test_a_guess_that_would_be_right_is_not_told_either() -> None:
+async def test_a_callback_of_an_execution_that_exists_is_taken_whatever_others_do() -> None:
     async with served(unknown_executions_per_minute=MOST) as api:
         api.clock.stop()
         waiting = await api.submit(await api.add(SUSPENDED))
         await fail_too_often(api)
-        assert refusal_of(await guess(api, waiting))[0] == 429
-        assert (await api.shown(waiting))["dag_status"] == "RUNNING"
+        assert refusal_of(await guess(api))[0] == 429
+        assert (await guess(api, waiting)).json() == {"result": "ok"}
+        assert (await api.ended(waiting))["dag_status"] == "SUCCEED"
+
+
+async def test_no_body_is_read_of_who_fails_too_often() -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        api.clock.stop()
+        await fail_too_often(api)
+        port = api.stack.settings.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        path = f"{TRIGGER}?execution_id={UNKNOWN}&task_name=wait"
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
+        answer = await asyncio.wait_for(reader.readline(), api.stack.settings.body_timeout_s / 2)
+        assert b" 429 " in answer
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/flow/finish.json", 400), ("/flow/wakeup.json", 500), ("/flow/get.json", 200)],
+)
+async def test_other_routes_count_nothing(path: str, status: int) -> None:
+    async with served(unknown_executions_per_minute=MOST) as api:
+        params = {"execution_id": UNKNOWN, "task_name": "wait"}
+        method = "GET" if path == "/flow/get.json" else "POST"
+        for _ in range(2 * MOST):
+            answer = await api.client.request(method, path, params=params, json={})
+            assert answer.status_code == status
+        await fail_too_often(api)
 
 
 async def test_other_addresses_are_not_concerned() -> None:
@@ -82,7 +111,7 @@ async def test_failures_are_forgotten_by_and_by() -> None:
         await fail_too_often(api)
 
 
-async def test_sealed_callbacks_are_taken_whatever_others_do() -> None:
+async def test_sealed_callbacks_count_for_nothing_and_are_taken_whatever_others_do() -> None:
     addresses: asyncio.Queue[dict[str, str]] = asyncio.Queue()
 
     def work(request: FunctionRequest) -> dict[str, Any]:
@@ -96,10 +125,15 @@ async def test_sealed_callbacks_are_taken_whatever_others_do() -> None:
         execution_id = await api.submit(await api.add(calling("work", pattern="task_async")))
         address = await addresses.get()
         await fail_too_often(api)
-        assert (await guess(api, execution_id)).status_code == 429
+        assert (await guess(api)).status_code == 429
         answer = await api.client.post(TRIGGER, params=address, json={"a": 1})
         assert answer.json() == {"result": "ok"}
         assert (await api.ended(execution_id))["dag_status"] == "SUCCEED"
+        late = {"execution_id": UNKNOWN, "task_name": "work"}
+        sealed = seal(KEY, execution_id=UNKNOWN, task="work", attempt=1, expires_s=2**40)
+        for _ in range(2 * MOST):
+            answer = await api.client.post(TRIGGER, params={**late, **sealed}, json={})
+            assert refusal_of(answer)[0] == 400
 
 
 async def test_no_limit_is_none() -> None:
@@ -119,11 +153,12 @@ def test_a_network_of_ipv6_is_one_address_and_mapped_ipv4_is_ipv4() -> None:
     lookups.failed(scope_of("2001:db8:1:2::1"))
     lookups.failed(scope_of("203.0.113.7"))
     for refused in ("2001:db8:1:2:ffff::9", "::ffff:203.0.113.7", "203.0.113.7"):
+        assert lookups.are_too_many(scope_of(refused))
         with pytest.raises(OverloadedError):
-            lookups.check(scope_of(refused))
+            lookups.failed(scope_of(refused))
     for passed in ("2001:db8:1:3::1", "203.0.113.8", "no address"):
-        lookups.check(scope_of(passed))
-    lookups.check({"type": "http"})
+        assert not lookups.are_too_many(scope_of(passed))
+    assert not lookups.are_too_many({"type": "http"})
 
 
 def test_so_many_addresses_are_remembered_and_no_more() -> None:
