@@ -2,12 +2,14 @@
 
 The library matches patterns with Python's backtracking ``re``, compares each element with
 each, follows references that multiply, shows all data in every error, and lets a part of a
-schema name another draft. So every keyword is counted before it is asked, the keywords with
-patterns are our own, and a validator never becomes one of another class.
+schema name another draft. So every keyword is counted before it is asked, with the elements
+that it walks over; the keywords with patterns, and those that look at what others have
+evaluated, are our own; and a validator never becomes one of another class.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from fractions import Fraction
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +22,7 @@ from referencing import Registry
 from rillflow.errors import BudgetExceededError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.language.expressions.patterns import Pattern, compiled
+from rillflow.runtime.evaluated_places import EvaluatedPlaces
 
 MOST_ERRORS: Final = 100
 
@@ -29,7 +32,12 @@ MOST_SCHEMA_STEPS: Final = 1_000_000
 _SHOWN_CHARACTERS: Final = 300
 _BYTES_PER_STEP: Final = 100
 _WITH_CONSTANTS: Final = frozenset({"const", "enum"})
-_UNEVALUATED: Final = "unevaluatedProperties"
+_WALKING: Final = frozenset(
+    {"additionalItems", "additionalProperties", "contains", "items", "propertyNames"}
+)
+"""Keywords that ask a schema for each element, which may be ``true`` and count nothing."""
+_WITH_LISTS: Final = frozenset({"dependencies", "dependentRequired"})
+_MOST_NAMED: Final = 20
 _PATTERNS: Final = "patternProperties"
 _NO_SCHEMAS: Final = frozenset({"const", "enum", "default", "examples"})
 
@@ -63,7 +71,7 @@ def check_of(schema: JsonObject) -> Callable[[JsonObject, int], Iterator[str]]:
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
     _check_schema(kind, schema)
     _check_patterns(schema)
-    validator = _bounded(kind)(schema, registry=Registry())
+    validator = _validator(kind, schema)
 
     def check(data: JsonObject, most_steps: int) -> Iterator[str]:
         errors = _errors(validator, data, most_steps)
@@ -72,6 +80,16 @@ def check_of(schema: JsonObject) -> Callable[[JsonObject, int], Iterator[str]]:
             yield f"${where}: {error.message}"[:_SHOWN_CHARACTERS]
 
     return check
+
+
+def _validator(kind: Any, schema: JsonObject) -> Any:
+    """Return a validator that knows all anchors and ids; else each look for one walks over all."""
+    validator = _bounded(kind)(schema, registry=Registry())
+    try:
+        crawled = validator._resolver._registry.crawl()  # noqa: SLF001 - made by the library
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"a part that names another draft is none of it: {error}") from error
+    return validator.evolve(_resolver=crawled.resolver(validator._resolver._base_uri))  # noqa: SLF001
 
 
 def _errors(validator: Any, data: object, most_steps: int) -> list[jsonschema.ValidationError]:
@@ -92,7 +110,6 @@ def _check_schema(kind: Any, schema: JsonObject) -> None:
 
 def _check_patterns(schema: JsonObject) -> None:
     """Compile all patterns, so that one which is none is refused when it is added."""
-    seen: set[str] = set()
     level: list[JsonValue] = [schema]
     while level:
         value = level.pop()
@@ -100,7 +117,6 @@ def _check_patterns(schema: JsonObject) -> None:
             level += value
         if not isinstance(value, dict):
             continue
-        seen |= value.keys() & {_UNEVALUATED, _PATTERNS}
         named = value.get(_PATTERNS)
         given = value.get("pattern")
         patterns = list(named) if isinstance(named, dict) else []
@@ -108,8 +124,6 @@ def _check_patterns(schema: JsonObject) -> None:
             if isinstance(pattern, str):
                 compiled(pattern)
         level += [inner for key, inner in value.items() if key not in _NO_SCHEMAS]
-    if len(seen) > 1:
-        raise ValueError(f"{_UNEVALUATED} beside {_PATTERNS} is not supported")
 
 
 def _bounded(kind: Any) -> Any:
@@ -117,6 +131,9 @@ def _bounded(kind: Any) -> Any:
         "pattern": _pattern,
         _PATTERNS: _pattern_properties,
         "additionalProperties": _additional_properties,
+        "multipleOf": _multiple_of,
+        "unevaluatedItems": _unevaluated_items,
+        "unevaluatedProperties": _unevaluated_properties,
         "uniqueItems": _unique_items,
     }
     keywords = {
@@ -142,6 +159,10 @@ def _counted(name: str, keyword: Keyword) -> Keyword:
         cost = 1 + (len(value) if isinstance(value, list | dict) else 0)
         if name in _WITH_CONSTANTS:
             cost += len(encode_json(value)) // _BYTES_PER_STEP
+        if name in _WALKING and isinstance(instance, list | dict):
+            cost += len(instance)
+        if name in _WITH_LISTS and isinstance(value, dict):
+            cost += sum(len(inner) for inner in value.values() if isinstance(inner, list))
         steps.take(cost)
         for error in keyword(validator, value, instance, schema) or ():
             # Most show the data, whole.
@@ -179,7 +200,6 @@ def _additional_properties(
         return
     named = schema.get("properties", {})
     patterns = list(map(compiled, schema.get(_PATTERNS, ())))
-    _steps.get().take(len(instance))
     extras = [
         key
         for key in instance
@@ -189,11 +209,56 @@ def _additional_properties(
         for key in extras:
             yield from validator.descend(instance[key], allowed, path=key)
     elif not allowed and extras:
-        shown = ", ".join(map(repr, sorted(extras)))
-        verb = "was" if len(extras) == 1 else "were"
-        yield jsonschema.ValidationError(
-            f"Additional properties are not allowed ({shown} {verb} unexpected)"
+        yield _not_allowed("Additional properties", sorted(extras))
+
+
+def _unevaluated_properties(
+    validator: Any, then: object, instance: object, schema: Mapping[str, Any]
+) -> Errors:
+    if isinstance(instance, dict):
+        rest = _rest(validator, instance, schema)
+        extras = [key for key in rest if not _is_valid(validator, instance[key], then)]
+        if extras:
+            yield _not_allowed("Unevaluated properties", sorted(extras))
+
+
+def _unevaluated_items(
+    validator: Any, then: object, instance: object, schema: Mapping[str, Any]
+) -> Errors:
+    if isinstance(instance, list):
+        items = [instance[index] for index in _rest(validator, instance, schema)]
+        extras = [item for item in items if not _is_valid(validator, item, then)]
+        if extras:
+            yield _not_allowed("Unevaluated items", extras)
+
+
+def _rest(validator: Any, instance: Any, schema: Mapping[str, Any]) -> list[Any]:
+    return list(EvaluatedPlaces(instance, _steps.get().take, _found).rest(validator, schema))
+
+
+def _is_valid(validator: Any, instance: object, schema: object) -> bool:
+    return next(validator.descend(instance, schema), None) is None
+
+
+def _not_allowed(what: str, extras: Sequence[object]) -> jsonschema.ValidationError:
+    shown = ", ".join(map(repr, extras[:_MOST_NAMED]))
+    more = f" and {len(extras) - _MOST_NAMED} more" if len(extras) > _MOST_NAMED else ""
+    verb = "was" if len(extras) == 1 else "were"
+    return jsonschema.ValidationError(f"{what} are not allowed ({shown}{more} {verb} unexpected)")
+
+
+def _multiple_of(_: Validator, factor: Any, instance: object, __: object) -> Errors:
+    """Divide as the library does, and integers that are larger than any float exactly."""
+    if isinstance(instance, bool) or not isinstance(instance, int | float):
+        return
+    try:
+        is_multiple = (
+            (instance / factor).is_integer() if isinstance(factor, float) else not instance % factor
         )
+    except OverflowError:
+        is_multiple = not Fraction(instance) % Fraction(factor)
+    if not is_multiple:
+        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {factor}")
 
 
 def _unique_items(

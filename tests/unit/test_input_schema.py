@@ -11,6 +11,9 @@ from rillflow.errors import RequestError
 from rillflow.runtime.bounded_json_schema import MOST_ERRORS
 from rillflow.runtime.input_schema import InputSchema
 
+DRAFT_3: Final = "http://json-schema.org/draft-03/schema#"
+DRAFT_2019: Final = "https://json-schema.org/draft/2019-09/schema"
+DRAFT_2020: Final = "https://json-schema.org/draft/2020-12/schema"
 DRAFT_7: Final = "http://json-schema.org/draft-07/schema#"
 
 
@@ -134,8 +137,8 @@ def doubling(levels: int, then: Any) -> dict[str, Any]:
         ({"patternProperties": {"(": {}}}, r"regular expression /\(/ is refused"),
         ({"pattern": "a" * 2_000}, "longer than 1000 characters"),
         (
-            {"unevaluatedProperties": False, "patternProperties": {"a": {}}},
-            "unevaluatedProperties beside patternProperties is not supported",
+            {"properties": {"a": {"$schema": DRAFT_3, "extends": 5}}},
+            "a part that names another draft is none of it",
         ),
     ],
 )
@@ -144,6 +147,8 @@ def test_what_cannot_be_bounded_is_refused_when_it_is_added(schema: Any, reason:
         InputSchema(json.dumps(schema))
 
 
+NAMED: Final = {"a": [f"p{n}" for n in range(1_000)]}
+ALL_NAMED: Final = dict.fromkeys(["a", *NAMED["a"]], 1)
 NESTED: Final[dict[str, Any]] = functools.reduce(lambda inner, _: {"a": inner}, range(60), {})
 
 
@@ -163,6 +168,56 @@ NESTED: Final[dict[str, Any]] = functools.reduce(lambda inner, _: {"a": inner}, 
         (
             {"$ref": "https://json-schema.org/draft/2020-12/schema"},
             {"properties": {f"p{n}": {"type": "string"} for n in range(20_000)}},
+        ),
+        # Each element counts, also where the schema for it is true; and each name of a list.
+        *(
+            ({"properties": {"l": {"allOf": [part] * 100}}}, {"l": [1] * 95_000})
+            for part in (
+                {"items": True},
+                {"contains": True},
+                {"prefixItems": [True], "items": {}},
+                {"unevaluatedItems": True},
+                {"$schema": DRAFT_2019, "unevaluatedItems": True},
+            )
+        ),
+        *(
+            ({"allOf": [part] * 100}, {f"p{n}": 1 for n in range(30_000)})
+            for part in (
+                {"propertyNames": True},
+                {"additionalProperties": True},
+                {"unevaluatedProperties": True},
+            )
+        ),
+        (
+            {"items": {}, "additionalProperties": {"items": {"dependentRequired": NAMED}}},
+            {"l": [ALL_NAMED] * 1_000},
+        ),
+        # What others have evaluated: as many places as 40 parts have, and each is looked up.
+        (
+            {
+                "$defs": {"p": {"prefixItems": [True] * 1_500}},
+                "additionalProperties": {
+                    "unevaluatedItems": False,
+                    "allOf": [{"$ref": "#/$defs/p"}] * 400,
+                },
+            },
+            {"l": [1] * 45_000},
+        ),
+        # References that multiply where nothing is checked, as the keyword comes first.
+        (
+            {
+                "unevaluatedProperties": False,
+                "properties": {"x": True},
+                "$ref": "#/$defs/a0",
+                "$defs": {
+                    f"a{n}": {
+                        "dependentSchemas": {k: {"$ref": f"#/$defs/a{n + 1}"} for k in ("x", "y")}
+                    }
+                    for n in range(40)
+                }
+                | {"a40": {}},
+            },
+            {"x": 1, "y": 1},
         ),
     ],
 )
@@ -188,3 +243,97 @@ def test_what_takes_few_steps_is_told_at_once_and_else_left_open() -> None:
     assert schema.errors_if_few_steps({"l": [1]}) == ["$['l'][0]: 1 is not of type 'string'"]
     assert schema.errors_if_few_steps({"l": ["a"] * 5_000}) is None
     assert schema.errors({"l": ["a"] * 5_000}) == []
+
+
+ANY: Final[list[Any]] = [True, {}]
+
+
+@pytest.mark.parametrize(
+    ("schema", "data", "expected"),
+    [
+        ({"prefixItems": ANY}, [1, 2, 3, 4], "(3, 4 were unexpected)"),
+        ({"prefixItems": ANY}, [1, 2, 3], "(3 was unexpected)"),
+        ({"prefixItems": ANY, "items": True}, [1, 2, 3], ""),
+        ({"contains": {"type": "string"}}, ["a", 1, "b"], "(1 was unexpected)"),
+        ({"allOf": [{"prefixItems": ANY}, {"contains": {"const": 3}}]}, [1, 2, 3], ""),
+        ({"anyOf": [{"prefixItems": ANY}, {"type": "object"}]}, [1, 2], ""),
+        ({"anyOf": [{"type": "array"}, {"prefixItems": [False]}]}, [1], "(1 was unexpected)"),
+        ({"$ref": "#/$defs/p"}, [1], ""),
+        ({"$dynamicRef": "#dynamic"}, [1, 2], "(2 was unexpected)"),
+        ({"if": {"prefixItems": [{"const": 1}]}, "then": {"prefixItems": ANY}}, [1, 2], ""),
+        ({"if": {"prefixItems": [{"const": 1}]}, "else": {"items": True}}, [5, 6], ""),
+        ({"if": {"prefixItems": [{"const": 1}]}}, [5], "(5 was unexpected)"),
+        ({"allOf": [{"unevaluatedItems": True}]}, [1, 2], ""),
+        ({"unevaluatedItems": {"type": "integer"}}, [1, "a"], "('a' was unexpected)"),
+        ({"$schema": DRAFT_2019, "items": ANY}, [1, 2, 3], "(3 was unexpected)"),
+        ({"$schema": DRAFT_2019, "items": ANY, "additionalItems": {}}, [1, 2, 3], ""),
+        ({"properties": {"a": True}}, {"a": 1, "b": 2}, "('b' was unexpected)"),
+        ({"properties": {"a": True}, "additionalProperties": {}}, {"a": 1, "b": 2}, ""),
+        ({"patternProperties": {"^a": True}}, {"ab": 1, "b": 2}, "('b' was unexpected)"),
+        ({"dependentSchemas": {"a": {"properties": {"a": True}}}}, {"a": 1}, ""),
+        (
+            {"dependentSchemas": {"b": {"properties": {"a": True}}}},
+            {"a": 1},
+            "('a' was unexpected)",
+        ),
+        ({"oneOf": [{"properties": {"a": {"const": 1}}}, {"required": ["b"]}]}, {"a": 1}, ""),
+        ({"allOf": [{"unevaluatedProperties": True}]}, {"a": 1}, ""),
+        (
+            {"unevaluatedProperties": {"type": "integer"}},
+            {"a": 1, "b": "x"},
+            "('b' was unexpected)",
+        ),
+        ({"$ref": "#/$defs/p"}, {"a": 1, "b": 2}, "('b' was unexpected)"),
+        ({"$schema": DRAFT_2019, "$recursiveRef": "#"}, {"x": {"x": {}}}, ""),
+        ({"$schema": DRAFT_2019, "$recursiveRef": "#"}, {"a": 1}, "('a' was unexpected)"),
+    ],
+)
+def test_what_no_other_keyword_has_evaluated_is_held_against_unevaluated(
+    schema: dict[str, Any], data: Any, expected: str
+) -> None:
+    name = "unevaluatedItems" if isinstance(data, list) else "unevaluatedProperties"
+    defs = {
+        "p": {"prefixItems": ANY, "properties": {"a": True}},
+        "d": {"$dynamicAnchor": "dynamic", "prefixItems": [True]},
+    }
+    schema = dict(schema)
+    whole = {
+        "$schema": schema.pop("$schema", DRAFT_2020),
+        "$defs": {**defs, "checked": {name: False, **schema}},
+        "properties": {"x": {"$ref": "#/$defs/checked"}},
+    }
+    found = errors(whole, {"x": data})
+    assert all("nevaluated" in each for each in found)
+    assert [each for each in found if expected and expected in each] == found
+    assert bool(found) is bool(expected)
+
+
+@pytest.mark.parametrize("keyword", ["$anchor", "$id", "$dynamicAnchor"])
+def test_a_name_of_a_part_is_looked_up_without_a_walk_over_the_whole_schema(keyword: str) -> None:
+    reference = {"$anchor": "#q", "$id": "q", "$dynamicAnchor": "#q"}[keyword]
+    others = {f"d{n}": {"type": "string"} for n in range(1_500)}
+    named = {keyword: "q", "type": "integer"}
+    items = {"items": {"$ref": reference}}
+    schema = InputSchema(
+        json.dumps(
+            {
+                "$id": "https://example.com/s",
+                "$defs": {**others, "n": named},
+                "additionalProperties": items,
+            }
+        )
+    )
+    started_s = time.thread_time()
+    assert schema.errors({"l": [1] * 2_000}) == []
+    assert schema.errors({"l": ["a"]}) == ["$['l'][0]: 'a' is not of type 'integer'"]
+    assert time.thread_time() - started_s < 2
+
+
+def test_numbers_larger_than_any_float_are_multiples_or_not() -> None:
+    schema = {"properties": {"n": {"multipleOf": 0.5}, "m": {"multipleOf": 7}}}
+    assert errors(schema, {"n": 10**400, "m": 7 * 10**400}) == []
+    [error] = errors(schema, {"n": 1, "m": 10**400})
+    assert error.startswith("$['m']: 1000")
+    [error] = errors({"properties": {"n": {"multipleOf": 1.5}}}, {"n": 10**400})
+    assert error.startswith("$['n']: 1000")
+    assert errors({"properties": {"n": {"multipleOf": 1.5}}}, {"n": 4.5}) == []
