@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rillflow.core import controls, functions
-from rillflow.core.mapping_warnings import Application
+from rillflow.core.mapping_warnings import Application, strict_error
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
@@ -16,7 +16,7 @@ from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.conditions import all_hold, holds
 from rillflow.language.literals import whole_number
-from rillflow.language.passed_over import Kind, PassedOver, loggable_error
+from rillflow.language.passed_over import Kind, Nothing, PassedOver, loggable_error, why_nothing
 from rillflow.language.path_syntax import Indexes, Names
 from rillflow.language.paths import compile_path, reads_as_null
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
@@ -69,7 +69,7 @@ def _collection(
     """
     try:
         path = compile_path(mapping.collection or "", turn.budget)
-        return path.find({"input": document}, turn.budget)
+        found = path.find({"input": document}, turn.budget)
     except LanguageError as error:
         is_null = bool(mapping.collection) and reads_as_null(error) and not turn.is_strict
         if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED or not is_null:
@@ -78,6 +78,27 @@ def _collection(
         told = PassedOver(1, rule, Kind.BAD_PATH, str(error), loggable_error(error))
         turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))
         return None
+    if found is None:
+        _note_missing(turn, task, mapping, why_nothing(path, {"input": document}))
+    return found
+
+
+def _note_missing(turn: Turn, task: TaskState, mapping: IterationMapping, nothing: Nothing) -> None:
+    """Note a collection that leads to nothing; one that a rule should have written is told there.
+
+    Raises:
+        MappingError: The execution is strict.
+    """
+    rules = turn.plan_of(task).spec_as(ForeachTask).input_mappings or ()
+    written = {(rule.target or "").strip() for rule in rules}
+    is_told = (mapping.collection or "").strip() in written or any(rule.reference for rule in rules)
+    if is_told or nothing.kind is not Kind.MISSING:
+        return
+    where = f"{mapping.collection} -> {mapping.item}"
+    told = PassedOver(1, where, Kind.MISSING, nothing.reason, lost=nothing.lost)
+    if turn.is_strict:
+        raise strict_error("iterationMapping", told, suggesting=True)
+    turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))
 
 
 def without(document: JsonObject, path: str) -> JsonObject:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from rillflow.definition.addresses import address_findings
+from rillflow.definition.lint_collections import collection_findings
 from rillflow.definition.lint_context import context_findings
 from rillflow.definition.lint_expressions import IN_MAPPINGS, IN_PROGRESS, expression_findings
 from rillflow.definition.lint_flows import flow_findings
@@ -71,6 +72,7 @@ def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
     yield from target_findings(definition)
     yield from root_findings(definition)
     yield from context_findings(definition)
+    yield from collection_findings(definition)
     yield from wait_findings(definition)
     if definition.callback is not None:
         yield from _lint_rules(definition.callback.input_mappings, ("callback", "inputMappings"))

@@ -49,11 +49,11 @@ def context_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
     """Generate the sources that read a key of the context which nothing writes."""
     lists = (definition.common_mapping or {}).values()
     # Lists that tasks share may be long, so they are not put into the keys of each task.
-    shared = _written_by(rule for rules in lists for rule in rules or ())
+    shared = written_by(rule for rules in lists for rule in rules or ())
     around: dict[str | None, Task] = {}
     for level in levels(definition):
         around.update((task.name, task) for task in level.tasks)
-        by_task = {task.name or "": _written_by(_rules_of(task)) for task in level.tasks}
+        by_task = {task.name or "": written_by(_rules_of(task)) for task in level.tasks}
         if any("context" in keys.may_be_any for keys in (shared, *by_task.values())):
             continue
         if not level.enclosing:
@@ -65,7 +65,7 @@ def context_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
 def _of_group(
     level: Level, by_task: Mapping[str, _Keys], shared: _Keys, group: Task
 ) -> Iterator[Finding]:
-    given = _written_by(group.input_mappings or ())
+    given = written_by(group.input_mappings or ())
     if "input" in given.may_be_any | shared.may_be_any:
         return
     known = {*given.input, *(group.input or ()), *_added(group)}
@@ -151,11 +151,12 @@ def _rules_of(task: Task) -> tuple[MappingRule, ...]:
     return (*(task.input_mappings or ()), *(task.output_mappings or ()))
 
 
-def _written_by(rules: Iterable[MappingRule]) -> _Keys:
+def written_by(rules: Iterable[MappingRule]) -> _Keys:
+    """Return the keys below the roots that the targets of rules name."""
     keys: dict[str, set[str]] = {"context": set(), "input": set()}
     may_be_any: set[str] = set()
     for rule in rules:
-        names = _names_in(rule.target)
+        names = names_in(rule.target)
         roots = () if not names else keys if names[0] is None else names[0]
         for root in keys.keys() & set(roots):
             below = names[1] if len(names) > 1 else ()
@@ -177,14 +178,15 @@ def _reads(level: Level) -> Iterator[tuple[str, Path]]:
 
 
 def _read_by(rule: MappingRule, path: Path) -> Iterator[tuple[str, Path]]:
-    names = _names_in(rule.source) if is_path(rule.source or "") else ()
+    names = names_in(rule.source) if is_path(rule.source or "") else ()
     if len(names) > 1 and names[0] == ("context",):
         for key in names[1] or ():
             if not key.startswith(_RESERVED):
                 yield key, path
 
 
-def _names_in(text: str | None) -> _Names:
+def names_in(text: str | None) -> _Names:
+    """Return the names of each step of a path; none where the text is no path."""
     if text is None or not text.startswith("$"):
         return ()
     try:
