@@ -22,6 +22,11 @@ def reachable(address: str) -> str:
     return f"{_REACHED}{colon}{port}" if host in _LOOPBACK else address
 
 
+def is_of_banner(address: str) -> bool:
+    """Tell whether an address is spelled as ``rillflow up`` shows it, whose Ray wants a token."""
+    return address.startswith(f"{_REACHED}:")
+
+
 def require_listener(address: str) -> None:
     """Make sure that something listens at the address of a Ray, for Ray itself tries for minutes.
 

@@ -16,7 +16,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] 
 from rillflow.actors.batches import Batch
 from rillflow.actors.directory import find_settings
 from rillflow.actors.stack import Stack
-from rillflow.client.addresses import reachable, require_listener
+from rillflow.client.addresses import is_of_banner, reachable, require_listener
 from rillflow.client.clients import AsyncClient, Client
 from rillflow.client.operations import (
     AddDescriptor,
@@ -99,13 +99,16 @@ def _join(address: str | None, namespace: str) -> None:
     if address == "auto" and "RAY_ADDRESS" not in os.environ:
         address = address_here()
         is_own = address != "auto"
+    else:
+        given = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+        is_own = is_of_banner(given)
+    address = _found(address)
+    require_listener(address)
     has_token = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
     if is_own and not has_token and os.environ.get("RAY_AUTH_MODE", "token") == "token":
         # Ray itself would try in vain for 20 s, with a line on the terminal each second.
         reason = f"Ray at {address} asks for a token, and this script has none"
         raise UnreachableError(reason).with_hint(HOW_TO_JOIN)
-    address = _found(address)
-    require_listener(address)
     # Ray itself uses the machine's token only for an address that it found by itself.
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)

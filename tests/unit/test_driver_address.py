@@ -28,11 +28,19 @@ def test_the_stack_that_runs_on_the_data_folder_is_the_one(folder: Path) -> None
 
 
 def test_a_script_without_the_token_is_told_how_to_get_it(folder: Path, tmp_path: Path) -> None:
-    note = {"pid": os.getpid(), "ray_address": "127.0.0.1:1"}
-    (folder / STACK_NOTE).write_bytes(encode_json(note))
-    told = _told("connect()", HOME=str(tmp_path))
-    assert told[0].endswith("Ray at 127.0.0.1:1 asks for a token, and this script has none")
-    assert "RAY_AUTH_TOKEN_PATH" in told[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"LOCALHOST:{server.getsockname()[1]}"
+        note = {"pid": os.getpid(), "ray_address": address}
+        (folder / STACK_NOTE).write_bytes(encode_json(note))
+        ways: tuple[tuple[str, dict[str, str]], ...] = (
+            ("connect()", {}),
+            ("connect()", {"RAY_ADDRESS": address}),
+            (f"connect(address={address!r})", {}),
+        )
+        for call, variables in ways:
+            told = _told(call, HOME=str(tmp_path), **variables)
+            assert told[0].endswith(f"Ray at {address} asks for a token, and this script has none")
+            assert "RAY_AUTH_TOKEN_PATH" in told[1]
 
 
 @pytest.mark.parametrize(
