@@ -19,6 +19,10 @@ COMPLETION = "completion"
 MOST_IN_BATCH = 64
 """So that an owner is not kept from submissions and callbacks by many answers at once."""
 MOST_UNDER_WAY = 2
+PATIENCE_S = 0.1
+"""A batch that takes longer keeps the others waiting no more."""
+MOST_LATE = 14
+"""So many batches may take longer at once."""
 LEAST_TAKEN = 5_000
 """So many calls are remembered at least, and up to twice as many, whose answers are durable.
 
@@ -108,22 +112,31 @@ class _Taken:
 class Outbox:
     """Hands answers over in batches: at once when idle, else with the next batch.
 
-    Only a full batch leaves before the one ahead of it is taken. A batch that is not taken
-    is offered again until it is. An answer that cannot even be handed over is replaced by a
-    failure, and hinders no other.
+    Before the one ahead of it is taken leaves only a full batch, or any where that takes long. A
+    batch that is not taken is offered again until it is. An answer that cannot even be handed over
+    is replaced by a failure, and hinders no other.
     """
 
     def __init__(self, take: TakeAnswers) -> None:
         self._take = take
         self._answers: list[DispatchAnswer] = []
         self._senders: set[asyncio.Task[None]] = set()
+        self._late = 0
 
     def put(self, answer: DispatchAnswer) -> None:
         """Add an answer to the next batch."""
         self._answers.append(answer)
+        self._send_more()
+
+    def _send_more(self) -> None:
         is_full = len(self._answers) >= MOST_IN_BATCH
-        if len(self._senders) < (MOST_UNDER_WAY if is_full else 1):
+        if self._answers and self._on_time < (MOST_UNDER_WAY if is_full else 1):
             self._senders.add(asyncio.create_task(self._run()))
+
+    @property
+    def _on_time(self) -> int:
+        """How many senders others should wait for."""
+        return len(self._senders) - min(self._late, MOST_LATE)
 
     async def close(self) -> None:
         """Stop offering."""
@@ -141,9 +154,9 @@ class Outbox:
 
     async def _empty(self) -> None:
         pause_s = FIRST_PAUSE_S
-        while len(self._answers) >= (MOST_IN_BATCH if len(self._senders) > 1 else 1):
+        while len(self._answers) >= (MOST_IN_BATCH if self._on_time > 1 else 1):
             batch, self._answers = self._answers[:MOST_IN_BATCH], self._answers[MOST_IN_BATCH:]
-            left = await self._offer(batch)
+            left = await self._offer_patiently(batch)
             if not left:
                 pause_s = FIRST_PAUSE_S
                 continue
@@ -152,6 +165,23 @@ class Outbox:
             self._answers += left
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _offer_patiently(self, batch: list[DispatchAnswer]) -> list[DispatchAnswer]:
+        """Hand answers over; when that takes long, others need not wait for it."""
+        is_late = False
+
+        def be_late() -> None:
+            nonlocal is_late
+            is_late = True
+            self._late += 1
+            self._send_more()
+
+        timer = asyncio.get_running_loop().call_later(PATIENCE_S, be_late)
+        try:
+            return await self._offer(batch)
+        finally:
+            timer.cancel()
+            self._late -= is_late
 
     async def _offer(self, batch: list[DispatchAnswer]) -> list[DispatchAnswer]:
         """Hand answers over, one by one when together they fail; return those not taken."""

@@ -1,4 +1,7 @@
-"""A call whose answer was taken is not made again, for as long as an order could be late."""
+"""The pool remembers what was taken, and lets no answer wait long for those ahead of it.
+
+A call whose answer was taken is not made again, for as long as an order could be late.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -46,3 +49,26 @@ async def test_the_latest_calls_are_remembered_and_the_earliest_forgotten() -> N
         await order(number)
     await pool.close()
     assert ordered == [True] * 7 + [False] * REMEMBERED + [True]
+
+
+async def test_an_answer_waits_no_longer_for_a_batch_that_takes_long_to_be_taken() -> None:
+    ahead, rest = asyncio.Event(), asyncio.Event()
+    let_go = asyncio.Event()
+    taken: list[int] = []
+
+    async def take(answers: Sequence[DispatchAnswer]) -> None:
+        if answers[0].attempt == 1:
+            ahead.set()
+            await let_go.wait()
+        taken.extend(answer.attempt for answer in answers)
+        if taken == [2, 3]:
+            rest.set()
+
+    pool = DispatchPool(Counting(), take)
+    pool.send([attempt("http://f.test/x", attempt=1)])
+    await ahead.wait()
+    pool.send([attempt("http://f.test/x", attempt=number) for number in (2, 3)])
+    await asyncio.wait_for(rest.wait(), 10)
+    assert len(pool) == 1
+    let_go.set()
+    await pool.close()
