@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.settings import is_loopback
+from rillflow.stores.private_files import close_file_to_others, make_private_folder
 
 KEY_FILE: Final = "api-key"
 PAGE_FILE: Final = "open.html"
@@ -49,15 +50,15 @@ def kept_key(data_dir: Path) -> str:
     """
     path = data_dir / KEY_FILE
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
+        make_private_folder(data_dir)
+        if not path.exists() and not path.is_symlink():
             # Linked when it is whole, so that a file without a key is never left behind.
             draft = data_dir / f"{KEY_FILE}.{secrets.token_hex(8)}"
             _write(draft, f"{secrets.token_urlsafe(KEY_BYTES)}\n".encode())
             with contextlib.suppress(FileExistsError):
                 path.hardlink_to(draft)
             draft.unlink()
-        path.chmod(0o600)
+        close_file_to_others(path)
         key = _read(path).decode("ascii").strip()
     except (OSError, ValueError) as error:
         raise StackError(f"the key {path} cannot be made or read: {error}") from error

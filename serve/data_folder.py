@@ -14,7 +14,7 @@ from rillflow.errors import StackError
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.runtime.clock import SystemClock
 from rillflow.settings import STACK_NOTE
-from rillflow.stores.private_files import close_to_others
+from rillflow.stores.private_files import close_to_others, make_private_folder
 
 LOCK: Final = "lock"
 RUN_ROOT: Final = Path("/tmp")  # noqa: S108 - folders in it are made by mkdtemp
@@ -64,11 +64,12 @@ class DataFolder:
         """Take the folder, made if need be; tell whether the last stack was killed.
 
         Raises:
-            StackError: Another stack runs on it, or it cannot be written.
+            StackError: Another stack runs on it, it cannot be written, or others can change it.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            make_private_folder(self.path)
+            lock = self.path / LOCK
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             where = self.read_note().get("url", "another one")

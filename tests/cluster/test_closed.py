@@ -18,6 +18,7 @@ pytestmark = pytest.mark.cluster
 
 OTHERS: Final = 0o077
 EVERYBODY: Final = 0o777
+OF_GROUP: Final = 0o775
 FLOW: Final = """
 workspace: closed
 dagName: waits
@@ -33,6 +34,7 @@ def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
     for folder in (data_dir, archive, data_dir / "logs"):
         folder.mkdir(exist_ok=True)
         folder.chmod(EVERYBODY)
+    data_dir.chmod(OF_GROUP)
     for file in (
         data_dir / "rillflow.db",
         data_dir / "lock",
@@ -90,7 +92,7 @@ def test_nothing_that_it_makes_is_open_to_other_users(opened: OwnStack) -> None:
 
 
 def test_a_folder_that_was_there_stays_as_its_owner_wants_it(opened: OwnStack) -> None:
-    assert _mode(opened.data_dir) == EVERYBODY
+    assert _mode(opened.data_dir) == OF_GROUP
 
 
 def test_rays_files_end_with_the_stack_and_its_logs_do_not(tmp_path: Path) -> None:

@@ -63,6 +63,30 @@ def test_a_key_is_made_once_and_only_its_user_can_read_it(tmp_path: Path) -> Non
     assert mode_of(data / KEY_FILE) == 0o600
 
 
+def test_a_link_in_place_of_the_key_is_refused_and_what_it_leads_to_is_let_be(
+    tmp_path: Path,
+) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    data.mkdir()
+    elsewhere.write_text("mine\n", encoding="ascii")
+    elsewhere.chmod(0o644)
+    for target in (elsewhere, tmp_path / "missing"):
+        (data / KEY_FILE).symlink_to(target)
+        with pytest.raises(StackError, match="cannot be made or read"):
+            kept_key(data)
+        (data / KEY_FILE).unlink()
+    assert mode_of(elsewhere) == 0o644
+    assert not (tmp_path / "missing").exists()
+    assert [path.name for path in data.iterdir()] == []
+
+
+def test_a_key_is_not_kept_where_everybody_may_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(StackError, match=r"everybody may write in it; forbid it by chmod o-w"):
+        kept_key(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_key_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).write_text(" \n", encoding="ascii")
     with pytest.raises(StackError, match="is empty; remove the file"):

@@ -19,6 +19,7 @@ from ray.serve._private import constants
 from rillflow.errors import StackError, StoreError
 from rillflow.jsontypes import encode_json
 from rillflow.settings import STACK_NOTE, Settings
+from rillflow.stores.private_files import why_not_private
 from serve.data_folder import LOGS_KEPT, DataFolder
 from serve.haproxy_guard import at_home
 from serve.ports import free_port, refuse_taken_port
@@ -91,6 +92,36 @@ def test_what_a_note_names_elsewhere_is_let_be(folder: DataFolder, tmp_path: Pat
     folder.lock()
     folder.release()
     assert elsewhere.is_dir()
+
+
+def test_a_folder_that_others_can_change_is_not_taken(folder: DataFolder) -> None:
+    folder.path.mkdir()
+    for mode in (0o777, 0o1777):
+        folder.path.chmod(mode)
+        with pytest.raises(StackError, match=r"everybody may write in it; forbid it by chmod o-w"):
+            folder.lock()
+        assert list(folder.path.iterdir()) == []
+    folder.path.chmod(0o775)
+    folder.lock()
+    folder.release()
+
+
+def test_a_folder_of_another_user_is_not_private() -> None:
+    def facts(uid: int) -> os.stat_result:
+        return os.stat_result((stat.S_IFDIR | 0o755, 0, 0, 1, uid, uid, 0, 0, 0, 0))
+
+    assert why_not_private(facts(1000), 1000) == ""
+    assert why_not_private(facts(0), 1000) == ""
+    for user in (0, 1001):
+        assert "belongs to another user (uid 1000)" in why_not_private(facts(1000), user)
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(folder: DataFolder, tmp_path: Path) -> None:
+    folder.path.mkdir()
+    (folder.path / "lock").symlink_to(tmp_path / "made")
+    with pytest.raises(StackError, match="cannot be used"):
+        folder.lock()
+    assert not (tmp_path / "made").exists()
 
 
 def test_sockets_lie_in_a_new_folder_that_nobody_else_can_enter_or_move(tmp_path: Path) -> None:
