@@ -28,8 +28,9 @@ pytestmark = pytest.mark.cluster
 UP: Final = (sys.executable, "-m", "rillflow.cli", "up")
 ASKING_AGAIN: Final = "the server does not answer; asking again for up to 60 s"
 MOST_RAM_MIB: Final = 750
-NOTICED_S: Final = 2.0
-"""Within which the end of one of Ray's own processes is noticed."""
+NOTICED_S: Final = 10.0
+"""Within which the end of one of Ray's own processes is noticed on a machine that is busy with
+others: 2 s where it is not, and a minute where only Ray looks."""
 WAITS: Final = """
 workspace: up
 dagName: waits

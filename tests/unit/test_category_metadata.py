@@ -1,5 +1,8 @@
 """The console's palette describes each category and the fields of its form."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
 import pytest
 
 from serve.template_metadata import FIELDS, meta_data
@@ -11,6 +14,31 @@ def test_the_description_of_the_function_category_names_its_fields() -> None:
     assert (described["category"], described["icon"]) == ("function", "ant-design:api-outlined")
     assert described["fields"]["next"] == {"title": "下一节点", "type": "string", "required": False}
     assert len(described["fields"]) == 16
+
+
+REQUIRED: Final = {
+    "function": ["name", "pattern"],
+    "foreach": ["iterationMapping", "iterationMapping.collection", "name", "tasks"],
+    "suspense": ["name"],
+    "pass": ["name"],
+    "return": ["name"],
+    "switch": ["name", "switches", "switches.condition"],
+}
+"""What a definition is refused or does nothing without (SEMANTICS 1.3, 1.4); the category is the
+template's own."""
+
+
+def required_paths(fields: Mapping[str, Any]) -> Iterator[str]:
+    for name, field in fields.items():
+        if field.get("required"):
+            yield name
+        inner = field.get("properties") or field.get("items", {}).get("properties", {})
+        yield from (f"{name}.{path}" for path in required_paths(inner))
+
+
+@pytest.mark.parametrize("category", sorted(FIELDS))
+def test_a_field_is_required_where_the_language_requires_it(category: str) -> None:
+    assert sorted(required_paths(FIELDS[category])) == REQUIRED[category]
 
 
 @pytest.mark.parametrize("category", sorted(FIELDS))
