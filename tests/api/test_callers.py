@@ -107,7 +107,7 @@ async def test_a_signature_is_for_one_method_path_parameters_and_body() -> None:
 
 async def test_head_is_signed_as_get_and_counts_once_as_well() -> None:
     path = "/flow/gateways.json"
-    async with served(**SETTINGS) as api:
+    async with open_to_callers(SETTINGS) as api:
         params = signed(api, "GET", path, {})
         assert (await api.client.head(path, params=params)).status_code == 200
         assert not await get(api, params, path)
