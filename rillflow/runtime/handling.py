@@ -15,6 +15,7 @@ import stat
 import tempfile
 import uuid
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -80,7 +81,7 @@ class HandlingRecord:
 
     def begin(self, execution_id: ExecutionId, step: str) -> None:
         """Write down what is handled from now on, in the place of what was before."""
-        text = f"{self._life} {execution_id} {step}\0".encode(errors="replace")[:_SIZE]
+        text = f"{self._life} {execution_id} {step}\0".encode("utf-8", "replace")[:_SIZE]
         self._page[: len(text)] = text
 
     def end(self) -> None:
@@ -107,9 +108,13 @@ def step_of(call: Call) -> str:
 
 def step_of_event(event: Event) -> str:
     """Name the handling of an event, the same when it is delivered again."""
-    task = getattr(event, "task", "")
-    attempt = getattr(event, "attempt", None)
-    return f"{type(event).__name__} {task} {attempt or ''}".rstrip()
+    return _step(type(event).__name__, getattr(event, "task", ""), getattr(event, "attempt", None))
+
+
+@lru_cache(maxsize=4096)
+def _step(kind: str, task: str, attempt: int | None) -> str:
+    """Make the name once for all executions, since every event asks for it."""
+    return f"{kind} {task} {attempt or ''}".rstrip()
 
 
 def record_path(store_url: str, namespace: str, owner: str) -> Path | None:
