@@ -14,6 +14,7 @@ _BYTES_PER_STEP: Final = 32  # of JSON that is walked over
 _FREE_BYTES: Final = 256  # so much may change in a save without being charged
 _WORD_BITS: Final = 64
 _SQUARED_BITS_PER_BYTE: Final = 5_000  # a number of 14,000 bits takes as long as 40 KB of text
+_CONTAINERS: Final = (dict, list)  # a union of them would be made anew for each value
 _WIDE: Final = 32  # entries of a map whose copy is charged
 
 
@@ -119,7 +120,7 @@ class Cleaner:
         size = 8
         changed: JsonObject | None = None
         for key, item in value.items():
-            if isinstance(item, dict | list):
+            if isinstance(item, _CONTAINERS):
                 clean = self.clean(item)
                 if clean is not item:
                     changed = changed or dict(value)
@@ -140,7 +141,7 @@ class Cleaner:
         size = 0
         changed: list[JsonValue] | None = None
         for index, item in enumerate(value):
-            if isinstance(item, dict | list):
+            if isinstance(item, _CONTAINERS):
                 self.left += 8  # It counts itself.
                 clean = self.clean(item)
                 if clean is not item:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from rillflow.errors import (
     ConflictError,
@@ -24,6 +24,7 @@ from rillflow.runtime.residents import Residents
 
 log = logging.getLogger("rillflow.borrowing")
 
+_WITHOUT_EXECUTION: Final = (ResourceCall, TrafficCall)
 Found: TypeAlias = dict[ExecutionId, Hosted | RillflowError | None]
 """What calls are about: borrowed from memory, unreadable, or unknown."""
 
@@ -87,7 +88,7 @@ class Borrowing:
 
     async def _find_for(self, call: Call, found: Found, *, look: bool) -> None:
         execution_id = call.execution_id
-        if isinstance(call, ResourceCall | TrafficCall):
+        if isinstance(call, _WITHOUT_EXECUTION):
             return
         if isinstance(call, Submission):
             if self._residents.plans.ready(call.event.definition_id) is None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from rillflow.core.events import CancelRequested, Event, RedoRequested
 from rillflow.errors import StoreError
@@ -18,6 +19,8 @@ from rillflow.runtime.quarantine import Quarantine
 from rillflow.runtime.residents import Residents
 
 log = logging.getLogger("rillflow.recovery")
+
+_SEEING_TO: Final = (RedoRequested, CancelRequested)
 
 
 class Recovery:
@@ -146,4 +149,4 @@ class Recovery:
 
 
 def _sees_to(event: Event) -> bool:
-    return isinstance(event, RedoRequested | CancelRequested)
+    return isinstance(event, _SEEING_TO)
