@@ -1,6 +1,6 @@
 """Function tasks: dispatch, interpretation of the answer, retry (SEMANTICS 3.10 to 3.12)."""
 
-from typing import NamedTuple
+import msgspec
 
 from rillflow.core import controls
 from rillflow.core.commands import DispatchTask
@@ -30,7 +30,7 @@ LONGEST_PACE_S = 10
 """The longest wait before a retry that the author gave no interval."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """A dispatch answer after parsing; ``output`` None means there was nothing to read."""
 
     output: JsonObject | None

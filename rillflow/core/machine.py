@@ -12,7 +12,8 @@ Its rules:
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from rillflow.core import (
     ending,
@@ -51,7 +52,7 @@ from rillflow.definition import initial_context
 from rillflow.jsontypes import decode_json
 
 
-class Handled(NamedTuple):
+class Handled(msgspec.Struct, frozen=True):
     """What came of an event: commands to carry out, and whether anything changed.
 
     ``mapped`` are applications of mappings in which a rule came to nothing, or had done so

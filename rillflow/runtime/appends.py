@@ -1,7 +1,5 @@
 """What is written to the journal for an event that an execution has taken."""
 
-from typing import NamedTuple
-
 import msgspec
 
 from rillflow.core import codec
@@ -12,7 +10,7 @@ from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.ownership import Ownership, listing_partition
 
 
-class Stage(NamedTuple):
+class Stage(msgspec.Struct, frozen=True):
     """How far an execution has come: ended, and nobody left to be told."""
 
     over: bool = False

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from rillflow.core.commands import Command
 from rillflow.errors import ConflictError, RillflowError
@@ -11,7 +12,7 @@ from rillflow.ports.store import Append
 from rillflow.runtime.hosted import Hosted
 
 
-class Taken(NamedTuple):
+class Taken(msgspec.Struct, frozen=True):
     """What became of a call in memory: its reply, and what to write and do before it is given.
 
     ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the
@@ -22,7 +23,7 @@ class Taken(NamedTuple):
     reply: Reply
     hosted: Hosted | None = None
     append: Append | None = None
-    commands: list[Command] = []  # noqa: RUF012 - never changed
+    commands: list[Command] = []
     at_ms: int = 0
     over: bool = False
     watch: Submission | None = None
