@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -51,16 +52,16 @@ async def test_no_callback_holds_the_loop(loop: Loop, monkeypatch: pytest.Monkey
     async with served({"work": work}) as api:
         version = await api.add(calling("work", pattern="task_async"))
         await api.submit(version)  # What is loaded at the first use is no hostile work.
-        loop.note_nothing()
+
+        async def call_back_and_look(path: str, text: HostileText) -> None:
+            execution_id = await api.submit(version)
+            response = await send(api, path, text, execution_id=execution_id, task_name="A")
+            assert response.status_code in (200, 400, 413, 422), response.text
+            await api.client.get("/flow/get.json", params={"execution_id": execution_id})
+
         for text in hostile:
             for path in ("/flow/trigger.json", "/flow/finish.json"):
-                execution_id = await api.submit(version)
-                loop.note("submit")
-                response = await send(api, path, text, execution_id=execution_id, task_name="A")
-                assert response.status_code in (200, 400, 413, 422), response.text
-                loop.note(f"{path} {text.name} {response.status_code}")
-                await api.client.get("/flow/get.json", params={"execution_id": execution_id})
-                loop.note(f"get {text.name}")
+                await loop.of(f"{path} {text.name}", partial(call_back_and_look, path, text))
     loop.assert_free()
 
 
@@ -105,13 +106,11 @@ async def test_no_answer_of_ten_megabytes_holds_the_loop_of_a_dispatcher(
 
     registry = GatewayRegistry.with_http(HttpSettings(call_timeout_s=30), StoppedClock())
     async with web_server(f=answer) as url:
-        loop.note_nothing()
         for number, text in enumerate(hostile):
             held["text"] = text
             for status in (200, 202, 500) if number % 5 == 0 else (200,):
                 request = attempt(f"{url}/f?status={status}", poll=True, secrets=((),))
-                await registry.call(request)
-                loop.note(f"{status} {text.name}")
+                await loop.of(f"{status} {text.name}", partial(registry.call, request))
     await registry.close()
     loop.assert_free()
 

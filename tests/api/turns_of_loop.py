@@ -1,10 +1,13 @@
 """Which of the things that a test does hold the event loop for too long."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Final, Self
 
 from tests.turns import LONGEST_MS, Turns, measured_turns
+
+TIMES: Final = 3
+"""How often something is slow before it counts: who shares a core makes it slow now and then."""
 
 
 class Loop:
@@ -20,6 +23,19 @@ class Loop:
         """Measure the turns of the running loop."""
         with measured_turns() as turns:
             yield cls(turns)
+
+    async def of(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Do something, and again while it is slow; it counts if it is slow each time.
+
+        What is remembered of the first time must make no later one faster.
+        """
+        self._turns.take()
+        for _ in range(TIMES):
+            await work()
+            longest_ms = self._turns.take()
+            if longest_ms <= LONGEST_MS:
+                return
+        self._slow.append(f"{what}: {longest_ms:.0f} ms")
 
     def note(self, what: str) -> None:
         """Say what was done since the last note."""
