@@ -110,9 +110,11 @@ def _summary(checked: "Sequence[Checked]", found: "Found") -> str:
 
 
 def _write_annotations(checked: "Sequence[Checked]") -> None:
+    from rillflow.cli.visible import visible
+
     for one in checked:
         for problem in one.problems:
-            typer.echo(annotation(str(one.file), problem))
+            typer.echo(visible(annotation(str(one.file), problem)))
 
 
 def annotation(file: str, problem: "Problem") -> str:

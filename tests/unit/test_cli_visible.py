@@ -109,15 +109,16 @@ def test_errors_hold_no_control_characters() -> None:
     assert "\\x1b[2J" in told
 
 
-def test_problems_of_a_file_hold_no_control_characters(tmp_path: Any) -> None:
+@pytest.mark.parametrize("form", ["text", "github", "json"])
+def test_problems_of_a_file_hold_no_control_characters(tmp_path: Any, form: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(
         'workspace: w\ndagName: d\ntype: flow\ntasks:\n- {name: a, category: "\\e[2Jx\\u202e"}\n',
         encoding="utf-8",
     )
-    _, printed, told = run("validate", str(file))
+    _, printed, told = run("validate", str(file), "--format", form)
     assert not controls(printed + told)
-    assert "\\x1b[2J" in told
+    assert "\\u001b[2J" in printed if form == "json" else "\\x1b[2J" in printed + told
 
 
 def test_line_ends_and_tabs_and_all_letters_stay() -> None:
