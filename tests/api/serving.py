@@ -25,7 +25,7 @@ from rillflow.stores import open_store
 from rillflow.testing import FakeOpenFaaS
 from serve.api import create_api
 
-LONG_S: Final = 10
+LONG_S: Final = 25
 HEAD: Final = re.compile(r"workspace: (\w+)\s+dagName: (\w+)")
 
 
