@@ -26,7 +26,7 @@ from serve.gate import OPEN
 DAY_MS: Final = 24 * 3600 * 1000
 MINUTES_MS: Final = 5 * 60 * 1000
 """How old a signature's ``ts`` may be: Rill Flow's form, and ours."""
-AHEAD_MS: Final = 5_000
+AHEAD_MS: Final = 2_000
 """How far ``ts`` may be ahead of our clock.
 
 A signature that was used before this process started has no later ``ts`` than that much after
