@@ -26,7 +26,7 @@ ReadonlyJsonObject: TypeAlias = Mapping[str, JsonValue]
 EMPTY_OBJECT: Final = b"{}"
 MAX_DEPTH: Final = 200
 MAX_VALUES: Final = 300_000
-"""How many values a text from outside may hold; a list or object counts as four, a key as one.
+"""How many values a text from outside may hold; a list or object counts as four, a key as two.
 
 More of them would hold an event loop for too long, whatever is done with them. A list or object
 takes several times as long as a number or text.
@@ -40,6 +40,7 @@ To read and write a number takes the square of its length.
 """
 
 _CONTAINER_WEIGHT: Final = 3
+_KEY_WEIGHT: Final = 2
 _SMALL_BYTES: Final = 4096
 _FEW_NUMBERS: Final = 100
 _ALL_BYTES: Final = bytes(range(256))
@@ -138,7 +139,7 @@ def has_too_many_values(text: bytes) -> bool:
 
 
 def count_of_values(text: bytes, enough: int) -> int:
-    """Count the values of a text, if it is JSON; a list or object counts as four, a key as one.
+    """Count the values of a text, if it is JSON; a list or object counts as four, a key as two.
 
     Args:
         text: What to count in.
@@ -153,7 +154,7 @@ def count_of_values(text: bytes, enough: int) -> int:
 def _weighed(marks: bytes) -> int:
     """Count commas, colons, and what containers weigh beyond the place that each of them takes."""
     containers = marks.count(b"[") + marks.count(b"{")
-    return marks.count(b",") + marks.count(b":") + _CONTAINER_WEIGHT * containers
+    return marks.count(b",") + _KEY_WEIGHT * marks.count(b":") + _CONTAINER_WEIGHT * containers
 
 
 def _long_digits(text: bytes) -> int:

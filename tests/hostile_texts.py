@@ -67,11 +67,11 @@ def _most_values(size: int) -> Iterator[HostileText]:
     long = ["9" * LONG_NUMBER] * min(room // (LONG_NUMBER + 1), count)
     digits = ",".join([*longest, *long])
     yield HostileText("as many digits as may be", f'{{"a":[{digits}]}}'.encode())
-    keys = {f"{n:x}": n for n in range(min(count // 2, size // 15))}
+    keys = {f"{n:x}": n for n in range(min(count // 3, size // 15))}
     yield HostileText("as many keys as may be", json.dumps(keys).encode())
     lists = b"[" + b",".join([b"[]"] * min(count // 4, size // 3 - 1)) + b"]"
     yield HostileText("as many lists as may be", b'{"a":' + lists + b"}")
-    objects = b"[" + b",".join([b'{"a":{"b":1}}'] * min(count // 9, size // 15)) + b"]"
+    objects = b"[" + b",".join([b'{"a":{"b":1}}'] * min(count // 11, size // 15)) + b"]"
     yield HostileText("as many objects as may be", b'{"a":' + objects + b"}")
 
 

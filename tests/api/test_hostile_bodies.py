@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 import httpx
@@ -75,18 +76,23 @@ async def test_no_wake_up_redo_or_submission_holds_the_loop(loop: Loop) -> None:
             SUSPENDED.replace("order", "checked").replace("tasks:", f"{wants}tasks:")
         )
         await api.submit(version)
-        loop.note_nothing()
-        for text in hostile:
+        keys = map(str, count())
+
+        async def tell(path: str, text: HostileText) -> None:
             execution_id = await api.submit(version)
-            loop.note("submit")
+            await send(api, path, text, execution_id=execution_id, task_name="wait")
+
+        async def submit(descriptor_id: str, text: HostileText, *, keyed: bool) -> None:
+            named = {"idempotency_key": next(keys)} if keyed else {}
+            await send(api, "/flow/submit.json", text, descriptor_id=descriptor_id, **named)
+
+        for text in hostile:
             for path in ("/flow/wakeup.json", "/flow/redo.json"):
-                await send(api, path, text, execution_id=execution_id, task_name="wait")
-                loop.note(f"{path} {text.name}")
+                await loop.of(f"{path} {text.name}", partial(tell, path, text))
             for descriptor_id in (version, checked):
-                for key in ("", text.name):
-                    named = {"idempotency_key": key} if key else {}
-                    await send(api, "/flow/submit.json", text, descriptor_id=descriptor_id, **named)
-                    loop.note(f"submit {text.name} {descriptor_id}")
+                for keyed in (False, True):
+                    what = f"submit {text.name} {descriptor_id} {keyed}"
+                    await loop.of(what, partial(submit, descriptor_id, text, keyed=keyed))
     loop.assert_free()
 
 

@@ -13,6 +13,8 @@ from tests.api.definition_texts import SUSPENDED
 from tests.api.serving import Api, served
 
 MANY: Final = 3_000
+PROMPTLY_S: Final = 10
+"""Far less than the waits last; usually it takes some tenths of a second."""
 KEY: Final = "a-long-secret"
 SHOWN: Final = {"X-Rillflow-Api-Key": KEY}
 ADDRESSES: Final = ("192.0.2.1", "192.0.2.2", "2001:db8::1")
@@ -80,7 +82,7 @@ async def _flooded(api: Api, execution: str) -> None:
         await api.submit("shop:order")
         called = {"execution_id": execution, "task_name": "wait"}
         assert (await api.post("/flow/trigger.json", {"go": False}, **called))["result"] == "ok"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < PROMPTLY_S
         await waits[0].is_silent(1)
     silent = await asyncio.gather(*(one.is_silent(3) for one in waits))
     assert sum(silent) == 3 * api.stack.settings.waiting_requests_per_address
