@@ -102,7 +102,8 @@ tasks:
     resourceName: {functions.url}/answer
 """
     )
-    api.until_task(execution_id, "order", "RUNNING")
+    # It is RUNNING before the answer to its call is in, which the task shows too.
+    api.until(execution_id, lambda shown: "output" in shown["tasks"]["order"]["invoke_msg"])
     yield execution_id
     assert api.trigger(execution_id, "order").status == 200
     assert api.end(execution_id).status == "SUCCEED"
