@@ -18,8 +18,8 @@ from rillflow.errors import BudgetExceededError, LanguageError, RequestError
 from rillflow.jsontypes import JsonObject, JsonValue, count_of_values, decode_json
 from rillflow.runtime.bounded_json_schema import MOST_ERRORS, check_of
 
-MOST_SCHEMA_VALUES: Final = 10_000
-"""How many values a schema may hold; a list or object counts as four."""
+MOST_SCHEMA_VALUES: Final = 15_000
+"""How many values a schema may hold; counted as those of JSON from outside."""
 MOST_STEPS: Final = 500_000
 """How many steps one check may take; a step is a microsecond or two."""
 TRIAL_STEPS: Final = 20_000
