@@ -31,7 +31,7 @@ class RuleTexts(Protocol):
 
     @property
     def source(self) -> str | None:
-        """Where the value comes from."""
+        """Where the value comes from: a path, a trigger URL or a literal."""
 
     @property
     def transform(self) -> str | None:

@@ -15,7 +15,7 @@ from rillflow.errors import LanguageError, MappingError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import compile_expression
-from rillflow.language.lasting import Unkept, unkept_targets
+from rillflow.language.lasting import RuleTexts, Unkept, unkept_targets
 from rillflow.language.passed_over import OPTIONAL, Kind, PassedOver, loggable_error
 from rillflow.language.secret_references import is_path
 from rillflow.language.sources import (
@@ -42,20 +42,8 @@ _TRANSFORM_FAILED: Final = Kind.TRANSFORM_FAILED
 _NOT_WRITTEN: Final = Kind.NOT_WRITTEN
 
 
-class Rule(Protocol):
+class Rule(RuleTexts, Protocol):
     """One copy rule, as the definition's ``MappingRule``; tolerance None is tolerant."""
-
-    @property
-    def source(self) -> str | None:
-        """Where the value comes from: a path, a trigger URL or a literal."""
-
-    @property
-    def transform(self) -> str | None:
-        """An expression that replaces the value."""
-
-    @property
-    def target(self) -> str | None:
-        """Where the value goes."""
 
     @property
     def tolerance(self) -> bool | None:

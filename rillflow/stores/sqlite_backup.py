@@ -53,7 +53,6 @@ class Verification(msgspec.Struct, kw_only=True):
     """What a verification has found; ``problems`` holds at most the first 100."""
 
     executions: int = 0
-    records: int = 0
     definitions: int = 0
     problems: list[str] = []
 
@@ -173,14 +172,14 @@ def _verify_executions(
     for (execution_id,) in connection.execute("SELECT execution_id FROM executions ORDER BY key"):
         found.executions += 1
         try:
-            found.records += _verify_execution(connection, ExecutionId(execution_id))
+            _verify_execution(connection, ExecutionId(execution_id))
         except (StoreError, sqlite3.Error) as error:
             found.add(f"{execution_id}: {error}")
         progress(found.executions, total)
 
 
-def _verify_execution(connection: sqlite3.Connection, execution_id: ExecutionId) -> int:
-    """Decode everything of an execution; return how many records it has.
+def _verify_execution(connection: sqlite3.Connection, execution_id: ExecutionId) -> None:
+    """Decode everything of an execution that it goes on from.
 
     Raises:
         StoreError: Something of it is missing or cannot be read.
@@ -193,7 +192,6 @@ def _verify_execution(connection: sqlite3.Connection, execution_id: ExecutionId)
     for record in stored.records:
         decode_event(record)
     _refuse_gaps(stored, connection.execute(_LAST_SEQ, (execution_id,)).fetchone()[0])
-    return len(stored.records)
 
 
 def _refuse_gaps(stored: StoredExecution, last_seq: int) -> None:
