@@ -15,11 +15,11 @@ from rillflow.client import operations, wire
 from rillflow.core.redaction import redacted
 from rillflow.definition import canonical_text, find_problems, parse_definition
 from rillflow.errors import RillflowError
-from rillflow.gateways.answers import Reply, answered, bounded, redirected, retry_after_s
+from rillflow.gateways.answers import answered, bounded, redirected
 from rillflow.gateways.callbacks import read_callback, read_finish
 from rillflow.gateways.charsets import declared_charset, in_utf8
-from rillflow.gateways.hints import retry_interval_s
-from rillflow.gateways.requests import HttpCall
+from rillflow.gateways.exchange import HttpCall, Reply
+from rillflow.gateways.hints import retry_after_s, retry_interval_s
 from rillflow.gateways.secret_masks import Mask
 from rillflow.gateways.targets import http_target
 from rillflow.gateways.unpacking import unpacked

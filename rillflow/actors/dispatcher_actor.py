@@ -8,10 +8,9 @@ import ray
 
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
-from rillflow.gateways.circuits import BreakerPolicy
 from rillflow.gateways.egress import egress_rules
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.settings import BreakerPolicy, HttpSettings
 from rillflow.ids import is_execution_id
 from rillflow.ports.loops import OF_PROCESS, encode_loop
 from rillflow.runtime.clock import SystemClock

@@ -18,9 +18,10 @@ from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.guards import ContextHook
 from rillflow.runtime.hooks import load_hook
 from rillflow.runtime.queries import unknown_execution
-from rillflow.runtime.submissions import ContextHook, Options, Submissions
+from rillflow.runtime.submissions import Options, Submissions
 from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
 

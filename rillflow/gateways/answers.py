@@ -1,16 +1,14 @@
 """What a finished HTTP exchange means for the attempt (SEMANTICS 4.4, 9.2)."""
 
-from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urljoin
 
 from msgspec.structs import replace
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.charsets import in_utf8
-from rillflow.gateways.requests import FAILS, HttpCall
+from rillflow.gateways.exchange import FAILS, HttpCall, Reply
+from rillflow.gateways.hints import retry_after_s
 from rillflow.gateways.targets import parse_http_url
 from rillflow.jsontypes import JsonObject, decode_json, why_too_much
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
@@ -20,7 +18,6 @@ LONGEST_ERROR: Final = 1_024
 _MASKED_CHARACTERS: Final = 16 * 1024
 """Characters of a refused answer that are masked before the error is cut: where the cut falls
 must not tell how much of a secret was at the end."""
-_LONGEST_WAIT_S: Final = 86_400.0
 _JSON_STARTS: Final = (b"{", b"[")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
@@ -32,15 +29,6 @@ _FOR_STRANGERS: Final = frozenset(
 )
 """Headers that go on to another origin. Keys, signatures, cookies, the callback address, and
 what authors add are for the host that they were written for."""
-
-
-class Reply(NamedTuple):
-    """An HTTP response, read to its end; the names of its headers are in lower case."""
-
-    status: int
-    reason: str
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def failed(request: DispatchRequest, error: str, hint: str = "") -> DispatchAnswer:
@@ -135,21 +123,6 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
     query = f"?{target.query}" if target.query else ""
     url = f"{target.origin}{target.path}{query}"
     return HttpCall(method, url, headers, body, call.is_secret, user_info)
-
-
-def retry_after_s(value: str | None, *, now_ms: int) -> float | None:
-    """Read ``Retry-After``: seconds or a date, a day at most; None when absent or unreadable."""
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return min(float(value), _LONGEST_WAIT_S)
-    try:
-        due = parsedate_to_datetime(value)
-        due = due if due.tzinfo else due.replace(tzinfo=UTC)
-        seconds = due.timestamp() - now_ms / 1000
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return min(max(0.0, seconds), _LONGEST_WAIT_S)
 
 
 def poll_url(reply: Reply, url: str) -> str | None:

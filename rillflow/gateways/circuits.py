@@ -9,22 +9,10 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-import msgspec
+from rillflow.gateways.settings import BreakerPolicy
 
 MOST_KNOWN: Final = 10_000
 """Hosts and functions with failures that are remembered, those without being forgotten."""
-
-
-class BreakerPolicy(msgspec.Struct, frozen=True):
-    """When a circuit opens: after ``failures`` in a row (0 is never), first for ``pause_s``.
-
-    The pause doubles with each probe that fails, up to ``longest_pause_s``, which is also
-    the longest that one call is held back.
-    """
-
-    failures: int = 0
-    pause_s: float = 1.0
-    longest_pause_s: float = 10.0
 
 
 class Circuit:

@@ -5,9 +5,9 @@ import time
 from typing import Final
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.exchange import HttpCall
 from rillflow.gateways.heads import request_head
 from rillflow.gateways.pool import Pool
-from rillflow.gateways.requests import HttpCall
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import parse_http_url
 

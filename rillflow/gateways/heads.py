@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 import yarl
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.requests import FAILS, HttpCall
+from rillflow.gateways.exchange import FAILS, HttpCall
 
 
 class Origin(NamedTuple):

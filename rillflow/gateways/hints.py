@@ -1,5 +1,7 @@
-"""The wish of a busy function to be left alone for a while (SEMANTICS 6.2)."""
+"""How long a function asks to be left alone: in its answer, or in a header (SEMANTICS 6.2)."""
 
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from rillflow.jsontypes import JsonValue, decode_json
@@ -7,6 +9,7 @@ from rillflow.jsontypes import JsonValue, decode_json
 LONGEST_HINT_S: Final = 10_800
 """A hint is forgotten after three hours, however long it asked for."""
 
+_LONGEST_WAIT_S: Final = 86_400.0
 _FIELD: Final = "retry_interval_seconds"
 _FIELD_BYTES: Final = _FIELD.encode()
 
@@ -49,3 +52,18 @@ def _whole_seconds(value: JsonValue) -> int:
         return int(value)
     except (ValueError, OverflowError):
         return 0
+
+
+def retry_after_s(value: str | None, *, now_ms: int) -> float | None:
+    """Read ``Retry-After``: seconds or a date, a day at most; None when absent or unreadable."""
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return min(float(value), _LONGEST_WAIT_S)
+    try:
+        due = parsedate_to_datetime(value)
+        due = due if due.tzinfo else due.replace(tzinfo=UTC)
+        seconds = due.timestamp() - now_ms / 1000
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(max(0.0, seconds), _LONGEST_WAIT_S)

@@ -8,10 +8,11 @@ from rillflow.errors import (
     GatewayError,
     NotConnectedError,
 )
-from rillflow.gateways.answers import Reply, answered, failed, redirected
+from rillflow.gateways.answers import answered, failed, redirected
+from rillflow.gateways.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.heads import request_head
 from rillflow.gateways.pool import Pool
-from rillflow.gateways.requests import FAILS, HttpCall, build_request, call_timeout_s, ran_out
+from rillflow.gateways.requests import build_request, call_timeout_s, ran_out
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.threads import computed, in_thread
 from rillflow.gateways.turns import Turns

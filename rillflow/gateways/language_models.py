@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.answers import failed
+from rillflow.gateways.exchange import HttpCall
 from rillflow.gateways.http import HttpGateway
-from rillflow.gateways.requests import JSON, HttpCall, call_id, read_input, text_of
+from rillflow.gateways.requests import JSON, call_id, read_input, text_of
 from rillflow.gateways.secret_masks import Mask
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import parse_http_url

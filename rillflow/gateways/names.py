@@ -8,7 +8,7 @@ from typing import Final
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.egress import EgressPolicy
-from rillflow.gateways.requests import FAILS
+from rillflow.gateways.exchange import FAILS
 
 FRESH_S: Final = 10.0
 """For how long an answer of the name service is used."""

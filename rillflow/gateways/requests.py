@@ -8,17 +8,13 @@ import hashlib
 import re
 from typing import Final, NamedTuple
 
-import msgspec
-
 from rillflow.errors import GatewayError
 from rillflow.gateways.callback_urls import callback_url, wants_signature
+from rillflow.gateways.exchange import FAILS, HttpCall
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import Target, form_quote, http_target
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.gateway import DispatchRequest
-
-FAILS: Final = "dispatchTask http fails due to "
-"""Prefix of every message about a failed HTTP call (SEMANTICS 4.4, code 30113)."""
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
@@ -44,35 +40,6 @@ _TRANSPORT_HEADERS: Final = frozenset(
         "upgrade",
     }
 )
-
-
-class HttpCall(msgspec.Struct, frozen=True):
-    """A request as it goes on the wire; ``body`` None is no body at all.
-
-    ``is_secret`` tells that there are secrets in it, which are for this host only.
-    ``user_info`` is that of the address, which ``url`` does not have.
-    """
-
-    method: str
-    url: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes | None = None
-    is_secret: bool = False
-    user_info: str = ""
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port of the URL."""
-        end = self.url.find("/", len("https://"))
-        return self.url if end < 0 else self.url[:end]
-
-    @property
-    def address(self) -> str:
-        """The URL with its user info, to send requests to and not to be shown."""
-        if not self.user_info:
-            return self.url
-        scheme, _, rest = self.url.partition("://")
-        return f"{scheme}://{self.user_info}@{rest}"
 
 
 class _Parts(NamedTuple):

@@ -5,8 +5,19 @@ from pathlib import Path
 
 import msgspec
 
-from rillflow.gateways.circuits import BreakerPolicy
 from rillflow.gateways.egress import EgressPolicy, EgressRules
+
+
+class BreakerPolicy(msgspec.Struct, frozen=True):
+    """When a circuit opens: after ``failures`` in a row (0 is never), first for ``pause_s``.
+
+    The pause doubles with each probe that fails, up to ``longest_pause_s``, which is also
+    the longest that one call is held back.
+    """
+
+    failures: int = 0
+    pause_s: float = 1.0
+    longest_pause_s: float = 10.0
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,10 +5,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
-from rillflow.gateways.answers import Reply, retry_after_s
 from rillflow.gateways.circuits import Circuit, Circuits
+from rillflow.gateways.exchange import HttpCall, Reply
+from rillflow.gateways.hints import retry_after_s
 from rillflow.gateways.rates import Rates
-from rillflow.gateways.requests import HttpCall
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.slots import HostSlots, Usage
 from rillflow.ports.clock import Clock

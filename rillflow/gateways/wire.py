@@ -13,8 +13,7 @@ from typing import Final, cast
 import httptools
 
 from rillflow.errors import BrokenExchangeError, GatewayError
-from rillflow.gateways.answers import Reply
-from rillflow.gateways.requests import FAILS
+from rillflow.gateways.exchange import FAILS, Reply
 
 HEAD_BYTES: Final = 64 * 1024
 """What an answer may have of headers, and of bytes that bring its body no further."""

@@ -134,6 +134,10 @@ class TrafficCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_lik
 Call: TypeAlias = Submission | Delivery | Query | Watch | ResourceCall | TrafficCall
 
 
+ELSEWHERE = "host.elsewhere"
+"""Kind of the reply to a call for an execution that has a Ray actor of its own."""
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The answer to a call; ``body`` is the JSON that a query asked for, None when unknown.
 

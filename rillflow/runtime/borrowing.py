@@ -16,10 +16,10 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, ResourceCall, Submission, TrafficCall
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ports.store import ExecutionFilter, Journal
+from rillflow.runtime.background import Crashed
 from rillflow.runtime.deaths import Deaths
 from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.insisting import insist
-from rillflow.runtime.outbound import Crashed
 from rillflow.runtime.residents import Residents
 
 log = logging.getLogger("rillflow.borrowing")

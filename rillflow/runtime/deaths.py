@@ -15,9 +15,9 @@ from rillflow.errors import SetApartError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import Death, Journal
+from rillflow.runtime.background import Walks
 from rillflow.runtime.handling import HandlingRecord
 from rillflow.runtime.insisting import insist
-from rillflow.runtime.outbound import Walks
 
 log = logging.getLogger("rillflow.deaths")
 

@@ -12,9 +12,9 @@ import msgspec
 from rillflow.definition.addresses import MODEL_PROTOCOLS
 from rillflow.errors import StoreError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.crash_log import log_crash
 from rillflow.runtime.dispatch import failure_of
 from rillflow.runtime.insisting import insist
-from rillflow.runtime.quarantine import log_crash
 
 log = logging.getLogger("rillflow.dispatcher")
 

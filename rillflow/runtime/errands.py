@@ -31,9 +31,10 @@ from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Call, Delivery, Executions, Reply
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.background import Crashed, Walks
 from rillflow.runtime.guards import Guards, Moment
 from rillflow.runtime.insisting import insist_on_reply
-from rillflow.runtime.outbound import Crashed, Find, Outbound, StillAwaited, Walks
+from rillflow.runtime.outbound import Find, Outbound, StillAwaited
 from rillflow.runtime.timers import Timer, Timers
 
 log = logging.getLogger("rillflow.errands")

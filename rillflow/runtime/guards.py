@@ -15,11 +15,15 @@ from rillflow.core.events import Event, NoticeDelivered
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
+from rillflow.ids import DescriptorId
+from rillflow.jsontypes import JsonObject
 
 log = logging.getLogger("rillflow.guards")
 
 Action: TypeAlias = Callable[[], None]
 Handle: TypeAlias = Callable[[Plan, ExecutionState, Event], Handled]
+ContextHook: TypeAlias = Callable[[DescriptorId, JsonObject], JsonObject]
+"""Gets the id and the data of a submission, and returns the data to start with."""
 
 
 class Moment(StrEnum):

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rillflow.errors import RequestError
-from rillflow.runtime.guards import Hook
-from rillflow.runtime.submissions import ContextHook
+from rillflow.runtime.guards import ContextHook, Hook
 
 
 def load_hook(name: str | None) -> ContextHook | None:

@@ -28,6 +28,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import (
+    ELSEWHERE,
     Call,
     Delivery,
     Executions,
@@ -43,6 +44,7 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, Store
 from rillflow.runtime.appends import Stage, append_of, confirmation_of, row_of, stage_of
 from rillflow.runtime.borrowing import Borrowing, Found, usable
+from rillflow.runtime.crash_log import log_crash
 from rillflow.runtime.deaths import Deaths
 from rillflow.runtime.decoding import decoded_first
 from rillflow.runtime.errands import Errands
@@ -54,7 +56,7 @@ from rillflow.runtime.hints import Traffic
 from rillflow.runtime.hosted import Hosted
 from rillflow.runtime.insisting import insist
 from rillflow.runtime.ownership import Ownership
-from rillflow.runtime.quarantine import Quarantine, log_crash
+from rillflow.runtime.quarantine import Quarantine
 from rillflow.runtime.queries import (
     answer_query,
     answer_set_apart,
@@ -75,8 +77,6 @@ log = logging.getLogger("rillflow.host")
 PAUSE_S = 1.0
 OWNERSHIP_S = 2.0
 """How long an owner that was taken for dead may go on reading after it was replaced."""
-ELSEWHERE = "host.elsewhere"
-"""Kind of the reply to a call for an execution that has a Ray actor of its own."""
 _ONE_BY_ONE = "what was written together is written one by one"
 
 

@@ -1,9 +1,8 @@
 """Dispatches on their way out: to the function they are really for, when it wants calls."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from functools import partial
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
 
 from rillflow.core.commands import DispatchTask
 from rillflow.errors import RillflowError
@@ -15,6 +14,7 @@ from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Executions, Reply, ResourceCall
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.background import Crashed, Walks
 from rillflow.runtime.flows import (
     Inherited,
     child_of,
@@ -35,37 +35,6 @@ _LONGEST_TELL_S: Final = 1.0
 Find: TypeAlias = Callable[[ExecutionId], Hosted | None]
 StillAwaited: TypeAlias = Callable[[Sequence[DispatchTask]], Awaitable[list[DispatchTask]]]
 Take: TypeAlias = Callable[[DispatchAnswer], Awaitable[None]]
-Crashed: TypeAlias = Callable[[ExecutionId, Exception], None]
-
-
-class Walks:
-    """Errands under way, each in a task of its own; ``crashed`` is told of those that fail."""
-
-    def __init__(self, crashed: Crashed) -> None:
-        self._crashed = crashed
-        self._under_way: set[asyncio.Task[None]] = set()
-
-    def __len__(self) -> int:
-        return len(self._under_way)
-
-    def begin(self, execution_id: ExecutionId, errand: Coroutine[Any, Any, None]) -> None:
-        """Start an errand of an execution and let it run."""
-        walk = asyncio.create_task(errand)
-        self._under_way.add(walk)
-        walk.add_done_callback(partial(self._end, execution_id))
-
-    def _end(self, execution_id: ExecutionId, walk: "asyncio.Task[None]") -> None:
-        self._under_way.discard(walk)
-        error = None if walk.cancelled() else walk.exception()
-        if isinstance(error, Exception):
-            self._crashed(execution_id, error)
-
-    async def stop(self) -> None:
-        """Give up the errands under way, and those that begin when others end."""
-        while self._under_way:
-            for walk in self._under_way:
-                walk.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
 
 
 class Outbound:

@@ -5,14 +5,13 @@ of its owner tries anew. Those that bring down their owner are another matter: `
 """
 
 import logging
-import traceback
-from pathlib import Path
 from typing import Final
 
 from rillflow.errors import CrashedError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer
+from rillflow.runtime.crash_log import log_crash
 
 log = logging.getLogger("rillflow.quarantine")
 
@@ -113,18 +112,3 @@ class Quarantine:
     def forget(self, execution_id: ExecutionId) -> None:
         """Forget an execution that has ended."""
         self._cases.pop(execution_id, None)
-
-
-def log_crash(message: str, execution_id: ExecutionId, error: Exception, **facts: object) -> None:
-    """Log the kind of an error and where it came up, without the values that it may name."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = (f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
-    log.error(
-        message,
-        extra={
-            "execution_id": execution_id,
-            "error": type(error).__name__,
-            "where": " > ".join(where),
-            **facts,
-        },
-    )

@@ -17,8 +17,8 @@ from rillflow.errors import (
 from rillflow.ids import ExecutionId, service_of
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.ports.executions import Call, Query, Reply, Submission, reply_to_error
+from rillflow.runtime.crash_log import log_crash
 from rillflow.runtime.hosted import Hosted
-from rillflow.runtime.quarantine import log_crash
 
 DAG_NOT_FOUND = 30602
 EXECUTION_NOT_FOUND = 30605

@@ -5,8 +5,8 @@ import logging
 from rillflow.errors import StoreError
 from rillflow.ports.store import Journal
 from rillflow.runtime.appends import rest_of
+from rillflow.runtime.background import Crashed, Walks
 from rillflow.runtime.hosted import Hosted
-from rillflow.runtime.outbound import Crashed, Walks
 from rillflow.runtime.ownership import Ownership
 
 log = logging.getLogger("rillflow.resting")

@@ -7,6 +7,7 @@ from typing import Protocol
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.executions import (
+    ELSEWHERE,
     Call,
     End,
     Query,
@@ -17,7 +18,6 @@ from rillflow.ports.executions import (
     Watch,
 )
 from rillflow.runtime.homes import Home
-from rillflow.runtime.host import ELSEWHERE
 
 LONGEST_ASK_S = 2.0
 NOBODY = ""

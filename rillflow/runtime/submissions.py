@@ -14,7 +14,6 @@ from rillflow.errors import DefinitionError, ExecutionError, RequestError, Store
 from rillflow.gateways.threads import SHORT_BYTES, computed, in_slow_thread
 from rillflow.ids import (
     ID_KEY_BYTES,
-    DescriptorId,
     ExecutionId,
     new_execution_id,
     parse_descriptor_id,
@@ -26,6 +25,7 @@ from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
 from rillflow.runtime.admission import Admission
 from rillflow.runtime.descriptors import parse_stored, resolve_descriptor, stored_text
+from rillflow.runtime.guards import ContextHook
 from rillflow.runtime.input_schema import InputSchema
 from rillflow.runtime.shared_reads import SharedReads
 from rillflow.settings import ResourceCheck, Settings
@@ -35,8 +35,6 @@ MOST_KEY_CHARACTERS: Final = 255
 UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
 
-ContextHook: TypeAlias = Callable[[DescriptorId, JsonObject], JsonObject]
-"""Gets the id and the data of a submission, and returns the data to start with."""
 Send: TypeAlias = Callable[[Submission], Awaitable[Reply]]
 
 

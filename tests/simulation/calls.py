@@ -6,8 +6,7 @@ from random import Random
 from typing import Any, Final
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
-from rillflow.gateways.answers import Reply
-from rillflow.gateways.requests import HttpCall
+from rillflow.gateways.exchange import HttpCall, Reply
 from rillflow.gateways.settings import HttpSettings
 from rillflow.gateways.targets import parse_http_url
 from rillflow.gateways.turns import Turns

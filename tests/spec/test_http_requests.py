@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.requests import HttpCall, build_request, call_timeout_s, encode_body
+from rillflow.gateways.exchange import HttpCall
+from rillflow.gateways.requests import build_request, call_timeout_s, encode_body
 from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchRequest

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rillflow.gateways import circuits
-from rillflow.gateways.circuits import BreakerPolicy, Circuits
+from rillflow.gateways.circuits import Circuits
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.settings import BreakerPolicy, HttpSettings
 from tests.loopback import (
     FAILS,
     StoppedClock,

@@ -26,14 +26,23 @@ from rillflow.core.events import (
 )
 from rillflow.errors import CrashedError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
-from rillflow.ports.executions import Call, Delivery, Query, Reply, ResourceCall, Submission, Watch
+from rillflow.ports.executions import (
+    ELSEWHERE,
+    Call,
+    Delivery,
+    Query,
+    Reply,
+    ResourceCall,
+    Submission,
+    Watch,
+)
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import StoredExecution
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.descriptors import add_descriptor
 from rillflow.runtime.guards import Action, Guards, Moment
 from rillflow.runtime.handling import HandlingRecord
-from rillflow.runtime.host import ELSEWHERE, ExecutionHost
+from rillflow.runtime.host import ExecutionHost
 from rillflow.stores.memory import MemoryStore
 from tests.loopback import NOW_MS
 

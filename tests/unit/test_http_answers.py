@@ -5,7 +5,8 @@ import gzip
 import pytest
 from aiohttp import web
 
-from rillflow.gateways.answers import Reply, redirected
+from rillflow.gateways.answers import redirected
+from rillflow.gateways.exchange import Reply
 from rillflow.gateways.requests import build_request
 from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json

@@ -11,6 +11,7 @@ from rillflow.ports.executions import (
 )
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.runtime.admission import Admission
+from rillflow.runtime.background import Walks
 from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.dispatch_lanes import (
     LONGEST_ORDER_BYTES,
@@ -20,7 +21,7 @@ from rillflow.runtime.dispatch_lanes import (
     dispatcher_index,
 )
 from rillflow.runtime.homes import Home
-from rillflow.runtime.outbound import Outbound, Walks
+from rillflow.runtime.outbound import Outbound
 from rillflow.runtime.routes import Routes
 from rillflow.settings import ResourceCheck, Settings
 

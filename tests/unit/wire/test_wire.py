@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from rillflow.gateways.exchange import HttpCall
 from rillflow.gateways.http import HttpGateway
-from rillflow.gateways.requests import HttpCall
 from rillflow.jsontypes import encode_json
 from tests.loopback import (
     FAILS,
