@@ -135,7 +135,7 @@ simulate: setup ## Run SEEDS=200 worlds in which everything fails, and check the
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 .PHONY: mutate
-mutate: setup ## Break the pure storeys on purpose; lists what no test noticed (ARGS='rillflow.core.redo*')
+mutate: setup ## Break the pure storeys on purpose; lists what no test noticed (ARGS='rillflow.core.redo.requested*')
 	@$(BIN)/mutmut run $(ARGS)
 	@$(BIN)/mutmut results | { grep -v "not checked" || true; }
 

@@ -1,7 +1,7 @@
 """The JSON values that flow through the house.
 
 Values are treated as immutable once they are shared: code that changes a
-container first copies it (copy on write, see ``language.targets``), so contexts,
+container first copies it (copy on write, see ``language.mapping.targets``), so contexts,
 inputs and outputs may share structure without ever seeing each other's edits.
 """
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from rillflow.definition.closest import closest
+from rillflow.closest import closest
 from rillflow.ids import is_name
 
 SWITCHES: Final[Mapping[str, bool]] = {

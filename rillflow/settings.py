@@ -24,7 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from rillflow.definition.closest import closest
+from rillflow.closest import closest
 from rillflow.setting_values import (
     SWITCHES,
     BaseUrl,

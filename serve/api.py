@@ -13,38 +13,28 @@ from starlette.types import ASGIApp
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import Stack
 from rillflow.errors import RillflowError
-from rillflow.gateways.plugin_loading import named_plugins
-from rillflow.gateways.threads import in_slow_thread
-from rillflow.runtime.collector import calm_collector
-from rillflow.runtime.hooks import load_hooks
-from rillflow.runtime.log_lines import write_lines
-from rillflow.runtime.loop_watch import LoopWatch
+from rillflow.gateways.messages.threads import in_slow_thread
+from rillflow.gateways.plugins.loading import named_plugins
+from rillflow.runtime.hooks.loading import load_hooks
+from rillflow.runtime.process.gc_tuning import tune_gc
+from rillflow.runtime.process.log_lines import write_lines
+from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.settings import Settings
-from serve import (
-    batch_redo,
-    consoles,
-    definition_rules,
-    definitions,
-    health,
-    legacy,
-    loops,
-    protection,
-    query_routes,
-    run_routes,
-    statistics,
-    templates,
-    tools,
-    trials,
-)
-from serve.batch_redo import BatchRedo
-from serve.callers import Callers, SignedCallersOnly
-from serve.errors import respond_to
-from serve.form_parameters import FormParameters
-from serve.gate import Gate
-from serve.hot_routes import HotRoutes
-from serve.request_lines import RequestLines
-from serve.shortcut import open_shortcut
-from serve.wire import json_response
+from serve.forms.bodies import json_response
+from serve.forms.errors import respond_to
+from serve.middleware.api_key import ApiKeyGate
+from serve.middleware.form_parameters import FormParameters
+from serve.middleware.request_lines import RequestLines
+from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
+from serve.private_apis.shortcut import open_shortcut
+from serve.routes import batch_redo, health, legacy, protection, statistics, tools, trials
+from serve.routes import event_loops as loops
+from serve.routes import query as query_routes
+from serve.routes import run as run_routes
+from serve.routes.batch_redo import BatchRedo
+from serve.routes.console import definition_rules, definitions, templates
+from serve.routes.console import listings as consoles
+from serve.routes.hot import HotRoutes
 
 DESCRIPTION = """
 Rill Flow workflows of serverless functions, run by durable actors on Ray.
@@ -70,7 +60,7 @@ def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
     async def start_actors() -> None:
         for actor in launch_actors(settings):
             await actor.ready.remote()
-        calm_collector()
+        tune_gc()
 
     return create_api(Stack(settings), start_actors, listens_on)
 
@@ -107,7 +97,7 @@ def create_api(
     )
     watch = LoopWatch("replica")
     batches = BatchRedo(stack)
-    callers = Callers(stack.settings, stack.clock)
+    callers = SignatureCheck(stack.settings, stack.clock)
     hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
     checked = FormParameters(SignedCallersOnly(hot, callers)) if callers.must_sign else hot
     # What only Exception catches is raised again behind the answer, and costs the connection.
@@ -136,7 +126,7 @@ def create_api(
         """Describe the API; what that takes the first time is no work for the event loop."""
         return json_response(await in_slow_thread(api.openapi))
 
-    front = RequestLines(Gate(checked, stack.settings, listens_on))
+    front = RequestLines(ApiKeyGate(checked, stack.settings, listens_on))
     return front
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 
-from rillflow.gateways.secrets import Secrets, unbounded_warning
+from rillflow.gateways.secrets.store import Secrets, unbounded_warning
 from rillflow.setting_values import idle_switches
 from rillflow.settings import Settings, unknown_variables
 from serve.deployment import build

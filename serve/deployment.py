@@ -9,10 +9,10 @@ from starlette.types import ASGIApp
 
 from rillflow.settings import Settings, is_loopback
 from serve.api import build_asgi_app
-from serve.ports import refuse_exposed
-from serve.replica_ports import listen_on_the_node_only
-from serve.uvicorn_deadlines import bound_connections
-from serve.uvicorn_timers import let_go_of_reset_connections
+from serve.listening import refuse_exposed
+from serve.private_apis.replica_ports import listen_on_the_node_only
+from serve.private_apis.uvicorn_deadlines import bound_connections
+from serve.private_apis.uvicorn_timers import let_go_of_reset_connections
 
 OTHER_REQUESTS: Final = 1_000
 """Requests that a replica handles beside those that wait for an end."""

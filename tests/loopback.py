@@ -8,8 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from rillflow.gateways.http import HttpGateway
-from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.http.gateway import HttpGateway
+from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from rillflow.runtime.collector import YOUNG_OBJECTS
+from rillflow.runtime.process.gc_tuning import YOUNG_OBJECTS
 
 LONGEST_MS: Final = 50.0
 

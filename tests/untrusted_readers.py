@@ -15,27 +15,27 @@ from rillflow.client import operations, wire
 from rillflow.core.redaction import redacted
 from rillflow.definition import canonical_text, find_problems, parse_definition
 from rillflow.errors import RillflowError
-from rillflow.gateways.answers import answered, bounded, redirected
-from rillflow.gateways.callbacks import read_callback, read_finish
-from rillflow.gateways.charsets import declared_charset, in_utf8
-from rillflow.gateways.exchange import HttpCall, Reply
-from rillflow.gateways.hints import retry_after_s, retry_interval_s
-from rillflow.gateways.secret_masks import Mask
-from rillflow.gateways.targets import http_target
-from rillflow.gateways.unpacking import unpacked
+from rillflow.gateways.callbacks.arrivals import read_callback, read_finish
+from rillflow.gateways.http.responses import answered, bounded, redirected
+from rillflow.gateways.http_client.content_encoding import unpacked
+from rillflow.gateways.messages.charsets import declared_charset, in_utf8
+from rillflow.gateways.messages.exchange import HttpCall, Reply
+from rillflow.gateways.messages.hints import retry_after_s, retry_interval_s
+from rillflow.gateways.messages.targets import http_target
+from rillflow.gateways.secrets.masks import Mask
 from rillflow.ids import is_execution_id, parse_descriptor_id
 from rillflow.jsontypes import decode_json, decode_untrusted_json
-from rillflow.language.comparisons import Pattern
 from rillflow.language.expressions import compile_expression
-from rillflow.language.filter_syntax import read_filter
-from rillflow.language.literals import parse_literal, whole_number
-from rillflow.language.loose_json import read_json
-from rillflow.language.paths import compile_path
-from rillflow.language.secret_references import has_reference, replace_references
-from rillflow.language.targets import compile_target
-from rillflow.runtime.input_schema import InputSchema
-from serve.parameters import flag, listed, seconds, user_id
-from serve.submission import read_callback_config, read_resource_check
+from rillflow.language.jsonpath.comparisons import Pattern
+from rillflow.language.jsonpath.filter_syntax import read_filter
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.secret_references import has_reference, replace_references
+from rillflow.language.mapping.targets import compile_target
+from rillflow.language.text.literals import parse_literal, whole_number
+from rillflow.language.text.loose_json import read_json
+from rillflow.runtime.definitions.input_schema import InputSchema
+from serve.forms.parameters import flag, listed, seconds, user_id
+from serve.forms.submission import read_callback_config, read_resource_check
 from tests.loopback import attempt
 
 MOST: Final = 1 << 24

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 import rillflow
-from rillflow.cli.progress import follow
+from rillflow.cli.output.progress import follow
 from rillflow.errors import RillflowError
 
 HERE: Final = Path(__file__).parent

@@ -9,10 +9,10 @@ from typing import Any, Final
 import ray
 
 from rillflow.actors.placing import dispatchers, find_nodes, owners, spread, start
-from rillflow.runtime.door import PATIENCE_S
-from rillflow.runtime.log_lines import write_lines
-from rillflow.runtime.loop_watch import LoopWatch
-from rillflow.runtime.spreading import Move, next_move
+from rillflow.runtime.process.log_lines import write_lines
+from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.routing.drain import PATIENCE_S
+from rillflow.runtime.supervision.rebalancing import Move, next_move
 from rillflow.settings import Settings
 
 log = logging.getLogger("rillflow.balancer")

@@ -13,9 +13,9 @@ from rillflow.actors.names import DIRECTORY_ACTOR, execution_actor_name
 from rillflow.actors.peers import Peer
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
-from rillflow.runtime.homes import Home
-from rillflow.runtime.inbox import Inbox
-from rillflow.runtime.routes import Routes
+from rillflow.runtime.routing.owner_ref import OwnerRef
+from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.routing.submission_limit import SubmissionLimit
 from rillflow.settings import Settings
 
 ACTOR_OPTIONS: dict[str, Any] = {
@@ -39,14 +39,14 @@ class RayExecutions(Routes):
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
         most = settings.max_queued_submissions
         homes = [
-            _Owner(execution_actor_name(index), settings.namespace, inbox=Inbox(most))
+            _Owner(execution_actor_name(index), settings.namespace, inbox=SubmissionLimit(most))
             for index in range(settings.execution_actors)
         ]
         super().__init__(homes, DedicatedActors(settings.namespace, spawn))
 
 
 class DedicatedActors:
-    """The actors of dedicated executions, by name; see the ``DedicatedHomes`` protocol.
+    """The actors of dedicated executions, by name; see the ``DedicatedOwners`` protocol.
 
     Whether one lives is told by the first call to it, so nothing here waits for Ray.
     """
@@ -59,14 +59,14 @@ class DedicatedActors:
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, execution_id: ExecutionId) -> Home | None:
+    def find(self, execution_id: ExecutionId) -> OwnerRef | None:
         """Return the actor of an execution, which may have left."""
         owner = self._known.get(execution_id)
         if owner is None:
             owner = _Owner(execution_id, self._namespace, mortal=True)
         return self._keep(execution_id, owner)
 
-    def spawn(self, execution_id: ExecutionId) -> Home:
+    def spawn(self, execution_id: ExecutionId) -> OwnerRef:
         """Return the actor of an execution, which the first call starts if there is none."""
         self.forget(execution_id)
         start = partial(self._spawn, execution_id)
@@ -80,7 +80,7 @@ class DedicatedActors:
         if owner is not None and owner.is_idle:
             owner.close()
 
-    def _keep(self, execution_id: ExecutionId, owner: "_Owner") -> Home:
+    def _keep(self, execution_id: ExecutionId, owner: "_Owner") -> OwnerRef:
         self._known[execution_id] = owner
         self._known.move_to_end(execution_id)
         excess = len(self._known) - MOST_KNOWN
@@ -110,7 +110,7 @@ class ActorSpawner:
         return await asyncio.to_thread(names_of_actors, self._namespace)
 
 
-class _Owner(Home):
+class _Owner(OwnerRef):
     """An actor that owns executions; ``start`` starts it, or finds it, at the first call."""
 
     def __init__(
@@ -120,7 +120,7 @@ class _Owner(Home):
         *,
         mortal: bool = False,
         start: Callable[[], Any] | None = None,
-        inbox: Inbox | None = None,
+        inbox: SubmissionLimit | None = None,
     ) -> None:
         self._peer = Peer(name, namespace, mortal=mortal)
         self._start = start

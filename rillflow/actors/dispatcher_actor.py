@@ -8,18 +8,18 @@ import ray
 
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
-from rillflow.gateways.egress import egress_rules
+from rillflow.gateways.messages.egress import egress_rules
+from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.gateways.settings import BreakerPolicy, HttpSettings
 from rillflow.ids import is_execution_id
 from rillflow.ports.loops import OF_PROCESS, encode_loop
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.collector import calm_collector
-from rillflow.runtime.desks import DispatchDesk
-from rillflow.runtime.dispatch_lanes import Line
-from rillflow.runtime.door import Door
-from rillflow.runtime.log_lines import write_lines
-from rillflow.runtime.loop_watch import LoopWatch
+from rillflow.runtime.dispatch.client import Line
+from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.process.gc_tuning import tune_gc
+from rillflow.runtime.process.log_lines import write_lines
+from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.routing.drain import Drain
 from rillflow.settings import Settings
 
 
@@ -34,13 +34,13 @@ class DispatcherActor:
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins
         )
         self._namespace = settings.namespace
-        self._desk = DispatchDesk(
+        self._desk = DispatcherEndpoint(
             registry, life=uuid.uuid4().bytes, line_to=self._line_to, hosts=registry.hosts
         )
-        self._door = Door()
+        self._door = Drain()
         self._socket = SocketServer(self.take)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
-        calm_collector()
+        tune_gc()
 
     async def socket(self) -> tuple[str, str]:
         """Return where actors of the same node reach this one: node id and path."""

@@ -7,7 +7,7 @@ from rillflow.actors.names import dispatcher_actor_name
 from rillflow.actors.peers import Peer
 from rillflow.errors import StoreError
 from rillflow.ports.gateway import DispatcherState
-from rillflow.runtime.desks import HOSTS, decode_hosts
+from rillflow.runtime.endpoints import HOSTS, decode_hosts
 from rillflow.settings import Settings
 
 PATIENCE_S: Final = 5.0

@@ -19,24 +19,24 @@ from rillflow.actors.names import (
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
 from rillflow.errors import StoreError
-from rillflow.gateways.front import until_callbacks_come
+from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
 from rillflow.ports.loops import OF_PROCESS, encode_loop
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.collector import calm_collector
-from rillflow.runtime.desks import HEALTH, HostDesk
-from rillflow.runtime.dispatch_lanes import DispatchLanes
-from rillflow.runtime.door import Door
-from rillflow.runtime.guards import Guards
-from rillflow.runtime.handling import HandlingRecord, record_path
-from rillflow.runtime.hooks import load_hooks
-from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.inbox import Inbox
-from rillflow.runtime.log_lines import write_lines
-from rillflow.runtime.loop_watch import LoopWatch
-from rillflow.runtime.readiness import ReadinessWatch, writing
+from rillflow.runtime.crashes.handling_record import HandlingRecord, record_path
+from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.endpoints import HEALTH, OwnerEndpoint
+from rillflow.runtime.hooks.chain import HookChain
+from rillflow.runtime.hooks.loading import load_hooks
+from rillflow.runtime.owner.deactivation import until_done
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.process.gc_tuning import tune_gc
+from rillflow.runtime.process.log_lines import write_lines
+from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.process.readiness import ReadinessWatch, writing
 from rillflow.runtime.retention import Retention
-from rillflow.runtime.retiring import until_done
+from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.routing.submission_limit import SubmissionLimit
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
@@ -63,20 +63,20 @@ class ExecutionActor:
         self._settings = settings
         self._dedicated = dedicated
         self._leaving = False
-        self._door = Door()
+        self._door = Drain()
         self._watch = LoopWatch(dedicated or execution_actor_name(index))
         self._watch.start()
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         name = dedicated or execution_actor_name(index)
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
         self._callbacks_come = asyncio.Event()
-        self._dispatcher = DispatchLanes(
+        self._dispatcher = DispatcherClient(
             name,
             [Peer(each, settings.namespace).call for each in dispatchers],
             self._callbacks_come,
         )
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
-        self._host = ExecutionHost(
+        self._host = ExecutionOwner(
             store=self._store,
             clock=SystemClock(),
             dispatcher=self._dispatcher,
@@ -86,18 +86,18 @@ class ExecutionActor:
             dedicated=dedicated,
             most_hot=settings.hot_executions,
             hot_bytes=settings.hot_bytes,
-            guards=Guards(load_hooks(settings.hooks)),
+            guards=HookChain(load_hooks(settings.hooks)),
             record=self._record,
             on_fenced=self._die,
             spawner=None if dedicated else actor_spawner(settings),
         )
         self._health = ReadinessWatch([writing(self._store)])
-        self._desk = HostDesk(
+        self._desk = OwnerEndpoint(
             self._host,
             self._dispatcher,
             life=uuid.uuid4().hex,
             reasons=self._health.reasons,
-            inbox=Inbox(
+            inbox=SubmissionLimit(
                 settings.max_queued_submissions,
                 unanswered=lambda: len(self._dispatcher) + self._host.held(),
                 most_unanswered=settings.max_unanswered_calls,
@@ -121,7 +121,7 @@ class ExecutionActor:
             if self._dedicated is None:
                 self._health.start()
             await self._socket.start()
-            calm_collector()
+            tune_gc()
         except Exception:
             # Ray begins this actor anew; one that lived on without its store would only refuse.
             log.exception("start_failed")

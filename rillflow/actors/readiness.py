@@ -14,8 +14,8 @@ from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.ports.readiness import Reason, decode_reasons
 from rillflow.ports.store import Store
-from rillflow.runtime.desks import HEALTH, PING
-from rillflow.runtime.readiness import Check, ReadinessWatch, reading
+from rillflow.runtime.endpoints import HEALTH, PING
+from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading
 from rillflow.settings import Settings
 
 log = logging.getLogger("rillflow.readiness")

@@ -16,12 +16,12 @@ from rillflow.ports.gateway import Dispatchers
 from rillflow.ports.loops import EventLoops
 from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.descriptors import add_descriptor
-from rillflow.runtime.guards import ContextHook
-from rillflow.runtime.hooks import load_hook
-from rillflow.runtime.queries import unknown_execution
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.hooks.chain import ContextHook
+from rillflow.runtime.hooks.loading import load_hook
+from rillflow.runtime.owner.queries import unknown_execution
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
 

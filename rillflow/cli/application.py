@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rillflow.cli import control, database, flows, serving, signalling, validating
+from rillflow.cli.commands import control, database, flows, serving, signalling, validating
 from rillflow.cli.reporting import ReportingGroup
 
 EPILOG = """\

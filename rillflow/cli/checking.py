@@ -10,8 +10,8 @@ import typer
 
 from rillflow.cli.reporting import with_hint
 from rillflow.cli.visible import visible
-from rillflow.definition.loader import MAX_TEXT_BYTES
 from rillflow.definition.problems import find_problems
+from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES
 from rillflow.errors import Problem
 
 ENDINGS: Final = (".yaml", ".yml", ".json")

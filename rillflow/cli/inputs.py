@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rillflow.errors import RequestError, StackError
 from rillflow.jsontypes import JsonObject, decode_json
-from rillflow.runtime.clock import SystemClock
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings
 
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}

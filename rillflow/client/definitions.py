@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from rillflow.definition.loader import load
-from rillflow.definition.nodes import Mapping, Scalar
+from rillflow.definition.yaml_tree.loader import load
+from rillflow.definition.yaml_tree.nodes import Mapping, Scalar
 from rillflow.errors import DefinitionError
 
 UNREADABLE = 30402

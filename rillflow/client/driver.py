@@ -44,11 +44,11 @@ from rillflow.core.events import (
 )
 from rillflow.definition import parse_callback
 from rillflow.errors import RequestError, ServerError, TooLargeError, UnreachableError
-from rillflow.gateways.callbacks import read_callback
+from rillflow.gateways.callbacks.arrivals import read_callback
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
-from rillflow.runtime.submissions import checked_key
+from rillflow.runtime.submission.intake import checked_key
 from rillflow.settings import STACK_NOTE, Settings
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
 from rillflow.language.budget import TotalBudget
-from rillflow.language.passed_over import Kind, PassedOver
+from rillflow.language.mapping.passed_over import Kind, PassedOver
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 _EVENTS = {

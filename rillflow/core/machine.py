@@ -15,17 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from rillflow.core import (
-    ending,
-    functions,
-    mapping_warnings,
-    polling,
-    redo,
-    reopening,
-    requests,
-    running,
-    timing,
-)
+from rillflow.core import ending, mapping_warnings, requests, running, timing
 from rillflow.core.commands import CancelChild, Command, SetTimer
 from rillflow.core.events import (
     CallbackReceived,
@@ -44,9 +34,12 @@ from rillflow.core.events import (
 )
 from rillflow.core.mapping_warnings import Application
 from rillflow.core.plan import Plan
+from rillflow.core.redo import reopening
+from rillflow.core.redo import requested as redo
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import RUNNING, DagStatus
 from rillflow.core.stored_context import stored_context
+from rillflow.core.tasks import functions, polling
 from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
 from rillflow.jsontypes import decode_json

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from rillflow.closest import did_you_mean
 from rillflow.core.state import ExecutionState, RuleWarning, TaskState
-from rillflow.definition.closest import did_you_mean
 from rillflow.errors import MappingError
 from rillflow.ids import TaskName
-from rillflow.language.passed_over import AWAITED, PassedOver
+from rillflow.language.mapping.passed_over import AWAITED, PassedOver
 
 MOST_OF_TASK: Final = 20
 """Rules that one instance keeps."""

@@ -18,7 +18,7 @@ from rillflow.definition.model import (
 from rillflow.jsontypes import JsonObject
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import Expression, compile_expression
-from rillflow.language.mappings import MappingList, compile_mappings
+from rillflow.language.mapping.mappings import MappingList, compile_mappings
 
 TaskT = TypeVar("TaskT", bound=Task)
 NO_MAPPINGS: Final = compile_mappings(())

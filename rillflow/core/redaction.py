@@ -9,8 +9,8 @@ from typing import Final
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
-from rillflow.language.literals import parse_literal
-from rillflow.language.secret_references import is_path
+from rillflow.language.mapping.secret_references import is_path
+from rillflow.language.text.literals import parse_literal
 
 MASK: Final = "***"
 

@@ -6,7 +6,7 @@ leaves the execution as it was.
 
 import msgspec
 
-from rillflow.core import controls, ending, functions, reopening
+from rillflow.core import ending
 from rillflow.core.events import (
     CallbackReceived,
     CompletionRequested,
@@ -14,8 +14,10 @@ from rillflow.core.events import (
     SubFlowNotice,
     WakeUpReceived,
 )
+from rillflow.core.redo import reopening
 from rillflow.core.state import DegradeSwitch, TaskState
 from rillflow.core.status import COMPLETED, DagStatus, TaskStatus
+from rillflow.core.tasks import controls, functions
 from rillflow.core.turn import (
     TASK_ERRORS,
     Turn,

@@ -1,13 +1,14 @@
 """Running one task: the preamble common to all categories, then its own work (SEMANTICS 3.8)."""
 
-from rillflow.core import controls, functions, groups, traversal
+from rillflow.core import traversal
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import READY, SKIPPED
+from rillflow.core.tasks import controls, functions, groups
 from rillflow.core.turn import FOLLOW, OPEN, SKIP_MESSAGE, TASK_ERRORS, Step, Turn, value_of
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
-from rillflow.language.literals import whole_number
+from rillflow.language.text.literals import whole_number
 
 _WORK = {
     "function": functions.run_function,

@@ -11,14 +11,14 @@ from typing import TypeAlias
 from rillflow.definition.model import FunctionTask, MappingRule
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
-from rillflow.language.literals import parse_literal
-from rillflow.language.secret_references import (
+from rillflow.language.mapping.secret_references import (
     Keys,
     has_reference,
     is_path,
     texts_with_references,
 )
-from rillflow.language.targets import compile_target
+from rillflow.language.mapping.targets import compile_target
+from rillflow.language.text.literals import parse_literal
 
 SecretPlaces: TypeAlias = tuple[tuple[Keys, str], ...]
 """Places in the input, each with the text that the definition puts there."""

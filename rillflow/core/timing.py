@@ -1,13 +1,14 @@
 """What happens when a timer comes due: delays, polls and time-outs (SEMANTICS 3.13)."""
 
-from rillflow.core import controls, ending, functions, polling
+from rillflow.core import ending
 from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.core.tasks import controls, functions, polling
 from rillflow.core.turn import LATEST_MS, Turn, value_of
 from rillflow.errors import LanguageError, WorkLimitError
-from rillflow.language.literals import whole_number
+from rillflow.language.text.literals import whole_number
 
 
 def timer_fired(turn: Turn, event: TimerFired) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rillflow.core import ending, groups
+from rillflow.core import ending
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import (
@@ -20,6 +20,7 @@ from rillflow.core.status import (
     DagStatus,
     TaskStatus,
 )
+from rillflow.core.tasks import groups
 from rillflow.core.turn import SKIP_MESSAGE, Turn
 
 

@@ -30,10 +30,10 @@ from rillflow.core.stored_context import Cleaner, stored_context
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
-from rillflow.language.literals import parse_literal
-from rillflow.language.mappings import MappingList
-from rillflow.language.passed_over import Kind, PassedOver
-from rillflow.language.paths import compile_path
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.mappings import MappingList
+from rillflow.language.mapping.passed_over import Kind, PassedOver
+from rillflow.language.text.literals import parse_literal
 
 SKIP_MESSAGE = "skip due to dependent tasks return or degrade"
 TASK_ERRORS = (Exception,)

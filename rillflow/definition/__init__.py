@@ -1,7 +1,6 @@
 """YAML text -> validated workflow definitions, and back to canonical text."""
 
 from rillflow.definition.canonical import canonical_text, version_of
-from rillflow.definition.loader import MAX_TEXT_BYTES
 from rillflow.definition.model import Task, WorkflowDefinition
 from rillflow.definition.normal import initial_context, normalise
 from rillflow.definition.parse import parse_callback, parse_definition, parse_rules
@@ -9,6 +8,7 @@ from rillflow.definition.problems import find_problems
 from rillflow.definition.sugar import collapse_sugar, expand_sugar
 from rillflow.definition.tasks import all_tasks, levels
 from rillflow.definition.validation import MAX_DEPTH
+from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES
 
 __all__ = [
     "MAX_DEPTH",

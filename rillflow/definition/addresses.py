@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from rillflow.definition.closest import did_you_mean
+from rillflow.closest import did_you_mean
 from rillflow.definition.model import FunctionTask
-from rillflow.definition.nodes import Path, shown
 from rillflow.definition.validation import Finding, is_blank
+from rillflow.definition.yaml_tree.nodes import Path, shown
 
 MODEL_PROTOCOLS: Final = ("chatgpt", "aliyun_ai")
 """Protocols of language models, whose addresses name no host."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, get_args
 
 from pydantic import BaseModel
 
-from rillflow.definition.closest import did_you_mean
+from rillflow.closest import did_you_mean
 from rillflow.definition.model import (
     FunctionTask,
     PassTask,
@@ -19,8 +19,16 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
-from rillflow.definition.nodes import UNREADABLE, Mapping, Node, Scalar, refusal_of, refuse, shown
 from rillflow.definition.shapes import Slot, read_text, slots_of
+from rillflow.definition.yaml_tree.nodes import (
+    UNREADABLE,
+    Mapping,
+    Node,
+    Scalar,
+    refusal_of,
+    refuse,
+    shown,
+)
 from rillflow.errors import Problem
 
 MAX_PROBLEMS: Final = 200
@@ -79,7 +87,7 @@ def bind_rules(root: Node) -> tuple[list[Values], list[Problem]]:
 
 
 class _Binder:
-    """Collects problems; see ``shapes.Inbox`` for the rest of the contract."""
+    """Collects problems; see ``shapes.ProblemCollector`` for the rest of the contract."""
 
     def __init__(self, *, with_warnings: bool) -> None:
         self.errors: list[Problem] = []

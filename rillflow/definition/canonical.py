@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.definition.scalars import resolve_plain
+from rillflow.definition.yaml_tree.scalars import resolve_plain
 
 # YAML wants an explicit `?` before keys of more than 1024 characters.
 _LONGEST_KEY: Final = 1000

@@ -14,7 +14,7 @@ from rillflow.definition.tasks import map_tasks
 from rillflow.definition.validation import RESOURCE_SCHEME, CommonMapping, is_blank
 from rillflow.errors import DefinitionError
 from rillflow.jsontypes import JsonObject, ReadonlyJsonObject
-from rillflow.language.literals import parse_literal
+from rillflow.language.text.literals import parse_literal
 
 _ILLEGAL_STATE: Final = 30601
 

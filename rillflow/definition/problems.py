@@ -3,13 +3,13 @@
 from itertools import islice
 
 from rillflow.definition.binder import MAX_PROBLEMS, bind
-from rillflow.definition.lint import warnings_of
-from rillflow.definition.lint_expressions import EXTENSION
-from rillflow.definition.loader import load
+from rillflow.definition.lint.expressions import EXTENSION
+from rillflow.definition.lint.warnings import warnings_of
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.definition.nodes import Node, place_at
 from rillflow.definition.parse import problems_of
 from rillflow.definition.validation import MAX_DEPTH
+from rillflow.definition.yaml_tree.loader import load
+from rillflow.definition.yaml_tree.nodes import Node, place_at
 from rillflow.errors import DefinitionError, Problem
 
 

@@ -26,12 +26,12 @@ from typing import (
 
 from pydantic import BaseModel
 
-from rillflow.definition.closest import did_you_mean
-from rillflow.definition.nodes import Mapping, Node, Scalar, Sequence, shown
+from rillflow.closest import did_you_mean
+from rillflow.definition.yaml_tree.nodes import Mapping, Node, Scalar, Sequence, shown
 from rillflow.jsontypes import JsonObject, JsonValue
 
 
-class Inbox(Protocol):
+class ProblemCollector(Protocol):
     """Takes what is wrong, and builds objects of the nodes inside."""
 
     def refuse(self, node: Node, message: str, hint: str = "") -> None:
@@ -47,7 +47,7 @@ class Inbox(Protocol):
         """Read a task of whatever category."""
 
 
-Reader: TypeAlias = Callable[[Inbox, Node, str], Any]
+Reader: TypeAlias = Callable[[ProblemCollector, Node, str], Any]
 
 
 class Slot(NamedTuple):
@@ -79,7 +79,7 @@ def slots_of(model: type[BaseModel]) -> MappingOf[str, Slot]:
     }
 
 
-def read_text(inbox: Inbox, node: Node, key: str) -> str | None:
+def read_text(inbox: ProblemCollector, node: Node, key: str) -> str | None:
     """Read a text field: the source text of any scalar (SEMANTICS 1.1.4)."""
     if isinstance(node, Scalar):
         return None if node.is_null else node.text
@@ -88,7 +88,7 @@ def read_text(inbox: Inbox, node: Node, key: str) -> str | None:
     return None
 
 
-def read_json(inbox: Inbox, node: Node, key: str) -> JsonValue:
+def read_json(inbox: ProblemCollector, node: Node, key: str) -> JsonValue:
     """Read a value without a declared type.
 
     Null entries of maps are left out at every level, as Rill Flow's own
@@ -101,7 +101,7 @@ def read_json(inbox: Inbox, node: Node, key: str) -> JsonValue:
     return _read_json_object(inbox, node)
 
 
-def _read_json_object(inbox: Inbox, node: Mapping) -> JsonObject:
+def _read_json_object(inbox: ProblemCollector, node: Mapping) -> JsonObject:
     values = {key: read_json(inbox, child, key) for key, child in node.entries.items()}
     return {key: value for key, value in values.items() if value is not None}
 
@@ -133,7 +133,7 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _object_reader(model: type[BaseModel]) -> Reader:
-    def read(inbox: Inbox, node: Node, key: str) -> dict[str, Any] | None:
+    def read(inbox: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
         if isinstance(node, Mapping):
             return inbox.fields(model, node)
         if not _is_null(node):
@@ -143,7 +143,7 @@ def _object_reader(model: type[BaseModel]) -> Reader:
     return read
 
 
-def _read_task(inbox: Inbox, node: Node, key: str) -> dict[str, Any] | None:
+def _read_task(inbox: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
     if isinstance(node, Mapping):
         return inbox.task(node)
     if not _is_null(node):
@@ -152,7 +152,7 @@ def _read_task(inbox: Inbox, node: Node, key: str) -> dict[str, Any] | None:
 
 
 def _list_reader(read_item: Reader) -> Reader:
-    def read(inbox: Inbox, node: Node, key: str) -> list[Any] | None:
+    def read(inbox: ProblemCollector, node: Node, key: str) -> list[Any] | None:
         if not isinstance(node, Sequence):
             if not _is_null(node):
                 inbox.refuse(node, f"{key} must be a list, not {_kind(node)}")
@@ -170,7 +170,7 @@ def _list_reader(read_item: Reader) -> Reader:
 
 
 def _map_reader(read_value: Reader) -> Reader:
-    def read(inbox: Inbox, node: Node, key: str) -> dict[str, Any] | None:
+    def read(inbox: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
         if not isinstance(node, Mapping):
             if not _is_null(node):
                 inbox.refuse(node, f"{key} must be an object, not {_kind(node)}")
@@ -182,7 +182,7 @@ def _map_reader(read_value: Reader) -> Reader:
 
 
 def _enum_reader(names: frozenset[str]) -> Reader:
-    def read(inbox: Inbox, node: Node, key: str) -> str | None:
+    def read(inbox: ProblemCollector, node: Node, key: str) -> str | None:
         text = read_text(inbox, node, key)
         if text in names:
             return text
@@ -195,7 +195,7 @@ def _enum_reader(names: frozenset[str]) -> Reader:
     return read
 
 
-def _read_bool(inbox: Inbox, node: Node, key: str) -> bool | None:
+def _read_bool(inbox: ProblemCollector, node: Node, key: str) -> bool | None:
     value = _value(inbox, node, key)
     if isinstance(value, str):
         value = _BOOLEAN_TEXT.get(value.strip(), value) if value.strip() else None
@@ -207,7 +207,7 @@ def _read_bool(inbox: Inbox, node: Node, key: str) -> bool | None:
     return None
 
 
-def _read_int(inbox: Inbox, node: Node, key: str) -> int | None:
+def _read_int(inbox: ProblemCollector, node: Node, key: str) -> int | None:
     value = _value(inbox, node, key)
     if isinstance(value, str) and (not value.strip() or _INT_TEXT.fullmatch(value)):
         value = int(value) if value.strip() else None
@@ -221,7 +221,7 @@ def _read_int(inbox: Inbox, node: Node, key: str) -> int | None:
     return None
 
 
-def _read_float(inbox: Inbox, node: Node, key: str) -> float | None:
+def _read_float(inbox: ProblemCollector, node: Node, key: str) -> float | None:
     value = _value(inbox, node, key)
     if isinstance(value, str) and (not value.strip() or _FLOAT_TEXT.fullmatch(value)):
         value = float(value) if value.strip() else None
@@ -242,7 +242,7 @@ def _as_float(value: float) -> float:
         return math.inf
 
 
-def _value(inbox: Inbox, node: Node, key: str) -> JsonValue:
+def _value(inbox: ProblemCollector, node: Node, key: str) -> JsonValue:
     if not isinstance(node, Scalar):
         return [] if isinstance(node, Sequence) else {}
     try:

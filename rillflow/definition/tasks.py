@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rillflow.definition.model import ChoiceTask, ForeachTask, Task, WorkflowDefinition
-from rillflow.definition.nodes import Path
+from rillflow.definition.yaml_tree.nodes import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
-from rillflow.definition.nodes import Path
 from rillflow.definition.sugar import END_TASK, rules_of_input
 from rillflow.definition.tasks import Level, all_tasks, levels
+from rillflow.definition.yaml_tree.nodes import Path
 from rillflow.ids import is_name, why_no_name
 from rillflow.jsontypes import JsonObject
 

@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.answers import failed
-from rillflow.gateways.exchange import HttpCall
-from rillflow.gateways.http import HttpGateway
-from rillflow.gateways.requests import JSON, call_id, read_input, text_of
-from rillflow.gateways.secret_masks import Mask
-from rillflow.gateways.settings import HttpSettings
-from rillflow.gateways.targets import parse_http_url
+from rillflow.gateways.http.gateway import HttpGateway
+from rillflow.gateways.http.requests import JSON, call_id, read_input, text_of
+from rillflow.gateways.http.responses import failed
+from rillflow.gateways.messages.exchange import HttpCall
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.messages.targets import parse_http_url
+from rillflow.gateways.secrets.masks import Mask
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 

@@ -8,20 +8,20 @@ from msgspec.structs import replace
 
 from rillflow.definition.addresses import protocol_hint
 from rillflow.errors import GatewayError
-from rillflow.gateways.answers import bounded, cut, failed
-from rillflow.gateways.http import HttpGateway
+from rillflow.gateways.http.gateway import HttpGateway
+from rillflow.gateways.http.responses import bounded, cut, failed
 from rillflow.gateways.language_models import language_models
-from rillflow.gateways.plugin_loading import (
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.plugins.gateway import DispatcherPlugin, PluginGateway
+from rillflow.gateways.plugins.loading import (
     BrokenPluginGateway,
     installed_plugins,
     named_plugins,
 )
-from rillflow.gateways.plugins import DispatcherPlugin, PluginGateway
-from rillflow.gateways.secret_masks import Mask
-from rillflow.gateways.secrets import KnownSecrets, SecretCall, Secrets, masked_answer
-from rillflow.gateways.settings import HttpSettings
-from rillflow.gateways.targets import effective_protocol
-from rillflow.gateways.threads import computed
+from rillflow.gateways.secrets.masks import Mask
+from rillflow.gateways.secrets.store import KnownSecrets, SecretCall, Secrets, masked_answer
 from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (

@@ -8,10 +8,10 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
 from rillflow.ports.store import Store
-from rillflow.runtime.dispatch import DispatchPool
-from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.inbox import MOST_QUEUED, MOST_UNANSWERED, Inbox
-from rillflow.runtime.watching import EndWatch, News, Question
+from rillflow.runtime.completion.client import CompletionClient, News, Question
+from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.routing.submission_limit import MOST_QUEUED, MOST_UNANSWERED, SubmissionLimit
 
 
 class LocalExecutions:
@@ -30,12 +30,12 @@ class LocalExecutions:
         max_unanswered_calls: int = MOST_UNANSWERED,
     ) -> None:
         self._pool = DispatchPool(gateway, self._answered)
-        self._inbox = Inbox(
+        self._inbox = SubmissionLimit(
             max_queued_submissions,
             unanswered=lambda: len(self._pool) + self.host.held(),
             most_unanswered=max_unanswered_calls,
         )
-        self.host = ExecutionHost(
+        self.host = ExecutionOwner(
             store=store,
             clock=clock,
             dispatcher=self,
@@ -45,7 +45,7 @@ class LocalExecutions:
             most_hot=most_hot,
             hot_bytes=hot_bytes,
         )
-        self._watch = EndWatch("local", self.call, self._ended)
+        self._watch = CompletionClient("local", self.call, self._ended)
 
     async def start(self) -> None:
         """Take ownership and go on with what had not ended."""

@@ -9,7 +9,7 @@ from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.store import ExecutionSummary, Journal
-from rillflow.runtime.clock import wall_offset_s
+from rillflow.runtime.process.clock import wall_offset_s
 from rillflow.stores.archive import archive_line
 
 log = logging.getLogger("rillflow.retention")

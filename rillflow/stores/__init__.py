@@ -28,15 +28,15 @@ def open_store(url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> Store
     """
     scheme, _, rest = url.partition(":")
     if url == "memory:":
-        from rillflow.stores.memory import MemoryStore  # noqa: PLC0415 - only when used
+        from rillflow.stores.memory.store import MemoryStore  # noqa: PLC0415 - only when used
 
         return MemoryStore(large_value_bytes=large_value_bytes)
     if scheme == "sqlite":
-        from rillflow.stores.sqlite import SqliteStore  # noqa: PLC0415 - only when used
+        from rillflow.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - only when used
 
         return SqliteStore(_sqlite_path(url, rest), large_value_bytes=large_value_bytes)
     if scheme in _POSTGRES_SCHEMES:
-        from rillflow.stores.postgres import PostgresStore  # noqa: PLC0415 - asyncpg
+        from rillflow.stores.postgres.store import PostgresStore  # noqa: PLC0415 - asyncpg
 
         return PostgresStore(url, large_value_bytes=large_value_bytes)
     raise _unknown(url)
@@ -50,11 +50,11 @@ async def schema_status(url: str) -> SchemaStatus:
     """
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
-        from rillflow.stores import sqlite_schema  # noqa: PLC0415 - only when used
+        from rillflow.stores.sqlite import schema as sqlite_schema  # noqa: PLC0415 - only when used
 
         return await asyncio.to_thread(sqlite_schema.schema_status, _sqlite_path(url, rest))
     if scheme in _POSTGRES_SCHEMES:
-        from rillflow.stores import postgres_schema  # noqa: PLC0415 - asyncpg
+        from rillflow.stores.postgres import schema as postgres_schema  # noqa: PLC0415 - asyncpg
 
         return await postgres_schema.schema_status(url)
     raise _no_tables(url)
@@ -72,11 +72,11 @@ async def upgrade_schema(url: str) -> SchemaStatus:
     """
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite":
-        from rillflow.stores import sqlite_schema  # noqa: PLC0415 - only when used
+        from rillflow.stores.sqlite import schema as sqlite_schema  # noqa: PLC0415 - only when used
 
         return await asyncio.to_thread(sqlite_schema.upgrade, _sqlite_path(url, rest))
     if scheme in _POSTGRES_SCHEMES:
-        from rillflow.stores import postgres_schema  # noqa: PLC0415 - asyncpg
+        from rillflow.stores.postgres import schema as postgres_schema  # noqa: PLC0415 - asyncpg
 
         return await postgres_schema.upgrade(url)
     raise _no_tables(url)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
-from rillflow.core import codec, machine, polling, view
+from rillflow.core import codec, machine, view
 from rillflow.core.commands import (
     Announce,
     Command,
@@ -37,6 +37,7 @@ from rillflow.core.events import (
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
+from rillflow.core.tasks import polling
 from rillflow.definition import WorkflowDefinition, expand_sugar, parse_definition
 from rillflow.errors import RillflowError
 from rillflow.jsontypes import (

@@ -8,7 +8,7 @@ from rillflow.core.events import ExecutionSubmitted
 from rillflow.ids import new_execution_id
 from rillflow.ports.executions import Submission
 from rillflow.ports.store import Append
-from rillflow.stores.memory import MemoryStore
+from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import refusal_of, served
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from rillflow.errors import OverloadedError
-from rillflow.runtime.bounded_threads import FOR_AUTHORS, BoundedThreads
+from rillflow.runtime.aio.thread_pool import FOR_AUTHORS, BoundedThreads
 from tests.api.serving import Api
 
 TRY: Final = "/flow/mapping_evaluation.json"

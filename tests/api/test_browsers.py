@@ -8,7 +8,7 @@ import pytest
 
 from rillflow.errors import ForeignRequestError
 from rillflow.settings import Settings
-from serve.browsers import Browsers
+from serve.middleware.browsers import Browsers
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from rillflow.gateways.callback_urls import signature
-from serve.callers import AHEAD_MS, MINUTES_MS, UsedSignatures, request_signature
+from rillflow.gateways.callbacks.urls import signature
+from serve.middleware.signatures import AHEAD_MS, MINUTES_MS, UsedSignatures, request_signature
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 

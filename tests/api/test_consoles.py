@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rillflow.definition import parse_definition
-from serve.definition_graphs import definition_graph
+from serve.routes.console.definition_graphs import definition_graph
 from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, served
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rillflow.errors import RequestError
-from rillflow.runtime.descriptors import add_descriptor, resolve_descriptor
+from rillflow.runtime.definitions.catalogue import add_descriptor, resolve_descriptor
 from rillflow.stores import open_store
 from tests.api.definition_texts import PASS
 from tests.api.serving import Api, refusal_of, served

@@ -25,10 +25,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from rillflow.actors.stack import Stack
+from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.gateways.settings import HttpSettings
-from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from rillflow.errors import OverloadedError
-from rillflow.gateways.callback_seals import seal
+from rillflow.gateways.callbacks.seals import seal
 from rillflow.testing import FunctionRequest
-from serve.lookups import MOST_ADDRESSES, FailedLookups
+from serve.limits.failed_lookups import MOST_ADDRESSES, FailedLookups
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, MovableClock, refusal_of, served
 

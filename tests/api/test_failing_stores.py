@@ -11,7 +11,7 @@ import pytest
 from rillflow.errors import StoreError
 from rillflow.ports.store import Append, ExecutionFilter
 from rillflow.stores import open_store
-from rillflow.stores.memory import MemoryStore
+from rillflow.stores.memory.store import MemoryStore
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import calling
 from tests.api.serving import Api, refusal_of, served
@@ -26,7 +26,7 @@ NEXT: Final = """
 """
 
 
-class Gate:
+class ApiKeyGate:
     """A function that is called, and answers when it is let go."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class LosingStore(MemoryStore):
 async def test_a_full_disk_is_503_and_when_it_has_room_everything_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    work = Gate()
+    work = ApiKeyGate()
     store = open_store(f"sqlite://{tmp_path}/full.db")
     async with served({"work": work, "next": lambda _: {}}, store=store) as api:
         definition = await api.add(calling("work", more=NEXT))
@@ -86,7 +86,7 @@ async def test_a_full_disk_is_503_and_when_it_has_room_everything_goes_on(
 
 @pytest.mark.parametrize("writes", [True, False])
 async def test_after_a_lost_append_the_journal_says_what_is_true(*, writes: bool) -> None:
-    work = Gate()
+    work = ApiKeyGate()
     work.may_answer.set()
     store = LosingStore(writes=writes)
     async with served({"work": work, "next": lambda _: {}}, store=store) as api:

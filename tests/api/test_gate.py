@@ -11,7 +11,7 @@ from rillflow.client.clients import AsyncClient
 from rillflow.client.http import KEY_VARIABLE
 from rillflow.errors import RequestError
 from rillflow.settings import Settings
-from serve.gate import OPEN
+from serve.middleware.api_key import OPEN
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
 

@@ -22,7 +22,7 @@ class Patient:
         return {"a": 1} if self.is_well else (503, "not now", {})
 
 
-class Gate:
+class ApiKeyGate:
     """A function that answers when it is opened."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ async def test_a_function_that_fails_is_left_alone_until_it_recovers_and_all_suc
 
 
 async def test_the_calls_of_a_process_that_is_gone_use_up_no_limit() -> None:
-    work = Gate()
+    work = ApiKeyGate()
     limits: dict[str, Any] = {"limit_per_host": 1, "rate_per_host": 50.0}
     async with served({"work": work}, **limits) as api:
         slow = await api.add(calling("work"))
@@ -99,7 +99,7 @@ async def test_the_calls_of_a_process_that_is_gone_use_up_no_limit() -> None:
 
 
 async def test_too_many_unanswered_calls_refuse_submissions_and_no_callbacks() -> None:
-    work = Gate()
+    work = ApiKeyGate()
     async with served({"work": work}, max_unanswered_calls=2, limit_per_host=1) as api:
         waits = await api.submit(await api.add(SUSPENDED, "waits"))
         slow = await api.add(calling("work"))

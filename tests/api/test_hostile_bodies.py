@@ -11,9 +11,9 @@ import httpx
 import pytest
 from aiohttp import web
 
-from rillflow.gateways.callback_seals import seal
+from rillflow.gateways.callbacks.seals import seal
+from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.gateways.settings import HttpSettings
 from tests.api.definition_texts import SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
 from tests.api.turns_of_loop import Loop

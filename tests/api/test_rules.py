@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rillflow.errors import RequestError
-from rillflow.runtime.resource_names import find_resource
+from rillflow.runtime.commands.resource_names import find_resource
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import PASS, calling
 from tests.api.serving import Api, served

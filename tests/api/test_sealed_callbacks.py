@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from rillflow.gateways.callback_seals import seal
-from rillflow.gateways.callback_urls import signature
+from rillflow.gateways.callbacks.seals import seal
+from rillflow.gateways.callbacks.urls import signature
 from rillflow.settings import Settings
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import SUSPENDED, calling

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.runtime.log_lines import LineFormatter
+from rillflow.runtime.process.log_lines import LineFormatter
 from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest
 from tests.api.definition_texts import calling

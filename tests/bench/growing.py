@@ -26,8 +26,8 @@ from rillflow.ids import PARTITIONS, new_execution_id, partition_of
 from rillflow.ports.executions import Query, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, Closing, NewExecution, Store
-from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
 from tests.bench import workloads
 from tests.bench.references import apart

@@ -16,15 +16,15 @@ from rillflow.core.commands import DispatchTask
 from rillflow.core.events import DispatchAnswered
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
-from rillflow.gateways.http import HttpGateway
-from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.http.gateway import HttpGateway
+from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import JsonValue
 from rillflow.language.expressions import compile_expression
-from rillflow.language.paths import compile_path
+from rillflow.language.jsonpath.paths import compile_path
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, NewExecution, Store
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.dispatch import DispatchPool
+from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
 from tests.bench.figures import Figure
 from tests.bench.references import apart

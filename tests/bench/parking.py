@@ -28,9 +28,9 @@ from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Delivery, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import ExecutionFilter, Store
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
 from tests.bench.growing import fill_apart
 from tests.bench.references import apart

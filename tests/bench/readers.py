@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
-from rillflow.runtime.collector import calm_collector
+from rillflow.runtime.process.gc_tuning import tune_gc
 from tests.bench.figures import Figure
 from tests.untrusted_readers import READERS, Reader, hostile_texts, read, well_formed_texts
 
@@ -49,7 +49,7 @@ def _slowest(reader: Reader, texts: Texts, size: int) -> Slowest:
 
 def main(names: list[str]) -> None:
     """Print the table, of some readers or of all."""
-    calm_collector()
+    tune_gc()
     sizes = "".join(f"{size // KIBIBYTE:>7} KiB" for size in SIZES)
     print(f"{'ms, the slowest text of each length':46}{sizes}")
     for reader in READERS:

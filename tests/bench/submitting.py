@@ -5,9 +5,9 @@ from typing import Final
 
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.ports.executions import Call, Reply, Submission
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.descriptors import add_descriptor
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 

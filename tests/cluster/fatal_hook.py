@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from rillflow.runtime.guards import Action, Moment
+from rillflow.runtime.hooks.chain import Action, Moment
 
 DEATHS_FILE = "FATAL_HOOK_DEATHS"
 """Environment variable with the file that gets a line for each death."""

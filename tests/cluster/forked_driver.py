@@ -15,15 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from serve.ports import free_port
-from serve.ray_environment import PREFERENCES
-from serve.reaper import MARK
+from serve.listening import free_port
+from serve.stack.ray_environment import PREFERENCES
+from serve.stack.reaper import MARK
 
 os.environ.update({MARK: sys.argv[1], **PREFERENCES})
 
 import ray
 
-from serve.local_ray import LocalRay
+from serve.stack.local_ray import LocalRay
 
 ACTORS: Final = 4
 QUESTIONS: Final = 20

@@ -38,9 +38,9 @@ from rillflow.actors.balancer_actor import BalancerActor
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.stack import Stack
 from rillflow.jsontypes import decode_json
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.dispatch_lanes import dispatcher_index
-from rillflow.runtime.spreading import Move
+from rillflow.runtime.dispatch.client import dispatcher_index
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.supervision.rebalancing import Move
 from rillflow.settings import Settings
 
 ACTORS: Final = 2

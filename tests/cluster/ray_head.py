@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from rillflow.settings import Settings
-from serve.ports import free_port
-from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
-from serve.standalone import haproxy_binary
+from serve.listening import free_port
+from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
+from serve.stack.standalone import haproxy_binary
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
 
 BASH: Final = "/bin/bash"

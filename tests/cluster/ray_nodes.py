@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from serve.ports import free_port
-from serve.ray_environment import PREFERENCES
+from serve.listening import free_port
+from serve.stack.ray_environment import PREFERENCES
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
 
 RAY: Final = str(Path(sys.executable).with_name("ray"))

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 import rillflow
-from serve.reaper import belonging
+from serve.stack.reaper import belonging
 from tests.cluster.processes import OwnStack, RayDriver, descendants, noted
 from tests.listeners import Listener, listeners
 from tests.loopback import closed_port

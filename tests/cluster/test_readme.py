@@ -27,10 +27,10 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 import rillflow
 from rillflow.definition import parse_definition
-from rillflow.runtime.log_lines import LineFormatter
+from rillflow.runtime.process.log_lines import LineFormatter
 from rillflow.stores import upgrade_schema
-from serve.callers import request_signature
-from serve.ports import free_port
+from serve.listening import free_port
+from serve.middleware.signatures import request_signature
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, descendants, function_gateway, kill
 from tests.cluster.ray_head import BASH, RayHead
 from tests.contract.tables import run_sql

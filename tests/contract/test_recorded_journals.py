@@ -7,7 +7,7 @@ import pytest
 
 from rillflow.core.plan import Plan
 from rillflow.definition.canonical import version_of
-from rillflow.runtime.descriptors import parse_stored
+from rillflow.runtime.definitions.catalogue import parse_stored
 from rillflow.testing.replay import replay
 from tests.contract.recorded_journals import FOLDER, outline_of, read_recorded
 

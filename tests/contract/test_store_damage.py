@@ -10,10 +10,10 @@ import pytest
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from tests.contract.appends import id_of, submit

@@ -14,10 +14,10 @@ from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonValue, encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Closing, Store, StoredExecution
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from tests.contract.appends import PARTITION, follow, id_of, submit

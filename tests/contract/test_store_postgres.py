@@ -8,9 +8,9 @@ import pytest
 
 from rillflow.errors import FencedError, StoreError
 from rillflow.ports.store import ExecutionFilter
-from rillflow.stores.postgres import PostgresStore
-from rillflow.stores.postgres_database import PostgresDatabase
-from rillflow.stores.postgres_writer import PostgresWriter
+from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.store import PostgresStore
+from rillflow.stores.postgres.writer import PostgresWriter
 from tests.contract.appends import PARTITION, close, follow, id_of, submit
 from tests.postgres_server import PostgresServer
 

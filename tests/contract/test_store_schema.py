@@ -9,14 +9,10 @@ import asyncpg
 import pytest
 
 from rillflow.errors import StoreError
-from rillflow.stores import (
-    open_store,
-    postgres_schema,
-    schema_status,
-    sqlite_schema,
-    upgrade_schema,
-)
+from rillflow.stores import open_store, schema_status, upgrade_schema
+from rillflow.stores.postgres import schema as postgres_schema
 from rillflow.stores.schema_status import MIGRATIONS, SchemaStatus
+from rillflow.stores.sqlite import schema as sqlite_schema
 from tests.contract.appends import PARTITION, id_of, submit
 from tests.postgres_server import PostgresServer
 

@@ -10,8 +10,8 @@ import pytest
 
 from rillflow.errors import StoreError
 from rillflow.ports.store import ExecutionFilter
-from rillflow.stores.sqlite import SqliteStore
-from rillflow.stores.sqlite_connection import is_busy, when_free
+from rillflow.stores.sqlite.connection import is_busy, when_free
+from rillflow.stores.sqlite.store import SqliteStore
 from tests.contract.appends import PARTITION, id_of, submit
 
 

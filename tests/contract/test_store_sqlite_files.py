@@ -22,17 +22,18 @@ from rillflow.core.codec import encode_event
 from rillflow.core.events import CancelRequested
 from rillflow.errors import StoreError
 from rillflow.ports.store import ExecutionFilter
-from rillflow.stores import schema_status, sqlite_backup
-from rillflow.stores.sqlite import SqliteStore
-from rillflow.stores.sqlite_connection import WAL_KEPT_BYTES
-from rillflow.stores.sqlite_file_use import (
+from rillflow.stores import schema_status
+from rillflow.stores.sqlite import backup as sqlite_backup
+from rillflow.stores.sqlite.connection import WAL_KEPT_BYTES
+from rillflow.stores.sqlite.file_use import (
     accept_missing_wal,
     close_after_kill,
     hold_alone,
     lock_path,
     wal_path,
 )
-from rillflow.stores.sqlite_writer import SqliteWriter
+from rillflow.stores.sqlite.store import SqliteStore
+from rillflow.stores.sqlite.writer import SqliteWriter
 from tests.contract.appends import follow, id_of, submit
 
 EXECUTIONS = 20
@@ -40,7 +41,7 @@ PAGE_BYTES = 4_096
 KILLED_RESTORE = """
 import os, signal, sys
 from pathlib import Path
-from rillflow.stores import sqlite_backup
+from rillflow.stores.sqlite import backup as sqlite_backup
 
 def kill_at(event, arguments):
     if event == f"os.{sys.argv[3]}" or (sys.argv[3] == "replace" and event == "os.rename"
@@ -61,7 +62,7 @@ RECORD = encode_event(CancelRequested(at_ms=1))
 WRITER = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from rillflow.stores.sqlite import SqliteStore
+from rillflow.stores.sqlite.store import SqliteStore
 from tests.contract.appends import submit
 from tests.contract.test_store_sqlite_files import DEFINITION, RECORD
 

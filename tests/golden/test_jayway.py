@@ -17,8 +17,8 @@ from jsonpath_ng import parse
 
 from rillflow.errors import PathEvaluationError, PathNotFoundError, PathSyntaxError
 from rillflow.jsontypes import JsonValue
-from rillflow.language.paths import compile_path
-from rillflow.language.targets import Draft
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.targets import Draft
 
 _RECORDING: Final = Path(__file__).with_name("data") / "jayway-2.8.0.json"
 RECORDED: Final[dict[str, Any]] = json.loads(_RECORDING.read_text("utf-8"))

@@ -13,7 +13,7 @@ import pytest
 
 from rillflow.errors import LanguageError, MappingError
 from rillflow.language.expressions import compile_expression
-from rillflow.language.mappings import compile_mappings
+from rillflow.language.mapping.mappings import compile_mappings
 from rillflow.language.versions import CURRENT, FIRST
 
 _FILE: Final = Path(__file__).with_name("data") / "own-rows.json"

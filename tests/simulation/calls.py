@@ -6,10 +6,10 @@ from random import Random
 from typing import Any, Final
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
-from rillflow.gateways.exchange import HttpCall, Reply
-from rillflow.gateways.settings import HttpSettings
-from rillflow.gateways.targets import parse_http_url
-from rillflow.gateways.turns import Turns
+from rillflow.gateways.limits.limiter import CallLimiter
+from rillflow.gateways.messages.exchange import HttpCall, Reply
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.messages.targets import parse_http_url
 from rillflow.ports.gateway import CircuitState, HostState
 from tests.loopback import StoppedClock, attempt
 from tests.simulation.virtual_loop import VirtualLoop
@@ -30,7 +30,7 @@ class Calls:
 
     def __init__(self, **settings: Any) -> None:
         self.loop = VirtualLoop(Random(7))
-        self.turns = Turns(HttpSettings(**settings), StoppedClock())
+        self.turns = CallLimiter(HttpSettings(**settings), StoppedClock())
         self.began: list[tuple[str, float]] = []
         self.left: list[HostState] = []
 

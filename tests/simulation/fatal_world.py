@@ -10,9 +10,9 @@ from rillflow.core.events import CancelRequested
 from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Delivery
-from rillflow.runtime.deaths import MOST_DEATHS
-from rillflow.runtime.guards import Action, Guards, Moment
-from rillflow.runtime.handling import HandlingRecord, parse_page
+from rillflow.runtime.crashes.crash_history import MOST_DEATHS
+from rillflow.runtime.crashes.handling_record import HandlingRecord, parse_page
+from rillflow.runtime.hooks.chain import Action, HookChain, Moment
 from tests.simulation.faults import Faults
 from tests.simulation.flows import draw_workflows
 from tests.simulation.surroundings import START_MS
@@ -77,7 +77,7 @@ class FatalWorld(World):
                 proceed()
 
         pages = {} if self._forgetful else self._pages
-        return {"guards": Guards([ask]), "record": PageOfLife(pages, life)}
+        return {"guards": HookChain([ask]), "record": PageOfLife(pages, life)}
 
     def _is_fatal(self, moment: Moment, execution_id: str, task: str) -> bool:
         is_chosen = zlib.crc32(execution_id.encode()) % ONE_IN == 0

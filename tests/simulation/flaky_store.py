@@ -12,7 +12,7 @@ from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, StoredExecution
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
-from rillflow.stores.memory import MemoryStore
+from rillflow.stores.memory.store import MemoryStore
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import LIFE, Life
 

@@ -2,13 +2,14 @@
 
 from typing import Final, NamedTuple
 
-from rillflow.core import codec, machine, polling
+from rillflow.core import codec, machine
 from rillflow.core.commands import Command, DispatchTask, SetTimer
 from rillflow.core.ending import owes_notice
 from rillflow.core.events import Event, ExecutionSubmitted, NoticeDelivered, TimerFired
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
+from rillflow.core.tasks import polling
 from rillflow.testing.scenario import begins_anew
 from tests.simulation.surroundings import JUMPS_S, START_MS
 from tests.simulation.virtual_loop import Life

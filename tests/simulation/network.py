@@ -14,7 +14,7 @@ import msgspec
 
 from rillflow.errors import GoneError, RillflowError, StoreError
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.runtime.dispatch_lanes import Line
+from rillflow.runtime.dispatch.client import Line
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import Life
 

@@ -11,15 +11,15 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_calls, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.ports.store import Store
-from rillflow.runtime.desks import DispatchDesk, HostDesk
-from rillflow.runtime.dispatch_lanes import DispatchLanes
-from rillflow.runtime.fair_turns import FairTurns
-from rillflow.runtime.guards import Guards
-from rillflow.runtime.handling import HandlingRecord
-from rillflow.runtime.homes import Home
-from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.retiring import until_done
-from rillflow.runtime.routes import Routes
+from rillflow.runtime.aio.fair_turns import FairTurns
+from rillflow.runtime.crashes.handling_record import HandlingRecord
+from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.endpoints import DispatcherEndpoint, OwnerEndpoint
+from rillflow.runtime.hooks.chain import HookChain
+from rillflow.runtime.owner.deactivation import until_done
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.routing.owner_ref import OwnerRef
+from rillflow.runtime.routing.router import Routes
 from tests.simulation.network import Network
 from tests.simulation.promises import Promises
 from tests.simulation.surroundings import SimulatedClock, Surroundings
@@ -37,7 +37,9 @@ class Executions(Routes):
     """The executions of a run, by id."""
 
     def __init__(self, network: Network, hosts: int, watcher: str, spawn: Spawn) -> None:
-        homes = [Home(network.line_to(host_name(index)), watcher=watcher) for index in range(hosts)]
+        homes = [
+            OwnerRef(network.line_to(host_name(index)), watcher=watcher) for index in range(hosts)
+        ]
         super().__init__(homes, _DedicatedHomes(network, watcher, spawn))
 
 
@@ -48,15 +50,15 @@ class _DedicatedHomes:
         self._network = network
         self._watcher = watcher
         self._spawn = spawn
-        self._known: dict[ExecutionId, Home] = {}
+        self._known: dict[ExecutionId, OwnerRef] = {}
 
-    def find(self, execution_id: ExecutionId) -> Home | None:
+    def find(self, execution_id: ExecutionId) -> OwnerRef | None:
         known = self._known.get(execution_id)
         if known is None and not self._network.is_gone(execution_id):
             known = self._known[execution_id] = self._home(execution_id)
         return known
 
-    def spawn(self, execution_id: ExecutionId) -> Home:
+    def spawn(self, execution_id: ExecutionId) -> OwnerRef:
         self._spawn(execution_id)
         home = self._known[execution_id] = self._home(execution_id)
         return home
@@ -64,8 +66,8 @@ class _DedicatedHomes:
     def forget(self, execution_id: ExecutionId) -> None:
         self._known.pop(execution_id, None)
 
-    def _home(self, execution_id: ExecutionId) -> Home:
-        return Home(self._network.line_to(execution_id), watcher=self._watcher)
+    def _home(self, execution_id: ExecutionId) -> OwnerRef:
+        return OwnerRef(self._network.line_to(execution_id), watcher=self._watcher)
 
 
 def host_name(index: int) -> str:
@@ -109,7 +111,7 @@ class HostProcess:
         spawn: Spawn,
         living: Callable[[], Collection[str]],
         retire: Callable[[Life], None],
-        guards: Guards | None = None,
+        guards: HookChain | None = None,
         record: HandlingRecord | None = None,
     ) -> None:
         self.life = life
@@ -120,8 +122,8 @@ class HostProcess:
         self._retire = retire
         self._leaving = False
         lines = [network.line_to(dispatcher_name(each)) for each in range(dispatchers)]
-        self.lanes = DispatchLanes(life.name, lines)
-        self.host = ExecutionHost(
+        self.lanes = DispatcherClient(life.name, lines)
+        self.host = ExecutionOwner(
             store=store,
             clock=clock,
             dispatcher=self.lanes,
@@ -136,7 +138,7 @@ class HostProcess:
             spawner=None if self._dedicated else _Spawner(spawn, living),
             turns=FairTurns(cpu_s=lambda: 0.0),
         )
-        self._desk = HostDesk(self.host, self.lanes, life=repr(life))
+        self._desk = OwnerEndpoint(self.host, self.lanes, life=repr(life))
         self._started = around.loop.spawn(life, self._start(), name="start")
         self._retirement = around.loop.spawn(life, self._retire_when_done(), name="retire")
         self._beat = around.loop.spawn(life, self.lanes.beat(), name="beat")
@@ -195,7 +197,7 @@ class DispatcherProcess:
         gateway: Gateway,
     ) -> None:
         self.life = life
-        self.desk = DispatchDesk(gateway, life=repr(life).encode(), line_to=network.line_to)
+        self.desk = DispatcherEndpoint(gateway, life=repr(life).encode(), line_to=network.line_to)
         network.register(life, self.desk.take)
 
 

@@ -25,7 +25,7 @@ from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission
 from rillflow.ports.store import Store
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from tests.simulation.flows import SUSPENSE
 from tests.simulation.mirror import Mirror

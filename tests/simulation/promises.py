@@ -27,7 +27,7 @@ from rillflow.jsontypes import decode_json
 from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission, Watch
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, NewExecution
-from rillflow.runtime.descriptors import parse_stored
+from rillflow.runtime.definitions.catalogue import parse_stored
 from tests.simulation.mirror import Mirror
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import LIFE, Life

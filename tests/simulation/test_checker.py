@@ -10,28 +10,30 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import pytest
 
-from rillflow.core import functions, machine, requests
+from rillflow.core import machine, requests
 from rillflow.core.commands import Command, DispatchTask
 from rillflow.core.events import CallbackReceived
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import COMPLETED
+from rillflow.core.tasks import functions
 from rillflow.core.turn import Turn
 from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId, partition_of
 from rillflow.ports.executions import Delivery, Reply
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime import errands, routes
-from rillflow.runtime.desks import DispatchDesk
-from rillflow.runtime.dispatch import DispatchPool, _Taken
-from rillflow.runtime.holding import HeldDispatches
-from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.hosted import Hosted
-from rillflow.runtime.respawning import Respawning
-from rillflow.runtime.taken import Taken
-from rillflow.runtime.timers import Timer, Timers
+from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.activation.call_outcome import CallOutcome
+from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
+from rillflow.runtime.commands import runner as errands
+from rillflow.runtime.commands.timers import Timer, Timers
+from rillflow.runtime.dispatch.pool import DispatchPool, _Taken
+from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.routing import router as routes
+from rillflow.runtime.supervision.restarts import Restarts
 from rillflow.stores.append_plan import AppendPlan
-from rillflow.stores.memory_journal import MemoryJournal
+from rillflow.stores.memory.journal import MemoryJournal
 from tests.simulation.stale_home import simulate_stale_home
 from tests.simulation.world import simulate
 
@@ -45,22 +47,22 @@ def do_nothing(*_args: object, **_facts: object) -> None:
 
 
 def failed_appends_count_as_written(patch: Patch) -> None:
-    append = ExecutionHost._append
+    append = ExecutionOwner._append
 
-    async def mutant(self: ExecutionHost, written: Sequence[Taken]) -> None:
+    async def mutant(self: ExecutionOwner, written: Sequence[CallOutcome]) -> None:
         await append(self, written)
 
-    patch.setattr(ExecutionHost, "_append", mutant)
+    patch.setattr(ExecutionOwner, "_append", mutant)
 
 
 def commands_are_carried_out_before_they_are_durable(patch: Patch) -> None:
-    append = ExecutionHost._append
+    append = ExecutionOwner._append
 
-    async def mutant(self: ExecutionHost, written: Sequence[Taken]) -> RillflowError | None:
+    async def mutant(self: ExecutionOwner, written: Sequence[CallOutcome]) -> RillflowError | None:
         self._carry_out(written)
         return await append(self, written)
 
-    patch.setattr(ExecutionHost, "_append", mutant)
+    patch.setattr(ExecutionOwner, "_append", mutant)
 
 
 def a_dispatch_that_is_repeated_has_another_key(patch: Patch) -> None:
@@ -150,17 +152,17 @@ def a_parent_is_told_only_once(patch: Patch) -> None:
 
 
 def an_early_callback_is_acknowledged_and_dropped(patch: Patch) -> None:
-    deliver = ExecutionHost._deliver
+    deliver = ExecutionOwner._deliver
 
-    def mutant(self: ExecutionHost, call: Delivery, hosted: Hosted | None) -> Taken:
+    def mutant(self: ExecutionOwner, call: Delivery, hosted: ActiveExecution | None) -> CallOutcome:
         event = call.event
         if hosted is not None and isinstance(event, CallbackReceived):
             task = hosted.state.tasks.get(event.task)
             if task is not None and task.in_flight:
-                return Taken(Reply(), hosted)
+                return CallOutcome(Reply(), hosted)
         return deliver(self, call, hosted)
 
-    patch.setattr(ExecutionHost, "_deliver", mutant)
+    patch.setattr(ExecutionOwner, "_deliver", mutant)
 
 
 def an_early_callback_is_kept_and_never_applied(patch: Patch) -> None:
@@ -168,10 +170,10 @@ def an_early_callback_is_kept_and_never_applied(patch: Patch) -> None:
 
 
 def a_repetition_is_acknowledged_from_memory(patch: Patch) -> None:
-    def mutant(_self: ExecutionHost, _call: Delivery, hosted: Hosted) -> Taken:
-        return Taken(Reply(changed=False), hosted)
+    def mutant(_self: ExecutionOwner, _call: Delivery, hosted: ActiveExecution) -> CallOutcome:
+        return CallOutcome(Reply(changed=False), hosted)
 
-    patch.setattr(ExecutionHost, "_repetition", mutant)
+    patch.setattr(ExecutionOwner, "_repetition", mutant)
 
 
 def answers_are_offered_only_once(patch: Patch) -> None:
@@ -195,7 +197,7 @@ def a_dispatcher_makes_repeated_calls(patch: Patch) -> None:
 
     patch.setattr(DispatchPool, "send", mutant)
     patch.setattr(_Taken, "__contains__", lambda _self, _call: False)
-    patch.setattr(DispatchDesk, "_is_news", lambda _self, _order: True)
+    patch.setattr(DispatcherEndpoint, "_is_news", lambda _self, _order: True)
 
 
 def calls_of_busy_functions_are_forgotten(patch: Patch) -> None:
@@ -207,7 +209,7 @@ def an_idempotency_key_is_not_unique(patch: Patch) -> None:
 
 
 def lost_homes_are_not_looked_for(patch: Patch) -> None:
-    patch.setattr(Respawning, "run", Respawning._look)
+    patch.setattr(Restarts, "run", Restarts._look)
 
 
 MUTANTS: Final = [

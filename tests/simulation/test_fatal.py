@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.runtime.deaths import MOST_DEATHS
+from rillflow.runtime.crashes.crash_history import MOST_DEATHS
 from tests.simulation.fatal_world import simulate_fatal
 
 SEEDS: Final = 100

@@ -10,14 +10,14 @@ import pytest
 
 from rillflow.errors import DamagedError, StoreError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
-from rillflow.runtime.dispatch_lanes import DispatchLanes
-from rillflow.runtime.homes import Home
-from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.ownership import DEDICATED_LISTING, listing_partition
-from rillflow.runtime.respawning import LONGEST_SPAWN_S, LOOK_S, Respawning
-from rillflow.runtime.retiring import until_done
-from rillflow.runtime.routes import Routes
-from rillflow.stores.memory import MemoryStore
+from rillflow.runtime.activation.fencing import DEDICATED_LISTING, listing_partition
+from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.owner.deactivation import until_done
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.routing.owner_ref import OwnerRef
+from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.supervision.restarts import LONGEST_SPAWN_S, LOOK_S, Restarts
+from rillflow.stores.memory.store import MemoryStore
 from tests.simulation.stale_home import simulate_stale_home
 from tests.simulation.surroundings import SimulatedClock
 from tests.simulation.virtual_loop import VirtualLoop
@@ -73,7 +73,7 @@ def play(
 
     async def scene() -> None:
         loop = asyncio.get_running_loop()
-        respawning = asyncio.create_task(Respawning(store, range(PARTITIONS), homes).run())
+        respawning = asyncio.create_task(Restarts(store, range(PARTITIONS), homes).run())
         for at_s, act in acts.items():
             loop.call_at(at_s, act)
         await asyncio.sleep(for_s)
@@ -198,8 +198,8 @@ def stays(store: MemoryStore, *, for_s: float) -> bool:
     loop = VirtualLoop(Random(7))
 
     async def scene() -> bool:
-        lanes = DispatchLanes(ID, [])
-        host = ExecutionHost(
+        lanes = DispatcherClient(ID, [])
+        host = ExecutionOwner(
             store=store,
             clock=SimulatedClock(loop),
             dispatcher=lanes,
@@ -229,7 +229,7 @@ class NoHomes:
     def find(self, execution_id: ExecutionId) -> None:
         raise AssertionError(execution_id)
 
-    def spawn(self, execution_id: ExecutionId) -> Home:
+    def spawn(self, execution_id: ExecutionId) -> OwnerRef:
         raise AssertionError(execution_id)
 
     def forget(self, execution_id: ExecutionId) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from rillflow.core import codec
 from rillflow.ids import PARTITIONS, ExecutionId, is_execution_id
 from rillflow.jsontypes import JsonValue
-from rillflow.runtime.descriptors import add_descriptor
-from rillflow.runtime.hosted import replay
+from rillflow.runtime.activation.active_execution import replay
+from rillflow.runtime.definitions.catalogue import add_descriptor
 from tests.simulation.faults import FAIR, Faults, draw_faults
 from tests.simulation.flaky_store import FlakyStore
 from tests.simulation.flows import Workflows, draw_workflows

@@ -17,10 +17,10 @@ from rillflow.core.events import DispatchAnswered, ParentLink, RouteStep
 from rillflow.core.state import GroupState
 from rillflow.definition import parse_definition
 from rillflow.errors import RillflowError
-from rillflow.gateways.callbacks import read_callback
+from rillflow.gateways.callbacks.arrivals import read_callback
+from rillflow.gateways.http.requests import build_request
 from rillflow.gateways.language_models import LATER, MODELS
-from rillflow.gateways.requests import build_request
-from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.testing import Scenario
 

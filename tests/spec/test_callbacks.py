@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rillflow.errors import RequestError, TooLargeError
-from rillflow.gateways.callbacks import MESSAGE_BYTES, Callback, read_callback, read_finish
+from rillflow.gateways.callbacks.arrivals import MESSAGE_BYTES, Callback, read_callback, read_finish
 from rillflow.jsontypes import MAX_DEPTH, decode_json, encode_json
 
 NAMES = {"execution_id": "b:f_c_1", "task_name": "A"}

@@ -6,7 +6,7 @@ import pytest
 
 from rillflow.errors import BudgetExceededError, PathEvaluationError, PathSyntaxError
 from rillflow.jsontypes import JsonValue
-from rillflow.language.conditions import all_hold, any_holds, holds
+from rillflow.language.mapping.conditions import all_hold, any_holds, holds
 
 DOCUMENT: Final[JsonValue] = {"input": {"a": 1, "b": 2, "c": 3}}
 ALL_TRUE: Final = ["$.input.[?(@.a == 1)]", "$.input.[?(@.b == 2)]", "$.input.[?(@.c == 3)]"]

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from rillflow.errors import BudgetExceededError, LanguageError, MappingError, WorkLimitError
 from rillflow.language.budget import MAX_BYTES, MAX_STEPS, TotalBudget
-from rillflow.language.conditions import holds
 from rillflow.language.expressions import DEFAULT_BUDGET, compile_expression
-from rillflow.language.mappings import compile_mappings
-from rillflow.language.paths import compile_path
-from rillflow.language.targets import Draft, compile_target
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.conditions import holds
+from rillflow.language.mapping.mappings import compile_mappings
+from rillflow.language.mapping.targets import Draft, compile_target
 from tests.fuzzing import examples
 
 MEBIBYTE: Final = 1 << 20

@@ -4,7 +4,7 @@ import pytest
 
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonValue
-from rillflow.language.paths import compile_path
+from rillflow.language.jsonpath.paths import compile_path
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import (
     Definition,

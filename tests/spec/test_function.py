@@ -7,7 +7,7 @@ from rillflow.core.events import CallbackReceived, DispatchAnswered
 from rillflow.core.machine import outstanding
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import decode_json
-from rillflow.language.conditions import holds
+from rillflow.language.mapping.conditions import holds
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import Json, fn, on_output, scenario, within
 

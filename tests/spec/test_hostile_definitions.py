@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from rillflow.definition.binder import MAX_PROBLEMS
 from rillflow.definition.canonical import canonical_text
-from rillflow.definition.loader import BYTES_PER_NODE, MAX_NESTING, MAX_TEXT_BYTES
 from rillflow.definition.model import ChoiceTask, ForeachTask
 from rillflow.definition.parse import parse_definition
 from rillflow.definition.problems import find_problems
 from rillflow.definition.sugar import collapse_sugar, expand_sugar
+from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_NESTING, MAX_TEXT_BYTES
 from rillflow.errors import DefinitionError
 from tests.spec.definition_texts import HEADER, PASS, flow, refusal_of
 

@@ -22,11 +22,11 @@ from rillflow.errors import (
 )
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import TotalBudget
-from rillflow.language.literals import parse_literal
-from rillflow.language.mappings import compile_mappings
-from rillflow.language.path_syntax import MAX_PATH_CHARS
-from rillflow.language.paths import compile_path
-from rillflow.language.targets import Draft, compile_target
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.jsonpath.syntax import MAX_PATH_CHARS
+from rillflow.language.mapping.mappings import compile_mappings
+from rillflow.language.mapping.targets import Draft, compile_target
+from rillflow.language.text.literals import parse_literal
 from tests.fuzzing import examples
 
 SECOND: Final = 1.0

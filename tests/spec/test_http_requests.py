@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.exchange import HttpCall
-from rillflow.gateways.requests import build_request, call_timeout_s, encode_body
-from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.http.requests import build_request, call_timeout_s, encode_body
+from rillflow.gateways.messages.exchange import HttpCall
+from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchRequest
 

@@ -17,7 +17,7 @@ from rillflow.errors import (
     PathSyntaxError,
 )
 from rillflow.jsontypes import JsonValue
-from rillflow.language.paths import compile_path
+from rillflow.language.jsonpath.paths import compile_path
 
 DOCUMENT: Final[dict[str, Any]] = {
     "list": [3, 1, 2],

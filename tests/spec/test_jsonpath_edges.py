@@ -15,8 +15,8 @@ from rillflow.errors import (
     PathSyntaxError,
 )
 from rillflow.jsontypes import JsonValue
-from rillflow.language.filter_syntax import read_filter
-from rillflow.language.paths import compile_path
+from rillflow.language.jsonpath.filter_syntax import read_filter
+from rillflow.language.jsonpath.paths import compile_path
 
 DOCUMENT: Final[dict[str, Any]] = {
     "n": 1,

@@ -9,16 +9,15 @@ from typing import Any, Final, TypeAlias
 import pytest
 from pydantic import BaseModel
 
-from rillflow.core.functions import retry_wait_s
+from rillflow.core.tasks.functions import retry_wait_s
 from rillflow.definition import MAX_DEPTH, MAX_TEXT_BYTES, find_problems, model, parse_definition
-from rillflow.definition.loader import BYTES_PER_NODE, MAX_EXPANSION, MAX_NESTING
-from rillflow.definition.scalars import resolve_plain
+from rillflow.definition.yaml_tree.loader import BYTES_PER_NODE, MAX_EXPANSION, MAX_NESTING
+from rillflow.definition.yaml_tree.scalars import resolve_plain
 from rillflow.errors import DefinitionError, LanguageError
-from rillflow.gateways.hints import LONGEST_HINT_S
+from rillflow.gateways.messages.hints import LONGEST_HINT_S
 from rillflow.jsontypes import MAX_DEPTH as MAX_JSON_DEPTH
 from rillflow.jsontypes import MAX_LONG_DIGITS, MAX_VALUES, encode_json
 from rillflow.language.budget import MAX_BYTES, MAX_STEPS
-from rillflow.language.conditions import holds
 from rillflow.language.expressions import (
     DEFAULT_BUDGET,
     MAX_SOURCE_CHARACTERS,
@@ -26,15 +25,16 @@ from rillflow.language.expressions import (
 )
 from rillflow.language.expressions.functions import FUNCTIONS
 from rillflow.language.expressions.operands import MAX_NESTING as MAX_EXPRESSION_NESTING
-from rillflow.language.literals import parse_literal
-from rillflow.language.mappings import compile_mappings
-from rillflow.language.path_syntax import MAX_DEPTH as MAX_PATH_DEPTH
-from rillflow.language.path_syntax import MAX_PATH_CHARS
-from rillflow.language.paths import compile_path, reads_as_null
-from rillflow.language.targets import MAX_PADDING
-from rillflow.runtime.choosing import RULE_BUDGET, RULES_MAX_STEPS
-from rillflow.runtime.flows import MOST_LEVELS
-from rillflow.runtime.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
+from rillflow.language.jsonpath.paths import compile_path, reads_as_null
+from rillflow.language.jsonpath.syntax import MAX_DEPTH as MAX_PATH_DEPTH
+from rillflow.language.jsonpath.syntax import MAX_PATH_CHARS
+from rillflow.language.mapping.conditions import holds
+from rillflow.language.mapping.mappings import compile_mappings
+from rillflow.language.mapping.targets import MAX_PADDING
+from rillflow.language.text.literals import parse_literal
+from rillflow.runtime.commands.subflows import MOST_LEVELS
+from rillflow.runtime.definitions.choice_rules import RULE_BUDGET, RULES_MAX_STEPS
+from rillflow.runtime.definitions.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
 from rillflow.settings import Settings
 from tests.spec.documented import (
     DOCUMENT,

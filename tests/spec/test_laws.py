@@ -6,12 +6,14 @@ from contextlib import suppress
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rillflow.core import anew, codec, machine, polling
+from rillflow.core import codec, machine
 from rillflow.core.commands import Announce, Command, DispatchTask
 from rillflow.core.events import Event, ExecutionSubmitted
-from rillflow.core.failed_parts import failed_parts, groups_around
+from rillflow.core.redo import anew
+from rillflow.core.redo.failed_parts import failed_parts, groups_around
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
+from rillflow.core.tasks import polling
 from rillflow.core.turn import Turn
 from rillflow.errors import RillflowError
 from rillflow.testing import Scenario

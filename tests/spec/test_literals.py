@@ -7,8 +7,8 @@ import pytest
 
 from rillflow.errors import BudgetExceededError
 from rillflow.jsontypes import JsonValue
-from rillflow.language.literals import parse_literal
-from rillflow.language.loose_json import MAX_NESTING
+from rillflow.language.text.literals import parse_literal
+from rillflow.language.text.loose_json import MAX_NESTING
 
 MEGABYTE: Final = 1 << 20
 

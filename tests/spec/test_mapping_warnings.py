@@ -13,7 +13,7 @@ from rillflow.core.state import ExecutionState
 from rillflow.definition.model import MappingRule, WorkflowDefinition
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonObject
-from rillflow.language.lasting import unkept_targets
+from rillflow.language.mapping.lasting import unkept_targets
 from rillflow.testing import Scenario
 from tests.spec.notation import Definition, each, flow, fn, pass_, scenario, susp
 

@@ -7,7 +7,7 @@ import pytest
 
 from rillflow.errors import MappingError, PathEvaluationError, PathSyntaxError
 from rillflow.jsontypes import JsonValue, decode_json
-from rillflow.language.mappings import Mapped, compile_mappings
+from rillflow.language.mapping.mappings import Mapped, compile_mappings
 
 CHAIN: Final[JsonValue] = decode_json(b"[" * 100 + b"]" * 100)
 

@@ -7,8 +7,8 @@ import pytest
 from rillflow.definition.problems import find_problems
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
-from rillflow.language.conditions import holds
-from rillflow.language.paths import compile_path
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.conditions import holds
 from tests.spec.definition_texts import FUNCTION, HEADER, PASS
 from tests.spec.test_problems import EACH, GOOD_EACH, LEAF, only_warning, warnings_in
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rillflow.core.state import TaskState
-from rillflow.definition.lint_context import context_findings
+from rillflow.definition.lint.context import context_findings
 from rillflow.definition.misspellings import Spellings
 from rillflow.definition.problems import find_problems
 from rillflow.definition.tasks import all_tasks

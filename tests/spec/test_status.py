@@ -6,7 +6,6 @@ from typing import Final, get_args
 
 import pytest
 
-from rillflow.core.groups import parent_status
 from rillflow.core.status import (
     ACTIVE,
     COMPLETED,
@@ -17,6 +16,7 @@ from rillflow.core.status import (
     DagStatus,
     TaskStatus,
 )
+from rillflow.core.tasks.groups import parent_status
 from rillflow.core.traversal import group_status, scope_status
 from rillflow.core.view import status_name
 from rillflow.definition.model import (

@@ -4,7 +4,7 @@ import pytest
 
 from rillflow.core.commands import CancelChild, DispatchTask, NotifyParent
 from rillflow.core.events import ParentLink, RouteStep
-from rillflow.runtime.flows import MOST_LEVELS, Inherited, start_flow
+from rillflow.runtime.commands.subflows import MOST_LEVELS, Inherited, start_flow
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import (
     Definition,

@@ -13,8 +13,8 @@ from rillflow.errors import (
     PathSyntaxError,
 )
 from rillflow.jsontypes import JsonValue
-from rillflow.language.paths import compile_path
-from rillflow.language.targets import MAX_PADDING, Draft, compile_target
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.targets import MAX_PADDING, Draft, compile_target
 
 LISTS: Final[dict[str, Any]] = {
     "input": {"l": [{"a": 1}, {"a": 2}, {"b": 3}], "m": {"x": 1}, "s": "text"}

@@ -19,9 +19,9 @@ from rillflow.errors import BudgetExceededError, ExecutionError, WorkLimitError
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.language.budget import TURN_MAX_BYTES, TURN_MAX_STEPS, Budget, TotalBudget
 from rillflow.language.expressions import compile_expression
-from rillflow.language.mappings import compile_mappings
-from rillflow.language.paths import compile_path
-from rillflow.runtime.flows import inherited_from
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.mappings import compile_mappings
+from rillflow.runtime.commands.subflows import inherited_from
 from rillflow.settings import Settings
 from rillflow.testing.scenario import Scenario
 

@@ -14,8 +14,8 @@ from rillflow.ids import ID_KEY_BYTES
 from rillflow.language.versions import CURRENT
 from rillflow.ports.executions import Query
 from rillflow.ports.store import ExecutionFilter
-from rillflow.runtime.clock import SystemClock
 from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from tests.bench import (
@@ -231,21 +231,21 @@ def test_a_sample_belongs_to_the_innermost_module_of_rillflow_or_library() -> No
     serve = "call (ray/serve/_private/replica.py:7)"
     loads = "loads (/usr/lib/python3.11/json/__init__.py:3)"
 
-    assert profiling.part_of(f"{run};{ours};{loads}") == "rillflow/runtime/host.py"
+    assert profiling.part_of(f"{run};{ours};{loads}") == "rillflow/runtime/owner/execution_owner.py"
     assert profiling.part_of(f"{ours};{run}") == "asyncio"
     assert profiling.part_of(ray) == "Ray"
     assert profiling.part_of(f"{ray};{serve}") == "Ray Serve"
-    assert profiling.part_of(f"{serve};submit (serve/hot_routes.py:7)") == "serve/hot_routes.py"
+    assert profiling.part_of(f"{serve};submit (serve/routes/hot.py:7)") == "serve/routes/hot.py"
     assert profiling.part_of(loads) == "other"
 
 
 def test_samples_are_shares_of_the_processor_time_of_a_task() -> None:
-    ours = "take (rillflow/runtime/host.py:9)"
+    ours = "take (rillflow/runtime/owner/execution_owner.py:9)"
     counts = profiling.summed_up([f"main (a.py:1);{ours} 150", f"{ours} 50", "", "idle (b.py:1) 0"])
 
-    assert counts["rillflow/runtime/host.py"] == 200
+    assert counts["rillflow/runtime/owner/execution_owner.py"] == 200
     rows = profiling.table(counts, us_per_task=500.0)
-    assert "| rillflow/runtime/host.py | 100% | 500 |" in rows
+    assert "| rillflow/runtime/owner/execution_owner.py | 100% | 500 |" in rows
     assert rows[-1] == "| all | 100% | 500 |"
 
 

@@ -1,7 +1,7 @@
 """How long a function is left alone follows no clock that is wrong (SEMANTICS 9.3)."""
 
 from rillflow.ports.executions import ResourceCall
-from rillflow.runtime.hints import Hints
+from rillflow.runtime.backpressure.busy_functions import BusyFunctions
 from tests.loopback import ManualClock
 
 HOUR_S = 3600
@@ -11,10 +11,10 @@ FUNCTION = "http://functions.test/busy"
 
 def test_a_hint_lasts_as_long_at_a_home_whose_clock_is_an_hour_slow() -> None:
     news: list[ResourceCall] = []
-    Hints(ManualClock(), news.append).heard(SERVICE, "A", FUNCTION, hint_s=5)
+    BusyFunctions(ManualClock(), news.append).heard(SERVICE, "A", FUNCTION, hint_s=5)
     slow = ManualClock()
     slow.wrong_by_s = -HOUR_S
-    elsewhere = Hints(slow)
+    elsewhere = BusyFunctions(slow)
     for call in news:
         elsewhere.answer(call)
 
@@ -23,7 +23,7 @@ def test_a_hint_lasts_as_long_at_a_home_whose_clock_is_an_hour_slow() -> None:
 
 def test_a_clock_that_is_set_back_makes_no_function_busy_again() -> None:
     clock = ManualClock()
-    hints = Hints(clock)
+    hints = BusyFunctions(clock)
     hints.heard(SERVICE, "A", FUNCTION, hint_s=5)
     clock.forward(6)
     clock.wrong_by_s = -HOUR_S
@@ -36,7 +36,7 @@ def test_a_clock_that_is_set_back_makes_no_function_busy_again() -> None:
 
 def test_a_shorter_hint_does_not_shorten_a_longer_one() -> None:
     clock = ManualClock()
-    hints = Hints(clock)
+    hints = BusyFunctions(clock)
     hints.heard(SERVICE, "A", FUNCTION, hint_s=9)
     hints.heard(SERVICE, "A", FUNCTION, hint_s=1)
     hints.heard(SERVICE, "A", FUNCTION)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from serve.template_metadata import FIELDS, meta_data
+from serve.routes.console.template_metadata import FIELDS, meta_data
 
 
 @pytest.mark.case("FN-29")

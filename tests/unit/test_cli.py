@@ -13,8 +13,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from rillflow.cli.commands.serving import since_start_s
 from rillflow.cli.reporting import ReportingGroup, report
-from rillflow.cli.serving import since_start_s
 from rillflow.errors import DefinitionError, Problem, StackError
 from rillflow.jsontypes import JsonObject, JsonValue
 from tests.loopback import closed_port

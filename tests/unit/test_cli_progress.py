@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 import rillflow
-from rillflow.cli.progress import MOST_GROUPS, ProgressTable, follow
+from rillflow.cli.output.progress import MOST_GROUPS, ProgressTable, follow
 from rillflow.client.watching import Look
 from rillflow.errors import RillflowError, UnreachableError
 from tests.unit.commands import path, run, stand_in

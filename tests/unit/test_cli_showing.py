@@ -6,8 +6,8 @@ from typing import Any, Final
 import pytest
 from rich.console import Console
 
-from rillflow.cli.listing import detail_of, show_list
-from rillflow.cli.showing import seconds, short_moment, show_execution, show_task
+from rillflow.cli.output.listing import detail_of, show_list
+from rillflow.cli.output.showing import seconds, short_moment, show_execution, show_task
 from rillflow.client.operations import ListedExecution
 from tests.unit.commands import path, run, stand_in
 

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from rillflow.cli.checking import find_files
-from rillflow.cli.validating import annotation
+from rillflow.cli.commands.validating import annotation
 from rillflow.errors import Problem
 from tests.unit.commands import run
 

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 import rillflow
-from rillflow.cli.listing import detail_of, show_list
-from rillflow.cli.progress import follow
-from rillflow.cli.showing import show_execution, show_task
+from rillflow.cli.output.listing import detail_of, show_list
+from rillflow.cli.output.progress import follow
+from rillflow.cli.output.showing import show_execution, show_task
 from rillflow.cli.visible import visible
 from rillflow.client.operations import ListedExecution
 from tests.unit.commands import path, run, stand_in

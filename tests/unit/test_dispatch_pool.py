@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime.dispatch import DispatchPool
+from rillflow.runtime.dispatch.pool import DispatchPool
 from tests.loopback import attempt
 
 REMEMBERED = 3

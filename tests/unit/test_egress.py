@@ -6,7 +6,7 @@ import pytest
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.errors import GatewayError
-from rillflow.gateways.egress import EgressRules
+from rillflow.gateways.messages.egress import EgressRules
 from rillflow.settings import Settings
 from serve.deployment import listening_on
 from tests.loopback import (

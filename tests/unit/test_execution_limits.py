@@ -19,11 +19,11 @@ from rillflow.ids import ID_KEY_BYTES
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.ports.store import StoredExecution
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.descriptors import add_descriptor
-from rillflow.runtime.flows import inherited_from
-from rillflow.runtime.hosted import replay
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.activation.active_execution import replay
+from rillflow.runtime.commands.subflows import inherited_from
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 

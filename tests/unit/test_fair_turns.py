@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Query, Reply
-from rillflow.runtime.fair_turns import FairTurns, in_portions
+from rillflow.runtime.aio.fair_turns import FairTurns, in_portions
 
 GREEDY: Final = ExecutionId("w:greedy_c_1")
 OTHER: Final = ExecutionId("w:other_c_1")

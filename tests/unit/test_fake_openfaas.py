@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from rillflow.gateways.callbacks import Callback, read_callback
+from rillflow.gateways.callbacks.arrivals import Callback, read_callback
 from rillflow.jsontypes import decode_json
 from rillflow.testing import FakeOpenFaaS, Function, FunctionRequest
 from rillflow.testing.functions import duration_s

@@ -6,8 +6,8 @@ from itertools import chain, repeat
 import pytest
 from aiohttp import web
 
-from rillflow.gateways.front import until_callbacks_come
-from rillflow.runtime.dispatch_lanes import DispatchLanes, decode_order
+from rillflow.gateways.http.callback_probe import until_callbacks_come
+from rillflow.runtime.dispatch.client import DispatcherClient, decode_order
 from tests.loopback import attempt, closed_port, web_server
 
 
@@ -42,7 +42,7 @@ async def test_nothing_leaves_a_lane_before_it_is_opened() -> None:
         return b"life"
 
     opened = asyncio.Event()
-    lanes = DispatchLanes("me", [line], opened)
+    lanes = DispatcherClient("me", [line], opened)
     lanes.send([attempt("http://gateway/one", task="one")])
     lanes.send([attempt("http://gateway/two", task="two")])
     for _ in range(10):

@@ -8,17 +8,17 @@ from rillflow.actors.directory import MOST_KNOWN, DedicatedActors
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.ports.executions import Call, End, Reply, ResourceCall, Watch
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime.descriptors import add_descriptor
-from rillflow.runtime.desks import MOST_SENDERS, DispatchDesk
-from rillflow.runtime.dispatch import DispatchPool
-from rillflow.runtime.dispatch_lanes import DispatchLanes, Line
-from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.ownership import MOST_ADOPTED, Ownership
-from rillflow.runtime.routes import Routes
-from rillflow.runtime.submissions import Options, Submissions
-from rillflow.runtime.timers import MOST_DEAD
-from rillflow.runtime.waiting import FORGET_S, Watchers
-from rillflow.runtime.watching import Ended
+from rillflow.runtime.activation.fencing import MOST_ADOPTED, OwnerEpoch
+from rillflow.runtime.commands.timers import MOST_DEAD
+from rillflow.runtime.completion.client import Ended
+from rillflow.runtime.completion.server import FORGET_S, CompletionServer
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.dispatch.client import DispatcherClient, Line
+from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.endpoints import MOST_SENDERS, DispatcherEndpoint
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from tests.loopback import NOW_MS, ManualClock
@@ -43,7 +43,7 @@ class House:
 
     def __init__(self, clock: ManualClock) -> None:
         self.store = open_store("memory:")
-        self.host = ExecutionHost(
+        self.host = ExecutionOwner(
             store=self.store,
             clock=clock,
             dispatcher=self,
@@ -121,7 +121,7 @@ async def test_an_owner_of_executions_forgets_those_that_have_ended() -> None:
 
 async def test_a_watcher_that_has_left_is_told_nothing_more() -> None:
     clock = ManualClock()
-    watchers = Watchers(clock)
+    watchers = CompletionServer(clock)
     for number in range(MANY):
         watchers.watch("gone", f"e{number}")
     watchers.watch("here", "last")
@@ -137,7 +137,7 @@ async def test_a_watcher_that_has_left_is_told_nothing_more() -> None:
 
 
 async def test_of_watched_executions_that_never_end_the_last_are_remembered() -> None:
-    watchers = Watchers(ManualClock(), most_watched=2)
+    watchers = CompletionServer(ManualClock(), most_watched=2)
     for number in range(MANY):
         watchers.watch("here", f"e{number}")
     watchers.watch("here", f"e{MANY - 2}")
@@ -146,7 +146,7 @@ async def test_of_watched_executions_that_never_end_the_last_are_remembered() ->
 
 async def test_what_was_kept_for_a_watcher_that_has_left_goes_when_another_comes() -> None:
     clock = ManualClock()
-    watchers = Watchers(clock)
+    watchers = CompletionServer(clock)
     watchers.watch("gone", "seen", "execution")
     watchers.ended("seen", lambda _: b"a view")
     clock.forward(FORGET_S + 1)
@@ -164,10 +164,10 @@ async def test_a_dispatcher_forgets_owners_of_one_execution() -> None:
 
         return line
 
-    desk = DispatchDesk(Answering(), life=b"life", line_to=line_to)
+    desk = DispatcherEndpoint(Answering(), life=b"life", line_to=line_to)
     for number in range(MOST_SENDERS + MANY):
         sender = _dedicated(number)
-        lanes = DispatchLanes(sender, [desk.take])
+        lanes = DispatcherClient(sender, [desk.take])
         lanes.send([_request(sender)])
         assert await told.get() == sender
         await lanes.stop()
@@ -220,7 +220,7 @@ async def test_the_home_of_an_execution_that_was_waited_for_is_forgotten() -> No
 async def test_scopes_of_ended_executions_are_forgotten() -> None:
     store = open_store("memory:")
     await store.open()
-    ownership = Ownership(store, range(PARTITIONS), None)
+    ownership = OwnerEpoch(store, range(PARTITIONS), None)
     for number in range(MOST_ADOPTED + MANY):
         await ownership.adopt(_dedicated(number))
     assert len(ownership._adopted) == MOST_ADOPTED

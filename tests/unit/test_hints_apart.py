@@ -15,10 +15,10 @@ from rillflow.errors import RequestError, StoreError
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.executions import Call, Reply, ResourceCall, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime.descriptors import add_descriptor
-from rillflow.runtime.hints import ResourceRow
-from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.backpressure.busy_functions import ResourceRow
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
 from tests.loopback import NOW_MS, ManualClock
@@ -49,13 +49,13 @@ class Houses:
         self.asked = asyncio.Event()
         self.is_reachable = True
         self.home = self._host()
-        self.apart: dict[ExecutionId, ExecutionHost] = {}
+        self.apart: dict[ExecutionId, ExecutionOwner] = {}
         self._submissions = Submissions(
             Settings(), store=self.store, executions=self, clock=self.clock
         )
 
-    def _host(self, dedicated: ExecutionId | None = None) -> ExecutionHost:
-        return ExecutionHost(
+    def _host(self, dedicated: ExecutionId | None = None) -> ExecutionOwner:
+        return ExecutionOwner(
             store=self.store,
             clock=self.clock,
             dispatcher=self,
@@ -84,7 +84,7 @@ class Houses:
         self.asked.set()
         return [reply]
 
-    async def submit(self, check: str = "skip") -> ExecutionHost:
+    async def submit(self, check: str = "skip") -> ExecutionOwner:
         await add_descriptor(self.store, "apart", "work", "release", FLOW, at_ms=NOW_MS)
         asked = ResourceCheck.model_validate({"check_type": check})
         execution_id = await self._submissions.submit(
@@ -110,7 +110,7 @@ async def _houses() -> AsyncIterator[Houses]:
         await host.stop()
 
 
-async def _is_held(houses: Houses, host: ExecutionHost) -> bool:
+async def _is_held(houses: Houses, host: ExecutionOwner) -> bool:
     await asyncio.wait_for(houses.asked.wait(), LONG_S)
     for _ in range(10):
         await asyncio.sleep(0)

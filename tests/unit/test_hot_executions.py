@@ -9,8 +9,8 @@ from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.store import StoredExecution
-from rillflow.runtime.hosted import Hosted, replay
-from rillflow.runtime.hot_executions import (
+from rillflow.runtime.activation.active_execution import ActiveExecution, replay
+from rillflow.runtime.activation.hot_executions import (
     BYTES_PER_ENCODED,
     LARGEST_FOLDED,
     LEAST_BYTES,
@@ -33,10 +33,10 @@ tasks:
 PLENTY = 1 << 40
 
 
-def _hosted(name: str, encoded_bytes: int = 0) -> Hosted:
+def _hosted(name: str, encoded_bytes: int = 0) -> ActiveExecution:
     event = _submitted(name, {})
     state, _ = machine.submit(PLAN, event)
-    return Hosted(PLAN, state, 1, encoded_bytes)
+    return ActiveExecution(PLAN, state, 1, encoded_bytes)
 
 
 def _submitted(name: str, data: JsonObject) -> ExecutionSubmitted:
@@ -49,7 +49,7 @@ def _submitted(name: str, data: JsonObject) -> ExecutionSubmitted:
     )
 
 
-def _filled(hot: HotExecutions, **sizes: int) -> dict[str, Hosted]:
+def _filled(hot: HotExecutions, **sizes: int) -> dict[str, ActiveExecution]:
     hosted = {name: _hosted(name, size) for name, size in sizes.items()}
     for name, each in hosted.items():
         hot.put(name, each)
@@ -117,7 +117,7 @@ def test_one_that_was_folded_up_is_as_it_was() -> None:
     assert found is not None
     assert found is not hosted
     assert codec.encode_state(found.state) == codec.encode_state(hosted.state)
-    for name in Hosted.__slots__:
+    for name in ActiveExecution.__slots__:
         assert getattr(found, name) == getattr(hosted, name), name
 
 

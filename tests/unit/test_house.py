@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,8 @@ MOCKS: Final = ("unittest" + ".mock", "monkeypatch" + ".setattr", "mocker" + ".p
 AVOIDED: Final = ("mark" + ".skip", "mark" + ".xfail", "pytest" + ".skip(", "importor" + "skip")
 WORKPLACE: Final = ("/wo" + "rk/", "../sha" + "red")
 MAX_LINES: Final = 500
+MAX_MODULES: Final = 20
+"""In one folder, its ``__init__.py`` apart."""
 FIRST_SCREEN: Final = 30
 MAKE_COMMAND: Final = re.compile(r"\bmake ([a-z]+(?:-[a-z]+)*)")
 CODE: Final = re.compile(r"(?s:```.*?```)|`[^`\n]+`|^ {4}.*$", re.MULTILINE)
@@ -50,6 +53,13 @@ def test_no_module_is_longer_than_the_limit() -> None:
         if (lines := len(_text(path).splitlines())) > MAX_LINES
     }
     assert not too_long
+
+
+@pytest.mark.parametrize("package", ["rillflow", "serve"])
+def test_no_folder_has_more_modules_than_the_limit(package: str) -> None:
+    folders = Counter(path.parent for path in (ROOT / package).rglob("*.py"))
+    many = {_name(folder): count - 1 for folder, count in folders.items() if count > MAX_MODULES + 1}
+    assert not many
 
 
 def test_modules_are_named_after_what_they_are_about() -> None:

@@ -5,10 +5,10 @@ import gzip
 import pytest
 from aiohttp import web
 
-from rillflow.gateways.answers import redirected
-from rillflow.gateways.exchange import Reply
-from rillflow.gateways.requests import build_request
-from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.http.requests import build_request
+from rillflow.gateways.http.responses import redirected
+from rillflow.gateways.messages.exchange import Reply
+from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from tests.loopback import (
     FAILS,

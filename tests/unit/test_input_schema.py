@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 
 from rillflow.errors import RequestError
-from rillflow.runtime.bounded_json_schema import MOST_ERRORS
-from rillflow.runtime.input_schema import InputSchema
+from rillflow.runtime.definitions.input_schema import InputSchema
+from rillflow.runtime.definitions.json_schema import MOST_ERRORS
 
 DRAFT_3: Final = "http://json-schema.org/draft-03/schema#"
 DRAFT_2019: Final = "https://json-schema.org/draft/2019-09/schema"

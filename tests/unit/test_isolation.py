@@ -25,15 +25,15 @@ from rillflow.ports.executions import (
 )
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import Append, StoredExecution
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.descriptors import add_descriptor
-from rillflow.runtime.dispatch import DispatchPool
-from rillflow.runtime.host import ExecutionHost
-from rillflow.runtime.log_lines import LineFormatter
-from rillflow.runtime.quarantine import Quarantine
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.crashes.quarantine import Quarantine
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.process.log_lines import LineFormatter
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
-from rillflow.stores.memory import MemoryStore
+from rillflow.stores.memory.store import MemoryStore
 
 POOR: Final = "poor"
 RICH: Final = "rich"
@@ -120,7 +120,7 @@ class House:
         self.quarantine = WatchedQuarantine()
         self.sending, self.calling, self.handling = Trap(), Trap(), Trap()
         self.learning, self.carrying, self.firing = Trap(), Trap(), Trap()
-        self.host = ExecutionHost(
+        self.host = ExecutionOwner(
             store=store,
             clock=clock,
             dispatcher=self,

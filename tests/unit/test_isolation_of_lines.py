@@ -7,11 +7,11 @@ from typing import Final
 from rillflow.errors import CrashedError, StoreError
 from rillflow.ports.executions import End, Reply, Submission, Watch, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime.desks import encoded
-from rillflow.runtime.dispatch import MOST_IN_BATCH, Outbox
-from rillflow.runtime.dispatch_lanes import DispatchLanes, decode_order
-from rillflow.runtime.lanes import Lane
-from rillflow.runtime.watching import Ended, EndWatch, News, Question
+from rillflow.runtime.aio.batching import Batcher
+from rillflow.runtime.completion.client import CompletionClient, Ended, News, Question
+from rillflow.runtime.dispatch.client import DispatcherClient, decode_order
+from rillflow.runtime.dispatch.pool import MOST_IN_BATCH, Outbox
+from rillflow.runtime.endpoints import encoded
 
 SECRET: Final = "the value of a secret"
 LONG_S: Final = 20
@@ -135,7 +135,7 @@ async def test_a_call_that_cannot_be_sent_fails_alone() -> None:
             raise ZeroDivisionError(SECRET)
         return [item + 1 for item in items]
 
-    lane: Lane[int, int] = Lane(send)
+    lane: Batcher[int, int] = Batcher(send)
     asked = (lane.ask(item) for item in (5, 1, 0, 2))
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(answer) for answer in answers] == [int, int, StoreError, int]
@@ -150,7 +150,7 @@ async def test_what_its_caller_has_given_up_takes_no_place_and_is_not_sent() -> 
         await is_open.wait()
         return items
 
-    lane: Lane[int, int] = Lane(send)
+    lane: Batcher[int, int] = Batcher(send)
     asked = []
     for item in (1, 7, 7, 3):
         asked.append(asyncio.create_task(lane.ask(item)))
@@ -168,7 +168,7 @@ async def test_answers_that_do_not_fit_their_batch_reach_nobody_and_nobody_waits
     async def send(items: list[int]) -> list[int]:
         return items * 2
 
-    lane: Lane[int, int] = Lane(send)
+    lane: Batcher[int, int] = Batcher(send)
     asked = (lane.ask(item) for item in (1, 2, 3))
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreError] * 3
@@ -198,7 +198,7 @@ async def test_a_dispatch_that_cannot_be_encoded_fails_and_the_others_are_sent()
                 sent.put_nowait(request.task)
         return b"life"
 
-    lanes, owner = DispatchLanes("me", [line]), Owner()
+    lanes, owner = DispatcherClient("me", [line]), Owner()
     lanes.serve(owner)
     lanes.send([_request("a"), _request("b", resource="\ud800"), _request("c")])
     async with asyncio.timeout(LONG_S):
@@ -220,7 +220,7 @@ async def test_an_unforeseen_error_of_a_line_does_not_end_the_sending() -> None:
             sent.set()
         return b"life"
 
-    lanes = DispatchLanes("me", [line])
+    lanes = DispatcherClient("me", [line])
     lanes.send([_request("a")])
     await asyncio.wait_for(sent.wait(), LONG_S)
     await lanes.stop()
@@ -245,7 +245,7 @@ async def test_waiting_for_an_end_survives_an_answer_that_nobody_foresaw() -> No
         await asyncio.sleep(0)
         return News("life", [Ended("e")])
 
-    assert await EndWatch("me", call, ask).wait("e", LONG_S) == End(has_ended=True)
+    assert await CompletionClient("me", call, ask).wait("e", LONG_S) == End(has_ended=True)
 
 
 def _request(task: str, *, resource: str = "http://x") -> DispatchRequest:

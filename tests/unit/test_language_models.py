@@ -9,13 +9,13 @@ import pytest
 from aiohttp import web
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS
-from rillflow.gateways.egress import egress_rules
 from rillflow.gateways.language_models import ALIYUN_AI, CHATGPT
+from rillflow.gateways.messages.egress import egress_rules
+from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.runtime.dispatch_lanes import dispatcher_index
+from rillflow.runtime.dispatch.client import dispatcher_index
 from tests.loopback import FAILS, PATIENT_S, Handler, StoppedClock, attempt
 
 KEY = "sk-test/0123456789"

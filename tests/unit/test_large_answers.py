@@ -9,7 +9,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
-from serve.large_answers import LARGE_BYTES, MOST_FETCHES, PIECE_BYTES, AnswerPool, LargeAnswers
+from serve.forms.large_answers import (
+    LARGE_BYTES,
+    MOST_FETCHES,
+    PIECE_BYTES,
+    AnswerPool,
+    LargeAnswers,
+)
 
 BODY: Final = bytes(range(256)) * (LARGE_BYTES // 256) + b"end"
 SCOPE: Final[dict[str, Any]] = {"type": "http", "client": ("192.0.2.1", 1)}

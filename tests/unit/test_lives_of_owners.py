@@ -7,22 +7,29 @@ from typing import Any, Final
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.errors import CrashedError
 from rillflow.ports.executions import End, Reply, Submission, Watch, reply_to_error
-from rillflow.runtime.desks import HostDesk
-from rillflow.runtime.dispatch_lanes import DispatchLanes
-from rillflow.runtime.waiting import Watchers
-from rillflow.runtime.watching import Ended, EndWatch, News, Question, decode_news, encode_question
+from rillflow.runtime.completion.client import (
+    CompletionClient,
+    Ended,
+    News,
+    Question,
+    decode_news,
+    encode_question,
+)
+from rillflow.runtime.completion.server import CompletionServer
+from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.endpoints import OwnerEndpoint
 from tests.loopback import ManualClock
 
 LONG_S: Final = 20
 HOUR_S: Final = 3600.0
 
 
-def _desk(life: str) -> HostDesk:
-    host: Any = SimpleNamespace(watchers=Watchers(ManualClock()))
-    return HostDesk(host, DispatchLanes("me", []), life=life)
+def _desk(life: str) -> OwnerEndpoint:
+    host: Any = SimpleNamespace(watchers=CompletionServer(ManualClock()))
+    return OwnerEndpoint(host, DispatcherClient("me", []), life=life)
 
 
-async def _ask(desk: HostDesk, life: str | None) -> News:
+async def _ask(desk: OwnerEndpoint, life: str | None) -> News:
     question = encode_question(Question("watcher", HOUR_S, [], life))
     return decode_news(await desk.take("ended", question))
 
@@ -56,7 +63,7 @@ async def test_a_successor_is_told_again_what_is_waited_for() -> None:
         asked.append(question.life)
         return News("first" if len(asked) == 1 else "second", [])
 
-    end = await asyncio.wait_for(EndWatch("me", call, ask).wait("e", LONG_S), LONG_S)
+    end = await asyncio.wait_for(CompletionClient("me", call, ask).wait("e", LONG_S), LONG_S)
     assert end == End(has_ended=True)
     assert asked[:2] == ["", "first"]
     assert told == ["e"] * 3
@@ -83,7 +90,7 @@ async def test_what_is_being_submitted_to_a_successor_has_not_ended() -> None:
         return News(life or "second", [Ended("new")] if life is None else [])
 
     made.add("old")
-    watch = EndWatch("me", call, ask)
+    watch = CompletionClient("me", call, ask)
     old = asyncio.create_task(watch.wait("old", HOUR_S))
     new = asyncio.create_task(watch.run(_submission("new"), HOUR_S, ""))
     async with asyncio.timeout(LONG_S):
@@ -114,7 +121,7 @@ async def test_one_that_a_successor_cannot_look_at_holds_up_no_other_and_is_not_
         await asyncio.sleep(0)
         return News("only", [Ended("sound")] if asked == 2 else [])
 
-    watch = EndWatch("me", call, ask)
+    watch = CompletionClient("me", call, ask)
     waits = (watch.wait(each, LONG_S) for each in ("crashed", "sound"))
     async with asyncio.timeout(LONG_S):
         assert await asyncio.gather(*waits) == [End(has_ended=True)] * 2

@@ -20,12 +20,12 @@ from rillflow.errors import StackError, StoreError
 from rillflow.jsontypes import encode_json
 from rillflow.settings import STACK_NOTE, Settings
 from rillflow.stores.private_files import why_not_private
-from serve.data_folder import LOGS_KEPT, DataFolder
-from serve.haproxy_guard import at_home
-from serve.ports import free_port, refuse_taken_port
-from serve.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
-from serve.reaper import MARK, TITLE, belonging
-from serve.standalone import Standalone, is_ready
+from serve.listening import free_port, refuse_taken_port
+from serve.private_apis.haproxy_config import at_home
+from serve.stack.data_folder import LOGS_KEPT, DataFolder
+from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
+from serve.stack.reaper import MARK, TITLE, belonging
+from serve.stack.standalone import Standalone, is_ready
 from tests.loopback import closed_port, responding, web_server
 
 CONFIGURATION: Final = """global
@@ -259,7 +259,7 @@ def test_a_stack_whose_ray_never_started_has_marks_only(tmp_path: Path) -> None:
 
 
 def _reap(run_dir: Path, session_dir: Path | str) -> None:
-    program = str(HERE / "reaper.py")
+    program = str(HERE / "stack" / "reaper.py")
     subprocess.run(  # noqa: S603 - a program of this repository
         [sys.executable, "-ISE", program, str(run_dir)],
         input=f"{session_dir}\n".encode(),

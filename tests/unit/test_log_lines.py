@@ -4,13 +4,13 @@ import logging
 import re
 from typing import Final
 
-from rillflow.runtime.log_lines import LONGEST_FACT, LineFormatter
+from rillflow.runtime.process.log_lines import LONGEST_FACT, LineFormatter
 
 TIME: Final = re.compile(r"\A\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
 
 
 def line_of(message: str, **facts: object) -> str:
-    record = logging.LogRecord("rillflow.host", logging.WARNING, "host.py", 1, message, (), None)
+    record = logging.LogRecord("rillflow.owner", logging.WARNING, "host.py", 1, message, (), None)
     vars(record).update(facts)
     line = LineFormatter().format(record)
     assert TIME.match(line)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rillflow.ports.loops import LoopState, decode_loop, encode_loop
-from rillflow.runtime.loop_watch import MINUTE_S, QUIET_S, SLOW_S, TICK_S, LoopWatch
+from rillflow.runtime.process.loop_watch import MINUTE_S, QUIET_S, SLOW_S, TICK_S, LoopWatch
 
 EVENT = "event_loop_held"
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from rich.console import Console
 
+from rillflow.cli.output.showing import show_execution
 from rillflow.cli.reporting import with_hint
-from rillflow.cli.showing import show_execution
 from rillflow.plain_words import (
     _OF_TASKS,
     _SENTENCES,

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from rillflow.gateways.rates import Rates
-from rillflow.gateways.slots import MOST_RECENT, RECENT_S, HostSlots
+from rillflow.gateways.limits.concurrency import MOST_RECENT, RECENT_S, HostSlots
+from rillflow.gateways.limits.rates import Rates
 from tests.loopback import FAILS, answering, attempt, gateway, raw_server
 from tests.simulation.calls import HOST, Calls, lively
 

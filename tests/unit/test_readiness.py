@@ -20,8 +20,8 @@ from rillflow.ports.readiness import (
     decode_reasons,
     encode_reasons,
 )
-from rillflow.runtime.readiness import Check, ReadinessWatch, reading, writing
-from rillflow.stores.memory import MemoryStore
+from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading, writing
+from rillflow.stores.memory.store import MemoryStore
 
 SILENT: Final = Reason("silent", "it does not answer")
 FULL: Final = Reason("full", "it is full")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.plugin_loading import named_plugins
-from rillflow.gateways.plugins import DispatchInfo, Resource
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.plugins.gateway import DispatchInfo, Resource
+from rillflow.gateways.plugins.loading import named_plugins
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.gateways.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from tests.loopback import NOW_MS, PATIENT_S, StoppedClock, attempt, echo, web_server

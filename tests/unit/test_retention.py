@@ -15,13 +15,13 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import ExecutionFilter, Store, StoredExecution
-from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.retention import LEAST_AGE_S, MOST_AT_ONCE, Lines, Retention
-from rillflow.runtime.submissions import Options, Submissions
+from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.archive import Archive
-from rillflow.stores.memory import MemoryStore
+from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, ManualClock
 
 DAY_S = 86_400

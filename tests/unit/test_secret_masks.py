@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rillflow.gateways.secret_masks import Mask
+from rillflow.gateways.secrets.masks import Mask
 from rillflow.jsontypes import JsonValue, decode_json, encode_json
 from tests.fuzzing import examples
 

@@ -10,15 +10,15 @@ import pytest
 from aiohttp import web
 
 from rillflow.actors.dispatcher_actor import http_settings
-from rillflow.gateways.plugins import DispatchInfo, Resource
+from rillflow.gateways.http.requests import build_request
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.plugins.gateway import DispatchInfo, Resource
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.gateways.requests import build_request
-from rillflow.gateways.secret_masks import Mask
-from rillflow.gateways.secrets import FRESH_S, KnownSecrets, Secrets
-from rillflow.gateways.settings import HttpSettings
+from rillflow.gateways.secrets.masks import Mask
+from rillflow.gateways.secrets.store import FRESH_S, KnownSecrets, Secrets
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.runtime.log_lines import LineFormatter
+from rillflow.runtime.process.log_lines import LineFormatter
 from rillflow.settings import Settings
 from tests.loopback import ManualClock, StoppedClock, attempt, moved, raw_server, web_server
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rillflow.errors import RequestError
-from rillflow.runtime.hooks import load_hook
-from rillflow.runtime.node_memory import NodeMemory
+from rillflow.runtime.hooks.loading import load_hook
+from rillflow.runtime.process.node_memory import NodeMemory
 from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, idle_switches
 from rillflow.settings import Settings, matching_id, unknown_variables
 from tests.loopback import StoppedClock

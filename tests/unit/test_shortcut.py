@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve import shortcut
-from serve.shortcut import HEALTH, MOST_AT_ONCE, Shortcut, open_shortcut
+from serve.private_apis import shortcut
+from serve.private_apis.shortcut import HEALTH, MOST_AT_ONCE, Shortcut, open_shortcut
 
 HOT = frozenset({("GET", "/hot")})
 

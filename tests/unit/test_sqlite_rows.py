@@ -3,8 +3,8 @@
 import sqlite3
 
 from rillflow.stores.append_plan import AppendPlan, ExecutionRow, Outcome
-from rillflow.stores.sqlite_rows import write_plan
-from rillflow.stores.sqlite_schema import MIGRATIONS
+from rillflow.stores.sqlite.rows import write_plan
+from rillflow.stores.sqlite.schema import MIGRATIONS
 
 LARGE = 2_000
 SMALL = 200

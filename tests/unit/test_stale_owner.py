@@ -8,9 +8,9 @@ import pytest
 from rillflow.core.events import ExecutionSubmitted, WakeUpReceived
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Delivery, Reply, Submission
-from rillflow.runtime.descriptors import add_descriptor
+from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
-from rillflow.stores.memory import MemoryStore
+from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, GatedFunction, ManualClock
 
 FLOW: Final = """

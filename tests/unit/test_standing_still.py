@@ -10,19 +10,19 @@ from rillflow.ports.executions import (
     encode_replies,
 )
 from rillflow.ports.gateway import DispatchRequest
-from rillflow.runtime.admission import Admission
-from rillflow.runtime.background import Walks
-from rillflow.runtime.clock import SystemClock
-from rillflow.runtime.dispatch_lanes import (
+from rillflow.runtime.aio.background import BackgroundTasks
+from rillflow.runtime.commands.dispatching import Dispatching
+from rillflow.runtime.dispatch.client import (
     LONGEST_ORDER_BYTES,
     MOST_IN_ORDER,
-    DispatchLanes,
+    DispatcherClient,
     decode_order,
     dispatcher_index,
 )
-from rillflow.runtime.homes import Home
-from rillflow.runtime.outbound import Outbound
-from rillflow.runtime.routes import Routes
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.routing.owner_ref import OwnerRef
+from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.submission.admission import Admission
 from rillflow.settings import ResourceCheck, Settings
 
 LONG_S: Final = 20
@@ -40,7 +40,7 @@ async def stands_still(_: str, __: bytes) -> bytes:
 
 
 def routes_with_one_still() -> Routes:
-    homes = [Home(answers, watcher="a"), Home(stands_still, watcher="b")]
+    homes = [OwnerRef(answers, watcher="a"), OwnerRef(stands_still, watcher="b")]
     return Routes(homes, ABSENT)
 
 
@@ -91,14 +91,14 @@ async def test_a_check_that_a_home_does_not_answer_lets_a_submission_pass() -> N
 
 
 async def test_answers_without_a_hint_do_not_wait_until_others_know_of_one() -> None:
-    outbound = Outbound(
+    outbound = Dispatching(
         clock=SystemClock(),
         catalogue=ABSENT,
         executions=routes_with_one_still(),
         dispatcher=ABSENT,
         find=lambda _: None,
         still_awaited=ABSENT,
-        walks=Walks(lambda *_: None),
+        walks=BackgroundTasks(lambda *_: None),
         answered=ABSENT,
         crashed=lambda *_: None,
         host="http://here",
@@ -114,7 +114,7 @@ async def test_answers_without_a_hint_do_not_wait_until_others_know_of_one() -> 
 
 async def test_the_end_of_one_dispatcher_is_seen_while_another_stands_still() -> None:
     still, killed = Dispatcher(), Dispatcher()
-    lanes = DispatchLanes("me", [still.line, killed.line])
+    lanes = DispatcherClient("me", [still.line, killed.line])
     beat = asyncio.create_task(lanes.beat())
     hosts = [f"h{number}" for number in range(50)]
     places = {dispatcher_index(f"http://{host}/x", 2): host for host in hosts}
@@ -132,7 +132,7 @@ async def test_the_end_of_one_dispatcher_is_seen_while_another_stands_still() ->
 
 async def test_many_calls_or_large_ones_are_ordered_in_parts() -> None:
     dispatcher = Dispatcher()
-    lanes = DispatchLanes("me", [dispatcher.line])
+    lanes = DispatcherClient("me", [dispatcher.line])
     large = bytes(LONGEST_ORDER_BYTES // 2)
     wanted = [request(f"t{number}") for number in range(2 * MOST_IN_ORDER + 1)]
     wanted += [request(f"large{number}", data=large) for number in range(3)]

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from rillflow.ids import ExecutionId, TaskName
-from rillflow.runtime.timers import Timer, Timers
+from rillflow.runtime.commands.timers import Timer, Timers
 from tests.simulation.faults import FAIR
 from tests.simulation.surroundings import SimulatedClock, Surroundings
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from rillflow.language.expressions import operand_code, statement_code
+from rillflow.language.expressions.codegen import operands as operand_code
+from rillflow.language.expressions.codegen import statements as statement_code
+from rillflow.language.expressions.codegen.operands import Step
 from rillflow.language.expressions.functions import FUNCTIONS
 from rillflow.language.expressions.lexer import excerpt
-from rillflow.language.expressions.operand_code import Step
 from rillflow.language.expressions.scopes import CALL_FRAMES, Code
 from rillflow.language.expressions.tree import (
     Arguments,

@@ -18,7 +18,7 @@ from rillflow.language.expressions.budget import (
     Meter,
 )
 from rillflow.language.expressions.patterns import Pattern
-from rillflow.language.text_order import text_difference
+from rillflow.language.text.text_order import text_difference
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 Value: TypeAlias = Any

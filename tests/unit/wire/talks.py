@@ -2,7 +2,7 @@
 
 from asyncio import StreamReader, StreamWriter
 
-from rillflow.gateways.http import HttpGateway
+from rillflow.gateways.http.gateway import HttpGateway
 from tests.loopback import Talk
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

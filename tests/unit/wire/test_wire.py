@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from rillflow.gateways.exchange import HttpCall
-from rillflow.gateways.http import HttpGateway
+from rillflow.gateways.http.gateway import HttpGateway
+from rillflow.gateways.messages.exchange import HttpCall
 from rillflow.jsontypes import encode_json
 from tests.loopback import (
     FAILS,

@@ -22,7 +22,7 @@ from rillflow.language.expressions.values import (
     is_number,
     type_of,
 )
-from rillflow.language.text_order import text_difference
+from rillflow.language.text.text_order import text_difference
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 SYSTEM_FUNCTIONS: Final = Library()

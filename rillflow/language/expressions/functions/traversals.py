@@ -21,7 +21,7 @@ from rillflow.language.expressions.values import (
     is_integer,
     size_of,
 )
-from rillflow.language.text_order import utf16_key
+from rillflow.language.text.text_order import utf16_key
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, MEMORY_CHARGED
 
 TRAVERSAL_FUNCTIONS: Final = Library()

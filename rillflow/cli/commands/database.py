@@ -1,0 +1,213 @@
+"""Commands about the store itself: its tables, backups and damage."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from rillflow.errors import StoreError
+
+if TYPE_CHECKING:
+    from rillflow.stores.schema_status import SchemaStatus
+
+_PASSWORD: Final = re.compile(r"^([a-z]+://[^:@/?]*):[^?]*@")
+_PARAMETER: Final = re.compile(r"((?:ssl)?password=)[^&]*")
+
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="URL of the store; by default the one that `rillflow up` would use here.",
+        show_default=False,
+    ),
+]
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the embedded store, if `rillflow up` was given another one.",
+        show_default=False,
+    ),
+]
+
+db = typer.Typer(
+    name="db",
+    help="Look after the store: its tables, backups, damage.\n\n    $ rillflow db status",
+    no_args_is_help=True,
+)
+
+
+@db.command()
+def status(store: StoreUrl = None, data_dir: DataDir = None) -> None:
+    """Tell the version of the tables and what an upgrade would do; change nothing.
+
+    The exit code is 1 if the database is of a newer release, which this one
+    cannot use.
+
+        $ rillflow db status
+
+        $ rillflow db status --store postgresql://rillflow@localhost/rillflow
+    """
+    from rillflow.stores import schema_status
+
+    url = _url(store, data_dir)
+    found = asyncio.run(schema_status(url))
+    _tell(url, found)
+    found.refuse_newer()
+    if found.is_current:
+        typer.echo("upgrade  nothing to do")
+    for number, what in found.missing:
+        typer.echo(f"upgrade  would make {number}: {what}")
+
+
+@db.command()
+def upgrade(store: StoreUrl = None, data_dir: DataDir = None) -> None:
+    """Bring the tables up to date; `rillflow up` does the same when it starts.
+
+    Every step is made whole or not at all. Processes of an older release that
+    use the database write nothing more. A database of a newer release is
+    refused.
+
+        $ rillflow db upgrade
+    """
+    from rillflow.stores import schema_status, upgrade_schema
+
+    url = _url(store, data_dir)
+    before = asyncio.run(upgrade_schema(url))
+    for number, what in before.missing:
+        typer.echo(f"made {number}: {what}")
+    _tell(url, asyncio.run(schema_status(url)))
+
+
+@db.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="New file for the backup.")],
+    store: StoreUrl = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Copy the embedded store into a file, also while the server runs.
+
+    The file has everything that was acknowledged before the command began, and is
+    complete by itself. Copying rillflow.db by hand is no backup of a running server.
+
+        $ rillflow db backup rillflow-backup.db
+    """
+    from rillflow.stores.sqlite import backup as sqlite_backup
+
+    path = _embedded(store, data_dir, "use pg_dump: `pg_dump --format=custom --file=FILE DATABASE`")
+    with _progress("copying pages") as progress:
+        sqlite_backup.backup(path, file, progress)
+    typer.echo(f"backed up {path} to {file} ({file.stat().st_size:,} bytes)")
+
+
+@db.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="Backup made by `rillflow db backup`.")],
+    store: StoreUrl = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Put a backup in the place of the embedded store; the server must be stopped.
+
+    The backup is verified first. The store that was there is kept beside it, under a
+    name that the command tells.
+
+        $ rillflow db restore rillflow-backup.db
+    """
+    from rillflow.stores.sqlite import backup as sqlite_backup
+
+    path = _embedded(store, data_dir, "use pg_restore: `pg_restore --dbname=DATABASE FILE`")
+    with _progress("verifying executions") as progress:
+        moved = sqlite_backup.restore(file, path, progress)
+    typer.echo(f"restored {path} from {file}")
+    if moved is not None:
+        typer.echo(f"the store that was there is now {moved}")
+
+
+@db.command()
+def verify(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A backup; by default the embedded store.", show_default=False),
+    ] = None,
+    accept_missing_wal: Annotated[
+        bool,
+        typer.Option(
+            "--accept-missing-wal",
+            help="Use a store although its -wal file is missing: what was in that is lost.",
+        ),
+    ] = False,
+    store: StoreUrl = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Read a store or backup completely and tell what is damaged; the exit code is 1 if any is.
+
+    SQLite checks its own structures, then every definition is read, and of every execution
+    the snapshot and the records after it. It may run beside the server.
+
+        $ rillflow db verify
+
+        $ rillflow db verify rillflow-backup.db
+    """
+    from rillflow.stores.sqlite import backup as sqlite_backup
+    from rillflow.stores.sqlite import file_use as sqlite_file_use
+
+    if file is not None and (store is not None or data_dir is not None):
+        raise typer.BadParameter("a FILE excludes --store and --data-dir")
+    path = file or _embedded(store, data_dir, "use pg_amcheck: `pg_amcheck DATABASE`")
+    if accept_missing_wal:
+        sqlite_file_use.accept_missing_wal(path)
+    with _progress("verifying executions") as progress:
+        found = sqlite_backup.verify(path, progress)
+    counts = f"{found.executions:,} executions, {found.definitions:,} definitions"
+    if found.is_clean:
+        typer.echo(f"verified {path}: {counts}")
+        return
+    typer.echo(f"checked {path}: {counts}")
+    for problem in found.problems:
+        typer.echo(f"damaged  {problem}", err=True)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far a long job is, at a terminal and once it takes longer than a moment."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
+        bar = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(bar, completed=done, total=total)
+
+
+def _embedded(store: str | None, data_dir: Path | None, instead: str) -> Path:
+    from rillflow.stores import sqlite_file
+
+    url = _url(store, data_dir)
+    path = sqlite_file(url)
+    if path is None:
+        raise StoreError(f"{masked(url)} is not an embedded store (SQLite): {instead}")
+    return path
+
+
+def _tell(url: str, found: "SchemaStatus") -> None:
+    typer.echo(f"store    {masked(url)}")
+    typer.echo(f"version  {found.found or 'none'}, this release needs {found.wanted}")
+
+
+def _url(store: str | None, data_dir: Path | None) -> str:
+    from rillflow.cli.inputs import settings_from
+
+    if store is not None and data_dir is not None:
+        raise typer.BadParameter("--store and --data-dir exclude each other")
+    if data_dir is not None:
+        store = ""  # Not the one that the environment names: what is upgraded cannot be undone.
+    return settings_from({"store": store, "data_dir": data_dir}).store_url
+
+
+def masked(url: str) -> str:
+    """Return a URL with its password hidden."""
+    return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))

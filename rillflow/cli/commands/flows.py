@@ -1,0 +1,191 @@
+"""Commands about definitions and executions; they talk to a stack over HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rillflow.cli.remote import (
+    DEFAULT_PATIENCE_S,
+    DEFAULT_URL,
+    ExecutionArgument,
+    Patience,
+    Url,
+    client_of,
+    not_blank,
+    print_json,
+    tell_silence,
+)
+
+
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition, YAML or JSON.")],
+    alias: Annotated[str, typer.Option(help="The alias to move to this version.")] = "release",
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Store a workflow definition and print its descriptor id.
+
+    It is stored under the workspace and dagName that it names. Adding it
+    again, changed, makes a new version; executions that run keep theirs.
+    What is suspicious about it is told, with its place.
+
+        $ rillflow add examples/quickstart.yaml
+    """
+    from rillflow.cli.checking import problems_in, tell
+    from rillflow.errors import DefinitionError
+
+    problems = problems_in(file)
+    with client_of(url) as client:
+        try:
+            added = client.add(file, alias=alias)
+        except DefinitionError as error:
+            tell(file, problems)
+            if any(problem.severity == "error" for problem in problems):
+                error.hint = ""  # told already
+            raise
+    tell(file, [problem for problem in problems if problem.severity != "error"])
+    typer.echo(added)
+
+
+def submit(
+    descriptor: Annotated[
+        str,
+        typer.Argument(metavar="DESCRIPTOR", help="business:feature\\[:alias | :md5_<hex>]."),
+    ],
+    data: Annotated[
+        str,
+        typer.Option("--data", "-d", help="A JSON object, @FILE, or - for standard input."),
+    ] = "{}",
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for the end and print the result.")
+    ] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0, help="How many seconds to wait.")
+    ] = 3600.0,
+    dedicated: Annotated[
+        bool, typer.Option("--dedicated", help="Give it a Ray actor of its own.")
+    ] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            callback=not_blank,
+            help="Submissions with one key and equal data are one execution.",
+            show_default=False,
+        ),
+    ] = None,
+    patience_s: Patience = DEFAULT_PATIENCE_S,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Start an execution and print its id, or with --wait its result.
+
+    While it waits it outlives a restart of the server: what was accepted
+    goes on. The submission itself is sent again only if it has an
+    --idempotency-key. Rules of mappings that came to nothing are told.
+
+        $ rillflow submit examples:quickstart --data '{"name": "Bob"}' --wait
+
+        $ rillflow submit video:textToVideo --data @order.json --idempotency-key order-17
+    """
+    from rillflow.cli.inputs import json_argument
+    from rillflow.cli.output.mapping_warnings import tell_mapping_warnings
+    from rillflow.errors import ExecutionFailedError
+
+    with client_of(url) as client:
+        execution = client.submit(
+            descriptor,
+            json_argument(data),
+            isolation="dedicated" if dedicated else None,
+            idempotency_key=idempotency_key,
+            patience_s=patience_s,
+            on_silence=tell_silence,
+        )
+        if not wait:
+            typer.echo(execution.id)
+            return
+        typer.echo(execution.id, err=True)
+        try:
+            result = execution.result(timeout_s, patience_s=patience_s, on_silence=tell_silence)
+        except ExecutionFailedError:
+            tell_mapping_warnings(execution)
+            raise
+        print_json(result)
+        tell_mapping_warnings(execution)
+
+
+def get(
+    execution_id: ExecutionArgument,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            "-t",
+            metavar="NAME",
+            callback=not_blank,
+            help="Only this task, in a group by its full name, such as each_1-one.",
+            show_default=False,
+        ),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only the tasks that failed.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="Leave the tasks out.")] = False,
+    context: Annotated[bool, typer.Option("--context", help="Only the context, as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON in a terminal, too, as the API shows it.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Print an execution: its status, its context, every task, those in groups too.
+
+    Of each task that is its input and output, and what each attempt said.
+    Rules of mappings that came to nothing are in the warnings of their task.
+    In a terminal this is text, otherwise JSON as the HTTP API shows it.
+
+        $ rillflow get "$id"
+
+        $ rillflow get "$id" --failed
+
+        $ rillflow get "$id" --task each_1-one
+    """
+    from rillflow.cli.output.printing import print_execution, print_task
+
+    if sum((task is not None, failed, brief, context)) > 1:
+        raise typer.BadParameter("of --task, --failed, --brief and --context there can be one")
+    with client_of(url) as client:
+        execution = client.execution(execution_id)
+        if context:
+            print_json(execution.context())
+        elif task is not None:
+            print_task(execution, task, as_json=as_json)
+        else:
+            print_execution(execution, failed=failed, brief=brief, as_json=as_json)
+
+
+def watch(
+    execution_id: ExecutionArgument,
+    every_s: Annotated[
+        float, typer.Option("--every", min=0.05, help="Seconds between two looks.")
+    ] = 0.25,
+    patience_s: Patience = DEFAULT_PATIENCE_S,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Follow an execution, task by task, until it ends.
+
+    In a terminal this is a table that changes, otherwise a line for each
+    change. It outlives a restart of the server. At the end it tells which
+    rules of mappings came to nothing, and of a failure where and why. The
+    exit code is 0 if the execution succeeded.
+
+        $ id=$(rillflow submit examples:quickstart --data '{"name": "Bob"}')
+
+        $ rillflow watch "$id"
+    """
+    from rillflow.cli.output.mapping_warnings import tell_mapping_warnings
+    from rillflow.cli.output.progress import follow
+    from rillflow.cli.reporting import tell_failure
+
+    with client_of(url) as client:
+        execution = client.execution(execution_id)
+        status = follow(execution, every_s=every_s, patience_s=patience_s)
+        tell_mapping_warnings(execution)
+        if status == "FAILED":
+            tell_failure(execution)
+            raise typer.Exit(1)

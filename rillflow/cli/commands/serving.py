@@ -1,0 +1,290 @@
+"""Commands that serve: the whole stack, and the stand-in of the function gateway."""
+
+import importlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rillflow.local_keys import Announcement
+    from rillflow.settings import Settings
+
+CLOCK_TICKS = "SC_CLK_TCK"
+INTERRUPTED = 130
+CALLBACK_PATIENCE_S = 60.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def up(
+    port: Annotated[
+        int | None, typer.Option(help="Port of the HTTP API, 8080 by default; 0 takes a free one.")
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on, 127.0.0.1 by default; another one wants a key."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the embedded store, .rillflow by default.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="URL of another store: postgresql://user:password@host/database."),
+    ] = None,
+    execution_actors: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Actors that share the executions.")
+    ] = None,
+    dispatcher_actors: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Actors that make the outbound calls.")
+    ] = None,
+    key: Annotated[
+        bool,
+        typer.Option(
+            "--key", help="Ask for an API key: made once, and found by programs of this user here."
+        ),
+    ] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen on any address without an API key.")
+    ] = False,
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard",
+            help="Start Ray's own page too, for `RAY_AUTH_MODE=token ray list actors`.",
+        ),
+    ] = False,
+) -> None:
+    """Start a whole stack on this machine and serve until Ctrl-C.
+
+    What was accepted is on disk: stop it, or kill it, and start it again, and
+    every execution goes on. Options win over RILLFLOW_* variables, and those
+    over rillflow.toml. Beyond this machine it listens only with --key, with a
+    key of yours in RILLFLOW_API_KEY, or with --insecure.
+
+        $ rillflow up
+
+        $ rillflow up --key
+
+        $ rillflow up --host 0.0.0.0 --key
+
+        $ rillflow up --port 9000 --data-dir /var/lib/rillflow
+    """
+    _warn_of_variables()
+    settings, announcement = _settings(
+        with_key=key,
+        port=port,
+        host=host,
+        data_dir=data_dir,
+        store=store,
+        execution_actors=execution_actors,
+        dispatcher_actors=dispatcher_actors,
+        insecure=insecure or None,
+    )
+    _warn_of_switches(settings)
+    _warn_of_secrets(settings)
+    # The serving layer stands above this one, so it is known by its name only.
+    standalone = importlib.import_module("serve.stack.standalone")
+
+    def tell(step: str) -> None:
+        if announcement is not None and step == "api":  # HAProxy listens, and nobody else can
+            announcement.make()
+        _tell_step(step)
+
+    stack = standalone.Standalone(settings, dashboard=dashboard, tell=tell)
+    _serve(stack, settings, announcement)
+
+
+def _serve(stack: Any, settings: "Settings", announcement: "Announcement | None") -> None:
+    stopped = threading.Event()
+    code = 0
+    with _signals_kept():
+        _on_signals(signal.default_int_handler)
+        try:
+            facts = stack.start()
+            _on_signals(lambda *_: stopped.set())
+            _banner(facts, settings, announcement)
+            stack.run_until(stopped)
+            typer.echo("\nstopping ...")
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+            typer.echo("\nstopping before it was up ...")
+        finally:
+            _on_signals(signal.SIG_IGN)
+            if announcement is not None:
+                announcement.withdraw()
+            stack.stop()
+    typer.echo("stopped; what was accepted goes on at the next start")
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Leave signals as they were found, for whoever goes on in this process."""
+    before = [(number, signal.getsignal(number)) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
+    """Have Ctrl-C and SIGTERM do the same, also where a shell had one of them ignored."""
+    for number in SIGNALS:
+        signal.signal(number, handler)
+
+
+def _tell_step(step: str) -> None:
+    _on_signals(signal.default_int_handler)  # Ray sets a handler of its own when it starts
+    steps = {"ray": "starting Ray", "serve": "starting the actors", "api": "starting the HTTP API"}
+    typer.echo(f"{since_start_s():5.1f} s  {steps.get(step, step)}", err=True)
+
+
+def _banner(
+    facts: dict[str, str], settings: "Settings", announcement: "Announcement | None"
+) -> None:
+    lines = [
+        f"\nRillflow is up after {since_start_s():.1f} s",
+        "",
+        f"  API         {facts['url']}",
+        f"  described   {facts['url']}/docs",
+        f"  data        {settings.data_dir.resolve()}",
+        *([] if announcement is None else [f"  with key    file://{announcement.page}"]),
+        f"  Ray         {facts['ray_address']}",
+        f"  logs        {facts['logs_dir']}",
+    ]
+    if facts["dashboard_url"]:
+        lines.append(f"  dashboard   {facts['dashboard_url']}")
+    if settings.callback_base_url.startswith(("http://0.0.0.0:", "http://[::]:")):
+        lines += ["", "Functions elsewhere cannot call back: name this machine by"]
+        lines += ["RILLFLOW_SERVER_HOST=http://<its address>:<port>."]
+    lines += ["", "Ctrl-C stops it."]
+    typer.echo("\n".join(lines))
+
+
+def since_start_s() -> float:
+    """Tell how long this process has existed, the start of Python included; 0 if unknown."""
+    import os
+
+    try:
+        # Field 22 of stat, counted after the name, which may hold blanks.
+        stat = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        began_s = int(stat[19]) / os.sysconf(CLOCK_TICKS)
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_s
+
+
+def _warn_of_variables() -> None:
+    """Say which variables look like settings and are none: they are most likely misspelt."""
+    import os
+
+    from rillflow.settings import unknown_variables
+
+    for warning in unknown_variables(os.environ):
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _warn_of_switches(settings: "Settings") -> None:
+    """Say which switches are set for nothing."""
+    from rillflow.setting_values import idle_switches
+
+    for warning in idle_switches(settings.switches):
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _warn_of_secrets(settings: "Settings") -> None:
+    """Say which secrets any definition may send anywhere."""
+    from rillflow.gateways.secrets.store import Secrets, unbounded_warning
+
+    secrets = Secrets(settings.secrets_dir, hosts=settings.secret_hosts)
+    for name in secrets.unbounded():
+        typer.echo(f"warning: {unbounded_warning(name)}", err=True)
+
+
+def _settings(*, with_key: bool, **given: Any) -> tuple["Settings", "Announcement | None"]:
+    """Return the settings; with the key that the data folder keeps, and how it is found."""
+    from rillflow.cli.inputs import settings_from
+
+    if given.get("port") == 0:
+        given["port"] = importlib.import_module("serve.listening").free_port()
+    settings = settings_from(given)
+    if not with_key:
+        return settings, None
+    from rillflow.local_keys import Announcement, kept_key
+
+    if settings.api_key is not None:
+        raise typer.BadParameter("api_key (RILLFLOW_API_KEY) is set already; leave --key out")
+    key = kept_key(settings.data_dir)
+    settings = settings_from({**given, "api_key": key})
+    return settings, Announcement(settings.data_dir, settings.host, settings.port, key)
+
+
+def gateway(
+    functions: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MODULE[:NAME]",
+            help="Module or .py file with a dict of functions, named FUNCTIONS; may be repeated.",
+        ),
+    ],
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8081,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Write no line for each call.")
+    ] = False,
+) -> None:
+    """Serve Python functions as an OpenFaaS gateway would, for trying things out.
+
+    /function/NAME answers with the result, /async-function/NAME answers 202
+    and calls X-Callback-Url later, again and again for a minute where nobody
+    takes the callback (OpenFaaS itself sends it once). A function takes one
+    request, whose body is request.json(), and returns a dict. Each call is a
+    line on standard error: the function, its status, and how long it took,
+    below the traceback of one that failed.
+
+        $ rillflow gateway --functions examples/functions.py
+    """
+    import asyncio
+
+    from rillflow.testing import openfaas
+
+    served: dict[str, Any] = {}
+    for text in functions:
+        try:
+            served.update(openfaas.load_functions(text))
+        except Exception as error:
+            # Importing what somebody has written may raise anything.
+            reason = f"{text}: {type(error).__name__}: {error}"
+            raise typer.BadParameter(reason) from error
+    asyncio.run(
+        openfaas.serve(
+            served, host=host, port=port, quiet=quiet, callback_patience_s=CALLBACK_PATIENCE_S
+        )
+    )
+
+
+def print_version(wanted: bool) -> None:
+    """Print the versions and leave, if that is wanted."""
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+def version() -> None:
+    """Print the versions of Rillflow, Ray and Python."""
+    import platform
+    from importlib.metadata import version as version_of
+
+    typer.echo(
+        f"rillflow {version_of('rillflow')}, ray {version_of('ray')},"
+        f" Python {platform.python_version()}"
+    )

@@ -1,0 +1,82 @@
+"""Printing executions and tasks: as text in a terminal, otherwise as JSON."""
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+from rich.console import Console
+
+from rillflow.cli.output.listing import detail_of, show_list
+from rillflow.cli.output.showing import show_execution, show_task
+from rillflow.cli.remote import print_json
+from rillflow.client.clients import Client
+from rillflow.client.executions import Execution
+from rillflow.client.instances import without_old_error
+from rillflow.client.operations import ListedExecution
+from rillflow.errors import RequestError, RillflowError, UnreachableError
+from rillflow.jsontypes import JsonObject
+from rillflow.runtime.process.clock import SystemClock
+
+TOLD: Final = ("RUNNING", "KEY_SUCCEED", "FAILED")
+"""Statuses of executions of which a list says more."""
+
+
+def print_execution(execution: Execution, *, failed: bool, brief: bool, as_json: bool) -> None:
+    """Print an execution with all its tasks, or only those that failed, or none.
+
+    Raises:
+        UnknownExecutionError: There is no such execution.
+    """
+    view = execution.get(brief=brief)
+    tasks: JsonObject = {}
+    if not brief:
+        found = execution.tasks(failed=failed)
+        tasks = {n: without_old_error(one) for n, one in found.items() if isinstance(one, dict)}
+    console = _console()
+    if as_json or not console.is_terminal:
+        print_json({**view, "tasks": tasks} if "tasks" in view else view)
+        return
+    show_execution(console, view, tasks, SystemClock().now_ms())
+    if failed and not tasks:
+        typer.echo("no task has failed", err=True)
+
+
+def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
+    """Print one task, its input and output in full.
+
+    Raises:
+        RequestError: There is no such task.
+        UnknownExecutionError: There is no such execution.
+    """
+    task = execution.task(name)
+    if task is None:
+        top = execution.get().get("tasks")
+        names = ", ".join(top) if isinstance(top, dict) else "none"
+        raise RequestError(f"there is no task {name}; there are {names}")
+    console = _console()
+    if as_json or not console.is_terminal:
+        print_json(without_old_error(task))
+    else:
+        show_task(console, name, task, SystemClock().now_ms(), whole=True)
+
+
+def print_list(client: Client, found: Sequence[ListedExecution]) -> None:
+    """Print each execution: when it was submitted, its status, its id, and more."""
+    console = _console()
+    show_list(console, found, lambda one: _detail(client, one), SystemClock().now_ms())
+
+
+def _detail(client: Client, one: ListedExecution) -> str:
+    if one.status not in TOLD:
+        return ""
+    try:
+        return detail_of(client.execution(one.id).get())
+    except UnreachableError:
+        raise
+    except RillflowError:
+        return ""  # it has been removed since
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout, highlight=False, markup=False)

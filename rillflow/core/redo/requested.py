@@ -1,0 +1,81 @@
+"""Running tasks, and all that follows them, again (SEMANTICS 3.17)."""
+
+from rillflow.core import ending
+from rillflow.core.events import RedoRequested
+from rillflow.core.redo import anew, reopening
+from rillflow.core.redo.failed_parts import failed_parts, named_parts
+from rillflow.core.redo.names import refuse_unknown_names
+from rillflow.core.status import STARTED, DagStatus, TaskStatus
+from rillflow.core.stored_context import stored_context
+from rillflow.core.turn import Turn
+from rillflow.jsontypes import decode_json
+
+
+def redo_requested(turn: Turn, event: RedoRequested) -> bool:
+    """Run tasks, and all that follows them, again (SEMANTICS 3.17).
+
+    Returns:
+        False for a repeated request of the parent.
+
+    Raises:
+        ExecutionError: The data cannot be kept (30505).
+        RequestError: There is no such instance, or it has not started (30109).
+    """
+    state = turn.state
+    if event.failed_only and event.exact:
+        refuse_unknown_names(turn, event.tasks)
+    if event.order:
+        if event.order <= state.redo_order:
+            return False
+        state.redo_order = event.order
+    data = decode_json(event.data)
+    if isinstance(data, dict) and data:
+        state.context = stored_context(
+            {**state.context, **data}, state.context, state.context_max_bytes
+        )
+    if event.failed_only:
+        _redo_failed(turn, event)
+    else:
+        _redo_whole(turn, event)
+    return True
+
+
+def _redo_failed(turn: Turn, event: RedoRequested) -> None:
+    """Run what failed again, and keep what succeeded.
+
+    Without names, an execution that ended badly goes on even if no task is to be run again.
+    A parent that asked for it hears of the outcome once more if there is nothing to do.
+    """
+    state = turn.state
+    if event.tasks:
+        parts = named_parts(turn, event.tasks)
+    else:
+        parts = failed_parts(turn, turn.plan.level.tasks)
+    if parts or (state.status is DagStatus.FAILED and not event.tasks):
+        reopening.reopen(turn, parts, ordered=event.order > 0)
+    elif turn.over and event.order:
+        ending.notify_parent(turn)
+
+
+def _redo_whole(turn: Turn, event: RedoRequested) -> None:
+    """Run tasks of the top level again with all that is in them.
+
+    Without names, a cancelled execution goes on even if no task is to be run again: what was
+    under way when it was cancelled may have ended since.
+    """
+    targets = _redo_targets(turn, event)
+    goes_on = turn.over and turn.state.cancelled and not event.tasks
+    if not targets and not goes_on:
+        return
+    revived = anew.begin(turn, tells_parent=event.failed_only is not None)
+    anew.set_back(turn, anew.with_followers(turn, targets))
+    anew.go_on(turn, revived=revived)
+
+
+def _redo_targets(turn: Turn, event: RedoRequested) -> list[str]:
+    tasks = turn.state.tasks
+    if event.tasks:
+        names = [name.strip().split("_")[0] for name in event.tasks]
+        return [n for n in dict.fromkeys(names) if n in tasks and STARTED[tasks[n].status]]
+    settled = (TaskStatus.NOT_STARTED, TaskStatus.SUCCEED, TaskStatus.SKIPPED)
+    return [n for n in turn.plan.level.tasks if tasks[n].status not in settled]

@@ -1,0 +1,1 @@
+"""What each category of task does: function, groups, and those that need nobody."""

@@ -1,0 +1,443 @@
+"""Function tasks: dispatch, interpretation of the answer, retry (SEMANTICS 3.10 to 3.12)."""
+
+import msgspec
+
+from rillflow.core.commands import DispatchTask
+from rillflow.core.events import CallbackReceived, DispatchAnswered
+from rillflow.core.plan import TaskPlan
+from rillflow.core.secret_places import places_in
+from rillflow.core.state import TaskState
+from rillflow.core.status import KEY_SUCCEED, READY, RUNNING
+from rillflow.core.tasks import controls
+from rillflow.core.turn import TASK_ERRORS, Turn
+from rillflow.definition.model import FunctionTask, Retry
+from rillflow.errors import LanguageError, WorkLimitError
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.language.budget import TotalBudget
+from rillflow.language.mapping.conditions import all_hold, any_holds
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, RETRIES_PACED
+
+ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
+FLOW_PATTERNS = frozenset({"flow_sync", "flow_async"})
+SUCCESS = "SUCCESS"
+_FACTS = frozenset({"invoke_id", "error_code", "code", "error_msg", "msg", "execution_id"})
+"""What an answer may say about itself."""
+SHOWN_CHARACTERS = 512
+"""How much of an answer that is no result becomes the task's message."""
+UNPACED_ATTEMPTS = 10
+"""So many attempts may follow each other at once."""
+LONGEST_PACE_S = 10
+"""The longest wait before a retry that the author gave no interval."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A dispatch answer after parsing; ``output`` None means there was nothing to read."""
+
+    output: JsonObject | None
+    recorded: JsonObject | None = None
+    invoke_id: str | None = None
+    code: str | None = None
+    msg: str | None = None
+    execution_id: str | None = None
+
+
+def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Dispatch the next attempt of a function task."""
+    merged = document
+    parameters = plan.spec.parameters
+    if parameters:
+        merged = {**{k: v for k, v in parameters.items() if k not in document}, **document}
+        task.invoke.input = merged
+    task.attempt += 1
+    task.in_flight = True
+    task.retry_after_s = task.invoke.hint = None
+    task.poll_url, task.polls = None, 0
+    task.told, task.child_redos, task.redoing_child = 0, 0, False
+    turn.set_status(task, RUNNING)
+    timeout_s = None
+    if plan.spec.timeline is not None:
+        timeout_s = controls.timeout_s(plan, merged, turn.budget)
+    command = _command(turn, task, plan, timeout_s)
+    budget = turn.budget
+    budget.memory_bytes -= len(command.input)
+    if budget.memory_bytes < 0:
+        raise budget.out_of_memory()
+    turn.commands.append(command)
+    if timeout_s is not None:
+        controls.set_timeout(turn, task, timeout_s)
+
+
+def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTask:
+    """Build the command of the attempt under way once more."""
+    return _command(turn, task, plan, controls.timeout_s(plan, task.invoke.input or {}))
+
+
+def _command(turn: Turn, task: TaskState, plan: TaskPlan, timeout_s: int | None) -> DispatchTask:
+    spec = plan.spec_as(FunctionTask)
+    document = task.invoke.input or {}
+    return DispatchTask(
+        execution_id=turn.state.execution_id,
+        task=task.name,
+        attempt=task.attempt,
+        pattern=spec.pattern or "task_sync",
+        resource_name=spec.resource_name or "",
+        resource_protocol=spec.resource_protocol or None,
+        request_type=spec.request_type,
+        input=encode_json(document),
+        timeout_s=timeout_s,
+        resource=encode_json(spec.resource.model_dump(by_alias=True, exclude_none=True))
+        if spec.resource
+        else None,
+        route=_route_of(turn),
+        at_ms=task.invoke.time_infos[-1].start_ms if task.invoke.time_infos else turn.at_ms,
+        secrets=places_in(document, plan.secrets) if plan.secrets else (),
+    )
+
+
+def _route_of(turn: Turn) -> tuple[tuple[str, str, str], ...]:
+    route = turn.state.route
+    return tuple((step.execution_id, step.task, step.pattern) for step in route) if route else ()
+
+
+def parse_answer(body: bytes | None) -> Answer:
+    """Read the text that a dispatch returned (SEMANTICS 3.10, Parse)."""
+    try:
+        value = decode_json(body) if body and body.strip() else None
+    except ValueError:
+        return Answer(None)
+    if isinstance(value, list):
+        return Answer({"data": value}, {"data": value})
+    if not isinstance(value, dict):
+        return Answer(None if value is None else {})
+    data = value.get("data")
+    recorded = data if isinstance(data, dict) else value
+    if value.keys().isdisjoint(_FACTS) and recorded.keys().isdisjoint(_FACTS):
+        return Answer(value, recorded)
+    facts = [value] if recorded is value else [value, recorded]
+    return Answer(
+        output=value,
+        recorded=recorded,
+        invoke_id=_last(facts, "invoke_id"),
+        code=short_code(_last(facts, "error_code", "code")),
+        msg=_last(facts, "error_msg", "msg"),
+        execution_id=_last(facts, "execution_id"),
+    )
+
+
+def no_result(body: bytes | None) -> str:
+    """Say why a function's answer is no result; SEMANTICS 3.10 leaves the message open."""
+    text = (body or b"").decode(errors="replace").strip()
+    if not text or text == "null":
+        return "the answer of the function is empty, and a result is JSON"
+    return f"the answer of the function is not JSON: {text[:SHOWN_CHARACTERS]}"
+
+
+def _last(facts: list[JsonObject], *keys: str) -> str | None:
+    """Return the text of the first key that is there, looked up in the last facts first."""
+    for fact in reversed(facts):
+        for key in keys:
+            if fact.get(key) is not None:
+                return as_text(fact[key])
+    return None
+
+
+def short_code(code: str | None) -> str | None:
+    """Return a code that every store can list: without NUL, 256 characters at most."""
+    return None if code is None else code.replace("\0", "")[:256]
+
+
+def as_text(value: JsonValue) -> str:
+    """Return text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else encode_json(value).decode()
+
+
+def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
+    """Take the answer of the attempt under way."""
+    plan = turn.plan_of(task)
+    pattern = plan.spec_as(FunctionTask).pattern
+    task.in_flight = False
+    task.retry_after_s = event.retry_after_s
+    if event.resource_name is not None:
+        chosen = {"calculated_resource_name": event.resource_name}
+        task.invoke.ext = {**(task.invoke.ext or {}), **chosen}
+    task.invoke.hint = event.hint
+    held, task.held = task.held, None
+    if event.error is not None:
+        if held is not None and pattern != "task_sync":
+            finish_held(turn, task, plan, held)
+            return
+        _dispatch_failed(turn, task, plan, event)
+        return
+    answer = parse_answer(event.body)
+    record(task, answer)
+    if pattern == "task_sync":
+        _conclude_sync(turn, task, plan, answer, event.body)
+    elif pattern in FLOW_PATTERNS:
+        _flow_started(turn, task, plan, answer)
+    if held is None and event.is_outcome and pattern in ASYNC_PATTERNS:
+        held = _as_callback(turn, task, answer)
+    if held is not None and not _completed_or_ready(task):
+        finish_held(turn, task, plan, held)
+
+
+def _as_callback(turn: Turn, task: TaskState, answer: Answer) -> CallbackReceived:
+    """Return the callback that an answer stands for; its own words say whether it is a success."""
+    output = encode_json(answer.output or {})
+    return CallbackReceived(
+        at_ms=turn.at_ms, task=task.name, output=output, msg=answer.msg, code=answer.code
+    )
+
+
+def _conclude_sync(
+    turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer, body: bytes | None
+) -> None:
+    if answer.output is None:
+        task.invoke.msg = no_result(body)
+        task.invoke.note_error(task.invoke.msg)
+    try:
+        conclude(turn, task, plan, answer.output, None)
+    except TASK_ERRORS as error:
+        fail_attempt(turn, task, plan, error, answer.output)
+
+
+def _completed_or_ready(task: TaskState) -> bool:
+    return task.status is not RUNNING
+
+
+def record(task: TaskState, answer: Answer) -> None:
+    """Keep what an answer says about itself; what it does not say stays as it was."""
+    invoke = task.invoke
+    invoke.invoke_id = answer.invoke_id or invoke.invoke_id
+    invoke.code = answer.code if answer.code is not None else invoke.code
+    if answer.msg is not None:
+        invoke.msg = answer.msg
+        invoke.note_error(answer.msg)
+    invoke.referenced_execution_id = answer.execution_id or invoke.referenced_execution_id
+    if answer.recorded is not None:
+        invoke.output = answer.recorded
+
+
+def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
+    answer = parse_answer(event.body)
+    record(task, answer)
+    task.invoke.msg = task.invoke.msg or event.error
+    task.invoke.note_error(answer.msg or event.error)
+    # What came with an error is no output, so conditions of retry see nothing (Q19).
+    retry_or_end(turn, task, plan, {})
+
+
+def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -> None:
+    spec = plan.spec
+    if answer.execution_id is None:
+        retry_or_end(turn, task, plan, answer.output or {})
+        return
+    try:
+        if answer.output and spec.output_mappings:
+            controls.map_output(turn, task, plan, answer.output)
+    except TASK_ERRORS as error:
+        fail_attempt(turn, task, plan, error, answer.output)
+        return
+    if plan.spec_as(FunctionTask).pattern == "flow_async":
+        controls.succeed(turn, task)
+
+
+def finish_held(turn: Turn, task: TaskState, plan: TaskPlan, held: CallbackReceived) -> None:
+    """Apply an outcome whose sender waits no longer, such as an early callback.
+
+    There is nobody to give an error to, so a condition or mapping that raises one fails the
+    attempt, as it does at the answer of a dispatch.
+    """
+    try:
+        take_callback(turn, task, plan, held)
+    except TASK_ERRORS as error:
+        fail_attempt(turn, task, plan, error, task.invoke.output)
+
+
+def fail_attempt(
+    turn: Turn, task: TaskState, plan: TaskPlan, error: Exception, output: JsonObject | None
+) -> None:
+    """End an attempt whose outcome a condition or an output rule could not be applied to.
+
+    It has failed, with the error's text, and is made again where that is allowed; conditions
+    of ``retry`` look at the output that there is (SEMANTICS 3.10).
+    """
+    if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED:
+        controls.fail(turn, task, plan, str(error))
+        return
+    task.invoke.msg = str(error)
+    if may_retry(task, plan, output):
+        schedule_retry(turn, task, plan)
+    else:
+        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+
+
+def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackReceived) -> None:
+    """Finish a RUNNING function task with an outcome from outside.
+
+    Raises:
+        LanguageError: An output rule with ``tolerance: false`` or a condition failed.
+        ExecutionError: The context cannot be kept.
+    """
+    output = decode_json(event.output)
+    document: JsonObject = output if isinstance(output, dict) else {"data": output}
+    invoke = task.invoke
+    ext = decode_json(event.ext) if event.ext is not None else None
+    if isinstance(ext, dict):
+        named = ext.pop("invoke_id", None)
+        invoke.invoke_id = as_text(named) if named else invoke.invoke_id
+        invoke.ext = {**(invoke.ext or {}), **ext} or invoke.ext
+    # What it says of a failure counts only if the task's own conditions call it one.
+    if event.succeeded is not False or not _outcome(turn, plan, document, event):
+        invoke.code = short_code(event.code) if event.code is not None else invoke.code
+        if event.msg is not None:
+            invoke.msg = event.msg
+            invoke.note_error(event.msg)
+    invoke.output = document
+    if event.key_succeeded:
+        _key_succeeded(turn, task, plan, document)
+    else:
+        conclude(turn, task, plan, document, event)
+
+
+def _key_succeeded(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
+    if output and plan.spec.output_mappings:
+        controls.map_output(turn, task, plan, output)
+    turn.set_status(task, KEY_SUCCEED)
+    turn.move_on(task)
+
+
+def conclude(
+    turn: Turn,
+    task: TaskState,
+    plan: TaskPlan,
+    output: JsonObject | None,
+    callback: CallbackReceived | None,
+) -> None:
+    """Decide how an attempt ended, map its output, and go on.
+
+    Raises:
+        LanguageError: An output rule with ``tolerance: false`` or a condition failed, or a rule
+            of a strict execution came to nothing.
+        ExecutionError: The context cannot be kept.
+    """
+    succeeded = _outcome(turn, plan, output, callback)
+    retrying = not succeeded and may_retry(task, plan, output, turn.budget)
+    final_failed = not succeeded and not plan.spec.tolerance
+    mapped = bool(output) and bool(plan.spec.output_mappings) and not retrying
+    if mapped and (not final_failed or (callback is not None and _has_conditions(plan))):
+        controls.map_output(turn, task, plan, output or {})
+    elif succeeded and not output and plan.spec.output_mappings:
+        turn.note_unapplied(task, plan.outputs)
+    if succeeded:
+        controls.succeed(turn, task)
+    elif retrying:
+        schedule_retry(turn, task, plan)
+    else:
+        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+
+
+def _has_conditions(plan: TaskPlan) -> bool:
+    spec = plan.spec_as(FunctionTask)
+    return bool(spec.success_conditions or spec.fail_conditions)
+
+
+def _outcome(
+    turn: Turn, plan: TaskPlan, output: JsonObject | None, callback: CallbackReceived | None
+) -> bool:
+    """Return whether the attempt succeeded (SEMANTICS 3.10, Status)."""
+    spec = plan.spec_as(FunctionTask)
+    if output is None:
+        return False
+    if spec.success_conditions:
+        return all_hold(spec.success_conditions, {"output": output}, turn.budget)
+    if spec.fail_conditions:
+        return not all_hold(spec.fail_conditions, {"output": output}, turn.budget)
+    if callback is not None and callback.succeeded is not None:
+        return callback.succeeded
+    result = output.get("result_type")
+    return result is None or as_text(result).upper() == SUCCESS
+
+
+def may_retry(
+    task: TaskState,
+    plan: TaskPlan,
+    output: JsonObject | None,
+    budget: TotalBudget | None = None,
+) -> bool:
+    """Tell whether a failed attempt may be made again (SEMANTICS 3.12).
+
+    It may not where nothing is left of the budget: the attempt has failed already.
+    """
+    retry = plan.spec_as(FunctionTask).retry
+    if retry is None or attempts_of(task) > (retry.max_retries or 0):
+        return False
+    if not retry.conditions:
+        return True
+    try:
+        return output is not None and any_holds(retry.conditions, {"output": output}, budget)
+    except (LanguageError, WorkLimitError):
+        return False
+
+
+def attempts_of(task: TaskState) -> int:
+    """Count the attempts made within the present budget of retries."""
+    return task.invoke.attempts - task.spent
+
+
+def retry_wait_s(retry: Retry, attempts: int) -> int:
+    """Tell how many whole seconds to wait after a number of attempts.
+
+    The wait is ``interval * multiplier ** attempts``: with 3 s and a factor of 2 the
+    second attempt starts 6 s after the first failed, the third 12 s after the
+    second (SEMANTICS 3.12, Q2). ``maxIntervalInSeconds`` caps it.
+    """
+    interval = max(retry.interval_s or 0, 0)
+    multiplier = retry.multiplier if retry.multiplier and retry.multiplier > 0 else 1.0
+    cap = retry.max_interval_s if retry.max_interval_s and retry.max_interval_s > 0 else None
+    try:
+        wait = interval * multiplier**attempts
+    except OverflowError:
+        wait = float(cap or _LONGEST_WAIT_S)
+    return int(min(wait, cap if cap is not None else _LONGEST_WAIT_S))
+
+
+_LONGEST_WAIT_S = 10 * 365 * 86400
+
+
+def pace_s(attempts: int) -> int:
+    """Tell how many seconds to wait at least after attempts that follow each other at once.
+
+    Each attempt is work for everybody's executions, and who writes a large number of retries
+    without an interval means "until it works", not "as often as the processor can".
+    """
+    return min(max(attempts - UNPACED_ATTEMPTS, 0), LONGEST_PACE_S)
+
+
+def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
+    """End a failed attempt: with another one when allowed, else for good."""
+    if may_retry(task, plan, output, turn.budget):
+        schedule_retry(turn, task, plan)
+    else:
+        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+
+
+def schedule_retry(turn: Turn, task: TaskState, plan: TaskPlan) -> None:
+    """Make the task READY and run it again, at once or after its wait."""
+    retry = plan.spec_as(FunctionTask).retry or Retry()
+    attempts = attempts_of(task)
+    wait_s: float = retry_wait_s(retry, attempts)
+    if task.retry_after_s is not None:
+        wait_s = max(wait_s, task.retry_after_s)
+    if wait_s < 1 and turn.state.language >= RETRIES_PACED:
+        wait_s = max(wait_s, pace_s(attempts))
+    if retry.jitter and retry.jitter > 0:
+        wait_s *= 1 + min(retry.jitter, 1) * turn.next_chance()
+    task.invoke.close_failed()
+    turn.close_time(task)
+    task.in_flight = False
+    task.timeout_due_ms = task.poll_due_ms = None
+    turn.set_status(task, READY)
+    if wait_s > 0:
+        turn.set_timer("delay", task, turn.at_ms + int(wait_s * 1000))
+    else:
+        turn.make_ready(task)

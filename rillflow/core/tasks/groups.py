@@ -1,0 +1,366 @@
+"""Tasks with groups: foreach and choice, and the end of a group (SEMANTICS 3.9, 3.11)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rillflow.core.mapping_warnings import Application, strict_error
+from rillflow.core.plan import TaskPlan
+from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
+from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
+from rillflow.core.stored_context import stored_context
+from rillflow.core.tasks import controls, functions
+from rillflow.core.turn import TASK_ERRORS, Turn, as_object, value_of
+from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
+from rillflow.errors import ExecutionError, LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import TotalBudget
+from rillflow.language.jsonpath.paths import compile_path, reads_as_null
+from rillflow.language.jsonpath.syntax import Indexes, Names
+from rillflow.language.mapping.conditions import all_hold, holds
+from rillflow.language.mapping.passed_over import (
+    Kind,
+    Nothing,
+    PassedOver,
+    loggable_error,
+    why_nothing,
+)
+from rillflow.language.text.literals import whole_number
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
+
+EMPTY_LOOP = "loop collection or subTasks empty"
+NO_GROUPS: Final = (0,) * STATUS_COUNT
+EMPTY_CHOICE = "choices collection empty"
+
+
+def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Start one group for each element of the collection, as many at once as allowed."""
+    spec = plan.spec_as(ForeachTask)
+    mapping = spec.iteration_mapping or IterationMapping()
+    collection = _collection(turn, task, mapping, document)
+    if collection in (None, []) or not plan.branches[0].tasks:
+        controls.succeed(turn, task, EMPTY_LOOP)
+        return
+    most, max_bytes = turn.state.foreach_max_items, turn.state.context_max_bytes
+    if isinstance(collection, list) and len(collection) > most:
+        raise ExecutionError(
+            f"iteration collection has {len(collection)} items, at most {most} are taken"
+        )
+    if not isinstance(collection, list):
+        raise ExecutionError(f"iteration collection {mapping.collection} is not a list")
+    limit = concurrency_limit(spec.synchronization, document, turn.budget)
+    rest = without(document, mapping.collection or "")
+    task.invoke.input = rest
+    contexts = [
+        stored_context(_item_context(mapping, rest, index, item), {}, max_bytes, turn.budget)
+        for index, item in enumerate(collection)
+    ]
+    turn.set_status(task, TaskStatus.RUNNING)
+    for index, context in enumerate(contexts):
+        group = _new_group(turn, task, index, branch=0, context=context)
+        group.identity = _identity(turn, mapping, collection[index])
+    controls.arm_timeout(turn, task, plan, document)
+    task.most_groups = limit
+    count = len(contexts) if limit is None else min(limit, len(contexts))
+    _start_groups(turn, task, range(count))
+
+
+def _collection(
+    turn: Turn, task: TaskState, mapping: IterationMapping, document: JsonObject
+) -> JsonValue:
+    """Read what is iterated; a path that cannot be read is null, as a mapping's (SEMANTICS 2.7).
+
+    Raises:
+        LanguageError: A function of the path, or one of our own limits, fails; there is no
+            path; or the execution is strict.
+    """
+    try:
+        path = compile_path(mapping.collection or "", turn.budget)
+        found = path.find({"input": document}, turn.budget)
+    except LanguageError as error:
+        is_null = bool(mapping.collection) and reads_as_null(error) and not turn.is_strict
+        if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED or not is_null:
+            raise
+        rule = f"{mapping.collection} -> {mapping.item}"
+        told = PassedOver(1, rule, Kind.BAD_PATH, str(error), loggable_error(error))
+        turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))
+        return None
+    if found is None:
+        _note_missing(turn, task, mapping, why_nothing(path, {"input": document}))
+    return found
+
+
+def _note_missing(turn: Turn, task: TaskState, mapping: IterationMapping, nothing: Nothing) -> None:
+    """Note a collection that leads to nothing; one that a rule should have written is told there.
+
+    Raises:
+        MappingError: The execution is strict.
+    """
+    rules = turn.plan_of(task).spec_as(ForeachTask).input_mappings or ()
+    written = {(rule.target or "").strip() for rule in rules}
+    is_told = (mapping.collection or "").strip() in written or any(rule.reference for rule in rules)
+    if is_told or nothing.kind is not Kind.MISSING:
+        return
+    where = f"{mapping.collection} -> {mapping.item}"
+    told = PassedOver(1, where, Kind.MISSING, nothing.reason, lost=nothing.lost)
+    if turn.is_strict:
+        raise strict_error("iterationMapping", told, suggesting=True)
+    turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))
+
+
+def without(document: JsonObject, path: str) -> JsonObject:
+    """Return an input without the value that a path under ``$.input`` leads to.
+
+    A path that may lead to several values removes nothing.
+    """
+    keys: list[str | int] = []
+    for token in compile_path(path).syntax.tokens:
+        if isinstance(token, Names) and len(token.names) == 1:
+            keys.append(token.names[0])
+        elif isinstance(token, Indexes) and len(token.indexes) == 1:
+            keys.append(token.indexes[0])
+        else:
+            return document
+    rest = _without({"input": document}, keys)
+    return as_object(as_object(rest)["input"]) if len(keys) > 1 else document
+
+
+def _without(value: JsonValue, keys: Sequence[str | int]) -> JsonValue:
+    key, below = keys[0], keys[1:]
+    if isinstance(key, int):
+        elements = list(value) if isinstance(value, list) else []
+        elements[key : key + 1 or None] = [_without(elements[key], below)] if below else []
+        return elements
+    copied = dict(as_object(value))
+    if below:
+        copied[key] = _without(copied[key], below)
+    else:
+        del copied[key]
+    return copied
+
+
+def _item_context(
+    mapping: IterationMapping, rest: JsonObject, index: int, element: JsonValue
+) -> JsonObject:
+    if element is None:
+        raise ExecutionError(f"iteration item {index} is null")
+    if not mapping.item:
+        raise ExecutionError("iterationMapping item is null")
+    context: JsonObject = {**rest, mapping.item: element}
+    if mapping.index:
+        context[mapping.index] = index
+    return context
+
+
+def _identity(turn: Turn, mapping: IterationMapping, element: JsonValue) -> JsonValue:
+    try:
+        value = value_of(mapping.identity, {"iteration": {"element": element}}, turn.budget)
+    except LanguageError:
+        return None
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    turn.measure(value)
+    return functions.as_text(value)
+
+
+def concurrency_limit(
+    synchronization: Synchronization | None, document: JsonObject, budget: TotalBudget
+) -> int | None:
+    """Tell how many groups may run at once; None is no limit."""
+    if synchronization is None or not synchronization.conditions:
+        return None
+    try:
+        if not all_hold(synchronization.conditions, {"input": document}, budget):
+            return None
+        wanted = value_of(synchronization.max_concurrency, {"input": document}, budget)
+        limit = whole_number(wanted)
+    except LanguageError:
+        return None
+    return limit if limit is not None and limit > 0 else None
+
+
+def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
+    """Start the group of every branch whose condition is true, all at once."""
+    if not plan.branches:
+        controls.succeed(turn, task, EMPTY_CHOICE)
+        return
+    conditions = [condition for condition in plan.conditions if condition is not None]
+    if len(conditions) < len(plan.conditions):
+        raise ExecutionError("choice condition is null")
+    chosen = [_branch_holds(turn, condition, document) for condition in conditions]
+    inside = stored_context(document, {}, turn.state.context_max_bytes, turn.budget)
+    turn.set_status(task, TaskStatus.RUNNING)
+    for index, holds_true in enumerate(chosen):
+        context = inside if holds_true else {}
+        group = _new_group(turn, task, index, branch=index, context=context)
+        if not holds_true:
+            _set_group(turn, group, TaskStatus.SKIPPED)
+            for name in group.members:
+                turn.set_status(turn.task(name), TaskStatus.SKIPPED)
+    if not any(chosen):
+        controls.succeed(turn, task)
+        return
+    controls.arm_timeout(turn, task, plan, document)
+    _start_groups(turn, task, [index for index, true in enumerate(chosen) if true])
+
+
+def _branch_holds(turn: Turn, condition: str, document: JsonObject) -> bool:
+    try:
+        return holds(condition, {"input": document}, turn.budget)
+    except LanguageError:
+        return False
+
+
+def _new_group(
+    turn: Turn, task: TaskState, index: int, *, branch: int, context: JsonObject
+) -> GroupState:
+    route = f"{task.name}_{index}"
+    if not task.group_counts:
+        task.group_counts = [0] * STATUS_COUNT
+    group = GroupState(
+        route=route,
+        parent=task.name,
+        index=index,
+        branch=branch,
+        status=TaskStatus.READY,
+        context=context,
+    )
+    turn.state.groups[route] = group
+    task.routes.append(route)
+    task.group_counts[TaskStatus.READY] += 1
+    group.members = turn.instantiate(route, turn.level_of(route))
+    return group
+
+
+def _set_group(turn: Turn, group: GroupState, status: TaskStatus) -> None:
+    counts = turn.task(group.parent).group_counts
+    counts[group.status] -= 1
+    counts[status] += 1
+    group.status = status
+
+
+def _start_groups(turn: Turn, task: TaskState, indexes: Iterable[int]) -> None:
+    """Mark all of them RUNNING first, so that a group that ends at once finds the others open."""
+    groups = [turn.state.groups[task.routes[index]] for index in indexes]
+    for group in groups:
+        _set_group(turn, group, TaskStatus.RUNNING)
+        task.next_group = group.index + 1
+    for group in groups:
+        turn.open_scope(group.route)
+
+
+def group_settled(turn: Turn, route: str, status: TaskStatus) -> None:
+    """Take the status of a group; when it ended, go on with the next group or the parent."""
+    group = turn.state.groups[route]
+    if not COMPLETED[status] or COMPLETED[group.status]:
+        return
+    task = turn.task(group.parent)
+    _set_group(turn, group, status)
+    if status is TaskStatus.FAILED:
+        _quote_failure(turn, task, group)
+    if not _conclude(turn, task) and task.group_counts[TaskStatus.READY]:
+        _start_groups(turn, task, _ready_groups(turn, task, 1))
+
+
+def _conclude(turn: Turn, task: TaskState) -> bool:
+    """End a task if its groups have ended."""
+    outcome = parent_status(task.group_counts)
+    if COMPLETED[outcome]:
+        _finish_parent(turn, task, outcome)
+    return COMPLETED[outcome]
+
+
+def _ready_groups(turn: Turn, task: TaskState, most: int) -> list[int]:
+    """Return the indexes of the next groups to start."""
+    groups, index = turn.state.groups, task.next_group
+    found: list[int] = []
+    while len(found) < most and index < len(task.routes):
+        if groups[task.routes[index]].status is TaskStatus.READY:
+            found.append(index)
+        index += 1
+    return found
+
+
+def reopen_group(turn: Turn, group: GroupState) -> None:
+    """Take a group that has ended for one that waits to start again."""
+    if COMPLETED[group.status]:
+        _set_group(turn, group, TaskStatus.READY)
+
+
+def resume_groups(turn: Turn, task: TaskState) -> None:
+    """Go on with a task whose groups were reopened: start as many as may run, or end it."""
+    if _conclude(turn, task):
+        return
+    groups = [turn.state.groups[route] for route in task.routes]
+    task.next_group = min((g.index for g in groups if g.status is TaskStatus.READY), default=0)
+    free = len(groups)
+    if task.most_groups is not None:
+        free = task.most_groups - task.group_counts[TaskStatus.RUNNING]
+    _start_groups(turn, task, _ready_groups(turn, task, free))
+
+
+def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
+    failed = next(
+        member for member in map(turn.task, group.members) if member.status is TaskStatus.FAILED
+    )
+    invoke, quoted = task.invoke, failed.invoke
+    invoke.quote(quoted)
+    invoke.invoke_id = quoted.invoke_id
+    invoke.referenced_execution_id = quoted.referenced_execution_id
+
+
+def parent_status(counts: Sequence[int], key_counts: Sequence[int] = NO_GROUPS) -> TaskStatus:
+    """Compute the status of a task from how many groups, and key groups, have each status.
+
+    No field of the definition makes a group a key group; the original has them for
+    extensions.
+    """
+    total, keys = sum(counts), sum(key_counts)
+    if counts[TaskStatus.SUCCEED] + counts[TaskStatus.SKIPPED] == total:
+        return TaskStatus.SUCCEED
+    satisfied = sum(key_counts[s] for s in TaskStatus if SATISFIED_IN_KEY_MODE[s])
+    if keys and satisfied == keys:
+        return TaskStatus.KEY_SUCCEED
+    if counts[TaskStatus.RUNNING] + counts[TaskStatus.READY]:
+        return TaskStatus.RUNNING
+    if counts[TaskStatus.FAILED]:
+        return TaskStatus.FAILED
+    return TaskStatus.RUNNING
+
+
+def _finish_parent(turn: Turn, task: TaskState, status: TaskStatus) -> None:
+    plan = turn.plan_of(task)
+    try:
+        output = _group_output(turn, task, plan)
+        if plan.spec.output_mappings:
+            controls.map_output(turn, task, plan, output)
+    except TASK_ERRORS as error:
+        controls.fail(turn, task, plan, str(error))
+        return
+    if status is TaskStatus.FAILED:
+        controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+    else:
+        controls.succeed(turn, task)
+
+
+def _group_output(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
+    contexts = [turn.state.groups[route].context for route in task.routes]
+    if plan.category == "foreach":
+        collected: list[JsonValue] = list(contexts)
+        return {"sub_context": collected}
+    merged: JsonObject = {}
+    for route, context in zip(task.routes, contexts, strict=True):
+        if turn.state.groups[route].status is not TaskStatus.SKIPPED:
+            merged.update(context)
+    return merged
+
+
+def drop_groups(turn: Turn, task: TaskState) -> None:
+    """Forget the groups of a task and everything inside them, before it runs again."""
+    state = turn.state
+    for route in task.routes:
+        group = state.groups.pop(route)
+        for name in group.members:
+            member = state.tasks.pop(name)
+            state.attempts_dropped = max(state.attempts_dropped, member.attempt)
+            drop_groups(turn, member)
+    task.routes, task.group_counts, task.next_group = [], [], 0

@@ -1,0 +1,185 @@
+"""Asking a gateway for the result of a call it has accepted (OPENFAAS.md, completion modes).
+
+Tasks that poll are asked from the start. Those that wait for a callback are looked after once
+it is overdue, where the execution says when that is (``expected_callback_s``).
+"""
+
+from typing import NamedTuple
+
+from rillflow.core.commands import DispatchTask
+from rillflow.core.events import CallbackReceived, DispatchAnswered
+from rillflow.core.plan import TaskPlan
+from rillflow.core.state import TaskState
+from rillflow.core.status import TaskStatus
+from rillflow.core.tasks import functions
+from rillflow.core.turn import Turn
+from rillflow.definition.model import FunctionTask, Polling
+from rillflow.jsontypes import JsonObject, JsonValue, encode_json
+
+PATTERN = "poll"
+ACCEPTED = 202
+INTERVAL_S = 1
+MAX_INTERVAL_S = 30
+NO_ADDRESS = "the gateway accepted the call but gave no address to ask for its result"
+
+_NOT_YET_STATUSES = (404, 408, 425, 429)
+_RUNNING = frozenset({"Running", "Pending", "ContinuedAsNew", "Suspended"})
+_COMPLETED = "Completed"
+
+
+class Result(NamedTuple):
+    """What a gateway says of a call; ``succeeded`` None leaves it to the output."""
+
+    output: JsonObject
+    succeeded: bool | None = None
+    running: bool = False
+
+
+def polls(plan: TaskPlan) -> bool:
+    """Tell whether a task's result is asked for."""
+    spec = plan.spec
+    return isinstance(spec, FunctionTask) and spec.completion == "poll"
+
+
+def begin(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
+    """Go on after the gateway has taken the call, or has answered it at once."""
+    if event.poll_url is not None:
+        task.poll_url = event.poll_url
+        _ask_later(turn, task, plan, event)
+    elif event.http_status == ACCEPTED:
+        task.invoke.msg = NO_ADDRESS
+        task.invoke.note_error(NO_ADDRESS)
+        functions.retry_or_end(turn, task, plan, {})
+    else:
+        _conclude(turn, task, plan, event)
+
+
+def accepted(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
+    """Go on with a task that still runs after its call was answered well."""
+    plan = turn.plan_of(task)
+    if polls(plan):
+        begin(turn, task, plan, event)
+    elif plan.spec_as(FunctionTask).pattern in functions.ASYNC_PATTERNS:
+        _expect_callback(turn, task, event)
+
+
+def _expect_callback(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
+    """See to it that a callback that never comes does not leave the task running for ever.
+
+    Without an address to ask at, the task's own time-out is its end, if it has one.
+    """
+    wait_s = turn.state.expected_callback_s
+    if wait_s is None or (event.poll_url is None and task.timeout_due_ms is not None):
+        return
+    if event.poll_url is not None:
+        task.poll_url, task.polls = event.poll_url, 1
+        wait_s = max(wait_s, event.retry_after_s or 0)
+    turn.set_timer("poll", task, turn.at_ms + int(wait_s * 1000))
+
+
+def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
+    """Ask now, or give up a callback; return False when the result is no longer awaited."""
+    if task.poll_due_ms != due_ms or task.status is not TaskStatus.RUNNING:
+        return False
+    task.poll_due_ms = None
+    if task.poll_url is None:
+        task.invoke.msg = f"no callback within {turn.state.expected_callback_s:g} s"
+        task.invoke.note_error(task.invoke.msg)
+        functions.retry_or_end(turn, task, turn.plan_of(task), {})
+        return True
+    task.in_flight = True
+    turn.commands.append(poll_command(turn, task))
+    return True
+
+
+def under_way(task: TaskState) -> int:
+    """Return the number of the question that is under way, 0 for the call itself."""
+    return task.polls if task.poll_url is not None else 0
+
+
+def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
+    """Build the question, also after a restart."""
+    return DispatchTask(
+        execution_id=turn.state.execution_id,
+        task=task.name,
+        attempt=task.attempt,
+        pattern=PATTERN,
+        resource_name=task.poll_url or "",
+        request_type="GET",
+        at_ms=task.invoke.time_infos[-1].start_ms,
+        poll=task.polls,
+    )
+
+
+def call_under_way(turn: Turn, task: TaskState) -> DispatchTask:
+    """Build the call that is under way, the attempt itself or a question, as it was ordered."""
+    if task.poll_url is not None:
+        return poll_command(turn, task)
+    return functions.dispatch_command(turn, task, turn.plan_of(task))
+
+
+def answered(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
+    """Take the gateway's word: not yet, or the result."""
+    plan = turn.plan_of(task)
+    task.in_flight = False
+    held, task.held = task.held, None
+    if held is not None:
+        functions.finish_held(turn, task, plan, held)
+    elif _is_not_yet(event):
+        task.invoke.msg = event.error
+        _ask_later(turn, task, plan, event)
+    elif event.error is not None:
+        task.invoke.msg = event.error
+        task.invoke.note_error(event.error)
+        functions.retry_or_end(turn, task, plan, {})
+    else:
+        _conclude(turn, task, plan, event)
+
+
+def _is_not_yet(event: DispatchAnswered) -> bool:
+    status = event.http_status
+    if event.error is None:
+        return status == ACCEPTED or read_result(event.body).running
+    return status is None or status in _NOT_YET_STATUSES or status >= 500
+
+
+def _ask_later(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
+    polling = plan.spec_as(FunctionTask).polling or Polling()
+    shortest = max(polling.interval_s or INTERVAL_S, 1)
+    longest = max(polling.max_interval_s or MAX_INTERVAL_S, shortest)
+    wait_s: float = min(shortest * 2 ** min(task.polls, 20), longest)
+    if event.retry_after_s is not None:
+        wait_s = max(wait_s, event.retry_after_s)
+    task.polls += 1
+    turn.set_timer("poll", task, turn.at_ms + int(wait_s * 1000))
+
+
+def read_result(body: bytes | None) -> Result:
+    """Read an answer: Azure's ``runtimeStatus``, OpenWhisk's activation, or plain output."""
+    output = functions.parse_answer(body).output or {}
+    runtime = output.get("runtimeStatus")
+    if isinstance(runtime, str):
+        result = _document(output.get("output"))
+        return Result(result, runtime == _COMPLETED, runtime in _RUNNING)
+    response = output.get("response")
+    if "activationId" in output and isinstance(response, dict):
+        return Result(_document(response.get("result")), response.get("success") is True)
+    return Result(output)
+
+
+def _document(value: JsonValue) -> JsonObject:
+    return value if isinstance(value, dict) else {"data": value}
+
+
+def _conclude(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
+    result = read_result(event.body)
+    said = functions.parse_answer(encode_json(result.output))
+    outcome = CallbackReceived(
+        at_ms=turn.at_ms,
+        task=task.name,
+        succeeded=result.succeeded,
+        output=encode_json(result.output),
+        msg=said.msg,
+        code=said.code,
+    )
+    functions.finish_held(turn, task, plan, outcome)

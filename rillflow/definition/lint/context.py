@@ -1,0 +1,216 @@
+"""Paths to keys of the context that nothing writes.
+
+Which keys there are is known where the definition says so. A group has a context of its own:
+its task's input, the element and the index, and what its members write (SEMANTICS 3.9). The
+context of the whole execution begins with the submitted data, of which ``inputSchema`` lists
+the keys; without one they may be anything, so only a key that is nearly the same as a known
+one is told.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final, NamedTuple, TypeAlias
+
+from rillflow.closest import did_you_mean
+from rillflow.definition.misspellings import Spellings
+from rillflow.definition.model import ForeachTask, MappingRule, Task, WorkflowDefinition
+from rillflow.definition.sugar import names_referred_to, rules_of_input
+from rillflow.definition.tasks import Level, levels
+from rillflow.definition.validation import Finding
+from rillflow.definition.yaml_tree.nodes import Path, shown
+from rillflow.errors import LanguageError
+from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.jsonpath.syntax import Names
+from rillflow.language.mapping.secret_references import is_path
+
+_MAPPING: Final = 30406
+_OURS: Final = ("flow_execution_id", "flow_root_execution_id")
+_RESERVED: Final = "__"
+_OPEN: Final = ("$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties", "$dynamicRef")
+_MOST_TASKS: Final = 300
+"""Siblings among which it is looked for who writes a key before whom."""
+_MOST_GUESSES: Final = 1000
+"""Keys for which a similar one is looked for."""
+
+_Names: TypeAlias = tuple[tuple[str, ...] | None, ...]
+"""The names of each step of a path; None for a step that is no name."""
+
+
+class _Keys(NamedTuple):
+    """Keys that rules write, by the root above them; ``may_be_any`` are roots with others."""
+
+    context: frozenset[str] = frozenset()
+    input: frozenset[str] = frozenset()
+    may_be_any: frozenset[str] = frozenset()
+
+
+def context_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
+    """Generate the sources that read a key of the context which nothing writes."""
+    lists = (definition.common_mapping or {}).values()
+    # Lists that tasks share may be long, so they are not put into the keys of each task.
+    shared = written_by(rule for rules in lists for rule in rules or ())
+    around: dict[str | None, Task] = {}
+    for level in levels(definition):
+        around.update((task.name, task) for task in level.tasks)
+        by_task = {task.name or "": written_by(_rules_of(task)) for task in level.tasks}
+        if any("context" in keys.may_be_any for keys in (shared, *by_task.values())):
+            continue
+        if not level.enclosing:
+            yield from _of_top(definition, level, by_task, shared)
+        elif (group := around.get(level.enclosing[-1])) is not None:
+            yield from _of_group(level, by_task, shared, group)
+
+
+def _of_group(
+    level: Level, by_task: Mapping[str, _Keys], shared: _Keys, group: Task
+) -> Iterator[Finding]:
+    given = written_by(group.input_mappings or ())
+    if "input" in given.may_be_any | shared.may_be_any:
+        return
+    known = {*given.input, *(group.input or ()), *_added(group)}
+    known.update(chain.from_iterable(keys.context for keys in by_task.values()))
+    for key, path in _reads(level):
+        if key not in known and key not in shared.input | shared.context:
+            message = f"`$.context.{shown(key)}` is always empty: a group has a context of its own"
+            way = f"inputMappings of {shown(group.name)} give it: target $.input.{shown(key)}"
+            yield Finding(_MAPPING, message, path, hint=did_you_mean(key, sorted(known)) or way)
+
+
+def _added(group: Task) -> Iterator[str]:
+    """Name what the context of a group has besides what is mapped into its task."""
+    yield "error"  # where the task catches a failure
+    if isinstance(group, ForeachTask) and group.iteration_mapping is not None:
+        mapping = group.iteration_mapping
+        yield from filter(None, (mapping.item, mapping.index))
+
+
+def _of_top(
+    definition: WorkflowDefinition, level: Level, by_task: Mapping[str, _Keys], shared: _Keys
+) -> Iterator[Finding]:
+    submitted = _submitted_keys(definition)
+    begun = {*(definition.default_context or ()), *_OURS, *(submitted or ()), *shared.context}
+    known = {*begun, *(definition.output or ()), *names_referred_to(definition)}
+    known.update(chain.from_iterable(keys.context for keys in by_task.values()))
+    if submitted is None:
+        yield from _slips(level, known)
+        return
+    order = _Order(level.tasks, by_task)
+    for key, path in _reads(level):
+        if key not in known:
+            message = f"no task, default or inputSchema gives `$.context.{shown(key)}` a value"
+            yield Finding(_MAPPING, message, path, hint=did_you_mean(key, sorted(known)))
+        elif key not in begun and order.is_too_early(path, key):
+            message = f"`$.context.{shown(key)}` is written only by tasks that run later"
+            yield Finding(_MAPPING, message, path)
+
+
+def _slips(level: Level, known: Collection[str]) -> Iterator[Finding]:
+    """Generate the keys that are nearly the same as one that is known."""
+    spellings, found = Spellings(known), dict[str, str]()
+    for key, path in _reads(level):
+        if key in known or (key not in found and len(found) == _MOST_GUESSES):
+            continue
+        near = found.setdefault(key, spellings.near(key))
+        if near:
+            message = f"nothing in the definition gives `$.context.{shown(key)}` a value"
+            yield Finding(_MAPPING, message, path, hint=f"did you mean `{shown(near)}`?")
+
+
+class _Order:
+    """Which sibling may run after which."""
+
+    def __init__(self, tasks: Sequence[Task], by_task: Mapping[str, _Keys]) -> None:
+        self._tasks = tasks
+        self._by_task = by_task
+        self._successors = {task.name: task.follower_names for task in tasks}
+        self._later: dict[int, frozenset[str]] = {}
+
+    def is_too_early(self, path: Path, key: str) -> bool:
+        """Tell whether all tasks that write a key can only run after the one that reads it."""
+        position = path[1]
+        if not isinstance(position, int) or len(self._tasks) > _MOST_TASKS:
+            return False
+        if position not in self._later:
+            self._later[position] = self._after(position)
+        writers = {name for name, keys in self._by_task.items() if key in keys.context}
+        return bool(writers) and writers <= self._later[position]
+
+    def _after(self, position: int) -> frozenset[str]:
+        found: set[str] = set()
+        waiting = list(self._tasks[position].follower_names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting.extend(self._successors.get(name, ()))
+        return frozenset(found)
+
+
+def _rules_of(task: Task) -> tuple[MappingRule, ...]:
+    return (*(task.input_mappings or ()), *(task.output_mappings or ()))
+
+
+def written_by(rules: Iterable[MappingRule]) -> _Keys:
+    """Return the keys below the roots that the targets of rules name."""
+    keys: dict[str, set[str]] = {"context": set(), "input": set()}
+    may_be_any: set[str] = set()
+    for rule in rules:
+        names = names_in(rule.target)
+        roots = () if not names else keys if names[0] is None else names[0]
+        for root in keys.keys() & set(roots):
+            below = names[1] if len(names) > 1 else ()
+            keys[root].update(below or ())
+            if below is None or names[0] is None:
+                may_be_any.add(root)
+    return _Keys(frozenset(keys["context"]), frozenset(keys["input"]), frozenset(may_be_any))
+
+
+def _reads(level: Level) -> Iterator[tuple[str, Path]]:
+    for task, path in level.located():
+        lists = {"inputMappings": task.input_mappings, "outputMappings": task.output_mappings}
+        for field, rules in lists.items():
+            for position, rule in enumerate(rules or ()):
+                yield from _read_by(rule, (*path, field, position, "source"))
+        if not level.enclosing:
+            for key, rule in rules_of_input(task.input):
+                yield from _read_by(rule, (*path, "input", key))
+
+
+def _read_by(rule: MappingRule, path: Path) -> Iterator[tuple[str, Path]]:
+    names = names_in(rule.source) if is_path(rule.source or "") else ()
+    if len(names) > 1 and names[0] == ("context",):
+        for key in names[1] or ():
+            if not key.startswith(_RESERVED):
+                yield key, path
+
+
+def names_in(text: str | None) -> _Names:
+    """Return the names of each step of a path; none where the text is no path."""
+    if text is None or not text.startswith("$"):
+        return ()
+    try:
+        tokens = compile_path(text).syntax.tokens
+    except LanguageError:
+        return ()
+    return tuple(token.names if isinstance(token, Names) else None for token in tokens)
+
+
+def _submitted_keys(definition: WorkflowDefinition) -> frozenset[str] | None:
+    """Name the keys of the submitted data; None where the schema does not tell them."""
+    try:
+        schema = decode_json(definition.input_schema or "")
+    except ValueError:
+        return None
+    if isinstance(schema, list):
+        names = [row.get("name") for row in schema if isinstance(row, dict)]
+        return frozenset(name for name in names if isinstance(name, str)) or None
+    return _properties_of(schema) if isinstance(schema, dict) else None
+
+
+def _properties_of(schema: JsonObject) -> frozenset[str] | None:
+    properties = schema.get("properties")
+    is_open = schema.get("additionalProperties", False) is not False
+    if is_open or not schema.keys().isdisjoint(_OPEN) or not isinstance(properties, dict):
+        return None
+    return frozenset(properties) or None

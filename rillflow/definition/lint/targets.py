@@ -1,0 +1,58 @@
+"""Targets whose values do not last, as they will be at run time (``language.mapping.lasting``)."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Final
+
+from rillflow.closest import did_you_mean
+from rillflow.definition.model import MappingRule, WorkflowDefinition
+from rillflow.definition.sugar import rules_of_input
+from rillflow.definition.tasks import levels
+from rillflow.definition.validation import Finding, is_blank
+from rillflow.definition.yaml_tree.nodes import Path
+from rillflow.language.mapping.lasting import LASTING, Reads, Unkept, unkept_target, unkept_targets
+
+_MAPPING: Final = 30406
+_ROOTS: Final = ("context", "input")
+
+
+def target_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
+    """Generate the targets that lie beside what their list is for, and that no rule reads."""
+    lists = definition.common_mapping or {}
+    # Lists that tasks share may be long, so they count as read wherever one is referred to.
+    shared = Reads(chain.from_iterable(rules or () for rules in lists.values()))
+    everything = Reads()
+    for rules, path in _lists(definition):
+        yield from _of_list(rules, path, shared)
+        for rule in rules:
+            everything.add(rule)
+    for name, listed in lists.items():
+        for position, rule in enumerate(listed or ()):
+            unkept = unkept_target(rule.target, "mappings", _ROOTS, (shared, everything))
+            if unkept is not None:
+                yield _finding(unkept, ("commonMapping", name, position), _ROOTS)
+
+
+def _lists(definition: WorkflowDefinition) -> Iterator[tuple[tuple[MappingRule, ...], Path]]:
+    for level in levels(definition):
+        for task, path in level.located():
+            # What ``input`` stands for comes after the list (SEMANTICS 1.7).
+            sugar = () if level.enclosing else rules_of_input(task.input)
+            inputs = (*(task.input_mappings or ()), *(rule for _, rule in sugar))
+            yield inputs, (*path, "inputMappings")
+            yield tuple(task.output_mappings or ()), (*path, "outputMappings")
+    if definition.callback is not None:
+        yield tuple(definition.callback.input_mappings or ()), ("callback", "inputMappings")
+
+
+def _of_list(rules: Sequence[MappingRule], path: Path, shared: Reads) -> Iterator[Finding]:
+    field = str(path[-1])
+    others = (shared,) if any(not is_blank(rule.reference) for rule in rules) else ()
+    for position, unkept in sorted(unkept_targets(rules, field, others).items()):
+        if is_blank(rules[position].reference):
+            yield _finding(unkept, (*path, position), (LASTING[field],))
+
+
+def _finding(unkept: Unkept, path: Path, lasting: Sequence[str]) -> Finding:
+    hint = did_you_mean(unkept.root, lasting) if unkept.root else ""
+    return Finding(_MAPPING, unkept.reason, (*path, "target"), hint=hint)

@@ -1,0 +1,1 @@
+"""YAML text as a tree whose nodes know what was written, and where."""

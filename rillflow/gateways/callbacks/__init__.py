@@ -1,0 +1,1 @@
+"""Callback addresses that functions get, and what arrives at them."""

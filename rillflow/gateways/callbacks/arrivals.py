@@ -1,0 +1,296 @@
+"""What arrives at ``/flow/trigger.json`` and ``/flow/finish.json`` (SEMANTICS 5.2).
+
+Pure readers. They refuse only what cannot be understood as a callback at all, and
+only with the RequestError family: the result is sent once, and would be lost.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from rillflow.errors import RequestError
+from rillflow.gateways.callbacks.bodies import Body, is_cloud_event, read_body, unpacked
+from rillflow.gateways.messages.charsets import in_utf8
+from rillflow.gateways.messages.hints import retry_interval_of
+from rillflow.jsontypes import (
+    EMPTY_OBJECT,
+    JsonObject,
+    JsonValue,
+    decode_untrusted_json,
+    encode_json,
+)
+
+MESSAGE_BYTES: Final = 4096
+"""How much of a failed function's answer becomes the task's message."""
+
+_LONGEST_FACT: Final = 256
+_UNPROCESSABLE: Final = 422
+
+
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """An outcome that somebody reports for a task.
+
+    ``output`` is the text of a JSON object. ``message``, ``code`` and ``invoke_id``
+    are what the body says about itself. ``facts`` is what the gateway says about the
+    call: ``status``, ``duration_s``, ``function``, ``call_id``, ``retry``,
+    ``retry_max``, and ``event_id``, ``event_type`` of a CloudEvent. ``will_retry``
+    marks a failure after which the gateway itself tries again.
+    ``retry_interval_s`` is the function's wish to be left alone, 0 for none.
+    """
+
+    execution_id: str
+    task_name: str
+    succeeded: bool | None
+    output: bytes = EMPTY_OBJECT
+    message: str | None = None
+    code: str | None = None
+    invoke_id: str | None = None
+    facts: dict[str, JsonValue] = {}
+    will_retry: bool = False
+    retry_interval_s: int = 0
+
+
+class _Said(NamedTuple):
+    """What a body says about the call (SEMANTICS 3.10)."""
+
+    message: str | None
+    code: str | None
+    invoke_id: str | None
+
+
+def callback_target(query: Mapping[str, str]) -> tuple[str, str]:
+    """Return the execution and the task that a callback is for, which its address says.
+
+    Raises:
+        RequestError: ``execution_id`` or ``task_name`` is missing (422).
+    """
+    return callback_execution(query), _required(query, "task_name", "taskName")
+
+
+def callback_execution(query: Mapping[str, str]) -> str:
+    """Return the execution that a callback is for.
+
+    Raises:
+        RequestError: ``execution_id`` is missing (422).
+    """
+    return _required(query, "execution_id", "executionId")
+
+
+def read_callback(
+    *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, max_body_bytes: int
+) -> Callback:
+    """Read a request to ``trigger.json``.
+
+    The outcome is the query's ``status``, else ``X-Function-Status``, else the
+    body's ``result_type``, else success. The query's ``context`` wins over the body,
+    key by key; one that is not a JSON object is ignored.
+
+    Args:
+        query: Decoded query parameters.
+        headers: Request headers, in any case.
+        body: Raw body, as received.
+        max_body_bytes: Limit of the body, as received and unpacked.
+
+    Raises:
+        RequestError: ``execution_id`` or ``task_name`` is missing (422).
+        TooLargeError: The body is larger than the limit (413).
+    """
+    execution_id, task_name = callback_target(query)
+    names = {name.lower(): _clean(value) for name, value in headers.items()}
+    content = read_body(names, body, max_bytes=max_body_bytes)
+    output = {**content.output, **_context(query.get("context"))}
+    facts = _facts(names)
+    succeeded = _outcome(query.get("status"), facts.get("status"), output)
+    said = _Said(None, None, None) if succeeded else _said(output)
+    return Callback(
+        execution_id=execution_id,
+        task_name=task_name,
+        succeeded=succeeded,
+        output=encode_json(output),
+        message=None if succeeded else _failure_message(said, content, query, facts),
+        code=said.code,
+        invoke_id=said.invoke_id,
+        facts=facts,
+        will_retry=not succeeded and _has_retries_left(facts),
+        retry_interval_s=retry_interval_of(output),
+    )
+
+
+def read_finish(
+    *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, max_body_bytes: int
+) -> Callback:
+    """Read a request to ``finish.json``, in either of its two shapes (SEMANTICS Q6, Q40).
+
+    The task succeeded when ``result_type`` is absent or SUCCESS. The whole body is
+    the output; but if it has the objects ``passthrough`` and ``response``, the
+    response is, and ``passthrough.task_name`` names the task when the query does not.
+
+    Args:
+        query: Decoded query parameters.
+        headers: Request headers, in any case.
+        body: Raw body, as received; a JSON object.
+        max_body_bytes: Limit of the body, as received and unpacked.
+
+    Raises:
+        RequestError: A parameter is missing, or the body is no JSON object (422).
+        TooLargeError: The body is larger than the limit (413).
+    """
+    execution_id = callback_execution(query)
+    names = {name.lower(): _clean(value) for name, value in headers.items()}
+    said = _required_object(names, body, max_bytes=max_body_bytes)
+    passthrough, response = said.get("passthrough"), said.get("response")
+    output, shapes = said, [said]
+    given = _first(query, "task_name", "taskName")
+    if isinstance(passthrough, dict) and isinstance(response, dict):
+        output, shapes = response, [said, response]
+        named = passthrough.get("task_name")
+        given = given if given or not isinstance(named, str) else named
+    if given is None:
+        given = _required(query, "task_name")
+    about = _said(*shapes)
+    return Callback(
+        execution_id=execution_id,
+        task_name=given,
+        succeeded=_result_type(*shapes) is not False,
+        output=encode_json(output),
+        message=_cut(about.message),
+        code=about.code,
+        invoke_id=about.invoke_id,
+        facts=_facts(names),
+        retry_interval_s=max(map(retry_interval_of, shapes)),
+    )
+
+
+def _first(query: Mapping[str, str], *names: str) -> str | None:
+    return next((_clean(query[name]) for name in names if name in query), None)
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates, which no JSON text can carry."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _required(query: Mapping[str, str], *names: str) -> str:
+    value = _first(query, *names)
+    if value is None:
+        text = f"Required request parameter '{names[0]}' is not present"
+        raise RequestError(text, http_status=_UNPROCESSABLE)
+    return value
+
+
+def _required_object(headers: Mapping[str, str], raw: bytes, *, max_bytes: int) -> JsonObject:
+    packed = unpacked(headers, raw, max_bytes=max_bytes)
+    content = in_utf8(packed, headers.get("content-type", ""))
+    if not content.strip():
+        raise RequestError("Required request body is missing", http_status=_UNPROCESSABLE)
+    try:
+        value = decode_untrusted_json(content)
+    except ValueError as error:
+        raise RequestError(
+            "request body is not JSON", http_status=_UNPROCESSABLE, hint=str(error)
+        ) from error
+    if is_cloud_event(headers) and isinstance(value, dict) and "specversion" in value:
+        value = value.get("data")
+    if not isinstance(value, dict):
+        raise RequestError("request body is not a JSON object", http_status=_UNPROCESSABLE)
+    return value
+
+
+def _context(text: str | None) -> JsonObject:
+    try:
+        value = decode_untrusted_json((text or "{}").encode())
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _outcome(status: str | None, function_status: JsonValue, output: JsonObject) -> bool:
+    if status is not None and status.strip():
+        return status.strip().lower() == "success"
+    if isinstance(function_status, int):
+        return 200 <= function_status < 300
+    return _result_type(output) is not False
+
+
+def _result_type(*shapes: JsonObject) -> bool | None:
+    """Tell whether ``result_type`` says success, in the first shape that has one."""
+    for shape in shapes:
+        said = shape.get("result_type")
+        if said is not None:
+            return isinstance(said, str) and said.upper() == "SUCCESS"
+    return None
+
+
+def _said(*shapes: JsonObject) -> _Said:
+    """Read code, message and invoke id; what is further inside wins."""
+    facts = list(shapes)
+    data = shapes[-1].get("data")
+    if isinstance(data, dict):
+        facts.append(data)
+    return _Said(
+        _last(facts, "error_msg", "msg"),
+        _last(facts, "error_code", "code"),
+        _last(facts, "invoke_id"),
+    )
+
+
+def _last(facts: list[JsonObject], *keys: str) -> str | None:
+    values = (fact[key] for fact in reversed(facts) for key in keys if fact.get(key) is not None)
+    value = next(values, None)
+    return value if value is None or isinstance(value, str) else encode_json(value).decode()
+
+
+def _failure_message(
+    said: _Said, content: Body, query: Mapping[str, str], facts: Mapping[str, JsonValue]
+) -> str:
+    """Say why a task failed: in the function's words, else in the gateway's."""
+    if said.message or content.text:
+        return _cut(said.message or content.text) or ""
+    if content.text is None:
+        return "the function failed with a binary answer"
+    if isinstance(facts.get("status"), int):
+        return f"the function failed with status {facts['status']}"
+    return _cut(f"callback status {query.get('status', '')}".strip()) or ""
+
+
+def _cut(text: str | None) -> str | None:
+    return text and text.encode(errors="replace")[:MESSAGE_BYTES].decode(errors="ignore")
+
+
+def _facts(headers: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Collect what the gateway says about the call; odd values are left out."""
+    found: dict[str, JsonValue] = {
+        "status": _whole(headers.get("x-function-status")),
+        "duration_s": _seconds(headers.get("x-duration-seconds")),
+        "function": _short(headers.get("x-function-name")),
+        "call_id": _short(headers.get("x-call-id")),
+        "retry": _whole(headers.get("x-retry")),
+        "retry_max": _whole(headers.get("x-retry-max")),
+        "event_id": _short(headers.get("ce-id")),
+        "event_type": _short(headers.get("ce-type")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _has_retries_left(facts: Mapping[str, JsonValue]) -> bool:
+    retry, most = facts.get("retry"), facts.get("retry_max")
+    return isinstance(retry, int) and isinstance(most, int) and retry < most
+
+
+def _short(text: str | None) -> str | None:
+    return text[:_LONGEST_FACT] if text else None
+
+
+def _whole(text: str | None) -> int | None:
+    is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= 9
+    return int(text) if text is not None and is_number else None
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None

@@ -1,0 +1,57 @@
+"""Whether callbacks can come: does anybody answer at the address that functions are given?"""
+
+import asyncio
+import time
+from typing import Final
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.http_client.pool import Pool
+from rillflow.gateways.http_client.request_head import request_head
+from rillflow.gateways.messages.exchange import HttpCall
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.messages.targets import parse_http_url
+
+CALLBACKS: Final = "/flow/trigger.json"
+NOT_YET: Final = frozenset({404, 502, 503, 504})
+"""What a front answers while the API behind it is still starting, or starting again."""
+PAUSE_S: Final = 0.1
+ANSWER_S: Final = 2.0
+MOST_BYTES: Final = 65_536
+
+
+async def until_callbacks_come(base_url: str, *, patience_s: float) -> bool:
+    """Wait until the callback route below an address answers; False when it does not in time.
+
+    It is asked without parameters, which it refuses: any word of its own will do.
+    """
+    give_up = time.monotonic() + patience_s
+    pool = Pool(HttpSettings(connect_timeout_s=ANSWER_S))
+    try:
+        while time.monotonic() < give_up:
+            if await _answers(pool, base_url + CALLBACKS):
+                return True
+            await asyncio.sleep(PAUSE_S)
+    finally:
+        await pool.close()
+    return False
+
+
+async def _answers(pool: Pool, url: str) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await _status(pool, url) not in NOT_YET
+    except (GatewayError, TimeoutError):
+        return False
+
+
+async def _status(pool: Pool, url: str) -> int:
+    """Return the status of the answer; GatewayError when there is none."""
+    target = parse_http_url(url)
+    origin = target.origin
+    head = request_head(HttpCall("GET", f"{origin}{target.path}", ()), origin)
+    wire = pool.take(origin) or await pool.open(origin)
+    try:
+        reply = await wire.ask(head, None, is_head=False, most_bytes=MOST_BYTES)
+    finally:
+        pool.give_back(wire)
+    return reply.status

@@ -1,0 +1,253 @@
+"""How a mapped input becomes an HTTP request (SEMANTICS 4.2, 4.3).
+
+Pure: the same attempt gives the same request, byte for byte, so a function can
+recognise a repetition after a crash by its body as well as by its keys.
+"""
+
+import hashlib
+import re
+from typing import Final, NamedTuple
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.callbacks.urls import callback_url, wants_signature
+from rillflow.gateways.messages.exchange import FAILS, HttpCall
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.messages.targets import Target, form_quote, http_target
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.ports.gateway import DispatchRequest
+
+FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+
+_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_METHODS: Final = _BODY_METHODS | {"GET", "HEAD", "OPTIONS", "TRACE"}
+_POLL_PATTERN: Final = "poll"
+_ASYNC_PATTERNS: Final = frozenset({"task_async", "task_scheduler"})
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# The transport derives these from the body and the connection; an author's value
+# could only contradict them, which is how requests are smuggled.
+_TRANSPORT_HEADERS: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",  # codespell:ignore te
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+class _Parts(NamedTuple):
+    """The three places that input fields go to."""
+
+    query: JsonObject
+    headers: JsonObject
+    body: JsonObject
+
+
+def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: int) -> HttpCall:
+    """Build the HTTP request of an attempt.
+
+    Args:
+        request: The attempt; its input is split as SEMANTICS 4.3 says.
+        settings: Server host, callback host and signing.
+        now_ms: ``ts`` of the callback address, milliseconds since the epoch.
+
+    Raises:
+        GatewayError: The resource is not an HTTP address, or the input cannot be
+            sent (a header with a line break, a null in a form).
+    """
+    target = http_target(request.resource_name, request.resource_protocol)
+    fields = read_input(request)
+    headers = dispatch_headers(request, settings, fields, now_ms=now_ms, target=target)
+    # The address of a poll is the gateway's own, perhaps signed: nothing is added to it.
+    is_poll = request.pattern == _POLL_PATTERN
+    parts = _Parts({}, {}, {}) if is_poll else split_input(request, fields)
+    _override(headers, parts.headers)
+    method = request_method(request.request_type)
+    content_type = headers.get("content-type", ("", ""))[1]
+    body = encode_body(method, content_type, parts.body)
+    if body is not None and not content_type:
+        headers["content-type"] = ("Content-Type", JSON)
+    url = _url(target, parts.query)
+    is_secret = bool(request.secrets)
+    return HttpCall(method, url, tuple(headers.values()), body, is_secret, target.user_info)
+
+
+def read_input(request: DispatchRequest) -> JsonObject:
+    """Decode the input of an attempt.
+
+    Raises:
+        GatewayError: It is not a JSON object.
+    """
+    try:
+        fields = decode_json(request.input)
+    except ValueError as error:
+        raise GatewayError(f"handle fails: the input is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise GatewayError("handle fails: the input is not a JSON object")
+    return fields
+
+
+def dispatch_headers(
+    request: DispatchRequest,
+    settings: HttpSettings,
+    fields: JsonObject,
+    *,
+    now_ms: int,
+    target: Target | None = None,
+) -> dict[str, tuple[str, str]]:
+    """Build the headers that every dispatch carries, keyed by lower-case name.
+
+    Takes ``generate_auth`` out of ``fields``: it steers the signature, and is no
+    input of the function.
+    """
+    asked = wants_signature(fields.pop("generate_auth", None))
+    business = request.execution_id.partition(":")[0]
+    url = callback_url(
+        settings,
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        ts_ms=now_ms,
+        signed=asked or business in settings.auth_businesses,
+    )
+    headers = {
+        "x-flow-server": ("X-Flow-Server", settings.server_host),
+        "x-callback-url": ("X-Callback-Url", url),
+        "x-call-id": ("X-Call-Id", call_id(request)),
+        "idempotency-key": ("Idempotency-Key", _idempotency_key(request)),
+        "x-rillflow-attempt": ("X-Rillflow-Attempt", str(request.attempt)),
+        "accept-encoding": ("Accept-Encoding", "identity"),
+        "user-agent": ("User-Agent", "rillflow"),
+    }
+    if request.pattern in _ASYNC_PATTERNS and not (target and target.is_async_function):
+        headers["x-mode"] = ("X-Mode", "async")
+    return headers
+
+
+def call_id(request: DispatchRequest) -> str:
+    """Return a UUID that is the same for every repetition of an attempt."""
+    seed = "\0".join((request.execution_id, request.task, str(request.attempt)))
+    digits = hashlib.blake2b(seed.encode(), digest_size=16).hexdigest()
+    return "-".join(
+        (digits[:8], digits[8:12], "8" + digits[13:16], "8" + digits[17:20], digits[20:])
+    )
+
+
+def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
+    """Sort input fields into query, headers and body, in the order of the input.
+
+    The query starts with ``execution_id`` and ends with ``name``, which no input
+    can replace; the body starts with ``execution_id``. The notice that an execution
+    has ended is no task's call and has no ``name`` (SEMANTICS 3.19).
+    """
+    parts = _Parts(
+        {"execution_id": request.execution_id}, {}, {"execution_id": request.execution_id}
+    )
+    for key, value in fields.items():
+        if not isinstance(value, dict):
+            parts.body[key] = value
+        elif key == "body" or key.startswith("request_config_"):
+            parts.body.update(value)
+        elif key == "query" or key.startswith("query_params_"):
+            parts.query.update(value)
+        elif key == "header" or key.startswith("request_header_"):
+            parts.headers.update(value)
+        elif not key.startswith("request_callback_"):
+            parts.body[key] = value
+    if request.task:
+        parts.query.pop("name", None)
+        parts.query["name"] = request.task
+    return parts
+
+
+def call_timeout_s(request: DispatchRequest, settings: HttpSettings) -> float:
+    """Return how long one call may take, in seconds.
+
+    The task's own time limit bounds a synchronous call (SEMANTICS 9.2); that of an
+    asynchronous task is about its callback, so it can only shorten the dispatch.
+    """
+    if request.timeout_s is None:
+        return settings.call_timeout_s
+    if request.pattern in _ASYNC_PATTERNS:
+        return min(request.timeout_s, settings.call_timeout_s)
+    return request.timeout_s
+
+
+def ran_out(request: DispatchRequest, timeout_s: float, otherwise: str) -> str:
+    """Say why a call ended without an answer after ``timeout_s``.
+
+    Where that was the task's own limit, the gateway and the task's timer are after the same
+    moment, and whichever notices it first says ``timeout`` (SEMANTICS 3.13).
+    """
+    return "timeout" if timeout_s == request.timeout_s else otherwise
+
+
+def request_method(request_type: str | None) -> str:
+    """Return the verb of ``requestType``; POST when absent or unknown."""
+    method = (request_type or "POST").upper()
+    return method if method in _METHODS else "POST"
+
+
+def encode_body(method: str, content_type: str, body: JsonObject) -> bytes | None:
+    """Encode body fields as JSON, or as a form when the content type says so.
+
+    None for verbs that have no body. JSON keeps null entries of maps; the value of a form
+    field that is a map or list loses those inside it.
+
+    Raises:
+        GatewayError: A form field is null.
+    """
+    if method not in _BODY_METHODS:
+        return None
+    if content_type.partition(";")[0].strip().lower() != FORM:
+        return encode_json(body)
+    pairs = (f"{form_quote(key)}={form_quote(_form_value(key, body[key]))}" for key in body)
+    return "&".join(pairs).encode()
+
+
+def text_of(value: JsonValue) -> str:
+    """Return a value as it travels in a query, header or form: text as is, the rest as JSON.
+
+    Null entries of maps are left out there.
+    """
+    return value if isinstance(value, str) else encode_json(_without_nulls(value)).decode()
+
+
+def _url(target: Target, query: JsonObject) -> str:
+    added = "&".join(f"{form_quote(key)}={form_quote(text_of(query[key]))}" for key in query)
+    own = f"{target.query}&" if target.query else ""
+    return f"{target.origin}{target.path}?{own}{added}"
+
+
+def _override(headers: dict[str, tuple[str, str]], given: JsonObject) -> None:
+    for name, value in given.items():
+        text = text_of(value)
+        if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(text):
+            raise GatewayError(f"{FAILS}header {name[:64]!r} is not a valid HTTP header")
+        if name.lower() not in _TRANSPORT_HEADERS:
+            headers[name.lower()] = (name, text.strip())
+
+
+def _form_value(key: str, value: JsonValue) -> str:
+    if value is None:
+        raise GatewayError(f"{FAILS}form field {key[:64]!r} is null")
+    return text_of(value)
+
+
+def _without_nulls(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _without_nulls(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, list):
+        return [_without_nulls(entry) for entry in value]
+    return value
+
+
+def _idempotency_key(request: DispatchRequest) -> str:
+    return f"{request.execution_id}/{request.task}/{request.attempt}"

@@ -1,0 +1,177 @@
+"""What a finished HTTP exchange means for the attempt (SEMANTICS 4.4, 9.2)."""
+
+from typing import Final
+from urllib.parse import urljoin
+
+from msgspec.structs import replace
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.messages.charsets import in_utf8
+from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
+from rillflow.gateways.messages.hints import retry_after_s
+from rillflow.gateways.messages.targets import parse_http_url
+from rillflow.jsontypes import JsonObject, decode_json, why_too_much
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+
+LONGEST_ERROR: Final = 1_024
+"""Characters of an error that are kept of an attempt."""
+_MASKED_CHARACTERS: Final = 16 * 1024
+"""Characters of a refused answer that are masked before the error is cut: where the cut falls
+must not tell how much of a secret was at the end."""
+_JSON_STARTS: Final = (b"{", b"[")
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
+_FOR_STRANGERS: Final = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "content-encoding", "content-type"),
+        *("traceparent", "tracestate", "user-agent", "x-call-id", "x-mode", "x-rillflow-attempt"),
+    }
+)
+"""Headers that go on to another origin. Keys, signatures, cookies, the callback address, and
+what authors add are for the host that they were written for."""
+
+
+def failed(request: DispatchRequest, error: str, hint: str = "") -> DispatchAnswer:
+    """Build the answer of an attempt that got no response."""
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        error=error,
+        hint=hint or None,
+    )
+
+
+def answered(request: DispatchRequest, reply: Reply, *, url: str, now_ms: int) -> DispatchAnswer:
+    """Turn a response into the attempt's answer.
+
+    A status of 400 or more is a failure that keeps its body when that is a JSON
+    object; every other status is the answer, whatever its body.
+
+    Args:
+        request: The attempt.
+        reply: The last response, after redirects.
+        url: Where it came from, for relative poll addresses.
+        now_ms: Milliseconds since the epoch, for ``Retry-After`` dates.
+    """
+    body = _text(reply) or None
+    error = None
+    if reply.status >= 400:
+        error = f"{FAILS}{_status_text(reply, body)}"
+        body = body if _json_object(body) is not None else None
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        body=body,
+        error=error,
+        http_status=reply.status,
+        retry_after_s=retry_after_s(reply.headers.get("retry-after"), now_ms=now_ms),
+        poll_url=poll_url(reply, url) if reply.status == 202 else None,
+    )
+
+
+def bounded(answer: DispatchAnswer) -> DispatchAnswer:
+    """Fail an attempt whose answer is JSON that cannot be handled in time.
+
+    Text that is no JSON has no values, however many commas are in it.
+    """
+    body = answer.body
+    reason = None if body is None else why_too_much(body)
+    if body is None or reason is None or body.lstrip()[:1] not in _JSON_STARTS:
+        return answer
+    return replace(answer, body=None, error=answer.error or f"{FAILS}of the answer, {reason}")
+
+
+def cut(answer: DispatchAnswer) -> DispatchAnswer:
+    """Shorten the error of an answer to what is kept; secrets are masked before."""
+    if answer.error is None or len(answer.error) <= LONGEST_ERROR:
+        return answer
+    return replace(answer, error=answer.error[:LONGEST_ERROR])
+
+
+def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
+    """Return the request that a redirect asks for, None when there is none to follow.
+
+    A POST answered 301, 302 or 303 goes on as GET without a body; 307 and 308
+    repeat the request. To another origin only harmless headers follow: no credentials,
+    keys, signatures or callback address. A call that has secrets in it does not follow
+    at all. The change of a host from ``http`` to ``https`` is no other origin.
+
+    Raises:
+        GatewayError: The redirect leads out of HTTP, or would take secrets elsewhere.
+    """
+    location = reply.headers.get("location")
+    if reply.status not in _REDIRECTS or not location:
+        return None
+    try:
+        target = parse_http_url(urljoin(call.url, location.strip()))
+    except (GatewayError, ValueError) as error:
+        raise GatewayError(f"{FAILS}a redirect to an address that is not HTTP") from error
+    is_same = target.origin in (call.origin, _with_tls(call.origin))
+    if call.is_secret and not is_same:
+        raise GatewayError(f"{FAILS}a redirect that would take secrets to {target.origin}")
+    headers, user_info = call.headers, target.user_info
+    if is_same:
+        user_info = user_info or call.user_info
+    else:
+        headers = tuple(pair for pair in headers if pair[0].lower() in _FOR_STRANGERS)
+    method, body = call.method, call.body
+    if _becomes_get(method, reply.status):
+        method, body = "GET", None
+        headers = tuple(pair for pair in headers if pair[0].lower() not in _BODY_HEADERS)
+    query = f"?{target.query}" if target.query else ""
+    url = f"{target.origin}{target.path}{query}"
+    return HttpCall(method, url, headers, body, call.is_secret, user_info)
+
+
+def poll_url(reply: Reply, url: str) -> str | None:
+    """Return where an accepted call can be asked about, None when nobody said.
+
+    ``Location`` (HTTP), ``statusQueryGetUri`` (Azure Durable Functions) or
+    ``activationId`` (OpenWhisk, beside the action that was called).
+    """
+    said = _json_object(reply.body) or {}
+    location = reply.headers.get("location") or said.get("statusQueryGetUri")
+    activation = said.get("activationId")
+    if not location and isinstance(activation, str) and "/actions/" in url:
+        location = f"{url.partition('/actions/')[0]}/activations/{activation}"
+    if not isinstance(location, str) or not location:
+        return None
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return None
+
+
+def _text(reply: Reply) -> bytes:
+    """Return the body as UTF-8 text, as declared by its charset, without a byte order mark."""
+    return in_utf8(reply.body, reply.headers.get("content-type", ""))
+
+
+def _status_text(reply: Reply, body: bytes | None) -> str:
+    shown = (body or b"").decode(errors="replace").strip()[:_MASKED_CHARACTERS]
+    line = f"{reply.status} {reply.reason}".strip()
+    return f"{line}: {shown}" if shown else line
+
+
+def _json_object(body: bytes | None) -> JsonObject | None:
+    if not body:
+        return None
+    try:
+        value = decode_json(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _with_tls(origin: str) -> str:
+    """Return where a host on the usual port of ``http`` answers by ``https``."""
+    scheme, _, place = origin.partition("://")
+    return f"https://{place}" if scheme == "http" else origin
+
+
+def _becomes_get(method: str, status: int) -> bool:
+    if method in ("GET", "HEAD"):
+        return False
+    return status == 303 or (status in (301, 302) and method == "POST")

@@ -1,0 +1,130 @@
+"""The connections of the HTTP gateway: opened to judged addresses, kept, used again."""
+
+import asyncio
+import ssl
+
+from rillflow.errors import NotConnectedError
+from rillflow.gateways.http_client.connection import HttpConnection
+from rillflow.gateways.http_client.request_head import Origin, origin_of
+from rillflow.gateways.http_client.resolver import GuardedResolver
+from rillflow.gateways.messages.settings import HttpSettings
+
+
+class Pool:
+    """Open connections by origin; how many calls use them is HostSlots' affair."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._names = GuardedResolver(settings.egress, timeout_s=settings.connect_timeout_s)
+        self._idle: dict[str, list[HttpConnection]] = {}
+        self._wires: set[HttpConnection] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._empty: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._wires)
+
+    def take(self, origin: str) -> HttpConnection | None:
+        """Take a kept connection, the one that was used last; None when there is none."""
+        idle = self._idle.get(origin)
+        while idle:
+            wire = idle.pop()
+            if self._loop.time() < wire.idle_until_s and wire.is_quiet():
+                return wire
+            wire.close()
+        return None
+
+    def give_back(self, wire: HttpConnection) -> None:
+        """Keep a connection for the next call, or close it when it cannot be used again."""
+        if not wire.is_free or self._empty is not None or len(self) > self._settings.pool_size:
+            wire.close()
+            return
+        keep_s = self._settings.keep_alive_s
+        wire.idle_until_s = self._loop.time() + keep_s
+        self._idle.setdefault(wire.origin, []).append(wire)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(keep_s, self._sweep)
+
+    async def open(self, origin: str) -> HttpConnection:
+        """Connect to an origin, to its addresses in turn.
+
+        Raises:
+            GatewayError: The egress policy refuses an address.
+            NotConnectedError: Nobody could be reached; the message says why.
+        """
+        place = origin_of(origin)
+        where = f"cannot connect to {place.host}:{place.port}"
+        try:
+            addresses = await self._names.addresses(place.host)
+        except OSError as error:
+            raise NotConnectedError(f"{where}: {error}") from error
+        failure = NotConnectedError(f"{where}: it has no address")
+        for address in addresses:
+            try:
+                return await self._connected(origin, place, address)
+            except TimeoutError:
+                failure = NotConnectedError("no connection within the time-out")
+            except OSError as error:
+                failure = NotConnectedError(f"{where}: {error}")
+        self._names.forget(place.host)
+        try:
+            raise failure
+        finally:
+            del failure  # with its traceback it would keep this call's data in a cycle
+
+    async def close(self) -> None:
+        """Close what is kept, and wait until calls under way have closed the rest."""
+        if self._empty is None:
+            self._empty = self._loop.create_future()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for idle in self._idle.values():
+            for wire in idle:
+                wire.close()
+        self._idle.clear()
+        await self._names.close()
+        if self._wires:
+            await self._empty
+
+    async def _connected(self, origin: str, place: Origin, address: str) -> HttpConnection:
+        async with asyncio.timeout(self._settings.connect_timeout_s):
+            _, wire = await self._loop.create_connection(
+                lambda: HttpConnection(origin, self._forget),
+                address,
+                place.port,
+                ssl=self._context() if place.is_tls else None,
+                server_hostname=place.host if place.is_tls else None,
+            )
+        if wire.is_open:
+            self._wires.add(wire)
+        return wire
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(("http/1.1",))
+        return self._tls
+
+    def _forget(self, wire: HttpConnection) -> None:
+        """Take note of a connection's end."""
+        self._wires.discard(wire)
+        if self._empty is not None and not self._wires and not self._empty.done():
+            self._empty.set_result(None)
+
+    def _sweep(self) -> None:
+        """Close what was kept long enough."""
+        self._sweeping = None
+        now_s = self._loop.time()
+        kept: dict[str, list[HttpConnection]] = {}
+        for origin, idle in self._idle.items():
+            for wire in idle:
+                if wire.is_open and now_s < wire.idle_until_s:
+                    kept.setdefault(origin, []).append(wire)
+                else:
+                    wire.close()
+        self._idle = kept
+        if kept:
+            due_s = min(idle[0].idle_until_s for idle in kept.values())
+            self._sweeping = self._loop.call_at(due_s, self._sweep)

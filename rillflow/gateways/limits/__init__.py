@@ -1,0 +1,1 @@
+"""When a call may go out: concurrency, rates and circuit breakers."""

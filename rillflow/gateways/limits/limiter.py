@@ -1,0 +1,202 @@
+"""When a call may go out: not to a host or function in trouble, and within a host's limits."""
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+from rillflow.errors import BrokenExchangeError, NotConnectedError
+from rillflow.gateways.limits.circuit_breaker import Circuit, Circuits
+from rillflow.gateways.limits.concurrency import HostSlots, Usage
+from rillflow.gateways.limits.rates import Rates
+from rillflow.gateways.messages.exchange import HttpCall, Reply
+from rillflow.gateways.messages.hints import retry_after_s
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.ports.clock import Clock
+from rillflow.ports.gateway import CircuitState, DispatchRequest, HostState
+
+_TOO_MANY: Final = 429
+_UNAVAILABLE: Final = 503
+_NOBODY: Final = Usage(0, 0)
+
+
+class CallLimiter:
+    """Gives calls their turn, and learns from how they end.
+
+    A call is held back while the circuit of its host or function is open, for half of its
+    task's time at most; then it goes out whatever the circuit says, so that the breaker
+    delays calls and fails none.
+    """
+
+    def __init__(self, settings: HttpSettings, clock: Clock) -> None:
+        self.rates = Rates(settings.rate_per_host, settings.rates_by_host)
+        self.slots = HostSlots(
+            per_host=settings.limit_per_host, total=settings.pool_size, rates=self.rates
+        )
+        self.circuits = Circuits(settings.breaker)
+        self.clock = clock
+        self._longest_s = min(settings.breaker.longest_pause_s, settings.call_timeout_s)
+
+    def turn(self, request: DispatchRequest, call: HttpCall, limit: asyncio.Timeout) -> "Turn":
+        """Return a context that is entered when it is the call's turn.
+
+        ``limit`` is what bounds the call once it goes out.
+        """
+        own_s = request.timeout_s
+        patience_s = self._longest_s if own_s is None else min(own_s / 2, self._longest_s)
+        return Turn(self, call, patience_s, limit)
+
+    def hosts(self) -> list[HostState]:
+        """Return the state of every host that is called, was lately, or has failed."""
+        now_s = asyncio.get_running_loop().time()
+        usage = self.slots.usage()
+        circuits: dict[str, dict[str, Circuit]] = {origin: {} for origin in usage}
+        for name, circuit in self.circuits.items():
+            circuits.setdefault(_origin_of(name), {})[name] = circuit
+        return [
+            self._host(origin, usage.get(origin, _NOBODY), circuits[origin], now_s)
+            for origin in sorted(circuits)
+        ]
+
+    def close(self) -> None:
+        """Forget which hosts are in trouble."""
+        self.circuits.close()
+
+    def _host(
+        self, origin: str, usage: Usage, circuits: dict[str, Circuit], now_s: float
+    ) -> HostState:
+        held = sum(circuit.waiting for circuit in circuits.values())
+        own = circuits.pop(origin, None)
+        pace = self.rates.pace(origin)
+        return HostState(
+            host=_circuit_state(origin, own, now_s),
+            under_way=usage.under_way,
+            waiting=usage.waiting,
+            held=held,
+            rate_per_s=pace.per_s if pace else None,
+            idle_s=None if usage.idle_s is None else round(usage.idle_s, 3),
+            functions=[_circuit_state(name, circuit, now_s) for name, circuit in circuits.items()],
+        )
+
+
+class Turn:
+    """The turn of one call; leaving it gives everything back, however the call ended."""
+
+    __slots__ = ("_deadline_s", "_limit", "_names", "_patience_s", "_probes", "_turns")
+
+    def __init__(
+        self, turns: CallLimiter, call: HttpCall, patience_s: float, limit: asyncio.Timeout
+    ) -> None:
+        self._turns = turns
+        self._limit = limit
+        self._patience_s = patience_s
+        self._deadline_s: float | None = None
+        self._names = (call.origin, function_of(call))
+        self._probes: list[Circuit] = []
+
+    async def __aenter__(self) -> Self:
+        """Wait until circuits, slots and rate let the call go out."""
+        slots, origin = self._turns.slots, self._names[0]
+        if not self._turns.circuits.is_on:
+            await slots.acquire(origin)
+            return self
+        while True:
+            while circuit := self._blocking():
+                await circuit.wait(self._deadline())
+            await slots.acquire(origin)
+            if self._blocking() is None:
+                break
+            slots.release(origin)  # a circuit opened while the call waited for its slot
+        self._probe()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _: TracebackType | None,
+    ) -> None:
+        """Leave; without a connection the host is in trouble, without an answer the function."""
+        host, function = self._names
+        self._turns.slots.release(host)
+        if isinstance(error, NotConnectedError):
+            self._settle(host, is_well=False)
+        elif isinstance(error, BrokenExchangeError) or (error and self._limit.expired()):
+            self._settle(function, is_well=False)
+        for circuit in self._probes:
+            circuit.pass_on()
+
+    def answered(self, reply: Reply) -> None:
+        """Note the answer: the host was reached, and its function is well or not."""
+        host, function = self._names
+        self._settle(host, is_well=True)
+        status = reply.status
+        if status < 500 and status != _TOO_MANY:
+            self._settle(function, is_well=True)
+            return
+        wish_s = None
+        if status in (_TOO_MANY, _UNAVAILABLE):
+            asked = reply.headers.get("retry-after")
+            wish_s = retry_after_s(asked, now_ms=self._turns.clock.now_ms()) if asked else None
+        self._settle(function, is_well=False, wish_s=wish_s)
+
+    def _deadline(self) -> float:
+        if self._deadline_s is None:
+            self._deadline_s = asyncio.get_running_loop().time() + self._patience_s
+        return self._deadline_s
+
+    def _blocking(self) -> Circuit | None:
+        """Return a circuit that holds this call back now."""
+        circuits = self._turns.circuits
+        if not len(circuits):
+            return None
+        deadline_s = self._deadline_s
+        if deadline_s is not None and deadline_s <= asyncio.get_running_loop().time():
+            return None
+        for name in reversed(self._names):
+            circuit = circuits.find(name)
+            if circuit is not None and circuit.blocks:
+                return circuit
+        return None
+
+    def _probe(self) -> None:
+        """Be the one that finds out, where a pause is over and nobody else does."""
+        circuits = self._turns.circuits
+        for name in self._names if len(circuits) else ():
+            circuit = circuits.find(name)
+            if circuit is not None and circuit.is_open and not circuit.blocks:
+                circuit.probe = self
+                self._probes.append(circuit)
+
+    def _settle(self, name: str, *, is_well: bool, wish_s: float | None = None) -> None:
+        circuits = self._turns.circuits
+        if self._probes:
+            circuit = circuits.find(name)
+            if circuit in self._probes:
+                self._probes.remove(circuit)
+                circuit.probe = None
+        if is_well:
+            circuits.succeeded(name)
+        else:
+            circuits.failed(name, wish_s)
+
+
+def function_of(call: HttpCall) -> str:
+    """Return the address of what a call is for, without its query."""
+    return call.url.partition("?")[0]
+
+
+def _origin_of(name: str) -> str:
+    return "/".join(name.split("/", 3)[:3])
+
+
+def _circuit_state(name: str, circuit: Circuit | None, now_s: float) -> CircuitState:
+    open_for_s = circuit.open_for_s(now_s) if circuit else 0.0
+    state = "closed"
+    if circuit and circuit.is_open:
+        state = "open" if open_for_s else "half-open"
+    return CircuitState(
+        name=name,
+        state=state,
+        failures=circuit.failures if circuit else 0,
+        open_for_s=round(open_for_s, 3),
+    )

@@ -1,0 +1,1 @@
+"""Requests, answers, addresses and settings of outbound calls, without the transport."""

@@ -1,0 +1,63 @@
+"""How the HTTP gateway is set up."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from rillflow.gateways.messages.egress import EgressPolicy, EgressRules
+
+
+class BreakerPolicy(msgspec.Struct, frozen=True):
+    """When a circuit opens: after ``failures`` in a row (0 is never), first for ``pause_s``.
+
+    The pause doubles with each probe that fails, up to ``longest_pause_s``, which is also
+    the longest that one call is held back.
+    """
+
+    failures: int = 0
+    pause_s: float = 1.0
+    longest_pause_s: float = 10.0
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that outbound calls depend on; times in seconds, sizes in bytes.
+
+    ``server_host`` is where workers reach this server; ``callback_host`` replaces
+    it in callback addresses only (SEMANTICS Q54). ``auth_businesses`` are the
+    businesses whose callback addresses are signed with ``auth_secret``.
+    With ``callback_keys`` every address is signed with the first of them, for
+    ``callback_ttl_s`` seconds.
+    ``transport_attempts`` counts tries to open a connection; a request that was
+    sent is never sent again (SEMANTICS 9.2). ``keep_alive_s`` stays below the 5 s
+    after which common servers hang up, so a call seldom meets a closing connection.
+    ``secret_hosts`` has the hosts, and protocols without hosts, that a secret may be sent to.
+    Rates are calls that may begin in a second; None sets no limit. The base URLs are
+    those of the language models' APIs.
+    """
+
+    server_host: str = "http://127.0.0.1:8080"
+    callback_host: str | None = None
+    auth_secret: str = ""
+    auth_businesses: frozenset[str] = frozenset()
+    callback_keys: tuple[str, ...] = ()
+    callback_ttl_s: int = 259_200
+    connect_timeout_s: float = 2.0
+    call_timeout_s: float = 30.0
+    transport_attempts: int = 2
+    max_response_bytes: int = 10 * 1024 * 1024
+    max_redirects: int = 5
+    limit_per_host: int = 256
+    pool_size: int = 1024
+    rate_per_host: float | None = None
+    rates_by_host: Mapping[str, float | None] = {}
+    breaker: BreakerPolicy = BreakerPolicy()
+    keep_alive_s: float = 4.0
+    egress: EgressPolicy = EgressRules()
+    secrets_dir: Path | None = None
+    secret_hosts: Mapping[str, tuple[str, ...]] = {}
+    chatgpt_base_url: str = "https://api.openai.com/v1"
+    aliyun_ai_base_url: str = "https://dashscope.aliyuncs.com/api/v1"
+
+    def __repr__(self) -> str:
+        return f"HttpSettings(server_host={self.server_host!r}, ...)"

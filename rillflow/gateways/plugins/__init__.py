@@ -1,0 +1,1 @@
+"""Dispatcher plugins: the user's own gateways, found and called."""

@@ -1,0 +1,204 @@
+"""Dispatchers of one's own (SEMANTICS 4.7).
+
+A plugin is an object with a ``name`` (the ``resourceProtocol`` or scheme it
+serves) and a method ``handle(resource, dispatch_info)`` that returns the text of
+an answer, as an HTTP body would be. It is found through the entry-point group
+``rillflow.dispatchers`` or named in the settings as ``module[:attribute]``.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol, runtime_checkable
+
+import msgspec
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.http.requests import call_timeout_s, dispatch_headers, ran_out, read_input
+from rillflow.gateways.http.responses import failed
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+
+MOST_THREADS: Final = 64
+"""Calls of one plugin that may run in threads at once; threads that hang stay counted."""
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task calls: ``echo://greeting`` has protocol ``echo`` and value ``greeting``."""
+
+    resource_name: str
+    scheme_protocol: str
+    scheme_value: str
+
+
+class DispatchInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt to make.
+
+    ``input`` is the mapped input; ``headers`` are those an HTTP function would get,
+    among them ``X-Callback-Url``, ``Idempotency-Key`` and, for asynchronous tasks,
+    ``X-Mode``.
+    """
+
+    execution_id: str
+    task_name: str
+    attempt: int
+    pattern: str
+    input: JsonObject
+    headers: Mapping[str, str]
+
+
+@runtime_checkable
+class DispatcherPlugin(Protocol):
+    """The contract of a plugin.
+
+    ``icon`` (base64), ``schema`` and ``resource_category`` are optional attributes.
+    ``handle`` may be a coroutine function or a plain function; plain ones run in a
+    thread. It returns text (bytes and JSON values are taken too) or None, and
+    raises to fail the attempt with the exception's message.
+    """
+
+    name: str
+
+    def handle(self, resource: Resource, dispatch_info: DispatchInfo) -> object:
+        """Make the attempt and return the text of its answer."""
+        ...
+
+
+class PluginGateway:
+    """Runs one plugin behind the Gateway port; a plugin that hangs is left behind."""
+
+    def __init__(self, plugin: DispatcherPlugin, settings: HttpSettings, clock: Clock) -> None:
+        self._plugin = plugin
+        self._settings = settings
+        self._clock = clock
+        self._threads = _Threads(MOST_THREADS)
+        self._running: set[asyncio.Task[object]] = set()
+
+    @property
+    def plugin(self) -> DispatcherPlugin:
+        """The plugin itself, for its icon and schema."""
+        return self._plugin
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Let the plugin make one attempt, within the call's time-out."""
+        try:
+            body = _body(await self._within_time(request))
+        except GatewayError as error:
+            return failed(request, str(error))
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            return failed(request, f"handle fails: {str(error) or type(error).__name__}")
+        return DispatchAnswer(
+            execution_id=request.execution_id,
+            task=request.task,
+            attempt=request.attempt,
+            body=body,
+        )
+
+    async def close(self) -> None:
+        """Cancel the calls under way; their attempts end with an error."""
+        for task in self._running:
+            task.cancel()
+
+    async def _within_time(self, request: DispatchRequest) -> object:
+        timeout_s = call_timeout_s(request, self._settings)
+        task = asyncio.create_task(self._handle(request))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            # Not wait_for: a plugin that swallows its cancellation would hold us too.
+            await asyncio.wait({task}, timeout=timeout_s)
+        finally:
+            task.cancel()
+        if not task.done():
+            text = f"handle fails: no answer within {timeout_s:g} s"
+            raise GatewayError(ran_out(request, timeout_s, text))
+        if task.cancelled():
+            raise GatewayError("handle fails: the call was cancelled")
+        return task.result()
+
+    async def _handle(self, request: DispatchRequest) -> object:
+        fields = read_input(request)
+        now_ms = request.at_ms or self._clock.now_ms()
+        headers = dispatch_headers(request, self._settings, fields, now_ms=now_ms)
+        info = DispatchInfo(
+            execution_id=request.execution_id,
+            task_name=request.task,
+            attempt=request.attempt,
+            pattern=request.pattern,
+            input=fields,
+            headers=dict(headers.values()),
+        )
+        try:
+            return await self._answer(_resource(request), info)
+        except SystemExit as error:
+            raise GatewayError("handle fails: the plugin tried to end the process") from error
+
+    async def _answer(self, resource: Resource, info: DispatchInfo) -> object:
+        handle = self._plugin.handle
+        if inspect.iscoroutinefunction(handle):
+            return await handle(resource, info)
+        answer = await self._threads.run(lambda: handle(resource, info))
+        return await answer if isinstance(answer, Awaitable) else answer
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, so that a late failure is not reported as lost
+
+
+def _resource(request: DispatchRequest) -> Resource:
+    _, separator, value = request.resource_name.partition("://")
+    return Resource(
+        resource_name=request.resource_name,
+        scheme_protocol=effective_protocol(request.resource_name, request.resource_protocol),
+        scheme_value=value if separator else request.resource_name,
+    )
+
+
+def _body(answer: object) -> bytes | None:
+    if answer is None:
+        return None
+    if isinstance(answer, str):
+        return answer.encode(errors="replace") or None
+    return (answer if isinstance(answer, bytes) else encode_json(answer)) or None
+
+
+class _Threads:
+    """Runs functions in threads of their own, which may outlive the wait for them.
+
+    A shared pool would keep the process from ending while a function hangs.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = asyncio.Semaphore(most)
+
+    async def run(self, work: Callable[[], object]) -> object:
+        """Wait for a free thread, then for the function, and return or raise as it does."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[tuple[BaseException | None, object]] = loop.create_future()
+
+        def settle(error: BaseException | None, answer: object) -> None:
+            self._free.release()
+            if not outcome.done():
+                outcome.set_result((error, answer))
+
+        def run() -> None:
+            error, answer = None, None
+            try:
+                answer = work()
+            except BaseException as raised:  # noqa: BLE001 - handed to the waiting call
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(settle, error, answer)
+
+        await self._free.acquire()
+        threading.Thread(target=run, daemon=True, name="rillflow-plugin").start()
+        error, answer = await outcome
+        if error is not None:
+            raise error
+        return answer

@@ -1,0 +1,72 @@
+"""Finding dispatcher plugins: installed packages, and modules named in the settings."""
+
+import importlib
+import importlib.metadata
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.http.responses import failed
+from rillflow.gateways.plugins.gateway import DispatcherPlugin
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+
+ENTRY_POINTS: Final = "rillflow.dispatchers"
+
+_log = logging.getLogger(__name__)
+
+
+class BrokenPluginGateway:
+    """Stands for an installed plugin that could not be loaded: its tasks say why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Fail the attempt with the reason."""
+        return failed(request, f"handle fails: {self._reason}")
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def installed_plugins() -> Iterator[tuple[str, DispatcherPlugin | BrokenPluginGateway]]:
+    """Load the plugins that installed packages announce, in the order of their names.
+
+    A package that cannot be loaded does not keep the server from starting.
+    """
+    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    for entry in sorted(found, key=lambda entry: entry.name):
+        try:
+            plugin = _checked(entry.load(), entry.value)
+        except Exception as error:  # noqa: BLE001 - importing a package may raise anything
+            _log.warning("plugin.broken", extra={"plugin": entry.name}, exc_info=True)
+            reason = f"plugin {entry.name} could not be loaded: {error}"
+            yield entry.name, BrokenPluginGateway(reason)
+        else:
+            yield plugin.name, plugin
+
+
+def named_plugins(names: Iterable[str]) -> Iterator[DispatcherPlugin]:
+    """Load plugins by ``module[:attribute]``; without an attribute, ``plugin`` or the module.
+
+    Raises:
+        GatewayError: One cannot be imported or is no plugin; whoever wrote the
+            settings must know at once.
+    """
+    for name in names:
+        module_name, _, attribute = name.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+            found = getattr(module, attribute) if attribute else getattr(module, "plugin", module)
+        except Exception as error:
+            raise GatewayError(f"plugin {name} could not be loaded: {error}") from error
+        yield _checked(found, name)
+
+
+def _checked(found: object, origin: str) -> DispatcherPlugin:
+    plugin = found() if isinstance(found, type) else found
+    named = isinstance(getattr(plugin, "name", None), str)
+    if not named or not isinstance(plugin, DispatcherPlugin) or not callable(plugin.handle):
+        raise GatewayError(f"plugin {origin} has no name or no handle")
+    return plugin

@@ -1,0 +1,99 @@
+"""Taking secrets out of what functions answer."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from rillflow.gateways.secrets.spellings import (
+    SHORTEST_MASKED,
+    Pattern,
+    pattern_of,
+)
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.language.mapping.secret_references import reference_to
+
+HIDDEN: Final = "***"
+"""Stands in the place of a secret that has no name."""
+
+_MOST_PATTERNS: Final = 1_024
+
+
+class Mask:
+    """Puts references in the place of secrets, however they are written."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._secrets = _longest_first(
+            [(value, reference_to(name)) for name, value in values.items()]
+        )
+        for value, _ in self._secrets:
+            _pattern(value)  # takes some milliseconds, so not at the first answer
+
+    @classmethod
+    def hiding(cls, value: str) -> "Mask":
+        """Return a mask of a secret that has no name."""
+        mask = cls({})
+        mask._secrets = _longest_first([(value, HIDDEN)])
+        return mask
+
+    def text(self, text: str) -> str:
+        """Mask a text."""
+        if not self._secrets:
+            return text
+        written = text.encode("utf-8", "surrogatepass")
+        masked = self._masked(written)
+        return text if masked is written else masked.decode("utf-8", "surrogatepass")
+
+    def message(self, text: str | None) -> str | None:
+        """Mask a message, None where there is none.
+
+        A secret that was cut off is not looked for: what is shown would tell whoever may write
+        the end of a message whether that is the beginning of a secret. So messages are masked
+        before they are cut.
+        """
+        return None if text is None else self.text(text)
+
+    def body(self, body: bytes | None) -> bytes | None:
+        """Mask a body; what was JSON is JSON afterwards."""
+        if not body or not self._is_in(body):
+            return body
+        try:
+            value = decode_json(body)
+        except ValueError:
+            return self._masked(body)
+        masked = self._value(value)
+        return body if masked == value else encode_json(masked)
+
+    def _is_in(self, text: bytes) -> bool:
+        return any(_pattern(value).search(text) is not None for value, _ in self._secrets)
+
+    def _masked(self, text: bytes) -> bytes:
+        """Return the same object when there is nothing to mask."""
+        for value, shown in self._secrets:
+            if _pattern(value).search(text) is not None:
+                text = _pattern(value).sub(shown.encode().replace(b"\\", b"\\\\"), text)
+        return text
+
+    def _value(self, value: JsonValue) -> JsonValue:
+        if isinstance(value, dict):
+            masked: JsonObject = {}
+            for key, member in value.items():
+                masked[self.text(key)] = self._value(member)
+            return masked
+        if isinstance(value, list):
+            return [self._value(element) for element in value]
+        if isinstance(value, str):
+            return self.text(value)
+        written = encode_json(value).decode()
+        masked_text = self.text(written)
+        return value if masked_text == written else masked_text
+
+
+def _longest_first(secrets: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Leave short secrets out; a secret that another one contains comes after it."""
+    masked = (pair for pair in secrets if len(pair[0]) >= SHORTEST_MASKED)
+    return tuple(sorted(masked, key=lambda pair: (-len(pair[0]), pair)))
+
+
+@lru_cache(maxsize=_MOST_PATTERNS)
+def _pattern(value: str) -> Pattern:
+    return pattern_of(value)

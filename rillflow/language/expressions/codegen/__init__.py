@@ -1,0 +1,1 @@
+"""The code that the compiler puts together for expressions and statements."""

@@ -1,0 +1,302 @@
+"""Paths: the JSONPath dialect of Jayway JsonPath 2.8.0 (SEMANTICS 2.7 to 2.9).
+
+``compile_path`` gives a ``Path``, which reads documents in three ways: ``find`` as the
+source of a mapping, ``matches`` as a condition, and ``read`` as the library itself with
+the mappings' options. Paths that only name members and elements, nearly all of those in
+workflows, are followed without the machinery of runs and steps.
+
+Evaluation is bounded by a budget of visited values, and by what is left of a total where
+one is given, and needs no more stack for deep documents than for flat ones. Values are
+shared with the document, never copied.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+from rillflow.errors import (
+    BudgetExceededError,
+    LanguageError,
+    PathEvaluationError,
+    PathFunctionError,
+    PathNotFoundError,
+    PathSyntaxError,
+    PathUnsupportedError,
+)
+from rillflow.jsontypes import JsonValue
+from rillflow.language.budget import Budget, TotalBudget
+from rillflow.language.jsonpath.comparisons import UNDEFINED, Operand
+from rillflow.language.jsonpath.compiler import compile_tokens
+from rillflow.language.jsonpath.steps import (
+    CONDITION,
+    EXISTENCE,
+    MAPPING,
+    READ,
+    Mode,
+    Place,
+    Run,
+    link,
+)
+from rillflow.language.jsonpath.syntax import Indexes, Names, PathSyntax, Token, read_path
+from rillflow.language.text.lexing import shorten
+
+_CACHED_PATHS: Final = 4096
+_CACHED_CHARS: Final = 1024
+_LOST: Final = (KeyError, IndexError, TypeError)
+
+
+def compile_path(text: str, budget: TotalBudget | None = None) -> "Path":
+    """Compile a path; recent ones of ordinary length are remembered, others cost steps.
+
+    Raises:
+        PathSyntaxError: The text is not a path of the dialect.
+        BudgetExceededError: It is too long or too deep.
+        WorkLimitError: Nothing is left of the budget.
+    """
+    if budget is not None:
+        budget.spend(1 if len(text) <= _CACHED_CHARS else len(text))
+    try:
+        return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
+    except RecursionError as error:
+        raise BudgetExceededError("a path is nested too deeply") from error
+
+
+def reads_as_null(error: LanguageError) -> bool:
+    """Tell whether a source with this error is null, and no failure (SEMANTICS 2.7).
+
+    That is so where the library throws its ``InvalidPathException``: for a text that is no
+    path, an unknown function, and a filter on a scalar. What its functions throw is another
+    exception, and our own limits are none of its.
+    """
+    if isinstance(error, PathFunctionError | PathUnsupportedError):
+        return False
+    return isinstance(error, PathSyntaxError | PathEvaluationError)
+
+
+class Path:
+    """A compiled path.
+
+    Attributes:
+        text: The path as it was written.
+        syntax: The path after reading.
+        definite: Whether it leads to one value at most; otherwise reads give a list.
+    """
+
+    __slots__ = ("_first", "_follow", "_from_root", "definite", "syntax", "text")
+
+    def __init__(self, text: str, syntax: PathSyntax, depth: int = 0) -> None:
+        self.text = text
+        self.syntax = syntax
+        self._from_root = syntax.root == "$"
+        steps = compile_tokens(syntax.tokens, depth, _nested)
+        self.definite = link(steps)
+        self._first = steps[0] if steps else None
+        self._follow = _follower(syntax.tokens)
+
+    def find(self, document: JsonValue, total: TotalBudget | None = None) -> JsonValue:
+        """Read as the source of a mapping: a definite path that leads nowhere gives None.
+
+        Raises:
+            PathEvaluationError: A filter met a scalar, or a function failed.
+            BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
+        """
+        if self._follow is not None:
+            try:
+                return self._follow(document)
+            except _LOST:
+                return None
+        try:
+            return self.read(document, total)
+        except PathNotFoundError:
+            return None
+
+    def read(self, document: JsonValue, total: TotalBudget | None = None) -> JsonValue:
+        """Read as Jayway does with a missing last name as null.
+
+        Raises:
+            PathNotFoundError: The path is definite and leads nowhere.
+            PathEvaluationError: A filter met a scalar, or a function failed.
+            BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
+        """
+        return self._value(self._begin(document, MAPPING, total))
+
+    def read_strict(self, document: JsonValue, total: TotalBudget | None = None) -> JsonValue:
+        """Read as Jayway does by default: a missing last name is missing.
+
+        Raises:
+            PathNotFoundError: The path is definite and leads nowhere.
+            PathEvaluationError: A filter met a scalar, or a function failed.
+            BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
+        """
+        return self._value(self._begin(document, READ, total))
+
+    def matches(self, document: JsonValue, total: TotalBudget | None = None) -> bool:
+        """Tell whether the path, as a condition, leads anywhere; functions never do.
+
+        Raises:
+            PathEvaluationError: A filter met a scalar.
+            BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
+        """
+        if self._follow is not None:
+            try:
+                self._follow(document)
+            except _LOST:
+                return False
+            return True
+        if self.syntax.is_function:
+            return False
+        return bool(self._begin(document, CONDITION, total).found)
+
+    def places(self, document: JsonValue, total: TotalBudget | None = None) -> list[Place]:
+        """Return the places in the document that writing to this path would change.
+
+        Raises:
+            PathNotFoundError: The path is definite and leads nowhere.
+            PathEvaluationError: A filter met a scalar, or a function failed.
+            BudgetExceededError: The path visits too many values.
+            WorkLimitError: Nothing is left of the total.
+        """
+        return self._begin(document, MAPPING, total, ()).places
+
+    def operand(self, item: JsonValue, run: Run) -> Operand:
+        """Return the value inside a filter (see ``filters.OperandPath``)."""
+        document = run.root if self._from_root else item
+        if self._follow is not None:
+            try:
+                return self._follow(document)
+            except _LOST:
+                return self._missing_operand(document, run)
+        if not self._from_root:
+            return self._operand_by_steps(document, run)
+        if id(self) not in run.root_operands:
+            run.root_operands[id(self)] = self._operand_by_steps(document, run)
+        return run.root_operands[id(self)]
+
+    def exists(self, item: JsonValue, run: Run) -> bool:
+        """Tell whether the path exists inside a filter (see ``filters.OperandPath``).
+
+        As in Jayway, a path that may lead to several values exists also when it leads
+        to none, as long as nothing that it names is missing.
+        """
+        document = run.root if self._from_root else item
+        if self._follow is not None:
+            try:
+                self._follow(document)
+            except _LOST:
+                return False
+            return True
+        try:
+            inner = self._run(document, EXISTENCE, run.root, run.budget)
+        except PathNotFoundError:
+            return False
+        return bool(inner.found) or not self.definite
+
+    def evaluate(self, document: JsonValue, run: Run) -> JsonValue:
+        """Read as an argument of a function, in the mode and on the budget of its run.
+
+        Raises:
+            PathNotFoundError: The path is definite and leads nowhere.
+            PathEvaluationError: A filter met a scalar, or a function failed.
+        """
+        return self._value(self._run(document, run.mode, document, run.budget))
+
+    def _missing_operand(self, document: JsonValue, run: Run) -> Operand:
+        if run.mode.suppress:
+            return None
+        return self._operand_by_steps(document, run) if run.mode.leaf_to_null else UNDEFINED
+
+    def _operand_by_steps(self, document: JsonValue, run: Run) -> Operand:
+        try:
+            found = self._run(document, run.mode, run.root, run.budget).found
+        except PathNotFoundError:
+            return UNDEFINED
+        if not self.definite:
+            return found
+        if found:
+            return found[-1]
+        return None if run.mode.suppress else UNDEFINED
+
+    def _begin(
+        self,
+        document: JsonValue,
+        mode: Mode,
+        total: TotalBudget | None,
+        place: Place | None = None,
+    ) -> Run:
+        """Run over a document of one's own, on a budget of one's own."""
+        budget = Budget(total)
+        try:
+            return self._run(document, mode, document, budget, place)
+        finally:
+            budget.settle()
+
+    def _run(
+        self,
+        document: JsonValue,
+        mode: Mode,
+        root: JsonValue,
+        budget: Budget,
+        place: Place | None = None,
+    ) -> Run:
+        run = Run(root, mode, budget)
+        try:
+            if self._first is None:
+                run.add(document, place)
+            else:
+                self._first.apply(document, run, place)
+        except RecursionError as error:
+            raise BudgetExceededError("a path is nested too deeply") from error
+        return run
+
+    def _value(self, run: Run) -> JsonValue:
+        if not self.definite:
+            return run.found
+        if run.found:
+            return run.found[-1]
+        if run.mode.suppress:
+            return None
+        raise PathNotFoundError(f"no results for path {shorten(self.text)}")
+
+
+@lru_cache(maxsize=_CACHED_PATHS)
+def _remembered(text: str) -> Path:
+    return Path(text, read_path(text))
+
+
+def _nested(syntax: PathSyntax, depth: int) -> Path:
+    return Path("(nested)", syntax, depth)
+
+
+def _follower(tokens: tuple[Token, ...]) -> Callable[[JsonValue], JsonValue] | None:
+    """Make the short way for a path of single names and indexes, or return None."""
+    keys: list[str | int] = []
+    for token in tokens:
+        if isinstance(token, Names) and len(token.names) == 1:
+            keys.append(token.names[0])
+        elif isinstance(token, Indexes) and len(token.indexes) == 1:
+            keys.append(token.indexes[0])
+        else:
+            return None
+    return _follow_keys(tuple(keys))
+
+
+def _follow_keys(keys: tuple[str | int, ...]) -> Callable[[JsonValue], JsonValue]:
+    def follow_names(value: Any) -> JsonValue:
+        for name in keys:
+            value = value[name]
+        found: JsonValue = value  # a cast would be a call
+        return found
+
+    def follow(value: Any) -> JsonValue:
+        for key in keys:
+            if isinstance(value, str):
+                raise TypeError
+            value = value[key]
+        found: JsonValue = value
+        return found
+
+    return follow_names if all(isinstance(key, str) for key in keys) else follow

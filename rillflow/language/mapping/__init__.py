@@ -1,0 +1,1 @@
+"""Mappings and conditions: rules that copy values between context, input and output."""

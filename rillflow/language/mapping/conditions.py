@@ -1,0 +1,47 @@
+"""Conditions: paths that are true when they lead anywhere (SEMANTICS 2.9).
+
+The document is ``{"input": ...}`` or ``{"output": ...}``. What an absent list, an empty
+list or an error mean differs from place to place and is for the caller to decide.
+"""
+
+from collections.abc import Iterable
+
+from rillflow.jsontypes import JsonValue
+from rillflow.language.budget import TotalBudget
+from rillflow.language.jsonpath.paths import compile_path
+
+
+def holds(condition: str, document: JsonValue, budget: TotalBudget | None = None) -> bool:
+    """Tell whether a condition is true: at least one value is found, even a null.
+
+    Raises:
+        PathSyntaxError: The condition is not a path.
+        PathEvaluationError: A filter met a null or a scalar.
+        BudgetExceededError: The condition is too long, too deep, or visits too much.
+        WorkLimitError: Nothing is left of the budget.
+    """
+    return compile_path(condition, budget).matches(document, budget)
+
+
+def all_hold(
+    conditions: Iterable[str], document: JsonValue, budget: TotalBudget | None = None
+) -> bool:
+    """Tell whether every condition is true; without conditions they all are.
+
+    Raises:
+        LanguageError: As for ``holds``, for the first condition that fails; conditions
+            behind a false one are not looked at.
+    """
+    return all(holds(condition, document, budget) for condition in conditions)
+
+
+def any_holds(
+    conditions: Iterable[str], document: JsonValue, budget: TotalBudget | None = None
+) -> bool:
+    """Tell whether some condition is true; without conditions none is.
+
+    Raises:
+        LanguageError: As for ``holds``, for the first condition that fails; conditions
+            behind a true one are not looked at.
+    """
+    return any(holds(condition, document, budget) for condition in conditions)

@@ -1,0 +1,169 @@
+"""Targets whose values do not last beyond their mapping list (SEMANTICS 2.1, 2.6).
+
+A list is for one part of the document: ``inputMappings`` make the input, ``outputMappings``
+the context. What a rule writes elsewhere is seen by later rules of the same list only, so it
+comes to nothing where none of them reads it.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from rillflow.errors import LanguageError
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.jsonpath.syntax import Indexes, Names, Token
+from rillflow.language.mapping.secret_references import is_path
+from rillflow.language.text.lexing import shorten
+
+LASTING: Final = MappingProxyType(
+    {"inputMappings": "input", "outputMappings": "context", "callback.inputMappings": "input"}
+)
+"""The part of the document that lasts, by the field that a list stands in."""
+
+_ROOTS: Final = ("context", "input", "output")
+
+_Place: TypeAlias = tuple[str | None, str | int | None]
+"""The first two keys of a path; None for a key that may be any."""
+
+
+class RuleTexts(Protocol):
+    """The texts of a copy rule."""
+
+    @property
+    def source(self) -> str | None:
+        """Where the value comes from: a path, a trigger URL or a literal."""
+
+    @property
+    def transform(self) -> str | None:
+        """An expression that replaces the value."""
+
+    @property
+    def target(self) -> str | None:
+        """Where the value goes."""
+
+
+class Unkept(NamedTuple):
+    """Why a target does not last; ``root`` is its first name, empty where it has none."""
+
+    reason: str
+    root: str = ""
+    is_place: bool = True
+
+
+class Reads:
+    """What rules read. Where it is not certain, such as in filters, anything counts as read."""
+
+    __slots__ = ("_all", "_places", "_roots", "_touched")
+
+    def __init__(self, rules: Iterable[RuleTexts] = ()) -> None:
+        self._all = False
+        self._roots: set[str] = set()
+        self._touched: set[str] = set()
+        self._places: set[_Place] = set()
+        for rule in rules:
+            self.add(rule)
+
+    def add(self, rule: RuleTexts) -> None:
+        """Add what one more rule reads."""
+        transform, source = rule.transform or "", rule.source or ""
+        for name in _ROOTS:
+            if name in transform:
+                self._roots.add(name)
+                self._touched.add(name)
+        if not is_path(source):
+            return
+        place = _place(_tokens(source))
+        if place is None:
+            return
+        root, key = place
+        if root is None or "$" in source[1:]:
+            self._all = True
+            return
+        self._touched.add(root)
+        if key is None:
+            self._roots.add(root)
+        else:
+            self._places.add(place)
+
+    def __contains__(self, place: _Place) -> bool:
+        root, key = place
+        if self._all or root is None or root in self._roots:
+            return True
+        return root in self._touched if key is None else place in self._places
+
+
+def unkept_targets(
+    rules: Sequence[RuleTexts], field: str, others: Collection[Reads] = ()
+) -> dict[int, Unkept]:
+    """Tell which rules, by their position from 0, write what does not last.
+
+    Args:
+        rules: The list.
+        field: The field that it stands in; of one that is not known, nothing is told.
+        others: What else is read of it.
+    """
+    lasting = LASTING.get(field)
+    found: dict[int, Unkept] = {}
+    if lasting is None:
+        return found
+    names = field.rpartition(".")[2]
+    reads = Reads()
+    for position in reversed(range(len(rules))):
+        rule = rules[position]
+        unkept = unkept_target(rule.target, names, (lasting,), (reads, *others))
+        if unkept is not None:
+            found[position] = unkept
+        reads.add(rule)
+    return found
+
+
+def unkept_target(
+    target: str | None, names: str, lasting: Sequence[str], later: Iterable[Reads]
+) -> Unkept | None:
+    """Tell why a target does not last; None where it does, or may, or is malformed.
+
+    Args:
+        target: The target as it is written.
+        names: What the list is called.
+        lasting: The parts of the document that last.
+        later: What is read of what it writes.
+    """
+    text = target or ""
+    tokens = _tokens(text)
+    if not tokens:
+        return None
+    kept = " and ".join(f"$.{root}" for root in lasting)
+    if not text.startswith("$"):
+        return Unkept(
+            f"`{shorten(text)}` leads to no place, since it lacks `$.`: {names} write to {kept}",
+            is_place=False,
+        )
+    place = _place(tokens)
+    if place is None or place[0] in lasting or any(place in reads for reads in later):
+        return None
+    why = f"`{shorten(text)}` does not last: {names} write to {kept}"
+    return Unkept(why, place[0] or "")
+
+
+def _tokens(text: str) -> tuple[Token, ...] | None:
+    """Return the steps of a path; None for what is none."""
+    try:
+        return compile_path(text).syntax.tokens
+    except LanguageError:
+        return None
+
+
+def _place(tokens: tuple[Token, ...] | None) -> _Place | None:
+    if tokens is None:
+        return None
+    root = _key(tokens[0]) if tokens else None
+    below = _key(tokens[1]) if len(tokens) > 1 else None
+    return (root if isinstance(root, str) else None), below
+
+
+def _key(token: Token) -> str | int | None:
+    if isinstance(token, Names) and len(token.names) == 1:
+        return token.names[0]
+    if isinstance(token, Indexes) and len(token.indexes) == 1:
+        return token.indexes[0]
+    return None

@@ -1,0 +1,304 @@
+"""Mappings: lists of copy rules between context, input and output (SEMANTICS 2.1 to 2.7).
+
+Rules run in order on one document, and later rules see what earlier ones wrote. A null
+is never written. A rule that fails is passed over, unless its tolerance is false. A source
+that is no path, or cannot be read in this document, is null, which is no failure. The values
+handed in are never changed: what a list writes, it writes into copies.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
+
+from rillflow.errors import LanguageError, MappingError
+from rillflow.jsontypes import JsonValue
+from rillflow.language.budget import TotalBudget
+from rillflow.language.expressions import compile_expression
+from rillflow.language.mapping.lasting import RuleTexts, Unkept, unkept_targets
+from rillflow.language.mapping.passed_over import OPTIONAL, Kind, PassedOver, loggable_error
+from rillflow.language.mapping.secret_references import is_path
+from rillflow.language.mapping.sources import (
+    NO_TARGET,
+    Fetch,
+    Reads,
+    Scene,
+    TriggerUrl,
+    WhyNothing,
+    compile_source,
+    failing,
+    is_blank,
+)
+from rillflow.language.mapping.targets import Draft, compile_target
+from rillflow.language.mapping.write_checks import AfterWrite, write_checks
+from rillflow.language.versions import CURRENT
+
+_ROOTS: Final = ("context", "input", "output")
+_CONTAINERS: Final = (dict, list)
+_FEW: Final = 16  # rules that cost no more than the task they belong to
+# An attribute of an enumeration takes longer to read than a name of the module.
+_BAD_PATH: Final = Kind.BAD_PATH
+_TRANSFORM_FAILED: Final = Kind.TRANSFORM_FAILED
+_NOT_WRITTEN: Final = Kind.NOT_WRITTEN
+
+
+class Rule(RuleTexts, Protocol):
+    """One copy rule, as the definition's ``MappingRule``; tolerance None is tolerant."""
+
+    @property
+    def tolerance(self) -> bool | None:
+        """Whether a failure of the rule is passed over."""
+
+
+class Mapped(msgspec.Struct, frozen=True):
+    """What a mapping list made.
+
+    Attributes:
+        context: The context after all writes; the same object when there were none.
+        input: The input after all writes.
+        output: The output after all writes.
+        passed_over: Rules that failed or gave nothing, and writes that do not last.
+        stopped: Whether the last of these is one that a strict application stops at.
+    """
+
+    context: JsonValue
+    input: JsonValue
+    output: JsonValue
+    passed_over: tuple[PassedOver, ...] = ()
+    stopped: bool = False
+
+
+_Change: TypeAlias = Callable[[Scene, JsonValue], JsonValue]
+_Write: TypeAlias = Callable[[Draft, JsonValue], bool]
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """One compiled rule.
+
+    Attributes:
+        number: Position of the rule in its list, from 1.
+        text: What goes where, as it is written.
+        tolerance: What the rule says of its failure; None says nothing.
+        fetch: Gets the value of the source.
+        why_nothing: Tells why that is null, when it is.
+        change: The transform, if there is one.
+        reads: As of the source, with what the transform reads.
+        write: Writes the value.
+        after: Tells why what was written comes to nothing, where that may be.
+        no_place: What is told when there was no place to write to.
+    """
+
+    number: int
+    text: str
+    tolerance: bool | None
+    fetch: Fetch
+    why_nothing: WhyNothing
+    change: _Change | None
+    reads: Reads
+    write: _Write
+    after: AfterWrite | None
+    no_place: PassedOver
+
+
+class MappingList:
+    """A compiled list of rules; it keeps no state between applications.
+
+    Attributes:
+        name: The field of the definition that the rules stand in.
+        is_optional: Whether the tolerance of each rule is true.
+    """
+
+    __slots__ = ("_is_long", "_steps", "is_optional", "name")
+
+    def __init__(self, steps: Iterable[_Step], name: str = "") -> None:
+        self._steps = tuple(steps)
+        self._is_long = len(self._steps) > _FEW
+        self.name = name
+        self.is_optional = all(step.tolerance is True for step in self._steps)
+
+    def apply(  # noqa: PLR0913 - the roots of a mapping, and what it may use
+        self,
+        *,
+        context: JsonValue,
+        input: JsonValue,  # noqa: A002 - the language's own word
+        output: JsonValue,
+        trigger_url: TriggerUrl | None = None,
+        seed: int = 0,
+        strict: bool = False,
+        language: int = CURRENT,
+        budget: TotalBudget | None = None,
+    ) -> Mapped:
+        """Apply the rules in order.
+
+        Args:
+            context: What ``$.context`` means; never changed.
+            input: What ``$.input`` means; never changed.
+            output: What ``$.output`` means; never changed.
+            trigger_url: Gives the URL that triggers a task of this execution by name;
+                without it the sources ``$.tasks.<name>.trigger_url`` are null.
+            seed: Decides the random numbers of transforms; the same seed, the same result.
+            strict: Whether to stop at the first rule that comes to nothing, unless its
+                tolerance is true.
+            language: The version of the language whose rules hold (see ``versions``).
+            budget: What all rules may take, together with what else is done on it.
+
+        Raises:
+            MappingError: A rule with ``tolerance: false`` failed.
+            WorkLimitError: Nothing is left of the budget.
+        """
+        if self._is_long and budget is not None:
+            budget.spend(len(self._steps))
+        document = {"context": context, "input": input, "output": output}
+        scene = Scene(document, budget, trigger_url, seed, language)
+        passed_over: list[PassedOver] | None = None
+        stopped = False
+        for step in self._steps:
+            told = _apply(step, scene)
+            if told is not None:
+                # Rules that work, nearly all of them, make no list.
+                passed_over = passed_over or []
+                passed_over.append(told)
+                if strict and step.tolerance is not True:
+                    stopped = True
+                    break
+        if not scene.replaced and passed_over is None:
+            made = scene.document
+            return Mapped(made["context"], made["input"], made["output"])
+        last = scene.lasting
+        told_of = tuple(passed_over or ())
+        return Mapped(last("context"), last("input"), last("output"), told_of, stopped)
+
+
+def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
+    """Compile a mapping list; ``name`` is the field it stands in.
+
+    Wrong paths and expressions, missing targets and the like are no errors here: their
+    rules fail, or write nothing, when they are applied.
+    """
+    listed = tuple(rules)
+    unkept = unkept_targets(listed, name)
+    steps = [
+        _compile_rule(number, rule, unkept.get(number - 1), name)
+        for number, rule in enumerate(listed, start=1)
+    ]
+    return MappingList(steps, name)
+
+
+def _apply(step: _Step, scene: Scene) -> PassedOver | None:
+    """Apply a rule; return it when it came to nothing, or its source could not be read.
+
+    Raises:
+        MappingError: It failed, and its tolerance is false.
+    """
+    kind, found = _BAD_PATH, None
+    try:
+        value = found = step.fetch(scene)
+        unread, scene.unread = scene.unread, None
+        if step.change is not None:
+            kind = _TRANSFORM_FAILED
+            value = step.change(scene, found)
+        if value is None:
+            return _gave_nothing(step, scene, found, unread)
+        kind = _NOT_WRITTEN
+        reads = step.reads
+        if type(value) in _CONTAINERS and (reads is None or any(map(scene.owns, reads))):
+            scene.share()
+        if step.write(scene, value):
+            if unread is not None:
+                return _unread_source(step, unread)
+            return None if step.after is None else step.after(scene)
+    except LanguageError as error:
+        if step.tolerance is False:
+            raise MappingError(str(error)) from error
+        return _failed(step, scene, kind, error, found)
+    return step.no_place
+
+
+def _failed(
+    step: _Step, scene: Scene, kind: Kind, error: LanguageError, found: JsonValue
+) -> PassedOver:
+    """Say why a rule failed, and of a transform also why it had no source, if it had none."""
+    reason, lost = str(error), None
+    if kind is _TRANSFORM_FAILED and found is None:
+        nothing = step.why_nothing(scene)
+        if nothing.kind is not Kind.NO_SOURCE:
+            reason, lost = f"{reason}; of its source: {nothing.reason}", nothing.lost
+    return PassedOver(step.number, step.text, kind, reason, loggable_error(error), lost)
+
+
+def _unread_source(step: _Step, error: LanguageError) -> PassedOver:
+    return PassedOver(step.number, step.text, Kind.BAD_PATH, str(error), loggable_error(error))
+
+
+def _gave_nothing(
+    step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | None
+) -> PassedOver | None:
+    """Say why a rule gave nil, unless it may; ``found`` is what its source gave."""
+    if unread is not None:
+        return _unread_source(step, unread)
+    if step.tolerance is True and step.change is not None:
+        return None
+    nothing = step.why_nothing(scene)
+    if step.tolerance is True and nothing.kind in OPTIONAL:
+        return None
+    if step.change is None:
+        return PassedOver(step.number, step.text, nothing.kind, nothing.reason, lost=nothing.lost)
+    reason, lost = "the transform gave nil", None
+    if found is None and nothing.kind is not Kind.NO_SOURCE:
+        reason, lost = f"{reason}; of its source: {nothing.reason}", nothing.lost
+    return PassedOver(step.number, step.text, Kind.TRANSFORM_NIL, reason, lost=lost)
+
+
+def _compile_rule(number: int, rule: Rule, unkept: Unkept | None, field: str) -> _Step:
+    text = f"{_shown_source(rule)} -> {'(no target)' if is_blank(rule.target) else rule.target}"
+    checks = write_checks(rule, number, text, unkept, field)
+    if is_blank(rule.target):
+        fetch, reads, why = NO_TARGET
+        return _Step(number, text, rule.tolerance, fetch, why, None, reads, _write_nothing, *checks)
+    (fetch, reads, why), change = compile_source(rule.source or ""), None
+    if rule.transform is not None and not is_blank(rule.transform):
+        change, reads = _compile_transform(rule.transform, number), _ROOTS
+    write = _compile_target(rule.target or "")
+    return _Step(number, text, rule.tolerance, fetch, why, change, reads, write, *checks)
+
+
+def _shown_source(rule: Rule) -> str:
+    source = rule.source or ""
+    if not is_blank(rule.transform):
+        return f"{source} (transform)" if is_path(source) else "(transform)"
+    if is_blank(source):
+        return "(no source)"
+    return source if is_path(source) else "(literal)"
+
+
+def _compile_target(text: str) -> _Write:
+    """Return what writes."""
+    try:
+        return compile_target(text).write
+    except LanguageError as error:
+        return failing(error)
+
+
+def _compile_transform(text: str, number: int) -> _Change:
+    try:
+        expression = compile_expression(text)
+    except LanguageError as error:
+        return failing(error)
+
+    def transform(scene: Scene, source: JsonValue) -> JsonValue:
+        document = scene.document
+        names = {name: document[name] for name in _ROOTS}
+        # Rules of one list draw different random numbers.
+        return expression.evaluate(
+            {"source": source, **names},
+            seed=scene.seed + number,
+            language=scene.language,
+            total=scene.budget,
+        )
+
+    return transform
+
+
+def _write_nothing(draft: Draft, value: JsonValue) -> bool:
+    del draft, value
+    return False

@@ -1,0 +1,178 @@
+"""Sources of mapping rules: a path, a trigger URL, a literal, or nothing (SEMANTICS 2.3)."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, NoReturn, TypeAlias
+
+from rillflow.errors import LanguageError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import TotalBudget
+from rillflow.language.jsonpath.paths import compile_path, reads_as_null
+from rillflow.language.jsonpath.syntax import Function, Names, Token
+from rillflow.language.mapping.passed_over import Kind, Nothing, why_nothing
+from rillflow.language.mapping.secret_references import is_path
+from rillflow.language.mapping.targets import Draft
+from rillflow.language.text.literals import parse_literal
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
+
+TriggerUrl: TypeAlias = Callable[[str], str]
+
+_TASKS: Final = "$.tasks."
+
+
+class Scene(Draft):
+    """The document of one application of a mapping list, and what else its sources may look at.
+
+    It is made for each application, so it is one object with the draft, which costs less.
+
+    Attributes:
+        trigger_url: Gives the URL that triggers a task by name.
+        seed: Decides random numbers.
+        language: The version of the language whose rules hold.
+        unread: The error of the source fetched last, where that is null because of it.
+    """
+
+    __slots__ = ("language", "seed", "trigger_url", "unread")
+
+    def __init__(
+        self,
+        document: JsonObject,
+        budget: TotalBudget | None,
+        trigger_url: TriggerUrl | None,
+        seed: int,
+        language: int,
+    ) -> None:
+        """Begin with a document, which the caller gives away."""
+        super().__init__(document, budget)
+        self.trigger_url = trigger_url
+        self.seed = seed
+        self.language = language
+        self.unread: LanguageError | None = None
+
+
+Fetch: TypeAlias = Callable[[Scene], JsonValue]
+Reads: TypeAlias = tuple[str, ...] | None
+WhyNothing: TypeAlias = Callable[[Scene], Nothing]
+
+
+class Source(NamedTuple):
+    """A compiled source.
+
+    Attributes:
+        fetch: Gets the value.
+        reads: The entries of the document that the value may share structure with; None
+            when it may be any, or the document itself.
+        why_nothing: Tells why the value is null, when it is.
+    """
+
+    fetch: Fetch
+    reads: Reads
+    why_nothing: WhyNothing
+
+
+def is_blank(text: str | None) -> bool:
+    """Tell whether a field of a rule says nothing."""
+    return text is None or not text.strip()
+
+
+def compile_source(source: str) -> Source:
+    """Compile a source; a path that is wrong is null when it is fetched (SEMANTICS 2.7)."""
+    if is_blank(source):
+        why = _because(Kind.NO_SOURCE, "the rule has neither source nor transform")
+        return Source(_nothing, (), why)
+    if source.startswith(_TASKS) and source.count(".") >= 3:
+        why = _because(Kind.MISSING, "of a task there is only $.tasks.<name>.trigger_url")
+        return Source(_compile_task_source(source), (), why)
+    if is_path(source):
+        return _compile_path(source)
+    try:
+        literal = parse_literal(source)
+    except LanguageError as error:
+        return Source(failing(error), (), _because(Kind.BAD_PATH, str(error)))
+    return Source(lambda _scene: literal, (), _because(Kind.NULL, "the literal is null"))
+
+
+def _compile_path(source: str) -> Source:
+    try:
+        path = compile_path(source)
+    except LanguageError as error:
+        return Source(_unreadable(error), (), _because(Kind.BAD_PATH, str(error)))
+    find = path.find
+
+    def fetch(scene: Scene) -> JsonValue:
+        try:
+            return find(scene.document, scene.budget)
+        except LanguageError as error:
+            _take_for_null(error, scene)
+            return None
+
+    return Source(
+        fetch,
+        _entries_read(path.syntax.tokens),
+        lambda scene: why_nothing(path, scene.document),
+    )
+
+
+def _unreadable(error: LanguageError) -> Fetch:
+    def fetch(scene: Scene) -> JsonValue:
+        _take_for_null(type(error)(*error.args), scene)
+        return None
+
+    return fetch
+
+
+def _take_for_null(error: LanguageError, scene: Scene) -> None:
+    """Note the error of a source that reads as null because of it.
+
+    Raises:
+        LanguageError: The error itself, where it is a failure.
+    """
+    if scene.language < AVIATOR_AND_JAYWAY_MEASURED or not reads_as_null(error):
+        raise error
+    scene.unread = error
+
+
+def _because(kind: Kind, reason: str) -> WhyNothing:
+    return lambda _scene: Nothing(kind, reason)
+
+
+def _entries_read(tokens: tuple[Token, ...]) -> Reads:
+    is_below_entries = tokens and isinstance(tokens[0], Names)
+    if not is_below_entries or any(isinstance(token, Function) for token in tokens):
+        return None
+    first = tokens[0]
+    return first.names if isinstance(first, Names) else None
+
+
+def _compile_task_source(source: str) -> Fetch:
+    """Read ``$.tasks.<name>.trigger_url``; every other attribute of a task is null.
+
+    What stands between the first and the second ``?`` is added to the URL as it is.
+    """
+    attribute, mark, query = source.partition("?")
+    parts = attribute.split(".")
+    if len(parts) != 4 or parts[3] != "trigger_url":
+        return _nothing
+    extra = f"&{query.partition('?')[0]}" if mark else ""
+
+    def fetch(scene: Scene) -> JsonValue:
+        return None if scene.trigger_url is None else scene.trigger_url(parts[2]) + extra
+
+    return fetch
+
+
+def _nothing(scene: Scene) -> JsonValue:
+    del scene
+    return None
+
+
+NO_TARGET: Final = Source(_nothing, (), _because(Kind.NO_TARGET, "the rule has no target"))
+"""The source of a rule without a target: it is not looked at."""
+
+
+def failing(error: LanguageError) -> Callable[..., NoReturn]:
+    """Make what raises an error whenever it is called."""
+
+    def fail(*_: object) -> NoReturn:
+        raise type(error)(*error.args)
+
+    return fail

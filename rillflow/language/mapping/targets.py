@@ -1,0 +1,312 @@
+"""Targets: where a mapping writes (SEMANTICS 2.6).
+
+JSON values are shared and never changed in place, so a write copies each container on
+its way, once per draft: the documents that the values came from stay as they were.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final, TypeAlias, cast
+
+from rillflow.errors import BudgetExceededError, PathEvaluationError, PathSyntaxError
+from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.budget import REFERENCE_BYTES, TotalBudget
+from rillflow.language.jsonpath.paths import Path, compile_path
+from rillflow.language.jsonpath.steps import Key, Place
+from rillflow.language.jsonpath.syntax import Indexes, Names, Token
+from rillflow.language.text.lexing import shorten
+
+_Container: TypeAlias = JsonObject | list[JsonValue]
+_Keys: TypeAlias = tuple[str | int, ...]
+
+MAX_PADDING: Final = 100_000
+_SMALL: Final = 32  # a copy of so few entries costs no more than looking how many there are
+_CACHED_TARGETS: Final = 4096
+_CACHED_CHARS: Final = 1024
+
+
+class Draft:
+    """A document while a mapping list writes it.
+
+    Attributes:
+        document: The document; it changes in place, so the caller gives it away.
+        replaced: The entries of the document that writes have replaced as a whole, as
+            they were before. Such a write, and those below it, do not last beyond the
+            mapping list.
+    """
+
+    __slots__ = ("budget", "document", "owned", "replaced")
+
+    def __init__(self, document: JsonObject, budget: TotalBudget | None = None) -> None:
+        """Begin; copies, and lists that are made longer, are taken from the budget."""
+        self.budget = budget or TotalBudget()
+        self.document = document
+        self.replaced: JsonObject = {}
+        self.owned: dict[int, _Container] = {}
+
+    def owns(self, name: str) -> bool:
+        """Tell whether an entry of the document has been copied or made by a write."""
+        return id(self.document.get(name)) in self.owned
+
+    def share(self) -> None:
+        """Give up all containers: a value of this document is about to stand twice in it."""
+        self.owned.clear()
+        self.document = dict(self.document)
+
+    def lasting(self, name: str) -> JsonValue:
+        """Return what an entry of the document has become beyond the mapping list."""
+        return self.replaced[name] if name in self.replaced else self.document[name]
+
+    def own(self, parent: _Container, key: str | int, child: _Container) -> _Container:
+        """Return the child of an owned container, copied unless it is owned already."""
+        if id(child) in self.owned:
+            return child
+        if len(child) > _SMALL:
+            self.budget.copy(child)
+        copy = child.copy()
+        self.owned[id(copy)] = copy
+        if type(parent) is dict and type(key) is str:
+            parent[key] = copy
+        else:
+            _set(parent, key, copy)
+        return copy
+
+    def put(self, parent: _Container, key: Key, value: JsonValue) -> None:
+        """Set a member or element of an owned container.
+
+        Raises:
+            PathEvaluationError: The container has no such place.
+        """
+        if parent is self.document and isinstance(key, str) and key not in self.replaced:
+            self.replaced[key] = self.document.get(key)
+        if type(parent) is dict and type(key) is str:
+            parent[key] = value
+        elif not _set(parent, key, value):
+            raise PathEvaluationError(f"no map or list that could hold {shorten(str(key))}")
+
+    def make(self, parent: _Container, key: str | int, fresh: _Container) -> _Container:
+        """Set a fresh container into an owned one, and own it too."""
+        self.put(parent, key, fresh)
+        self.owned[id(fresh)] = fresh
+        return fresh
+
+    def set_places(self, places: Iterable[Place], value: JsonValue) -> bool:
+        """Set a value at places that a path found in this document, inner ones first.
+
+        Returns:
+            Whether there was a place to set.
+
+        Raises:
+            PathEvaluationError: The whole document is one of the places.
+            WorkLimitError: Nothing is left of the budget.
+        """
+        is_set = False
+        for keys in sorted(map(_keys_of, places), key=len, reverse=True):
+            if not keys:
+                raise PathEvaluationError("the whole document cannot be replaced")
+            is_set = self._set_at(keys, value) or is_set
+        return is_set
+
+    def _set_at(self, keys: list[Key], value: JsonValue) -> bool:
+        self.budget.spend(len(keys))
+        container: _Container = self.document
+        for key in keys[:-1]:
+            # Inner places come first, so the containers on the way still stand there.
+            child = cast("_Container", _get(container, key))
+            container = self.own(container, cast("str | int", key), child)
+        last, is_set = keys[-1], False
+        for key in last if isinstance(last, tuple) else (last,):
+            if not isinstance(key, int) or key >= 0:
+                self.put(container, key, value)
+                is_set = True
+        return is_set
+
+
+class Target(ABC):
+    """A compiled target.
+
+    Attributes:
+        text: As it was written.
+        keys: The way from the document to the place that it names, member by member and
+            element by element; empty when it names none, or selects.
+    """
+
+    __slots__ = ("keys", "text")
+
+    def __init__(self, text: str, keys: _Keys = ()) -> None:
+        self.text = text
+        self.keys = keys
+
+    @abstractmethod
+    def write(self, draft: Draft, value: JsonValue) -> bool:
+        """Write a value; maps and lists that are missing on the way are made.
+
+        Before an index ``[n]`` whatever is no list is replaced by one, and lists are
+        padded with null. A wildcard, slice, filter or list of indexes at the end updates
+        the elements that are there; where there is nothing, it leaves an empty map.
+
+        Returns:
+            Whether the value has been written anywhere.
+
+        Raises:
+            PathEvaluationError: A scalar, or the wrong container, is on the way.
+            BudgetExceededError: The list would be padded by more than 100,000 elements.
+            WorkLimitError: Nothing is left of the draft's budget.
+        """
+
+
+class _Nowhere(Target):
+    """A path without ``$``: it leads into a document that nobody sees."""
+
+    __slots__ = ()
+
+    def write(self, draft: Draft, value: JsonValue) -> bool:
+        """Write nothing."""
+        del draft, value
+        return False
+
+
+class _Slot(Target):
+    """One member or element."""
+
+    __slots__ = ("_last", "_way")
+
+    def __init__(self, text: str, keys: _Keys) -> None:
+        super().__init__(text, keys)
+        self._way = tuple(pairwise(keys))
+        self._last = keys[-1]
+
+    def write(self, draft: Draft, value: JsonValue) -> bool:
+        """Set the member or element."""
+        container: _Container = draft.document
+        for key, follower in self._way:
+            child = container.get(key) if type(container) is dict else None  # type: ignore[arg-type]
+            if type(child) is dict and type(follower) is str:
+                container = draft.own(container, key, child)
+            else:
+                container = _enter(draft, container, key, follower)
+        draft.put(container, self._last, value)
+        return True
+
+
+class _Selection(Target):
+    """Whatever the last step of a path finds."""
+
+    __slots__ = ("_makes_members", "_path", "_way")
+
+    def __init__(self, text: str, keys: _Keys, path: Path) -> None:
+        super().__init__(text)
+        self._path = path
+        self._way = tuple(zip(keys, [*keys[1:], None], strict=True)) if keys else ()
+        self._makes_members = isinstance(path.syntax.tokens[-1], Names)
+
+    def write(self, draft: Draft, value: JsonValue) -> bool:
+        """Set the value at every place that the path finds."""
+        container: _Container = draft.document
+        is_new = False
+        for key, follower in self._way:
+            is_new = _get(container, key) is None
+            container = _enter(draft, container, key, follower)
+        if is_new and not self._makes_members:
+            return False
+        return draft.set_places(self._path.places(draft.document, draft.budget), value)
+
+
+def compile_target(text: str) -> Target:
+    """Compile a target; recent ones of ordinary length are remembered.
+
+    Raises:
+        PathSyntaxError: The text is not a path, is the whole document or a function, or
+            has a wildcard, filter, slice, scan or negative index before its end.
+        BudgetExceededError: It is too long or too deep.
+    """
+    return _remembered(text) if len(text) <= _CACHED_CHARS else _compile(text)
+
+
+@lru_cache(maxsize=_CACHED_TARGETS)
+def _remembered(text: str) -> Target:
+    return _compile(text)
+
+
+def _compile(text: str) -> Target:
+    path = compile_path(text)
+    tokens = path.syntax.tokens
+    if not tokens or path.syntax.is_function:
+        raise PathSyntaxError(f"not a place to write to: {shorten(text)}")
+    if not text.startswith("$"):
+        return _Nowhere(text)
+    keys = tuple(map(_key_of, tokens))
+    way = tuple(key for key in keys[:-1] if key is not None)
+    if len(way) < len(tokens) - 1:
+        raise PathSyntaxError(f"only the end of a target may select: {shorten(text)}")
+    last = keys[-1]
+    return _Selection(text, way, path) if last is None else _Slot(text, (*way, last))
+
+
+def _key_of(token: Token) -> str | int | None:
+    """Return the key of a token that names one member or element, else None."""
+    if isinstance(token, Names) and len(token.names) == 1:
+        return token.names[0]
+    if isinstance(token, Indexes) and len(token.indexes) == 1 and token.indexes[0] >= 0:
+        return token.indexes[0]
+    return None
+
+
+def _enter(
+    draft: Draft, container: _Container, key: str | int, follower: str | int | None
+) -> _Container:
+    """Return the owned container at a key, making what the key after it needs.
+
+    ``follower`` is the key after it, None before a selection.
+    """
+    child = _get(container, key)
+    if isinstance(follower, int):
+        if isinstance(child, list):
+            inside = draft.own(container, key, child)
+        else:
+            inside = draft.make(container, key, [])
+        _pad(draft, inside, follower)
+        return inside
+    if isinstance(child, dict | list):
+        return draft.own(container, key, child)
+    if child is not None:
+        raise PathEvaluationError(f"a scalar is on the way, at {shorten(str(key))}")
+    return draft.make(container, key, {})
+
+
+def _pad(draft: Draft, elements: _Container, index: int) -> None:
+    missing = index + 1 - len(elements)
+    if missing > MAX_PADDING:
+        raise BudgetExceededError(f"index {index} would pad a list by {missing} elements")
+    if missing > 0 and isinstance(elements, list):
+        draft.budget.spend(missing >> 3)
+        draft.budget.make(missing * REFERENCE_BYTES)
+        elements.extend([None] * missing)
+
+
+def _get(container: _Container, key: Key) -> JsonValue:
+    if isinstance(container, dict):
+        return container.get(key) if isinstance(key, str) else None
+    is_inside = isinstance(key, int) and 0 <= key < len(container)
+    return container[key] if is_inside and isinstance(key, int) else None
+
+
+def _set(container: _Container, key: Key, value: JsonValue) -> bool:
+    """Set a member or element, and tell whether the container has room for it."""
+    if isinstance(container, dict) and isinstance(key, str):
+        container[key] = value
+        return True
+    if isinstance(container, list) and isinstance(key, int) and 0 <= key < len(container):
+        container[key] = value
+        return True
+    return False
+
+
+def _keys_of(place: Place) -> list[Key]:
+    keys: list[Key] = []
+    while place:
+        place, key = place
+        keys.append(key)
+    return keys[::-1]

@@ -1,0 +1,111 @@
+"""What is told of a mapping rule although it has written a value.
+
+It is made when a list is compiled: a rule that needs no check costs nothing when it is applied.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from rillflow.errors import LanguageError
+from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.jsonpath.syntax import Indexes, Names
+from rillflow.language.mapping.lasting import LASTING, RuleTexts, Unkept
+from rillflow.language.mapping.passed_over import Kind, Lost, PassedOver
+from rillflow.language.mapping.path_like import has_path_inside, literal_meant_as_path
+from rillflow.language.mapping.secret_references import is_path
+from rillflow.language.mapping.targets import Draft
+
+_ROOTS: Final = ("context", "input", "output")
+_NO_PLACE: Final = "the target leads to no place in this document"
+_IS_TEXT: Final = "a text that looks like a path is copied as it is written"
+_NOT_REPLACED: Final = "a path inside a text is not replaced by its value"
+
+AfterWrite: TypeAlias = Callable[[Draft], PassedOver | None]
+
+
+class CheckedRule(RuleTexts, Protocol):
+    """The texts of a copy rule, and whether it may come to nothing."""
+
+    @property
+    def tolerance(self) -> bool | None:
+        """Whether a failure of the rule is passed over."""
+
+
+class WriteChecks(NamedTuple):
+    """What is told of one rule.
+
+    Attributes:
+        after: Tells what it has written in vain; None where it cannot.
+        no_place: What is told when there was no place to write to.
+    """
+
+    after: AfterWrite | None
+    no_place: PassedOver
+
+
+def write_checks(
+    rule: CheckedRule, number: int, text: str, unkept: Unkept | None, field: str
+) -> WriteChecks:
+    """Make the checks of a rule.
+
+    Args:
+        rule: The rule.
+        number: Its position in its list, from 1.
+        text: What goes where, as it is written.
+        unkept: Why its target does not last, if it does not.
+        field: The field of the definition that the list stands in.
+    """
+    no_place = PassedOver(number, text, Kind.NOT_WRITTEN, _NO_PLACE, _NO_PLACE)
+    if unkept is not None and not unkept.is_place:
+        why = unkept.reason
+        return WriteChecks(None, PassedOver(number, text, Kind.NOT_WRITTEN, why, why))
+    told = _literal(rule, number, text)
+    if unkept is not None:
+        lost = Lost(unkept.root, (LASTING[field],)) if unkept.root not in _ROOTS else None
+        told = PassedOver(number, text, Kind.NOT_KEPT, unkept.reason, unkept.reason, lost)
+    roots = _roots_of(rule.target or "")
+    if roots:
+        return WriteChecks(_root_check(roots, number, text, told), no_place)
+    return WriteChecks(None if told is None else lambda _draft: told, no_place)
+
+
+def _literal(rule: CheckedRule, number: int, text: str) -> PassedOver | None:
+    """Tell of a literal that was meant as a path, unless the rule says that it is right."""
+    source = rule.source or ""
+    if rule.tolerance is True or is_path(source):
+        return None
+    meant = literal_meant_as_path(source)
+    if meant:
+        why = f"{_IS_TEXT}; did you mean `{meant}`?"
+        return PassedOver(number, text, Kind.LITERAL_PATH, why, _IS_TEXT)
+    if has_path_inside(source):
+        why = f"{_NOT_REPLACED}; a transform can put values together"
+        return PassedOver(number, text, Kind.LITERAL_PATH, why, _NOT_REPLACED)
+    return None
+
+
+def _root_check(
+    roots: tuple[str, ...], number: int, text: str, told: PassedOver | None
+) -> AfterWrite:
+    """Make the check of a target that may be the context, input or output as a whole."""
+
+    def check(draft: Draft) -> PassedOver | None:
+        for name in roots:
+            if name in draft.replaced:
+                why = f"$.{name} as a whole cannot be replaced; what was written there is gone"
+                return PassedOver(number, text, Kind.ROOT, why, why)
+        return told
+
+    return check
+
+
+def _roots_of(target: str) -> tuple[str, ...]:
+    """Name the roots that a target is, or that an index at a root makes a list of."""
+    try:
+        tokens = compile_path(target).syntax.tokens
+    except LanguageError:
+        return ()
+    if not tokens or (len(tokens) > 1 and not isinstance(tokens[1], Indexes)):
+        return ()
+    first = tokens[0]
+    return tuple(filter(first.names.__contains__, _ROOTS)) if isinstance(first, Names) else _ROOTS

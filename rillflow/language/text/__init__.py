@@ -1,0 +1,1 @@
+"""Texts that are read as values: literals, tolerant JSON, and scanning."""

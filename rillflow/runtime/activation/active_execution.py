@@ -1,0 +1,174 @@
+"""Executions in memory: activated by their first call, replayed from the journal."""
+
+import asyncio
+from collections import OrderedDict
+
+from rillflow.core import codec, machine, timing
+from rillflow.core.commands import Command, DispatchTask, SetTimer
+from rillflow.core.ending import owes_notice
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState, TaskState
+from rillflow.core.status import DAG_COMPLETED
+from rillflow.core.tasks import polling
+from rillflow.definition.model import FunctionTask
+from rillflow.errors import StoreError, UnknownDescriptorError
+from rillflow.gateways.messages.threads import computed
+from rillflow.ports.store import Catalogue, StoredExecution
+from rillflow.runtime.definitions.catalogue import parse_stored
+
+
+class Plans:
+    """Definitions ready to run, by md5, kept for as long as the process lives."""
+
+    def __init__(self, catalogue: Catalogue, *, most: int = 1000) -> None:
+        self._catalogue = catalogue
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._most = most
+
+    def ready(self, definition_id: str) -> Plan | None:
+        """Return a plan that is in memory."""
+        return self._plans.get(definition_id)
+
+    async def get(self, definition_id: str) -> Plan:
+        """Return a plan, read from the catalogue on first use.
+
+        Raises:
+            StoreError: The catalogue could not be read.
+            UnknownDescriptorError: No such text is stored.
+            DefinitionError: The stored text is no longer valid.
+        """
+        plan = self._plans.get(definition_id)
+        if plan is not None:
+            return plan
+        text = await self._catalogue.definition_text(definition_id)
+        if text is None:
+            raise UnknownDescriptorError(f"definition {definition_id} is not stored")
+        plan = await computed(len(text), lambda: Plan(parse_stored(text), definition_id))
+        self._plans[definition_id] = plan
+        while len(self._plans) > self._most:
+            self._plans.popitem(last=False)
+        return plan
+
+
+class ActiveExecution:
+    """One execution in memory.
+
+    ``written`` counts the journal records handed to the store. ``pending`` counts the
+    appends under way, the last of which is ``append_under_way``; ``borrowers`` the calls
+    about to be taken. While there are any, the execution does not leave memory.
+    ``encoded_bytes`` is how long all that was read and written of it is. ``is_new`` is true
+    until its submission is durable. ``noted_as_resting`` is what the store says, None for
+    one that was read while that may have been about to change. ``gone`` is there once memory
+    cannot be trusted, and done when the execution is forgotten.
+    """
+
+    __slots__ = (
+        "append_under_way",
+        "borrowers",
+        "counted_bytes",
+        "encoded_bytes",
+        "gone",
+        "is_new",
+        "noted_as_resting",
+        "pending",
+        "plan",
+        "state",
+        "written",
+    )
+
+    def __init__(
+        self, plan: Plan, state: ExecutionState, written: int, encoded_bytes: int = 0
+    ) -> None:
+        self.plan = plan
+        self.state = state
+        self.written = written
+        self.encoded_bytes = encoded_bytes
+        self.counted_bytes = 0
+        self.pending = 0
+        self.borrowers = 0
+        self.append_under_way: asyncio.Future[None] | None = None
+        self.gone: asyncio.Future[None] | None = None
+        self.is_new = written == 0
+        self.noted_as_resting: bool | None = False
+
+    @property
+    def in_use(self) -> bool:
+        """Tell whether somebody counts on this very object."""
+        return bool(self.borrowers or self.pending or self.is_new) or self.gone is not None
+
+    @property
+    def can_be_borrowed(self) -> bool:
+        """Tell whether calls may build on what memory says.
+
+        Nothing may follow a submission that is not durable: should it be refused because
+        the execution exists, what follows would fit the other one's number of records.
+        """
+        return self.gone is None and not self.is_new
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the execution has ended."""
+        return DAG_COMPLETED[self.state.status]
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether the execution has ended and owes nobody a notice."""
+        return self.over and not owes_notice(self.state)
+
+    def awaits(self, command: DispatchTask) -> bool:
+        """Tell whether the answer of a dispatch would still be taken."""
+        if not command.task:
+            state = self.state
+            return state.completion is not None and state.completion_attempt == command.attempt
+        task = self.state.tasks.get(command.task)
+        return (
+            not self.over
+            and task is not None
+            and task.in_flight
+            and task.attempt == command.attempt
+            and polling.under_way(task) == command.poll
+        )
+
+    @property
+    def rests(self) -> bool:
+        """Tell whether it waits for others only: nothing would be done for it at a start."""
+        return next(machine.outstanding(self.plan, self.state), None) is None
+
+    def resource_of(self, task: TaskState) -> str | None:
+        """Return the function that a task called last, None when it calls none."""
+        chosen = (task.invoke.ext or {}).get("calculated_resource_name")
+        spec = self.plan.by_name[task.base].spec
+        named = spec.resource_name if isinstance(spec, FunctionTask) else None
+        return chosen if isinstance(chosen, str) else named
+
+    def longest_wait_s(self, timer: SetTimer) -> float:
+        """Tell for how long a timer that is outstanding was set, or somewhat longer."""
+        return timing.longest_wait_ms(self.state, timer) / 1000
+
+    def outstanding(self) -> list[Command]:
+        """Return the commands that no event has answered."""
+        return list(machine.outstanding(self.plan, self.state))
+
+
+def replay(plan: Plan, stored: StoredExecution) -> ActiveExecution:
+    """Rebuild an execution from its snapshot and journal.
+
+    Raises:
+        StoreError: The journal does not begin with a submission, or cannot be read.
+    """
+    state = codec.decode_state(stored.snapshot) if stored.snapshot else None
+    for record in stored.records:
+        event = codec.decode_event(record)
+        if state is not None:
+            machine.handle(plan, state, event)
+        elif isinstance(event, ExecutionSubmitted):
+            state, _ = machine.submit(plan, event)
+        else:
+            raise StoreError(f"{stored.execution_id}: the journal begins with no submission")
+    if state is None:
+        raise StoreError(f"{stored.execution_id}: the journal is empty")
+    read = len(stored.snapshot or b"") + sum(map(len, stored.records))
+    hosted = ActiveExecution(plan, state, stored.snapshot_seq + len(stored.records), read)
+    hosted.noted_as_resting = stored.rests or None
+    return hosted

@@ -1,0 +1,47 @@
+"""What became of a call in memory, before its reply may be given."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from rillflow.core.commands import Command
+from rillflow.errors import ConflictError, RillflowError
+from rillflow.ports.executions import Reply, Submission, reply_to_error
+from rillflow.ports.store import Append
+from rillflow.runtime.activation.active_execution import ActiveExecution
+
+
+class CallOutcome(msgspec.Struct, frozen=True):
+    """What became of a call in memory: its reply, and what to write and do before it is given.
+
+    ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the
+    execution has ended with it. ``hosted`` is the execution that the reply is about, and
+    ``watch`` a submission whose sender waits for the end.
+    """
+
+    reply: Reply
+    hosted: ActiveExecution | None = None
+    append: Append | None = None
+    commands: list[Command] = []
+    at_ms: int = 0
+    over: bool = False
+    watch: Submission | None = None
+
+
+def appends_under_way(batch: Sequence[CallOutcome]) -> set["asyncio.Future[None]"]:
+    """Return what has to be over before replies that wrote nothing may be given."""
+    return {
+        taken.hosted.append_under_way
+        for taken in batch
+        if taken.append is None and taken.hosted and taken.hosted.append_under_way
+    }
+
+
+def reply_of(taken: CallOutcome, error: RillflowError | None) -> Reply:
+    """Return the reply to give, where ``error`` is what became of the append."""
+    if taken.append is not None:
+        return taken.reply if error is None else reply_to_error(error)
+    if taken.hosted is not None and taken.hosted.gone is not None:
+        return reply_to_error(ConflictError("what was read could not be written"))
+    return taken.reply

@@ -1,0 +1,19 @@
+"""Large texts of calls are decoded beside the event loop, before the calls are taken."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
+from rillflow.jsontypes import ahead_of, decoded_ahead
+from rillflow.ports.executions import Call, Reply, text_of
+
+
+async def decoded_first(
+    calls: Sequence[Call], take: Callable[[], Awaitable[list[Reply]]]
+) -> list[Reply]:
+    """Decode what is large in some calls, then have them taken; the core finds it decoded."""
+    large = [text for call in calls if len(text := text_of(call)) > SHORT_BYTES]
+    if not large:
+        return await take()
+    ahead = await in_thread(lambda: list(filter(None, map(ahead_of, large))))
+    with decoded_ahead(ahead):
+        return await take()

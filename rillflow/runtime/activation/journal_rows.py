@@ -1,0 +1,104 @@
+"""What is written to the journal for an event that an execution has taken."""
+
+import msgspec
+
+from rillflow.core import codec
+from rillflow.core.events import Event
+from rillflow.ports.executions import Submission
+from rillflow.ports.store import Append, Closing, NewExecution
+from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.activation.fencing import OwnerEpoch, listing_partition
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """How far an execution has come: ended, and nobody left to be told."""
+
+    over: bool = False
+    settled: bool = False
+
+
+def stage_of(hosted: ActiveExecution) -> Stage:
+    """Return the stage of an execution."""
+    return Stage(hosted.over, hosted.settled)
+
+
+def append_of(
+    hosted: ActiveExecution,
+    event: Event,
+    ownership: OwnerEpoch,
+    before: Stage,
+    new: NewExecution | None = None,
+) -> Append:
+    """Build the append of an event that was just handled, and count its record."""
+    state = hosted.state
+    rests = None if hosted.noted_as_resting is False else False
+    hosted.noted_as_resting = False
+    record = codec.encode_event(event)
+    hosted.written += 1
+    hosted.encoded_bytes += len(record)
+    status, closing, snapshot = None, None, None
+    if hosted.settled and not before.settled:
+        closing = Closing(
+            status=state.status.name.lower(),
+            code=state.invoke.code,
+            finished_at_ms=event.at_ms,
+        )
+        snapshot = codec.encode_state(state)
+    elif stage_of(hosted) != before or new is not None:
+        status = state.status.name.lower()
+    return Append(
+        execution_id=state.execution_id,
+        partition=ownership.scope_of(state.execution_id),
+        epoch=ownership.epoch_of(state.execution_id),
+        first_seq=hosted.written,
+        records=(record,),
+        new=new,
+        status=status,
+        closing=closing,
+        snapshot=snapshot,
+        snapshot_seq=hosted.written if snapshot else 0,
+        rests=rests,
+    )
+
+
+def confirmation_of(hosted: ActiveExecution, ownership: OwnerEpoch) -> Append:
+    """Build the append that writes nothing, and is taken only if memory is right.
+
+    A repetition is acknowledged for what memory says. It must not be when a newer owner
+    knows more, or when what memory says could not be written.
+    """
+    execution_id = hosted.state.execution_id
+    return Append(
+        execution_id=execution_id,
+        partition=ownership.scope_of(execution_id),
+        epoch=ownership.epoch_of(execution_id),
+        first_seq=hosted.written + 1,
+        records=(),
+    )
+
+
+def rest_of(hosted: ActiveExecution, ownership: OwnerEpoch) -> Append:
+    """Build the append that notes of an execution that it waits for others only.
+
+    It is refused when an event has come since.
+    """
+    return msgspec.structs.replace(confirmation_of(hosted, ownership), rests=True)
+
+
+def row_of(call: Submission) -> NewExecution:
+    """Build the row of a submitted execution."""
+    event = call.event
+    return NewExecution(
+        execution_id=event.execution_id,
+        business=call.business,
+        feature=call.feature,
+        partition=listing_partition(event.execution_id),
+        definition_id=event.definition_id,
+        submitted_at_ms=event.at_ms,
+        dedicated=event.dedicated,
+        parent_id=event.parent.execution_id if event.parent else None,
+        idempotency_key=call.idempotency_key,
+        request_digest=call.request_digest,
+        ancestors=tuple(step.execution_id for step in event.route),
+        max_descendants=event.max_descendants,
+    )

@@ -1,0 +1,40 @@
+"""Work that runs beside the calls, each in a task of its own."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeAlias
+
+from rillflow.ids import ExecutionId
+
+Crashed: TypeAlias = Callable[[ExecutionId, Exception], None]
+
+
+class BackgroundTasks:
+    """Errands under way, each in a task of its own; ``crashed`` is told of those that fail."""
+
+    def __init__(self, crashed: Crashed) -> None:
+        self._crashed = crashed
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def begin(self, execution_id: ExecutionId, errand: Coroutine[Any, Any, None]) -> None:
+        """Start an errand of an execution and let it run."""
+        walk = asyncio.create_task(errand)
+        self._under_way.add(walk)
+        walk.add_done_callback(partial(self._end, execution_id))
+
+    def _end(self, execution_id: ExecutionId, walk: "asyncio.Task[None]") -> None:
+        self._under_way.discard(walk)
+        error = None if walk.cancelled() else walk.exception()
+        if isinstance(error, Exception):
+            self._crashed(execution_id, error)
+
+    async def stop(self) -> None:
+        """Give up the errands under way, and those that begin when others end."""
+        while self._under_way:
+            for walk in self._under_way:
+                walk.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)

@@ -1,0 +1,89 @@
+"""A lane to an actor: what arrives while a batch is under way leaves with the next one."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from rillflow.errors import RillflowError, StoreError
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+MOST_IN_BATCH = 512
+
+
+class Batcher(Generic[Item, Answer]):
+    """Sends items in batches and gives each its own answer.
+
+    A batch leaves at once when fewer than ``wide`` are under way. ``send`` takes a
+    batch and returns the answers in its order. A RillflowError that it raises reaches every
+    caller of the batch; after anything else the items are sent one by one, which must do no
+    harm, so that what one of them raises is its own.
+    """
+
+    def __init__(
+        self, send: Callable[[list[Item]], Awaitable[list[Answer]]], *, wide: int = 1
+    ) -> None:
+        self._send = send
+        self._free = wide
+        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._batches: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._batches)
+
+    async def ask(self, item: Item) -> Answer:
+        """Send one item with the next batch and return its answer.
+
+        An item whose caller gives up before it has left does not leave any more.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        self._start()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            with suppress(ValueError):
+                self._waiting.remove((item, future))
+            raise
+
+    def _start(self) -> None:
+        if self._free > 0 and self._waiting:
+            self._free -= 1
+            batch = asyncio.create_task(self._run())
+            self._batches.add(batch)
+            batch.add_done_callback(self._batches.discard)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                count = min(len(self._waiting), MOST_IN_BATCH)
+                await self._send_batch([self._waiting.popleft() for _ in range(count)])
+        finally:
+            self._free += 1
+        self._start()
+
+    async def _send_batch(self, batch: list[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
+        try:
+            answers = await self._send([item for item, _ in batch])
+            for (_, future), answer in list(zip(batch, answers, strict=True)):
+                if not future.done():
+                    future.set_result(answer)
+        except RillflowError as error:
+            self._fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - no caller may be left waiting
+            if len(batch) == 1:
+                self._fail(batch, StoreError(f"the actor could not be reached: {error}"))
+                return
+            for one in batch:
+                if not one[1].done():
+                    await self._send_batch([one])
+
+    def _fail(
+        self, batch: list[tuple[Item, "asyncio.Future[Answer]"]], error: RillflowError
+    ) -> None:
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(error)

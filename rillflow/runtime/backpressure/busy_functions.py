@@ -1,0 +1,254 @@
+"""What one process knows of functions that want to be left alone (SEMANTICS 6.2, 9.3).
+
+Hints live in memory and end by their own time, so none outlives its wish, and a crash
+forgets them. They run by monotonic time and travel as lengths of time: a clock that is
+wrong, here or at another home, holds nothing back. Every home of executions has the hints
+of all; which functions a service uses at all, each home knows of its own executions, and
+of dedicated ones, whose owners tell.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from rillflow.definition.addresses import without_user_info
+from rillflow.errors import RequestError
+from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Reply, ResourceCall, Submission
+
+FORGET_S: Final = 10_800.0
+"""What has not been heard of for three hours is forgotten."""
+RECENT_S: Final = 1.0
+"""How exactly it is known when a function that wished for nothing was heard of last."""
+
+_MOST_SERVICES: Final = 10_000
+_MOST_OF_SERVICE: Final = 5_000
+_RESOURCE_LIMIT: Final = 30201
+
+
+class Heard(NamedTuple):
+    """When a function was last heard of, and until when it is busy (None: it never was).
+
+    By monotonic time, in seconds.
+    """
+
+    updated_s: float
+    until_s: float | None = None
+
+
+class BusyFunctions:
+    """The functions that services use, and how long those that are busy are busy."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        tell: Callable[[ResourceCall], None] = lambda _: None,
+        *,
+        tells_all: bool = False,
+    ) -> None:
+        """Know nothing yet; ``tell`` hands news to the other homes.
+
+        With ``tells_all`` they hear also of functions that are not busy, once of each.
+        """
+        self._clock = clock
+        self._tell = tell
+        self._tells_all = tells_all
+        self._services: OrderedDict[str, dict[tuple[str, str], Heard]] = OrderedDict()
+        self._busy: dict[str, float] = {}
+        self._limited = False
+        self.on_clear: Callable[[], None] = lambda: None
+
+    def heard(self, service: str, task: str, resource: str, *, hint_s: int = 0) -> None:
+        """Note that a function has answered, and what it wished for."""
+        before = self._services.get(service, {}).get((task, resource))
+        is_known = before is not None
+        if before and hint_s <= 0 and self._clock.monotonic_s() - before.updated_s < RECENT_S:
+            return
+        news = ResourceCall(
+            kind="busy", service=service, task=task, resource=resource, for_s=max(hint_s, 0)
+        )
+        self._learn(news)
+        if news.for_s or (self._tells_all and not is_known):
+            self._tell(news)
+
+    def follow(self, blocks: Mapping[str, float]) -> None:
+        """Know of no other busy functions than these, and for how many seconds each is."""
+        now_s = self._clock.monotonic_s()
+        is_clear = bool(self._busy.keys() - blocks.keys())
+        self._busy = {resource: now_s + left_s for resource, left_s in blocks.items()}
+        if is_clear:
+            self.on_clear()
+
+    def copy_worst(self, service: str, task: str, resource: str, *, child: str) -> None:
+        """Note that a sub-flow is as busy as the busiest function of its service."""
+        hints = [heard.until_s for heard in self._known(child).values()]
+        worst = max((until_s for until_s in hints if until_s is not None), default=None)
+        self._note(service, task, resource, worst)
+
+    def busy_s(self, resource: str) -> float:
+        """Tell for how many seconds a function wants no calls; 0 when it wants them now."""
+        until_s = self._busy.get(resource) if self._busy else None
+        if until_s is None:
+            return 0
+        left_s = until_s - self._clock.monotonic_s()
+        if left_s <= 0:
+            del self._busy[resource]
+        return max(left_s, 0)
+
+    def admit(self, call: Submission) -> None:
+        """Let a submission pass, or refuse it for the busy functions of its service.
+
+        Raises:
+            RequestError: ``resource limit resources: …`` (30201).
+        """
+        if not call.check or not self._limited:
+            return
+        service = f"{call.business}:{call.feature}"
+        rows = list(self._rows(service))
+        limited = unsatisfied(
+            {row.resource for row in rows if row.busy},
+            {row.resource for row in rows},
+            check=call.check,
+            keys=call.key_resources,
+            any_key=call.any_key,
+        )
+        if limited:
+            raise resource_limit(limited)
+
+    def answer(self, call: ResourceCall) -> Reply:
+        """Answer a question, or take news.
+
+        The body of ``read`` is a list of rows, that of ``blocks`` a map of busy functions
+        to the seconds for which each is.
+        """
+        match call.kind:
+            case "busy":
+                self._learn(call)
+                return Reply()
+            case "blocks":
+                return Reply(changed=False, body=encode_json(self._blocks()))
+            case "clear":
+                return Reply(changed=self._clear(call.service, call.resources))
+            case _:
+                return Reply(changed=False, body=encode_json(list(self._rows(call.service))))
+
+    def _known(self, service: str) -> dict[tuple[str, str], Heard]:
+        """Return what is known of a service, without what is too old."""
+        known = self._services.get(service)
+        if known is None:
+            return {}
+        oldest_s = self._clock.monotonic_s() - FORGET_S
+        for key in [key for key, heard in known.items() if heard.updated_s < oldest_s]:
+            del known[key]
+        return known
+
+    def _blocks(self) -> JsonObject:
+        left_s = {resource: self.busy_s(resource) for resource in list(self._busy)}
+        return {resource: left for resource, left in left_s.items() if left}
+
+    def _learn(self, news: ResourceCall) -> None:
+        if not news.for_s:
+            self._note(news.service, news.task, news.resource, None)
+            return
+        until_s = self._clock.monotonic_s() + news.for_s
+        self._note(news.service, news.task, news.resource, until_s)
+        self._busy[news.resource] = max(until_s, self._busy.get(news.resource, until_s))
+
+    def _note(self, service: str, task: str, resource: str, until_s: float | None) -> None:
+        known = self._services.get(service)
+        if known is None:
+            known = self._services[service] = {}
+            if len(self._services) > _MOST_SERVICES:
+                self._services.popitem(last=False)
+        before = known.get((task, resource))
+        if before is None and len(known) >= _MOST_OF_SERVICE:
+            return
+        if until_s is not None:
+            self._limited = True
+        if before is not None and before.until_s is not None:
+            until_s = max(before.until_s, until_s if until_s is not None else before.until_s)
+        known[task, resource] = Heard(self._clock.monotonic_s(), until_s)
+
+    def _clear(self, service: str, resources: tuple[str, ...]) -> bool:
+        known = self._known(service)
+        gone = [key for key in known if not resources or key[1] in resources]
+        for task, resource in gone:
+            del known[task, resource]
+            self._busy.pop(resource, None)
+        self.on_clear()
+        return bool(gone)
+
+    def _rows(self, service: str) -> Iterator["ResourceRow"]:
+        now_s = self._clock.monotonic_s()
+        offset_s = self._clock.now_ms() / 1000 - now_s
+        for (task, resource), heard in self._known(service).items():
+            until_s = heard.until_s
+            yield ResourceRow(
+                task,
+                resource,
+                0 if until_s is None else round((until_s + offset_s) * 1000),
+                round((heard.updated_s + offset_s) * 1000),
+                until_s is not None and until_s > now_s,
+            )
+
+
+class ResourceRow(NamedTuple):
+    """One function that a task of a service calls; a JSON list of five in replies.
+
+    Times are milliseconds since the epoch, by this machine's clock as it is now.
+    """
+
+    task: str
+    resource: str
+    until_ms: int
+    updated_ms: int
+    busy: bool
+
+
+def unsatisfied(
+    limited: set[str], known: set[str], *, check: str, keys: tuple[str, ...], any_key: bool
+) -> list[str]:
+    """Return the busy functions for which a submission is refused; none lets it pass."""
+    refused = limited
+    if check == "skip" or (check == "long_board" and limited != known):
+        return []
+    if check == "key_resource":
+        refused = limited & set(keys)
+        if not any_key and refused != set(keys):
+            return []
+    return sorted(refused)
+
+
+def resource_limit(resources: list[str]) -> RequestError:
+    """Build the refusal of a submission whose functions are busy."""
+    return RequestError(
+        f"resource limit resources: {','.join(map(without_user_info, resources))}",
+        wire_code=_RESOURCE_LIMIT,
+    )
+
+
+def service_id(execution_id: ExecutionId) -> str:
+    """Return ``business:feature`` of a well-formed execution id."""
+    return execution_id.partition("_c_")[0]
+
+
+class Traffic:
+    """Counts what was taken in each second of the wall clock, by id (SEMANTICS 6.3)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = 0
+        self._taken: dict[str, int] = {}
+
+    def take(self, subject: str, limit: int) -> bool:
+        """Take one; False when as many as the limit have been taken in this second."""
+        second = self._clock.now_ms() // 1000
+        if second != self._second:
+            self._second, self._taken = second, {}
+        taken = self._taken.get(subject, 0)
+        if taken >= limit:
+            return False
+        self._taken[subject] = taken + 1
+        return True

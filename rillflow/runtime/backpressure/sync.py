@@ -1,0 +1,67 @@
+"""Hints for an owner of one execution: nobody tells it, so it asks before it dispatches."""
+
+import asyncio
+import logging
+from typing import Final
+
+import msgspec
+
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Executions, ResourceCall
+from rillflow.runtime.backpressure.busy_functions import BusyFunctions
+
+log = logging.getLogger("rillflow.busy_functions")
+
+FRESH_S: Final = 1.0
+LONGEST_ASK_S: Final = 1.0
+
+_blocks = msgspec.json.Decoder(dict[str, float])
+
+
+class HintSync:
+    """Has hints hold what the homes of shared executions know of busy functions.
+
+    The answer is good for a second. When none comes in time, dispatches go by the last one.
+    """
+
+    def __init__(self, hints: BusyFunctions, executions: Executions, clock: Clock) -> None:
+        self._hints = hints
+        self._executions = executions
+        self._clock = clock
+        self._asked_s: float | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Tell whether what was heard last is still good."""
+        return self._asked_s is not None and self._clock.monotonic_s() - self._asked_s < FRESH_S
+
+    async def refresh(self) -> None:
+        """Ask the homes, unless what they said last is fresh."""
+        if self.is_fresh:
+            return
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask(), name="hints")
+        await asyncio.shield(self._asking)
+
+    async def stop(self) -> None:
+        """Give up the question under way."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+    async def _ask(self) -> None:
+        try:
+            async with asyncio.timeout(LONGEST_ASK_S):
+                replies = await self._executions.ask_all(ResourceCall(kind="blocks", service=""))
+            known: dict[str, float] = {}
+            for reply in replies:
+                for resource, left_s in _blocks.decode(reply.body or b"{}").items():
+                    known[resource] = max(left_s, known.get(resource, 0))
+            if replies:
+                self._hints.follow(known)
+        except Exception:
+            log.warning("hints_unknown", exc_info=True)
+        finally:
+            self._asked_s = self._clock.monotonic_s()
+            self._asking = None

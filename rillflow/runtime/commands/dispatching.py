@@ -1,0 +1,227 @@
+"""Dispatches on their way out: to the function they are really for, when it wants calls."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+
+from rillflow.core.commands import DispatchTask
+from rillflow.errors import RillflowError
+from rillflow.gateways.messages.hints import retry_interval_s
+from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonObject
+from rillflow.ports.clock import Clock
+from rillflow.ports.dispatcher import Dispatcher
+from rillflow.ports.executions import Executions, Reply, ResourceCall
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.store import Catalogue
+from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.aio.background import BackgroundTasks, Crashed
+from rillflow.runtime.aio.retrying import retry_while_unavailable
+from rillflow.runtime.backpressure.busy_functions import BusyFunctions, service_id
+from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
+from rillflow.runtime.backpressure.sync import HintSync
+from rillflow.runtime.commands.resource_names import Chooser, is_indirect
+from rillflow.runtime.commands.subflows import (
+    Inherited,
+    child_of,
+    failed,
+    inherited_from,
+    is_flow,
+    start_flow,
+)
+
+_LONGEST_TELL_S: Final = 1.0
+
+Find: TypeAlias = Callable[[ExecutionId], ActiveExecution | None]
+StillAwaited: TypeAlias = Callable[[Sequence[DispatchTask]], Awaitable[list[DispatchTask]]]
+Take: TypeAlias = Callable[[DispatchAnswer], Awaitable[None]]
+
+
+class Dispatching:
+    """Gathers dispatches into batches; keeps back those whose function is busy.
+
+    Sub-flows are started here; their answers, and those of dispatches that could not be
+    made, go to ``answered``. ``find`` returns an execution that is in memory;
+    ``still_awaited`` those dispatches whose answers would be taken; ``crashed`` is told of
+    an execution whose dispatch cannot be sent, which hinders no other. One that ``follows``
+    asks the homes of shared executions for busy functions, since nobody tells it.
+    """
+
+    def __init__(  # noqa: PLR0913 - the ports it joins
+        self,
+        *,
+        clock: Clock,
+        catalogue: Catalogue,
+        executions: Executions,
+        dispatcher: Dispatcher,
+        find: Find,
+        still_awaited: StillAwaited,
+        walks: BackgroundTasks,
+        answered: Take,
+        crashed: Crashed,
+        host: str,
+        follows: bool,
+    ) -> None:
+        self._clock = clock
+        self._catalogue = catalogue
+        self._executions = executions
+        self._dispatcher = dispatcher
+        self._find = find
+        self._still_awaited = still_awaited
+        self._walks = walks
+        self._answered = answered
+        self._crashed = crashed
+        self._host = host
+        self._batch: list[DispatchTask] = []
+        self._chooser = Chooser(catalogue, clock)
+        self._chosen: dict[tuple[str, str, int], str] = {}
+        self._telling: set[asyncio.Future[list[Reply]]] = set()
+        self._untold: list[asyncio.Future[list[Reply]]] = []
+        self.hints = BusyFunctions(clock, self._spread, tells_all=follows)
+        self._following = HintSync(self.hints, executions, clock) if follows else None
+        self._held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
+        self.hints.on_clear = self._held.look_again
+
+    def held(self) -> int:
+        """Return how many dispatches wait for busy functions."""
+        return len(self._held)
+
+    def add(self, command: DispatchTask) -> None:
+        """Take a dispatch; it leaves with ``flush``, or when its function is free."""
+        if is_indirect(command):
+            hosted = self._find(command.execution_id)
+            context, uid = (hosted.state.context, hosted.state.uid) if hosted else ({}, 0)
+            self._walks.begin(command.execution_id, self._choose(command, context, uid))
+        elif is_flow(command):
+            hosted = self._find(command.execution_id)
+            inherited = inherited_from(hosted.state) if hosted else Inherited()
+            self._walks.begin(command.execution_id, self._start_flow(command, inherited))
+        elif command.task and self._following is not None and not self._following.is_fresh:
+            self._walks.begin(command.execution_id, self._add_by_news(command))
+        else:
+            self._hold_or_gather(command)
+
+    def _hold_or_gather(self, command: DispatchTask) -> None:
+        if command.task and self.hints.busy_s(command.resource_name):
+            self._held.hold(command)
+        else:
+            self._batch.append(command)
+
+    async def _add_by_news(self, command: DispatchTask) -> None:
+        await self._refresh()
+        if await self._still_awaited([command]):
+            self._hold_or_gather(command)
+            self.flush()
+
+    async def _refresh(self) -> None:
+        if self._following is not None:
+            await self._following.refresh()
+
+    def flush(self) -> None:
+        """Send the dispatches gathered since the last time."""
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._send(batch)
+
+    def _send(self, batch: list[DispatchTask]) -> None:
+        """Send dispatches together, or one by one when together they cannot be sent."""
+        try:
+            self._dispatcher.send(batch)
+        except Exception as error:  # noqa: BLE001 - one dispatch must not stop the others
+            if len(batch) == 1:
+                self._crashed(batch[0].execution_id, error)
+                return
+            for command in batch:
+                self._send([command])
+
+    async def stop(self) -> None:
+        """Forget what waits; the next owner dispatches it."""
+        await self._held.stop()
+        if self._following is not None:
+            await self._following.stop()
+        for tell in self._telling:
+            tell.cancel()
+        await asyncio.gather(*self._telling, return_exceptions=True)
+
+    def chosen(self, answer: DispatchAnswer) -> str | None:
+        """Return the function that a rule chose for an attempt; None without a rule."""
+        return self._chosen.get(answer.key)
+
+    def taken(self, answer: DispatchAnswer) -> None:
+        """Note that an answer is durable."""
+        self._chosen.pop(answer.key, None)
+
+    def learn(self, answer: DispatchAnswer) -> None:
+        """Note what an answer that is a JSON object tells of its function (SEMANTICS 6.2)."""
+        if answer.task and answer.body and answer.body.lstrip()[:1] == b"{":
+            hint_s = retry_interval_s(answer.body)
+            chosen = self._chosen.get(answer.key)
+            self.learn_of(answer.execution_id, answer.task, hint_s, chosen)
+
+    def learn_of(
+        self, execution_id: ExecutionId, name: str, hint_s: int, chosen: str | None = None
+    ) -> None:
+        """Note that the function of a task was heard of, and its wish to be left alone."""
+        hosted = self._find(execution_id)
+        task = hosted.state.tasks.get(name) if hosted else None
+        resource = chosen or (hosted.resource_of(task) if hosted and task else None)
+        if task is not None and resource:
+            self.hints.heard(service_id(execution_id), task.base, resource, hint_s=hint_s)
+
+    async def _choose(self, command: DispatchTask, context: JsonObject, uid: int) -> None:
+        """Dispatch to the function that a rule or a reference names."""
+        try:
+            chosen = await retry_while_unavailable(
+                lambda: self._chooser.choose(command, context=context, uid=uid)
+            )
+        except RillflowError as error:
+            await self._answered(failed(command, error))
+            return
+        if not await self._still_awaited([command]):
+            return  # The answer to an earlier life's call has come meanwhile.
+        if chosen.resource_name != command.resource_name:
+            self._chosen[command.key] = chosen.resource_name
+        self.add(chosen)
+        self.flush()
+
+    async def _start_flow(self, command: DispatchTask, inherited: Inherited) -> None:
+        answer = await retry_while_unavailable(
+            lambda: start_flow(
+                command,
+                catalogue=self._catalogue,
+                executions=self._executions,
+                clock=self._clock,
+                host=self._host,
+                inherited=inherited,
+            )
+        )
+        child = child_of(answer)
+        if child is not None:
+            self.hints.copy_worst(
+                service_id(command.execution_id),
+                command.task.rpartition("-")[2],
+                command.resource_name,
+                child=service_id(child),
+            )
+        await self._answered(answer)
+
+    async def _release(self, commands: list[DispatchTask]) -> None:
+        """Dispatch what was held back, as far as its execution still waits for it."""
+        for command in await self._still_awaited(commands):
+            try:
+                self.add(command)
+            except Exception as error:  # noqa: BLE001 - one dispatch must not stop the others
+                self._crashed(command.execution_id, error)
+        self.flush()
+
+    async def told(self) -> None:
+        """Wait, for a second at most, until every home knows the hints just learnt."""
+        telling, self._untold = self._untold, []
+        if telling:
+            await asyncio.wait(telling, timeout=_LONGEST_TELL_S)
+
+    def _spread(self, news: ResourceCall) -> None:
+        tell = asyncio.ensure_future(self._executions.ask_all(news))
+        self._untold.append(tell)
+        self._telling.add(tell)
+        tell.add_done_callback(self._telling.discard)

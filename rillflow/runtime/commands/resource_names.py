@@ -1,0 +1,129 @@
+"""Resource names that stand for another one: A/B rules and references (SEMANTICS 4.1, 4.8, 5.4)."""
+
+from typing import Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from rillflow.core.commands import DispatchTask
+from rillflow.definition.addresses import without_user_info
+from rillflow.definition.model import Resource
+from rillflow.errors import DefinitionError, RequestError
+from rillflow.gateways.messages.threads import computed
+from rillflow.jsontypes import JsonObject, encode_json
+from rillflow.ports.clock import Clock
+from rillflow.ports.store import Catalogue
+from rillflow.runtime.definitions.catalogue import (
+    parse_stored,
+    resolve_descriptor,
+    stored_text,
+)
+from rillflow.runtime.definitions.choice_rules import first_that_holds
+
+AB_SCHEME: Final = "ab://"
+REFERENCE_SCHEME: Final = "resourceRef://"
+DEFAULT_RULE: Final = "default"
+PROCESS_FAIL: Final = 30106
+
+_RULES_FRESH_S: Final = 3.0
+_MOST_RULES: Final = 1000
+
+
+class Chooser:
+    """Finds the function that a dispatch goes to; A/B rules are up to 3 s old."""
+
+    def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
+        self._catalogue = catalogue
+        self._clock = clock
+        self._rules: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
+
+    async def choose(self, command: DispatchTask, *, context: JsonObject, uid: int) -> DispatchTask:
+        """Return the dispatch with the function it really goes to.
+
+        Args:
+            command: Names an A/B table or a resource of another definition.
+            context: The execution's, the ``input`` of the rules.
+            uid: The submitter's.
+
+        Raises:
+            RillflowError: Nothing can be chosen.
+        """
+        if command.resource_name.startswith(AB_SCHEME):
+            command = await self._by_rule(command, context, uid)
+        if command.resource_name.startswith(REFERENCE_SCHEME):
+            resource = await find_resource(self._catalogue, command.resource_name)
+            text = encode_json(resource.model_dump(by_alias=True, exclude_none=True))
+            command = msgspec.structs.replace(command, resource=text)
+        return command
+
+    async def _by_rule(self, command: DispatchTask, context: JsonObject, uid: int) -> DispatchTask:
+        business = command.execution_id.partition(":")[0]
+        key = command.resource_name.removeprefix(AB_SCHEME)
+        winner = await winner_of(await self._fresh_rules(business, key), uid=uid, data=context)
+        if winner is None:
+            raise RequestError(
+                f"no default resource for ab config key: {without_user_info(key)}",
+                wire_code=PROCESS_FAIL,
+            )
+        # Only what the definition itself refers to is put in; the winner is not part of it.
+        return msgspec.structs.replace(
+            command,
+            resource_name=winner,
+            resource_protocol=None,
+            secrets=tuple(filter(None, command.secrets)),
+        )
+
+    async def _fresh_rules(self, business: str, key: str) -> dict[str, str]:
+        now_s = self._clock.monotonic_s()
+        read_s, rules = self._rules.get((business, key), (None, {}))
+        if read_s is None or now_s - read_s > _RULES_FRESH_S:
+            rules = await self._catalogue.rules("ab", (business, key))
+            if len(self._rules) >= _MOST_RULES:
+                self._rules.clear()
+            self._rules[business, key] = now_s, rules
+        return rules
+
+
+def is_indirect(command: DispatchTask) -> bool:
+    """Tell whether the resource name of a dispatch stands for another one."""
+    return command.resource_name.startswith((AB_SCHEME, REFERENCE_SCHEME)) and (
+        command.resource is None
+    )
+
+
+def default_of(rules: dict[str, str]) -> str | None:
+    """Return the resource that is taken when no rule is true."""
+    return next((name for name, rule in sorted(rules.items()) if rule == DEFAULT_RULE), None)
+
+
+async def winner_of(rules: dict[str, str], *, uid: int, data: JsonObject) -> str | None:
+    """Return the resource that A/B rules choose, None when they choose none.
+
+    Raises:
+        RequestError: The rules together take more than they may (30110).
+    """
+    conditional = {name: rule for name, rule in rules.items() if rule != DEFAULT_RULE}
+    return await first_that_holds(conditional, uid=uid, data=data) or default_of(rules)
+
+
+async def find_resource(catalogue: Catalogue, uri: str) -> Resource:
+    """Find ``<scheme>://<descriptor id>?name=<name>`` among the resources of a definition.
+
+    Raises:
+        RequestError: The definition has no resources, or none of the name, or there is
+            no such definition (30106).
+    """
+    target, _, query = uri.partition("://")[2].partition("?")
+    try:
+        [name] = parse_qs(query).get("name", [""])[:1]
+        found = await resolve_descriptor(catalogue, target)
+        text = await stored_text(catalogue, found.version or "")
+        definition = await computed(len(text), lambda: parse_stored(text))
+    except (RequestError, DefinitionError, ValueError) as error:
+        raise RequestError(f"getTaskResource fails: {error}", wire_code=PROCESS_FAIL) from error
+    if not definition.resources:
+        raise RequestError("dag resources empty", wire_code=PROCESS_FAIL)
+    for resource in definition.resources:
+        if resource.name == name:
+            return resource
+    raise RequestError("dag resource null", wire_code=PROCESS_FAIL)

@@ -1,0 +1,183 @@
+"""Starting sub-flows: a dispatch whose function is another workflow (SEMANTICS 3.15)."""
+
+from typing import NamedTuple
+
+from rillflow.core.commands import DispatchTask
+from rillflow.core.events import (
+    CONTEXT_MAX_BYTES,
+    DESCENDANTS_MAX,
+    FOREACH_MAX_ITEMS,
+    ExecutionSubmitted,
+    ParentLink,
+    RouteStep,
+)
+from rillflow.core.state import ExecutionState
+from rillflow.errors import QuotaError, RequestError, RillflowError, StoreError
+from rillflow.ids import ExecutionId, child_execution_id, child_id_key
+from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.language.versions import CURRENT
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Executions, Submission
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.store import Catalogue
+from rillflow.runtime.definitions.catalogue import resolve_descriptor
+
+PROTOCOL = "rillflow"
+MOST_LEVELS = 5
+UNSUPPORTED = 30606
+
+
+class Inherited(NamedTuple):
+    """What a sub-flow has of the execution that starts it."""
+
+    uid: int = 0
+    context_max_bytes: int = CONTEXT_MAX_BYTES
+    foreach_max_items: int = FOREACH_MAX_ITEMS
+    expected_callback_s: float | None = None
+    id_key: bytes = b""
+    max_descendants: int = DESCENDANTS_MAX
+    strict_mappings: bool = False
+    turn_max_steps: int | None = None
+    turn_max_bytes: int | None = None
+
+
+def inherited_from(state: ExecutionState) -> Inherited:
+    """Return what a sub-flow gets of an execution."""
+    return Inherited(
+        state.uid,
+        state.context_max_bytes,
+        state.foreach_max_items,
+        state.expected_callback_s,
+        state.id_key,
+        state.max_descendants,
+        state.strict_mappings,
+        state.turn_max_steps,
+        state.turn_max_bytes,
+    )
+
+
+def is_flow(request: DispatchTask) -> bool:
+    """Tell whether a dispatch starts a sub-flow instead of calling a gateway."""
+    protocol = request.resource_protocol or request.resource_name.partition("://")[0]
+    return protocol == PROTOCOL and request.resource is None
+
+
+def failed(request: DispatchTask, error: RillflowError) -> DispatchAnswer:
+    """Build the answer of an attempt that called nothing."""
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        error=f"handle fails: {error}",
+    )
+
+
+async def start_flow(  # noqa: PLR0913 - the ports it joins
+    request: DispatchTask,
+    *,
+    catalogue: Catalogue,
+    executions: Executions,
+    clock: Clock,
+    host: str,
+    inherited: Inherited,
+) -> DispatchAnswer:
+    """Start the sub-flow of one attempt; repeating it finds the same execution.
+
+    The submitter is that of the parent, unless the sub-flow's data name another one.
+
+    Returns:
+        An answer with body ``{"execution_id": <child>}``, or with the reason why not.
+
+    Raises:
+        StoreError: The sub-flow's owner or the catalogue could not be reached; repeat it.
+    """
+    try:
+        child = await _submit(request, catalogue, executions, clock, host, inherited)
+    except QuotaError as error:
+        return failed(request, error)
+    except StoreError:
+        raise
+    except RillflowError as error:
+        return failed(request, error)
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        body=encode_json({"execution_id": child}),
+    )
+
+
+def child_of(answer: DispatchAnswer) -> ExecutionId | None:
+    """Return the execution that an answer of ``start_flow`` names, None after a failure."""
+    said = decode_json(answer.body) if answer.body else None
+    child = said.get("execution_id") if isinstance(said, dict) else None
+    return child if isinstance(child, str) else None
+
+
+async def _submit(  # noqa: PLR0913, PLR0917 - as above
+    request: DispatchTask,
+    catalogue: Catalogue,
+    executions: Executions,
+    clock: Clock,
+    host: str,
+    inherited: Inherited,
+) -> str:
+    route = (
+        *(RouteStep(execution_id=e, task=t, pattern=p) for e, t, p in request.route),
+        RouteStep(execution_id=request.execution_id, task=request.task, pattern=request.pattern),
+    )
+    if len(route) >= MOST_LEVELS:
+        steps = "->".join(f"{step.execution_id}#{step.task}" for step in route)
+        raise RequestError(f"exceed max depth, dag route: {steps}", wire_code=UNSUPPORTED)
+    data = decode_json(request.input)
+    document: JsonObject = data if isinstance(data, dict) else {}
+    target = request.resource_name.partition("://")[2] or request.resource_name
+    uid = _uid(document, inherited.uid)
+    found = await resolve_descriptor(catalogue, target, uid=uid, data=document)
+    child = child_execution_id(
+        found.business,
+        found.feature,
+        attempt=request.key,
+        at_ms=request.at_ms,
+        key=inherited.id_key,
+    )
+    event = ExecutionSubmitted(
+        at_ms=clock.now_ms(),
+        execution_id=child,
+        definition_id=found.version or "",
+        data=request.input,
+        host=host,
+        parent=ParentLink(
+            execution_id=request.execution_id,
+            task=request.task,
+            attempt=request.attempt,
+            pattern=request.pattern,
+        ),
+        route=route,
+        uid=uid,
+        context_max_bytes=inherited.context_max_bytes,
+        foreach_max_items=inherited.foreach_max_items,
+        expected_callback_s=inherited.expected_callback_s,
+        id_key=_key_of_child(request, inherited.id_key),
+        max_descendants=inherited.max_descendants,
+        strict_mappings=inherited.strict_mappings,
+        language=CURRENT,
+        turn_max_steps=inherited.turn_max_steps,
+        turn_max_bytes=inherited.turn_max_bytes,
+    )
+    submission = Submission(business=found.business, feature=found.feature, event=event)
+    (await executions.call(submission)).raise_for_error()
+    return child
+
+
+def _key_of_child(request: DispatchTask, key: bytes) -> bytes:
+    """Return the secret key of a sub-flow; families that an earlier release began have none."""
+    return child_id_key(request.key, key=key) if key else b""
+
+
+def _uid(document: JsonObject, default: int) -> int:
+    uid = document.get("uid")
+    if isinstance(uid, str) and uid.isdecimal() and len(uid) <= 18:
+        return int(uid)
+    is_number = isinstance(uid, int) and not isinstance(uid, bool) and abs(uid) < 1 << 63
+    return uid if isinstance(uid, int) and is_number else default

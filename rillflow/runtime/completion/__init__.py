@@ -1,0 +1,1 @@
+"""Waiting for executions to end: one question per owner answers many callers."""

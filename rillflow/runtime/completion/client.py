@@ -1,0 +1,223 @@
+"""Waiting for the end of an execution at its owner, for many callers through one question."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from rillflow.errors import RillflowError
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import End, Reply, Submission, Watch
+
+log = logging.getLogger("rillflow.completion")
+
+_Futures: TypeAlias = dict[ExecutionId, dict["asyncio.Future[bytes | None]", str]]
+"""Who waits for an execution, and what they want to see of its end."""
+
+ASK_S = 20.0
+PAUSE_S = 0.2
+
+
+class Question(msgspec.Struct, frozen=True, array_like=True):
+    """What has ended for a watcher, besides what it has heard of? Wait so long for news.
+
+    ``life`` is the life of the owner that was told what is waited for; an owner in another
+    one knows nothing of it and does not wait. None is who does not say.
+    """
+
+    watcher: str
+    timeout_s: float
+    heard: list[ExecutionId] = []
+    life: str | None = None
+
+
+class Ended(msgspec.Struct, frozen=True, array_like=True):
+    """An execution that has ended; ``body`` answers a query of the kind ``show``."""
+
+    execution_id: ExecutionId
+    show: str = ""
+    body: bytes | None = None
+
+
+class News(msgspec.Struct, frozen=True, array_like=True):
+    """What an owner tells a watcher: which life it is in, and what has ended."""
+
+    life: str
+    ended: list[Ended]
+
+
+_news_decoder = msgspec.msgpack.Decoder(News)
+_question_decoder = msgspec.msgpack.Decoder(Question)
+
+
+def encode_question(question: Question) -> bytes:
+    """Encode a question."""
+    return msgspec.msgpack.encode(question)
+
+
+def decode_question(data: bytes) -> Question:
+    """Decode a question."""
+    return _question_decoder.decode(data)
+
+
+def encode_news(news: News) -> bytes:
+    """Encode the answer."""
+    return msgspec.msgpack.encode(news)
+
+
+def decode_news(data: bytes) -> News:
+    """Decode the answer."""
+    return _news_decoder.decode(data)
+
+
+class CompletionClient:
+    """The callers of one process that wait for executions of one owner.
+
+    One question is open at the owner while anybody waits. An owner that began a new
+    life has forgotten who watches, so it is told again.
+    """
+
+    def __init__(
+        self,
+        watcher: str,
+        call: Callable[[Watch | Submission], Awaitable[Reply]],
+        ask: Callable[[Question], Awaitable[News]],
+    ) -> None:
+        self._watcher = watcher
+        self._call = call
+        self._ask = ask
+        self._life: str | None = None
+        self._told: str | None = None
+        self._heard: list[ExecutionId] = []
+        self._waiting: _Futures = {}
+        self._starting: _Futures = {}
+        self._untold: set[ExecutionId] = set()
+        self._asking: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
+        """Wait for the end, and see what ``show`` asks for, where that comes along.
+
+        Raises:
+            RillflowError: The owner refused, or could not be reached.
+        """
+        watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        _enter(self._waiting, execution_id, future, show)
+        try:
+            return await self._see(watch, future, timeout_s)
+        finally:
+            _leave(self._waiting, execution_id, future)
+
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Submit and wait for the end.
+
+        News may come before the reply. But until the reply is there, an owner in a new life
+        is not asked: what it does not know yet would count as ended.
+
+        Raises:
+            RillflowError: The owner could not be reached.
+        """
+        execution_id = submission.execution_id
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        _enter(self._starting, execution_id, future, show)
+        life = self._life
+        try:
+            reply = await self._call(replace(submission, watcher=self._watcher, show=show))
+            if reply.error is not None:
+                return reply, End(has_ended=False)
+            _enter(self._waiting, execution_id, future, show)
+            if reply.changed and life == self._life:
+                return reply, await self._until(future, timeout_s)
+            watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
+            return reply, await self._see(watch, future, timeout_s)
+        finally:
+            _leave(self._starting, execution_id, future)
+            _leave(self._waiting, execution_id, future)
+
+    async def _see(
+        self, watch: Watch, future: "asyncio.Future[bytes | None]", timeout_s: float
+    ) -> End:
+        reply = (await self._call(watch)).raise_for_error()
+        if not reply.changed:
+            return End(has_ended=True, body=reply.body)
+        return await self._until(future, timeout_s)
+
+    async def _until(self, future: "asyncio.Future[bytes | None]", timeout_s: float) -> End:
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._run())
+        await asyncio.wait((future,), timeout=timeout_s)
+        return End(has_ended=True, body=future.result()) if future.done() else End(has_ended=False)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                try:
+                    if self._told != self._life or self._untold:
+                        await self._watch_again()
+                    question = Question(self._watcher, ASK_S, self._heard, self._told or "")
+                    self._hear(await self._ask(question))
+                except RillflowError:
+                    await asyncio.sleep(PAUSE_S)
+                except Exception:
+                    log.exception("question_failed", extra={"waiting": len(self._waiting)})
+                    await asyncio.sleep(PAUSE_S)
+        finally:
+            self._asking = None
+
+    def _hear(self, news: News) -> None:
+        self._heard = [ended.execution_id for ended in news.ended]
+        self._life = news.life
+        for ended in news.ended:
+            self._resolve(ended)
+
+    async def _watch_again(self) -> None:
+        """Tell an owner in a new life of everything that is waited for.
+
+        That includes the first life heard of: what was watched before may have been told
+        to another one. What the owner cannot look at now is told again with each question.
+        """
+        life = self._life
+        if self._told != life:
+            self._untold.update(self._waiting)
+        asked = [each for each in self._untold if each in self._waiting]
+        watches = [Watch(execution_id=each, watcher=self._watcher) for each in asked]
+        replies = await asyncio.gather(*map(self._call, watches))
+        for reply in replies:
+            if reply.is_unanswered:
+                reply.raise_for_error()
+        self._untold.clear()
+        for execution_id, reply in zip(asked, replies, strict=True):
+            if reply.error is not None:
+                self._untold.add(execution_id)
+            elif not reply.changed:
+                self._resolve(Ended(execution_id))
+        self._told = life
+
+    def _resolve(self, ended: Ended) -> None:
+        for futures in (self._starting, self._waiting):
+            for future, show in futures.get(ended.execution_id, {}).items():
+                if not future.done():
+                    future.set_result(ended.body if show == ended.show else None)
+        # Those who waited leave a little later; nothing is to be asked for them meanwhile.
+        self._waiting.pop(ended.execution_id, None)
+
+
+def _enter(
+    futures: _Futures, execution_id: ExecutionId, future: "asyncio.Future[bytes | None]", show: str
+) -> None:
+    futures.setdefault(execution_id, {})[future] = show
+
+
+def _leave(
+    futures: _Futures, execution_id: ExecutionId, future: "asyncio.Future[bytes | None]"
+) -> None:
+    theirs = futures.get(execution_id, {})
+    theirs.pop(future, None)
+    if not theirs:
+        futures.pop(execution_id, None)

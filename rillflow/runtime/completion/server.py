@@ -1,0 +1,114 @@
+"""Those who wait for executions to end, told in batches."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.clock import Clock
+from rillflow.runtime.completion.client import Ended
+
+FORGET_S: Final = 120.0
+"""A watcher that has not been heard of for so long waits for nothing any more."""
+MOST_SHOWN_BYTES: Final = 65_536
+"""Views that are larger do not come along with the news of an end; they are kept until heard."""
+MOST_WATCHERS: Final = 1000
+"""Watchers that have not asked for longest are forgotten; they tell by their next watch."""
+MOST_WATCHED: Final = 100_000
+"""Executions that were watched last; nobody waits for ever, but some of them never end."""
+
+
+class CompletionServer:
+    """Keeps, for each watcher, the watched executions that have ended.
+
+    An answer may be lost on its way, so what has ended is told again until the watcher
+    says that it has heard of it, or is not heard of for long.
+    """
+
+    def __init__(self, clock: Clock, *, most_watched: int = MOST_WATCHED) -> None:
+        """Keep who watches the ``most_watched`` executions that were watched last."""
+        self._clock = clock
+        self._most_watched = most_watched
+        self._of: OrderedDict[ExecutionId, dict[str, str]] = OrderedDict()
+        self._watchers: OrderedDict[str, _Watcher] = OrderedDict()
+
+    def watch(self, watcher: str, execution_id: ExecutionId, show: str = "") -> None:
+        """Have a watcher told when an execution ends, and see what ``show`` asks for."""
+        self._of.setdefault(execution_id, {})[watcher] = show
+        self._of.move_to_end(execution_id)
+        if len(self._of) > self._most_watched:
+            self._of.popitem(last=False)
+        self._watcher(watcher).heard_s = self._clock.monotonic_s()
+
+    def ended(
+        self, execution_id: ExecutionId, view: Callable[[str], bytes | None] = lambda _: None
+    ) -> None:
+        """Tell everyone who watches this execution; ``view`` answers what they ask for."""
+        forgotten_s = self._clock.monotonic_s() - FORGET_S
+        for name, show in self._of.pop(execution_id, {}).items():
+            watcher = self._watchers.get(name)
+            if watcher is not None and (watcher.asks or watcher.heard_s >= forgotten_s):
+                body = view(show) if show else None
+                fits = body is not None and len(body) <= MOST_SHOWN_BYTES
+                watcher.ended(Ended(execution_id, show, body if fits else None))
+            else:
+                self._watchers.pop(name, None)
+
+    async def take(
+        self, watcher: str, timeout_s: float, heard: Sequence[ExecutionId] = ()
+    ) -> list[Ended]:
+        """Return what has ended without what the watcher has ``heard`` of.
+
+        Waits for something up to a limit.
+        """
+        asker = self._watcher(watcher)
+        asker.asks += 1
+        try:
+            return await asker.take(timeout_s, heard)
+        finally:
+            asker.asks -= 1
+            asker.heard_s = self._clock.monotonic_s()
+
+    def _watcher(self, name: str) -> "_Watcher":
+        watcher = self._watchers.get(name)
+        if watcher is None:
+            self._forget_gone()
+            watcher = self._watchers[name] = _Watcher()
+            watcher.heard_s = self._clock.monotonic_s()
+            if len(self._watchers) > MOST_WATCHERS:
+                self._watchers.popitem(last=False)
+        self._watchers.move_to_end(name)
+        return watcher
+
+    def _forget_gone(self) -> None:
+        """Let go of watchers that ended without a word, and of what was kept for them."""
+        oldest_s = self._clock.monotonic_s() - FORGET_S
+        for name, watcher in list(self._watchers.items()):
+            if not watcher.asks and watcher.heard_s < oldest_s:
+                del self._watchers[name]
+
+
+class _Watcher:
+    """One watcher: how many questions of it are open, and when it was heard of last."""
+
+    def __init__(self) -> None:
+        self.asks = 0
+        self.heard_s = 0.0
+        self._ended: dict[ExecutionId, Ended] = {}
+        self._news = asyncio.Event()
+
+    def ended(self, ended: Ended) -> None:
+        self._ended[ended.execution_id] = ended
+        self._news.set()
+
+    async def take(self, timeout_s: float, heard: Sequence[ExecutionId]) -> list[Ended]:
+        for execution_id in heard:
+            self._ended.pop(execution_id, None)
+        if not self._ended:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), timeout_s)
+            except TimeoutError:
+                return []
+        return list(self._ended.values())

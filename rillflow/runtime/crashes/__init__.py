@@ -1,0 +1,1 @@
+"""Executions whose handling fails or kills its process: counted, retried, quarantined."""

@@ -1,0 +1,1 @@
+"""Stored definitions: added, found by id, checked against an input schema, previewed."""

@@ -1,0 +1,160 @@
+"""Definitions in the catalogue: adding one, finding the one an id means (SEMANTICS 5.4)."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from rillflow.definition import (
+    MAX_TEXT_BYTES,
+    canonical_text,
+    expand_sugar,
+    parse_definition,
+    version_of,
+)
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.errors import RequestError, UnknownDescriptorError
+from rillflow.ids import DescriptorId, is_name, parse_descriptor_id, why_no_name
+from rillflow.jsontypes import JsonObject
+from rillflow.ports.store import Catalogue
+from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.definitions.choice_rules import first_that_holds
+from rillflow.runtime.definitions.input_schema import InputSchema
+
+RELEASE: Final = "release"
+RESTRICTION_VIOLATION: Final = 30110
+
+# What was added is kept in a longer form, and under the limits of another day.
+_STORED_DEPTH: Final = 40
+_STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
+
+
+class DescriptorReads(Protocol):
+    """The part of a catalogue that descriptor ids are resolved by."""
+
+    async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
+        """Return the rules of a scope, sorted by name."""
+        ...
+
+    async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
+        """Return the newest version of an alias, None when it has none."""
+        ...
+
+    async def has_version(self, business: str, feature: str, version: str) -> bool:
+        """Tell whether a version was ever added to a feature."""
+        ...
+
+
+async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
+    catalogue: Catalogue,
+    business: str,
+    feature: str,
+    alias: str,
+    text: str,
+    *,
+    at_ms: int,
+    max_depth: int = 10,
+    max_bytes: int = MAX_TEXT_BYTES,
+    in_thread: bool = False,
+) -> DescriptorId:
+    """Validate a definition and make it the newest version of an alias.
+
+    The largest takes half a second, in which whoever has others to serve reads ``in_thread``.
+
+    Raises:
+        RequestError: A name is malformed, or is not the definition's (30109, 30110).
+        DefinitionError: The definition is refused.
+        OverloadedError: Too many are being read ``in_thread``.
+    """
+    check_names(business_id=business, feature_name=feature, alias=alias)
+    names = (business, feature)
+    read = partial(_checked_text, text, names, max_depth=max_depth, max_bytes=max_bytes)
+    canonical = await FOR_AUTHORS.run(read) if in_thread else read()
+    version = version_of(canonical)
+    await catalogue.add_version(business, feature, alias, version, canonical, at_ms=at_ms)
+    return DescriptorId(business, feature, version=version)
+
+
+def _checked_text(text: str, names: tuple[str, str], *, max_depth: int, max_bytes: int) -> str:
+    definition = parse_definition(text, max_depth=max_depth, max_bytes=max_bytes)
+    if (definition.workspace, definition.dag_name) != names:
+        named = f"{definition.workspace}:{definition.dag_name}"
+        hint = (
+            "business_id and feature_name must be workspace and dagName of the definition;"
+            f" they are {':'.join(names)}, and the definition has {named}"
+        )
+        raise RequestError("name not match", wire_code=RESTRICTION_VIOLATION, hint=hint)
+    if definition.enforce_input_schema and definition.input_schema:
+        InputSchema(definition.input_schema)
+    return canonical_text(expand_sugar(definition))
+
+
+def check_names(**names: str) -> None:
+    """Let well-formed names pass, which are given by their parameters.
+
+    Raises:
+        RequestError: One is empty, or has other characters than letters and digits (30109).
+    """
+    for parameter, name in names.items():
+        if not is_name(name):
+            raise RequestError("error data format", hint=f"{parameter}: {why_no_name(name)}")
+
+
+async def stored_text(catalogue: Catalogue, version: str) -> str:
+    """Read the canonical text of a version.
+
+    Raises:
+        UnknownDescriptorError: No such text is stored.
+    """
+    text = await catalogue.definition_text(version)
+    if text is None:
+        raise UnknownDescriptorError(f"descriptor:{version} value empty")
+    return text
+
+
+def parse_stored(text: str) -> WorkflowDefinition:
+    """Read a canonical text; how deep and long it may be was decided when it was added.
+
+    Raises:
+        DefinitionError: It is no longer valid.
+    """
+    return parse_definition(text, max_depth=_STORED_DEPTH, max_bytes=_STORED_BYTES)
+
+
+async def resolve_descriptor(
+    catalogue: DescriptorReads, descriptor_id: str, *, uid: int = 0, data: JsonObject | None = None
+) -> DescriptorId:
+    """Find the version that a descriptor id means now.
+
+    Args:
+        catalogue: Where definitions are kept.
+        descriptor_id: ``business:feature[:alias | :md5_<hex32>]``.
+        uid: The caller's, for gray rules.
+        data: The context to be, for gray rules.
+
+    Returns:
+        The id with its version set, and with the alias that led to it, if one did.
+
+    Raises:
+        InvalidIdError: The id is malformed.
+        UnknownDescriptorError: Nothing is stored under it.
+    """
+    wanted = parse_descriptor_id(descriptor_id)
+    if wanted.version is not None:
+        if not await catalogue.has_version(wanted.business, wanted.feature, wanted.version):
+            raise UnknownDescriptorError(f"descriptor:{descriptor_id} value empty")
+        return wanted
+    alias = wanted.alias or await _gray_alias(catalogue, wanted, uid, data or {})
+    version = await catalogue.newest_version(wanted.business, wanted.feature, alias)
+    if version is None:
+        raise UnknownDescriptorError(
+            f"cannot find descriptor: {wanted.business}:{wanted.feature}:{alias}",
+            hint=f"no definition was added to {wanted.business}:{wanted.feature} as {alias}",
+        )
+    return wanted._replace(alias=alias, version=version)
+
+
+async def _gray_alias(
+    catalogue: DescriptorReads, wanted: DescriptorId, uid: int, data: JsonObject
+) -> str:
+    rules = await catalogue.rules("gray", (wanted.business, wanted.feature))
+    return await first_that_holds(rules, uid=uid, data=data) or RELEASE

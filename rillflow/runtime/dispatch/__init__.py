@@ -1,0 +1,1 @@
+"""Calls on their way to dispatchers, and the pool that makes them."""

@@ -1,0 +1,263 @@
+"""The Dispatcher port over dispatchers in other processes: batches out, lost calls sent again."""
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from rillflow.definition.addresses import MODEL_PROTOCOLS
+from rillflow.errors import StoreError
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.aio.retrying import retry_while_unavailable
+from rillflow.runtime.dispatch.pool import failure_of
+from rillflow.runtime.process.crash_log import log_crash
+
+log = logging.getLogger("rillflow.dispatcher")
+
+Line: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
+"""Calls a method of another process; raises StoreError when it cannot be reached in time."""
+
+BEAT_S = 1.0
+MOST_IN_ORDER = 1_000
+LONGEST_ORDER_BYTES = 4 << 20
+"""So that neither end is held up for long, where all that waits may be gigabytes."""
+
+
+class Sender(Protocol):
+    """The owner of executions for which requests are sent."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of its life, greater than those of the lives before."""
+        ...
+
+    async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
+        """Return those of some requests whose answers would still be taken."""
+        ...
+
+    async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
+        """Take the answers of requests that could not be sent.
+
+        Raises:
+            StoreError: They could not be written; deliver them again.
+        """
+        ...
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """A batch of requests on its way to one life of a dispatcher.
+
+    ``epoch`` tells the lives of a sender apart, and ``number`` the orders of one life.
+    Both grow, so an order with smaller ones than the last is out of date.
+    """
+
+    sender: str
+    epoch: int
+    number: int
+    life: bytes
+    requests: list[DispatchRequest]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Order)
+
+
+def decode_order(data: bytes) -> Order:
+    """Decode what a lane sends."""
+    return _decoder.decode(data)
+
+
+class DispatcherClient:
+    """Sends each request to the dispatcher that pools the connections to its host."""
+
+    def __init__(
+        self, sender: str, dispatchers: Sequence[Line], opened: asyncio.Event | None = None
+    ) -> None:
+        """Send as ``sender``, by which the dispatchers find the way back.
+
+        Nothing leaves before ``opened`` is set; without it, everything leaves at once.
+        """
+        self._lanes = [_DispatchLane(sender, line, opened) for line in dispatchers]
+
+    def send(self, requests: Sequence[DispatchRequest]) -> None:
+        """Take requests without waiting."""
+        lanes = self._lanes
+        if len(lanes) == 1:
+            lanes[0].send(requests)
+            return
+        for request in requests:
+            lanes[dispatcher_index(request.resource_name, len(lanes))].send((request,))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes))
+
+    def answered(self, answers: Sequence[DispatchAnswer]) -> None:
+        """Note that answers are durable, so that their requests are not sent again."""
+        for lane in self._lanes:
+            lane.answered(answers)
+
+    def serve(self, sender: Sender) -> None:
+        """Send for an owner, which is asked before requests that were lost are sent again."""
+        for lane in self._lanes:
+            lane.owner = sender
+
+    async def beat(self) -> None:
+        """Watch for dispatchers that died with calls under way, until cancelled."""
+        # Apart, so that one that stands still does not keep the end of another from being seen.
+        await asyncio.gather(*(lane.beat() for lane in self._lanes))
+
+    async def stop(self) -> None:
+        """Give up what has not been sent; the next life orders it again."""
+        for lane in self._lanes:
+            await lane.stop()
+
+
+def dispatcher_index(resource_name: str, dispatchers: int) -> int:
+    """Return the index of the dispatcher that pools the connections to a gateway host."""
+    if dispatchers == 1:
+        return 0
+    scheme = resource_name.partition("://")[0]
+    try:
+        # All addresses of a language model lead to one host.
+        host = scheme if scheme in MODEL_PROTOCOLS else urlsplit(resource_name).netloc
+    except ValueError:
+        host = resource_name
+    return zlib.crc32(host.encode()) % dispatchers
+
+
+def _that_fit(requests: Sequence[DispatchRequest]) -> int:
+    """Count the requests, one at least, that go into one order."""
+    size_bytes = 0
+    for count, request in enumerate(requests[:MOST_IN_ORDER]):
+        size_bytes += len(request.input)
+        if count and size_bytes > LONGEST_ORDER_BYTES:
+            return count
+    return min(len(requests), MOST_IN_ORDER)
+
+
+class _DispatchLane:
+    def __init__(self, sender: str, line: Line, opened: asyncio.Event | None) -> None:
+        self._sender = sender
+        self._line = line
+        self._opened = opened
+        self._life = b""
+        self._is_met = False
+        self._number = 0
+        self._queue: list[DispatchRequest] = []
+        self._unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
+        self._sending: asyncio.Task[None] | None = None
+        self.owner: Sender | None = None
+
+    def __len__(self) -> int:
+        return len(self._unanswered)
+
+    def send(self, requests: Sequence[DispatchRequest]) -> None:
+        for request in requests:
+            self._unanswered[request.call] = request
+        self._queue.extend(requests)
+        self._start()
+
+    def answered(self, answers: Sequence[DispatchAnswer]) -> None:
+        for answer in answers:
+            self._unanswered.pop(answer.call, None)
+
+    async def beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                await self._check()
+            except Exception:
+                log.exception("dispatcher_not_checked")
+
+    async def _check(self) -> None:
+        """Ask whether the dispatcher still is the one that was told."""
+        if self._unanswered and self._sending is None:
+            try:
+                life = await self._line("ping", b"")
+            except StoreError as error:
+                log.warning("dispatcher_unreachable", extra={"reason": str(error)})
+                return
+            if life != self._life:
+                self._is_met = False
+                self._start()
+
+    async def stop(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+
+    def _start(self) -> None:
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            if self._opened is not None:
+                await self._opened.wait()
+            while self._queue or not self._is_met:
+                try:
+                    await (self._send_queue() if self._is_met else self._meet())
+                except Exception:
+                    log.exception("dispatcher_not_told", extra={"calls": len(self._queue)})
+                    await asyncio.sleep(BEAT_S)
+        finally:
+            self._sending = None
+
+    async def _send_queue(self) -> None:
+        count = _that_fit(self._queue)
+        batch, self._queue = self._queue[:count], self._queue[count:]
+        try:
+            await self._send_batch(batch)
+        except Exception:
+            self._queue = batch + self._queue
+            raise
+
+    async def _meet(self) -> None:
+        """Learn the dispatcher's life; a new one knows nothing, so tell it everything."""
+        life = await retry_while_unavailable(lambda: self._line("ping", b""))
+        self._is_met = True
+        if life == self._life:
+            return
+        if self._life:
+            log.warning("dispatcher_restarted", extra={"calls": len(self._unanswered)})
+            await self._keep_awaited()
+        self._life = life
+        self._queue = list(self._unanswered.values())
+
+    async def _keep_awaited(self) -> None:
+        requests = list(self._unanswered.values())
+        if self.owner is None:
+            return
+        awaited = {request.call for request in await self.owner.still_awaited(requests)}
+        for request in requests:
+            if request.call not in awaited:
+                self._unanswered.pop(request.call, None)
+
+    async def _send_batch(self, batch: list[DispatchRequest]) -> None:
+        self._number += 1
+        epoch = self.owner.epoch if self.owner is not None else 0
+        order = Order(self._sender, epoch, self._number, self._life, batch)
+        try:
+            data = _encoder.encode(order)
+        except Exception as error:  # noqa: BLE001 - one request must not stop the others
+            await self._send_apart(batch, error)
+            return
+        self._is_met = await retry_while_unavailable(lambda: self._line("send", data)) == self._life
+
+    async def _send_apart(self, batch: list[DispatchRequest], error: Exception) -> None:
+        """Send requests one by one; the one that cannot be sent has failed."""
+        if len(batch) > 1:
+            for request in batch:
+                await self._send_batch([request])
+            return
+        [request] = batch
+        log_crash("dispatch_not_encoded", request.execution_id, error)
+        answer = failure_of(request, f"{type(error).__name__} while sending the request")
+        owner = self.owner
+        if owner is not None:
+            await retry_while_unavailable(lambda: owner.answers_arrived([answer]))
+        self.answered([answer])

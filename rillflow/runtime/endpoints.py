@@ -1,0 +1,220 @@
+"""What owners of executions and dispatchers answer, whatever carries the question."""
+
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+from typing import Final, TypeVar
+
+import msgspec
+
+from rillflow.errors import CrashedError, GoneError, StoreError
+from rillflow.ports.executions import Reply, decode_calls, encode_replies, reply_to_error
+from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
+from rillflow.ports.readiness import Reason, encode_reasons
+from rillflow.runtime.completion.client import News, decode_question, encode_news
+from rillflow.runtime.dispatch.client import DispatcherClient, Line, Order, decode_order
+from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.routing.submission_limit import SubmissionLimit
+
+MOST_SENDERS: Final = 1000
+PORTION_BYTES: Final = 256 * 1024
+"""Of a batch that is larger, so much is taken at a time."""
+Item = TypeVar("Item")
+HOSTS: Final = "hosts"
+HEALTH: Final = "health"
+PING: Final = "ping"
+_answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
+_hosts_decoder = msgspec.msgpack.Decoder(list[HostState])
+_encoder = msgspec.msgpack.Encoder()
+log = logging.getLogger("rillflow.endpoints")
+_UNSPEAKABLE = reply_to_error(CrashedError("internal server error"))
+
+
+class OwnerEndpoint:
+    """The desk of an owner of executions; every ``take`` may be repeated."""
+
+    def __init__(
+        self,
+        host: ExecutionOwner,
+        dispatcher: DispatcherClient,
+        *,
+        life: str,
+        inbox: SubmissionLimit | None = None,
+        reasons: Callable[[], list[Reason]] = list,
+    ) -> None:
+        """Answer for ``host``; ``life`` tells this process from those before it.
+
+        An ``inbox`` bounds the submissions of all callers together. ``reasons`` tells what
+        keeps the owner from taking requests.
+        """
+        self._reasons = reasons
+        self._inbox = inbox or SubmissionLimit()
+        dispatcher.serve(host)
+        self._host = host
+        self._dispatcher = dispatcher
+        self._life = life
+
+    async def take(self, method: str, argument: bytes) -> bytes:
+        """Take ``calls``, ``answers`` of dispatches, or a question: what has ``ended``, ``health``.
+
+        The answer comes once everything is durable.
+
+        Raises:
+            StoreError: Answers could not be made durable; deliver them again.
+        """
+        if method == "calls":
+            replies: list[Reply] = []
+            for calls in _portions(decode_calls(argument), len(argument)):
+                replies += await self._inbox.call_many(
+                    calls, self._host.call_many, self._host.is_known
+                )
+            return encoded(replies)
+        if method == "answers":
+            for answers in _portions(_answers_decoder.decode(argument), len(argument)):
+                await self._host.answers_arrived(answers)
+                self._dispatcher.answered(answers)
+            return b""
+        if method == HEALTH:
+            return encode_reasons(self._reasons())
+        asked = decode_question(argument)
+        is_known = asked.life is None or asked.life == self._life
+        timeout_s = asked.timeout_s if is_known else 0.0
+        ended = await self._host.watchers.take(asked.watcher, timeout_s, asked.heard)
+        return encode_news(News(self._life, ended))
+
+
+def _portions(batch: list[Item], size_bytes: int) -> Iterator[list[Item]]:
+    """Split a batch whose parts together would hold the event loop for too long."""
+    if size_bytes <= PORTION_BYTES or len(batch) < 2:
+        yield batch
+        return
+    portion: list[Item] = []
+    size = 0
+    for item in batch:
+        item_bytes = len(_encoder.encode(item))
+        if portion and size + item_bytes > PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(item)
+        size += item_bytes
+    yield portion
+
+
+def encoded(replies: list[Reply]) -> bytes:
+    """Encode replies; one that cannot be is replaced, and takes no other down."""
+    try:
+        return encode_replies(replies)
+    except Exception:
+        log.exception("reply_not_encoded", extra={"replies": len(replies)})
+        return encode_replies([reply if _is_sound(reply) else _UNSPEAKABLE for reply in replies])
+
+
+def _is_sound(reply: Reply) -> bool:
+    try:
+        encode_replies([reply])
+    except Exception:  # noqa: BLE001 - whatever it is, this reply cannot be sent
+        return False
+    return True
+
+
+def decode_hosts(data: bytes) -> list[HostState]:
+    """Decode what a dispatcher says about its gateway hosts."""
+    return _hosts_decoder.decode(data)
+
+
+class DispatcherEndpoint:
+    """The desk of a dispatcher, which remembers nothing that matters.
+
+    A call whose dispatcher dies is made again by whoever ordered it: ``take`` returns
+    this life's token, and a new token says that the calls of the old one are lost. What
+    is dropped: an order for another life; one that came before; and one of a sender
+    that another life of the same sender has replaced. A sender that has left for good
+    is not told of the calls it did not wait for, unless it returns while they are made,
+    and one that ordered nothing for long is forgotten.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        life: bytes,
+        line_to: Callable[[str], Line],
+        most_senders: int = MOST_SENDERS,
+        hosts: Callable[[], list[HostState]] = list,
+    ) -> None:
+        """Call through ``gateway``; ``line_to`` finds the way back to a sender.
+
+        Of senders that wait for nothing, the last ``most_senders`` are remembered.
+        ``hosts`` tells what goes on behind the gateway.
+        """
+        self._hosts = hosts
+        self._gateway = gateway
+        self._most_senders = most_senders
+        self._life = life
+        self._line_to = line_to
+        self._pools: OrderedDict[str, DispatchPool] = OrderedDict()
+        self._newest: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pools.values()))
+
+    async def take(self, method: str, argument: bytes) -> bytes:
+        """Take requests to ``send``, or a ``ping``; return this life's token.
+
+        ``hosts`` asks for the state of the gateway hosts instead.
+        """
+        if method == HOSTS:
+            return _encoder.encode(self._hosts())
+        if method == "send":
+            order = decode_order(argument)
+            if order.life == self._life and self._is_news(order):
+                self._pool_of(order.sender).send(order.requests)
+        return self._life
+
+    def _is_news(self, order: Order) -> bool:
+        at = (order.epoch, order.number)
+        if at <= self._newest.get(order.sender, (0, 0)):
+            return False
+        self._newest[order.sender] = at
+        self._newest.move_to_end(order.sender)
+        if len(self._newest) > self._most_senders:
+            self._newest.popitem(last=False)
+        return True
+
+    def _pool_of(self, sender: str) -> DispatchPool:
+        pool = self._pools.get(sender)
+        if pool is None:
+            pool = DispatchPool(self._gateway, self._deliver_to(sender))
+            self._pools[sender] = pool
+            self._forget_idle()
+        self._pools.move_to_end(sender)
+        return pool
+
+    def _has_left(self, sender: str) -> None:
+        """Note that a sender has left; what it ordered comes too late, until it returns."""
+        epoch, _ = self._newest.get(sender, (0, 0))
+        self._newest[sender] = (epoch, sys.maxsize)
+
+    def _forget_idle(self) -> None:
+        excess = max(len(self._pools) - self._most_senders, 0)
+        for sender, pool in list(islice(self._pools.items(), excess)):
+            if not len(pool):
+                del self._pools[sender]
+
+    def _deliver_to(self, sender: str) -> Callable[[list[DispatchAnswer]], Awaitable[None]]:
+        line = self._line_to(sender)
+
+        async def deliver(answers: list[DispatchAnswer]) -> None:
+            newest = self._newest.get(sender)
+            try:
+                await line("answers", _encoder.encode(answers))
+            except GoneError as error:
+                if self._newest.get(sender) != newest:
+                    raise StoreError(f"{sender} has come back meanwhile") from error
+                self._has_left(sender)
+                raise
+
+        return deliver

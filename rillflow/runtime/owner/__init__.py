@@ -1,0 +1,1 @@
+"""The owner of a set of executions: it takes calls in batches, journals them, then acts."""

@@ -1,0 +1,49 @@
+"""When the home of a dedicated execution may leave."""
+
+import asyncio
+from collections.abc import Sized
+from typing import Final
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Journal
+from rillflow.runtime.activation.fencing import listing_partition
+from rillflow.runtime.aio.retrying import retry_while_unavailable
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+
+LINGER_S: Final = 2.0
+MOST_LOOKS: Final = 15
+"""How often a home looks for its execution in vain before it asks whether there is one."""
+LONGEST_PAUSE_S: Final = 300.0
+
+
+async def until_done(
+    host: ExecutionOwner, calls: Sized, journal: Journal, execution_id: ExecutionId
+) -> None:
+    """Wait until an execution has settled, or has never begun.
+
+    What it has ordered must be answered as well: ``calls`` are those under way. Whoever
+    waits must take no more calls from the moment this returns. The home of an execution
+    that cannot be read stays, since it would be started again (``runtime.supervision.restarts``).
+    """
+    looked_in_vain, pause_s = 0, LINGER_S
+    while True:
+        await host.settled(execution_id)
+        await asyncio.sleep(pause_s)
+        if host.knows(execution_id):
+            # A redo may have begun it anew meanwhile.
+            if host.has_settled(execution_id) and not len(calls):
+                return
+            looked_in_vain, pause_s = 0, LINGER_S
+            continue
+        looked_in_vain += 1
+        if looked_in_vain >= MOST_LOOKS:
+            # A refused submission never began.
+            if not await _is_listed(journal, execution_id) and not host.knows(execution_id):
+                return
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+async def _is_listed(journal: Journal, execution_id: ExecutionId) -> bool:
+    return execution_id in await retry_while_unavailable(
+        lambda: journal.unfinished([listing_partition(execution_id)])
+    )

@@ -1,0 +1,126 @@
+"""Reading an execution, and what is said about one that does not exist (SEMANTICS 3.11, 5.3)."""
+
+from rillflow.core.events import (
+    CallbackReceived,
+    CompletionRequested,
+    Event,
+    RedoRequested,
+)
+from rillflow.core.view import children_view, execution_view, task_view
+from rillflow.errors import (
+    ExecutionError,
+    RequestError,
+    RillflowError,
+    SetApartError,
+    UnknownExecutionError,
+)
+from rillflow.ids import ExecutionId, service_of
+from rillflow.jsontypes import JsonObject, JsonValue, encode_json
+from rillflow.ports.executions import Call, Query, Reply, Submission, reply_to_error
+from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.process.crash_log import log_crash
+
+DAG_NOT_FOUND = 30602
+EXECUTION_NOT_FOUND = 30605
+_SHOWN_WHEN_SET_APART = frozenset({"execution", "brief", "status"})
+
+
+def answer_query(
+    query: Query, hosted: ActiveExecution | None, at_ms: int, *, quarantine: str | None = None
+) -> Reply:
+    """Answer a query as JSON; the body is None for what does not exist.
+
+    ``quarantine`` says why an execution does nothing by itself any more.
+    """
+    if hosted is None:
+        return Reply(changed=False)
+    value = _read(query, hosted, at_ms)
+    if quarantine and isinstance(value, dict) and query.kind in ("execution", "brief"):
+        value = {**value, "quarantine": quarantine}
+    return Reply(changed=False, body=None if value is None else encode_json(value))
+
+
+def answer_set_apart(call: Call, error: SetApartError) -> Reply:
+    """Answer a call to an execution that must not be read: with what listings say of it."""
+    if isinstance(call, Submission) and error.status is not None:
+        return Reply(changed=False)
+    if not isinstance(call, Query) or call.kind not in _SHOWN_WHEN_SET_APART:
+        return reply_to_error(error)
+    if error.status is None:
+        return Reply(changed=False)
+    business, feature = service_of(call.execution_id)
+    view: JsonObject = {"dag_status": error.status}
+    if call.kind != "status":
+        view |= {
+            "workspace": business,
+            "dag_name": feature,
+            "execution_id": call.execution_id,
+            "dag_invoke_msg": {},
+            "process": 0,
+            "context": {},
+            "invoke_summary": {},
+            "quarantine": error.reason,
+        }
+    if call.kind == "execution":
+        view["tasks"] = {}
+    return Reply(changed=False, body=encode_json(view))
+
+
+def shown_with_end(hosted: ActiveExecution | None, kind: str, at_ms: int) -> bytes | None:
+    """Answer a query of this kind along with the news of an end; None where nobody asked.
+
+    What cannot be shown is left out too: who misses it asks apart, and hears why. So is an
+    execution that a redo has begun anew in the meantime.
+    """
+    if hosted is None or not kind or not hosted.over:
+        return None
+    query = Query(execution_id=hosted.state.execution_id, kind=kind)
+    try:
+        return answer_query(query, hosted, at_ms).body
+    except Exception as error:  # noqa: BLE001 - others wait for the same news
+        log_crash("end_not_shown", hosted.state.execution_id, error)
+        return None
+
+
+def _read(query: Query, hosted: ActiveExecution, at_ms: int) -> JsonValue:
+    plan, state = hosted.plan, hosted.state
+    if query.kind == "context":
+        return state.context
+    if query.kind == "sub_context":
+        group = state.groups.get(f"{query.parent}_{query.index}")
+        return None if group is None else group.context
+    if query.kind == "children":
+        return children_view(plan, state, query.parent, query.index)
+    if query.kind == "task":
+        return _instance(hosted, query.parent)
+    if query.kind == "status":
+        return {"dag_status": state.status.name}
+    return execution_view(plan, state, at_ms=at_ms, brief=query.kind == "brief")
+
+
+def _instance(hosted: ActiveExecution, name: str) -> JsonValue:
+    """Return an instance with the context that its mappings see."""
+    state = hosted.state
+    task = state.tasks.get(name)
+    if task is None:
+        return None
+    context = state.groups[task.route].context if task.route else state.context
+    return {"task": task_view(hosted.plan, state, task), "context": context}
+
+
+def unknown_execution(execution_id: ExecutionId, event: Event) -> RillflowError:
+    """Return the refusal of an event for an execution that does not exist."""
+    if isinstance(event, CallbackReceived):
+        if event.trigger:
+            return UnknownExecutionError(
+                f"task not exists {execution_id}:{event.task}", wire_code=RequestError.wire_code
+            )
+        if not event.task.strip():
+            return ExecutionError("finish taskName can not be null", 30606)
+    if isinstance(event, RedoRequested):
+        return ExecutionError("can not find dag info before redo.", DAG_NOT_FOUND)
+    if isinstance(event, CompletionRequested):
+        return ExecutionError(f"executionId not found {execution_id}", EXECUTION_NOT_FOUND)
+    return ExecutionError(
+        f"validateDAGInfo dag executionId:{execution_id} not found", EXECUTION_NOT_FOUND
+    )

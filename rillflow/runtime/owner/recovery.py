@@ -1,0 +1,152 @@
+"""Having executions go on: at the start, when memory was dropped, and after crashes."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from rillflow.core.events import CancelRequested, Event, RedoRequested
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import Call, Delivery
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.activation.cache import ActivationCache
+from rillflow.runtime.aio.retrying import FIRST_PAUSE_S, LONGEST_PAUSE_S, retry_while_unavailable
+from rillflow.runtime.commands.runner import CommandRunner
+from rillflow.runtime.crashes.crash_history import CrashHistory
+from rillflow.runtime.crashes.handling_record import COMMANDS, OUTSTANDING
+from rillflow.runtime.crashes.quarantine import Quarantine
+
+log = logging.getLogger("rillflow.recovery")
+
+_SEEING_TO: Final = (RedoRequested, CancelRequested)
+
+
+class Recovery:
+    """Carries out what is outstanding of executions that were not going on by themselves.
+
+    ``take`` is given the answers that were kept from a try that crashed, ``ended`` each
+    execution that turns out to have ended, as the store knows.
+    """
+
+    def __init__(
+        self,
+        quarantine: Quarantine,
+        deaths: CrashHistory,
+        take: Callable[[Sequence[DispatchAnswer]], Awaitable[None]],
+        ended: Callable[[ActiveExecution], None],
+    ) -> None:
+        self._quarantine = quarantine
+        self._deaths = deaths
+        self._take = take
+        self._ended = ended
+        self._residents: ActivationCache
+        self._errands: CommandRunner
+
+    def join(self, residents: ActivationCache, errands: CommandRunner) -> None:
+        """Know those that tell of crashes, and see to what follows."""
+        self._residents = residents
+        self._errands = errands
+
+    async def run(self) -> None:
+        """Have everything go on; what cannot be read now is passed over, and comes again later."""
+        left = sorted(self._residents.unresumed)
+        pause_s = FIRST_PAUSE_S
+        while left:
+            passed_over: list[ExecutionId] = []
+            for execution_id in left:
+                if await self._is_resumed(execution_id):
+                    pause_s = FIRST_PAUSE_S
+                    continue
+                passed_over.append(execution_id)
+                # When it is the store that is away, all of them fail.
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            left = passed_over
+
+    async def _is_resumed(self, execution_id: ExecutionId) -> bool:
+        try:
+            await self._residents.try_to_resume(execution_id)
+        except StoreError as error:
+            facts = {"execution_id": execution_id, "reason": str(error)}
+            log.warning("not_resumed", extra=facts)
+            return False
+        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+            self.crashed(execution_id, error)
+        return True
+
+    def resumed(self, hosted: ActiveExecution) -> None:
+        """Carry out what is outstanding of an execution in memory."""
+        execution_id = hosted.state.execution_id
+        try:
+            with self._deaths.during(execution_id, OUTSTANDING):
+                outstanding = hosted.outstanding()
+                if hosted.over:
+                    # Perhaps the append of its end failed, or seemed to, so that nobody was told.
+                    self._ended(hosted)
+        except Exception as error:  # noqa: BLE001 - what it is about must not stop others
+            self.crashed(execution_id, error)
+            return
+        with self._deaths.during(execution_id, COMMANDS):
+            self._errands.carry_out(execution_id, outstanding, at_ms=None)
+        self._errands.flush()
+
+    def forgotten(self, execution_id: ExecutionId) -> None:
+        """Read an execution again whose memory was dropped, unless it waits for its next try."""
+        if not self._quarantine.holds(execution_id):
+            self._residents.unresumed.add(execution_id)
+            self._errands.walks.begin(execution_id, self._residents.resume(execution_id))
+
+    def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
+        """Note that handling an execution failed unexpectedly, and set its next try."""
+        pause_s = self._quarantine.crashed(execution_id, error)
+        if pause_s is not None:
+            self._errands.walks.begin(execution_id, self._try_later(execution_id, pause_s))
+
+    def called(self, execution_id: ExecutionId, event: Event) -> None:
+        """Have an execution in quarantine go on when somebody sees to it."""
+        if _sees_to(event) and self._quarantine.pardon(execution_id):
+            log.warning("quarantine_lifted", extra={"execution_id": execution_id})
+            self._errands.walks.begin(execution_id, self._try_now(execution_id))
+
+    def released(self, calls: Sequence[Call]) -> list[ExecutionId]:
+        """Have executions that are set apart be read again when somebody sees to them.
+
+        They ``go_on`` by themselves once that is handled: a cancellation must come first.
+        """
+        if not len(self._deaths):
+            return []
+        asked = (
+            call.execution_id
+            for call in calls
+            if isinstance(call, Delivery) and _sees_to(call.event)
+        )
+        return [each for each in asked if self._deaths.forget(each)]
+
+    def go_on(self, released: Sequence[ExecutionId]) -> None:
+        """Have executions go on that were set apart."""
+        for execution_id in released:
+            log.warning("set_apart_no_more", extra={"execution_id": execution_id})
+            self._errands.walks.begin(execution_id, self._try_now(execution_id))
+
+    async def _try_later(self, execution_id: ExecutionId, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        await self._try_now(execution_id)
+
+    async def _try_now(self, execution_id: ExecutionId) -> None:
+        """Hand in the answers that were kept, then carry out what is still outstanding."""
+        answers = self._quarantine.begin_try(execution_id)
+        if answers:
+            await retry_while_unavailable(lambda: self._take(answers))
+        if self._quarantine.holds(execution_id):
+            return
+        self._residents.unresumed.add(execution_id)
+        await self._residents.resume(execution_id)
+        is_nothing = self._residents.find(execution_id) is None
+        if is_nothing and not self._quarantine.holds(execution_id):
+            self._quarantine.forget(execution_id)
+
+
+def _sees_to(event: Event) -> bool:
+    return isinstance(event, _SEEING_TO)

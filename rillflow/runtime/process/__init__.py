@@ -1,0 +1,1 @@
+"""What concerns one operating system process: its clock, logs, memory and event loop."""

@@ -1,0 +1,1 @@
+"""The way from the id of an execution to its owner."""

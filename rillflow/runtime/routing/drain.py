@@ -1,0 +1,61 @@
+"""The door of an actor, which is shut before the actor is moved to another node."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+PATIENCE_S: Final = 2.0
+"""How long those who are inside may take to leave; callers wait outside meanwhile."""
+SHUT_S: Final = 10.0
+"""After this a shut door opens again, since whoever had it shut is gone."""
+_LOOK_S: Final = 0.02
+
+
+class Drain:
+    """Lets questions in, until it is shut: then they wait outside.
+
+    Whoever asks from outside either gets in when the door opens again, or finds that the
+    actor has ended and asks its successor.
+    """
+
+    def __init__(self, *, patience_s: float = PATIENCE_S, shut_s: float = SHUT_S) -> None:
+        """Begin open; ``patience_s`` and ``shut_s`` are in seconds."""
+        self._patience_s = patience_s
+        self._shut_s = shut_s
+        self._open = asyncio.Event()
+        self._open.set()
+        self._inside = 0
+        self._opening: asyncio.TimerHandle | None = None
+
+    async def through(self, ask: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Ask once the door is open."""
+        while not self._open.is_set():  # It may be shut again before this task goes on.
+            await self._open.wait()
+        self._inside += 1
+        try:
+            return await ask()
+        finally:
+            self._inside -= 1
+
+    async def shut(self, is_quiet: Callable[[], bool] = lambda: True) -> bool:
+        """Let nobody in, and wait until all have left and it is quiet.
+
+        Returns:
+            Whether that came in time. If not, the door is open again.
+        """
+        loop = asyncio.get_running_loop()
+        if self._opening is not None:
+            self._opening.cancel()
+        self._open.clear()
+        give_up = loop.time() + self._patience_s
+        try:
+            while self._inside or not is_quiet():
+                if loop.time() >= give_up:
+                    self._open.set()
+                    return False
+                await asyncio.sleep(_LOOK_S)
+        except BaseException:
+            self._open.set()  # Nobody would open it for those who wait outside.
+            raise
+        self._opening = loop.call_later(self._shut_s, self._open.set)
+        return True

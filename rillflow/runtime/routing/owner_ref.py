@@ -1,0 +1,74 @@
+"""One owner of executions as its callers see it: a lane for calls and a watch for ends."""
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import (
+    Call,
+    End,
+    Reply,
+    Submission,
+    decode_replies,
+    encode_calls,
+)
+from rillflow.runtime.aio.batching import Batcher
+from rillflow.runtime.completion.client import (
+    CompletionClient,
+    News,
+    Question,
+    decode_news,
+    encode_question,
+)
+from rillflow.runtime.dispatch.client import Line
+from rillflow.runtime.routing.submission_limit import SubmissionLimit
+
+
+class OwnerRef:
+    """Calls to one owner travel in batches; callers that wait there share one question."""
+
+    def __init__(self, line: Line, *, watcher: str, inbox: SubmissionLimit | None = None) -> None:
+        """Reach the owner by ``line``; ``watcher`` is this process's name at the owner.
+
+        With an ``inbox``, submissions that would wait too long are refused here.
+        """
+        self._inbox = inbox or SubmissionLimit()
+        self._line = line
+        self._lane: Batcher[Call, Reply] = Batcher(self._send, wide=2)
+        self._watch = CompletionClient(watcher, self.ask, self._ask_ended)
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nobody calls or waits there now."""
+        return not len(self._lane) and not len(self._watch)
+
+    async def ask(self, call: Call) -> Reply:
+        """Make one call.
+
+        Raises:
+            OverloadedError: Too many submissions wait for this owner.
+            StoreError: The owner could not be reached; whether the call took effect is
+                unknown, and repeating it is harmless.
+        """
+        with self._inbox.place(call):
+            return await self._lane.ask(call)
+
+    async def end(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
+        """Wait until an execution has ended, and see what ``show`` asks for.
+
+        Raises:
+            RillflowError: The owner refused, or could not be reached.
+        """
+        return await self._watch.wait(execution_id, timeout_s, show)
+
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Make an execution and wait until it has ended.
+
+        Raises:
+            OverloadedError: Too many submissions wait for this owner.
+            RillflowError: The owner could not be reached.
+        """
+        return await self._watch.run(submission, timeout_s, show)
+
+    async def _send(self, calls: list[Call]) -> list[Reply]:
+        return decode_replies(await self._line("calls", encode_calls(calls)))
+
+    async def _ask_ended(self, question: Question) -> News:
+        return decode_news(await self._line("ended", encode_question(question)))

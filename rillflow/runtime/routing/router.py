@@ -1,0 +1,131 @@
+"""The way to an execution: from its id to the home that owns it, without a store look-up."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId, is_dedicated, partition_of
+from rillflow.ports.executions import (
+    ELSEWHERE,
+    Call,
+    End,
+    Query,
+    Reply,
+    ResourceCall,
+    Submission,
+    TrafficCall,
+    Watch,
+)
+from rillflow.runtime.routing.owner_ref import OwnerRef
+
+LONGEST_ASK_S = 2.0
+NOBODY = ""
+"""Watcher of a call that only wants to find, or start, the owner."""
+
+
+class DedicatedOwners(Protocol):
+    """The homes of executions that have one of their own, as long as they live."""
+
+    def find(self, execution_id: ExecutionId) -> OwnerRef | None:
+        """Return the home of an execution, None when it is known that there is none now."""
+        ...
+
+    def spawn(self, execution_id: ExecutionId) -> OwnerRef:
+        """Return the home of an execution, started if there is none."""
+        ...
+
+    def forget(self, execution_id: ExecutionId) -> None:
+        """Look a home up anew the next time; it could not be reached."""
+        ...
+
+
+class Routes:
+    """The executions of the cluster; see the ``WaitableExecutions`` port.
+
+    A dedicated execution is asked for at its own home; once that has left, at the home
+    of its partition, which sends what begins it anew back to a home of its own.
+    """
+
+    def __init__(self, homes: Sequence[OwnerRef], dedicated: DedicatedOwners) -> None:
+        """Find executions by partition at ``homes``, and those apart at ``dedicated``."""
+        self._homes = homes
+        self._dedicated = dedicated
+
+    async def call(self, call: Call) -> Reply:
+        """Make one call at the owner of its execution.
+
+        Raises:
+            StoreError: The owner could not be reached in time.
+        """
+        if not isinstance(call, TrafficCall) and is_dedicated(call.execution_id):
+            return await self._call_dedicated(call)
+        return await self._home(call.execution_id).ask(call)
+
+    async def ask_all(self, call: ResourceCall) -> list[Reply]:
+        """Make a call at every home; those that cannot be reached within 2 s are left out."""
+        asked = (_ask_in_time(home, call) for home in self._homes)
+        answered = await asyncio.gather(*asked, return_exceptions=True)
+        return [reply for reply in answered if isinstance(reply, Reply)]
+
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Make an execution and wait until it has ended; see the port.
+
+        Raises:
+            StoreError: The owner could not be reached in time.
+        """
+        execution_id = submission.execution_id
+        if not is_dedicated(execution_id):
+            return await self._home(execution_id).run(submission, timeout_s, show)
+        reply = await self._call_dedicated(submission)
+        if reply.error is not None:
+            return reply, End(has_ended=False)
+        return reply, await self.end(execution_id, timeout_s, show)
+
+    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
+        """Wait until an execution has ended; False when the time was not enough.
+
+        Raises:
+            StoreError: Its owner could not be reached.
+        """
+        return (await self.end(execution_id, timeout_s, "")).has_ended
+
+    async def end(self, execution_id: ExecutionId, timeout_s: float, show: str) -> End:
+        """Wait until an execution has ended, and see what ``show`` asks for.
+
+        Raises:
+            StoreError: Its owner could not be reached.
+        """
+        if is_dedicated(execution_id):
+            reply = await self._call_dedicated(Watch(execution_id=execution_id, watcher=NOBODY))
+            if not reply.raise_for_error().changed:
+                return End(has_ended=True)
+            owner = self._dedicated.find(execution_id) or self._home(execution_id)
+            end = await owner.end(execution_id, timeout_s, show)
+            if end.has_ended:
+                self._dedicated.forget(execution_id)
+            return end
+        return await self._home(execution_id).end(execution_id, timeout_s, show)
+
+    def _home(self, execution_id: ExecutionId) -> OwnerRef:
+        return self._homes[partition_of(execution_id) % len(self._homes)]
+
+    async def _call_dedicated(self, call: Call) -> Reply:
+        execution_id = call.execution_id
+        if isinstance(call, Submission):
+            return await self._dedicated.spawn(execution_id).ask(call)
+        owner = self._dedicated.find(execution_id)
+        if owner is not None:
+            try:
+                return await owner.ask(call)
+            except StoreError:
+                self._dedicated.forget(execution_id)
+        reply = await self._home(execution_id).ask(call)
+        if reply.kind == ELSEWHERE and not isinstance(call, Query):
+            return await self._dedicated.spawn(execution_id).ask(call)
+        return reply
+
+
+async def _ask_in_time(home: OwnerRef, call: ResourceCall) -> Reply:
+    async with asyncio.timeout(LONGEST_ASK_S):
+        return await home.ask(call)

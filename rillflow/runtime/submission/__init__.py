@@ -1,0 +1,1 @@
+"""Submissions from outside: whether one is taken now, and as what."""

@@ -1,0 +1,156 @@
+"""Whether a submission is taken now (SEMANTICS 6): storage, busy functions, traffic, health.
+
+What costs a question elsewhere is asked only where a setting wants it. Busy functions are
+looked up by the home of the new execution, as part of taking it. A check that cannot be
+made lets pass.
+"""
+
+import asyncio
+import logging
+from typing import Final, NamedTuple
+
+import msgspec
+
+from rillflow.errors import RequestError, StoreError
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Executions, ResourceCall, TrafficCall
+from rillflow.ports.store import Store
+from rillflow.runtime.backpressure.busy_functions import ResourceRow, resource_limit, unsatisfied
+from rillflow.runtime.process.node_memory import NodeMemory
+from rillflow.runtime.submission.service_health import MINUTE_MS, Figures, check_health, measure
+from rillflow.settings import FlowHealth, ResourceCheck, Settings, matching_id
+
+log = logging.getLogger("rillflow.admission")
+
+LONGEST_ASK_S: Final = 2.0
+
+STORAGE_LIMIT: Final = 30200
+TRAFFIC_LIMIT: Final = 30201
+
+_rows = msgspec.json.Decoder(list[ResourceRow])
+
+
+class Health(NamedTuple):
+    """The figures of a service and the thresholds that are set for it."""
+
+    figures: Figures
+    thresholds: FlowHealth
+
+
+class Admission:
+    """The checks that a submission from outside has to pass; sub-flows pass none."""
+
+    def __init__(
+        self, settings: Settings, *, store: Store, executions: Executions, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._executions = executions
+        self._clock = clock
+        self._memory = NodeMemory(clock)
+        switch = settings.switch
+        self._checks_storage = (
+            switch("ENABLE_RUNTIME_STORAGE_USAGE_CHECK")
+            and 0 < settings.storage_max_usage_percent < 100
+        )
+        self._checks_resources = switch("ENABLE_RUNTIME_RESOURCE_STATUS_CHECK")
+        self._traffic = (
+            settings.submit_traffic_limits
+            if switch("ENABLE_RUNTIME_SUBMIT_TRAFFIC_CONTROL")
+            else {}
+        )
+        self._health = settings.flow_health if switch("ENABLE_RUNTIME_SUBMIT_DAG_CHECK") else {}
+
+    def resource_check(
+        self, business: str, feature: str, asked: ResourceCheck | None
+    ) -> ResourceCheck:
+        """Return the check for busy functions: as asked, as set, or ``short_board``."""
+        if not self._checks_resources:
+            return ResourceCheck(check_type="skip")
+        if asked is not None:
+            return asked
+        subject = matching_id(self._settings.resource_checks, business, feature)
+        return self._settings.resource_checks[subject] if subject else ResourceCheck()
+
+    async def check(
+        self, business: str, feature: str, resources: ResourceCheck, *, dedicated: bool = False
+    ) -> None:
+        """Let a submission pass; its home looks for busy functions.
+
+        The home that a ``dedicated`` one is about to get knows of none, so that is done here.
+
+        Raises:
+            RequestError: A limit is reached (30200, 30201).
+        """
+        if self._checks_storage and self.is_full(self.storage_usage()):
+            raise RequestError("runtime storage limit", wire_code=STORAGE_LIMIT)
+        traffic = matching_id(self._traffic, business, feature)
+        is_measured = matching_id(self._health, business, feature) is not None
+        is_checked = dedicated and resources.check_type != "skip"
+        if traffic is None and not is_measured and not is_checked:
+            return
+        try:
+            busy = await self.busy(business, feature, resources)
+            if busy:
+                raise resource_limit(busy)
+            if traffic is not None:
+                await self._take_traffic(traffic)
+            health = await self.health(business, feature)
+        except (StoreError, TimeoutError):
+            log.warning("admission_not_checked", exc_info=True)
+            return
+        if health is not None:
+            check_health(*health)
+
+    async def _take_traffic(self, subject: str) -> None:
+        call = TrafficCall(subject=subject, limit=self._traffic[subject])
+        async with asyncio.timeout(LONGEST_ASK_S):
+            reply = await self._executions.call(call)
+        if not reply.raise_for_error().changed:
+            raise RequestError("submit traffic limit", wire_code=TRAFFIC_LIMIT)
+
+    def storage_usage(self) -> int:
+        """Return how full the memory of this machine is, in percents."""
+        return self._memory.used_percent()
+
+    def is_full(self, percent: int) -> bool:
+        """Tell whether a use of memory refuses submissions."""
+        return self._checks_storage and percent > self._settings.storage_max_usage_percent
+
+    async def rows(self, service: str) -> list[ResourceRow]:
+        """Return the functions that a service is known to call, with their hints."""
+        replies = await self._executions.ask_all(ResourceCall(kind="read", service=service))
+        found: dict[tuple[str, str], ResourceRow] = {}
+        for reply in replies:
+            for row in _rows.decode(reply.body or b"[]"):
+                known = found.get((row.task, row.resource))
+                if known is None or known.until_ms < row.until_ms:
+                    found[row.task, row.resource] = row
+        return list(found.values())
+
+    async def busy(self, business: str, feature: str, check: ResourceCheck) -> list[str]:
+        """Return the busy functions that keep a submission from being taken."""
+        rows = await self.rows(f"{business}:{feature}")
+        return unsatisfied(
+            {row.resource for row in rows if row.busy},
+            {row.resource for row in rows},
+            check=check.check_type,
+            keys=check.key_resources,
+            any_key=self._settings.key_resource_any,
+        )
+
+    async def health(self, business: str, feature: str) -> Health | None:
+        """Return the figures of the id that thresholds are set for, None without any."""
+        subject = matching_id(self._health, business, feature)
+        if subject is None:
+            return None
+        thresholds = self._health[subject]
+        now_ms = self._clock.now_ms()
+        figures = await measure(
+            self._store,
+            business,
+            None if subject == business else feature,
+            from_ms=now_ms - thresholds.start_offset_min * MINUTE_MS,
+            to_ms=now_ms - thresholds.end_offset_min * MINUTE_MS,
+        )
+        return Health(figures, thresholds)

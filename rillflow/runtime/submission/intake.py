@@ -1,0 +1,273 @@
+"""Taking submissions from outside: which definition, with what data, and whether now."""
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.errors import DefinitionError, ExecutionError, RequestError, StoreError
+from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_slow_thread
+from rillflow.ids import (
+    ID_KEY_BYTES,
+    ExecutionId,
+    new_execution_id,
+    parse_descriptor_id,
+)
+from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
+from rillflow.language.versions import CURRENT
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Executions, Reply, Submission
+from rillflow.ports.store import Store
+from rillflow.runtime.definitions.catalogue import parse_stored, resolve_descriptor, stored_text
+from rillflow.runtime.definitions.input_schema import InputSchema
+from rillflow.runtime.definitions.single_flight import SingleFlightReads
+from rillflow.runtime.hooks.chain import ContextHook
+from rillflow.runtime.submission.admission import Admission
+from rillflow.settings import ResourceCheck, Settings
+
+MOST_DEFINITIONS: Final = 500
+MOST_KEY_CHARACTERS: Final = 255
+UNPROCESSABLE: Final = 422
+CONFLICT: Final = 409
+
+Send: TypeAlias = Callable[[Submission], Awaitable[Reply]]
+
+
+class Options(NamedTuple):
+    """What a submission may say besides its data.
+
+    Attributes:
+        callback: CallbackConfig as JSON, replacing the definition's.
+        isolation: ``shared`` or ``dedicated``, replacing the definition's.
+        uid: The caller's, for gray and A/B rules; None is what the settings say.
+        idempotency_key: Submissions of a feature with one key and equal data are one.
+        resource_check: Replaces the check for busy functions that is set.
+    """
+
+    callback: bytes | None = None
+    isolation: str | None = None
+    uid: int | None = None
+    idempotency_key: str | None = None
+    resource_check: ResourceCheck | None = None
+
+
+class Ready(NamedTuple):
+    """A stored definition that can be run; ``schema`` None means that any data will do."""
+
+    definition: WorkflowDefinition
+    schema: InputSchema | None
+
+
+class Submissions:
+    """Makes executions of stored definitions."""
+
+    def __init__(  # noqa: PLR0913 - the ports it joins
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        executions: Executions,
+        clock: Clock,
+        hook: ContextHook | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Submit to ``executions``; ``entropy`` gives the random bytes of ids and keys."""
+        self._settings = settings
+        self._store = store
+        self._reads = SingleFlightReads(store)
+        self._executions = executions
+        self._clock = clock
+        self._hook = hook
+        self._entropy = entropy
+        self._ready: OrderedDict[str, Ready] = OrderedDict()
+        self.admission = Admission(settings, store=store, executions=executions, clock=clock)
+
+    async def definition(self, version: str) -> WorkflowDefinition:
+        """Return a stored definition by its md5; recent ones are kept.
+
+        Raises:
+            UnknownDescriptorError: No such text is stored.
+            DefinitionError: The stored text is no longer valid.
+            RequestError: Its schema is to be enforced, but cannot be.
+        """
+        return (await self._get_ready(version)).definition
+
+    async def submit(
+        self, descriptor_id: str, data: bytes, options: Options, send: Send | None = None
+    ) -> ExecutionId:
+        """Start an execution; when this returns, it is on disk.
+
+        ``send`` hands the submission to its owner, where that is more than a call; an
+        idempotency key that is known needs none.
+
+        Raises:
+            RequestError: The request is malformed, names nothing that is stored, does not
+                fit the schema, comes at a bad time, or its key is taken (409).
+            ExecutionError: The definition is no longer valid, or the data cannot be kept.
+            StoreError: It could not be made durable in time.
+        """
+        document = await computed(len(data), lambda: json_object(data))
+        data = data if data.strip() else b"{}"
+        key = options.idempotency_key
+        if key is None:
+            return await self._start(descriptor_id, document, options, data=data, send=send)
+        digest = await computed(len(data), lambda: _digest(document))
+        found = await self._find(descriptor_id, key, digest)
+        if found is not None:
+            return found
+        try:
+            return await self._start(
+                descriptor_id, document, options, data=data, send=send, digest=digest
+            )
+        except StoreError:
+            # Another submission with this key may just have won.
+            found = await self._find(descriptor_id, key, digest)
+            if found is None:
+                raise
+            return found
+
+    async def _find(self, descriptor_id: str, key: str, digest: str) -> ExecutionId | None:
+        wanted = parse_descriptor_id(descriptor_id)
+        found = await self._store.find_by_idempotency_key(wanted.business, wanted.feature, key)
+        if found is None:
+            return None
+        execution_id, kept = found
+        if kept != digest:
+            message = f"idempotency key {key} was used for other data, by {execution_id}"
+            raise RequestError(message, http_status=CONFLICT)
+        return execution_id
+
+    async def _start(  # noqa: PLR0913 - the parameters of submit, read
+        self,
+        descriptor_id: str,
+        document: JsonObject,
+        options: Options,
+        *,
+        data: bytes,
+        send: Send | None,
+        digest: str | None = None,
+    ) -> ExecutionId:
+        settings = self._settings
+        uid = settings.caller_uid if options.uid is None else options.uid
+        found = await resolve_descriptor(self._reads, descriptor_id, uid=uid, data=document)
+        ready = await self._runnable(found.version or "")
+        if self._hook is not None:
+            document = self._hook(found, document)
+            data = encode_json(document)
+        await _check_schema(ready.schema, document, len(data))
+        check = self.admission.resource_check(found.business, found.feature, options.resource_check)
+        dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
+        await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
+        at_ms = self._clock.now_ms()
+        entropy = self._entropy(10 + ID_KEY_BYTES)
+        event = ExecutionSubmitted(
+            at_ms=at_ms,
+            execution_id=new_execution_id(
+                found.business,
+                found.feature,
+                at_ms=at_ms,
+                entropy=entropy[:10],
+                dedicated=dedicated,
+            ),
+            definition_id=found.version or "",
+            data=data,
+            host=settings.callback_base_url,
+            callback=options.callback,
+            dedicated=dedicated,
+            uid=uid,
+            context_max_bytes=settings.context_max_bytes,
+            foreach_max_items=settings.foreach_max_items,
+            expected_callback_s=settings.expected_callback_s,
+            id_key=entropy[10:],
+            max_descendants=settings.max_descendants,
+            strict_mappings=settings.strict_mappings,
+            language=CURRENT,
+            turn_max_steps=settings.turn_max_steps,
+            turn_max_bytes=settings.turn_max_bytes,
+        )
+        submission = Submission(
+            business=found.business,
+            feature=found.feature,
+            event=event,
+            idempotency_key=options.idempotency_key,
+            request_digest=digest,
+            check="" if check.check_type == "skip" else check.check_type,
+            key_resources=check.key_resources,
+            any_key=settings.key_resource_any,
+        )
+        (await (send or self._executions.call)(submission)).raise_for_error()
+        return event.execution_id
+
+    async def _runnable(self, version: str) -> Ready:
+        try:
+            return await self._get_ready(version)
+        except DefinitionError as error:
+            raise ExecutionError(str(error), error.wire_code) from error
+
+    def _read(self, stored: str) -> Ready:
+        definition = parse_stored(stored)
+        enforced = self._settings.enforce_input_schema or definition.enforce_input_schema
+        text = definition.input_schema
+        schema = InputSchema(text) if enforced and text and text.strip() else None
+        return Ready(definition, schema)
+
+    async def _get_ready(self, version: str) -> Ready:
+        ready = self._ready.get(version)
+        if ready is not None:
+            return ready
+        stored = await stored_text(self._store, version)
+        ready = await computed(len(stored), lambda: self._read(stored))
+        self._ready[version] = ready
+        if len(self._ready) > MOST_DEFINITIONS:
+            self._ready.popitem(last=False)
+        return ready
+
+
+def checked_key(key: str | None) -> str | None:
+    """Return an idempotency key as it counts; an empty one is none.
+
+    Raises:
+        RequestError: It is too long (30109).
+    """
+    if key is not None and len(key) > MOST_KEY_CHARACTERS:
+        raise RequestError(f"an idempotency key has up to {MOST_KEY_CHARACTERS} characters")
+    return key or None
+
+
+async def _check_schema(schema: InputSchema | None, document: JsonObject, size: int) -> None:
+    if schema is None:
+        return
+    errors = schema.errors_if_few_steps(document) if size <= SHORT_BYTES else None
+    if errors is None:
+        errors = await in_slow_thread(lambda: schema.errors(document))
+    if errors:
+        raise RequestError(f"the data do not fit inputSchema: {'; '.join(errors)}")
+
+
+def _digest(document: JsonObject) -> str:
+    """Return the same digest for equal data, however they are written."""
+    return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+
+
+def json_object(data: bytes) -> JsonObject:
+    """Read a body that must be a JSON object; nothing at all, or null, is an empty one.
+
+    Raises:
+        RequestError: It is something else (422).
+    """
+    if not data.strip():
+        return {}
+    try:
+        value: JsonValue = decode_untrusted_json(data)
+    except ValueError as error:
+        raise RequestError(f"the body is not JSON: {error}", http_status=UNPROCESSABLE) from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RequestError("the body must be a JSON object", http_status=UNPROCESSABLE)
+    return value

@@ -1,0 +1,1 @@
+"""Which actors should run, and on which nodes."""

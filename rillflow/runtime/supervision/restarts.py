@@ -1,0 +1,80 @@
+"""Starting the homes of dedicated executions: at the start, and those that have been lost."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Journal
+from rillflow.runtime.activation.fencing import DEDICATED_LISTING
+from rillflow.runtime.aio.retrying import retry_while_unavailable
+
+log = logging.getLogger("rillflow.restarts")
+
+SPAWNED_AT_ONCE: Final = 4
+LONGEST_SPAWN_S: Final = 60.0
+LOOK_S: Final = 10.0
+
+
+class Spawner(Protocol):
+    """Whoever can start homes of dedicated executions."""
+
+    async def spawn(self, execution_id: ExecutionId) -> None:
+        """Start a home, unless there is one; return once it takes calls."""
+        ...
+
+    async def living(self) -> Collection[str]:
+        """Return the names of the homes that there are, be it that they are starting."""
+        ...
+
+
+class Restarts:
+    """Has every dedicated execution of some partitions that is not over find a home.
+
+    A home comes back after a crash and leaves when all is done, by itself. It is lost when
+    somebody removes it, or when it wrote after a newer one had found everything done: it had
+    stood still meanwhile, and was taken for dead (ARCHITECTURE, decision 90).
+    """
+
+    def __init__(self, journal: Journal, partitions: Sequence[int], spawner: Spawner) -> None:
+        self._journal = journal
+        self._listings = [DEDICATED_LISTING + partition for partition in partitions]
+        self._spawner = spawner
+        self._slots = asyncio.Semaphore(SPAWNED_AT_ONCE)
+        self._starts: dict[ExecutionId, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Start homes where there are none, now and whenever one is lost, until cancelled."""
+        try:
+            while True:
+                await self._look()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            for start in self._starts.values():
+                start.cancel()
+
+    async def _look(self) -> None:
+        """Begin to start what is lost; what cannot be started is found again by another look."""
+        try:
+            for execution_id in await self._lost():
+                start = asyncio.create_task(self._start(execution_id))
+                self._starts[execution_id] = start
+                start.add_done_callback(partial(self._starts.pop, execution_id))
+        except Exception:
+            log.exception("homes_not_looked_for")
+
+    async def _lost(self) -> list[ExecutionId]:
+        unfinished = await retry_while_unavailable(lambda: self._journal.unfinished(self._listings))
+        living = await self._spawner.living() if unfinished else ()
+        return [each for each in unfinished if each not in living and each not in self._starts]
+
+    async def _start(self, execution_id: ExecutionId) -> None:
+        try:
+            async with self._slots, asyncio.timeout(LONGEST_SPAWN_S):
+                await self._spawner.spawn(execution_id)
+        except Exception:
+            log.exception("respawn_failed", extra={"execution_id": execution_id})
+        else:
+            log.info("home_started", extra={"execution_id": execution_id})

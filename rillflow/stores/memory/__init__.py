@@ -1,0 +1,1 @@
+"""The store of tests: it lives as long as its process."""

@@ -1,0 +1,155 @@
+"""The catalogue half of the memory store."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from rillflow.ports.store import AliasRow, VersionRow
+from rillflow.stores.memory.life import MemoryLife
+from rillflow.stores.name_rows import name_rows
+
+_Address: TypeAlias = tuple[str, str, str]
+
+
+class MemoryCatalogue(MemoryLife):
+    """Definitions, aliases, versions and rules; see the ``Catalogue`` port."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts: dict[str, str] = {}
+        # Versions of an alias with their times, oldest first.
+        self._versions: dict[_Address, dict[str, int]] = {}
+        self._known_versions: set[_Address] = set()
+        self._names: set[_Address] = set()
+        self._rules: dict[_Address, dict[str, str]] = {}
+
+    async def put_definition_text(self, definition_id: str, text: str) -> None:
+        """Keep a canonical text under its md5; keeping it again changes nothing."""
+        self._check_open()
+        self._texts.setdefault(definition_id, text)
+
+    async def definition_text(self, definition_id: str) -> str | None:
+        """Read a canonical text."""
+        self._check_open()
+        return self._texts.get(definition_id)
+
+    async def add_version(  # noqa: PLR0913 - one row of the catalogue
+        self,
+        business: str,
+        feature: str,
+        alias: str,
+        definition_id: str,
+        text: str,
+        *,
+        at_ms: int,
+        keep: int = 300,
+    ) -> None:
+        """Store a text and make it the newest version of an alias; keep the newest ones."""
+        await self.put_definition_text(definition_id, text)
+        self._names.update(name_rows(business, feature, alias))
+        self._known_versions.add((business, feature, definition_id))
+        versions = self._versions.setdefault((business, feature, alias), {})
+        versions.pop(definition_id, None)
+        versions[definition_id] = at_ms
+        for oldest in list(versions)[: max(len(versions) - keep, 0)]:
+            del versions[oldest]
+
+    async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
+        """Return the newest version of an alias, None when it has none."""
+        self._check_open()
+        return next(reversed(self._versions.get((business, feature, alias), {})), None)
+
+    async def has_version(self, business: str, feature: str, version: str) -> bool:
+        """Tell whether a version was ever added to a feature."""
+        self._check_open()
+        return (business, feature, version) in self._known_versions
+
+    async def versions(self, business: str, feature: str, alias: str) -> list[VersionRow]:
+        """List the versions of an alias, newest first."""
+        self._check_open()
+        listed = self._versions.get((business, feature, alias), {})
+        return [
+            VersionRow(version=version, created_at_ms=at_ms)
+            for version, at_ms in reversed(listed.items())
+        ]
+
+    async def alias_rows(self) -> list[AliasRow]:
+        """List every registered alias that has a version, the youngest creation first.
+
+        The names above it are registered too. An alias was created with the oldest of
+        its listed versions, and updated with the newest.
+        """
+        self._check_open()
+        rows = []
+        for (business, feature, alias), versions in sorted(self._versions.items()):
+            if not self._names.issuperset(name_rows(business, feature, alias)):
+                continue
+            newest, updated_at_ms = next(reversed(versions.items()))
+            rows.append(
+                AliasRow(
+                    business=business,
+                    feature=feature,
+                    alias=alias,
+                    version=newest,
+                    created_at_ms=min(versions.values()),
+                    updated_at_ms=updated_at_ms,
+                )
+            )
+        return sorted(rows, key=lambda row: -row.created_at_ms)
+
+    async def register(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> None:
+        """Add names to the listings, with the names above them."""
+        self._check_open()
+        self._names.update(name_rows(business, feature, alias))
+
+    async def unregister(
+        self, business: str, feature: str | None = None, alias: str | None = None
+    ) -> None:
+        """Take the lowest given name off its listing; nothing else is removed."""
+        self._check_open()
+        self._names.discard(name_rows(business, feature, alias)[-1])
+
+    async def businesses(self) -> list[str]:
+        """List registered businesses by name."""
+        self._check_open()
+        return sorted(name for name, feature, _ in self._names if not feature)
+
+    async def features(self, business: str) -> list[str]:
+        """List registered features of a business by name."""
+        self._check_open()
+        return sorted(
+            name for above, name, alias in self._names if above == business and name and not alias
+        )
+
+    async def aliases(self, business: str, feature: str) -> list[str]:
+        """List registered aliases of a feature by name."""
+        self._check_open()
+        return sorted(name for *above, name in self._names if above == [business, feature] and name)
+
+    async def set_rule(self, kind: str, scope: Sequence[str], name: str, rule: str) -> None:
+        """Set a rule: kind ``gray`` (scope business, feature) or ``ab`` (business, key)."""
+        self._check_open()
+        business, subject = scope
+        self._rules.setdefault((kind, business, subject), {})[name] = rule
+
+    async def remove_rule(self, kind: str, scope: Sequence[str], name: str) -> None:
+        """Remove a rule; a missing one is no error."""
+        self._check_open()
+        business, subject = scope
+        self._rules.get((kind, business, subject), {}).pop(name, None)
+
+    async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
+        """Return the rules of a scope, sorted by name."""
+        self._check_open()
+        business, subject = scope
+        return dict(sorted(self._rules.get((kind, business, subject), {}).items()))
+
+    async def rule_scopes(self, kind: str, business: str) -> list[str]:
+        """List second parts of the scopes of a business that have rules, by name."""
+        self._check_open()
+        return sorted(
+            subject
+            for (each_kind, each_business, subject), rules in self._rules.items()
+            if (each_kind, each_business) == (kind, business) and rules
+        )

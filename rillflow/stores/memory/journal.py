@@ -1,0 +1,328 @@
+"""The journal half of the memory store."""
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count, islice
+from typing import Any, Final
+
+from rillflow.errors import ConflictError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import (
+    DEATHS_KEPT_MS,
+    Append,
+    Death,
+    ExecutionFilter,
+    ExecutionSummary,
+    StoredExecution,
+)
+from rillflow.stores.append_plan import (
+    AppendPlan,
+    ExecutionRow,
+    Family,
+    Outcome,
+    Place,
+    ancestors_of,
+)
+from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, slimmed
+from rillflow.stores.memory.life import MemoryLife
+
+_COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "=": operator.eq,
+    "IN": lambda mine, wanted: mine in wanted,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
+
+
+class _Stored:
+    """One execution: its row, its last snapshot with its seq, all records, and large values.
+
+    ``in_records`` are the hashes of the values that records refer to, ``descendants`` how
+    many sub-flows are counted for it.
+    """
+
+    __slots__ = (
+        "descendants",
+        "in_records",
+        "payloads",
+        "records",
+        "row",
+        "snapshot",
+        "snapshot_seq",
+    )
+
+    def __init__(self, row: ExecutionRow) -> None:
+        self.row = row
+        self.records: list[bytes] = []
+        self.snapshot: bytes | None = None
+        self.snapshot_seq = 0
+        self.payloads: dict[bytes, bytes] = {}
+        self.in_records: set[bytes] = set()
+        self.descendants = 0
+
+
+class MemoryJournal(MemoryLife):
+    """Executions, their records, and who owns them; see the ``Journal`` port."""
+
+    def __init__(self, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
+        super().__init__()
+        self._large_value_bytes = large_value_bytes
+        self._newest_epoch = 0
+        self._epochs: dict[int, int] = {}
+        self._keys = count(1)
+        self._by_id: dict[ExecutionId, _Stored] = {}
+        self._by_key: dict[int, _Stored] = {}
+        self._deaths: dict[tuple[ExecutionId, str], Death] = {}
+        self._idempotent: dict[tuple[str, str, str], _Stored] = {}
+
+    async def take_partitions(self, partitions: Sequence[int]) -> int:
+        """Become the owner of partitions; return the new epoch, greater than any before."""
+        self._check_open()
+        self._newest_epoch += 1
+        self._epochs.update(dict.fromkeys(partitions, self._newest_epoch))
+        return self._newest_epoch
+
+    async def newest_epoch(self, partitions: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+        self._check_open()
+        return max((self._epochs.get(each, 0) for each in partitions), default=0)
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write all appends or none of them."""
+        self._check_open()
+        touched = {append.execution_id for append in appends}
+        known = [self._by_id[each] for each in touched if each in self._by_id]
+        plan = AppendPlan(
+            epochs=self._epochs,
+            places={
+                stored.row.execution_id: Place(stored.row.key, len(stored.records))
+                for stored in known
+            },
+            keys=self._keys,
+            families={
+                each: Family(stored.row.key, stored.descendants)
+                for each in ancestors_of(appends)
+                if (stored := self._by_id.get(each)) is not None
+            },
+        )
+        plan.add(slimmed(appends, self._large_value_bytes))
+        self._check_keys(plan.executions)
+        self._write(plan)
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        """Read an execution with its snapshot and later records; None when unknown."""
+        self._check_open()
+        stored = self._by_id.get(execution_id)
+        if stored is None:
+            return None
+        row = stored.row
+        found = StoredExecution(
+            execution_id=execution_id,
+            business=row.business,
+            feature=row.feature,
+            partition=row.partition,
+            definition_id=row.definition_id,
+            submitted_at_ms=row.submitted_at_ms,
+            dedicated=row.dedicated,
+            parent_id=row.parent_id,
+            status=row.status,
+            rests=row.rests,
+            snapshot=stored.snapshot,
+            snapshot_seq=stored.snapshot_seq,
+            records=tuple(stored.records[stored.snapshot_seq :]),
+        )
+        return joined(found, stored.payloads)
+
+    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+        """List executions of partitions that have not ended and do not rest, oldest first."""
+        self._check_open()
+        wanted = set(partitions)
+        return [
+            row.execution_id
+            for row in self._oldest_first()
+            if row.partition in wanted and row.finished_at_ms is None and not row.rests
+        ]
+
+    async def note_death(self, death: Death) -> None:
+        """Keep a death; keeping it again changes nothing."""
+        self._check_open()
+        self._deaths.setdefault((death.execution_id, death.life), death)
+        oldest_ms = death.at_ms - DEATHS_KEPT_MS
+        self._keep_deaths(lambda each: each.at_ms >= oldest_ms or each.execution_id in self._by_id)
+
+    async def deaths(self) -> list[Death]:
+        """List the deaths that are kept, in no order; there are few."""
+        self._check_open()
+        return list(self._deaths.values())
+
+    async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
+        """Forget the deaths of an execution, or only those in one step."""
+        self._check_open()
+        self._keep_deaths(
+            lambda each: each.execution_id != execution_id or step not in {None, each.step}
+        )
+
+    def _keep_deaths(self, wanted: Callable[[Death], bool]) -> None:
+        self._deaths = {key: each for key, each in self._deaths.items() if wanted(each)}
+
+    async def find_by_idempotency_key(
+        self, business: str, feature: str, key: str
+    ) -> tuple[ExecutionId, str] | None:
+        """Return the execution submitted under a key, with the digest of its request."""
+        self._check_open()
+        stored = self._idempotent.get((business, feature, key))
+        if stored is None:
+            return None
+        return stored.row.execution_id, stored.row.request_digest or ""
+
+    async def list_executions(
+        self, wanted: ExecutionFilter, *, limit: int, offset: int = 0
+    ) -> list[ExecutionSummary]:
+        """List executions, newest submit time first."""
+        self._check_open()
+        rows = list(reversed(self._matching(wanted)))[offset : offset + limit]
+        return [_summary(row) for row in rows]
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count executions by status."""
+        self._check_open()
+        return dict(Counter(row.status for row in self._matching(wanted)))
+
+    async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count ended executions by failure code; those without a code are left out."""
+        self._check_open()
+        ended = (row for row in self._matching(wanted) if row.finished_at_ms is not None)
+        return dict(Counter(row.code for row in ended if row.code is not None))
+
+    async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
+        """List sub-flow executions started by an execution, oldest first."""
+        self._check_open()
+        return [row.execution_id for row in self._oldest_first() if row.parent_id == parent_id]
+
+    async def purgeable(
+        self, *, ended_before_ms: int, keep: int, limit: int
+    ) -> list[ExecutionSummary]:
+        """List ended executions that nothing unfinished needs, the longest ended first."""
+        self._check_open()
+        ended = [
+            (row.finished_at_ms, row.key, row)
+            for row in self._oldest_first()
+            if row.finished_at_ms is not None
+        ]
+        old = sorted(ended)[: max(len(ended) - keep, 0)]
+        free = (row for at_ms, _, row in old if at_ms < ended_before_ms and self._is_free(row))
+        return [_summary(row) for row in islice(free, limit)]
+
+    async def purge(
+        self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
+    ) -> list[ExecutionId]:
+        """Remove executions with all that is stored of them; memory needs no small steps."""
+        del most_records
+        self._check_open()
+        known = (each for each in dict.fromkeys(execution_ids) if each in self._by_id)
+        rows = [self._by_id[each].row for each in known]
+        gone = [
+            row
+            for row in rows
+            if row.finished_at_ms is not None
+            and row.finished_at_ms < ended_before_ms
+            and self._is_free(row)
+        ]
+        for row in gone:
+            del self._by_id[row.execution_id], self._by_key[row.key]
+            key = _idempotency_of(row)
+            if key is not None:
+                del self._idempotent[key]
+        ids = {row.execution_id for row in gone}
+        self._keep_deaths(lambda each: each.execution_id not in ids)
+        return []
+
+    def _is_free(self, ended: ExecutionRow) -> bool:
+        """Tell whether neither the parent nor a child of an ended execution is unfinished."""
+        parent = None if ended.parent_id is None else self._by_id.get(ended.parent_id)
+        children = (
+            each.row for each in self._by_id.values() if each.row.parent_id == ended.execution_id
+        )
+        relatives = [*children, *([parent.row] if parent is not None else [])]
+        return all(row.finished_at_ms is not None for row in relatives)
+
+    def _check_keys(self, rows: Sequence[ExecutionRow]) -> None:
+        taken = set(self._idempotent)
+        for key in map(_idempotency_of, rows):
+            if key in taken:
+                raise ConflictError(f"idempotency key {key} is taken")
+            if key is not None:
+                taken.add(key)
+
+    def _write(self, plan: AppendPlan) -> None:
+        for row in plan.executions:
+            stored = _Stored(row)
+            self._by_id[row.execution_id] = self._by_key[row.key] = stored
+            key = _idempotency_of(row)
+            if key is not None:
+                self._idempotent[key] = stored
+        for execution, _, record in plan.records:
+            self._by_key[execution].records.append(record)
+        for execution, descendants in plan.descendants.items():
+            self._by_key[execution].descendants = descendants
+        for execution, outcome in plan.outcomes.items():
+            stored = self._by_key[execution]
+            stored.row = _with_outcome(stored.row, outcome)
+        for execution, rests in plan.rests.items():
+            stored = self._by_key[execution]
+            stored.row = stored.row._replace(rests=rests)
+        for execution, (seq, snapshot) in plan.snapshots.items():
+            stored = self._by_key[execution]
+            stored.snapshot_seq, stored.snapshot = seq, snapshot
+        self._write_payloads(plan)
+
+    def _write_payloads(self, plan: AppendPlan) -> None:
+        for execution, sha256, in_record, value in plan.payloads:
+            stored = self._by_key[execution]
+            stored.payloads.setdefault(sha256, value)
+            if in_record:
+                stored.in_records.add(sha256)
+        for execution, kept in plan.snapshot_payloads.items():
+            stored = self._by_key[execution]
+            for sha256 in stored.payloads.keys() - stored.in_records - set(kept):
+                del stored.payloads[sha256]
+
+    def _oldest_first(self) -> list[ExecutionRow]:
+        rows = (stored.row for stored in self._by_id.values())
+        return sorted(rows, key=lambda row: (row.submitted_at_ms, row.key))
+
+    def _matching(self, wanted: ExecutionFilter) -> list[ExecutionRow]:
+        conditions = tuple(conditions_of(wanted))
+        return [
+            row
+            for row in self._oldest_first()
+            if all(
+                _COMPARE[each.operator](getattr(row, each.column), each.value)
+                for each in conditions
+            )
+        ]
+
+
+def _summary(row: ExecutionRow) -> ExecutionSummary:
+    return ExecutionSummary(
+        execution_id=row.execution_id,
+        business=row.business,
+        feature=row.feature,
+        status=row.status,
+        code=row.code,
+        submitted_at_ms=row.submitted_at_ms,
+        finished_at_ms=row.finished_at_ms,
+    )
+
+
+def _idempotency_of(row: ExecutionRow) -> tuple[str, str, str] | None:
+    key = row.idempotency_key
+    return None if key is None else (row.business, row.feature, key)
+
+
+def _with_outcome(row: ExecutionRow, outcome: Outcome) -> ExecutionRow:
+    return row._replace(
+        status=outcome.status, code=outcome.code, finished_at_ms=outcome.finished_at_ms
+    )

@@ -1,0 +1,1 @@
+"""The store of clusters: a PostgreSQL database that every node reaches."""

@@ -1,0 +1,103 @@
+"""A PostgreSQL database as this process uses it: one writer and a pool."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from rillflow.errors import StoreError
+from rillflow.ports.store import Append
+from rillflow.stores.postgres.schema import store_errors, upgrade
+from rillflow.stores.postgres.writer import PostgresWriter
+
+_POOL_SETTINGS = {
+    "synchronous_commit": "on",
+    "application_name": "rillflow",
+    # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
+    "idle_in_transaction_session_timeout": "5s",
+}
+_POOL_SIZE = 4
+_LONGEST_READ_S = 120.0
+"""After which a server that says nothing counts as lost; listings of millions take less."""
+
+
+class PostgresDatabase:
+    """Life cycle and access; every method raises StoreError while it is not open.
+
+    It belongs to the event loop that opened it.
+    """
+
+    def __init__(self, url: str, *, longest_read_s: float = _LONGEST_READ_S) -> None:
+        self._url = url
+        self._longest_read_s = longest_read_s
+        self._writer: PostgresWriter | None = None
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Create or upgrade the tables and connect; no effect when open.
+
+        Raises:
+            StoreError: The database belongs to a newer release, or cannot be reached.
+        """
+        await upgrade(self._url)
+        if self._pool is None:
+            async with store_errors():
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=1,
+                    max_size=_POOL_SIZE,
+                    server_settings=_POOL_SETTINGS,
+                    command_timeout=self._longest_read_s,
+                )
+            self._writer = PostgresWriter(self._url)
+
+    async def close(self) -> None:
+        """Finish what is under way and disconnect; no effect when closed."""
+        writer, self._writer = self._writer, None
+        pool, self._pool = self._pool, None
+        if writer is not None:
+            await writer.stop()
+        if pool is not None:
+            await pool.close()
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write the appends, all or none, with the next group commit."""
+        if self._writer is None:
+            raise StoreError("PostgreSQL: the store is closed")
+        await self._writer.append(appends)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection with an open transaction; it commits at the end of the block.
+
+        Raises:
+            StoreError: Something in the block or the commit failed; nothing was written.
+        """
+        async with self._connection() as connection, connection.transaction():
+            yield connection
+
+    async def execute(self, statement: str, *values: object) -> None:
+        """Run one statement and commit it."""
+        async with self._connection() as connection:
+            await connection.execute(statement, *values)
+
+    async def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read rows as tuples."""
+        async with self._connection() as connection:
+            return [tuple(row) for row in await connection.fetch(query, *values)]
+
+    async def column(self, query: str, *values: object) -> list[str]:
+        """Read the first column."""
+        return [value for (value, *_) in await self.rows(query, *values)]
+
+    async def value(self, query: str, *values: object) -> str | None:
+        """Read the first column of the first row, None when there is none."""
+        return next(iter(await self.column(query, *values)), None)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        if self._pool is None:
+            raise StoreError("PostgreSQL: the store is closed")
+        async with store_errors(), self._pool.acquire() as connection:
+            yield connection

@@ -1,0 +1,205 @@
+"""The journal half of the PostgreSQL store."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+from msgspec.structs import astuple
+
+from rillflow.errors import DamagedError, StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import (
+    DEATHS_KEPT_MS,
+    Append,
+    Death,
+    ExecutionFilter,
+    ExecutionSummary,
+    StoredExecution,
+)
+from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.large_values import joined, references, slimmed
+from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.purge import PURGEABLE, purge
+from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
+
+_NEXT_EPOCH: Final = "UPDATE epochs SET newest = newest + 1 RETURNING newest"
+# Rows are locked in the order of partitions, as by the writers, so that none deadlock.
+_TAKE: Final = """
+INSERT INTO owners SELECT partition, $2 FROM unnest($1::bigint[]) AS partition ORDER BY partition
+ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch
+"""
+# One statement, and so one state of the database.
+_LOAD: Final = """
+SELECT execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
+    parent_id, status, rests, snapshot, coalesce(seq, 0), ARRAY(
+        SELECT record FROM journal
+        WHERE journal.execution = key AND journal.seq > coalesce(snapshots.seq, 0)
+        ORDER BY journal.seq)
+FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = $1
+"""
+_PAYLOADS: Final = """
+SELECT sha256, value FROM payloads
+WHERE execution = (SELECT key FROM executions WHERE execution_id = $1)
+    AND sha256 = ANY($2::bytea[])
+"""
+_NEWEST_EPOCH: Final = (
+    "SELECT coalesce(max(epoch), 0) FROM owners WHERE partition = ANY($1::bigint[])"
+)
+_UNFINISHED: Final = """
+SELECT execution_id FROM executions
+WHERE partition = ANY($1::bigint[]) AND finished_at_ms IS NULL AND NOT rests
+ORDER BY submitted_at_ms, key
+"""
+_NOTE_DEATH: Final = "INSERT INTO deaths VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+_DROP_DEATHS: Final = """
+DELETE FROM deaths WHERE at_ms < $1 AND NOT EXISTS
+    (SELECT 1 FROM executions WHERE executions.execution_id = deaths.execution_id)
+"""
+_DEATHS: Final = "SELECT execution_id, life, step, at_ms FROM deaths"
+_FORGET_DEATHS: Final = """
+DELETE FROM deaths WHERE execution_id = $1 AND step = coalesce($2, step)
+"""
+_IDEMPOTENT: Final = """
+SELECT execution_id, coalesce(request_digest, '') FROM executions
+WHERE business = $1 AND feature = $2 AND idempotency_key = $3
+"""
+_CHILDREN: Final = """
+SELECT execution_id FROM executions WHERE parent_id = $1 ORDER BY submitted_at_ms, key
+"""
+_SUMMARIES: Final = """
+SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
+FROM executions
+"""
+
+
+class PostgresJournal:
+    """Executions, their records, and who owns them; see the ``Journal`` port."""
+
+    def __init__(self, database: PostgresDatabase, large_value_bytes: int) -> None:
+        self._database = database
+        self._large_value_bytes = large_value_bytes
+
+    async def take_partitions(self, partitions: Sequence[int]) -> int:
+        """Raise the one epoch counter and put its new value on the partitions.
+
+        Waits for appends of the former owners that are being committed.
+        """
+        async with self._database.transaction() as connection:
+            epoch = int(await connection.fetchval(_NEXT_EPOCH))
+            await connection.execute(_TAKE, list(set(partitions)), epoch)
+        return epoch
+
+    async def newest_epoch(self, partitions: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+        [epoch] = await self._database.column(_NEWEST_EPOCH, list(partitions))
+        return int(epoch)
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write all appends in one transaction, durably, with other callers' appends."""
+        await self._database.append(slimmed(appends, self._large_value_bytes))
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        """Read an execution with its snapshot and later records; None when unknown."""
+        with damage_told(execution_id, (StoreError,), _damage):
+            try:
+                return await self._load(execution_id)
+            except DamagedError:
+                # It may have been purged, or ended anew, between the two queries.
+                return await self._load(execution_id)
+
+    async def _load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        rows = await self._database.rows(_LOAD, execution_id)
+        if not rows:
+            return None
+        stored = stored_execution(rows[0])
+        wanted = references(stored)
+        if not wanted:
+            return joined(stored, {})
+        payloads = await self._database.rows(_PAYLOADS, execution_id, list(wanted))
+        return joined(stored, dict(payloads))
+
+    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+        """List executions of partitions that have not ended and do not rest, oldest first."""
+        return await self._database.column(_UNFINISHED, list(partitions))
+
+    async def note_death(self, death: Death) -> None:
+        """Keep a death; keeping it again changes nothing."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_NOTE_DEATH, *astuple(death))
+            await connection.execute(_DROP_DEATHS, death.at_ms - DEATHS_KEPT_MS)
+
+    async def deaths(self) -> list[Death]:
+        """List the deaths that are kept, in no order; there are few."""
+        return [death_of(row) for row in await self._database.rows(_DEATHS)]
+
+    async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
+        """Forget the deaths of an execution, or only those in one step."""
+        await self._database.execute(_FORGET_DEATHS, execution_id, step)
+
+    async def find_by_idempotency_key(
+        self, business: str, feature: str, key: str
+    ) -> tuple[ExecutionId, str] | None:
+        """Return the execution submitted under a key, with the digest of its request."""
+        rows = await self._database.rows(_IDEMPOTENT, business, feature, key)
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def list_executions(
+        self, wanted: ExecutionFilter, *, limit: int, offset: int = 0
+    ) -> list[ExecutionSummary]:
+        """List executions, newest submit time first."""
+        condition, values = _where(wanted)
+        page = f"LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}"
+        query = f"{_SUMMARIES} {condition} ORDER BY submitted_at_ms DESC, key DESC {page}"
+        rows = await self._database.rows(query, *values, limit, offset)
+        return [execution_summary(row) for row in rows]
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count executions by status."""
+        condition, values = _where(wanted)
+        query = f"SELECT status, count(*) FROM executions {condition} GROUP BY status"  # noqa: S608 - columns are our own, values are bound
+        return dict(await self._database.rows(query, *values))
+
+    async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count ended executions by failure code; those without a code are left out."""
+        condition, values = _where(wanted, "finished_at_ms IS NOT NULL AND code IS NOT NULL")
+        query = f"SELECT code, count(*) FROM executions {condition} GROUP BY code"  # noqa: S608 - columns are our own, values are bound
+        return dict(await self._database.rows(query, *values))
+
+    async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
+        """List sub-flow executions started by an execution, oldest first."""
+        return await self._database.column(_CHILDREN, parent_id)
+
+    async def purgeable(
+        self, *, ended_before_ms: int, keep: int, limit: int
+    ) -> list[ExecutionSummary]:
+        """List ended executions that nothing unfinished needs, the longest ended first."""
+        rows = await self._database.rows(PURGEABLE, ended_before_ms, keep, limit)
+        return [execution_summary(row) for row in rows]
+
+    async def purge(
+        self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
+    ) -> list[ExecutionId]:
+        """Remove executions, or a piece of one, in one transaction; return those left."""
+        async with self._database.transaction() as connection:
+            return await purge(connection, execution_ids, ended_before_ms, most_records)
+
+
+def _damage(error: Exception) -> str | None:
+    """Say what is wrong with the rows that a query reads; None when they are not to blame."""
+    cause = error.__cause__
+    is_damage = isinstance(cause, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError)
+    return str(error) if is_damage else None
+
+
+def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:
+    """Return a WHERE clause, empty when any execution will do, and its values."""
+    clauses, values = list(more), list[object]()
+    for column, operator, value in conditions_of(wanted):
+        placeholder = f"${len(values) + 1}"
+        if isinstance(value, tuple):
+            clauses.append(f"{column} = ANY({placeholder}::text[])")
+            values.append(list(value))
+        else:
+            clauses.append(f"{column} {operator} {placeholder}")
+            values.append(value)
+    return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), tuple(values)

@@ -1,0 +1,40 @@
+"""The store of clusters: a PostgreSQL database that every node reaches."""
+
+from rillflow.stores.large_values import LARGE_VALUE_BYTES
+from rillflow.stores.postgres.catalogue import PostgresCatalogue
+from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.journal import PostgresJournal
+
+
+class PostgresStore(PostgresJournal, PostgresCatalogue):
+    """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
+
+    When the connection breaks during a commit, its outcome is unknown and the
+    callers get StoreError: they must load again before they go on. The next
+    call connects again.
+    """
+
+    def __init__(self, url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
+        database = PostgresDatabase(url)
+        PostgresJournal.__init__(self, database, large_value_bytes)
+        PostgresCatalogue.__init__(self, database)
+
+    async def open(self) -> None:
+        """Create or upgrade the tables, then connect.
+
+        Raises:
+            StoreError: The database belongs to a newer release, or cannot be reached.
+        """
+        await self._database.open()
+
+    async def probe(self) -> None:
+        """Write the row with the version of the tables again.
+
+        Raises:
+            StoreError: The database takes no writes.
+        """
+        await self._database.execute("UPDATE rillflow_schema SET version = version")
+
+    async def close(self) -> None:
+        """Finish the writes under way and disconnect."""
+        await self._database.close()

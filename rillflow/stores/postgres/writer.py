@@ -1,0 +1,314 @@
+"""The one task of a process that appends to the journal in PostgreSQL.
+
+Appends that arrive while a commit is under way are committed together by the
+next one; an idle writer commits at once. A caller waits on a future that is
+settled after the commit, so cancelling the caller changes nothing on disk.
+
+The writing transaction locks the rows of the partitions it writes to (``FOR
+SHARE``), so that a take waits for it, and it for a take: no append of an old
+owner commits after ``take_partitions`` has returned.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from rillflow.errors import ConflictError, StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Append
+from rillflow.stores.append_plan import (
+    AppendPlan,
+    Family,
+    Place,
+    ancestors_of,
+    first_stored,
+)
+from rillflow.stores.postgres.schema import CONNECTION_ERRORS, PURGE_LOCK, VERSION
+
+_LARGEST_GROUP: Final = 1_024
+
+SILENCE_S: Final = 30.0
+"""After this a connection that does not answer is cut; its host may be gone without a word."""
+
+_SETTINGS: Final = {
+    "synchronous_commit": "on",
+    "application_name": "rillflow writer",
+    # A process that is stopped (SIGSTOP) inside a transaction must not keep its locks.
+    "idle_in_transaction_session_timeout": "5s",
+}
+
+# A partition without a row could not be locked, so it gets one of the oldest epoch.
+_ENSURE_OWNERS: Final = """
+INSERT INTO owners SELECT partition, 0 FROM unnest($1::bigint[]) AS partition ORDER BY partition
+ON CONFLICT DO NOTHING
+"""
+# The advisory lock keeps executions from being purged between here and the commit.
+_LOCK_OWNERS: Final = """
+WITH shared AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($2))
+SELECT partition, epoch FROM shared, owners WHERE partition = ANY($1::bigint[])
+ORDER BY partition FOR SHARE OF owners
+"""
+_PLACES: Final = """
+SELECT execution_id, key, coalesce(
+    (SELECT max(seq) FROM journal WHERE execution = key),
+    (SELECT seq FROM snapshots WHERE execution = key), 0)
+FROM executions WHERE execution_id = ANY($1::text[])
+"""
+_ANCESTORS: Final = "SELECT execution_id, key FROM executions WHERE execution_id = ANY($1::text[])"
+# A family is counted by one writer at a time. Rows are made and locked in one order.
+_ENSURE_FAMILIES: Final = """
+INSERT INTO descendants SELECT key, 0 FROM unnest($1::bigint[]) AS key ORDER BY key
+ON CONFLICT DO NOTHING
+"""
+_LOCK_FAMILIES: Final = """
+SELECT execution, started FROM descendants WHERE execution = ANY($1::bigint[])
+ORDER BY execution FOR UPDATE
+"""
+_PUT_DESCENDANTS: Final = """
+UPDATE descendants SET started = given.started
+FROM unnest($1::bigint[], $2::bigint[]) AS given (execution, started)
+WHERE descendants.execution = given.execution
+"""
+_NEW_KEYS: Final = """
+SELECT (SELECT version FROM rillflow_schema),
+    ARRAY(SELECT nextval('execution_keys') FROM generate_series(1, $1))
+"""
+_PUT_EXECUTIONS: Final = """
+INSERT INTO executions SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[],
+    $5::bigint[], $6::text[], $7::bigint[], $8::boolean[], $9::text[], $10::text[], $11::text[],
+    $12::text[], $13::text[], $14::bigint[], $15::boolean[])
+"""
+_PUT_RECORDS: Final = """
+INSERT INTO journal SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
+"""
+_PUT_OUTCOMES: Final = """
+UPDATE executions SET status = given.status, code = given.code,
+    finished_at_ms = given.finished_at_ms
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+    AS given (key, status, code, finished_at_ms)
+WHERE executions.key = given.key
+"""
+_PUT_RESTS: Final = """
+UPDATE executions SET rests = given.rests
+FROM unnest($1::bigint[], $2::boolean[]) AS given (key, rests) WHERE executions.key = given.key
+"""
+_PUT_SNAPSHOTS: Final = """
+INSERT INTO snapshots SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
+ON CONFLICT (execution) DO UPDATE SET seq = excluded.seq, snapshot = excluded.snapshot
+"""
+_PUT_PAYLOAD: Final = """
+INSERT INTO payloads VALUES ($1, $2, $3, $4)
+ON CONFLICT (execution, sha256) DO UPDATE SET in_record = true
+WHERE excluded.in_record AND NOT payloads.in_record
+"""
+_DROP_PAYLOADS: Final = """
+DELETE FROM payloads WHERE execution = $1 AND NOT in_record AND sha256 <> ALL($2::bytea[])
+"""
+
+
+class _Ticket(NamedTuple):
+    """One caller's appends, and the future that the caller waits on."""
+
+    appends: tuple[Append, ...]
+    future: asyncio.Future[None]
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell the caller how it went; one that was cancelled is not told."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(error)
+
+
+class PostgresWriter:
+    """Commits what callers hand in, in the order of arrival, on one connection."""
+
+    def __init__(self, url: str, *, silence_s: float = SILENCE_S) -> None:
+        """Write to this database; a group that takes longer than ``silence_s`` has failed."""
+        self._url = url
+        self._silence_s = silence_s
+        self._waiting: deque[_Ticket] = deque()
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._connection: asyncpg.Connection | None = None
+        self._known_partitions: set[int] = set()
+        self._task = asyncio.create_task(self._run(), name="rillflow-writer")
+
+    async def stop(self) -> None:
+        """Refuse new work, finish what was handed in, and disconnect."""
+        self._stopped = True
+        self._wake.set()
+        await self._task
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write the appends of one caller, all or none, together with other callers'.
+
+        Raises:
+            FencedError: Some partition has a newer owner; nothing was written.
+            StoreError: The appends were refused, or the commit failed.
+        """
+        if self._stopped:
+            raise StoreError("PostgreSQL: the store is closed")
+        ticket = _Ticket(tuple(appends), asyncio.get_running_loop().create_future())
+        self._waiting.append(ticket)
+        self._wake.set()
+        await ticket.future
+
+    async def _run(self) -> None:
+        while self._waiting or not self._stopped:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                size = min(len(self._waiting), _LARGEST_GROUP)
+                await self._commit([self._waiting.popleft() for _ in range(size)])
+        await self._disconnect()
+
+    async def _commit(self, tickets: list[_Ticket]) -> None:
+        """Commit a group; a ticket that breaks it (a taken key) does so alone."""
+        try:
+            refusals = await self._write(tickets)
+        except Exception as error:  # noqa: BLE001 - the task survives whatever a group brings
+            if len(tickets) > 1 and not _is_outage(error):
+                for ticket in tickets:
+                    await self._commit([ticket])
+                return
+            if _is_outage(error):
+                await self._disconnect()
+            refusals = [_failure(error) for _ in tickets]
+        for ticket, refusal in zip(tickets, refusals, strict=True):
+            ticket.settle(refusal)
+
+    async def _write(self, tickets: Sequence[_Ticket]) -> list[StoreError | None]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._url, server_settings=_SETTINGS, timeout=self._silence_s
+            )
+        # Cutting it wakes whatever waits for it; a time-out would wait for a rollback again.
+        loop = asyncio.get_running_loop()
+        cut = loop.call_later(self._silence_s, self._connection.terminate)
+        try:
+            return await self._write_to(self._connection, tickets)
+        finally:
+            cut.cancel()
+
+    async def _write_to(
+        self, connection: asyncpg.Connection, tickets: Sequence[_Ticket]
+    ) -> list[StoreError | None]:
+        appends = [append for ticket in tickets for append in ticket.appends]
+        await self._ensure_owners({append.partition for append in appends})
+        async with connection.transaction():
+            plan = await _plan_for(connection, appends)
+            refusals = [_refusal(plan, ticket.appends) for ticket in tickets]
+            await _write_plan(connection, plan)
+        return refusals
+
+    async def _ensure_owners(self, partitions: set[int]) -> None:
+        """Make the rows to lock, in a transaction before the one that locks them.
+
+        Inside that one, the new rows would be locked out of order, and a take
+        of the same partitions could deadlock with it.
+        """
+        unknown = partitions - self._known_partitions
+        if unknown and self._connection is not None:
+            await self._connection.execute(_ENSURE_OWNERS, list(unknown))
+            self._known_partitions |= unknown
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(asyncpg.PostgresError, *CONNECTION_ERRORS):
+                await connection.close(timeout=1)
+
+
+async def _plan_for(connection: asyncpg.Connection, appends: Sequence[Append]) -> AppendPlan:
+    partitions = list({append.partition for append in appends})
+    owners = await connection.fetch(_LOCK_OWNERS, partitions, PURGE_LOCK)
+    # A later statement sees what the owner before committed while this one waited.
+    places = await connection.fetch(_PLACES, list({append.execution_id for append in appends}))
+    return AppendPlan(
+        epochs=dict(owners),
+        places={each: Place(key, last_seq) for each, key, last_seq in places},
+        keys=await _new_keys(connection, sum(append.new is not None for append in appends)),
+        families=await _families(connection, appends),
+    )
+
+
+async def _families(
+    connection: asyncpg.Connection, appends: Sequence[Append]
+) -> dict[ExecutionId, Family]:
+    ancestors = ancestors_of(appends)
+    if not ancestors:
+        return {}
+    stored = dict(await connection.fetch(_ANCESTORS, ancestors))
+    heads = {
+        head: stored[head]
+        for append in appends
+        if append.new and (head := first_stored(append.new.ancestors, stored)) is not None
+    }
+    keys = list(heads.values())
+    await connection.execute(_ENSURE_FAMILIES, keys)
+    counted = dict(await connection.fetch(_LOCK_FAMILIES, keys))
+    return {head: Family(key, counted[key]) for head, key in heads.items()}
+
+
+async def _new_keys(connection: asyncpg.Connection, wanted: int) -> Iterator[int]:
+    version, keys = await connection.fetchrow(_NEW_KEYS, wanted)
+    if version != VERSION:
+        raise StoreError(f"the database was upgraded to schema version {version} meanwhile")
+    return iter(keys)
+
+
+async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
+    tables: tuple[tuple[str, Sequence[tuple[object, ...]]], ...] = (
+        (_PUT_EXECUTIONS, plan.executions),
+        (_PUT_RECORDS, plan.records),
+        (_PUT_DESCENDANTS, [*plan.descendants.items()]),
+        (_PUT_OUTCOMES, [(key, *outcome) for key, outcome in plan.outcomes.items()]),
+        (_PUT_RESTS, [*plan.rests.items()]),
+        (_PUT_SNAPSHOTS, [(key, *snapshot) for key, snapshot in plan.snapshots.items()]),
+    )
+    for statement, rows in tables:
+        if rows:
+            await connection.execute(statement, *_columns(rows))
+    if plan.payloads:
+        # One by one: together they may be more than a statement can carry.
+        await connection.executemany(_PUT_PAYLOAD, plan.payloads)
+    for key, kept in plan.snapshot_payloads.items():
+        await connection.execute(_DROP_PAYLOADS, key, list(kept))
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _refusal(plan: AppendPlan, appends: Sequence[Append]) -> StoreError | None:
+    try:
+        plan.add(appends)
+    except StoreError as error:
+        return error
+    return None
+
+
+def _failure(cause: Exception) -> StoreError:
+    if isinstance(cause, StoreError):
+        return cause
+    refused = isinstance(cause, asyncpg.IntegrityConstraintViolationError)
+    kind = ConflictError if refused else StoreError
+    error = kind(f"PostgreSQL: {cause or type(cause).__name__}")
+    error.__cause__ = cause
+    return error
+
+
+def _is_outage(error: Exception) -> bool:
+    """Tell whether the server, rather than one ticket's data, is the trouble."""
+    if isinstance(error, ValueError):
+        return False  # asyncpg could not encode a value; also an InterfaceError
+    if isinstance(error, asyncpg.PostgresError):
+        return not isinstance(error, asyncpg.IntegrityConstraintViolationError | asyncpg.DataError)
+    return isinstance(error, CONNECTION_ERRORS)

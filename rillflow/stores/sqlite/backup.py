@@ -1,0 +1,259 @@
+"""Backup, restore and verification of a SQLite database file.
+
+A backup is one file that is complete by itself: no ``-wal`` file belongs to it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from rillflow.core.codec import decode_event, decode_state
+from rillflow.definition import parse_definition
+from rillflow.errors import DefinitionError, StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import StoredExecution
+from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
+from rillflow.stores.sqlite.file_use import (
+    hold_alone,
+    mark_as_copy,
+    refuse_incomplete,
+    wal_path,
+)
+from rillflow.stores.sqlite.journal import load_execution
+from rillflow.stores.sqlite.schema import schema_status
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told how many pages, or executions, are done, and how many there are."""
+
+_PAGES_AT_ONCE: Final = 2_048
+_DRAFT: Final = ".partial"
+_MOST_PROBLEMS: Final = 100
+_STORED_DEPTH: Final = 1_000
+_STORED_BYTES: Final = 64 * 1024 * 1024
+_WITHOUT_DEFINITION: Final = """
+SELECT execution_id, definition_id FROM executions
+WHERE definition_id NOT IN (SELECT definition_id FROM definitions)
+"""
+_VERSIONS_WITHOUT_DEFINITION: Final = """
+SELECT business, feature, alias, version FROM versions
+WHERE version NOT IN (SELECT definition_id FROM definitions)
+"""
+_LAST_SEQ: Final = """
+SELECT coalesce((SELECT max(seq) FROM journal WHERE execution = key), 0)
+FROM executions WHERE execution_id = ?
+"""
+
+
+class Verification(msgspec.Struct, kw_only=True):
+    """What a verification has found; ``problems`` holds at most the first 100."""
+
+    executions: int = 0
+    definitions: int = 0
+    problems: list[str] = []
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything can be read."""
+        return not self.problems
+
+    def add(self, problem: str) -> None:
+        """Note a problem, unless there are too many already."""
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(problem)
+
+
+def backup(path: Path, target: Path, progress: Progress) -> None:
+    """Copy a database, also one that is in use, into a new file that is complete by itself.
+
+    The copy is the state at one moment, with everything that was acknowledged before the
+    call. It is under its name only once it is whole and on disk.
+
+    Raises:
+        StoreError: There is no such database, it lacks commits, or the target exists or
+            cannot be written.
+    """
+    _refuse_missing(path)
+    with store_errors(path):
+        refuse_incomplete(path)
+    with store_errors(target), _draft_of(target) as draft:
+        _copy(path, draft, progress)
+
+
+def restore(source: Path, path: Path, progress: Progress) -> Path | None:
+    """Put a backup in the place of a database that nobody uses.
+
+    Returns:
+        Where the database that was there is now, with its ``-wal`` file; None if there
+        was none.
+
+    Raises:
+        StoreError: The backup is damaged, incomplete or of a newer release, or the database
+            is in use; then nothing has changed.
+    """
+    found = verify(source, progress)
+    if not found.is_clean:
+        raise StoreError(f"{source} is damaged and was not restored: {found.problems[0]}")
+    lock = hold_alone(path)
+    try:
+        with store_errors(path), _draft_of(path, replaces=True) as draft:
+            _copy(source, draft, progress)
+            _sync(draft)
+            moved = _keep_aside(path)
+            os.ftruncate(lock, 0)
+        return moved
+    finally:
+        os.close(lock)
+
+
+def verify(path: Path, progress: Progress) -> Verification:
+    """Read all of a database: SQLite's own structures, and every execution's journal.
+
+    A database that is in use can be verified; nothing is changed.
+
+    Raises:
+        StoreError: There is no such database, it belongs to another program, or it lacks
+            commits.
+    """
+    _refuse_missing(path)
+    schema_status(path).refuse_newer()
+    found = Verification()
+    with (
+        store_errors(path),
+        closing(connect(path, mode="ro")) as connection,
+        snapshot(connection),
+    ):
+        try:
+            for (answer,) in connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})"):
+                if answer != "ok":
+                    found.add(f"SQLite: {answer}")
+            _verify_definitions(connection, found)
+            _verify_executions(connection, found, progress)
+        except sqlite3.DatabaseError as error:
+            found.add(f"SQLite: {error}")
+    return found
+
+
+def _copy(path: Path, draft: Path, progress: Progress) -> None:
+    """Copy a database at one moment into an empty file that is complete by itself."""
+    with closing(connect(path, mode="ro")) as source, closing(sqlite3.connect(draft)) as copy:
+        source.backup(
+            copy,
+            pages=_PAGES_AT_ONCE,
+            progress=lambda _, left, total: progress(total - left, total),
+        )
+        # The copy is nobody's: it has no -wal file, and is not in use.
+        copy.execute("PRAGMA journal_mode = DELETE")
+        mark_as_copy(copy)
+
+
+def _verify_definitions(connection: sqlite3.Connection, found: Verification) -> None:
+    """Read every definition, and look for those that executions and versions name."""
+    for definition_id, text in connection.execute("SELECT definition_id, text FROM definitions"):
+        found.definitions += 1
+        try:
+            parse_definition(text, max_depth=_STORED_DEPTH, max_bytes=_STORED_BYTES)
+        except (DefinitionError, TypeError, ValueError) as error:
+            found.add(f"definition {definition_id} cannot be read: {error}")
+    for execution_id, definition_id in connection.execute(_WITHOUT_DEFINITION):
+        found.add(f"{execution_id}: its definition {definition_id} is missing")
+    for business, feature, alias, version in connection.execute(_VERSIONS_WITHOUT_DEFINITION):
+        found.add(f"{business}:{feature}:{alias}: its version {version} is missing")
+
+
+def _verify_executions(
+    connection: sqlite3.Connection, found: Verification, progress: Progress
+) -> None:
+    ((total,),) = connection.execute("SELECT count(*) FROM executions")
+    for (execution_id,) in connection.execute("SELECT execution_id FROM executions ORDER BY key"):
+        found.executions += 1
+        try:
+            _verify_execution(connection, ExecutionId(execution_id))
+        except (StoreError, sqlite3.Error) as error:
+            found.add(f"{execution_id}: {error}")
+        progress(found.executions, total)
+
+
+def _verify_execution(connection: sqlite3.Connection, execution_id: ExecutionId) -> None:
+    """Decode everything of an execution that it goes on from.
+
+    Raises:
+        StoreError: Something of it is missing or cannot be read.
+    """
+    stored = load_execution(connection, execution_id)
+    if stored is None:
+        raise StoreError("its row cannot be found by its id")
+    if stored.snapshot is not None:
+        decode_state(stored.snapshot)
+    for record in stored.records:
+        decode_event(record)
+    _refuse_gaps(stored, connection.execute(_LAST_SEQ, (execution_id,)).fetchone()[0])
+
+
+def _refuse_gaps(stored: StoredExecution, last_seq: int) -> None:
+    """Raise when records are missing between the snapshot and the last record."""
+    if stored.snapshot is None and not stored.records:
+        raise StoreError("it has neither records nor a snapshot")
+    expected = max(last_seq - stored.snapshot_seq, 0)
+    if len(stored.records) != expected:
+        raise StoreError(f"{expected - len(stored.records)} of {expected} records are missing")
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no such file")
+
+
+@contextmanager
+def _draft_of(target: Path, *, replaces: bool = False) -> Iterator[Path]:
+    """Give a new file that gets the name of the target once it is whole and on disk.
+
+    Raises:
+        StoreError: The target exists and must not be replaced.
+        OSError: It cannot be written.
+    """
+    if not replaces and target.exists():
+        raise StoreError(f"{target} exists already: choose another name, or move it away")
+    draft = target.with_name(target.name + _DRAFT)
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        yield draft
+        _sync(draft)
+        draft.replace(target)
+        _sync(target.parent)
+    finally:
+        for leftover in (draft, draft.with_name(draft.name + "-journal")):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def _keep_aside(path: Path) -> Path | None:
+    """Give a database a second name, and its ``-wal`` file that name alone.
+
+    The first name stays until the backup takes it, so at no moment is there no database. Who
+    is killed in between leaves a database that is refused for its missing ``-wal`` file, or
+    one that needs none. SQLite makes its index of the ``-wal`` file anew.
+    """
+    if not path.exists():
+        return None
+    number = 1
+    while (kept := path.with_name(f"{path.name}.before-restore-{number}")).exists():
+        number += 1
+    os.link(path, kept)
+    if wal_path(path).exists():
+        wal_path(path).rename(wal_path(kept))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    return kept
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

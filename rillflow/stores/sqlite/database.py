@@ -1,0 +1,153 @@
+"""A SQLite file as this process uses it: one writing thread, two reading ones.
+
+In WAL mode readers neither wait for commits nor hold them up. Reads of single
+executions and aliases have a thread apart from listings and counts, so that a
+long listing does not delay the loading of an execution.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rillflow.errors import StoreError
+from rillflow.ports.store import Append
+from rillflow.stores.sqlite.connection import connect, snapshot, store_errors
+from rillflow.stores.sqlite.file_use import FileUse
+from rillflow.stores.sqlite.schema import migrate_file
+from rillflow.stores.sqlite.writer import SqliteWriter
+
+T = TypeVar("T")
+
+
+class _Reader:
+    """One thread with one connection; reads take turns."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"rillflow-{name}")
+        self._connection: sqlite3.Connection | None = None
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._read, query)
+
+    def stop(self) -> None:
+        self._thread.shutdown(wait=True)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        with store_errors(self._path):
+            if self._connection is None:
+                self._connection = connect(self._path)
+            with snapshot(self._connection):
+                return query(self._connection)
+
+
+class _Glances:
+    """Reads of a few rows by key, in the thread that asks; see ``SqliteDatabase.glance``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def read(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = connect(self._path, busy_s=0)
+        return self._connection.execute(statement, values).fetchall()
+
+    def stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class _Parts:
+    """What an open database consists of."""
+
+    def __init__(self, path: Path) -> None:
+        self._use = FileUse(path)
+        self._use.begin()
+        try:
+            migrate_file(path)
+            self._use.mark()
+        except BaseException:
+            self._use.end()
+            raise
+        self.writer = SqliteWriter(path)
+        self.lookups = _Reader(path, "lookups")
+        self.scans = _Reader(path, "scans")
+        self.glances = _Glances(path)
+        self.writer.start()
+
+    def stop(self) -> None:
+        self.writer.stop()
+        self.lookups.stop()
+        self.scans.stop()
+        self.glances.stop()
+        self._use.end()
+
+
+class SqliteDatabase:
+    """Life cycle and access; every method raises StoreError while it is not open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._parts: _Parts | None = None
+
+    async def open(self) -> None:
+        """Create or upgrade the file and start the threads; no effect when open.
+
+        Raises:
+            StoreError: The file belongs to a newer release or another program, lacks
+                commits, or cannot be opened.
+        """
+        if self._parts is None:
+            self._parts = await asyncio.to_thread(_Parts, self._path)
+
+    async def close(self) -> None:
+        """Finish writes and reads under way and end the threads; no effect when closed.
+
+        The last process that closes the file leaves all commits in it, and no ``-wal`` file.
+        """
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await asyncio.to_thread(parts.stop)
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write the appends, all or none, with the next group commit."""
+        await self._open_parts().writer.append(appends)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in a transaction of its own on the writing thread."""
+        return await self._open_parts().writer.do(work)
+
+    async def look_up(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a short read on one state of the database."""
+        return await self._open_parts().lookups.read(query)
+
+    async def glance(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read a few rows by key.
+
+        That takes less than waking another thread, twice, and in WAL mode it waits for
+        nobody; what cannot be read at once is looked up.
+        """
+        try:
+            return self._open_parts().glances.read(statement, values)
+        except sqlite3.Error:
+            return await self.look_up(
+                lambda connection: connection.execute(statement, values).fetchall()
+            )
+
+    async def scan(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a read that may take long on one state of the database."""
+        return await self._open_parts().scans.read(query)
+
+    def _open_parts(self) -> _Parts:
+        if self._parts is None:
+            raise StoreError(f"{self._path}: the store is closed")
+        return self._parts

@@ -1,0 +1,320 @@
+"""Which processes use a SQLite file, and whether it was closed cleanly.
+
+A SQLite database in WAL mode is two files: commits go to ``<file>-wal`` first. Whoever copies
+the database file alone while it is in use copies an old state, and SQLite opens it without a
+word. So the file carries a mark while it is in use. The last process that closes it moves all
+commits into the file, empties the ``-wal`` file, and takes the mark away. A marked file without
+its ``-wal`` file is therefore an incomplete copy.
+
+Each first use draws a number, the *use number*. It stands in the database file and in
+``<file>-lock``, so that a ``-wal`` file is not applied to another copy of the database, such as
+a backup that was copied into its place.
+
+``<file>-lock`` is locked (``flock``) for as long as a process uses the file, and the system
+releases the lock when the process dies.
+"""
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+import weakref
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from rillflow.errors import StoreError
+from rillflow.stores.private_files import close_to_others, make_private
+from rillflow.stores.sqlite.connection import connect, store_errors, transaction
+
+LOCK_WAIT_S: Final = 10.0
+"""How long to wait for a process that closes or restores the file, in seconds."""
+
+_POLL_S: Final = 0.005
+_NUMBER_BITS: Final = 62
+_USE_NUMBERS_BYTES: Final = 64
+_MAKE_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS file_use (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    in_use INTEGER NOT NULL,
+    use_number INTEGER NOT NULL
+)"""
+
+
+class FileUse:
+    """One process's use of a database file, from ``begin`` to ``end``.
+
+    The caller creates and upgrades the tables between ``begin`` and ``mark``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock: int | None = None
+        self._finish: weakref.finalize[..., FileUse] | None = None
+
+    def begin(self) -> None:
+        """Lock the file against a restore; the first process checks that it is complete.
+
+        Raises:
+            StoreError: The file is an incomplete copy, the ``-wal`` file belongs to another
+                copy, or another process holds the file for itself alone.
+        """
+        with store_errors(self._path):
+            self._lock = _open_lock(self._path)
+            try:
+                if _take(self._lock, exclusive=True):
+                    refuse_incomplete(self._path)
+                else:
+                    _wait_for_share(self._path, self._lock)
+            except BaseException:
+                self._release()
+                raise
+
+    def mark(self) -> None:
+        """Mark the file as in use, in the file itself, and let other processes use it too.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        with store_errors(self._path):
+            assert self._lock is not None, "begin() comes first"  # noqa: S101
+            # This connection stays open until the mark is taken away, so that SQLite never
+            # removes the ``-wal`` file of a marked file. The finalizer sees to it also in a
+            # process that exits, or drops this object, without calling ``end``.
+            connection = connect(self._path)
+            lock, self._lock = self._lock, None
+            self._finish = weakref.finalize(self, _finish, connection, lock, os.getpid())
+            try:
+                _write_mark(connection, lock)
+                _take(lock, exclusive=False)
+            except BaseException:
+                self._finish()
+                raise
+
+    def end(self) -> None:
+        """Release the file; the last process moves all commits into it and takes the mark away.
+
+        What fails here loses nothing: the mark and the ``-wal`` file stay.
+        """
+        if self._finish is not None:
+            self._finish()
+        self._release()
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def close_after_kill(path: Path) -> None:
+    """Close a database whose processes were killed as the last of them would have done.
+
+    Does nothing when there is no such file, or a process still uses it.
+
+    Raises:
+        StoreError: The file is incomplete, or cannot be written.
+    """
+    if path.exists():
+        use = FileUse(path)
+        use.begin()
+        use.mark()
+        use.end()
+
+
+def hold_alone(path: Path) -> int:
+    """Lock the file against every use, and return the descriptor that holds the lock.
+
+    Raises:
+        StoreError: A process uses the file.
+    """
+    with store_errors(path):
+        lock = _open_lock(path)
+        if not _take(lock, exclusive=True):
+            os.close(lock)
+            raise StoreError(f"{path} is in use: stop the server first (Ctrl-C in `rillflow up`)")
+        return lock
+
+
+def refuse_incomplete(path: Path) -> None:
+    """Refuse a database file that lacks commits, as far as that can be seen.
+
+    Args:
+        path: The database file; one that does not exist is complete.
+
+    Raises:
+        StoreError: The file was in use when it was copied and its ``-wal`` file is missing,
+            or the ``-wal`` file beside it belongs to another copy of the database.
+        sqlite3.Error: The file cannot be read.
+    """
+    if not path.exists():
+        return
+    wal = wal_path(path)
+    in_use, number = _mark_in_the_file(path)
+    if in_use and not wal.exists():
+        raise StoreError(
+            f"{path} is incomplete: it was copied while it was in use, and {wal.name}, which"
+            f" holds the latest commits, is missing. Copy {wal.name} next to it, or bring back a"
+            " backup with `rillflow db restore FILE`. If nothing can be missing, for example"
+            " since SQLite's own shell has closed the file, run"
+            " `rillflow db verify --accept-missing-wal`. A running server is backed up by"
+            " `rillflow db backup FILE`."
+        )
+    known_numbers = _use_numbers(path)
+    if known_numbers and number not in known_numbers and wal.exists() and wal.stat().st_size:
+        raise StoreError(
+            f"{path} is not the file that {wal.name} belongs to: another copy was put in its"
+            f" place. Move {wal.name} and {path.name}-shm away to use this copy as it is, or put"
+            " the original back. `rillflow db restore FILE` replaces a database as a whole."
+        )
+
+
+def accept_missing_wal(path: Path) -> None:
+    """Take the mark away from a file whose ``-wal`` file is missing.
+
+    Raises:
+        StoreError: A process uses the file, or it cannot be written.
+    """
+    lock = hold_alone(path)
+    try:
+        with store_errors(path), closing(connect(path)) as connection:
+            clear_mark(connection)
+    finally:
+        os.close(lock)
+
+
+def clear_mark(connection: sqlite3.Connection) -> None:
+    """Note in a database that it is complete as it stands."""
+    if _read_mark(connection) is not None:
+        with transaction(connection):
+            connection.execute("UPDATE file_use SET in_use = 0")
+
+
+def mark_as_copy(connection: sqlite3.Connection) -> None:
+    """Note in a copy that it is complete as it stands, and that no ``-wal`` file belongs to it."""
+    if _read_mark(connection) is not None:
+        with transaction(connection):
+            connection.execute("UPDATE file_use SET in_use = 0, use_number = ?", (_draw_number(),))
+
+
+def truncate_wal(connection: sqlite3.Connection) -> bool:
+    """Move all commits into the database file and empty the ``-wal`` file; wait for nobody.
+
+    Returns:
+        False if a reader or writer was in the way; then as much as possible was moved.
+    """
+    ((busy_ms,),) = connection.execute("PRAGMA busy_timeout")
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
+    return not busy
+
+
+def wal_path(path: Path) -> Path:
+    """Return where SQLite keeps the latest commits of a database file."""
+    return path.with_name(path.name + "-wal")
+
+
+def lock_path(path: Path) -> Path:
+    """Return the file that is locked while a database file is in use."""
+    return path.with_name(path.name + "-lock")
+
+
+def _finish(connection: sqlite3.Connection, lock: int, pid: int) -> None:
+    """Release a file; the last process leaves it complete and without the mark.
+
+    A forked child shares the lock with the process ``pid``, which goes on using it.
+    """
+    if os.getpid() != pid:
+        return
+    try:
+        with suppress(sqlite3.Error, OSError):
+            if _take(lock, exclusive=True):
+                clear_mark(connection)
+                truncate_wal(connection)
+    finally:
+        with suppress(sqlite3.Error):
+            connection.close()
+        os.close(lock)
+
+
+def _write_mark(connection: sqlite3.Connection, lock: int) -> None:
+    row = _read_mark(connection)
+    if row is not None and row[0]:
+        return
+    before = 0 if row is None else row[1]
+    number = _draw_number()
+    # Both numbers count until the database file has the new one.
+    _write_use_numbers(lock, (before, number))
+    with transaction(connection):
+        connection.execute(_MAKE_TABLE)
+        connection.execute("INSERT OR REPLACE INTO file_use VALUES (1, 1, ?)", (number,))
+    if truncate_wal(connection):
+        _write_use_numbers(lock, (number,))
+
+
+def _mark_in_the_file(path: Path) -> tuple[bool, int]:
+    """Read the mark as the file itself has it, without its ``-wal`` file."""
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
+    with closing(connection):
+        try:
+            row = _read_mark(connection)
+        except sqlite3.DatabaseError:
+            row = None  # Whoever reads the damaged or foreign file next says what is wrong.
+    return (False, 0) if row is None else (bool(row[0]), row[1])
+
+
+def _read_mark(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'file_use'").fetchone()
+    if known is None:
+        return None
+    row: tuple[int, int] | None = connection.execute(
+        "SELECT in_use, use_number FROM file_use"
+    ).fetchone()
+    return row
+
+
+def _open_lock(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = lock_path(path)
+    make_private(lock)
+    close_to_others([lock])
+    return os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _take(lock: int, *, exclusive: bool) -> bool:
+    """Take or change a lock; a lock that cannot be changed is lost, and the answer False."""
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_for_share(path: Path, lock: int) -> None:
+    deadline_s = time.monotonic() + LOCK_WAIT_S
+    while not _take(lock, exclusive=False):
+        if time.monotonic() > deadline_s:
+            raise StoreError(f"{path}: another process restores or closes it; try again later")
+        time.sleep(_POLL_S)
+
+
+def _draw_number() -> int:
+    return secrets.randbits(_NUMBER_BITS)
+
+
+def _use_numbers(path: Path) -> tuple[int, ...]:
+    """Read to which uses a ``-wal`` file may belong; nothing is known without the lock file."""
+    try:
+        text = lock_path(path).read_bytes()[:_USE_NUMBERS_BYTES].decode("ascii", "replace")
+    except OSError:
+        return ()
+    return tuple(int(word) for word in text.split() if word.isdecimal())
+
+
+def _write_use_numbers(lock: int, numbers: tuple[int, ...]) -> None:
+    os.pwrite(lock, " ".join(map(str, numbers)).ljust(_USE_NUMBERS_BYTES).encode(), 0)
+    os.fsync(lock)

@@ -1,0 +1,226 @@
+"""The journal half of the SQLite store."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import astuple
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import (
+    DEATHS_KEPT_MS,
+    Append,
+    Death,
+    ExecutionFilter,
+    ExecutionSummary,
+    StoredExecution,
+)
+from rillflow.stores.execution_filters import conditions_of
+from rillflow.stores.large_values import joined, references, slimmed
+from rillflow.stores.sqlite.connection import damage
+from rillflow.stores.sqlite.database import SqliteDatabase
+from rillflow.stores.sqlite.purge import list_purgeable, purge
+from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
+
+_ROW: Final = """
+SELECT key, execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
+    parent_id, status, rests, snapshot, coalesce(seq, 0)
+FROM executions LEFT JOIN snapshots ON execution = key WHERE execution_id = ?
+"""
+_ANY_OF: Final = "(SELECT value FROM json_each(?))"
+_RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq"
+_PAYLOAD: Final = "SELECT value FROM payloads WHERE execution = ? AND sha256 = ?"
+_NEWEST_EPOCH: Final = """
+SELECT coalesce(max(epoch), 0) FROM owners WHERE partition IN (SELECT value FROM json_each(?))
+"""
+_UNFINISHED: Final = """
+SELECT execution_id FROM executions
+WHERE partition IN (SELECT value FROM json_each(?)) AND finished_at_ms IS NULL AND NOT rests
+ORDER BY submitted_at_ms, key
+"""
+_NOTE_DEATH: Final = "INSERT OR IGNORE INTO deaths VALUES (?, ?, ?, ?)"
+_DROP_DEATHS: Final = """
+DELETE FROM deaths WHERE at_ms < ? AND NOT EXISTS
+    (SELECT 1 FROM executions WHERE executions.execution_id = deaths.execution_id)
+"""
+_DEATHS: Final = "SELECT execution_id, life, step, at_ms FROM deaths"
+_FORGET_DEATHS: Final = "DELETE FROM deaths WHERE execution_id = ?1 AND step = coalesce(?2, step)"
+_IDEMPOTENT: Final = """
+SELECT execution_id, coalesce(request_digest, '') FROM executions
+WHERE business = ? AND feature = ? AND idempotency_key = ?
+"""
+_CHILDREN: Final = """
+SELECT execution_id FROM executions WHERE parent_id = ? ORDER BY submitted_at_ms, key
+"""
+_SUMMARIES: Final = """
+SELECT execution_id, business, feature, status, code, submitted_at_ms, finished_at_ms
+FROM executions
+"""
+
+
+class SqliteJournal:
+    """Executions, their records, and who owns them; see the ``Journal`` port."""
+
+    def __init__(self, database: SqliteDatabase, large_value_bytes: int) -> None:
+        self._database = database
+        self._large_value_bytes = large_value_bytes
+
+    async def take_partitions(self, partitions: Sequence[int]) -> int:
+        """Raise the one epoch counter and put its new value on the partitions."""
+        taken = [(partition,) for partition in partitions]
+
+        def take(connection: sqlite3.Connection) -> int:
+            connection.execute("UPDATE epochs SET newest = newest + 1")
+            connection.executemany(
+                "INSERT OR REPLACE INTO owners SELECT ?, newest FROM epochs", taken
+            )
+            ((epoch,),) = connection.execute("SELECT newest FROM epochs")
+            return int(epoch)
+
+        return await self._database.write(take)
+
+    async def newest_epoch(self, partitions: Sequence[int]) -> int:
+        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+        wanted = msgspec.json.encode(list(partitions)).decode()
+
+        def look(connection: sqlite3.Connection) -> int:
+            ((epoch,),) = connection.execute(_NEWEST_EPOCH, (wanted,))
+            return int(epoch)
+
+        return await self._database.look_up(look)
+
+    async def append(self, appends: Sequence[Append]) -> None:
+        """Write all appends in one transaction, durably, with other callers' appends."""
+        await self._database.append(slimmed(appends, self._large_value_bytes))
+
+    async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
+        """Read an execution with its snapshot and later records; None when unknown."""
+
+        def load(connection: sqlite3.Connection) -> StoredExecution | None:
+            with damage_told(execution_id, (sqlite3.Error, OSError), damage):
+                return load_execution(connection, execution_id)
+
+        return await self._database.look_up(load)
+
+    async def unfinished(self, partitions: Sequence[int]) -> list[ExecutionId]:
+        """List executions of partitions that have not ended and do not rest, oldest first."""
+        wanted = msgspec.json.encode(list(partitions)).decode()
+        return await self._database.scan(
+            lambda connection: [each for (each,) in connection.execute(_UNFINISHED, (wanted,))]
+        )
+
+    async def note_death(self, death: Death) -> None:
+        """Keep a death; keeping it again changes nothing."""
+
+        def note(connection: sqlite3.Connection) -> None:
+            connection.execute(_NOTE_DEATH, astuple(death))
+            connection.execute(_DROP_DEATHS, (death.at_ms - DEATHS_KEPT_MS,))
+
+        await self._database.write(note)
+
+    async def deaths(self) -> list[Death]:
+        """List the deaths that are kept, in no order; there are few."""
+        return await self._database.look_up(
+            lambda connection: [death_of(row) for row in connection.execute(_DEATHS)]
+        )
+
+    async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
+        """Forget the deaths of an execution, or only those in one step."""
+        await self._database.write(
+            lambda connection: connection.execute(_FORGET_DEATHS, (execution_id, step))
+        )
+
+    async def find_by_idempotency_key(
+        self, business: str, feature: str, key: str
+    ) -> tuple[ExecutionId, str] | None:
+        """Return the execution submitted under a key, with the digest of its request."""
+        return await self._database.look_up(
+            lambda connection: connection.execute(_IDEMPOTENT, (business, feature, key)).fetchone()
+        )
+
+    async def list_executions(
+        self, wanted: ExecutionFilter, *, limit: int, offset: int = 0
+    ) -> list[ExecutionSummary]:
+        """List executions, newest submit time first."""
+        condition, values = _where(wanted)
+        query = f"{_SUMMARIES} {condition} ORDER BY submitted_at_ms DESC, key DESC LIMIT ? OFFSET ?"
+
+        def summaries(connection: sqlite3.Connection) -> list[ExecutionSummary]:
+            rows = connection.execute(query, (*values, limit, offset))
+            return [execution_summary(row) for row in rows]
+
+        return await self._database.scan(summaries)
+
+    async def count_executions(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count executions by status."""
+        condition, values = _where(wanted)
+        query = f"SELECT status, count(*) FROM executions {condition} GROUP BY status"  # noqa: S608 - columns are our own, values are bound
+        return await self._database.scan(
+            lambda connection: dict(connection.execute(query, values).fetchall())
+        )
+
+    async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
+        """Count ended executions by failure code; those without a code are left out."""
+        condition, values = _where(wanted, "finished_at_ms IS NOT NULL AND code IS NOT NULL")
+        query = f"SELECT code, count(*) FROM executions {condition} GROUP BY code"  # noqa: S608 - columns are our own, values are bound
+        return await self._database.scan(
+            lambda connection: dict(connection.execute(query, values).fetchall())
+        )
+
+    async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
+        """List sub-flow executions started by an execution, oldest first."""
+        return await self._database.look_up(
+            lambda connection: [each for (each,) in connection.execute(_CHILDREN, (parent_id,))]
+        )
+
+    async def purgeable(
+        self, *, ended_before_ms: int, keep: int, limit: int
+    ) -> list[ExecutionSummary]:
+        """List ended executions that nothing unfinished needs, the longest ended first."""
+        return await self._database.scan(
+            lambda connection: list_purgeable(connection, ended_before_ms, keep, limit)
+        )
+
+    async def purge(
+        self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
+    ) -> list[ExecutionId]:
+        """Remove executions, or a piece of one, in one transaction; return those left."""
+        return await self._database.write(
+            lambda connection: purge(connection, execution_ids, ended_before_ms, most_records)
+        )
+
+
+def load_execution(
+    connection: sqlite3.Connection, execution_id: ExecutionId
+) -> StoredExecution | None:
+    """Read an execution with its snapshot and later records; None when unknown.
+
+    Raises:
+        StoreError: Something that it refers to is missing, or cannot be read.
+        sqlite3.Error: Its rows cannot be read.
+    """
+    row = connection.execute(_ROW, (execution_id,)).fetchone()
+    if row is None:
+        return None
+    key, *columns, snapshot_seq = row
+    records = connection.execute(_RECORDS, (key, snapshot_seq))
+    stored = stored_execution((*columns, snapshot_seq, tuple(record for (record,) in records)))
+    wanted = references(stored)
+    if not wanted:
+        return joined(stored, {})
+    found = ((each, connection.execute(_PAYLOAD, (key, each)).fetchone()) for each in wanted)
+    return joined(stored, {sha256: row[0] for sha256, row in found if row is not None})
+
+
+def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:
+    """Return a WHERE clause, empty when any execution will do, and its values."""
+    clauses, values = list(more), list[object]()
+    for column, operator, value in conditions_of(wanted):
+        if isinstance(value, tuple):
+            clauses.append(f"{column} {operator} {_ANY_OF}")
+            values.append(msgspec.json.encode(value).decode())
+        else:
+            clauses.append(f"{column} {operator} ?")
+            values.append(value)
+    return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), tuple(values)

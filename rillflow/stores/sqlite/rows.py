@@ -1,0 +1,142 @@
+"""What a group of appends reads and writes, in as few SQL steps as possible.
+
+Python releases its interpreter lock around every step of a statement, and may
+wait for a busy event loop to get it back. So the writer reads all it must know
+in one step, and inserts many rows with one statement.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import chain, count
+from typing import Final
+
+import msgspec
+
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.store import Append
+from rillflow.stores.append_plan import (
+    AppendPlan,
+    ExecutionRow,
+    Family,
+    Place,
+    ancestors_of,
+)
+from rillflow.stores.sqlite.schema import VERSION
+
+_READ: Final = """
+SELECT
+    (SELECT user_version FROM pragma_user_version),
+    (SELECT coalesce(max(key), 0) FROM executions),
+    (SELECT json_group_array(json_array(partition, epoch)) FROM owners
+        WHERE partition IN (SELECT value FROM json_each(?1))),
+    (SELECT json_group_array(json_array(execution_id, executions.key, coalesce(
+            (SELECT max(seq) FROM journal WHERE execution = executions.key),
+            (SELECT seq FROM snapshots WHERE execution = executions.key), 0)))
+        FROM json_each(?2) AS wanted CROSS JOIN executions ON execution_id = wanted.value)
+"""
+_UPDATE_OUTCOMES: Final = """
+UPDATE executions SET status = json_extract(value, '$[1]'), code = json_extract(value, '$[2]'),
+    finished_at_ms = json_extract(value, '$[3]')
+FROM json_each(?) WHERE executions.key = json_extract(value, '$[0]')
+"""
+_PUT_PAYLOAD: Final = """
+INSERT INTO payloads VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET in_record = 1 WHERE in_record < excluded.in_record
+"""
+_DROP_PAYLOADS: Final = """
+DELETE FROM payloads WHERE execution = ? AND NOT in_record
+AND hex(sha256) NOT IN (SELECT value FROM json_each(?))
+"""
+_UPDATE_RESTS: Final = (
+    "UPDATE executions SET rests = ? WHERE key IN (SELECT value FROM json_each(?))"
+)
+
+_FAMILIES: Final = """
+SELECT execution_id, executions.key, coalesce(started, 0)
+FROM json_each(?) AS wanted CROSS JOIN executions ON execution_id = wanted.value
+    LEFT JOIN descendants ON execution = executions.key
+"""
+
+_MOST_AT_ONCE: Final = 64
+
+
+class _Insert:
+    """Insert rows of one table, up to 64 with one statement."""
+
+    def __init__(self, table: str, columns: int, *, verb: str = "INSERT") -> None:
+        row = f"({', '.join('?' * columns)})"
+        self._by_rows = tuple(
+            f"{verb} INTO {table} VALUES {', '.join([row] * rows)}"
+            for rows in range(1, _MOST_AT_ONCE + 1)
+        )
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+        for start in range(0, len(rows), _MOST_AT_ONCE):
+            some = rows[start : start + _MOST_AT_ONCE]
+            values = chain.from_iterable(some)
+            connection.execute(self._by_rows[len(some) - 1], tuple(values))
+
+
+_INSERT_RECORDS: Final = _Insert("journal", 3)
+_INSERT_EXECUTIONS: Final = _Insert("executions", len(ExecutionRow._fields))
+_PUT_DESCENDANTS: Final = _Insert("descendants", 2, verb="INSERT OR REPLACE")
+_PUT_SNAPSHOTS: Final = _Insert("snapshots", 3, verb="INSERT OR REPLACE")
+
+_json: Final = msgspec.json.Encoder()
+_owners: Final = msgspec.json.Decoder(list[tuple[int, int]])
+_places: Final = msgspec.json.Decoder(list[tuple[str, int, int]])
+
+
+def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> AppendPlan:
+    """Read, inside the writing transaction, what the appends are judged by.
+
+    Raises:
+        StoreError: A newer release has upgraded the database meanwhile.
+        sqlite3.Error: The database could not be read.
+    """
+    partitions = _json.encode(list({append.partition for append in appends}))
+    execution_ids = _json.encode(list({append.execution_id for append in appends}))
+    row = connection.execute(_READ, (partitions.decode(), execution_ids.decode())).fetchone()
+    version, newest_key, owners, places = row
+    if version != VERSION:
+        raise StoreError(f"the database was upgraded to schema version {version} meanwhile")
+    return AppendPlan(
+        epochs=dict(_owners.decode(owners)),
+        places={each: Place(key, last_seq) for each, key, last_seq in _places.decode(places)},
+        keys=count(newest_key + 1),
+        families=_families(connection, ancestors_of(appends)),
+    )
+
+
+def _families(
+    connection: sqlite3.Connection, ancestors: Sequence[ExecutionId]
+) -> dict[ExecutionId, Family]:
+    if not ancestors:
+        return {}
+    rows = connection.execute(_FAMILIES, (_json.encode(ancestors).decode(),))
+    return {each: Family(*facts) for each, *facts in rows}
+
+
+def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:
+    """Write the rows of a plan, inside the transaction that read for it.
+
+    Raises:
+        sqlite3.IntegrityError: An idempotency key is taken already.
+        sqlite3.Error: The database could not be written.
+    """
+    _INSERT_EXECUTIONS.run(connection, plan.executions)
+    _INSERT_RECORDS.run(connection, plan.records)
+    _PUT_DESCENDANTS.run(connection, list(plan.descendants.items()))
+    if plan.outcomes:
+        outcomes = [(key, *outcome) for key, outcome in plan.outcomes.items()]
+        connection.execute(_UPDATE_OUTCOMES, (_json.encode(outcomes).decode(),))
+    for rests in set(plan.rests.values()):
+        keys = [key for key, each in plan.rests.items() if each is rests]
+        connection.execute(_UPDATE_RESTS, (rests, _json.encode(keys).decode()))
+    _PUT_SNAPSHOTS.run(connection, [(key, *kept) for key, kept in plan.snapshots.items()])
+    for payload in plan.payloads:
+        connection.execute(_PUT_PAYLOAD, payload)
+    for key, wanted in plan.snapshot_payloads.items():
+        hashes = _json.encode([sha256.hex().upper() for sha256 in wanted])
+        connection.execute(_DROP_PAYLOADS, (key, hashes.decode()))

@@ -1,0 +1,270 @@
+"""Tables of the SQLite store, as numbered migrations (ARCHITECTURE decision 3).
+
+The number of the last migration stands in ``PRAGMA user_version``. A migration
+is one transaction, so that a database is at one version or at the next, never
+between. Released migrations are never edited: a change is a new one at the end.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from rillflow.errors import StoreError
+from rillflow.stores.private_files import close_to_others, make_private
+from rillflow.stores.schema_status import SchemaStatus
+from rillflow.stores.sqlite.connection import (
+    connect,
+    snapshot,
+    store_errors,
+    transaction,
+    when_free,
+)
+from rillflow.stores.sqlite.file_use import FileUse, refuse_incomplete
+
+APPLICATION_ID: Final = 0x52494C4C
+"""``RILL`` in the file's header, so that another program's database is left alone."""
+
+_JOURNAL: Final = (
+    # The epoch of the last take; it outlives the rows of owners, so it never goes back.
+    "CREATE TABLE epochs (newest INTEGER NOT NULL)",
+    "INSERT INTO epochs VALUES (0)",
+    "CREATE TABLE owners (partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)",
+    """CREATE TABLE executions (
+        key INTEGER PRIMARY KEY,
+        execution_id TEXT NOT NULL UNIQUE,
+        business TEXT NOT NULL,
+        feature TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        definition_id TEXT NOT NULL,
+        submitted_at_ms INTEGER NOT NULL,
+        dedicated INTEGER NOT NULL,
+        parent_id TEXT,
+        idempotency_key TEXT,
+        request_digest TEXT,
+        status TEXT NOT NULL,
+        code TEXT,
+        finished_at_ms INTEGER
+    )""",
+    "CREATE INDEX executions_listed ON executions (business, feature, submitted_at_ms)",
+    """CREATE INDEX executions_unfinished ON executions (partition, submitted_at_ms)
+        WHERE finished_at_ms IS NULL""",
+    """CREATE UNIQUE INDEX executions_idempotent
+        ON executions (business, feature, idempotency_key) WHERE idempotency_key IS NOT NULL""",
+    """CREATE INDEX executions_children ON executions (parent_id, submitted_at_ms)
+        WHERE parent_id IS NOT NULL""",
+    """CREATE TABLE journal (
+        execution INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        record BLOB NOT NULL,
+        PRIMARY KEY (execution, seq)
+    ) WITHOUT ROWID""",
+    # Apart from executions, so that a change of status does not rewrite the snapshot.
+    """CREATE TABLE snapshots (
+        execution INTEGER PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        snapshot BLOB NOT NULL
+    )""",
+)
+
+_CATALOGUE: Final = (
+    "CREATE TABLE definitions (definition_id TEXT PRIMARY KEY, text TEXT NOT NULL)",
+    """CREATE TABLE versions (
+        position INTEGER PRIMARY KEY AUTOINCREMENT,
+        business TEXT NOT NULL,
+        feature TEXT NOT NULL,
+        alias TEXT NOT NULL,
+        version TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        UNIQUE (business, feature, alias, version)
+    )""",
+    "CREATE INDEX versions_newest ON versions (business, feature, alias, position)",
+    # Every version ever added; the table above forgets all but the newest of an alias.
+    """CREATE TABLE known_versions (
+        business TEXT NOT NULL,
+        feature TEXT NOT NULL,
+        version TEXT NOT NULL,
+        PRIMARY KEY (business, feature, version)
+    ) WITHOUT ROWID""",
+    # One row per listed name; what is below the name is the empty string.
+    """CREATE TABLE names (
+        business TEXT NOT NULL,
+        feature TEXT NOT NULL,
+        alias TEXT NOT NULL,
+        PRIMARY KEY (business, feature, alias)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE rules (
+        kind TEXT NOT NULL,
+        business TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        name TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        PRIMARY KEY (kind, business, subject, name)
+    ) WITHOUT ROWID""",
+)
+
+_RETENTION: Final = (
+    """CREATE INDEX executions_finished ON executions (finished_at_ms, key)
+        WHERE finished_at_ms IS NOT NULL""",
+)
+
+_PAYLOADS: Final = (
+    # Values that records and snapshots refer to. The large column is the last one, so that
+    # the others are read without it.
+    """CREATE TABLE payloads (
+        execution INTEGER NOT NULL,
+        sha256 BLOB NOT NULL,
+        in_record INTEGER NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (execution, sha256)
+    ) WITHOUT ROWID""",
+)
+
+_RESTS: Final = (
+    "ALTER TABLE executions ADD COLUMN rests INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX executions_unfinished",
+    """CREATE INDEX executions_unfinished ON executions (partition, submitted_at_ms)
+        WHERE finished_at_ms IS NULL AND NOT rests""",
+)
+
+_DESCENDANTS: Final = (
+    # How many sub-flows an execution has, at all levels; only those of the outermost are counted.
+    """CREATE TABLE descendants (
+        execution INTEGER PRIMARY KEY,
+        started INTEGER NOT NULL
+    )""",
+)
+
+_DEATHS: Final = (
+    # An execution that was never stored may have brought its owner's process down, too.
+    """CREATE TABLE deaths (
+        execution_id TEXT NOT NULL,
+        life TEXT NOT NULL,
+        step TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        PRIMARY KEY (execution_id, life)
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    _JOURNAL,
+    _CATALOGUE,
+    _RETENTION,
+    _PAYLOADS,
+    _RESTS,
+    _DESCENDANTS,
+    _DEATHS,
+)
+VERSION: Final = len(MIGRATIONS)
+
+
+def schema_status(path: Path) -> SchemaStatus:
+    """Tell the version of a database file without changing it.
+
+    Raises:
+        StoreError: The file cannot be read, lacks commits, or belongs to another program.
+    """
+    if not path.exists():
+        return SchemaStatus(0, VERSION)
+    with store_errors(path):
+        # Before SQLite looks at it: that leaves an empty -wal file behind.
+        refuse_incomplete(path)
+        with closing(connect(path, mode="ro")) as connection:
+            return when_free(lambda: _read_status(connection, VERSION))
+
+
+def upgrade(path: Path) -> SchemaStatus:
+    """Create the database file if there is none, and bring its tables up to date.
+
+    Returns:
+        The status before the upgrade.
+
+    Raises:
+        StoreError: The database belongs to a newer release or to another
+            program, lacks commits, or cannot be written; it is as it was.
+    """
+    use = FileUse(path)
+    use.begin()
+    try:
+        before = migrate_file(path)
+        use.mark()
+    finally:
+        use.end()
+    return before
+
+
+def migrate_file(path: Path) -> SchemaStatus:
+    """Create or upgrade a file whose use has begun (`FileUse.begin`).
+
+    Returns:
+        The status before the upgrade.
+
+    Raises:
+        StoreError: As for ``upgrade``.
+    """
+    with store_errors(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path)
+        # SQLite gives its other files the mode of the database; these may be there already.
+        close_to_others(path.with_name(path.name + end) for end in ("", "-wal", "-shm"))
+        with closing(connect(path, mode="rwc")) as connection:
+            return migrate(connection)
+
+
+def migrate(
+    connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS
+) -> SchemaStatus:
+    """Apply the migrations that the database lacks, one transaction each.
+
+    Safe while other processes do the same: each migration is applied by
+    whoever gets the write lock first.
+
+    Returns:
+        The status before the first migration.
+
+    Raises:
+        StoreError: The database belongs to a newer release or to another program.
+        sqlite3.Error: A migration failed; the database is as before that one.
+    """
+    wanted = len(migrations)
+    before = when_free(lambda: _read_status(connection, wanted))
+    before.refuse_newer()
+    # The switch fails at once while others make it, without waiting as other statements do.
+    when_free(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+    version = before.found
+    while version < wanted:
+        with transaction(connection):
+            found = _status(connection, wanted)
+            found.refuse_newer()
+            if found.found == version:
+                _apply(connection, migrations[version], version + 1)
+        version = max(found.found, version + 1)
+    return before
+
+
+def rewrite_version(connection: sqlite3.Connection) -> None:
+    """Write the version of the tables over itself; unlike a row, that is written each time."""
+    ((version,),) = connection.execute("PRAGMA user_version")
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _apply(connection: sqlite3.Connection, statements: Sequence[str], version: int) -> None:
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _read_status(connection: sqlite3.Connection, wanted: int) -> SchemaStatus:
+    with snapshot(connection):
+        return _status(connection, wanted)
+
+
+def _status(connection: sqlite3.Connection, wanted: int) -> SchemaStatus:
+    ((version,),) = connection.execute("PRAGMA user_version")
+    ((application_id,),) = connection.execute("PRAGMA application_id")
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+    if application_id != APPLICATION_ID and (version or tables):
+        raise StoreError("the file is a database of another program")
+    return SchemaStatus(version, wanted)

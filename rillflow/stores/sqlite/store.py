@@ -1,0 +1,45 @@
+"""The embedded store: one SQLite file, shared by the processes of one machine."""
+
+from pathlib import Path
+
+from rillflow.stores.large_values import LARGE_VALUE_BYTES
+from rillflow.stores.sqlite.catalogue import SqliteCatalogue
+from rillflow.stores.sqlite.database import SqliteDatabase
+from rillflow.stores.sqlite.journal import SqliteJournal
+from rillflow.stores.sqlite.schema import rewrite_version
+
+
+class SqliteStore(SqliteJournal, SqliteCatalogue):
+    """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
+
+    Any number of processes may open the same file; it must not be on a network
+    file system. A process that is stopped (SIGSTOP) in the millisecond that it
+    holds the write lock keeps it: writes of the others then fail with
+    StoreError after 10 s, and go on once it is continued or killed.
+    """
+
+    def __init__(self, path: Path, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
+        database = SqliteDatabase(path)
+        SqliteJournal.__init__(self, database, large_value_bytes)
+        SqliteCatalogue.__init__(self, database)
+
+    async def open(self) -> None:
+        """Create or upgrade the file, then start this process's threads.
+
+        Raises:
+            StoreError: The file belongs to a newer release or to another
+                program, or cannot be opened.
+        """
+        await self._database.open()
+
+    async def probe(self) -> None:
+        """Write the page with the version of the tables again.
+
+        Raises:
+            StoreError: The file takes no writes.
+        """
+        await self._database.write(rewrite_version)
+
+    async def close(self) -> None:
+        """Finish the writes under way and release the file."""
+        await self._database.close()

@@ -1,0 +1,1 @@
+"""The forms of requests and answers, and what the OpenAPI document says about them."""

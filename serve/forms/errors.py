@@ -1,0 +1,69 @@
+"""Every error as an answer (SEMANTICS 5.1)."""
+
+import logging
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from rillflow.errors import (
+    BodyTimeoutError,
+    DefinitionError,
+    ExecutionError,
+    OverloadedError,
+    RequestError,
+    RillflowError,
+    StoreError,
+    UnfinishedBodyError,
+)
+from serve.forms.bodies import INTERNAL, UNSUPPORTED, error_body, error_response
+
+log = logging.getLogger("rillflow.api")
+
+BAD_DATA = 30109
+INTERNAL_CODE = 30101
+UNAVAILABLE = 503
+
+
+def respond_to(error: Exception) -> Response:
+    """Turn an error into the answer that its caller gets."""
+    if isinstance(error, StoreError | OverloadedError | BodyTimeoutError):
+        return _come_again(error)
+    if isinstance(error, RequestError | ExecutionError | DefinitionError):
+        return error_response(error)
+    if isinstance(error, RequestValidationError):
+        return error_body(BAD_DATA, _validation_text(error), 422)
+    if isinstance(error, HTTPException):
+        return _framework_error(error)
+    if isinstance(error, RillflowError):
+        return error_response(error)
+    if not isinstance(error, ClientDisconnect):  # who has left gets no answer anyway
+        log.error("request_failed", exc_info=error)
+    return error_body(INTERNAL_CODE, INTERNAL, 500)
+
+
+def _come_again(error: StoreError | OverloadedError | BodyTimeoutError) -> Response:
+    status = error.http_status
+    if isinstance(error, StoreError):
+        log.error("store_failed", extra={"reason": str(error)})
+        status = UNAVAILABLE
+    response = error_body(error.wire_code, str(error), status, hint=error.hint)
+    response.headers["Retry-After"] = "1"
+    if isinstance(error, BodyTimeoutError | UnfinishedBodyError):
+        response.headers["Connection"] = "close"  # what is left of the body is not waited for
+    return response
+
+
+def _framework_error(error: HTTPException) -> Response:
+    if error.status_code == 405:
+        return error_body(UNSUPPORTED, "Request method is not supported", 422)
+    return error_body(INTERNAL_CODE, str(error.detail), error.status_code)
+
+
+def _validation_text(error: RequestValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        where = ".".join(str(step) for step in problem["loc"][1:])
+        parts.append(f"{where}: {problem['msg']}")
+    return "; ".join(parts)

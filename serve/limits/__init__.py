@@ -1,0 +1,1 @@
+"""Limits on requests: bodies under way, waits, failed look-ups, by client address."""

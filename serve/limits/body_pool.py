@@ -1,0 +1,217 @@
+"""Bodies of requests while they come: how long they may take, and how many may be under way.
+
+A body that never ends holds its request, and so many of them would hold the API. Those that come
+within a second, as nearly all do, count for little; of the others only so many are waited for.
+Callers that are known, by the key or by an execution that waits for them, have a pool of their
+own, so the bodies of anonymous callers leave room for them. No request has a timer: a pool looks
+at all of its bodies twice a second.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
+
+from rillflow.errors import BodyTimeoutError, RillflowError, TooLargeError, UnfinishedBodyError
+from rillflow.settings import MEBIBYTE, Settings
+from serve.limits.client_addresses import address_of
+
+LOOK_S: Final = 0.5
+STALE_S: Final = 1.0
+"""Age from which a body counts as one that does not come at once."""
+RATE_AFTER_S: Final = 10.0
+"""Age from which it must have come fast enough, if it may take four times as long at all."""
+BURST: Final = 2
+"""How many times the limit may be under way for that second."""
+MOST_BYTES: Final = 128 * MEBIBYTE
+"""What unfinished bodies of a pool may hold together, where one alone may not hold a quarter."""
+
+KnownCheck: TypeAlias = Callable[[], Awaitable[object]]
+_POOL: Final = "rillflow.bodies"
+
+
+class _Reading:
+    """A body that is being read, by a task that can be told to stop."""
+
+    __slots__ = ("address", "began_s", "refusal", "size", "task")
+
+    def __init__(self, task: asyncio.Task[object], address: str, began_s: float) -> None:
+        self.task = task
+        self.address = address
+        self.began_s = began_s
+        self.size = 0
+        self.refusal: RillflowError | None = None
+
+    def refuse(self, error: RillflowError) -> None:
+        if self.refusal is None:
+            self.refusal = error
+            self.task.cancel()
+
+
+class BodyPool:
+    """The bodies of one kind of callers that are under way.
+
+    Args:
+        settings: The limits.
+        known: The pool of callers that are known; None if this is it.
+    """
+
+    def __init__(self, settings: Settings, known: "BodyPool | None" = None) -> None:
+        self.known = known or self
+        self._start_s = settings.body_start_timeout_s
+        self._whole_s = settings.body_timeout_s
+        self._rate_after_s = min(RATE_AFTER_S, self._whole_s / 4)
+        self._bytes_per_s = settings.body_min_bytes_per_s
+        self._most = settings.unfinished_bodies
+        self._most_of_one = (
+            settings.unfinished_bodies if known is None else settings.unfinished_bodies_per_address
+        )
+        self._most_bytes = max(MOST_BYTES, 4 * _largest(settings))
+        self._readings: dict[_Reading, None] = {}  # the oldest first
+        self._bytes = 0
+        self._looks = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether so many are under way that it matters who else comes."""
+        return 2 * len(self._readings) >= self._most
+
+    async def read(
+        self, request: Request, limit_bytes: int, too_large: Callable[[], TooLargeError]
+    ) -> bytes:
+        """Read the body of a request, up to a limit above which an error is raised.
+
+        Raises:
+            TooLargeError: It is larger than the limit; the rest is not read.
+            BodyTimeoutError: It does not come, or not fast enough.
+            UnfinishedBodyError: Too many others do not come either.
+        """
+        reading = self._begin(request)
+        # One growing piece: a list of many small parts would take several times their size.
+        content, more = bytearray(), True
+        try:
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part, more = message.get("body", b""), message.get("more_body", False)
+                content += part
+                reading.size = len(content)
+                self._bytes += len(part)
+                if reading.size > limit_bytes:
+                    raise too_large()
+                if self._bytes > self._most_bytes:
+                    raise _too_many("hold too much memory")
+        except asyncio.CancelledError:
+            if reading.refusal is None or reading.task.uncancel() > 0:
+                raise
+            raise reading.refusal from None
+        finally:
+            del self._readings[reading]
+            self._bytes -= len(content)
+        return bytes(content)
+
+    def _begin(self, request: Request) -> _Reading:
+        if len(self._readings) >= BURST * self._most:
+            raise _too_many(f"are more than {BURST * self._most}")
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - requests are answered by tasks
+        loop = task.get_loop()
+        reading = _Reading(task, address_of(request.scope), loop.time())
+        self._readings[reading] = None
+        if not self._looks:
+            self._looks = True
+            loop.call_later(LOOK_S, self._look, loop)
+        return reading
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse what is late, and the latest of what are too many."""
+        now_s, stale = loop.time(), 0
+        of_one: Counter[str] = Counter()
+        for reading in self._readings:
+            age_s = now_s - reading.began_s
+            late = self._late(reading.size, age_s)
+            if late is not None:
+                reading.refuse(late)
+            elif age_s > STALE_S:
+                stale += 1
+                of_one[reading.address] += 1
+                if stale > self._most:
+                    reading.refuse(_too_many(f"are more than {self._most}"))
+                elif of_one[reading.address] > self._most_of_one:
+                    reading.refuse(_too_many_of_one(self._most_of_one))
+        self._looks = bool(self._readings)
+        if self._looks:
+            loop.call_later(LOOK_S, self._look, loop)
+
+    def _late(self, size: int, age_s: float) -> BodyTimeoutError | None:
+        if size == 0 and age_s > self._start_s:
+            return _late("body_start_timeout_s", f"its first byte may take {self._start_s:g} s")
+        if age_s > self._whole_s:
+            return _late("body_timeout_s", f"all of it may take {self._whole_s:g} s")
+        if age_s > self._rate_after_s and size < self._bytes_per_s * age_s:
+            return _late("body_min_bytes_per_s", f"{self._bytes_per_s:g} bytes a second are wanted")
+        return None
+
+
+def anonymous_pool(settings: Settings) -> BodyPool:
+    """Return the pool for callers that nobody knows; ``known`` is that of the others."""
+    return BodyPool(settings, BodyPool(settings))
+
+
+def assign_pool(scope: Scope, pool: BodyPool) -> None:
+    """Say to which pool the body of a request belongs."""
+    scope[_POOL] = pool
+
+
+def is_known(scope: Scope) -> bool:
+    """Tell whether a request comes from a caller with the key."""
+    pool: BodyPool | None = scope.get(_POOL)
+    return pool is not None and pool.known is pool
+
+
+async def pool_of(request: Request, check_known: KnownCheck | None = None) -> BodyPool | None:
+    """Return the pool to which the body of a request belongs; None where nobody has said.
+
+    Args:
+        request: Whose body is about to be read.
+        check_known: Is called where there are many anonymous callers, and raises for a caller
+            who is not known.
+    """
+    pool: BodyPool | None = request.scope.get(_POOL)
+    if pool is None or check_known is None or not pool.is_busy or pool.known is pool:
+        return pool
+    await check_known()
+    return pool.known
+
+
+def _largest(settings: Settings) -> int:
+    return max(
+        settings.submit_max_bytes,
+        settings.callback_max_bytes,
+        *settings.submit_max_bytes_by_business.values(),
+        *settings.callback_max_bytes_by_business.values(),
+    )
+
+
+def _late(setting: str, rule: str) -> BodyTimeoutError:
+    return BodyTimeoutError(
+        "the body did not arrive in time", hint=f"{rule}, as {_named(setting)} says"
+    )
+
+
+def _too_many(what: str) -> UnfinishedBodyError:
+    hint = f"the bodies of others {what}; see {_named('unfinished_bodies')}"
+    return UnfinishedBodyError("too many bodies are unfinished", http_status=503, hint=hint)
+
+
+def _too_many_of_one(most: int) -> UnfinishedBodyError:
+    hint = f"{most} may be, as {_named('unfinished_bodies_per_address')} says"
+    return UnfinishedBodyError("too many bodies of one address are unfinished", hint=hint)
+
+
+def _named(setting: str) -> str:
+    return f"{setting} (RILLFLOW_{setting.upper()})"

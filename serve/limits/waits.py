@@ -1,0 +1,123 @@
+"""Requests that wait for an end: how many may at once, and until when they hold their places.
+
+A wait costs next to nothing but a place at its replica, of which there are so many: waits that
+took all of them would leave none for health and callbacks. One without a place is over at once,
+as if its time were; its caller sees that the execution goes on, and asks again.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
+
+from rillflow.errors import RillflowError
+from rillflow.settings import Settings
+from serve.limits.body_pool import is_known
+from serve.limits.client_addresses import address_of, is_this_machine
+
+LOOK_S: Final = 1.0
+"""Age from which a wait is given up when its client leaves; most are over before."""
+
+
+class _Wait:
+    """A request that waits, in a task that can be told that its client has left."""
+
+    __slots__ = ("address", "began_s", "is_left", "request", "task", "watch")
+
+    def __init__(self, request: Request, address: str, began_s: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - requests are answered by tasks
+        self.task = task
+        self.request = request
+        self.address = address
+        self.began_s = began_s
+        self.is_left = False
+        self.watch: asyncio.Task[None] | None = None
+
+    async def leave_with_client(self) -> None:
+        """End the wait when its client leaves."""
+        message: Message = {"type": "http.request"}
+        with contextlib.suppress(RillflowError):  # of a body that nobody has asked for
+            while message["type"] != "http.disconnect":
+                message = await self.request.receive()
+            self.is_left = True
+            self.task.cancel()
+
+
+class Waits:
+    """The waits of one replica.
+
+    Callers with the key, and this machine's, have all places; each other address has a share.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = settings.waiting_requests
+        self._most_of_one = settings.waiting_requests_per_address
+        self._waits: dict[_Wait, None] = {}  # the oldest first
+        self._of_one: Counter[str] = Counter()
+        self._looks = False
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    @contextlib.contextmanager
+    def place(self, request: Request) -> Iterator[bool]:
+        """Hold a place for the time of a wait; False where there is none.
+
+        Raises:
+            ClientDisconnect: The client has left meanwhile.
+        """
+        if not self._has_room(request):
+            yield False
+            return
+        wait = self._begin(request)
+        try:
+            yield True
+        except asyncio.CancelledError:
+            if not wait.is_left or wait.task.uncancel() > 0:
+                raise
+            raise ClientDisconnect from None
+        finally:
+            self._end(wait)
+
+    def _has_room(self, request: Request) -> bool:
+        if len(self._waits) >= self._most:
+            return False
+        scope = request.scope
+        if is_known(scope) or is_this_machine(scope):
+            return True
+        return self._of_one[address_of(scope)] < self._most_of_one
+
+    def _begin(self, request: Request) -> _Wait:
+        loop = asyncio.get_running_loop()
+        wait = _Wait(request, address_of(request.scope), loop.time())
+        self._waits[wait] = None
+        self._of_one[wait.address] += 1
+        if not self._looks:
+            self._looks = True
+            loop.call_later(LOOK_S, self._look, loop)
+        return wait
+
+    def _end(self, wait: _Wait) -> None:
+        del self._waits[wait]
+        self._of_one[wait.address] -= 1
+        if not self._of_one[wait.address]:
+            del self._of_one[wait.address]
+        if wait.watch is not None:
+            wait.watch.cancel()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Watch the clients of waits that last; a watch for each one would cost them all."""
+        young_from_s = loop.time() - LOOK_S
+        for wait in reversed(self._waits):
+            if wait.watch is not None:
+                break  # so are all that began before
+            if wait.began_s <= young_from_s:
+                wait.watch = loop.create_task(wait.leave_with_client())
+        self._looks = bool(self._waits)
+        if self._looks:
+            loop.call_later(LOOK_S, self._look, loop)

@@ -1,0 +1,149 @@
+"""What every request passes first: the size of its headers, and whether its sender may call."""
+
+import hashlib
+import hmac
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rillflow.errors import RequestError, RillflowError
+from rillflow.settings import Settings
+from serve.forms.errors import respond_to
+from serve.limits.body_pool import anonymous_pool, assign_pool
+from serve.middleware.browsers import Browsers, origin_of
+
+OPEN: Final = frozenset(
+    {
+        "/flow/trigger.json",
+        "/flow/service_check.json",
+        "/healthz",
+        "/readyz",
+        "/docs",
+        "/swagger-ui.html",
+    }
+)
+"""Paths that need no key: functions have none, machines ask for health, the page holds no data."""
+
+KEY_HEADER: Final = b"x-rillflow-api-key"
+BEARER: Final = b"bearer "
+LARGE_HEADERS: Final = 431
+POLICY_VIOLATION: Final = 1008
+
+CORS: Final = {
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    # To browsers the asterisk means all headers but this one, which the console sends.
+    "Access-Control-Allow-Headers": "*, Authorization",
+    "Access-Control-Max-Age": "3600",
+    "Vary": "Origin",
+}
+"""What browsers are told whose pages may call, beside their origin (SEMANTICS 5.1)."""
+
+
+class ApiKeyError(RillflowError):
+    """The caller has not shown the API key."""
+
+    code = "api_key"
+    http_status = 401
+
+
+class ApiKeyGate:
+    """An ASGI application that lets through to another one whom the settings let through.
+
+    Args:
+        inside: The other one.
+        settings: With a key, who shows it may call; else programs and our own pages may.
+        listens_on: The address where requests come in, where that is not ``settings.host``.
+    """
+
+    def __init__(self, inside: ASGIApp, settings: Settings, listens_on: str | None = None) -> None:
+        self._inside = inside
+        self._most_bytes = settings.header_max_bytes
+        self._anonymous = anonymous_pool(settings)
+        self._browsers = Browsers(settings, listens_on)
+        self._some_origins = bool(settings.allowed_origins)
+        self._any_origin = "*" in settings.allowed_origins
+        key = settings.api_key
+        self._digest = None if key is None else _digest(key.get_secret_value().encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._inside(scope, receive, send)
+            return
+        if self._some_origins:
+            send = self._readable(scope, send)
+        try:
+            self._check(scope)
+        except RillflowError as error:
+            await _refuse(error, scope, receive, send)
+            return
+        if scope.get("method") == "OPTIONS":
+            await Response(status_code=204)(scope, receive, send)
+            return
+        await self._inside(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if sum([len(name) + len(value) for name, value in headers]) > self._most_bytes:
+            raise RequestError(
+                f"the headers hold more than {self._most_bytes} bytes", http_status=LARGE_HEADERS
+            )
+        pool = self._anonymous
+        if self._digest is None:
+            self._browsers.refuse_foreign(scope)
+        elif scope.get("method") != "OPTIONS" and scope["path"] not in OPEN:
+            _check_key(headers, self._digest)
+            pool = pool.known
+        assign_pool(scope, pool)
+
+    def _readable(self, scope: Scope, send: Send) -> Send:
+        """Have a browser show the answers to the pages that may read them."""
+        origin = origin_of(scope["headers"])
+        if origin is None or not self._browsers.is_allowed(origin):
+            return send
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                named = "*" if self._any_origin else origin.decode("latin-1")
+                headers["Access-Control-Allow-Origin"] = named
+                headers.update(CORS)
+            await send(message)
+
+        return send_with_headers
+
+
+async def _refuse(error: RillflowError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+        return
+    response = respond_to(error)
+    if isinstance(error, ApiKeyError):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    await response(scope, receive, send)
+
+
+def _check_key(headers: list[tuple[bytes, bytes]], digest: bytes) -> None:
+    shown = [_shown(name, value) for name, value in headers]
+    if not any(hmac.compare_digest(_digest(key), digest) for key in shown if key):
+        raise ApiKeyError(
+            "the API key in X-Rillflow-Api-Key or Authorization is wrong"
+            if any(shown)
+            else "an API key is needed: send it as X-Rillflow-Api-Key, or as Authorization: Bearer"
+        )
+
+
+def _shown(name: bytes, value: bytes) -> bytes:
+    """Return the key that a header shows, nothing if it shows none."""
+    if name == KEY_HEADER:
+        return value.strip()
+    if name == b"authorization" and value[: len(BEARER)].lower() == BEARER:
+        return value[len(BEARER) :].strip()
+    return b""
+
+
+def _digest(key: bytes) -> bytes:
+    """Make keys of all lengths equally long, so that a comparison tells nothing of them."""
+    return hashlib.sha256(key).digest()

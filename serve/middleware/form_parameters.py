@@ -1,0 +1,62 @@
+"""Parameters that come as a posted form instead of in the query.
+
+Rill Flow reads both alike. Routes that take a body of their own keep it.
+"""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rillflow.errors import RillflowError
+from serve.forms.bodies import read_body
+from serve.forms.errors import respond_to
+from serve.forms.parameters import nul_refused
+
+FORM: Final = b"application/x-www-form-urlencoded"
+LARGEST_FORM_BYTES: Final = 64 * 1024
+
+WITHOUT_BODY: Final = frozenset(
+    {
+        "/flow/cancel.json",
+        "/flow/clear_runtime_resources.json",
+        "/flow/complete.json",
+        "/flow/multi_redo.json",
+        "/flow/pause.json",
+        "/flow/resume.json",
+        "/flow/task_degrade.json",
+        *(
+            f"/flow/bg/manage/descriptor/modify_{name}.json"
+            for name in ("business", "feature", "alias", "gray", "function_ab")
+        ),
+    }
+)
+"""Routes whose POST has parameters only."""
+
+
+class FormParameters:
+    """An ASGI application that moves posted parameters into the query for another one."""
+
+    def __init__(self, inside: ASGIApp) -> None:
+        self._inside = inside
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http" and scope["path"] in WITHOUT_BODY and _is_form(scope):
+            try:
+                form = await read_body(Request(scope, receive), LARGEST_FORM_BYTES)
+                if b"%00" in form or b"\0" in form:
+                    raise nul_refused()
+            except RillflowError as error:
+                await respond_to(error)(scope, receive, send)
+                return
+            parts = (scope["query_string"], form.strip())
+            scope = {**scope, "query_string": b"&".join(filter(None, parts))}
+        await self._inside(scope, receive, send)
+
+
+def _is_form(scope: Scope) -> bool:
+    return any(
+        name == b"content-type" and value.partition(b";")[0].strip().lower() == FORM
+        for name, value in scope["headers"]
+    )

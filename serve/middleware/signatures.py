@@ -1,0 +1,193 @@
+"""Whether a caller may ask: signed requests, where a switch demands them (SEMANTICS 5.1).
+
+Rill Flow signs the parameters of a request only, and for a day, so who sees one signed request
+can send its parameters anywhere, with any body, as often as he likes. Here a signature is for one
+request: its method, path, parameters and body; and it counts once. Rill Flow's own form is taken
+too where ``auth_signature`` says ``parameters``; it counts once as well.
+"""
+
+import base64
+import hashlib
+import heapq
+import hmac
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.datastructures import QueryParams
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rillflow.errors import RillflowError
+from rillflow.gateways.callbacks.urls import signature, sorted_query
+from rillflow.ports.clock import Clock
+from rillflow.settings import Settings
+from serve.forms.errors import respond_to
+from serve.middleware.api_key import OPEN
+
+DAY_MS: Final = 24 * 3600 * 1000
+MINUTES_MS: Final = 5 * 60 * 1000
+"""How old a signature's ``ts`` may be: Rill Flow's form, and ours."""
+AHEAD_MS: Final = 2_000
+"""How far ``ts`` may be ahead of our clock.
+
+A signature that was used before this process started has no later ``ts`` than that much after
+the start, so what is refused then is this short.
+"""
+
+BODY_HASH: Final = "body_sha256"
+EMPTY_HASH: Final = hashlib.sha256().hexdigest()
+MOST_REMEMBERED: Final = 200_000
+"""Signatures that are remembered as used, about 250 bytes each."""
+
+
+class CallerError(RillflowError):
+    """The caller has not shown who it is."""
+
+    code = "caller"
+
+
+class UsedSignatures:
+    """Remembers which signatures were used, for as long as they would be good.
+
+    When there are too many, those are forgotten whose ``ts`` is the oldest, and what is no newer
+    than they are is refused, used or not. So a caller whose clock is ahead shuts out nobody else.
+    """
+
+    def __init__(self, since_ms: int, most: int = MOST_REMEMBERED) -> None:
+        # What was signed before this process lived may have been used at another one.
+        self._refused_before_ms = since_ms
+        self._most = most
+        self._used: set[str] = set()
+        self._by_age: list[tuple[int, str]] = []
+
+    def use(self, sign: str, ts_ms: int) -> bool:
+        """Use a signature; tell whether it was still good."""
+        if ts_ms < self._refused_before_ms or sign in self._used:
+            return False
+        self._used.add(sign)
+        heapq.heappush(self._by_age, (ts_ms, sign))
+        if len(self._used) > self._most:
+            self._refused_before_ms = max(self._refused_before_ms, self._forget_oldest() + 1)
+        return True
+
+    def forget(self, before_ms: int) -> None:
+        """Forget the signatures that are too old to be good anyway."""
+        while self._by_age and self._by_age[0][0] < before_ms:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> int:
+        ts_ms, sign = heapq.heappop(self._by_age)
+        self._used.remove(sign)
+        return ts_ms
+
+
+class SignatureCheck:
+    """Checks signatures."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.must_sign = settings.switch("ENABLE_AUTH_RESOLVER")
+        self._secret = settings.auth_secret
+        self._parameters_suffice = settings.auth_signature == "parameters"
+        self._valid_ms = DAY_MS if self._parameters_suffice else MINUTES_MS
+        self._clock = clock
+        self._used = UsedSignatures(clock.now_ms() + AHEAD_MS)
+
+    def check(self, method: str, path: str, query: QueryParams) -> str | None:
+        """Let a caller pass who knows the secret and has just signed this request.
+
+        Returns:
+            The SHA-256 that the body must have; None where the signature does not cover it.
+
+        Raises:
+            CallerError: ``ts`` or ``sign`` is missing, too old, too new, used or wrong (30101).
+        """
+        fields = dict(query)
+        ts_ms = _moment_of(fields)
+        sign = fields.pop("sign", "")
+        if len(query.multi_items()) > len(query):
+            raise CallerError("authentication failed: a parameter is repeated")
+        is_whole = self._is_whole(method, path, fields, sign)
+        now_ms = self._clock.now_ms()
+        if now_ms - ts_ms > (MINUTES_MS if is_whole else DAY_MS):
+            of_these = "5 minutes" if is_whole else "24 hours"
+            raise CallerError(f"authentication failed: ts is not of these {of_these}")
+        if ts_ms - now_ms > AHEAD_MS:
+            raise CallerError("authentication failed: ts is more than 5 s ahead of our clock")
+        self._used.forget(now_ms - self._valid_ms)
+        if not self._used.use(sign, ts_ms):
+            raise CallerError(
+                "authentication failed: this signature was used, or made before this server had"
+                " run for 5 s; sign anew"
+            )
+        return fields.get(BODY_HASH, EMPTY_HASH).lower() if is_whole else None
+
+    def _is_whole(self, method: str, path: str, fields: Mapping[str, str], sign: str) -> bool:
+        """Tell whether a signature is for the request; else it is for its parameters."""
+        if self._secret and _equal(sign, request_signature(self._secret, method, path, fields)):
+            return True
+        if self._secret and _equal(sign, signature(self._secret, fields)):
+            if self._parameters_suffice:
+                return False
+            raise CallerError(
+                "authentication failed: sign covers the parameters only, which counts where"
+                " auth_signature (RILLFLOW_AUTH_SIGNATURE) says parameters"
+            )
+        raise CallerError("authentication failed: sign does not match")
+
+
+def request_signature(secret: str, method: str, path: str, fields: Mapping[str, str]) -> str:
+    """Return Base64 of HMAC-SHA256 over method, path and the sorted, encoded parameters.
+
+    The parameters are those of the query and of a posted form; ``body_sha256`` among them is
+    the SHA-256 of another body, in hexadecimal digits.
+    """
+    message = f"{method}\n{path}\n{sorted_query(fields)}".encode()
+    return base64.b64encode(hmac.digest(secret.encode(), message, hashlib.sha256)).decode()
+
+
+class SignedCallersOnly:
+    """An ASGI application that asks for signatures in front of another one."""
+
+    def __init__(self, inside: ASGIApp, callers: SignatureCheck) -> None:
+        self._inside = inside
+        self._callers = callers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            try:
+                query = QueryParams(scope["query_string"])
+                wanted = self._callers.check(scope["method"], scope["path"], query)
+            except RillflowError as error:
+                await respond_to(error)(scope, receive, send)
+                return
+            if wanted is not None:
+                receive = _checked(receive, wanted)
+        await self._inside(scope, receive, send)
+
+
+def _moment_of(fields: Mapping[str, str]) -> int:
+    ts = fields.get("ts", "")
+    if not (ts.isascii() and ts.isdecimal() and len(ts) <= 15):
+        raise CallerError("authentication failed: ts is missing")
+    return int(ts)
+
+
+def _equal(given: str, right: str) -> bool:
+    return hmac.compare_digest(given.encode(), right.encode())
+
+
+def _checked(receive: Receive, wanted: str) -> Receive:
+    """Return what hands on a body, and refuses the end of one that was not signed."""
+    digest, ended = hashlib.sha256(), False
+
+    async def receive_checked() -> Message:
+        nonlocal ended
+        message = await receive()
+        if message["type"] == "http.request" and not ended:
+            digest.update(message.get("body", b""))
+            ended = not message.get("more_body", False)
+            if ended and not _equal(digest.hexdigest(), wanted):
+                raise CallerError(f"authentication failed: the body has not the signed {BODY_HASH}")
+        return message
+
+    return receive_checked

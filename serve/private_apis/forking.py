@@ -1,0 +1,132 @@
+"""The fork server of a stack, as a part of it: started, watched and ended."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from serve.private_apis.fork_server import GAVE_UP
+from serve.private_apis.forked_worker import SOCKET, worker_program
+
+WORKER_PROGRAM: Final = str(Path(__file__).with_name("forked_worker.py"))
+"""What Ray runs for a worker."""
+
+PAUSE_S: Final = 10.0
+"""After its first start until it may be started again; each time twice as long as before."""
+LONGEST_PAUSE_S: Final = 600.0
+
+FIRST_JOB: Final = "01000000"
+"""Ray's name of what the first driver starts, which is the stack; others have other names."""
+
+PRELOADED: Final = (
+    # What Ray itself imports in every worker, some of it later than at its start.
+    "ray._common.pydantic_compat",
+    "ray._private.arrow_serialization",
+    "ray._private.workers.default_worker",
+    # Serve, and what it imports when it has begun.
+    "ray.serve._private.controller",
+    "ray.serve._private.haproxy",
+    "ray.serve._private.proxy",
+    "ray.serve._private.replica",
+    "anyio._backends._asyncio",
+    "jinja2",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    # Rillflow.
+    "rillflow.actors.dispatcher_actor",
+    "rillflow.actors.execution_actor",
+    "rillflow.stores.sqlite.store",
+    "serve.deployment",
+    "serve.private_apis.shortcut",
+)
+"""The modules that workers share."""
+
+log = logging.getLogger("rillflow.fork_server")
+
+
+class ForkServer:
+    """The process from which workers are forked; without it they start as Ray starts them.
+
+    Args:
+        run_dir: Where its socket is; workers find it there.
+        raylet_pid: The process that starts workers, whose environment they inherit.
+        log: File for what it has to say.
+        pause_s: How long after its first start it is started again at the earliest.
+    """
+
+    def __init__(
+        self, run_dir: Path, raylet_pid: int, log: Path, *, pause_s: float = PAUSE_S
+    ) -> None:
+        self._pause_s = pause_s
+        self._socket = run_dir / SOCKET
+        self._log = log
+        self._environment = {
+            **os.environ,
+            # What Ray adds for each worker.
+            "RAY_JOB_ID": FIRST_JOB,
+            "RAY_LD_PRELOAD_ON_WORKERS": "0",
+            "RAY_RAYLET_PID": str(raylet_pid),
+            "SPT_NOENV": "1",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._again_s = 0.0
+
+    def start(self) -> None:
+        """Start it; workers that are wanted before it is ready wait for it.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        self._again_s = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._socket.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener, self._log.open("ab") as log:
+            listener.bind(str(self._socket))
+            listener.listen(socket.SOMAXCONN)
+            program = str(Path(__file__).with_name("fork_server.py"))
+            words = [str(os.getpid()), str(listener.fileno()), worker_program(), *PRELOADED]
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, program, *words],
+                env=self._environment,
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def tend(self) -> None:
+        """Start it again if it has ended or stands still, unless another one would give up."""
+        if self._process is None:
+            return
+        ended = self._process.poll()
+        if ended == GAVE_UP:
+            log.warning("no_forked_workers: they start more slowly; %s says why", self._log)
+            self._process = None
+        elif ended is not None or not self._socket.exists():
+            self._start_again()
+
+    def _start_again(self) -> None:
+        if time.monotonic() < self._again_s:
+            return
+        log.warning("fork_server_lost: it is started again")
+        self._end()
+        try:
+            self.start()
+        except OSError as error:
+            log.warning("fork_server_not_started: %s", error)
+
+    def stop(self) -> None:
+        """End it, and let its workers be."""
+        self._end()
+        self._process = None
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,83 @@
+"""A way for hot requests around Ray Serve's own handling of a request, inside its replica.
+
+Serve wraps every request: a task that watches for the client to leave, several UUIDs, and
+metrics, some 150 us in all. It lets a program put ASGI middleware in front of that, by an
+environment variable (``ray_environment.PREFERENCES``). What is not for the hot routes, or
+comes when many hot requests are under way, is handled by Serve as ever; so are all requests
+where the variable is not set, as on clusters whose replicas Serve counts requests to scale.
+"""
+
+from typing import Final, NamedTuple
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve.forms.bodies import error_body
+from serve.forms.errors import INTERNAL_CODE
+from serve.private_apis.uvicorn_deadlines import bound_connections
+
+ROUTES: Final = "/-/routes"
+"""Where Serve would tell anybody what it serves."""
+MOST_AT_ONCE: Final = 1_000
+"""Requests of clients that left unnoticed count until they are answered, and end here."""
+HEALTH: Final = frozenset({"/healthz", "/readyz", "/flow/service_check.json"})
+"""Paths that are answered at once, however many other requests are under way."""
+
+
+class _Open(NamedTuple):
+    """Where the short way leads, for which routes, and for how many requests at once."""
+
+    app: ASGIApp
+    routes: frozenset[tuple[str, str]]
+    most: int
+
+
+_ready: list[_Open] = []
+
+
+def open_shortcut(app: ASGIApp, routes: frozenset[tuple[str, str]], *, waiting: int = 0) -> None:
+    """Let requests of these methods and paths reach the application of this process at once.
+
+    ``waiting`` is how many of them may be there beside ``MOST_AT_ONCE``, since they wait.
+    """
+    _ready[:] = [_Open(app, routes, MOST_AT_ONCE + waiting)]
+
+
+class Shortcut:
+    """ASGI middleware: takes the short way where there is one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._long_way = app
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        app = self._app_for(scope)
+        if app is None:
+            if scope.get("path") == ROUTES and scope["type"] == "http":
+                await error_body(INTERNAL_CODE, "Not Found", 404)(scope, receive, send)
+                return
+            await self._long_way(scope, receive, send)
+            return
+        self._under_way += 1
+        try:
+            await app(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+    def _app_for(self, scope: Scope) -> ASGIApp | None:
+        if not _ready or scope["type"] != "http":
+            return None
+        app, routes, most = _ready[0]
+        if self._under_way < most and (scope["method"], scope["path"]) in routes:
+            return app
+        return app if scope["path"] in HEALTH else None
+
+
+def middlewares() -> list[Middleware]:
+    """Return what Serve is to put in front of its replicas; its proxies ask too.
+
+    So that is where the connections of both get their deadlines.
+    """
+    bound_connections()
+    return [Middleware(Shortcut)]

@@ -1,0 +1,88 @@
+"""Doing many executions again, one after the other, in the background (SEMANTICS 5.2, Q60)."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from rillflow.actors.batches import Batch
+from rillflow.actors.stack import Stack
+from rillflow.runtime.submission.service_health import MINUTE_MS
+from serve.forms.answers import Done
+from serve.forms.bodies import raw_response
+from serve.forms.documentation import ERRORS, answer
+from serve.forms.parameters import (
+    Minutes,
+    Names,
+    Scope,
+    Whole,
+    Word,
+    failed_only,
+    listed,
+    service_of,
+)
+from serve.routes.hot import OK
+
+
+class BatchRedo:
+    """The redos that are under way in this process; they end with it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def begin(self, batch: Batch) -> None:
+        """Find the executions of a batch, and do them again in the background.
+
+        Raises:
+            RequestError: That is switched off.
+        """
+        execution_ids = await batch.find(self._stack)
+        redo = asyncio.create_task(batch.redo(self._stack, execution_ids))
+        self._under_way.add(redo)
+        redo.add_done_callback(self._under_way.discard)
+
+    async def stop(self) -> None:
+        """Give up what is under way."""
+        for redo in self._under_way:
+            redo.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+
+def router(stack: Stack, batches: BatchRedo) -> APIRouter:
+    """Return the route that begins a batch."""
+    routes = APIRouter(tags=["run"], responses=ERRORS)
+
+    @routes.post("/flow/multi_redo.json", responses=answer(Done))
+    async def multi_redo(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        service_id: str,
+        type: Annotated[Word, Query(description="`failed` or `running`.")] = "failed",  # noqa: A002 - the parameter's name
+        code: str | None = None,
+        offset_in_minute: Minutes = 0,
+        count: Whole = 100,
+        task_names: Names = None,
+        rate_limit: Whole = 30,
+        scope: Scope = "whole",
+    ) -> Response:
+        """Do the newest executions of a service again, in the background.
+
+        Those that were submitted `offset_in_minute` ago or earlier, up to `count` (30000)
+        of them, up to `rate_limit` (50) in a second.
+        """
+        service = service_of(service_id)
+        batch = Batch(
+            business=service.business,
+            feature=service.feature,
+            status=type,
+            code=code or None,
+            to_ms=stack.clock.now_ms() - offset_in_minute * MINUTE_MS,
+            tasks=listed(task_names),
+            limit=count,
+            per_second=rate_limit,
+            failed_only=failed_only(scope),
+        )
+        await batches.begin(batch)
+        return raw_response(OK)
+
+    return routes

@@ -1,0 +1,1 @@
+"""What Rill Flow's web console reads and writes: definitions, rules, lists, templates."""

@@ -1,0 +1,29 @@
+"""A definition as the console draws it (SEMANTICS 5.6)."""
+
+from rillflow.definition import collapse_sugar
+from rillflow.definition.model import FunctionTask, Task, WorkflowDefinition
+from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.jsontypes import JsonObject
+
+
+def definition_graph(definition: WorkflowDefinition) -> JsonObject:
+    """Return a definition with its top-level tasks by name, each with its successors."""
+    shown = collapse_sugar(definition)
+    graph: JsonObject = shown.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude={"tasks"}
+    )
+    graph["tasks"] = {
+        task.name or "": {"task": _task(task), "next": list(task.next_names)}
+        for task in shown.tasks or ()
+    }
+    return graph
+
+
+def _task(task: Task) -> JsonObject:
+    """Return a task with Rill Flow's keys, and the protocol that its function is called by."""
+    fields: JsonObject = task.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(task, FunctionTask) and not task.resource_protocol and task.resource_name:
+        protocol = effective_protocol(task.resource_name, None)
+        if protocol:
+            fields["resourceProtocol"] = protocol
+    return fields

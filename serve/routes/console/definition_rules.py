@@ -1,0 +1,150 @@
+"""Gray and A/B rules under ``/flow/bg/manage/descriptor`` (SEMANTICS 5.4, 5.5)."""
+
+from functools import partial
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from rillflow.actors.stack import Stack
+from rillflow.errors import LanguageError, OverloadedError, RequestError
+from rillflow.jsontypes import JsonObject
+from rillflow.language.expressions import compile_expression
+from rillflow.ports.store import Catalogue
+from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
+from rillflow.runtime.definitions.catalogue import check_names
+from serve.forms.bodies import json_response
+from serve.forms.console_answers import AbKeys, AbTable, Grays, RuleSet
+from serve.forms.documentation import ERRORS, answer
+from serve.forms.parameters import Flag
+from serve.routes.console.definitions import PREFIX
+
+PROTOCOLS: Final = ("rillflow://", "http://", "https://", "resourceRef://")
+
+GrayRule = Annotated[
+    str, Query(description="Expression over `uid` and `input`.", examples=["uid % 10 == 0"])
+]
+AbRule = Annotated[
+    str, Query(description="Expression over `uid` and `input`, or the word `default`.")
+]
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes of the rules that choose aliases and functions."""
+    routes = APIRouter(prefix=PREFIX, tags=["rules"], responses=ERRORS)
+    _add_gray(routes, stack.store)
+    _add_ab(routes, stack.store)
+    return routes
+
+
+def _add_gray(routes: APIRouter, store: Catalogue) -> None:
+    @routes.post("/modify_gray.json", responses=answer(RuleSet))
+    async def modify_gray(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        add: Flag,
+        business_id: str,
+        feature_name: str,
+        alias: str,
+        gray_rule: GrayRule = "",
+        identity: str = "",
+    ) -> Response:
+        """Set, or remove, the rule by which an alias is chosen for ids without one."""
+        del identity
+        if add and not gray_rule.strip():
+            raise RequestError("gray_rule can not be empty when add gray")
+        check_names(business_id=business_id, feature_name=feature_name, alias=alias)
+        scope = (business_id, feature_name)
+        if add:
+            await store.register(business_id, feature_name, alias)
+            await store.set_rule("gray", scope, alias, gray_rule)
+        else:
+            await store.remove_rule("gray", scope, alias)
+        return await _done(gray_rule if add else "")
+
+    @routes.get("/get_gray.json", responses=answer(Grays))
+    async def get_gray(business_id: str, feature_name: str) -> Response:
+        """Show the gray rules of a feature by alias."""
+        rules = await store.rules("gray", (business_id, feature_name))
+        return json_response({"business_id": business_id, "feature": feature_name, "gray": rules})
+
+
+def _add_ab(routes: APIRouter, store: Catalogue) -> None:
+    @routes.post("/modify_function_ab.json", responses=answer(RuleSet))
+    async def modify_function_ab(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        add: Flag,
+        business_id: str,
+        config_key: str,
+        resource_name: str,
+        ab_rule: AbRule = "",
+        identity: str = "",
+    ) -> Response:
+        """Set, or remove, one function of the table behind `ab://<config_key>`.
+
+        The first one must be the default; a new default takes the place of the old one.
+        """
+        del identity
+        if add and not ab_rule.strip():
+            raise RequestError("ab_rule can not be empty when add action")
+        check_names(business_id=business_id, config_key=config_key)
+        rule = ab_rule.strip() if add else ""
+        if add:
+            await _set_ab_rule(store, (business_id, config_key), resource_name, rule)
+        else:
+            await store.remove_rule("ab", (business_id, config_key), resource_name)
+        return await _done("" if rule == DEFAULT_RULE else rule)
+
+    @routes.get("/get_function_ab.json", responses=answer(AbTable))
+    async def get_function_ab(business_id: str, config_key: str) -> Response:
+        """Show the table behind `ab://<config_key>`."""
+        stored = await store.rules("ab", (business_id, config_key))
+        rules = [
+            {"resource_name": name, "rule": rule}
+            for name, rule in sorted(stored.items())
+            if rule != DEFAULT_RULE
+        ]
+        default = default_of(stored)
+        chosen = {} if default is None else {"default_resource_name": default}
+        return json_response(
+            {
+                "business_id": business_id,
+                "config_key": config_key,
+                "ab": {**chosen, "rules": rules},
+            }
+        )
+
+    @routes.get("/get_ab_key.json", responses=answer(AbKeys))
+    async def get_ab_key(business_id: str) -> Response:
+        """List the A/B tables of a business."""
+        keys = await store.rule_scopes("ab", business_id)
+        return json_response({"business_id": business_id, "config_keys": keys})
+
+
+async def _done(rule: str) -> Response:
+    """Answer that a rule is set; Rill Flow takes broken ones, so they are told and not refused."""
+    done: JsonObject = {"ret": True}
+    try:
+        if rule:
+            await FOR_AUTHORS.run(partial(compile_expression, rule))
+    except OverloadedError:
+        pass  # The rule is set; only nobody had time to look at it.
+    except LanguageError as error:
+        done["hint"] = f"the rule is no expression, so it never holds: {error}"
+    return json_response(done)
+
+
+async def _set_ab_rule(
+    store: Catalogue, scope: tuple[str, str], resource_name: str, rule: str
+) -> None:
+    """Set one rule, so that there is one default at any time.
+
+    Raises:
+        RequestError: The name has another protocol, or there would be no default (30109).
+    """
+    if not resource_name.startswith(PROTOCOLS):
+        raise RequestError("resource_name format is not support")
+    default = default_of(await store.rules("ab", scope))
+    if rule != DEFAULT_RULE and default in (None, resource_name):
+        raise RequestError("default resource value should be configured")
+    await store.set_rule("ab", scope, resource_name, rule)
+    if rule == DEFAULT_RULE and default not in (None, resource_name):
+        await store.remove_rule("ab", scope, default or "")

@@ -1,0 +1,172 @@
+"""Definitions under ``/flow/bg/manage/descriptor`` (SEMANTICS 5.5)."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
+from rillflow.definition import canonical_text, collapse_sugar
+from rillflow.errors import BodyTimeoutError, DefinitionError, OverloadedError, RequestError
+from rillflow.ids import DescriptorId
+from rillflow.jsontypes import JsonObject
+from rillflow.runtime.definitions.catalogue import check_names, resolve_descriptor
+from rillflow.runtime.submission.intake import json_object
+from serve.forms.answers import Flag as FlagAnswer
+from serve.forms.bodies import error_body, json_response, read_text
+from serve.forms.console_answers import (
+    AddedDescriptor,
+    Aliases,
+    Businesses,
+    Descriptor,
+    Features,
+    Versions,
+)
+from serve.forms.documentation import ERRORS, OBJECT, TEXT, answer
+from serve.forms.parameters import Flag, user_id
+
+PREFIX: Final = "/flow/bg/manage/descriptor"
+RESTRICTION_VIOLATION: Final = 30110
+DONE: Final = {"ret": True}
+
+Alias = Annotated[str, Query(description="Name of a line of versions, such as release.")]
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes that add and read definitions and the names they are listed under."""
+    routes = APIRouter(prefix=PREFIX, tags=["definitions"], responses=ERRORS)
+    _add_texts(routes, stack)
+    _add_versions(routes, stack)
+    _add_listings(routes, stack)
+    _add_changes(routes, stack)
+    return routes
+
+
+def _add_texts(routes: APIRouter, stack: Stack) -> None:
+    @routes.post("/add_descriptor.json", openapi_extra=TEXT, responses=answer(AddedDescriptor))
+    async def add_descriptor(
+        request: Request, business_id: str, feature_name: str, alias: Alias, identity: str = ""
+    ) -> Response:
+        """Add a definition and make it the newest version of an alias.
+
+        The business, the feature and the alias come into being with it. Whatever is wrong
+        is answered with 400 and code 30110.
+        """
+        del identity
+        try:
+            body = await read_text(request, LARGEST_TEXT_BYTES)
+            text = body.decode()
+            added = await stack.add_descriptor(business_id, feature_name, alias, text)
+        except (BodyTimeoutError, OverloadedError):
+            raise  # nothing is wrong with the definition
+        except (RequestError, DefinitionError, UnicodeDecodeError) as error:
+            return error_body(RESTRICTION_VIOLATION, str(error), 400, hint=_hint_of(error))
+        return json_response({"ret": True, "descriptor_id": str(added)})
+
+    @routes.get("/get_descriptor.json", responses=answer(Descriptor))
+    @routes.post("/get_descriptor.json", openapi_extra=OBJECT, responses=answer(Descriptor))
+    async def get_descriptor(request: Request, descriptor_id: str, uid: str = "") -> Response:
+        """Show the text of a definition; the body is the input of the gray rules."""
+        data = json_object(
+            await read_text(request, stack.settings.submit_max_bytes, "submit_max_bytes")
+        )
+        caller = _caller(uid, data)
+        found = await resolve_descriptor(stack.store, descriptor_id, uid=caller, data=data)
+        definition = await stack.definition(found.version or "")
+        return json_response(
+            {
+                "descriptor_id": descriptor_id,
+                "uid": str(caller),
+                "descriptor": canonical_text(collapse_sugar(definition)),
+            }
+        )
+
+
+def _hint_of(error: RequestError | DefinitionError | UnicodeDecodeError) -> str:
+    """Return the hint, behind the place of what is wrong where there is one."""
+    if isinstance(error, UnicodeDecodeError):
+        return "the body must be UTF-8, or say its charset in Content-Type"
+    if isinstance(error, DefinitionError) and error.problems[0].line:
+        problem = error.problems[0]
+        place = f"line {problem.line}, column {problem.column}"
+        if place not in str(error):
+            return f"{place}: {error.hint}" if error.hint else place
+    return error.hint
+
+
+def _caller(uid: str, data: JsonObject) -> int:
+    """Return who asks: as the parameter says, else as the body says, else nobody."""
+    said = data.get("uid")
+    text = uid if uid.strip() else str(said) if isinstance(said, int | str) else ""
+    return user_id(text) or 0
+
+
+def _add_versions(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/get_version.json", responses=answer(Versions))
+    async def get_version(business_id: str, feature_name: str, alias: Alias) -> Response:
+        """List the versions of an alias, newest first."""
+        rows = await stack.store.versions(business_id, feature_name, alias)
+        versions = [
+            {
+                "descriptor_id": str(DescriptorId(business_id, feature_name, version=row.version)),
+                "create_time": row.created_at_ms,
+            }
+            for row in rows
+        ]
+        return json_response(
+            {
+                "business_id": business_id,
+                "feature": feature_name,
+                "alias": alias,
+                "versions": versions,
+            }
+        )
+
+
+def _add_listings(routes: APIRouter, stack: Stack) -> None:
+    store = stack.store
+
+    @routes.get("/get_business.json", responses=answer(Businesses))
+    async def get_business() -> Response:
+        """List the businesses."""
+        return json_response({"business_ids": await store.businesses()})
+
+    @routes.get("/get_feature.json", responses=answer(Features))
+    async def get_feature(business_id: str) -> Response:
+        """List the features of a business."""
+        features = await store.features(business_id)
+        return json_response({"business_id": business_id, "features": features})
+
+    @routes.get("/get_alias.json", responses=answer(Aliases))
+    async def get_alias(business_id: str, feature_name: str) -> Response:
+        """List the aliases of a feature."""
+        aliases = await store.aliases(business_id, feature_name)
+        return json_response(
+            {"business_id": business_id, "feature": feature_name, "aliases": aliases}
+        )
+
+
+def _add_changes(routes: APIRouter, stack: Stack) -> None:
+    @routes.post("/modify_business.json", responses=answer(FlagAnswer))
+    async def modify_business(add: Flag, business_id: str) -> Response:
+        """List a business, or take it off the list; nothing else is removed."""
+        return await modify(add, business_id=business_id)
+
+    @routes.post("/modify_feature.json", responses=answer(FlagAnswer))
+    async def modify_feature(add: Flag, business_id: str, feature_name: str) -> Response:
+        """List a feature, and its business with it, or take it off the list."""
+        return await modify(add, business_id=business_id, feature_name=feature_name)
+
+    @routes.post("/modify_alias.json", responses=answer(FlagAnswer))
+    async def modify_alias(
+        add: Flag, business_id: str, feature_name: str, alias: Alias
+    ) -> Response:
+        """List an alias, and what it lies in, or take it off the list."""
+        return await modify(add, business_id=business_id, feature_name=feature_name, alias=alias)
+
+    async def modify(add: bool, **names: str) -> Response:  # noqa: FBT001 - the parameter's value
+        check_names(**names)
+        change = stack.store.register if add else stack.store.unregister
+        await change(*names.values())
+        return json_response(DONE)

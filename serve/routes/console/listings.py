@@ -1,0 +1,226 @@
+"""What Rill Flow's web console reads under ``/flow/bg`` (SEMANTICS 5.6)."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rillflow.actors.stack import Stack
+from rillflow.core.status import DagStatus
+from rillflow.errors import (
+    DefinitionError,
+    InvalidIdError,
+    RequestError,
+    UnknownDescriptorError,
+)
+from rillflow.ids import DescriptorId, is_execution_id, service_of, submitted_at_ms
+from rillflow.jsontypes import decode_json, encode_json
+from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.definitions.catalogue import resolve_descriptor
+from serve.forms.answers import Envelope
+from serve.forms.bodies import data_response, json_response, read_body
+from serve.forms.console_answers import (
+    BusinessOptions,
+    DescriptorPage,
+    ExecutionEnvelope,
+    ExecutionPage,
+    User,
+)
+from serve.forms.documentation import ERRORS, OBJECT, answer
+from serve.forms.parameters import Milliseconds, RequiredWhole, Whole
+from serve.routes.console.definition_graphs import definition_graph
+from serve.routes.hot import UNKNOWN_EXECUTION
+
+LARGEST_LOGIN_BYTES: Final = 64 * 1024
+MOST_ON_PAGE: Final = 1000
+ADMIN: Final = {
+    "realName": "admin",
+    "roles": [{"roleName": "Super Admin", "value": "super"}],
+    "userId": "1",
+    "username": "admin",
+    "token": "fakeToken1",
+    "desc": "manager",
+}
+CURRENT_USER: Final = {
+    **ADMIN,
+    "password": "123456",
+    "homePath": "/flow-definition/list",
+    "avatar": "",
+}
+STATUS_NAMES: Final = frozenset(status.name.lower() for status in DagStatus)
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the console's routes."""
+    routes = APIRouter(prefix="/flow/bg", tags=["console"], responses=ERRORS)
+    _add_definitions(routes, stack)
+    _add_executions(routes, stack)
+    _add_users(routes)
+    return routes
+
+
+def _add_definitions(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/get_descriptor.json", responses=answer(Envelope))
+    async def get_descriptor(id: str) -> Response:  # noqa: A002 - the parameter's name
+        """Show a definition as a graph: tasks by name, each with its successors."""
+        try:
+            found = await resolve_descriptor(stack.store, id)
+            definition = await stack.definition(found.version or "")
+        except (InvalidIdError, UnknownDescriptorError, DefinitionError) as error:
+            raise RequestError(f"descriptor is null: {id}") from error
+        alias = found.alias or await _alias_of(stack, found)
+        return data_response(encode_json({**definition_graph(definition), "alias": alias}))
+
+    @routes.get("/get_descriptor_ids.json", responses=answer(DescriptorPage))
+    async def get_descriptor_ids(
+        current: RequiredWhole,
+        page_size: Annotated[RequiredWhole, Query(alias="pageSize")],
+        page: Annotated[
+            Whole | None, Query(description="Wins over `current`, which the console leaves at 1.")
+        ] = None,
+        business: str = "",
+        feature: str = "",
+    ) -> Response:
+        """List the registered aliases, the youngest first; `total` counts all that match."""
+        rows = [
+            row
+            for row in await stack.store.alias_rows()
+            if business.strip() in ("", row.business) and feature.strip() in ("", row.feature)
+        ]
+        size = max(page_size, 1)
+        first = (max(current if page is None else page, 1) - 1) * size
+        items = [
+            {
+                "business_id": row.business,
+                "feature_id": row.feature,
+                "alias": row.alias,
+                "descriptor_id": f"{row.business}:{row.feature}:{row.alias}",
+                "create_time": row.created_at_ms,
+                "update_time": row.updated_at_ms,
+            }
+            for row in rows[first : first + size]
+        ]
+        return json_response({"items": items, "total": len(rows)})
+
+    @routes.get("/get_business_options.json", responses=answer(BusinessOptions))
+    async def get_business_options() -> Response:
+        """List the businesses to choose from."""
+        names = await stack.store.businesses()
+        return json_response({"business_ids": [{"id": name, "name": name} for name in names]})
+
+
+async def _alias_of(stack: Stack, found: DescriptorId) -> str:
+    """Return the first alias that lists a version, empty when none does any more."""
+    for alias in await stack.store.aliases(found.business, found.feature):
+        rows = await stack.store.versions(found.business, found.feature, alias)
+        if any(row.version == found.version for row in rows):
+            return alias
+    return ""
+
+
+def _add_executions(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/get_execution_ids.json", responses=answer(ExecutionPage))
+    async def get_execution_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        id: str = "",  # noqa: A002 - the parameter's name
+        execution_id: Annotated[str, Query(description="The console's other name for `id`.")] = "",
+        business: str = "",
+        feature: str = "",
+        status: str = "",
+        code: str = "",
+        start_ms: Annotated[Milliseconds, Query(alias="startTime")] = 0,
+        end_ms: Annotated[Milliseconds | None, Query(alias="endTime")] = None,
+        page: Whole = 1,
+        page_size: Annotated[Whole, Query(alias="pageSize")] = 20,
+    ) -> Response:
+        """List executions, newest first, or just the one of an id."""
+        one = id.strip() or execution_id.strip()
+        if one:
+            return json_response(await _one(stack, one))
+        known = status.strip().lower() in STATUS_NAMES
+        wanted = ExecutionFilter(
+            business=business.strip() or None,
+            feature=feature.strip() or None,
+            statuses=(status.strip().lower(),) if known else None,
+            code=code.strip() or None,
+            from_ms=start_ms,
+            to_ms=stack.clock.now_ms() if end_ms is None else end_ms,
+        )
+        return json_response(await _page(stack, wanted, page, page_size))
+
+    @routes.get("/get_execution.json", responses=answer(ExecutionEnvelope))
+    async def get_execution(id: str) -> Response:  # noqa: A002 - the parameter's name
+        """Show an execution."""
+        body = await stack.query(id, "execution") if is_execution_id(id) else None
+        return data_response(_with_trace(stack, body or UNKNOWN_EXECUTION))
+
+
+async def _one(stack: Stack, execution_id: str) -> dict[str, Any]:
+    body = await stack.query(execution_id, "status") if is_execution_id(execution_id) else None
+    status = decode_json(body) if body else None
+    if not isinstance(status, dict):
+        return {"total": 0, "items": []}
+    business, feature = service_of(execution_id)
+    item = _item(
+        execution_id, submitted_at_ms(execution_id), business, feature, str(status["dag_status"])
+    )
+    return {"items": [item], "total": 1}
+
+
+async def _page(stack: Stack, wanted: ExecutionFilter, page: int, size: int) -> dict[str, Any]:
+    size = min(max(size, 1), MOST_ON_PAGE)
+    found = await stack.store.list_executions(wanted, limit=size, offset=(max(page, 1) - 1) * size)
+    counts = await stack.store.count_executions(wanted)
+    items = [
+        _item(each.execution_id, each.submitted_at_ms, each.business, each.feature, each.status)
+        for each in found
+    ]
+    return {"items": items, "total": sum(counts.values())}
+
+
+def _item(
+    execution_id: str, submit_time: int, business: str, feature: str, status: str
+) -> dict[str, Any]:
+    return {
+        "id": execution_id,
+        "execution_id": execution_id,
+        "submit_time": submit_time,
+        "business_id": business,
+        "feature_id": feature,
+        "status": status.upper(),
+    }
+
+
+def _with_trace(stack: Stack, body: bytes) -> bytes:
+    """Add the address of the execution's trace, empty where no traces are kept.
+
+    The field is always there: the console calls ``startsWith`` on it.
+    """
+    host = stack.settings.trace_query_host
+    address = f"{host.rstrip('/')}/trace/{_trace_id(body)}" if host else ""
+    return b'%s,"trace_url":%s}' % (body.removesuffix(b"}"), encode_json(address))
+
+
+def _trace_id(body: bytes) -> str:
+    """Return the trace id of a shown execution, ``null`` when it has none."""
+    shown = decode_json(body) if b'"traceId"' in body else None
+    context = shown.get("context") if isinstance(shown, dict) else None
+    found = context.get("traceId") if isinstance(context, dict) else None
+    return "null" if found is None else str(found)
+
+
+def _add_users(routes: APIRouter) -> None:
+    @routes.post(
+        "/user/login.json",
+        openapi_extra=OBJECT,
+        responses=answer(User),
+    )
+    async def login(request: Request) -> Response:
+        """Log in; there is one user, and any password will do."""
+        await read_body(request, LARGEST_LOGIN_BYTES)
+        return json_response(ADMIN)
+
+    @routes.get("/user/currentUser.json", responses=answer(User))
+    async def current_user() -> Response:
+        """Show the one user."""
+        return json_response(CURRENT_USER)

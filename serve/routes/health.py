@@ -1,0 +1,67 @@
+"""Whether the stack lives, and whether it can take requests."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from starlette.responses import RedirectResponse, Response
+
+from rillflow.actors.stack import Stack
+from rillflow.errors import StoreError
+from rillflow.ports.readiness import Reason
+from serve.forms.answers import Alive
+from serve.forms.bodies import json_response
+from serve.forms.documentation import ERRORS, answer
+from serve.routes.docs_page import docs_page
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the health routes."""
+    routes = APIRouter(tags=["health"], responses=ERRORS)
+
+    @routes.get("/healthz")
+    async def healthz() -> Response:
+        """Tell that this replica lives."""
+        return json_response({"status": "ok"})
+
+    @routes.get("/readyz")
+    async def readyz() -> Response:
+        """Tell whether requests can be taken, and what is in the way.
+
+        Anybody may ask, and often: the answer is known already, and causes are for the log.
+        """
+        reasons = stack.readiness.reasons()
+        if reasons:
+            return _not_ready(reasons)
+        return json_response({"status": "ready", "ready": True, "reasons": []})
+
+    @routes.get("/flow/service_check.json", responses=answer(Alive))
+    async def service_check() -> Response:
+        """Answer as Rill Flow's own check does."""
+        return json_response({"ret": "ok"})
+
+    @routes.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """Show the description of the API."""
+        return docs_page()
+
+    @routes.get("/swagger-ui.html", include_in_schema=False)
+    async def swagger_ui() -> Response:
+        """Lead to the documentation from where Rill Flow has its own."""
+        return RedirectResponse("/docs")
+
+    return routes
+
+
+def _not_ready(reasons: Sequence[Reason]) -> Response:
+    """Answer as a refusal is, with the reasons apart."""
+    sentences = "; ".join(each.message for each in reasons)
+    body = {
+        "error_code": StoreError.wire_code,
+        "error": f"not ready: {sentences}",
+        "status": "not ready",
+        "ready": False,
+        "reasons": [{"code": each.code, "message": each.message} for each in reasons],
+    }
+    response = json_response(body, 503)
+    response.headers["Retry-After"] = "1"
+    return response

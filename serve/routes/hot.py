@@ -1,0 +1,271 @@
+"""The routes that every step of a workflow passes, without a framework (SEMANTICS 5.2, 5.3)."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rillflow.actors.stack import Stack
+from rillflow.core.events import CallbackReceived
+from rillflow.errors import TooLargeError, UnknownExecutionError
+from rillflow.gateways.callbacks.arrivals import (
+    Callback,
+    callback_execution,
+    callback_target,
+    read_callback,
+    read_finish,
+)
+from rillflow.gateways.callbacks.seals import attempt_of_seal
+from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
+from rillflow.gateways.secrets.masks import Mask
+from rillflow.gateways.secrets.store import KnownSecrets, Secrets
+from rillflow.ids import ExecutionId, TaskName, is_execution_id
+from rillflow.jsontypes import EMPTY_OBJECT, encode_json
+from serve.forms.bodies import (
+    json_response,
+    raw_response,
+    read_body,
+    read_json_text,
+    refuse_other_media,
+    ret_response,
+)
+from serve.forms.errors import respond_to
+from serve.forms.large_answers import AnswerPool, LargeAnswers
+from serve.forms.parameters import nul_refused, required, seconds, view_kind
+from serve.forms.submission import read_submission
+from serve.limits.failed_lookups import FailedLookups
+from serve.limits.waits import Waits
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+OK: Final = b'{"result":"ok"}'
+DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
+UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
+TOO_LARGE: Final = 413
+CALLBACK_LIMIT: Final = "callback_max_bytes"
+
+
+class _Delivery(NamedTuple):
+    """A callback as it is handed to its execution."""
+
+    execution_id: ExecutionId
+    event: CallbackReceived
+    hint_s: int
+
+
+class HotRoutes:
+    """An ASGI application that answers the hot routes and passes on the others."""
+
+    def __init__(self, cold: ASGIApp, stack: Stack) -> None:
+        self._answers = AnswerPool(stack.settings)
+        self._cold = LargeAnswers(cold, self._answers)
+        self._stack = stack
+        self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
+        self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
+        self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
+        self._waits = Waits(stack.settings)
+        self.handlers: dict[tuple[str, str], Handler] = {
+            ("POST", "/flow/submit.json"): self.submit,
+            ("POST", "/flow/finish.json"): self.finish,
+            ("GET", "/flow/trigger.json"): self.trigger,
+            ("POST", "/flow/trigger.json"): self.trigger,
+            ("GET", "/flow/get.json"): self.get,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        handler = None
+        if scope["type"] == "http":
+            handler = self.handlers.get((scope["method"], scope["path"]))
+            if b"%00" in scope["query_string"]:
+                handler = _refuse_nul
+        if handler is None:
+            await self._cold(scope, receive, send)
+            return
+        try:
+            request = Request(scope, receive)
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001 - every request gets an answer
+            response = respond_to(error)
+        await self._answers.respond(response, scope, receive, send)
+
+    async def submit(self, request: Request) -> Response:
+        """Start an execution; with `wait_s`, wait for its end.
+
+        The same idempotency key with equal data finds the execution that was started
+        first; with other data it is a conflict (409).
+        """
+        query, settings = request.query_params, self._stack.settings
+        descriptor_id = required(query, "descriptor_id")
+        options = read_submission(query, request.headers)
+        wait_s = seconds(query.get("wait_s"))
+        business = descriptor_id.partition(":")[0].strip()
+        body = await read_json_text(request, settings.submit_limit(business), "submit_max_bytes")
+        if wait_s > 0:
+            with self._waits.place(request) as has_place:
+                if has_place:
+                    kind = view_kind(query)
+                    ran = self._stack.run(descriptor_id, body, options, timeout_s=wait_s, kind=kind)
+                    return _ran(*await ran)
+        execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
+        return _ran(execution_id, None)
+
+    async def trigger(self, request: Request) -> Response:
+        """Take a callback of a function, or a signal for a suspense task.
+
+        Whatever a gateway sends as a body is taken: JSON, text, an image, nothing.
+        """
+        execution_id, task = callback_target(request.query_params)
+        sealed_attempt = self._sealed_attempt(request, execution_id, task)
+        try:
+            return await self._take_callback(request, execution_id, task, sealed_attempt)
+        except UnknownExecutionError:
+            if not sealed_attempt:
+                self._lookups.failed(request.scope)
+            raise
+
+    async def _take_callback(
+        self,
+        request: Request,
+        execution_id: ExecutionId,
+        task: TaskName,
+        sealed_attempt: int | None,
+    ) -> Response:
+        limit = self._callback_limit(request)
+        query, headers = request.query_params, request.headers
+        at_ms = self._stack.clock.now_ms()
+
+        async def check_known() -> None:
+            if not sealed_attempt:
+                asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
+                await self._stack.require_known(execution_id, asked)
+
+        if self._lookups.are_too_many(request.scope):
+            await check_known()
+        body = await read_body(
+            request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE, check_known=check_known
+        )
+        mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
+
+        def read() -> _Delivery:
+            callback = read_callback(query=query, headers=headers, body=body, max_body_bytes=limit)
+            return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
+
+        if not _is_costly(request, body):
+            return await self._deliver(read())
+        await check_known()
+        return await self._deliver(await in_thread(read))
+
+    def _sealed_attempt(
+        self, request: Request, execution_id: ExecutionId, task: TaskName
+    ) -> int | None:
+        """Return the attempt that the address is sealed for; None where nobody asks for seals."""
+        if not self._callback_keys:
+            return None
+        return attempt_of_seal(
+            self._callback_keys,
+            request.query_params,
+            execution_id=execution_id,
+            task=task,
+            now_s=self._stack.clock.now_ms() // 1000,
+        )
+
+    async def finish(self, request: Request) -> Response:
+        """Take the outcome of a function: a success, unless `result_type` says otherwise."""
+        limit = self._callback_limit(request)
+        query, headers = request.query_params, request.headers
+        body = await read_body(request, limit, CALLBACK_LIMIT)
+        if "content-encoding" not in headers:
+            refuse_other_media(request, body)
+        mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
+
+        def read() -> _Delivery:
+            try:
+                callback = read_finish(
+                    query=query, headers=headers, body=body, max_body_bytes=limit
+                )
+            except TooLargeError as error:
+                raise TooLargeError.of_body(limit, CALLBACK_LIMIT, http_status=400) from error
+            return _delivery_of(callback, mask, at_ms, None, trigger=False)
+
+        if not _is_costly(request, body):
+            return await self._deliver(read())
+        execution_id = callback_execution(query)
+        # The task may be named by the body only, and a name that is missing is told first.
+        asked = CallbackReceived(at_ms=at_ms, task=query.get("task_name") or "-")
+        await self._stack.require_known(execution_id, asked)
+        return await self._deliver(await in_thread(read))
+
+    def _callback_limit(self, request: Request) -> int:
+        execution_id = request.query_params.get("execution_id", "")
+        return self._stack.settings.callback_limit(execution_id.partition(":")[0])
+
+    async def _deliver(self, delivery: _Delivery) -> Response:
+        execution_id, event, hint_s = delivery
+        reply = await self._stack.deliver(execution_id, event, hint_s=hint_s)
+        return raw_response(OK if reply.changed else DUPLICATE)
+
+    async def get(self, request: Request) -> Response:
+        """Show an execution; with `wait_s`, wait for its end first."""
+        query = request.query_params
+        execution_id = required(query, "execution_id")
+        kind, wait_s = view_kind(query), seconds(query.get("wait_s"))
+        if not is_execution_id(execution_id):
+            return ret_response(UNKNOWN_EXECUTION)
+        if wait_s > 0:
+            with self._waits.place(request) as has_place:
+                if has_place:
+                    end = await self._stack.executions.end(execution_id, wait_s, kind)
+                    if end.body is not None:
+                        return _shown(end.body)
+        name = f"{kind}:{execution_id}"
+        fetch = partial(self._stack.query, execution_id, kind)
+        return _shown(await self._answers.read(request.scope, name, fetch))
+
+
+def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:
+    if shown is None:
+        return json_response({"execution_id": execution_id})
+    return raw_response(b'{"execution_id":%b,"ret":%b}' % (encode_json(execution_id), shown))
+
+
+def _shown(body: bytes | None) -> Response:
+    return ret_response(UNKNOWN_EXECUTION if body is None else body)
+
+
+def _is_costly(request: Request, body: bytes) -> bool:
+    """Tell whether reading a body is worth asking first whether anybody waits for it.
+
+    A few bytes may be packed from as many as the limit allows.
+    """
+    return len(body) > SHORT_BYTES or "content-encoding" in request.headers
+
+
+def _delivery_of(
+    callback: Callback, mask: Mask, at_ms: int, sealed_attempt: int | None, *, trigger: bool
+) -> _Delivery:
+    facts = dict(callback.facts)
+    if callback.invoke_id:
+        facts["invoke_id"] = callback.invoke_id
+    event = CallbackReceived(
+        at_ms=at_ms,
+        task=callback.task_name,
+        succeeded=callback.succeeded,
+        output=mask.body(callback.output) or EMPTY_OBJECT,
+        msg=mask.message(callback.message),
+        code=mask.message(callback.code),
+        ext=mask.body(encode_json(facts)) if facts else None,
+        will_retry=callback.will_retry,
+        trigger=trigger,
+        sealed_attempt=sealed_attempt,
+    )
+    # Without a seal it may come from anybody, and the wish is heeded before the rest is.
+    hint_s = 0 if sealed_attempt == 0 else callback.retry_interval_s
+    return _Delivery(callback.execution_id, event, hint_s)
+
+
+async def _refuse_nul(_: Request) -> Response:
+    raise nul_refused()

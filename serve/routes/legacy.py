@@ -1,0 +1,60 @@
+"""Endpoints of the original that have little left to say here (SEMANTICS 5.3)."""
+
+from collections.abc import Awaitable, Callable
+from itertools import product
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rillflow.actors.stack import Stack
+from rillflow.errors import RequestError
+from rillflow.ids import is_execution_id
+from serve.forms.answers import Envelope
+from serve.forms.bodies import data_response, read_body
+from serve.forms.documentation import ERRORS, OBJECT, answer
+
+NOT_CONFIGURED: Final = 30110
+STORAGE: Final = ("init_bucket", "store", "load", "remove_bucket", "remove_element")
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes of raw records and of customized storage, which has no store."""
+    routes = APIRouter(prefix="/flow", tags=["legacy"], responses=ERRORS)
+
+    @routes.get("/dag/details.json", responses=answer(Envelope))
+    async def dag_details(id: str, status: str) -> Response:  # noqa: A002 - the parameter's name
+        """Show the record of an execution."""
+        del status
+        body = await stack.query(id, "execution") if is_execution_id(id) else None
+        return data_response(body or b"{}")
+
+    for name, method in product(STORAGE, ("GET", "POST")):
+        routes.add_api_route(
+            f"/customized/storage/{name}.json",
+            _storage(stack, name),
+            methods=[method],
+            name=name,
+            openapi_extra=OBJECT if method == "POST" else None,
+            description="Needs a storage client, of which none is configured: always refused.",
+        )
+    return routes
+
+
+def _storage(stack: Stack, name: str) -> Callable[..., Awaitable[Response]]:
+    async def refuse(
+        request: Request,
+        execution_id: str = "",
+        bucket_name: str = "",
+        business_id: str = "",
+    ) -> Response:
+        await read_body(request, stack.settings.submit_max_bytes)
+        if name == "init_bucket":
+            if not (execution_id.strip() or business_id.strip()):
+                raise RequestError("id can not be empty")
+        elif not (execution_id.strip() or bucket_name.strip()):
+            raise RequestError("execution_id and bucket_name can not be all empty")
+        raise RequestError("client not configured", wire_code=NOT_CONFIGURED)
+
+    return refuse

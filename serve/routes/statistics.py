@@ -1,0 +1,186 @@
+"""Figures of services, read from the store (SEMANTICS 5.3)."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from rillflow.actors.stack import Stack
+from rillflow.errors import RequestError
+from rillflow.ids import DescriptorId
+from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.submission.service_health import MINUTE_MS, measure
+from serve.forms.bodies import json_response
+from serve.forms.console_answers import Counts, ExecutionIds, Summary
+from serve.forms.documentation import ERRORS, answer
+from serve.forms.parameters import Milliseconds, Minutes, Names, Whole, Word, listed, service_of
+
+STATUSES: Final = ("running", "succeed", "failed")
+MOST_LISTED: Final = 100
+DEFAULT_START_MIN: Final = 10
+DEFAULT_END_MIN: Final = 0
+
+_DAY_KEY: Final = re.compile(r"([a-zA-Z0-9]+)_([0-9]{8})")
+
+ServiceId = Annotated[str, Query(description="business:feature", examples=["shop:order"])]
+StartOffset = Annotated[Minutes | None, Query(description="Start of the window, minutes ago.")]
+EndOffset = Annotated[Minutes | None, Query(description="End of the window, minutes ago.")]
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes that count and list executions."""
+    routes = APIRouter(prefix="/flow", tags=["statistics"], responses=ERRORS)
+    _add_lists(routes, stack)
+    _add_counts(routes, stack)
+    _add_monitors(routes, stack)
+    return routes
+
+
+def _add_lists(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/get_execution_ids.json", responses=answer(ExecutionIds))
+    async def get_execution_ids(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
+        service_id: ServiceId,
+        type: Word = "succeed",  # noqa: A002 - the parameter's name
+        code: str | None = None,
+        time: Milliseconds | None = None,
+        page: Whole = 1,
+        count: Whole = 20,
+    ) -> Response:
+        """List executions of a service submitted up to `time`, newest first."""
+        if count > MOST_LISTED:
+            raise RequestError("count too big")
+        service = service_of(service_id)
+        cursor = stack.clock.now_ms() if time is None else time
+        page, count = max(page, 1), max(count, 1)
+        wanted = ExecutionFilter(
+            business=service.business,
+            feature=service.feature,
+            statuses=(type.lower(),),
+            code=code or None,
+            to_ms=cursor,
+        )
+        found = await stack.store.list_executions(
+            wanted, limit=count + 1, offset=(page - 1) * count
+        )
+        return json_response(
+            {
+                "execution_ids": [
+                    {"execution_id": each.execution_id, "submit_time": each.submitted_at_ms}
+                    for each in found[:count]
+                ],
+                "type": type,
+                "cursor_time": cursor,
+                "current_page": page,
+                "next_page_available": len(found) > count,
+            }
+        )
+
+
+def _add_counts(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/get_execution_count.json", responses=answer(Counts))
+    async def get_execution_count(
+        service_id: ServiceId,
+        type: str | None = None,  # noqa: A002 - the parameter's name
+        code: str | None = None,
+        start_time_offset: StartOffset = None,
+        end_time_offset: EndOffset = None,
+    ) -> Response:
+        """Count the executions of the last minutes by status, and by failure code.
+
+        With only one of `type` and `code` given, only that one is counted.
+        """
+        now_ms = stack.clock.now_ms()
+        wanted = _window(service_of(service_id), now_ms, start_time_offset, end_time_offset)
+        counts: dict[str, Any] = {}
+        if type or not code:
+            found = await stack.store.count_executions(wanted)
+            names = (type.lower(),) if type else tuple(dict.fromkeys((*STATUSES, *found)))
+            counts["dag"] = {name: found.get(name, 0) for name in names}
+        if code or not type:
+            codes = await stack.store.count_codes(wanted)
+            counts["code"] = {code: codes.get(code, 0)} if code else codes
+        return json_response({**counts, "collect_time": now_ms})
+
+
+def _window(
+    service: DescriptorId, now_ms: int, start_min: int | None, end_min: int | None
+) -> ExecutionFilter:
+    start_min = DEFAULT_START_MIN if start_min is None else start_min
+    end_min = DEFAULT_END_MIN if end_min is None else end_min
+    return ExecutionFilter(
+        business=service.business,
+        feature=service.feature,
+        from_ms=now_ms - start_min * MINUTE_MS,
+        to_ms=now_ms - end_min * MINUTE_MS,
+    )
+
+
+def _add_monitors(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/business_heap_monitor.json", responses={200: {"description": "By service id."}})
+    async def business_heap_monitor(
+        service_ids: Names = None,
+        start_time_offset: StartOffset = None,
+        end_time_offset: EndOffset = None,
+    ) -> Response:
+        """Show how many executions run, and how many ended how; of all services when none is named.
+
+        Give both offsets or none; the start lies further back than the end.
+        """
+        if (start_time_offset is None) != (end_time_offset is None):
+            raise RequestError("start_time_offset and end_time_offset go together")
+        start_min = DEFAULT_START_MIN if start_time_offset is None else start_time_offset
+        end_min = DEFAULT_END_MIN if end_time_offset is None else end_time_offset
+        if start_min <= end_min:
+            raise RequestError("start_time_offset must be greater than end_time_offset")
+        names = listed(service_ids) or await _all_services(stack)
+        return json_response({name: await _heap(stack, name, start_min, end_min) for name in names})
+
+    @routes.get("/business_invoke_summary.json", responses=answer(Summary))
+    async def business_invoke_summary(
+        business_key: Annotated[str, Query(examples=["shop_20260131"])],
+    ) -> Response:
+        """Count the executions of a business that were submitted on a day (UTC)."""
+        return json_response({"ret": await _summary(stack, business_key)})
+
+
+async def _all_services(stack: Stack) -> tuple[str, ...]:
+    rows = await stack.store.alias_rows()
+    return tuple(sorted({f"{row.business}:{row.feature}" for row in rows}))
+
+
+async def _heap(stack: Stack, service_id: str, start_min: int, end_min: int) -> dict[str, Any]:
+    now_ms = stack.clock.now_ms()
+    service = service_of(service_id)
+    from_ms, to_ms = now_ms - start_min * MINUTE_MS, now_ms - end_min * MINUTE_MS
+    figures = await measure(
+        stack.store, service.business, service.feature, from_ms=from_ms, to_ms=to_ms
+    )
+    return {
+        "service_id": service_id,
+        "collect_time": now_ms,
+        "statistic_duration": start_min - end_min,
+        "statistic_time_period_start_time": from_ms,
+        "statistic_time_period_end_time": to_ms,
+        "running_count": figures.running,
+        "success_count": figures.succeeded,
+        "failed_count": figures.failed,
+    }
+
+
+async def _summary(stack: Stack, business_key: str) -> dict[str, str]:
+    match = _DAY_KEY.fullmatch(business_key)
+    try:
+        day = datetime.strptime(match[2], "%Y%m%d").replace(tzinfo=UTC) if match else None
+    except ValueError:
+        day = None
+    if match is None or day is None:
+        return {}
+    from_ms = int(day.timestamp() * 1000)
+    to_ms = from_ms + int(timedelta(days=1).total_seconds() * 1000) - 1
+    wanted = ExecutionFilter(business=match[1], from_ms=from_ms, to_ms=to_ms)
+    counts = await stack.store.count_executions(wanted)
+    if not counts:
+        return {}
+    return {"submit": str(sum(counts.values())), **{name: str(counts[name]) for name in counts}}

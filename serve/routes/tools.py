@@ -1,0 +1,121 @@
+"""Tools for authors of definitions (SEMANTICS 5.3): look, try and check, without running."""
+
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
+from rillflow.definition import expand_sugar, find_problems, parse_definition
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.errors import DefinitionError, Problem, RequestError
+from rillflow.jsontypes import encode_json
+from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
+from rillflow.runtime.definitions.catalogue import resolve_descriptor
+from rillflow.runtime.definitions.input_schema import InputSchema
+from rillflow.runtime.definitions.previews import RESTRICTION_VIOLATION, dependencies_of, draft_view
+from serve.forms.answers import ShownDependencies, ShownExecution, Validation
+from serve.forms.bodies import json_response, read_text, ret_response
+from serve.forms.documentation import ERRORS, TEXT, answer
+
+NOT_REQUIRED: Final[dict[str, Any]] = {
+    "requestBody": {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes that look at definitions."""
+    routes = APIRouter(prefix="/flow", tags=["tools"], responses=ERRORS)
+    _add_conversion(routes, stack)
+    _add_validation(routes, stack)
+    return routes
+
+
+def _add_conversion(routes: APIRouter, stack: Stack) -> None:
+    @routes.post("/convert.json", openapi_extra=TEXT, responses=answer(ShownExecution))
+    async def convert(request: Request) -> Response:
+        """Show a definition as an execution that has not started."""
+        body = await read_text(request, LARGEST_TEXT_BYTES)
+        try:
+            definition = await _read(body, stack)
+            return ret_response(await FOR_AUTHORS.run(lambda: encode_json(draft_view(definition))))
+        except DefinitionError as error:
+            raise _restricted(error) from error
+
+    @routes.get("/dependency_check.json", responses=answer(ShownDependencies))
+    @routes.post(
+        "/dependency_check.json", openapi_extra=NOT_REQUIRED, responses=answer(ShownDependencies)
+    )
+    async def dependency_check(
+        request: Request,
+        descriptor_id: Annotated[str, Query(description="Or the body is a definition.")] = "",
+    ) -> Response:
+        """List the functions that a definition calls, with the tasks that call them."""
+        body = await read_text(request, LARGEST_TEXT_BYTES)
+        try:
+            if descriptor_id.strip():
+                found = await resolve_descriptor(stack.store, descriptor_id)
+                definition = await stack.definition(found.version or "")
+            else:
+                definition = await _read(body, stack)
+        except DefinitionError as error:
+            raise _restricted(error) from error
+        return json_response({"ret": {"dependencies": dependencies_of(definition)}})
+
+
+async def _read(text: bytes, stack: Stack) -> WorkflowDefinition:
+    """Read a definition in a thread, as long ones take their time.
+
+    Raises:
+        DefinitionError: It is refused.
+        OverloadedError: Too many are being read.
+    """
+    return await FOR_AUTHORS.run(
+        partial(parse_definition, text, max_depth=stack.settings.max_depth)
+    )
+
+
+def _restricted(error: DefinitionError) -> RequestError:
+    return RequestError(str(error), wire_code=RESTRICTION_VIOLATION)
+
+
+def _add_validation(routes: APIRouter, stack: Stack) -> None:
+    @routes.post("/validate.json", openapi_extra=TEXT, responses=answer(Validation))
+    async def validate(request: Request) -> Response:
+        """Say everything that is wrong or suspicious with a definition, with places and hints."""
+        body = await read_text(request, LARGEST_TEXT_BYTES)
+        problems = await FOR_AUTHORS.run(partial(_problems, body, stack.settings.max_depth))
+        return json_response(
+            {
+                "valid": all(problem.severity != "error" for problem in problems),
+                "problems": [
+                    {
+                        "line": problem.line,
+                        "column": problem.column,
+                        "code": problem.code,
+                        "message": problem.message,
+                        "hint": problem.hint,
+                        "severity": problem.severity,
+                    }
+                    for problem in problems
+                ],
+            }
+        )
+
+
+def _problems(body: bytes, max_depth: int) -> list[Problem]:
+    problems = find_problems(body, max_depth=max_depth)
+    if any(problem.severity == "error" for problem in problems):
+        return problems
+    definition = parse_definition(body, max_depth=max_depth)
+    try:
+        expand_sugar(definition)
+        if definition.enforce_input_schema and definition.input_schema:
+            InputSchema(definition.input_schema)
+    except DefinitionError as error:
+        return [*error.problems, *problems]
+    except RequestError as error:
+        return [Problem(error.wire_code, str(error)), *problems]
+    return problems

