@@ -226,7 +226,7 @@ def test_an_execution_goes_on_with_a_step_that_it_had_not_reached() -> None:
 
 def test_a_sample_belongs_to_the_innermost_module_of_rillflow_or_library() -> None:
     run = "run (asyncio/runners.py:118)"
-    ours = "take (/somewhere/rillflow/runtime/host.py:9)"
+    ours = "take (/somewhere/rillflow/runtime/owner/execution_owner.py:9)"
     ray = "main (/venv/lib/python3.11/site-packages/ray/_private/worker.py:7)"
     serve = "call (ray/serve/_private/replica.py:7)"
     loads = "loads (/usr/lib/python3.11/json/__init__.py:3)"

@@ -277,7 +277,7 @@ async def test_an_execution_that_keeps_crashing_is_left_alone_and_says_so(
         assert (shown["dag_status"], shown["quarantine"]) == ("RUNNING", reason)
         trap.springs = 0
         assert "quarantine" not in await built.shown(rich)
-    logged = [r for r in caplog.records if r.name == "rillflow.quarantine"]
+    logged = [r for r in caplog.records if r.name == "rillflow.crashes"]
     assert [r.getMessage() for r in logged] == ["execution_crashed"] * 4 + ["execution_quarantined"]
     assert {getattr(record, "execution_id", None) for record in logged} == {poor}
     assert "test_isolation.py" in getattr(logged[0], "where", "")

@@ -20,13 +20,13 @@ def line_of(message: str, **facts: object) -> str:
 def test_facts_stand_behind_the_event_in_their_order() -> None:
     line = line_of("not_resumed", execution_id="shop:order_c_1", reason='it "broke"', tries=3)
     assert line == (
-        'WARNING rillflow.host not_resumed execution_id="shop:order_c_1"'
+        'WARNING rillflow.owner not_resumed execution_id="shop:order_c_1"'
         ' reason="it \\"broke\\"" tries=3'
     )
 
 
 def test_an_event_without_facts_is_a_line_of_its_own() -> None:
-    assert line_of("fenced_exit") == "WARNING rillflow.host fenced_exit"
+    assert line_of("fenced_exit") == "WARNING rillflow.owner fenced_exit"
 
 
 def test_a_fact_begins_no_line_and_is_not_endless() -> None:

@@ -14,7 +14,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.runtime.process.crash_log import log_crash
 
-log = logging.getLogger("rillflow.quarantine")
+log = logging.getLogger("rillflow.crashes")
 
 MOST_CRASHES: Final = 5
 FIRST_PAUSE_S: Final = 1.0
