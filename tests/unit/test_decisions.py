@@ -19,7 +19,7 @@ SECTIONS: Final = [
 ]
 LINES: Final = ["Status", "Decision", "Evidence", "Test"]
 HEADING: Final = re.compile(r"^## (.+)$", re.MULTILINE)
-LINE: Final = re.compile(r"^- \*\*(\w+):\*\* \S", re.MULTILINE)
+LINE: Final = re.compile(r"^- \*\*(\w+):\*\*\s+\S", re.MULTILINE)
 FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CODE: Final = re.compile(r"`([^`]+)`")
 TEST: Final = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")

@@ -109,7 +109,7 @@ DOCUMENTS: Final = [
     "README.md",
     "CONTRIBUTING.md",
     "examples/README.md",
-    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]
 
 
