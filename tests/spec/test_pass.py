@@ -1,5 +1,7 @@
 """A pass copies values; tasks see the context as it is, and never each other's edits."""
 
+import sys
+
 import pytest
 
 from rillflow.errors import ExecutionError
@@ -33,6 +35,13 @@ def test_the_output_of_a_pass_is_its_input() -> None:
     run = scenario(pass_("A", ins="x", outs="y<=x"))
     run.submit({"x": 1})
     assert run.context == {"x": 1, "y": 1}
+
+
+def test_a_chain_longer_than_pythons_stack_ends_in_one_turn() -> None:
+    length = 2 * sys.getrecursionlimit()
+    run = scenario(*(pass_(f"T{n}", to=f"T{n + 1}") for n in range(length)), pass_(f"T{length}"))
+    assert run.submit() == []
+    assert run.status == "SUCCEED"
 
 
 @pytest.mark.case("CM-01")

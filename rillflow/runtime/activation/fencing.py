@@ -1,4 +1,4 @@
-"""Which epoch a host writes under (ARCHITECTURE, decision on ownership)."""
+"""Which epoch a host writes under (docs/decisions/ownership/fencing.md)."""
 
 import zlib
 from collections import OrderedDict

@@ -35,7 +35,8 @@ class Restarts:
 
     A home comes back after a crash and leaves when all is done, by itself. It is lost when
     somebody removes it, or when it wrote after a newer one had found everything done: it had
-    stood still meanwhile, and was taken for dead (ARCHITECTURE, decision 90).
+    stood still meanwhile, and was taken for dead. See
+    docs/decisions/ownership/dedicated-executions.md.
     """
 
     def __init__(self, journal: Journal, partitions: Sequence[int], spawner: Spawner) -> None:

@@ -1,4 +1,4 @@
-"""Tables of the PostgreSQL store, as numbered migrations (ARCHITECTURE decision 3).
+"""Tables of the PostgreSQL store, as numbered migrations.
 
 The number of the last migration stands in the table ``rillflow_schema``. All
 missing migrations are one transaction under an advisory lock. Released

@@ -1,4 +1,4 @@
-"""Tables of the SQLite store, as numbered migrations (ARCHITECTURE decision 3).
+"""Tables of the SQLite store, as numbered migrations.
 
 The number of the last migration stands in ``PRAGMA user_version``. A migration
 is one transaction, so that a database is at one version or at the next, never
