@@ -1,7 +1,7 @@
 """Every error that Rillflow raises on purpose, by who must act.
 
 RillflowError
-├── DefinitionError           the author of the YAML (SEMANTICS 1.6)
+├── DefinitionError           the author of the YAML (spec 1.6)
 ├── LanguageError             the author of a path or an expression
 │   ├── PathSyntaxError
 │   │   └── PathUnsupportedError
@@ -22,7 +22,7 @@ RillflowError
 │   ├── BodyTimeoutError
 │   └── OverloadedError
 │       └── UnfinishedBodyError
-├── ExecutionError            an execution that cannot take the request now (SEMANTICS 3.11)
+├── ExecutionError            an execution that cannot take the request now (spec 3.11)
 │   └── WorkLimitError
 ├── CrashedError              an execution whose handling failed unexpectedly
 │   └── SetApartError
@@ -43,7 +43,7 @@ RillflowError
     └── StackError
 
 ``code`` is stable and part of the API, ``wire_code`` and ``http_status`` are Rill
-Flow's own (SEMANTICS 5.1). Failures of tasks are data, not errors.
+Flow's own (spec 5.1). Failures of tasks are data, not errors.
 """
 
 from typing import ClassVar, NamedTuple, Self
@@ -116,7 +116,7 @@ class LanguageError(RillflowError):
 
 
 class PathSyntaxError(LanguageError):
-    """The text is not a JSONPath of the dialect (SEMANTICS 2.8)."""
+    """The text is not a JSONPath of the dialect (spec 2.8)."""
 
     code = "language.path_syntax"
 
@@ -159,7 +159,7 @@ class MappingError(LanguageError):
 
 
 class ExpressionSyntaxError(LanguageError):
-    """The text is not an expression of the subset (SEMANTICS 2.5)."""
+    """The text is not an expression of the subset (spec 2.5)."""
 
     code = "language.expression_syntax"
 

@@ -1,4 +1,4 @@
-"""Identifiers: names, descriptor ids and execution ids (SEMANTICS 5.4).
+"""Identifiers: names, descriptor ids and execution ids (spec 5.4).
 
 An execution id is ``<workspace>:<dagName>_c_<uuid>`` with a version 1 UUID, which
 tells the submit time; 73 bits of it are random, so it cannot be guessed. Those of a

@@ -24,7 +24,7 @@ SWITCHES: Final[Mapping[str, bool]] = {
     "ENABLE_RUNTIME_SUBMIT_DAG_CHECK": True,
     "ENABLE_RUNTIME_SUBMIT_TRAFFIC_CONTROL": True,
 }
-"""Rill Flow's switches that decide something here, with their defaults (SEMANTICS 6.6)."""
+"""Rill Flow's switches that decide something here, with their defaults (spec 6.6)."""
 
 IDLE_SWITCHES: Final = frozenset(
     {

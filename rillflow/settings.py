@@ -61,7 +61,7 @@ CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "ski
 
 
 class ResourceCheck(BaseModel):
-    """Which busy functions keep a submission from being taken (SEMANTICS 6.2)."""
+    """Which busy functions keep a submission from being taken (spec 6.2)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -73,7 +73,7 @@ class FlowHealth(BaseModel):
     """Below, or above, which figures nothing more is submitted; None is no limit.
 
     Rates are percentages, ``heap`` is a number of running executions. The figures are
-    those of the executions submitted between the offsets, in minutes ago (SEMANTICS 6.4).
+    those of the executions submitted between the offsets, in minutes ago (spec 6.4).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         str | None,
         Field(validation_alias=AliasChoices("RILLFLOW_CALLBACK_HOST", "RILL_FLOW_CALLBACK_URL")),
     ] = None
-    """Replaces ``server_host`` in callback addresses (Q54)."""
+    """Replaces ``server_host`` in callback addresses (spec Q54)."""
     auth_secret: Annotated[
         str,
         Field(
@@ -229,11 +229,11 @@ class Settings(BaseSettings):
     """Where tasks of the protocol `aliyun_ai` find the API of DashScope."""
 
     max_depth: Annotated[int, Field(ge=1)] = 10
-    """Levels of nested tasks in a definition (Q67)."""
+    """Levels of nested tasks in a definition (spec Q67)."""
     submit_max_bytes: Annotated[int, Field(ge=1)] = MEBIBYTE
-    """Largest body of a submission (SEMANTICS 5.1)."""
+    """Largest body of a submission (spec 5.1)."""
     callback_max_bytes: Annotated[int, Field(ge=1)] = MEBIBYTE
-    """Largest body of a callback, wake-up or redo (SEMANTICS 5.1)."""
+    """Largest body of a callback, wake-up or redo (spec 5.1)."""
     context_max_bytes: Annotated[int, Field(ge=1024)] = 8 * MEBIBYTE
     """Most that one step of an execution may change in its context, or give a task as input."""
     large_value_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
@@ -273,7 +273,7 @@ class Settings(BaseSettings):
     resource_checks: ById[Annotated[ResourceCheck, only(ResourceCheck)]] = {}
     """Overload check of submissions by service id or business id."""
     key_resource_any: bool = False
-    """Whether one busy key resource is enough to refuse; else all of them must be (Q9)."""
+    """Whether one busy key resource is enough to refuse; else all of them must be (spec Q9)."""
     submit_traffic_limits: ById[Annotated[int, Field(ge=0)]] = {}
     """Most submissions in a second, by service id or business id."""
     storage_max_usage_percent: int = 90

@@ -15,6 +15,7 @@ from rillflow.setting_values import IDLE_SWITCHES, SWITCHES
 from rillflow.settings import FlowHealth, ResourceCheck, Settings
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "settings.md"
+CITATION: Final = " (spec "
 
 HEAD: Final = """\
 # Settings
@@ -78,7 +79,7 @@ def _switches() -> str:
 
 def _paragraphs(model: type[BaseModel]) -> str:
     text = inspect.getdoc(model) or ""
-    return text.replace("``", "`").split(" (SEMANTICS")[0].rstrip(".") + "."
+    return text.replace("``", "`").split(CITATION)[0].rstrip(".") + "."
 
 
 def _variables(name: str, field: FieldInfo) -> str:
@@ -110,11 +111,10 @@ def meanings_of(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Leave out references like (Q54) and (SEMANTICS 5.1), which readers do not have."""
-    for start in (" (Q", " (SEMANTICS"):
-        while start in text:
-            before, _, rest = text.partition(start)
-            text = before + rest.partition(")")[2]
+    """Leave out citations of the specification, such as (spec 5.1)."""
+    while CITATION in text:
+        before, _, rest = text.partition(CITATION)
+        text = before + rest.partition(")")[2]
     return text.replace("``", "`").replace("|", "\\|").replace("None ", "none ")
 
 

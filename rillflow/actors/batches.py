@@ -1,4 +1,4 @@
-"""Doing many executions of a service again, one after the other (SEMANTICS 5.2, Q60)."""
+"""Doing many executions of a service again, one after the other (spec 5.2, Q60)."""
 
 import asyncio
 import logging

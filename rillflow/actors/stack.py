@@ -119,7 +119,7 @@ class Stack:
         """Start an execution; when this returns, it is on disk.
 
         Args:
-            descriptor_id: Which definition, as in SEMANTICS 5.4.
+            descriptor_id: Which definition, as in spec 5.4.
             data: JSON object text; empty is an empty object.
             callback: CallbackConfig as JSON, replacing the definition's.
             isolation: ``shared`` or ``dedicated``, replacing the definition's.

@@ -1,4 +1,4 @@
-"""Operations as HTTP requests, and HTTP responses as answers or errors (SEMANTICS 5)."""
+"""Operations as HTTP requests, and HTTP responses as answers or errors (spec 5)."""
 
 import math
 from collections.abc import Mapping

@@ -87,7 +87,7 @@ class RedoChild(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Announce(msgspec.Struct, frozen=True, kw_only=True):
-    """Tell listeners what happened (SEMANTICS 3.19); nobody answers it."""
+    """Tell listeners what happened (spec 3.19); nobody answers it."""
 
     kind: str
     task: TaskName = ""

@@ -1,4 +1,4 @@
-"""The end of an execution, and who is told about it (SEMANTICS 3.15, 3.19)."""
+"""The end of an execution, and who is told about it (spec 3.15, 3.19)."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -53,7 +53,7 @@ def close_execution_time(turn: Turn) -> None:
 
 
 def _quote_failure(turn: Turn) -> None:
-    """Quote the first failed task: of the top level, else of the groups below (Q68)."""
+    """Quote the first failed task: of the top level, else of the groups below (spec Q68)."""
     level = [turn.task(name) for name in turn.plan.level.tasks]
     while level:
         for task in level:
@@ -155,7 +155,7 @@ def _callback_config(plan: Plan, state: ExecutionState) -> CallbackConfig:
 
 
 def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
-    """Build the completion callback, also after a restart (SEMANTICS 3.19)."""
+    """Build the completion callback, also after a restart (spec 3.19)."""
     return DispatchTask(
         execution_id=state.execution_id,
         task="",

@@ -25,7 +25,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=Tru
 
 
 class ParentLink(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The task of another execution that waits for this one (SEMANTICS 3.15)."""
+    """The task of another execution that waits for this one (spec 3.15)."""
 
     execution_id: ExecutionId
     task: TaskName
@@ -93,7 +93,7 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):
-    """The call of one attempt ended, well or not (SEMANTICS 3.10).
+    """The call of one attempt ended, well or not (spec 3.10).
 
     ``resource_name`` is the function that A/B rules chose, None when they had no say.
     ``poll`` is the number of the question for a result, 0 for the attempt itself; None
@@ -116,7 +116,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
 
 
 class CallbackReceived(_Event, frozen=True, kw_only=True):
-    """An outcome came from outside (SEMANTICS 3.11); ``succeeded`` None follows conditions only.
+    """An outcome came from outside (spec 3.11); ``succeeded`` None follows conditions only.
 
     ``output`` is a JSON object. ``attempt`` None means the caller did not say.
     ``trigger`` marks those that came by ``trigger.json``, which wakes suspense tasks.
@@ -140,7 +140,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
 
 
 class WakeUpReceived(_Event, frozen=True, kw_only=True):
-    """A signal for a suspense task (SEMANTICS 3.16); ``data`` is a JSON object."""
+    """A signal for a suspense task (spec 3.16); ``data`` is a JSON object."""
 
     task: TaskName
     data: bytes = b"{}"
@@ -155,7 +155,7 @@ class TimerFired(_Event, frozen=True, kw_only=True):
 
 
 class RedoRequested(_Event, frozen=True, kw_only=True):
-    """Run tasks again (SEMANTICS 3.17); no names means everything unfinished.
+    """Run tasks again (spec 3.17); no names means everything unfinished.
 
     With ``failed_only`` names are those of instances, no names means everything that failed,
     and what succeeded inside a foreach, choice or sub-flow is kept. None is in journals of
@@ -180,7 +180,7 @@ class DegradeRequested(_Event, frozen=True, kw_only=True):
 
 
 class CompletionRequested(_Event, frozen=True, kw_only=True):
-    """End the execution by hand (SEMANTICS 3.18)."""
+    """End the execution by hand (spec 3.18)."""
 
     success: bool
 

@@ -58,7 +58,7 @@ class Handled(msgspec.Struct, frozen=True):
 
 
 def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handled]:
-    """Create an execution and start it (SEMANTICS 3.4).
+    """Create an execution and start it (spec 3.4).
 
     Raises:
         ExecutionError: The submitted data cannot be kept (30505).

@@ -29,7 +29,7 @@ class TaskPlan:
 
     ``branches`` are the levels below: one for a foreach, one per branch for a
     choice, in the order of their indexes (branches sorted by condition text,
-    ignoring case; SEMANTICS 3.3).
+    ignoring case; spec 3.3).
     """
 
     __slots__ = (
@@ -159,7 +159,7 @@ class Plan:
 
     Raises:
         DefinitionError: A reference or resource of the definition is unknown
-            (SEMANTICS 1.8).
+            (spec 1.8).
     """
 
     __slots__ = (

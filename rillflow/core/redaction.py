@@ -27,7 +27,7 @@ _QUOTES: Final = ('"', "'")
 
 
 def redacted(value: JsonValue) -> JsonValue:
-    """Return a value with everything masked that is named like a secret (Q47)."""
+    """Return a value with everything masked that is named like a secret (spec Q47)."""
     if isinstance(value, dict):
         return {
             key: MASK if _is_secret(key) and item is not None else redacted(item)

@@ -36,7 +36,7 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
     """Take an outcome from outside; return False when it is a repetition.
 
     Raises:
-        ExecutionError: The task cannot be finished now (SEMANTICS 3.11).
+        ExecutionError: The task cannot be finished now (spec 3.11).
         RequestError: ``trigger.json`` names no task of the execution, or its address is
             not sealed for the present attempt of a function task.
     """
@@ -144,7 +144,7 @@ def _note_ext(task: TaskState, event: CallbackReceived) -> None:
 
 
 def wake_up_received(turn: Turn, event: WakeUpReceived) -> None:
-    """Take a signal for a suspense task (SEMANTICS 3.16).
+    """Take a signal for a suspense task (spec 3.16).
 
     Raises:
         ExecutionError: The execution has ended, or the task cannot be woken up.
@@ -206,7 +206,7 @@ def degrade_requested(turn: Turn, event: DegradeRequested) -> None:
 
 
 def completion_requested(turn: Turn, event: CompletionRequested) -> None:
-    """End the execution by hand; nobody is told (SEMANTICS 3.18).
+    """End the execution by hand; nobody is told (spec 3.18).
 
     Raises:
         ExecutionError: The present status does not come before the wanted one.

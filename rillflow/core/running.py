@@ -1,4 +1,4 @@
-"""Running one task: the preamble common to all categories, then its own work (SEMANTICS 3.8)."""
+"""Running one task: the preamble common to all categories, then its own work (spec 3.8)."""
 
 from rillflow.core import traversal
 from rillflow.core.plan import TaskPlan

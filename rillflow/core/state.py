@@ -1,7 +1,7 @@
 """The state of one execution: JSON and plain data only, so that it can be stored whole.
 
 Instances of tasks lie flat in ``tasks`` by instance name; ``groups`` holds one entry
-for each iteration of a foreach and each branch of a choice, by route (SEMANTICS 3.3).
+for each iteration of a foreach and each branch of a choice, by route (spec 3.3).
 """
 
 from typing import Any, Final, TypeAlias
@@ -44,7 +44,7 @@ class TimeInfo(msgspec.Struct, omit_defaults=True):
 
 
 class InvokeMsg(msgspec.Struct, omit_defaults=True):
-    """What is known of a task's attempts (SEMANTICS 5.3); ``output`` is what was recorded.
+    """What is known of a task's attempts (spec 5.3); ``output`` is what was recorded.
 
     ``hint`` says more about the failure of the last call than its message. ``time_infos`` has
     the first and the last attempts, ``times_left_out`` counts those between them.
@@ -87,7 +87,7 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
             self.time_infos[-1].error = NOTHING_SAID
 
     def quote(self, failed: "InvokeMsg") -> None:
-        """Say of a failure what another one says (Q68)."""
+        """Say of a failure what another one says (spec Q68)."""
         self.code, self.msg, self.ext = failed.code, failed.msg, failed.ext
         self.hint = failed.hint
 

@@ -1,4 +1,4 @@
-"""Statuses of tasks, groups and executions (SEMANTICS 3.1, 3.2).
+"""Statuses of tasks, groups and executions (spec 3.1, 3.2).
 
 What a status implies is looked up in the explicit tables below, never derived
 from the order of the members.

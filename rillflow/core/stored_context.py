@@ -1,4 +1,4 @@
-"""The form in which contexts are kept, and the size that what is kept may have (SEMANTICS 3.14)."""
+"""The form in which contexts are kept, and the size that what is kept may have (spec 3.14)."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""What happens when a timer comes due: delays, polls and time-outs (SEMANTICS 3.13)."""
+"""What happens when a timer comes due: delays, polls and time-outs (spec 3.13)."""
 
 from rillflow.core import ending
 from rillflow.core.commands import SetTimer
@@ -69,7 +69,7 @@ def _task_timeout(turn: Turn, task: TaskState, event: TimerFired) -> bool:
 
 
 def arm_execution_timeout(turn: Turn) -> None:
-    """Set the time-out of the whole execution, counted from now (SEMANTICS 3.13)."""
+    """Set the time-out of the whole execution, counted from now (spec 3.13)."""
     timeline = turn.plan.definition.timeline
     if timeline is None or timeline.timeout_s is None:
         return

@@ -1,4 +1,4 @@
-"""What may start, what is skipped, and what a scope's status is (SEMANTICS 3.5 to 3.8)."""
+"""What may start, what is skipped, and what a scope's status is (spec 3.5 to 3.8)."""
 
 from collections.abc import Iterable
 
@@ -73,7 +73,7 @@ def _advance(turn: Turn, route: str, candidates: Iterable[TaskState]) -> None:
 
 
 def is_ready(turn: Turn, task: TaskState) -> bool:
-    """Tell whether a block-input instance may start (SEMANTICS 3.6)."""
+    """Tell whether a block-input instance may start (spec 3.6)."""
     if task.status is not NOT_STARTED:
         return False
     plan = turn.plan_of(task)
@@ -90,7 +90,7 @@ def is_stream_ready(turn: Turn, task: TaskState) -> bool:
     """Tell whether a stream-input instance may start: any one dependency is enough.
 
     All stream instances of a scope are asked before any of them is queued, so of
-    two chained ones only the first starts in one pass (SEMANTICS 3.6).
+    two chained ones only the first starts in one pass (spec 3.6).
     """
     if task.status is not NOT_STARTED:
         return False
@@ -106,7 +106,7 @@ def _feeds(source: TaskPlan, target: TaskPlan, task: TaskState) -> bool:
 
 
 def scope_status(counts: list[int]) -> DagStatus | None:
-    """Compute the status of the top level when nothing is ready; None leaves it (SEMANTICS 3.7)."""
+    """Compute the status of the top level when nothing is ready; None leaves it (spec 3.7)."""
     key_mode = counts[KEY_SUCCEED] + counts[STASHED] > 0
     active = counts[READY] + counts[RUNNING] > 0
     failed = counts[FAILED] > 0
@@ -123,7 +123,7 @@ def scope_status(counts: list[int]) -> DagStatus | None:
 
 
 def group_status(counts: list[int]) -> TaskStatus:
-    """Compute the status of a group when nothing is ready (SEMANTICS 3.5)."""
+    """Compute the status of a group when nothing is ready (spec 3.5)."""
     unsatisfied = sum(counts) - counts[SUCCEED] - counts[SKIPPED]
     if unsatisfied == 0:
         return SUCCEED
@@ -135,7 +135,7 @@ def group_status(counts: list[int]) -> TaskStatus:
 
 
 def fails_early(turn: Turn, route: str) -> bool:
-    """Tell whether a group fails while some of its instances are under way (Q32)."""
+    """Tell whether a group fails while some of its instances are under way (spec Q32)."""
     if not route:
         return False
     counts = turn.counts(route)
@@ -153,7 +153,7 @@ def settle(turn: Turn, route: str) -> None:
 
 
 def skipped_by_dependencies(turn: Turn, task: TaskState) -> bool:
-    """Tell whether every dependency wants this instance skipped (SEMANTICS 3.8.1)."""
+    """Tell whether every dependency wants this instance skipped (spec 3.8.1)."""
     wished = False
     for other in turn.dependencies(task):
         wished = (

@@ -239,7 +239,7 @@ class Turn:
         return self.state.groups[task.route].context if task.route else self.state.context
 
     def save_context(self, task: TaskState, context: JsonObject) -> None:
-        """Keep a context after mappings (SEMANTICS 3.14); nulls in maps are dropped.
+        """Keep a context after mappings (spec 3.14); nulls in maps are dropped.
 
         Raises:
             ExecutionError: A reserved key holds something that is no map (30505).
@@ -353,7 +353,7 @@ class Turn:
 
 
 def trigger_address(turn: Turn, route: TaskName, name: str) -> str:
-    """Return the address under which a task's callback is awaited (SEMANTICS 2.3).
+    """Return the address under which a task's callback is awaited (spec 2.3).
 
     A name that is a sibling in the group of ``route`` is qualified with that route.
     """

@@ -1,4 +1,4 @@
-"""The state as Rill Flow's API shows it (SEMANTICS 3.20, 5.3); absent fields are left out."""
+"""The state as Rill Flow's API shows it (spec 3.20, 5.3); absent fields are left out."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -122,7 +122,7 @@ def warnings_view(warnings: Sequence[RuleWarning]) -> JsonValue:
 
 
 def status_name(status: TaskStatus) -> str:
-    """Return a task's status as get.json spells it (Q15)."""
+    """Return a task's status as get.json spells it (spec Q15)."""
     return "SUCCEEDED" if status is TaskStatus.SUCCEED else status.name
 
 

@@ -1,6 +1,6 @@
 """What the text before ``://`` of a ``resourceName`` may be, and what was meant by another.
 
-The protocols are those that Rillflow has built in (SEMANTICS 4.1); plugins add others.
+The protocols are those that Rillflow has built in (spec 4.1); plugins add others.
 """
 
 import re

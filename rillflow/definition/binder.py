@@ -1,4 +1,4 @@
-"""Nodes -> the values of a WorkflowDefinition, with the coercions of SEMANTICS 1.1 to 1.4.
+"""Nodes -> the values of a WorkflowDefinition, with the coercions of spec 1.1 to 1.4.
 
 Everything that does not fit is collected, so an author sees all of it at once; keys
 that no field has are ignored, as in Rill Flow, but can be told as warnings.
@@ -165,7 +165,7 @@ def _is_blank(text: str | None) -> bool:
 
 
 def _complete_switch(binder: _Binder, node: Mapping, values: Values) -> None:
-    """Join the successors; an entry without any reads as the name ``null`` (SEMANTICS 1.4)."""
+    """Join the successors; an entry without any reads as the name ``null`` (spec 1.4)."""
     entries = values.get("switches")
     if entries is None:
         binder.refuse(node, "a switch task without switches")

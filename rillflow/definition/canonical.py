@@ -1,4 +1,4 @@
-"""WorkflowDefinition -> the one text it is stored as, and the id of that text (SEMANTICS 1.9).
+"""WorkflowDefinition -> the one text it is stored as, and the id of that text (spec 1.9).
 
 Written by hand rather than by a YAML library, because the text must read back to an
 equal definition under our own scalar table: ``yes`` and ``1.10`` are quoted where they

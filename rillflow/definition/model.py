@@ -1,4 +1,4 @@
-"""The workflow definition as it is after parsing (SEMANTICS 1.2 to 1.5).
+"""The workflow definition as it is after parsing (spec 1.2 to 1.5).
 
 Python names inside, Rill Flow's camelCase spelling as aliases. Every field that
 Rill Flow types as text is text here too, with the scalar's source text kept
@@ -20,7 +20,7 @@ class _Spec(BaseModel):
 
 
 class MappingRule(_Spec):
-    """One copy rule (SEMANTICS 1.5); ``tolerance`` None means tolerant."""
+    """One copy rule (spec 1.5); ``tolerance`` None means tolerant."""
 
     source: str | None = None
     transform: str | None = None
@@ -40,7 +40,7 @@ class Timeline(_Spec):
 
 
 class Retry(_Spec):
-    """How often, and how far apart, a failed attempt is made again (SEMANTICS 3.12)."""
+    """How often, and how far apart, a failed attempt is made again (spec 3.12)."""
 
     max_retries: Annotated[int | None, Field(alias="maxRetryTimes")] = None
     interval_s: Annotated[int | None, Field(alias="intervalInSeconds")] = None
@@ -58,7 +58,7 @@ class Polling(_Spec):
 
 
 class Progress(_Spec):
-    """Share of a task in the progress of its execution (SEMANTICS 3.20)."""
+    """Share of a task in the progress of its execution (spec 3.20)."""
 
     weight: int = 1
     calculation: str | None = None
@@ -66,14 +66,14 @@ class Progress(_Spec):
 
 
 class Degrade(_Spec):
-    """Skip this task, or what follows it (SEMANTICS 3.8)."""
+    """Skip this task, or what follows it (spec 3.8)."""
 
     current: bool | None = None
     followings: bool | None = None
 
 
 class Resource(_Spec):
-    """A declared or inline resource object (SEMANTICS 4.8)."""
+    """A declared or inline resource object (spec 4.8)."""
 
     name: str | None = None
     category: str | None = None
@@ -81,7 +81,7 @@ class Resource(_Spec):
 
 
 class CallbackConfig(_Spec):
-    """Where, and with what, the end of an execution is announced (SEMANTICS 3.19)."""
+    """Where, and with what, the end of an execution is announced (spec 3.19)."""
 
     resource_name: str | None = None
     full_dag_info: Annotated[bool, Field(alias="fullDAGInfo")] = False
@@ -90,7 +90,7 @@ class CallbackConfig(_Spec):
 
 
 class IterationMapping(_Spec):
-    """What a foreach iterates over (SEMANTICS 1.4)."""
+    """What a foreach iterates over (spec 1.4)."""
 
     collection: str | None = None
     item: str | None = None
@@ -106,7 +106,7 @@ class Synchronization(_Spec):
 
 
 class _Task(_Spec):
-    """Fields common to every task (SEMANTICS 1.3); ``next`` is comma-joined names.
+    """Fields common to every task (spec 1.3); ``next`` is comma-joined names.
 
     ``catch`` (ours) names the sibling that runs, instead of those in ``next``, when the
     task fails for good.
@@ -224,7 +224,7 @@ class SwitchEntry(_Spec):
 class SwitchTask(_Task):
     """Choose among the successors.
 
-    ``next`` holds the union of the explicit names and those of the entries (Q25).
+    ``next`` holds the union of the explicit names and those of the entries (spec Q25).
     """
 
     category: Literal["switch"] = "switch"
@@ -238,7 +238,7 @@ Task: TypeAlias = Annotated[
 
 
 class WorkflowDefinition(_Spec):
-    """A workflow: the DAG of tasks and its settings (SEMANTICS 1.2)."""
+    """A workflow: the DAG of tasks and its settings (spec 1.2)."""
 
     workspace: str | None = None
     dag_name: str | None = None

@@ -1,4 +1,4 @@
-"""Definition text -> WorkflowDefinition, refused with Rill Flow's codes (SEMANTICS 1.1 to 1.6)."""
+"""Definition text -> WorkflowDefinition, refused with Rill Flow's codes (spec 1.1 to 1.6)."""
 
 from itertools import islice
 from typing import Final
@@ -56,7 +56,7 @@ def parse_rules(text: str | bytes) -> tuple[MappingRule, ...]:
 
 
 def parse_callback(value: object) -> CallbackConfig:
-    """Read a completion callback from JSON; scalars of rules count as their text (1.1).
+    """Read a completion callback from JSON; scalars of rules count as their text (spec 1.1).
 
     Raises:
         ValueError: It is no CallbackConfig.

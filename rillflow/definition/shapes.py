@@ -2,7 +2,7 @@
 
 A reader turns a node into the plain value that the model takes, or into None when the
 field counts as absent; what does not fit is reported to the inbox, never raised.
-Coercions follow SEMANTICS 1.1.3 to 1.1.7.
+Coercions follow spec 1.1.3 to 1.1.7.
 """
 
 import math
@@ -80,7 +80,7 @@ def slots_of(model: type[BaseModel]) -> MappingOf[str, Slot]:
 
 
 def read_text(inbox: ProblemCollector, node: Node, key: str) -> str | None:
-    """Read a text field: the source text of any scalar (SEMANTICS 1.1.4)."""
+    """Read a text field: the source text of any scalar (spec 1.1.4)."""
     if isinstance(node, Scalar):
         return None if node.is_null else node.text
     hint = _NAMES_HINT if key == "next" and isinstance(node, Sequence) else ""

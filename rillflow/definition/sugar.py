@@ -1,9 +1,9 @@
-"""The ``input`` and ``output`` shorthand of definitions (SEMANTICS 1.7).
+"""The ``input`` and ``output`` shorthand of definitions (spec 1.7).
 
 ``expand_sugar`` turns it into mappings when a definition is added, ``collapse_sugar``
 takes them back when it is read. Only top-level tasks have it.
 
-Two deviations from Rill Flow (Q48). A reference that is not a plain path, such as
+Two deviations from Rill Flow (spec Q48). A reference that is not a plain path, such as
 ``$.A.items[*].name``, makes ``A`` keep the whole collection, since a target with a
 wildcard cannot be written. And reading back removes only the mappings that adding again
 would make, so those written by hand stay.
@@ -133,7 +133,7 @@ def _rule(value: JsonValue) -> MappingRule:
 
 
 def _text(value: JsonValue) -> str:
-    """Write a value so that the literal parser reads the same value (SEMANTICS 2.4)."""
+    """Write a value so that the literal parser reads the same value (spec 2.4)."""
     if isinstance(value, str):
         return value
     text = encode_json(value).decode()

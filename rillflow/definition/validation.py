@@ -1,4 +1,4 @@
-"""The checks a definition must pass, in Rill Flow's order (SEMANTICS 1.6).
+"""The checks a definition must pass, in Rill Flow's order (spec 1.6).
 
 Findings are generated lazily: the first one is the refusal, all of them are what an
 author is told. Left out are the checks that no text can fail here: the model knows no
@@ -27,7 +27,7 @@ from rillflow.ids import is_name, why_no_name
 from rillflow.jsontypes import JsonObject
 
 MAX_DEPTH: Final = 10
-"""Default of the setting of how deep tasks may nest (Q67)."""
+"""Default of the setting of how deep tasks may nest (spec Q67)."""
 
 CommonMapping: TypeAlias = Mapping[str, tuple[MappingRule, ...] | None]
 

@@ -1,4 +1,4 @@
-"""Language models whose protocols are built in: ``chatgpt`` and ``aliyun_ai`` (SEMANTICS 4.7).
+"""Language models whose protocols are built in: ``chatgpt`` and ``aliyun_ai`` (spec 4.7).
 
 They are called over the connections of the HTTP gateway, so its limits, egress rules and
 circuits hold for them. What is sent is the question and the key, nothing of the execution.
@@ -59,7 +59,7 @@ def _chat_question(model: str, text: str) -> JsonObject:
 
 
 def _chat_output(answer: JsonObject) -> JsonObject:
-    """Return the answer as it is, and once more where Rill Flow's manual has it (Q39)."""
+    """Return the answer as it is, and once more where Rill Flow's manual has it (spec Q39)."""
     return {**answer, "result": answer}
 
 

@@ -1,4 +1,4 @@
-"""Which gateway makes a call: by plugin, ``resourceProtocol`` or scheme (SEMANTICS 4.1)."""
+"""Which gateway makes a call: by plugin, ``resourceProtocol`` or scheme (spec 4.1)."""
 
 import asyncio
 from collections.abc import Iterable, Mapping

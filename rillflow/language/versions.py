@@ -12,7 +12,7 @@ from typing import Final
 FIRST: Final = 1
 """The rules of executions whose submission names no version."""
 AVIATOR_AND_JAYWAY_MEASURED: Final = 2
-"""The rules that were corrected against the engines themselves (SEMANTICS 2.5, 2.7, 3.10)."""
+"""The rules that were corrected against the engines themselves (spec 2.5, 2.7, 3.10)."""
 RETRIES_PACED: Final = 3
 """Retries after the tenth wait, also where the author wrote no interval."""
 MEMORY_CHARGED: Final = 4

@@ -32,7 +32,7 @@ from rillflow.ids import ExecutionId
 class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
     """Create an execution. ``business`` and ``feature`` are what it is listed under.
 
-    ``check`` tells which busy functions refuse it (SEMANTICS 6.2): ``short_board``,
+    ``check`` tells which busy functions refuse it (spec 6.2): ``short_board``,
     ``long_board``, or ``key_resource`` with ``key_resources``, of which all must be busy,
     or just one when ``any_key``. Empty takes it whatever is busy.
 
@@ -94,7 +94,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
 
 
 class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Ask about busy functions of a service, or tell of one (SEMANTICS 6.2).
+    """Ask about busy functions of a service, or tell of one (spec 6.2).
 
     ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all), ``busy``
     (``task`` called ``resource``, which wants to be left alone for ``for_s``; 0 is no wish)

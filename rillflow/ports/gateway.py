@@ -1,4 +1,4 @@
-"""The seam between an execution and the serverless function it calls (SEMANTICS 4)."""
+"""The seam between an execution and the serverless function it calls (spec 4)."""
 
 from typing import Protocol
 
@@ -11,7 +11,7 @@ __all__ = ["CircuitState", "DispatchAnswer", "DispatchRequest", "Gateway", "Host
 
 
 class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """How the attempt's call ended, before any interpretation (SEMANTICS 3.10).
+    """How the attempt's call ended, before any interpretation (spec 3.10).
 
     ``body`` is the answer's text, None when empty. ``error`` is the message of a
     failed call, None when the call was answered well; with an error, ``body`` may

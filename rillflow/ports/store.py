@@ -258,7 +258,7 @@ class Journal(Protocol):
 
 
 class Catalogue(Protocol):
-    """Definitions, their aliases and versions, gray rules and AB rules (SEMANTICS 5.4, 5.5)."""
+    """Definitions, their aliases and versions, gray rules and AB rules (spec 5.4, 5.5)."""
 
     async def put_definition_text(self, definition_id: str, text: str) -> None:
         """Keep a canonical text under its md5; keeping it again changes nothing."""

@@ -1,4 +1,4 @@
-"""Forms of the answers about executions, for the OpenAPI document (SEMANTICS 5.2, 5.3).
+"""Forms of the answers about executions, for the OpenAPI document (spec 5.2, 5.3).
 
 Answers are written from stored JSON without going through these models; tests hold
 the one against the other.

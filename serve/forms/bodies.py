@@ -1,4 +1,4 @@
-"""Requests and responses in Rill Flow's form (SEMANTICS 5.1)."""
+"""Requests and responses in Rill Flow's form (spec 5.1)."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Every error as an answer (SEMANTICS 5.1)."""
+"""Every error as an answer (spec 5.1)."""
 
 import logging
 

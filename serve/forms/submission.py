@@ -1,4 +1,4 @@
-"""What a submission may say besides its data (SEMANTICS 5.2, 6.2, Q7)."""
+"""What a submission may say besides its data (spec 5.2, 6.2, Q7)."""
 
 from collections.abc import Mapping
 from typing import Final

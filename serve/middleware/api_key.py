@@ -38,7 +38,7 @@ CORS: Final = {
     "Access-Control-Max-Age": "3600",
     "Vary": "Origin",
 }
-"""What browsers are told whose pages may call, beside their origin (SEMANTICS 5.1)."""
+"""What browsers are told whose pages may call, beside their origin (spec 5.1)."""
 
 
 class ApiKeyError(RillflowError):

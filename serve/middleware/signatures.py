@@ -1,4 +1,4 @@
-"""Whether a caller may ask: signed requests, where a switch demands them (SEMANTICS 5.1).
+"""Whether a caller may ask: signed requests, where a switch demands them (spec 5.1).
 
 Rill Flow signs the parameters of a request only, and for a day, so who sees one signed request
 can send its parameters anywhere, with any body, as often as he likes. Here a signature is for one

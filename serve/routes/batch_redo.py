@@ -1,4 +1,4 @@
-"""Doing many executions again, one after the other, in the background (SEMANTICS 5.2, Q60)."""
+"""Doing many executions again, one after the other, in the background (spec 5.2, Q60)."""
 
 import asyncio
 from typing import Annotated

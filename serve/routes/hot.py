@@ -1,4 +1,4 @@
-"""The routes that every step of a workflow passes, without a framework (SEMANTICS 5.2, 5.3)."""
+"""The routes that every step of a workflow passes, without a framework (spec 5.2, 5.3)."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial

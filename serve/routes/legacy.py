@@ -1,4 +1,4 @@
-"""Endpoints of the original that have little left to say here (SEMANTICS 5.3)."""
+"""Endpoints of the original that have little left to say here (spec 5.3)."""
 
 from collections.abc import Awaitable, Callable
 from itertools import product

@@ -1,4 +1,4 @@
-"""Whether submissions would be taken now, and which functions are busy (SEMANTICS 5.3, 6)."""
+"""Whether submissions would be taken now, and which functions are busy (spec 5.3, 6)."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Reading executions under ``/flow`` (SEMANTICS 5.3)."""
+"""Reading executions under ``/flow`` (spec 5.3)."""
 
 from fastapi import APIRouter
 from starlette.responses import Response

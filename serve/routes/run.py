@@ -1,4 +1,4 @@
-"""Run control under ``/flow`` (SEMANTICS 5.2)."""
+"""Run control under ``/flow`` (spec 5.2)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Figures of services, read from the store (SEMANTICS 5.3)."""
+"""Figures of services, read from the store (spec 5.3)."""
 
 import re
 from datetime import UTC, datetime, timedelta

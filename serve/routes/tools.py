@@ -1,4 +1,4 @@
-"""Tools for authors of definitions (SEMANTICS 5.3): look, try and check, without running."""
+"""Tools for authors of definitions (spec 5.3): look, try and check, without running."""
 
 from functools import partial
 from typing import Annotated, Any, Final

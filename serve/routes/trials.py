@@ -1,4 +1,4 @@
-"""Trying mappings and dispatches out, on given data or on those of an execution (SEMANTICS 5.3)."""
+"""Trying mappings and dispatches out, on given data or on those of an execution (spec 5.3)."""
 
 from typing import Annotated, Any, Final, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Hosts in trouble and hosts with limits: nothing fails by it, everybody can see it (9.2)."""
+"""Hosts in trouble and hosts with limits: nothing fails by it, everybody can see it (spec 9.2)."""
 
 import asyncio
 import os

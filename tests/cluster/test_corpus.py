@@ -20,7 +20,7 @@ SAMPLE: Final = 3
 JOBS: Final = 12
 HEADER_IS_SENT: Final = ("g0264", "g0414", "g0489", "g0548")
 """The original fails a dispatch with a header value that is not text, and sends nothing;
-here the text of the value is sent (SEMANTICS 4.3), so these go on where it stopped."""
+here the text of the value is sent (spec 4.3), so these go on where it stopped."""
 
 
 def test_recorded_workflows_have_the_recorded_outcomes(stack: OwnStack) -> None:

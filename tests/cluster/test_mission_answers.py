@@ -1,4 +1,4 @@
-"""What a function answers decides how its task ends, and what its output is (SEMANTICS 3.10)."""
+"""What a function answers decides how its task ends, and what its output is (spec 3.10)."""
 
 import json
 from typing import Any, Final
@@ -85,7 +85,7 @@ def test_a_failure_keeps_its_code_and_message(api: Api, functions: Functions) ->
 def test_an_error_status_fails_the_attempt_after_one_call(
     api: Api, functions: Functions, status: int
 ) -> None:
-    """The original calls twice; a status is an outcome, so ours does not (SEMANTICS 9.2)."""
+    """The original calls twice; a status is an outcome, so ours does not (spec 9.2)."""
     ended = _answered(api, functions, {"status": status, "text": "out of order"})
     assert ended.status == "FAILED"
     message = ended.task("ask")["invoke_msg"]["msg"]

@@ -1,4 +1,4 @@
-"""An HTTP task sends exactly the request that its input describes (SEMANTICS 4.2, 4.3)."""
+"""An HTTP task sends exactly the request that its input describes (spec 4.2, 4.3)."""
 
 import json
 from typing import Final

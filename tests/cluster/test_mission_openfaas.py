@@ -1,5 +1,5 @@
 """OpenFaaS functions are called synchronously, or asynchronously with a callback, and whatever
-they answer arrives: JSON, text, an image, nothing, a failure (OPENFAAS facts in SEMANTICS 5.2)."""
+they answer arrives: JSON, text, an image, nothing, a failure (spec 10.2, 10.3)."""
 
 import base64
 from types import SimpleNamespace

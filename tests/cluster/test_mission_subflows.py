@@ -1,4 +1,4 @@
-"""A task may be a whole workflow: its child runs as an execution of its own (SEMANTICS 3.15)."""
+"""A task may be a whole workflow: its child runs as an execution of its own (spec 3.15)."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Every store keeps the catalogue's promises, whatever it is made of (SEMANTICS 5.4, 5.5)."""
+"""Every store keeps the catalogue's promises, whatever it is made of (spec 5.4, 5.5)."""
 
 from rillflow.ports.store import AliasRow, Store, VersionRow
 

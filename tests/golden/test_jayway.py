@@ -3,7 +3,7 @@
 The recording (``data/jayway-2.8.0.json``) was made with the real library: ``read`` with
 its defaults, ``mapping_read`` and ``set`` with missing last names as null, ``condition``
 as a list of paths with exceptions suppressed. Null as a condition means that the library
-threw, or that the path ends in a function, which is false for us (SEMANTICS 2.9).
+threw, or that the path ends in a function, which is false for us (spec 2.9).
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Rows of our own follow from the rules that were measured with the real engines.
 
-Each row of ``data/own-rows.json`` names its rule (SEMANTICS 2.5, 2.7); the recordings beside
+Each row of ``data/own-rows.json`` names its rule (spec 2.5, 2.7); the recordings beside
 it stay the reference. Executions that are older than these rules keep the first version of
 the language, so a row also says what that gives: a journal of theirs must mean what it meant.
 """

@@ -1,4 +1,4 @@
-"""A callback keeps its result, whatever it is made of (OPENFAAS.md, SEMANTICS 5.2)."""
+"""A callback keeps its result, whatever it is made of (spec 10.3, 5.2)."""
 
 import base64
 import gzip

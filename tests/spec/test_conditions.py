@@ -1,4 +1,4 @@
-"""A condition is a path that is true when it leads anywhere (SEMANTICS 2.9)."""
+"""A condition is a path that is true when it leads anywhere (spec 2.9)."""
 
 from typing import Final
 

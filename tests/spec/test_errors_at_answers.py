@@ -1,4 +1,4 @@
-"""An error at the answer of a call is a failed attempt with the error's text (SEMANTICS 3.10).
+"""An error at the answer of a call is a failed attempt with the error's text (spec 3.10).
 
 So is one when nobody is there to be told of it, as with an early callback. Retries apply, and
 their conditions look at the output that there was.

@@ -1,4 +1,4 @@
-"""A busy function's wish to be left alone is found in its answer (SEMANTICS 6.2)."""
+"""A busy function's wish to be left alone is found in its answer (spec 6.2)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A mapped input becomes query, headers and body of an HTTP request (SEMANTICS 4.1 to 4.3)."""
+"""A mapped input becomes query, headers and body of an HTTP request (spec 4.1 to 4.3)."""
 
 import base64
 import hashlib

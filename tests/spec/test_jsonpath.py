@@ -1,4 +1,4 @@
-"""The JSONPath dialect beyond the recorded results (SEMANTICS 2.8).
+"""The JSONPath dialect beyond the recorded results (spec 2.8).
 
 What the recording does not show was read from the documentation and the source of Jayway
 JsonPath 2.8.0; where it looks odd, it is the library's habit.

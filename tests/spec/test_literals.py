@@ -1,4 +1,4 @@
-"""A text that is no path is a number, a boolean, an object, a list, or itself (SEMANTICS 2.4)."""
+"""A text that is no path is a number, a boolean, an object, a list, or itself (spec 2.4)."""
 
 import json
 from typing import Final

@@ -1,4 +1,4 @@
-"""Mapping rules write values in order, into copies, and pass over failures (SEMANTICS 2.1-2.7)."""
+"""Mapping rules write values in order, into copies, and pass over failures (spec 2.1 to 2.7)."""
 
 from copy import deepcopy
 from typing import Any, Final, NamedTuple

@@ -80,7 +80,7 @@ def test_a_wildcard_makes_the_task_keep_the_whole_collection() -> None:
         )
     )
 
-    # Rill Flow writes to `elements[*].name`, which fails at run time (Q48).
+    # Rill Flow writes to `elements[*].name`, which fails at run time (spec Q48).
     assert outputs_of(definition, "A") == [
         ("$.output.elements", "$.context.A.elements"),
         ("$.output.elements[0].id", "$.context.A.elements[0].id"),

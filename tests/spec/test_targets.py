@@ -1,4 +1,4 @@
-"""Targets make what is missing on their way, and copy what they change (SEMANTICS 2.6)."""
+"""Targets make what is missing on their way, and copy what they change (spec 2.6)."""
 
 import json
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""A transform computes the value of a mapping rule (SEMANTICS 2.5, Q65, 9.6).
+"""A transform computes the value of a mapping rule (spec 2.5, Q65, 9.6).
 
 It sees ``source``, ``context``, ``input`` and ``output``, gives plain JSON or fails, and
 changes none of them. The values below come from the specification and from the recorded

@@ -1,7 +1,7 @@
 """The language of transforms: operators, texts, statements, functions, and its mistakes.
 
 Values come from AviatorScript 5.2.7's manual and grammar, in which integers are exact
-here and do not wrap, and the text of a list or map is JSON (SEMANTICS 2.4, Q65).
+here and do not wrap, and the text of a list or map is JSON (spec 2.4, Q65).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""How long a function is left alone follows no clock that is wrong (SEMANTICS 9.3)."""
+"""How long a function is left alone follows no clock that is wrong (spec 9.3)."""
 
 from rillflow.ports.executions import ResourceCall
 from rillflow.runtime.backpressure.busy_functions import BusyFunctions

@@ -24,7 +24,7 @@ REQUIRED: Final = {
     "return": ["name"],
     "switch": ["name", "switches", "switches.condition"],
 }
-"""What a definition is refused or does nothing without (SEMANTICS 1.3, 1.4); the category is the
+"""What a definition is refused or does nothing without (spec 1.3, 1.4); the category is the
 template's own."""
 
 

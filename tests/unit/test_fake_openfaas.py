@@ -1,4 +1,4 @@
-"""The stand-in for OpenFaaS does on the wire what OpenFaaS does (OPENFAAS.md)."""
+"""The stand-in for OpenFaaS does on the wire what OpenFaaS does (spec 10.1 to 10.4)."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Statuses, bodies and redirects mean what SEMANTICS 4.4 and 9.2 say."""
+"""Statuses, bodies and redirects mean what spec 4.4 and 9.2 say."""
 
 import gzip
 

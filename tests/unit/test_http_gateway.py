@@ -1,4 +1,4 @@
-"""The HTTP gateway answers for every attempt, whatever the other side does (SEMANTICS 4.4, 9.2)."""
+"""The HTTP gateway answers for every attempt, whatever the other side does (spec 4.4, 9.2)."""
 
 import asyncio
 import socket

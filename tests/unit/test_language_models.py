@@ -1,4 +1,4 @@
-"""Language models are built in: ``chatgpt`` and ``aliyun_ai`` (SEMANTICS 4.7, Q39)."""
+"""Language models are built in: ``chatgpt`` and ``aliyun_ai`` (spec 4.7, Q39)."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The registry finds who makes a call: plugin, protocol or scheme (SEMANTICS 4.1, 4.7)."""
+"""The registry finds who makes a call: plugin, protocol or scheme (spec 4.1, 4.7)."""
 
 import asyncio
 import importlib

@@ -22,8 +22,12 @@ _QUIRK: Final = re.compile(r"^\| (Q\d+) \|", re.MULTILINE)
 _GAP: Final = r"\s+(?:#:?\s+)?"
 _NUMBER: Final = r"(?:Q\d+|\d+(?:\.\d+)+)"
 _MORE: Final = rf"(?:(?:,{_GAP}(?:and{_GAP})?|{_GAP}(?:and|to){_GAP})(?:{_NUMBER}|\d+(?=\))))"
-_CITATION: Final = re.compile(rf"\b(?:spec|SEMANTICS){_GAP}(?:{_NUMBER}|\d+){_MORE}*")
+_CITATION: Final = re.compile(rf"\bspec{_GAP}(?:{_NUMBER}|\d+){_MORE}*")
 _ANY_NUMBER: Final = re.compile(r"Q\d+|\d+(?:\.\d+)*")
+# Put together, so that this file does not use them.
+_OTHER_SPELLINGS: Final = re.compile(
+    "|".join(("SEMANT" + "ICS", "OPENFA" + "AS", "CASES" + r"\.md", r"\(Q\d", "\u00a7"))
+)
 _LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -65,6 +69,17 @@ def test_every_citation_can_be_looked_up() -> None:
         for line, number in wrong(_text(path), known)
     ]
     assert not missing
+
+
+def test_there_is_one_spelling_of_citations() -> None:
+    others = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for path in _citing_files()
+        if path.name != "CHANGELOG.md" and SPEC not in path.parents
+        for number, line in enumerate(_text(path).splitlines(), start=1)
+        if _OTHER_SPELLINGS.search(line)
+    ]
+    assert not others
 
 
 def test_code_tests_and_documents_cite_the_specification() -> None:

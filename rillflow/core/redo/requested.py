@@ -1,4 +1,4 @@
-"""Running tasks, and all that follows them, again (SEMANTICS 3.17)."""
+"""Running tasks, and all that follows them, again (spec 3.17)."""
 
 from rillflow.core import ending
 from rillflow.core.events import RedoRequested
@@ -12,7 +12,7 @@ from rillflow.jsontypes import decode_json
 
 
 def redo_requested(turn: Turn, event: RedoRequested) -> bool:
-    """Run tasks, and all that follows them, again (SEMANTICS 3.17).
+    """Run tasks, and all that follows them, again (spec 3.17).
 
     Returns:
         False for a repeated request of the parent.

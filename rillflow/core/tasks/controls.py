@@ -1,4 +1,4 @@
-"""Tasks that need nothing from outside: pass, return, switch and suspense (SEMANTICS 3.9)."""
+"""Tasks that need nothing from outside: pass, return, switch and suspense (spec 3.9)."""
 
 from collections.abc import Sequence
 

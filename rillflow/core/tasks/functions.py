@@ -1,4 +1,4 @@
-"""Function tasks: dispatch, interpretation of the answer, retry (SEMANTICS 3.10 to 3.12)."""
+"""Function tasks: dispatch, interpretation of the answer, retry (spec 3.10 to 3.12)."""
 
 import msgspec
 
@@ -100,7 +100,7 @@ def _route_of(turn: Turn) -> tuple[tuple[str, str, str], ...]:
 
 
 def parse_answer(body: bytes | None) -> Answer:
-    """Read the text that a dispatch returned (SEMANTICS 3.10, Parse)."""
+    """Read the text that a dispatch returned (spec 3.10, Parse)."""
     try:
         value = decode_json(body) if body and body.strip() else None
     except ValueError:
@@ -125,7 +125,7 @@ def parse_answer(body: bytes | None) -> Answer:
 
 
 def no_result(body: bytes | None) -> str:
-    """Say why a function's answer is no result; SEMANTICS 3.10 leaves the message open."""
+    """Say why a function's answer is no result; spec 3.10 leaves the message open."""
     text = (body or b"").decode(errors="replace").strip()
     if not text or text == "null":
         return "the answer of the function is empty, and a result is JSON"
@@ -222,7 +222,7 @@ def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: Dispatc
     record(task, answer)
     task.invoke.msg = task.invoke.msg or event.error
     task.invoke.note_error(answer.msg or event.error)
-    # What came with an error is no output, so conditions of retry see nothing (Q19).
+    # What came with an error is no output, so conditions of retry see nothing (spec Q19).
     retry_or_end(turn, task, plan, {})
 
 
@@ -259,7 +259,7 @@ def fail_attempt(
     """End an attempt whose outcome a condition or an output rule could not be applied to.
 
     It has failed, with the error's text, and is made again where that is allowed; conditions
-    of ``retry`` look at the output that there is (SEMANTICS 3.10).
+    of ``retry`` look at the output that there is (spec 3.10).
     """
     if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED:
         controls.fail(turn, task, plan, str(error))
@@ -344,7 +344,7 @@ def _has_conditions(plan: TaskPlan) -> bool:
 def _outcome(
     turn: Turn, plan: TaskPlan, output: JsonObject | None, callback: CallbackReceived | None
 ) -> bool:
-    """Return whether the attempt succeeded (SEMANTICS 3.10, Status)."""
+    """Return whether the attempt succeeded (spec 3.10, Status)."""
     spec = plan.spec_as(FunctionTask)
     if output is None:
         return False
@@ -364,7 +364,7 @@ def may_retry(
     output: JsonObject | None,
     budget: TotalBudget | None = None,
 ) -> bool:
-    """Tell whether a failed attempt may be made again (SEMANTICS 3.12).
+    """Tell whether a failed attempt may be made again (spec 3.12).
 
     It may not where nothing is left of the budget: the attempt has failed already.
     """
@@ -389,7 +389,7 @@ def retry_wait_s(retry: Retry, attempts: int) -> int:
 
     The wait is ``interval * multiplier ** attempts``: with 3 s and a factor of 2 the
     second attempt starts 6 s after the first failed, the third 12 s after the
-    second (SEMANTICS 3.12, Q2). ``maxIntervalInSeconds`` caps it.
+    second (spec 3.12, Q2). ``maxIntervalInSeconds`` caps it.
     """
     interval = max(retry.interval_s or 0, 0)
     multiplier = retry.multiplier if retry.multiplier and retry.multiplier > 0 else 1.0

@@ -1,4 +1,4 @@
-"""Tasks with groups: foreach and choice, and the end of a group (SEMANTICS 3.9, 3.11)."""
+"""Tasks with groups: foreach and choice, and the end of a group (spec 3.9, 3.11)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -67,7 +67,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
 def _collection(
     turn: Turn, task: TaskState, mapping: IterationMapping, document: JsonObject
 ) -> JsonValue:
-    """Read what is iterated; a path that cannot be read is null, as a mapping's (SEMANTICS 2.7).
+    """Read what is iterated; a path that cannot be read is null, as a mapping's (spec 2.7).
 
     Raises:
         LanguageError: A function of the path, or one of our own limits, fails; there is no

@@ -1,4 +1,4 @@
-"""Asking a gateway for the result of a call it has accepted (OPENFAAS.md, completion modes).
+"""Asking a gateway for the result of a call it has accepted (spec 10.5).
 
 Tasks that poll are asked from the start. Those that wait for a callback are looked after once
 it is overdue, where the execution says when that is (``expected_callback_s``).

@@ -1,7 +1,7 @@
 """Paths to keys of the context that nothing writes.
 
 Which keys there are is known where the definition says so. A group has a context of its own:
-its task's input, the element and the index, and what its members write (SEMANTICS 3.9). The
+its task's input, the element and the index, and what its members write (spec 3.9). The
 context of the whole execution begins with the submitted data, of which ``inputSchema`` lists
 the keys; without one they may be anything, so only a key that is nearly the same as a known
 one is told.

@@ -1,7 +1,7 @@
 """Expressions that call what is no function, or read a variable that nothing gives a value.
 
 Rill Flow takes them: such a call fails when it is reached, and such a variable is nil
-(SEMANTICS 2.5). The other way round, it refuses some constructs that Rillflow takes; they
+(spec 2.5). The other way round, it refuses some constructs that Rillflow takes; they
 are told only where a definition is checked strictly.
 """
 

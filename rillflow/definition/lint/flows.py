@@ -1,4 +1,4 @@
-"""Functions that are sub-flows, started in a way or by an id that will not do (SEMANTICS 3.15).
+"""Functions that are sub-flows, started in a way or by an id that will not do (spec 3.15).
 
 Only ``flow_sync`` is told when its sub-flow ends, and only the two patterns for flows take
 an answer that is the id of an execution.

@@ -1,7 +1,7 @@
 """Paths that begin with a name which the document they are read in does not have.
 
 Only mappings see the whole document. A condition, a limit and the like see one part of it
-(SEMANTICS 2.9, 3.8, 3.9, 3.13), so that a path to another part never leads anywhere.
+(spec 2.9, 3.8, 3.9, 3.13), so that a path to another part never leads anywhere.
 """
 
 from collections.abc import Iterable, Iterator

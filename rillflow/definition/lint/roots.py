@@ -1,6 +1,6 @@
 """Sources of mappings that begin with a name which the mapped document does not have.
 
-A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (SEMANTICS
+A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (spec
 2.1). A path that begins with anything else is always empty, and its rule does nothing. So is
 ``$.output`` before a task has run, and ``$.input`` after.
 """
@@ -80,7 +80,7 @@ def _lint(
 
 
 def _unseen(rules: Sequence[_Located], root: str, shared: frozenset[str]) -> Iterator[Finding]:
-    """Generate the reads of a root that is empty in a list, unless a rule writes to it (2.1)."""
+    """Generate the reads of a root that is empty, unless a rule writes to it (spec 2.1)."""
     if root in shared | _written(rule for rule, _ in rules):
         return
     for rule, path in rules:

@@ -36,7 +36,7 @@ def target_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
 def _lists(definition: WorkflowDefinition) -> Iterator[tuple[tuple[MappingRule, ...], Path]]:
     for level in levels(definition):
         for task, path in level.located():
-            # What ``input`` stands for comes after the list (SEMANTICS 1.7).
+            # What ``input`` stands for comes after the list (spec 1.7).
             sugar = () if level.enclosing else rules_of_input(task.input)
             inputs = (*(task.input_mappings or ()), *(rule for _, rule in sugar))
             yield inputs, (*path, "inputMappings")

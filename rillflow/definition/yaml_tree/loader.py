@@ -1,4 +1,4 @@
-"""YAML text -> a tree that still knows what was written, and where (SEMANTICS 1.1).
+"""YAML text -> a tree that still knows what was written, and where (spec 1.1).
 
 The only module that reads YAML. It takes the events of PyYAML's C parser and builds
 its own nodes without recursion, so the source text of every scalar survives until the
@@ -26,7 +26,7 @@ from rillflow.definition.yaml_tree.nodes import (
 from rillflow.errors import DefinitionError, Problem
 
 MAX_TEXT_BYTES: Final = 645120
-"""Size of the largest definition that may be added (SEMANTICS 6.5)."""
+"""Size of the largest definition that may be added (spec 6.5)."""
 
 BYTES_PER_NODE: Final = 5
 """A text may have a key or value for every so many bytes of the size limit, not more.

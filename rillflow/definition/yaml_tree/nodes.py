@@ -1,7 +1,7 @@
 """The tree that a definition's text becomes: what was written, and where.
 
 Nothing is resolved yet. A text field takes a scalar's ``text``, a place without a
-declared type takes its ``value`` (SEMANTICS 1.1.4).
+declared type takes its ``value`` (spec 1.1.4).
 """
 
 from collections.abc import Mapping as MappingOf
@@ -21,7 +21,7 @@ OTHER_NAMES: Final[MappingOf[str | int, tuple[str, ...]]] = {
     "workspace": ("namespace",),
     "dagName": ("service",),
 }
-"""Other keys that fields of the whole definition may have (SEMANTICS 1.2)."""
+"""Other keys that fields of the whole definition may have (spec 1.2)."""
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and list positions that lead from the root to a node."""
@@ -71,7 +71,7 @@ class Scalar:
 
     @property
     def value(self) -> JsonValue:
-        """The value in a place without a declared type (SEMANTICS 1.1.4).
+        """The value in a place without a declared type (spec 1.1.4).
 
         Raises:
             ValueError: The scalar has no JSON value, for example ``.nan``.

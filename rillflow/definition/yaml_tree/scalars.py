@@ -1,4 +1,4 @@
-"""What a YAML scalar means where no type is declared (SEMANTICS 1.1.4).
+"""What a YAML scalar means where no type is declared (spec 1.1.4).
 
 The table is Rill Flow's own, measured: octal numbers with a leading zero, underscores
 between digits, ``yes`` and ``off`` as booleans, but neither dates nor base 60. It is
@@ -44,7 +44,7 @@ _BASES: Final = {"binary": 2, "hex": 16, "octal": 8}
 def resolve_plain(text: str) -> JsonValue:
     """Give the value of a plain (unquoted) scalar.
 
-    ``1e400`` is larger than any float and stays text, as in literals (SEMANTICS 2.4).
+    ``1e400`` is larger than any float and stays text, as in literals (spec 2.4).
 
     Raises:
         ValueError: The scalar has no JSON value: an infinity, not a number, or an

@@ -1,4 +1,4 @@
-"""What arrives at ``/flow/trigger.json`` and ``/flow/finish.json`` (SEMANTICS 5.2).
+"""What arrives at ``/flow/trigger.json`` and ``/flow/finish.json`` (spec 5.2).
 
 Pure readers. They refuse only what cannot be understood as a callback at all, and
 only with the RequestError family: the result is sent once, and would be lost.
@@ -53,7 +53,7 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Said(NamedTuple):
-    """What a body says about the call (SEMANTICS 3.10)."""
+    """What a body says about the call (spec 3.10)."""
 
     message: str | None
     code: str | None
@@ -121,7 +121,7 @@ def read_callback(
 def read_finish(
     *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, max_body_bytes: int
 ) -> Callback:
-    """Read a request to ``finish.json``, in either of its two shapes (SEMANTICS Q6, Q40).
+    """Read a request to ``finish.json``, in either of its two shapes (spec Q6, Q40).
 
     The task succeeded when ``result_type`` is absent or SUCCESS. The whole body is
     the output; but if it has the objects ``passthrough`` and ``response``, the

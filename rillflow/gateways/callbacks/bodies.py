@@ -1,4 +1,4 @@
-"""What a callback's body says, whatever it is made of (OPENFAAS.md, "What trigger.json must do").
+"""What a callback's body says, whatever it is made of (spec 10.3).
 
 Gateways pass a function's raw bytes on: JSON or text or an image, compressed or
 not, under a content type that may be another's. The result is sent once, so
@@ -76,7 +76,7 @@ def is_cloud_event(headers: Mapping[str, str]) -> bool:
 
 
 def _too_large(max_bytes: int) -> TooLargeError:
-    """Build the refusal of a body over its limit (SEMANTICS Q31: the original's text)."""
+    """Build the refusal of a body over its limit (spec Q31: the original's text)."""
     return TooLargeError.of_body(max_bytes, "callback_max_bytes")
 
 

@@ -1,4 +1,4 @@
-"""The address that a function calls when it is done (SEMANTICS 4.2).
+"""The address that a function calls when it is done (spec 4.2).
 
 The form is Rill Flow's own to the byte: keys sorted, everything but letters,
 digits, ``.``, ``-`` and ``_`` percent-encoded.
@@ -35,7 +35,7 @@ def callback_url(  # noqa: PLR0913 - the facts of an address
         settings: Callback host, signing secret and callback keys.
         execution_id: Execution that waits.
         task: Full instance name of the task that waits; empty for the notice that an
-            execution has ended (SEMANTICS 3.19), which carries no ``task_name``.
+            execution has ended (spec 3.19), which carries no ``task_name``.
         attempt: The attempt that the address is for; part of it if there are callback keys.
         ts_ms: Time of the dispatch, milliseconds since the epoch.
         signed: Whether to add ``sign``.

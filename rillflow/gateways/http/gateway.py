@@ -1,4 +1,4 @@
-"""The HTTP gateway: Rill Flow's dialect over one pool of connections (SEMANTICS 4.4, 9.2)."""
+"""The HTTP gateway: Rill Flow's dialect over one pool of connections (spec 4.4, 9.2)."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""How a mapped input becomes an HTTP request (SEMANTICS 4.2, 4.3).
+"""How a mapped input becomes an HTTP request (spec 4.2, 4.3).
 
 Pure: the same attempt gives the same request, byte for byte, so a function can
 recognise a repetition after a crash by its body as well as by its keys.
@@ -54,7 +54,7 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     """Build the HTTP request of an attempt.
 
     Args:
-        request: The attempt; its input is split as SEMANTICS 4.3 says.
+        request: The attempt; its input is split as spec 4.3 says.
         settings: Server host, callback host and signing.
         now_ms: ``ts`` of the callback address, milliseconds since the epoch.
 
@@ -145,7 +145,7 @@ def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
 
     The query starts with ``execution_id`` and ends with ``name``, which no input
     can replace; the body starts with ``execution_id``. The notice that an execution
-    has ended is no task's call and has no ``name`` (SEMANTICS 3.19).
+    has ended is no task's call and has no ``name`` (spec 3.19).
     """
     parts = _Parts(
         {"execution_id": request.execution_id}, {}, {"execution_id": request.execution_id}
@@ -170,7 +170,7 @@ def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
 def call_timeout_s(request: DispatchRequest, settings: HttpSettings) -> float:
     """Return how long one call may take, in seconds.
 
-    The task's own time limit bounds a synchronous call (SEMANTICS 9.2); that of an
+    The task's own time limit bounds a synchronous call (spec 9.2); that of an
     asynchronous task is about its callback, so it can only shorten the dispatch.
     """
     if request.timeout_s is None:
@@ -184,7 +184,7 @@ def ran_out(request: DispatchRequest, timeout_s: float, otherwise: str) -> str:
     """Say why a call ended without an answer after ``timeout_s``.
 
     Where that was the task's own limit, the gateway and the task's timer are after the same
-    moment, and whichever notices it first says ``timeout`` (SEMANTICS 3.13).
+    moment, and whichever notices it first says ``timeout`` (spec 3.13).
     """
     return "timeout" if timeout_s == request.timeout_s else otherwise
 

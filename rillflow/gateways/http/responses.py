@@ -1,4 +1,4 @@
-"""What a finished HTTP exchange means for the attempt (SEMANTICS 4.4, 9.2)."""
+"""What a finished HTTP exchange means for the attempt (spec 4.4, 9.2)."""
 
 from typing import Final
 from urllib.parse import urljoin

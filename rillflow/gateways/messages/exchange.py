@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 FAILS: Final = "dispatchTask http fails due to "
-"""Prefix of every message about a failed HTTP call (SEMANTICS 4.4, code 30113)."""
+"""Prefix of every message about a failed HTTP call (spec 4.4, code 30113)."""
 
 
 class HttpCall(msgspec.Struct, frozen=True):

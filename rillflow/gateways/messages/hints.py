@@ -1,4 +1,4 @@
-"""How long a function asks to be left alone: in its answer, or in a header (SEMANTICS 6.2)."""
+"""How long a function asks to be left alone: in its answer, or in a header (spec 6.2)."""
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime

@@ -24,12 +24,12 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that outbound calls depend on; times in seconds, sizes in bytes.
 
     ``server_host`` is where workers reach this server; ``callback_host`` replaces
-    it in callback addresses only (SEMANTICS Q54). ``auth_businesses`` are the
+    it in callback addresses only (spec Q54). ``auth_businesses`` are the
     businesses whose callback addresses are signed with ``auth_secret``.
     With ``callback_keys`` every address is signed with the first of them, for
     ``callback_ttl_s`` seconds.
     ``transport_attempts`` counts tries to open a connection; a request that was
-    sent is never sent again (SEMANTICS 9.2). ``keep_alive_s`` stays below the 5 s
+    sent is never sent again (spec 9.2). ``keep_alive_s`` stays below the 5 s
     after which common servers hang up, so a call seldom meets a closing connection.
     ``secret_hosts`` has the hosts, and protocols without hosts, that a secret may be sent to.
     Rates are calls that may begin in a second; None sets no limit. The base URLs are

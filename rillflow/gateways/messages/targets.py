@@ -1,4 +1,4 @@
-"""What a resource name addresses: its scheme, and the URL of an HTTP function (SEMANTICS 4.1)."""
+"""What a resource name addresses: its scheme, and the URL of an HTTP function (spec 4.1)."""
 
 import re
 from functools import lru_cache
@@ -33,7 +33,7 @@ class Target(NamedTuple):
 
     @property
     def is_async_function(self) -> bool:
-        """Whether an OpenFaaS gateway queues the call (SEMANTICS 9.7)."""
+        """Whether an OpenFaaS gateway queues the call (spec 9.7)."""
         return "/async-function/" in self.path
 
 

@@ -1,4 +1,4 @@
-"""Dispatchers of one's own (SEMANTICS 4.7).
+"""Dispatchers of one's own (spec 4.7).
 
 A plugin is an object with a ``name`` (the ``resourceProtocol`` or scheme it
 serves) and a method ``handle(resource, dispatch_info)`` that returns the text of

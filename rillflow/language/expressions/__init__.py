@@ -6,7 +6,7 @@ Python's ``eval``; it has no clock, no output and no way to Java; and it spends 
 not know fails loudly: a text that is no expression with ``ExpressionSyntaxError`` when
 it is compiled, an unknown function with ``ExpressionError`` when it is called.
 
-Source: SEMANTICS 2.5, Q65, 9.4 and 9.6, and the recorded results of the real engine in
+Source: spec 2.5, Q65, 9.4 and 9.6, and the recorded results of the real engine in
 ``tests/golden/data/aviator-5.2.7.json``.
 """
 

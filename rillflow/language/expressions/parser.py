@@ -1,6 +1,6 @@
 """Tokens to the syntax tree: statements. What stands inside one is in ``operands``.
 
-The grammar is that of AviatorScript 5.2.7 as far as SEMANTICS 2.5 needs it. A
+The grammar is that of AviatorScript 5.2.7 as far as spec 2.5 needs it. A
 statement ends with a semicolon, which may be missing after the last expression (its
 value is then the value of the block) and after a closing brace; ``let``, ``return``,
 ``break``, ``continue`` and ``throw`` always need one.

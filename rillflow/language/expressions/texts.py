@@ -38,7 +38,7 @@ def text_of(meter: Meter, value: Value) -> str:
     """Return the text that a value has in a concatenation.
 
     What is made of a collection is charged. Doubles have Java's notation (``1.0``,
-    ``1.0E10``), lists and maps are compact JSON (SEMANTICS Q65), nil is ``null``.
+    ``1.0E10``), lists and maps are compact JSON (spec Q65), nil is ``null``.
 
     Raises:
         ExpressionError: The value is a function.

@@ -1,4 +1,4 @@
-"""How the operators of filters compare values (SEMANTICS 2.8, Jayway JsonPath 2.8.0).
+"""How the operators of filters compare values (spec 2.8, Jayway JsonPath 2.8.0).
 
 Operands are JSON values, or one of three things that only filters know: ``UNDEFINED``
 for a path that leads nowhere, a ``Pattern``, and a ``ListLiteral`` for a list or map

@@ -1,4 +1,4 @@
-"""From the text of a filter to its tree (SEMANTICS 2.8, Jayway JsonPath 2.8.0).
+"""From the text of a filter to its tree (spec 2.8, Jayway JsonPath 2.8.0).
 
 ``&&`` binds tighter than ``||``; ``!`` negates what stands in parentheses, and before a
 path it asks that the path does not exist. A path ends at a space, a comparison sign or

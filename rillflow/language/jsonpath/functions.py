@@ -1,4 +1,4 @@
-"""The functions at the end of paths: ``.length()``, ``.sum()``, ``.concat("a")`` (SEMANTICS 2.8).
+"""The functions at the end of paths: ``.length()``, ``.sum()``, ``.concat("a")`` (spec 2.8).
 
 Arithmetic gives doubles; the deviation is that of a whole population. Functions look at
 a list's numbers only, and at its strings only (``concat``), and at the arguments too.

@@ -1,4 +1,4 @@
-"""Paths: the JSONPath dialect of Jayway JsonPath 2.8.0 (SEMANTICS 2.7 to 2.9).
+"""Paths: the JSONPath dialect of Jayway JsonPath 2.8.0 (spec 2.7 to 2.9).
 
 ``compile_path`` gives a ``Path``, which reads documents in three ways: ``find`` as the
 source of a mapping, ``matches`` as a condition, and ``read`` as the library itself with
@@ -62,7 +62,7 @@ def compile_path(text: str, budget: TotalBudget | None = None) -> "Path":
 
 
 def reads_as_null(error: LanguageError) -> bool:
-    """Tell whether a source with this error is null, and no failure (SEMANTICS 2.7).
+    """Tell whether a source with this error is null, and no failure (spec 2.7).
 
     That is so where the library throws its ``InvalidPathException``: for a text that is no
     path, an unknown function, and a filter on a scalar. What its functions throw is another

@@ -1,4 +1,4 @@
-"""What each token of a path does to a document (SEMANTICS 2.8, Jayway JsonPath 2.8.0).
+"""What each token of a path does to a document (spec 2.8, Jayway JsonPath 2.8.0).
 
 A path is a chain of steps; each hands the values it finds to the next one, and the last
 one adds them to the run. Where a value stands in the document (its place) is followed

@@ -1,4 +1,4 @@
-"""From the text of a path to its tokens (SEMANTICS 2.8, Jayway JsonPath 2.8.0).
+"""From the text of a path to its tokens (spec 2.8, Jayway JsonPath 2.8.0).
 
 The reader keeps Jayway's habits, which recorded results pin: a path without ``$`` gets
 one, blanks are allowed at the end but not at the start, a dot before a bracket means

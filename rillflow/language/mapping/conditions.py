@@ -1,4 +1,4 @@
-"""Conditions: paths that are true when they lead anywhere (SEMANTICS 2.9).
+"""Conditions: paths that are true when they lead anywhere (spec 2.9).
 
 The document is ``{"input": ...}`` or ``{"output": ...}``. What an absent list, an empty
 list or an error mean differs from place to place and is for the caller to decide.

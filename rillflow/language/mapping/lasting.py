@@ -1,4 +1,4 @@
-"""Targets whose values do not last beyond their mapping list (SEMANTICS 2.1, 2.6).
+"""Targets whose values do not last beyond their mapping list (spec 2.1, 2.6).
 
 A list is for one part of the document: ``inputMappings`` make the input, ``outputMappings``
 the context. What a rule writes elsewhere is seen by later rules of the same list only, so it

@@ -1,4 +1,4 @@
-"""Mappings: lists of copy rules between context, input and output (SEMANTICS 2.1 to 2.7).
+"""Mappings: lists of copy rules between context, input and output (spec 2.1 to 2.7).
 
 Rules run in order on one document, and later rules see what earlier ones wrote. A null
 is never written. A rule that fails is passed over, unless its tolerance is false. A source

@@ -1,6 +1,6 @@
 """Literals that were meant as paths.
 
-A source is a path only if it begins with ``$`` (SEMANTICS 2.3). ``context.name``, or a path
+A source is a path only if it begins with ``$`` (spec 2.3). ``context.name``, or a path
 inside a longer text, is copied as it is written.
 """
 

@@ -1,4 +1,4 @@
-"""Sources of mapping rules: a path, a trigger URL, a literal, or nothing (SEMANTICS 2.3)."""
+"""Sources of mapping rules: a path, a trigger URL, a literal, or nothing (spec 2.3)."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn, TypeAlias
@@ -75,7 +75,7 @@ def is_blank(text: str | None) -> bool:
 
 
 def compile_source(source: str) -> Source:
-    """Compile a source; a path that is wrong is null when it is fetched (SEMANTICS 2.7)."""
+    """Compile a source; a path that is wrong is null when it is fetched (spec 2.7)."""
     if is_blank(source):
         why = _because(Kind.NO_SOURCE, "the rule has neither source nor transform")
         return Source(_nothing, (), why)

@@ -1,4 +1,4 @@
-"""Targets: where a mapping writes (SEMANTICS 2.6).
+"""Targets: where a mapping writes (spec 2.6).
 
 JSON values are shared and never changed in place, so a write copies each container on
 its way, once per draft: the documents that the values came from stay as they were.

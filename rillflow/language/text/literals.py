@@ -1,4 +1,4 @@
-"""Literals: what a text means that is no path (SEMANTICS 2.4).
+"""Literals: what a text means that is no path (spec 2.4).
 
 Sources of mappings, ``defaultContext`` values, time limits and the like. A text that is
 a number, a boolean, an object or a list becomes one; everything else stays as it is.

@@ -1,4 +1,4 @@
-"""What one process knows of functions that want to be left alone (SEMANTICS 6.2, 9.3).
+"""What one process knows of functions that want to be left alone (spec 6.2, 9.3).
 
 Hints live in memory and end by their own time, so none outlives its wish, and a crash
 forgets them. They run by monotonic time and travel as lengths of time: a clock that is
@@ -235,7 +235,7 @@ def service_id(execution_id: ExecutionId) -> str:
 
 
 class Traffic:
-    """Counts what was taken in each second of the wall clock, by id (SEMANTICS 6.3)."""
+    """Counts what was taken in each second of the wall clock, by id (spec 6.3)."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Dispatches that wait until their function wants calls again (SEMANTICS 9.3)."""
+"""Dispatches that wait until their function wants calls again (spec 9.3)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -152,7 +152,7 @@ class Dispatching:
         self._chosen.pop(answer.key, None)
 
     def learn(self, answer: DispatchAnswer) -> None:
-        """Note what an answer that is a JSON object tells of its function (SEMANTICS 6.2)."""
+        """Note what an answer that is a JSON object tells of its function (spec 6.2)."""
         if answer.task and answer.body and answer.body.lstrip()[:1] == b"{":
             hint_s = retry_interval_s(answer.body)
             chosen = self._chosen.get(answer.key)

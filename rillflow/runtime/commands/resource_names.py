@@ -1,4 +1,4 @@
-"""Resource names that stand for another one: A/B rules and references (SEMANTICS 4.1, 4.8, 5.4)."""
+"""Resource names that stand for another one: A/B rules and references (spec 4.1, 4.8, 5.4)."""
 
 from typing import Final
 from urllib.parse import parse_qs

@@ -1,4 +1,4 @@
-"""Starting sub-flows: a dispatch whose function is another workflow (SEMANTICS 3.15)."""
+"""Starting sub-flows: a dispatch whose function is another workflow (spec 3.15)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Definitions in the catalogue: adding one, finding the one an id means (SEMANTICS 5.4)."""
+"""Definitions in the catalogue: adding one, finding the one an id means (spec 5.4)."""
 
 from collections.abc import Sequence
 from functools import partial

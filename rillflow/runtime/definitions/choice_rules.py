@@ -1,4 +1,4 @@
-"""Rules that choose: of gray releases, and of A/B tables (SEMANTICS 5.4, 5.5).
+"""Rules that choose: of gray releases, and of A/B tables (spec 5.4, 5.5).
 
 A rule that fails, or takes more than one rule may, does not hold. All rules of a choice
 together have a limit too, so that a table of rules that loop holds up nobody else.

@@ -1,4 +1,4 @@
-"""What a definition, or a list of rules, would do, without running anything (SEMANTICS 5.3)."""
+"""What a definition, or a list of rules, would do, without running anything (spec 5.3)."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Reading an execution, and what is said about one that does not exist (SEMANTICS 3.11, 5.3)."""
+"""Reading an execution, and what is said about one that does not exist (spec 3.11, 5.3)."""
 
 from rillflow.core.events import (
     CallbackReceived,

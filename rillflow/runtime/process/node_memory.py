@@ -1,4 +1,4 @@
-"""How full the memory of this machine is (SEMANTICS 6.1)."""
+"""How full the memory of this machine is (spec 6.1)."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""Whether a submission is taken now (SEMANTICS 6): storage, busy functions, traffic, health.
+"""Whether a submission is taken now (spec 6): storage, busy functions, traffic, health.
 
 What costs a question elsewhere is asked only where a setting wants it. Busy functions are
 looked up by the home of the new execution, as part of taking it. A check that cannot be

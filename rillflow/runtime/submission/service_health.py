@@ -1,4 +1,4 @@
-"""How the executions of a service, or of a business, have fared lately (SEMANTICS 6.4)."""
+"""How the executions of a service, or of a business, have fared lately (spec 6.4)."""
 
 import math
 from typing import Final, NamedTuple

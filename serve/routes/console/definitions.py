@@ -1,4 +1,4 @@
-"""Definitions under ``/flow/bg/manage/descriptor`` (SEMANTICS 5.5)."""
+"""Definitions under ``/flow/bg/manage/descriptor`` (spec 5.5)."""
 
 from typing import Annotated, Final
 

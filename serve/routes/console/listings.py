@@ -1,4 +1,4 @@
-"""What Rill Flow's web console reads under ``/flow/bg`` (SEMANTICS 5.6)."""
+"""What Rill Flow's web console reads under ``/flow/bg`` (spec 5.6)."""
 
 from typing import Annotated, Any, Final
 

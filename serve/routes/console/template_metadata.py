@@ -1,4 +1,4 @@
-"""The built-in entries of the console's palette: one for each category (SEMANTICS 7.2).
+"""The built-in entries of the console's palette: one for each category (spec 7.2).
 
 Titles are in the console's own language.
 """

@@ -1,4 +1,4 @@
-"""The console's palette under ``/flow/template`` (SEMANTICS 7.2): the built-in entries."""
+"""The console's palette under ``/flow/template`` (spec 7.2): the built-in entries."""
 
 from typing import Annotated, Any, Final, NamedTuple
 
