@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
+from tests.machine_speed import slowness
 from tests.turns import LONGEST_MS, Turns, measured_turns
 
 TIMES: Final = 3
-"""How often something is slow before it counts: who shares a core makes it slow now and then."""
+"""How often something is slow before it counts: others on the machine make it slow now and then."""
 
 
 class Loop:
@@ -33,20 +34,24 @@ class Loop:
         for _ in range(TIMES):
             await work()
             longest_ms = self._turns.take()
-            if longest_ms <= LONGEST_MS:
+            if not _is_slow(longest_ms):
                 return
         self._slow.append(f"{what}: {longest_ms:.0f} ms")
 
     def note(self, what: str) -> None:
-        """Say what was done since the last note."""
+        """Say what was done, once and for all, since nothing was noted last."""
         longest_ms = self._turns.take()
-        if longest_ms > LONGEST_MS:
+        if _is_slow(longest_ms):
             self._slow.append(f"{what}: {longest_ms:.0f} ms")
 
     def note_nothing(self) -> None:
-        """Leave out what was done since the last note."""
+        """Leave out what was done so far."""
         self._turns.take()
 
     def assert_free(self) -> None:
         """Fail with everything that took too long."""
         assert not self._slow, "; ".join(self._slow)
+
+
+def _is_slow(longest_ms: float) -> bool:
+    return longest_ms > LONGEST_MS and longest_ms > LONGEST_MS * slowness()
