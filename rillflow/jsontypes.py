@@ -83,10 +83,11 @@ def decode_json(text: bytes | str) -> JsonValue:
         known = _ahead.get(id(text))
         if known is not None:
             return known.value
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise ValueError(f"JSON is nested deeper than {MAX_DEPTH} levels")
-    if len(text) > _SMALL_BYTES and _has_slow_numbers(text):
-        return _decode_slow_numbers(text)
+    if len(text) > MAX_DEPTH:
+        if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+            raise ValueError(f"JSON is nested deeper than {MAX_DEPTH} levels")
+        if len(text) > _SMALL_BYTES and _has_slow_numbers(text):
+            return _decode_slow_numbers(text)
     value: JsonValue = _decoder.decode(text)
     return value
 
@@ -118,7 +119,7 @@ def decode_untrusted_json(text: bytes | str) -> JsonValue:
     """
     if isinstance(text, str):
         text = text.encode()
-    reason = why_too_much(text)
+    reason = why_too_much(text) if len(text) > MAX_LONG_DIGITS else None
     if reason is not None:
         raise ValueError(f"JSON cannot be handled: {reason}")
     return decode_json(text)

@@ -1,25 +1,53 @@
 """Requests and responses in Rill Flow's form (spec 5.1)."""
 
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from rillflow.errors import RequestError, RillflowError, TooLargeError
 from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.jsontypes import encode_json
 from rillflow.plain_words import in_plain_words
-from serve.limits.body_pool import KnownCheck, pool_of
+from serve.limits.body_pool import pool_of
+
+KnownCheck: TypeAlias = Callable[[], Awaitable[object]]
 
 JSON: Final = "application/json"
-ANSWER_HEADERS: Final = {
+ANSWER_HEADERS: Final = (
+    (b"content-type", JSON.encode()),
     # Errors repeat what was asked; no browser may take that for a page.
-    "X-Content-Type-Options": "nosniff",
-}
+    (b"x-content-type-options", b"nosniff"),
+)
 JSON_STARTS: Final = (b"{", b"[", b'"', b"n")
 UNSUPPORTED: Final = 30105
 PASSED_THROUGH: Final = (30107, 30109, 30110)
 INTERNAL: Final = "internal server error"
+
+
+class JsonResponse(Response):
+    """JSON text with the headers that all of our answers have, which are encoded once."""
+
+    media_type = JSON
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Set the headers; there are no others at first."""
+        del headers
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), *ANSWER_HEADERS]
+
+
+def header_of(scope: Scope, name: bytes) -> str:
+    """Return the first header of a name in lower case, empty where there is none.
+
+    Requests that pass every step of a workflow have no time for Starlette's look-up.
+    """
+    for found, value in scope["headers"]:
+        if found == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -29,7 +57,7 @@ def json_response(value: object, status: int = 200) -> Response:
 
 def raw_response(body: bytes, status: int = 200) -> Response:
     """Answer with JSON text."""
-    return Response(body, status, media_type=JSON, headers=ANSWER_HEADERS)
+    return JsonResponse(body, status)
 
 
 def ret_response(body: bytes) -> Response:
@@ -76,7 +104,8 @@ async def read_body(
         limit_bytes: The limit.
         setting: The setting that it comes from.
         too_large: HTTP status where there is more.
-        check_known: Does not raise for a caller who is known, see ``bodies.pool_of``.
+        check_known: Is called where there are many anonymous callers, and raises for a caller
+            who is not known.
 
     Raises:
         TooLargeError: There is more; the rest is not read.
@@ -87,12 +116,13 @@ async def read_body(
     def error() -> TooLargeError:
         return TooLargeError.of_body(limit_bytes, setting, http_status=too_large)
 
-    declared = request.headers.get("content-length", "")
+    declared = header_of(request.scope, b"content-length")
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise error()
-    pool = await pool_of(request, check_known)
-    if pool is None:
-        raise RuntimeError("the gate has assigned no pool")
+    pool = pool_of(request.scope)
+    if check_known is not None and pool.asks_who_comes:
+        await check_known()
+        pool = pool.known
     return await pool.read(request, limit_bytes, error)
 
 
@@ -103,7 +133,7 @@ async def read_text(request: Request, limit_bytes: int, setting: str | None = No
         TooLargeError: It is larger than the limit; the rest is not read.
     """
     body = await read_body(request, limit_bytes, setting)
-    return in_utf8(body, request.headers.get("content-type", ""))
+    return in_utf8(body, header_of(request.scope, b"content-type"))
 
 
 async def read_json_text(request: Request, limit_bytes: int, setting: str | None = None) -> bytes:
@@ -124,7 +154,7 @@ def refuse_other_media(request: Request, body: bytes) -> None:
     Raises:
         RequestError: It says that it is something else, and looks like it (422, 30105).
     """
-    named = request.headers.get("content-type", "")
+    named = header_of(request.scope, b"content-type")
     if named and "json" not in named.lower() and body.strip()[:1] not in (b"", *JSON_STARTS):
         raise RequestError(
             f"Content type '{named[:100]}' not supported", wire_code=UNSUPPORTED, http_status=422

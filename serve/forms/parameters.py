@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, TypeAlias
+from urllib.parse import parse_qsl
 
 from fastapi import Query
 from pydantic import BeforeValidator
 from pydantic_core import PydanticUseDefault
+from starlette.types import Scope as ASGIScope
 
 from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId, is_name
@@ -90,6 +92,15 @@ def view_kind(query: Mapping[str, str]) -> str:
         RequestError: ``brief`` is neither a word for yes nor for no (422).
     """
     return "brief" if flag(query.get("brief"), "brief") else "execution"
+
+
+def query_of(scope: ASGIScope) -> dict[str, str]:
+    """Return the parameters of a request's query; of one that is repeated, the last.
+
+    They are those of Starlette's ``query_params``, in a dictionary: that is asked a dozen times
+    for each step of a workflow.
+    """
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
 
 def required(query: Mapping[str, str], *names: str) -> str:

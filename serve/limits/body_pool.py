@@ -9,8 +9,8 @@ at all of its bodies twice a second.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
@@ -29,18 +29,17 @@ BURST: Final = 2
 MOST_BYTES: Final = 128 * MEBIBYTE
 """What unfinished bodies of a pool may hold together, where one alone may not hold a quarter."""
 
-KnownCheck: TypeAlias = Callable[[], Awaitable[object]]
 _POOL: Final = "rillflow.bodies"
 
 
 class _Reading:
     """A body that is being read, by a task that can be told to stop."""
 
-    __slots__ = ("address", "began_s", "refusal", "size", "task")
+    __slots__ = ("began_s", "refusal", "scope", "size", "task")
 
-    def __init__(self, task: asyncio.Task[object], address: str, began_s: float) -> None:
+    def __init__(self, task: asyncio.Task[object], scope: Scope, began_s: float) -> None:
         self.task = task
-        self.address = address
+        self.scope = scope
         self.began_s = began_s
         self.size = 0
         self.refusal: RillflowError | None = None
@@ -75,9 +74,9 @@ class BodyPool:
         self._looks = False
 
     @property
-    def is_busy(self) -> bool:
-        """Tell whether so many are under way that it matters who else comes."""
-        return 2 * len(self._readings) >= self._most
+    def asks_who_comes(self) -> bool:
+        """Tell whether so many anonymous bodies are under way that it matters who else comes."""
+        return 2 * len(self._readings) >= self._most and self.known is not self
 
     async def read(
         self, request: Request, limit_bytes: int, too_large: Callable[[], TooLargeError]
@@ -89,7 +88,7 @@ class BodyPool:
             BodyTimeoutError: It does not come, or not fast enough.
             UnfinishedBodyError: Too many others do not come either.
         """
-        reading = self._begin(request)
+        reading = self._begin(request.scope)
         # One growing piece: a list of many small parts would take several times their size.
         content, more = bytearray(), True
         try:
@@ -97,30 +96,33 @@ class BodyPool:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
-                part, more = message.get("body", b""), message.get("more_body", False)
-                content += part
-                reading.size = len(content)
-                self._bytes += len(part)
-                if reading.size > limit_bytes:
+                part: bytes = message.get("body", b"")
+                more = message.get("more_body", False)
+                if reading.size + len(part) > limit_bytes:
                     raise too_large()
-                if self._bytes > self._most_bytes:
+                if self._bytes + len(part) > self._most_bytes:
                     raise _too_many("hold too much memory")
+                if not (more or content):
+                    return part  # All in one piece, as nearly all bodies are.
+                content += part
+                reading.size += len(part)
+                self._bytes += len(part)
         except asyncio.CancelledError:
             if reading.refusal is None or reading.task.uncancel() > 0:
                 raise
             raise reading.refusal from None
         finally:
             del self._readings[reading]
-            self._bytes -= len(content)
+            self._bytes -= reading.size
         return bytes(content)
 
-    def _begin(self, request: Request) -> _Reading:
+    def _begin(self, scope: Scope) -> _Reading:
         if len(self._readings) >= BURST * self._most:
             raise _too_many(f"are more than {BURST * self._most}")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - requests are answered by tasks
         loop = task.get_loop()
-        reading = _Reading(task, address_of(request.scope), loop.time())
+        reading = _Reading(task, scope, loop.time())
         self._readings[reading] = None
         if not self._looks:
             self._looks = True
@@ -138,10 +140,11 @@ class BodyPool:
                 reading.refuse(late)
             elif age_s > STALE_S:
                 stale += 1
-                of_one[reading.address] += 1
+                address = address_of(reading.scope)
+                of_one[address] += 1
                 if stale > self._most:
                     reading.refuse(_too_many(f"are more than {self._most}"))
-                elif of_one[reading.address] > self._most_of_one:
+                elif of_one[address] > self._most_of_one:
                     reading.refuse(_too_many_of_one(self._most_of_one))
         self._looks = bool(self._readings)
         if self._looks:
@@ -173,19 +176,16 @@ def is_known(scope: Scope) -> bool:
     return pool is not None and pool.known is pool
 
 
-async def pool_of(request: Request, check_known: KnownCheck | None = None) -> BodyPool | None:
-    """Return the pool to which the body of a request belongs; None where nobody has said.
+def pool_of(scope: Scope) -> BodyPool:
+    """Return the pool to which the body of a request belongs.
 
-    Args:
-        request: Whose body is about to be read.
-        check_known: Is called where there are many anonymous callers, and raises for a caller
-            who is not known.
+    Raises:
+        RuntimeError: The request has not passed the gate.
     """
-    pool: BodyPool | None = request.scope.get(_POOL)
-    if pool is None or check_known is None or not pool.is_busy or pool.known is pool:
-        return pool
-    await check_known()
-    return pool.known
+    pool: BodyPool | None = scope.get(_POOL)
+    if pool is None:
+        raise RuntimeError("the gate has assigned no pool")
+    return pool
 
 
 def _largest(settings: Settings) -> int:

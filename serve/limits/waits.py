@@ -8,7 +8,7 @@ as if its time were; its caller sees that the execution goes on, and asks again.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from types import TracebackType
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -23,20 +23,44 @@ LOOK_S: Final = 1.0
 """Age from which a wait is given up when its client leaves; most are over before."""
 
 
-class _Wait:
-    """A request that waits, in a task that can be told that its client has left."""
+class Wait:
+    """A request that waits, in a task that can be told that its client has left.
 
-    __slots__ = ("address", "began_s", "is_left", "request", "task", "watch")
+    As a context manager it holds its place until it is left, and raises ClientDisconnect when
+    the client has gone meanwhile.
+    """
 
-    def __init__(self, request: Request, address: str, began_s: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - requests are answered by tasks
-        self.task = task
+    __slots__ = ("_waits", "address", "began_s", "is_left", "request", "task", "watch")
+
+    def __init__(
+        self,
+        waits: "Waits",
+        request: Request,
+        task: asyncio.Task[object],
+        address: str,
+        began_s: float,
+    ) -> None:
+        self._waits = waits
         self.request = request
+        self.task = task
         self.address = address
         self.began_s = began_s
         self.is_left = False
         self.watch: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        """Begin to wait."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the place back."""
+        self._waits.end(self)
+        if self.is_left and isinstance(error, asyncio.CancelledError) and not self.task.uncancel():
+            raise ClientDisconnect from None
 
     async def leave_with_client(self) -> None:
         """End the wait when its client leaves."""
@@ -57,52 +81,35 @@ class Waits:
     def __init__(self, settings: Settings) -> None:
         self._most = settings.waiting_requests
         self._most_of_one = settings.waiting_requests_per_address
-        self._waits: dict[_Wait, None] = {}  # the oldest first
+        self._waits: dict[Wait, None] = {}  # the oldest first
         self._of_one: Counter[str] = Counter()
         self._looks = False
 
     def __len__(self) -> int:
         return len(self._waits)
 
-    @contextlib.contextmanager
-    def place(self, request: Request) -> Iterator[bool]:
-        """Hold a place for the time of a wait; False where there is none.
-
-        Raises:
-            ClientDisconnect: The client has left meanwhile.
-        """
-        if not self._has_room(request):
-            yield False
-            return
-        wait = self._begin(request)
-        try:
-            yield True
-        except asyncio.CancelledError:
-            if not wait.is_left or wait.task.uncancel() > 0:
-                raise
-            raise ClientDisconnect from None
-        finally:
-            self._end(wait)
-
-    def _has_room(self, request: Request) -> bool:
+    def begin(self, request: Request) -> Wait | None:
+        """Return a wait, which holds a place until it is left; None where there is none."""
         if len(self._waits) >= self._most:
-            return False
+            return None
         scope = request.scope
-        if is_known(scope) or is_this_machine(scope):
-            return True
-        return self._of_one[address_of(scope)] < self._most_of_one
-
-    def _begin(self, request: Request) -> _Wait:
-        loop = asyncio.get_running_loop()
-        wait = _Wait(request, address_of(request.scope), loop.time())
+        address = address_of(scope)
+        waiting = self._of_one.get(address, 0)
+        if waiting >= self._most_of_one and not (is_known(scope) or is_this_machine(scope)):
+            return None
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - requests are answered by tasks
+        loop = task.get_loop()
+        wait = Wait(self, request, task, address, loop.time())
         self._waits[wait] = None
-        self._of_one[wait.address] += 1
+        self._of_one[address] = waiting + 1
         if not self._looks:
             self._looks = True
             loop.call_later(LOOK_S, self._look, loop)
         return wait
 
-    def _end(self, wait: _Wait) -> None:
+    def end(self, wait: Wait) -> None:
+        """Give the place of a wait back."""
         del self._waits[wait]
         self._of_one[wait.address] -= 1
         if not self._of_one[wait.address]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from itertools import chain
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -86,7 +87,7 @@ class ApiKeyGate:
 
     def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        if sum([len(name) + len(value) for name, value in headers]) > self._most_bytes:
+        if sum(map(len, chain.from_iterable(headers))) > self._most_bytes:
             raise RequestError(
                 f"the headers hold more than {self._most_bytes} bytes", http_status=LARGE_HEADERS
             )

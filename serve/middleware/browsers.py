@@ -71,14 +71,7 @@ class Browsers:
         Raises:
             ForeignRequestError: Its ``Host`` is not ours, or a page sent it that may not.
         """
-        host = origin = site = None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value if host in (None, value) else b""
-            elif name == b"origin":
-                origin = value if origin in (None, value) else b"null"
-            elif name == b"sec-fetch-site":
-                site = value if site in (None, value) else b""
+        host, origin, site = _shown_by_browser(scope["headers"])
         # Browsers always send a Host; health checks in HTTP/1.0 do not.
         if host is not None and not self._is_ours(host) and scope["path"] not in ANY_HOST:
             raise _foreign_host(host)
@@ -123,6 +116,27 @@ def origin_of(headers: Headers) -> bytes | None:
     """Return the origin that a browser names; None where there is none, or more than one."""
     found = [value for name, value in headers if name == b"origin"]
     return found[0] if len(found) == 1 else None
+
+
+def _shown_by_browser(
+    headers: list[tuple[bytes, bytes]],
+) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Return ``Host``, ``Origin`` and ``Sec-Fetch-Site``; one with two values is nobody's."""
+    by_name = dict(headers)
+    host, origin, site = (
+        by_name.get(b"host"),
+        by_name.get(b"origin"),
+        by_name.get(b"sec-fetch-site"),
+    )
+    if len(by_name) < len(headers):
+        for name, value in headers:
+            if name == b"host" and value != host:
+                host = b""
+            elif name == b"origin" and value != origin:
+                origin = b"null"
+            elif name == b"sec-fetch-site" and value != site:
+                site = b""
+    return host, origin, site
 
 
 def _is_visit(scope: Scope) -> bool:

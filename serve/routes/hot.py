@@ -1,6 +1,6 @@
 """The routes that every step of a workflow passes, without a framework (spec 5.2, 5.3)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
@@ -25,6 +25,7 @@ from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.forms.bodies import (
+    header_of,
     json_response,
     raw_response,
     read_body,
@@ -34,7 +35,7 @@ from serve.forms.bodies import (
 )
 from serve.forms.errors import respond_to
 from serve.forms.large_answers import AnswerPool, LargeAnswers
-from serve.forms.parameters import nul_refused, required, seconds, view_kind
+from serve.forms.parameters import nul_refused, query_of, required, seconds, view_kind
 from serve.forms.submission import read_submission
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.waits import Waits
@@ -98,15 +99,16 @@ class HotRoutes:
         The same idempotency key with equal data finds the execution that was started
         first; with other data it is a conflict (409).
         """
-        query, settings = request.query_params, self._stack.settings
+        query, settings = query_of(request.scope), self._stack.settings
         descriptor_id = required(query, "descriptor_id")
         options = read_submission(query, request.headers)
         wait_s = seconds(query.get("wait_s"))
         business = descriptor_id.partition(":")[0].strip()
         body = await read_json_text(request, settings.submit_limit(business), "submit_max_bytes")
         if wait_s > 0:
-            with self._waits.place(request) as has_place:
-                if has_place:
+            wait = self._waits.begin(request)
+            if wait is not None:
+                with wait:
                     kind = view_kind(query)
                     ran = self._stack.run(descriptor_id, body, options, timeout_s=wait_s, kind=kind)
                     return _ran(*await ran)
@@ -118,10 +120,11 @@ class HotRoutes:
 
         Whatever a gateway sends as a body is taken: JSON, text, an image, nothing.
         """
-        execution_id, task = callback_target(request.query_params)
-        sealed_attempt = self._sealed_attempt(request, execution_id, task)
+        query = query_of(request.scope)
+        target = callback_target(query)
+        sealed_attempt = self._sealed_attempt(query, *target)
         try:
-            return await self._take_callback(request, execution_id, task, sealed_attempt)
+            return await self._take_callback(request, query, target, sealed_attempt)
         except UnknownExecutionError:
             if not sealed_attempt:
                 self._lookups.failed(request.scope)
@@ -130,16 +133,16 @@ class HotRoutes:
     async def _take_callback(
         self,
         request: Request,
-        execution_id: ExecutionId,
-        task: TaskName,
+        query: Mapping[str, str],
+        target: tuple[ExecutionId, TaskName],
         sealed_attempt: int | None,
     ) -> Response:
-        limit = self._callback_limit(request)
-        query, headers = request.query_params, request.headers
-        at_ms = self._stack.clock.now_ms()
+        limit = self._callback_limit(query)
 
         async def check_known() -> None:
             if not sealed_attempt:
+                execution_id, task = target
+                at_ms = self._stack.clock.now_ms()
                 asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
                 await self._stack.require_known(execution_id, asked)
 
@@ -151,7 +154,9 @@ class HotRoutes:
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
 
         def read() -> _Delivery:
-            callback = read_callback(query=query, headers=headers, body=body, max_body_bytes=limit)
+            callback = read_callback(
+                query=query, headers=request.headers, body=body, max_body_bytes=limit
+            )
             return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
 
         if not _is_costly(request, body):
@@ -160,14 +165,14 @@ class HotRoutes:
         return await self._deliver(await in_thread(read))
 
     def _sealed_attempt(
-        self, request: Request, execution_id: ExecutionId, task: TaskName
+        self, query: Mapping[str, str], execution_id: ExecutionId, task: TaskName
     ) -> int | None:
         """Return the attempt that the address is sealed for; None where nobody asks for seals."""
         if not self._callback_keys:
             return None
         return attempt_of_seal(
             self._callback_keys,
-            request.query_params,
+            query,
             execution_id=execution_id,
             task=task,
             now_s=self._stack.clock.now_ms() // 1000,
@@ -175,8 +180,8 @@ class HotRoutes:
 
     async def finish(self, request: Request) -> Response:
         """Take the outcome of a function: a success, unless `result_type` says otherwise."""
-        limit = self._callback_limit(request)
-        query, headers = request.query_params, request.headers
+        query, headers = query_of(request.scope), request.headers
+        limit = self._callback_limit(query)
         body = await read_body(request, limit, CALLBACK_LIMIT)
         if "content-encoding" not in headers:
             refuse_other_media(request, body)
@@ -199,8 +204,8 @@ class HotRoutes:
         await self._stack.require_known(execution_id, asked)
         return await self._deliver(await in_thread(read))
 
-    def _callback_limit(self, request: Request) -> int:
-        execution_id = request.query_params.get("execution_id", "")
+    def _callback_limit(self, query: Mapping[str, str]) -> int:
+        execution_id = query.get("execution_id", "")
         return self._stack.settings.callback_limit(execution_id.partition(":")[0])
 
     async def _deliver(self, delivery: _Delivery) -> Response:
@@ -210,14 +215,15 @@ class HotRoutes:
 
     async def get(self, request: Request) -> Response:
         """Show an execution; with `wait_s`, wait for its end first."""
-        query = request.query_params
+        query = query_of(request.scope)
         execution_id = required(query, "execution_id")
         kind, wait_s = view_kind(query), seconds(query.get("wait_s"))
         if not is_execution_id(execution_id):
             return ret_response(UNKNOWN_EXECUTION)
         if wait_s > 0:
-            with self._waits.place(request) as has_place:
-                if has_place:
+            wait = self._waits.begin(request)
+            if wait is not None:
+                with wait:
                     end = await self._stack.executions.end(execution_id, wait_s, kind)
                     if end.body is not None:
                         return _shown(end.body)
@@ -241,7 +247,7 @@ def _is_costly(request: Request, body: bytes) -> bool:
 
     A few bytes may be packed from as many as the limit allows.
     """
-    return len(body) > SHORT_BYTES or "content-encoding" in request.headers
+    return len(body) > SHORT_BYTES or bool(header_of(request.scope, b"content-encoding"))
 
 
 def _delivery_of(

@@ -98,7 +98,7 @@ def read_callback(
         TooLargeError: The body is larger than the limit (413).
     """
     execution_id, task_name = callback_target(query)
-    names = {name.lower(): _clean(value) for name, value in headers.items()}
+    names = _by_name(headers)
     content = read_body(names, body, max_bytes=max_body_bytes)
     output = {**content.output, **_context(query.get("context"))}
     facts = _facts(names)
@@ -138,7 +138,7 @@ def read_finish(
         TooLargeError: The body is larger than the limit (413).
     """
     execution_id = callback_execution(query)
-    names = {name.lower(): _clean(value) for name, value in headers.items()}
+    names = _by_name(headers)
     said = _required_object(names, body, max_bytes=max_body_bytes)
     passthrough, response = said.get("passthrough"), said.get("response")
     output, shapes = said, [said]
@@ -164,7 +164,16 @@ def read_finish(
 
 
 def _first(query: Mapping[str, str], *names: str) -> str | None:
-    return next((_clean(query[name]) for name in names if name in query), None)
+    for name in names:
+        if name in query:
+            return _clean(query[name])
+    return None
+
+
+def _by_name(headers: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.lower(): value if value.isascii() else _clean(value) for name, value in headers.items()
+    }
 
 
 def _clean(text: str) -> str:

@@ -157,4 +157,4 @@ async def _gray_alias(
     catalogue: DescriptorReads, wanted: DescriptorId, uid: int, data: JsonObject
 ) -> str:
     rules = await catalogue.rules("gray", (wanted.business, wanted.feature))
-    return await first_that_holds(rules, uid=uid, data=data) or RELEASE
+    return (rules and await first_that_holds(rules, uid=uid, data=data)) or RELEASE

@@ -11,7 +11,7 @@ import msgspec
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, ExecutionError, RequestError, StoreError
-from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_slow_thread
+from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_slow_thread, in_thread
 from rillflow.ids import (
     ID_KEY_BYTES,
     ExecutionId,
@@ -111,7 +111,10 @@ class Submissions:
             ExecutionError: The definition is no longer valid, or the data cannot be kept.
             StoreError: It could not be made durable in time.
         """
-        document = await computed(len(data), lambda: json_object(data))
+        if len(data) <= SHORT_BYTES:
+            document = json_object(data)
+        else:
+            document = await in_thread(lambda: json_object(data))
         data = data if data.strip() else b"{}"
         key = options.idempotency_key
         if key is None:
@@ -159,7 +162,8 @@ class Submissions:
         if self._hook is not None:
             document = self._hook(found, document)
             data = encode_json(document)
-        await _check_schema(ready.schema, document, len(data))
+        if ready.schema is not None:
+            await _check_schema(ready.schema, document, len(data))
         check = self.admission.resource_check(found.business, found.feature, options.resource_check)
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
         await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
@@ -239,9 +243,7 @@ def checked_key(key: str | None) -> str | None:
     return key or None
 
 
-async def _check_schema(schema: InputSchema | None, document: JsonObject, size: int) -> None:
-    if schema is None:
-        return
+async def _check_schema(schema: InputSchema, document: JsonObject, size: int) -> None:
     errors = schema.errors_if_few_steps(document) if size <= SHORT_BYTES else None
     if errors is None:
         errors = await in_slow_thread(lambda: schema.errors(document))
