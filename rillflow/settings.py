@@ -198,6 +198,9 @@ class Settings(BaseSettings):
     """For a whole synchronous call."""
     transport_attempts: Annotated[int, Field(ge=1)] = 2
     """Tries to open a connection."""
+    call_answers_max_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 256 * MEBIBYTE
+    """Bytes of calls' answers that each dispatcher holds until they are taken, above which no
+    more large ones are read; half of it are for one host while they are read."""
     limit_per_host: Annotated[int, Field(ge=1)] = 256
     """Calls to one gateway host at once."""
     rate_per_host: Limit[Rate] = None

@@ -8,6 +8,7 @@ import ray
 
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
+from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
@@ -30,12 +31,17 @@ class DispatcherActor:
         write_lines()
         self._watch = LoopWatch(name)
         self._watch.start()
+        budget = AnswerBudget(settings.call_answers_max_bytes)
         registry = GatewayRegistry.with_http(
-            http_settings(settings), SystemClock(), plugin_modules=settings.plugins
+            http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
         self._namespace = settings.namespace
         self._desk = DispatcherEndpoint(
-            registry, life=uuid.uuid4().bytes, line_to=self._line_to, hosts=registry.hosts
+            registry,
+            life=uuid.uuid4().bytes,
+            line_to=self._line_to,
+            hosts=registry.hosts,
+            budget=budget,
         )
         self._door = Drain()
         self._socket = SocketServer(self.take)

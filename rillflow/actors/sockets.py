@@ -22,6 +22,8 @@ Serve: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 RUN_DIR: Final = "RILLFLOW_RUN_DIR"
 """Environment variable with the folder that ends with the stack, where there is one."""
 
+JOINED_BYTES: Final = 64 * 1024
+"""A payload up to this size is worth copying, so that it leaves with its head."""
 _HEADER: Final = struct.Struct(">IQB")
 _REQUEST, _ANSWER, _REFUSAL = range(3)
 
@@ -31,6 +33,7 @@ class _Frames(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._wanted = 0
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -39,21 +42,34 @@ class _Frames(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
         buffer += data
-        start = 0
-        while len(buffer) - start >= _HEADER.size:
-            length, number, kind = _HEADER.unpack_from(buffer, start)
-            end = start + _HEADER.size + length
-            if len(buffer) < end:
-                break
-            self.frame_received(number, kind, bytes(buffer[start + _HEADER.size : end]))
-            start = end
+        if len(buffer) < self._wanted:
+            return
+        start, self._wanted = 0, 0
+        with memoryview(buffer) as view:
+            while len(buffer) - start >= _HEADER.size:
+                length, number, kind = _HEADER.unpack_from(buffer, start)
+                end = start + _HEADER.size + length
+                if len(buffer) < end:
+                    self._wanted = end - start
+                    break
+                with view[start + _HEADER.size : end] as payload:
+                    self.frame_received(number, kind, payload)
+                start = end
         del buffer[:start]
 
-    def send(self, number: int, kind: int, payload: bytes) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(_HEADER.pack(len(payload), number, kind) + payload)
+    def send(self, number: int, kind: int, payload: bytes, prefix: bytes = b"") -> None:
+        """Send a frame; ``prefix`` comes before the payload, and is a part of it."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        head = _HEADER.pack(len(prefix) + len(payload), number, kind) + prefix
+        if len(payload) <= JOINED_BYTES:
+            self.transport.write(head + payload)
+        else:
+            self.transport.write(head)
+            self.transport.write(payload)
 
-    def frame_received(self, number: int, kind: int, payload: bytes) -> None:
+    def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
+        """Take a frame; the payload is good until this returns."""
         raise AssertionError(number, kind, payload)
 
 
@@ -63,10 +79,10 @@ class _ServerLine(_Frames):
         self._serve = serve
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def frame_received(self, number: int, kind: int, payload: bytes) -> None:
+    def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
         del kind
         size = payload[0]
-        method, argument = payload[1 : size + 1].decode(), payload[size + 1 :]
+        method, argument = str(payload[1 : size + 1], "utf-8"), bytes(payload[size + 1 :])
         task = asyncio.create_task(self._answer(number, method, argument))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -144,7 +160,7 @@ class SocketLine(_Frames):
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         name = method.encode()
-        self.send(number, _REQUEST, bytes([len(name)]) + name + argument)
+        self.send(number, _REQUEST, argument, bytes([len(name)]) + name)
         try:
             return await future
         finally:
@@ -155,15 +171,15 @@ class SocketLine(_Frames):
         if self.transport is not None:
             self.transport.close()
 
-    def frame_received(self, number: int, kind: int, payload: bytes) -> None:
+    def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
         """Hand an answer to whoever waits for it."""
         future = self._waiting.get(number)
         if future is None or future.done():
             return
         if kind == _ANSWER:
-            future.set_result(payload)
+            future.set_result(bytes(payload))
         else:
-            future.set_exception(StoreError(payload.decode()))
+            future.set_exception(StoreError(str(payload, "utf-8")))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everyone who waits."""

@@ -11,6 +11,7 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.http.responses import bounded, cut, failed
 from rillflow.gateways.language_models import language_models
+from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.gateways.messages.threads import computed
@@ -56,6 +57,7 @@ class GatewayRegistry:
         *,
         plugin_modules: Iterable[str] = (),
         discover: bool = True,
+        budget: AnswerBudget | None = None,
     ) -> "GatewayRegistry":
         """Build the registry of a server: HTTP, language models, installed and named plugins.
 
@@ -65,12 +67,13 @@ class GatewayRegistry:
             plugin_modules: Plugins to load by ``module[:attribute]``; the last of a
                 name wins, also over installed ones.
             discover: Whether to look for installed plugins.
+            budget: What the answers under way may hold together.
 
         Raises:
             GatewayError: A named plugin cannot be loaded.
         """
         registry = cls(settings, clock)
-        http = registry._http = HttpGateway(settings, clock)
+        http = registry._http = HttpGateway(settings, clock, budget)
         for protocol in HTTP_PROTOCOLS:
             registry.register(protocol, http)
         for protocol, model in language_models(settings, http):

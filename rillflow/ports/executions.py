@@ -27,6 +27,7 @@ from rillflow.errors import (
     UnknownExecutionError,
 )
 from rillflow.ids import ExecutionId
+from rillflow.ports.gateway import FIELDS_BYTES
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
@@ -263,6 +264,11 @@ def text_of(call: Call) -> bytes:
             return text
         case _:
             return b""
+
+
+def size_of(call: Call) -> int:
+    """Return about how many bytes of a message a call takes: only its text may be large."""
+    return FIELDS_BYTES + len(text_of(call))
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,13 +1,24 @@
 """The seam between an execution and the serverless function it calls (spec 4)."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from rillflow.core.commands import DispatchTask as DispatchRequest
 from rillflow.ids import ExecutionId, TaskName
 
-__all__ = ["CircuitState", "DispatchAnswer", "DispatchRequest", "Gateway", "HostState"]
+__all__ = [
+    "FIELDS_BYTES",
+    "CircuitState",
+    "DispatchAnswer",
+    "DispatchRequest",
+    "Gateway",
+    "HostState",
+]
+
+
+FIELDS_BYTES: Final = 256
+"""About what an answer takes without its body."""
 
 
 class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -41,6 +52,11 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     def key(self) -> tuple[str, str, int]:
         """Identity of the attempt, as its request has it."""
         return self.execution_id, self.task, self.attempt
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much of a message it takes: only bodies may be large."""
+        return FIELDS_BYTES + (len(self.body) if self.body else 0)
 
 
 class Gateway(Protocol):

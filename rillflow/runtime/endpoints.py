@@ -5,12 +5,20 @@ import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
+from operator import attrgetter
 from typing import Final, TypeVar
 
 import msgspec
 
 from rillflow.errors import CrashedError, GoneError, StoreError
-from rillflow.ports.executions import Reply, decode_calls, encode_replies, reply_to_error
+from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.ports.executions import (
+    Reply,
+    decode_calls,
+    encode_replies,
+    reply_to_error,
+    size_of,
+)
 from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
 from rillflow.ports.readiness import Reason, encode_reasons
 from rillflow.runtime.completion.client import News, decode_question, encode_news
@@ -67,13 +75,14 @@ class OwnerEndpoint:
         """
         if method == "calls":
             replies: list[Reply] = []
-            for calls in _portions(decode_calls(argument), len(argument)):
+            for calls in _portions(decode_calls(argument), len(argument), size_of):
                 replies += await self._inbox.call_many(
                     calls, self._host.call_many, self._host.is_known
                 )
             return encoded(replies)
         if method == "answers":
-            for answers in _portions(_answers_decoder.decode(argument), len(argument)):
+            arrived = _answers_decoder.decode(argument)
+            for answers in _portions(arrived, len(argument), _size_of_answer):
                 await self._host.answers_arrived(answers)
                 self._dispatcher.answered(answers)
             return b""
@@ -86,7 +95,12 @@ class OwnerEndpoint:
         return encode_news(News(self._life, ended))
 
 
-def _portions(batch: list[Item], size_bytes: int) -> Iterator[list[Item]]:
+_size_of_answer: Final = attrgetter("size_bytes")
+
+
+def _portions(
+    batch: list[Item], size_bytes: int, size_of_item: Callable[[Item], int]
+) -> Iterator[list[Item]]:
     """Split a batch whose parts together would hold the event loop for too long."""
     if size_bytes <= PORTION_BYTES or len(batch) < 2:
         yield batch
@@ -94,7 +108,7 @@ def _portions(batch: list[Item], size_bytes: int) -> Iterator[list[Item]]:
     portion: list[Item] = []
     size = 0
     for item in batch:
-        item_bytes = len(_encoder.encode(item))
+        item_bytes = size_of_item(item)
         if portion and size + item_bytes > PORTION_BYTES:
             yield portion
             portion, size = [], 0
@@ -136,7 +150,7 @@ class DispatcherEndpoint:
     and one that ordered nothing for long is forgotten.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         gateway: Gateway,
         *,
@@ -144,12 +158,15 @@ class DispatcherEndpoint:
         line_to: Callable[[str], Line],
         most_senders: int = MOST_SENDERS,
         hosts: Callable[[], list[HostState]] = list,
+        budget: AnswerBudget | None = None,
     ) -> None:
         """Call through ``gateway``; ``line_to`` finds the way back to a sender.
 
         Of senders that wait for nothing, the last ``most_senders`` are remembered.
-        ``hosts`` tells what goes on behind the gateway.
+        ``hosts`` tells what goes on behind the gateway; the answers of all senders share the
+        ``budget``.
         """
+        self._budget = budget
         self._hosts = hosts
         self._gateway = gateway
         self._most_senders = most_senders
@@ -187,7 +204,7 @@ class DispatcherEndpoint:
     def _pool_of(self, sender: str) -> DispatchPool:
         pool = self._pools.get(sender)
         if pool is None:
-            pool = DispatchPool(self._gateway, self._deliver_to(sender))
+            pool = DispatchPool(self._gateway, self._deliver_to(sender), budget=self._budget)
             self._pools[sender] = pool
             self._forget_idle()
         self._pools.move_to_end(sender)

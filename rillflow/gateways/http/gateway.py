@@ -13,6 +13,7 @@ from rillflow.gateways.http.responses import answered, failed, redirected
 from rillflow.gateways.http_client.content_encoding import unpacked
 from rillflow.gateways.http_client.pool import Pool
 from rillflow.gateways.http_client.request_head import request_head
+from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.limiter import CallLimiter
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.settings import HttpSettings
@@ -29,7 +30,11 @@ class HttpGateway:
     One pool, opened by the first call, in the loop that makes it.
     """
 
-    def __init__(self, settings: HttpSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: HttpSettings, clock: Clock, budget: AnswerBudget | None = None
+    ) -> None:
+        """Read large answers only where a ``budget`` has room; whoever made the call ends that."""
+        self._budget = budget
         self._settings = settings
         self._clock = clock
         self._turns = CallLimiter(settings, clock)
@@ -94,7 +99,7 @@ class HttpGateway:
                 try:
                     async with self._turns.turn(request, call, limit) as turn:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
-                        last, reply = await self._follow(call)
+                        last, reply = await self._follow(call, self._reading(request, call, limit))
                         turn.answered(reply)
                         return last, reply
                 finally:
@@ -105,29 +110,36 @@ class HttpGateway:
             text = f"{FAILS}no answer from {_shown(call)} within {timeout_s:g} s"
             raise GatewayError(ran_out(request, timeout_s, text)) from error
 
-    async def _follow(self, call: HttpCall) -> tuple[HttpCall, Reply]:
+    def _reading(
+        self, request: DispatchRequest, call: HttpCall, limit: asyncio.Timeout
+    ) -> "_Reading | None":
+        if self._budget is None:
+            return None
+        return _Reading(self._budget, request, call.origin, limit, self._under_way)
+
+    async def _follow(self, call: HttpCall, reading: "_Reading | None") -> tuple[HttpCall, Reply]:
         for _ in range(self._settings.max_redirects + 1):
-            reply = await self._connect_and_exchange(call)
+            reply = await self._connect_and_exchange(call, reading)
             following = redirected(call, reply)
             if following is None:
                 return call, reply
             call = following
         raise GatewayError(f"{FAILS}more than {self._settings.max_redirects} redirects")
 
-    async def _connect_and_exchange(self, call: HttpCall) -> Reply:
+    async def _connect_and_exchange(self, call: HttpCall, reading: "_Reading | None") -> Reply:
         """Try again, at once, only while no connection could be opened."""
         tries_left = max(1, self._settings.transport_attempts)
         while True:
             tries_left -= 1
             try:
-                return await self._exchange(call)
+                return await self._exchange(call, reading)
             except NotConnectedError as error:
                 if not tries_left:
                     raise NotConnectedError(f"{FAILS}{error}") from error
             except BrokenExchangeError as error:
                 raise BrokenExchangeError(f"{FAILS}{error} ({_shown(call)})") from error
 
-    async def _exchange(self, call: HttpCall) -> Reply:
+    async def _exchange(self, call: HttpCall, reading: "_Reading | None") -> Reply:
         """Make one exchange, over a kept connection if there is one."""
         pool = self._opened()
         origin = call.origin
@@ -135,13 +147,21 @@ class HttpGateway:
         wire = pool.take(origin) or await pool.open(origin)
         cap = self._settings.max_response_bytes
         try:
-            reply = await wire.ask(head, call.body, is_head=call.method == "HEAD", most_bytes=cap)
+            reply = await wire.ask(
+                head,
+                call.body,
+                is_head=call.method == "HEAD",
+                most_bytes=cap,
+                room=None if reading is None else reading.take_room,
+            )
         finally:
             pool.give_back(wire)
         encoding = reply.headers.get("content-encoding")
         if encoding is None:
             return reply
         # A few bytes may be packed from megabytes.
+        if reading is not None:
+            await reading.before_unpacking(cap)
         body = await in_thread(lambda: unpacked(reply.body, encoding, most_bytes=cap))
         return reply._replace(body=body)
 
@@ -149,6 +169,49 @@ class HttpGateway:
         if self._pool is None:
             self._pool = Pool(self._settings)
         return self._pool
+
+
+class _Reading:
+    """The room for the answer of one call; the time that it waits for room is not the call's."""
+
+    __slots__ = ("_budget", "_call", "_host", "_limit", "_limits")
+
+    def __init__(
+        self,
+        budget: AnswerBudget,
+        request: DispatchRequest,
+        host: str,
+        limit: asyncio.Timeout,
+        limits: set[asyncio.Timeout],
+    ) -> None:
+        self._budget = budget
+        self._call = request.call
+        self._host = host
+        self._limit = limit
+        self._limits = limits
+
+    def take_room(self, size_bytes: int) -> "asyncio.Future[None] | None":
+        """Take room; the call's time stands still until there is some."""
+        waits = self._budget.reserve(self._call, self._host, size_bytes)
+        until_s = self._limit.when()
+        if waits is not None and until_s is not None:
+            loop = asyncio.get_running_loop()
+            left_s = until_s - loop.time()
+            self._limit.reschedule(None)
+
+            def go_on(_: object) -> None:
+                if self._limit in self._limits and self._limit.when() is None:
+                    self._limit.reschedule(loop.time() + left_s)
+
+            waits.add_done_callback(go_on)
+        return waits
+
+    async def before_unpacking(self, most_bytes: int) -> None:
+        """Wait for room for what an answer is packed from, unless it has some."""
+        if not self._budget.has_room(self._call):
+            waits = self.take_room(most_bytes)
+            if waits is not None:
+                await waits
 
 
 def _shown(call: HttpCall) -> str:

@@ -8,16 +8,23 @@ import asyncio
 import errno
 import select
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import httptools
 
 from rillflow.errors import BrokenExchangeError, GatewayError
 from rillflow.gateways.messages.exchange import FAILS, Reply
 
+Room: TypeAlias = Callable[[int], "asyncio.Future[None] | None"]
+"""Takes room for so many bytes; None when it is there, else what is done once it is."""
+
 HEAD_BYTES: Final = 64 * 1024
 """What an answer may have of headers, and of bytes that bring its body no further."""
 
+SMALL_BYTES: Final = 64 * 1024
+"""Answers up to this size are read without room."""
+_MOST_DIGITS: Final = 19
+"""Of a length that is worth reading."""
 _JOINED_BYTES: Final = 64 * 1024
 """A body up to this size is worth copying, so that it leaves with its head."""
 _LEAST_HEAD: Final = len(b"HTTP/1.1 100\r\n\r\n")
@@ -64,8 +71,11 @@ class HttpConnection(asyncio.Protocol):
         "_parser",
         "_poll",
         "_reason",
+        "_room",
+        "_room_at",
         "_transport",
         "_waiter",
+        "_waits_for_room",
         "idle_until_s",
         "is_open",
         "origin",
@@ -86,6 +96,7 @@ class HttpConnection(asyncio.Protocol):
             lenient_spaces_after_chunk_size=True,
         )
         self._waiter: asyncio.Future[Reply] | None = None
+        self._waits_for_room: asyncio.Future[None] | None = None
         self._is_kept = False
         self._poll: select.poll | None = None
 
@@ -95,7 +106,13 @@ class HttpConnection(asyncio.Protocol):
         return self.is_open and self._is_kept and self._waiter is None
 
     def ask(
-        self, head: bytes, body: bytes | None, *, is_head: bool, most_bytes: int
+        self,
+        head: bytes,
+        body: bytes | None,
+        *,
+        is_head: bool,
+        most_bytes: int,
+        room: Room | None = None,
     ) -> "asyncio.Future[Reply]":
         """Send a request; the future is its answer, with the headers that anybody reads.
 
@@ -104,6 +121,8 @@ class HttpConnection(asyncio.Protocol):
             body: What follows.
             is_head: Whether the verb is HEAD, whose answers have no body.
             most_bytes: How large the body of the answer may be.
+            room: Where the answer takes room once it is no longer small; until it has some,
+                nothing more is read.
 
         Raises (the future):
             BrokenExchangeError: There is no whole answer.
@@ -111,6 +130,7 @@ class HttpConnection(asyncio.Protocol):
         """
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         self._is_head, self._most_bytes, self._left = is_head, most_bytes, most_bytes
+        self._room, self._room_at = room, -1 if room is None else most_bytes - SMALL_BYTES
         self._in_head = True
         self._is_kept = False
         self._head_bytes = self._idle_bytes = 0
@@ -138,6 +158,7 @@ class HttpConnection(asyncio.Protocol):
     def close(self) -> None:
         """End the connection at once, whatever is under way."""
         self._waiter = None
+        self._read_on()
         if self.is_open:
             self.is_open = False
             self._transport.abort()
@@ -229,6 +250,8 @@ class HttpConnection(asyncio.Protocol):
             self._fail(GatewayError(f"{FAILS}the answer is larger than {self._most_bytes} bytes"))
             return
         self._body.append(piece)
+        if self._left < self._room_at:
+            self._take_room()
 
     def on_message_complete(self) -> None:
         """End an answer; one of 1xx only announces the answer."""
@@ -242,11 +265,39 @@ class HttpConnection(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------
 
+    def _take_room(self) -> None:
+        """Take room for all that the answer may become, and read no more until there is some."""
+        self._room_at = -1
+        size = self._most_bytes
+        told = self._headers.get("content-length", "")
+        if told.isdecimal() and len(told) < _MOST_DIGITS:
+            size = min(size, int(told))
+        if "content-encoding" in self._headers:
+            size += self._most_bytes
+        waits = self._room(size) if self._room is not None else None
+        if waits is not None:
+            self._waits_for_room = waits
+            self._transport.pause_reading()
+            waits.add_done_callback(self._have_room)
+
+    def _have_room(self, waits: "asyncio.Future[None]") -> None:
+        if waits is self._waits_for_room:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, whether there is room or none is needed any more."""
+        waits, self._waits_for_room = self._waits_for_room, None
+        if waits is not None:
+            waits.cancel()
+            if self.is_open:
+                self._transport.resume_reading()
+
     def _is_interim(self) -> bool:
         status: int = self._parser.get_status_code()
         return status < 200 and status != _SWITCHED
 
     def _complete(self) -> None:
+        self._read_on()
         waiter, self._waiter = self._waiter, None
         status = self._parser.get_status_code()
         # An answer to a request that was not read to its end, or to another protocol.
@@ -261,6 +312,7 @@ class HttpConnection(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         # The rest of the answer may come yet, and would be taken for the next one's.
         self._is_kept = False
+        self._read_on()
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)

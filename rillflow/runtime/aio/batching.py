@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import islice
 from typing import Generic, TypeVar
 
 from rillflow.errors import RillflowError, StoreError
@@ -12,6 +13,8 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 MOST_IN_BATCH = 512
+LONGEST_BATCH_BYTES = 4 << 20
+"""So that neither end is held for long; an item that is larger goes alone."""
 
 
 class Batcher(Generic[Item, Answer]):
@@ -24,9 +27,15 @@ class Batcher(Generic[Item, Answer]):
     """
 
     def __init__(
-        self, send: Callable[[list[Item]], Awaitable[list[Answer]]], *, wide: int = 1
+        self,
+        send: Callable[[list[Item]], Awaitable[list[Answer]]],
+        *,
+        wide: int = 1,
+        size_of: Callable[[Item], int] | None = None,
     ) -> None:
+        """Send by ``send``; ``size_of`` tells the bytes of items that may be large."""
         self._send = send
+        self._size_of = size_of
         self._free = wide
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._batches: set[asyncio.Task[None]] = set()
@@ -59,11 +68,23 @@ class Batcher(Generic[Item, Answer]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                count = min(len(self._waiting), MOST_IN_BATCH)
+                count = self._that_fit()
                 await self._send_batch([self._waiting.popleft() for _ in range(count)])
         finally:
             self._free += 1
         self._start()
+
+    def _that_fit(self) -> int:
+        """Count the items, one at least, that go into one batch."""
+        most = min(len(self._waiting), MOST_IN_BATCH)
+        if self._size_of is None:
+            return most
+        size_bytes = 0
+        for count, (item, _) in enumerate(islice(self._waiting, most)):
+            size_bytes += self._size_of(item)
+            if count and size_bytes > LONGEST_BATCH_BYTES:
+                return count
+        return most
 
     async def _send_batch(self, batch: list[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
         try:

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from rillflow.errors import GoneError, RillflowError
+from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
 
@@ -18,6 +19,10 @@ LONGEST_PAUSE_S = 2.0
 COMPLETION = "completion"
 MOST_IN_BATCH = 64
 """So that an owner is not kept from submissions and callbacks by many answers at once."""
+LONGEST_BATCH_BYTES = 4 << 20
+"""Nor by their bytes; an answer that is larger goes alone."""
+MOST_BYTES_UNDER_WAY = 32 << 20
+"""So much the batches that an owner has not taken yet may hold; one is always under way."""
 MOST_UNDER_WAY = 2
 PATIENCE_S = 0.1
 """A batch that takes longer keeps the others waiting no more."""
@@ -29,8 +34,6 @@ LEAST_TAKEN = 5_000
 An order for one of them came too late.
 """
 
-CallId: TypeAlias = tuple[str, str, int, int]
-
 
 class DispatchPool:
     """Makes calls through a gateway, one task each; bounds per host are the gateway's.
@@ -39,7 +42,15 @@ class DispatchPool:
     it is sent again. A completion callback that fails is made a second time.
     """
 
-    def __init__(self, gateway: Gateway, take: TakeAnswers, least_taken: int = LEAST_TAKEN) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        take: TakeAnswers,
+        least_taken: int = LEAST_TAKEN,
+        budget: AnswerBudget | None = None,
+    ) -> None:
+        """Call through ``gateway`` and hand answers to ``take``; ``budget`` bounds their bytes."""
+        self._budget = budget or AnswerBudget(sys.maxsize)
         self._gateway = gateway
         self._take = take
         self._outbox = Outbox(self._hand_over)
@@ -64,9 +75,17 @@ class DispatchPool:
         await self._gateway.close()
 
     async def _call(self, request: DispatchRequest) -> None:
-        answer = await self._attempt(request)
-        if answer.error is not None and request.pattern == COMPLETION:
+        budget = self._budget
+        if budget.is_full:
+            await budget.until_free()
+        try:
             answer = await self._attempt(request)
+            if answer.error is not None and request.pattern == COMPLETION:
+                answer = await self._attempt(request)
+        except BaseException:
+            budget.release(request.call)
+            raise
+        budget.keep(request.call, answer.size_bytes)
         self._outbox.put(answer)
 
     async def _attempt(self, request: DispatchRequest) -> DispatchAnswer:
@@ -84,10 +103,12 @@ class DispatchPool:
             # Nobody takes them: should somebody come back and order the calls, they are made again.
             for answer in answers:
                 self._under_way.pop(answer.call, None)
+                self._budget.taken(answer.call)
             return
         for answer in answers:
             self._under_way.pop(answer.call, None)
             self._taken.add(answer.call)
+            self._budget.taken(answer.call)
 
 
 class _Taken:
@@ -120,18 +141,31 @@ class Outbox:
     def __init__(self, take: TakeAnswers) -> None:
         self._take = take
         self._answers: list[DispatchAnswer] = []
+        self._waiting_bytes = 0
+        self._bytes_under_way = 0
         self._senders: set[asyncio.Task[None]] = set()
         self._late = 0
 
     def put(self, answer: DispatchAnswer) -> None:
         """Add an answer to the next batch."""
         self._answers.append(answer)
+        self._waiting_bytes += answer.size_bytes
         self._send_more()
 
     def _send_more(self) -> None:
-        is_full = len(self._answers) >= MOST_IN_BATCH
-        if self._answers and self._on_time < (MOST_UNDER_WAY if is_full else 1):
+        most = MOST_UNDER_WAY if self._is_full else 1
+        if self._answers and self._on_time < most and self._has_room:
             self._senders.add(asyncio.create_task(self._run()))
+
+    @property
+    def _is_full(self) -> bool:
+        """Tell whether the next batch gets no larger by waiting."""
+        return len(self._answers) >= MOST_IN_BATCH or self._waiting_bytes >= LONGEST_BATCH_BYTES
+
+    @property
+    def _has_room(self) -> bool:
+        """Tell whether another batch may leave; if not, one under way is followed by the next."""
+        return self._bytes_under_way < MOST_BYTES_UNDER_WAY
 
     @property
     def _on_time(self) -> int:
@@ -154,19 +188,35 @@ class Outbox:
 
     async def _empty(self) -> None:
         pause_s = FIRST_PAUSE_S
-        while len(self._answers) >= (MOST_IN_BATCH if self._on_time > 1 else 1):
-            batch, self._answers = self._answers[:MOST_IN_BATCH], self._answers[MOST_IN_BATCH:]
-            left = await self._offer_patiently(batch)
+        while self._answers and self._has_room and (self._on_time <= 1 or self._is_full):
+            left = await self._offer_patiently(*self._next_batch())
             if not left:
                 pause_s = FIRST_PAUSE_S
                 continue
             log.warning("answers_not_taken", extra={"answers": len(left)})
             # Behind the others: what keeps it from being taken may be of one execution only.
             self._answers += left
+            self._waiting_bytes += sum(answer.size_bytes for answer in left)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _offer_patiently(self, batch: list[DispatchAnswer]) -> list[DispatchAnswer]:
+    def _next_batch(self) -> tuple[list[DispatchAnswer], int]:
+        """Take the first answers that go together, and tell their bytes."""
+        answers = self._answers
+        size_bytes = count = 0
+        for answer in answers[:MOST_IN_BATCH]:
+            size_bytes += answer.size_bytes
+            if count and size_bytes > LONGEST_BATCH_BYTES:
+                size_bytes -= answer.size_bytes
+                break
+            count += 1
+        self._answers = answers[count:]
+        self._waiting_bytes -= size_bytes
+        return answers[:count], size_bytes
+
+    async def _offer_patiently(
+        self, batch: list[DispatchAnswer], size_bytes: int
+    ) -> list[DispatchAnswer]:
         """Hand answers over; when that takes long, others need not wait for it."""
         is_late = False
 
@@ -177,11 +227,13 @@ class Outbox:
             self._send_more()
 
         timer = asyncio.get_running_loop().call_later(PATIENCE_S, be_late)
+        self._bytes_under_way += size_bytes
         try:
             return await self._offer(batch)
         finally:
             timer.cancel()
             self._late -= is_late
+            self._bytes_under_way -= size_bytes
 
     async def _offer(self, batch: list[DispatchAnswer]) -> list[DispatchAnswer]:
         """Hand answers over, one by one when together they fail; return those not taken."""

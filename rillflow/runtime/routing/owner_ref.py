@@ -8,6 +8,7 @@ from rillflow.ports.executions import (
     Submission,
     decode_replies,
     encode_calls,
+    size_of,
 )
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.completion.client import (
@@ -31,7 +32,7 @@ class OwnerRef:
         """
         self._inbox = inbox or SubmissionLimit()
         self._line = line
-        self._lane: Batcher[Call, Reply] = Batcher(self._send, wide=2)
+        self._lane: Batcher[Call, Reply] = Batcher(self._send, wide=2, size_of=size_of)
         self._watch = CompletionClient(watcher, self.ask, self._ask_ended)
 
     @property

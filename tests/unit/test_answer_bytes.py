@@ -1,0 +1,317 @@
+"""What holds answers of functions is bounded in bytes: their batches, and all that are under way.
+
+An answer may hold 10 MiB, packed in some kilobytes, and hundreds come at once.
+"""
+
+import asyncio
+import gzip
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+from aiohttp import web
+
+from rillflow.errors import StoreError
+from rillflow.gateways.http.gateway import HttpGateway
+from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.aio import batching
+from rillflow.runtime.aio.batching import Batcher
+from rillflow.runtime.dispatch.pool import (
+    LONGEST_BATCH_BYTES,
+    MOST_BYTES_UNDER_WAY,
+    PATIENCE_S,
+    DispatchPool,
+)
+from tests.loopback import StoppedClock, attempt, responding, web_server
+
+WITHIN_S: Final = 20.0
+LARGEST: Final = 10 << 20
+HOST: Final = "http://one.test"
+OTHER: Final = "http://other.test"
+
+
+def call_id(number: int) -> CallId:
+    return ("b:f_c_1", "A", number, 0)
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Answering:
+    """A gateway that answers each attempt at once, with the body that it has for it."""
+
+    def __init__(self, bodies: Sequence[bytes]) -> None:
+        self._bodies = bodies
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        return DispatchAnswer(
+            execution_id=request.execution_id,
+            task=request.task,
+            attempt=request.attempt,
+            body=self._bodies[request.attempt],
+        )
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Taker:
+    """An owner that takes batches when it is let; notes each, and what was under way at once."""
+
+    def __init__(self, expected: int) -> None:
+        self.batches: list[list[int]] = []
+        self.most_bytes = 0
+        self.all_taken = asyncio.Event()
+        self.may_take = asyncio.Event()
+        self.holds_many = asyncio.Event()
+        self._bytes = 0
+        self._expected = expected
+
+    async def take(self, answers: list[DispatchAnswer]) -> None:
+        sizes = [answer.size_bytes for answer in answers]
+        self.batches.append(sizes)
+        self._bytes += sum(sizes)
+        self.most_bytes = max(self.most_bytes, self._bytes)
+        if self._bytes > MOST_BYTES_UNDER_WAY - LARGEST:
+            self.holds_many.set()
+        await self.may_take.wait()
+        self._bytes -= sum(sizes)
+        if sum(map(len, self.batches)) == self._expected:
+            self.all_taken.set()
+
+
+async def sent(bodies: Sequence[bytes], *, late: bool = False) -> Taker:
+    taker = Taker(len(bodies))
+    pool = DispatchPool(Answering(bodies), taker.take)
+    pool.send([attempt("http://f.test/x", attempt=number) for number in range(len(bodies))])
+    if late:
+        await asyncio.wait_for(taker.holds_many.wait(), WITHIN_S)
+        with pytest.raises(TimeoutError):  # in that time another one could leave
+            await asyncio.wait_for(taker.all_taken.wait(), 3 * PATIENCE_S)
+    taker.may_take.set()
+    await asyncio.wait_for(taker.all_taken.wait(), WITHIN_S)
+    await pool.close()
+    return taker
+
+
+async def test_a_batch_of_answers_has_few_bytes_or_one_answer() -> None:
+    taker = await sent([b"x" * (3 << 20)] * 8 + [b"x" * LARGEST] * 3 + [b"small"] * 200)
+    assert all(sum(sizes) <= LONGEST_BATCH_BYTES or len(sizes) == 1 for sizes in taker.batches)
+    assert [sizes for sizes in taker.batches if len(sizes) > 1], "small ones go together"
+
+
+async def test_batches_that_are_not_taken_hold_few_bytes_together() -> None:
+    taker = await sent([b"x" * LARGEST] * 16, late=True)
+    assert MOST_BYTES_UNDER_WAY // 2 < taker.most_bytes <= MOST_BYTES_UNDER_WAY + LARGEST + 1024
+
+
+async def test_a_batch_of_calls_has_few_bytes_or_one_call() -> None:
+    batches: list[list[int]] = []
+
+    async def send(items: list[int]) -> list[int]:
+        batches.append(items)
+        await asyncio.sleep(0)
+        return items
+
+    lane: Batcher[int, int] = Batcher(send, size_of=lambda item: item)
+    sizes = [1 << 20] * 10 + [LARGEST] + [10] * 300
+    assert await asyncio.gather(*map(lane.ask, sizes)) == sizes
+    assert all(sum(each) <= batching.LONGEST_BATCH_BYTES or len(each) == 1 for each in batches)
+    assert len(batches) < 10
+
+
+# -- the budget -----------------------------------------------------------------------
+
+
+async def test_room_is_given_in_the_order_in_which_it_was_asked_for() -> None:
+    budget = AnswerBudget(100)
+    assert budget.reserve(call_id(1), HOST, 50) is None
+    large = budget.reserve(call_id(2), OTHER, 60)
+    small = budget.reserve(call_id(3), "http://third.test", 10)
+    assert large is not None
+    assert small is not None, "else what is large would wait for ever"
+    budget.release(call_id(1))
+    assert large.done()
+    assert small.done()
+    assert budget.bytes == 70
+
+
+async def test_one_answer_always_has_room_however_large_it_is() -> None:
+    budget = AnswerBudget(100)
+    assert budget.reserve(call_id(1), HOST, 1_000) is None
+    second = budget.reserve(call_id(2), HOST, 1_000)
+    assert second is not None
+    assert not second.done()
+    budget.release(call_id(1))
+    assert second.done()
+
+
+async def test_a_host_that_has_its_half_lets_others_by() -> None:
+    budget = AnswerBudget(100)
+    assert budget.reserve(call_id(1), HOST, 50) is None
+    waits = budget.reserve(call_id(2), HOST, 50)
+    assert waits is not None
+    assert budget.reserve(call_id(3), OTHER, 50) is None
+    budget.release(call_id(1))
+    assert waits.done()
+
+
+async def test_who_has_given_up_gets_no_room_and_keeps_nobody_waiting() -> None:
+    budget = AnswerBudget(100)
+    budget.reserve(call_id(1), HOST, 50)
+    given_up = budget.reserve(call_id(2), OTHER, 60)
+    waits = budget.reserve(call_id(3), OTHER, 50)
+    assert given_up is not None
+    assert waits is not None
+    given_up.cancel()
+    budget.release(call_id(1))
+    assert waits.done()
+    assert budget.bytes == 50
+
+
+async def test_an_answer_counts_until_it_is_taken_also_in_the_place_of_another_one() -> None:
+    budget = AnswerBudget(100)
+    budget.reserve(call_id(1), HOST, 80)
+    budget.keep(call_id(1), 70)
+    budget.keep(call_id(1), 60)
+    assert budget.bytes == 60
+    budget.keep(call_id(2), 40)
+    assert budget.is_full
+    budget.taken(call_id(1))
+    budget.taken(call_id(1))
+    assert (budget.bytes, budget.is_full) == (40, False)
+
+
+# -- the gateway ----------------------------------------------------------------------
+
+
+class Watching(AnswerBudget):
+    """A budget that notes the most that was taken of it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(most_bytes)
+        self.most_at_once = 0
+        self.waited = 0
+
+    def reserve(self, call: CallId, host: str, size_bytes: int) -> "asyncio.Future[None] | None":
+        waits = super().reserve(call, host, size_bytes)
+        self.waited += waits is not None
+        self.most_at_once = max(self.most_at_once, self.bytes)
+        return waits
+
+    def keep(self, call: CallId, size_bytes: int) -> None:
+        super().keep(call, size_bytes)
+        self.most_at_once = max(self.most_at_once, self.bytes)
+
+
+TEXT: Final = b'{"a":"' + b"x" * 900_000 + b'"}'
+CAP: Final = 1 << 20
+PACKED: Final = {"Content-Encoding": "gzip"}
+
+
+async def chunked(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for start in range(0, len(TEXT), 100_000):
+        await response.write(TEXT[start : start + 100_000])
+    return response
+
+
+async def answers_within(budget: AnswerBudget, name: str, calls: int) -> list[DispatchAnswer]:
+    """Return the answers of calls made at once, which are taken one after the other."""
+    taken: list[DispatchAnswer] = []
+    done = asyncio.Event()
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        await settle()
+        taken.extend(answers)
+        if len(taken) == calls:
+            done.set()
+
+    settings = HttpSettings(max_response_bytes=CAP)
+    gateway = HttpGateway(settings, StoppedClock(), budget)
+    async with web_server(
+        packed=responding(body=gzip.compress(TEXT), headers=PACKED),
+        plain=responding(body=TEXT),
+        chunked=chunked,
+        broken=responding(body=b"no gzip at all" * 20_000, headers=PACKED),
+        small=responding(body=b"{}"),
+    ) as url:
+        pool = DispatchPool(gateway, take, budget=budget)
+        pool.send([attempt(f"{url}/{name}", attempt=number) for number in range(calls)])
+        await asyncio.wait_for(done.wait(), WITHIN_S)
+        await pool.close()
+    return taken
+
+
+@pytest.mark.parametrize("name", ["packed", "plain", "chunked"])
+async def test_large_answers_are_read_as_far_as_there_is_room(name: str) -> None:
+    budget = Watching(4 * CAP)
+    taken = await answers_within(budget, name, 24)
+    assert {answer.body for answer in taken} == {TEXT}
+    assert budget.waited > 5
+    assert budget.most_at_once <= 4 * CAP
+    assert budget.bytes == 0
+
+
+@pytest.mark.parametrize("name", ["packed", "plain", "chunked", "broken"])
+async def test_a_budget_smaller_than_an_answer_lets_them_come_one_by_one(name: str) -> None:
+    budget = Watching(CAP // 2)
+    taken = await answers_within(budget, name, 5)
+    assert len(taken) == 5
+    assert budget.most_at_once <= 2 * CAP
+    assert budget.bytes == 0
+
+
+async def test_small_answers_take_no_room_while_they_are_read() -> None:
+    budget = Watching(4 * CAP)
+    assert len(await answers_within(budget, "small", 50)) == 50
+    assert (budget.waited, budget.bytes) == (0, 0)
+
+
+async def test_the_time_in_which_an_answer_waits_for_room_is_not_the_call_s() -> None:
+    budget = AnswerBudget(CAP)
+    budget.reserve(call_id(0), OTHER, CAP)
+    settings = HttpSettings(max_response_bytes=CAP, call_timeout_s=0.5)
+    gateway = HttpGateway(settings, StoppedClock(), budget)
+    async with web_server(plain=responding(body=TEXT)) as url:
+        calling = asyncio.create_task(gateway.call(attempt(f"{url}/plain")))
+        done, _ = await asyncio.wait([calling], timeout=1.0)
+        assert not done
+        budget.release(call_id(0))
+        answer = await asyncio.wait_for(calling, WITHIN_S)
+    await gateway.close()
+    assert (answer.error, answer.body) == (None, TEXT)
+
+
+async def test_no_call_is_made_while_answers_that_nobody_takes_fill_the_budget() -> None:
+    budget = AnswerBudget(1_000)
+    made: list[int] = []
+    is_reached = False
+    done = asyncio.Event()
+
+    class Counting(Answering):
+        async def call(self, request: DispatchRequest) -> DispatchAnswer:
+            made.append(request.attempt)
+            return await super().call(request)
+
+    async def take(answers: list[DispatchAnswer]) -> None:
+        if not is_reached:
+            raise StoreError("the owner cannot be reached")
+        if answers[-1].attempt == 2:
+            done.set()
+
+    pool = DispatchPool(Counting([b"x" * 1_000] * 3), take, budget=budget)
+    for number in range(3):
+        pool.send([attempt("http://f.test/x", attempt=number)])
+        await settle()
+    assert made == [0]
+    is_reached = True
+    await asyncio.wait_for(done.wait(), WITHIN_S)
+    await pool.close()
+    assert made == [0, 1, 2]
+    assert budget.bytes == 0
