@@ -17,6 +17,19 @@ CODE := rillflow serve tests examples
 ARGS ?=
 
 export PYTHONUNBUFFERED := 1
+# Behind a company's package mirror and certificate authority: uv is told of what pip is told of,
+# and the certificates of the system count, where it has any.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
+export UV_SYSTEM_CERTS ?= 1
+endif
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+ifdef PIP_EXTRA_INDEX_URL
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+endif
+PIP_INDEX = $(or $(PIP_INDEX_URL),$(shell $(TOOLS)/bin/python -m pip config get global.index-url 2>/dev/null))
+WITH_MIRROR = $(if $(or $(UV_DEFAULT_INDEX),$(UV_INDEX_URL)),,$(addprefix UV_DEFAULT_INDEX=,$(PIP_INDEX)))
 # Progress bars for a person at a terminal, silence for a log.
 UV_VOICE := $(if $(MAKE_TERMERR),,--quiet)
 
@@ -59,18 +72,23 @@ $(UV):
 $(READY): requirements.lock pyproject.toml | $(UV)
 	@echo "setup: packages of requirements.lock into $(VENV)/ (some 900 MB on disk, once)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(TOOLS)/bin/python $(VENV)
-	@$(UV) pip sync $(UV_VOICE) --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(WITH_MIRROR) $(UV) pip sync $(UV_VOICE) --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+	@$(WITH_MIRROR) $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: lock
 lock: $(UV) ## Write requirements.lock anew from pyproject.toml
-	@$(UV) pip compile pyproject.toml --group dev --universal --generate-hashes --quiet \
+	@$(WITH_MIRROR) $(UV) pip compile pyproject.toml --extra server --group dev --universal \
+	  --generate-hashes --quiet \
 	  --python-version 3.11 --no-emit-index-url --no-annotate \
 	  --custom-compile-command "make lock" --output-file requirements.lock $(ARGS)
 	@if grep -nE '://|@ ' requirements.lock; then \
 	  echo "requirements.lock names a host; the lock must hold names and hashes only" >&2; exit 1; \
 	fi
+
+.PHONY: wheel
+wheel: setup ## Build the package into dist/
+	@$(BIN)/python -m hatchling build -t wheel
 
 # --- running -----------------------------------------------------------------
 
@@ -113,6 +131,25 @@ test-fast: setup ## Everything that needs no Ray; ARGS="tests/unit/test_ids.py" 
 test-cluster: setup ## The tests on a real Ray with real HTTP
 	@$(BIN)/python -m pytest --durations=15 $(or $(filter tests/%,$(ARGS)),tests/cluster) \
 	  $(filter-out tests/%,$(ARGS))
+
+PYTHONS ?= python3.11 python3.12 python3.13
+PURE := tests/spec tests/golden
+
+.PHONY: test-pythons
+test-pythons: setup ## The pure tests on each of Python 3.11, 3.12 and 3.13 that is installed
+	@grep -E '^[a-z0-9]' requirements.lock | tr -d '\\' > .tools/versions.txt; \
+	for python in $(PYTHONS); do \
+	  if ! command -v $$python > /dev/null; then echo "$$python: not installed"; continue; fi; \
+	  if [ "$$($$python -V)" = "$$($(BIN)/python -V)" ]; then \
+	    echo "$$python: is that of make test"; continue; \
+	  fi; \
+	  echo "$$python: $(PURE)"; \
+	  $(UV) venv --quiet --clear --python $$python .tools/$$python; \
+	  $(WITH_MIRROR) $(UV) pip install --quiet --python .tools/$$python/bin/python \
+	    --constraint .tools/versions.txt --editable . fastapi httptools hypothesis jsonpath-ng \
+	    jsonschema pytest pytest-asyncio pytest-xdist referencing; \
+	  .tools/$$python/bin/python -m pytest --quiet $(SIDE_BY_SIDE) $(PURE); \
+	done
 
 .PHONY: test-corpus
 test-corpus: setup ## The whole recorded corpus; `make test` replays a sample of it

@@ -59,8 +59,12 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'rillflow' has no attribute {name!r}")
-    found = getattr(importlib.import_module(home), name) if home else None
-    value = found if home else importlib.import_module(f"rillflow.{name}")
+    module = home or f"rillflow.{name}"
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise importlib.import_module("rillflow.extras").told(error) from error
+    value = getattr(found, name) if home else found
     globals()[name] = value
     return value
 

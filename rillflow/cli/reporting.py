@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from rillflow.cli.visible import visible
 from rillflow.errors import DefinitionError, ExecutionFailedError, RequestError, RillflowError
+from rillflow.extras import told
 from rillflow.plain_words import in_plain_words, of_task_in_plain_words
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ class ReportingGroup(TyperGroup):
         except BrokenPipeError as error:
             stop_writing()
             raise typer.Exit(READER_GONE) from error
+        except ModuleNotFoundError as error:
+            missing = told(error)
+            if missing is error:
+                raise
+            report(missing)
+            raise typer.Exit(FAILURE) from error
         except (RillflowError, OSError) as error:
             report(error)
             raise typer.Exit(FAILURE) from error

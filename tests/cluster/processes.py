@@ -67,6 +67,11 @@ class OwnStack:
         self._folder = ROOT
         self._process: subprocess.Popen[bytes] | None = None
 
+    def use_installation(self, python: Path, folder: Path) -> None:
+        """Run what is installed for another Python, in a folder outside the repository."""
+        self._command[0] = str(python)
+        self._folder = folder
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.begin()

@@ -151,7 +151,12 @@ def test_the_lock_file_names_no_host() -> None:
 
 def test_the_lock_file_has_every_dependency() -> None:
     project = tomllib.loads(_text(ROOT / "pyproject.toml"))
-    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    extras = project["project"]["optional-dependencies"]
+    wanted = [
+        *project["project"]["dependencies"],
+        *extras["server"],
+        *project["dependency-groups"]["dev"],
+    ]
     locked = {name.lower() for name in LOCKED_NAME.findall(_text(ROOT / "requirements.lock"))}
     assert {_package(line) for line in wanted} <= locked
 

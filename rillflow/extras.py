@@ -1,0 +1,31 @@
+"""What the plain package does without, and who needs it: the parts that run a server.
+
+``pip install rillflow`` brings the client, the command line, validation and the testing kit.
+Whatever imports one of the modules here belongs to ``rillflow[server]``.
+"""
+
+from typing import Final
+
+from rillflow.errors import RillflowError
+
+SERVER_MODULES: Final = frozenset(
+    {
+        *("asyncpg", "fastapi", "httptools", "jsonschema", "ray", "referencing", "starlette"),
+        "uvicorn",
+    }
+)
+
+
+class MissingExtraError(RillflowError, ImportError):
+    """Something needs ``rillflow[server]``, and only ``rillflow`` is installed."""
+
+
+def told(error: ModuleNotFoundError) -> Exception:
+    """Return the error to raise for a module that is missing: what to install, or itself."""
+    module = (error.name or "").partition(".")[0]
+    if module not in SERVER_MODULES:
+        return error
+    return MissingExtraError(
+        f"this needs the server's packages ({module} is not installed):"
+        " pip install 'rillflow[server]'"
+    )
