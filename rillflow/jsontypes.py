@@ -38,6 +38,8 @@ MAX_LONG_DIGITS: Final = 20_000
 
 To read and write a number takes the square of its length.
 """
+NEVER_TOO_MUCH_BYTES: Final = min(MAX_LONG_DIGITS, MAX_VALUES)
+"""A text of no more bytes has too much of nothing, whatever it holds."""
 
 _CONTAINER_WEIGHT: Final = 3
 _KEY_WEIGHT: Final = 2
@@ -119,7 +121,7 @@ def decode_untrusted_json(text: bytes | str) -> JsonValue:
     """
     if isinstance(text, str):
         text = text.encode()
-    reason = why_too_much(text) if len(text) > MAX_LONG_DIGITS else None
+    reason = why_too_much(text) if len(text) > NEVER_TOO_MUCH_BYTES else None
     if reason is not None:
         raise ValueError(f"JSON cannot be handled: {reason}")
     return decode_json(text)
@@ -129,7 +131,7 @@ def why_too_much(text: bytes) -> str | None:
     """Say what a text from outside has too much of, if it is JSON; None if nothing."""
     if has_too_many_values(text):
         return f"it holds more than {MAX_VALUES} values"
-    if len(text) > MAX_LONG_DIGITS and _long_digits(text) > MAX_LONG_DIGITS:
+    if len(text) > NEVER_TOO_MUCH_BYTES and _long_digits(text) > MAX_LONG_DIGITS:
         return f"its numbers of more than {LONG_NUMBER} digits have over {MAX_LONG_DIGITS} together"
     return None
 

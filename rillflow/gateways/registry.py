@@ -14,7 +14,7 @@ from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import effective_protocol
-from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
 from rillflow.gateways.plugins.gateway import DispatcherPlugin, PluginGateway
 from rillflow.gateways.plugins.loading import (
     BrokenPluginGateway,
@@ -119,8 +119,9 @@ class GatewayRegistry:
         answer = await self._call(call.request)
         # The result of a call that was made before, perhaps by another dispatcher.
         mask = self._known.mask() if request.poll else None
-        size = len(answer.body) if answer.body else 0
-        return await computed(size, lambda: _fit_to_keep(answer, call, mask))
+        if answer.body is None or len(answer.body) <= SHORT_BYTES:
+            return _fit_to_keep(answer, call, mask)
+        return await in_thread(lambda: _fit_to_keep(answer, call, mask))
 
     async def _call(self, request: DispatchRequest) -> DispatchAnswer:
         try:

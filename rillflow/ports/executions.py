@@ -4,7 +4,8 @@ Every call is idempotent: a submission by its execution id, an event by the stat
 it meets, a query by its nature. So a transport may repeat any of them.
 """
 
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -251,19 +252,21 @@ def error_of(reply: Reply) -> RillflowError:
     return kind(message, wire_code=reply.wire_code, http_status=reply.http_status)
 
 
+_TEXTS: Final[Mapping[type[Event], str]] = {
+    ExecutionSubmitted: "data",
+    DispatchAnswered: "body",
+    CallbackReceived: "output",
+    WakeUpReceived: "data",
+    RedoRequested: "data",
+}
+
+
 def text_of(call: Call) -> bytes:
     """Return the JSON that a call brings along, which may be large; empty when it brings none."""
-    if isinstance(call, Submission):
-        return call.event.data
-    if not isinstance(call, Delivery):
+    if not isinstance(call, Delivery | Submission):
         return b""
-    match call.event:
-        case DispatchAnswered(body=bytes() as text) | CallbackReceived(output=text):
-            return text
-        case WakeUpReceived(data=text) | RedoRequested(data=text):
-            return text
-        case _:
-            return b""
+    field = _TEXTS.get(type(call.event))
+    return b"" if field is None else getattr(call.event, field) or b""
 
 
 def size_of(call: Call) -> int:

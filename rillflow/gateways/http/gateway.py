@@ -17,7 +17,7 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.limiter import CallLimiter
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.threads import computed, in_thread
+from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState
 
@@ -84,9 +84,9 @@ class HttpGateway:
         timeout_s = call_timeout_s(request, self._settings)
         last, reply = await self._limited(request, call, timeout_s)
         now_ms = self._clock.now_ms()
-        return await computed(
-            len(reply.body), lambda: answered(request, reply, url=last.address, now_ms=now_ms)
-        )
+        if len(reply.body) <= SHORT_BYTES:
+            return answered(request, reply, url=last.address, now_ms=now_ms)
+        return await in_thread(lambda: answered(request, reply, url=last.address, now_ms=now_ms))
 
     async def _limited(
         self, request: DispatchRequest, call: HttpCall, timeout_s: float

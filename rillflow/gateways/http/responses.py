@@ -10,7 +10,7 @@ from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.hints import retry_after_s
 from rillflow.gateways.messages.targets import parse_http_url
-from rillflow.jsontypes import JsonObject, decode_json, why_too_much
+from rillflow.jsontypes import NEVER_TOO_MUCH_BYTES, JsonObject, decode_json, why_too_much
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 LONGEST_ERROR: Final = 1_024
@@ -77,8 +77,10 @@ def bounded(answer: DispatchAnswer) -> DispatchAnswer:
     Text that is no JSON has no values, however many commas are in it.
     """
     body = answer.body
-    reason = None if body is None else why_too_much(body)
-    if body is None or reason is None or body.lstrip()[:1] not in _JSON_STARTS:
+    if body is None or len(body) <= NEVER_TOO_MUCH_BYTES:
+        return answer
+    reason = why_too_much(body)
+    if reason is None or body.lstrip()[:1] not in _JSON_STARTS:
         return answer
     return replace(answer, body=None, error=answer.error or f"{FAILS}of the answer, {reason}")
 

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
+from math import inf
 from typing import Final, TypeAlias, TypeVar
 
 from rillflow.ids import ExecutionId
@@ -38,10 +39,12 @@ class FairTurns:
         """Measure by ``cpu_s``, seconds of processor time of this thread.
 
         That takes a microsecond to read, so it is read only when ``clock_s`` says that enough
-        time has passed.
+        time has passed. What other callbacks computed since it was read before may be in it; it
+        is never more than the time that has passed.
         """
         self._cpu_s = cpu_s
         self._clock_s = clock_s
+        self._cpu_read_s = -inf
         self._turn_s = 0.0
         self._is_full = False
         self._is_watched = False
@@ -64,19 +67,24 @@ class FairTurns:
         """Handle calls until the turn is full; all of them if they must be taken ``whole``."""
         self._watch()
         handled: list[Handled] = []
-        began_s, looked_s = self._cpu_s(), self._clock_s()
+        looked_s = self._clock_s()
         for call in calls:
             handled.append(handle(call))
-            if self._clock_s() - looked_s < COUNTED_S:
+            now_s = self._clock_s()
+            if now_s - looked_s < COUNTED_S:
                 continue
-            now_s = self._cpu_s()
-            self._charge(call.execution_id, now_s - began_s)
-            began_s, looked_s = now_s, self._clock_s()
+            self._charge(call.execution_id, self._computed_s(now_s - looked_s))
+            looked_s = now_s
             if self._turn_s >= TURN_S:
                 self._is_full = True
                 if not whole:
                     break
         return handled
+
+    def _computed_s(self, passed_s: float) -> float:
+        """Return how much of the time that has passed was computation."""
+        before_s, self._cpu_read_s = self._cpu_read_s, self._cpu_s()
+        return min(passed_s, self._cpu_read_s - before_s)
 
     def _charge(self, execution_id: ExecutionId, spent_s: float) -> None:
         self._turn_s += spent_s

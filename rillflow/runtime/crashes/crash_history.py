@@ -34,6 +34,10 @@ class CrashHistory:
         """Count what is in the journal and what the life before has left in ``record``."""
         self._journal = journal
         self._record = record
+        self.begin = record.begin
+        """Write down the step that is taken from now on, until the next one or the end."""
+        self.end = record.end
+        """Write down that no step is taken now."""
         self._walks = BackgroundTasks(_not_forgotten)
         self._by_id: dict[ExecutionId, list[Death]] = {}
 
@@ -93,14 +97,6 @@ class CrashHistory:
         """
         if self._by_id and self.is_set_apart(execution_id):
             raise SetApartError(execution_id, self._reason(execution_id))
-
-    def begin(self, execution_id: ExecutionId, step: str) -> None:
-        """Write down the step that is taken from now on, until the next one or the end."""
-        self._record.begin(execution_id, step)
-
-    def end(self) -> None:
-        """Write down that no step is taken now."""
-        self._record.end()
 
     @contextmanager
     def during(self, execution_id: ExecutionId, step: str) -> Iterator[None]:

@@ -81,7 +81,9 @@ class HandlingRecord:
 
     def begin(self, execution_id: ExecutionId, step: str) -> None:
         """Write down what is handled from now on, in the place of what was before."""
-        text = f"{self._life} {execution_id} {step}\0".encode("utf-8", "replace")[:_SIZE]
+        text = f"{self._life} {execution_id} {step}\0".encode("utf-8", "replace")
+        if len(text) > _SIZE:
+            text = text[:_SIZE]
         self._page[: len(text)] = text
 
     def end(self) -> None:
@@ -97,13 +99,9 @@ class HandlingRecord:
 
 def step_of(call: Call) -> str:
     """Name what a call has its execution do; the same for every repetition of the call."""
-    match call:
-        case Delivery():
-            return step_of_event(call.event)
-        case Query():
-            return f"view {call.kind}"
-        case _:
-            return type(call).__name__
+    if isinstance(call, Delivery):
+        return step_of_event(call.event)
+    return f"view {call.kind}" if isinstance(call, Query) else type(call).__name__
 
 
 def step_of_event(event: Event) -> str:

@@ -150,7 +150,9 @@ class Outbox:
         """Add an answer to the next batch."""
         self._answers.append(answer)
         self._waiting_bytes += answer.size_bytes
-        self._send_more()
+        # While enough senders are under way, as under load, there is nothing more to ask.
+        if len(self._senders) <= self._late or self._is_full:
+            self._send_more()
 
     def _send_more(self) -> None:
         most = MOST_UNDER_WAY if self._is_full else 1

@@ -220,7 +220,7 @@ class ExecutionOwner:
         await self._turns.wait(calls[0].execution_id)
         released = self._recovery.released(calls)
         found = await self._borrowing.borrow_all(calls, look=look)
-        batch = self._turns.take(calls, lambda call: self._take(call, found), whole=bool(released))
+        batch = self._turns.take(calls, partial(self._take, found), whole=bool(released))
         self._deaths.end()
         written = [taken for taken in batch if taken.append is not None]
         touched = [taken.hosted for taken in written if taken.hosted is not None]
@@ -311,7 +311,7 @@ class ExecutionOwner:
         """Tell whether an execution that is in memory has ended for good, as the store knows."""
         return self._residents.has_settled(execution_id)
 
-    def _take(self, call: Call, found: Found) -> CallOutcome:
+    def _take(self, found: Found, call: Call) -> CallOutcome:
         hosted = found.get(call.execution_id)
         if isinstance(call, Delivery):
             self._recovery.called(call.execution_id, call.event)
