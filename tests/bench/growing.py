@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from rillflow.core import codec, machine
-from rillflow.core.events import DispatchAnswered, ExecutionSubmitted
+from rillflow.core.events import DispatchAnswered
 from rillflow.core.plan import Plan
 from rillflow.definition import canonical_text, expand_sugar, parse_definition, version_of
 from rillflow.ids import PARTITIONS, new_execution_id, partition_of
@@ -31,6 +31,7 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
 from tests.bench import workloads
 from tests.bench.references import apart
+from tests.bench.submitting import stored_submission
 
 NOWHERE: Final = "http://127.0.0.1:1"
 LARGEST_TEXT: Final = 1 << 26
@@ -120,13 +121,7 @@ def submission(definition_id: str, data: bytes) -> Submission:
     """Return the submission of a new execution."""
     at_ms = SystemClock().now_ms()
     execution_id = new_execution_id("bench", "growth", at_ms=at_ms, entropy=os.urandom(10))
-    event = ExecutionSubmitted(
-        at_ms=at_ms,
-        execution_id=execution_id,
-        definition_id=definition_id,
-        data=data,
-        host=NOWHERE,
-    )
+    event = stored_submission(execution_id, definition_id, data, host=NOWHERE)
     return Submission(business="bench", feature="growth", event=event)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from rillflow.core.events import CallbackReceived, ExecutionSubmitted
+from rillflow.core.events import CallbackReceived
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Delivery, Submission
@@ -34,6 +34,7 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
 from tests.bench.growing import fill_apart
 from tests.bench.references import apart
+from tests.bench.submitting import stored_submission
 
 WAITING = """
 workspace: bench
@@ -218,13 +219,7 @@ def _data(size: int) -> bytes:
 
 
 def _submission(execution_id: ExecutionId, definition_id: str, data: bytes) -> Submission:
-    event = ExecutionSubmitted(
-        at_ms=time.time_ns() // 1_000_000,
-        execution_id=execution_id,
-        definition_id=definition_id,
-        data=data,
-        host="http://127.0.0.1:8080",
-    )
+    event = stored_submission(execution_id, definition_id, data, host="http://127.0.0.1:8080")
     return Submission(business="bench", feature="parked", event=event)
 
 

@@ -1,9 +1,13 @@
 """Submissions as the runtime makes them: with limits, a secret key and a language version."""
 
 import asyncio
+import os
+from functools import cache
 from typing import Final
 
 from rillflow.core.events import ExecutionSubmitted
+from rillflow.ids import ID_KEY_BYTES, ExecutionId
+from rillflow.language.versions import CURRENT
 from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.process.clock import SystemClock
@@ -28,6 +32,32 @@ async def _submit(name: str, text: str, data: bytes) -> ExecutionSubmitted:
     await submissions.submit(f"{WORKSPACE}:{name}", data, Options())
     await store.close()
     return kept.events[0]
+
+
+def stored_submission(
+    execution_id: ExecutionId, definition_id: str, data: bytes, *, host: str
+) -> ExecutionSubmitted:
+    """Return the same event for a definition that is stored under no name."""
+    settings = _settings()
+    return ExecutionSubmitted(
+        at_ms=SystemClock().now_ms(),
+        execution_id=execution_id,
+        definition_id=definition_id,
+        data=data,
+        host=host,
+        context_max_bytes=settings.context_max_bytes,
+        foreach_max_items=settings.foreach_max_items,
+        id_key=os.urandom(ID_KEY_BYTES),
+        max_descendants=settings.max_descendants,
+        language=CURRENT,
+        turn_max_steps=settings.turn_max_steps,
+        turn_max_bytes=settings.turn_max_bytes,
+    )
+
+
+@cache
+def _settings() -> Settings:
+    return Settings()
 
 
 class _Kept:
