@@ -100,15 +100,16 @@ demo: setup ## Run the text-to-video workflow from start to end, with live progr
 
 # Tests in a process of their own run side by side; those that start whole stacks, which a
 # machine carries few of, come after them, one by one. The outcomes of cases go from one to
-# the other. $(1) goes to both, $(2) to the last one.
+# the other. $(1) goes to both, $(2) to the last one. What is marked as long comes in
+# `make test-long` instead.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 WITHOUT_RAY := tests/spec tests/golden tests/unit tests/contract tests/api tests/simulation
 OUTCOMES := .rillflow/case-outcomes.json
 define EVERY_TEST
 rm -f $(OUTCOMES); failed=0; \
-$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(1) --case-outcomes=$(OUTCOMES) $(WITHOUT_RAY) \
+$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long" $(1) --case-outcomes=$(OUTCOMES) $(WITHOUT_RAY) \
   || failed=$$?; \
-$(BIN)/python -m pytest $(1) --case-outcomes=$(OUTCOMES) --every-case $(2) tests/cluster; \
+$(BIN)/python -m pytest -m "not long" $(1) --case-outcomes=$(OUTCOMES) --every-case $(2) tests/cluster; \
 if [ $$failed -ne 0 ]; then echo "tests without Ray have failed, further up" >&2; exit $$failed; fi
 endef
 GENERATED := tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
@@ -118,8 +119,15 @@ GENERATED := tests/spec/test_hostile_definitions.py tests/spec/test_hostile_lang
 DURATIONS := --durations=15 --durations-min=0.5
 
 .PHONY: test
-test: check ## Every check, then every test; ARGS="-k name" picks some
+test: check ## Every check, then every test but the long ones; ARGS="-k name" picks some
 	@$(if $(ARGS),$(BIN)/python -m pytest $(DURATIONS) $(ARGS),$(call EVERY_TEST,$(DURATIONS)))
+
+.PHONY: test-long
+test-long: setup ## What takes longer: most seeds, long kills, nodes, other Pythons, more examples
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DURATIONS) -m long $(WITHOUT_RAY) $(ARGS)
+	@$(BIN)/python -m pytest $(DURATIONS) -m long tests/cluster $(ARGS)
+	@RILLFLOW_FUZZ=3 $(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) $(filter-out tests/api/%,$(GENERATED)) $(ARGS)
+	@$(MAKE) test-pythons
 
 .PHONY: test-fast
 test-fast: setup ## Everything that needs no Ray; ARGS="tests/unit/test_ids.py" picks some

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, Final
 
 import httpx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +99,7 @@ async def run(api: Api) -> None:
     await api.ended(await api.submit("shop:order", CONTEXT))
 
 
+@pytest.mark.long
 async def test_no_rule_that_was_made_up_holds_the_loop() -> None:
     joined = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
     sources = [*made_up(joined, 100), *(f"$.context{path}" for path in made_up(paths, 100))]
@@ -115,6 +117,7 @@ async def test_no_rule_that_was_made_up_holds_the_loop() -> None:
     loop.assert_free()
 
 
+@pytest.mark.long
 async def test_no_definition_that_was_made_up_holds_the_loop() -> None:
     mixed = st.lists(st.sampled_from([*KEYS, *WORDS, *PUNCTUATION]), max_size=40).map("".join)
     shaped = st.dictionaries(st.sampled_from(KEYS), trees, max_size=8).map(json.dumps)

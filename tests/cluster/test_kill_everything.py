@@ -19,7 +19,7 @@ from tests.cluster.processes import (
 from tests.loopback import closed_port
 from tests.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 EXECUTIONS: Final = 500
 DEDICATED_EVERY: Final = 25

@@ -68,6 +68,7 @@ def test_when_a_node_is_killed_its_executions_go_on_elsewhere(
         check_mixture_calls(functions.calls(execution_id), kills=1)
 
 
+@pytest.mark.long
 def test_a_node_that_was_stopped_meanwhile_writes_nothing_when_it_goes_on(
     nodes: RayNodes, slow_functions: httpx.Client, store_url: str
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_node_that_was_stopped_meanwhile_writes_nothing_when_it_goes_on(
     _check_keys(slow_functions)
 
 
+@pytest.mark.long
 def test_when_the_head_is_killed_another_cluster_goes_on_with_everything(
     nodes: RayNodes, slow_functions: httpx.Client
 ) -> None:
@@ -102,6 +104,7 @@ def test_when_the_head_is_killed_another_cluster_goes_on_with_everything(
     wait_until_gone(*left_over)
 
 
+@pytest.mark.long
 def test_a_node_that_comes_gets_its_share_and_one_that_goes_gives_it_back(
     store_url: str, tmp_path: Path
 ) -> None:

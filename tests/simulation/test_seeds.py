@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -17,6 +17,8 @@ from tests.simulation.world import simulate
 
 SEEDS: Final = 2000
 IN_ONE_TEST: Final = 50
+AT_EVERY_RUN: Final = 400
+"""So many of the seeds; the rest takes long."""
 
 FOUND: Final = {
     15: "a call waited for news of busy functions, and left although its answer had come",
@@ -60,7 +62,13 @@ def _workers() -> Iterator[Executor]:
         yield workers
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, IN_ONE_TEST))
+def _firsts() -> Iterator[Any]:
+    for first in range(0, SEEDS, IN_ONE_TEST):
+        marks = () if first < AT_EVERY_RUN else (pytest.mark.long,)
+        yield pytest.param(first, marks=marks)
+
+
+@pytest.mark.parametrize("first", list(_firsts()))
 def test_every_promise_is_kept(workers: Executor, first: int) -> None:
     end = first + IN_ONE_TEST
     halves = workers.map(_broken, (range(first, end, 2), range(first + 1, end, 2)))
