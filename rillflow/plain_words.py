@@ -1,12 +1,12 @@
 """Rill Flow's messages of refusals and of tasks in plain words.
 
 On the wire the messages stay as they are, since clients compare them. The plain sentence is
-beside them in ``hint`` where there is no other hint, and the command line shows it alone. The
-messages of tasks are put in plain words by the command line only.
+beside them in ``hint`` where there is no other hint, and the command line shows it alone.
 """
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 _SENTENCES: Final[Sequence[tuple[str, str]]] = (
@@ -101,7 +101,13 @@ def in_plain_words(message: str) -> str | None:
 
 def of_task_in_plain_words(message: str) -> str:
     """Return what the message of a task or an execution means; others as they are."""
-    return _sentence(message, _MESSAGES) or message
+    return task_message_in_plain_words(message) or message
+
+
+@lru_cache(maxsize=256)
+def task_message_in_plain_words(message: str) -> str | None:
+    """Return what the message of a task means; None where it is none of Rill Flow's."""
+    return _sentence(message, _MESSAGES)
 
 
 def _sentence(message: str, known: Sequence[tuple[re.Pattern[str], str]]) -> str | None:

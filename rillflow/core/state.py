@@ -81,6 +81,12 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
         if self.time_infos:
             self.time_infos[-1].error = None if error is None else error[:LONGEST_ERROR]
 
+    def give_hint(self, hint: str) -> None:
+        """Say why the last attempt failed, where nothing else says it."""
+        self.hint = self.hint or hint
+        if self.msg is None and self.time_infos and self.time_infos[-1].error is None:
+            self.note_error(hint)
+
     def close_failed(self) -> None:
         """See to it that an attempt that failed has an error, also if it said nothing."""
         if self.time_infos and self.time_infos[-1].error is None:
@@ -123,7 +129,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     ``most_groups`` is how many groups of a foreach may run at once. Of the sub-flow of the
     present attempt, ``told`` is the position of its last notice that counted, and ``child_redos``
     counts the requests to redo it, the last of which is still to be delivered while
-    ``redoing_child``.
+    ``redoing_child``. ``applied_at_start`` are the numbers of its output rules that had effect
+    when the sub-flow was started, and need have none at its end.
     """
 
     name: str
@@ -156,6 +163,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     told: int = 0
     child_redos: int = 0
     redoing_child: bool = False
+    applied_at_start: list[int] = []
 
     @property
     def mapping_warnings(self) -> int:

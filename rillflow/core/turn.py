@@ -259,6 +259,7 @@ class Turn:
         mappings: MappingList,
         output: JsonObject,
         given: JsonObject | None = None,
+        excused: Sequence[int] = (),
     ) -> tuple[JsonObject, JsonObject]:
         """Apply mappings on an instance's context; return the context and input they give.
 
@@ -267,6 +268,7 @@ class Turn:
             mappings: What to apply.
             output: What ``$.output`` means.
             given: What is in the input before the first rule.
+            excused: Numbers of rules that may come to nothing.
 
         Raises:
             LanguageError: A rule with ``tolerance: false`` failed, or one of a strict execution
@@ -275,6 +277,7 @@ class Turn:
         """
         mapped = mappings.apply(
             strict=self.plan.strict or self.state.strict_mappings,
+            excused=excused,
             context=self.context_of(task),
             input=given or {},
             output=output,
@@ -286,6 +289,33 @@ class Turn:
         if mapped.passed_over or task.warning_counts or self.mapped:
             self._note(task, mappings.name, mapped.passed_over, stopped=mapped.stopped)
         document = as_object(mapped.input)
+        self._measure_large(document)
+        return as_object(mapped.context), document
+
+    def apply_untold(
+        self, task: TaskState, mappings: MappingList, output: JsonObject
+    ) -> tuple[JsonObject, tuple[PassedOver, ...]]:
+        """Apply mappings, and return the context and the rules that came to nothing.
+
+        Nothing is told of these, and they are no failure of a strict execution.
+
+        Raises:
+            LanguageError: A rule with ``tolerance: false`` failed.
+            ExecutionError: What is left in the input is larger than an input may be (30507).
+        """
+        mapped = mappings.apply(
+            context=self.context_of(task),
+            input={},
+            output=output,
+            trigger_url=partial(trigger_address, self, task.route),
+            seed=self.next_seed(),
+            language=self.state.language,
+            budget=self.budget,
+        )
+        self._measure_large(as_object(mapped.input))
+        return as_object(mapped.context), mapped.passed_over
+
+    def _measure_large(self, document: JsonObject) -> None:
         for value in document.values():
             kind = type(value)
             if kind in _CONTAINERS:
@@ -294,7 +324,6 @@ class Turn:
             if kind is str and len(value) > _LONG_TEXT:  # type: ignore[arg-type]
                 self.measure(document)
                 break
-        return as_object(mapped.context), document
 
     def measure(self, value: JsonValue) -> None:
         """Charge a value that is about to be kept or sent, by the JSON that it makes.

@@ -12,6 +12,7 @@ from rillflow.errors import LanguageError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import DEFAULT_BUDGET
+from rillflow.plain_words import task_message_in_plain_words
 
 _NOTHING: tuple[None, list[Any]] = (None, [])
 
@@ -23,7 +24,7 @@ def execution_view(
     definition = plan.original
     view: JsonObject = {
         **_header(definition),
-        "dag_invoke_msg": {**invoke_view(state.invoke), **_routes(state)},
+        "dag_invoke_msg": {**invoke_view(state.invoke, with_ours=True), **_routes(state)},
         "dag_status": state.status.name,
         "execution_id": state.execution_id,
         "process": progress(plan, state, at_ms),
@@ -32,7 +33,7 @@ def execution_view(
     }
     if state.callback is not None:
         view["dag_invoke_msg"] = {
-            **invoke_view(state.invoke),
+            **invoke_view(state.invoke, with_ours=True),
             **_routes(state),
             "callback": redacted_part(state.callback),
         }
@@ -93,7 +94,7 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
         "status": status_name(task.status),
         "contains_sub": task_plan.spec.has_groups,
         "next": [prefix + name for name in task_plan.successors],
-        "invoke_msg": invoke_view(task.invoke, with_errors=True),
+        "invoke_msg": invoke_view(task.invoke, with_ours=True),
         "sub_group_index_to_status": {str(g.index): g.status.name for g in groups},
         "sub_group_key_judgement_mapping": {},
         "sub_group_index_to_identity": {
@@ -148,11 +149,16 @@ _DUMPED: Final = {
 }
 
 
-def invoke_view(invoke: InvokeMsg, *, with_errors: bool = False) -> JsonObject:
-    """Return an ``invoke_msg`` object; ``with_errors`` adds what each attempt said, which is ours.
+def invoke_view(invoke: InvokeMsg, *, with_ours: bool = False) -> JsonObject:
+    """Return an ``invoke_msg`` object.
 
-    Who hears of an end by a completion callback gets Rill Flow's words only.
+    ``with_ours`` adds what Rill Flow has not: what each attempt said, and as ``hint`` a message of
+    Rill Flow in plain words where there is no other hint. Who hears of an end by a completion
+    callback gets Rill Flow's words only.
     """
+    hint = invoke.hint
+    if hint is None and with_ours and invoke.msg is not None:
+        hint = task_message_in_plain_words(invoke.msg)
     view: JsonObject = {
         "invoke_id": invoke.invoke_id,
         "code": invoke.code,
@@ -160,23 +166,21 @@ def invoke_view(invoke: InvokeMsg, *, with_errors: bool = False) -> JsonObject:
         "input": redacted(invoke.input),
         "output": invoke.output,
         "referenced_dag_execution_id": invoke.referenced_execution_id,
-        "invoke_time_infos": [
-            _time_view(info, with_errors=with_errors) for info in invoke.time_infos
-        ],
-        "invoke_times_left_out": (invoke.times_left_out or None) if with_errors else None,
+        "invoke_time_infos": [_time_view(info, with_ours=with_ours) for info in invoke.time_infos],
+        "invoke_times_left_out": (invoke.times_left_out or None) if with_ours else None,
         "progress_args": invoke.progress_args,
         "ext": redacted_part(invoke.ext or {}) or None,
-        "hint": invoke.hint,
+        "hint": hint,
     }
     return {key: value for key, value in view.items() if value not in _NOTHING}
 
 
-def _time_view(info: TimeInfo, *, with_errors: bool) -> JsonObject:
+def _time_view(info: TimeInfo, *, with_ours: bool) -> JsonObject:
     view: JsonObject = {
         "start_time": info.start_ms,
         "expected_cost": info.expected_cost,
         "end_time": info.end_ms,
-        "error": info.error if with_errors else None,
+        "error": info.error if with_ours else None,
     }
     return {key: value for key, value in view.items() if value is not None}
 

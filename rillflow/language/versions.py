@@ -17,5 +17,7 @@ RETRIES_PACED: Final = 3
 """Retries after the tenth wait, also where the author wrote no interval."""
 MEMORY_CHARGED: Final = 4
 """Evaluations are charged for memory in bytes, and for work that was free before."""
-CURRENT: Final = MEMORY_CHARGED
+STRICT_OF_LISTS_AND_SUB_FLOWS: Final = 5
+"""A strict execution judges the outputs of a sub-flow at its end, and paths behind ``[*]`` too."""
+CURRENT: Final = STRICT_OF_LISTS_AND_SUB_FLOWS
 """The rules of executions that are submitted now."""

@@ -401,3 +401,61 @@ def submitted(task: Definition, *, by_setting: bool = False, **rest: Any) -> Exe
     )
     assert codec.decode_event(codec.encode_event(event)) == event
     return machine.submit(Plan(WorkflowDefinition.model_validate(text), "d"), event)[0]
+
+
+ROWS: Final[JsonObject] = {
+    "rows": [{"line": 1, "cells": [{"x": 1}]}, {"line": 2, "cells": []}],
+    "map": {"a": {"x": 1}},
+    "empty": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("$.context.rows[*].lnie", "`$.context.rows[*].lnie` does not exist; did you mean `line`?"),
+        ("$.context.rows[*].line.x", "`$.context.rows[*].line.x` does not exist: "),
+        ("$.context.rows[*].far.x", "`$.context.rows[*].far` does not exist"),
+        ("$.context.rows[*].cells[*].y", "`$.context.rows[*].cells[*].y` does not exist"),
+        ("$.context.map[*].y", "`$.context.map[*].y` does not exist"),
+        ("$.context.rwos[*].line", "`$.context.rwos` does not exist; did you mean `rows`?"),
+    ],
+)
+def test_a_key_that_no_element_has_is_told_and_fails_if_strict(source: str, reason: str) -> None:
+    task = pass_("A", ins=[{"source": source, "target": "$.input.x"}])
+    run = scenario(task)
+    run.submit(ROWS)
+    assert run.status == "SUCCEED"
+    ((kind, found),) = told(run)
+    assert kind == "missing"
+    assert found.startswith(reason)
+    run = scenario(task, strict=True)
+    run.submit(ROWS)
+    assert run.status == "FAILED"
+    optional = pass_("A", ins=[{"source": source, "target": "$.input.x", "tolerance": True}])
+    run = scenario(optional, strict=True)
+    run.submit(ROWS)
+    assert (run.status, counted(run)) == ("SUCCEED", 0)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "$.context.rows[*].line",
+        "$.context.rows[*].cells[*].x",
+        "$.context.empty[*].x",
+        "$.context.rows[?(@.line == 7)].lnie",
+    ],
+)
+def test_a_key_that_one_element_has_or_a_list_without_elements_is_not_told(source: str) -> None:
+    run = scenario(pass_("A", ins=[{"source": source, "target": "$.input.x"}]), strict=True)
+    run.submit(ROWS)
+    assert (run.status, counted(run)) == ("SUCCEED", 0)
+
+
+def test_a_null_that_an_element_has_is_not_told() -> None:
+    rule = {"source": "$.output.rows[*].error", "target": "$.context.errors"}
+    run = scenario(fn("A", "sync", outs=[rule]), strict=True)
+    run.submit()
+    run.answer("A", {"rows": [{"error": None}, {}]})
+    assert (run.status, counted(run)) == ("SUCCEED", 0)

@@ -441,7 +441,7 @@ def test_the_first_and_the_last_hundred_attempts_are_kept_and_the_others_counted
     assert starts == sorted(starts)
     assert starts[0] == 0
     assert invoke.time_infos[-1].error == "unreachable"
-    assert invoke_view(invoke, with_errors=True)["invoke_times_left_out"] == 15
+    assert invoke_view(invoke, with_ours=True)["invoke_times_left_out"] == 15
     assert "invoke_times_left_out" not in invoke_view(invoke)
 
 

@@ -236,3 +236,23 @@ def test_what_an_attempt_was_expected_to_cost_is_shown() -> None:
     run.submit({"expected_cost": 9})
     infos = shown(run)["tasks"]["A"]["invoke_msg"]["invoke_time_infos"]
     assert infos == [{"start_time": 0, "expected_cost": 9}]
+
+
+def test_a_message_of_rill_flow_has_a_plain_sentence_beside_it_but_not_for_the_callback() -> None:
+    run = scenario(fn("A", "sync"), callback={"resourceName": "http://told"})
+    run.submit()
+    run.answer("A", error="dispatchTask http fails due to no paper")
+    view = shown(run)
+    for invoke in (view["dag_invoke_msg"], view["tasks"]["A"]["invoke_msg"]):
+        assert invoke["msg"] == "dispatchTask http fails due to no paper"
+        assert invoke["hint"] == "the call failed: no paper"
+    assert run.state.completion is not None
+    assert b"hint" not in run.state.completion
+
+
+def test_another_hint_and_another_message_stay_as_they_are() -> None:
+    for error, hint in (("timeout", "the function sleeps"), ("no paper", "")):
+        run = scenario(fn("A", "sync"))
+        run.submit()
+        run.answer("A", error=error, hint=hint or None)  # type: ignore[arg-type]
+        assert shown(run)["tasks"]["A"]["invoke_msg"].get("hint", "") == hint

@@ -13,6 +13,7 @@ from rillflow.jsontypes import JsonObject
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.conditions import all_hold, any_holds, holds
 from rillflow.language.text.literals import whole_number
+from rillflow.language.versions import STRICT_OF_LISTS_AND_SUB_FLOWS
 
 DEFAULT_ENTRY = "default"
 
@@ -30,8 +31,26 @@ def map_output(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) 
         LanguageError: A rule with ``tolerance: false`` failed; nothing was kept.
         ExecutionError: The result cannot be kept (30505).
     """
-    context, _ = turn.apply(task, plan.outputs, output)
+    context, _ = turn.apply(task, plan.outputs, output, excused=task.applied_at_start)
     turn.save_context(task, context)
+
+
+def map_first_output(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
+    """Apply the output mappings of a task whose outcome they will be applied to once more.
+
+    What comes to nothing now is neither told nor a failure of a strict execution: that is
+    judged at the outcome. What has had effect now need have none then.
+
+    Raises:
+        LanguageError: A rule with ``tolerance: false`` failed; nothing was kept.
+        ExecutionError: The result cannot be kept (30505).
+    """
+    if turn.state.language < STRICT_OF_LISTS_AND_SUB_FLOWS:
+        map_output(turn, task, plan, output)
+        return
+    context, mapped = turn.apply_untold(task, plan.outputs, output)
+    turn.save_context(task, context)
+    task.applied_at_start = plan.outputs.effective(mapped)
 
 
 def succeed(turn: Turn, task: TaskState, msg: str | None = None) -> None:

@@ -53,6 +53,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     task.retry_after_s = task.invoke.hint = None
     task.poll_url, task.polls = None, 0
     task.told, task.child_redos, task.redoing_child = 0, 0, False
+    task.applied_at_start = []
     turn.set_status(task, RUNNING)
     timeout_s = None
     if plan.spec.timeline is not None:
@@ -227,17 +228,19 @@ def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: Dispatc
 
 
 def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -> None:
-    spec = plan.spec
     if answer.execution_id is None:
+        task.invoke.give_hint("the answer has no execution_id, so no sub-flow was started")
         retry_or_end(turn, task, plan, answer.output or {})
         return
+    ends_here = plan.spec_as(FunctionTask).pattern == "flow_async"
     try:
-        if answer.output and spec.output_mappings:
-            controls.map_output(turn, task, plan, answer.output)
+        if answer.output and plan.spec.output_mappings:
+            apply = controls.map_output if ends_here else controls.map_first_output
+            apply(turn, task, plan, answer.output)
     except TASK_ERRORS as error:
         fail_attempt(turn, task, plan, error, answer.output)
         return
-    if plan.spec_as(FunctionTask).pattern == "flow_async":
+    if ends_here:
         controls.succeed(turn, task)
 
 
@@ -265,6 +268,7 @@ def fail_attempt(
         controls.fail(turn, task, plan, str(error))
         return
     task.invoke.msg = str(error)
+    task.invoke.note_error(task.invoke.msg)
     if may_retry(task, plan, output):
         schedule_retry(turn, task, plan)
     else:
@@ -321,6 +325,8 @@ def conclude(
         ExecutionError: The context cannot be kept.
     """
     succeeded = _outcome(turn, plan, output, callback)
+    if not succeeded:
+        _hint_at_failure(task, plan, output)
     retrying = not succeeded and may_retry(task, plan, output, turn.budget)
     final_failed = not succeeded and not plan.spec.tolerance
     mapped = bool(output) and bool(plan.spec.output_mappings) and not retrying
@@ -334,6 +340,19 @@ def conclude(
         schedule_retry(turn, task, plan)
     else:
         controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
+
+
+def _hint_at_failure(task: TaskState, plan: TaskPlan, output: JsonObject | None) -> None:
+    """Say what made a failure of an outcome that does not say so itself."""
+    spec, invoke, why = plan.spec_as(FunctionTask), task.invoke, None
+    if output is not None and spec.success_conditions:
+        why = "its successConditions do not hold"
+    elif output is not None and spec.fail_conditions:
+        why = "its failConditions hold"
+    elif output is not None and invoke.msg is None and output.get("result_type") is not None:
+        why = f"its result_type is {short_code(as_text(output['result_type']))}"
+    if why is not None:
+        invoke.give_hint(why)
 
 
 def _has_conditions(plan: TaskPlan) -> bool:

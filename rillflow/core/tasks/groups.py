@@ -308,6 +308,18 @@ def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
     invoke.referenced_execution_id = quoted.referenced_execution_id
 
 
+def _quote_first_failure(turn: Turn, task: TaskState) -> None:
+    """Quote a group that failed before a redo of another one, if none has failed since."""
+    invoke = task.invoke
+    if invoke.msg is None and invoke.code is None and invoke.hint is None:
+        groups = (turn.state.groups[route] for route in task.routes)
+        _quote_failure(turn, task, next(group for group in groups if _has_failed(group)))
+
+
+def _has_failed(group: GroupState) -> bool:
+    return group.status is TaskStatus.FAILED
+
+
 def parent_status(counts: Sequence[int], key_counts: Sequence[int] = NO_GROUPS) -> TaskStatus:
     """Compute the status of a task from how many groups, and key groups, have each status.
 
@@ -337,6 +349,7 @@ def _finish_parent(turn: Turn, task: TaskState, status: TaskStatus) -> None:
         controls.fail(turn, task, plan, str(error))
         return
     if status is TaskStatus.FAILED:
+        _quote_first_failure(turn, task)
         controls.end_failed(turn, task, None, tolerated=plan.spec.tolerance)
     else:
         controls.succeed(turn, task)

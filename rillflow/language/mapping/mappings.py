@@ -6,7 +6,7 @@ that is no path, or cannot be read in this document, is null, which is no failur
 handed in are never changed: what a list writes, it writes into copies.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -16,7 +16,13 @@ from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import compile_expression
 from rillflow.language.mapping.lasting import RuleTexts, Unkept, unkept_targets
-from rillflow.language.mapping.passed_over import OPTIONAL, Kind, PassedOver, loggable_error
+from rillflow.language.mapping.passed_over import (
+    OPTIONAL,
+    Kind,
+    Nothing,
+    PassedOver,
+    loggable_error,
+)
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.mapping.sources import (
     NO_TARGET,
@@ -116,6 +122,11 @@ class MappingList:
         self.name = name
         self.is_optional = all(step.tolerance is True for step in self._steps)
 
+    def effective(self, passed_over: Iterable[PassedOver]) -> list[int]:
+        """Return the numbers of the rules that are not among those that came to nothing."""
+        idle = {told.number for told in passed_over}
+        return [step.number for step in self._steps if step.number not in idle]
+
     def apply(  # noqa: PLR0913 - the roots of a mapping, and what it may use
         self,
         *,
@@ -125,6 +136,7 @@ class MappingList:
         trigger_url: TriggerUrl | None = None,
         seed: int = 0,
         strict: bool = False,
+        excused: Collection[int] = (),
         language: int = CURRENT,
         budget: TotalBudget | None = None,
     ) -> Mapped:
@@ -139,6 +151,7 @@ class MappingList:
             seed: Decides the random numbers of transforms; the same seed, the same result.
             strict: Whether to stop at the first rule that comes to nothing, unless its
                 tolerance is true.
+            excused: Numbers of rules that may come to nothing without being told of.
             language: The version of the language whose rules hold (see ``versions``).
             budget: What all rules may take, together with what else is done on it.
 
@@ -154,7 +167,7 @@ class MappingList:
         stopped = False
         for step in self._steps:
             told = _apply(step, scene)
-            if told is not None:
+            if told is not None and step.number not in excused:
                 # Rules that work, nearly all of them, make no list.
                 passed_over = passed_over or []
                 passed_over.append(told)
@@ -226,12 +239,17 @@ def _failed(
     return PassedOver(step.number, step.text, kind, reason, loggable_error(error), lost)
 
 
-def _unread_source(step: _Step, error: LanguageError) -> PassedOver:
+def _unread_source(step: _Step, error: LanguageError | Nothing) -> PassedOver | None:
+    """Say why a source was read as null, or why all elements of its list are."""
+    if isinstance(error, Nothing):
+        if step.tolerance is True:
+            return None
+        return PassedOver(step.number, step.text, error.kind, error.reason, lost=error.lost)
     return PassedOver(step.number, step.text, Kind.BAD_PATH, str(error), loggable_error(error))
 
 
 def _gave_nothing(
-    step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | None
+    step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | Nothing | None
 ) -> PassedOver | None:
     """Say why a rule gave nil, unless it may; ``found`` is what its source gave."""
     if unread is not None:

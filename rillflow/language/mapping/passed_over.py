@@ -4,20 +4,22 @@ Nothing here decides what a rule does. An explanation is made only after a rule 
 nothing, so rules that work pay nothing for it.
 """
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final, NamedTuple
 
 from rillflow.errors import ExpressionSyntaxError, LanguageError, PathSyntaxError
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.jsonpath.paths import Path
-from rillflow.language.jsonpath.syntax import Indexes, Names, Token
+from rillflow.language.jsonpath.syntax import Indexes, Names, Token, Wildcard
 from rillflow.language.text.lexing import shorten
 
 _LONGEST_KEY: Final = 64
 _MOST_LOOKED_AT: Final = 1000
 _MOST_NEAR: Final = 100
 _LENGTHS_APART: Final = 4
+_MOST_STARS: Final = 3
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -99,11 +101,17 @@ class Nothing(NamedTuple):
 
 def why_nothing(path: Path, document: JsonValue) -> Nothing:
     """Tell why a path, which gave null for this document, led to nothing."""
-    value, way = document, "$"
-    for token in path.syntax.tokens:
+    tokens = path.syntax.tokens
+    keys = tuple(takewhile(lambda token: _key_of(token) is not None, tokens))
+    nothing = _why_nothing(document, "$", keys)
+    if len(keys) < len(tokens) and nothing.kind is not Kind.MISSING:
+        return Nothing(Kind.NULL, f"`{shorten(path.text)}` gives null")
+    return nothing
+
+
+def _why_nothing(value: JsonValue, way: str, keys: Sequence[Token]) -> Nothing:
+    for token in keys:
         key = _key_of(token)
-        if key is None:
-            return Nothing(Kind.NULL, f"`{shorten(path.text)}` gives null")
         further = f"{way}{_step(key)}"
         if isinstance(value, dict) and isinstance(key, str):
             if key not in value:
@@ -122,6 +130,73 @@ def why_nothing(path: Path, document: JsonValue) -> Nothing:
     return Nothing(Kind.NULL, f"`{shorten(way)}` is null")
 
 
+def names_keys_of_elements(path: Path) -> bool:
+    """Tell whether a path is like ``$.a[*].b``: all keys of it are named, but for a few ``[*]``."""
+    tokens = path.syntax.tokens
+    stars = sum(type(token) is Wildcard for token in tokens)
+    others_are_keys = len(tokens) - stars == sum(_key_of(token) is not None for token in tokens)
+    return 0 < stars <= _MOST_STARS and others_are_keys and type(tokens[-1]) is not Wildcard
+
+
+def why_elements_lack(path: Path, document: JsonValue) -> Nothing | None:
+    """Tell why no element has what a path of that form names.
+
+    None is that one has it, be it a null, or that there are no elements.
+    """
+    tokens = path.syntax.tokens
+    return None if _is_there(document, tokens) is not False else _why_lacking(document, "$", tokens)
+
+
+def _is_there(value: JsonValue, tokens: Sequence[Token]) -> bool | None:
+    """Tell whether tokens lead to something, be it a null; None is that there are no elements."""
+    for place, token in enumerate(tokens):
+        if type(token) is Wildcard:
+            return _is_in_elements(value, tokens[place + 1 :])
+        key = _key_of(token)
+        if not _has(value, key):
+            return False
+        value = value[key]  # type: ignore[index]
+    return True
+
+
+def _has(value: JsonValue, key: str | int | None) -> bool:
+    if isinstance(key, str):
+        return isinstance(value, dict) and key in value
+    is_index = isinstance(value, list) and key is not None
+    return is_index and -len(value) <= key < len(value)  # type: ignore[arg-type, operator]
+
+
+def _is_in_elements(value: JsonValue, tokens: Sequence[Token]) -> bool | None:
+    if not isinstance(value, dict | list):
+        return False
+    found = None
+    for element in _elements(value):
+        there = _is_there(element, tokens)
+        if there:
+            return True
+        found = False if there is False else found
+    return found
+
+
+def _why_lacking(value: JsonValue, way: str, tokens: Sequence[Token]) -> Nothing:
+    """Say of the first element that lacks it why it does."""
+    for place, token in enumerate(tokens):
+        if type(token) is Wildcard and isinstance(value, dict | list):
+            rest = tokens[place + 1 :]
+            lacking = next(one for one in _elements(value) if _is_there(one, rest) is False)
+            return _why_lacking(lacking, f"{way}[*]", rest)
+        nothing = _why_nothing(value, way, (token,))
+        if nothing.kind is Kind.MISSING:
+            return nothing
+        key = _key_of(token)
+        value, way = value[key], f"{way}{_step(key)}"  # type: ignore[index]
+    return Nothing(Kind.NULL, f"`{shorten(way)}` is null")
+
+
+def _elements(value: JsonObject | list[JsonValue]) -> Iterable[JsonValue]:
+    return value.values() if isinstance(value, dict) else value
+
+
 def _key_of(token: Token) -> str | int | None:
     """Return the key of a token that names one member or element, else None."""
     if isinstance(token, Names) and len(token.names) == 1:
@@ -131,8 +206,8 @@ def _key_of(token: Token) -> str | int | None:
     return None
 
 
-def _step(key: str | int) -> str:
-    if isinstance(key, int):
+def _step(key: str | int | None) -> str:
+    if not isinstance(key, str):
         return f"[{key}]"
     return f".{key}" if key and _PLAIN.issuperset(key) else f"['{key}']"
 

@@ -8,11 +8,20 @@ from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.jsonpath.paths import compile_path, reads_as_null
 from rillflow.language.jsonpath.syntax import Function, Names, Token
-from rillflow.language.mapping.passed_over import Kind, Nothing, why_nothing
+from rillflow.language.mapping.passed_over import (
+    Kind,
+    Nothing,
+    names_keys_of_elements,
+    why_elements_lack,
+    why_nothing,
+)
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.mapping.targets import Draft
 from rillflow.language.text.literals import parse_literal
-from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
+from rillflow.language.versions import (
+    AVIATOR_AND_JAYWAY_MEASURED,
+    STRICT_OF_LISTS_AND_SUB_FLOWS,
+)
 
 TriggerUrl: TypeAlias = Callable[[str], str]
 
@@ -28,7 +37,8 @@ class Scene(Draft):
         trigger_url: Gives the URL that triggers a task by name.
         seed: Decides random numbers.
         language: The version of the language whose rules hold.
-        unread: The error of the source fetched last, where that is null because of it.
+        unread: The error of the source fetched last, where that is null because of it, or why
+            all elements of its list are null.
     """
 
     __slots__ = ("language", "seed", "trigger_url", "unread")
@@ -46,7 +56,7 @@ class Scene(Draft):
         self.trigger_url = trigger_url
         self.seed = seed
         self.language = language
-        self.unread: LanguageError | None = None
+        self.unread: LanguageError | Nothing | None = None
 
 
 Fetch: TypeAlias = Callable[[Scene], JsonValue]
@@ -105,8 +115,15 @@ def _compile_path(source: str) -> Source:
             _take_for_null(error, scene)
             return None
 
+    def fetch_of_elements(scene: Scene) -> JsonValue:
+        found = fetch(scene)
+        is_bare = type(found) is list and not any(each is not None for each in found)
+        if is_bare and scene.language >= STRICT_OF_LISTS_AND_SUB_FLOWS:
+            scene.unread = why_elements_lack(path, scene.document)
+        return found
+
     return Source(
-        fetch,
+        fetch_of_elements if names_keys_of_elements(path) else fetch,
         _entries_read(path.syntax.tokens),
         lambda scene: why_nothing(path, scene.document),
     )
