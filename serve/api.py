@@ -15,6 +15,7 @@ from rillflow.actors.stack import Stack
 from rillflow.errors import RillflowError
 from rillflow.gateways.messages.threads import in_slow_thread
 from rillflow.gateways.plugins.loading import named_plugins
+from rillflow.private_apis.serve_shortcut import open_shortcut
 from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
@@ -26,7 +27,6 @@ from serve.middleware.api_key import ApiKeyGate
 from serve.middleware.form_parameters import FormParameters
 from serve.middleware.request_lines import RequestLines
 from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
-from serve.private_apis.shortcut import open_shortcut
 from serve.routes import batch_redo, health, legacy, protection, statistics, tools, trials
 from serve.routes import event_loops as loops
 from serve.routes import query as query_routes

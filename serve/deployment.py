@@ -7,12 +7,12 @@ from ray.serve import Application
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 
+from rillflow.private_apis.serve_replica_port import listen_on_the_node_only
+from rillflow.private_apis.uvicorn_deadlines import bound_connections
+from rillflow.private_apis.uvicorn_timers import let_go_of_reset_connections
 from rillflow.settings import Settings, is_loopback
 from serve.api import build_asgi_app
 from serve.listening import refuse_exposed
-from serve.private_apis.replica_ports import listen_on_the_node_only
-from serve.private_apis.uvicorn_deadlines import bound_connections
-from serve.private_apis.uvicorn_timers import let_go_of_reset_connections
 
 OTHER_REQUESTS: Final = 1_000
 """Requests that a replica handles beside those that wait for an end."""

@@ -21,10 +21,10 @@ from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 
 from rillflow.client.addresses import reachable
 from rillflow.errors import StackError
+from rillflow.private_apis.forking import WORKER_PROGRAM, ForkServer
+from rillflow.private_apis.ray_folders import close_below, keep_closed
 from rillflow.stores.private_files import close_to_others
 from serve.listening import free_port
-from serve.private_apis.forking import WORKER_PROGRAM, ForkServer
-from serve.private_apis.ray_folders import close_below, keep_closed
 
 LOOPBACK: Final = "127.0.0.1"
 """Where everything of Ray listens; what has another address listens on every interface."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from rillflow.private_apis import haproxy_config
 from rillflow.settings import Settings
 
 PREFERENCES: Final[Mapping[str, str]] = {
@@ -30,7 +31,7 @@ PREFERENCES: Final[Mapping[str, str]] = {
     # A busy machine takes longer than 5 s to start HAProxy, which was given up then.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     # Hot requests go around what Serve does for every request.
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.private_apis.shortcut:middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "rillflow.private_apis.serve_shortcut:middlewares",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Otherwise an idle worker for every processor waits for tasks that do not come.
@@ -77,7 +78,7 @@ def own_places(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, s
 
 def write_haproxy(run_dir: Path, binary: str, settings: Settings) -> Path:
     """Write the program that Serve starts as HAProxy: the guard in front of the binary."""
-    guard = Path(__file__).parents[1] / "private_apis" / "haproxy_config.py"
+    guard = Path(haproxy_config.__file__)
     limits = (
         settings.connections_per_address,
         settings.body_start_timeout_s,

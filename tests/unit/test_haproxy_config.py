@@ -14,9 +14,8 @@ import pytest
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions
 
-from serve.listening import free_port
-from serve.private_apis import haproxy_config as haproxy_guard
-from serve.private_apis.haproxy_config import (
+from rillflow.private_apis import haproxy_config as haproxy_guard
+from rillflow.private_apis.haproxy_config import (
     at_home,
     guarded,
     limited,
@@ -25,6 +24,7 @@ from serve.private_apis.haproxy_config import (
     plain,
     reached,
 )
+from serve.listening import free_port
 from serve.stack.ray_environment import PREFERENCES
 from serve.stack.standalone import haproxy_binary
 from tests.loopback import closed_port

@@ -18,10 +18,10 @@ from ray.serve._private import constants
 
 from rillflow.errors import StackError, StoreError
 from rillflow.jsontypes import encode_json
+from rillflow.private_apis.haproxy_config import at_home
 from rillflow.settings import STACK_NOTE, Settings
 from rillflow.stores.private_files import why_not_private
 from serve.listening import free_port, refuse_taken_port
-from serve.private_apis.haproxy_config import at_home
 from serve.stack.data_folder import LOGS_KEPT, DataFolder
 from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
 from serve.stack.reaper import MARK, TITLE, belonging

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.private_apis import shortcut
-from serve.private_apis.shortcut import HEALTH, MOST_AT_ONCE, Shortcut, open_shortcut
+from rillflow.private_apis import serve_shortcut as shortcut
+from rillflow.private_apis.serve_shortcut import HEALTH, MOST_AT_ONCE, Shortcut, open_shortcut
 
 HOT = frozenset({("GET", "/hot")})
 

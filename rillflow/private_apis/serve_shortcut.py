@@ -10,12 +10,12 @@ where the variable is not set, as on clusters whose replicas Serve counts reques
 from typing import Final, NamedTuple
 
 from starlette.middleware import Middleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.forms.bodies import error_body
-from serve.forms.errors import INTERNAL_CODE
-from serve.private_apis.uvicorn_deadlines import bound_connections
+from rillflow.private_apis.uvicorn_deadlines import bound_connections
 
+NOT_FOUND: Final = '{"error_code":30101,"error":"Not Found"}'
 ROUTES: Final = "/-/routes"
 """Where Serve would tell anybody what it serves."""
 MOST_AT_ONCE: Final = 1_000
@@ -55,7 +55,7 @@ class Shortcut:
         app = self._app_for(scope)
         if app is None:
             if scope.get("path") == ROUTES and scope["type"] == "http":
-                await error_body(INTERNAL_CODE, "Not Found", 404)(scope, receive, send)
+                await Response(NOT_FOUND, 404, media_type="application/json")(scope, receive, send)
                 return
             await self._long_way(scope, receive, send)
             return

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from serve.private_apis.fork_server import GAVE_UP
-from serve.private_apis.forked_worker import SOCKET, worker_program
+from rillflow.private_apis.fork_server import GAVE_UP
+from rillflow.private_apis.forked_worker import SOCKET, worker_program
 
 WORKER_PROGRAM: Final = str(Path(__file__).with_name("forked_worker.py"))
 """What Ray runs for a worker."""
@@ -42,7 +42,7 @@ PRELOADED: Final = (
     "rillflow.actors.execution_actor",
     "rillflow.stores.sqlite.store",
     "serve.deployment",
-    "serve.private_apis.shortcut",
+    "rillflow.private_apis.serve_shortcut",
 )
 """The modules that workers share."""
 
