@@ -49,12 +49,13 @@ class Handled(msgspec.Struct, frozen=True):
     """What came of an event: commands to carry out, and whether anything changed.
 
     ``mapped`` are applications of mappings in which a rule came to nothing, or had done so
-    before.
+    before. ``steps`` is what the turn has taken of its budget, and so what a replay will take.
     """
 
     commands: list[Command]
     changed: bool = True
     mapped: Sequence[Application] = ()
+    steps: int = 0
 
 
 def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handled]:
@@ -98,7 +99,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     running.drain(turn)
     mapping_warnings.keep(state, turn.mapped)
     state.seq = 1
-    return state, Handled(turn.commands, mapped=turn.mapped)
+    return state, Handled(turn.commands, mapped=turn.mapped, steps=turn.budget.spent_steps)
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
@@ -115,7 +116,7 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     if turn.mapped:
         mapping_warnings.keep(state, turn.mapped)
     state.seq += 1
-    return Handled(turn.commands, mapped=turn.mapped)
+    return Handled(turn.commands, mapped=turn.mapped, steps=turn.budget.spent_steps)
 
 
 def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911 - one arm for each event

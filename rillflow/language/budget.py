@@ -62,6 +62,11 @@ class TotalBudget:
         self.memory_bytes = self._bytes_limit = _UNLIMITED if memory_bytes is None else memory_bytes
         self._reserved = _BOTH
 
+    @property
+    def spent_steps(self) -> int:
+        """How many steps were taken, without those of what exceeded the limit."""
+        return self._steps_limit - self.steps
+
     def spend(self, steps: int = 1) -> None:
         """Take steps.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from itertools import count
 from typing import TypeAlias
 
 import msgspec
@@ -11,6 +12,7 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_calls, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, Gateway
 from rillflow.ports.store import Store
+from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.handling_record import HandlingRecord
 from rillflow.runtime.dispatch.client import DispatcherClient
@@ -92,6 +94,18 @@ class _Spawner:
         return self._living()
 
 
+def _counted_turns(snapshot_steps: int) -> FairTurns:
+    """Return turns of some events each where snapshots come often, else of any number."""
+    if snapshot_steps == SNAPSHOT_STEPS:
+        return FairTurns(cpu_s=lambda: 0.0)
+    looks = count()
+
+    def counted_s() -> float:
+        return next(looks) * 0.005
+
+    return FairTurns(cpu_s=counted_s, clock_s=counted_s)
+
+
 class HostProcess:
     """One life of an owner of executions, those of some partitions or one dedicated one."""
 
@@ -108,6 +122,7 @@ class HostProcess:
         clock: SimulatedClock,
         promises: Promises,
         most_hot: int,
+        snapshot_steps: int,
         spawn: Spawn,
         living: Callable[[], Collection[str]],
         retire: Callable[[Life], None],
@@ -132,11 +147,12 @@ class HostProcess:
             partitions=() if isinstance(owns, str) else owns,
             dedicated=self._dedicated,
             most_hot=most_hot,
+            snapshot_steps=snapshot_steps,
             guards=guards,
             record=record,
             on_fenced=life.kill,
             spawner=None if self._dedicated else _Spawner(spawn, living),
-            turns=FairTurns(cpu_s=lambda: 0.0),
+            turns=_counted_turns(snapshot_steps),
         )
         self._desk = OwnerEndpoint(self.host, self.lanes, life=repr(life))
         self._started = around.loop.spawn(life, self._start(), name="start")

@@ -7,6 +7,7 @@
 * An execution has no more sub-flows than its submission allows.
 * A task that has ended stays as it ended, and is not ordered again, unless by a redo.
 * Only the owner of a partition writes to it.
+* A snapshot is the state that its records give.
 * An execution that is said to have ended has ended.
 * A notice that is noted as delivered was delivered.
 * At the end every execution has settled, the store and the owners agree, and nothing
@@ -87,6 +88,15 @@ class Promises:
             wrong = mirror.apply(record, life, self._around.loop.time())
             if wrong:
                 self._broken(wrong)
+        self._check_snapshot(append)
+
+    def _check_snapshot(self, append: Append) -> None:
+        if append.snapshot is None:
+            return
+        if append.closing is None:
+            self.counts["snapshots on the way"] += 1
+        if append.snapshot != codec.encode_state(self.mirrors[append.execution_id].state):
+            self._broken(f"{append.execution_id}: a snapshot tells another story")
 
     def _check_new(self, new: NewExecution) -> None:
         if new.idempotency_key is not None:

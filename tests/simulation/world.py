@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from rillflow.core import codec
 from rillflow.ids import PARTITIONS, ExecutionId, is_execution_id
 from rillflow.jsontypes import JsonValue
-from rillflow.runtime.activation.active_execution import replay
+from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS
+from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from tests.simulation.faults import FAIR, Faults, draw_faults
 from tests.simulation.flaky_store import FlakyStore
@@ -35,6 +36,8 @@ EXPECTED_CALLBACK_S: Final = 1.0
 """When a callback is overdue, in every fifth world; in the others it is never."""
 MOST_CHILDREN: Final = 1
 """How many sub-flows an execution may have, in every tenth world that is not sure."""
+OFTEN_STEPS: Final = 250
+"""A snapshot comes with every third event."""
 PEACE_S: Final = 900.0
 """How long everything may take to settle once nothing goes wrong any more."""
 
@@ -72,6 +75,8 @@ class World:
         self._hosts = shape.choice([1, 2, 2])
         self._dispatchers = shape.choice([1, 1, 2])
         self._most_hot = shape.choice([1, 2, 100])
+        # Others are as they were before there were such snapshots, for the seeds kept below.
+        self._snapshot_steps = OFTEN_STEPS if seed % 10 in {2, 4} else SNAPSHOT_STEPS
         self._wishes = _draw_wishes(shape)
         # Others are as they were before homes were lost: some seeds are kept for what they found.
         self._losses_s = [shape.uniform(0.5, 9.0) for _ in "ab"] if seed % 4 == 1 else []
@@ -168,6 +173,7 @@ class World:
                 clock=SimulatedClock(self.around.loop, lambda: self._wrong_by_s.get(name, 0.0)),
                 promises=self.promises,
                 most_hot=self._most_hot,
+                snapshot_steps=self._snapshot_steps,
                 spawn=self._spawn,
                 living=self.supervisor.living,
                 retire=lambda life: self.supervisor.retire(life, start),

@@ -19,7 +19,7 @@ from rillflow.ids import ID_KEY_BYTES
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.ports.store import StoredExecution
-from rillflow.runtime.activation.active_execution import replay
+from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.commands.subflows import inherited_from
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.process.clock import SystemClock

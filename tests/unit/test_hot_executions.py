@@ -9,7 +9,7 @@ from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.store import StoredExecution
-from rillflow.runtime.activation.active_execution import ActiveExecution, replay
+from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.hot_executions import (
     BYTES_PER_ENCODED,
     LARGEST_FOLDED,
@@ -17,6 +17,7 @@ from rillflow.runtime.activation.hot_executions import (
     MOST_TASKS_FOLDED,
     HotExecutions,
 )
+from rillflow.runtime.activation.replay import replay
 
 PLAN = Plan(
     parse_definition(

@@ -2,20 +2,27 @@
 
 import asyncio
 from collections import OrderedDict
+from typing import Final
 
-from rillflow.core import codec, machine, timing
+from rillflow.core import machine, timing
 from rillflow.core.commands import Command, DispatchTask, SetTimer
 from rillflow.core.ending import owes_notice
-from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DAG_COMPLETED
 from rillflow.core.tasks import polling
 from rillflow.definition.model import FunctionTask
-from rillflow.errors import StoreError, UnknownDescriptorError
+from rillflow.errors import UnknownDescriptorError
 from rillflow.gateways.messages.threads import computed
-from rillflow.ports.store import Catalogue, StoredExecution
+from rillflow.ports.store import Catalogue
 from rillflow.runtime.definitions.catalogue import parse_stored
+
+STEPS_PER_EVENT: Final = 100
+"""What handling an event takes besides its evaluations."""
+_BYTES_PER_STEP: Final = 64
+SNAPSHOT_BYTES_PER_STEP: Final = 8
+"""A snapshot is written after one step of work for so many bytes of it, at least."""
 
 
 class Plans:
@@ -57,10 +64,11 @@ class ActiveExecution:
     ``written`` counts the journal records handed to the store. ``pending`` counts the
     appends under way, the last of which is ``append_under_way``; ``borrowers`` the calls
     about to be taken. While there are any, the execution does not leave memory.
-    ``encoded_bytes`` is how long all that was read and written of it is. ``is_new`` is true
-    until its submission is durable. ``noted_as_resting`` is what the store says, None for
-    one that was read while that may have been about to change. ``gone`` is there once memory
-    cannot be trusted, and done when the execution is forgotten.
+    ``encoded_bytes`` is how long all that was read and written of it is. ``replay_steps`` is
+    what replaying it from its last snapshot takes, and ``snapshot_bytes`` how long that
+    snapshot is. ``is_new`` is true until its submission is durable. ``noted_as_resting`` is
+    what the store says, None for one that was read while that may have been about to change.
+    ``gone`` is there once memory cannot be trusted, and done when the execution is forgotten.
     """
 
     __slots__ = (
@@ -73,6 +81,8 @@ class ActiveExecution:
         "noted_as_resting",
         "pending",
         "plan",
+        "replay_steps",
+        "snapshot_bytes",
         "state",
         "written",
     )
@@ -84,6 +94,8 @@ class ActiveExecution:
         self.state = state
         self.written = written
         self.encoded_bytes = encoded_bytes
+        self.replay_steps = 0
+        self.snapshot_bytes = 0
         self.counted_bytes = 0
         self.pending = 0
         self.borrowers = 0
@@ -91,6 +103,22 @@ class ActiveExecution:
         self.gone: asyncio.Future[None] | None = None
         self.is_new = written == 0
         self.noted_as_resting: bool | None = False
+
+    def note_event(self, record: bytes, handled: Handled) -> None:
+        """Count an event that was handled: the journal gets one record more."""
+        self.written += 1
+        self.encoded_bytes += len(record)
+        self.replay_steps += STEPS_PER_EVENT + handled.steps + len(record) // _BYTES_PER_STEP
+
+    def note_snapshot(self, snapshot: bytes) -> None:
+        """Note that a replay will begin with this snapshot."""
+        self.replay_steps, self.snapshot_bytes = 0, len(snapshot)
+
+    def owes_snapshot(self, snapshot_steps: int) -> bool:
+        """Tell whether replaying takes more than this, and more than a snapshot costs."""
+        return self.replay_steps > max(
+            snapshot_steps, self.snapshot_bytes // SNAPSHOT_BYTES_PER_STEP
+        )
 
     @property
     def in_use(self) -> bool:
@@ -149,26 +177,3 @@ class ActiveExecution:
     def outstanding(self) -> list[Command]:
         """Return the commands that no event has answered."""
         return list(machine.outstanding(self.plan, self.state))
-
-
-def replay(plan: Plan, stored: StoredExecution) -> ActiveExecution:
-    """Rebuild an execution from its snapshot and journal.
-
-    Raises:
-        StoreError: The journal does not begin with a submission, or cannot be read.
-    """
-    state = codec.decode_state(stored.snapshot) if stored.snapshot else None
-    for record in stored.records:
-        event = codec.decode_event(record)
-        if state is not None:
-            machine.handle(plan, state, event)
-        elif isinstance(event, ExecutionSubmitted):
-            state, _ = machine.submit(plan, event)
-        else:
-            raise StoreError(f"{stored.execution_id}: the journal begins with no submission")
-    if state is None:
-        raise StoreError(f"{stored.execution_id}: the journal is empty")
-    read = len(stored.snapshot or b"") + sum(map(len, stored.records))
-    hosted = ActiveExecution(plan, state, stored.snapshot_seq + len(stored.records), read)
-    hosted.noted_as_resting = stored.rests or None
-    return hosted

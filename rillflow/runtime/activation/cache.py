@@ -9,9 +9,12 @@ from rillflow.core.plan import Plan
 from rillflow.errors import CrashedError, DamagedError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
-from rillflow.runtime.activation.active_execution import ActiveExecution, Plans, replay
+from rillflow.runtime.activation.active_execution import ActiveExecution, Plans
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.hot_executions import HotExecutions
+from rillflow.runtime.activation.passivation import Passivation
+from rillflow.runtime.activation.replay import Replay
+from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.crashes.crash_history import CrashHistory
 from rillflow.runtime.crashes.handling_record import REPLAY
@@ -35,8 +38,9 @@ class ActivationCache:
     execution is forgotten once its last append is over, and until then nobody gets it.
     ``resumed`` is called with an execution whose outstanding commands are to be carried
     out, ``forgotten`` with the id of one that must be resumed, ``crashed`` with the reason
-    why one could not be made of what is stored, ``left`` with one that had to make room.
-    What ``deaths`` has set apart is not read.
+    why one could not be made of what is stored. ``passivation`` sees to those that had to make
+    room. What ``deaths`` has set apart is not read. A replay takes as many ``turns`` of the
+    event loop as it needs, in which the other executions have theirs.
     """
 
     def __init__(  # noqa: PLR0913 - what it tells goes to different places
@@ -49,8 +53,9 @@ class ActivationCache:
         resumed: Callable[[ActiveExecution], None],
         forgotten: Callable[[ExecutionId], None],
         crashed: Callable[[ExecutionId, Exception], None],
-        left: Callable[[ActiveExecution], None],
+        passivation: Passivation,
         deaths: CrashHistory,
+        turns: FairTurns,
     ) -> None:
         self._store = store
         self._deaths = deaths
@@ -58,9 +63,11 @@ class ActivationCache:
         self._resumed = resumed
         self._forgotten = forgotten
         self._crashed = crashed
+        self._passivation = passivation
+        self._turns = turns
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
-        self._hot = HotExecutions(most_hot, hot_bytes, left)
+        self._hot = HotExecutions(most_hot, hot_bytes, passivation.left)
         self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED)
         self._loading: dict[ExecutionId, asyncio.Task[ActiveExecution | None]] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
@@ -80,6 +87,10 @@ class ActivationCache:
     def find(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution that is in memory; it may be about to be forgotten."""
         return self._hot.get(execution_id) or self._ended.get(execution_id)
+
+    def holds(self, execution_id: ExecutionId) -> bool:
+        """Tell whether an execution is in memory, which is no use of it."""
+        return execution_id in self._hot or execution_id in self._ended
 
     async def is_known(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory, perhaps not durable yet, or in the store.
@@ -273,12 +284,13 @@ class ActivationCache:
             if not self._is_loading(execution_id):
                 raise _CreatedMeanwhileError(execution_id)
             return None
-        hosted = self._replay(await self.plans.get(stored.definition_id), stored)
+        hosted = await self._replay(await self.plans.get(stored.definition_id), stored)
         if self._ownership.is_elsewhere(execution_id):
             # Its own home may come back and change it, so it is read anew each time.
             return hosted
         if not self._is_loading(execution_id):
             raise _CreatedMeanwhileError(execution_id)
+        self._passivation.replayed(hosted)
         if hosted.settled:
             self._settle(execution_id, hosted)
         else:
@@ -294,13 +306,15 @@ class ActivationCache:
             await self._deaths.look_again(execution_id)
         self._deaths.refuse(execution_id)
 
-    def _replay(self, plan: Plan, stored: StoredExecution) -> ActiveExecution:
+    async def _replay(self, plan: Plan, stored: StoredExecution) -> ActiveExecution:
         """Make an execution of what is stored; it touches nothing else, so any error is its own."""
+        execution_id, replay = stored.execution_id, Replay(plan, stored)
+        steps = self._deaths.during_each(execution_id, REPLAY, replay.steps())
         try:
-            with self._deaths.during(stored.execution_id, REPLAY):
-                return replay(plan, stored)
+            await self._turns.spread(execution_id, steps)
+            return replay.execution()
         except Exception as error:
-            raise self._unreadable(stored.execution_id, error) from error
+            raise self._unreadable(execution_id, error) from error
 
     def _unreadable(self, execution_id: ExecutionId, error: Exception, why: str = "") -> Exception:
         """Count a crash of this execution, since the store as such can be read."""

@@ -29,6 +29,8 @@ class _Folded(NamedTuple):
     state: bytes
     written: int
     encoded_bytes: int
+    replay_steps: int
+    snapshot_bytes: int
     counted_bytes: int
     noted_as_resting: bool | None
 
@@ -60,6 +62,9 @@ class HotExecutions:
 
     def __len__(self) -> int:
         return len(self._awake) + len(self._asleep)
+
+    def __contains__(self, execution_id: ExecutionId) -> bool:
+        return execution_id in self._awake or execution_id in self._asleep
 
     def get(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution that is in memory, and note its use."""
@@ -135,6 +140,8 @@ def _fold(hosted: ActiveExecution) -> ActiveExecution | _Folded:
         pickle.dumps(state, pickle.HIGHEST_PROTOCOL),
         hosted.written,
         hosted.encoded_bytes,
+        hosted.replay_steps,
+        hosted.snapshot_bytes,
         hosted.counted_bytes,
         hosted.noted_as_resting,
     )
@@ -145,6 +152,8 @@ def _unfold(asleep: ActiveExecution | _Folded) -> ActiveExecution:
         return asleep
     state = pickle.loads(asleep.state)  # noqa: S301 - written by this process
     hosted = ActiveExecution(asleep.plan, state, asleep.written, asleep.encoded_bytes)
+    hosted.replay_steps = asleep.replay_steps
+    hosted.snapshot_bytes = asleep.snapshot_bytes
     hosted.counted_bytes = asleep.counted_bytes
     hosted.noted_as_resting = asleep.noted_as_resting
     return hosted

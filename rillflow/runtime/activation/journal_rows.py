@@ -1,13 +1,19 @@
 """What is written to the journal for an event that an execution has taken."""
 
+from typing import Final
+
 import msgspec
 
 from rillflow.core import codec
 from rillflow.core.events import Event
+from rillflow.core.machine import Handled
 from rillflow.ports.executions import Submission
 from rillflow.ports.store import Append, Closing, NewExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.fencing import OwnerEpoch, listing_partition
+
+SNAPSHOT_STEPS: Final = 500_000
+"""What a replay may take before it begins with a newer snapshot: a quarter of the longest turn."""
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -22,67 +28,93 @@ def stage_of(hosted: ActiveExecution) -> Stage:
     return Stage(hosted.over, hosted.settled)
 
 
-def append_of(
-    hosted: ActiveExecution,
-    event: Event,
-    ownership: OwnerEpoch,
-    before: Stage,
-    new: NewExecution | None = None,
-) -> Append:
-    """Build the append of an event that was just handled, and count its record."""
-    state = hosted.state
-    rests = None if hosted.noted_as_resting is False else False
-    hosted.noted_as_resting = False
-    record = codec.encode_event(event)
-    hosted.written += 1
-    hosted.encoded_bytes += len(record)
-    status, closing, snapshot = None, None, None
-    if hosted.settled and not before.settled:
-        closing = Closing(
-            status=state.status.name.lower(),
-            code=state.invoke.code,
-            finished_at_ms=event.at_ms,
+class JournalRows:
+    """Builds the appends of one owner.
+
+    Replaying costs what handling the events cost: one event may take a whole turn's budget,
+    and an execution that waits may take any number of them. So when a replay would take more
+    than ``snapshot_steps``, the next event is written with a snapshot.
+    """
+
+    def __init__(self, ownership: OwnerEpoch, snapshot_steps: int = SNAPSHOT_STEPS) -> None:
+        self._ownership = ownership
+        self._snapshot_steps = snapshot_steps
+
+    def append_of(
+        self,
+        hosted: ActiveExecution,
+        event: Event,
+        handled: Handled,
+        before: Stage,
+        new: NewExecution | None = None,
+    ) -> Append:
+        """Build the append of an event that was just handled, and count its record."""
+        state = hosted.state
+        rests = None if hosted.noted_as_resting is False else False
+        hosted.noted_as_resting = False
+        record = codec.encode_event(event)
+        hosted.note_event(record, handled)
+        status, closing, snapshot = None, None, None
+        if hosted.settled and not before.settled:
+            closing = Closing(
+                status=state.status.name.lower(),
+                code=state.invoke.code,
+                finished_at_ms=event.at_ms,
+            )
+        elif stage_of(hosted) != before or new is not None:
+            status = state.status.name.lower()
+        if closing is not None or self.owes_snapshot(hosted):
+            snapshot = codec.encode_state(state)
+            hosted.note_snapshot(snapshot)
+        return Append(
+            execution_id=state.execution_id,
+            partition=self._ownership.scope_of(state.execution_id),
+            epoch=self._ownership.epoch_of(state.execution_id),
+            first_seq=hosted.written,
+            records=(record,),
+            new=new,
+            status=status,
+            closing=closing,
+            snapshot=snapshot,
+            snapshot_seq=hosted.written if snapshot else 0,
+            rests=rests,
         )
-        snapshot = codec.encode_state(state)
-    elif stage_of(hosted) != before or new is not None:
-        status = state.status.name.lower()
-    return Append(
-        execution_id=state.execution_id,
-        partition=ownership.scope_of(state.execution_id),
-        epoch=ownership.epoch_of(state.execution_id),
-        first_seq=hosted.written,
-        records=(record,),
-        new=new,
-        status=status,
-        closing=closing,
-        snapshot=snapshot,
-        snapshot_seq=hosted.written if snapshot else 0,
-        rests=rests,
-    )
 
+    def owes_snapshot(self, hosted: ActiveExecution) -> bool:
+        """Tell whether replaying an execution would take too long."""
+        return hosted.owes_snapshot(self._snapshot_steps)
 
-def confirmation_of(hosted: ActiveExecution, ownership: OwnerEpoch) -> Append:
-    """Build the append that writes nothing, and is taken only if memory is right.
+    def confirmation_of(self, hosted: ActiveExecution) -> Append:
+        """Build the append that writes nothing, and is taken only if memory is right.
 
-    A repetition is acknowledged for what memory says. It must not be when a newer owner
-    knows more, or when what memory says could not be written.
-    """
-    execution_id = hosted.state.execution_id
-    return Append(
-        execution_id=execution_id,
-        partition=ownership.scope_of(execution_id),
-        epoch=ownership.epoch_of(execution_id),
-        first_seq=hosted.written + 1,
-        records=(),
-    )
+        A repetition is acknowledged for what memory says. It must not be when a newer owner
+        knows more, or when what memory says could not be written.
+        """
+        execution_id = hosted.state.execution_id
+        return Append(
+            execution_id=execution_id,
+            partition=self._ownership.scope_of(execution_id),
+            epoch=self._ownership.epoch_of(execution_id),
+            first_seq=hosted.written + 1,
+            records=(),
+        )
 
+    def rest_of(self, hosted: ActiveExecution) -> Append:
+        """Build the append that notes of an execution that it waits for others only.
 
-def rest_of(hosted: ActiveExecution, ownership: OwnerEpoch) -> Append:
-    """Build the append that notes of an execution that it waits for others only.
+        It is refused when an event has come since.
+        """
+        return msgspec.structs.replace(self.confirmation_of(hosted), rests=True)
 
-    It is refused when an event has come since.
-    """
-    return msgspec.structs.replace(confirmation_of(hosted, ownership), rests=True)
+    def snapshot_of(self, hosted: ActiveExecution) -> Append:
+        """Build the append of a snapshot without an event.
+
+        It is refused when an event has come since.
+        """
+        snapshot = codec.encode_state(hosted.state)
+        return msgspec.structs.replace(
+            self.confirmation_of(hosted), snapshot=snapshot, snapshot_seq=hosted.written
+        )
 
 
 def row_of(call: Submission) -> NewExecution:

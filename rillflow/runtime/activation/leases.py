@@ -57,6 +57,12 @@ class Leases:
             raise
         return found
 
+    def must_read(self, call: Call) -> bool:
+        """Tell whether the store must be asked before a call can be handled."""
+        if isinstance(call, _WITHOUT_EXECUTION) or self._residents.holds(call.execution_id):
+            return False
+        return not isinstance(call, Submission) or self._may_exist(call.execution_id)
+
     async def retry_while_unavailable(self, execution_ids: Iterable[ExecutionId]) -> Found:
         """Borrow executions as they are at one moment, however long it takes to read them."""
         ids = list(dict.fromkeys(execution_ids))

@@ -9,7 +9,7 @@ one whose events are long holds up itself.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import count
 from math import inf
 from typing import Final, TypeAlias, TypeVar
@@ -80,6 +80,31 @@ class FairTurns:
                 if not whole:
                     break
         return handled
+
+    async def spread(self, execution_id: ExecutionId, work: Iterator[None]) -> None:
+        """Do the work of one execution to its end, in as many turns as it takes.
+
+        Each step of the iterator is one piece, which is never divided.
+        """
+        is_over = False
+        while not is_over:
+            await self.wait(execution_id)
+            self._watch()
+            is_over = self._fill(execution_id, work)
+
+    def _fill(self, execution_id: ExecutionId, work: Iterator[None]) -> bool:
+        """Do pieces of work until the turn is full; tell whether that was all of them."""
+        looked_s = self._clock_s()
+        for _ in work:
+            now_s = self._clock_s()
+            if now_s - looked_s < COUNTED_S:
+                continue
+            self._charge(execution_id, self._computed_s(now_s - looked_s))
+            looked_s = now_s
+            if self._turn_s >= TURN_S:
+                self._is_full = True
+                return False
+        return True
 
     def _computed_s(self, passed_s: float) -> float:
         """Return how much of the time that has passed was computation."""

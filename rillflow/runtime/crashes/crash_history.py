@@ -22,6 +22,7 @@ from rillflow.runtime.crashes.handling_record import HandlingRecord
 log = logging.getLogger("rillflow.crashes")
 
 MOST_DEATHS: Final = 2
+_OVER: Final = object()
 
 
 class CrashHistory:
@@ -106,6 +107,20 @@ class CrashHistory:
             yield
         finally:
             self._record.end()
+        self.survived(execution_id, step)
+
+    def during_each(
+        self, execution_id: ExecutionId, step: str, parts: Iterator[None]
+    ) -> Iterator[None]:
+        """Take the parts of a step, and write it down during each; others come in between."""
+        is_over = False
+        while not is_over:
+            self._record.begin(execution_id, step)
+            try:
+                is_over = next(parts, _OVER) is _OVER
+            finally:
+                self._record.end()
+            yield
         self.survived(execution_id, step)
 
     def survived(self, execution_id: ExecutionId, step: str) -> None:

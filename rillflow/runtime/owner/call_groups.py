@@ -1,7 +1,7 @@
 """Which calls of a batch are written together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TypeAlias
 
 from rillflow.ports.executions import Call, Reply, Submission
@@ -9,17 +9,19 @@ from rillflow.ports.executions import Call, Reply, Submission
 Take: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 
 
-async def in_groups(calls: Sequence[Call], take: Take) -> list[Reply]:
+async def in_groups(
+    calls: Sequence[Call], must_read: Callable[[Call], bool], take: Take
+) -> list[Reply]:
     """Have a batch taken; the replies come in its order.
 
     A submission with an idempotency key is refused by the store when the key is
-    taken, so it is written apart from the rest, which it must not take down.
+    taken, so it is written apart from the rest, which it must not take down. An execution
+    that must be read first may have a long journal, so its calls are taken apart, too, in
+    their order.
     """
-    apart = [n for n, call in enumerate(calls) if _has_key(call)] if len(calls) > 1 else []
-    if not apart:
+    groups = _groups_of(calls, must_read) if len(calls) > 1 else []
+    if len(groups) < 2:
         return await take(calls)
-    rest = [number for number in range(len(calls)) if number not in set(apart)]
-    groups = [*([number] for number in apart), rest]
     answered = await asyncio.gather(
         *(take([calls[number] for number in group]) for group in groups)
     )
@@ -31,5 +33,14 @@ async def in_groups(calls: Sequence[Call], take: Take) -> list[Reply]:
     return [by_number[number] for number in range(len(calls))]
 
 
-def _has_key(call: Call) -> bool:
-    return isinstance(call, Submission) and call.idempotency_key is not None
+def _groups_of(calls: Sequence[Call], must_read: Callable[[Call], bool]) -> list[list[int]]:
+    """Return the places of calls by group; those of one execution are in their order."""
+    unread = {call.execution_id for call in calls if must_read(call)}
+    groups: dict[Hashable, list[int]] = {}
+    for number, call in enumerate(calls):
+        if isinstance(call, Submission) and call.idempotency_key is not None:
+            key: Hashable = number
+        else:
+            key = call.execution_id if call.execution_id in unread else None
+        groups.setdefault(key, []).append(number)
+    return list(groups.values())

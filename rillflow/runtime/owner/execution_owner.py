@@ -48,9 +48,9 @@ from rillflow.runtime.activation.call_outcome import CallOutcome, appends_under_
 from rillflow.runtime.activation.decoding import decoded_first
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal_rows import (
+    SNAPSHOT_STEPS,
+    JournalRows,
     Stage,
-    append_of,
-    confirmation_of,
     row_of,
     stage_of,
 )
@@ -96,6 +96,7 @@ class ExecutionOwner:
         dedicated: ExecutionId | None = None,
         most_hot: int = 20_000,
         hot_bytes: int = 1 << 29,
+        snapshot_steps: int = SNAPSHOT_STEPS,
         guards: HookChain | None = None,
         quarantine: Quarantine | None = None,
         record: HandlingRecord | None = None,
@@ -113,7 +114,9 @@ class ExecutionOwner:
         self._recovery = Recovery(
             self._quarantine, self._deaths, self.answers_arrived, self._tell_end
         )
-        self._resting = Passivation(store, self._ownership, self._recovery.crashed)
+        self._rows = JournalRows(self._ownership, snapshot_steps)
+        self._resting = Passivation(store, self._rows, self._recovery.crashed)
+        self._turns = turns or FairTurns()
         self._residents = ActivationCache(
             store,
             self._ownership,
@@ -122,8 +125,9 @@ class ExecutionOwner:
             resumed=self._recovery.resumed,
             forgotten=self._recovery.forgotten,
             crashed=self._recovery.crashed,
-            left=self._resting.left,
+            passivation=self._resting,
             deaths=self._deaths,
+            turns=self._turns,
         )
         self._borrowing = Leases(
             self._residents, self._recovery.crashed, deaths=self._deaths, journal=store
@@ -149,7 +153,6 @@ class ExecutionOwner:
         self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)
         self._rules = MappingLog()
-        self._turns = turns or FairTurns()
         self._call_portions = partial(in_portions, take=self._call_group)
         self.watchers = CompletionServer(clock)
         self._on_fenced = on_fenced
@@ -205,7 +208,10 @@ class ExecutionOwner:
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
         """Take a batch; the replies, in its order, come once everything is durable."""
-        return await decoded_first(calls, lambda: in_groups(calls, self._call_portions))
+        return await decoded_first(calls, lambda: self._in_groups(calls))
+
+    async def _in_groups(self, calls: Sequence[Call]) -> list[Reply]:
+        return await in_groups(calls, self._borrowing.must_read, self._call_portions)
 
     async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
         """Take the first calls, together; those that met another state than the store's twice."""
@@ -378,7 +384,7 @@ class ExecutionOwner:
         hosted = ActiveExecution(plan, state, written=0)
         self._residents.admit(hosted)
         found[event.execution_id] = hosted
-        append = append_of(hosted, event, self._ownership, Stage(), row_of(call))
+        append = self._rows.append_of(hosted, event, handled, Stage(), row_of(call))
         watch = call if call.watcher else None
         return CallOutcome(
             Reply(), hosted, append, handled.commands, event.at_ms, hosted.over, watch
@@ -404,7 +410,7 @@ class ExecutionOwner:
                 self._ownership.release(execution_id)
                 return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
             self._residents.revive(hosted)
-        append = append_of(hosted, event, self._ownership, before)
+        append = self._rows.append_of(hosted, event, handled, before)
         return CallOutcome(Reply(), hosted, append, handled.commands, event.at_ms, hosted.over)
 
     def _refusal(
@@ -417,7 +423,7 @@ class ExecutionOwner:
         if not isinstance(hosted, ActiveExecution):
             return CallOutcome(reply)
         is_final = isinstance(call, Delivery) and not isinstance(call.event, TimerFired)
-        append = confirmation_of(hosted, self._ownership) if is_final else None
+        append = self._rows.confirmation_of(hosted) if is_final else None
         return CallOutcome(reply, hosted, append)
 
     def _about_set_apart(self, call: Call, error: SetApartError) -> Reply:
@@ -432,7 +438,7 @@ class ExecutionOwner:
         """Acknowledge what counts for nothing; nobody delivers it again after that."""
         if isinstance(call.event, TimerFired):
             return CallOutcome(Reply(changed=False), hosted)
-        return CallOutcome(Reply(changed=False), hosted, confirmation_of(hosted, self._ownership))
+        return CallOutcome(Reply(changed=False), hosted, self._rows.confirmation_of(hosted))
 
     async def _append(self, written: Sequence[CallOutcome]) -> RillflowError | None:
         appends = [taken.append for taken in written if taken.append is not None]

@@ -1,0 +1,74 @@
+"""Rebuilding an execution from its snapshot and the events after it."""
+
+from collections.abc import Iterator
+
+from rillflow.core import codec, machine
+from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.plan import Plan
+from rillflow.errors import StoreError
+from rillflow.ports.store import StoredExecution
+from rillflow.runtime.activation.active_execution import ActiveExecution
+
+
+class Replay:
+    """An execution that is being rebuilt, one event at a time.
+
+    What a step raises, but for a StoreError, the execution is to blame for.
+    """
+
+    def __init__(self, plan: Plan, stored: StoredExecution) -> None:
+        self._plan = plan
+        self._stored = stored
+        self._execution: ActiveExecution | None = None
+
+    def steps(self) -> Iterator[None]:
+        """Decode the snapshot, then handle one record after the other.
+
+        Raises:
+            StoreError: The journal does not begin with a submission, or cannot be read.
+        """
+        snapshot = self._stored.snapshot
+        if snapshot:
+            state = codec.decode_state(snapshot)
+            written = self._stored.snapshot_seq
+            self._execution = ActiveExecution(self._plan, state, written, len(snapshot))
+            self._execution.note_snapshot(snapshot)
+            yield
+        for record in self._stored.records:
+            self._take(record)
+            yield
+
+    def execution(self) -> ActiveExecution:
+        """Return the execution, once all steps were taken.
+
+        Raises:
+            StoreError: The journal is empty.
+        """
+        if self._execution is None:
+            raise StoreError(f"{self._stored.execution_id}: the journal is empty")
+        self._execution.is_new = False
+        self._execution.noted_as_resting = self._stored.rests or None
+        return self._execution
+
+    def _take(self, record: bytes) -> None:
+        event = codec.decode_event(record)
+        if self._execution is not None:
+            handled = machine.handle(self._plan, self._execution.state, event)
+        elif isinstance(event, ExecutionSubmitted):
+            state, handled = machine.submit(self._plan, event)
+            self._execution = ActiveExecution(self._plan, state, written=0)
+        else:
+            raise StoreError(f"{self._stored.execution_id}: the journal begins with no submission")
+        self._execution.note_event(record, handled)
+
+
+def replay(plan: Plan, stored: StoredExecution) -> ActiveExecution:
+    """Rebuild an execution at once, however long it takes.
+
+    Raises:
+        StoreError: The journal does not begin with a submission, or cannot be read.
+    """
+    replay = Replay(plan, stored)
+    for _ in replay.steps():
+        pass
+    return replay.execution()
