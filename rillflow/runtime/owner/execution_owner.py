@@ -1,10 +1,9 @@
 """The host of a set of executions: takes calls in batches, journals, then acts.
 
-The order never changes: handle in memory, append durably, then answer the caller
-and carry out the commands. When the append fails, what memory holds is dropped, and the
-execution is read from the store again. An answer that wrote nothing, but says what
-memory holds, waits until that is durable. What fails unexpectedly concerns one execution
-and nobody else (``runtime.crashes.quarantine``).
+The order never changes: handle in memory, append durably, then answer the caller and carry out
+the commands. When the append fails, what memory holds is dropped, and the execution is read from
+the store again. An answer that wrote nothing, but says what memory holds, waits until that is
+durable. What fails unexpectedly concerns one execution only (``runtime.crashes.quarantine``).
 """
 
 import asyncio
@@ -132,7 +131,7 @@ class ExecutionOwner:
         self._borrowing = Leases(
             self._residents, self._recovery.crashed, deaths=self._deaths, journal=store
         )
-        self._timers = Timers(clock, self._timers_due, self._timer_failed)
+        self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
         guards = guards or HookChain()
         self._handle = guards.handling(machine.handle)
         self._errands = CommandRunner(
@@ -153,7 +152,8 @@ class ExecutionOwner:
         self._recovery.join(self._residents, self._errands)
         self._traffic = Traffic(clock)
         self._rules = MappingLog()
-        self._call_portions = partial(in_portions, take=self._call_group)
+        portions = partial(in_portions, take=self._call_group)
+        self._in_groups = partial(in_groups, must_read=self._borrowing.must_read, take=portions)
         self.watchers = CompletionServer(clock)
         self._on_fenced = on_fenced
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
@@ -209,9 +209,6 @@ class ExecutionOwner:
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
         """Take a batch; the replies, in its order, come once everything is durable."""
         return await decoded_first(calls, lambda: self._in_groups(calls))
-
-    async def _in_groups(self, calls: Sequence[Call]) -> list[Reply]:
-        return await in_groups(calls, self._borrowing.must_read, self._call_portions)
 
     async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
         """Take the first calls, together; those that met another state than the store's twice."""
@@ -501,6 +498,3 @@ class ExecutionOwner:
         for timer, reply in zip(timers, await self.call_many(calls), strict=True):
             if reply.is_unanswered:
                 self._timers.set(timer, after_s=PAUSE_S)
-
-    def _timer_failed(self, timer: Timer, error: Exception) -> None:
-        self._recovery.crashed(timer.execution_id, error)

@@ -14,6 +14,7 @@ from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache
 from rillflow.runtime.aio.retrying import FIRST_PAUSE_S, LONGEST_PAUSE_S, retry_while_unavailable
 from rillflow.runtime.commands.runner import CommandRunner
+from rillflow.runtime.commands.timers import Timer
 from rillflow.runtime.crashes.crash_history import CrashHistory
 from rillflow.runtime.crashes.handling_record import COMMANDS, OUTSTANDING
 from rillflow.runtime.crashes.quarantine import Quarantine
@@ -103,6 +104,10 @@ class Recovery:
         pause_s = self._quarantine.crashed(execution_id, error)
         if pause_s is not None:
             self._errands.walks.begin(execution_id, self._try_later(execution_id, pause_s))
+
+    def timer_crashed(self, timer: Timer, error: Exception) -> None:
+        """Note that a timer of an execution could not be handled."""
+        self.crashed(timer.execution_id, error)
 
     def called(self, execution_id: ExecutionId, event: Event) -> None:
         """Have an execution in quarantine go on when somebody sees to it."""
