@@ -97,7 +97,7 @@ class _Spawner:
 def _counted_turns(snapshot_steps: int) -> FairTurns:
     """Return turns of some events each where snapshots come often, else of any number."""
     if snapshot_steps == SNAPSHOT_STEPS:
-        return FairTurns(cpu_s=lambda: 0.0)
+        return FairTurns(cpu_s=lambda: 0.0, clock_s=lambda: 0.0)
     looks = count()
 
     def counted_s() -> float:
