@@ -1,13 +1,11 @@
 """The whole stack as one object: definitions in the store, executions in their actors."""
 
-from typing import Final
-
 from rillflow.actors.dispatchers import RayDispatchers
 from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
 from rillflow.actors.readiness import ray_readiness
 from rillflow.core.events import Event
-from rillflow.definition import MAX_TEXT_BYTES
+from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
@@ -24,9 +22,6 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
-
-LARGEST_TEXT_BYTES: Final = 16 * MAX_TEXT_BYTES
-"""Size of the largest definition where its length is not checked."""
 
 
 class Stack:

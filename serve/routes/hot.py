@@ -39,6 +39,7 @@ from serve.forms.parameters import nul_refused, query_of, required, seconds, vie
 from serve.forms.submission import read_submission
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.waits import Waits
+from serve.route_table import hot_endpoints
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -68,13 +69,13 @@ class HotRoutes:
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self._waits = Waits(stack.settings)
-        self.handlers: dict[tuple[str, str], Handler] = {
-            ("POST", "/flow/submit.json"): self.submit,
-            ("POST", "/flow/finish.json"): self.finish,
-            ("GET", "/flow/trigger.json"): self.trigger,
-            ("POST", "/flow/trigger.json"): self.trigger,
-            ("GET", "/flow/get.json"): self.get,
+        by_path: dict[str, Handler] = {
+            "/flow/submit.json": self.submit,
+            "/flow/finish.json": self.finish,
+            "/flow/trigger.json": self.trigger,
+            "/flow/get.json": self.get,
         }
+        self.handlers = hot_endpoints(by_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
-from rillflow.definition import expand_sugar, find_problems, parse_definition
+from rillflow.actors.stack import Stack
+from rillflow.definition import LARGEST_TEXT_BYTES, expand_sugar, find_problems, parse_definition
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, Problem, RequestError
 from rillflow.jsontypes import encode_json

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
-from rillflow.definition import canonical_text, collapse_sugar
+from rillflow.actors.stack import Stack
+from rillflow.definition import LARGEST_TEXT_BYTES, canonical_text, collapse_sugar
 from rillflow.errors import BodyTimeoutError, DefinitionError, OverloadedError, RequestError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import JsonObject
