@@ -9,6 +9,7 @@ not know what a route does.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from itertools import chain
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -168,10 +169,10 @@ def include_routers(api: FastAPI, routers: Iterable[APIRouter], settings: Settin
     included = list(routers)
     add_document(api, settings)
     # FastAPI does not list the routes of a router that it includes.
+    routes = chain(api.routes, *(router.routes for router in included))
     check_endpoints(
         (method, route.path)
-        for holder in (api, *included)
-        for route in holder.routes
+        for route in routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     )
