@@ -144,6 +144,7 @@ def _routers(
     yield run.router(stack, hot)
     yield batch_redo.router(stack, batches)
     yield event_loops.router(stack, watch)
+    yield templates.router()
     for module in (
         query,
         statistics,
@@ -153,7 +154,6 @@ def _routers(
         definitions,
         definition_rules,
         listings,
-        templates,
         legacy,
         health,
     ):

@@ -28,7 +28,7 @@ class FormParameters:
         """Pass a request on."""
         if scope["type"] == "http" and scope["path"] in WITH_FORM and _is_form(scope):
             try:
-                form = await read_body(Request(scope, receive), FORM.largest_bytes)
+                form = await read_body(Request(scope, receive))
                 if b"%00" in form or b"\0" in form:
                     raise nul_refused()
             except RillflowError as error:

@@ -25,6 +25,7 @@ from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.forms.bodies import (
+    body_limit,
     header_of,
     json_response,
     raw_response,
@@ -46,8 +47,6 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 OK: Final = b'{"result":"ok"}'
 DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
 UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
-TOO_LARGE: Final = 413
-CALLBACK_LIMIT: Final = "callback_max_bytes"
 
 
 class _Delivery(NamedTuple):
@@ -100,12 +99,11 @@ class HotRoutes:
         The same idempotency key with equal data finds the execution that was started
         first; with other data it is a conflict (409).
         """
-        query, settings = query_of(request.scope), self._stack.settings
+        query = query_of(request.scope)
         descriptor_id = required(query, "descriptor_id")
         options = read_submission(query, request.headers)
         wait_s = seconds(query.get("wait_s"))
-        business = descriptor_id.partition(":")[0].strip()
-        body = await read_json_text(request, settings.submit_limit(business), "submit_max_bytes")
+        body = await read_json_text(request)
         if wait_s > 0:
             wait = self._waits.begin(request)
             if wait is not None:
@@ -138,8 +136,6 @@ class HotRoutes:
         target: tuple[ExecutionId, TaskName],
         sealed_attempt: int | None,
     ) -> Response:
-        limit = self._callback_limit(query)
-
         async def check_known() -> None:
             if not sealed_attempt:
                 execution_id, task = target
@@ -149,14 +145,13 @@ class HotRoutes:
 
         if self._lookups.are_too_many(request.scope):
             await check_known()
-        body = await read_body(
-            request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE, check_known=check_known
-        )
+        limit = body_limit(request)
+        body = await read_body(request, check_known=check_known)
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
 
         def read() -> _Delivery:
             callback = read_callback(
-                query=query, headers=request.headers, body=body, max_body_bytes=limit
+                query=query, headers=request.headers, body=body, max_body_bytes=limit.bytes
             )
             return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
 
@@ -182,8 +177,8 @@ class HotRoutes:
     async def finish(self, request: Request) -> Response:
         """Take the outcome of a function: a success, unless `result_type` says otherwise."""
         query, headers = query_of(request.scope), request.headers
-        limit = self._callback_limit(query)
-        body = await read_body(request, limit, CALLBACK_LIMIT)
+        limit = body_limit(request)
+        body = await read_body(request)
         if "content-encoding" not in headers:
             refuse_other_media(request, body)
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
@@ -191,10 +186,10 @@ class HotRoutes:
         def read() -> _Delivery:
             try:
                 callback = read_finish(
-                    query=query, headers=headers, body=body, max_body_bytes=limit
+                    query=query, headers=headers, body=body, max_body_bytes=limit.bytes
                 )
             except TooLargeError as error:
-                raise TooLargeError.of_body(limit, CALLBACK_LIMIT, http_status=400) from error
+                raise limit.refusal() from error
             return _delivery_of(callback, mask, at_ms, None, trigger=False)
 
         if not _is_costly(request, body):
@@ -204,10 +199,6 @@ class HotRoutes:
         asked = CallbackReceived(at_ms=at_ms, task=query.get("task_name") or "-")
         await self._stack.require_known(execution_id, asked)
         return await self._deliver(await in_thread(read))
-
-    def _callback_limit(self, query: Mapping[str, str]) -> int:
-        execution_id = query.get("execution_id", "")
-        return self._stack.settings.callback_limit(execution_id.partition(":")[0])
 
     async def _deliver(self, delivery: _Delivery) -> Response:
         execution_id, event, hint_s = delivery
