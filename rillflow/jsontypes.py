@@ -72,6 +72,23 @@ def encode_json(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+def encoded_parts(value: JsonValue, levels: int) -> Iterator[bytes]:
+    """Encode a JSON value part by part: the entries of maps down to so many levels.
+
+    The encoder holds the interpreter until it is done, so what may be very large is encoded in
+    parts by a thread, between which the event loop has its turns.
+    """
+    if not levels or not isinstance(value, dict):
+        yield _encoder.encode(value)
+        return
+    separator = b"{"
+    for key, item in value.items():
+        yield b"%b%b:" % (separator, _encoder.encode(key))
+        yield from encoded_parts(item, levels - 1)
+        separator = b","
+    yield b"}" if value else b"{}"
+
+
 def decode_json(text: bytes | str) -> JsonValue:
     """Decode JSON text, in time proportional to its length.
 

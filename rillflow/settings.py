@@ -239,6 +239,8 @@ class Settings(BaseSettings):
     """Largest body of a callback, wake-up or redo (spec 5.1)."""
     context_max_bytes: Annotated[int, Field(ge=1024)] = 8 * MEBIBYTE
     """Most that one step of an execution may change in its context, or give a task as input."""
+    outputs_max_bytes: Annotated[int, Field(ge=1024)] = 64 * MEBIBYTE
+    """Most that the tasks of an execution may keep of outputs; an answer beyond it is a failure."""
     large_value_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
     """Length above which a value is stored once for each execution, apart from its journal."""
     foreach_max_items: Annotated[int, Field(ge=1)] = 20_000
@@ -339,6 +341,14 @@ class Settings(BaseSettings):
     def switch(self, name: str) -> bool:
         """Tell whether a switch is on; an unknown one is off."""
         return self.switches.get(name, SWITCHES[name]) if name in SWITCHES else False
+
+    def submit_limit(self, business: str) -> int:
+        """Return the largest body of a submission to a business, in bytes."""
+        return self.submit_max_bytes_by_business.get(business, self.submit_max_bytes)
+
+    def callback_limit(self, business: str) -> int:
+        """Return the largest body of a callback, wake-up or redo, in bytes."""
+        return self.callback_max_bytes_by_business.get(business, self.callback_max_bytes)
 
 
 def _file_settings(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:

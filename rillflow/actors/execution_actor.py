@@ -86,6 +86,8 @@ class ExecutionActor:
             dedicated=dedicated,
             most_hot=settings.hot_executions,
             hot_bytes=settings.hot_bytes,
+            outputs_max_bytes=settings.outputs_max_bytes,
+            views_max_bytes=settings.answers_max_bytes,
             guards=HookChain(load_hooks(settings.hooks)),
             record=self._record,
             on_fenced=self._die,

@@ -1,15 +1,28 @@
 """The whole stack as one object: definitions in the store, executions in their actors."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
 from rillflow.actors.dispatchers import RayDispatchers
 from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
 from rillflow.actors.readiness import ray_readiness
 from rillflow.core.events import Event
-from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
+from rillflow.definition import MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
+from rillflow.errors import StoreError
+from rillflow.gateways.messages.threads import joined
 from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Delivery, Query, Reply, Submission, WaitableExecutions
+from rillflow.ports.executions import (
+    Delivery,
+    Query,
+    Reply,
+    Submission,
+    ViewPart,
+    WaitableExecutions,
+)
 from rillflow.ports.gateway import Dispatchers
 from rillflow.ports.loops import EventLoops
 from rillflow.ports.readiness import Readiness
@@ -22,6 +35,11 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
+
+READINGS: Final = 3
+"""How often a large execution is read before its owner counts as unreachable."""
+LARGEST_TEXT_BYTES: Final = 16 * MAX_TEXT_BYTES
+"""Size of the largest definition where its length is not checked."""
 
 
 class Stack:
@@ -45,6 +63,8 @@ class Stack:
             RequestError: The ``context_hook`` of the settings cannot be loaded.
         """
         self.settings = settings
+        self.take_room: Callable[[int], None] = lambda _: None
+        """Is asked for room for so many bytes before they are read; raises where there is none."""
         self.store = store or open_store(
             settings.store_url, large_value_bytes=settings.large_value_bytes
         )
@@ -187,7 +207,36 @@ class Stack:
             RillflowError: It could not be read.
         """
         call = Query(execution_id=execution_id, kind=kind, parent=parent, index=index)
-        return (await self.executions.call(call)).raise_for_error().body
+        for _ in range(READINGS - 1):
+            reply = (await self.executions.call(call)).raise_for_error()
+            if not reply.view:
+                return reply.body
+            with suppress(StoreError):  # its owner has it no longer, or is another one
+                return await self._read_view(execution_id, reply.view)
+        reply = (await self.executions.call(call)).raise_for_error()
+        return await self._read_view(execution_id, reply.view) if reply.view else reply.body
+
+    async def _read_view(self, execution_id: ExecutionId, view: str) -> bytes | None:
+        """Read a large view, once there is room for it.
+
+        Raises:
+            StoreError: It cannot be read to its end.
+            UnreadAnswersError: There is no room.
+        """
+        first = (await self.executions.part(execution_id, ViewPart(view))).raise_for_error()
+        if first.body is not None or not first.size_bytes:
+            return first.body
+        self.take_room(first.size_bytes)
+        parts: list[bytes] = []
+        read_bytes = 0
+        while read_bytes < first.size_bytes:
+            asked = ViewPart(view, read_bytes)
+            part = (await self.executions.part(execution_id, asked)).raise_for_error().body
+            if not part:
+                raise StoreError(f"{execution_id} cannot be read to its end")
+            parts.append(part)
+            read_bytes += len(part)
+        return await joined(*parts)
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
         """Wait until an execution has ended; False when the time was not enough.

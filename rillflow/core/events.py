@@ -122,7 +122,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     ``trigger`` marks those that came by ``trigger.json``, which wakes suspense tasks.
     ``sealed_attempt`` is the attempt that the checked seal of the address names, 0 where
     seals are asked for and there is none, None where nobody asks. ``sub_flow`` is there when
-    a sub-flow sent it.
+    a sub-flow sent it. ``failure`` says why the attempt has failed whatever its conditions say.
     """
 
     task: TaskName
@@ -137,6 +137,7 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     trigger: bool = False
     sealed_attempt: int | None = None
     sub_flow: SubFlowNotice | None = None
+    failure: str | None = None
 
 
 class WakeUpReceived(_Event, frozen=True, kw_only=True):

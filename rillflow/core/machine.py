@@ -99,6 +99,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     running.drain(turn)
     mapping_warnings.keep(state, turn.mapped)
     state.seq = 1
+    state.made_bytes = turn.budget.made_bytes
     return state, Handled(turn.commands, mapped=turn.mapped, steps=turn.budget.spent_steps)
 
 
@@ -116,6 +117,7 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     if turn.mapped:
         mapping_warnings.keep(state, turn.mapped)
     state.seq += 1
+    state.made_bytes += turn.budget.made_bytes
     return Handled(turn.commands, mapped=turn.mapped, steps=turn.budget.spent_steps)
 
 

@@ -14,6 +14,7 @@ from rillflow.core.events import (
     SubFlowNotice,
     WakeUpReceived,
 )
+from rillflow.core.kept_outputs import note_output
 from rillflow.core.redo import reopening
 from rillflow.core.state import DegradeSwitch, TaskState
 from rillflow.core.status import COMPLETED, DagStatus, TaskStatus
@@ -124,11 +125,12 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
             return False
         task.held, task.told = event, told
         return True
-    before = msgspec.structs.replace(task.invoke)
+    before, before_bytes = msgspec.structs.replace(task.invoke), task.output_bytes
     try:
         functions.take_callback(turn, task, turn.plan_of(task), event)
     except TASK_ERRORS as error:
         task.invoke = before
+        note_output(turn.state, task, before_bytes)
         raise ExecutionError(str(error), _code_of(error)) from error
     task.told = told
     return True

@@ -4,6 +4,7 @@ Instances of tasks lie flat in ``tasks`` by instance name; ``groups`` holds one 
 for each iteration of a foreach and each branch of a choice, by route (spec 3.3).
 """
 
+from copy import copy
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -130,7 +131,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     present attempt, ``told`` is the position of its last notice that counted, and ``child_redos``
     counts the requests to redo it, the last of which is still to be delivered while
     ``redoing_child``. ``applied_at_start`` are the numbers of its output rules that had effect
-    when the sub-flow was started, and need have none at its end.
+    when the sub-flow was started, and need have none at its end. ``output_bytes`` is the length of
+    the text that ``invoke.output`` came in.
     """
 
     name: str
@@ -164,6 +166,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     child_redos: int = 0
     redoing_child: bool = False
     applied_at_start: list[int] = []
+    output_bytes: int = 0
 
     @property
     def mapping_warnings(self) -> int:
@@ -206,7 +209,9 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     ``mapping_warnings`` counts them and those of all instances, ``warnings_kept`` how many
     of the latter are kept. ``redone`` tells whether it was begun again after an end;
     ``redo_order`` is the last request of its parent to do so.
-    ``language`` is the version of the language whose rules hold.
+    ``language`` is the version of the language whose rules hold. ``outputs_bytes`` is the sum of
+    ``output_bytes`` of all tasks, and ``made_bytes`` what all turns have made: contexts and inputs
+    are no larger together.
     """
 
     execution_id: str
@@ -250,6 +255,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     language: int = FIRST
     turn_max_steps: int | None = None
     turn_max_bytes: int | None = None
+    outputs_bytes: int = 0
+    made_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Make default limits the very objects that a snapshot leaves out."""
@@ -259,3 +266,31 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
             self.foreach_max_items = FOREACH_MAX_ITEMS
         if self.max_descendants == DESCENDANTS_MAX:
             self.max_descendants = DESCENDANTS_MAX
+
+
+def copied(state: ExecutionState) -> ExecutionState:
+    """Return a state that stays as it is, for who reads it beside the event loop.
+
+    Values are shared: they never change.
+    """
+    kept = copy(state)
+    kept.invoke = _copied_invoke(state.invoke)
+    kept.tasks = {name: _copied_task(task) for name, task in state.tasks.items()}
+    kept.groups = {route: copy(group) for route, group in state.groups.items()}
+    kept.counts = list(state.counts)
+    kept.degrades = {name: copy(switch) for name, switch in state.degrades.items()}
+    return kept
+
+
+def _copied_task(task: TaskState) -> TaskState:
+    kept = copy(task)
+    kept.invoke = _copied_invoke(task.invoke)
+    kept.routes = list(task.routes)
+    kept.group_counts = list(task.group_counts)
+    return kept
+
+
+def _copied_invoke(invoke: InvokeMsg) -> InvokeMsg:
+    kept = copy(invoke)
+    kept.time_infos = [copy(info) for info in invoke.time_infos]
+    return kept

@@ -67,6 +67,11 @@ class TotalBudget:
         """How many steps were taken, without those of what exceeded the limit."""
         return self._steps_limit - self.steps
 
+    @property
+    def made_bytes(self) -> int:
+        """How much was made, about; no less than what of it may be kept."""
+        return self._bytes_limit - self.memory_bytes
+
     def spend(self, steps: int = 1) -> None:
         """Take steps.
 

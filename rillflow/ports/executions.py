@@ -26,6 +26,7 @@ from rillflow.errors import (
     RillflowError,
     StoreError,
     UnknownExecutionError,
+    UnreadAnswersError,
 )
 from rillflow.ids import ExecutionId
 from rillflow.ports.gateway import FIELDS_BYTES
@@ -133,6 +134,16 @@ class TrafficCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_lik
         return self.subject
 
 
+class ViewPart(msgspec.Struct, frozen=True, array_like=True):
+    """Ask for a part of a large view, from an offset on; before its start, how large it is.
+
+    The first question waits until the view is there. A small one comes with its answer.
+    """
+
+    view: str
+    offset: int = -1
+
+
 Call: TypeAlias = Submission | Delivery | Query | Watch | ResourceCall | TrafficCall
 
 
@@ -144,7 +155,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The answer to a call; ``body`` is the JSON that a query asked for, None when unknown.
 
     ``changed`` is False for a repetition that was dropped. With ``error`` the call was
-    refused; ``wire_code`` and ``http_status`` say how.
+    refused; ``wire_code`` and ``http_status`` say how. What is too large to come along has the
+    name ``view``, by which it is asked for in parts; ``size_bytes`` is how large it is.
     """
 
     changed: bool = True
@@ -153,6 +165,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     kind: str = ""
     wire_code: int = 0
     http_status: int = 0
+    view: str = ""
+    size_bytes: int = 0
 
     @property
     def is_unanswered(self) -> bool:
@@ -195,7 +209,15 @@ class End(NamedTuple):
 
 
 class WaitableExecutions(Executions, Protocol):
-    """Executions that callers can also wait for."""
+    """Executions that callers can also wait for, and read whatever their size."""
+
+    async def part(self, execution_id: ExecutionId, asked: ViewPart) -> Reply:
+        """Return a part of a view that the owner of an execution has named in a reply.
+
+        Raises:
+            StoreError: The owner could not be reached, or has the view no longer.
+        """
+        ...
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
         """Create an execution and wait until it has ended; the reply is the submission's.
@@ -235,17 +257,20 @@ def reply_to_error(error: RillflowError) -> Reply:
     )
 
 
+_PLAIN_ERRORS: Final[Mapping[str, type[RillflowError]]] = {
+    kind.code: kind for kind in (OverloadedError, UnreadAnswersError, QuotaError, CrashedError)
+}
+"""Errors that have nothing but a message."""
+
+
 def error_of(reply: Reply) -> RillflowError:
     """Turn a reply with an error back into the error."""
     message = reply.error or ""
     if reply.is_unanswered:
         return StoreError(message)
-    if reply.kind == OverloadedError.code:
-        return OverloadedError(message)
-    if reply.kind == QuotaError.code:
-        return QuotaError(message)
-    if reply.kind == CrashedError.code:
-        return CrashedError(message)
+    plain = _PLAIN_ERRORS.get(reply.kind)
+    if plain is not None:
+        return plain(message)
     if reply.kind == ExecutionError.code:
         return ExecutionError(message, reply.wire_code)
     kind = UnknownExecutionError if reply.kind == UnknownExecutionError.code else RequestError
@@ -276,6 +301,7 @@ def size_of(call: Call) -> int:
 
 _encoder = msgspec.msgpack.Encoder()
 _calls_decoder = msgspec.msgpack.Decoder(list[Call])
+_part_decoder = msgspec.msgpack.Decoder(ViewPart)
 _replies_decoder = msgspec.msgpack.Decoder(list[Reply])
 
 
@@ -288,6 +314,16 @@ def decode_calls(data: bytes) -> list[Call]:
     """Decode a batch of calls."""
     calls: list[Call] = _calls_decoder.decode(data)
     return calls
+
+
+def encode_view_part(asked: ViewPart) -> bytes:
+    """Encode a question for a part of a view."""
+    return _encoder.encode(asked)
+
+
+def decode_view_part(data: bytes) -> ViewPart:
+    """Decode a question for a part of a view."""
+    return _part_decoder.decode(data)
 
 
 def encode_replies(replies: list[Reply]) -> bytes:

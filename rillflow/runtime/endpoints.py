@@ -15,6 +15,7 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.ports.executions import (
     Reply,
     decode_calls,
+    decode_view_part,
     encode_replies,
     reply_to_error,
     size_of,
@@ -33,6 +34,7 @@ PORTION_BYTES: Final = 256 * 1024
 Item = TypeVar("Item")
 HOSTS: Final = "hosts"
 HEALTH: Final = "health"
+VIEW: Final = "view"
 PING: Final = "ping"
 _answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 _hosts_decoder = msgspec.msgpack.Decoder(list[HostState])
@@ -86,6 +88,9 @@ class OwnerEndpoint:
                 await self._host.answers_arrived(answers)
                 self._dispatcher.answered(answers)
             return b""
+        if method == VIEW:
+            asked_part = decode_view_part(argument)
+            return encoded([await self._host.views.part(asked_part)])
         if method == HEALTH:
             return encode_reasons(self._reasons())
         asked = decode_question(argument)

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
+from rillflow.core.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission
+from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission, ViewPart
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
 from rillflow.ports.store import Store
 from rillflow.runtime.completion.client import CompletionClient, News, Question
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.owner.views import VIEWS_MAX_BYTES
 from rillflow.runtime.routing.submission_limit import MOST_QUEUED, MOST_UNANSWERED, SubmissionLimit
 
 
@@ -26,6 +28,8 @@ class LocalExecutions:
         callback_host: str = "http://127.0.0.1:8080",
         most_hot: int = 20_000,
         hot_bytes: int = 1 << 29,
+        outputs_max_bytes: int = OUTPUTS_MAX_BYTES,
+        views_max_bytes: int = VIEWS_MAX_BYTES,
         max_queued_submissions: int = MOST_QUEUED,
         max_unanswered_calls: int = MOST_UNANSWERED,
     ) -> None:
@@ -44,6 +48,8 @@ class LocalExecutions:
             partitions=range(PARTITIONS),
             most_hot=most_hot,
             hot_bytes=hot_bytes,
+            outputs_max_bytes=outputs_max_bytes,
+            views_max_bytes=views_max_bytes,
         )
         self._watch = CompletionClient("local", self.call, self._ended)
 
@@ -64,6 +70,11 @@ class LocalExecutions:
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         """Make a call at the one home."""
         return [await self.call(call)]
+
+    async def part(self, execution_id: ExecutionId, asked: ViewPart) -> Reply:
+        """Return a part of a view that a reply has named."""
+        del execution_id
+        return await self.host.views.part(asked)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
         """Make an execution and wait until it has ended."""

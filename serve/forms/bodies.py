@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from rillflow.errors import RequestError, RillflowError
+from rillflow.errors import RequestError, RillflowError, TooLargeError
 from rillflow.gateways.messages.charsets import in_utf8
+from rillflow.gateways.messages.threads import joined
 from rillflow.jsontypes import encode_json
 from rillflow.plain_words import in_plain_words
-from serve.limits.body_limits import BodyLimit
 from serve.limits.body_pool import pool_of
 
 KnownCheck: TypeAlias = Callable[[], Awaitable[object]]
@@ -61,14 +61,14 @@ def raw_response(body: bytes, status: int = 200) -> Response:
     return JsonResponse(body, status)
 
 
-def ret_response(body: bytes) -> Response:
-    """Answer ``{"ret": <JSON text>}`` without reading the text."""
-    return raw_response(b'{"ret":' + body + b"}")
+async def ret_response(*parts: bytes | memoryview) -> Response:
+    """Answer ``{"ret": <JSON text>}`` without reading the text, which comes in parts."""
+    return raw_response(await joined(b'{"ret":', *parts, b"}"))
 
 
-def data_response(body: bytes) -> Response:
-    """Answer the console's envelope around JSON text."""
-    return raw_response(b'{"data":' + body + b',"message":"","success":true}')
+async def data_response(*parts: bytes | memoryview) -> Response:
+    """Answer the console's envelope around JSON text, which comes in parts."""
+    return raw_response(await joined(b'{"data":', *parts, b',"message":"","success":true}'))
 
 
 def error_response(error: RillflowError) -> Response:
@@ -90,16 +90,21 @@ def error_body(wire_code: int, message: str, status: int, *, hint: str = "") -> 
     return json_response(body, status)
 
 
-def body_limit(request: Request) -> BodyLimit:
-    """Return the limit of a request's body, as the table of routes and the settings say."""
-    return pool_of(request.scope).limits.of(request)
-
-
-async def read_body(request: Request, *, check_known: KnownCheck | None = None) -> bytes:
-    """Read the body as it came, up to the limit of its route.
+async def read_body(
+    request: Request,
+    limit_bytes: int,
+    setting: str | None = None,
+    *,
+    too_large: int = 400,
+    check_known: KnownCheck | None = None,
+) -> bytes:
+    """Read the body as it came, up to a limit, which comes from a setting or is fixed.
 
     Args:
         request: Whose body it is.
+        limit_bytes: The limit.
+        setting: The setting that it comes from.
+        too_large: HTTP status where there is more.
         check_known: Is called where there are many anonymous callers, and raises for a caller
             who is not known.
 
@@ -108,35 +113,38 @@ async def read_body(request: Request, *, check_known: KnownCheck | None = None) 
         BodyTimeoutError: It does not come, or not fast enough.
         UnfinishedBodyError: It does not come at once, and too many others do not either.
     """
-    pool = pool_of(request.scope)
-    limit = pool.limits.of(request)
+
+    def error() -> TooLargeError:
+        return TooLargeError.of_body(limit_bytes, setting, http_status=too_large)
+
     declared = header_of(request.scope, b"content-length")
-    if declared.isdecimal() and int(declared) > limit.bytes:
-        raise limit.refusal()
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise error()
+    pool = pool_of(request.scope)
     if check_known is not None and pool.asks_who_comes:
         await check_known()
         pool = pool.known
-    return await pool.read(request, limit)
+    return await pool.read(request, limit_bytes, error)
 
 
-async def read_text(request: Request) -> bytes:
+async def read_text(request: Request, limit_bytes: int, setting: str | None = None) -> bytes:
     """Read a body that is text, as UTF-8 whatever charset it came in.
 
     Raises:
-        TooLargeError: It is larger than the limit of its route; the rest is not read.
+        TooLargeError: It is larger than the limit; the rest is not read.
     """
-    body = await read_body(request)
+    body = await read_body(request, limit_bytes, setting)
     return in_utf8(body, header_of(request.scope, b"content-type"))
 
 
-async def read_json_text(request: Request) -> bytes:
+async def read_json_text(request: Request, limit_bytes: int, setting: str | None = None) -> bytes:
     """Read a body that should be JSON, as UTF-8; what it is called matters only if it is none.
 
     Raises:
         RequestError: It says that it is something else, and looks like it (422, 30105).
-        TooLargeError: It is larger than the limit of its route; the rest is not read.
+        TooLargeError: It is larger than the limit; the rest is not read.
     """
-    body = await read_text(request)
+    body = await read_text(request, limit_bytes, setting)
     refuse_other_media(request, body)
     return body
 

@@ -8,8 +8,7 @@ are, are no concern of this module: the kernel takes them.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from starlette.responses import Response
@@ -25,25 +24,16 @@ log = logging.getLogger("rillflow.api")
 
 LARGE_BYTES: Final = 256 * 1024
 PIECE_BYTES: Final = 64 * 1024
-MOST_SIZES: Final = 1_000
-"""Of what was large when it was read last, so that it counts already while it is read again."""
-MOST_FETCHES: Final = 8
 GRACE_S: Final = 30.0
 """Beside the time that the slowest reader may take for an answer of its size."""
 
 
-class _Readers:
-    """Requests that read the same thing, and how many may fetch it at the same time."""
-
-    __slots__ = ("count", "places")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.places = asyncio.Semaphore(MOST_FETCHES)
+_request: ContextVar[Scope | None] = ContextVar("request", default=None)
+"""The request that is answered here: each has a task of its own."""
 
 
 class AnswerPool:
-    """The large answers of one replica that are under way.
+    """The large answers of one replica that are under way, from before they are fetched.
 
     Callers with the key, and this machine's, have all of the bytes; each other address has a
     share. One answer is always taken, however large it is.
@@ -55,59 +45,45 @@ class AnswerPool:
         self._most_of_one = min(settings.answers_max_bytes_per_address, self._most)
         self._bytes_per_s = settings.answer_min_bytes_per_s
         self._of_one: Counter[str] = Counter()
-        self._readers: dict[str, _Readers] = {}
-        self._sizes: dict[str, int] = {}
+        self._of_request: dict[int, int] = {}
         self.bytes = 0
 
-    async def read(
-        self, scope: Scope, name: str, fetch: Callable[[], Awaitable[bytes | None]]
-    ) -> bytes | None:
-        """Fetch what has that name, which counts as large as it was the last time.
+    def begin(self, scope: Scope) -> None:
+        """Note that this task answers a request, which must ``end``."""
+        _request.set(scope)
 
-        Nobody knows how large it is before it was read once, so of one name few are fetched at
-        the same time: many requests may have waited for the end of one execution.
+    def end(self, scope: Scope) -> None:
+        """Give back what was taken for a request."""
+        size = self._of_request.pop(id(scope), 0) if self._of_request else 0
+        if size:
+            self._count(scope, -size)
+
+    def take(self, size: int) -> None:
+        """Take room for what this request is about to fetch.
 
         Raises:
             UnreadAnswersError: The answers before it are not read.
         """
-        readers = self._readers.get(name)
-        if readers is None:
-            readers = self._readers[name] = _Readers()
-        readers.count += 1
-        try:
-            async with readers.places:
-                size = self._sizes.get(name, 0)
-                if not size:
-                    return self._noted(name, await fetch())
-                with self._held(scope, size):
-                    return self._noted(name, await fetch())
-        finally:
-            readers.count -= 1
-            if not readers.count:
-                del self._readers[name]
+        scope = _request.get()
+        if scope is not None and size >= LARGE_BYTES:
+            self._take(scope, size)
 
-    def _noted(self, name: str, body: bytes | None) -> bytes | None:
-        self._sizes.pop(name, None)
-        size = len(body or b"")
-        if size >= LARGE_BYTES:
-            self._sizes[name] = size
-            if len(self._sizes) > MOST_SIZES:
-                del self._sizes[next(iter(self._sizes))]
-        return body
+    def _take(self, scope: Scope, size: int) -> None:
+        """Take room for an answer of this size, of which the request may have some already."""
+        held = self._of_request.get(id(scope), 0)
+        if size <= held:
+            return
+        if size - held >= LARGE_BYTES:  # not for the envelope around what was fetched
+            self._check(scope, size - held)
+        self._count(scope, size - held)
+        self._of_request[id(scope)] = size
 
-    @contextmanager
-    def _held(self, scope: Scope, size: int) -> Iterator[None]:
-        self._check(scope, size)
+    def _count(self, scope: Scope, size: int) -> None:
         address = address_of(scope)
         self.bytes += size
         self._of_one[address] += size
-        try:
-            yield
-        finally:
-            self.bytes -= size
-            self._of_one[address] -= size
-            if not self._of_one[address]:
-                del self._of_one[address]
+        if not self._of_one[address]:
+            del self._of_one[address]
 
     def _check(self, scope: Scope, size: int) -> None:
         if self.bytes and self.bytes + size > self._most:
@@ -124,17 +100,18 @@ class AnswerPool:
         if size < LARGE_BYTES:
             await response(scope, receive, send)
             return
-        with ExitStack() as held:
-            try:
-                held.enter_context(self._held(scope, size))
-            except UnreadAnswersError as error:
-                response, size = respond_to(error), 0
-            try:
-                async with asyncio.timeout(self._grace_s + size / self._bytes_per_s):
-                    await response(scope, receive, _in_pieces(send))
-            except TimeoutError:
-                # What has been begun cannot be refused: the server closes the connection.
-                log.warning("answer_not_read", extra={"size_bytes": size})
+        try:
+            self._take(scope, size)
+        except UnreadAnswersError as error:
+            response, size = respond_to(error), 0
+        try:
+            async with asyncio.timeout(self._grace_s + size / self._bytes_per_s):
+                await response(scope, receive, _in_pieces(send))
+        except TimeoutError:
+            # What has been begun cannot be refused: the server closes the connection.
+            log.warning("answer_not_read", extra={"size_bytes": size})
+        finally:
+            self.end(scope)
 
 
 class LargeAnswers:

@@ -1,7 +1,6 @@
 """The routes that every step of a workflow passes, without a framework (spec 5.2, 5.3)."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from starlette.requests import Request
@@ -19,13 +18,12 @@ from rillflow.gateways.callbacks.arrivals import (
     read_finish,
 )
 from rillflow.gateways.callbacks.seals import attempt_of_seal
-from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
+from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread, joined
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.forms.bodies import (
-    body_limit,
     header_of,
     json_response,
     raw_response,
@@ -40,13 +38,14 @@ from serve.forms.parameters import nul_refused, query_of, required, seconds, vie
 from serve.forms.submission import read_submission
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.waits import Waits
-from serve.route_table import hot_endpoints
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 OK: Final = b'{"result":"ok"}'
 DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
 UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
+TOO_LARGE: Final = 413
+CALLBACK_LIMIT: Final = "callback_max_bytes"
 
 
 class _Delivery(NamedTuple):
@@ -63,18 +62,19 @@ class HotRoutes:
     def __init__(self, cold: ASGIApp, stack: Stack) -> None:
         self._answers = AnswerPool(stack.settings)
         self._cold = LargeAnswers(cold, self._answers)
+        stack.take_room = self._answers.take
         self._stack = stack
         self._callback_keys = tuple(key.get_secret_value() for key in stack.settings.callback_keys)
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self._waits = Waits(stack.settings)
-        by_path: dict[str, Handler] = {
-            "/flow/submit.json": self.submit,
-            "/flow/finish.json": self.finish,
-            "/flow/trigger.json": self.trigger,
-            "/flow/get.json": self.get,
+        self.handlers: dict[tuple[str, str], Handler] = {
+            ("POST", "/flow/submit.json"): self.submit,
+            ("POST", "/flow/finish.json"): self.finish,
+            ("GET", "/flow/trigger.json"): self.trigger,
+            ("POST", "/flow/trigger.json"): self.trigger,
+            ("GET", "/flow/get.json"): self.get,
         }
-        self.handlers = hot_endpoints(by_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -83,15 +83,18 @@ class HotRoutes:
             handler = self.handlers.get((scope["method"], scope["path"]))
             if b"%00" in scope["query_string"]:
                 handler = _refuse_nul
-        if handler is None:
-            await self._cold(scope, receive, send)
-            return
+        self._answers.begin(scope)
         try:
-            request = Request(scope, receive)
-            response = await handler(request)
-        except Exception as error:  # noqa: BLE001 - every request gets an answer
-            response = respond_to(error)
-        await self._answers.respond(response, scope, receive, send)
+            if handler is None:
+                await self._cold(scope, receive, send)
+                return
+            try:
+                response = await handler(Request(scope, receive))
+            except Exception as error:  # noqa: BLE001 - every request gets an answer
+                response = respond_to(error)
+            await self._answers.respond(response, scope, receive, send)
+        finally:
+            self._answers.end(scope)
 
     async def submit(self, request: Request) -> Response:
         """Start an execution; with `wait_s`, wait for its end.
@@ -99,20 +102,21 @@ class HotRoutes:
         The same idempotency key with equal data finds the execution that was started
         first; with other data it is a conflict (409).
         """
-        query = query_of(request.scope)
+        query, settings = query_of(request.scope), self._stack.settings
         descriptor_id = required(query, "descriptor_id")
         options = read_submission(query, request.headers)
         wait_s = seconds(query.get("wait_s"))
-        body = await read_json_text(request)
+        business = descriptor_id.partition(":")[0].strip()
+        body = await read_json_text(request, settings.submit_limit(business), "submit_max_bytes")
         if wait_s > 0:
             wait = self._waits.begin(request)
             if wait is not None:
                 with wait:
                     kind = view_kind(query)
                     ran = self._stack.run(descriptor_id, body, options, timeout_s=wait_s, kind=kind)
-                    return _ran(*await ran)
+                    return await _ran(*await ran)
         execution_id = await self._stack.submissions.submit(descriptor_id, body, options)
-        return _ran(execution_id, None)
+        return await _ran(execution_id, None)
 
     async def trigger(self, request: Request) -> Response:
         """Take a callback of a function, or a signal for a suspense task.
@@ -136,6 +140,8 @@ class HotRoutes:
         target: tuple[ExecutionId, TaskName],
         sealed_attempt: int | None,
     ) -> Response:
+        limit = self._callback_limit(query)
+
         async def check_known() -> None:
             if not sealed_attempt:
                 execution_id, task = target
@@ -145,13 +151,14 @@ class HotRoutes:
 
         if self._lookups.are_too_many(request.scope):
             await check_known()
-        limit = body_limit(request)
-        body = await read_body(request, check_known=check_known)
+        body = await read_body(
+            request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE, check_known=check_known
+        )
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
 
         def read() -> _Delivery:
             callback = read_callback(
-                query=query, headers=request.headers, body=body, max_body_bytes=limit.bytes
+                query=query, headers=request.headers, body=body, max_body_bytes=limit
             )
             return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
 
@@ -177,8 +184,8 @@ class HotRoutes:
     async def finish(self, request: Request) -> Response:
         """Take the outcome of a function: a success, unless `result_type` says otherwise."""
         query, headers = query_of(request.scope), request.headers
-        limit = body_limit(request)
-        body = await read_body(request)
+        limit = self._callback_limit(query)
+        body = await read_body(request, limit, CALLBACK_LIMIT)
         if "content-encoding" not in headers:
             refuse_other_media(request, body)
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
@@ -186,10 +193,10 @@ class HotRoutes:
         def read() -> _Delivery:
             try:
                 callback = read_finish(
-                    query=query, headers=headers, body=body, max_body_bytes=limit.bytes
+                    query=query, headers=headers, body=body, max_body_bytes=limit
                 )
             except TooLargeError as error:
-                raise limit.refusal() from error
+                raise TooLargeError.of_body(limit, CALLBACK_LIMIT, http_status=400) from error
             return _delivery_of(callback, mask, at_ms, None, trigger=False)
 
         if not _is_costly(request, body):
@@ -199,6 +206,10 @@ class HotRoutes:
         asked = CallbackReceived(at_ms=at_ms, task=query.get("task_name") or "-")
         await self._stack.require_known(execution_id, asked)
         return await self._deliver(await in_thread(read))
+
+    def _callback_limit(self, query: Mapping[str, str]) -> int:
+        execution_id = query.get("execution_id", "")
+        return self._stack.settings.callback_limit(execution_id.partition(":")[0])
 
     async def _deliver(self, delivery: _Delivery) -> Response:
         execution_id, event, hint_s = delivery
@@ -211,27 +222,23 @@ class HotRoutes:
         execution_id = required(query, "execution_id")
         kind, wait_s = view_kind(query), seconds(query.get("wait_s"))
         if not is_execution_id(execution_id):
-            return ret_response(UNKNOWN_EXECUTION)
+            return await ret_response(UNKNOWN_EXECUTION)
         if wait_s > 0:
             wait = self._waits.begin(request)
             if wait is not None:
                 with wait:
                     end = await self._stack.executions.end(execution_id, wait_s, kind)
                     if end.body is not None:
-                        return _shown(end.body)
-        name = f"{kind}:{execution_id}"
-        fetch = partial(self._stack.query, execution_id, kind)
-        return _shown(await self._answers.read(request.scope, name, fetch))
+                        return await ret_response(end.body)
+        shown = await self._stack.query(execution_id, kind)
+        return await ret_response(UNKNOWN_EXECUTION if shown is None else shown)
 
 
-def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:
+async def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:
     if shown is None:
         return json_response({"execution_id": execution_id})
-    return raw_response(b'{"execution_id":%b,"ret":%b}' % (encode_json(execution_id), shown))
-
-
-def _shown(body: bytes | None) -> Response:
-    return ret_response(UNKNOWN_EXECUTION if body is None else body)
+    head = b'{"execution_id":%b,"ret":' % encode_json(execution_id)
+    return raw_response(await joined(head, shown, b"}"))
 
 
 def _is_costly(request: Request, body: bytes) -> bool:

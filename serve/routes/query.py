@@ -28,14 +28,15 @@ def router(stack: Stack) -> APIRouter:
     async def get_by_parent(execution_id: str, parent: str, group_index: RequiredWhole) -> Response:
         """Show the members of one group of a foreach or choice."""
         body = await read(execution_id, "children", parent, group_index)
-        return ret_response(NO_TASKS if body is None else b'{"tasks":' + body + b"}")
+        parts = (NO_TASKS,) if body is None else (b'{"tasks":', body, b"}")
+        return await ret_response(*parts)
 
     @routes.get("/flow/get_context.json", responses=answer(ShownContext))
     async def get_context(execution_id: str = "") -> Response:
         """Show the context of an execution."""
         if not execution_id.strip():
             return json_response(NO_ID)
-        return ret_response(await read(execution_id, "context") or b"{}")
+        return await ret_response(await read(execution_id, "context") or b"{}")
 
     @routes.get("/flow/get_sub_context.json", responses=answer(ShownContext))
     async def get_sub_context(
@@ -44,6 +45,7 @@ def router(stack: Stack) -> APIRouter:
         """Show the context of one group."""
         if not execution_id.strip() or not parent.strip() or group_index is None:
             return json_response(NO_GROUP)
-        return ret_response(await read(execution_id, "sub_context", parent, group_index) or b"{}")
+        body = await read(execution_id, "sub_context", parent, group_index)
+        return await ret_response(body or b"{}")
 
     return routes

@@ -77,7 +77,8 @@ async def test_60_answers_that_nobody_reads_hold_no_more_than_the_limit() -> Non
         finally:
             tracemalloc.stop()
         assert statuses == [b"200"] * 3 + [b"503"] * (MANY - 3)
-        assert held_bytes < limit
+        # Its owner, in this process, has it once.
+        assert held_bytes < limit + LARGE_BYTES
         assert await api.get("/healthz") == {"status": "ok"}
         await api.submit("shop:order")
 
@@ -96,7 +97,7 @@ async def test_an_address_has_its_share_and_others_are_answered() -> None:
 
 
 async def test_what_is_refused_says_which_setting_and_when_to_come_again() -> None:
-    async with large(answers_max_bytes=LARGE_BYTES) as (api, execution):
+    async with large(answers_max_bytes=LARGE_BYTES * 3 // 2) as (api, execution):
         held = await asking(api, path_of(execution))
         assert await status_of(held) == b"200"
         refused = await api.client.get("/flow/get.json", params={"execution_id": execution})
@@ -107,7 +108,7 @@ async def test_what_is_refused_says_which_setting_and_when_to_come_again() -> No
 
 
 async def test_who_reads_gets_all_of_it_and_makes_room_for_the_next() -> None:
-    async with large(answers_max_bytes=1) as (api, execution):
+    async with large(answers_max_bytes=LARGE_BYTES * 3 // 2) as (api, execution):
         for _ in range(3):
             shown = await api.shown(execution)
             assert shown["context"]["text"] == "x" * LARGE_BYTES

@@ -311,6 +311,9 @@ LIMITS: Final = {
     "sub-flows of one execution, at all levels (a setting)": SETTINGS.max_descendants,
     "body of a submission, in bytes (a setting)": SETTINGS.submit_max_bytes,
     "body of a callback, wake-up or redo, in bytes (a setting)": SETTINGS.callback_max_bytes,
+    "outputs that the tasks of one execution keep, in bytes of JSON together (a setting)": (
+        SETTINGS.outputs_max_bytes
+    ),
     "values in an enforced `inputSchema`, counted likewise": MOST_SCHEMA_VALUES,
     "steps of one check against `inputSchema`": MOST_STEPS,
     "nesting of JSON": MAX_JSON_DEPTH,

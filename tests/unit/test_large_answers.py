@@ -11,7 +11,6 @@ from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
 from serve.forms.large_answers import (
     LARGE_BYTES,
-    MOST_FETCHES,
     PIECE_BYTES,
     AnswerPool,
     LargeAnswers,
@@ -77,46 +76,29 @@ async def test_the_time_for_an_answer_grows_with_its_size() -> None:
     assert pool.bytes == 0
 
 
-class Source:
-    """Where an answer is fetched from, which takes a turn; notes what was under way then."""
-
-    def __init__(self, pool: AnswerPool, body: bytes = BODY) -> None:
-        self.body = body
-        self.at_once: list[int] = []
-        self.held_bytes: list[int] = []
-        self._pool = pool
-        self._fetches = 0
-
-    async def fetch(self) -> bytes:
-        self._fetches += 1
-        self.at_once.append(self._fetches)
-        self.held_bytes.append(self._pool.bytes)
-        await asyncio.sleep(0)
-        self._fetches -= 1
-        return self.body
-
-
-async def test_what_was_large_counts_already_while_it_is_read_again() -> None:
-    pool = pool_of()
-    source = Source(pool)
-    for body in (BODY, BODY, b"small by now", b"small"):
-        source.body = body
-        assert await pool.read(SCOPE, "one", source.fetch) == body
-    await pool.read(SCOPE, "other", source.fetch)
-    assert source.held_bytes == [0, len(BODY), len(BODY), 0, 0]
+async def test_what_is_about_to_be_fetched_counts_already_and_once() -> None:
+    reader, pool = Reader(), pool_of(answers_max_bytes=3 * len(BODY))
+    pool.begin(SCOPE)
+    pool.take(len(BODY))
+    pool.take(len(BODY))
+    assert pool.bytes == len(BODY)
+    await pool.respond(Response(b'{"ret":' + BODY + b"}"), SCOPE, receive, reader.send)
+    assert reader.sent[0]["status"] == 200
     assert pool.bytes == 0
 
 
-async def test_of_many_that_read_one_thing_for_the_first_time_few_fetch_it_at_once() -> None:
-    pool = pool_of(answers_max_bytes=4 * len(BODY))
-    source = Source(pool)
-    reads = [pool.read(SCOPE, "one", source.fetch) for _ in range(100)]
-    read = await asyncio.gather(*reads, return_exceptions=True)
-    assert max(source.at_once) == MOST_FETCHES
-    assert max(source.held_bytes) <= 4 * len(BODY)
-    assert {type(each) for each in read} <= {bytes, UnreadAnswersError}
+async def test_what_would_be_too_much_is_refused_before_it_is_fetched() -> None:
+    pool = pool_of(answers_max_bytes=2 * len(BODY))
+    scopes = [{**SCOPE, "number": number} for number in range(3)]
+    for scope in scopes[:2]:
+        pool.begin(scope)
+        pool.take(len(BODY))
+    pool.begin(scopes[2])
+    with pytest.raises(UnreadAnswersError):
+        pool.take(len(BODY))
+    for scope in scopes:
+        pool.end(scope)
     assert pool.bytes == 0
-    assert await pool.read(SCOPE, "one", source.fetch) == BODY
 
 
 @pytest.mark.parametrize("body", [BODY, b"small", b""])

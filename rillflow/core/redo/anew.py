@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from rillflow.core import ending, mapping_warnings, timing, traversal
+from rillflow.core.kept_outputs import note_output
 from rillflow.core.state import InvokeMsg, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.tasks import groups, polling
@@ -66,6 +67,7 @@ def set_back_one(turn: Turn, task: TaskState) -> None:
     task.spent = task.invoke.attempts
     forget_outcome(task.invoke)
     task.invoke.output = task.invoke.referenced_execution_id = None
+    note_output(turn.state, task, 0)
 
 
 def go_on(turn: Turn, *, revived: bool) -> None:

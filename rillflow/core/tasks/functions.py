@@ -4,6 +4,7 @@ import msgspec
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
+from rillflow.core.kept_outputs import note_output
 from rillflow.core.plan import TaskPlan
 from rillflow.core.secret_places import places_in
 from rillflow.core.state import TaskState
@@ -11,7 +12,7 @@ from rillflow.core.status import KEY_SUCCEED, READY, RUNNING
 from rillflow.core.tasks import controls
 from rillflow.core.turn import TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
-from rillflow.errors import LanguageError, WorkLimitError
+from rillflow.errors import ExecutionError, LanguageError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.conditions import all_hold, any_holds
@@ -170,7 +171,7 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
         _dispatch_failed(turn, task, plan, event)
         return
     answer = parse_answer(event.body)
-    record(task, answer)
+    record(turn, task, answer, event)
     if pattern == "task_sync":
         _conclude_sync(turn, task, plan, answer, event.body)
     elif pattern in FLOW_PATTERNS:
@@ -205,7 +206,7 @@ def _completed_or_ready(task: TaskState) -> bool:
     return task.status is not RUNNING
 
 
-def record(task: TaskState, answer: Answer) -> None:
+def record(turn: Turn, task: TaskState, answer: Answer, event: DispatchAnswered) -> None:
     """Keep what an answer says about itself; what it does not say stays as it was."""
     invoke = task.invoke
     invoke.invoke_id = answer.invoke_id or invoke.invoke_id
@@ -216,11 +217,12 @@ def record(task: TaskState, answer: Answer) -> None:
     invoke.referenced_execution_id = answer.execution_id or invoke.referenced_execution_id
     if answer.recorded is not None:
         invoke.output = answer.recorded
+        note_output(turn.state, task, len(event.body or b""))
 
 
 def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
     answer = parse_answer(event.body)
-    record(task, answer)
+    record(turn, task, answer, event)
     task.invoke.msg = task.invoke.msg or event.error
     task.invoke.note_error(answer.msg or event.error)
     # What came with an error is no output, so conditions of retry see nothing (spec Q19).
@@ -282,6 +284,11 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
         LanguageError: An output rule with ``tolerance: false`` or a condition failed.
         ExecutionError: The context cannot be kept.
     """
+    if event.failure is not None:
+        task.invoke.code = event.code
+        task.invoke.note_error(event.failure)
+        fail_attempt(turn, task, plan, ExecutionError(event.failure), None)
+        return
     output = decode_json(event.output)
     document: JsonObject = output if isinstance(output, dict) else {"data": output}
     invoke = task.invoke
@@ -297,6 +304,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
             invoke.msg = event.msg
             invoke.note_error(event.msg)
     invoke.output = document
+    note_output(turn.state, task, len(event.output))
     if event.key_succeeded:
         _key_succeeded(turn, task, plan, document)
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from rillflow.core.kept_outputs import note_output
 from rillflow.core.mapping_warnings import Application, strict_error
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
@@ -374,6 +375,7 @@ def drop_groups(turn: Turn, task: TaskState) -> None:
         group = state.groups.pop(route)
         for name in group.members:
             member = state.tasks.pop(name)
+            note_output(state, member, 0)
             state.attempts_dropped = max(state.attempts_dropped, member.attempt)
             drop_groups(turn, member)
     task.routes, task.group_counts, task.next_group = [], [], 0

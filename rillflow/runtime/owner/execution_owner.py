@@ -14,6 +14,7 @@ from typing import assert_never
 
 from rillflow.core import machine
 from rillflow.core.events import CallbackReceived, TimerFired
+from rillflow.core.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
 from rillflow.errors import (
     ConflictError,
     CrashedError,
@@ -69,6 +70,7 @@ from rillflow.runtime.owner import queries
 from rillflow.runtime.owner.call_groups import in_groups
 from rillflow.runtime.owner.mapping_log import MappingLog
 from rillflow.runtime.owner.recovery import Recovery
+from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
 from rillflow.runtime.process.crash_log import log_crash
 from rillflow.runtime.supervision.restarts import Restarts, Spawner
 
@@ -96,6 +98,8 @@ class ExecutionOwner:
         most_hot: int = 20_000,
         hot_bytes: int = 1 << 29,
         snapshot_steps: int = SNAPSHOT_STEPS,
+        outputs_max_bytes: int = OUTPUTS_MAX_BYTES,
+        views_max_bytes: int = VIEWS_MAX_BYTES,
         guards: HookChain | None = None,
         quarantine: Quarantine | None = None,
         record: HandlingRecord | None = None,
@@ -105,6 +109,7 @@ class ExecutionOwner:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._outputs_max_bytes = outputs_max_bytes
         self._partitions = tuple(partitions)
         self._dedicated = dedicated
         self._ownership = OwnerEpoch(store, partitions, dedicated)
@@ -154,7 +159,7 @@ class ExecutionOwner:
         self._rules = MappingLog()
         portions = partial(in_portions, take=self._call_group)
         self._in_groups = partial(in_groups, must_read=self._borrowing.must_read, take=portions)
-        self.watchers = CompletionServer(clock)
+        self.watchers, self.views = CompletionServer(clock), Views(clock, views_max_bytes)
         self._on_fenced = on_fenced
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
         self._background: list[asyncio.Task[None]] = []
@@ -263,7 +268,7 @@ class ExecutionOwner:
 
     def _tell_end(self, hosted: ActiveExecution) -> None:
         """Tell who waits for an execution that it has ended, which is on disk."""
-        self.watchers.ended(hosted.state.execution_id, partial(self._shown, hosted))
+        self.watchers.ended(hosted.state.execution_id, partial(self.views.shown_with_end, hosted))
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
         """Take answers of dispatches; returns once they are durable.
@@ -343,10 +348,7 @@ class ExecutionOwner:
                 return self._deliver(call, hosted)
             case Query():
                 shown = self._quarantine.shown(call.execution_id)
-                now_ms = self._clock.now_ms()
-                return CallOutcome(
-                    queries.answer_query(call, hosted, now_ms, quarantine=shown), hosted
-                )
+                return CallOutcome(self.views.answer(call, hosted, shown), hosted)
             case Watch():
                 return CallOutcome(self._watch(call, hosted), hosted)
             case ResourceCall():
@@ -358,14 +360,11 @@ class ExecutionOwner:
 
     def _watch(self, call: Watch, hosted: ActiveExecution | None) -> Reply:
         if hosted is None or hosted.over:
-            return Reply(changed=False, body=self._shown(hosted, call.show))
+            return Reply(changed=False, body=self.views.shown_with_end(hosted, call.show))
         if self._ownership.is_elsewhere(call.execution_id):
             return Reply(changed=False, error="elsewhere", kind=ELSEWHERE)
         self.watchers.watch(call.watcher, call.execution_id, call.show)
         return Reply()
-
-    def _shown(self, hosted: ActiveExecution | None, kind: str) -> bytes | None:
-        return queries.shown_with_end(hosted, kind, self._clock.now_ms())
 
     def _submit(self, call: Submission, found: Found) -> CallOutcome:
         event = call.event
@@ -388,9 +387,10 @@ class ExecutionOwner:
         )
 
     def _deliver(self, call: Delivery, hosted: ActiveExecution | None) -> CallOutcome:
-        execution_id, event = call.execution_id, call.event
+        execution_id = call.execution_id
         if hosted is None:
-            raise queries.unknown_execution(execution_id, event)
+            raise queries.unknown_execution(execution_id, call.event)
+        event = within_limit(hosted.plan, hosted.state, call.event, self._outputs_max_bytes)
         if self._ownership.is_elsewhere(execution_id) and not hosted.settled:
             return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
         if call.hint_s > 0 and isinstance(event, CallbackReceived):

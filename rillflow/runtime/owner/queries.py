@@ -18,7 +18,6 @@ from rillflow.ids import ExecutionId, service_of
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.ports.executions import Call, Query, Reply, Submission, reply_to_error
 from rillflow.runtime.activation.active_execution import ActiveExecution
-from rillflow.runtime.process.crash_log import log_crash
 
 DAG_NOT_FOUND = 30602
 EXECUTION_NOT_FOUND = 30605
@@ -34,10 +33,18 @@ def answer_query(
     """
     if hosted is None:
         return Reply(changed=False)
+    value = value_of(query, hosted, at_ms, quarantine)
+    return Reply(changed=False, body=None if value is None else encode_json(value))
+
+
+def value_of(
+    query: Query, hosted: ActiveExecution, at_ms: int, quarantine: str | None
+) -> JsonValue:
+    """Return what a query asks for, None for what does not exist."""
     value = _read(query, hosted, at_ms)
     if quarantine and isinstance(value, dict) and query.kind in ("execution", "brief"):
         value = {**value, "quarantine": quarantine}
-    return Reply(changed=False, body=None if value is None else encode_json(value))
+    return value
 
 
 def answer_set_apart(call: Call, error: SetApartError) -> Reply:
@@ -64,22 +71,6 @@ def answer_set_apart(call: Call, error: SetApartError) -> Reply:
     if call.kind == "execution":
         view["tasks"] = {}
     return Reply(changed=False, body=encode_json(view))
-
-
-def shown_with_end(hosted: ActiveExecution | None, kind: str, at_ms: int) -> bytes | None:
-    """Answer a query of this kind along with the news of an end; None where nobody asked.
-
-    What cannot be shown is left out too: who misses it asks apart, and hears why. So is an
-    execution that a redo has begun anew in the meantime.
-    """
-    if hosted is None or not kind or not hosted.over:
-        return None
-    query = Query(execution_id=hosted.state.execution_id, kind=kind)
-    try:
-        return answer_query(query, hosted, at_ms).body
-    except Exception as error:  # noqa: BLE001 - others wait for the same news
-        log_crash("end_not_shown", hosted.state.execution_id, error)
-        return None
 
 
 def _read(query: Query, hosted: ActiveExecution, at_ms: int) -> JsonValue:

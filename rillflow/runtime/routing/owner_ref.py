@@ -6,8 +6,10 @@ from rillflow.ports.executions import (
     End,
     Reply,
     Submission,
+    ViewPart,
     decode_replies,
     encode_calls,
+    encode_view_part,
     size_of,
 )
 from rillflow.runtime.aio.batching import Batcher
@@ -50,6 +52,15 @@ class OwnerRef:
         """
         with self._inbox.place(call):
             return await self._lane.ask(call)
+
+    async def part(self, asked: ViewPart) -> Reply:
+        """Return a part of a view; it travels alone.
+
+        Raises:
+            StoreError: The owner could not be reached, or has the view no longer.
+        """
+        [reply] = decode_replies(await self._line("view", encode_view_part(asked)))
+        return reply
 
     async def end(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
         """Wait until an execution has ended, and see what ``show`` asks for.

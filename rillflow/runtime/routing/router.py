@@ -15,6 +15,7 @@ from rillflow.ports.executions import (
     ResourceCall,
     Submission,
     TrafficCall,
+    ViewPart,
     Watch,
 )
 from rillflow.runtime.routing.owner_ref import OwnerRef
@@ -67,6 +68,20 @@ class Routes:
         asked = (_ask_in_time(home, call) for home in self._homes)
         answered = await asyncio.gather(*asked, return_exceptions=True)
         return [reply for reply in answered if isinstance(reply, Reply)]
+
+    async def part(self, execution_id: ExecutionId, asked: ViewPart) -> Reply:
+        """Return a part of a view that a reply has named.
+
+        Raises:
+            StoreError: The owner could not be reached, or has the view no longer.
+        """
+        dedicated = self._dedicated.find(execution_id) if is_dedicated(execution_id) else None
+        if dedicated is not None:
+            try:
+                return await dedicated.part(asked)
+            except StoreError:
+                self._dedicated.forget(execution_id)
+        return await self._home(execution_id).part(asked)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
         """Make an execution and wait until it has ended; see the port.

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from rillflow.errors import (
     RequestError,
     UnknownDescriptorError,
 )
+from rillflow.gateways.messages.threads import computed
 from rillflow.ids import DescriptorId, is_execution_id, service_of, submitted_at_ms
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
@@ -32,6 +34,7 @@ from serve.forms.parameters import Milliseconds, RequiredWhole, Whole
 from serve.routes.console.definition_graphs import definition_graph
 from serve.routes.hot import UNKNOWN_EXECUTION
 
+LARGEST_LOGIN_BYTES: Final = 64 * 1024
 MOST_ON_PAGE: Final = 1000
 ADMIN: Final = {
     "realName": "admin",
@@ -69,7 +72,7 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
         except (InvalidIdError, UnknownDescriptorError, DefinitionError) as error:
             raise RequestError(f"descriptor is null: {id}") from error
         alias = found.alias or await _alias_of(stack, found)
-        return data_response(encode_json({**definition_graph(definition), "alias": alias}))
+        return await data_response(encode_json({**definition_graph(definition), "alias": alias}))
 
     @routes.get("/get_descriptor_ids.json", responses=answer(DescriptorPage))
     async def get_descriptor_ids(
@@ -151,7 +154,7 @@ def _add_executions(routes: APIRouter, stack: Stack) -> None:
     async def get_execution(id: str) -> Response:  # noqa: A002 - the parameter's name
         """Show an execution."""
         body = await stack.query(id, "execution") if is_execution_id(id) else None
-        return data_response(_with_trace(stack, body or UNKNOWN_EXECUTION))
+        return await data_response(*await _with_trace(stack, body or UNKNOWN_EXECUTION))
 
 
 async def _one(stack: Stack, execution_id: str) -> dict[str, Any]:
@@ -190,21 +193,38 @@ def _item(
     }
 
 
-def _with_trace(stack: Stack, body: bytes) -> bytes:
+class _TracedContext(msgspec.Struct):
+    traceId: Any = None  # noqa: N815 - the key in contexts
+
+
+class _Traced(msgspec.Struct):
+    """The part of a shown execution that its trace is known by; the rest is passed over."""
+
+    context: _TracedContext = msgspec.field(default_factory=_TracedContext)
+
+
+_traced_decoder = msgspec.json.Decoder(_Traced)
+
+
+async def _with_trace(stack: Stack, body: bytes) -> tuple[memoryview, bytes]:
     """Add the address of the execution's trace, empty where no traces are kept.
+
+    Returns:
+        The parts of the JSON text; the first one is as large as the execution.
 
     The field is always there: the console calls ``startsWith`` on it.
     """
     host = stack.settings.trace_query_host
-    address = f"{host.rstrip('/')}/trace/{_trace_id(body)}" if host else ""
-    return b'%s,"trace_url":%s}' % (body.removesuffix(b"}"), encode_json(address))
+    trace_id = await computed(len(body), lambda: _trace_id(body)) if host else ""
+    address = f"{host.rstrip('/')}/trace/{trace_id}" if host else ""
+    return memoryview(body)[:-1], b',"trace_url":%b}' % encode_json(address)
 
 
 def _trace_id(body: bytes) -> str:
     """Return the trace id of a shown execution, ``null`` when it has none."""
-    shown = decode_json(body) if b'"traceId"' in body else None
-    context = shown.get("context") if isinstance(shown, dict) else None
-    found = context.get("traceId") if isinstance(context, dict) else None
+    if b'"traceId"' not in body:
+        return "null"
+    found = _traced_decoder.decode(body).context.traceId
     return "null" if found is None else str(found)
 
 
@@ -216,7 +236,7 @@ def _add_users(routes: APIRouter) -> None:
     )
     async def login(request: Request) -> Response:
         """Log in; there is one user, and any password will do."""
-        await read_body(request)
+        await read_body(request, LARGEST_LOGIN_BYTES)
         return json_response(ADMIN)
 
     @routes.get("/user/currentUser.json", responses=answer(User))

@@ -1,0 +1,60 @@
+"""How much the tasks of an execution keep of what functions have answered, and how much they may.
+
+An answer that is too much is told as the failure that it is before it is handled: the journal
+holds that event and not the answer, so a replay needs no limit, and the answer is stored nowhere.
+"""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from rillflow.core.events import CallbackReceived, DispatchAnswered, Event
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState, TaskState
+from rillflow.core.stored_context import CONTENT_TOO_LONG
+from rillflow.jsontypes import encode_json
+
+OUTPUTS_MAX_BYTES: Final = 64 * 1024 * 1024
+HINT: Final = (
+    "functions may answer with an address of what they made; the limit is the setting"
+    " outputs_max_bytes (RILLFLOW_OUTPUTS_MAX_BYTES)"
+)
+_CODE: Final = str(CONTENT_TOO_LONG)
+
+
+def note_output(state: ExecutionState, task: TaskState, size_bytes: int) -> None:
+    """Count the output that a task keeps now, by the length of its text, in place of the last."""
+    state.outputs_bytes += size_bytes - task.output_bytes
+    task.output_bytes = size_bytes
+
+
+def within_limit(plan: Plan, state: ExecutionState, event: Event, most_bytes: int) -> Event:
+    """Return an event as it is to be handled: an answer for which there is no room as a failure."""
+    if isinstance(event, DispatchAnswered):
+        if event.body is None or not _is_too_much(state, event.task, event.body, most_bytes):
+            return event
+        if event.error is not None:  # which says more than what came with it
+            return replace(event, body=None)
+        message = _message(most_bytes)
+        body = encode_json({"error_code": _CODE, "error_msg": message})
+        return replace(event, body=body, error=message, hint=HINT, is_outcome=False)
+    if isinstance(event, CallbackReceived) and _is_too_much(
+        state, event.task, event.output, most_bytes
+    ):
+        task = state.tasks.get(event.task)
+        if task is not None and plan.by_name[task.base].category == "function":
+            message = _message(most_bytes)
+            return replace(event, output=b"{}", msg=message, code=_CODE, failure=message)
+    return event
+
+
+def _is_too_much(state: ExecutionState, name: str, text: bytes, most_bytes: int) -> bool:
+    after = state.outputs_bytes + len(text)
+    if after <= most_bytes:
+        return False
+    task = state.tasks.get(name)
+    return task is not None and after - task.output_bytes > most_bytes
+
+
+def _message(most_bytes: int) -> str:
+    return f"content length: the outputs of the execution would exceed {most_bytes} bytes together"

@@ -1,0 +1,241 @@
+"""Showing executions: a small one at once, a large one beside the event loop and in parts.
+
+Who asks for a large one is told a name for it. A thread encodes what the execution is at that
+moment, and whoever has the name hears first how large that is. Readers of the same state share
+one encoding, and what all of them hold is bounded, so reading costs the owner little however
+often it is done.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Final, NamedTuple
+
+from rillflow.core.state import copied
+from rillflow.errors import (
+    CrashedError,
+    RequestError,
+    RillflowError,
+    StoreError,
+    UnreadAnswersError,
+)
+from rillflow.jsontypes import encoded_parts
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import Query, Reply, ViewPart, reply_to_error
+from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.owner import queries
+from rillflow.runtime.process.crash_log import log_crash
+
+SMALL_BYTES: Final = 64 * 1024
+"""What is known to be no larger is shown at once."""
+MOST_TASKS: Final = 256
+"""Nor has it more tasks: their definitions are shown, too."""
+PART_BYTES: Final = 1 << 20
+WHOLE_BYTES: Final = 256 * 1024
+"""A view of this size comes with the answer how large it is."""
+VIEWS_MAX_BYTES: Final = 256 << 20
+MOST_UNDER_WAY: Final = 64
+"""So many views may wait to be encoded."""
+KEPT_S: Final = 10.0
+"""How long a view is kept after it was last read."""
+_SHOWN_FOR_MS: Final = 5_000
+"""How long the progress of an execution that goes on may be shown as it was."""
+_LEVELS: Final = 2
+_NEVER_LARGE: Final = "status"
+
+# One is enough: it competes with the event loop for the interpreter.
+_FOR_VIEWS: Final = ThreadPoolExecutor(1, thread_name_prefix="rillflow-views")
+
+
+class _Key(NamedTuple):
+    """What a view shows, and the state of it."""
+
+    execution: int
+    seq: int
+    period: int
+    kind: str
+    parent: str
+    group: int
+    quarantine: str | None
+
+
+class _View:
+    """A large view: its encoding, when it is forgotten, and whether somebody has read it all.
+
+    What it shows is held, since it is known by identity.
+    """
+
+    __slots__ = ("encoding", "forgetting", "is_read", "key", "shown")
+
+    def __init__(
+        self, key: _Key, shown: ActiveExecution, encoding: "asyncio.Future[bytes]"
+    ) -> None:
+        self.key = key
+        self.shown = shown
+        self.encoding = encoding
+        self.is_read = False
+        self.forgetting: asyncio.TimerHandle | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.encoding.result()) if self.encoding.done() and not self.has_failed else 0
+
+    @property
+    def has_failed(self) -> bool:
+        return self.encoding.cancelled() or self.encoding.exception() is not None
+
+
+def may_be_large(hosted: ActiveExecution) -> bool:
+    """Tell whether showing, or storing, an execution might hold the event loop."""
+    state = hosted.state
+    kept_bytes = hosted.encoded_bytes + state.outputs_bytes + state.made_bytes
+    return kept_bytes > SMALL_BYTES or len(state.tasks) > MOST_TASKS
+
+
+class Views:
+    """What callers see of the executions of one owner."""
+
+    def __init__(self, clock: Clock, most_bytes: int = VIEWS_MAX_BYTES) -> None:
+        """Show nothing that is larger, and keep no more of large views."""
+        self._clock = clock
+        self._most = most_bytes
+        self._life = uuid.uuid4().hex
+        self._numbers = count(1)
+        self._views: dict[str, _View] = {}
+        self._names: dict[_Key, str] = {}
+
+    def answer(self, query: Query, hosted: ActiveExecution | None, quarantine: str | None) -> Reply:
+        """Answer a query: with what it asks for, or with the name of a view of it.
+
+        Raises:
+            UnreadAnswersError: Too many large ones are being read.
+        """
+        at_ms = self._clock.now_ms()
+        if hosted is None or query.kind == _NEVER_LARGE or not may_be_large(hosted):
+            return queries.answer_query(query, hosted, at_ms, quarantine=quarantine)
+        period = 0 if hosted.over else at_ms // _SHOWN_FOR_MS
+        key = _Key(
+            id(hosted),
+            hosted.state.seq,
+            period,
+            query.kind,
+            query.parent,
+            query.index,
+            quarantine,
+        )
+        name = self._names.get(key)
+        if name is None:
+            name = self._begin(key, query, hosted, at_ms)
+        self._keep(name)
+        return Reply(changed=False, view=name)
+
+    def shown_with_end(self, hosted: ActiveExecution | None, kind: str) -> bytes | None:
+        """Answer a query of this kind along with the news of an end; None where nobody asked.
+
+        What cannot be shown, or may be large, is left out too: who misses it asks apart, and
+        hears why. So is an execution that a redo has begun anew in the meantime.
+        """
+        if hosted is None or not kind or not hosted.over or may_be_large(hosted):
+            return None
+        query = Query(execution_id=hosted.state.execution_id, kind=kind)
+        try:
+            return queries.answer_query(query, hosted, self._clock.now_ms()).body
+        except Exception as error:  # noqa: BLE001 - others wait for the same news
+            log_crash("end_not_shown", hosted.state.execution_id, error)
+            return None
+
+    async def part(self, asked: ViewPart) -> Reply:
+        """Return a part of a view, or its size.
+
+        Raises:
+            StoreError: It is kept no longer; ask for it again.
+        """
+        view = self._views.get(asked.view)
+        if view is None:
+            raise StoreError("what was to be read is kept no longer; it is asked for again")
+        self._keep(asked.view)
+        try:
+            body = await asyncio.shield(view.encoding)
+        except RillflowError as error:
+            return reply_to_error(error)
+        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+            log_crash("not_shown", view.shown.state.execution_id, error)
+            return reply_to_error(CrashedError("internal server error"))
+        if not body:
+            return Reply(changed=False)
+        start, end = max(asked.offset, 0), max(asked.offset, 0) + PART_BYTES
+        is_wanted = asked.offset >= 0 or len(body) <= WHOLE_BYTES
+        view.is_read = view.is_read or (is_wanted and end >= len(body))
+        return Reply(
+            changed=False, body=body[start:end] if is_wanted else None, size_bytes=len(body)
+        )
+
+    async def stop(self) -> None:
+        """Forget all views."""
+        for name in list(self._views):
+            self._forget(name)
+
+    def _begin(self, key: _Key, query: Query, hosted: ActiveExecution, at_ms: int) -> str:
+        self._make_room()
+        under_way = sum(not view.encoding.done() for view in self._views.values())
+        if self.bytes > self._most // 2 or under_way >= MOST_UNDER_WAY:
+            raise UnreadAnswersError("too many large executions are being read; try again later")
+        name = f"{self._life}/{next(self._numbers)}"
+        kept = ActiveExecution(hosted.plan, copied(hosted.state), hosted.written)
+        encoding = asyncio.get_running_loop().run_in_executor(
+            _FOR_VIEWS, self._encoded, query, kept, at_ms, key.quarantine
+        )
+        view = self._views[name] = _View(key, hosted, encoding)
+        encoding.add_done_callback(lambda _: view.has_failed)  # also if nobody asks for it
+        self._names[key] = name
+        return name
+
+    def _encoded(
+        self, query: Query, hosted: ActiveExecution, at_ms: int, quarantine: str | None
+    ) -> bytes:
+        """Return the view as JSON, empty for what does not exist; in a thread."""
+        return b"".join(self._parts(query, hosted, at_ms, quarantine))
+
+    def _parts(
+        self, query: Query, hosted: ActiveExecution, at_ms: int, quarantine: str | None
+    ) -> Iterator[bytes]:
+        value = queries.value_of(query, hosted, at_ms, quarantine)
+        if value is None:
+            return
+        left = self._most
+        for part in encoded_parts(value, _LEVELS):
+            left -= len(part)
+            if left < 0:
+                raise RequestError(
+                    f"what would be shown is larger than {self._most} bytes, as answers_max_bytes"
+                    " (RILLFLOW_ANSWERS_MAX_BYTES) says; ask for a part of it",
+                )
+            yield part
+
+    @property
+    def bytes(self) -> int:
+        """How large the views are that are kept."""
+        return sum(view.size_bytes for view in self._views.values())
+
+    def _make_room(self) -> None:
+        """Forget views that somebody has read to their end, the oldest first."""
+        excess = self.bytes - self._most // 2
+        for name in [name for name, view in self._views.items() if view.is_read]:
+            if excess <= 0:
+                return
+            excess -= self._views[name].size_bytes
+            self._forget(name)
+
+    def _keep(self, name: str) -> None:
+        view = self._views[name]
+        if view.forgetting is not None:
+            view.forgetting.cancel()
+        view.forgetting = asyncio.get_running_loop().call_later(KEPT_S, self._forget, name)
+
+    def _forget(self, name: str) -> None:
+        view = self._views.pop(name)
+        self._names.pop(view.key, None)
+        if view.forgetting is not None:
+            view.forgetting.cancel()

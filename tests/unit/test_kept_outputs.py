@@ -1,0 +1,152 @@
+"""What tasks keep of answers has a limit for each execution; an answer beyond it is a failure.
+
+The journal has the failure and not the answer, so a replay comes to the same end whatever the
+limit is by then.
+"""
+
+from typing import Any, Final
+
+import pytest
+
+from rillflow.core import codec, machine
+from rillflow.core.events import (
+    CallbackReceived,
+    DispatchAnswered,
+    Event,
+    ExecutionSubmitted,
+    RedoRequested,
+)
+from rillflow.core.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
+from rillflow.definition import parse_definition
+from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.jsontypes import encode_json
+from rillflow.language.versions import CURRENT
+from rillflow.settings import Settings
+
+FLOW: Final = """
+workspace: demo
+dagName: wide
+type: flow
+tasks:
+- name: each
+  category: foreach
+  iterationMapping: {{collection: $.input.items, item: item}}
+  inputMappings: [{{source: $.context.items, target: $.input.items}}]
+  tasks:
+  - name: work
+    category: function
+    pattern: {pattern}
+    resourceName: http://functions.test/work
+    tolerance: true
+    failConditions: ["$.output[?(@.never == 1)]"]
+"""
+LIMIT: Final = 10_000
+BODY: Final = encode_json({"text": "x" * 3_000})
+MESSAGE: Final = f"content length: the outputs of the execution would exceed {LIMIT} bytes together"
+
+
+class Run:
+    """An execution whose owner lets outputs have so many bytes."""
+
+    def __init__(self, pattern: str, items: int = 5) -> None:
+        self.plan = Plan(parse_definition(FLOW.format(pattern=pattern)), "wide")
+        submitted = ExecutionSubmitted(
+            at_ms=0,
+            execution_id="demo:wide_c_00000000-0000-7000-8000-000000000000",
+            definition_id="wide",
+            data=encode_json({"items": list(range(items))}),
+            host="http://here",
+            language=CURRENT,
+        )
+        self.events: list[Event] = [submitted]
+        self.state, _ = machine.submit(self.plan, submitted)
+
+    def take(self, event: Event) -> None:
+        event = within_limit(self.plan, self.state, event, LIMIT)
+        machine.handle(self.plan, self.state, event)
+        self.events.append(event)
+
+    def answer(self, item: int, body: bytes = BODY, **more: Any) -> None:
+        task = f"each_{item}-work"
+        attempt = self.state.tasks[task].attempt
+        self.take(DispatchAnswered(at_ms=1, task=task, attempt=attempt, body=body, **more))
+
+    def call_back(self, item: int, output: bytes = BODY) -> None:
+        self.take(CallbackReceived(at_ms=1, task=f"each_{item}-work", output=output))
+
+    def status(self, item: int) -> str:
+        return self.state.tasks[f"each_{item}-work"].status.name
+
+    def replayed(self) -> ExecutionState:
+        first, *others = (codec.decode_event(codec.encode_event(each)) for each in self.events)
+        assert isinstance(first, ExecutionSubmitted)
+        state, _ = machine.submit(self.plan, first)
+        for event in others:
+            machine.handle(self.plan, state, event)
+        return state
+
+
+def test_the_setting_lets_several_of_the_largest_answers_be_kept() -> None:
+    assert Settings().outputs_max_bytes == OUTPUTS_MAX_BYTES
+    assert 4 * HttpSettings().max_response_bytes <= OUTPUTS_MAX_BYTES
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_an_answer_for_which_there_is_no_room_fails_its_attempt(pattern: str) -> None:
+    run = Run(pattern)
+    for item in range(5):
+        if pattern == "task_sync":
+            run.answer(item)
+        else:
+            run.answer(item, b"{}")
+            run.call_back(item)
+    assert [run.status(item) for item in range(5)] == ["SUCCEED"] * 3 + ["SKIPPED"] * 2
+    invoke = run.state.tasks["each_4-work"].invoke
+    assert (invoke.code, invoke.msg) == ("30507", MESSAGE)
+    assert "x" * 3_000 not in str(invoke.output)
+    assert run.state.status.name == "SUCCEED"
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_the_journal_has_the_failure_and_a_replay_comes_to_the_same_end(pattern: str) -> None:
+    run = Run(pattern)
+    for item in range(5):
+        run.answer(item) if pattern == "task_sync" else run.call_back(item)
+        if pattern != "task_sync":
+            run.answer(item, b"{}")
+    records = [codec.encode_event(event) for event in run.events]
+    assert sum(map(len, records)) < LIMIT + 3_000
+    assert codec.encode_state(run.replayed()) == codec.encode_state(run.state)
+
+
+def test_an_output_that_takes_the_place_of_another_one_counts_alone() -> None:
+    run = Run("task_async", items=1)
+    for _ in range(10):
+        run.answer(0, BODY)
+        run.take(CallbackReceived(at_ms=2, task="each_0-work", output=BODY, key_succeeded=True))
+    assert run.status(0) == "KEY_SUCCEED"
+    assert run.state.outputs_bytes == len(BODY)
+
+
+def test_a_redo_gives_the_room_of_what_it_drops_back() -> None:
+    run = Run("task_sync")
+    for item in range(5):
+        run.answer(item)
+    assert run.state.outputs_bytes > LIMIT - len(BODY)
+    run.take(RedoRequested(at_ms=3, tasks=("each",)))
+    assert run.state.outputs_bytes == 0
+    run.answer(0)
+    assert run.status(0) == "SUCCEED"
+    assert run.state.outputs_bytes == len(BODY)
+
+
+def test_a_call_that_has_failed_keeps_its_error_where_its_answer_is_too_much() -> None:
+    run = Run("task_sync")
+    for item in range(3):
+        run.answer(item, error="handle fails: 500")
+    assert run.state.outputs_bytes == 3 * len(BODY)
+    run.answer(3, error="handle fails: 500")
+    invoke = run.state.tasks["each_3-work"].invoke
+    assert (invoke.msg, invoke.output) == ("handle fails: 500", None)
