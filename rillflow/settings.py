@@ -342,14 +342,6 @@ class Settings(BaseSettings):
         """Tell whether a switch is on; an unknown one is off."""
         return self.switches.get(name, SWITCHES[name]) if name in SWITCHES else False
 
-    def submit_limit(self, business: str) -> int:
-        """Return the largest body of a submission to a business, in bytes."""
-        return self.submit_max_bytes_by_business.get(business, self.submit_max_bytes)
-
-    def callback_limit(self, business: str) -> int:
-        """Return the largest body of a callback, wake-up or redo, in bytes."""
-        return self.callback_max_bytes_by_business.get(business, self.callback_max_bytes)
-
 
 def _file_settings(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:
     """Read ``rillflow.toml``; a misspelt setting must not go unnoticed."""

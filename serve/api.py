@@ -1,19 +1,26 @@
-"""The HTTP API as a FastAPI application; the hot routes are documented here, served elsewhere."""
+"""The HTTP API as one ASGI application: the routers, and the middleware before them.
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+``deployment.py`` and the tests call it. A request passes, from the outside to the inside:
+``RequestLines``, ``ApiKeyGate``, with signatures ``FormParameters`` and ``SignedCallersOnly``, then
+``HotRoutes``, which answers the hot routes itself, and FastAPI for all others. This module must
+not know what a route does.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from itertools import chain
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import Stack
 from rillflow.errors import RillflowError
-from rillflow.gateways.messages.threads import in_slow_thread
 from rillflow.gateways.plugins.loading import named_plugins
 from rillflow.private_apis.serve_shortcut import open_shortcut
 from rillflow.runtime.hooks.loading import load_hooks
@@ -21,19 +28,27 @@ from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.settings import Settings
-from serve.forms.bodies import json_response
 from serve.forms.errors import respond_to
 from serve.middleware.api_key import ApiKeyGate
 from serve.middleware.form_parameters import FormParameters
 from serve.middleware.request_lines import RequestLines
 from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
-from serve.routes import batch_redo, health, legacy, protection, statistics, tools, trials
-from serve.routes import event_loops as loops
-from serve.routes import query as query_routes
-from serve.routes import run as run_routes
+from serve.route_table import check_endpoints, paths_where
+from serve.routes import (
+    batch_redo,
+    event_loops,
+    health,
+    legacy,
+    protection,
+    query,
+    run,
+    statistics,
+    tools,
+    trials,
+)
 from serve.routes.batch_redo import BatchRedo
-from serve.routes.console import definition_rules, definitions, templates
-from serve.routes.console import listings as consoles
+from serve.routes.console import definition_rules, definitions, listings, templates
+from serve.routes.document import add_document
 from serve.routes.hot import HotRoutes
 
 DESCRIPTION = """
@@ -68,10 +83,17 @@ def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
 def create_api(
     stack: Stack, start: Callable[[], Awaitable[None]], listens_on: str | None = None
 ) -> ASGIApp:
-    """Build the application in front of a stack; ``start`` runs before the first request.
+    """Build the application in front of a stack.
 
-    ``listens_on`` is the address where requests come in; None is ``settings.host``.
+    Args:
+        stack: What the routes call.
+        start: Runs before the first request.
+        listens_on: The address where requests come in; None is ``settings.host``.
+
+    Raises:
+        RouteTableError: The endpoints and the table of routes differ.
     """
+    watch, batches = LoopWatch("replica"), BatchRedo(stack)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,55 +101,83 @@ def create_api(
         await stack.open()
         await start()
         stack.readiness.start()
-        open_shortcut(front, frozenset(hot.handlers), waiting=stack.settings.waiting_requests)
+        open_shortcut(
+            app,
+            hot=frozenset(hot.handlers),
+            health=paths_where(lambda route: route.health),
+            waiting=stack.settings.waiting_requests,
+        )
         yield
         await batches.stop()
         await stack.readiness.stop()
         await stack.close()
         watch.stop()
 
+    api = _framework(lifespan)
+    callers = SignatureCheck(stack.settings, stack.clock)
+    hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
+    checked = FormParameters(SignedCallersOnly(hot, callers)) if callers.must_sign else hot
+    app = RequestLines(ApiKeyGate(checked, stack.settings, listens_on))
+    include_routers(api, _routers(stack, hot, watch, batches), stack.settings)
+    return app
+
+
+def _framework(lifespan: Lifespan[FastAPI]) -> FastAPI:
     api = FastAPI(
         title="Rillflow",
         description=DESCRIPTION,
         version=version("rillflow"),
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's own pages are fetched from elsewhere
+        docs_url=None,  # FastAPI's own pages load scripts from other hosts
         redoc_url=None,
         openapi_url=None,
     )
-    watch = LoopWatch("replica")
-    batches = BatchRedo(stack)
-    callers = SignatureCheck(stack.settings, stack.clock)
-    hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
-    checked = FormParameters(SignedCallersOnly(hot, callers)) if callers.must_sign else hot
-    # What only Exception catches is raised again behind the answer, and costs the connection.
+    # Starlette raises what only Exception catches again after the answer, and the connection ends.
     for error in (RillflowError, HTTPException, RequestValidationError, Exception):
         api.add_exception_handler(error, _answer)
-    for router in (
-        run_routes.router(stack, hot),
-        batch_redo.router(stack, batches),
-        query_routes.router(stack),
-        statistics.router(stack),
-        protection.router(stack),
-        loops.router(stack, watch),
-        tools.router(stack),
-        trials.router(stack),
-        definitions.router(stack),
-        definition_rules.router(stack),
-        consoles.router(stack),
-        templates.router(stack),
-        legacy.router(stack),
-        health.router(stack),
+    return api
+
+
+def _routers(
+    stack: Stack, hot: HotRoutes, watch: LoopWatch, batches: BatchRedo
+) -> Iterator[APIRouter]:
+    yield run.router(stack, hot)
+    yield batch_redo.router(stack, batches)
+    yield event_loops.router(stack, watch)
+    yield templates.router()
+    for module in (
+        query,
+        statistics,
+        protection,
+        tools,
+        trials,
+        definitions,
+        definition_rules,
+        listings,
+        legacy,
+        health,
     ):
+        yield module.router(stack)
+
+
+def include_routers(api: FastAPI, routers: Iterable[APIRouter], settings: Settings) -> None:
+    """Add the endpoints of all routers, and the one of the OpenAPI document.
+
+    Raises:
+        RouteTableError: They are not those of the table of routes.
+    """
+    included = list(routers)
+    add_document(api, settings)
+    # FastAPI does not list the routes of a router that it includes.
+    routes = chain(api.routes, *(router.routes for router in included))
+    check_endpoints(
+        (method, route.path)
+        for route in routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    )
+    for router in included:
         api.include_router(router)
-
-    @api.get("/openapi.json", include_in_schema=False)
-    async def document() -> Response:
-        """Describe the API; what that takes the first time is no work for the event loop."""
-        return json_response(await in_slow_thread(api.openapi))
-
-    front = RequestLines(ApiKeyGate(checked, stack.settings, listens_on))
-    return front
 
 
 async def _answer(_: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
 from rillflow.actors.readiness import ray_readiness
 from rillflow.core.events import Event
-from rillflow.definition import MAX_TEXT_BYTES
+from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import StoreError
 from rillflow.gateways.messages.threads import joined
@@ -38,8 +38,6 @@ from rillflow.stores import open_store
 
 READINGS: Final = 3
 """How often a large execution is read before its owner counts as unreachable."""
-LARGEST_TEXT_BYTES: Final = 16 * MAX_TEXT_BYTES
-"""Size of the largest definition where its length is not checked."""
 
 
 class Stack:

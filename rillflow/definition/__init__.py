@@ -8,9 +8,10 @@ from rillflow.definition.problems import find_problems
 from rillflow.definition.sugar import collapse_sugar, expand_sugar
 from rillflow.definition.tasks import all_tasks, levels
 from rillflow.definition.validation import MAX_DEPTH
-from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES
+from rillflow.definition.yaml_tree.loader import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 
 __all__ = [
+    "LARGEST_TEXT_BYTES",
     "MAX_DEPTH",
     "MAX_TEXT_BYTES",
     "Task",

@@ -20,27 +20,36 @@ ROUTES: Final = "/-/routes"
 """Where Serve would tell anybody what it serves."""
 MOST_AT_ONCE: Final = 1_000
 """Requests of clients that left unnoticed count until they are answered, and end here."""
-HEALTH: Final = frozenset({"/healthz", "/readyz", "/flow/service_check.json"})
-"""Paths that are answered at once, however many other requests are under way."""
 
 
 class _Open(NamedTuple):
-    """Where the short way leads, for which routes, and for how many requests at once."""
+    """Where the short way leads, for which requests, and for how many hot ones at once."""
 
     app: ASGIApp
-    routes: frozenset[tuple[str, str]]
+    hot: frozenset[tuple[str, str]]
+    health: frozenset[str]
     most: int
 
 
 _ready: list[_Open] = []
 
 
-def open_shortcut(app: ASGIApp, routes: frozenset[tuple[str, str]], *, waiting: int = 0) -> None:
-    """Let requests of these methods and paths reach the application of this process at once.
+def open_shortcut(
+    app: ASGIApp,
+    *,
+    hot: frozenset[tuple[str, str]],
+    health: frozenset[str],
+    waiting: int = 0,
+) -> None:
+    """Let requests of these routes reach the application of this process at once.
 
-    ``waiting`` is how many of them may be there beside ``MOST_AT_ONCE``, since they wait.
+    Args:
+        app: The application.
+        hot: Methods and paths of the hot routes.
+        health: Paths that are answered at once, however many hot requests are in progress.
+        waiting: How many hot requests may be in progress beside ``MOST_AT_ONCE``, since they wait.
     """
-    _ready[:] = [_Open(app, routes, MOST_AT_ONCE + waiting)]
+    _ready[:] = [_Open(app, hot, health, MOST_AT_ONCE + waiting)]
 
 
 class Shortcut:
@@ -68,10 +77,10 @@ class Shortcut:
     def _app_for(self, scope: Scope) -> ASGIApp | None:
         if not _ready or scope["type"] != "http":
             return None
-        app, routes, most = _ready[0]
-        if self._under_way < most and (scope["method"], scope["path"]) in routes:
+        app, hot, health, most = _ready[0]
+        if self._under_way < most and (scope["method"], scope["path"]) in hot:
             return app
-        return app if scope["path"] in HEALTH else None
+        return app if scope["path"] in health else None
 
 
 def middlewares() -> list[Middleware]:

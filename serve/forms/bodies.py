@@ -7,11 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from rillflow.errors import RequestError, RillflowError, TooLargeError
+from rillflow.errors import RequestError, RillflowError
 from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.gateways.messages.threads import joined
 from rillflow.jsontypes import encode_json
 from rillflow.plain_words import in_plain_words
+from serve.limits.body_limits import BodyLimit
 from serve.limits.body_pool import pool_of
 
 KnownCheck: TypeAlias = Callable[[], Awaitable[object]]
@@ -90,21 +91,16 @@ def error_body(wire_code: int, message: str, status: int, *, hint: str = "") -> 
     return json_response(body, status)
 
 
-async def read_body(
-    request: Request,
-    limit_bytes: int,
-    setting: str | None = None,
-    *,
-    too_large: int = 400,
-    check_known: KnownCheck | None = None,
-) -> bytes:
-    """Read the body as it came, up to a limit, which comes from a setting or is fixed.
+def body_limit(request: Request) -> BodyLimit:
+    """Return the limit of a request's body, as the table of routes and the settings say."""
+    return pool_of(request.scope).limits.of(request)
+
+
+async def read_body(request: Request, *, check_known: KnownCheck | None = None) -> bytes:
+    """Read the body as it came, up to the limit of its route.
 
     Args:
         request: Whose body it is.
-        limit_bytes: The limit.
-        setting: The setting that it comes from.
-        too_large: HTTP status where there is more.
         check_known: Is called where there are many anonymous callers, and raises for a caller
             who is not known.
 
@@ -113,38 +109,35 @@ async def read_body(
         BodyTimeoutError: It does not come, or not fast enough.
         UnfinishedBodyError: It does not come at once, and too many others do not either.
     """
-
-    def error() -> TooLargeError:
-        return TooLargeError.of_body(limit_bytes, setting, http_status=too_large)
-
-    declared = header_of(request.scope, b"content-length")
-    if declared.isdecimal() and int(declared) > limit_bytes:
-        raise error()
     pool = pool_of(request.scope)
+    limit = pool.limits.of(request)
+    declared = header_of(request.scope, b"content-length")
+    if declared.isdecimal() and int(declared) > limit.bytes:
+        raise limit.refusal()
     if check_known is not None and pool.asks_who_comes:
         await check_known()
         pool = pool.known
-    return await pool.read(request, limit_bytes, error)
+    return await pool.read(request, limit)
 
 
-async def read_text(request: Request, limit_bytes: int, setting: str | None = None) -> bytes:
+async def read_text(request: Request) -> bytes:
     """Read a body that is text, as UTF-8 whatever charset it came in.
 
     Raises:
-        TooLargeError: It is larger than the limit; the rest is not read.
+        TooLargeError: It is larger than the limit of its route; the rest is not read.
     """
-    body = await read_body(request, limit_bytes, setting)
+    body = await read_body(request)
     return in_utf8(body, header_of(request.scope, b"content-type"))
 
 
-async def read_json_text(request: Request, limit_bytes: int, setting: str | None = None) -> bytes:
+async def read_json_text(request: Request) -> bytes:
     """Read a body that should be JSON, as UTF-8; what it is called matters only if it is none.
 
     Raises:
         RequestError: It says that it is something else, and looks like it (422, 30105).
-        TooLargeError: It is larger than the limit; the rest is not read.
+        TooLargeError: It is larger than the limit of its route; the rest is not read.
     """
-    body = await read_text(request, limit_bytes, setting)
+    body = await read_text(request)
     refuse_other_media(request, body)
     return body
 

@@ -9,14 +9,14 @@ at all of its bodies twice a second.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
-from rillflow.errors import BodyTimeoutError, RillflowError, TooLargeError, UnfinishedBodyError
+from rillflow.errors import BodyTimeoutError, RillflowError, UnfinishedBodyError
 from rillflow.settings import MEBIBYTE, Settings
+from serve.limits.body_limits import BodyLimit, BodyLimits
 from serve.limits.client_addresses import address_of
 
 LOOK_S: Final = 0.5
@@ -54,12 +54,16 @@ class BodyPool:
     """The bodies of one kind of callers that are under way.
 
     Args:
-        settings: The limits.
+        settings: How long bodies may take, and how many may be in progress.
+        limits: How large they may be.
         known: The pool of callers that are known; None if this is it.
     """
 
-    def __init__(self, settings: Settings, known: "BodyPool | None" = None) -> None:
+    def __init__(
+        self, settings: Settings, limits: BodyLimits, known: "BodyPool | None" = None
+    ) -> None:
         self.known = known or self
+        self.limits = limits
         self._start_s = settings.body_start_timeout_s
         self._whole_s = settings.body_timeout_s
         self._rate_after_s = min(RATE_AFTER_S, self._whole_s / 4)
@@ -68,7 +72,7 @@ class BodyPool:
         self._most_of_one = (
             settings.unfinished_bodies if known is None else settings.unfinished_bodies_per_address
         )
-        self._most_bytes = max(MOST_BYTES, 4 * _largest(settings))
+        self._most_bytes = max(MOST_BYTES, 4 * limits.largest_bytes)
         self._readings: dict[_Reading, None] = {}  # the oldest first
         self._bytes = 0
         self._looks = False
@@ -78,10 +82,8 @@ class BodyPool:
         """Tell whether so many anonymous bodies are under way that it matters who else comes."""
         return 2 * len(self._readings) >= self._most and self.known is not self
 
-    async def read(
-        self, request: Request, limit_bytes: int, too_large: Callable[[], TooLargeError]
-    ) -> bytes:
-        """Read the body of a request, up to a limit above which an error is raised.
+    async def read(self, request: Request, limit: BodyLimit) -> bytes:
+        """Read the body of a request, up to its limit.
 
         Raises:
             TooLargeError: It is larger than the limit; the rest is not read.
@@ -98,8 +100,8 @@ class BodyPool:
                     raise ClientDisconnect
                 part: bytes = message.get("body", b"")
                 more = message.get("more_body", False)
-                if reading.size + len(part) > limit_bytes:
-                    raise too_large()
+                if reading.size + len(part) > limit.bytes:
+                    raise limit.refusal()
                 if self._bytes + len(part) > self._most_bytes:
                     raise _too_many("hold too much memory")
                 if not (more or content):
@@ -162,7 +164,8 @@ class BodyPool:
 
 def anonymous_pool(settings: Settings) -> BodyPool:
     """Return the pool for callers that nobody knows; ``known`` is that of the others."""
-    return BodyPool(settings, BodyPool(settings))
+    limits = BodyLimits(settings)
+    return BodyPool(settings, limits, BodyPool(settings, limits))
 
 
 def assign_pool(scope: Scope, pool: BodyPool) -> None:
@@ -186,15 +189,6 @@ def pool_of(scope: Scope) -> BodyPool:
     if pool is None:
         raise RuntimeError("the gate has assigned no pool")
     return pool
-
-
-def _largest(settings: Settings) -> int:
-    return max(
-        settings.submit_max_bytes,
-        settings.callback_max_bytes,
-        *settings.submit_max_bytes_by_business.values(),
-        *settings.callback_max_bytes_by_business.values(),
-    )
 
 
 def _late(setting: str, rule: str) -> BodyTimeoutError:

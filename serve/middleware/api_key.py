@@ -14,18 +14,9 @@ from rillflow.settings import Settings
 from serve.forms.errors import respond_to
 from serve.limits.body_pool import anonymous_pool, assign_pool
 from serve.middleware.browsers import Browsers, origin_of
+from serve.route_table import Access, paths_where
 
-OPEN: Final = frozenset(
-    {
-        "/flow/trigger.json",
-        "/flow/service_check.json",
-        "/healthz",
-        "/readyz",
-        "/docs",
-        "/swagger-ui.html",
-    }
-)
-"""Paths that need no key: functions have none, machines ask for health, the page holds no data."""
+WITHOUT_KEY: Final = paths_where(lambda route: route.access is not Access.KEY)
 
 KEY_HEADER: Final = b"x-rillflow-api-key"
 BEARER: Final = b"bearer "
@@ -94,7 +85,7 @@ class ApiKeyGate:
         pool = self._anonymous
         if self._digest is None:
             self._browsers.refuse_foreign(scope)
-        elif scope.get("method") != "OPTIONS" and scope["path"] not in OPEN:
+        elif scope.get("method") != "OPTIONS" and scope["path"] not in WITHOUT_KEY:
             _check_key(headers, self._digest)
             pool = pool.known
         assign_pool(scope, pool)

@@ -18,17 +18,12 @@ from starlette.types import Scope
 
 from rillflow.errors import ForeignRequestError
 from rillflow.settings import Settings
+from serve.route_table import paths_where
 
 Headers = Iterable[tuple[bytes, bytes]]
 
-ANY_HOST: Final = frozenset({"/flow/trigger.json", "/healthz", "/readyz"})
-"""Functions call back, and load balancers ask for health, by whatever name reaches us.
-
-A callback needs the id of an execution, which nobody can guess.
-"""
-
-PAGES: Final = frozenset({"/docs", "/swagger-ui.html", "/flow/trigger.json"})
-"""What a link on another page may lead to: pages without data, and addresses of suspense tasks."""
+ANY_HOST: Final = paths_where(lambda route: route.any_host)
+LINKED: Final = paths_where(lambda route: route.linked)
 
 SAME: Final = (b"same-origin", b"none")
 """``Sec-Fetch-Site`` of our own pages, and of what a person has typed."""
@@ -147,7 +142,7 @@ def _is_visit(scope: Scope) -> bool:
     """
     headers = dict(scope["headers"])
     return (
-        scope["path"] in PAGES
+        scope["path"] in LINKED
         and scope.get("method") in ("GET", "HEAD")
         and headers.get(b"sec-fetch-mode") == b"navigate"
         and headers.get(b"sec-fetch-dest") == b"document"

@@ -12,26 +12,10 @@ from rillflow.errors import RillflowError
 from serve.forms.bodies import read_body
 from serve.forms.errors import respond_to
 from serve.forms.parameters import nul_refused
+from serve.route_table import FORM, paths_where
 
-FORM: Final = b"application/x-www-form-urlencoded"
-LARGEST_FORM_BYTES: Final = 64 * 1024
-
-WITHOUT_BODY: Final = frozenset(
-    {
-        "/flow/cancel.json",
-        "/flow/clear_runtime_resources.json",
-        "/flow/complete.json",
-        "/flow/multi_redo.json",
-        "/flow/pause.json",
-        "/flow/resume.json",
-        "/flow/task_degrade.json",
-        *(
-            f"/flow/bg/manage/descriptor/modify_{name}.json"
-            for name in ("business", "feature", "alias", "gray", "function_ab")
-        ),
-    }
-)
-"""Routes whose POST has parameters only."""
+FORM_TYPE: Final = b"application/x-www-form-urlencoded"
+WITH_FORM: Final = paths_where(lambda route: route.body is FORM)
 
 
 class FormParameters:
@@ -42,9 +26,9 @@ class FormParameters:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] == "http" and scope["path"] in WITHOUT_BODY and _is_form(scope):
+        if scope["type"] == "http" and scope["path"] in WITH_FORM and _is_form(scope):
             try:
-                form = await read_body(Request(scope, receive), LARGEST_FORM_BYTES)
+                form = await read_body(Request(scope, receive))
                 if b"%00" in form or b"\0" in form:
                     raise nul_refused()
             except RillflowError as error:
@@ -57,6 +41,6 @@ class FormParameters:
 
 def _is_form(scope: Scope) -> bool:
     return any(
-        name == b"content-type" and value.partition(b";")[0].strip().lower() == FORM
+        name == b"content-type" and value.partition(b";")[0].strip().lower() == FORM_TYPE
         for name, value in scope["headers"]
     )

@@ -8,8 +8,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ACTING: Final = "/flow/trigger.json"
-"""The one path whose GET changes something, so that no HEAD may stand for it."""
+from serve.route_table import paths_where
+
+WITHOUT_HEAD: Final = paths_where(lambda route: route.changed_by_get)
 
 
 class RequestLines:
@@ -26,7 +27,7 @@ class RequestLines:
                 path = f"/{path.lstrip('/').removesuffix('/')}"
                 raw = (scope.get("raw_path") or b"").lstrip(b"/").removesuffix(b"/")
                 scope = {**scope, "path": path, "raw_path": b"/" + raw}
-            if scope["method"] == "HEAD" and path != ACTING:
+            if scope["method"] == "HEAD" and path not in WITHOUT_HEAD:
                 await self._inside({**scope, "method": "GET"}, receive, _without_body(send))
                 return
         await self._inside(scope, receive, send)

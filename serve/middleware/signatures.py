@@ -21,7 +21,9 @@ from rillflow.gateways.callbacks.urls import signature, sorted_query
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
 from serve.forms.errors import respond_to
-from serve.middleware.api_key import OPEN
+from serve.route_table import Access, paths_where
+
+WITHOUT_SIGNATURE: Final = paths_where(lambda route: route.access is not Access.KEY)
 
 DAY_MS: Final = 24 * 3600 * 1000
 MINUTES_MS: Final = 5 * 60 * 1000
@@ -153,7 +155,7 @@ class SignedCallersOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
+        if scope["type"] == "http" and scope["path"] not in WITHOUT_SIGNATURE:
             try:
                 query = QueryParams(scope["query_string"])
                 wanted = self._callers.check(scope["method"], scope["path"], query)

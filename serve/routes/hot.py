@@ -24,6 +24,7 @@ from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
 from serve.forms.bodies import (
+    body_limit,
     header_of,
     json_response,
     raw_response,
@@ -38,14 +39,13 @@ from serve.forms.parameters import nul_refused, query_of, required, seconds, vie
 from serve.forms.submission import read_submission
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.waits import Waits
+from serve.route_table import hot_endpoints
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 OK: Final = b'{"result":"ok"}'
 DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
 UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
-TOO_LARGE: Final = 413
-CALLBACK_LIMIT: Final = "callback_max_bytes"
 
 
 class _Delivery(NamedTuple):
@@ -68,13 +68,13 @@ class HotRoutes:
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self._waits = Waits(stack.settings)
-        self.handlers: dict[tuple[str, str], Handler] = {
-            ("POST", "/flow/submit.json"): self.submit,
-            ("POST", "/flow/finish.json"): self.finish,
-            ("GET", "/flow/trigger.json"): self.trigger,
-            ("POST", "/flow/trigger.json"): self.trigger,
-            ("GET", "/flow/get.json"): self.get,
+        by_path: dict[str, Handler] = {
+            "/flow/submit.json": self.submit,
+            "/flow/finish.json": self.finish,
+            "/flow/trigger.json": self.trigger,
+            "/flow/get.json": self.get,
         }
+        self.handlers = hot_endpoints(by_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -102,12 +102,11 @@ class HotRoutes:
         The same idempotency key with equal data finds the execution that was started
         first; with other data it is a conflict (409).
         """
-        query, settings = query_of(request.scope), self._stack.settings
+        query = query_of(request.scope)
         descriptor_id = required(query, "descriptor_id")
         options = read_submission(query, request.headers)
         wait_s = seconds(query.get("wait_s"))
-        business = descriptor_id.partition(":")[0].strip()
-        body = await read_json_text(request, settings.submit_limit(business), "submit_max_bytes")
+        body = await read_json_text(request)
         if wait_s > 0:
             wait = self._waits.begin(request)
             if wait is not None:
@@ -140,8 +139,6 @@ class HotRoutes:
         target: tuple[ExecutionId, TaskName],
         sealed_attempt: int | None,
     ) -> Response:
-        limit = self._callback_limit(query)
-
         async def check_known() -> None:
             if not sealed_attempt:
                 execution_id, task = target
@@ -151,14 +148,13 @@ class HotRoutes:
 
         if self._lookups.are_too_many(request.scope):
             await check_known()
-        body = await read_body(
-            request, limit, CALLBACK_LIMIT, too_large=TOO_LARGE, check_known=check_known
-        )
+        limit = body_limit(request)
+        body = await read_body(request, check_known=check_known)
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
 
         def read() -> _Delivery:
             callback = read_callback(
-                query=query, headers=request.headers, body=body, max_body_bytes=limit
+                query=query, headers=request.headers, body=body, max_body_bytes=limit.bytes
             )
             return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
 
@@ -184,8 +180,8 @@ class HotRoutes:
     async def finish(self, request: Request) -> Response:
         """Take the outcome of a function: a success, unless `result_type` says otherwise."""
         query, headers = query_of(request.scope), request.headers
-        limit = self._callback_limit(query)
-        body = await read_body(request, limit, CALLBACK_LIMIT)
+        limit = body_limit(request)
+        body = await read_body(request)
         if "content-encoding" not in headers:
             refuse_other_media(request, body)
         mask, at_ms = self._secrets.mask(), self._stack.clock.now_ms()
@@ -193,10 +189,10 @@ class HotRoutes:
         def read() -> _Delivery:
             try:
                 callback = read_finish(
-                    query=query, headers=headers, body=body, max_body_bytes=limit
+                    query=query, headers=headers, body=body, max_body_bytes=limit.bytes
                 )
             except TooLargeError as error:
-                raise TooLargeError.of_body(limit, CALLBACK_LIMIT, http_status=400) from error
+                raise limit.refusal() from error
             return _delivery_of(callback, mask, at_ms, None, trigger=False)
 
         if not _is_costly(request, body):
@@ -206,10 +202,6 @@ class HotRoutes:
         asked = CallbackReceived(at_ms=at_ms, task=query.get("task_name") or "-")
         await self._stack.require_known(execution_id, asked)
         return await self._deliver(await in_thread(read))
-
-    def _callback_limit(self, query: Mapping[str, str]) -> int:
-        execution_id = query.get("execution_id", "")
-        return self._stack.settings.callback_limit(execution_id.partition(":")[0])
 
     async def _deliver(self, delivery: _Delivery) -> Response:
         execution_id, event, hint_s = delivery

@@ -33,7 +33,7 @@ def router(stack: Stack) -> APIRouter:
     for name, method in product(STORAGE, ("GET", "POST")):
         routes.add_api_route(
             f"/customized/storage/{name}.json",
-            _storage(stack, name),
+            _storage(name),
             methods=[method],
             name=name,
             openapi_extra=OBJECT if method == "POST" else None,
@@ -42,14 +42,14 @@ def router(stack: Stack) -> APIRouter:
     return routes
 
 
-def _storage(stack: Stack, name: str) -> Callable[..., Awaitable[Response]]:
+def _storage(name: str) -> Callable[..., Awaitable[Response]]:
     async def refuse(
         request: Request,
         execution_id: str = "",
         bucket_name: str = "",
         business_id: str = "",
     ) -> Response:
-        await read_body(request, stack.settings.submit_max_bytes)
+        await read_body(request)
         if name == "init_bucket":
             if not (execution_id.strip() or business_id.strip()):
                 raise RequestError("id can not be empty")

@@ -144,8 +144,7 @@ def _add_signals(routes: APIRouter, stack: Stack) -> None:
 
 async def _data(request: Request, stack: Stack, execution_id: str, event: Event) -> bytes:
     """Read the body of an event; a large one only for an execution that exists."""
-    limit = stack.settings.callback_limit(execution_id.partition(":")[0])
-    body = await read_json_text(request, limit, "callback_max_bytes")
+    body = await read_json_text(request)
     if len(body) > SHORT_BYTES and execution_id.strip():
         await stack.require_known(execution_id, event)
     return await computed(len(body), lambda: encode_json(json_object(body)))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
+from rillflow.actors.stack import Stack
 from rillflow.definition import expand_sugar, find_problems, parse_definition
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, Problem, RequestError
@@ -37,7 +37,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/convert.json", openapi_extra=TEXT, responses=answer(ShownExecution))
     async def convert(request: Request) -> Response:
         """Show a definition as an execution that has not started."""
-        body = await read_text(request, LARGEST_TEXT_BYTES)
+        body = await read_text(request)
         try:
             definition = await _read(body, stack)
             shown = await FOR_AUTHORS.run(lambda: encode_json(draft_view(definition)))
@@ -54,7 +54,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
         descriptor_id: Annotated[str, Query(description="Or the body is a definition.")] = "",
     ) -> Response:
         """List the functions that a definition calls, with the tasks that call them."""
-        body = await read_text(request, LARGEST_TEXT_BYTES)
+        body = await read_text(request)
         try:
             if descriptor_id.strip():
                 found = await resolve_descriptor(stack.store, descriptor_id)
@@ -86,7 +86,7 @@ def _add_validation(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/validate.json", openapi_extra=TEXT, responses=answer(Validation))
     async def validate(request: Request) -> Response:
         """Say everything that is wrong or suspicious with a definition, with places and hints."""
-        body = await read_text(request, LARGEST_TEXT_BYTES)
+        body = await read_text(request)
         problems = await FOR_AUTHORS.run(partial(_problems, body, stack.settings.max_depth))
         return json_response(
             {

@@ -34,7 +34,6 @@ from serve.forms.parameters import Word
 SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
 MOCK_EXECUTION: Final = "mockExecutionId"
 MOCK_TASK: Final = "mockTaskName"
-LIMIT: Final = "submit_max_bytes"
 
 ExecutionId = Annotated[str, Query(description="Fills in what is not given.")]
 TaskName = Annotated[str, Query(description="The instance, with `execution_id`.")]
@@ -69,7 +68,7 @@ def _add_mapping(routes: APIRouter, stack: Stack) -> None:
         task_name: TaskName = "",
     ) -> Response:
         """Apply mapping rules to a context, an input and an output."""
-        given = json_object(await read_json_text(request, stack.settings.submit_max_bytes, LIMIT))
+        given = json_object(await read_json_text(request))
         if type not in SIDES:
             raise RequestError(f"type {type} nonsupport", wire_code=RESTRICTION_VIOLATION)
         known = await _known(stack, execution_id, task_name)
@@ -105,7 +104,7 @@ def _add_dispatch(routes: APIRouter, stack: Stack) -> None:
         request: Request, execution_id: ExecutionId = "", task_name: TaskName = ""
     ) -> Response:
         """Show the URL and the body of the request that a function would get."""
-        given = json_object(await read_json_text(request, stack.settings.submit_max_bytes, LIMIT))
+        given = json_object(await read_json_text(request))
         known = await _known(stack, execution_id, task_name)
 
         def shown() -> bytes:

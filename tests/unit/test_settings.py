@@ -2,16 +2,27 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
+from starlette.requests import Request
 
 from rillflow.errors import RequestError
 from rillflow.runtime.hooks.loading import load_hook
 from rillflow.runtime.process.node_memory import NodeMemory
 from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, idle_switches
 from rillflow.settings import Settings, matching_id, unknown_variables
+from serve.limits.body_limits import BodyLimits
 from tests.loopback import StoppedClock
+
+SUBMIT: Final = "/flow/submit.json"
+CALLBACK: Final = "/flow/trigger.json"
+
+
+def limit_of(settings: Settings, path: str, **query: str) -> int:
+    text = "&".join(f"{name}={value}" for name, value in query.items())
+    scope = {"type": "http", "path": path, "headers": [], "query_string": text.encode()}
+    return BodyLimits(settings).of(Request(scope)).bytes
 
 
 @pytest.mark.case("AP-21", "AP-16")
@@ -24,16 +35,18 @@ def test_limits_come_from_the_environment_and_maps_are_json(
     monkeypatch.setenv("RILLFLOW_CALLBACK_MAX_BYTES_BY_BUSINESS", '{"testBusiness01": 8192}')
     monkeypatch.setenv("RILLFLOW_STORAGE_MAX_USAGE_PERCENT", "85")
     settings = Settings()
-    assert settings.submit_limit("testBusiness01") == 4096
-    assert settings.callback_limit("testBusiness01") == 8192
-    assert (settings.submit_limit("other"), settings.callback_limit("other")) == (1024, 2048)
+    assert limit_of(settings, SUBMIT, descriptor_id="testBusiness01:a") == 4096
+    assert limit_of(settings, CALLBACK, execution_id="testBusiness01:a_c_1") == 8192
+    assert limit_of(settings, SUBMIT, descriptor_id="other:a") == 1024
+    assert limit_of(settings, CALLBACK, execution_id="other:a_c_1") == 2048
     assert settings.storage_max_usage_percent == 85
 
 
 @pytest.mark.case("AP-16")
 def test_without_limits_by_business_the_general_ones_hold() -> None:
     settings = Settings(submit_max_bytes=7, callback_max_bytes=8)
-    assert (settings.submit_limit("any"), settings.callback_limit("any")) == (7, 8)
+    assert limit_of(settings, SUBMIT, descriptor_id="any:a") == 7
+    assert limit_of(settings, CALLBACK, execution_id="any:a_c_1") == 8
 
 
 def test_ended_executions_are_kept_for_a_week_unless_set_otherwise(

@@ -8,9 +8,10 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.private_apis import serve_shortcut as shortcut
-from rillflow.private_apis.serve_shortcut import HEALTH, MOST_AT_ONCE, Shortcut, open_shortcut
+from rillflow.private_apis.serve_shortcut import MOST_AT_ONCE, Shortcut, open_shortcut
 
-HOT = frozenset({("GET", "/hot")})
+HOT = "/hot"
+HEALTH = frozenset({"/alive", "/ready"})
 
 
 class Way:
@@ -46,8 +47,8 @@ async def ask(app: ASGIApp, path: str, *, method: str = "GET", kind: str = "http
 
 async def test_before_the_application_is_ready_everything_goes_through_serve() -> None:
     long_way = Way()
-    await ask(Shortcut(long_way), "/hot")
-    assert long_way.paths == ["/hot"]
+    await ask(Shortcut(long_way), HOT)
+    assert long_way.paths == [HOT]
 
 
 async def test_what_serve_serves_is_told_to_nobody() -> None:
@@ -68,42 +69,42 @@ async def test_what_serve_serves_is_told_to_nobody() -> None:
 
 async def test_only_hot_requests_take_the_short_way() -> None:
     long_way, short_way = Way(), Way()
-    open_shortcut(short_way, HOT)
+    open_shortcut(short_way, hot=frozenset({("GET", HOT)}), health=HEALTH)
     app = Shortcut(long_way)
-    await ask(app, "/hot")
-    await ask(app, "/hot", method="POST")
+    await ask(app, HOT)
+    await ask(app, HOT, method="POST")
     await ask(app, "/other")
-    await ask(app, "/hot", kind="websocket")
-    assert short_way.paths == ["/hot"]
-    assert long_way.paths == ["/hot", "/other", "/hot"]
+    await ask(app, HOT, kind="websocket")
+    assert short_way.paths == [HOT]
+    assert long_way.paths == [HOT, "/other", HOT]
 
 
 async def test_when_many_are_under_way_serve_sees_the_others() -> None:
     long_way, short_way = Way(), Way()
     short_way.goes_on.clear()
-    open_shortcut(short_way, HOT)
+    open_shortcut(short_way, hot=frozenset({("GET", HOT)}), health=HEALTH)
     app = Shortcut(long_way)
-    under_way = [asyncio.create_task(ask(app, "/hot")) for _ in range(MOST_AT_ONCE)]
+    under_way = [asyncio.create_task(ask(app, HOT)) for _ in range(MOST_AT_ONCE)]
     await asyncio.sleep(0)
-    await ask(app, "/hot")
+    await ask(app, HOT)
     assert len(short_way.paths) == MOST_AT_ONCE
-    assert long_way.paths == ["/hot"]
+    assert long_way.paths == [HOT]
     short_way.goes_on.set()
     await asyncio.gather(*under_way)
-    await ask(app, "/hot")
-    assert long_way.paths == ["/hot"]
+    await ask(app, HOT)
+    assert long_way.paths == [HOT]
 
 
 async def test_health_takes_the_short_way_and_those_that_wait_have_room_of_their_own() -> None:
     long_way, short_way = Way(), Way()
     short_way.goes_on.clear()
-    open_shortcut(short_way, HOT, waiting=5)
+    open_shortcut(short_way, hot=frozenset({("GET", HOT)}), health=HEALTH, waiting=5)
     app = Shortcut(long_way)
     most = MOST_AT_ONCE + 5
-    under_way = [asyncio.create_task(ask(app, "/hot")) for _ in range(most + 1)]
+    under_way = [asyncio.create_task(ask(app, HOT)) for _ in range(most + 1)]
     await asyncio.sleep(0)
     assert len(short_way.paths) == most
-    assert long_way.paths == ["/hot"]
+    assert long_way.paths == [HOT]
     under_way += [asyncio.create_task(ask(app, path)) for path in sorted(HEALTH)]
     await asyncio.sleep(0)
     assert short_way.paths[most:] == sorted(HEALTH)

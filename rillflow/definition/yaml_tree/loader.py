@@ -28,6 +28,9 @@ from rillflow.errors import DefinitionError, Problem
 MAX_TEXT_BYTES: Final = 645120
 """Size of the largest definition that may be added (spec 6.5)."""
 
+LARGEST_TEXT_BYTES: Final = 16 * MAX_TEXT_BYTES
+"""Size of the largest definition where a switch says that its length is not checked."""
+
 BYTES_PER_NODE: Final = 5
 """A text may have a key or value for every so many bytes of the size limit, not more.
 

@@ -174,7 +174,7 @@ class HttpGateway:
 class _Reading:
     """The room for the answer of one call; the time that it waits for room is not the call's."""
 
-    __slots__ = ("_budget", "_call", "_host", "_limit", "_limits")
+    __slots__ = ("_budget", "_host", "_limit", "_limits", "_request")
 
     def __init__(
         self,
@@ -185,14 +185,14 @@ class _Reading:
         limits: set[asyncio.Timeout],
     ) -> None:
         self._budget = budget
-        self._call = request.call
+        self._request = request
         self._host = host
         self._limit = limit
         self._limits = limits
 
     def take_room(self, size_bytes: int) -> "asyncio.Future[None] | None":
         """Take room; the call's time stands still until there is some."""
-        waits = self._budget.reserve(self._call, self._host, size_bytes)
+        waits = self._budget.reserve(self._request.call, self._host, size_bytes)
         until_s = self._limit.when()
         if waits is not None and until_s is not None:
             loop = asyncio.get_running_loop()
@@ -208,7 +208,7 @@ class _Reading:
 
     async def before_unpacking(self, most_bytes: int) -> None:
         """Wait for room for what an answer is packed from, unless it has some."""
-        if not self._budget.has_room(self._call):
+        if not self._budget.has_room(self._request.call):
             waits = self.take_room(most_bytes)
             if waits is not None:
                 await waits

@@ -91,7 +91,8 @@ def parse_http_url(url: str) -> Target:
 
 def is_plain(text: str) -> bool:
     """Tell whether a text is the same encoded, as nearly all names and numbers are."""
-    return _PLAIN.fullmatch(text) is not None
+    # Nearly all are letters and digits, which takes a tenth of the time to see.
+    return (text.isascii() and text.isalnum()) or _PLAIN.fullmatch(text) is not None
 
 
 def form_quote(text: str) -> str:

@@ -77,7 +77,7 @@ class Batcher(Generic[Item, Answer]):
     def _that_fit(self) -> int:
         """Count the items, one at least, that go into one batch."""
         most = min(len(self._waiting), MOST_IN_BATCH)
-        if self._size_of is None:
+        if self._size_of is None or most == 1:
             return most
         size_bytes = 0
         for count, (item, _) in enumerate(islice(self._waiting, most)):

@@ -63,8 +63,9 @@ class DispatchPool:
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""
         for request in requests:
-            if request.call not in self._taken and request.call not in self._under_way:
-                self._under_way[request.call] = asyncio.create_task(self._call(request))
+            call = request.call
+            if call not in self._under_way and call not in self._taken:
+                self._under_way[call] = asyncio.create_task(self._call(request))
 
     async def close(self) -> None:
         """Give up the calls under way and release connections."""
@@ -106,9 +107,10 @@ class DispatchPool:
                 self._budget.taken(answer.call)
             return
         for answer in answers:
-            self._under_way.pop(answer.call, None)
-            self._taken.add(answer.call)
-            self._budget.taken(answer.call)
+            call = answer.call
+            self._under_way.pop(call, None)
+            self._taken.add(call)
+            self._budget.taken(call)
 
 
 class _Taken:
@@ -120,14 +122,20 @@ class _Taken:
         self._earlier: set[str] = set()
 
     def __contains__(self, call: CallId) -> bool:
-        text = str(call)
+        text = _text_of(call)
         return text in self._latest or text in self._earlier
 
     def add(self, call: CallId) -> None:
         """Remember a call, and in time forget the earliest ones."""
-        self._latest.add(str(call))
+        self._latest.add(_text_of(call))
         if len(self._latest) >= self._least:
             self._latest, self._earlier = set(), self._latest
+
+
+def _text_of(call: CallId) -> str:
+    """Write a call as a text that no other call has: an execution's id has no blank."""
+    execution_id, task, attempt, poll = call
+    return f"{execution_id} {attempt} {poll} {task}"
 
 
 class Outbox:
@@ -205,6 +213,10 @@ class Outbox:
     def _next_batch(self) -> tuple[list[DispatchAnswer], int]:
         """Take the first answers that go together, and tell their bytes."""
         answers = self._answers
+        if len(answers) <= MOST_IN_BATCH and self._waiting_bytes <= LONGEST_BATCH_BYTES:
+            together = answers, self._waiting_bytes
+            self._answers, self._waiting_bytes = [], 0
+            return together
         size_bytes = count = 0
         for answer in answers[:MOST_IN_BATCH]:
             size_bytes += answer.size_bytes

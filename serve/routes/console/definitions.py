@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import LARGEST_TEXT_BYTES, Stack
+from rillflow.actors.stack import Stack
 from rillflow.definition import canonical_text, collapse_sugar
 from rillflow.errors import BodyTimeoutError, DefinitionError, OverloadedError, RequestError
 from rillflow.ids import DescriptorId
@@ -55,7 +55,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
         """
         del identity
         try:
-            body = await read_text(request, LARGEST_TEXT_BYTES)
+            body = await read_text(request)
             text = body.decode()
             added = await stack.add_descriptor(business_id, feature_name, alias, text)
         except (BodyTimeoutError, OverloadedError):
@@ -68,9 +68,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/get_descriptor.json", openapi_extra=OBJECT, responses=answer(Descriptor))
     async def get_descriptor(request: Request, descriptor_id: str, uid: str = "") -> Response:
         """Show the text of a definition; the body is the input of the gray rules."""
-        data = json_object(
-            await read_text(request, stack.settings.submit_max_bytes, "submit_max_bytes")
-        )
+        data = json_object(await read_text(request))
         caller = _caller(uid, data)
         found = await resolve_descriptor(stack.store, descriptor_id, uid=caller, data=data)
         definition = await stack.definition(found.version or "")

@@ -34,7 +34,6 @@ from serve.forms.parameters import Milliseconds, RequiredWhole, Whole
 from serve.routes.console.definition_graphs import definition_graph
 from serve.routes.hot import UNKNOWN_EXECUTION
 
-LARGEST_LOGIN_BYTES: Final = 64 * 1024
 MOST_ON_PAGE: Final = 1000
 ADMIN: Final = {
     "realName": "admin",
@@ -236,7 +235,7 @@ def _add_users(routes: APIRouter) -> None:
     )
     async def login(request: Request) -> Response:
         """Log in; there is one user, and any password will do."""
-        await read_body(request, LARGEST_LOGIN_BYTES)
+        await read_body(request)
         return json_response(ADMIN)
 
     @routes.get("/user/currentUser.json", responses=answer(User))

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.errors import RequestError
 from serve.forms.bodies import json_response, read_body
 from serve.forms.console_answers import Records
@@ -63,7 +62,7 @@ def wanted(  # noqa: PLR0913, PLR0917 - the parameters of the endpoints
 Filters = Annotated[Wanted, Depends(wanted)]
 
 
-def router(stack: Stack) -> APIRouter:
+def router() -> APIRouter:
     """Return the routes of the palette."""
     routes = APIRouter(prefix="/flow/template", tags=["templates"], responses=ERRORS)
 
@@ -85,7 +84,7 @@ def router(stack: Stack) -> APIRouter:
     for name in CHANGES:
         routes.add_api_route(
             f"/{name}.json",
-            _refusing(stack),
+            _refuse,
             methods=["POST"],
             name=name,
             openapi_extra=OBJECT,
@@ -118,9 +117,6 @@ def _prototype(category: str) -> dict[str, Any]:
     }
 
 
-def _refusing(stack: Stack) -> Any:
-    async def refuse(request: Request) -> Response:
-        await read_body(request, stack.settings.submit_max_bytes)
-        raise RequestError("task templates are built in", wire_code=UNSUPPORTED)
-
-    return refuse
+async def _refuse(request: Request) -> Response:
+    await read_body(request)
+    raise RequestError("task templates are built in", wire_code=UNSUPPORTED)

@@ -1,0 +1,269 @@
+"""The table of routes: every path of the HTTP API, who may call it, and how its body is bounded.
+
+The table answers what a reader of the API, of its access control or of its limits asks first:
+which paths exist, which need credentials, which are hot, and how large their bodies may be. It is
+data only. These modules read it:
+
+- ``middleware/api_key.py`` and ``middleware/signatures.py``: which paths need credentials;
+- ``middleware/browsers.py``: which paths take any ``Host``, and may be linked to;
+- ``middleware/request_lines.py``: for which paths HEAD does not stand for GET;
+- ``middleware/form_parameters.py``: which paths take their parameters as a posted form;
+- ``limits/body_limits.py``: how many bytes a body may have;
+- ``routes/hot.py``: which paths bypass FastAPI;
+- ``routes/document.py``: what the OpenAPI document says about access and bodies;
+- ``api.py``: which paths bypass Ray Serve (``rillflow/private_apis/serve_shortcut.py``); and it
+  refuses to start where the endpoints and the table differ.
+
+``docs/http.md`` shows the table, and a test compares the two. A new route needs a row here first.
+This module must not know how a request is handled: it imports no other module of ``serve``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import Final, NamedTuple, TypeVar
+
+from rillflow.definition import LARGEST_TEXT_BYTES
+from rillflow.errors import RillflowError
+
+Endpoint = TypeVar("Endpoint")
+
+KIBIBYTE: Final = 1024
+
+
+class Access(Enum):
+    """Who may call a route. Without configured credentials, every program may call all of them."""
+
+    KEY = "key, signature"
+    """Callers with the API key, where the server has one; and with a signature, where the switch
+    ``ENABLE_AUTH_RESOLVER`` is on."""
+
+    SEAL = "seal"
+    """Functions, which have neither; their address carries a seal, where ``callback_keys`` are
+    set."""
+
+    OPEN = "anybody"
+    """Anybody: health checks, and pages that hold no data."""
+
+
+class Body(NamedTuple):
+    """How the body of a request is bounded.
+
+    Attributes:
+        name: The name in the documentation.
+        meaning: What the body holds.
+        largest_bytes: The limit, where it is fixed; 0 where a setting has it, or nothing is read.
+        setting: The setting that has the limit; empty where it is fixed.
+        business_in: The query parameter that starts with the name of a business, whose own limit
+            (``<setting>_by_business``) wins; empty where all businesses have the same.
+        too_large_status: HTTP status of the answer to a larger body.
+    """
+
+    name: str
+    meaning: str
+    largest_bytes: int = 0
+    setting: str = ""
+    business_in: str = ""
+    too_large_status: int = 400
+
+
+NONE: Final = Body("none", "The route does not read a body.")
+FORM: Final = Body("form", "The parameters, as an alternative to the query.", 64 * KIBIBYTE)
+LOGIN: Final = Body("login", "Read and ignored; any password is accepted.", 64 * KIBIBYTE)
+DEFINITION: Final = Body("definition", "The text of a definition.", LARGEST_TEXT_BYTES)
+DATA: Final = Body("data", "A JSON object.", setting="submit_max_bytes")
+SUBMISSION: Final = Body(
+    "submission",
+    "A JSON object: the data of an execution.",
+    setting="submit_max_bytes",
+    business_in="descriptor_id",
+)
+SIGNAL: Final = Body(
+    "signal",
+    "A JSON object for a task or execution.",
+    setting="callback_max_bytes",
+    business_in="execution_id",
+)
+CALLBACK: Final = Body(
+    "callback",
+    "Whatever a function answers: JSON, text, bytes.",
+    setting="callback_max_bytes",
+    business_in="execution_id",
+    too_large_status=413,
+)
+
+BODIES: Final = (NONE, FORM, LOGIN, DEFINITION, DATA, SUBMISSION, SIGNAL, CALLBACK)
+
+
+class Route(NamedTuple):
+    """A path of the API, with what holds for all of its methods.
+
+    Attributes:
+        methods: HTTP methods, separated by a space.
+        path: The whole path.
+        access: Who may call it.
+        body: How its body is bounded.
+        hot: The steps of workflows call it, so it bypasses FastAPI and Ray Serve.
+        health: A health check. It bypasses Ray Serve however many other requests are in progress.
+        any_host: Without a key it is answered whatever its ``Host`` says. Functions and load
+            balancers call by names that the server does not know. A callback needs the id of an
+            execution, which nobody can guess.
+        linked: Without a key, a link on a page of another site may lead here: pages without
+            data, and the addresses of suspense tasks.
+        changed_by_get: A GET changes something, so HEAD does not stand for it.
+    """
+
+    methods: str
+    path: str
+    access: Access
+    body: Body = NONE
+    hot: bool = False
+    health: bool = False
+    any_host: bool = False
+    linked: bool = False
+    changed_by_get: bool = False
+
+
+KEY: Final = Access.KEY
+SEAL: Final = Access.SEAL
+OPEN: Final = Access.OPEN
+
+ROUTES: Final = (
+    # Executions: start, read, and what functions report.
+    Route("POST", "/flow/submit.json", KEY, SUBMISSION, hot=True),
+    Route("GET", "/flow/get.json", KEY, hot=True),
+    Route("POST", "/flow/finish.json", KEY, SIGNAL, hot=True),
+    Route(
+        "GET POST",
+        "/flow/trigger.json",
+        SEAL,
+        CALLBACK,
+        hot=True,
+        any_host=True,
+        linked=True,
+        changed_by_get=True,
+    ),
+    Route("GET", "/flow/get_by_parent.json", KEY),
+    Route("GET", "/flow/get_context.json", KEY),
+    Route("GET", "/flow/get_sub_context.json", KEY),
+    # Executions: control.
+    Route("POST", "/flow/wakeup.json", KEY, SIGNAL),
+    Route("POST", "/flow/redo.json", KEY, SIGNAL),
+    Route("POST", "/flow/multi_redo.json", KEY, FORM),
+    Route("POST", "/flow/task_degrade.json", KEY, FORM),
+    Route("POST", "/flow/complete.json", KEY, FORM),
+    Route("POST", "/flow/cancel.json", KEY, FORM),
+    Route("POST", "/flow/pause.json", KEY, FORM),
+    Route("POST", "/flow/resume.json", KEY, FORM),
+    # Definitions and the rules that choose among them.
+    Route("POST", "/flow/bg/manage/descriptor/add_descriptor.json", KEY, DEFINITION),
+    Route("GET POST", "/flow/bg/manage/descriptor/get_descriptor.json", KEY, DATA),
+    Route("GET", "/flow/bg/manage/descriptor/get_version.json", KEY),
+    Route("GET", "/flow/bg/manage/descriptor/get_business.json", KEY),
+    Route("GET", "/flow/bg/manage/descriptor/get_feature.json", KEY),
+    Route("GET", "/flow/bg/manage/descriptor/get_alias.json", KEY),
+    Route("POST", "/flow/bg/manage/descriptor/modify_business.json", KEY, FORM),
+    Route("POST", "/flow/bg/manage/descriptor/modify_feature.json", KEY, FORM),
+    Route("POST", "/flow/bg/manage/descriptor/modify_alias.json", KEY, FORM),
+    Route("POST", "/flow/bg/manage/descriptor/modify_gray.json", KEY, FORM),
+    Route("GET", "/flow/bg/manage/descriptor/get_gray.json", KEY),
+    Route("POST", "/flow/bg/manage/descriptor/modify_function_ab.json", KEY, FORM),
+    Route("GET", "/flow/bg/manage/descriptor/get_function_ab.json", KEY),
+    Route("GET", "/flow/bg/manage/descriptor/get_ab_key.json", KEY),
+    # Tools for authors of definitions.
+    Route("POST", "/flow/validate.json", KEY, DEFINITION),
+    Route("POST", "/flow/convert.json", KEY, DEFINITION),
+    Route("GET POST", "/flow/dependency_check.json", KEY, DEFINITION),
+    Route("POST", "/flow/mapping_evaluation.json", KEY, DATA),
+    Route("POST", "/flow/function_dispatch_params.json", KEY, DATA),
+    # Load, limits and busy functions.
+    Route("GET", "/flow/event_loops.json", KEY),
+    Route("GET", "/flow/gateways.json", KEY),
+    Route("GET", "/flow/status/check.json", KEY),
+    Route("GET", "/flow/runtime_dependent_resources.json", KEY),
+    Route("POST", "/flow/clear_runtime_resources.json", KEY, FORM),
+    # Lists and counts.
+    Route("GET", "/flow/get_execution_ids.json", KEY),
+    Route("GET", "/flow/get_execution_count.json", KEY),
+    Route("GET", "/flow/business_heap_monitor.json", KEY),
+    Route("GET", "/flow/business_invoke_summary.json", KEY),
+    # Rill Flow's web console.
+    Route("GET", "/flow/bg/get_descriptor.json", KEY),
+    Route("GET", "/flow/bg/get_descriptor_ids.json", KEY),
+    Route("GET", "/flow/bg/get_business_options.json", KEY),
+    Route("GET", "/flow/bg/get_execution_ids.json", KEY),
+    Route("GET", "/flow/bg/get_execution.json", KEY),
+    Route("POST", "/flow/bg/user/login.json", KEY, LOGIN),
+    Route("GET", "/flow/bg/user/currentUser.json", KEY),
+    Route("GET", "/flow/template/get_meta_data_list.json", KEY),
+    Route("GET", "/flow/template/get_task_templates.json", KEY),
+    Route("GET", "/flow/template/get_template_prototypes.json", KEY),
+    # Always refused, or nearly nothing; Rill Flow has them.
+    Route("POST", "/flow/template/create_task_template.json", KEY, DATA),
+    Route("POST", "/flow/template/update_task_template.json", KEY, DATA),
+    Route("POST", "/flow/template/enable_task_template.json", KEY, DATA),
+    Route("POST", "/flow/template/disable_task_template.json", KEY, DATA),
+    Route("GET POST", "/flow/customized/storage/init_bucket.json", KEY, DATA),
+    Route("GET POST", "/flow/customized/storage/store.json", KEY, DATA),
+    Route("GET POST", "/flow/customized/storage/load.json", KEY, DATA),
+    Route("GET POST", "/flow/customized/storage/remove_bucket.json", KEY, DATA),
+    Route("GET POST", "/flow/customized/storage/remove_element.json", KEY, DATA),
+    Route("GET", "/flow/dag/details.json", KEY),
+    # Health, and the description of the API.
+    Route("GET", "/healthz", OPEN, health=True, any_host=True),
+    Route("GET", "/readyz", OPEN, health=True, any_host=True),
+    Route("GET", "/flow/service_check.json", OPEN, health=True),
+    Route("GET", "/docs", OPEN, linked=True),
+    Route("GET", "/swagger-ui.html", OPEN, linked=True),
+    Route("GET", "/openapi.json", KEY),
+)
+"""All routes. A path that is not here is answered 404, to callers with credentials."""
+
+BY_PATH: Final = {route.path: route for route in ROUTES}
+
+
+class RouteTableError(RillflowError):
+    """The endpoints of the program and the table of routes differ: a defect of the program."""
+
+    code = "route_table"
+
+
+def paths_where(holds: Callable[[Route], bool]) -> frozenset[str]:
+    """Return the paths of the routes for which a predicate holds, for one look-up a request."""
+    return frozenset(route.path for route in ROUTES if holds(route))
+
+
+def hot_endpoints(by_path: Mapping[str, Endpoint]) -> dict[tuple[str, str], Endpoint]:
+    """Return the endpoints of the hot routes by method and path.
+
+    Raises:
+        RouteTableError: Other paths than those of ``by_path`` are hot in the table.
+    """
+    hot = [route for route in ROUTES if route.hot]
+    if by_path.keys() != {route.path for route in hot}:
+        raise RouteTableError(f"the hot endpoints are not those of {__name__}: {sorted(by_path)}")
+    return {(method, route.path): by_path[route.path] for route in hot for method in methods(route)}
+
+
+def check_endpoints(endpoints: Iterable[tuple[str, str]]) -> None:
+    """Check the methods and paths of all endpoints against the table.
+
+    Raises:
+        RouteTableError: One is not in the table, or one of the table is missing.
+    """
+    found = set(endpoints)
+    listed = {(method, route.path) for route in ROUTES for method in methods(route)}
+    if unlisted := sorted(found - listed):
+        raise RouteTableError(f"these routes have no row in {__name__}.ROUTES: {_named(unlisted)}")
+    if missing := sorted(listed - found):
+        raise RouteTableError(
+            f"these rows of {__name__}.ROUTES have no endpoint: {_named(missing)}"
+        )
+
+
+def methods(route: Route) -> list[str]:
+    """Return the methods of a route."""
+    return route.methods.split()
+
+
+def _named(endpoints: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{method} {path}" for method, path in endpoints)
