@@ -5,13 +5,16 @@ end only. A snapshot is JSON, because contexts may hold integers of any size. Bo
 begin with a format number.
 """
 
-from typing import Final
+from collections.abc import Iterator
+from copy import copy
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from rillflow.core.events import Event
-from rillflow.core.state import ExecutionState
+from rillflow.core.state import ExecutionState, GroupState, TaskState
 from rillflow.errors import StoreError
+from rillflow.jsontypes import encoded_parts
 
 FORMAT: Final = 1
 _MARK: Final = bytes([FORMAT])
@@ -20,6 +23,12 @@ _event_encoder = msgspec.msgpack.Encoder()
 _event_decoder = msgspec.msgpack.Decoder(Event)
 _state_encoder = msgspec.json.Encoder()
 _state_decoder = msgspec.json.Decoder(ExecutionState)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_value_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+_task_decoder = msgspec.json.Decoder(TaskState)
+_group_decoder = msgspec.json.Decoder(GroupState)
+_NO_FIELDS: Final = msgspec.Raw(b"{}")
+Entry = TypeVar("Entry")
 
 
 def encode_event(event: Event) -> bytes:
@@ -44,6 +53,54 @@ def decode_event(record: bytes) -> Event:
 def encode_state(state: ExecutionState) -> bytes:
     """Encode the whole state of an execution as a snapshot."""
     return _MARK + _state_encoder.encode(state)
+
+
+def encode_large_state(state: ExecutionState) -> bytes:
+    """Encode a state as ``encode_state`` does, part by part.
+
+    The encoder holds the interpreter until it is done. A thread that encodes one task, or one key
+    of the context, after the other lets the event loop have its turns between them.
+    """
+    return b"".join(_parts_of(state))
+
+
+def _parts_of(state: ExecutionState) -> Iterator[bytes]:
+    rest = copy(state)
+    rest.context, rest.tasks, rest.groups = {}, {}, {}
+    yield _MARK + _state_encoder.encode(rest)[:-1] + b',"context":'
+    yield from encoded_parts(state.context, 1)
+    for name, entries in ((b"tasks", state.tasks), (b"groups", state.groups)):
+        yield b',"%b":{' % name
+        separator = b""
+        for key, entry in entries.items():
+            yield separator + _state_encoder.encode(key) + b":"
+            yield _state_encoder.encode(entry)
+            separator = b","
+        yield b"}"
+    yield b"}"
+
+
+def decode_large_state(snapshot: bytes) -> ExecutionState:
+    """Decode a snapshot as ``decode_state`` does, part by part, in a thread.
+
+    Raises:
+        StoreError: The snapshot is damaged or of a newer format.
+    """
+    _check_format(snapshot)
+    try:
+        fields = _fields_decoder.decode(memoryview(snapshot)[1:])
+        large = {name: fields.pop(name, _NO_FIELDS) for name in ("context", "tasks", "groups")}
+        state = _state_decoder.decode(_state_encoder.encode(fields))
+        state.context = _entries(large["context"], _value_decoder)
+        state.tasks = _entries(large["tasks"], _task_decoder)
+        state.groups = _entries(large["groups"], _group_decoder)
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"a snapshot cannot be read: {error}") from error
+    return state
+
+
+def _entries(text: msgspec.Raw, decoder: msgspec.json.Decoder[Entry]) -> dict[str, Entry]:
+    return {key: decoder.decode(entry) for key, entry in _fields_decoder.decode(text).items()}
 
 
 def decode_state(snapshot: bytes) -> ExecutionState:

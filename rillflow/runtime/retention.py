@@ -18,6 +18,8 @@ EVERY_S: Final = 30.0
 LEAST_AGE_S: Final = 60.0
 """Longer than any caller repeats a submission, which would begin a purged one anew."""
 MOST_AT_ONCE: Final = 100
+MOST_BYTES: Final = 16 << 20
+"""How much of lines for the archive waits for more of them; one execution may have more."""
 MOST_RECORDS: Final = 2_000
 """How much one transaction removes: a few milliseconds, for which appends wait."""
 PAUSE_S: Final = 0.02
@@ -127,6 +129,9 @@ class Retention:
             kept.append(summary)
             if line is not None:
                 lines.append(line)
+            if sum(map(len, lines)) > MOST_BYTES:
+                await self._archive.append(lines, at_ms=self._clock.now_ms())
+                lines.clear()
         if lines:
             await self._archive.append(lines, at_ms=self._clock.now_ms())
         return kept

@@ -14,8 +14,10 @@ from typing import Any, Final
 import pytest
 
 from rillflow.jsontypes import decode_json
+from rillflow.ports.store import StoredExecution
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.owner.views import KEPT_S, PART_BYTES
+from rillflow.stores.memory.store import MemoryStore
 from tests.api.serving import Api, served
 from tests.api.turns_of_loop import Loop
 
@@ -151,3 +153,31 @@ async def test_what_is_larger_than_all_answers_may_be_is_refused_with_the_reason
 def test_a_part_leaves_time_for_others() -> None:
     assert PART_BYTES <= MEBIBYTE
     assert KEPT_S >= 1
+
+
+async def test_the_snapshot_of_a_large_execution_is_written_beside_the_event_loop() -> None:
+    store = MemoryStore()
+    async with served(submit_max_bytes=2 * MEBIBYTE, store=store) as api:
+        await api.add(FLOW)
+        async with Loop.measured() as loop:
+            await loop.of("the end", lambda: api.submit("shop:large", {"text": TEXT}))
+            loop.assert_free()
+        execution = await api.submit("shop:large", {"text": TEXT})
+        stored = await _with_snapshot(store, execution)
+        assert len(stored.snapshot or b"") > SIZE
+        assert stored.records == ()
+    async with served(submit_max_bytes=2 * MEBIBYTE, store=store) as api:
+        async with Loop.measured() as loop:
+            await loop.of("the reading", lambda: api.shown(execution, brief="true"))
+            loop.assert_free()
+        assert (await api.shown(execution))["tasks"]["t7"]["invoke_msg"]["input"]["text"] == TEXT
+
+
+async def _with_snapshot(store: MemoryStore, execution: str) -> StoredExecution:
+    async with asyncio.timeout(60):
+        while True:
+            stored = await store.load(execution)
+            assert stored is not None
+            if stored.snapshot is not None:
+                return stored
+            await asyncio.sleep(0)

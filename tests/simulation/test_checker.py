@@ -148,7 +148,7 @@ def a_parent_is_told_only_once(patch: Patch) -> None:
             return Reply()
         return reply
 
-    patch.setattr(errands, "insist_on_reply", mutant)
+    patch.setattr(errands, "retry_until_answered", mutant)
 
 
 def an_early_callback_is_acknowledged_and_dropped(patch: Patch) -> None:

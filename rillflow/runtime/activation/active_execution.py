@@ -18,6 +18,10 @@ from rillflow.gateways.messages.threads import computed
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.definitions.catalogue import parse_stored
 
+SMALL_BYTES: Final = 64 * 1024
+"""What is known to be no larger is encoded at once, without a thread."""
+MOST_TASKS: Final = 256
+"""Nor has it more tasks, whose definitions are shown, too."""
 STEPS_PER_EVENT: Final = 100
 """What handling an event takes besides its evaluations."""
 _BYTES_PER_STEP: Final = 64
@@ -66,7 +70,8 @@ class ActiveExecution:
     about to be taken. While there are any, the execution does not leave memory.
     ``encoded_bytes`` is how long all that was read and written of it is. ``replay_steps`` is
     what replaying it from its last snapshot takes, and ``snapshot_bytes`` how long that
-    snapshot is. ``is_new`` is true until its submission is durable. ``noted_as_resting`` is
+    snapshot is. ``lacks_snapshot`` tells that one is to be written beside the event loop.
+    ``is_new`` is true until its submission is durable. ``noted_as_resting`` is
     what the store says, None for one that was read while that may have been about to change.
     ``gone`` is there once memory cannot be trusted, and done when the execution is forgotten.
     """
@@ -78,6 +83,7 @@ class ActiveExecution:
         "encoded_bytes",
         "gone",
         "is_new",
+        "lacks_snapshot",
         "noted_as_resting",
         "pending",
         "plan",
@@ -96,6 +102,7 @@ class ActiveExecution:
         self.encoded_bytes = encoded_bytes
         self.replay_steps = 0
         self.snapshot_bytes = 0
+        self.lacks_snapshot = False
         self.counted_bytes = 0
         self.pending = 0
         self.borrowers = 0
@@ -110,9 +117,18 @@ class ActiveExecution:
         self.encoded_bytes += len(record)
         self.replay_steps += STEPS_PER_EVENT + handled.steps + len(record) // _BYTES_PER_STEP
 
-    def note_snapshot(self, snapshot: bytes) -> None:
-        """Note that a replay will begin with this snapshot."""
-        self.replay_steps, self.snapshot_bytes = 0, len(snapshot)
+    def note_snapshot(self, snapshot: bytes, saved_steps: int | None = None) -> None:
+        """Note that a replay will begin with this snapshot, which saves it all steps or so many."""
+        left = 0 if saved_steps is None else max(self.replay_steps - saved_steps, 0)
+        self.replay_steps, self.snapshot_bytes = left, len(snapshot)
+        self.lacks_snapshot = False
+
+    @property
+    def may_be_large(self) -> bool:
+        """Tell whether encoding it, to be shown or stored, might hold the event loop."""
+        state = self.state
+        kept_bytes = self.encoded_bytes + state.outputs_bytes + state.made_bytes
+        return kept_bytes > SMALL_BYTES or len(state.tasks) > MOST_TASKS
 
     def owes_snapshot(self, snapshot_steps: int) -> bool:
         """Tell whether replaying takes more than this, and more than a snapshot costs."""

@@ -5,8 +5,10 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from rillflow.core import codec
 from rillflow.core.plan import Plan
 from rillflow.errors import CrashedError, DamagedError, StoreError
+from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution, Plans
@@ -22,6 +24,8 @@ from rillflow.runtime.crashes.handling_record import REPLAY
 log = logging.getLogger("rillflow.activation")
 
 MOST_ENDED: Final = 512
+LARGE_SNAPSHOT_BYTES: Final = 1 << 20
+"""Snapshots beyond this size are decoded by a thread, part by part."""
 SHARE_OF_ENDED: Final = 8
 """Ended executions get at most this part of the memory that the others have."""
 
@@ -164,6 +168,8 @@ class ActivationCache:
                 hosted.append_under_way = None
             if written:
                 hosted.is_new = False
+                if hosted.lacks_snapshot:
+                    self._passivation.write_snapshot(hosted)
             else:
                 self.distrust(hosted)
             self._rest(hosted)
@@ -308,9 +314,12 @@ class ActivationCache:
 
     async def _replay(self, plan: Plan, stored: StoredExecution) -> ActiveExecution:
         """Make an execution of what is stored; it touches nothing else, so any error is its own."""
-        execution_id, replay = stored.execution_id, Replay(plan, stored)
-        steps = self._deaths.during_each(execution_id, REPLAY, replay.steps())
+        execution_id, snapshot, state = stored.execution_id, stored.snapshot, None
         try:
+            if snapshot is not None and len(snapshot) > LARGE_SNAPSHOT_BYTES:
+                state = await in_thread(lambda: codec.decode_large_state(snapshot))
+            replay = Replay(plan, stored, state)
+            steps = self._deaths.during_each(execution_id, REPLAY, replay.steps())
             await self._turns.spread(execution_id, steps)
             return replay.execution()
         except Exception as error:

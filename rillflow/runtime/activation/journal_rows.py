@@ -33,7 +33,8 @@ class JournalRows:
 
     Replaying costs what handling the events cost: one event may take a whole turn's budget,
     and an execution that waits may take any number of them. So when a replay would take more
-    than ``snapshot_steps``, the next event is written with a snapshot.
+    than ``snapshot_steps``, the next event is written with a snapshot. The snapshot of an
+    execution that may be large is written after it (see ``Passivation``).
     """
 
     def __init__(self, ownership: OwnerEpoch, snapshot_steps: int = SNAPSHOT_STEPS) -> None:
@@ -64,8 +65,11 @@ class JournalRows:
         elif stage_of(hosted) != before or new is not None:
             status = state.status.name.lower()
         if closing is not None or self.owes_snapshot(hosted):
-            snapshot = codec.encode_state(state)
-            hosted.note_snapshot(snapshot)
+            if hosted.may_be_large:
+                hosted.lacks_snapshot = True
+            else:
+                snapshot = codec.encode_state(state)
+                hosted.note_snapshot(snapshot)
         return Append(
             execution_id=state.execution_id,
             partition=self._ownership.scope_of(state.execution_id),
@@ -106,14 +110,13 @@ class JournalRows:
         """
         return msgspec.structs.replace(self.confirmation_of(hosted), rests=True)
 
-    def snapshot_of(self, hosted: ActiveExecution) -> Append:
-        """Build the append of a snapshot without an event.
+    def snapshot_of(self, hosted: ActiveExecution, snapshot: bytes, seq: int) -> Append:
+        """Build the append of a snapshot that has the events up to ``seq``, without an event.
 
-        It is refused when an event has come since.
+        It is refused when an event was written since of which memory does not know.
         """
-        snapshot = codec.encode_state(hosted.state)
         return msgspec.structs.replace(
-            self.confirmation_of(hosted), snapshot=snapshot, snapshot_seq=hosted.written
+            self.confirmation_of(hosted), snapshot=snapshot, snapshot_seq=seq
         )
 
 

@@ -2,7 +2,11 @@
 
 import logging
 
+from rillflow.core import codec
+from rillflow.core.state import copied
 from rillflow.errors import StoreError
+from rillflow.gateways.messages.threads import in_thread
+from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.journal_rows import JournalRows
@@ -17,13 +21,15 @@ class Passivation:
     One that has no call under way, no timer and nobody to tell is noted as resting, under the
     number of its events: an event that comes meanwhile wins. That costs what goes on quickly
     nothing, and what could not be noted is read at the next start. Of one whose replay took
-    long a snapshot is written, since it may leave memory again before its next event.
+    long a snapshot is written, since it may leave memory again before its next event; and so is
+    that of one that may be large, whose encoding would hold the event loop.
     """
 
     def __init__(self, journal: Journal, rows: JournalRows, crashed: Crashed) -> None:
         self._journal = journal
         self._rows = rows
         self._walks = BackgroundTasks(crashed)
+        self._under_way: set[ExecutionId] = set()
 
     def left(self, hosted: ActiveExecution) -> None:
         """Take leave of an execution."""
@@ -33,12 +39,30 @@ class Passivation:
     def replayed(self, hosted: ActiveExecution) -> None:
         """See to an execution of this owner that was just read."""
         if self._rows.owes_snapshot(hosted):
-            append = self._rows.snapshot_of(hosted)
-            self._walks.begin(hosted.state.execution_id, self._note(append))
+            self.write_snapshot(hosted)
+
+    def write_snapshot(self, hosted: ActiveExecution) -> None:
+        """Write a snapshot of an execution beside the event loop, unless that is under way."""
+        execution_id = hosted.state.execution_id
+        if execution_id not in self._under_way:
+            self._under_way.add(execution_id)
+            self._walks.begin(execution_id, self._write_snapshot(hosted))
 
     async def stop(self) -> None:
         """Give up what is not noted yet."""
         await self._walks.stop()
+
+    async def _write_snapshot(self, hosted: ActiveExecution) -> None:
+        seq, steps, state = hosted.written, hosted.replay_steps, copied(hosted.state)
+        try:
+            snapshot = await in_thread(lambda: codec.encode_large_state(state))
+            if hosted.gone is None:
+                await self._journal.append([self._rows.snapshot_of(hosted, snapshot, seq)])
+                hosted.note_snapshot(snapshot, steps)
+        except StoreError as error:
+            log.debug("snapshot_not_written", extra={"reason": str(error)})
+        finally:
+            self._under_way.discard(state.execution_id)
 
     async def _note(self, append: Append) -> None:
         try:

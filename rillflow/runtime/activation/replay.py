@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rillflow.core import codec, machine
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
 from rillflow.errors import StoreError
 from rillflow.ports.store import StoredExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -16,7 +17,11 @@ class Replay:
     What a step raises, but for a StoreError, the execution is to blame for.
     """
 
-    def __init__(self, plan: Plan, stored: StoredExecution) -> None:
+    def __init__(
+        self, plan: Plan, stored: StoredExecution, state: ExecutionState | None = None
+    ) -> None:
+        """Begin with what is stored, of which the snapshot may have been decoded already."""
+        self._state = state
         self._plan = plan
         self._stored = stored
         self._execution: ActiveExecution | None = None
@@ -29,7 +34,7 @@ class Replay:
         """
         snapshot = self._stored.snapshot
         if snapshot:
-            state = codec.decode_state(snapshot)
+            state = self._state or codec.decode_state(snapshot)
             written = self._stored.snapshot_seq
             self._execution = ActiveExecution(self._plan, state, written, len(snapshot))
             self._execution.note_snapshot(snapshot)

@@ -28,10 +28,6 @@ from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.owner import queries
 from rillflow.runtime.process.crash_log import log_crash
 
-SMALL_BYTES: Final = 64 * 1024
-"""What is known to be no larger is shown at once."""
-MOST_TASKS: Final = 256
-"""Nor has it more tasks: their definitions are shown, too."""
 PART_BYTES: Final = 1 << 20
 WHOLE_BYTES: Final = 256 * 1024
 """A view of this size comes with the answer how large it is."""
@@ -87,13 +83,6 @@ class _View:
         return self.encoding.cancelled() or self.encoding.exception() is not None
 
 
-def may_be_large(hosted: ActiveExecution) -> bool:
-    """Tell whether showing, or storing, an execution might hold the event loop."""
-    state = hosted.state
-    kept_bytes = hosted.encoded_bytes + state.outputs_bytes + state.made_bytes
-    return kept_bytes > SMALL_BYTES or len(state.tasks) > MOST_TASKS
-
-
 class Views:
     """What callers see of the executions of one owner."""
 
@@ -113,7 +102,7 @@ class Views:
             UnreadAnswersError: Too many large ones are being read.
         """
         at_ms = self._clock.now_ms()
-        if hosted is None or query.kind == _NEVER_LARGE or not may_be_large(hosted):
+        if hosted is None or query.kind == _NEVER_LARGE or not hosted.may_be_large:
             return queries.answer_query(query, hosted, at_ms, quarantine=quarantine)
         period = 0 if hosted.over else at_ms // _SHOWN_FOR_MS
         key = _Key(
@@ -137,7 +126,7 @@ class Views:
         What cannot be shown, or may be large, is left out too: who misses it asks apart, and
         hears why. So is an execution that a redo has begun anew in the meantime.
         """
-        if hosted is None or not kind or not hosted.over or may_be_large(hosted):
+        if hosted is None or not kind or not hosted.over or hosted.may_be_large:
             return None
         query = Query(execution_id=hosted.state.execution_id, kind=kind)
         try:
