@@ -4,9 +4,9 @@ from typing import Final
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 
+from rillflow.private_apis.serve_listening import host_of_serve
 from rillflow.private_apis.serve_replica_port import listen_on_the_node_only
 from rillflow.private_apis.uvicorn_deadlines import bound_connections
 from rillflow.private_apis.uvicorn_timers import let_go_of_reset_connections
@@ -31,7 +31,7 @@ def build(settings: Settings) -> Application:
 
     def build_replica() -> ASGIApp:
         # Where Serve listens is set apart from our own settings, as in config.yaml.
-        listens_on = _get_global_client().http_config.host
+        listens_on = host_of_serve()
         refuse_exposed(settings, listens_on)
         let_go_of_reset_connections()
         bound_connections()

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import ray
-from ray._private.state import state as cluster
 
 from rillflow.actors.directory import ACTOR_OPTIONS
 from rillflow.actors.dispatcher_actor import DispatcherActor
 from rillflow.actors.execution_actor import ExecutionActor
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
+from rillflow.private_apis.ray_state import draining_nodes, free_processors
 from rillflow.settings import Settings
 
 _ANYWHERE: Final[list[dict[str, Any]]] = [{"label_selector": {}}]
@@ -27,7 +27,7 @@ class Nodes(NamedTuple):
 
 def find_nodes(settings: Settings) -> Nodes:
     """Return the nodes of the cluster."""
-    draining = cluster.get_draining_nodes()
+    draining = draining_nodes()
     here = ray.get_runtime_context().get_node_id()
     processors = {
         node["NodeID"]: node["Resources"].get("CPU", 0.0)
@@ -37,8 +37,8 @@ def find_nodes(settings: Settings) -> Nodes:
     living = sorted(processors, key=lambda node: (node != here, node))
     if settings.actor_nodes == "all":
         return Nodes(living, living)
-    free = cluster.available_resources_per_node()
-    reserved = [node for node in living if free.get(node, {}).get("CPU", 0.0) < processors[node]]
+    free = free_processors()
+    reserved = [node for node in living if free.get(node, 0.0) < processors[node]]
     return Nodes(living, reserved or living)
 
 

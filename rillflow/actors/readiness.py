@@ -2,18 +2,16 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
-
-from ray._private.worker import global_worker
+from typing import Final
 
 from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.ports.readiness import Reason, decode_reasons
 from rillflow.ports.store import Store
+from rillflow.private_apis.ray_state import ask_gcs, raylet_pid
 from rillflow.runtime.endpoints import HEALTH, PING
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading
 from rillflow.settings import Settings
@@ -22,8 +20,6 @@ log = logging.getLogger("rillflow.readiness")
 
 GCS_S: Final = 1.0
 """For an answer of Ray's GCS."""
-RAYLET_PID: Final = "RAY_RAYLET_PID"
-"""Where Ray tells its workers who has started them."""
 GCS_GONE: Final = Reason(
     "ray_gcs_gone", "Ray's GCS does not answer; nothing that dies is started again"
 )
@@ -75,28 +71,18 @@ def gcs_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-gcs")
 
     async def ask() -> Sequence[Reason]:
-        await asyncio.get_running_loop().run_in_executor(thread, _ask_gcs)
+        await asyncio.get_running_loop().run_in_executor(thread, ask_gcs, GCS_S)
         return ()
 
     return ask
-
-
-def _ask_gcs() -> None:
-    """Ask the GCS whether it lives.
-
-    Raises:
-        RayError: It does not answer.
-    """
-    client: Any = global_worker.gcs_client
-    client.check_alive([], timeout=GCS_S)
 
 
 def raylet_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
     """Return the question whether the raylet of this process runs, where it has one."""
 
     async def ask() -> Sequence[Reason]:
-        pid = os.environ.get(RAYLET_PID, "")
-        return () if not pid.isdecimal() or runs(int(pid)) else (RAYLET_GONE,)
+        pid = raylet_pid()
+        return () if pid is None or runs(pid) else (RAYLET_GONE,)
 
     return ask
 

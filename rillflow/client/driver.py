@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar, assert_never
 
 import ray
-from ray._private import services
-from ray._private.authentication import authentication_token_setup
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] # Ray has no types
 
 from rillflow.actors.batches import Batch
 from rillflow.actors.directory import find_settings
@@ -48,6 +45,7 @@ from rillflow.gateways.callbacks.arrivals import read_callback
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
+from rillflow.private_apis import ray_joining
 from rillflow.runtime.submission.intake import checked_key
 from rillflow.settings import STACK_NOTE, Settings
 
@@ -104,14 +102,12 @@ def _join(address: str | None, namespace: str) -> None:
         is_own = is_of_banner(given)
     address = _found(address)
     require_listener(address)
-    has_token = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    has_token = ray_joining.has_token()
     if is_own and not has_token and os.environ.get("RAY_AUTH_MODE", "token") == "token":
         # Ray itself would try in vain for 20 s, with a line on the terminal each second.
         reason = f"Ray at {address} asks for a token, and this script has none"
         raise UnreachableError(reason).with_hint(HOW_TO_JOIN)
-    # Ray itself uses the machine's token only for an address that it found by itself.
-    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
-    authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    ray_joining.use_token()
     try:
         ray.init(
             address=address,
@@ -137,7 +133,7 @@ def _found(address: str) -> str:
     """Return the address that Ray would find, as far as it finds one, so that it is reached."""
     if address == "auto":
         try:
-            address = str(services.get_ray_address_from_environment(address, None) or address)
+            address = ray_joining.address_from_environment(address)
         except ConnectionError:
             return address  # Ray says what is missing.
     return reachable(address)

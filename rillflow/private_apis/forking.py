@@ -1,19 +1,25 @@
 """The fork server of a stack, as a part of it: started, watched and ended."""
 
+import importlib
 import logging
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from rillflow.private_apis.assumption import Assumption, missing, not_in_source
 from rillflow.private_apis.fork_server import GAVE_UP
 from rillflow.private_apis.forked_worker import SOCKET, worker_program
 
 WORKER_PROGRAM: Final = str(Path(__file__).with_name("forked_worker.py"))
 """What Ray runs for a worker."""
+
+FORKS: Final = sys.platform == "linux"
+"""A copy of a process that has used the frameworks of macOS does not work."""
 
 PAUSE_S: Final = 10.0
 """After its first start until it may be started again; each time twice as long as before."""
@@ -130,3 +136,31 @@ class ForkServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def _differences() -> Iterator[str]:
+    if not Path(worker_program()).is_file():
+        yield f"there is no {worker_program()}"
+    yield from missing(importlib.import_module("ray.actor"), "ActorClassID")
+    for name in PRELOADED:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            yield f"{name} cannot be imported: {error}"
+    services = importlib.import_module("ray._private.services")
+    yield from not_in_source(services, "worker_path")
+
+
+RELIES_ON: Final = (
+    Assumption(
+        library="ray",
+        relies_on="a node starts its workers by the program worker_path with Ray's own arguments;"
+        " RAY_JOB_ID, RAY_LD_PRELOAD_ON_WORKERS, RAY_RAYLET_PID and SPT_NOENV are all that it adds"
+        " to their environment; ray.actor.ActorClassID draws the ids of classes at their import",
+        seen_with="2.60.0",
+        if_it_changes="silent: workers start as Ray starts them, a second slower each"
+        " (tests/cluster/test_forked_workers.py notices); loud where copies would draw the same"
+        " ids: the fork server gives up and says so in the log",
+        differences=_differences,
+    ),
+)

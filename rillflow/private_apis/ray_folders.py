@@ -4,9 +4,15 @@ Ray opens the folders that it makes to everybody, again with each worker that st
 users of one machine can share them (seen in 2.60). A stack is one user's.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from ray._common import utils
+
+from rillflow.private_apis.assumption import Assumption, not_in_source, other_parameters
+
+_opens: Final = utils.try_make_directory_shared
 
 
 def keep_closed() -> None:
@@ -23,3 +29,21 @@ def close_below(*tops: Path) -> None:
     for top in tops:
         for folder in (top, *(each for each in top.rglob("*") if each.is_dir())):
             folder.chmod(0o700)
+
+
+def _differences() -> Iterator[str]:
+    yield from other_parameters(_opens, "directory_path")
+    yield from not_in_source(_opens, "chmod")
+
+
+RELIES_ON: Final = (
+    Assumption(
+        library="ray",
+        relies_on="ray._common.utils.try_make_directory_shared(directory_path) opens the folders"
+        " of a session to every user of the machine",
+        seen_with="2.60.0",
+        if_it_changes="silent: folders of a session are open to other users"
+        " (tests/cluster/test_closed.py looks at all folders of a stack)",
+        differences=_differences,
+    ),
+)

@@ -7,12 +7,15 @@ comes when many hot requests are under way, is handled by Serve as ever; so are 
 where the variable is not set, as on clusters whose replicas Serve counts requests to scale.
 """
 
+import importlib
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rillflow.private_apis.assumption import Assumption, not_in_source
 from rillflow.private_apis.uvicorn_deadlines import bound_connections
 
 NOT_FOUND: Final = '{"error_code":30101,"error":"Not Found"}'
@@ -90,3 +93,23 @@ def middlewares() -> list[Middleware]:
     """
     bound_connections()
     return [Middleware(Shortcut)]
+
+
+def _differences() -> Iterator[str]:
+    variable = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+    for module in ("constants", "http_util"):  # Ray is not imported for the shortcut itself
+        found = importlib.import_module(f"ray.serve._private.{module}")
+        yield from not_in_source(found, variable)
+
+
+RELIES_ON: Final = (
+    Assumption(
+        library="ray[serve]",
+        relies_on="RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names a function whose ASGI"
+        " middleware Serve puts in front of its replicas and proxies",
+        seen_with="2.60.0",
+        if_it_changes="silent: every request costs some 150 us more, /-/routes is open, and"
+        " uvicorn's connections have no deadlines in proxies",
+        differences=_differences,
+    ),
+)

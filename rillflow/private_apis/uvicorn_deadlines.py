@@ -7,11 +7,14 @@ reached without it. No connection has a timer of its own: all of a server's are 
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 from weakref import WeakSet
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from rillflow.private_apis.assumption import Assumption, missing, not_in_source
 
 HEADERS_S: Final = 30.0
 """For the headers of a request, from the connection on or from the answer before."""
@@ -117,3 +120,24 @@ def _has_moved(seen: _Seen, now: _Seen) -> bool:
         return True  # of more than one part, and there is room for the next
     read = seen.unsent - now.unsent
     return bool(read) and read >= READ_BYTES_PER_S * (now.since_s - seen.since_s)
+
+
+def _differences() -> Iterator[str]:
+    fields = ("self.cycle", "self.timeout_keep_alive_task", "self.server_state", "self.loop")
+    yield from not_in_source(HttpToolsProtocol.__init__, *fields)
+    yield from not_in_source(_connection_made, "self.connections.add(self)", "self.transport =")
+    yield from not_in_source(RequestResponseCycle.__init__, "self.response_complete")
+    yield from missing(ServerState(), "connections")
+
+
+RELIES_ON: Final = (
+    Assumption(
+        library="uvicorn",
+        relies_on="fields of HttpToolsProtocol (cycle, transport, timeout_keep_alive_task,"
+        " server_state, loop), of its cycle (response_complete) and of ServerState (connections)",
+        seen_with="0.54",
+        if_it_changes="loud: the first look at a server's connections logs an error; silent where"
+        " uvicorn uses another protocol class: slow connections have no deadline without HAProxy",
+        differences=_differences,
+    ),
+)

@@ -8,21 +8,15 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import ray
-from ray._private.authentication.authentication_token_setup import (
-    _get_default_token_path,
-    ensure_token_if_auth_enabled,
-)
-from ray._private.node import Node  # the public way starts three processes more
-from ray._private.parameter import RayParams
-from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 
 from rillflow.client.addresses import reachable
 from rillflow.errors import StackError
-from rillflow.private_apis.forking import WORKER_PROGRAM, ForkServer
+from rillflow.private_apis.forking import FORKS, WORKER_PROGRAM
 from rillflow.private_apis.ray_folders import close_below, keep_closed
+from rillflow.private_apis.ray_node import ForkingNode, LeanNode, RayParams, write_token
 from rillflow.stores.private_files import close_to_others
 from serve.listening import free_port
 
@@ -30,9 +24,6 @@ LOOPBACK: Final = "127.0.0.1"
 """Where everything of Ray listens; what has another address listens on every interface."""
 DASHBOARD_PORT: Final = 8265
 OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
-FORK_LOG: Final = "fork_server.err"
-FORKS: Final = sys.platform == "linux"
-"""A copy of a process that has used the frameworks of macOS does not work."""
 
 
 class LocalRay:
@@ -148,9 +139,7 @@ def _ensure_token() -> None:
     """
     umask = os.umask(0o077)
     try:
-        ensure_token_if_auth_enabled()
-        named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        close_to_others([Path(named) if named else _get_default_token_path()])
+        close_to_others([write_token()])
     except OSError as error:
         raise StackError(
             f"Ray's token cannot be written ({error}): set HOME to a folder that can be written,"
@@ -166,30 +155,3 @@ def _end_at_once() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
-
-
-class ForkingNode(Node):  # type: ignore[misc] # Ray has no types
-    """A head whose workers are copies of a process that has imported what they need."""
-
-    def __init__(self, parameters: RayParams, run_dir: Path) -> None:
-        self.fork_server: ForkServer | None = None
-        self._run_dir = run_dir
-        super().__init__(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
-
-    def start_raylet(self, *arguments: Any, **options: Any) -> None:
-        """Start the process that starts workers, and the one from which they are forked."""
-        super().start_raylet(*arguments, **options)
-        if FORKS:
-            raylet = self.all_processes[PROCESS_TYPE_RAYLET][0].process.pid
-            log = Path(self.get_logs_dir_path(), FORK_LOG)
-            self.fork_server = ForkServer(self._run_dir, raylet, log)
-            self.fork_server.start()
-
-
-class LeanNode(ForkingNode):
-    """A head without Ray's API server, which serves only what a dashboard shows."""
-
-    def start_api_server(self, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
-        """Start nothing."""
-        del include_dashboard, raise_on_failure
-        self._webui_url = ""

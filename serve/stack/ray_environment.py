@@ -3,13 +3,11 @@
 It must be set before Ray is imported.
 """
 
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from rillflow.private_apis import haproxy_config
+from rillflow.private_apis.haproxy import write_haproxy
 from rillflow.settings import Settings
 
 PREFERENCES: Final[Mapping[str, str]] = {
@@ -57,7 +55,7 @@ def own_places(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, s
     Args:
         run_dir: Folder for sockets; its path must be short.
         ports: Free ports, ``PORTS_WANTED`` of them.
-        haproxy: What to start as HAProxy, see ``write_haproxy``.
+        haproxy: What to start as HAProxy, see ``front_program``.
     """
     statistics, prometheus, fallback, ingress = ports
     ingress = min(ingress, 65_535 - INGRESS_PORTS)
@@ -76,18 +74,12 @@ def own_places(run_dir: Path, ports: list[int], haproxy: Path) -> Mapping[str, s
     }
 
 
-def write_haproxy(run_dir: Path, binary: str, settings: Settings) -> Path:
-    """Write the program that Serve starts as HAProxy: the guard in front of the binary."""
-    guard = Path(haproxy_config.__file__)
+def front_program(run_dir: Path, binary: str, settings: Settings) -> Path:
+    """Write the program that Serve starts as HAProxy, with the limits of the settings."""
     limits = (
         settings.connections_per_address,
         settings.body_start_timeout_s,
         settings.body_timeout_s,
         settings.body_min_bytes_per_s,
     )
-    command = (sys.executable, "-ISE", guard, settings.host, *limits, binary)
-    program = run_dir / "haproxy"
-    words = shlex.join(str(word) for word in command)
-    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
-    program.chmod(0o700)
-    return program
+    return write_haproxy(run_dir, binary, host=settings.host, limits=limits)

