@@ -1,1 +1,1 @@
-"""The forms of requests and answers, and what the OpenAPI document says about them."""
+"""Requests and answers in Rill Flow's form, and how the OpenAPI document describes them."""

@@ -1,7 +1,7 @@
-"""Forms of the answers about executions, for the OpenAPI document (spec 5.2, 5.3).
+"""Models of the answers about executions, for the OpenAPI document (spec 5.2, 5.3).
 
-Answers are written from stored JSON without going through these models; tests hold
-the one against the other.
+Routers name them as response models. Answers are written from stored JSON and do not pass through
+these models; ``tests/api/test_document.py`` compares the two.
 """
 
 from typing import Any, Literal, TypeAlias

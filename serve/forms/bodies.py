@@ -1,4 +1,8 @@
-"""Requests and responses in Rill Flow's form (spec 5.1)."""
+"""Bodies of requests and answers, in Rill Flow's form (spec 5.1).
+
+The routes and the middleware read request bodies and build answers with it. How large a body may
+be is decided by ``limits/body_limits.py``. It must not know what a body means.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias

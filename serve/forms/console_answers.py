@@ -1,4 +1,7 @@
-"""Forms of the answers about definitions, figures and templates, for the OpenAPI document."""
+"""Models of the answers about definitions, statistics and templates, for the OpenAPI document.
+
+As in ``answers.py``, answers do not pass through these models; a test compares the two.
+"""
 
 from typing import Any, TypeAlias
 

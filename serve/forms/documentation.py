@@ -1,4 +1,7 @@
-"""What the OpenAPI document says about parameters, bodies and answers."""
+"""Building blocks for what the OpenAPI document says about parameters, bodies and answers.
+
+The routers use them in their decorators; ``routes/document.py`` adds access and limits.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias

@@ -1,4 +1,8 @@
-"""Every error as an answer (spec 5.1)."""
+"""The answer to every error (spec 5.1).
+
+The middleware, the hot routes and FastAPI's error handlers call ``respond_to``. No other place
+decides the status and headers of a refusal.
+"""
 
 import logging
 
@@ -27,7 +31,7 @@ UNAVAILABLE = 503
 
 
 def respond_to(error: Exception) -> Response:
-    """Turn an error into the answer that its caller gets."""
+    """Return the answer for an error; log those that are not the caller's fault."""
     if isinstance(error, StoreError | OverloadedError | BodyTimeoutError):
         return _come_again(error)
     if isinstance(error, RequestError | ExecutionError | DefinitionError):
@@ -38,7 +42,7 @@ def respond_to(error: Exception) -> Response:
         return _framework_error(error)
     if isinstance(error, RillflowError):
         return error_response(error)
-    if not isinstance(error, ClientDisconnect):  # who has left gets no answer anyway
+    if not isinstance(error, ClientDisconnect):  # nobody reads the answer any more
         log.error("request_failed", exc_info=error)
     return error_body(INTERNAL_CODE, INTERNAL, 500)
 
@@ -51,7 +55,7 @@ def _come_again(error: StoreError | OverloadedError | BodyTimeoutError) -> Respo
     response = error_body(error.wire_code, str(error), status, hint=error.hint)
     response.headers["Retry-After"] = "1"
     if isinstance(error, BodyTimeoutError | UnfinishedBodyError):
-        response.headers["Connection"] = "close"  # what is left of the body is not waited for
+        response.headers["Connection"] = "close"  # the rest of the body is not read
     return response
 
 

@@ -1,4 +1,7 @@
-"""Parameters of requests, with the bounds of the types that Rill Flow reads them as."""
+"""Query parameters: types with Rill Flow's bounds for FastAPI, and readers for the hot routes.
+
+The routes call it. It must not know what a parameter is for.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, TypeAlias

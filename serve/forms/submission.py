@@ -1,4 +1,8 @@
-"""What a submission may say besides its data (spec 5.2, 6.2, Q7)."""
+"""The options of a submission, apart from its data (spec 5.2, 6.2, Q7).
+
+``routes/hot.py`` and ``routes/protection.py`` call it. It must not know how options
+are used.
+"""
 
 from collections.abc import Mapping
 from typing import Final

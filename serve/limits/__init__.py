@@ -1,1 +1,1 @@
-"""Limits on requests: bodies under way, waits, failed look-ups, by client address."""
+"""Limits on requests: the size and number of bodies, waits, and failed look-ups."""

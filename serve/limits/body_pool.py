@@ -1,10 +1,13 @@
-"""Bodies of requests while they come: how long they may take, and how many may be under way.
+"""Bodies of requests while they arrive: how long they may take, and how many may be unfinished.
 
-A body that never ends holds its request, and so many of them would hold the API. Those that come
-within a second, as nearly all do, count for little; of the others only so many are waited for.
-Callers that are known, by the key or by an execution that waits for them, have a pool of their
-own, so the bodies of anonymous callers leave room for them. No request has a timer: a pool looks
-at all of its bodies twice a second.
+A body that never ends occupies its request, and enough of them would occupy the whole API. Nearly
+all bodies arrive within a second and count for little; of the others a limited number is waited
+for. There are two pools. Callers that are known, by the API key or by an execution that expects
+them, have their own, so bodies of anonymous callers leave room for theirs. Requests have no timers:
+a pool checks all of its bodies twice a second.
+
+``api_key.py`` assigns each request to a pool, and ``forms/bodies.py`` reads the body with it. This
+module must not know what is in a body.
 """
 
 import asyncio
@@ -21,19 +24,19 @@ from serve.limits.client_addresses import address_of
 
 LOOK_S: Final = 0.5
 STALE_S: Final = 1.0
-"""Age from which a body counts as one that does not come at once."""
+"""Age from which a body counts as slow."""
 RATE_AFTER_S: Final = 10.0
-"""Age from which it must have come fast enough, if it may take four times as long at all."""
+"""Age from which the minimal rate holds, where a body may take four times as long in all."""
 BURST: Final = 2
-"""How many times the limit may be under way for that second."""
+"""How many times the limit may be unfinished within that second."""
 MOST_BYTES: Final = 128 * MEBIBYTE
-"""What unfinished bodies of a pool may hold together, where one alone may not hold a quarter."""
+"""What unfinished bodies of a pool may hold together; four times the largest body if more."""
 
 _POOL: Final = "rillflow.bodies"
 
 
 class _Reading:
-    """A body that is being read, by a task that can be told to stop."""
+    """A body that is being read, and the task that reads it, which can be cancelled."""
 
     __slots__ = ("began_s", "refusal", "scope", "size", "task")
 
@@ -51,7 +54,7 @@ class _Reading:
 
 
 class BodyPool:
-    """The bodies of one kind of callers that are under way.
+    """The unfinished bodies of one kind of callers.
 
     Args:
         settings: How long bodies may take, and how many may be in progress.
@@ -79,7 +82,7 @@ class BodyPool:
 
     @property
     def asks_who_comes(self) -> bool:
-        """Tell whether so many anonymous bodies are under way that it matters who else comes."""
+        """Tell whether anonymous bodies take so many places that further callers must be known."""
         return 2 * len(self._readings) >= self._most and self.known is not self
 
     async def read(self, request: Request, limit: BodyLimit) -> bytes:
@@ -132,7 +135,7 @@ class BodyPool:
         return reading
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse what is late, and the latest of what are too many."""
+        """Refuse bodies that are late, and of too many slow ones the newest."""
         now_s, stale = loop.time(), 0
         of_one: Counter[str] = Counter()
         for reading in self._readings:
@@ -163,13 +166,13 @@ class BodyPool:
 
 
 def anonymous_pool(settings: Settings) -> BodyPool:
-    """Return the pool for callers that nobody knows; ``known`` is that of the others."""
+    """Return the pool of anonymous callers; its ``known`` is the pool of the others."""
     limits = BodyLimits(settings)
     return BodyPool(settings, limits, BodyPool(settings, limits))
 
 
 def assign_pool(scope: Scope, pool: BodyPool) -> None:
-    """Say to which pool the body of a request belongs."""
+    """Assign a request to a pool."""
     scope[_POOL] = pool
 
 
@@ -183,11 +186,11 @@ def pool_of(scope: Scope) -> BodyPool:
     """Return the pool to which the body of a request belongs.
 
     Raises:
-        RuntimeError: The request has not passed the gate.
+        RuntimeError: The request has not passed ``ApiKeyGate``.
     """
     pool: BodyPool | None = scope.get(_POOL)
     if pool is None:
-        raise RuntimeError("the gate has assigned no pool")
+        raise RuntimeError("the request has no body pool: it has not passed ApiKeyGate")
     return pool
 
 

@@ -1,6 +1,6 @@
-"""Whose request it is, as far as its address tells.
+"""The address of a caller, by which limits tell callers apart that have no key.
 
-Limits for each caller count by this where no key tells callers apart.
+The other modules of this package call it. It must not know what is limited.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ from typing import Final
 from starlette.types import Scope
 
 _NETWORK_BITS: Final = 64
-"""Whoever has one IPv6 address has all of its network."""
+"""Of an IPv6 address: who has one address usually has its whole /64 network."""
 
 
 def address_of(scope: Scope) -> str:
@@ -20,7 +20,7 @@ def address_of(scope: Scope) -> str:
 
 
 def is_this_machine(scope: Scope) -> bool:
-    """Tell whether a request came from this machine, where a reverse proxy may make them all."""
+    """Tell whether a request came from this machine, as all those of a local reverse proxy do."""
     client = scope.get("client")
     return client is not None and _is_loopback(client[0])
 

@@ -1,8 +1,9 @@
-"""How often one address may call back for executions that do not exist.
+"""Limits how often one address may call back for executions that do not exist.
 
-Functions call back without a key, and many of them from one address; so a callback of an
-execution that exists is taken whatever others behind its address do. Where too many of them
-failed, each is looked up before its body is read, and a failure is told to come later.
+Functions call back without a key, and many of them from one address. So a callback of an existing
+execution is accepted whatever other callers of its address do. After too many failures of an
+address, the execution of each further callback is looked up before its body is read, and a failure
+is answered 429. ``routes/hot.py`` calls this module.
 """
 
 from collections import OrderedDict
@@ -15,15 +16,15 @@ from rillflow.ports.clock import Clock
 from serve.limits.client_addresses import address_of
 
 MOST_ADDRESSES: Final = 10_000
-"""Addresses that are remembered; of more, those are forgotten that failed longest ago."""
+"""Addresses that are remembered; the ones that failed longest ago are dropped first."""
 MINUTE_S: Final = 60.0
 
 
 class FailedLookups:
-    """Counts failures of each address; so many a minute are forgotten again."""
+    """Counts the failures of each address; every minute, as many as are allowed are forgotten."""
 
     def __init__(self, per_minute: int | None, clock: Clock) -> None:
-        """Let an address fail so often in a minute; None lets it fail as often as it likes."""
+        """Allow so many failures of an address in a minute; None is no limit."""
         self._per_minute = per_minute
         self._clock = clock
         self._by_address: OrderedDict[str, tuple[float, float]] = OrderedDict()

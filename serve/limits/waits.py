@@ -1,8 +1,9 @@
-"""Requests that wait for an end: how many may at once, and until when they hold their places.
+"""Requests that wait for the end of an execution: how many may wait, and for how long.
 
-A wait costs next to nothing but a place at its replica, of which there are so many: waits that
-took all of them would leave none for health and callbacks. One without a place is over at once,
-as if its time were; its caller sees that the execution goes on, and asks again.
+A wait costs little but its place among the requests of a replica, whose number is limited. If waits
+took all places, health checks and callbacks would have none. A request that finds no place is
+answered at once, as if its time were over; its caller sees that the execution goes on, and asks
+again. ``routes/hot.py`` calls this module. It must not know how an end is waited for.
 """
 
 import asyncio
@@ -20,11 +21,11 @@ from serve.limits.body_pool import is_known
 from serve.limits.client_addresses import address_of, is_this_machine
 
 LOOK_S: Final = 1.0
-"""Age from which a wait is given up when its client leaves; most are over before."""
+"""Age from which a wait ends when its client disconnects; most waits are shorter."""
 
 
 class Wait:
-    """A request that waits, in a task that can be told that its client has left.
+    """A request that waits, and its task, which is cancelled when the client disconnects.
 
     As a context manager it holds its place until it is left, and raises ClientDisconnect when
     the client has gone meanwhile.
@@ -63,7 +64,7 @@ class Wait:
             raise ClientDisconnect from None
 
     async def leave_with_client(self) -> None:
-        """End the wait when its client leaves."""
+        """End the wait when its client disconnects."""
         message: Message = {"type": "http.request"}
         with contextlib.suppress(RillflowError):  # of a body that nobody has asked for
             while message["type"] != "http.disconnect":
@@ -118,7 +119,7 @@ class Waits:
             wait.watch.cancel()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch the clients of waits that last; a watch for each one would cost them all."""
+        """Watch the clients of long waits only: watching all of them would slow all down."""
         young_from_s = loop.time() - LOOK_S
         for wait in reversed(self._waits):
             if wait.watch is not None:

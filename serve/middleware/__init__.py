@@ -1,1 +1,1 @@
-"""What every request passes before its route: keys, signatures, browsers, forms of requests."""
+"""ASGI middleware that every request passes before its route."""

@@ -1,4 +1,10 @@
-"""What every request passes first: the size of its headers, and whether its sender may call."""
+"""The first check of a request: the size of its headers, and whether its sender may call.
+
+With an ``api_key`` in the settings a caller has to send it, except to the routes that the table
+of routes leaves open. Without one, ``browsers.py`` refuses what pages of other sites send.
+``api.py`` puts this middleware before all others but ``RequestLines``. It also assigns the request
+to a body pool. It must not know what a route does.
+"""
 
 import hashlib
 import hmac
@@ -30,22 +36,23 @@ CORS: Final = {
     "Access-Control-Max-Age": "3600",
     "Vary": "Origin",
 }
-"""What browsers are told whose pages may call, beside their origin (spec 5.1)."""
+"""Headers for browsers whose pages may call, beside the allowed origin (spec 5.1)."""
 
 
 class ApiKeyError(RillflowError):
-    """The caller has not shown the API key."""
+    """The API key of the request is missing or wrong."""
 
     code = "api_key"
     http_status = 401
 
 
 class ApiKeyGate:
-    """An ASGI application that lets through to another one whom the settings let through.
+    """ASGI middleware that refuses callers which the settings do not allow.
 
     Args:
-        inside: The other one.
-        settings: With a key, who shows it may call; else programs and our own pages may.
+        inside: The application that handles the other requests.
+        settings: With an ``api_key``, callers that send it are allowed. Without one, programs and
+            pages of this server are.
         listens_on: The address where requests come in, where that is not ``settings.host``.
     """
 
@@ -91,7 +98,7 @@ class ApiKeyGate:
         assign_pool(scope, pool)
 
     def _readable(self, scope: Scope, send: Send) -> Send:
-        """Have a browser show the answers to the pages that may read them."""
+        """Add the headers with which a browser lets an allowed page read the answer."""
         origin = origin_of(scope["headers"])
         if origin is None or not self._browsers.is_allowed(origin):
             return send
@@ -128,7 +135,7 @@ def _check_key(headers: list[tuple[bytes, bytes]], digest: bytes) -> None:
 
 
 def _shown(name: bytes, value: bytes) -> bytes:
-    """Return the key that a header shows, nothing if it shows none."""
+    """Return the API key in a header; empty if the header carries none."""
     if name == KEY_HEADER:
         return value.strip()
     if name == b"authorization" and value[: len(BEARER)].lower() == BEARER:
@@ -137,5 +144,5 @@ def _shown(name: bytes, value: bytes) -> bytes:
 
 
 def _digest(key: bytes) -> bytes:
-    """Make keys of all lengths equally long, so that a comparison tells nothing of them."""
+    """Return a hash, so that comparing keys takes the same time whatever their length."""
     return hashlib.sha256(key).digest()

@@ -1,10 +1,13 @@
-"""Which requests are taken without an API key: those of programs, and of our own pages.
+"""Recognises requests that pages of other sites make a browser send.
 
-A page of another site can have a browser on this machine send requests here. Three headers tell
-of it, which scripts cannot set: ``Origin`` (every POST of a page has one), ``Sec-Fetch-Site``
-(whether the page and this server are of one origin, as the browser sees it), and ``Host``: the
-name by which the browser looked for this server, which is foreign when a foreign name is made to
-resolve to this machine (DNS rebinding). Programs such as curl send none of the first two.
+Without an API key every program on a network that reaches the server may call. A browser is such
+a program, and any page that it shows can have it send requests here. Three headers, which scripts
+cannot set, tell these apart: ``Origin`` (on every POST of a page), ``Sec-Fetch-Site`` (whether the
+page and this server have the same origin), and ``Host``, the name by which the browser looked the
+server up. A foreign ``Host`` means that somebody made a name of theirs resolve to this machine (DNS
+rebinding). Programs such as curl send neither of the first two.
+
+``api_key.py`` calls this module where no key is set.
 """
 
 import ipaddress
@@ -26,7 +29,7 @@ ANY_HOST: Final = paths_where(lambda route: route.any_host)
 LINKED: Final = paths_where(lambda route: route.linked)
 
 SAME: Final = (b"same-origin", b"none")
-"""``Sec-Fetch-Site`` of our own pages, and of what a person has typed."""
+"""``Sec-Fetch-Site`` of pages of this server, and of addresses that a person has typed."""
 
 ANY: Final = "*"
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]*))?")
@@ -35,7 +38,7 @@ _SHOWN: Final = 100
 
 
 class Browsers:
-    """Tells requests that pages of other sites send from all others."""
+    """Decides whether a request may come from a page of another site."""
 
     def __init__(self, settings: Settings, listens_on: str | None = None) -> None:
         hosts = {"localhost", settings.host, *settings.allowed_hosts}
@@ -85,14 +88,14 @@ class Browsers:
         return self.is_allowed(origin) or self._is_own(host, origin, site)
 
     def is_allowed(self, origin: bytes) -> bool:
-        """Tell whether pages of an origin may call and read the answers, as a setting says."""
+        """Tell whether ``allowed_origins`` lets pages of an origin call and read the answers."""
         return self._any_origin or origin in self._origins or origin.lower() in self._origins
 
     def _is_own(self, host: bytes, origin: bytes, site: bytes | None) -> bool:
-        """Tell whether a page is ours.
+        """Tell whether a page was served by this server.
 
-        Either it came from the host that it calls, or the browser says that it did: a reverse
-        proxy in between may have put another ``Host``.
+        Its origin is the host that it calls, or the browser says that both have the same origin,
+        since a reverse proxy in between may have set another ``Host``.
         """
         scheme, _, rest = origin.partition(b"://")
         page, called = _authority(rest), _authority(host)
@@ -108,7 +111,7 @@ class Browsers:
 
 
 def origin_of(headers: Headers) -> bytes | None:
-    """Return the origin that a browser names; None where there is none, or more than one."""
+    """Return the ``Origin`` of a request; None where there is none, or more than one."""
     found = [value for name, value in headers if name == b"origin"]
     return found[0] if len(found) == 1 else None
 
@@ -116,7 +119,7 @@ def origin_of(headers: Headers) -> bytes | None:
 def _shown_by_browser(
     headers: list[tuple[bytes, bytes]],
 ) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """Return ``Host``, ``Origin`` and ``Sec-Fetch-Site``; one with two values is nobody's."""
+    """Return ``Host``, ``Origin`` and ``Sec-Fetch-Site``; of two values, one that is never ours."""
     by_name = dict(headers)
     host, origin, site = (
         by_name.get(b"host"),
@@ -135,10 +138,10 @@ def _shown_by_browser(
 
 
 def _is_visit(scope: Scope) -> bool:
-    """Tell whether a person follows a link to a page of ours.
+    """Tell whether a person follows a link to a route that may be linked to.
 
-    Frames are none, and neither is what a script navigates to: ``Sec-Fetch-User`` comes with a
-    click or a key only.
+    A frame is no such visit, nor is a navigation by a script: browsers send ``Sec-Fetch-User``
+    only after a click or a key.
     """
     headers = dict(scope["headers"])
     return (

@@ -1,6 +1,8 @@
-"""Parameters that come as a posted form instead of in the query.
+"""Reads parameters from a posted form, and adds them to the query.
 
-Rill Flow reads both alike. Routes that take a body of their own keep it.
+Rill Flow reads both alike, on the routes whose POST has no other body; the table of routes names
+them. ``api.py`` adds this middleware before the routes, or before the signatures, which cover the
+parameters of a form too. It must not know what the parameters mean.
 """
 
 from typing import Final
@@ -19,7 +21,7 @@ WITH_FORM: Final = paths_where(lambda route: route.body is FORM)
 
 
 class FormParameters:
-    """An ASGI application that moves posted parameters into the query for another one."""
+    """ASGI middleware that moves posted parameters into the query."""
 
     def __init__(self, inside: ASGIApp) -> None:
         self._inside = inside

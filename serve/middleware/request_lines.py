@@ -1,7 +1,8 @@
-"""Request lines as Rill Flow's server reads them.
+"""Normalises method and path as Rill Flow's server reads them.
 
-A slash at the end of a path says nothing, nor does a second one at its start, which comes of
-a base address that ends in one; and HEAD is GET without the answer's body.
+A slash at the end of a path is dropped, and so is a second one at its start, which comes from a
+base address that ends in one. HEAD is handled as GET, and its answer is sent without the body.
+``api.py`` puts this middleware before all others, so that they compare whole paths.
 """
 
 from typing import Final
@@ -14,7 +15,7 @@ WITHOUT_HEAD: Final = paths_where(lambda route: route.changed_by_get)
 
 
 class RequestLines:
-    """An ASGI application that hands requests on to another one in their plain form."""
+    """ASGI middleware that passes requests on with their method and path normalised."""
 
     def __init__(self, inside: ASGIApp) -> None:
         self._inside = inside

@@ -1,9 +1,11 @@
-"""Whether a caller may ask: signed requests, where a switch demands them (spec 5.1).
+"""Signed requests, which the switch ``ENABLE_AUTH_RESOLVER`` demands (spec 5.1).
 
-Rill Flow signs the parameters of a request only, and for a day, so who sees one signed request
-can send its parameters anywhere, with any body, as often as he likes. Here a signature is for one
-request: its method, path, parameters and body; and it counts once. Rill Flow's own form is taken
-too where ``auth_signature`` says ``parameters``; it counts once as well.
+A signature of Rill Flow covers the parameters of a request and is valid for a day. Whoever sees
+one can send the same parameters to any path, with any body, any number of times. A signature of
+Rillflow covers the method, the path, the parameters and the body, and counts once. Rill Flow's form
+is accepted with ``auth_signature = "parameters"``, and counts once too.
+
+``api.py`` adds this middleware where the switch is on. It must not know what a route does.
 """
 
 import base64
@@ -27,42 +29,42 @@ WITHOUT_SIGNATURE: Final = paths_where(lambda route: route.access is not Access.
 
 DAY_MS: Final = 24 * 3600 * 1000
 MINUTES_MS: Final = 5 * 60 * 1000
-"""How old a signature's ``ts`` may be: Rill Flow's form, and ours."""
+"""How old ``ts`` of a signature may be: in Rill Flow's form, and in Rillflow's."""
 AHEAD_MS: Final = 2_000
-"""How far ``ts`` may be ahead of our clock.
+"""How far ``ts`` may be ahead of the server's clock.
 
-A signature that was used before this process started has no later ``ts`` than that much after
-the start, so what is refused then is this short.
+Signatures that were used before this process started are not remembered, so a process refuses every
+``ts`` up to this much after its start. That keeps the tolerance short.
 """
 
 BODY_HASH: Final = "body_sha256"
 EMPTY_HASH: Final = hashlib.sha256().hexdigest()
 MOST_REMEMBERED: Final = 200_000
-"""Signatures that are remembered as used, about 250 bytes each."""
+"""Used signatures that are remembered, at about 250 bytes each."""
 
 
 class CallerError(RillflowError):
-    """The caller has not shown who it is."""
+    """The signature of a request is missing, wrong, expired or used."""
 
     code = "caller"
 
 
 class UsedSignatures:
-    """Remembers which signatures were used, for as long as they would be good.
+    """The used signatures, each for as long as it would be valid.
 
-    When there are too many, those are forgotten whose ``ts`` is the oldest, and what is no newer
-    than they are is refused, used or not. So a caller whose clock is ahead shuts out nobody else.
+    When there are too many, the ones with the oldest ``ts`` are forgotten, and from then on every
+    signature that is no newer is refused. So a caller whose clock is ahead keeps out nobody else.
     """
 
     def __init__(self, since_ms: int, most: int = MOST_REMEMBERED) -> None:
-        # What was signed before this process lived may have been used at another one.
+        # An earlier process may have accepted what was signed before this one started.
         self._refused_before_ms = since_ms
         self._most = most
         self._used: set[str] = set()
         self._by_age: list[tuple[int, str]] = []
 
     def use(self, sign: str, ts_ms: int) -> bool:
-        """Use a signature; tell whether it was still good."""
+        """Use a signature; tell whether it was still valid."""
         if ts_ms < self._refused_before_ms or sign in self._used:
             return False
         self._used.add(sign)
@@ -72,7 +74,7 @@ class UsedSignatures:
         return True
 
     def forget(self, before_ms: int) -> None:
-        """Forget the signatures that are too old to be good anyway."""
+        """Forget the signatures that are too old to be valid anyway."""
         while self._by_age and self._by_age[0][0] < before_ms:
             self._forget_oldest()
 
@@ -83,7 +85,7 @@ class UsedSignatures:
 
 
 class SignatureCheck:
-    """Checks signatures."""
+    """Checks the signatures of requests with the secret of the settings."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.must_sign = settings.switch("ENABLE_AUTH_RESOLVER")
@@ -94,7 +96,7 @@ class SignatureCheck:
         self._used = UsedSignatures(clock.now_ms() + AHEAD_MS)
 
     def check(self, method: str, path: str, query: QueryParams) -> str | None:
-        """Let a caller pass who knows the secret and has just signed this request.
+        """Check that the caller knows the secret and has just signed this request.
 
         Returns:
             The SHA-256 that the body must have; None where the signature does not cover it.
@@ -113,17 +115,20 @@ class SignatureCheck:
             of_these = "5 minutes" if is_whole else "24 hours"
             raise CallerError(f"authentication failed: ts is not of these {of_these}")
         if ts_ms - now_ms > AHEAD_MS:
-            raise CallerError("authentication failed: ts is more than 5 s ahead of our clock")
+            raise CallerError(
+                f"authentication failed: ts is more than {AHEAD_MS // 1000} s"
+                " ahead of the server's clock"
+            )
         self._used.forget(now_ms - self._valid_ms)
         if not self._used.use(sign, ts_ms):
             raise CallerError(
                 "authentication failed: this signature was used, or made before this server had"
-                " run for 5 s; sign anew"
+                f" run for {AHEAD_MS // 1000} s; sign anew"
             )
         return fields.get(BODY_HASH, EMPTY_HASH).lower() if is_whole else None
 
     def _is_whole(self, method: str, path: str, fields: Mapping[str, str], sign: str) -> bool:
-        """Tell whether a signature is for the request; else it is for its parameters."""
+        """Tell whether a signature covers the whole request, or its parameters only."""
         if self._secret and _equal(sign, request_signature(self._secret, method, path, fields)):
             return True
         if self._secret and _equal(sign, signature(self._secret, fields)):
@@ -147,7 +152,7 @@ def request_signature(secret: str, method: str, path: str, fields: Mapping[str, 
 
 
 class SignedCallersOnly:
-    """An ASGI application that asks for signatures in front of another one."""
+    """ASGI middleware that refuses requests without a valid signature."""
 
     def __init__(self, inside: ASGIApp, callers: SignatureCheck) -> None:
         self._inside = inside
@@ -179,7 +184,7 @@ def _equal(given: str, right: str) -> bool:
 
 
 def _checked(receive: Receive, wanted: str) -> Receive:
-    """Return what hands on a body, and refuses the end of one that was not signed."""
+    """Return a ``receive`` that refuses the end of a body with another hash than the signed one."""
     digest, ended = hashlib.sha256(), False
 
     async def receive_checked() -> Message:
@@ -189,7 +194,9 @@ def _checked(receive: Receive, wanted: str) -> Receive:
             digest.update(message.get("body", b""))
             ended = not message.get("more_body", False)
             if ended and not _equal(digest.hexdigest(), wanted):
-                raise CallerError(f"authentication failed: the body has not the signed {BODY_HASH}")
+                raise CallerError(
+                    f"authentication failed: the body does not match the signed {BODY_HASH}"
+                )
         return message
 
     return receive_checked

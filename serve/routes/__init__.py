@@ -1,1 +1,1 @@
-"""The endpoints of the HTTP API."""
+"""The endpoints of the HTTP API, grouped by what callers want."""

@@ -1,4 +1,7 @@
-"""Doing many executions again, one after the other, in the background (spec 5.2, Q60)."""
+"""``multi_redo.json``: redoes many executions, one by one, in the background (spec 5.2, Q60).
+
+``api.py`` stops the batches of a replica when it ends.
+"""
 
 import asyncio
 from typing import Annotated
@@ -26,14 +29,14 @@ from serve.routes.hot import OK
 
 
 class BatchRedo:
-    """The redos that are under way in this process; they end with it."""
+    """The batches in progress in this process; they end with it."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def begin(self, batch: Batch) -> None:
-        """Find the executions of a batch, and do them again in the background.
+        """Find the executions of a batch, and redo them in the background.
 
         Raises:
             RequestError: That is switched off.
@@ -44,14 +47,14 @@ class BatchRedo:
         redo.add_done_callback(self._under_way.discard)
 
     async def stop(self) -> None:
-        """Give up what is under way."""
+        """Cancel the batches in progress."""
         for redo in self._under_way:
             redo.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
 
 def router(stack: Stack, batches: BatchRedo) -> APIRouter:
-    """Return the route that begins a batch."""
+    """Return the route that starts a batch."""
     routes = APIRouter(tags=["run"], responses=ERRORS)
 
     @routes.post("/flow/multi_redo.json", responses=answer(Done))

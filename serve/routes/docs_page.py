@@ -1,4 +1,7 @@
-"""The page that shows the API's description; everything on it is our own, nothing is fetched."""
+"""The page at ``/docs``, which shows the OpenAPI document.
+
+It loads nothing from other hosts. ``health.py`` serves it.
+"""
 
 import base64
 import hashlib

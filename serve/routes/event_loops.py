@@ -1,4 +1,4 @@
-"""For how long the event loops of the stack are held."""
+"""How long the turns of the event loops of the stack take, process by process."""
 
 from typing import Any
 

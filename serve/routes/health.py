@@ -1,4 +1,8 @@
-"""Whether the stack lives, and whether it can take requests."""
+"""Health checks, and the page of the API.
+
+Readiness is measured in the background by ``stack.readiness``, so a check costs nothing and may be
+repeated as often as a load balancer likes.
+"""
 
 from collections.abc import Sequence
 
@@ -25,9 +29,9 @@ def router(stack: Stack) -> APIRouter:
 
     @routes.get("/readyz")
     async def readyz() -> Response:
-        """Tell whether requests can be taken, and what is in the way.
+        """Tell whether this replica can take requests, and if not, why.
 
-        Anybody may ask, and often: the answer is known already, and causes are for the log.
+        The answer is measured beforehand, so anybody may ask, and often. Causes are in the log.
         """
         reasons = stack.readiness.reasons()
         if reasons:
@@ -46,14 +50,14 @@ def router(stack: Stack) -> APIRouter:
 
     @routes.get("/swagger-ui.html", include_in_schema=False)
     async def swagger_ui() -> Response:
-        """Lead to the documentation from where Rill Flow has its own."""
+        """Redirect from the address of Rill Flow's documentation."""
         return RedirectResponse("/docs")
 
     return routes
 
 
 def _not_ready(reasons: Sequence[Reason]) -> Response:
-    """Answer as a refusal is, with the reasons apart."""
+    """Return a refusal that lists the reasons."""
     sentences = "; ".join(each.message for each in reasons)
     body = {
         "error_code": StoreError.wire_code,

@@ -1,4 +1,10 @@
-"""The routes that every step of a workflow passes, without a framework (spec 5.2, 5.3)."""
+"""The hot routes, which steps of workflows call: submit, finish, trigger, get (spec 5.2, 5.3).
+
+They are answered here without FastAPI, since its routing and validation would cost more than the
+rest of a request. ``api.py`` puts ``HotRoutes`` before the FastAPI application, and ``run.py``
+describes the hot routes for the OpenAPI document. This module must not know what a callback does to
+its execution.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
@@ -34,10 +40,10 @@ from serve.forms.bodies import (
     ret_response,
 )
 from serve.forms.errors import respond_to
-from serve.forms.large_answers import AnswerPool, LargeAnswers
 from serve.forms.parameters import nul_refused, query_of, required, seconds, view_kind
 from serve.forms.submission import read_submission
 from serve.limits.failed_lookups import FailedLookups
+from serve.limits.large_answers import AnswerPool, LargeAnswers
 from serve.limits.waits import Waits
 from serve.route_table import hot_endpoints
 
@@ -60,7 +66,7 @@ class HotRoutes:
     """An ASGI application that answers the hot routes and passes on the others."""
 
     def __init__(self, cold: ASGIApp, stack: Stack) -> None:
-        self._answers = AnswerPool(stack.settings)
+        self._answers = AnswerPool(stack.settings, respond_to)
         self._cold = LargeAnswers(cold, self._answers)
         stack.take_room = self._answers.take
         self._stack = stack

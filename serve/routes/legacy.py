@@ -1,4 +1,7 @@
-"""Endpoints of the original that have little left to say here (spec 5.3)."""
+"""Endpoints of Rill Flow that have no function here: raw records and customized storage (spec 5.3).
+
+They answer as in a Rill Flow that is not set up for them.
+"""
 
 from collections.abc import Awaitable, Callable
 from itertools import product

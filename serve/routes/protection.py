@@ -1,4 +1,7 @@
-"""Whether submissions would be taken now, and which functions are busy (spec 5.3, 6)."""
+"""Overload protection: admission of submissions, busy functions, and gateways (spec 5.3, 6).
+
+The decisions are made by ``rillflow.runtime.submission.admission``; this module shows them.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -37,7 +40,7 @@ def router(stack: Stack) -> APIRouter:
 def _add_status(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/status/check.json", responses=answer(StatusCheck))
     async def status_check(descriptor_id: str, resource_check: str | None = None) -> Response:
-        """Show what each check of a submission would say now."""
+        """Show the result that each check of a submission would have now."""
         asked = read_resource_check(resource_check)
         try:
             wanted = parse_descriptor_id(descriptor_id)
@@ -111,7 +114,7 @@ def _add_resources(routes: APIRouter, stack: Stack) -> None:
         clear_all: OptionalFlag = False,  # noqa: FBT002 - a query parameter
         resource_names: Names = None,
     ) -> Response:
-        """Forget what is known of functions, all of them or those that are named."""
+        """Forget until when functions are busy: all of them, or those that are named."""
         service, names = service_of(service_id), listed(resource_names)
         if not clear_all and not names:
             return json_response({"ret": False})

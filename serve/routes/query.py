@@ -1,4 +1,7 @@
-"""Reading executions under ``/flow`` (spec 5.3)."""
+"""Contexts of executions, and the members and contexts of their groups (spec 5.3).
+
+An execution as a whole is shown by ``hot.py``.
+"""
 
 from fastapi import APIRouter
 from starlette.responses import Response

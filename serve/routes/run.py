@@ -1,4 +1,8 @@
-"""Run control under ``/flow`` (spec 5.2)."""
+"""Control of executions under ``/flow``, and the description of the hot routes (spec 5.2).
+
+Each endpoint turns a request into an event and delivers it to the owner of the execution. It must
+not know in which state the execution is.
+"""
 
 from typing import NamedTuple
 

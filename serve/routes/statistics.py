@@ -1,4 +1,7 @@
-"""Figures of services, read from the store (spec 5.3)."""
+"""Lists and counts of executions, read from the store (spec 5.3).
+
+No actor is asked, so the figures are those of what is durable.
+"""
 
 import re
 from datetime import UTC, datetime, timedelta

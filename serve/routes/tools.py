@@ -1,4 +1,7 @@
-"""Tools for authors of definitions (spec 5.3): look, try and check, without running."""
+"""Tools for authors of definitions: show, list dependencies, validate (spec 5.3).
+
+A definition is read in a thread and is not stored.
+"""
 
 from functools import partial
 from typing import Annotated, Any, Final
@@ -67,7 +70,7 @@ def _add_conversion(routes: APIRouter, stack: Stack) -> None:
 
 
 async def _read(text: bytes, stack: Stack) -> WorkflowDefinition:
-    """Read a definition in a thread, as long ones take their time.
+    """Read a definition in a thread, since a long one would block the event loop.
 
     Raises:
         DefinitionError: It is refused.
@@ -85,7 +88,7 @@ def _restricted(error: DefinitionError) -> RequestError:
 def _add_validation(routes: APIRouter, stack: Stack) -> None:
     @routes.post("/validate.json", openapi_extra=TEXT, responses=answer(Validation))
     async def validate(request: Request) -> Response:
-        """Say everything that is wrong or suspicious with a definition, with places and hints."""
+        """List the errors and warnings of a definition, with their places and hints."""
         body = await read_text(request)
         problems = await FOR_AUTHORS.run(partial(_problems, body, stack.settings.max_depth))
         return json_response(

@@ -1,4 +1,8 @@
-"""Trying mappings and dispatches out, on given data or on those of an execution (spec 5.3)."""
+"""Try out mappings and dispatches, on given data or on the data of an execution (spec 5.3).
+
+Nothing is called and nothing is stored. Evaluations run in threads for authors, with the budget of
+one turn of an execution.
+"""
 
 from typing import Annotated, Any, Final, NamedTuple
 

@@ -9,7 +9,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
-from serve.forms.large_answers import (
+from serve.forms.errors import respond_to
+from serve.limits.large_answers import (
     LARGE_BYTES,
     PIECE_BYTES,
     AnswerPool,
@@ -43,7 +44,7 @@ async def receive() -> Message:
 
 
 def pool_of(**limits: Any) -> AnswerPool:
-    return AnswerPool(Settings(**(RATE | limits)), grace_s=0.05)
+    return AnswerPool(Settings(**(RATE | limits)), respond_to, grace_s=0.05)
 
 
 async def test_a_large_answer_goes_in_pieces_and_counts_until_its_end() -> None:

@@ -1,1 +1,1 @@
-"""What Rill Flow's web console reads and writes: definitions, rules, lists, templates."""
+"""The endpoints that Rill Flow's web console calls: definitions, rules, lists and templates."""

@@ -1,4 +1,4 @@
-"""A definition as the console draws it (spec 5.6)."""
+"""A definition as the graph that the console draws (spec 5.6)."""
 
 from rillflow.definition import collapse_sugar
 from rillflow.definition.model import FunctionTask, Task, WorkflowDefinition

@@ -1,4 +1,4 @@
-"""Gray and A/B rules under ``/flow/bg/manage/descriptor`` (spec 5.4, 5.5)."""
+"""Gray rules, which choose aliases, and A/B rules, which choose functions (spec 5.4, 5.5)."""
 
 from functools import partial
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""Definitions under ``/flow/bg/manage/descriptor`` (spec 5.5)."""
+"""Definitions, their versions, and the names they are listed under (spec 5.5)."""
 
 from typing import Annotated, Final
 

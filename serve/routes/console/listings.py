@@ -1,4 +1,7 @@
-"""What Rill Flow's web console reads under ``/flow/bg`` (spec 5.6)."""
+"""What Rill Flow's web console reads below ``/flow/bg``: definitions, executions, users (spec 5.6).
+
+Answers have the console's own envelope and field names.
+"""
 
 from typing import Annotated, Any, Final
 

@@ -1,6 +1,6 @@
-"""The built-in entries of the console's palette: one for each category (spec 7.2).
+"""The built-in entries of the console's palette, one for each category (spec 7.2).
 
-Titles are in the console's own language.
+Titles are in the language of the console.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""The console's palette under ``/flow/template`` (spec 7.2): the built-in entries."""
+"""The palette of the console, below ``/flow/template`` (spec 7.2).
+
+All entries are built in; requests to change one are refused.
+"""
 
 from typing import Annotated, Any, Final, NamedTuple
 

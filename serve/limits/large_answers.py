@@ -1,13 +1,17 @@
-"""Large answers: how many bytes of them may be under way, and how fast they must be read.
+"""Large answers: how many bytes of them may be unread, and how fast they must be read.
 
-uvicorn takes the whole of an answer at once and keeps it until it is read. So a large one is
-handed over piece by piece, as it is read, and counts until its end. Small answers, as nearly all
-are, are no concern of this module: the kernel takes them.
+uvicorn takes a whole answer at once and keeps it until its client has read it. So this module gives
+it a large answer in pieces, each when the one before has been read, and counts the answer until its
+end. Small answers, as nearly all are, go into the kernel's buffers and are not counted.
+
+``routes/hot.py`` calls it for every answer, its own and FastAPI's. It must not know what an answer
+says.
 """
 
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final
 
@@ -16,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
-from serve.forms.errors import respond_to
 from serve.limits.body_pool import is_known
 from serve.limits.client_addresses import address_of, is_this_machine
 
@@ -25,7 +28,7 @@ log = logging.getLogger("rillflow.api")
 LARGE_BYTES: Final = 256 * 1024
 PIECE_BYTES: Final = 64 * 1024
 GRACE_S: Final = 30.0
-"""Beside the time that the slowest reader may take for an answer of its size."""
+"""Added to the time that the slowest allowed reader takes for an answer of its size."""
 
 
 _request: ContextVar[Scope | None] = ContextVar("request", default=None)
@@ -33,13 +36,24 @@ _request: ContextVar[Scope | None] = ContextVar("request", default=None)
 
 
 class AnswerPool:
-    """The large answers of one replica that are under way, from before they are fetched.
+    """The unread large answers of one replica, counted from before they are fetched.
 
-    Callers with the key, and this machine's, have all of the bytes; each other address has a
-    share. One answer is always taken, however large it is.
+    Callers with the key, and those of this machine, may use all of the bytes; each other address
+    has a share. One answer is always sent, however large it is.
     """
 
-    def __init__(self, settings: Settings, *, grace_s: float = GRACE_S) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        refusal: Callable[[UnreadAnswersError], Response],
+        *,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        """Take the limits from the settings.
+
+        ``refusal`` builds the answer to a request for which there is no room.
+        """
+        self._refusal = refusal
         self._grace_s = grace_s
         self._most = settings.answers_max_bytes
         self._most_of_one = min(settings.answers_max_bytes_per_address, self._most)
@@ -103,7 +117,7 @@ class AnswerPool:
         try:
             self._take(scope, size)
         except UnreadAnswersError as error:
-            response, size = respond_to(error), 0
+            response, size = self._refusal(error), 0
         try:
             async with asyncio.timeout(self._grace_s + size / self._bytes_per_s):
                 await response(scope, receive, _in_pieces(send))
@@ -115,7 +129,7 @@ class AnswerPool:
 
 
 class LargeAnswers:
-    """An ASGI application that has the large answers of another one sent by a pool."""
+    """ASGI middleware that sends the large answers of an application through a pool."""
 
     def __init__(self, inside: ASGIApp, pool: AnswerPool) -> None:
         self._inside = inside
@@ -149,7 +163,7 @@ class LargeAnswers:
 
 
 def _in_pieces(send: Send) -> Send:
-    """Return what hands on a body piece by piece; each waits until the one before is read."""
+    """Return a ``send`` that splits a body; each piece waits until the one before is read."""
 
     async def send_pieces(message: Message) -> None:
         body = memoryview(message.get("body", b""))
