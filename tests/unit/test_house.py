@@ -39,6 +39,7 @@ MAX_LINES: Final = 500
 MAX_MODULES: Final = 20
 """In one folder, its ``__init__.py`` apart."""
 FIRST_SCREEN: Final = 30
+MAX_PAGE_LINES: Final = 150
 MAKE_COMMAND: Final = re.compile(r"\bmake ([a-z]+(?:-[a-z]+)*)")
 CODE: Final = re.compile(r"(?s:```.*?```)|`[^`\n]+`|^ {4}.*$", re.MULTILINE)
 LOCKED_NAME: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
@@ -143,6 +144,14 @@ def test_every_row_of_a_promise_names_a_test_that_exists(document: str, heading:
     assert all(named)
     for file, test in (each for row in named for each in row):
         assert f"def {test}(" in _text(ROOT / file), f"{file} has no {test}"
+
+
+def test_the_architecture_is_one_page_of_files_that_exist() -> None:
+    text = _text(ROOT / "ARCHITECTURE.md")
+    assert len(text.splitlines()) <= MAX_PAGE_LINES
+    named = re.findall(r"`((?:rillflow|serve|tests)(?:/[a-z_]+)+(?:\.py)?)`", text)
+    assert named
+    assert not [path for path in named if not (ROOT / path).exists()]
 
 
 def test_the_lock_file_names_no_host() -> None:
