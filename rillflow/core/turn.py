@@ -29,7 +29,7 @@ from rillflow.core.status import (
 from rillflow.core.stored_context import Cleaner, stored_context
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
-from rillflow.language.budget import TotalBudget
+from rillflow.language.budget import CHARACTERS_PER_STEP, TotalBudget
 from rillflow.language.jsonpath.paths import compile_path
 from rillflow.language.mapping.mappings import MappingList
 from rillflow.language.mapping.passed_over import Kind, PassedOver
@@ -409,7 +409,10 @@ def value_of(
     if text is None or not text.strip():
         return None
     if text.startswith("$"):
-        return compile_path(text, budget).find(document, budget)
+        found = compile_path(text, budget).find(document, budget)
+        if budget is not None and isinstance(found, str):
+            budget.cost(len(found) // CHARACTERS_PER_STEP)  # it may be read as a number
+        return found
     if budget is not None and len(text) > _LONG_TEXT:
         budget.spend(len(text))
     return parse_literal(text)

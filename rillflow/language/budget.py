@@ -6,11 +6,11 @@ Everything is charged before it is made.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from rillflow.errors import BudgetExceededError, WorkLimitError
 from rillflow.jsontypes import JsonValue
-from rillflow.language.versions import CURRENT, MEMORY_CHARGED
+from rillflow.language.versions import COSTS_CHARGED, CURRENT, MEMORY_CHARGED
 
 MAX_STEPS: Final = 1_000_000
 """Values that one reading of a path may visit."""
@@ -24,12 +24,24 @@ CHARACTERS_PER_STEP: Final = 64
 """Reading text goes by this many characters."""
 REFERENCE_BYTES: Final = 8
 """Memory of an element of a list that only refers to a value."""
+WIDE_CHARACTER_BYTES: Final = 4
+"""Memory of a character of text that is not all ASCII."""
 ENTRY_BYTES: Final = 48
 """Memory of an entry of a map, without its key and value."""
+
+_LONG_PART: Final = 64
 
 _UNLIMITED: Final = 1 << 62
 _SHARES: Final = 20
 _BOTH: Final = (1, 1)  # shares of steps and of bytes that are kept back
+
+
+def search_steps(length: int, part: int) -> int:
+    """Tell what the search for a part costs beyond reading the text.
+
+    A part that nearly occurs everywhere is compared again at each place.
+    """
+    return length * (min(part, _LONG_PART) >> 3) // CHARACTERS_PER_STEP
 
 
 class TotalBudget:
@@ -44,10 +56,14 @@ class TotalBudget:
         memory_bytes: Bytes that are left.
         charges_all: Whether paths are charged for memory and for all of their work; those
             of executions of older versions are charged as they were.
+        charges_costs: Whether what was free before the version ``COSTS_CHARGED`` is charged.
+        compiled: What was compiled on this budget, by its text; None is nothing yet. Each
+            text is paid for once, and what it gave is kept as long as the budget.
     """
 
     __slots__ = (
-        "_bytes_limit", "_reserved", "_steps_limit", "charges_all", "memory_bytes", "steps",
+        "_bytes_limit", "_reserved", "_steps_limit", "charges_all", "charges_costs", "compiled",
+        "memory_bytes", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +74,8 @@ class TotalBudget:
     ) -> None:
         """Begin with these limits; None sets none, as for executions of older releases."""
         self.charges_all = language >= MEMORY_CHARGED
+        self.charges_costs = language >= COSTS_CHARGED
+        self.compiled: dict[str, Any] | None = None
         self.steps = self._steps_limit = _UNLIMITED if steps is None else steps
         self.memory_bytes = self._bytes_limit = _UNLIMITED if memory_bytes is None else memory_bytes
         self._reserved = _BOTH
@@ -81,6 +99,15 @@ class TotalBudget:
         self.steps -= steps
         if self.steps < 0:
             raise self.out_of_steps()
+
+    def cost(self, steps: int) -> None:
+        """Take steps for what was free before the version ``COSTS_CHARGED``.
+
+        Raises:
+            WorkLimitError: None are left.
+        """
+        if self.charges_costs:
+            self.spend(steps)
 
     def make(self, memory_bytes: int) -> None:
         """Take memory for what is about to be made.
@@ -122,20 +149,22 @@ class Budget:
         left: Steps that are left of it.
         memory_left: Bytes that are left of it.
         charges_all: Whether memory and all work are charged (see ``TotalBudget``).
+        charges_costs: Whether what was free before ``COSTS_CHARGED`` is charged, too.
     """
 
-    __slots__ = ("_given", "_total", "charges_all", "left", "memory_left")
+    __slots__ = ("_given", "_total", "charges_all", "charges_costs", "left", "memory_left")
 
     def __init__(self, total: TotalBudget | None = None) -> None:
         """Begin; what is taken, ``settle`` takes from the total too."""
         self._total = total
         if total is None:
             self.left, self.memory_left = MAX_STEPS, MAX_BYTES
-            self.charges_all = True
+            self.charges_all = self.charges_costs = True
         else:
             self.left = min(MAX_STEPS, total.steps)
             self.memory_left = min(MAX_BYTES, total.memory_bytes)
             self.charges_all = total.charges_all
+            self.charges_costs = total.charges_costs
         self._given = (self.left, self.memory_left)
 
     def spend(self, steps: int = 1) -> None:
@@ -160,6 +189,26 @@ class Budget:
         """
         if self.charges_all:
             self.spend(steps)
+
+    def cost(self, steps: int) -> None:
+        """Take steps for what was free before the version ``COSTS_CHARGED``.
+
+        Raises:
+            BudgetExceededError: The path visits too many values.
+            WorkLimitError: None are left of the total.
+        """
+        if self.charges_costs:
+            self.spend(steps)
+
+    def cost_memory(self, memory_bytes: int) -> None:
+        """Take memory for what was not counted before the version ``COSTS_CHARGED``.
+
+        Raises:
+            BudgetExceededError: The path finds too much.
+            WorkLimitError: None is left of the total.
+        """
+        if self.charges_costs:
+            self.make(memory_bytes)
 
     def make(self, memory_bytes: int) -> None:
         """Take memory for what is about to be made; older versions did not count it.

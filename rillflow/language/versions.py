@@ -19,5 +19,7 @@ MEMORY_CHARGED: Final = 4
 """Evaluations are charged for memory in bytes, and for work that was free before."""
 STRICT_OF_LISTS_AND_SUB_FLOWS: Final = 5
 """A strict execution judges the outputs of a sub-flow at its end, and paths behind ``[*]`` too."""
-CURRENT: Final = STRICT_OF_LISTS_AND_SUB_FLOWS
+COSTS_CHARGED: Final = 6
+"""Evaluations are charged for each operation by the processor time that it takes."""
+CURRENT: Final = COSTS_CHARGED
 """The rules of executions that are submitted now."""

@@ -82,6 +82,41 @@ def test_it_fails_one_that_is_submitted_now(what: str) -> None:
     assert submitted(FREE_BEFORE[what], CURRENT).status.name == "FAILED"
 
 
+TEXTS: Final = " || ".join(["'1' == @"] * 650)
+DOUBLED: Final = "let p = seq.nil(); for i in range(0, 17) { p = seq.and(p, p); } "
+FREE_BEFORE_COSTS: Final = {
+    "numbers of many characters": Rule("$.context.data", "double(source)", "1." + "0" * 1_300),
+    "predicates of predicates": Rule("1", f"{DOUBLED} filter(seq.list(nil), p)"),
+    "comparators": Rule(
+        "$.context.data",
+        "for i in range(0, 4) { sort(source, cmp); } 1",
+        [*range(0, 80_000, 2), *range(1, 20_000, 2)],
+    ),
+    "texts that a path puts together": Rule(
+        "$.context.data[*].concat($.context.data[0], 'x')", "count(source)", [LETTERS, *range(200)]
+    ),
+    "keys that are compared": Rule(
+        "$.context.data",
+        "for i in range(0, 80) { seq.get(source, source.k); } 1",
+        {"k": "x" * 400_000, "x" * 400_000: 1},
+    ),
+    "long integers that are compared with a text": Rule(
+        f"$.context.data[?({TEXTS})]", data=[10**4_100 + 1] * 4
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FREE_BEFORE_COSTS)
+def test_costs_do_not_fail_an_execution_that_was_not_charged_for_them(what: str) -> None:
+    state = submitted(FREE_BEFORE_COSTS[what], MEMORY_CHARGED)
+    assert (state.tasks["A"].invoke.msg, state.status.name) == (None, "RUNNING")
+
+
+@pytest.mark.parametrize("what", FREE_BEFORE_COSTS)
+def test_costs_fail_an_execution_that_is_submitted_now(what: str) -> None:
+    assert submitted(FREE_BEFORE_COSTS[what], CURRENT).status.name == "FAILED"
+
+
 FAILING_EVER_SINCE: Final = {
     "texts of more than 32 million characters": Rule(
         "1", "let s = ''; for i in range(0, 5000) { s = s + 'abcdabcd'; } return s;"
@@ -94,6 +129,6 @@ FAILING_EVER_SINCE: Final = {
 
 
 @pytest.mark.parametrize("what", FAILING_EVER_SINCE)
-@pytest.mark.parametrize("language", [*BEFORE, CURRENT])
+@pytest.mark.parametrize("language", [*BEFORE, MEMORY_CHARGED, CURRENT])
 def test_what_failed_before_fails_in_every_version(what: str, language: int) -> None:
     assert submitted(FAILING_EVER_SINCE[what], language).status.name == "FAILED"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rillflow.errors import BudgetExceededError, RillflowError
-from rillflow.language.budget import CHARACTERS_PER_STEP, TotalBudget
+from rillflow.language.budget import CHARACTERS_PER_STEP, WIDE_CHARACTER_BYTES, TotalBudget
 from rillflow.language.expressions.random_numbers import RandomNumbers
-from rillflow.language.versions import CURRENT, MEMORY_CHARGED
+from rillflow.language.versions import COSTS_CHARGED, CURRENT, MEMORY_CHARGED
 
 #: Copying the references in a collection goes by this many elements.
 ELEMENTS_PER_STEP: Final = 8
@@ -25,8 +25,6 @@ _LONG_BITS: Final = 64
 ELEMENT_BYTES: Final = 64
 #: What an element counted for before the version ``MEMORY_CHARGED``.
 _ELEMENT_BYTES_BEFORE: Final = 16
-#: Memory of a character of text that is not all ASCII.
-WIDE_CHARACTER_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +123,16 @@ class Meter:
         self._steps -= steps
         if self._steps < 0:
             raise self._out_of_steps()
+
+    def cost(self, steps: int) -> None:
+        """Charge steps for what was free before the version ``COSTS_CHARGED``.
+
+        Raises:
+            BudgetExceededError: None are left.
+            WorkLimitError: None are left of the total.
+        """
+        if self.language >= COSTS_CHARGED:
+            self.work(steps)
 
     def read_text(self, length: int) -> None:
         """Charge the reading of ``length`` characters."""

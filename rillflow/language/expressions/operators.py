@@ -14,6 +14,7 @@ from rillflow.language.expressions.values import (
     equals,
     is_integer,
     is_number,
+    shown_integer,
     type_of,
 )
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
@@ -21,6 +22,7 @@ from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 Binary: TypeAlias = Callable[[Meter, Value, Value], Value]
 Unary: TypeAlias = Callable[[Meter, Value], Value]
 
+_PRODUCTS_BITS: Final = 7  # so many products of words cost a step, as a power of two
 _LONG_MASK: Final = (1 << 64) - 1
 
 
@@ -45,6 +47,8 @@ def subtract(meter: Meter, left: Value, right: Value) -> Value:
 def multiply(meter: Meter, left: Value, right: Value) -> Value:
     """Multiply two numbers."""
     _numbers("multiply", left, right)
+    if isinstance(left, int) and isinstance(right, int):
+        meter.cost((left.bit_length() >> 6) * (right.bit_length() >> 6) >> _PRODUCTS_BITS)
     return _number(meter, left * right)
 
 
@@ -236,7 +240,7 @@ def _integer(value: Value) -> int:
 def _distance(value: Value) -> int:
     distance = _integer(value)
     if not 0 <= distance < 1 << 32:
-        raise ExpressionError(f"cannot shift by {distance} bits")
+        raise ExpressionError(f"cannot shift by {shown_integer(distance)} bits")
     return distance
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import re2
 
 from rillflow.errors import BudgetExceededError, ExpressionError
+from rillflow.language.budget import CHARACTERS_PER_STEP, search_steps
 from rillflow.language.expressions.budget import Meter
 from rillflow.language.expressions.lexer import excerpt
 from rillflow.language.versions import MEMORY_CHARGED
@@ -21,11 +22,14 @@ Match: TypeAlias = Any  # re2 ships no types
 _COMPILE_STEPS: Final = 2000
 _MATCH_STEPS: Final = 6
 _INSTRUCTIONS_PER_STEP: Final = 100
+_GROUP_STEPS: Final = 2
+_GROUPS_AT_ONCE: Final = 50  # so many take as long as the instructions themselves
 _MAX_PATTERN: Final = 1000
 _MAX_PROGRAM: Final = 2000
 _TRIAL_BYTES: Final = 1 << 18  # keeps the compilation of a huge pattern below 2 ms
 _RUN_BYTES: Final = 1 << 19  # what one pattern may keep in memory to be quick
 _CACHED: Final = 128
+_TEMPLATE_CHARACTERS_PER_STEP: Final = 8
 _SPECIAL: Final = frozenset(".^$*+?()[]{}|\\")
 _UNBOUNDED: Final = frozenset("*+{")
 _SIMPLE: Final = re.compile(r"(?:\\[dDsSwW]|\[[^\[\]\\]*\]|[^\\.^$*+?()\[\]{}|])[*+]?")
@@ -37,22 +41,29 @@ class Pattern:
     Attributes:
         source: Its text.
         size: Instructions of its program, at least 1.
+        groups: How many groups it captures.
         is_local: Whether finding one match reads no further than about its end. Of
             other patterns, every match may read the text to its end, so finding all
             of them may take the square of its length.
     """
 
-    __slots__ = ("_compiled", "is_local", "size", "source")
+    __slots__ = ("_compiled", "groups", "is_local", "size", "source")
 
     def __init__(self, source: str) -> None:
         self.source = source
         self._compiled, self.size = _compile(source)
+        self.groups = int(self._compiled.groups)
         simple = _SIMPLE.fullmatch(source) is not None
         self.is_local = simple or _UNBOUNDED.isdisjoint(source)
 
     def steps(self, length: int) -> int:
         """Tell what reading ``length`` characters costs, by RE2's slowest engine."""
         return _MATCH_STEPS + length * self.size // _INSTRUCTIONS_PER_STEP
+
+    def group_steps(self, length: int) -> int:
+        """Tell what the groups add to that: RE2 keeps the places of all for each instruction."""
+        work = length * self.size * self.groups
+        return self.groups * _GROUP_STEPS + work // (_INSTRUCTIONS_PER_STEP * _GROUPS_AT_ONCE)
 
     def full_match(self, text: str) -> Match | None:
         """Match the whole text."""
@@ -66,6 +77,7 @@ class Pattern:
 
 def pattern_of(meter: Meter, source: str) -> Pattern:
     """Return the compiled pattern; it is paid for once in an evaluation."""
+    meter.cost(len(source) // CHARACTERS_PER_STEP)
     pattern: Pattern | None = meter.patterns.get(source)
     if pattern is None:
         meter.work(_COMPILE_STEPS)
@@ -87,6 +99,7 @@ def compiled(source: str) -> Pattern:
 def match_whole(meter: Meter, text: str, pattern: Pattern) -> bool:
     """Answer ``text =~ pattern``; the groups become ``$0``, ``$1`` and so on."""
     meter.work(pattern.steps(len(text)))
+    meter.cost(pattern.group_steps(len(text)))
     match = pattern.full_match(text)
     if match is None:
         return False
@@ -100,8 +113,10 @@ def match_whole(meter: Meter, text: str, pattern: Pattern) -> bool:
 def split(meter: Meter, text: str, source: str, limit: int) -> list[str]:
     """Split as Java does: without a limit, empty texts at the end are dropped."""
     meter.make_text(len(text), wide=not text.isascii())
+    meter.cost(len(source) // CHARACTERS_PER_STEP)
     if source and _SPECIAL.isdisjoint(source) and limit <= 0:
         meter.read_text(len(text))
+        meter.cost(search_steps(len(text), len(source)))
         if meter.language >= MEMORY_CHARGED:
             meter.check_size(text.count(source))
         parts: list[str] = text.split(source) if text else [text]
@@ -116,6 +131,7 @@ def split(meter: Meter, text: str, source: str, limit: int) -> list[str]:
 
 def replace(meter: Meter, text: str, source: str, replacement: str, *, once: bool) -> str:
     """Replace the first match, or every match, by a Java replacement."""
+    meter.cost(len(replacement) // _TEMPLATE_CHARACTERS_PER_STEP)
     template = _template(replacement)
     pieces: list[str] = []
     place = length = 0
@@ -148,8 +164,11 @@ def _split_by_pattern(meter: Meter, text: str, pattern: Pattern, limit: int) -> 
 
 def _matches(meter: Meter, text: str, pattern: Pattern) -> Iterator[Match]:
     meter.work(pattern.steps(len(text)))
+    meter.cost(pattern.group_steps(len(text)))
     for match in pattern.matches(text):
-        meter.work(_MATCH_STEPS if pattern.is_local else pattern.steps(len(text) - match.end()))
+        rest = 0 if pattern.is_local else len(text) - match.end()
+        meter.work(pattern.steps(rest))
+        meter.cost(pattern.group_steps(rest))
         yield match
 
 

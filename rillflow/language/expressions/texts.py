@@ -7,9 +7,9 @@ from typing import Final
 
 from rillflow.errors import BudgetExceededError, ExpressionError
 from rillflow.jsontypes import MAX_DEPTH, JsonObject, JsonValue, encode_json
+from rillflow.language.budget import CHARACTERS_PER_STEP, WIDE_CHARACTER_BYTES
 from rillflow.language.expressions.budget import (
     INTEGER_BITS_PER_STEP,
-    WIDE_CHARACTER_BYTES,
     Meter,
 )
 from rillflow.language.expressions.patterns import Pattern
@@ -21,10 +21,12 @@ from rillflow.language.expressions.values import (
     size_of,
     type_of,
 )
-from rillflow.language.versions import MEMORY_CHARGED
+from rillflow.language.versions import COSTS_CHARGED, MEMORY_CHARGED
 
 _CONSTANT_TEXTS: Final = {None: "null", True: "true", False: "false"}
 _DOUBLE_STEPS: Final = 5
+LONGEST_NUMBER: Final = 1200
+"""Characters of a number that is read from a text."""
 _PLAIN_DOUBLES: Final = (1e-3, 1e7)
 _DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -91,8 +93,13 @@ def double_text(value: float) -> str:
     return f"{'-' * sign}{digits[0]}.{fraction}E{exponent}"
 
 
-def parse_double(text: str) -> float | None:
-    """Read a decimal number, with blanks around it as Java allows; None is no number."""
+def parse_double(meter: Meter, text: str) -> float | None:
+    """Read a decimal number, with blanks around it as Java allows; None is no number.
+
+    More than 1,200 characters are none since the version ``COSTS_CHARGED``.
+    """
+    if len(text) > LONGEST_NUMBER and meter.language >= COSTS_CHARGED:
+        return None
     match = _DOUBLE.fullmatch(text.strip())
     return float(match.group()) if match else None
 
@@ -103,9 +110,12 @@ def key_of(meter: Meter, value: Value) -> str | int:
     Raises:
         ExpressionError: The value cannot be a key.
     """
-    if isinstance(value, str) or (is_integer(value) and value.bit_length() < HASH_BITS):
-        key: str | int = value
-        return key
+    if isinstance(value, str):
+        if len(value) > CHARACTERS_PER_STEP:
+            meter.cost(len(value) // CHARACTERS_PER_STEP)  # an equal key is compared whole
+        return value
+    if is_integer(value) and value.bit_length() < HASH_BITS:
+        return int(value)
     if value is None or isinstance(value, bool | int | float):
         return text_of(meter, value)
     raise ExpressionError(f"a {type_of(value)} cannot be the key of a map")

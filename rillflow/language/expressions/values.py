@@ -17,9 +17,10 @@ from rillflow.language.expressions.budget import (
     ELEMENTS_PER_STEP,
     Meter,
 )
+from rillflow.language.expressions.lexer import excerpt
 from rillflow.language.expressions.patterns import Pattern
 from rillflow.language.text.text_order import text_difference
-from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, COSTS_CHARGED
 
 Value: TypeAlias = Any
 
@@ -115,6 +116,12 @@ def is_integer(value: Value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def shown_integer(value: int) -> str:
+    """Return an integer for a message; to write a long one takes the square of its length."""
+    bits = value.bit_length()
+    return str(value) if bits <= LONG_BITS + 1 else f"(an integer of {bits} bits)"
+
+
 def as_double(number: float) -> float:
     """Return a number as a double; an integer too large for one is infinite, as in Java."""
     try:
@@ -165,6 +172,8 @@ def _equal_lists(meter: Meter, left: Value, right: Value, depth: int) -> bool:
 def _equal_maps(meter: Meter, left: Value, right: Value, depth: int) -> bool:
     meter.check_nesting(depth)
     meter.work(len(left) // ELEMENTS_PER_STEP)
+    if meter.language >= COSTS_CHARGED:
+        meter.read_text(sum(len(key) for key in left if isinstance(key, str)))
     if left.keys() != right.keys():
         return False
     for key, value in left.items():
@@ -224,7 +233,7 @@ def property_of(value: Value, key: str, owner: str) -> Value:
     """
     if isinstance(value, dict):
         return value.get(key)
-    raise ExpressionError(f"cannot read '{key}' of {owner}, which is a {type_of(value)}")
+    raise ExpressionError(f"cannot read '{excerpt(key)}' of {owner}, which is a {type_of(value)}")
 
 
 def member_of(value: Value, key: str | int, owner: str) -> Value:

@@ -24,10 +24,16 @@ from rillflow.errors import (
     PathUnsupportedError,
 )
 from rillflow.jsontypes import JsonValue
-from rillflow.language.budget import CHARACTERS_PER_STEP, Budget
+from rillflow.language.budget import CHARACTERS_PER_STEP, Budget, search_steps
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
 _INSTRUCTIONS_PER_STEP: Final = 100
+_MATCH_STEPS: Final = 6
+_DOUBLE_STEPS: Final = 5
+_WORD_BITS: Final = 64
+_SQUARED_WORDS_PER_STEP: Final = 256
+_LONGEST_NUMBER: Final = 1200
+"""Characters of a text that is read as a number."""
 _PATTERN_BYTES: Final = 1 << 19  # what RE2 may keep for one pattern
 _UNSUPPORTED_FLAGS: Final = "xU"
 _INLINE_FLAGS: Final = "ms"
@@ -73,14 +79,24 @@ class Pattern:
         if any(flag in flags for flag in _UNSUPPORTED_FLAGS):
             raise PathUnsupportedError(f"unsupported flag of a regular expression: {flags}")
         try:
-            self._expression = re2.compile(f"(?{inline}:{source})" if inline else source, options)
+            full = f"(?{inline}:{source})" if inline else source
+            self._expression = re2.compile(full, options)
+            self._size = int(self._expression.programsize)
+            if self._expression.groups:  # nobody asks for them, and they take long
+                options.never_capture = True
+                self._expression = re2.compile(full, options)
         except re2.error as error:
             kind = PathSyntaxError if _is_broken(error) else PathUnsupportedError
             raise kind(f"unsupported regular expression /{source}/: {error}") from error
-        self._size = int(self._expression.programsize)
+
+    @property
+    def size(self) -> int:
+        """Instructions of its program."""
+        return self._size
 
     def matches(self, text: str, budget: Budget) -> bool:
         """Tell whether the whole text matches; RE2's slowest engine is paid for."""
+        budget.cost(_MATCH_STEPS)
         if budget.charges_all:
             budget.spend(len(text) * self._size // _INSTRUCTIONS_PER_STEP)
         else:
@@ -140,6 +156,31 @@ def parse_number(text: str) -> int | float | None:
         return None
 
 
+def text_of_number(value: object, budget: Budget) -> str:
+    """Write a number as ``number_text`` does; a long one takes the square of its length.
+
+    Raises:
+        PathFunctionError: The number has thousands of digits.
+        BudgetExceededError: The path visits too many values.
+        WorkLimitError: Nothing is left of the total.
+    """
+    if isinstance(value, float):
+        budget.cost(_DOUBLE_STEPS)
+    elif isinstance(value, int) and value.bit_length() > _WORD_BITS:
+        words = value.bit_length() // _WORD_BITS
+        budget.cost(words + words * words // _SQUARED_WORDS_PER_STEP)
+    return number_text(value)
+
+
+def _number_of(text: str, budget: Budget) -> int | float | None:
+    """Read a number of a text; a long text is none since the version ``COSTS_CHARGED``."""
+    if len(text) > CHARACTERS_PER_STEP and budget.charges_costs:
+        if len(text) > _LONGEST_NUMBER:
+            return None
+        budget.spend(len(text) // CHARACTERS_PER_STEP)
+    return parse_number(text)
+
+
 def same_json(left: JsonValue, right: JsonValue, budget: Budget) -> bool:
     """Tell whether two values have the same structure; 1, 1.0 and true are all different."""
     pairs = [(left, right)]
@@ -161,6 +202,8 @@ def _pairs(
     """Return what is still to be compared of two values of one type, None if they differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         budget.work(len(one))
+        if budget.charges_costs:
+            budget.spend(sum(map(len, one)) // CHARACTERS_PER_STEP)
         return [(one[key], other[key]) for key in one] if one.keys() == other.keys() else None
     if isinstance(one, list) and isinstance(other, list):
         budget.work(len(one))
@@ -181,10 +224,10 @@ def _same_text(left: str, right: str, budget: Budget) -> bool:
 def equals(left: Operand, right: Operand, budget: Budget) -> bool:
     """Apply ``==``."""
     if isinstance(left, str):
-        text = number_text(right) if is_number(right) else right
+        text = text_of_number(right, budget) if is_number(right) else right
         return isinstance(text, str) and _same_text(left, text, budget)
     if is_number(left):
-        number = parse_number(right) if isinstance(right, str) else right
+        number = _number_of(right, budget) if isinstance(right, str) else right
         return is_number(number) and left == number
     if left is None or isinstance(left, bool):
         return left is right
@@ -259,6 +302,7 @@ def _not_in(left: Operand, right: Operand, budget: Budget) -> bool:
 def _contains(left: Operand, right: Operand, budget: Budget) -> bool:
     if isinstance(left, str) and isinstance(right, str):
         budget.spend(len(left) >> 6)
+        budget.cost(search_steps(len(left), len(right)))
         return right in left
     if not isinstance(left, dict | list | ListLiteral):
         return False
@@ -345,7 +389,7 @@ def _matches_text(pattern: Pattern, value: JsonValue, budget: Budget) -> bool:
     if isinstance(value, bool):
         text = str(value).lower()
     elif is_number(value):
-        text = number_text(value)
+        text = text_of_number(value, budget)
     else:
         text = value if isinstance(value, str) else ""
     return pattern.matches(text, budget)

@@ -5,7 +5,7 @@ in, so that this module does not depend on it.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from rillflow.errors import PathSyntaxError, PathUnsupportedError
 from rillflow.jsontypes import JsonValue
@@ -15,6 +15,7 @@ from rillflow.language.jsonpath.functions import ArgumentValue, length_function,
 from rillflow.language.jsonpath.steps import (
     FilterStep,
     FunctionStep,
+    FurtherNamesStep,
     IndexesStep,
     NamesStep,
     PathFunction,
@@ -48,6 +49,8 @@ class NestedPath(OperandPath, Protocol):
         """Read as an argument of a function, in the mode and on the budget of its run."""
 
 
+_FREE_NAMES: Final = 2
+
 Nest: TypeAlias = Callable[[PathSyntax, int], NestedPath]
 
 
@@ -64,10 +67,19 @@ def compile_tokens(tokens: tuple[Token, ...], depth: int, nest: Nest) -> list[St
         BudgetExceededError: It is nested too deeply.
     """
     compiler = _TokenCompiler(nest)
+    tokens = _functions_first(tokens)
     return [
-        compiler.compile(token, depth + number)
-        for number, token in enumerate(_functions_first(tokens), start=1)
+        FurtherNamesStep(token.names)
+        if isinstance(token, Names) and _is_further(tokens[:at])
+        else compiler.compile(token, depth + at + 1)
+        for at, token in enumerate(tokens)
     ]
+
+
+def _is_further(before: tuple[Token, ...]) -> bool:
+    """Tell whether the tokens before a name are names, more than a few."""
+    row = before[-_FREE_NAMES:]
+    return len(row) == _FREE_NAMES and all(isinstance(token, Names) for token in row)
 
 
 def _functions_first(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -103,10 +115,16 @@ class _TokenCompiler:
         match token:
             case Filter(text):
                 tree = read_filter(text, depth)
-                predicate = compile_filter(
-                    tree, lambda path: self._nest(read_path(path, depth), depth)
-                )
-                return FilterStep(text, predicate, count_comparisons(tree))
+                steps = 0
+
+                def operand(path: str) -> OperandPath:
+                    nonlocal steps
+                    nested = self._nest(read_path(path, depth), depth)
+                    steps += nested.operand_steps
+                    return nested
+
+                predicate = compile_filter(tree, operand)
+                return FilterStep(text, predicate, count_comparisons(tree), steps)
             case Function(name, arguments):
                 return FunctionStep(self._function(name, arguments, depth))
             case _:

@@ -41,7 +41,13 @@ _MAX_EXPONENT_DIGITS: Final = 3
 
 
 class OperandPath(Protocol):
-    """A path in a filter; ``@`` is the item, ``$`` the document of the run."""
+    """A path in a filter; ``@`` is the item, ``$`` the document of the run.
+
+    Attributes:
+        operand_steps: What it costs to read it, whatever it leads to.
+    """
+
+    operand_steps: int
 
     def operand(self, item: JsonValue, run: Run) -> Operand:
         """Return the value, or UNDEFINED where the path leads nowhere."""

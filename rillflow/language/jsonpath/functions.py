@@ -11,19 +11,21 @@ from typing import Final, TypeAlias
 
 from rillflow.errors import PathEvaluationError, PathFunctionError
 from rillflow.jsontypes import JsonValue
-from rillflow.language.jsonpath.comparisons import is_number, number_text
+from rillflow.language.budget import CHARACTERS_PER_STEP, WIDE_CHARACTER_BYTES, Budget
+from rillflow.language.jsonpath.comparisons import is_number, text_of_number
 from rillflow.language.jsonpath.steps import PathFunction, Run
 
 ArgumentValue: TypeAlias = Callable[[Run], JsonValue]
-_Function: TypeAlias = Callable[[JsonValue, list[JsonValue]], JsonValue]
+_Function: TypeAlias = Callable[[JsonValue, list[JsonValue], Budget], JsonValue]
 
 MAX_TEXT_CHARS: Final = 1_000_000
+_PATH_STEPS: Final = 2
 _BYTES_PER_VALUE: Final = 24  # a number that is computed with, or two references
 
 
 def path_function(name: str, arguments: tuple[ArgumentValue, ...]) -> PathFunction:
     """Bind a function to its arguments; an unknown name fails when it is called."""
-    function = _FUNCTIONS.get(name)
+    function = FUNCTIONS.get(name)
 
     def call(value: JsonValue, run: Run) -> JsonValue:
         if function is None:
@@ -31,8 +33,9 @@ def path_function(name: str, arguments: tuple[ArgumentValue, ...]) -> PathFuncti
         values = [argument(run) for argument in arguments]
         read = sum(len(each) for each in (value, *values) if isinstance(each, dict | list))
         run.budget.spend(read)
+        run.budget.cost(len(values))
         run.budget.make(read * _BYTES_PER_VALUE)
-        return function(value, values)
+        return function(value, values, run.budget)
 
     return call
 
@@ -41,44 +44,49 @@ def length_function(count: Callable[[JsonValue, Run], int | None]) -> PathFuncti
     """Make ``length`` of a path: the number of values below it, else that of the value."""
 
     def call(value: JsonValue, run: Run) -> JsonValue:
+        run.budget.cost(_PATH_STEPS)
         counted = count(value, run)
-        return _length(value, []) if counted is None else counted
+        return _length(value, [], run.budget) if counted is None else counted
 
     return call
 
 
-def _length(value: JsonValue, arguments: list[JsonValue]) -> JsonValue:
-    del arguments
+def _length(value: JsonValue, arguments: list[JsonValue], budget: Budget) -> JsonValue:
+    del arguments, budget
     return len(value) if isinstance(value, dict | list) else None
 
 
-def _keys(value: JsonValue, arguments: list[JsonValue]) -> JsonValue:
-    del arguments
+def _keys(value: JsonValue, arguments: list[JsonValue], budget: Budget) -> JsonValue:
+    del arguments, budget
     return list(value) if isinstance(value, dict) else None
 
 
-def _append(value: JsonValue, arguments: list[JsonValue]) -> JsonValue:
+def _append(value: JsonValue, arguments: list[JsonValue], budget: Budget) -> JsonValue:
+    del budget
     return [*value, *arguments] if isinstance(value, list) else value
 
 
-def _concat(value: JsonValue, arguments: list[JsonValue]) -> JsonValue:
+def _concat(value: JsonValue, arguments: list[JsonValue], budget: Budget) -> JsonValue:
     own = (each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
     texts: list[str] = []
     length = 0
-    for text in chain(own, map(_text, _flat(arguments))):
+    others = (_text(each, budget) for each in _flat(arguments))
+    for text in chain(own, others):
         length += len(text)
         if length > MAX_TEXT_CHARS:
             raise PathFunctionError(f"concat makes more than {MAX_TEXT_CHARS} characters")
         texts.append(text)
+    budget.cost(length // CHARACTERS_PER_STEP)
+    budget.cost_memory(length * WIDE_CHARACTER_BYTES)
     return "".join(texts)
 
 
-def _text(value: JsonValue) -> str:
+def _text(value: JsonValue, budget: Budget) -> str:
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, dict | list):
         return ""
-    return str(value).lower() if isinstance(value, bool) else number_text(value)
+    return str(value).lower() if isinstance(value, bool) else text_of_number(value, budget)
 
 
 def _flat(values: list[JsonValue]) -> Iterator[JsonValue]:
@@ -90,7 +98,8 @@ def _flat(values: list[JsonValue]) -> Iterator[JsonValue]:
 
 
 def _numeric(compute: Callable[[list[float]], float]) -> _Function:
-    def aggregate(value: JsonValue, arguments: list[JsonValue]) -> JsonValue:
+    def aggregate(value: JsonValue, arguments: list[JsonValue], budget: Budget) -> JsonValue:
+        del budget
         own = value if isinstance(value, list) else []
         try:
             numbers = [
@@ -128,14 +137,15 @@ def _element(value: JsonValue, index: int) -> JsonValue:
     return value[position]
 
 
-def _index(value: JsonValue, arguments: list[JsonValue]) -> JsonValue:
+def _index(value: JsonValue, arguments: list[JsonValue], budget: Budget) -> JsonValue:
+    del budget
     numbers = [each for each in _flat(arguments) if isinstance(each, int | float)]
     if not numbers:
         raise PathFunctionError("index needs a number")
     return _element(value, int(numbers[0]))
 
 
-_FUNCTIONS: Final[dict[str, _Function]] = {
+FUNCTIONS: Final[dict[str, _Function]] = {
     "length": _length,
     "size": _length,
     "keys": _keys,
@@ -146,7 +156,7 @@ _FUNCTIONS: Final[dict[str, _Function]] = {
     "max": _numeric(max),
     "avg": _numeric(_mean),
     "stddev": _numeric(_deviation),
-    "first": lambda value, _: _element(value, 0),
-    "last": lambda value, _: _element(value, -1),
+    "first": lambda value, *_: _element(value, 0),
+    "last": lambda value, *_: _element(value, -1),
     "index": _index,
 }

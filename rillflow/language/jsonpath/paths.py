@@ -42,6 +42,10 @@ from rillflow.language.text.lexing import shorten
 
 _CACHED_PATHS: Final = 4096
 _CACHED_CHARS: Final = 1024
+_COMPILE_STEPS: Final = 10  # and one for each character of the path
+_PATTERN_STEPS: Final = 1000  # to compile what stands between two slashes
+_KEYS_PER_STEP: Final = 16
+_RUN_STEPS: Final = 1
 _LOST: Final = (KeyError, IndexError, TypeError)
 
 
@@ -53,8 +57,32 @@ def compile_path(text: str, budget: TotalBudget | None = None) -> "Path":
         BudgetExceededError: It is too long or too deep.
         WorkLimitError: Nothing is left of the budget.
     """
-    if budget is not None:
-        budget.spend(1 if len(text) <= _CACHED_CHARS else len(text))
+    if budget is None:
+        return _compiled(text)
+    if budget.charges_costs:
+        return _compiled_once(text, budget)
+    budget.spend(1 if len(text) <= _CACHED_CHARS else len(text))
+    return _compiled(text)
+
+
+def _compiled_once(text: str, budget: TotalBudget) -> "Path":
+    """Compile a path for a budget, which pays for each text once and keeps what it gave.
+
+    Which paths others have made to be remembered, or forgotten, is no part of the price.
+    """
+    known = budget.compiled
+    if known is None:
+        known = budget.compiled = {}
+    path = known.get(text)
+    if path is None:
+        budget.spend(_COMPILE_STEPS + len(text) + text.count("/") // 2 * _PATTERN_STEPS)
+        path = known[text] = _compiled(text)
+    else:
+        budget.spend(1)
+    return path
+
+
+def _compiled(text: str) -> "Path":
     try:
         return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
     except RecursionError as error:
@@ -80,9 +108,12 @@ class Path:
         text: The path as it was written.
         syntax: The path after reading.
         definite: Whether it leads to one value at most; otherwise reads give a list.
+        operand_steps: What it costs to read it inside a filter, whatever it leads to.
     """
 
-    __slots__ = ("_first", "_follow", "_from_root", "definite", "syntax", "text")
+    __slots__ = (
+        "_first", "_follow", "_from_root", "definite", "operand_steps", "syntax", "text",
+    )  # fmt: skip
 
     def __init__(self, text: str, syntax: PathSyntax, depth: int = 0) -> None:
         self.text = text
@@ -92,6 +123,8 @@ class Path:
         self.definite = link(steps)
         self._first = steps[0] if steps else None
         self._follow = _follower(syntax.tokens)
+        is_followed = self._follow is not None
+        self.operand_steps = len(syntax.tokens) // _KEYS_PER_STEP if is_followed else _RUN_STEPS
 
     def find(self, document: JsonValue, total: TotalBudget | None = None) -> JsonValue:
         """Read as the source of a mapping: a definite path that leads nowhere gives None.

@@ -145,16 +145,17 @@ class Step(ABC):
 class NamesStep(Step):
     """``.name``, or several names: the last step merges them into one object."""
 
-    __slots__ = ("names",)
+    __slots__ = ("_shown", "names")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__(definite=True)
         self.names = names
+        self._shown = shorten(str(names))  # there may be thousands
 
     def apply(self, value: JsonValue, run: Run, place: Place | None) -> None:
         """Hand on the named members of an object."""
         if not isinstance(value, dict):
-            self._misses(run, f"expected an object with {shorten(str(self.names))}")
+            self._misses(run, f"expected an object with {self._shown}")
         elif len(self.names) > 1 and self.next is None:
             self._merge(value, run, place)
         else:
@@ -203,6 +204,17 @@ class NamesStep(Step):
             elif run.mode.require:
                 raise PathNotFoundError(f"missing property {shorten(name)}")
         run.add(merged, None if place is None else (place, self.names))
+
+
+class FurtherNamesStep(NamesStep):
+    """The same behind others of its kind, where nothing else costs a step."""
+
+    __slots__ = ()
+
+    def apply(self, value: JsonValue, run: Run, place: Place | None) -> None:
+        """Charge a step, and hand on the named members of an object."""
+        run.budget.cost(1)
+        super().apply(value, run, place)
 
 
 class _ListStep(Step):
@@ -289,14 +301,16 @@ class WildcardStep(Step):
 class FilterStep(Step):
     """``[?(...)]``: an object itself, or the elements of a list, that pass the filter."""
 
-    __slots__ = ("_more", "_predicate", "_text")
+    __slots__ = ("_costs_more", "_more", "_operand_steps", "_predicate", "_text")
 
-    def __init__(self, text: str, predicate: Predicate, parts: int) -> None:
-        """Take the text, what it tells, and how many comparisons it has."""
+    def __init__(self, text: str, predicate: Predicate, parts: int, operand_steps: int) -> None:
+        """Take the text, what it tells, how many comparisons it has, and what its paths cost."""
         super().__init__()
         self._text = text
         self._predicate = predicate
         self._more = parts // _COMPARISONS_PER_STEP
+        self._operand_steps = operand_steps
+        self._costs_more = self._more + operand_steps > 0
 
     def may_start_at(self, value: JsonValue, run: Run) -> bool:
         """Stop where the object or list itself passes the filter."""
@@ -324,8 +338,9 @@ class FilterStep(Step):
         budget.left -= 1  # without a call, since there may be many elements
         if budget.left < 0:
             budget.spend(0)
-        if self._more:
+        if self._costs_more:
             budget.work(self._more)
+            budget.cost(self._operand_steps)
         try:
             return self._predicate(value, run)
         except PathFunctionError:

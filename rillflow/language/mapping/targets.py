@@ -23,6 +23,8 @@ _Keys: TypeAlias = tuple[str | int, ...]
 
 MAX_PADDING: Final = 100_000
 _SMALL: Final = 32  # a copy of so few entries costs no more than looking how many there are
+_KEYS_PER_STEP: Final = 4
+_FREE_KEYS: Final = 3  # of a target; each more may copy a map or list
 _CACHED_TARGETS: Final = 4096
 _CACHED_CHARS: Final = 1024
 
@@ -117,6 +119,8 @@ class Draft:
             child = cast("_Container", _get(container, key))
             container = self.own(container, cast("str | int", key), child)
         last, is_set = keys[-1], False
+        if isinstance(last, tuple):
+            self.budget.cost(len(last) // _KEYS_PER_STEP)
         for key in last if isinstance(last, tuple) else (last,):
             if not isinstance(key, int) or key >= 0:
                 self.put(container, key, value)
@@ -171,15 +175,18 @@ class _Nowhere(Target):
 class _Slot(Target):
     """One member or element."""
 
-    __slots__ = ("_last", "_way")
+    __slots__ = ("_last", "_steps", "_way")
 
     def __init__(self, text: str, keys: _Keys) -> None:
         super().__init__(text, keys)
+        self._steps = max(0, len(keys) - _FREE_KEYS)
         self._way = tuple(pairwise(keys))
         self._last = keys[-1]
 
     def write(self, draft: Draft, value: JsonValue) -> bool:
         """Set the member or element."""
+        if self._steps:
+            draft.budget.cost(self._steps)
         container: _Container = draft.document
         for key, follower in self._way:
             child = container.get(key) if type(container) is dict else None  # type: ignore[arg-type]
@@ -204,6 +211,7 @@ class _Selection(Target):
 
     def write(self, draft: Draft, value: JsonValue) -> bool:
         """Set the value at every place that the path finds."""
+        draft.budget.cost(1 + len(self._way))
         container: _Container = draft.document
         is_new = False
         for key, follower in self._way:

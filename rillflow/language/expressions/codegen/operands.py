@@ -29,6 +29,7 @@ from rillflow.language.expressions.values import Callee, Value, member_of, prope
 Step = Callable[[Scope, Value], Value]
 
 _SMALL: Final = 1 << 62
+_KEYS_PER_STEP: Final = 8
 _ARITHMETIC: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -102,7 +103,19 @@ def scoped_variable(name: str, outside: Code) -> Code:
 
 
 def path(variable: Code, keys: tuple[Key, ...], text: str) -> Code:
-    """Read ``a.b.c``, or ``#a.b[1].c``."""
+    """Read ``a.b.c``, or ``#a.b[1].c``; each so many keys cost a step."""
+    code, steps = _path_of(variable, keys, text), len(keys) // _KEYS_PER_STEP
+    if not steps:
+        return code
+
+    def run(scope: Scope) -> Value:
+        scope.meter.cost(steps)
+        return code(scope)
+
+    return run
+
+
+def _path_of(variable: Code, keys: tuple[Key, ...], text: str) -> Code:
     names = tuple(key for key in keys if isinstance(key, str))
     if len(names) < len(keys):
         return _path_of_members(variable, keys, text)
@@ -146,8 +159,10 @@ def copied_path(name: str, keys: tuple[Key, ...], text: str) -> Code:
 
 def is_defined(name: str, keys: tuple[Key, ...]) -> Code:
     """Answer ``is_def(name)``: whether it has a value, be it nil."""
+    steps = len(keys) // _KEYS_PER_STEP
 
     def run(scope: Scope) -> bool:
+        scope.meter.cost(steps)
         owner: Value = scope.owner_of(name)
         owner = scope.meter.environment if owner is None else owner
         for key in (name, *keys):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rillflow.errors import ExpressionError
+from rillflow.language.budget import CHARACTERS_PER_STEP
 from rillflow.language.expressions.budget import Meter
 from rillflow.language.expressions.functions.library import (
     Library,
@@ -22,6 +23,7 @@ PREDICATE_FUNCTIONS: Final = Library()
 _declare: Final = PREDICATE_FUNCTIONS.function
 
 _FRAMES: Final = 4
+_CALL_STEPS: Final = 2  # predicates of predicates would be free of charge else
 _COMPARISONS: Final = {
     "eq": "==", "neq": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
@@ -40,6 +42,7 @@ class Predicate(Callee):
         """Answer for the only argument."""
         if len(arguments) != 1:
             raise ExpressionError(f"the predicate of {self._title} takes 1 argument")
+        meter.cost(_CALL_STEPS)
         meter.enter(_FRAMES)
         answer = self._test(meter, arguments[0])
         meter.leave(_FRAMES)
@@ -52,7 +55,7 @@ def _comparison(name: str, operator: str) -> LibraryFunction:
 
     def make(_meter: Meter, expected: Value, key: Value = None) -> Callee:
         def test(meter: Meter, value: Value) -> bool:
-            return bool(compare(meter, _looked_at(value, key, title), expected))
+            return bool(compare(meter, _looked_at(meter, value, key, title), expected))
 
         return Predicate(title, test)
 
@@ -65,27 +68,33 @@ PREDICATE_FUNCTIONS.functions += [_comparison(*pair) for pair in _COMPARISONS.it
 @_declare("seq.nil")
 def is_nil(_meter: Meter, key: Value = None) -> Callee:
     """Make the predicate "is nil"."""
-    return Predicate("seq.nil", lambda _, value: _looked_at(value, key, "seq.nil") is None)
+    return Predicate(
+        "seq.nil", lambda meter, value: _looked_at(meter, value, key, "seq.nil") is None
+    )
 
 
 @_declare("seq.exists")
 def exists(_meter: Meter, key: Value = None) -> Callee:
     """Make the predicate "is not nil"."""
     return Predicate(
-        "seq.exists", lambda _, value: _looked_at(value, key, "seq.exists") is not None
+        "seq.exists", lambda meter, value: _looked_at(meter, value, key, "seq.exists") is not None
     )
 
 
 @_declare("seq.true")
 def is_true(_meter: Meter, key: Value = None) -> Callee:
     """Make the predicate "is true"."""
-    return Predicate("seq.true", lambda _, value: _looked_at(value, key, "seq.true") is True)
+    return Predicate(
+        "seq.true", lambda meter, value: _looked_at(meter, value, key, "seq.true") is True
+    )
 
 
 @_declare("seq.false")
 def is_false(_meter: Meter, key: Value = None) -> Callee:
     """Make the predicate "is false"."""
-    return Predicate("seq.false", lambda _, value: _looked_at(value, key, "seq.false") is False)
+    return Predicate(
+        "seq.false", lambda meter, value: _looked_at(meter, value, key, "seq.false") is False
+    )
 
 
 @_declare("seq.and")
@@ -108,5 +117,9 @@ def any_of(_meter: Meter, *predicates: Value) -> Callee:
     )
 
 
-def _looked_at(value: Value, key: Value, title: str) -> Value:
-    return value if key is None else property_of(value, string_argument(key, title), "an element")
+def _looked_at(meter: Meter, value: Value, key: Value, title: str) -> Value:
+    if key is None:
+        return value
+    name = string_argument(key, title)
+    meter.cost(len(name) // CHARACTERS_PER_STEP)
+    return property_of(value, name, "an element")

@@ -21,6 +21,7 @@ from rillflow.language.expressions.values import (
     elements_of,
     equals,
     has_elements,
+    shown_integer,
     size_of,
     type_of,
 )
@@ -28,6 +29,8 @@ from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 SEQUENCE_FUNCTIONS: Final = Library()
 _declare: Final = SEQUENCE_FUNCTIONS.function
+
+_BITS_PER_STEP: Final = 256  # of the ends of a range
 
 
 @_declare("seq.list")
@@ -71,9 +74,10 @@ def new_entry(meter: Meter, key: Value, value: Value) -> dict[str, Value]:
 
 
 @_declare("range")
-def new_range(_meter: Meter, start: Value, end: Value, step: Value = 1) -> range:
+def new_range(meter: Meter, start: Value, end: Value, step: Value = 1) -> range:
     """Return the integers from ``start`` to before ``end``; the step may be negative."""
     first, last, by = (integer_argument(value, "range") for value in (start, end, step))
+    meter.cost((first.bit_length() + last.bit_length() + by.bit_length()) // _BITS_PER_STEP)
     if by == 0:
         raise ExpressionError("range needs a step other than 0")
     return range(first, last, by)
@@ -92,8 +96,9 @@ def element(meter: Meter, values: Value, key: Value) -> Value:
         raise ExpressionError(f"a {type_of(values)} has no elements to read")
     index = _index(meter, key)
     if not 0 <= index < size_of(values, "an index"):
+        size = shown_integer(size_of(values, "an index"))
         raise ExpressionError(
-            f"index {index} is outside a {type_of(values)} of {size_of(values, 'an index')}"
+            f"index {shown_integer(index)} is outside a {type_of(values)} of {size}"
         )
     return values[index]
 

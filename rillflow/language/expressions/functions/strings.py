@@ -11,7 +11,7 @@ from rillflow.language.expressions.functions.library import (
     string_argument,
 )
 from rillflow.language.expressions.texts import text_of
-from rillflow.language.expressions.values import Value, elements_of
+from rillflow.language.expressions.values import Value, elements_of, shown_integer
 
 STRING_FUNCTIONS: Final = Library()
 _declare: Final = STRING_FUNCTIONS.function
@@ -67,7 +67,8 @@ def substring(meter: Meter, text: Value, start: Value, end: Value = None) -> str
     last = len(whole) if end is None else integer_argument(end, "string.substring")
     if not 0 <= first <= last <= len(whole):
         raise ExpressionError(
-            f"string.substring from {first} to {last} of a text of {len(whole)} characters"
+            f"string.substring from {shown_integer(first)} to {shown_integer(last)}"
+            f" of a text of {len(whole)} characters"
         )
     meter.make_text(last - first, wide=not whole.isascii())
     return whole[first:last]

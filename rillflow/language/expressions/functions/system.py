@@ -13,7 +13,7 @@ from rillflow.language.expressions.functions.library import (
     truth,
 )
 from rillflow.language.expressions.random_numbers import RandomNumbers
-from rillflow.language.expressions.texts import parse_double, text_of
+from rillflow.language.expressions.texts import LONGEST_NUMBER, parse_double, text_of
 from rillflow.language.expressions.values import (
     Callee,
     Value,
@@ -29,7 +29,9 @@ SYSTEM_FUNCTIONS: Final = Library()
 _declare: Final = SYSTEM_FUNCTIONS.function
 
 _FRAMES: Final = 2
-_LONG: Final = re.compile(r"[+-]?[0-9]{1,1200}")
+_CALL_STEPS: Final = 2
+_LONG: Final = re.compile(rf"[+-]?[0-9]{{1,{LONGEST_NUMBER}}}")
+_LONGEST: Final = LONGEST_NUMBER + 1  # with a sign
 
 
 @_declare("str")
@@ -57,7 +59,7 @@ def _without_fraction(meter: Meter, value: Value) -> int:
         raise ExpressionError("long needs a finite number")
     if isinstance(value, int | float):
         return meter.check_integer(int(value))
-    if isinstance(value, str) and _LONG.fullmatch(value):
+    if isinstance(value, str) and len(value) <= _LONGEST and _LONG.fullmatch(value):
         meter.read_text(len(value) * 4)
         return meter.check_integer(int(value))
     raise ExpressionError(f"long cannot read {_shown(meter, value)}")
@@ -74,7 +76,7 @@ def to_double(meter: Meter, value: Value) -> float:
     """Return a number or boolean as a double, or the number a string spells."""
     if isinstance(value, int | float):
         return float(value)
-    number = parse_double(value) if isinstance(value, str) else None
+    number = parse_double(meter, value) if isinstance(value, str) else None
     if number is None:
         raise ExpressionError(f"double cannot read {_shown(meter, value)}")
     return number
@@ -147,6 +149,7 @@ class _Order(Callee):
 
     def call(self, meter: Meter, arguments: list[Value]) -> int:
         """Answer -1, 0 or 1."""
+        meter.cost(_CALL_STEPS)
         meter.enter(_FRAMES)
         before = truth(self._before.call(meter, arguments), "comparator")
         after = not before and truth(self._before.call(meter, arguments[::-1]), "comparator")

@@ -1,6 +1,6 @@
 """Functions that call a function for elements: ``map``, ``filter``, ``reduce``, ``sort``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cmp_to_key
 from typing import Final
 
@@ -122,7 +122,7 @@ def sort(meter: Meter, values: Value, comparator: Value = None) -> list[Value] |
     found = list(elements_of(meter, values, "sort"))
     if comparator is not None:
         call = function_argument(comparator, "sort").call
-        return sorted(found, key=cmp_to_key(lambda a, b: _order(call(meter, [a, b]))))
+        return sorted(found, key=cmp_to_key(lambda a, b: _ordered(meter, call, a, b)))
     kinds = set(map(type, found))
     if kinds in ({int}, {float}, {str}):
         meter.work(size * size.bit_length() // _COMPARISONS_PER_STEP)
@@ -188,7 +188,11 @@ def _holds(meter: Meter, predicate: Value, value: Value, what: str) -> bool:
     return truth(function_argument(predicate, what).call(meter, [value]), what)
 
 
-def _order(answer: Value) -> int:
+def _ordered(
+    meter: Meter, call: Callable[[Meter, list[Value]], Value], left: Value, right: Value
+) -> int:
+    meter.cost(2)
+    answer = call(meter, [left, right])
     if is_integer(answer):
         return int(answer)
     raise ExpressionError("the comparator of sort must answer an integer")
