@@ -15,7 +15,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import JsonValue, encode_json
-from rillflow.language.versions import CURRENT, FIRST, MEMORY_CHARGED
+from rillflow.language.versions import COSTS_CHARGED, CURRENT, FIRST, MEMORY_CHARGED
 from rillflow.testing.replay import replay
 from tests.spec.notation import flow, fn, pass_
 
@@ -108,7 +108,7 @@ FREE_BEFORE_COSTS: Final = {
 
 @pytest.mark.parametrize("what", FREE_BEFORE_COSTS)
 def test_costs_do_not_fail_an_execution_that_was_not_charged_for_them(what: str) -> None:
-    state = submitted(FREE_BEFORE_COSTS[what], MEMORY_CHARGED)
+    state = submitted(FREE_BEFORE_COSTS[what], COSTS_CHARGED - 1)
     assert (state.tasks["A"].invoke.msg, state.status.name) == (None, "RUNNING")
 
 
@@ -129,6 +129,6 @@ FAILING_EVER_SINCE: Final = {
 
 
 @pytest.mark.parametrize("what", FAILING_EVER_SINCE)
-@pytest.mark.parametrize("language", [*BEFORE, MEMORY_CHARGED, CURRENT])
+@pytest.mark.parametrize("language", range(FIRST, CURRENT + 1))
 def test_what_failed_before_fails_in_every_version(what: str, language: int) -> None:
     assert submitted(FAILING_EVER_SINCE[what], language).status.name == "FAILED"
