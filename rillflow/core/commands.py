@@ -21,7 +21,8 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     ``task`` with pattern ``completion`` is the execution's completion callback. ``poll``
     numbers the questions for the result of an attempt, 0 is the attempt itself.
     ``secrets`` are the places of the input where references to secrets count; the empty
-    place is the resource name.
+    place is the resource name. ``called`` is, for such a question, the name and the protocol that
+    the attempt was made at: the address of the question is its function's word.
     """
 
     execution_id: ExecutionId
@@ -38,6 +39,7 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     at_ms: int = 0
     poll: int = 0
     secrets: tuple[tuple[str | int, ...], ...] = ()
+    called: tuple[str, str | None] | None = None
 
     @property
     def call(self) -> tuple[str, str, int, int]:

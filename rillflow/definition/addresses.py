@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rillflow.closest import did_you_mean
-from rillflow.definition.model import FunctionTask
+from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path, shown
 
@@ -19,12 +19,14 @@ PROTOCOLS: Final = (
     *MODEL_PROTOCOLS,
 )
 
+_POSTED: Final = ("http", "https")
 HIDDEN: Final = "***"
 """Stands in the place of what is not shown."""
 
 _BEFORE_AUTHORITY: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=[/\\]))?[/\\]*")
 _ANY_USER_INFO: Final = re.compile(r"//[^/?#@\s]+@")
 _FUNCTION: Final = 30410
+_MAPPING: Final = 30406
 _REFERENCE: Final = "${"
 
 
@@ -88,3 +90,11 @@ def address_findings(task: FunctionTask, path: Path) -> Iterator[Finding]:
     elif hint.startswith("did you mean"):
         message = f"no protocol `{shown(protocol)}` is built in: without a plugin the task fails"
         yield Finding(_FUNCTION, message, where, hint=hint)
+
+
+def callback_findings(callback: CallbackConfig, path: Path) -> Iterator[Finding]:
+    """Generate a completion callback that cannot be posted, so that submissions are refused."""
+    name = (callback.resource_name or "").strip()
+    if name and name.partition("://")[0] not in _POSTED:
+        message = "a completion callback is posted to http:// or https://, so this one is refused"
+        yield Finding(_MAPPING, message, (*path, "resourceName"))

@@ -109,7 +109,7 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
     if not definition.tasks:
         yield Finding(30405, "dag task empty.", ("tasks",))
     all_levels = tuple(levels(definition))
-    yield from _check_depth(all_levels, max_depth)
+    yield from depth_findings(all_levels, max_depth)
     yield from _check_names(definition)
     for level in all_levels:
         yield from _check_circles(level)
@@ -127,7 +127,8 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
     yield from _check_references(END_TASK, of_output, common)
 
 
-def _check_depth(all_levels: Sequence[Level], max_depth: int) -> Iterator[Finding]:
+def depth_findings(all_levels: Sequence[Level], max_depth: int) -> Iterator[Finding]:
+    """Generate the levels of tasks that are one deeper than the limit (spec 1.8, Q67)."""
     for level in all_levels:
         if len(level.enclosing) == max_depth:
             names = "->".join(map(_shown, level.enclosing))

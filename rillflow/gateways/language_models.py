@@ -17,7 +17,9 @@ from rillflow.gateways.http.responses import failed
 from rillflow.gateways.messages.exchange import HttpCall
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import parse_http_url
+from rillflow.gateways.messages.threads import computed
 from rillflow.gateways.secrets.masks import Mask
+from rillflow.gateways.secrets.store import masked_answer
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
@@ -118,9 +120,10 @@ class LanguageModelGateway:
         # Nobody else calls back, so the task's own time is that of the call.
         mask = Mask.hiding(key)
         answer = await self._http.send(replace(request, pattern=SYNC), call)
-        error_text = mask.message(answer.error)
-        answer = replace(answer, body=mask.body(answer.body), error=error_text, poll_url=None)
-        return answer if error_text is not None else self._understood(request, answer)
+        size_bytes = len(answer.body or b"") + len(answer.error or "")
+        answer = await computed(size_bytes, lambda: masked_answer(answer, mask))
+        answer = replace(answer, poll_url=None)
+        return answer if answer.error is not None else self._understood(request, answer)
 
     async def close(self) -> None:
         """Nothing to release: the connections are the HTTP gateway's."""

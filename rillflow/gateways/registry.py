@@ -13,8 +13,8 @@ from rillflow.gateways.http.responses import bounded, cut, failed
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.settings import HttpSettings
-from rillflow.gateways.messages.targets import effective_protocol
-from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
+from rillflow.gateways.messages.targets import HTTP_SCHEMES, effective_protocol
+from rillflow.gateways.messages.threads import computed
 from rillflow.gateways.plugins.gateway import DispatcherPlugin, PluginGateway
 from rillflow.gateways.plugins.loading import (
     BrokenPluginGateway,
@@ -33,6 +33,7 @@ from rillflow.ports.gateway import (
     HostState,
 )
 
+_COMPLETION: Final = "completion"
 HTTP_PROTOCOLS: Final = ("http", "https", "function")
 
 
@@ -119,9 +120,8 @@ class GatewayRegistry:
         answer = await self._call(call.request)
         # The result of a call that was made before, perhaps by another dispatcher.
         mask = self._known.mask() if request.poll else None
-        if answer.body is None or len(answer.body) <= SHORT_BYTES:
-            return _fit_to_keep(answer, call, mask)
-        return await in_thread(lambda: _fit_to_keep(answer, call, mask))
+        size_bytes = len(answer.body or b"") + len(answer.error or "")
+        return await computed(size_bytes, lambda: _fit_to_keep(answer, call, mask))
 
     async def _call(self, request: DispatchRequest) -> DispatchAnswer:
         try:
@@ -159,6 +159,8 @@ class GatewayRegistry:
         if not request.resource_name.strip():
             raise GatewayError("handle functionPattern null")
         protocol = effective_protocol(request.resource_name, request.resource_protocol)
+        if request.pattern == _COMPLETION and protocol not in HTTP_SCHEMES:
+            raise GatewayError(f"a completion callback is posted to http or https, not {protocol}")
         gateway = self._plugins.get(protocol) or self._built_in.get(protocol)
         if gateway is not None:
             return gateway

@@ -21,5 +21,7 @@ STRICT_OF_LISTS_AND_SUB_FLOWS: Final = 5
 """A strict execution judges the outputs of a sub-flow at its end, and paths behind ``[*]`` too."""
 COSTS_CHARGED: Final = 6
 """Evaluations are charged for each operation by the processor time that it takes."""
-CURRENT: Final = COSTS_CHARGED
+GENERATE_AUTH_IN_INPUT_ONLY: Final = 7
+"""``generate_auth`` among ``parameters`` neither signs nor is sent."""
+CURRENT: Final = GENERATE_AUTH_IN_INPUT_ONLY
 """The rules of executions that are submitted now."""

@@ -160,7 +160,11 @@ class HotRoutes:
 
         def read() -> _Delivery:
             callback = read_callback(
-                query=query, headers=request.headers, body=body, max_body_bytes=limit.bytes
+                query=query,
+                headers=request.headers,
+                body=body,
+                max_body_bytes=limit.bytes,
+                mask=mask.text,
             )
             return _delivery_of(callback, mask, at_ms, sealed_attempt, trigger=True)
 
@@ -195,7 +199,11 @@ class HotRoutes:
         def read() -> _Delivery:
             try:
                 callback = read_finish(
-                    query=query, headers=headers, body=body, max_body_bytes=limit.bytes
+                    query=query,
+                    headers=headers,
+                    body=body,
+                    max_body_bytes=limit.bytes,
+                    mask=mask.text,
                 )
             except TooLargeError as error:
                 raise limit.refusal() from error
@@ -258,7 +266,7 @@ def _delivery_of(
         task=callback.task_name,
         succeeded=callback.succeeded,
         output=mask.body(callback.output) or EMPTY_OBJECT,
-        msg=mask.message(callback.message),
+        msg=callback.message,
         code=mask.message(callback.code),
         ext=mask.body(encode_json(facts)) if facts else None,
         will_retry=callback.will_retry,

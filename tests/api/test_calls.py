@@ -160,3 +160,28 @@ async def test_a_function_that_cannot_be_asked_fails_when_its_callback_is_overdu
         shown = await api.run(calling("work", pattern="task_async"))
         assert shown["dag_status"] == "FAILED"
         assert shown["tasks"]["A"]["invoke_msg"]["msg"] == "no callback within 0.05 s"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_result_that_is_asked_for_at_another_origin_is_asked_without_what_is_sealed(
+    *, elsewhere: bool
+) -> None:
+    asked: list[FunctionRequest] = []
+
+    def status(request: FunctionRequest) -> dict[str, Any]:
+        asked.append(request)
+        return {"a": 7}
+
+    async with FakeOpenFaaS({"status": status}) as other:
+        address = f"{other.url}/function/status" if elsewhere else "/function/status"
+        functions = {"work": lambda _: (202, "", {"Location": address}), "status": status}
+        text = calling("work", pattern="task_async").replace(
+            "pattern: task_async", "pattern: task_async\n    completion: poll"
+        )
+        async with served(functions) as api:
+            shown = await api.run(text)
+            assert (shown["dag_status"], shown["context"]["a"]) == ("SUCCEED", 7)
+    [request] = asked
+    sealed = {"X-Callback-Url", "Idempotency-Key", "X-Flow-Server"} & set(request.headers)
+    assert len(sealed) == (0 if elsewhere else 3)
+    assert request.headers["X-Call-Id"]

@@ -228,3 +228,48 @@ async def test_the_business_is_the_first_part_of_an_id(api: Api, descriptor_id: 
     await api.add(PASS)
     found = await resolve_descriptor(api.stack.store, descriptor_id)
     assert (found.business, found.feature) == ("shop", "order")
+
+
+async def test_a_sub_flow_is_submitted_by_0_unless_its_data_name_somebody() -> None:
+    child = PASS.replace("dagName: order", "dagName: child")
+    parent = """
+workspace: shop
+dagName: parent
+type: flow
+tasks:
+  - name: P
+    category: function
+    pattern: flow_sync
+    resourceName: rillflow://shop:child
+    inputMappings: [{ source: $.context.uid, target: $.input.uid, tolerance: true }]
+"""
+    async with served() as api:
+        await api.add(f"{child}version: one\n")
+        await api.add(f"{child}version: two\n", "gray")
+        rule = {"alias": "gray", "gray_rule": "uid == 7"}
+        names = {"business_id": "shop", "feature_name": "child"}
+        await api.post(f"{MANAGE}/modify_gray.json", add=True, **rule, **names)
+        for data, version in (({}, "one"), ({"uid": 7}, "two")):
+            shown = await api.run(parent, data, uid=7)
+            started = shown["tasks"]["P"]["invoke_msg"]["referenced_dag_execution_id"]
+            assert (await api.shown(started))["version"] == version
+
+
+async def test_tasks_nested_more_deeply_than_the_setting_are_refused_at_the_submission() -> None:
+    store = open_store("memory:")
+    nested = """
+workspace: shop
+dagName: order
+type: flow
+tasks:
+  - name: A
+    category: foreach
+    iterationMapping: { collection: $.input.items, item: item }
+    tasks: [{ name: B, category: pass }]
+"""
+    async with served(store=store) as api:
+        descriptor = await api.add(nested)
+        assert await api.submit(descriptor)
+    async with served(store=store, max_depth=1) as api:
+        refusal = await api.refusal("/flow/submit.json", {}, descriptor_id=descriptor)
+        assert refusal == (500, 30601, "exceed max depth: A")

@@ -15,6 +15,7 @@ from rillflow.gateways.messages.exchange import HttpCall
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.gateway import DispatchRequest
+from tests.spec.notation import fn, scenario
 
 EXECUTION = "business1:feature_c_0190f3a2-0000-7000-8000-000000000000"
 TASK = "testFunctionRequestParams"
@@ -423,3 +424,16 @@ def test_a_tasks_own_time_limit_bounds_its_synchronous_call() -> None:
     assert call_timeout_s(attempt(timeout_s=None), SETTINGS) == 30
     asynchronous = attempt(timeout_s=86_400.0, pattern="task_async")
     assert call_timeout_s(asynchronous, SETTINGS) == 30
+
+
+def test_generate_auth_among_parameters_neither_signs_nor_is_sent() -> None:
+    run = scenario(fn("A", "sync", parameters={"generate_auth": "true", "a": "1"}))
+    run.submit()
+    (call,) = run.dispatched
+    assert call.input == {"a": "1"}
+    run = scenario(
+        fn("A", "sync", parameters={"generate_auth": "false"}, ins="generate_auth<=generate_auth")
+    )
+    run.submit({"generate_auth": "1"})
+    (call,) = run.dispatched
+    assert call.input == {"generate_auth": "1"}

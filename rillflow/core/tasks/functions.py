@@ -16,11 +16,16 @@ from rillflow.errors import ExecutionError, LanguageError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.mapping.conditions import all_hold, any_holds
-from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, RETRIES_PACED
+from rillflow.language.versions import (
+    AVIATOR_AND_JAYWAY_MEASURED,
+    GENERATE_AUTH_IN_INPUT_ONLY,
+    RETRIES_PACED,
+)
 
 ASYNC_PATTERNS = frozenset({"task_async", "task_scheduler"})
 FLOW_PATTERNS = frozenset({"flow_sync", "flow_async"})
 SUCCESS = "SUCCESS"
+_SIGNS = "generate_auth"
 _FACTS = frozenset({"invoke_id", "error_code", "code", "error_msg", "msg", "execution_id"})
 """What an answer may say about itself."""
 SHOWN_CHARACTERS = 512
@@ -47,7 +52,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     merged = document
     parameters = plan.spec.parameters
     if parameters:
-        merged = {**{k: v for k, v in parameters.items() if k not in document}, **document}
+        merged = {**_parameters(turn, parameters, document), **document}
         task.invoke.input = merged
     task.attempt += 1
     task.in_flight = True
@@ -67,6 +72,16 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
     turn.commands.append(command)
     if timeout_s is not None:
         controls.set_timeout(turn, task, timeout_s)
+
+
+def _parameters(turn: Turn, parameters: JsonObject, document: JsonObject) -> JsonObject:
+    """Return the parameters that the input does not have.
+
+    ``generate_auth`` has no effect as one: the signature is decided before they join the input
+    (spec 4.1).
+    """
+    ignored = _SIGNS if turn.state.language >= GENERATE_AUTH_IN_INPUT_ONLY else None
+    return {k: v for k, v in parameters.items() if k not in document and k != ignored}
 
 
 def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTask:

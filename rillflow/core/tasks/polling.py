@@ -99,6 +99,9 @@ def under_way(task: TaskState) -> int:
 
 def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
     """Build the question, also after a restart."""
+    spec = turn.plan_of(task).spec_as(FunctionTask)
+    chosen = (task.invoke.ext or {}).get("calculated_resource_name")
+    name = chosen if isinstance(chosen, str) else spec.resource_name or ""
     return DispatchTask(
         execution_id=turn.state.execution_id,
         task=task.name,
@@ -108,6 +111,7 @@ def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
         request_type="GET",
         at_ms=task.invoke.time_infos[-1].start_ms,
         poll=task.polls,
+        called=(name, spec.resource_protocol),
     )
 
 

@@ -9,7 +9,7 @@ one is told.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from rillflow.closest import did_you_mean
 from rillflow.definition.misspellings import Spellings
@@ -33,6 +33,8 @@ _MOST_TASKS: Final = 300
 _MOST_GUESSES: Final = 1000
 """Keys for which a similar one is looked for."""
 
+_Read: TypeAlias = tuple[str, Path]
+"""A key that a rule reads, and where the rule says so."""
 _Names: TypeAlias = tuple[tuple[str, ...] | None, ...]
 """The names of each step of a path; None for a step that is no name."""
 
@@ -56,21 +58,22 @@ def context_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
         by_task = {task.name or "": written_by(_rules_of(task)) for task in level.tasks}
         if any("context" in keys.may_be_any for keys in (shared, *by_task.values())):
             continue
+        reads = list(_reads(level, definition))
         if not level.enclosing:
-            yield from _of_top(definition, level, by_task, shared)
+            yield from _of_top(definition, level, by_task, shared, reads)
         elif (group := around.get(level.enclosing[-1])) is not None:
-            yield from _of_group(level, by_task, shared, group)
+            yield from _of_group(reads, by_task, shared, group)
 
 
 def _of_group(
-    level: Level, by_task: Mapping[str, _Keys], shared: _Keys, group: Task
+    reads: Iterable[_Read], by_task: Mapping[str, _Keys], shared: _Keys, group: Task
 ) -> Iterator[Finding]:
     given = written_by(group.input_mappings or ())
     if "input" in given.may_be_any | shared.may_be_any:
         return
     known = {*given.input, *(group.input or ()), *_added(group)}
     known.update(chain.from_iterable(keys.context for keys in by_task.values()))
-    for key, path in _reads(level):
+    for key, path in reads:
         if key not in known and key not in shared.input | shared.context:
             message = f"`$.context.{shown(key)}` is always empty: a group has a context of its own"
             way = f"inputMappings of {shown(group.name)} give it: target $.input.{shown(key)}"
@@ -86,17 +89,29 @@ def _added(group: Task) -> Iterator[str]:
 
 
 def _of_top(
-    definition: WorkflowDefinition, level: Level, by_task: Mapping[str, _Keys], shared: _Keys
+    definition: WorkflowDefinition,
+    level: Level,
+    by_task: Mapping[str, _Keys],
+    shared: _Keys,
+    reads: Iterable[_Read],
 ) -> Iterator[Finding]:
     submitted = _submitted_keys(definition)
     begun = {*(definition.default_context or ()), *_OURS, *(submitted or ()), *shared.context}
-    known = {*begun, *(definition.output or ()), *names_referred_to(definition)}
+    known = {*begun, *names_referred_to(definition)}
     known.update(chain.from_iterable(keys.context for keys in by_task.values()))
+    # What `output` makes is there for the callback, but not while it is made.
+    reads = [*reads, *_sugar_reads(definition.output, ("output",))]
+    callback = definition.callback
+    rules = (callback.input_mappings if callback is not None else None) or ()
+    shared_lists = dict(definition.common_mapping or {})
+    after = list(_list_reads(rules, ("callback", "inputMappings"), shared_lists))
     if submitted is None:
-        yield from _slips(level, known)
+        yield from _slips(reads, known)
+        yield from _slips(after, {*known, *(definition.output or ())})
         return
+    reads += (read for read in after if read[0] not in (definition.output or ()))
     order = _Order(level.tasks, by_task)
-    for key, path in _reads(level):
+    for key, path in reads:
         if key not in known:
             message = f"no task, default or inputSchema gives `$.context.{shown(key)}` a value"
             yield Finding(_MAPPING, message, path, hint=did_you_mean(key, sorted(known)))
@@ -105,10 +120,10 @@ def _of_top(
             yield Finding(_MAPPING, message, path)
 
 
-def _slips(level: Level, known: Collection[str]) -> Iterator[Finding]:
+def _slips(reads: Iterable[_Read], known: Collection[str]) -> Iterator[Finding]:
     """Generate the keys that are nearly the same as one that is known."""
     spellings, found = Spellings(known), dict[str, str]()
-    for key, path in _reads(level):
+    for key, path in reads:
         if key in known or (key not in found and len(found) == _MOST_GUESSES):
             continue
         near = found.setdefault(key, spellings.near(key))
@@ -166,20 +181,40 @@ def written_by(rules: Iterable[MappingRule]) -> _Keys:
     return _Keys(frozenset(keys["context"]), frozenset(keys["input"]), frozenset(may_be_any))
 
 
-def _reads(level: Level) -> Iterator[tuple[str, Path]]:
+def _reads(level: Level, definition: WorkflowDefinition) -> Iterator[_Read]:
+    """Generate the keys that the rules of a level read; those of shared lists once for a level."""
+    common = dict(definition.common_mapping or {})
     for task, path in level.located():
         lists = {"inputMappings": task.input_mappings, "outputMappings": task.output_mappings}
         for field, rules in lists.items():
-            for position, rule in enumerate(rules or ()):
-                yield from _read_by(rule, (*path, field, position, "source"))
+            yield from _list_reads(rules or (), (*path, field), common)
         if not level.enclosing:
-            for key, rule in rules_of_input(task.input):
-                yield from _read_by(rule, (*path, "input", key))
+            yield from _sugar_reads(task.input, (*path, "input"))
 
 
-def _read_by(rule: MappingRule, path: Path) -> Iterator[tuple[str, Path]]:
+def _list_reads(
+    rules: Iterable[MappingRule], path: Path, common: dict[str, Any]
+) -> Iterator[_Read]:
+    """Generate what a list reads, and what the shared lists do that it refers to.
+
+    These are taken out of ``common``, so that each is looked at once.
+    """
+    for position, rule in enumerate(rules):
+        yield from _read_by(rule, (*path, position, "source"))
+        name = (rule.reference or "").strip()
+        for place, shared in enumerate(common.pop(name, None) or ()):
+            yield from _read_by(shared, ("commonMapping", name, place, "source"))
+
+
+def _sugar_reads(sugar: JsonObject | None, path: Path) -> Iterator[_Read]:
+    for key, rule in rules_of_input(sugar):
+        yield from _read_by(rule, (*path, key))
+
+
+def _read_by(rule: MappingRule, path: Path) -> Iterator[_Read]:
+    """Generate the keys that a rule reads, unless it may do without a value."""
     names = names_in(rule.source) if is_path(rule.source or "") else ()
-    if len(names) > 1 and names[0] == ("context",):
+    if len(names) > 1 and names[0] == ("context",) and rule.tolerance is not True:
         for key in names[1] or ():
             if not key.startswith(_RESERVED):
                 yield key, path

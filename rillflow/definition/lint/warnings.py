@@ -7,7 +7,7 @@ warnings (end of spec 1.6). Paths are compiled as they will be at run time.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from rillflow.definition.addresses import address_findings
+from rillflow.definition.addresses import address_findings, callback_findings
 from rillflow.definition.lint.collections import collection_findings
 from rillflow.definition.lint.context import context_findings
 from rillflow.definition.lint.expressions import IN_MAPPINGS, IN_PROGRESS, expression_findings
@@ -69,6 +69,8 @@ def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
             yield from _lint_task(task, path)
     for name, rules in (definition.common_mapping or {}).items():
         yield from _lint_rules(rules, ("commonMapping", name))
+    for key, rule in rules_of_input(definition.output):
+        yield from _lint_rule(rule, ("output", key))
     yield from target_findings(definition)
     yield from root_findings(definition)
     yield from context_findings(definition)
@@ -76,6 +78,7 @@ def warnings_of(definition: WorkflowDefinition) -> Iterator[Finding]:
     yield from wait_findings(definition)
     if definition.callback is not None:
         yield from _lint_rules(definition.callback.input_mappings, ("callback", "inputMappings"))
+        yield from callback_findings(definition.callback, ("callback",))
 
 
 def _lint_task(task: Task, path: Path) -> Iterator[Finding]:

@@ -5,8 +5,8 @@ only with the RequestError family: the result is sent once, and would be lost.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -24,6 +24,10 @@ from rillflow.jsontypes import (
 
 MESSAGE_BYTES: Final = 4096
 """How much of a failed function's answer becomes the task's message."""
+
+Masking: TypeAlias = Callable[[str], str]
+"""Takes secrets out of a text. A text is cut afterwards: of what was cut before, the beginning of a
+secret would be left."""
 
 _LONGEST_FACT: Final = 256
 _UNPROCESSABLE: Final = 422
@@ -78,8 +82,17 @@ def callback_execution(query: Mapping[str, str]) -> str:
     return _required(query, "execution_id", "executionId")
 
 
+def _unmasked(text: str) -> str:
+    return text
+
+
 def read_callback(
-    *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, max_body_bytes: int
+    *,
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+    max_body_bytes: int,
+    mask: Masking = _unmasked,
 ) -> Callback:
     """Read a request to ``trigger.json``.
 
@@ -92,6 +105,7 @@ def read_callback(
         headers: Request headers, in any case.
         body: Raw body, as received.
         max_body_bytes: Limit of the body, as received and unpacked.
+        mask: Takes secrets out of the message and the facts.
 
     Raises:
         RequestError: ``execution_id`` or ``task_name`` is missing (422).
@@ -101,7 +115,7 @@ def read_callback(
     names = _by_name(headers)
     content = read_body(names, body, max_bytes=max_body_bytes)
     output = {**content.output, **_context(query.get("context"))}
-    facts = _facts(names)
+    facts = _facts(names, mask)
     succeeded = _outcome(query.get("status"), facts.get("status"), output)
     said = _Said(None, None, None) if succeeded else _said(output)
     return Callback(
@@ -109,7 +123,7 @@ def read_callback(
         task_name=task_name,
         succeeded=succeeded,
         output=encode_json(output),
-        message=None if succeeded else _failure_message(said, content, query, facts),
+        message=None if succeeded else _cut(mask(_failure_message(said, content, query, facts))),
         code=said.code,
         invoke_id=said.invoke_id,
         facts=facts,
@@ -119,7 +133,12 @@ def read_callback(
 
 
 def read_finish(
-    *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, max_body_bytes: int
+    *,
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+    max_body_bytes: int,
+    mask: Masking = _unmasked,
 ) -> Callback:
     """Read a request to ``finish.json``, in either of its two shapes (spec Q6, Q40).
 
@@ -132,6 +151,7 @@ def read_finish(
         headers: Request headers, in any case.
         body: Raw body, as received; a JSON object.
         max_body_bytes: Limit of the body, as received and unpacked.
+        mask: Takes secrets out of the message and the facts.
 
     Raises:
         RequestError: A parameter is missing, or the body is no JSON object (422).
@@ -155,10 +175,10 @@ def read_finish(
         task_name=given,
         succeeded=_result_type(*shapes) is not False,
         output=encode_json(output),
-        message=_cut(about.message),
+        message=about.message and _cut(mask(about.message)),
         code=about.code,
         invoke_id=about.invoke_id,
-        facts=_facts(names),
+        facts=_facts(names, mask),
         retry_interval_s=max(map(retry_interval_of, shapes)),
     )
 
@@ -256,29 +276,34 @@ def _failure_message(
 ) -> str:
     """Say why a task failed: in the function's words, else in the gateway's."""
     if said.message or content.text:
-        return _cut(said.message or content.text) or ""
+        return said.message or content.text or ""
     if content.text is None:
         return "the function failed with a binary answer"
     if isinstance(facts.get("status"), int):
         return f"the function failed with status {facts['status']}"
-    return _cut(f"callback status {query.get('status', '')}".strip()) or ""
+    return f"callback status {query.get('status', '')}".strip()
 
 
-def _cut(text: str | None) -> str | None:
-    return text and text.encode(errors="replace")[:MESSAGE_BYTES].decode(errors="ignore")
+def _cut(text: str) -> str:
+    return text.encode(errors="replace")[:MESSAGE_BYTES].decode(errors="ignore")
 
 
-def _facts(headers: Mapping[str, str]) -> dict[str, JsonValue]:
+def _facts(headers: Mapping[str, str], mask: Masking) -> dict[str, JsonValue]:
     """Collect what the gateway says about the call; odd values are left out."""
+
+    def short(name: str) -> str | None:
+        text = headers.get(name)
+        return mask(text)[:_LONGEST_FACT] if text else None
+
     found: dict[str, JsonValue] = {
         "status": _whole(headers.get("x-function-status")),
         "duration_s": _seconds(headers.get("x-duration-seconds")),
-        "function": _short(headers.get("x-function-name")),
-        "call_id": _short(headers.get("x-call-id")),
+        "function": short("x-function-name"),
+        "call_id": short("x-call-id"),
         "retry": _whole(headers.get("x-retry")),
         "retry_max": _whole(headers.get("x-retry-max")),
-        "event_id": _short(headers.get("ce-id")),
-        "event_type": _short(headers.get("ce-type")),
+        "event_id": short("ce-id"),
+        "event_type": short("ce-type"),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -286,10 +311,6 @@ def _facts(headers: Mapping[str, str]) -> dict[str, JsonValue]:
 def _has_retries_left(facts: Mapping[str, JsonValue]) -> bool:
     retry, most = facts.get("retry"), facts.get("retry_max")
     return isinstance(retry, int) and isinstance(most, int) and retry < most
-
-
-def _short(text: str | None) -> str | None:
-    return text[:_LONGEST_FACT] if text else None
 
 
 def _whole(text: str | None) -> int | None:

@@ -6,6 +6,7 @@ from urllib.parse import urljoin
 from msgspec.structs import replace
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.http.strangers import for_strangers, is_same_origin
 from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.hints import retry_after_s
@@ -15,20 +16,9 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 LONGEST_ERROR: Final = 1_024
 """Characters of an error that are kept of an attempt."""
-_MASKED_CHARACTERS: Final = 16 * 1024
-"""Characters of a refused answer that are masked before the error is cut: where the cut falls
-must not tell how much of a secret was at the end."""
 _JSON_STARTS: Final = (b"{", b"[")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
-_FOR_STRANGERS: Final = frozenset(
-    {
-        *("accept", "accept-encoding", "accept-language", "content-encoding", "content-type"),
-        *("traceparent", "tracestate", "user-agent", "x-call-id", "x-mode", "x-rillflow-attempt"),
-    }
-)
-"""Headers that go on to another origin. Keys, signatures, cookies, the callback address, and
-what authors add are for the host that they were written for."""
 
 
 def failed(request: DispatchRequest, error: str, hint: str = "") -> DispatchAnswer:
@@ -86,7 +76,10 @@ def bounded(answer: DispatchAnswer) -> DispatchAnswer:
 
 
 def cut(answer: DispatchAnswer) -> DispatchAnswer:
-    """Shorten the error of an answer to what is kept; secrets are masked before."""
+    """Shorten the error of an answer to what is kept; secrets are masked before.
+
+    Of a secret that is cut before it is masked, the beginning would be left.
+    """
     if answer.error is None or len(answer.error) <= LONGEST_ERROR:
         return answer
     return replace(answer, error=answer.error[:LONGEST_ERROR])
@@ -110,14 +103,14 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
         target = parse_http_url(urljoin(call.url, location.strip()))
     except (GatewayError, ValueError) as error:
         raise GatewayError(f"{FAILS}a redirect to an address that is not HTTP") from error
-    is_same = target.origin in (call.origin, _with_tls(call.origin))
+    is_same = is_same_origin(target, call.origin)
     if call.is_secret and not is_same:
         raise GatewayError(f"{FAILS}a redirect that would take secrets to {target.origin}")
     headers, user_info = call.headers, target.user_info
     if is_same:
         user_info = user_info or call.user_info
     else:
-        headers = tuple(pair for pair in headers if pair[0].lower() in _FOR_STRANGERS)
+        headers = for_strangers(headers)
     method, body = call.method, call.body
     if _becomes_get(method, reply.status):
         method, body = "GET", None
@@ -152,7 +145,7 @@ def _text(reply: Reply) -> bytes:
 
 
 def _status_text(reply: Reply, body: bytes | None) -> str:
-    shown = (body or b"").decode(errors="replace").strip()[:_MASKED_CHARACTERS]
+    shown = (body or b"").decode(errors="replace").strip()
     line = f"{reply.status} {reply.reason}".strip()
     return f"{line}: {shown}" if shown else line
 
@@ -165,12 +158,6 @@ def _json_object(body: bytes | None) -> JsonObject | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _with_tls(origin: str) -> str:
-    """Return where a host on the usual port of ``http`` answers by ``https``."""
-    scheme, _, place = origin.partition("://")
-    return f"https://{place}" if scheme == "http" else origin
 
 
 def _becomes_get(method: str, status: int) -> bool:

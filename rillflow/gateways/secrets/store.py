@@ -207,6 +207,7 @@ def masked_answer(answer: DispatchAnswer, mask: Mask) -> DispatchAnswer:
         answer,
         body=mask.body(answer.body),
         error=mask.message(answer.error),
+        hint=mask.message(answer.hint),
         poll_url=mask.message(answer.poll_url),
     )
 

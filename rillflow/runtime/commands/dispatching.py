@@ -88,7 +88,10 @@ class Dispatching:
 
     def add(self, command: DispatchTask) -> None:
         """Take a dispatch; it leaves with ``flush``, or when its function is free."""
-        if is_indirect(command):
+        if not command.task:
+            # A completion callback is posted by HTTP only: its name stands for no other one.
+            self._batch.append(command)
+        elif is_indirect(command):
             hosted = self._find(command.execution_id)
             context, uid = (hosted.state.context, hosted.state.uid) if hosted else ({}, 0)
             self._walks.begin(command.execution_id, self._choose(command, context, uid))
@@ -96,13 +99,13 @@ class Dispatching:
             hosted = self._find(command.execution_id)
             inherited = inherited_from(hosted.state) if hosted else Inherited()
             self._walks.begin(command.execution_id, self._start_flow(command, inherited))
-        elif command.task and self._following is not None and not self._following.is_fresh:
+        elif self._following is not None and not self._following.is_fresh:
             self._walks.begin(command.execution_id, self._add_by_news(command))
         else:
             self._hold_or_gather(command)
 
     def _hold_or_gather(self, command: DispatchTask) -> None:
-        if command.task and self.hints.busy_s(command.resource_name):
+        if self.hints.busy_s(command.resource_name):
             self._held.hold(command)
         else:
             self._batch.append(command)

@@ -30,7 +30,6 @@ UNSUPPORTED = 30606
 class Inherited(NamedTuple):
     """What a sub-flow has of the execution that starts it."""
 
-    uid: int = 0
     context_max_bytes: int = CONTEXT_MAX_BYTES
     foreach_max_items: int = FOREACH_MAX_ITEMS
     expected_callback_s: float | None = None
@@ -44,7 +43,6 @@ class Inherited(NamedTuple):
 def inherited_from(state: ExecutionState) -> Inherited:
     """Return what a sub-flow gets of an execution."""
     return Inherited(
-        state.uid,
         state.context_max_bytes,
         state.foreach_max_items,
         state.expected_callback_s,
@@ -83,7 +81,7 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
 ) -> DispatchAnswer:
     """Start the sub-flow of one attempt; repeating it finds the same execution.
 
-    The submitter is that of the parent, unless the sub-flow's data name another one.
+    The submitter, as gray and A/B rules know it, is ``uid`` of the data, or else 0.
 
     Returns:
         An answer with body ``{"execution_id": <child>}``, or with the reason why not.
@@ -132,7 +130,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     data = decode_json(request.input)
     document: JsonObject = data if isinstance(data, dict) else {}
     target = request.resource_name.partition("://")[2] or request.resource_name
-    uid = _uid(document, inherited.uid)
+    uid = _uid(document)
     found = await resolve_descriptor(catalogue, target, uid=uid, data=document)
     child = child_execution_id(
         found.business,
@@ -175,9 +173,9 @@ def _key_of_child(request: DispatchTask, key: bytes) -> bytes:
     return child_id_key(request.key, key=key) if key else b""
 
 
-def _uid(document: JsonObject, default: int) -> int:
+def _uid(document: JsonObject) -> int:
     uid = document.get("uid")
     if isinstance(uid, str) and uid.isdecimal() and len(uid) <= 18:
         return int(uid)
     is_number = isinstance(uid, int) and not isinstance(uid, bool) and abs(uid) < 1 << 63
-    return uid if isinstance(uid, int) and is_number else default
+    return uid if isinstance(uid, int) and is_number else 0

@@ -9,8 +9,12 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from rillflow.core.events import ExecutionSubmitted
-from rillflow.definition.model import WorkflowDefinition
+from rillflow.definition.model import CallbackConfig, WorkflowDefinition
+from rillflow.definition.parse import parse_callback
+from rillflow.definition.tasks import levels
+from rillflow.definition.validation import depth_findings
 from rillflow.errors import DefinitionError, ExecutionError, RequestError, StoreError
+from rillflow.gateways.messages.targets import HTTP_SCHEMES, scheme_of
 from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_slow_thread, in_thread
 from rillflow.ids import (
     ID_KEY_BYTES,
@@ -18,7 +22,13 @@ from rillflow.ids import (
     new_execution_id,
     parse_descriptor_id,
 )
-from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
+from rillflow.jsontypes import (
+    JsonObject,
+    JsonValue,
+    decode_json,
+    decode_untrusted_json,
+    encode_json,
+)
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
@@ -34,6 +44,7 @@ MOST_DEFINITIONS: Final = 500
 MOST_KEY_CHARACTERS: Final = 255
 UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
+TRAVERSAL_FAILED: Final = 30603
 
 Send: TypeAlias = Callable[[Submission], Awaitable[Reply]]
 
@@ -57,10 +68,15 @@ class Options(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A stored definition that can be run; ``schema`` None means that any data will do."""
+    """A stored definition that can be run.
+
+    ``schema`` None means that any data will do. ``too_deep`` tells which of its tasks are nested
+    more deeply than the setting, which may be another one than when it was added, allows.
+    """
 
     definition: WorkflowDefinition
     schema: InputSchema | None
+    too_deep: str | None = None
 
 
 class Submissions:
@@ -159,6 +175,9 @@ class Submissions:
         uid = settings.caller_uid if options.uid is None else options.uid
         found = await resolve_descriptor(self._reads, descriptor_id, uid=uid, data=document)
         ready = await self._runnable(found.version or "")
+        if ready.too_deep is not None:
+            raise ExecutionError(ready.too_deep)
+        _refuse_unposted(options.callback, ready.definition)
         if self._hook is not None:
             document = self._hook(found, document)
             data = encode_json(document)
@@ -218,7 +237,8 @@ class Submissions:
         enforced = self._settings.enforce_input_schema or definition.enforce_input_schema
         text = definition.input_schema
         schema = InputSchema(text) if enforced and text and text.strip() else None
-        return Ready(definition, schema)
+        finding = next(depth_findings(list(levels(definition)), self._settings.max_depth), None)
+        return Ready(definition, schema, None if finding is None else finding.message)
 
     async def _get_ready(self, version: str) -> Ready:
         ready = self._ready.get(version)
@@ -241,6 +261,25 @@ def checked_key(key: str | None) -> str | None:
     if key is not None and len(key) > MOST_KEY_CHARACTERS:
         raise RequestError(f"an idempotency key has up to {MOST_KEY_CHARACTERS} characters")
     return key or None
+
+
+def _refuse_unposted(given: bytes | None, definition: WorkflowDefinition) -> None:
+    """Refuse a completion callback, the submission's or else the definition's, that is none.
+
+    Raises:
+        ExecutionError: Its address is neither of http nor of https (30603).
+    """
+    if given is not None:
+        config = parse_callback(decode_json(given))
+    else:
+        config = definition.callback or CallbackConfig()
+    address = (config.resource_name or "").strip()
+    if address and scheme_of(address) not in HTTP_SCHEMES:
+        shown = scheme_of(address) or "an address without a scheme"
+        raise ExecutionError(
+            f"a completion callback is posted to http:// or https://, not to {shown}",
+            TRAVERSAL_FAILED,
+        )
 
 
 async def _check_schema(schema: InputSchema, document: JsonObject, size: int) -> None:
