@@ -251,6 +251,10 @@ class Settings(BaseSettings):
     """Most steps of all expressions, conditions and mappings of one event, or of one preview."""
     turn_max_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 256 * MEBIBYTE
     """Most that all of those may make together, in bytes of memory and of JSON."""
+    turn_max_task_steps: Annotated[int, Field(ge=1)] = 2_000
+    """Tasks and groups that one event makes, starts and ends; others follow by further events."""
+    execution_max_tasks: Annotated[int, Field(ge=1)] = 50_000
+    """Most tasks of an execution, and most groups; a foreach or choice that makes more fails."""
     expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
     """When a callback is overdue: its function is asked, or its task fails; None is never."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000

@@ -69,7 +69,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     the secret by which the ids of its sub-flows are derived; empty in old journals.
     With ``strict_mappings`` a rule of a mapping that comes to nothing fails its list.
     ``language`` is the version of the language whose rules hold; records without one are of
-    the first. The limits of a turn are None in records of older releases, which had none.
+    the first. The limits of a turn, and that of tasks, are None in records of older releases,
+    which had none.
     """
 
     execution_id: ExecutionId
@@ -90,6 +91,8 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     language: int = FIRST
     turn_max_steps: int | None = None
     turn_max_bytes: int | None = None
+    turn_max_task_steps: int | None = None
+    execution_max_tasks: int | None = None
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from rillflow.core import ending, mapping_warnings, requests, running, timing
+from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import CancelChild, Command, SetTimer
 from rillflow.core.events import (
     CallbackReceived,
@@ -39,7 +40,7 @@ from rillflow.core.redo import requested as redo
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import RUNNING, DagStatus
 from rillflow.core.stored_context import stored_context
-from rillflow.core.tasks import functions, polling
+from rillflow.core.tasks import functions, groups, polling
 from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
 from rillflow.jsontypes import decode_json
@@ -62,7 +63,8 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     """Create an execution and start it (spec 3.4).
 
     Raises:
-        ExecutionError: The submitted data cannot be kept (30505).
+        ExecutionError: The submitted data cannot be kept (30505), or the definition has more
+            tasks than an execution may have (30507).
     """
     data = decode_json(event.data)
     callback = decode_json(event.callback) if event.callback else None
@@ -84,6 +86,8 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         language=event.language,
         turn_max_steps=event.turn_max_steps,
         turn_max_bytes=event.turn_max_bytes,
+        turn_max_task_steps=event.turn_max_task_steps,
+        execution_max_tasks=event.execution_max_tasks,
         callback=callback if isinstance(callback, dict) else None,
     )
     context = initial_context(plan.original, data if isinstance(data, dict) else {})
@@ -93,6 +97,8 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     state.context = stored_context(context, {}, state.context_max_bytes)
     state.invoke.begin_time(event.at_ms)
     turn = Turn(plan, state, event.at_ms)
+    if state.execution_max_tasks is not None and len(plan.level.tasks) > state.execution_max_tasks:
+        groups.refuse_too_many(state, groups=0, tasks=len(plan.level.tasks))
     turn.instantiate("", plan.level)
     timing.arm_execution_timeout(turn)
     turn.open_scope("")
@@ -113,6 +119,8 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     turn = Turn(plan, state, event.at_ms)
     if not _take(turn, event):
         return Handled([], changed=False)
+    if state.remaining is not None:
+        running.take_up(turn, state.remaining)
     running.drain(turn)
     if turn.mapped:
         mapping_warnings.keep(state, turn.mapped)
@@ -191,6 +199,8 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
     if not turn.over:
         if state.timeout_due_ms is not None:
             yield SetTimer(kind="dag", task="", due_ms=state.timeout_due_ms)
+        if state.remaining is not None:
+            yield SetTimer(kind=REMAINING, task="", due_ms=state.remaining.due_ms)
         for task in state.tasks.values():
             yield from _outstanding_of(turn, task)
         yield from ending.child_orders(turn, state.tasks.values())

@@ -1,11 +1,13 @@
 """Running one task: the preamble common to all categories, then its own work (spec 3.8)."""
 
 from rillflow.core import traversal
+from rillflow.core.agenda import FOLLOW, OPEN, REMAINING, RUN, RemainingSteps, Step
+from rillflow.core.commands import SetTimer
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import READY, SKIPPED
 from rillflow.core.tasks import controls, functions, groups
-from rillflow.core.turn import FOLLOW, OPEN, SKIP_MESSAGE, TASK_ERRORS, Step, Turn, value_of
+from rillflow.core.turn import SKIP_MESSAGE, TASK_ERRORS, Turn, value_of
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.text.literals import whole_number
@@ -22,9 +24,18 @@ _WORK = {
 
 
 def drain(turn: Turn) -> None:
-    """Take the steps on the agenda, and those they lead to, until none is left."""
+    """Take the steps on the agenda, and those they lead to, until none is left.
+
+    When it has taken as many as one event may, what is left goes on in a later one. An event
+    that ends the execution takes them all: they do next to nothing.
+    """
     agenda, unsettled, failing = turn.agenda, turn.unsettled, turn.failing
+    taken = 0
     while agenda or unsettled or failing:
+        if taken >= turn.steps_left and not turn.over:
+            _leave_remaining(turn)
+            return
+        taken += 1
         if agenda:
             _take_step(turn, *agenda.popleft())
         elif unsettled:
@@ -36,6 +47,35 @@ def drain(turn: Turn) -> None:
                 traversal.settle(turn, route)
         else:
             traversal.settle(turn, failing.pop())
+
+
+def _leave_remaining(turn: Turn) -> None:
+    due_ms = turn.at_ms
+    turn.state.remaining = RemainingSteps(
+        due_ms, list(turn.agenda), list(turn.unsettled), turn.failing
+    )
+    turn.commands.append(SetTimer(kind=REMAINING, task="", due_ms=due_ms))
+
+
+def take_up(turn: Turn, remaining: RemainingSteps) -> None:
+    """Go on with what an earlier event has left, before what this one leads to.
+
+    What this event has dropped with its group is passed over, and so is what it runs itself.
+    Nothing is left of an execution that has ended: a redo looks at all of its scopes.
+    """
+    turn.state.remaining = None
+    if turn.over:
+        return
+    tasks, groups_of = turn.state.tasks, turn.state.groups
+    is_there = {RUN: tasks, FOLLOW: tasks, OPEN: groups_of.keys() | {""}}
+    doubled = {each for each in turn.agenda if each[0] is RUN}
+    steps = [
+        each for each in remaining.steps if each[1] in is_there[each[0]] and each not in doubled
+    ]
+    turn.agenda.extendleft(reversed(steps))
+    for route in (route for route in remaining.unsettled if not route or route in groups_of):
+        turn.unsettled.setdefault(route)
+    turn.failing[:0] = [route for route in remaining.failing if route in groups_of]
 
 
 def _take_step(turn: Turn, step: Step, name: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from rillflow.core.agenda import RemainingSteps
 from rillflow.core.events import (
     CONTEXT_MAX_BYTES,
     DESCENDANTS_MAX,
@@ -204,7 +205,8 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     highest attempt of an instance that a redo dropped; new instances count on from there.
     ``timeout_armed_ms`` is when the time-out was set. The limits, when a callback is overdue,
     and the secret ``id_key`` are those of the submission; so is ``strict_mappings``, which makes
-    failures of rules that come to nothing. A limit of a turn that is None sets none.
+    failures of rules that come to nothing. A limit of a turn, or of tasks, that is None sets none.
+    ``remaining`` is what the last event has left to a later one.
     ``warnings`` are those of the completion callback;
     ``mapping_warnings`` counts them and those of all instances, ``warnings_kept`` how many
     of the latter are kept. ``redone`` tells whether it was begun again after an end;
@@ -257,6 +259,9 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     turn_max_bytes: int | None = None
     outputs_bytes: int = 0
     made_bytes: int = 0
+    turn_max_task_steps: int | None = None
+    execution_max_tasks: int | None = None
+    remaining: RemainingSteps | None = None
 
     def __post_init__(self) -> None:
         """Make default limits the very objects that a snapshot leaves out."""

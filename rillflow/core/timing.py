@@ -1,6 +1,7 @@
 """What happens when a timer comes due: delays, polls and time-outs (spec 3.13)."""
 
 from rillflow.core import ending
+from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
 from rillflow.core.state import ExecutionState, TaskState
@@ -17,9 +18,13 @@ def timer_fired(turn: Turn, event: TimerFired) -> bool:
         return False
     if event.kind == "dag":
         return _dag_timeout(turn, event)
+    if event.kind == REMAINING:
+        return turn.state.remaining is not None and turn.state.remaining.due_ms == event.due_ms
     task = turn.state.tasks.get(event.task)
-    if task is None:
-        return False
+    return task is not None and _timer_of_task_fired(turn, task, event)
+
+
+def _timer_of_task_fired(turn: Turn, task: TaskState, event: TimerFired) -> bool:
     if event.kind == "delay":
         return _delay_over(turn, task, event)
     if event.kind == "poll":
@@ -91,6 +96,8 @@ def longest_wait_ms(state: ExecutionState, timer: SetTimer) -> int:
     Its due time is by a clock that may have been wrong when it was set. For a timer of an
     execution that an older release has ended it is somewhat longer: that kept no such times.
     """
+    if timer.kind == REMAINING:
+        return 0
     task = state.tasks.get(timer.task)
     if task is None:
         armed_ms = state.timeout_armed_ms

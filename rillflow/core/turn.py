@@ -8,10 +8,10 @@ from counters, whatever the number of tasks.
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from enum import IntEnum
 from functools import partial
 from typing import Final
 
+from rillflow.core.agenda import FOLLOW, OPEN, RUN, Step
 from rillflow.core.commands import Announce, Command, SetTimer
 from rillflow.core.mapping_warnings import MOST_SUGGESTIONS, Application, strict_error
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
@@ -51,22 +51,7 @@ _ANNOUNCED: Final = {
 }
 _CONTAINERS: Final = (dict, list)
 _LONG_TEXT: Final = 1024
-
-
-class Step(IntEnum):
-    """What is on the agenda of a turn."""
-
-    RUN = 0
-    """Run a READY instance."""
-    FOLLOW = 1
-    """See what an instance's new status makes ready, or ends."""
-    OPEN = 2
-    """Start a scope: a group, or the top level."""
-
-
-RUN: Final = Step.RUN  # read faster than a member of the enumeration
-FOLLOW: Final = Step.FOLLOW
-OPEN: Final = Step.OPEN
+_UNLIMITED: Final = 1 << 62
 
 
 class Turn:
@@ -78,7 +63,8 @@ class Turn:
     something in them is under way; they are looked at last, the latest first, since what is
     under way may be about to end in this very turn. ``mapped`` are applications of mapping
     lists of which there is something to tell. ``budget`` is what all evaluations of the turn
-    may take together.
+    may take together. ``steps_left`` is how many tasks and groups it may still make, start or
+    end before the rest is left to a later event.
     """
 
     __slots__ = (
@@ -91,6 +77,7 @@ class Turn:
         "mapped",
         "plan",
         "state",
+        "steps_left",
         "unsettled",
     )
 
@@ -99,6 +86,8 @@ class Turn:
         self.state = state
         self.at_ms = at_ms
         self.budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
+        most = state.turn_max_task_steps
+        self.steps_left = _UNLIMITED if most is None else most
         self.commands: list[Command] = []
         self.agenda: deque[tuple[Step, str]] = deque()
         self.unsettled: dict[str, None] = {}
@@ -190,6 +179,7 @@ class Turn:
             )
             names.append(name)
         self.counts(route)[NOT_STARTED] += len(names)
+        self.steps_left -= len(names)
         return names
 
     def finish_task(self, task: TaskState, status: TaskStatus) -> None:

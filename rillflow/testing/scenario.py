@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
 from rillflow.core import codec, machine, view
+from rillflow.core.agenda import EXECUTION_MAX_TASKS, REMAINING, TURN_MAX_TASK_STEPS
 from rillflow.core.commands import (
     Announce,
     Command,
@@ -94,6 +95,9 @@ class Scenario:
         expected_callback_s: When a callback is overdue, as in the settings.
         turn_max_steps: What all evaluations of one event may take, as in the settings.
         turn_max_bytes: What they may make.
+        turn_max_task_steps: How many tasks and groups one event makes, starts and ends; the
+            events with the rest follow by themselves.
+        execution_max_tasks: How many tasks the execution may have.
         check: Whether every step also proves that the journal can be replayed, that
             a step that was refused or counted for nothing changed nothing, and that
             no attempt is called twice.
@@ -109,6 +113,8 @@ class Scenario:
         expected_callback_s: float | None = None,
         turn_max_steps: int = TURN_MAX_STEPS,
         turn_max_bytes: int = TURN_MAX_BYTES,
+        turn_max_task_steps: int = TURN_MAX_TASK_STEPS,
+        execution_max_tasks: int = EXECUTION_MAX_TASKS,
         check: bool = False,
     ) -> None:
         self.plan = Plan(_read(definition), "scenario")
@@ -124,6 +130,7 @@ class Scenario:
             None if expected_callback_s is None else float(expected_callback_s)
         )
         self._turn_limits = (turn_max_steps, turn_max_bytes)
+        self._task_limits = (turn_max_task_steps, execution_max_tasks)
         self._check = check
         self._timers: dict[tuple[str, str], SetTimer] = {}
         self._state: ExecutionState | None = None
@@ -147,9 +154,11 @@ class Scenario:
             language=CURRENT,
             turn_max_steps=self._turn_limits[0],
             turn_max_bytes=self._turn_limits[1],
+            turn_max_task_steps=self._task_limits[0],
+            execution_max_tasks=self._task_limits[1],
         )
         self._state, handled = machine.submit(self.plan, event)
-        return self._took(event, handled)
+        return self._took(event, handled) + self._take_remaining()
 
     def answer(
         self,
@@ -270,7 +279,7 @@ class Scenario:
             raise
         if not handled.changed:
             self._check_untouched(before, "worth nothing")
-        return self._took(event, handled)
+        return self._took(event, handled) + self._take_remaining()
 
     # -- what became of it ----------------------------------------------------------
 
@@ -362,13 +371,22 @@ class Scenario:
         self.now_ms = end_ms
         return wanted
 
+    def _take_remaining(self) -> list[Want]:
+        """Take what the last event has left to others, as an owner does at once."""
+        wanted: list[Want] = []
+        while self.state.remaining is not None:
+            due_ms = self.state.remaining.due_ms
+            event = TimerFired(at_ms=self.now_ms, kind=REMAINING, task="", due_ms=due_ms)
+            wanted += self._took(event, machine.handle(self.plan, self.state, event))
+        return wanted
+
     def _took(self, event: Event, handled: Handled) -> list[Want]:
         self.changed = handled.changed
         if handled.changed:
             self.journal.append(event)
         self.commands += handled.commands
         for command in handled.commands:
-            if isinstance(command, SetTimer):
+            if isinstance(command, SetTimer) and command.kind != REMAINING:
                 self._timers[command.kind, command.task] = command
         if self._check:
             check_replay(self.plan, self.state, self.journal)

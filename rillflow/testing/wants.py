@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
+from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import (
     Announce,
     CancelChild,
@@ -35,8 +36,13 @@ def dispatch(task: str, /, **values: JsonValue) -> Dispatch:
 
 
 def wants_of(commands: Iterable[Command]) -> list[Want]:
-    """Leave out the announcements, which nobody answers, and shorten the calls."""
-    return [_want(command) for command in commands if not isinstance(command, Announce)]
+    """Leave out announcements, which nobody answers, and the rest of a step; shorten the calls."""
+    return [
+        _want(command)
+        for command in commands
+        if not isinstance(command, Announce)
+        and not (isinstance(command, SetTimer) and command.kind == REMAINING)
+    ]
 
 
 def _want(command: DispatchTask | SetTimer | NotifyParent | CancelChild | RedoChild) -> Want:

@@ -52,6 +52,8 @@ def stored_submission(
         language=CURRENT,
         turn_max_steps=settings.turn_max_steps,
         turn_max_bytes=settings.turn_max_bytes,
+        turn_max_task_steps=settings.turn_max_task_steps,
+        execution_max_tasks=settings.execution_max_tasks,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 from random import Random
 from typing import Final, NamedTuple
 
+from rillflow.core.agenda import TURN_MAX_TASK_STEPS
 from rillflow.core.events import (
     DESCENDANTS_MAX,
     CallbackReceived,
@@ -88,6 +89,9 @@ class People:
             storage_max_usage_percent=0,
             expected_callback_s=expected_callback_s,
             max_descendants=DESCENDANTS_MAX if most_children is None else most_children,
+            turn_max_task_steps=1 + around.seed // 3 % 5
+            if around.seed % 3 == 0
+            else TURN_MAX_TASK_STEPS,
         )
         self._submissions = Submissions(
             self._settings,
@@ -153,6 +157,8 @@ class People:
             expected_callback_s=self._settings.expected_callback_s,
             id_key=self._key,
             max_descendants=self._settings.max_descendants,
+            turn_max_task_steps=self._settings.turn_max_task_steps,
+            execution_max_tasks=self._settings.execution_max_tasks,
         )
         submission = Submission(business="demo", feature="main", event=event)
         while (await self._submit(wish, submission)).error is not None:

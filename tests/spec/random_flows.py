@@ -8,8 +8,9 @@ from typing import Final
 from hypothesis import strategies as st
 
 from rillflow.core import codec
+from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import DispatchTask, RedoChild
-from rillflow.core.events import Event, NoticeDelivered, ParentLink, SubFlowNotice
+from rillflow.core.events import Event, NoticeDelivered, ParentLink, SubFlowNotice, TimerFired
 from rillflow.core.machine import outstanding
 from rillflow.core.state import TaskState
 from rillflow.core.status import TaskStatus
@@ -164,6 +165,10 @@ class Watched(Scenario):
 
     states: list[bytes]
 
+    def _take_remaining(self) -> list[Want]:
+        """Leave the rest of a step to the player, for whom other events may come first."""
+        return []
+
     def take(self, event: Event) -> list[Want]:
         before = codec.encode_state(self.state)
         try:
@@ -183,20 +188,33 @@ class Player:
     """Plays the world of one scenario, one random step at a time."""
 
     def __init__(self, definition: Definition, seed: int) -> None:
-        self.run = Watched(definition, parent=PARENT if seed % 3 else None)
         self.random = random = Random(seed)  # noqa: S311 - no secrets
+        self.run = Watched(
+            definition,
+            parent=PARENT if seed % 3 else None,
+            turn_max_task_steps=random.choice([1, 1, 2, 3, 5, 20]),
+        )
         self.run.submit({"x": random.choice([1, 3]), "list": [1]})
         self.run.states = [codec.encode_state(self.run.state)]
 
     def step(self) -> bool:
         """Answer something that is waited for; False when nothing is."""
         moves = [*self._answers(), *self._outcomes(), *self._orders()]
-        if self.run.timers and (not moves or self.random.random() < 0.2):
+        if self.run.state.remaining is not None:
+            moves = [*moves, *[self.go_on] * (1 + len(moves))]
+        elif self.run.timers and (not moves or self.random.random() < 0.2):
             moves = [lambda: self.run.advance(1)]
         if not moves:
             return False
         self._try(self.random.choice(moves))
         return True
+
+    def go_on(self) -> None:
+        """Take some of the steps that were left to a later event."""
+        remaining = self.run.state.remaining
+        if remaining is not None:
+            at_ms = self.run.now_ms
+            self.run.take(TimerFired(at_ms=at_ms, kind=REMAINING, task="", due_ms=remaining.due_ms))
 
     def disturb(self) -> None:
         """Do something that nothing waits for; most of it is refused or counts for nothing."""

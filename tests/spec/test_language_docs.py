@@ -333,6 +333,11 @@ LIMITS: Final = {
     "bits of an integer in an expression": DEFAULT_BUDGET.integer_bits,
     "steps of all that one event of an execution evaluates (a setting)": SETTINGS.turn_max_steps,
     "bytes of all that it makes (a setting)": SETTINGS.turn_max_bytes,
+    "tasks and groups that one event makes, starts and ends (a setting)": (
+        SETTINGS.turn_max_task_steps
+    ),
+    "items of one foreach (a setting)": SETTINGS.foreach_max_items,
+    "tasks of one execution, and groups of it (a setting)": SETTINGS.execution_max_tasks,
     "steps of one gray or A/B rule": RULE_BUDGET.steps,
     "steps of all rules of a choice, 200 and their characters included": RULES_MAX_STEPS,
     "seconds of a synchronous call (a setting, or `timeoutInSeconds`)": SETTINGS.call_timeout_s,

@@ -5,8 +5,8 @@ from typing import Final
 
 from rillflow.core.kept_outputs import note_output
 from rillflow.core.mapping_warnings import Application, strict_error
-from rillflow.core.plan import TaskPlan
-from rillflow.core.state import STATUS_COUNT, GroupState, TaskState
+from rillflow.core.plan import LevelPlan, TaskPlan
+from rillflow.core.state import STATUS_COUNT, ExecutionState, GroupState, TaskState
 from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
 from rillflow.core.stored_context import stored_context
 from rillflow.core.tasks import controls, functions
@@ -29,6 +29,11 @@ from rillflow.language.text.literals import whole_number
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 EMPTY_LOOP = "loop collection or subTasks empty"
+LIMIT_REACHED: Final = 30507
+STEPS_EACH: Final = 10
+"""What a turn is charged for a group or an instance that it makes, in steps."""
+BYTES_EACH: Final = 1024
+"""The same in bytes of memory."""
 NO_GROUPS: Final = (0,) * STATUS_COUNT
 EMPTY_CHOICE = "choices collection empty"
 
@@ -48,6 +53,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
         )
     if not isinstance(collection, list):
         raise ExecutionError(f"iteration collection {mapping.collection} is not a list")
+    _charge(turn, task, len(collection), plan.branches)
     limit = concurrency_limit(spec.synchronization, document, turn.budget)
     rest = without(document, mapping.collection or "")
     task.invoke.input = rest
@@ -63,6 +69,43 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     task.most_groups = limit
     count = len(contexts) if limit is None else min(limit, len(contexts))
     _start_groups(turn, task, range(count))
+
+
+def _charge(turn: Turn, task: TaskState, groups: int, levels: Sequence[LevelPlan]) -> None:
+    """Charge groups and the instances in them before they are made.
+
+    Executions whose submission names no limit, as those of older releases, are not charged.
+
+    Raises:
+        ExecutionError: The execution would have more of either than it may have (30507).
+        WorkLimitError: The turn has taken too much.
+    """
+    if turn.state.execution_max_tasks is None:
+        return
+    tasks = sum(len(level.tasks) for level in levels) * (groups // len(levels))
+    try:
+        refuse_too_many(turn.state, groups=groups, tasks=tasks)
+    except ExecutionError as error:
+        task.invoke.code = str(error.wire_code)
+        raise
+    turn.budget.spend((groups + tasks) * STEPS_EACH)
+    turn.budget.make((groups + tasks) * BYTES_EACH)
+
+
+def refuse_too_many(state: ExecutionState, *, groups: int, tasks: int) -> None:
+    """Check that an execution may have so many more groups and instances.
+
+    Raises:
+        ExecutionError: It may not (30507).
+    """
+    most = state.execution_max_tasks
+    wanted = max(len(state.tasks) + tasks, len(state.groups) + groups)
+    if most is not None and wanted > most:
+        raise ExecutionError(
+            f"the execution would have {wanted} tasks or groups, and may have {most}, as the"
+            " setting execution_max_tasks (RILLFLOW_EXECUTION_MAX_TASKS) said when it began",
+            LIMIT_REACHED,
+        )
 
 
 def _collection(
@@ -187,6 +230,7 @@ def run_choice(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
     conditions = [condition for condition in plan.conditions if condition is not None]
     if len(conditions) < len(plan.conditions):
         raise ExecutionError("choice condition is null")
+    _charge(turn, task, len(plan.branches), plan.branches)
     chosen = [_branch_holds(turn, condition, document) for condition in conditions]
     inside = stored_context(document, {}, turn.state.context_max_bytes, turn.budget)
     turn.set_status(task, TaskStatus.RUNNING)
@@ -226,6 +270,7 @@ def _new_group(
         context=context,
     )
     turn.state.groups[route] = group
+    turn.steps_left -= 1
     task.routes.append(route)
     task.group_counts[TaskStatus.READY] += 1
     group.members = turn.instantiate(route, turn.level_of(route))

@@ -38,6 +38,8 @@ class Inherited(NamedTuple):
     strict_mappings: bool = False
     turn_max_steps: int | None = None
     turn_max_bytes: int | None = None
+    turn_max_task_steps: int | None = None
+    execution_max_tasks: int | None = None
 
 
 def inherited_from(state: ExecutionState) -> Inherited:
@@ -51,6 +53,8 @@ def inherited_from(state: ExecutionState) -> Inherited:
         state.strict_mappings,
         state.turn_max_steps,
         state.turn_max_bytes,
+        state.turn_max_task_steps,
+        state.execution_max_tasks,
     )
 
 
@@ -162,6 +166,8 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         language=CURRENT,
         turn_max_steps=inherited.turn_max_steps,
         turn_max_bytes=inherited.turn_max_bytes,
+        turn_max_task_steps=inherited.turn_max_task_steps,
+        execution_max_tasks=inherited.execution_max_tasks,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()

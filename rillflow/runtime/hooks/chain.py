@@ -11,7 +11,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from rillflow.core.events import Event, NoticeDelivered
+from rillflow.core.agenda import REMAINING
+from rillflow.core.events import Event, NoticeDelivered, TimerFired
 from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
@@ -82,9 +83,11 @@ class HookChain:
     def _handle(self, handle: Handle, plan: Plan, state: ExecutionState, event: Event) -> Handled:
         """Handle an event unless a hook stops it, which makes it one that changes nothing.
 
-        That a notice was delivered is not asked about: stopped, it would be sent again.
+        That a notice was delivered is not asked about: stopped, it would be sent again. Nor is
+        the rest of an event that was let pass.
         """
-        if isinstance(event, NoticeDelivered):
+        is_remaining = isinstance(event, TimerFired) and event.kind == REMAINING
+        if is_remaining or isinstance(event, NoticeDelivered):
             return handle(plan, state, event)
         about = state.execution_id, getattr(event, "task", "")
         handled = Handled([], changed=False)

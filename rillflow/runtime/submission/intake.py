@@ -212,6 +212,8 @@ class Submissions:
             language=CURRENT,
             turn_max_steps=settings.turn_max_steps,
             turn_max_bytes=settings.turn_max_bytes,
+            turn_max_task_steps=settings.turn_max_task_steps,
+            execution_max_tasks=settings.execution_max_tasks,
         )
         submission = Submission(
             business=found.business,
