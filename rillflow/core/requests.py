@@ -126,10 +126,12 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
         task.held, task.told = event, told
         return True
     before, before_bytes = msgspec.structs.replace(task.invoke), task.output_bytes
+    said = before.time_infos[-1].error if before.time_infos else None
     try:
         functions.take_callback(turn, task, turn.plan_of(task), event)
     except TASK_ERRORS as error:
         task.invoke = before
+        task.invoke.note_error(said)  # the times are those of before, and were not copied
         note_output(turn.state, task, before_bytes)
         raise ExecutionError(str(error), _code_of(error)) from error
     task.told = told

@@ -4,7 +4,7 @@ import pytest
 
 from rillflow.core.events import DispatchAnswered
 from rillflow.errors import ExecutionError, RequestError
-from rillflow.testing import dispatch
+from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import Definition, fn, refused, scenario, susp
 
 # -- early -----------------------------------------------------------------------------------
@@ -219,3 +219,24 @@ def test_a_callback_for_a_finished_execution_is_refused() -> None:
         with pytest.raises(ExecutionError) as error:
             run.finish(task, early=True)
         assert refused(error) == (30601, finished)
+
+
+def test_a_callback_that_is_refused_leaves_what_the_attempt_has_said() -> None:
+    text = """
+workspace: demo
+dagName: refused
+type: flow
+tasks:
+- name: A
+  category: function
+  pattern: task_async
+  resourceName: http://f/
+  successConditions: ["$.output[?(@.good == 1)]"]
+  outputMappings: [{transform: "1 +", target: $.context.x, tolerance: false}]
+"""
+    flow = Scenario(text, check=True)
+    flow.submit({})
+    flow.answer("A")
+    with pytest.raises(ExecutionError):
+        flow.finish("A", {"x": 1}, succeeded=None, early=True)
+    assert flow.task("A").invoke.time_infos[-1].error is None
