@@ -169,7 +169,8 @@ async def served(
     **changes: Any,
 ) -> AsyncIterator[Api]:
     """Serve the API with these functions behind it and these settings."""
-    with socket.socket() as door:
+    # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named.
+    with socket.socket(proto=socket.IPPROTO_TCP) as door:
         door.bind(("127.0.0.1", 0))
         clock = MovableClock()
         settings = Settings(port=door.getsockname()[1], **changes)
