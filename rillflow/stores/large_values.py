@@ -8,6 +8,7 @@ payload. What is left are pieces of the original bytes with references between t
 again they are the same bytes, whatever the values say.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from rillflow.ports.store import Append, StoredExecution
 LARGE_VALUE_BYTES: Final = 64 * 1024
 """Length above which a value is stored apart, unless a setting says otherwise."""
 
+_AT_ONCE_BYTES: Final = 1 << 20
 _MARK: Final = b"\xfe"
 """First byte of pieces. The format numbers of the journal begin at the other end."""
 _DEEPEST: Final = 32
@@ -72,6 +74,16 @@ _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 def slimmed(appends: Sequence[Append], limit: int) -> list[Append]:
     """Take the values out of appends that are longer than a limit, in bytes."""
     return [each if _is_small(each, limit) else _slim(each, limit) for each in appends]
+
+
+async def slimmed_beside(appends: Sequence[Append], limit: int) -> list[Append]:
+    """Do the same; of a large snapshot that comes alone, beside the event loop.
+
+    Appends with records are written in the order in which they come, so they do not wait.
+    """
+    if any(each.records or len(each.snapshot or b"") <= _AT_ONCE_BYTES for each in appends):
+        return slimmed(appends, limit)
+    return await asyncio.to_thread(slimmed, appends, limit)
 
 
 def references(stored: StoredExecution) -> set[bytes]:

@@ -1,6 +1,7 @@
 """Noting in the store what spares later lives work, beside the events of executions."""
 
 import logging
+from typing import Final
 
 from rillflow.core import codec
 from rillflow.core.state import copied
@@ -13,6 +14,8 @@ from rillflow.runtime.activation.journal_rows import JournalRows
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 
 log = logging.getLogger("rillflow.passivation")
+
+FINISH_S: Final = 5.0
 
 
 class Passivation:
@@ -29,6 +32,7 @@ class Passivation:
         self._journal = journal
         self._rows = rows
         self._walks = BackgroundTasks(crashed)
+        self._snapshots = BackgroundTasks(crashed)
         self._under_way: set[ExecutionId] = set()
 
     def left(self, hosted: ActiveExecution) -> None:
@@ -46,11 +50,12 @@ class Passivation:
         execution_id = hosted.state.execution_id
         if execution_id not in self._under_way:
             self._under_way.add(execution_id)
-            self._walks.begin(execution_id, self._write_snapshot(hosted))
+            self._snapshots.begin(execution_id, self._write_snapshot(hosted))
 
     async def stop(self) -> None:
-        """Give up what is not noted yet."""
+        """Give up what is not noted yet; snapshots are still written, if that is done soon."""
         await self._walks.stop()
+        await self._snapshots.finish(FINISH_S)
 
     async def _write_snapshot(self, hosted: ActiveExecution) -> None:
         seq, steps, state = hosted.written, hosted.replay_steps, copied(hosted.state)

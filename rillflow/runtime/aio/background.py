@@ -32,6 +32,12 @@ class BackgroundTasks:
         if isinstance(error, Exception):
             self._crashed(execution_id, error)
 
+    async def finish(self, within_s: float) -> None:
+        """Let the errands under way come to their end, and give up those that do not in time."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=within_s)
+        await self.stop()
+
     async def stop(self) -> None:
         """Give up the errands under way, and those that begin when others end."""
         while self._under_way:

@@ -17,7 +17,7 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.execution_filters import conditions_of
-from rillflow.stores.large_values import joined, references, slimmed
+from rillflow.stores.large_values import joined, references, slimmed_beside
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
 from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
@@ -96,7 +96,7 @@ class PostgresJournal:
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably, with other callers' appends."""
-        await self._database.append(slimmed(appends, self._large_value_bytes))
+        await self._database.append(await slimmed_beside(appends, self._large_value_bytes))
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
