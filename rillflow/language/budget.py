@@ -22,6 +22,8 @@ TURN_MAX_BYTES: Final = 1 << 28
 """Bytes that all evaluations of one turn, or of one request, may make together."""
 CHARACTERS_PER_STEP: Final = 64
 """Reading text goes by this many characters."""
+LONGEST_NUMBER: Final = 1200
+"""Characters of a text that is read as a number."""
 REFERENCE_BYTES: Final = 8
 """Memory of an element of a list that only refers to a value."""
 WIDE_CHARACTER_BYTES: Final = 4

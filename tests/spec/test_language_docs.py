@@ -17,7 +17,7 @@ from rillflow.errors import DefinitionError, LanguageError
 from rillflow.gateways.messages.hints import LONGEST_HINT_S
 from rillflow.jsontypes import MAX_DEPTH as MAX_JSON_DEPTH
 from rillflow.jsontypes import MAX_LONG_DIGITS, MAX_VALUES, encode_json
-from rillflow.language.budget import MAX_BYTES, MAX_STEPS
+from rillflow.language.budget import LONGEST_NUMBER, MAX_BYTES, MAX_STEPS
 from rillflow.language.expressions import (
     DEFAULT_BUDGET,
     MAX_SOURCE_CHARACTERS,
@@ -331,6 +331,7 @@ LIMITS: Final = {
     "characters of a string in an expression": DEFAULT_BUDGET.string_length,
     "elements of a collection in an expression": DEFAULT_BUDGET.collection_size,
     "bits of an integer in an expression": DEFAULT_BUDGET.integer_bits,
+    "characters of a text that a filter, `double` or `decimal` reads as a number": LONGEST_NUMBER,
     "steps of all that one event of an execution evaluates (a setting)": SETTINGS.turn_max_steps,
     "bytes of all that it makes (a setting)": SETTINGS.turn_max_bytes,
     "tasks and groups that one event makes, starts and ends (a setting)": (

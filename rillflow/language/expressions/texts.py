@@ -7,7 +7,7 @@ from typing import Final
 
 from rillflow.errors import BudgetExceededError, ExpressionError
 from rillflow.jsontypes import MAX_DEPTH, JsonObject, JsonValue, encode_json
-from rillflow.language.budget import CHARACTERS_PER_STEP, WIDE_CHARACTER_BYTES
+from rillflow.language.budget import CHARACTERS_PER_STEP, LONGEST_NUMBER, WIDE_CHARACTER_BYTES
 from rillflow.language.expressions.budget import (
     INTEGER_BITS_PER_STEP,
     Meter,
@@ -25,8 +25,6 @@ from rillflow.language.versions import COSTS_CHARGED, MEMORY_CHARGED
 
 _CONSTANT_TEXTS: Final = {None: "null", True: "true", False: "false"}
 _DOUBLE_STEPS: Final = 5
-LONGEST_NUMBER: Final = 1200
-"""Characters of a number that is read from a text."""
 _PLAIN_DOUBLES: Final = (1e-3, 1e7)
 _DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 

@@ -24,7 +24,7 @@ from rillflow.errors import (
     PathUnsupportedError,
 )
 from rillflow.jsontypes import JsonValue
-from rillflow.language.budget import CHARACTERS_PER_STEP, Budget, search_steps
+from rillflow.language.budget import CHARACTERS_PER_STEP, LONGEST_NUMBER, Budget, search_steps
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
 _INSTRUCTIONS_PER_STEP: Final = 100
@@ -32,8 +32,6 @@ _MATCH_STEPS: Final = 6
 _DOUBLE_STEPS: Final = 5
 _WORD_BITS: Final = 64
 _SQUARED_WORDS_PER_STEP: Final = 256
-_LONGEST_NUMBER: Final = 1200
-"""Characters of a text that is read as a number."""
 _PATTERN_BYTES: Final = 1 << 19  # what RE2 may keep for one pattern
 _UNSUPPORTED_FLAGS: Final = "xU"
 _INLINE_FLAGS: Final = "ms"
@@ -175,7 +173,7 @@ def text_of_number(value: object, budget: Budget) -> str:
 def _number_of(text: str, budget: Budget) -> int | float | None:
     """Read a number of a text; a long text is none since the version ``COSTS_CHARGED``."""
     if len(text) > CHARACTERS_PER_STEP and budget.charges_costs:
-        if len(text) > _LONGEST_NUMBER:
+        if len(text) > LONGEST_NUMBER:
             return None
         budget.spend(len(text) // CHARACTERS_PER_STEP)
     return parse_number(text)

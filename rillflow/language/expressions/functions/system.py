@@ -5,6 +5,7 @@ import re
 from typing import Final
 
 from rillflow.errors import ExpressionError
+from rillflow.language.budget import LONGEST_NUMBER
 from rillflow.language.expressions.budget import Meter
 from rillflow.language.expressions.functions.library import (
     Library,
@@ -13,7 +14,7 @@ from rillflow.language.expressions.functions.library import (
     truth,
 )
 from rillflow.language.expressions.random_numbers import RandomNumbers
-from rillflow.language.expressions.texts import LONGEST_NUMBER, parse_double, text_of
+from rillflow.language.expressions.texts import parse_double, text_of
 from rillflow.language.expressions.values import (
     Callee,
     Value,
