@@ -38,11 +38,11 @@ class RayExecutions(Routes):
     def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
         most = settings.max_queued_submissions
-        homes = [
+        owners = [
             _Owner(execution_actor_name(index), settings.namespace, inbox=SubmissionLimit(most))
             for index in range(settings.execution_actors)
         ]
-        super().__init__(homes, DedicatedActors(settings.namespace, spawn))
+        super().__init__(owners, DedicatedActors(settings.namespace, spawn))
 
 
 class DedicatedActors:

@@ -326,7 +326,7 @@ class World:
             for task in (each for each in life.tasks if not each.done()):
                 around.break_promise(f"{life} leaves a task: {task.get_coro()}")
         for life, process in self.processes.items():
-            left = [key for lane in process.lanes._lanes for key in lane._unanswered]
+            left = [key for lane in process.lanes._links for key in lane._unanswered]
             # One whose name is gone waits for what dispatchers have dropped, until Ray ends it.
             if left and self.supervisor.newest.get(life.name) is life:
                 around.break_promise(f"{life} still waits for answers to {left}")

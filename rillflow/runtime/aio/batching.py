@@ -1,4 +1,4 @@
-"""A lane to an actor: what arrives while a batch is under way leaves with the next one."""
+"""Batches to an actor: what arrives while a batch is under way leaves with the next one."""
 
 import asyncio
 from collections import deque

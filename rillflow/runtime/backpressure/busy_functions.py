@@ -48,7 +48,7 @@ class BusyFunctions:
         *,
         tells_all: bool = False,
     ) -> None:
-        """Know nothing yet; ``tell`` hands news to the other homes.
+        """Know nothing yet; ``tell`` hands news to the other owners.
 
         With ``tells_all`` they hear also of functions that are not busy, once of each.
         """

@@ -19,7 +19,7 @@ _blocks = msgspec.json.Decoder(dict[str, float])
 
 
 class HintSync:
-    """Has hints hold what the homes of shared executions know of busy functions.
+    """Copies what the owners of partitions know of busy functions.
 
     The answer is good for a second. When none comes in time, dispatches go by the last one.
     """
@@ -37,7 +37,7 @@ class HintSync:
         return self._asked_s is not None and self._clock.monotonic_s() - self._asked_s < FRESH_S
 
     async def refresh(self) -> None:
-        """Ask the homes, unless what they said last is fresh."""
+        """Ask the owners, unless what they said last is fresh."""
         if self.is_fresh:
             return
         if self._asking is None:

@@ -44,7 +44,7 @@ class Dispatching:
     made, go to ``answered``. ``find`` returns an execution that is in memory;
     ``still_awaited`` those dispatches whose answers would be taken; ``crashed`` is told of
     an execution whose dispatch cannot be sent, which hinders no other. One that ``follows``
-    asks the homes of shared executions for busy functions, since nobody tells it.
+    asks the owners of partitions for busy functions, since nobody tells it.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins

@@ -67,7 +67,7 @@ _decoder = msgspec.msgpack.Decoder(Order)
 
 
 def decode_order(data: bytes) -> Order:
-    """Decode what a lane sends."""
+    """Decode what a link sends."""
     return _decoder.decode(data)
 
 
@@ -81,39 +81,39 @@ class DispatcherClient:
 
         Nothing leaves before ``opened`` is set; without it, everything leaves at once.
         """
-        self._lanes = [_DispatchLane(sender, line, opened) for line in dispatchers]
+        self._links = [_DispatcherLink(sender, line, opened) for line in dispatchers]
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""
-        lanes = self._lanes
-        if len(lanes) == 1:
-            lanes[0].send(requests)
+        links = self._links
+        if len(links) == 1:
+            links[0].send(requests)
             return
         for request in requests:
-            lanes[dispatcher_index(request.resource_name, len(lanes))].send((request,))
+            links[dispatcher_index(request.resource_name, len(links))].send((request,))
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes))
+        return sum(map(len, self._links))
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         """Note that answers are durable, so that their requests are not sent again."""
-        for lane in self._lanes:
-            lane.answered(answers)
+        for link in self._links:
+            link.answered(answers)
 
     def serve(self, sender: Sender) -> None:
         """Send for an owner, which is asked before requests that were lost are sent again."""
-        for lane in self._lanes:
-            lane.owner = sender
+        for link in self._links:
+            link.owner = sender
 
     async def beat(self) -> None:
         """Watch for dispatchers that died with calls under way, until cancelled."""
         # Apart, so that one that stands still does not keep the end of another from being seen.
-        await asyncio.gather(*(lane.beat() for lane in self._lanes))
+        await asyncio.gather(*(link.beat() for link in self._links))
 
     async def stop(self) -> None:
         """Give up what has not been sent; the next life orders it again."""
-        for lane in self._lanes:
-            await lane.stop()
+        for link in self._links:
+            await link.stop()
 
 
 def dispatcher_index(resource_name: str, dispatchers: int) -> int:
@@ -139,7 +139,7 @@ def _that_fit(requests: Sequence[DispatchRequest]) -> int:
     return min(len(requests), MOST_IN_ORDER)
 
 
-class _DispatchLane:
+class _DispatcherLink:
     def __init__(self, sender: str, line: Line, opened: asyncio.Event | None) -> None:
         self._sender = sender
         self._line = line

@@ -461,7 +461,7 @@ class ExecutionOwner:
         return error
 
     async def _fenced(self, appends: Sequence[Append], error: FencedError) -> RillflowError:
-        """Adopt those of the executions that have homes of their own, or leave.
+        """Adopt those of the executions that are dedicated, or leave.
 
         What was read of them before is out of date, so the calls meet another state.
         """

@@ -1,4 +1,4 @@
-"""One owner of executions as its callers see it: a lane for calls and a watch for ends."""
+"""One owner of executions as its callers see it: calls in batches, and a watch for ends."""
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import (
@@ -34,13 +34,13 @@ class OwnerRef:
         """
         self._inbox = inbox or SubmissionLimit()
         self._line = line
-        self._lane: Batcher[Call, Reply] = Batcher(self._send, wide=2, size_of=size_of)
+        self._calls: Batcher[Call, Reply] = Batcher(self._send, wide=2, size_of=size_of)
         self._watch = CompletionClient(watcher, self.ask, self._ask_ended)
 
     @property
     def is_idle(self) -> bool:
         """Tell whether nobody calls or waits there now."""
-        return not len(self._lane) and not len(self._watch)
+        return not len(self._calls) and not len(self._watch)
 
     async def ask(self, call: Call) -> Reply:
         """Make one call.
@@ -51,7 +51,7 @@ class OwnerRef:
                 unknown, and repeating it is harmless.
         """
         with self._inbox.place(call):
-            return await self._lane.ask(call)
+            return await self._calls.ask(call)
 
     async def part(self, asked: ViewPart) -> Reply:
         """Return a part of a view; it travels alone.

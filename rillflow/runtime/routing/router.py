@@ -26,7 +26,7 @@ NOBODY = ""
 
 
 class DedicatedOwners(Protocol):
-    """The homes of executions that have one of their own, as long as they live."""
+    """The owners of dedicated executions, as long as they live."""
 
     def find(self, execution_id: ExecutionId) -> OwnerRef | None:
         """Return the home of an execution, None when it is known that there is none now."""
@@ -48,9 +48,9 @@ class Routes:
     of its partition, which sends what begins it anew back to a home of its own.
     """
 
-    def __init__(self, homes: Sequence[OwnerRef], dedicated: DedicatedOwners) -> None:
-        """Find executions by partition at ``homes``, and those apart at ``dedicated``."""
-        self._homes = homes
+    def __init__(self, owners: Sequence[OwnerRef], dedicated: DedicatedOwners) -> None:
+        """Find executions by partition at ``owners``, and dedicated ones at ``dedicated``."""
+        self._owners = owners
         self._dedicated = dedicated
 
     async def call(self, call: Call) -> Reply:
@@ -65,7 +65,7 @@ class Routes:
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         """Make a call at every home; those that cannot be reached within 2 s are left out."""
-        asked = (_ask_in_time(home, call) for home in self._homes)
+        asked = (_ask_in_time(owner, call) for owner in self._owners)
         answered = await asyncio.gather(*asked, return_exceptions=True)
         return [reply for reply in answered if isinstance(reply, Reply)]
 
@@ -123,7 +123,7 @@ class Routes:
         return await self._home(execution_id).end(execution_id, timeout_s, show)
 
     def _home(self, execution_id: ExecutionId) -> OwnerRef:
-        return self._homes[partition_of(execution_id) % len(self._homes)]
+        return self._owners[partition_of(execution_id) % len(self._owners)]
 
     async def _call_dedicated(self, call: Call) -> Reply:
         execution_id = call.execution_id

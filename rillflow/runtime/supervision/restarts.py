@@ -1,4 +1,4 @@
-"""Starting the homes of dedicated executions: at the start, and those that have been lost."""
+"""Starts the actors of dedicated executions: at the start, and those that have been lost."""
 
 import asyncio
 import logging
@@ -19,14 +19,14 @@ LOOK_S: Final = 10.0
 
 
 class Spawner(Protocol):
-    """Whoever can start homes of dedicated executions."""
+    """Whoever can start actors of dedicated executions."""
 
     async def spawn(self, execution_id: ExecutionId) -> None:
         """Start a home, unless there is one; return once it takes calls."""
         ...
 
     async def living(self) -> Collection[str]:
-        """Return the names of the homes that there are, be it that they are starting."""
+        """Return the names of the actors that run or start."""
         ...
 
 
@@ -47,7 +47,7 @@ class Restarts:
         self._starts: dict[ExecutionId, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Start homes where there are none, now and whenever one is lost, until cancelled."""
+        """Start the actors that are missing, now and whenever one is lost, until cancelled."""
         try:
             while True:
                 await self._look()
@@ -64,7 +64,7 @@ class Restarts:
                 self._starts[execution_id] = start
                 start.add_done_callback(partial(self._starts.pop, execution_id))
         except Exception:
-            log.exception("homes_not_looked_for")
+            log.exception("dedicated_actors_not_looked_for")
 
     async def _lost(self) -> list[ExecutionId]:
         unfinished = await retry_while_unavailable(lambda: self._journal.unfinished(self._listings))
