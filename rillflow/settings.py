@@ -182,7 +182,8 @@ class Settings(BaseSettings):
     """Signs callback addresses of the businesses in ``auth_businesses``."""
     auth_signature: Literal["request", "parameters"] = "request"
     """What callers sign where ``ENABLE_AUTH_RESOLVER`` is on: each request, or as in Rill Flow
-    its parameters alone, which counts for 24 hours and is good for any path and body."""
+    its parameters alone, which counts for 24 hours and is good for any path and body. With the
+    latter, callback addresses that are signed have the parameter ``purpose``."""
     auth_businesses: Names = ()
     """Business ids whose callback addresses are signed, comma-separated."""
     callback_keys: Keys = ()
@@ -196,13 +197,15 @@ class Settings(BaseSettings):
     """For opening a connection to a gateway."""
     call_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     """For a whole synchronous call."""
+    longest_call_s: Annotated[float, Field(gt=0)] = 3_600.0
+    """The same for tasks that say how long they may take, whatever they say."""
     transport_attempts: Annotated[int, Field(ge=1)] = 2
     """Tries to open a connection."""
     call_answers_max_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 256 * MEBIBYTE
     """Bytes of calls' answers that each dispatcher holds until they are taken, above which no
     more large ones are read; half of it are for one host while they are read."""
     limit_per_host: Annotated[int, Field(ge=1)] = 256
-    """Calls to one gateway host at once."""
+    """Calls to one gateway host at once; from 16 on a workspace has eight ninths at most."""
     rate_per_host: Limit[Rate] = None
     """Calls to one gateway host that may begin in a second; ``forever`` sets no limit."""
     rates_by_host: HostRates = {}

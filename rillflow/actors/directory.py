@@ -3,13 +3,13 @@
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import ray
 
-from rillflow.actors.names import DIRECTORY_ACTOR, execution_actor_name
+from rillflow.actors.names import DIRECTORY_ACTOR, dedicated_actor_name, execution_actor_name
 from rillflow.actors.peers import Peer
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
@@ -63,16 +63,16 @@ class DedicatedActors:
         """Return the actor of an execution, which may have left."""
         owner = self._known.get(execution_id)
         if owner is None:
-            owner = _Owner(execution_id, self._namespace, mortal=True)
+            name = dedicated_actor_name(execution_id)
+            owner = _Owner(name, self._namespace, mortal=True)
         return self._keep(execution_id, owner)
 
     def spawn(self, execution_id: ExecutionId) -> OwnerRef:
         """Return the actor of an execution, which the first call starts if there is none."""
         self.forget(execution_id)
         start = partial(self._spawn, execution_id)
-        return self._keep(
-            execution_id, _Owner(execution_id, self._namespace, mortal=True, start=start)
-        )
+        name = dedicated_actor_name(execution_id)
+        return self._keep(execution_id, _Owner(name, self._namespace, mortal=True, start=start))
 
     def forget(self, execution_id: ExecutionId) -> None:
         """Look an actor up anew the next time."""
@@ -105,9 +105,10 @@ class ActorSpawner:
         actor = await asyncio.to_thread(self._spawn, execution_id)
         await actor.ready.remote()
 
-    async def living(self) -> set[str]:
-        """Return the names of all actors of the stack, those that start or restart too."""
-        return await asyncio.to_thread(names_of_actors, self._namespace)
+    async def without_actor(self, execution_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
+        """Return those that have no actor, not even one that starts or restarts."""
+        names = await asyncio.to_thread(names_of_actors, self._namespace)
+        return [each for each in execution_ids if dedicated_actor_name(each) not in names]
 
 
 class _Owner(OwnerRef):

@@ -6,13 +6,13 @@ import uuid
 
 import ray
 
+from rillflow.actors.names import is_dedicated_actor
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.ids import is_execution_id
 from rillflow.ports.loops import OF_PROCESS, encode_loop
 from rillflow.runtime.dispatch.client import Line
 from rillflow.runtime.endpoints import DispatcherEndpoint
@@ -74,7 +74,7 @@ class DispatcherActor:
         return {"pid": os.getpid(), "calls": len(self._desk)}
 
     def _line_to(self, sender: str) -> Line:
-        return Peer(sender, self._namespace, mortal=is_execution_id(sender)).call
+        return Peer(sender, self._namespace, mortal=is_dedicated_actor(sender)).call
 
 
 def http_settings(settings: Settings) -> HttpSettings:
@@ -84,10 +84,12 @@ def http_settings(settings: Settings) -> HttpSettings:
         callback_host=settings.callback_host,
         auth_secret=settings.auth_secret,
         auth_businesses=frozenset(settings.auth_businesses),
+        marks_callbacks=settings.auth_signature == "parameters",
         callback_keys=tuple(key.get_secret_value() for key in settings.callback_keys),
         callback_ttl_s=settings.callback_ttl_s,
         connect_timeout_s=settings.connect_timeout_s,
         call_timeout_s=settings.call_timeout_s,
+        longest_call_s=settings.longest_call_s,
         transport_attempts=settings.transport_attempts,
         limit_per_host=settings.limit_per_host,
         rate_per_host=settings.rate_per_host,

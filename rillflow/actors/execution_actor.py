@@ -11,6 +11,7 @@ import ray
 
 from rillflow.actors.directory import ACTOR_OPTIONS, ActorSpawner, RayExecutions
 from rillflow.actors.names import (
+    dedicated_actor_name,
     dispatcher_actor_name,
     execution_actor_name,
     owner_index,
@@ -68,10 +69,11 @@ class ExecutionActor:
         self._watch.start()
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
         name = dedicated or execution_actor_name(index)
+        sender = dedicated_actor_name(dedicated) if dedicated else name
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
         self._callbacks_come = asyncio.Event()
         self._dispatcher = DispatcherClient(
-            name,
+            sender,
             [Peer(each, settings.namespace).call for each in dispatchers],
             self._callbacks_come,
         )
@@ -223,7 +225,7 @@ def _report(task: asyncio.Task[None]) -> None:
 def spawn_dedicated(settings: Settings, execution_id: ExecutionId) -> Any:
     """Return the Ray actor of one dedicated execution, started if there is none."""
     actor = ray.remote(ExecutionActor).options(
-        name=execution_id, namespace=settings.namespace, **ACTOR_OPTIONS
+        name=dedicated_actor_name(execution_id), namespace=settings.namespace, **ACTOR_OPTIONS
     )
     home = owner_index(execution_id, settings.execution_actors)
     return actor.remote(settings, home, execution_id)

@@ -1,5 +1,6 @@
 """Names of the actors; every process derives the owner of an execution from its id alone."""
 
+import hashlib
 from typing import Final
 
 from rillflow.ids import PARTITIONS, ExecutionId, partition_of
@@ -10,6 +11,8 @@ DIRECTORY_ACTOR: Final = "rillflow:execution:0"
 BALANCER_ACTOR: Final = "rillflow:balancer"
 """The actor that moves the others between nodes, where there may be several."""
 
+_DEDICATED: Final = "rillflow:dedicated:"
+
 
 def execution_actor_name(index: int) -> str:
     """Return the name of the actor that owns every partition with this remainder."""
@@ -19,6 +22,21 @@ def execution_actor_name(index: int) -> str:
 def dispatcher_actor_name(index: int) -> str:
     """Return the name of a dispatcher."""
     return f"rillflow:dispatcher:{index}"
+
+
+def dedicated_actor_name(execution_id: ExecutionId) -> str:
+    """Return the name of the actor of one dedicated execution, from which nobody learns the id.
+
+    Ray shows names of actors in its metrics, lists and logs, and who knows the id of an execution
+    may call it back. A hash needs no key here: an id has more than 70 random bits.
+    """
+    digest = hashlib.blake2b(execution_id.encode(), digest_size=16, person=b"dedicated actor")
+    return f"{_DEDICATED}{digest.hexdigest()}"
+
+
+def is_dedicated_actor(name: str) -> bool:
+    """Tell whether this is the name of an actor that leaves for good when its execution ends."""
+    return name.startswith(_DEDICATED)
 
 
 def owner_index(execution_id: ExecutionId, actors: int) -> int:

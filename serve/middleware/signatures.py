@@ -3,7 +3,8 @@
 A signature of Rill Flow covers the parameters of a request and is valid for a day. Whoever sees
 one can send the same parameters to any path, with any body, any number of times. A signature of
 Rillflow covers the method, the path, the parameters and the body, and counts once. Rill Flow's form
-is accepted with ``auth_signature = "parameters"``, and counts once too.
+is accepted with ``auth_signature = "parameters"``, and counts once too. Callback addresses that are
+signed have ``purpose=callback`` there, and their ``sign`` is no caller's.
 
 ``api.py`` adds this middleware where the switch is on. It must not know what a route does.
 """
@@ -19,7 +20,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import RillflowError
-from rillflow.gateways.callbacks.urls import signature, sorted_query
+from rillflow.gateways.callbacks.urls import is_of_callback, signature, sorted_query
 from rillflow.ports.clock import Clock
 from rillflow.settings import Settings
 from serve.forms.errors import respond_to
@@ -132,6 +133,8 @@ class SignatureCheck:
         if self._secret and _equal(sign, request_signature(self._secret, method, path, fields)):
             return True
         if self._secret and _equal(sign, signature(self._secret, fields)):
+            if is_of_callback(fields):
+                raise CallerError("authentication failed: sign is that of a callback address")
             if self._parameters_suffice:
                 return False
             raise CallerError(

@@ -32,6 +32,8 @@ PREFERENCES: Final[Mapping[str, str]] = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "rillflow.private_apis.serve_shortcut:middlewares",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # The exporter of Ray's agent listens without asking for the token, whatever the Host.
+    "RAY_enable_metrics_collection": "0",
     # Otherwise an idle worker for every processor waits for tasks that do not come.
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",

@@ -4,11 +4,15 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
-from rillflow.gateways.callbacks.urls import signature
+from rillflow.actors.dispatcher_actor import http_settings
+from rillflow.gateways.callbacks.urls import callback_url, signature
+from rillflow.settings import Settings
 from serve.middleware.signatures import AHEAD_MS, MINUTES_MS, UsedSignatures, request_signature
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import Api, refusal_of, served
@@ -177,6 +181,46 @@ async def test_rill_flows_form_is_taken_once_where_a_setting_says_so() -> None:
         assert await get(api, signed(api, "GET", GET, {"execution_id": "a"}))
         form = signed_parameters(api, execution_id="a")
         assert is_taken(await api.client.post("/flow/cancel.json", data=form))
+
+
+@pytest.mark.parametrize("task", ["wait", ""])
+@pytest.mark.parametrize("keys", [(), ("key",)])
+async def test_the_signature_of_a_callback_address_is_no_callers(
+    task: str, keys: tuple[str, ...]
+) -> None:
+    async with open_to_callers(RILL_FLOWS) as api:
+        given = callback_url(
+            replace(http_settings(api.stack.settings), callback_keys=keys),
+            execution_id="shop:order_c_a",
+            task=task,
+            attempt=1,
+            ts_ms=api.clock.now_ms(),
+            signed=True,
+        )
+        query = dict(parse_qsl(urlsplit(given).query))
+        unsigned = {name: text for name, text in query.items() if name != "sign"}
+        assert query["sign"] == signature(SECRET, unsigned)
+        for path in (GET, "/flow/redo.json", "/flow/cancel.json", "/flow/wakeup.json"):
+            assert not is_taken(await api.client.post(path, params=query)), path
+        shorter = {name: text for name, text in query.items() if name != "purpose"}
+        assert not await get(api, shorter)
+
+
+def test_where_callers_sign_requests_a_callback_address_is_rill_flows_own() -> None:
+    given = callback_url(
+        http_settings(Settings(**SETTINGS)),
+        execution_id="shop:order_c_a",
+        task="wait",
+        attempt=1,
+        ts_ms=5,
+        signed=True,
+    )
+    assert sorted(dict(parse_qsl(urlsplit(given).query))) == [
+        "execution_id",
+        "sign",
+        "task_name",
+        "ts",
+    ]
 
 
 async def test_without_a_secret_nobody_can_sign() -> None:

@@ -13,6 +13,9 @@ from typing import Any, Final
 
 import httpx
 
+from rillflow.actors.names import dedicated_actor_name
+from rillflow.ids import is_execution_id
+
 ROOT: Final = Path(__file__).parents[2]
 START_S: Final = 120.0
 END_S: Final = 30.0
@@ -167,26 +170,30 @@ class RayDriver:
         names: list[str] = json.loads(self._ask("actors"))
         return names
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is an actor of this name, or of this dedicated execution."""
+        return _actor_of(name) in self.actors()
+
     def facts(self, name: str) -> dict[str, Any] | None:
-        """Ask an actor who it is; None when there is none of this name."""
-        facts: dict[str, Any] | None = json.loads(self._ask(f"facts {name}"))
+        """Ask an actor, or that of an execution, who it is; None when there is none."""
+        facts: dict[str, Any] | None = json.loads(self._ask(f"facts {_actor_of(name)}"))
         return facts
 
     def remove(self, name: str) -> None:
         """End an actor for good, as nobody should."""
-        self._ask(f"remove {name}")
+        self._ask(f"remove {_actor_of(name)}")
 
     def wait_until_there(self, name: str) -> None:
         """Wait until there is an actor of this name."""
         give_up = time.monotonic() + END_S
-        while name not in self.actors():
+        while not self.has(name):
             assert time.monotonic() < give_up, f"there is no {name}"
             time.sleep(LOOK_S)
 
     def wait_until_gone(self, name: str) -> None:
         """Wait until there is no actor of this name."""
         give_up = time.monotonic() + END_S
-        while name in self.actors():
+        while self.has(name):
             assert time.monotonic() < give_up, f"{name} is still there"
             time.sleep(LOOK_S)
 
@@ -295,3 +302,7 @@ def _title(pid: int) -> str:
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def _actor_of(name: str) -> str:
+    return dedicated_actor_name(name) if is_execution_id(name) else name

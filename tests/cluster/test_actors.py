@@ -75,7 +75,7 @@ def test_a_shared_execution_has_no_actor_of_its_own(
 ) -> None:
     execution_id = api.submit(_flow(functions, "shared"))
     assert not is_dedicated(execution_id)
-    assert execution_id not in driver.actors()
+    assert not driver.has(execution_id)
     assert "rillflow:execution:0" in driver.actors()
     assert "rillflow:dispatcher:0" in driver.actors()
     _finish(api, execution_id, first=1, second=2)
@@ -107,7 +107,7 @@ def test_a_dedicated_execution_is_an_actor_of_its_own_until_it_ends(
         "duplicate": True,
     }
     assert api.get(execution_id) == ended.shown
-    assert execution_id not in driver.actors()
+    assert not driver.has(execution_id)
 
 
 def test_a_submission_may_decline_the_actor_that_its_definition_wants(
@@ -115,7 +115,7 @@ def test_a_submission_may_decline_the_actor_that_its_definition_wants(
 ) -> None:
     execution_id = api.submit(DEDICATED + _flow(functions, "declined"), isolation="shared")
     assert not is_dedicated(execution_id)
-    assert execution_id not in driver.actors()
+    assert not driver.has(execution_id)
     _finish(api, execution_id, first=1, second=2)
 
 
@@ -127,7 +127,7 @@ def test_a_redo_brings_the_actor_of_an_ended_execution_back(
     driver.wait_until_gone(execution_id)
     query = {"execution_id": execution_id, "task_names": "second"}
     assert api.ask("POST", "/flow/redo.json", body={"extra": 5}, **query).status == 200
-    assert execution_id in driver.actors()
+    assert driver.has(execution_id)
     ended = api.end(execution_id)
     assert (ended.status, ended.context["extra"]) == ("SUCCEED", 5)
     called = [call["task"] for call in functions.calls(execution_id)]
@@ -216,8 +216,8 @@ tasks:
     known = "referenced_dag_execution_id"
     shown = api.until(execution_id, lambda shown: known in shown["tasks"]["ask"]["invoke_msg"])
     child = shown["tasks"]["ask"]["invoke_msg"][known]
-    assert execution_id in driver.actors()
-    assert child not in driver.actors()
+    assert driver.has(execution_id)
+    assert not driver.has(child)
     _finish(api, child, first=1, second=2)
     ended = api.end(execution_id)
     assert (ended.status, ended.context["second"]) == ("SUCCEED", 2)

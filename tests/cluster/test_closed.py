@@ -1,5 +1,6 @@
 """A stack is closed: to other machines but for the API that is opened, and to other users."""
 
+import http.client
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
 
+OK: Final = 200
 OTHERS: Final = 0o077
 EVERYBODY: Final = 0o777
 OF_GROUP: Final = 0o775
@@ -78,6 +80,31 @@ def test_drivers_on_this_machine_join_it_all_the_same(stack: OwnStack) -> None:
         driver.close()
 
 
+def test_nobody_without_the_token_learns_of_an_execution_from_ray(stack: OwnStack) -> None:
+    with rillflow.Client(stack.base_url) as client:
+        execution_id = client.submit(client.add(FLOW), isolation="dedicated").id
+    driver = RayDriver(stack.ray_address)
+    try:
+        assert driver.has(execution_id)
+        secret = execution_id.rpartition("_c_")[2]
+        assert not [name for name in driver.actors() if secret in name]
+    finally:
+        driver.close()
+    found = _listeners(stack)
+    said = {
+        (_title(each.pid), each.port, path): _answer(each, path)
+        for each in found
+        if each.protocol == "tcp"
+        for path in ("/", "/metrics")
+    }
+    assert {key for key, (_, body) in said.items() if secret in body} == set()
+    of_ray = {key: status for key, (status, _) in said.items() if key[0].startswith("ray::")}
+    assert of_ray
+    assert {key for key, status in of_ray.items() if status == OK and key[2] == "/metrics"} == set()
+    shown = [Path(f"/proc/{each.pid}/cmdline").read_bytes() for each in found]
+    assert not [line for line in shown if secret.encode() in line]
+
+
 def test_nothing_that_it_makes_is_open_to_other_users(opened: OwnStack) -> None:
     run_dir, logs = (
         Path(noted(opened.data_dir, "run_dir")),
@@ -110,6 +137,19 @@ def test_rays_files_end_with_the_stack_and_its_logs_do_not(tmp_path: Path) -> No
 def _listeners(own: OwnStack) -> list[Listener]:
     marked = belonging(noted(own.data_dir, "run_dir"), noted(own.data_dir, "logs_dir"))
     return listeners({own.pid, *descendants(own.pid), *marked})
+
+
+def _answer(listener: Listener, path: str) -> tuple[int, str]:
+    """Ask a port as a page of another site would; 0 where it does not speak HTTP."""
+    connection = http.client.HTTPConnection(str(listener.address), listener.port, timeout=5)
+    try:
+        connection.request("GET", path, headers={"Host": "rebind.evil.example"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
 
 
 def _title(pid: int) -> str:

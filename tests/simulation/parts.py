@@ -90,8 +90,9 @@ class _Spawner:
     async def spawn(self, execution_id: ExecutionId) -> None:
         self._spawn(execution_id)
 
-    async def living(self) -> Collection[str]:
-        return self._living()
+    async def without_actor(self, execution_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
+        living = self._living()
+        return [each for each in execution_ids if each not in living]
 
 
 def _counted_turns(snapshot_steps: int) -> FairTurns:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rillflow.core.tasks.functions import ID_CHARACTERS, MESSAGE_CHARACTERS
 from rillflow.testing import Scenario
 from tests.spec.notation import Definition, each, fn, scenario
 
@@ -90,3 +91,18 @@ def test_a_foreach_says_why_it_failed_also_after_a_redo_of_another_iteration(red
     assert run.status == "FAILED"
     assert run.task("A").invoke.msg == run.state.invoke.msg == f"no {left}"
     assert attempts(run, "A")[-1] == f"no {left}"
+
+
+@pytest.mark.parametrize("tasks", [{"kind": "sync"}, {"kind": "async"}, {"kind": "flow_sync"}])
+def test_what_an_answer_says_of_itself_is_kept_up_to_a_length(tasks: dict[str, str]) -> None:
+    run = scenario(fn("A", tasks["kind"]))
+    run.submit()
+    long = "x" * 100_000
+    said: dict[str, object] = {"result_type": "FAILED", "error_msg": long, "error_code": long}
+    run.answer("A", {**said, "invoke_id": long, "execution_id": long})  # type: ignore[dict-item]
+    invoke = run.task("A").invoke
+    assert invoke.msg == long[:MESSAGE_CHARACTERS]
+    assert invoke.invoke_id == invoke.referenced_execution_id == long[:ID_CHARACTERS]
+    assert invoke.code == long[:256]
+    assert len(run.state.invoke.msg or "") <= MESSAGE_CHARACTERS
+    assert all(len(error or "") <= MESSAGE_CHARACTERS for error in attempts(run))

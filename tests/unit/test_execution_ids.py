@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from rillflow.actors.names import dedicated_actor_name, is_dedicated_actor
 from rillflow.ids import (
     ID_KEY_BYTES,
     child_execution_id,
@@ -101,3 +102,18 @@ def test_keys_of_children_differ_and_are_the_same_for_a_repetition() -> None:
 def test_executions_of_earlier_releases_find_the_sub_flows_that_they_started() -> None:
     started = "b:f_c_1d2a5ee5-e8b5-11f1-a00e-375c4308bf76"
     assert child(key=b"") == started
+
+
+def test_the_name_of_an_actor_tells_nothing_of_the_execution_that_it_is_for() -> None:
+    made = [
+        new_execution_id("shop", "order", at_ms=AT_MS, entropy=entropy, dedicated=True)
+        for entropy in ENTROPY
+    ]
+    names = [dedicated_actor_name(each) for each in made]
+    assert len(set(names)) == len(made)
+    assert names == [dedicated_actor_name(each) for each in made]
+    assert all(map(is_dedicated_actor, names))
+    assert not is_dedicated_actor("rillflow:execution:0")
+    for execution_id, name in zip(made, names, strict=True):
+        parts = execution_id.replace("-", ":").replace("_c_", ":").split(":")
+        assert not [part for part in parts if part in name]

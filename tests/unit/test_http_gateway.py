@@ -60,6 +60,13 @@ async def test_the_tasks_own_time_limit_counts_before_the_settings() -> None:
     assert answer.error == "timeout"
 
 
+async def test_no_call_lasts_longer_than_the_longest_whatever_its_task_says() -> None:
+    settings = {"call_timeout_s": 0.01, "longest_call_s": 0.05}
+    async with raw_server(hang) as server:
+        answer = await call(server.url, settings, timeout_s=86_400)
+    assert answer.error == f"{FAILS}no answer from POST {server.url} within 0.05 s"
+
+
 @pytest.mark.parametrize(
     ("talk", "reason"),
     [

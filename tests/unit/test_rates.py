@@ -5,13 +5,14 @@ from itertools import pairwise
 
 import pytest
 
-from rillflow.gateways.limits.concurrency import MOST_RECENT, RECENT_S, HostSlots
+from rillflow.gateways.limits.concurrency import MOST_RECENT, RECENT_S, Caller, HostSlots
 from rillflow.gateways.limits.rates import Rates
 from tests.loopback import FAILS, answering, attempt, gateway, raw_server
 from tests.simulation.calls import HOST, Calls, lively
 
 OTHER = "http://other.test"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CALLER = Caller("shop", "shop:order_c_1")
 
 
 def test_calls_go_out_evenly_and_in_the_order_of_their_arrival() -> None:
@@ -194,8 +195,8 @@ def test_hosts_that_were_called_lately_are_shown_for_ten_minutes_and_only_so_man
 
 async def test_a_host_that_is_called_again_is_not_idle() -> None:
     slots = HostSlots(per_host=1, total=1, rates=Rates(None, {}))
-    await slots.acquire(HOST)
-    slots.release(HOST)
+    await slots.acquire(HOST, CALLER)
+    slots.release(HOST, CALLER)
     assert slots.usage()[HOST].idle_s is not None
-    await slots.acquire(HOST)
+    await slots.acquire(HOST, CALLER)
     assert slots.usage() == {HOST: (1, 0, None)}

@@ -30,6 +30,11 @@ _FACTS = frozenset({"invoke_id", "error_code", "code", "error_msg", "msg", "exec
 """What an answer may say about itself."""
 SHOWN_CHARACTERS = 512
 """How much of an answer that is no result becomes the task's message."""
+MESSAGE_CHARACTERS = 4_096
+"""How much of what an answer says of a failure is kept: it is shown with the task and with the
+execution, in brief views too."""
+ID_CHARACTERS = 1_024
+"""How much of an id that an answer names is kept."""
 UNPACED_ATTEMPTS = 10
 """So many attempts may follow each other at once."""
 LONGEST_PACE_S = 10
@@ -134,10 +139,10 @@ def parse_answer(body: bytes | None) -> Answer:
     return Answer(
         output=value,
         recorded=recorded,
-        invoke_id=_last(facts, "invoke_id"),
+        invoke_id=_cut(_last(facts, "invoke_id"), ID_CHARACTERS),
         code=short_code(_last(facts, "error_code", "code")),
-        msg=_last(facts, "error_msg", "msg"),
-        execution_id=_last(facts, "execution_id"),
+        msg=_cut(_last(facts, "error_msg", "msg"), MESSAGE_CHARACTERS),
+        execution_id=_cut(_last(facts, "execution_id"), ID_CHARACTERS),
     )
 
 
@@ -156,6 +161,10 @@ def _last(facts: list[JsonObject], *keys: str) -> str | None:
             if fact.get(key) is not None:
                 return as_text(fact[key])
     return None
+
+
+def _cut(text: str | None, most: int) -> str | None:
+    return text if text is None else text[:most]
 
 
 def short_code(code: str | None) -> str | None:
@@ -310,7 +319,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
     ext = decode_json(event.ext) if event.ext is not None else None
     if isinstance(ext, dict):
         named = ext.pop("invoke_id", None)
-        invoke.invoke_id = as_text(named) if named else invoke.invoke_id
+        invoke.invoke_id = as_text(named)[:ID_CHARACTERS] if named else invoke.invoke_id
         invoke.ext = {**(invoke.ext or {}), **ext} or invoke.ext
     # What it says of a failure counts only if the task's own conditions call it one.
     if event.succeeded is not False or not _outcome(turn, plan, document, event):

@@ -12,12 +12,14 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
-from rillflow.gateways.callbacks.seals import seal
+from rillflow.gateways.callbacks.seals import SEAL, seal
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import is_plain
 from rillflow.jsontypes import JsonValue
 
 TRIGGER_PATH: Final = "/flow/trigger.json"
+PURPOSE: Final = "purpose"
+_CALLBACK: Final = "callback"
 
 
 def callback_url(  # noqa: PLR0913 - the facts of an address
@@ -52,10 +54,17 @@ def callback_url(  # noqa: PLR0913 - the facts of an address
             attempt=attempt,
             expires_s=expires_s,
         )
+    if signed and settings.marks_callbacks:
+        fields[PURPOSE] = _CALLBACK
     if signed:
         fields["sign"] = signature(settings.auth_secret, fields)
     host = (settings.callback_host or settings.server_host).rstrip("/")
     return f"{host}{TRIGGER_PATH}?{sorted_query(fields)}"
+
+
+def is_of_callback(fields: Mapping[str, str]) -> bool:
+    """Tell whether signed fields are those of a callback address, which a function is given."""
+    return fields.get(PURPOSE) == _CALLBACK or SEAL in fields
 
 
 def signature(secret: str, fields: Mapping[str, str]) -> str:

@@ -175,13 +175,14 @@ def call_timeout_s(request: DispatchRequest, settings: HttpSettings) -> float:
     """Return how long one call may take, in seconds.
 
     The task's own time limit bounds a synchronous call (spec 9.2); that of an
-    asynchronous task is about its callback, so it can only shorten the dispatch.
+    asynchronous task is about its callback, so it can only shorten the dispatch. No call holds
+    its connection for longer than ``longest_call_s``.
     """
     if request.timeout_s is None:
         return settings.call_timeout_s
     if request.pattern in _ASYNC_PATTERNS:
         return min(request.timeout_s, settings.call_timeout_s)
-    return request.timeout_s
+    return min(request.timeout_s, max(settings.longest_call_s, settings.call_timeout_s))
 
 
 def ran_out(request: DispatchRequest, timeout_s: float, otherwise: str) -> str:

@@ -21,6 +21,8 @@ Room: TypeAlias = Callable[[int], "asyncio.Future[None] | None"]
 HEAD_BYTES: Final = 64 * 1024
 """What an answer may have of headers, and of bytes that bring its body no further."""
 
+PACKAGING_PER_BYTE: Final = 8
+"""Beside that, bytes on the wire for each byte of the body; a chunk of one byte takes six."""
 SMALL_BYTES: Final = 64 * 1024
 """Answers up to this size are read without room."""
 _MOST_DIGITS: Final = 19
@@ -46,6 +48,9 @@ _USED: Final = {
 _NOT_HTTP: Final = "the answer is not HTTP"
 _CLOSED: Final = "the connection was closed before an answer"
 _BROKE_OFF: Final = "the answer broke off"
+_MOSTLY_PACKAGING: Final = (
+    f"its chunks are more than {PACKAGING_PER_BYTE} times as long as the answer"
+)
 
 
 class HttpConnection(asyncio.Protocol):
@@ -76,6 +81,7 @@ class HttpConnection(asyncio.Protocol):
         "_transport",
         "_waiter",
         "_waits_for_room",
+        "_wire_bytes",
         "idle_until_s",
         "is_open",
         "origin",
@@ -133,10 +139,10 @@ class HttpConnection(asyncio.Protocol):
         self._room, self._room_at = room, -1 if room is None else most_bytes - SMALL_BYTES
         self._in_head = True
         self._is_kept = False
-        self._head_bytes = self._idle_bytes = 0
+        self._head_bytes = self._idle_bytes = self._wire_bytes = 0
         self._headers: dict[str, str] = {}
         self._reason = b""
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = b""
         if not self.is_open:
             self._ended(None)
         elif not body:
@@ -187,8 +193,12 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._is_kept = False
             self._fail(BrokenExchangeError(_NOT_HTTP))
+        self._wire_bytes += len(data)
         if self._left != left:
             self._idle_bytes = 0
+            body_bytes = self._most_bytes - self._left
+            if self._wire_bytes > HEAD_BYTES * 2 + body_bytes * PACKAGING_PER_BYTE:
+                self._fail(BrokenExchangeError(_MOSTLY_PACKAGING))
             return
         self._idle_bytes += len(data)
         if self._idle_bytes > HEAD_BYTES:
@@ -249,7 +259,13 @@ class HttpConnection(asyncio.Protocol):
         if self._left < 0:
             self._fail(GatewayError(f"{FAILS}the answer is larger than {self._most_bytes} bytes"))
             return
-        self._body.append(piece)
+        # Joined as it comes: millions of small pieces would take fifty times their bytes.
+        if not self._body:
+            self._body = piece
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += piece
         if self._left < self._room_at:
             self._take_room()
 
@@ -305,7 +321,7 @@ class HttpConnection(asyncio.Protocol):
             self._is_kept = False
         if waiter is None or waiter.done():
             return
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body, self._body = bytes(self._body), b""
         reason = self._reason.decode(errors="replace")
         waiter.set_result(Reply(status, reason, self._headers, body))
 

@@ -1,16 +1,33 @@
-"""How many calls may be under way at once, in all and to one host."""
+"""How many calls may be under way at once, in all and to one host, and whose turn it is."""
 
 import asyncio
-from collections import OrderedDict
-from typing import Final, NamedTuple
+from collections import Counter, OrderedDict, deque
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from rillflow.gateways.limits.rates import Pace, Rates
+from rillflow.ports.gateway import DispatchRequest
 
 MOST_RECENT: Final = 1_000
 """Origins without a call that are remembered, those first that were called last."""
 
 RECENT_S: Final = 600.0
 """For how long they are."""
+
+SHARE: Final = 8
+"""So many times as many slots as are left to others a caller may have."""
+
+LEAST_SHARED: Final = 16
+"""Fewer slots than these are given out in turn, but none are kept for others."""
+
+
+Key = TypeVar("Key")
+
+
+class Caller(NamedTuple):
+    """For whom a call is made: a workspace, and an execution with all its sub-flows."""
+
+    workspace: str
+    execution: str
 
 
 class Usage(NamedTuple):
@@ -24,6 +41,112 @@ class Usage(NamedTuple):
     idle_s: float | None = None
 
 
+Queues: TypeAlias = OrderedDict[Caller, deque[asyncio.Future[None]]]
+"""Calls of a workspace that wait, by execution, those first whose turn is next."""
+
+
+def caller_of(request: DispatchRequest) -> Caller:
+    """Return for whom a call is made; sub-flows call for the execution that began them all."""
+    route, execution_id = request.route, request.execution_id
+    return Caller(execution_id.partition(":")[0], route[0][0] if route else execution_id)
+
+
+class FairSlots:
+    """Slots that callers take in turn, and of which some are always left to others.
+
+    A call may last for an hour, so turns alone would not do: whoever came first could take
+    everything for that long. So a workspace has no more than eight times as many slots as it
+    leaves free, that is eight ninths of all; the next one has eight ninths of the rest, and so
+    on. In the same way an execution has eight ninths of what its workspace may have.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._is_shared = limit >= LEAST_SHARED
+        self._used = 0
+        self._of_workspace: Counter[str] = Counter()
+        self._of_execution: Counter[Caller] = Counter()
+        self._waiting: OrderedDict[str, Queues] = OrderedDict()
+
+    async def acquire(self, caller: Caller) -> None:
+        """Take a slot, or wait for one."""
+        if self._may_enter(caller):
+            # Whoever waits may not have one, or it would have one: nobody is overtaken.
+            self._enter(caller)
+            return
+        granted = asyncio.get_running_loop().create_future()
+        queues = self._waiting.setdefault(caller.workspace, OrderedDict())
+        queues.setdefault(caller, deque()).append(granted)
+        try:
+            await granted
+        except BaseException:
+            if granted.done() and not granted.cancelled():
+                self.release(caller)
+            raise
+
+    def release(self, caller: Caller) -> None:
+        """Give a slot back, to whoever may have it."""
+        self._used -= 1
+        _less(self._of_workspace, caller.workspace)
+        _less(self._of_execution, caller)
+        while self._waiting and self._grant_next():
+            pass
+
+    def _may_enter(self, caller: Caller) -> bool:
+        if not self._is_shared:
+            return self._used < self._limit
+        room = self._room_of(caller.workspace)
+        return room > 0 and self._of_execution[caller] < SHARE * room
+
+    def _room_of(self, workspace: str) -> int:
+        """Return how many more slots a workspace may take now."""
+        if not self._is_shared:
+            return self._limit - self._used
+        free = self._limit - self._used
+        return (SHARE * free - self._of_workspace[workspace] + SHARE) // (SHARE + 1)
+
+    def _enter(self, caller: Caller) -> None:
+        self._used += 1
+        self._of_workspace[caller.workspace] += 1
+        self._of_execution[caller] += 1
+
+    def _grant_next(self) -> bool:
+        """Give a slot to the next who may have it: another workspace, another execution in it."""
+        for workspace in list(self._waiting):
+            if self._room_of(workspace) > 0 and self._grant_in(workspace):
+                return True
+        return False
+
+    def _grant_in(self, workspace: str) -> bool:
+        queues = self._waiting[workspace]
+        caller = self._next_in(queues)
+        if caller is not None:
+            self._enter(caller)
+            queue = queues.pop(caller)
+            queue.popleft().set_result(None)
+            if queue:
+                queues[caller] = queue
+            self._waiting.move_to_end(workspace)
+        if not queues:
+            del self._waiting[workspace]
+        return caller is not None
+
+    def _next_in(self, queues: Queues) -> Caller | None:
+        """Return the next execution that may have a slot; forget those that want none any more."""
+        found, left = None, []
+        for caller, queue in queues.items():
+            while queue and queue[0].done():
+                queue.popleft()
+            if not queue:
+                left.append(caller)
+            elif self._may_enter(caller):
+                found = caller
+                break
+        for caller in left:
+            del queues[caller]
+        return found
+
+
 class HostSlots:
     """Counts calls by origin; a call over a limit waits its turn.
 
@@ -35,38 +158,38 @@ class HostSlots:
 
     def __init__(self, *, per_host: int, total: int, rates: Rates) -> None:
         self._per_host = per_host
-        self._total = asyncio.Semaphore(total)
+        self._total = FairSlots(total)
         self._rates = rates
         self._hosts: dict[str, _Host] = {}
         self._recent: OrderedDict[str, float] = OrderedDict()
 
-    async def acquire(self, origin: str) -> None:
+    async def acquire(self, origin: str, caller: Caller) -> None:
         """Wait for a slot of the origin, for its rate, then for one of the total."""
         host = self._hosts.get(origin)
         if host is None:
             host = self._hosts[origin] = _Host(self._per_host, self._rates.pace(origin))
         host.users += 1
         try:
-            await host.free.acquire()
+            await host.slots.acquire(caller)
         except BaseException:
             self._leave(origin, host)
             raise
         try:
             if host.pace is not None:
                 await host.pace.take()
-            await self._total.acquire()
+            await self._total.acquire(caller)
         except BaseException:
-            host.free.release()
+            host.slots.release(caller)
             self._leave(origin, host)
             raise
         host.under_way += 1
 
-    def release(self, origin: str) -> None:
+    def release(self, origin: str, caller: Caller) -> None:
         """Give a slot back; of an origin that nobody uses only the time is kept."""
-        self._total.release()
+        self._total.release(caller)
         host = self._hosts[origin]
         host.under_way -= 1
-        host.free.release()
+        host.slots.release(caller)
         self._leave(origin, host)
 
     def usage(self) -> dict[str, Usage]:
@@ -91,12 +214,18 @@ class HostSlots:
 
 
 class _Host:
-    """Free slots of one origin, and how many calls hold or want one."""
+    """The slots of one origin, and how many calls hold or want one."""
 
-    __slots__ = ("free", "pace", "under_way", "users")
+    __slots__ = ("pace", "slots", "under_way", "users")
 
     def __init__(self, limit: int, pace: Pace | None) -> None:
-        self.free = asyncio.Semaphore(limit)
+        self.slots = FairSlots(limit)
         self.pace = pace
         self.users = 0
         self.under_way = 0
+
+
+def _less(counts: Counter[Key], key: Key) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from rillflow.errors import BrokenExchangeError, NotConnectedError
 from rillflow.gateways.limits.circuit_breaker import Circuit, Circuits
-from rillflow.gateways.limits.concurrency import HostSlots, Usage
+from rillflow.gateways.limits.concurrency import Caller, HostSlots, Usage, caller_of
 from rillflow.gateways.limits.rates import Rates
 from rillflow.gateways.messages.exchange import HttpCall, Reply
 from rillflow.gateways.messages.hints import retry_after_s
@@ -43,7 +43,7 @@ class CallLimiter:
         """
         own_s = request.timeout_s
         patience_s = self._longest_s if own_s is None else min(own_s / 2, self._longest_s)
-        return Turn(self, call, patience_s, limit)
+        return Turn(self, call, caller_of(request), patience_s, limit)
 
     def hosts(self) -> list[HostState]:
         """Return the state of every host that is called, was lately, or has failed."""
@@ -81,12 +81,18 @@ class CallLimiter:
 class Turn:
     """The turn of one call; leaving it gives everything back, however the call ended."""
 
-    __slots__ = ("_deadline_s", "_limit", "_names", "_patience_s", "_probes", "_turns")
+    __slots__ = ("_caller", "_deadline_s", "_limit", "_names", "_patience_s", "_probes", "_turns")
 
     def __init__(
-        self, turns: CallLimiter, call: HttpCall, patience_s: float, limit: asyncio.Timeout
+        self,
+        turns: CallLimiter,
+        call: HttpCall,
+        caller: Caller,
+        patience_s: float,
+        limit: asyncio.Timeout,
     ) -> None:
         self._turns = turns
+        self._caller = caller
         self._limit = limit
         self._patience_s = patience_s
         self._deadline_s: float | None = None
@@ -97,15 +103,17 @@ class Turn:
         """Wait until circuits, slots and rate let the call go out."""
         slots, origin = self._turns.slots, self._names[0]
         if not self._turns.circuits.is_on:
-            await slots.acquire(origin)
+            await slots.acquire(origin, self._caller)
             return self
         while True:
             while circuit := self._blocking():
                 await circuit.wait(self._deadline())
-            await slots.acquire(origin)
+            await slots.acquire(origin, self._caller)
             if self._blocking() is None:
                 break
-            slots.release(origin)  # a circuit opened while the call waited for its slot
+            slots.release(
+                origin, self._caller
+            )  # a circuit opened while the call waited for its slot
         self._probe()
         return self
 
@@ -117,7 +125,7 @@ class Turn:
     ) -> None:
         """Leave; without a connection the host is in trouble, without an answer the function."""
         host, function = self._names
-        self._turns.slots.release(host)
+        self._turns.slots.release(host, self._caller)
         if isinstance(error, NotConnectedError):
             self._settle(host, is_well=False)
         elif isinstance(error, BrokenExchangeError) or (error and self._limit.expired()):

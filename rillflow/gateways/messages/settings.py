@@ -26,6 +26,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``server_host`` is where workers reach this server; ``callback_host`` replaces
     it in callback addresses only (spec Q54). ``auth_businesses`` are the
     businesses whose callback addresses are signed with ``auth_secret``.
+    With ``marks_callbacks`` what is signed says that it is a callback address, since callers sign
+    their parameters in the same way.
     With ``callback_keys`` every address is signed with the first of them, for
     ``callback_ttl_s`` seconds.
     ``transport_attempts`` counts tries to open a connection; a request that was
@@ -40,10 +42,12 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     callback_host: str | None = None
     auth_secret: str = ""
     auth_businesses: frozenset[str] = frozenset()
+    marks_callbacks: bool = False
     callback_keys: tuple[str, ...] = ()
     callback_ttl_s: int = 259_200
     connect_timeout_s: float = 2.0
     call_timeout_s: float = 30.0
+    longest_call_s: float = 3_600.0
     transport_attempts: int = 2
     max_response_bytes: int = 10 * 1024 * 1024
     max_redirects: int = 5

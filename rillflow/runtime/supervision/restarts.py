@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -25,8 +25,8 @@ class Spawner(Protocol):
         """Start a home, unless there is one; return once it takes calls."""
         ...
 
-    async def living(self) -> Collection[str]:
-        """Return the names of the actors that run or start."""
+    async def without_actor(self, execution_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
+        """Return those that have no actor, not even one that is starting."""
         ...
 
 
@@ -68,8 +68,8 @@ class Restarts:
 
     async def _lost(self) -> list[ExecutionId]:
         unfinished = await retry_while_unavailable(lambda: self._journal.unfinished(self._listings))
-        living = await self._spawner.living() if unfinished else ()
-        return [each for each in unfinished if each not in living and each not in self._starts]
+        lost = await self._spawner.without_actor(unfinished) if unfinished else ()
+        return [each for each in lost if each not in self._starts]
 
     async def _start(self, execution_id: ExecutionId) -> None:
         try:

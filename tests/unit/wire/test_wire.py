@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import socket
+import tracemalloc
 import zlib
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
@@ -94,6 +95,28 @@ async def test_an_endless_body_ends_the_call(talk: Talk) -> None:
     async with raw_server(talk) as server:
         answer = await call(server.url, {**PATIENT, "max_response_bytes": 100_000})
     assert answer.error == f"{FAILS}the answer is larger than 100000 bytes"
+
+
+async def test_an_answer_in_tiny_chunks_takes_little_more_than_its_bytes() -> None:
+    size = 1_000_000
+    talk = answering(CHUNKED + b"2\r\nxx\r\n" * (size // 2) + b"0\r\n\r\n")
+    async with raw_server(talk) as server, gateway(**PATIENT) as opened:
+        tracemalloc.start()
+        try:
+            answer = await opened.call(attempt(server.url))
+            _, most_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert answer.body == b"x" * size
+    assert most_bytes < len(CHUNKED) + 4 * size + 7 * size // 2  # the server's own text is 3.5
+
+
+async def test_an_answer_whose_chunks_are_mostly_packaging_ends_the_call() -> None:
+    talk = flooding(CHUNKED, b"1;" + b"x" * 10_000 + b"\r\nx\r\n")
+    async with raw_server(talk) as server:
+        answer = await call(server.url, PATIENT)
+    reason = "its chunks are more than 8 times as long as the answer"
+    assert answer.error == f"{FAILS}{reason} (POST {server.url})"
 
 
 @pytest.mark.parametrize(
