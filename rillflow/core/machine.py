@@ -3,8 +3,9 @@
 Its rules:
 
 * All state changes happen here and below, in answer to one event at a time.
-* An event is accepted or refused. A refused one raises and leaves the state as it
-  was; a stale one (``changed`` is False) leaves it as it was without a complaint.
+* An event is accepted or refused. A refused one raises and leaves the state as it was, but for
+  a callback or signal that could not be applied: its task keeps why. A stale one (``changed``
+  is False) leaves the state as it was without a complaint.
 * Replaying the accepted events gives the same state and the same commands.
 * A command is outstanding until an event answers it; ``outstanding`` derives the
   unanswered ones from the state alone.
@@ -43,6 +44,7 @@ from rillflow.core.stored_context import stored_context
 from rillflow.core.tasks import functions, groups, polling
 from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
+from rillflow.errors import ExecutionError
 from rillflow.jsontypes import decode_json
 
 
@@ -51,12 +53,15 @@ class Handled(msgspec.Struct, frozen=True):
 
     ``mapped`` are applications of mappings in which a rule came to nothing, or had done so
     before. ``steps`` is what the turn has taken of its budget, and so what a replay will take.
+    ``refusal`` is there where a callback or signal could not be applied: its sender is answered
+    with it, and why it was refused is all that was kept.
     """
 
     commands: list[Command]
     changed: bool = True
     mapped: Sequence[Application] = ()
     steps: int = 0
+    refusal: ExecutionError | None = None
 
 
 def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handled]:
@@ -126,7 +131,12 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
         mapping_warnings.keep(state, turn.mapped)
     state.seq += 1
     state.made_bytes += turn.budget.made_bytes
-    return Handled(turn.commands, mapped=turn.mapped, steps=turn.budget.spent_steps)
+    return Handled(
+        turn.commands,
+        mapped=turn.mapped,
+        steps=turn.budget.spent_steps,
+        refusal=turn.refusal,
+    )
 
 
 def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911 - one arm for each event

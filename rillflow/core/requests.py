@@ -1,8 +1,10 @@
 """What the outside may ask of a running execution: callbacks, wake-ups, manual actions.
 
-Each function checks first and changes afterwards, so a request that is refused
-leaves the execution as it was.
+Each function checks first and changes afterwards, so a request that is refused leaves the
+execution as it was. Why a callback or signal was refused is kept with the task that waits for it.
 """
+
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -16,7 +18,7 @@ from rillflow.core.events import (
 )
 from rillflow.core.kept_outputs import note_output
 from rillflow.core.redo import reopening
-from rillflow.core.state import DegradeSwitch, TaskState
+from rillflow.core.state import DegradeSwitch, InvokeMsg, TaskState
 from rillflow.core.status import COMPLETED, DagStatus, TaskStatus
 from rillflow.core.tasks import controls, functions
 from rillflow.core.turn import (
@@ -31,6 +33,7 @@ UNKNOWN_TASK = 30503
 PROCESS_FAIL = 30106
 UNSUPPORTED = 30606
 TRAVERSAL_FAILED = 30603
+LONGEST_REFUSAL: Final = 512
 
 
 def callback_received(turn: Turn, event: CallbackReceived) -> bool:
@@ -125,17 +128,52 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
             return False
         task.held, task.told = event, told
         return True
-    before, before_bytes = msgspec.structs.replace(task.invoke), task.output_bytes
-    said = before.time_infos[-1].error if before.time_infos else None
+    if event.sub_flow is not None:
+        # Nobody would send another outcome of a sub-flow.
+        functions.finish_held(turn, task, turn.plan_of(task), event)
+        task.told = told
+        return True
+    before, before_bytes = _Said.by(task), task.output_bytes
     try:
         functions.take_callback(turn, task, turn.plan_of(task), event)
     except TASK_ERRORS as error:
-        task.invoke = before
-        task.invoke.note_error(said)  # the times are those of before, and were not copied
+        before.restore(task)
         note_output(turn.state, task, before_bytes)
-        raise ExecutionError(str(error), _code_of(error)) from error
+        _keep_refusal(turn, task, "callback", error)
     task.told = told
     return True
+
+
+class _Said(NamedTuple):
+    """What a task said of itself before an event."""
+
+    invoke: InvokeMsg
+    error: str | None
+
+    @classmethod
+    def by(cls, task: TaskState) -> "_Said":
+        infos = task.invoke.time_infos
+        return cls(msgspec.structs.replace(task.invoke), infos[-1].error if infos else None)
+
+    def restore(self, task: TaskState) -> None:
+        task.invoke = self.invoke
+        task.invoke.note_error(self.error)
+
+
+def _keep_refusal(turn: Turn, task: TaskState, what: str, error: Exception) -> None:
+    """Keep with a task why an outcome or signal was refused, which its sender is told, too.
+
+    Otherwise nobody else would know why the task waits on.
+
+    Raises:
+        ExecutionError: This is kept already.
+    """
+    refusal = ExecutionError(str(error), _code_of(error))
+    hint = f"a {what} was refused: {error}"[:LONGEST_REFUSAL]
+    if task.invoke.hint == hint:
+        raise refusal from error
+    task.invoke.hint = hint
+    turn.refusal = refusal
 
 
 def _note_ext(task: TaskState, event: CallbackReceived) -> None:
@@ -167,16 +205,16 @@ def wake_up_received(turn: Turn, event: WakeUpReceived) -> None:
 
 def _wake(turn: Turn, task: TaskState, data: bytes) -> None:
     document = decode_json(data)
-    state, context, invoke = turn.state, turn.context_of(task), msgspec.structs.replace(task.invoke)
+    state, context, before = turn.state, turn.context_of(task), _Said.by(task)
     try:
         _apply_signal(turn, task, document if isinstance(document, dict) else {})
     except TASK_ERRORS as error:
-        task.invoke = invoke
+        before.restore(task)
         if task.route:
             state.groups[task.route].context = context
         else:
             state.context = context
-        raise ExecutionError(str(error), _code_of(error)) from error
+        _keep_refusal(turn, task, "signal", error)
 
 
 def _code_of(error: Exception) -> int:
@@ -186,6 +224,7 @@ def _code_of(error: Exception) -> int:
 
 def _apply_signal(turn: Turn, task: TaskState, data: JsonObject) -> None:
     plan = turn.plan_of(task)
+    task.invoke.hint = None
     if data and plan.spec.output_mappings:
         controls.map_output(turn, task, plan, data)
     if task.status is not TaskStatus.RUNNING:

@@ -27,6 +27,7 @@ from rillflow.core.status import (
     TaskStatus,
 )
 from rillflow.core.stored_context import Cleaner, stored_context
+from rillflow.errors import ExecutionError
 from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import CHARACTERS_PER_STEP, TotalBudget
@@ -62,7 +63,8 @@ class Turn:
     that is about to start keeps its scope open. ``failing`` are groups that fail although
     something in them is under way; they are looked at last, the latest first, since what is
     under way may be about to end in this very turn. ``mapped`` are applications of mapping
-    lists of which there is something to tell. ``budget`` is what all evaluations of the turn
+    lists of which there is something to tell. ``refusal`` is what the sender of the event is
+    answered where the event is refused, but kept. ``budget`` is what all evaluations of the turn
     may take together. ``steps_left`` is how many tasks and groups it may still make, start or
     end before the rest is left to a later event.
     """
@@ -76,6 +78,7 @@ class Turn:
         "failing",
         "mapped",
         "plan",
+        "refusal",
         "state",
         "steps_left",
         "unsettled",
@@ -93,6 +96,7 @@ class Turn:
         self.unsettled: dict[str, None] = {}
         self.failing: list[str] = []
         self.mapped: list[Application] = []
+        self.refusal: ExecutionError | None = None
         self._seed = zlib.crc32(state.execution_id.encode()) << 32 | state.seq << 12
 
     # -- looking around -------------------------------------------------------------

@@ -279,7 +279,10 @@ class Scenario:
             raise
         if not handled.changed:
             self._check_untouched(before, "worth nothing")
-        return self._took(event, handled) + self._take_remaining()
+        wanted = self._took(event, handled)
+        if handled.refusal is not None:
+            raise handled.refusal
+        return wanted + self._take_remaining()
 
     # -- what became of it ----------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from tests.api.definition_texts import PASS
+from tests.api.definition_texts import PASS, calling
 from tests.api.serving import served
 
 CHILD: Final = PASS.replace("dagName: order", "dagName: child")
@@ -61,3 +61,21 @@ async def test_a_strict_parent_leaves_its_sub_flow_as_it_is() -> None:
         assert shown["dag_status"] == "SUCCEED"
         shown = await api.run(f"{PASS}strict: true\n")
         assert shown["dag_status"] == "FAILED"
+
+
+async def test_a_callback_that_a_strict_execution_refuses_is_seen_by_who_looks_at_it() -> None:
+    text = calling("work", pattern="task_async", more="strict: true\n")
+    async with served({"work": lambda _: {}}) as api:
+        execution_id = await api.submit(await api.add(text), {"a": 1})
+        names = {"execution_id": execution_id, "task_name": "A"}
+        status, code, message = await api.refusal("/flow/trigger.json", {"b": 1}, **names)
+        assert (status, code) == (500, 30603)
+        assert message.startswith("outputMappings rule 1, $.output.a -> $.context.a: ")
+        task = (await api.shown(execution_id))["tasks"]["A"]
+        assert task["status"] == "RUNNING"
+        assert task["invoke_msg"]["hint"] == f"a callback was refused: {message}"
+        assert [one["kind"] for one in task["warnings"]] == ["missing"]
+        await api.post("/flow/trigger.json", {"a": 2}, **names)
+        ended = await api.ended(execution_id)
+        assert (ended["dag_status"], ended["context"]["a"]) == ("SUCCEED", 2)
+        assert own_fields(ended["tasks"]["A"]) == set()

@@ -171,17 +171,14 @@ class Watched(Scenario):
 
     def take(self, event: Event) -> list[Want]:
         before = codec.encode_state(self.state)
+        self.changed = False  # also after what is refused, unless the refusal itself is kept
         try:
-            wanted = super().take(event)
-        except RillflowError:
-            self.changed = False
-            raise
+            return super().take(event)
         finally:
             after = codec.encode_state(self.state)
             assert self.changed or after == before
-        if self.changed:
-            self.states.append(after)
-        return wanted
+            if self.changed:
+                self.states.append(after)
 
 
 class Player:

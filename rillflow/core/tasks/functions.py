@@ -316,6 +316,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
     output = decode_json(event.output)
     document: JsonObject = output if isinstance(output, dict) else {"data": output}
     invoke = task.invoke
+    invoke.hint = None
     ext = decode_json(event.ext) if event.ext is not None else None
     if isinstance(ext, dict):
         named = ext.pop("invoke_id", None)

@@ -381,15 +381,13 @@ class ExecutionOwner:
         self._residents.admit(hosted)
         found[event.execution_id] = hosted
         append = self._rows.append_of(hosted, event, handled, Stage(), row_of(call))
-        watch = call if call.watcher else None
-        return CallOutcome(
-            Reply(), hosted, append, handled.commands, event.at_ms, hosted.over, watch
-        )
+        over, watch = hosted.over, call if call.watcher else None
+        return CallOutcome(Reply(), hosted, append, handled.commands, event.at_ms, over, watch)
 
     def _deliver(self, call: Delivery, hosted: ActiveExecution | None) -> CallOutcome:
-        execution_id = call.execution_id
         if hosted is None:
-            raise queries.unknown_execution(execution_id, call.event)
+            raise queries.unknown_execution(call.execution_id, call.event)
+        execution_id = call.execution_id
         event = within_limit(hosted.plan, hosted.state, call.event, self._outputs_max_bytes)
         if self._ownership.is_elsewhere(execution_id) and not hosted.settled:
             return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
@@ -408,7 +406,8 @@ class ExecutionOwner:
                 return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
             self._residents.revive(hosted)
         append = self._rows.append_of(hosted, event, handled, before)
-        return CallOutcome(Reply(), hosted, append, handled.commands, event.at_ms, hosted.over)
+        reply = reply_to_error(handled.refusal) if handled.refusal else Reply()
+        return CallOutcome(reply, hosted, append, handled.commands, event.at_ms, hosted.over)
 
     def _refusal(
         self, call: Call, hosted: ActiveExecution | RillflowError | None, error: RillflowError
