@@ -46,7 +46,7 @@ RillflowError
 Flow's own (spec 5.1). Failures of tasks are data, not errors.
 """
 
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Final, NamedTuple, Self
 
 
 class RillflowError(Exception):
@@ -345,6 +345,10 @@ class ResultError(RillflowError):
         super().__init__(message)
 
 
+_MOST_NAMED: Final = 5
+"""Failed tasks that the text of an error names; all of them are among its attributes."""
+
+
 class ExecutionFailedError(ResultError):
     """The execution ended FAILED.
 
@@ -365,7 +369,8 @@ class ExecutionFailedError(ResultError):
         self.tasks = tasks
         self.reason = reason
         self.reason_code = reason_code
-        where = f" in {', '.join(tasks)}" if tasks else ""
+        more = f" and {len(tasks) - _MOST_NAMED} more" if len(tasks) > _MOST_NAMED else ""
+        where = f" in {', '.join(tasks[:_MOST_NAMED])}{more}" if tasks else ""
         why = ": ".join(part for part in (reason_code, reason) if part)
         super().__init__(execution_id, f"{execution_id} failed{where}" + (why and f": {why}"))
 

@@ -104,6 +104,17 @@ def of_task_in_plain_words(message: str) -> str:
     return task_message_in_plain_words(message) or message
 
 
+def reasons_of(message: str | None, hint: str | None) -> tuple[str | None, str | None]:
+    """Return what is to be said of a failure in plain words, and what more there is to it.
+
+    A hint takes the place of a message that is missing; one that says the same is left out.
+    """
+    said = of_task_in_plain_words(message) if message and message.strip() else None
+    if said is None:
+        return hint, None
+    return said, None if hint == said else hint
+
+
 @lru_cache(maxsize=256)
 def task_message_in_plain_words(message: str) -> str | None:
     """Return what the message of a task means; None where it is none of Rill Flow's."""

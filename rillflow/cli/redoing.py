@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from rillflow.cli.remote import unknown_task
 from rillflow.errors import RequestError
 from rillflow.jsontypes import JsonObject, JsonValue
 
@@ -15,8 +16,11 @@ SUCCEEDED: Final = "SUCCEED"
 
 def redo_failed(
     execution: "Execution", named: Sequence[str], data: JsonObject, *, only: bool
-) -> None:
+) -> bool:
     """Run what failed again, or the named instances.
+
+    Of several executions that failed, a parent may run again already since its sub-flow does:
+    where only what failed is meant, that is no mistake.
 
     Args:
         execution: The execution.
@@ -24,21 +28,30 @@ def redo_failed(
         data: What joins the context before.
         only: Whether of those, too, only what failed is meant.
 
+    Returns:
+        False where nothing has failed in an execution that runs, and only that was meant.
+
     Raises:
         RequestError: There is nothing to run again, or a name is not that of a task.
     """
     shown = execution.get()
+    if not named and only and shown.get("dag_status") == "RUNNING" and not _any_failed(shown):
+        return False
     if not named:
         _refuse_if_nothing_failed(shown)
-    top = _statuses(shown)
     for name in named:
         task = execution.task(name)
         if task is None:
-            raise RequestError(f"there is no task {name}; there are {', '.join(top)}")
+            raise unknown_task(execution, name)
         _refuse_unstarted(name, str(task.get("status")))
         if only and not _has_failed(task):
             raise RequestError(f"nothing in the task {name} has failed")
     execution.redo(named or None, data)
+    return True
+
+
+def _any_failed(shown: JsonObject) -> bool:
+    return any(map(_has_failed, _tasks(shown).values()))
 
 
 def _refuse_if_nothing_failed(shown: JsonObject) -> None:
@@ -46,7 +59,7 @@ def _refuse_if_nothing_failed(shown: JsonObject) -> None:
     if shown.get("dag_status") == SUCCEEDED:
         raise RequestError(f"it has succeeded; name a task with --task: {', '.join(top)}")
     # What ended badly goes on in any case, even if no task of it has failed.
-    if shown.get("dag_status") != FAILED and not any(map(_has_failed, _tasks(shown).values())):
+    if shown.get("dag_status") != FAILED and not _any_failed(shown):
         names = ", ".join(top)
         raise RequestError(f"nothing has failed; name a task with --task ({names}), or use --whole")
 

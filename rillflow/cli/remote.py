@@ -4,11 +4,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from rillflow.errors import RequestError
+
 if TYPE_CHECKING:
     from rillflow.client.clients import Client
+    from rillflow.client.executions import Execution
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 DEFAULT_PATIENCE_S: Final = 60.0
+MOST_NAMED: Final = 20
+"""Instances that an error names."""
 
 Url = Annotated[
     str,
@@ -47,3 +52,11 @@ def print_json(value: Any) -> None:
 def tell_silence(_: Exception, patience_s: float) -> None:
     """Say on standard error that the server is asked again."""
     typer.echo(f"the server does not answer; asking again for up to {patience_s:.3g} s", err=True)
+
+
+def unknown_task(execution: "Execution", name: str) -> RequestError:
+    """Make the error of a name that no instance has, with the names that there are."""
+    names = list(execution.tasks())
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    there = f"there are {', '.join(names[:MOST_NAMED])}{more}" if names else "there are none"
+    return RequestError(f"there is no task {name}; {there}")

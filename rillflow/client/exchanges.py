@@ -31,6 +31,7 @@ from rillflow.errors import (
 )
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.plain_words import reasons_of
 
 T = TypeVar("T")
 Exchange: TypeAlias = Generator[Operation, Any, T]
@@ -226,14 +227,16 @@ def _raise_failure(execution_id: ExecutionId, invoke: JsonObject) -> Exchange[No
     message = _field(found[failed[-1]], "invoke_msg") if failed else None
     if reason is None:
         reason = _field(message, "msg")
+    hint = _field(message, "hint")
+    if reason is None and isinstance(hint, str):
+        reason, hint = hint, None
     error = ExecutionFailedError(
         execution_id,
         tasks=failed,
         reason=None if reason is None else str(reason),
         reason_code=None if code is None else str(code),
     )
-    hint = _field(message, "hint")
-    if isinstance(hint, str):
+    if isinstance(hint, str) and reasons_of(str(reason), hint)[1]:
         error.with_hint(hint)
     raise error
 

@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 from rillflow.jsontypes import JsonObject, JsonValue
 
 OVER: Final = ("SUCCEEDED", "FAILED", "SKIPPED")
+LONGEST_ERROR: Final = 300
+"""How much of its error an attempt keeps."""
 
 
 class Attempt(NamedTuple):
@@ -79,9 +81,16 @@ def without_old_error(task: JsonObject) -> JsonObject:
     earlier = [time.get("error") for time in times]
     if task.get("status") != "SUCCEEDED" or not any(earlier):
         return task
-    old = ("msg", "code", "hint") if invoke.get("msg") in earlier else ("hint",)
+    message = str(invoke.get("msg"))
+    is_old = any(error and _is_of(error, message) for error in earlier)
+    old = ("msg", "code", "hint") if is_old else ("hint",)
     kept = {key: value for key, value in invoke.items() if key not in old}
     return {**task, "invoke_msg": kept}
+
+
+def _is_of(error: str, message: str) -> bool:
+    """Tell whether an error of an attempt is a message, of which it may be the beginning."""
+    return error == message or (len(error) >= LONGEST_ERROR and message.startswith(error))
 
 
 def _attempt(time: Mapping[str, Any]) -> Attempt:

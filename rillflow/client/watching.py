@@ -98,4 +98,5 @@ class Watch:
             return []
         self._seen[name] = status
         instance = read_instance(name, without_old_error(task))
-        return [TaskChange(name, status, previous, len(instance.attempts), instance.said)]
+        said = instance.said or instance.hint
+        return [TaskChange(name, status, previous, len(instance.attempts), said)]

@@ -79,6 +79,7 @@ def test_a_list_may_be_json_or_ids_for_other_commands() -> None:
         "submitted_at_ms": 1_700_000_000_000,
         "business": "b",
         "feature": "f",
+        "detail": None,
     }
 
 
@@ -238,6 +239,13 @@ def test_while_nothing_has_failed_a_redo_says_what_else_there_is() -> None:
         code, _, told = run("redo", ID, "--url", url)
     message = "nothing has failed; name a task with --task (a), or use --whole"
     assert (code, told) == (1, f"error: {ID}: {message}\n")
+    assert len(asked) == 1
+
+
+def test_a_parent_that_runs_again_already_is_no_mistake_where_what_failed_is_meant() -> None:
+    with stand_in(**{path("get"): running(), path("redo"): DONE}) as (url, asked):
+        printed = run("redo", "--failed", ID, "--url", url)
+    assert printed == (0, f"nothing has failed in {ID}, which runs\n", "")
     assert len(asked) == 1
 
 

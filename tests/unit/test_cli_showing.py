@@ -9,6 +9,7 @@ from rich.console import Console
 from rillflow.cli.output.listing import detail_of, show_list
 from rillflow.cli.output.showing import seconds, short_moment, show_execution, show_task
 from rillflow.client.operations import ListedExecution
+from rillflow.errors import ExecutionFailedError
 from tests.unit.commands import path, run, stand_in
 
 ID: Final = "b:f_c_01890a5d-ac96-774b-bcce-b302099a8057"
@@ -82,7 +83,7 @@ def test_one_task_and_those_that_failed_can_be_asked_for() -> None:
         assert run("get", ID, "--task", "a", "--failed", "--url", url)[0] == 2
     assert one == MEMBER
     assert list(failed["tasks"]) == ["each", "each_1-in"]
-    assert (code, told) == (1, "error: there is no task b; there are a, each\n")
+    assert (code, told) == (1, "error: there is no task b; there are a, each, each_1-in\n")
 
 
 def test_context_and_brief_are_json() -> None:
@@ -166,9 +167,39 @@ def test_a_list_says_what_a_running_execution_waits_for() -> None:
         d=waiting("RUNNING", "foreach", sub_group_index_to_status=groups),
         e=waiting("READY", "function", "task_sync"),
     )
-    said = "waits for b (its callback), c (a wake-up), d (1 of 3 groups through) and 1 more"
+    said = "waits for b (its callback), c (a wake-up), d (2 of 3 groups, 1 are through) and 1 more"
     assert detail_of(view) == said
     assert detail_of(view | {"paused": True}) == f"paused; {said}"
+
+
+def test_a_list_says_why_a_callback_was_refused_and_which_attempt_is_to_come() -> None:
+    hint = {"invoke_msg": {"hint": "a callback was refused: no\nage"}}
+    view = running(
+        a=waiting("RUNNING", "function", "task_async", **hint),
+        b=waiting("READY", "pass"),
+        c=waiting("READY", "pass", invoke_msg={"invoke_time_infos": [{"start_time": 1}]}),
+    )
+    assert detail_of(view) == (
+        "waits for a (its callback; a callback was refused: no age),"
+        " b (the time of its first attempt), c (the time of its next attempt)"
+    )
+
+
+def test_a_failure_without_a_message_is_told_by_its_hint() -> None:
+    view = {"dag_status": "FAILED", "dag_invoke_msg": {"hint": "its failConditions hold"}}
+    assert detail_of(view) == "its failConditions hold"
+    assert detail_of(view | {"dag_invoke_msg": {"msg": "", "hint": "x"}}) == "x"
+    timeout = {"msg": "timeout", "hint": "its time was up"}
+    assert detail_of(view | {"dag_invoke_msg": timeout}) == "its time was up"
+    assert "error     its failConditions hold" in text(
+        {"a": waiting("FAILED", "pass", invoke_msg={"hint": "its failConditions hold"})}
+    )
+
+
+def test_the_text_of_a_failure_names_a_few_of_many_tasks() -> None:
+    error = ExecutionFailedError("e", tasks=tuple(f"t{n}" for n in range(1000)), reason="no")
+    assert str(error) == "e failed in t0, t1, t2, t3, t4 and 995 more: no"
+    assert len(error.tasks) == 1000
 
 
 def test_a_list_says_why_an_execution_failed() -> None:

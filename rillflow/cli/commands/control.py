@@ -92,7 +92,7 @@ def list_executions(
         $ rillflow list --status failed --ids | xargs -r rillflow redo --failed
     """
     from rillflow.cli.inputs import moment_ms
-    from rillflow.cli.output.printing import print_list
+    from rillflow.cli.output.printing import list_as_json, print_list
 
     if ids and as_json:
         raise typer.BadParameter("--ids and --json exclude each other")
@@ -109,7 +109,7 @@ def list_executions(
         if len(found) == most:
             typer.echo(f"these are the newest {most}; --limit shows more", err=True)
         if as_json:
-            print_json([one._asdict() for one in found])
+            print_json(list_as_json(client, found))
         elif ids:
             typer.echo("".join(f"{one.id}\n" for one in found), nl=False)
         else:
@@ -191,12 +191,13 @@ def redo(
         raise typer.BadParameter("--whole and --failed exclude each other")
     context = json_argument(data)
 
-    def again(execution: "Execution") -> None:
+    def again(execution: "Execution") -> str | None:
         if whole:
             tasks = tasks_to_redo_whole(execution.get(), task or ())
             execution.redo(tasks or None, context, whole=True)
-        else:
-            redo_failed(execution, task or (), context, only=failed)
+        elif not redo_failed(execution, task or (), context, only=failed):
+            return f"nothing has failed in {execution.id}, which runs"
+        return None
 
     _each(execution_ids, url, "redone", again)
 
@@ -245,9 +246,12 @@ def redo_many(
 
 
 def _each(
-    execution_ids: list[str], url: str, done: str, steer: "Callable[[Execution], None]"
+    execution_ids: list[str], url: str, done: str, steer: "Callable[[Execution], str | None]"
 ) -> None:
-    """Do something to every execution, tell what came of it, and fail if one refused."""
+    """Do something to every execution, tell what came of it, and fail if one refused.
+
+    ``steer`` returns what to tell, where that is not ``done``.
+    """
     from rillflow.cli.reporting import FAILURE, report
     from rillflow.errors import RillflowError, UnreachableError
 
@@ -255,13 +259,13 @@ def _each(
     with client_of(url) as client:
         for execution_id in execution_ids:
             try:
-                steer(client.execution(execution_id))
+                told = steer(client.execution(execution_id))
             except UnreachableError:
                 raise
             except RillflowError as error:
                 refused = True
                 report(error, execution_id)
             else:
-                typer.echo(f"{done} {execution_id}")
+                typer.echo(told or f"{done} {execution_id}")
     if refused:
         raise typer.Exit(FAILURE)

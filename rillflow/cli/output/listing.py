@@ -10,7 +10,7 @@ from rillflow.cli.output.showing import STYLES, cut_line, moment, short_moment
 from rillflow.cli.visible import visible
 from rillflow.client.instances import Instance, read_instance
 from rillflow.client.operations import ListedExecution
-from rillflow.plain_words import of_task_in_plain_words
+from rillflow.plain_words import reasons_of
 
 STATUS_WIDTH: Final = 11
 DETAIL_WIDTH: Final = 24
@@ -84,23 +84,26 @@ def detail_of(view: Mapping[str, Any]) -> str:
 
 def _failure(view: Mapping[str, Any], instances: list[Instance]) -> str:
     invoke = view.get("dag_invoke_msg")
-    message = invoke.get("msg") if isinstance(invoke, dict) else None
+    invoke = invoke if isinstance(invoke, dict) else {}
+    said, hint = reasons_of(invoke.get("msg"), invoke.get("hint"))
     failed = [one.name for one in instances if one.status == "FAILED"]
     where = f"{failed[0]}: " if failed else ""
-    if message is None:
+    if said is None:
         return where.rstrip(": ")
-    return f"{where}{_line(of_task_in_plain_words(str(message)))}"
+    return f"{where}{_line(said)}" + (f" ({_line(hint)})" if hint else "")
 
 
 def _waits(instances: list[Instance]) -> Iterator[str]:
     for one in instances:
         if one.status == "RUNNING" and one.groups:
             through = sum(one.groups.get(status, 0) for status in ("SUCCEED", "FAILED", "SKIPPED"))
-            yield f"{one.name} ({through} of {sum(one.groups.values())} groups through)"
+            total = sum(one.groups.values())
+            yield f"{one.name} ({total - through} of {total} groups, {through} are through)"
         elif one.status in ("RUNNING", "KEY_SUCCEED"):
-            yield f"{one.name} ({WAITS.get(one.pattern or one.category, one.category)})"
+            refused = f"; {_line(one.hint)}" if one.hint else ""
+            yield f"{one.name} ({WAITS.get(one.pattern or one.category, one.category)}{refused})"
         elif one.status == "READY":
-            yield f"{one.name} (the time of its next attempt)"
+            yield f"{one.name} (the time of its {'next' if one.attempts else 'first'} attempt)"
 
 
 def _line(text: object) -> str:

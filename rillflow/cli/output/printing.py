@@ -9,12 +9,12 @@ from rich.console import Console
 
 from rillflow.cli.output.listing import detail_of, show_list
 from rillflow.cli.output.showing import show_execution, show_task
-from rillflow.cli.remote import print_json
+from rillflow.cli.remote import print_json, unknown_task
 from rillflow.client.clients import Client
 from rillflow.client.executions import Execution
 from rillflow.client.instances import without_old_error
 from rillflow.client.operations import ListedExecution
-from rillflow.errors import RequestError, RillflowError, UnreachableError
+from rillflow.errors import RillflowError, UnreachableError
 from rillflow.jsontypes import JsonObject
 from rillflow.runtime.process.clock import SystemClock
 
@@ -51,9 +51,7 @@ def print_task(execution: Execution, name: str, *, as_json: bool) -> None:
     """
     task = execution.task(name)
     if task is None:
-        top = execution.get().get("tasks")
-        names = ", ".join(top) if isinstance(top, dict) else "none"
-        raise RequestError(f"there is no task {name}; there are {names}")
+        raise unknown_task(execution, name)
     console = _console()
     if as_json or not console.is_terminal:
         print_json(without_old_error(task))
@@ -65,6 +63,11 @@ def print_list(client: Client, found: Sequence[ListedExecution]) -> None:
     """Print each execution: when it was submitted, its status, its id, and more."""
     console = _console()
     show_list(console, found, lambda one: _detail(client, one), SystemClock().now_ms())
+
+
+def list_as_json(client: Client, found: Sequence[ListedExecution]) -> list[dict[str, object]]:
+    """Return executions as JSON shows them, with what a list says more of each as ``detail``."""
+    return [{**one._asdict(), "detail": _detail(client, one) or None} for one in found]
 
 
 def _detail(client: Client, one: ListedExecution) -> str:

@@ -20,7 +20,7 @@ from rillflow.client.instances import Instance, read_instance, without_old_error
 from rillflow.client.patience import PATIENCE_S
 from rillflow.client.watching import Look, TaskChange
 from rillflow.errors import RillflowError
-from rillflow.plain_words import of_task_in_plain_words
+from rillflow.plain_words import reasons_of
 from rillflow.runtime.process.clock import SystemClock
 
 Looks: TypeAlias = Generator[Look, None, str]
@@ -212,13 +212,13 @@ def _remark(one: Instance) -> Text:
             parts.append(f"{one.groups['FAILED']} failed")
     if len(one.attempts) > 1 and not one.groups:
         parts.append(f"attempt {len(one.attempts)}")
-    said = None if one.groups.get("FAILED") else one.said
+    said, _ = (None, None) if one.groups.get("FAILED") else reasons_of(one.said, one.hint)
     if said is None and not one.is_over and len(one.attempts) > 1:
-        said = one.attempts[-2].error
+        said, _ = reasons_of(one.attempts[-2].error, None)
     remark = Text(", ".join(parts))
     if said:
         style = "" if one.status in ("SUCCEEDED", "SKIPPED") else "red"
-        text = visible(" ".join(of_task_in_plain_words(said).split()))
+        text = visible(" ".join(said.split()))
         remark.append(": " if parts else "").append(text, style)
     return remark
 
@@ -286,7 +286,7 @@ def _follow_plainly(looks: Looks, console: Console) -> str:
 def _print_change(change: TaskChange, since_s: float, console: Console) -> None:
     if change.status == "NOT_STARTED":
         return
-    message = of_task_in_plain_words(change.message or "")[:LONGEST_MESSAGE]
+    message = " ".join((reasons_of(change.message, None)[0] or "").split())[:LONGEST_MESSAGE]
     line = f"{since_s:6.1f} s  {change.status:<12} {change.task}  {message}".rstrip()
     console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from rillflow.cli.visible import visible, visible_json
 from rillflow.client.instances import Instance, read_instance, without_old_error
 from rillflow.client.mapping_warnings import warnings_of
-from rillflow.plain_words import of_task_in_plain_words
+from rillflow.plain_words import of_task_in_plain_words, reasons_of
 
 STYLES: Final = {
     "NOT_STARTED": "dim",
@@ -120,8 +120,11 @@ def _heading(view: Mapping[str, Any], now_ms: int) -> Text:
 def _facts(view: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the messages of an execution: the name, the text, the style."""
     invoke = view.get("dag_invoke_msg") or {}
-    if view.get("dag_status") == "FAILED" and invoke.get("msg") is not None:
-        yield "error", _one_line(of_task_in_plain_words(str(invoke["msg"]))), "red"
+    said, hint = reasons_of(invoke.get("msg"), invoke.get("hint"))
+    if view.get("dag_status") == "FAILED" and said is not None:
+        yield "error", _one_line(said), "red"
+        if hint is not None:
+            yield "hint", _one_line(hint), "yellow"
     if view.get("quarantine"):
         yield "stuck", _one_line(view["quarantine"]), "red"
     for warning in warnings_of("", dict(view)):
@@ -150,16 +153,22 @@ def _fields(
         yield "output", instance.output, ""
     if instance.sub_flow is not None:
         yield "sub-flow", instance.sub_flow, ""
-    if instance.said is not None:
-        is_error = instance.status not in ("SUCCEEDED", "KEY_SUCCEED", "SKIPPED")
-        said = of_task_in_plain_words(instance.said)
-        yield ("error", said, "red") if is_error else ("message", said, "")
-    if instance.hint is not None:
-        yield "hint", instance.hint, "yellow"
+    yield from _reasons(instance)
     if len(instance.attempts) > 1:
         yield from _attempts(instance, now_ms)
     for warning in warnings_of("", dict(task)):
         yield "warning", str(warning), "yellow"
+
+
+def _reasons(instance: Instance) -> Iterator[tuple[str, Any, str]]:
+    said, hint = reasons_of(instance.said, instance.hint)
+    if instance.status == "RUNNING" and not instance.said:
+        said, hint = None, instance.hint  # it has not failed
+    if said is not None:
+        is_error = instance.status not in ("SUCCEEDED", "KEY_SUCCEED", "SKIPPED")
+        yield ("error", said, "red") if is_error else ("message", said, "")
+    if hint is not None:
+        yield "hint", hint, "yellow"
 
 
 def _attempts(instance: Instance, now_ms: int) -> Iterator[tuple[str, Any, str]]:
