@@ -279,10 +279,10 @@ class Scenario:
             raise
         if not handled.changed:
             self._check_untouched(before, "worth nothing")
-        wanted = self._took(event, handled)
+        wanted = self._took(event, handled) + self._take_remaining()
         if handled.refusal is not None:
             raise handled.refusal
-        return wanted + self._take_remaining()
+        return wanted
 
     # -- what became of it ----------------------------------------------------------
 
