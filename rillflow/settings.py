@@ -201,6 +201,8 @@ class Settings(BaseSettings):
     """The same for tasks that say how long they may take, whatever they say."""
     transport_attempts: Annotated[int, Field(ge=1)] = 2
     """Tries to open a connection."""
+    http_transport: Literal["own", "aiohttp"] = "own"
+    """Which HTTP client dispatchers call functions with."""
     call_answers_max_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 256 * MEBIBYTE
     """Bytes of calls' answers that each dispatcher holds until they are taken, above which no
     more large ones are read; half of it are for one host while they are read."""

@@ -90,6 +90,7 @@ def http_settings(settings: Settings) -> HttpSettings:
         connect_timeout_s=settings.connect_timeout_s,
         call_timeout_s=settings.call_timeout_s,
         longest_call_s=settings.longest_call_s,
+        transport=settings.http_transport,
         transport_attempts=settings.transport_attempts,
         limit_per_host=settings.limit_per_host,
         rate_per_host=settings.rate_per_host,

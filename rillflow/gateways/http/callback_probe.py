@@ -5,8 +5,7 @@ import time
 from typing import Final
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.http_client.pool import Pool
-from rillflow.gateways.http_client.request_head import request_head
+from rillflow.gateways.http_client.transport import HttpTransport, PooledTransport
 from rillflow.gateways.messages.exchange import HttpCall
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import parse_http_url
@@ -25,33 +24,27 @@ async def until_callbacks_come(base_url: str, *, patience_s: float) -> bool:
     It is asked without parameters, which it refuses: any word of its own will do.
     """
     give_up = time.monotonic() + patience_s
-    pool = Pool(HttpSettings(connect_timeout_s=ANSWER_S))
+    transport = PooledTransport(HttpSettings(connect_timeout_s=ANSWER_S))
     try:
         while time.monotonic() < give_up:
-            if await _answers(pool, base_url + CALLBACKS):
+            if await _answers(transport, base_url + CALLBACKS):
                 return True
             await asyncio.sleep(PAUSE_S)
     finally:
-        await pool.close()
+        await transport.close()
     return False
 
 
-async def _answers(pool: Pool, url: str) -> bool:
+async def _answers(transport: HttpTransport, url: str) -> bool:
     try:
         async with asyncio.timeout(ANSWER_S):
-            return await _status(pool, url) not in NOT_YET
+            return await _status(transport, url) not in NOT_YET
     except (GatewayError, TimeoutError):
         return False
 
 
-async def _status(pool: Pool, url: str) -> int:
+async def _status(transport: HttpTransport, url: str) -> int:
     """Return the status of the answer; GatewayError when there is none."""
     target = parse_http_url(url)
-    origin = target.origin
-    head = request_head(HttpCall("GET", f"{origin}{target.path}", ()), origin)
-    wire = pool.take(origin) or await pool.open(origin)
-    try:
-        reply = await wire.ask(head, None, is_head=False, most_bytes=MOST_BYTES)
-    finally:
-        pool.give_back(wire)
-    return reply.status
+    call = HttpCall("GET", f"{target.origin}{target.path}", ())
+    return (await transport.exchange(call, most_bytes=MOST_BYTES)).status

@@ -1,4 +1,4 @@
-"""The HTTP gateway: Rill Flow's dialect over one pool of connections (spec 4.4, 9.2)."""
+"""The HTTP gateway: Rill Flow's dialect over one transport (spec 4.4, 9.2)."""
 
 import asyncio
 import logging
@@ -11,8 +11,7 @@ from rillflow.errors import (
 from rillflow.gateways.http.requests import build_request, call_timeout_s, ran_out
 from rillflow.gateways.http.responses import answered, failed, redirected
 from rillflow.gateways.http_client.content_encoding import unpacked
-from rillflow.gateways.http_client.pool import Pool
-from rillflow.gateways.http_client.request_head import request_head
+from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.limiter import CallLimiter
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
@@ -27,7 +26,7 @@ _log = logging.getLogger(__name__)
 class HttpGateway:
     """Calls functions over HTTP; every failure is an answer, none an exception.
 
-    One pool, opened by the first call, in the loop that makes it.
+    One transport, opened by the first call, in the loop that makes it.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class HttpGateway:
         self._settings = settings
         self._clock = clock
         self._turns = CallLimiter(settings, clock)
-        self._pool: Pool | None = None
+        self._transport: HttpTransport | None = None
         self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
 
@@ -66,15 +65,15 @@ class HttpGateway:
         return self._turns.hosts()
 
     async def close(self) -> None:
-        """Close the pool; calls under way end with an error, and so do later ones."""
+        """Close the transport; calls under way end with an error, and so do later ones."""
         self._closed = True
         now = asyncio.get_running_loop().time()
         for limit in self._under_way:
             if not limit.expired():
                 limit.reschedule(now)
         self._turns.close()
-        if self._pool is not None:
-            await self._pool.close()
+        if self._transport is not None:
+            await self._transport.close()
 
     async def _call(self, request: DispatchRequest, built: HttpCall | None) -> DispatchAnswer:
         if self._closed:
@@ -140,22 +139,10 @@ class HttpGateway:
                 raise BrokenExchangeError(f"{FAILS}{error} ({_shown(call)})") from error
 
     async def _exchange(self, call: HttpCall, reading: "_Reading | None") -> Reply:
-        """Make one exchange, over a kept connection if there is one."""
-        pool = self._opened()
-        origin = call.origin
-        head = request_head(call, origin)
-        wire = pool.take(origin) or await pool.open(origin)
+        """Make one exchange, and unpack what comes."""
         cap = self._settings.max_response_bytes
-        try:
-            reply = await wire.ask(
-                head,
-                call.body,
-                is_head=call.method == "HEAD",
-                most_bytes=cap,
-                room=None if reading is None else reading.take_room,
-            )
-        finally:
-            pool.give_back(wire)
+        room = None if reading is None else reading.take_room
+        reply = await self._opened().exchange(call, most_bytes=cap, room=room)
         encoding = reply.headers.get("content-encoding")
         if encoding is None:
             return reply
@@ -165,10 +152,10 @@ class HttpGateway:
         body = await in_thread(lambda: unpacked(reply.body, encoding, most_bytes=cap))
         return reply._replace(body=body)
 
-    def _opened(self) -> Pool:
-        if self._pool is None:
-            self._pool = Pool(self._settings)
-        return self._pool
+    def _opened(self) -> HttpTransport:
+        if self._transport is None:
+            self._transport = transport_of(self._settings)
+        return self._transport
 
 
 class _Reading:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -57,6 +58,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     rates_by_host: Mapping[str, float | None] = {}
     breaker: BreakerPolicy = BreakerPolicy()
     keep_alive_s: float = 4.0
+    transport: Literal["own", "aiohttp"] = "own"
     egress: EgressPolicy = EgressRules()
     secrets_dir: Path | None = None
     secret_hosts: Mapping[str, tuple[str, ...]] = {}

@@ -3,6 +3,7 @@
 from asyncio import StreamReader, StreamWriter
 
 from rillflow.gateways.http.gateway import HttpGateway
+from rillflow.gateways.http_client.transport import PooledTransport
 from tests.loopback import Talk
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -21,4 +22,6 @@ def saying(*payloads: bytes) -> Talk:
 
 def open_wires(opened: HttpGateway) -> int:
     """Count the connections that a gateway has."""
-    return 0 if opened._pool is None else len(opened._pool)
+    transport = opened._transport
+    assert transport is None or isinstance(transport, PooledTransport)
+    return 0 if transport is None else len(transport)

@@ -1,0 +1,147 @@
+"""The transport on aiohttp's client, to compare the dispatcher's own client with."""
+
+import asyncio
+import socket
+from typing import Final
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http import HttpVersion11
+
+from rillflow.errors import BrokenExchangeError, GatewayError, NotConnectedError
+from rillflow.gateways.http_client.connection import HEAD_BYTES, SMALL_BYTES, Room
+from rillflow.gateways.http_client.request_head import (
+    basic_credentials,
+    origin_of,
+    request_head,
+)
+from rillflow.gateways.http_client.resolver import GuardedResolver
+from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
+from rillflow.gateways.messages.settings import HttpSettings
+
+_USED: Final = (
+    *("content-encoding", "content-length", "content-type", "location", "retry-after"),
+    "transfer-encoding",
+)
+_NOT_ADDED: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
+"""Headers that aiohttp would add by itself."""
+
+
+class AiohttpTransport:
+    """Exchanges over one ``aiohttp.ClientSession``; see ``HttpTransport``."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        """Open connections in the event loop that runs now."""
+        self._settings = settings
+        self._names = GuardedResolver(settings.egress, timeout_s=settings.connect_timeout_s)
+        connector = aiohttp.TCPConnector(
+            resolver=_Judged(self._names),
+            use_dns_cache=False,
+            limit=0,
+            keepalive_timeout=settings.keep_alive_s,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
+            skip_auto_headers=_NOT_ADDED,
+            version=HttpVersion11,
+            max_line_size=HEAD_BYTES,
+            max_field_size=HEAD_BYTES,
+            trust_env=False,
+        )
+        # A request that was sent is never sent again, whatever its method (spec 9.2).
+        self._session._retry_connection = False  # noqa: SLF001 - there is no public way
+
+    async def exchange(self, call: HttpCall, *, most_bytes: int, room: Room | None = None) -> Reply:
+        """Make an exchange; see ``HttpTransport``."""
+        origin = origin_of(call.origin)
+        request_head(call, call.origin)  # refuses what would end a line
+        where = f"cannot connect to {origin.host}:{origin.port}"
+        try:
+            await self._names.addresses(origin.host)  # aiohttp asks no resolver about literals
+        except OSError as error:
+            raise NotConnectedError(f"{where}: {error}") from error
+        try:
+            async with self._session.request(
+                call.method,
+                yarl.URL(call.url, encoded=True),
+                headers=_headers(call, origin.authority),
+                data=call.body,
+                allow_redirects=False,
+            ) as response:
+                body = await _read(response, most_bytes, room)
+                headers = {
+                    name: ", ".join(response.headers.getall(name))
+                    for name in _USED
+                    if name in response.headers
+                }
+                return Reply(response.status, response.reason or "", headers, body)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise NotConnectedError("no connection within the time-out") from error
+        except aiohttp.ClientConnectorError as error:
+            raise NotConnectedError(f"{where}: {error.os_error}") from error
+        except aiohttp.ClientError as error:
+            raise BrokenExchangeError(str(error) or type(error).__name__) from error
+        except (OSError, ValueError) as error:
+            raise BrokenExchangeError(str(error) or type(error).__name__) from error
+
+    async def close(self) -> None:
+        """Close the session and its connections."""
+        await self._session.close()
+        await self._names.close()
+
+
+class _Judged(AbstractResolver):
+    """Gives aiohttp the addresses that the egress policy has let through, and no others."""
+
+    def __init__(self, names: GuardedResolver) -> None:
+        self._names = names
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        del family
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in await self._names.addresses(host)
+        ]
+
+    async def close(self) -> None:
+        """Leave the look-ups to the transport."""
+
+
+def _headers(call: HttpCall, authority: str) -> list[tuple[str, str]]:
+    given = {name.lower() for name, _ in call.headers}
+    headers = list(call.headers)
+    if "host" not in given:
+        headers.append(("Host", authority))
+    if call.user_info and "authorization" not in given:
+        headers.append(("Authorization", basic_credentials(call.user_info)))
+    if call.body is not None:
+        headers.append(("Content-Length", str(len(call.body))))
+    return headers
+
+
+async def _read(response: aiohttp.ClientResponse, most_bytes: int, room: Room | None) -> bytes:
+    body = bytearray()
+    has_room = room is None
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > most_bytes:
+            raise GatewayError(f"{FAILS}the answer is larger than {most_bytes} bytes")
+        if not has_room and len(body) > SMALL_BYTES and room is not None:
+            has_room = True
+            waits: asyncio.Future[None] | None = room(most_bytes)
+            if waits is not None:
+                await waits
+    return bytes(body)

@@ -1,0 +1,231 @@
+"""Every HTTP transport makes one exchange in the same way, whatever the other side does."""
+
+import asyncio
+import json
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from typing import Final, Literal
+
+import pytest
+from aiohttp import web
+
+from rillflow.errors import BrokenExchangeError, GatewayError, NotConnectedError
+from rillflow.gateways.http_client.transport import HttpTransport, transport_of
+from rillflow.gateways.messages.egress import egress_rules
+from rillflow.gateways.messages.exchange import HttpCall
+from rillflow.gateways.messages.settings import HttpSettings
+from tests.loopback import RawServer, Talk, answering, closed_port, raw_server, web_server
+
+MOST: Final = 1_000_000
+OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.fixture(name="kind", params=["own", "aiohttp"])
+def _kind(request: pytest.FixtureRequest) -> Literal["own", "aiohttp"]:
+    kind: Literal["own", "aiohttp"] = request.param
+    return kind
+
+
+@pytest.fixture
+async def transport(kind: Literal["own", "aiohttp"]) -> AsyncIterator[HttpTransport]:
+    opened = transport_of(HttpSettings(transport=kind, connect_timeout_s=5.0))
+    yield opened
+    await opened.close()
+
+
+def saying(*payloads: bytes) -> Talk:
+    left = list(payloads)
+
+    async def talk(_: StreamReader, writer: StreamWriter) -> None:
+        writer.write(left.pop(0))
+        await writer.drain()
+
+    return talk
+
+
+def call_of(server: RawServer, method: str = "POST", body: bytes | None = b"{}") -> HttpCall:
+    return HttpCall(method, server.url, (("X-Mode", "sync"),), body)
+
+
+async def heard(request: web.Request) -> web.Response:
+    names = {name.lower(): value for name, value in request.headers.items()}
+    return web.json_response([request.method, request.raw_path, names, await request.text()])
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_the_other_side_sees_what_was_built_and_nothing_else(
+    transport: HttpTransport, method: str
+) -> None:
+    body = None if method in ("GET", "OPTIONS") else b'{"a": 1}'
+    sent = (("Content-Type", "application/json"), ("X-Mode", "sync")) if body else ()
+    async with web_server(f=heard) as url:
+        call = HttpCall(method, f"{url}/f?a=%7B1%7D&b=+x", sent, body, user_info="me:p%40ss")
+        reply = await transport.exchange(call, most_bytes=MOST)
+    expected = {"host": url.removeprefix("http://"), "authorization": "Basic bWU6cEBzcw=="}
+    expected |= {name.lower(): value for name, value in sent}
+    if body is not None:
+        expected["content-length"] = str(len(body))
+    assert json.loads(reply.body) == [method, "/f?a=%7B1%7D&b=+x", expected, (body or b"").decode()]
+
+
+async def test_the_head_of_a_response_has_the_headers_that_anybody_reads(
+    transport: HttpTransport,
+) -> None:
+    head = b"HTTP/1.1 429 Slow Down\r\nRetry-After: 7\r\nX-Other: 1\r\nContent-Type: text/plain\r\n"
+    async with raw_server(saying(head + b"Content-Length: 4\r\n\r\nlate")) as server:
+        reply = await transport.exchange(call_of(server), most_bytes=MOST)
+    assert (reply.status, reply.reason, reply.body) == (429, "Slow Down", b"late")
+    assert reply.headers["retry-after"] == "7"
+    assert "x-other" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        OK,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+    ],
+    ids=["with a length", "in chunks", "announced"],
+)
+async def test_a_whole_response_is_read_and_its_connection_used_again(
+    transport: HttpTransport, payload: bytes
+) -> None:
+    async with raw_server(saying(payload, payload)) as server:
+        for _ in range(2):
+            reply = await transport.exchange(call_of(server), most_bytes=MOST)
+            assert reply.body == b"{}"
+    assert (server.connections, server.requests) == (1, 2)
+
+
+async def test_a_response_may_end_with_its_connection(transport: HttpTransport) -> None:
+    async with raw_server(answering(b"HTTP/1.1 200 OK\r\n\r\n{}")) as server:
+        assert (await transport.exchange(call_of(server), most_bytes=MOST)).body == b"{}"
+
+
+async def test_the_response_to_head_has_no_body(transport: HttpTransport) -> None:
+    async with raw_server(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")) as server:
+        call = call_of(server, "HEAD", None)
+        reply = await transport.exchange(call, most_bytes=MOST)
+    assert (reply.body, reply.headers["content-length"]) == (b"", "5")
+
+
+async def test_no_redirect_is_followed_and_nothing_is_unpacked(transport: HttpTransport) -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Encoding: gzip\r\n"
+    async with raw_server(saying(head + b"Content-Length: 3\r\n\r\nabc")) as server:
+        reply = await transport.exchange(call_of(server), most_bytes=MOST)
+    assert (reply.status, reply.body) == (302, b"abc")
+    assert (reply.headers["location"], reply.headers["content-encoding"]) == ("/other", "gzip")
+    assert server.requests == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", b"no HTTP at all\r\n\r\n"],
+    ids=["none", "half", "nonsense"],
+)
+async def test_half_an_exchange_is_broken_and_never_made_again(
+    transport: HttpTransport, payload: bytes, method: str
+) -> None:
+    async with raw_server(answering(payload)) as server:
+        call = call_of(server, method, None if method == "GET" else b"{}")
+        with pytest.raises(BrokenExchangeError):
+            await transport.exchange(call, most_bytes=MOST)
+    assert server.requests == 1
+
+
+async def test_a_kept_connection_that_ends_upon_a_request_is_broken_and_not_replaced(
+    transport: HttpTransport,
+) -> None:
+    answers = [OK, b""]
+
+    async def talk(_: StreamReader, writer: StreamWriter) -> None:
+        said = answers.pop(0)
+        writer.write(said)
+        if not said:
+            writer.close()
+
+    async with raw_server(talk) as server:
+        await transport.exchange(call_of(server, "GET", None), most_bytes=MOST)
+        with pytest.raises(BrokenExchangeError):
+            await transport.exchange(call_of(server, "GET", None), most_bytes=MOST)
+    assert server.requests == 2
+
+
+async def test_a_response_that_is_too_large_is_refused(transport: HttpTransport) -> None:
+    payload = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000
+    async with raw_server(saying(payload)) as server:
+        with pytest.raises(GatewayError, match="larger than 100000 bytes"):
+            await transport.exchange(call_of(server), most_bytes=100_000)
+
+
+async def test_a_large_response_is_read_on_when_there_is_room(transport: HttpTransport) -> None:
+    room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    asked: asyncio.Queue[int] = asyncio.Queue()
+
+    def take(size_bytes: int) -> "asyncio.Future[None]":
+        asked.put_nowait(size_bytes)
+        return room
+
+    payload = b"HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n" + b"x" * 400_000
+    async with raw_server(saying(payload)) as server:
+        reading = asyncio.ensure_future(
+            transport.exchange(call_of(server), most_bytes=MOST, room=take)
+        )
+        assert await asked.get() >= 400_000
+        assert not reading.done()
+        room.set_result(None)
+        assert len((await reading).body) == 400_000
+    assert asked.empty()
+
+
+async def test_where_nobody_listens_nothing_was_sent(transport: HttpTransport) -> None:
+    call = HttpCall("POST", f"http://127.0.0.1:{closed_port()}/f", (), b"{}")
+    with pytest.raises(NotConnectedError, match=r"cannot connect to 127\.0\.0\.1"):
+        await transport.exchange(call, most_bytes=MOST)
+
+
+async def test_a_name_without_an_address_is_not_connected(transport: HttpTransport) -> None:
+    call = HttpCall("POST", "http://nowhere.invalid/f", (), b"{}")
+    with pytest.raises(NotConnectedError, match=r"cannot connect to nowhere\.invalid:80"):
+        await transport.exchange(call, most_bytes=MOST)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_the_egress_policy_is_asked_about_every_address(
+    kind: Literal["own", "aiohttp"], host: str
+) -> None:
+    policy = egress_rules(allow=(), deny=("127.0.0.0/8", "::1"), private=True)
+    transport = transport_of(HttpSettings(transport=kind, egress=policy))
+    async with raw_server(saying(OK)) as server:
+        call = HttpCall("POST", server.url.replace("127.0.0.1", host), (), b"{}")
+        with pytest.raises(GatewayError):
+            await transport.exchange(call, most_bytes=MOST)
+    await transport.close()
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("name", ["X-Bad\r\nX", "X"])
+async def test_nothing_in_the_head_ends_a_line(transport: HttpTransport, name: str) -> None:
+    value = "good" if name != "X" else "bad\r\nHost: other"
+    async with raw_server(saying(OK)) as server:
+        call = HttpCall("POST", server.url, ((name, value),), b"{}")
+        with pytest.raises(GatewayError, match="line break"):
+            await transport.exchange(call, most_bytes=MOST)
+    assert server.connections == 0
+
+
+async def test_an_exchange_that_is_given_up_leaves_nothing_to_wait_for(
+    transport: HttpTransport,
+) -> None:
+    async def hang(_: StreamReader, __: StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with raw_server(hang) as server:
+        exchange = asyncio.ensure_future(transport.exchange(call_of(server), most_bytes=MOST))
+        await server.arrived.wait()
+        exchange.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await exchange
+        await transport.close()
