@@ -294,8 +294,16 @@ def text_of(call: Call) -> bytes:
     return b"" if field is None else getattr(call.event, field) or b""
 
 
+SHOWN_BYTES: Final = 64 * 1024
+"""What a reply may show of an execution; what is larger is asked for in parts."""
+
+
 def size_of(call: Call) -> int:
-    """Return about how many bytes of a message a call takes: only its text may be large."""
+    """Return about how many bytes of messages a call takes: its text, or what it may be shown."""
+    if (isinstance(call, Query) and call.kind != "status") or (
+        isinstance(call, Watch) and call.show
+    ):
+        return FIELDS_BYTES + SHOWN_BYTES
     return FIELDS_BYTES + len(text_of(call))
 
 

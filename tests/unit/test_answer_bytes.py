@@ -15,6 +15,7 @@ from rillflow.errors import StoreError
 from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.messages.settings import HttpSettings
+from rillflow.ports.executions import Query, Watch, size_of
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.aio import batching
 from rillflow.runtime.aio.batching import Batcher
@@ -122,6 +123,14 @@ async def test_a_batch_of_calls_has_few_bytes_or_one_call() -> None:
     assert await asyncio.gather(*map(lane.ask, sizes)) == sizes
     assert all(sum(each) <= batching.LONGEST_BATCH_BYTES or len(each) == 1 for each in batches)
     assert len(batches) < 10
+
+
+def test_a_batch_of_questions_has_as_few_as_its_reply_may_hold() -> None:
+    asked = Query(execution_id="b:f_c_1", kind="execution")
+    assert batching.LONGEST_BATCH_BYTES // size_of(asked) < 64
+    watched = Watch(execution_id="b:f_c_1", watcher="me", show="brief")
+    assert size_of(watched) == size_of(asked)
+    assert size_of(Query(execution_id="b:f_c_1", kind="status")) < 1_000
 
 
 # -- the budget -----------------------------------------------------------------------

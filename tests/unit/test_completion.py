@@ -6,6 +6,8 @@ from typing import Final
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.ports.executions import End, Reply, Submission, Watch
 from rillflow.runtime.completion.client import CompletionClient, Ended, News, Question
+from rillflow.runtime.completion.server import LONGEST_NEWS_BYTES, CompletionServer
+from tests.loopback import ManualClock
 
 LONG_S: Final = 30.0
 SUBMISSION: Final = Submission(
@@ -92,3 +94,21 @@ async def test_the_end_of_a_submission_that_came_before_is_asked_for() -> None:
     assert owner.watched == ["new"]
     owner.news.put_nowait(News("", [Ended("new", "brief", b"{}")]))
     assert await run == (Reply(changed=False), End(has_ended=True, body=b"{}"))
+
+
+async def test_news_of_many_ends_come_in_messages_of_few_bytes() -> None:
+    server = CompletionServer(ManualClock())
+    view = b"x" * 60_000
+    names = [f"execution-{number}" for number in range(200)]
+    for name in names:
+        server.watch("me", name, "brief")
+    for name in names:
+        server.ended(name, lambda _: view)
+    told: list[Ended] = []
+    heard: list[str] = []
+    while len(told) < len(names):
+        news = await server.take("me", LONG_S, heard)
+        assert 0 < sum(len(ended.body or b"") for ended in news) <= LONGEST_NEWS_BYTES
+        heard = [ended.execution_id for ended in news]
+        told += news
+    assert [ended.execution_id for ended in told] == names

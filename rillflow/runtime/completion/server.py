@@ -13,6 +13,8 @@ FORGET_S: Final = 120.0
 """A watcher that has not been heard of for so long waits for nothing any more."""
 MOST_SHOWN_BYTES: Final = 65_536
 """Views that are larger do not come along with the news of an end; they are kept until heard."""
+LONGEST_NEWS_BYTES: Final = 4 << 20
+"""How much of views goes into one message."""
 MOST_WATCHERS: Final = 1000
 """Watchers that have not asked for longest are forgotten; they tell by their next watch."""
 MOST_WATCHED: Final = 100_000
@@ -111,4 +113,15 @@ class _Watcher:
                 await asyncio.wait_for(self._news.wait(), timeout_s)
             except TimeoutError:
                 return []
-        return list(self._ended.values())
+        return self._that_fit()
+
+    def _that_fit(self) -> list[Ended]:
+        """Return what goes into one message; the rest is told once that was heard."""
+        told: list[Ended] = []
+        size_bytes = 0
+        for ended in self._ended.values():
+            size_bytes += len(ended.body or b"")
+            if told and size_bytes > LONGEST_NEWS_BYTES:
+                break
+            told.append(ended)
+        return told
