@@ -23,7 +23,13 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
 from rillflow.ports.readiness import Reason, encode_reasons
 from rillflow.runtime.completion.client import News, decode_question, encode_news
-from rillflow.runtime.dispatch.client import DispatcherClient, Line, Order, decode_order
+from rillflow.runtime.dispatch.client import (
+    DispatcherClient,
+    Line,
+    Order,
+    decode_abandonment,
+    decode_order,
+)
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
@@ -184,7 +190,7 @@ class DispatcherEndpoint:
         return sum(map(len, self._pools.values()))
 
     async def take(self, method: str, argument: bytes) -> bytes:
-        """Take requests to ``send``, or a ``ping``; return this life's token.
+        """Take requests to ``send``, calls to ``abandon``, or a ``ping``; return this life's token.
 
         ``hosts`` asks for the state of the gateway hosts instead.
         """
@@ -194,6 +200,10 @@ class DispatcherEndpoint:
             order = decode_order(argument)
             if order.life == self._life and self._is_news(order):
                 self._pool_of(order.sender).send(order.requests)
+        elif method == "abandon":
+            left = decode_abandonment(argument)
+            if left.life == self._life and left.sender in self._pools:
+                self._pools[left.sender].abandon(left.calls)
         return self._life
 
     def _is_news(self, order: Order) -> bool:

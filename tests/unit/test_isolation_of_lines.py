@@ -1,7 +1,7 @@
 """What cannot travel between processes fails alone, and ends no sending or waiting."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rillflow.errors import CrashedError, StoreError
@@ -184,6 +184,9 @@ class Owner:
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
+
+    def unawaited(self, _: Iterable[DispatchRequest]) -> list[DispatchRequest]:
+        return []
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
         self.answers.extend(answers)

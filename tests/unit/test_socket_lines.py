@@ -7,7 +7,7 @@ carries, or carries nothing for a while.
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
 from random import Random
@@ -125,6 +125,9 @@ class Owner:
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
+
+    def unawaited(self, _: Iterable[DispatchRequest]) -> list[DispatchRequest]:
+        return []
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
         async with self._changed:

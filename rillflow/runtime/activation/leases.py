@@ -87,6 +87,15 @@ class Leases:
         self.give_back(found)
         return awaited
 
+    def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
+        """Return those of some dispatches whose answers would not be taken, as memory tells."""
+        found = ((request, self._residents.find(request.execution_id)) for request in requests)
+        return [
+            request
+            for request, hosted in found
+            if hosted is not None and not hosted.gone and not hosted.awaits(request)
+        ]
+
     async def _borrow_if_read(
         self, execution_id: ExecutionId
     ) -> ActiveExecution | RillflowError | None:

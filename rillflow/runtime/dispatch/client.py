@@ -1,9 +1,11 @@
 """The Dispatcher port over dispatchers in other processes: batches out, lost calls sent again."""
 
 import asyncio
+import contextlib
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ import msgspec
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS
 from rillflow.errors import StoreError
+from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.dispatch.pool import failure_of
@@ -22,6 +25,8 @@ Line: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 """Calls a method of another process; raises StoreError when it cannot be reached in time."""
 
 BEAT_S = 1.0
+MOST_LOOKED_AT = 5_000
+"""So many calls under way are looked at each time whether their answers are awaited."""
 MOST_IN_ORDER = 1_000
 LONGEST_ORDER_BYTES = 4 << 20
 """So that neither end is held up for long, where all that waits may be gigabytes."""
@@ -37,6 +42,10 @@ class Sender(Protocol):
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         """Return those of some requests whose answers would still be taken."""
+        ...
+
+    def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
+        """Return those whose answers nobody would take, as far as memory tells."""
         ...
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
@@ -62,13 +71,27 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     requests: list[DispatchRequest]
 
 
+class Abandonment(msgspec.Struct, frozen=True, array_like=True):
+    """Calls of a sender whose answers nobody would take, told to one life of a dispatcher."""
+
+    sender: str
+    life: bytes
+    calls: list[CallId]
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Order)
+_abandonments = msgspec.msgpack.Decoder(Abandonment)
 
 
 def decode_order(data: bytes) -> Order:
     """Decode what a link sends."""
     return _decoder.decode(data)
+
+
+def decode_abandonment(data: bytes) -> Abandonment:
+    """Decode which calls may end."""
+    return _abandonments.decode(data)
 
 
 class DispatcherClient:
@@ -147,6 +170,7 @@ class _DispatcherLink:
         self._life = b""
         self._is_met = False
         self._number = 0
+        self._looked_at = 0
         self._queue: list[DispatchRequest] = []
         self._unanswered: dict[tuple[str, str, int, int], DispatchRequest] = {}
         self._sending: asyncio.Task[None] | None = None
@@ -170,6 +194,7 @@ class _DispatcherLink:
             await asyncio.sleep(BEAT_S)
             try:
                 await self._check()
+                await self._abandon()
             except Exception:
                 log.exception("dispatcher_not_checked")
 
@@ -184,6 +209,23 @@ class _DispatcherLink:
             if life != self._life:
                 self._is_met = False
                 self._start()
+
+    async def _abandon(self) -> None:
+        """Have calls ended whose answers nobody would take: of what was cancelled or timed out.
+
+        They are answered like all others. Of many, some are looked at each time, in their order.
+        """
+        if self.owner is None:
+            return
+        if self._looked_at >= len(self._unanswered):
+            self._looked_at = 0
+        first, self._looked_at = self._looked_at, self._looked_at + MOST_LOOKED_AT
+        some = islice(self._unanswered.values(), first, self._looked_at)
+        calls = [request.call for request in self.owner.unawaited(some)]
+        if calls:
+            told = _encoder.encode(Abandonment(self._sender, self._life, calls))
+            with contextlib.suppress(StoreError):  # the next look tells it again
+                await self._line("abandon", told)
 
     async def stop(self) -> None:
         if self._sending is not None:

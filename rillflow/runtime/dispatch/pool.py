@@ -39,7 +39,8 @@ class DispatchPool:
     """Makes calls through a gateway, one task each; bounds per host are the gateway's.
 
     A request that is under way, or whose answer was taken not long ago, is dropped when
-    it is sent again. A completion callback that fails is made a second time.
+    it is sent again. A completion callback that fails is made a second time. One that is
+    abandoned is answered as well: should its sender await it after all, the attempt has failed.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class DispatchPool:
         self._outbox = Outbox(self._hand_over)
         self._under_way: dict[CallId, asyncio.Task[None]] = {}
         self._taken = _Taken(least_taken)
+        self._abandoned: set[CallId] = set()
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -67,8 +69,17 @@ class DispatchPool:
             if call not in self._under_way and call not in self._taken:
                 self._under_way[call] = asyncio.create_task(self._call(request))
 
+    def abandon(self, calls: Sequence[CallId]) -> None:
+        """End calls whose answers nobody would take: they hold up those of others."""
+        for call in calls:
+            task = self._under_way.get(call)
+            if task is not None and not task.done() and call not in self._abandoned:
+                self._abandoned.add(call)
+                task.cancel()
+
     async def close(self) -> None:
         """Give up the calls under way and release connections."""
+        self._abandoned.clear()
         for call in list(self._under_way.values()):
             call.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
@@ -76,17 +87,21 @@ class DispatchPool:
         await self._gateway.close()
 
     async def _call(self, request: DispatchRequest) -> None:
-        budget = self._budget
-        if budget.is_full:
-            await budget.until_free()
+        call, budget = request.call, self._budget
         try:
+            if budget.is_full:
+                await budget.until_free()
             answer = await self._attempt(request)
             if answer.error is not None and request.pattern == COMPLETION:
                 answer = await self._attempt(request)
-        except BaseException:
-            budget.release(request.call)
-            raise
-        budget.keep(request.call, answer.size_bytes)
+        except BaseException as error:
+            budget.release(call)
+            if not isinstance(error, asyncio.CancelledError) or call not in self._abandoned:
+                raise
+            answer = failure_of(request, "nobody waits for the answer any more")
+        if self._abandoned:
+            self._abandoned.discard(call)
+        budget.keep(call, answer.size_bytes)
         self._outbox.put(answer)
 
     async def _attempt(self, request: DispatchRequest) -> DispatchAnswer:

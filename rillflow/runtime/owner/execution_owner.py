@@ -40,7 +40,7 @@ from rillflow.ports.executions import (
     Watch,
     reply_to_error,
 )
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Append, Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache
@@ -135,6 +135,10 @@ class ExecutionOwner:
         )
         self._borrowing = Leases(
             self._residents, self._recovery.crashed, deaths=self._deaths, journal=store
+        )
+        self.still_awaited, self.unawaited = (
+            self._borrowing.still_awaited,
+            self._borrowing.unawaited,
         )
         self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
         guards = guards or HookChain()
@@ -298,10 +302,6 @@ class ExecutionOwner:
             self._errands.outbound.learn(answer)
         except Exception as error:  # noqa: BLE001 - the answer itself is worth more
             log_crash("hint_not_understood", answer.execution_id, error)
-
-    async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those of some dispatches whose answers would be taken at this moment."""
-        return await self._borrowing.still_awaited(requests)
 
     async def is_replaced(self) -> bool:
         """Ask the store, until it answers, whether a newer owner has taken over."""

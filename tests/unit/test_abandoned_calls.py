@@ -1,0 +1,156 @@
+"""A call whose answer nobody would take any more is ended, and holds up no other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+import pytest
+
+from rillflow.core.events import CancelRequested
+from rillflow.ids import ExecutionId
+from rillflow.ports.executions import Delivery
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.submission.intake import Options, Submissions
+from rillflow.settings import Settings
+from rillflow.stores.memory.store import MemoryStore
+from tests.loopback import attempt
+
+PATIENCE_S: Final = 20
+FLOW: Final = """
+workspace: abandoned
+dagName: tarpit
+type: flow
+tasks:
+  - name: slow
+    category: function
+    pattern: task_sync
+    resourceName: http://127.0.0.1:1/slow
+    timeline: { timeoutInSeconds: TIMEOUT }
+"""
+answers_in = msgspec.msgpack.Decoder(list[DispatchAnswer]).decode
+
+
+class Tarpit:
+    """A gateway whose calls last for ever; tells which ones are under way, and were given up."""
+
+    def __init__(self) -> None:
+        self.under_way: set[ExecutionId] = set()
+        self.changed = asyncio.Event()
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        self.under_way.add(request.execution_id)
+        self.changed.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.under_way.discard(request.execution_id)
+            self.changed.set()
+        raise AssertionError
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.under_way) != count:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+class Apart(LocalExecutions):
+    """Executions whose calls are made by a dispatcher in another process, as it were."""
+
+    def __init__(self, store: MemoryStore, gateway: Tarpit) -> None:
+        super().__init__(store=store, clock=SystemClock(), gateway=gateway, callback_host="")
+        self._desk = DispatcherEndpoint(gateway, life=b"life", line_to=lambda _: self._back)
+        self.client = DispatcherClient("owner", [self._desk.take])
+        self.client.serve(self.host)
+        self.answered = asyncio.Event()
+
+    def send(self, requests: Sequence[DispatchRequest]) -> None:
+        self.client.send(requests)
+
+    async def _back(self, _method: str, argument: bytes) -> bytes:
+        answers = answers_in(argument)
+        await self.host.answers_arrived(answers)
+        self.client.answered(answers)
+        self.answered.set()
+        return b""
+
+
+@asynccontextmanager
+async def living(gateway: Tarpit, timeout_s: int) -> AsyncIterator[tuple[Apart, Submissions]]:
+    store, clock = MemoryStore(), SystemClock()
+    await store.open()
+    executions = Apart(store, gateway)
+    await executions.start()
+    beat = asyncio.create_task(executions.client.beat())
+    text = FLOW.replace("TIMEOUT", str(timeout_s))
+    await add_descriptor(store, "abandoned", "tarpit", "release", text, at_ms=clock.now_ms())
+    yield executions, Submissions(Settings(), store=store, executions=executions, clock=clock)
+    beat.cancel()
+    await executions.client.stop()
+    await executions.stop()
+    await store.close()
+
+
+async def test_the_call_of_an_execution_that_is_cancelled_is_ended_and_others_are_not() -> None:
+    gateway = Tarpit()
+    async with living(gateway, 86_400) as (executions, submissions):
+        first = await submissions.submit("abandoned:tarpit", b"", Options())
+        second = await submissions.submit("abandoned:tarpit", b"", Options())
+        await gateway.until(2)
+        event = CancelRequested(at_ms=SystemClock().now_ms())
+        await executions.call(Delivery(execution_id=first, event=event))
+        await gateway.until(1)
+        assert gateway.under_way == {second}
+        await asyncio.wait_for(executions.answered.wait(), PATIENCE_S)
+        assert len(executions.client) == 1
+
+
+async def test_a_call_that_is_abandoned_is_answered_and_not_made_again() -> None:
+    gateway = Tarpit()
+    taken: asyncio.Queue[DispatchAnswer] = asyncio.Queue()
+
+    async def take(answers: Sequence[DispatchAnswer]) -> None:
+        for answer in answers:
+            taken.put_nowait(answer)
+
+    pool = DispatchPool(gateway, take)
+    request = attempt("http://f.test/x")
+    pool.send([request])
+    await gateway.until(1)
+    pool.abandon([request.call, (request.execution_id, "another", 1, 0)])
+    pool.abandon([request.call])
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await taken.get()
+    assert answer.call == request.call
+    assert answer.error == "handle fails: nobody waits for the answer any more"
+    for _ in range(5):  # until what was taken is noted
+        await asyncio.sleep(0)
+    pool.send([request])
+    assert len(pool) == 0
+    await pool.close()
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "completion"])
+async def test_what_is_closed_is_not_answered(pattern: str) -> None:
+    gateway = Tarpit()
+    taken: list[DispatchAnswer] = []
+
+    async def take(answers: Sequence[DispatchAnswer]) -> None:
+        taken.extend(answers)
+
+    pool = DispatchPool(gateway, take)
+    pool.send([attempt("http://f.test/x", pattern=pattern)])
+    await gateway.until(1)
+    await pool.close()
+    assert (taken, gateway.under_way) == ([], set())
