@@ -1,29 +1,65 @@
-"""Which addresses a host stands for, as far as the egress policy lets them be reached."""
+"""Which addresses a host stands for, as far as the egress policy lets them be reached.
+
+The system's resolver takes a thread for each name, and for 10 to 30 s where a name service does
+not answer. So look-ups have threads of their own, and names of one domain have some of them only.
+"""
 
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from rillflow.errors import GatewayError
+from rillflow.gateways.limits.concurrency import Caller, HostSlots
+from rillflow.gateways.limits.rates import Rates
 from rillflow.gateways.messages.egress import EgressPolicy
 from rillflow.gateways.messages.exchange import FAILS
 
 FRESH_S: Final = 10.0
 """For how long an answer of the name service is used."""
+STALE_S: Final = 600.0
+"""For how long it is used while the name service is slow."""
 MOST_NAMES: Final = 1024
+THREADS: Final = 64
+THREADS_OF_DOMAIN: Final = 8
+
+Places: TypeAlias = list[tuple[Any, ...]]
+"""What ``socket.getaddrinfo`` returns."""
+
+
+def look_up(host: str) -> Places:
+    """Ask the system for the addresses of a host, however long that takes.
+
+    Raises:
+        OSError: It has none.
+    """
+    return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
 
 
 class GuardedResolver:
     """Looks names up within a time limit, and asks the egress policy about every address.
 
-    Calls that want the same name at once share one look-up; failures are not kept.
+    Calls that want the same name at once share one look-up; failures are not kept. A look-up that
+    takes too long keeps its thread until it ends, and calls fail at once meanwhile, or use the
+    addresses that were found last.
     """
 
-    def __init__(self, policy: EgressPolicy, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        *,
+        timeout_s: float,
+        look_up: Callable[[str], Places] = look_up,
+    ) -> None:
         self._policy = policy
         self._timeout_s = timeout_s
+        self._look_up = look_up
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="rillflow-names")
+        self._slots = HostSlots(per_host=THREADS_OF_DOMAIN, total=THREADS, rates=Rates(None, {}))
+        self._late: set[str] = set()
         self._known: dict[str, tuple[float, list[str]]] = {}
         self._under_way: dict[str, asyncio.Task[list[str]]] = {}
 
@@ -43,9 +79,32 @@ class GuardedResolver:
         until, addresses = self._known.get(host, (0.0, []))
         if loop.time() < until:
             return addresses
-        if host not in self._under_way:
-            self._under_way[host] = loop.create_task(self._find(host))
-        return await asyncio.shield(self._under_way[host])
+        try:
+            return await self._shared(host)
+        except _SlowError:
+            if loop.time() < until + STALE_S:
+                return addresses
+            raise
+
+    async def _shared(self, host: str) -> list[str]:
+        """Wait for the look-up of a host that is under way, or begin one."""
+        finding = self._under_way.get(host)
+        if finding is None:
+            finding = self._under_way[host] = asyncio.create_task(self._find(host))
+            finding.add_done_callback(_look_at)
+        elif host in self._late:
+            raise _SlowError(self._took_longer)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.shield(finding)
+        except TimeoutError as error:
+            if not finding.done():
+                self._late.add(host)
+            raise _SlowError(self._took_longer) from error
+
+    @property
+    def _took_longer(self) -> str:
+        return f"look-up took longer than {self._timeout_s:g} s"
 
     def forget(self, host: str) -> None:
         """Look a name up anew next time: nobody could be reached there."""
@@ -57,6 +116,7 @@ class GuardedResolver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _find(self, host: str) -> list[str]:
         try:
@@ -65,23 +125,43 @@ class GuardedResolver:
                 self._policy.check(host, address)
         finally:
             del self._under_way[host]
+            self._late.discard(host)
         if len(self._known) >= MOST_NAMES:
             self._known.clear()
         self._known[host] = (asyncio.get_running_loop().time() + FRESH_S, addresses)
         return addresses
 
     async def _looked_up(self, host: str) -> list[str]:
-        loop = asyncio.get_running_loop()
+        domain = domain_of(host)
+        caller = Caller(domain, host)
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await loop.getaddrinfo(
-                    host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-                )
+                await self._slots.acquire(domain, caller)
         except TimeoutError as error:
-            raise OSError(f"look-up took longer than {self._timeout_s:g} s") from error
+            raise _SlowError("too many names are being looked up") from error
+        try:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._threads, self._look_up, host)
         except UnicodeError as error:
             raise OSError("it is not a host name") from error
+        finally:
+            self._slots.release(domain, caller)
         return list(dict.fromkeys(_written(place) for *_, place in found))
+
+
+class _SlowError(OSError):
+    """The name service has not said yet which addresses there are."""
+
+
+def domain_of(host: str) -> str:
+    """Return the last two labels of a name, whose name service is likely to be one."""
+    return ".".join(host.lower().rstrip(".").rsplit(".", 2)[-2:])
+
+
+def _look_at(finding: "asyncio.Task[list[str]]") -> None:
+    """Take note of how a look-up ended that nobody may have waited for."""
+    if not finding.cancelled():
+        finding.exception()
 
 
 def _written(place: tuple[object, ...]) -> str:
