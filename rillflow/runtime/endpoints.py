@@ -27,7 +27,7 @@ from rillflow.runtime.dispatch.client import (
     DispatcherClient,
     Line,
     Order,
-    decode_abandonment,
+    decode_cancel,
     decode_order,
 )
 from rillflow.runtime.dispatch.pool import DispatchPool
@@ -201,7 +201,7 @@ class DispatcherEndpoint:
             if order.life == self._life and self._is_news(order):
                 self._pool_of(order.sender).send(order.requests)
         elif method == "abandon":
-            left = decode_abandonment(argument)
+            left = decode_cancel(argument)
             if left.life == self._life and left.sender in self._pools:
                 self._pools[left.sender].abandon(left.calls)
         return self._life

@@ -81,7 +81,7 @@ class GuardedResolver:
             return addresses
         try:
             return await self._shared(host)
-        except _SlowError:
+        except _TimeoutError:
             if loop.time() < until + STALE_S:
                 return addresses
             raise
@@ -93,14 +93,14 @@ class GuardedResolver:
             finding = self._under_way[host] = asyncio.create_task(self._find(host))
             finding.add_done_callback(_look_at)
         elif host in self._late:
-            raise _SlowError(self._took_longer)
+            raise _TimeoutError(self._took_longer)
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await asyncio.shield(finding)
         except TimeoutError as error:
             if not finding.done():
                 self._late.add(host)
-            raise _SlowError(self._took_longer) from error
+            raise _TimeoutError(self._took_longer) from error
 
     @property
     def _took_longer(self) -> str:
@@ -138,7 +138,7 @@ class GuardedResolver:
             async with asyncio.timeout(self._timeout_s):
                 await self._slots.acquire(domain, caller)
         except TimeoutError as error:
-            raise _SlowError("too many names are being looked up") from error
+            raise _TimeoutError("too many names are being looked up") from error
         try:
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._threads, self._look_up, host)
@@ -149,7 +149,7 @@ class GuardedResolver:
         return list(dict.fromkeys(_written(place) for *_, place in found))
 
 
-class _SlowError(OSError):
+class _TimeoutError(OSError):
     """The name service has not said yet which addresses there are."""
 
 

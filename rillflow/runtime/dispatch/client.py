@@ -71,7 +71,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     requests: list[DispatchRequest]
 
 
-class Abandonment(msgspec.Struct, frozen=True, array_like=True):
+class CancelOrder(msgspec.Struct, frozen=True, array_like=True):
     """Calls of a sender whose answers nobody would take, told to one life of a dispatcher."""
 
     sender: str
@@ -81,7 +81,7 @@ class Abandonment(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Order)
-_abandonments = msgspec.msgpack.Decoder(Abandonment)
+_cancel_decoder = msgspec.msgpack.Decoder(CancelOrder)
 
 
 def decode_order(data: bytes) -> Order:
@@ -89,9 +89,9 @@ def decode_order(data: bytes) -> Order:
     return _decoder.decode(data)
 
 
-def decode_abandonment(data: bytes) -> Abandonment:
+def decode_cancel(data: bytes) -> CancelOrder:
     """Decode which calls may end."""
-    return _abandonments.decode(data)
+    return _cancel_decoder.decode(data)
 
 
 class DispatcherClient:
@@ -223,7 +223,7 @@ class _DispatcherLink:
         some = islice(self._unanswered.values(), first, self._looked_at)
         calls = [request.call for request in self.owner.unawaited(some)]
         if calls:
-            told = _encoder.encode(Abandonment(self._sender, self._life, calls))
+            told = _encoder.encode(CancelOrder(self._sender, self._life, calls))
             with contextlib.suppress(StoreError):  # the next look tells it again
                 await self._line("abandon", told)
 
