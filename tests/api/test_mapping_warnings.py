@@ -65,8 +65,10 @@ async def test_a_strict_parent_leaves_its_sub_flow_as_it_is() -> None:
 
 async def test_a_callback_that_a_strict_execution_refuses_is_seen_by_who_looks_at_it() -> None:
     text = calling("work", pattern="task_async", more="strict: true\n")
-    async with served({"work": lambda _: {}}) as api:
+    async with served({"work": lambda _: {"taken": 1}}) as api:
         execution_id = await api.submit(await api.add(text), {"a": 1})
+        while "output" not in (await api.shown(execution_id))["tasks"]["A"]["invoke_msg"]:
+            pass  # an outcome that comes before the answer of the call is taken later
         names = {"execution_id": execution_id, "task_name": "A"}
         status, code, message = await api.refusal("/flow/trigger.json", {"b": 1}, **names)
         assert (status, code) == (500, 30603)
