@@ -32,8 +32,10 @@ RillflowError
 ├── GatewayError              the function's side
 │   ├── NotConnectedError
 │   └── BrokenExchangeError
+├── UnavailableError          a process that is needed cannot be reached
+│   └── GoneError
+├── DefectError               an unexpected exception, here or in another process
 ├── StoreError                the durable store
-│   ├── GoneError
 │   ├── ConflictError
 │   ├── FencedError
 │   ├── QuotaError
@@ -405,17 +407,45 @@ class BrokenExchangeError(GatewayError):
     """A request was sent, and no whole answer came back."""
 
 
+class UnavailableError(RillflowError):
+    """A process that is needed cannot be reached, or cannot answer now; asking again may help.
+
+    It may be an owner of executions, a dispatcher, or any other actor. Whether the request took
+    effect is unknown.
+    """
+
+    code = "process.unavailable"
+    wire_code = 30113
+    http_status = 503
+
+
+class GoneError(UnavailableError):
+    """The process that was called has ended for good, and no other has its name."""
+
+    code = "process.gone"
+
+
+class DefectError(RillflowError):
+    """An unexpected exception took the place of an answer: a defect, in Rillflow or a plugin.
+
+    The process in which it was raised has logged it with its traceback. The message names the
+    exception's type and the process, and has no values. Whether the request took effect is
+    unknown.
+    """
+
+    code = "process.defect"
+
+    @classmethod
+    def of(cls, error: Exception, process: str) -> Self:
+        """Describe an exception that was raised and logged in ``process``."""
+        return cls(f"unexpected {type(error).__name__} in {process}; its log has the traceback")
+
+
 class StoreError(RillflowError):
     """The durable store refused or lost a request."""
 
     code = "store.failed"
     wire_code = 30501
-
-
-class GoneError(StoreError):
-    """Who was called has left for good, and nobody has its name."""
-
-    code = "store.gone"
 
 
 class ConflictError(StoreError):

@@ -11,7 +11,7 @@ import ray
 
 from rillflow.actors.names import DIRECTORY_ACTOR, dedicated_actor_name, execution_actor_name
 from rillflow.actors.peers import Peer
-from rillflow.errors import StoreError
+from rillflow.errors import UnavailableError
 from rillflow.ids import ExecutionId
 from rillflow.runtime.routing.owner_ref import OwnerRef
 from rillflow.runtime.routing.router import Routes
@@ -28,6 +28,8 @@ ACTOR_OPTIONS: dict[str, Any] = {
     "enable_task_events": False,
 }
 
+_RAY_FAILED: Final = (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError)
+"""What Ray raises when it cannot start an actor, or find it by its name."""
 MOST_KNOWN: Final = 500
 """Actors of dedicated executions that are remembered, besides those that are being called."""
 
@@ -137,7 +139,10 @@ class _Owner(OwnerRef):
     async def _start_once(self) -> None:
         if self._start is not None:
             # Ray waits for its answer, and the executions of this process must not.
-            await asyncio.to_thread(self._start)
+            try:
+                await asyncio.to_thread(self._start)
+            except _RAY_FAILED as error:
+                raise UnavailableError(f"{self._peer.name} could not be started") from error
             self._start = None
 
     def close(self) -> None:
@@ -155,12 +160,12 @@ async def find_settings(namespace: str) -> Settings:
     """Ask the running stack for its settings.
 
     Raises:
-        StoreError: No stack runs on this Ray cluster.
+        UnavailableError: No stack runs on this Ray cluster.
     """
     try:
         actor = await asyncio.to_thread(ray.get_actor, DIRECTORY_ACTOR, namespace=namespace)
     except ValueError as error:
-        raise StoreError(
+        raise UnavailableError(
             f"no Rillflow stack runs in the Ray namespace {namespace!r}; start one with"
             " `rillflow up` or `serve run serve.app:app`"
         ) from error

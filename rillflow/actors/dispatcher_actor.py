@@ -8,6 +8,7 @@ import ray
 
 from rillflow.actors.names import is_dedicated_actor
 from rillflow.actors.peers import Peer
+from rillflow.actors.responses import Response, response_of
 from rillflow.actors.sockets import SocketServer
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.egress import egress_rules
@@ -44,7 +45,8 @@ class DispatcherActor:
             budget=budget,
         )
         self._door = Drain()
-        self._socket = SocketServer(self.take)
+        self._name = name
+        self._socket = SocketServer(self._answer, name)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
         tune_gc()
 
@@ -53,8 +55,12 @@ class DispatcherActor:
         await asyncio.shield(self._started)
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
-    async def take(self, method: str, argument: bytes) -> bytes:
-        """Take a question of a peer."""
+    async def take(self, method: str, argument: bytes) -> Response:
+        """Take a question of a peer on another node."""
+        return await response_of(self._answer(method, argument), self._name)
+
+    async def _answer(self, method: str, argument: bytes) -> bytes:
+        """Answer a question of a peer."""
         if method == OF_PROCESS:
             return encode_loop(self._watch.state())
         return await self._door.through(lambda: self._desk.take(method, argument))

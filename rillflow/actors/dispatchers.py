@@ -5,7 +5,7 @@ from typing import Final
 
 from rillflow.actors.names import dispatcher_actor_name
 from rillflow.actors.peers import Peer
-from rillflow.errors import StoreError
+from rillflow.errors import RillflowError
 from rillflow.ports.gateway import DispatcherState
 from rillflow.runtime.endpoints import HOSTS, decode_hosts
 from rillflow.settings import Settings
@@ -31,6 +31,6 @@ class RayDispatchers:
 async def _state_of(peer: Peer) -> DispatcherState:
     try:
         answer = await asyncio.wait_for(peer.call(HOSTS, b""), PATIENCE_S)
-    except (StoreError, TimeoutError):
+    except (RillflowError, TimeoutError):
         return DispatcherState(is_reached=False, hosts=[])
     return DispatcherState(is_reached=True, hosts=decode_hosts(answer))

@@ -4,7 +4,7 @@ import asyncio
 
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.peers import Peer
-from rillflow.errors import StoreError
+from rillflow.errors import RillflowError
 from rillflow.ports.loops import OF_PROCESS, LoopState, decode_loop
 from rillflow.settings import Settings
 
@@ -30,6 +30,6 @@ class RayEventLoops:
 async def _state_of(peer: Peer) -> LoopState:
     try:
         answer = await asyncio.wait_for(peer.call(OF_PROCESS, b""), PATIENCE_S)
-    except (StoreError, TimeoutError):
+    except (RillflowError, TimeoutError):
         return LoopState(process=peer.name, is_reached=False)
     return decode_loop(answer)

@@ -18,8 +18,9 @@ from rillflow.actors.names import (
     partitions_of,
 )
 from rillflow.actors.peers import Peer
+from rillflow.actors.responses import Response, response_of
 from rillflow.actors.sockets import SocketServer
-from rillflow.errors import StoreError
+from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
 from rillflow.ports.loops import OF_PROCESS, encode_loop
@@ -65,11 +66,11 @@ class ExecutionActor:
         self._dedicated = dedicated
         self._leaving = False
         self._door = Drain()
-        self._watch = LoopWatch(dedicated or execution_actor_name(index))
+        name = dedicated or execution_actor_name(index)
+        self._watch = LoopWatch(name)
         self._watch.start()
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
-        name = dedicated or execution_actor_name(index)
-        sender = dedicated_actor_name(dedicated) if dedicated else name
+        self._name = sender = dedicated_actor_name(dedicated) if dedicated else name
         dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
         self._callbacks_come = asyncio.Event()
         self._dispatcher = DispatcherClient(
@@ -107,7 +108,7 @@ class ExecutionActor:
                 most_unanswered=settings.max_unanswered_calls,
             ),
         )
-        self._socket = SocketServer(self.take)
+        self._socket = SocketServer(self._answer, sender)
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [
             asyncio.create_task(self._open(), name="open"),
@@ -156,13 +157,17 @@ class ExecutionActor:
         await asyncio.shield(self._started)
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
-    async def take(self, method: str, argument: bytes) -> bytes:
-        """Take a question of a peer; the answer comes once everything is durable."""
+    async def take(self, method: str, argument: bytes) -> Response:
+        """Take a question of a peer on another node."""
+        return await response_of(self._answer(method, argument), self._name)
+
+    async def _answer(self, method: str, argument: bytes) -> bytes:
+        """Answer a question of a peer, once everything is durable."""
         if method == OF_PROCESS:
             return encode_loop(self._watch.state())
         await asyncio.shield(self._started)
         if self._leaving:
-            raise StoreError(f"{self._dedicated} has ended, and its actor leaves")
+            raise UnavailableError(f"{self._name} has ended, and its actor leaves")
         if method in ("ended", HEALTH):
             # Who waits for an end would hold the door open for long, and health waits for nobody.
             return await self._desk.take(method, argument)

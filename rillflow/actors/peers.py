@@ -1,23 +1,31 @@
 """Another actor, by name: over a socket when it is on this machine, over Ray when it is not."""
 
 import asyncio
+import logging
 import time
 from typing import Any
 
 import ray
 
+from rillflow.actors.responses import Response, answer_of
 from rillflow.actors.sockets import SocketLine
-from rillflow.errors import GoneError, StoreError
+from rillflow.errors import DefectError, GoneError, UnavailableError
+
+log = logging.getLogger("rillflow.peers")
 
 REACH_S = 30.0
 PAUSE_S = 0.1
+
+
+class _MissingActorError(Exception):
+    """No actor has the name; one that was restarted, or moved, will have it again."""
 
 
 class Peer:
     """Calls one actor; a call that was lost with the actor's process is made again.
 
     The actor has the methods ``socket() -> (node id, path)`` and
-    ``take(method, argument) -> bytes``, and every ``take`` may be repeated. A ``mortal``
+    ``take(method, argument) -> Response``, and every ``take`` may be repeated. A ``mortal``
     actor leaves for good when its work is done; any other comes back.
     """
 
@@ -39,12 +47,15 @@ class Peer:
         """Return the actor's handle, looked up in a thread since Ray waits for its answer.
 
         Raises:
-            ValueError: There is no such actor.
+            _MissingActorError: There is none.
         """
         if self._handle is None:
-            self._handle = await asyncio.to_thread(
-                ray.get_actor, self.name, namespace=self._namespace
-            )
+            try:
+                self._handle = await asyncio.to_thread(
+                    ray.get_actor, self.name, namespace=self._namespace
+                )
+            except ValueError as error:
+                raise _MissingActorError(f"no actor is called {self.name}") from error
         return self._handle
 
     def _forget(self) -> None:
@@ -57,23 +68,26 @@ class Peer:
 
         Raises:
             GoneError: The actor has left for good.
-            StoreError: The actor cannot be reached in time, or refused.
+            UnavailableError: The actor cannot be reached in time.
+            DefectError: An unexpected exception was raised in the actor.
+            RillflowError: The actor refused.
         """
         give_up = time.monotonic() + REACH_S
         while True:
             try:
                 return await self._call_once(method, argument)
-            except (ray.exceptions.RayError, ValueError, OSError) as error:
+            except ray.exceptions.RayTaskError as error:
+                log.exception("actor_failed", extra={"actor": self.name})
+                raise DefectError.of(error.cause or error, self.name) from error
+            except (ray.exceptions.RayError, _MissingActorError, OSError) as error:
                 self._forget()
-                if self._is_gone(error):
-                    raise GoneError(f"{self.name} has left: {error}") from error
+                # That the one we knew has died says nothing: another may have come back.
+                if self._mortal and isinstance(error, _MissingActorError):
+                    raise GoneError(f"{self.name} has left") from error
                 if time.monotonic() > give_up:
-                    raise StoreError(f"{self.name} could not be reached: {error}") from error
+                    log.warning("not_reached", extra={"actor": self.name, "reason": str(error)})
+                    raise UnavailableError(f"{self.name} cannot be reached") from error
             await asyncio.sleep(PAUSE_S)
-
-    def _is_gone(self, error: Exception) -> bool:
-        # That the one we knew has died says nothing: another may have come back by its name.
-        return self._mortal and isinstance(error, ValueError)
 
     async def _call_once(self, method: str, argument: bytes) -> bytes:
         if self._line is None or self._line.lost:
@@ -81,8 +95,7 @@ class Peer:
         if self._line is not None:
             return await self._line.call(method, argument)
         actor = await self._find()
-        answer: bytes = await actor.take.remote(method, argument)
-        return answer
+        return answer_of(Response(*await actor.take.remote(method, argument)))
 
     async def _connect(self) -> None:
         async with self._connecting:

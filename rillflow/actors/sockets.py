@@ -5,7 +5,6 @@ the method's name. The socket lies in a folder that only this user can enter.
 """
 
 import asyncio
-import logging
 import os
 import struct
 import tempfile
@@ -13,9 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-from rillflow.errors import RillflowError, StoreError
-
-log = logging.getLogger("rillflow.sockets")
+from rillflow.actors.responses import Response, answer_of, response_of
 
 Serve: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -25,7 +22,8 @@ RUN_DIR: Final = "RILLFLOW_RUN_DIR"
 JOINED_BYTES: Final = 64 * 1024
 """A payload up to this size is worth copying, so that it leaves with its head."""
 _HEADER: Final = struct.Struct(">IQB")
-_REQUEST, _ANSWER, _REFUSAL = range(3)
+_REQUEST: Final = 0
+"""The kind of a frame that asks; others are the kinds of an response."""
 
 
 class _Frames(asyncio.Protocol):
@@ -74,9 +72,10 @@ class _Frames(asyncio.Protocol):
 
 
 class _ServerLine(_Frames):
-    def __init__(self, serve: Serve) -> None:
+    def __init__(self, serve: Serve, process: str) -> None:
         super().__init__()
         self._serve = serve
+        self._process = process
         self._under_way: set[asyncio.Task[None]] = set()
 
     def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
@@ -88,22 +87,17 @@ class _ServerLine(_Frames):
         task.add_done_callback(self._under_way.discard)
 
     async def _answer(self, number: int, method: str, argument: bytes) -> None:
-        try:
-            answer = await self._serve(method, argument)
-        except RillflowError as error:
-            self.send(number, _REFUSAL, str(error).encode())
-        except Exception as error:
-            log.exception("request_failed", extra={"method": method})
-            self.send(number, _REFUSAL, f"{type(error).__name__}: {error}".encode())
-        else:
-            self.send(number, _ANSWER, answer)
+        response = await response_of(self._serve(method, argument), self._process)
+        self.send(number, response.kind, response.payload)
 
 
 class SocketServer:
     """Answers the requests of other actors on this machine."""
 
-    def __init__(self, serve: Serve) -> None:
+    def __init__(self, serve: Serve, process: str) -> None:
+        """Answer by ``serve``; errors call this process ``process``."""
         self._serve = serve
+        self._process = process
         # An actor that is killed leaves its folder to whoever removes the place.
         run_dir = os.environ.get(RUN_DIR, os.devnull)
         place = run_dir if Path(run_dir).is_dir() else None
@@ -118,7 +112,10 @@ class SocketServer:
     async def start(self) -> None:
         """Begin to answer."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _ServerLine(self._serve), self.path)
+        self._server = await loop.create_unix_server(self._accept, self.path)
+
+    def _accept(self) -> _ServerLine:
+        return _ServerLine(self._serve, self._process)
 
     def close(self) -> None:
         """Answer no new connections, and remove the socket."""
@@ -133,7 +130,7 @@ class SocketLine(_Frames):
     def __init__(self) -> None:
         super().__init__()
         self._next = 0
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._waiting: dict[int, asyncio.Future[Response]] = {}
         self.lost = False
 
     @classmethod
@@ -151,18 +148,18 @@ class SocketLine(_Frames):
 
         Raises:
             ConnectionError: The line was lost; whether the request took effect is unknown.
-            StoreError: The other side refused.
+            RillflowError: The other side refused, or met a defect.
         """
         if self.lost:
             raise ConnectionError("the line is lost")
         number = self._next
         self._next += 1
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         name = method.encode()
         self.send(number, _REQUEST, argument, bytes([len(name)]) + name)
         try:
-            return await future
+            return answer_of(await future)
         finally:
             self._waiting.pop(number, None)
 
@@ -176,10 +173,7 @@ class SocketLine(_Frames):
         future = self._waiting.get(number)
         if future is None or future.done():
             return
-        if kind == _ANSWER:
-            future.set_result(bytes(payload))
-        else:
-            future.set_exception(StoreError(str(payload, "utf-8")))
+        future.set_result(Response(kind, bytes(payload)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everyone who waits."""

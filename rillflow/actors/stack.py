@@ -11,7 +11,7 @@ from rillflow.actors.readiness import ray_readiness
 from rillflow.core.events import Event
 from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
-from rillflow.errors import StoreError
+from rillflow.errors import UnavailableError
 from rillflow.gateways.messages.threads import joined
 from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
@@ -145,6 +145,7 @@ class Stack:
                 fit the schema, comes at a bad time, or its key is taken (409).
             ExecutionError: The definition is no longer valid, or the data cannot be kept.
             StoreError: It could not be made durable in time.
+            UnavailableError: Its owner could not be reached in time.
         """
         options = Options(callback, isolation, uid, idempotency_key, resource_check)
         return await self.submissions.submit(descriptor_id, data, options)
@@ -209,7 +210,7 @@ class Stack:
             reply = (await self.executions.call(call)).raise_for_error()
             if not reply.view:
                 return reply.body
-            with suppress(StoreError):  # its owner has it no longer, or is another one
+            with suppress(UnavailableError):  # its owner has it no longer, or is another one
                 return await self._read_view(execution_id, reply.view)
         reply = (await self.executions.call(call)).raise_for_error()
         return await self._read_view(execution_id, reply.view) if reply.view else reply.body
@@ -218,7 +219,7 @@ class Stack:
         """Read a large view, once there is room for it.
 
         Raises:
-            StoreError: It cannot be read to its end.
+            UnavailableError: It cannot be read to its end.
             UnreadAnswersError: There is no room.
         """
         first = (await self.executions.part(execution_id, ViewPart(view))).raise_for_error()
@@ -231,7 +232,7 @@ class Stack:
             asked = ViewPart(view, read_bytes)
             part = (await self.executions.part(execution_id, asked)).raise_for_error().body
             if not part:
-                raise StoreError(f"{execution_id} cannot be read to its end")
+                raise UnavailableError(f"{execution_id} cannot be read to its end")
             parts.append(part)
             read_bytes += len(part)
         return await joined(*parts)
@@ -240,6 +241,6 @@ class Stack:
         """Wait until an execution has ended; False when the time was not enough.
 
         Raises:
-            StoreError: Its owner could not be reached.
+            UnavailableError: Its owner could not be reached.
         """
         return await self.executions.wait(execution_id, timeout_s)

@@ -78,7 +78,7 @@ def connect(namespace: str = NAMESPACE, *, address: str | None = "auto") -> Clie
     Raises:
         UnreachableError: Nothing listens there, it is no such cluster, or it asks for a token
             that is not here.
-        StoreError: No stack runs on it.
+        UnavailableError: No stack runs on it.
     """
     _join(address, namespace)
     return Client(transport=LoopTransport.open(namespace))
@@ -169,7 +169,7 @@ class StackTransport:
         """Find the stack and join it.
 
         Raises:
-            StoreError: No stack runs in this namespace.
+            UnavailableError: No stack runs in this namespace.
         """
         stack = Stack(await find_settings(namespace))
         await stack.open()
@@ -353,7 +353,7 @@ class LoopTransport:
         """Find the stack and join it.
 
         Raises:
-            StoreError: No stack runs in this namespace.
+            UnavailableError: No stack runs in this namespace.
         """
         transport = cls()
         try:

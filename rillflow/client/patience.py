@@ -19,6 +19,7 @@ from rillflow.errors import (
     RillflowError,
     ServerError,
     StoreError,
+    UnavailableError,
     UnreachableError,
 )
 
@@ -140,7 +141,7 @@ def is_silence(error: RillflowError) -> bool:
     """Tell whether an error means that the server is away, and may come back."""
     if isinstance(error, DamagedError):
         return False
-    if isinstance(error, UnreachableError | StoreError):
+    if isinstance(error, UnreachableError | UnavailableError | StoreError):
         return True
     return isinstance(error, ServerError) and error.http_status in SILENT_STATUSES
 

@@ -26,6 +26,7 @@ from rillflow.errors import (
     ServerError,
     StoreError,
     TooLargeError,
+    UnavailableError,
     UnknownDescriptorError,
 )
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
@@ -270,7 +271,8 @@ def _refusal(status: int, code: int, message: str) -> RequestError:
 
 def _engine_error(status: int, code: int, message: str) -> RillflowError:
     if status == UNAVAILABLE:
-        return StoreError(message)
+        is_process = code == UnavailableError.wire_code
+        return UnavailableError(message) if is_process else StoreError(message)
     family = code // 100
     if family in EXECUTION_FAMILIES:
         return ExecutionError(message, code)

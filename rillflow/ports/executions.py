@@ -18,13 +18,19 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.errors import (
+    ConflictError,
     CrashedError,
+    DamagedError,
+    DefectError,
     ExecutionError,
+    FencedError,
+    GoneError,
     OverloadedError,
     QuotaError,
     RequestError,
     RillflowError,
     StoreError,
+    UnavailableError,
     UnknownExecutionError,
     UnreadAnswersError,
 )
@@ -170,8 +176,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def is_unanswered(self) -> bool:
-        """Tell whether the store, or the owner, failed the call; it may be made again."""
-        return self.kind.startswith("store.")
+        """Tell whether the store, or a process, failed the call; it may be made again."""
+        return self.kind in _UNANSWERED
 
     def raise_for_error(self) -> "Reply":
         """Return the reply, or raise what it reports.
@@ -191,8 +197,9 @@ class Executions(Protocol):
         """Make one call; a refusal is a reply with ``error``.
 
         Raises:
-            StoreError: The owner could not be reached in time; whether the call took
+            UnavailableError: The owner could not be reached in time; whether the call took
                 effect is unknown, and repeating it is harmless.
+            DefectError: The owner met a defect; the same holds.
         """
         ...
 
@@ -215,7 +222,7 @@ class WaitableExecutions(Executions, Protocol):
         """Return a part of a view that the owner of an execution has named in a reply.
 
         Raises:
-            StoreError: The owner could not be reached, or has the view no longer.
+            UnavailableError: The owner could not be reached, or has the view no longer.
         """
         ...
 
@@ -225,7 +232,7 @@ class WaitableExecutions(Executions, Protocol):
         ``show`` is the kind of ``Query`` whose answer is wanted with the end.
 
         Raises:
-            StoreError: The owner could not be reached in time.
+            UnavailableError: The owner could not be reached in time.
         """
         ...
 
@@ -233,7 +240,7 @@ class WaitableExecutions(Executions, Protocol):
         """Wait until an execution has ended, and see how.
 
         Raises:
-            StoreError: Its owner could not be reached.
+            UnavailableError: Its owner could not be reached.
         """
         ...
 
@@ -241,7 +248,7 @@ class WaitableExecutions(Executions, Protocol):
         """Wait until an execution has ended; False when the time was not enough.
 
         Raises:
-            StoreError: Its owner could not be reached.
+            UnavailableError: Its owner could not be reached.
         """
         ...
 
@@ -257,8 +264,28 @@ def reply_to_error(error: RillflowError) -> Reply:
     )
 
 
+_UNANSWERED: Final[Mapping[str, type[RillflowError]]] = {
+    GoneError.code: UnavailableError,
+    **{
+        kind.code: kind
+        for kind in (
+            UnavailableError,
+            DefectError,
+            StoreError,
+            ConflictError,
+            FencedError,
+            DamagedError,
+        )
+    },
+}
+"""Errors after which a call may be made again.
+
+That somebody is gone is known to those only who have called it themselves: for anybody else it is
+a process that cannot be reached.
+"""
 _PLAIN_ERRORS: Final[Mapping[str, type[RillflowError]]] = {
-    kind.code: kind for kind in (OverloadedError, UnreadAnswersError, QuotaError, CrashedError)
+    **_UNANSWERED,
+    **{kind.code: kind for kind in (OverloadedError, UnreadAnswersError, QuotaError, CrashedError)},
 }
 """Errors that have nothing but a message."""
 
@@ -266,8 +293,6 @@ _PLAIN_ERRORS: Final[Mapping[str, type[RillflowError]]] = {
 def error_of(reply: Reply) -> RillflowError:
     """Turn a reply with an error back into the error."""
     message = reply.error or ""
-    if reply.is_unanswered:
-        return StoreError(message)
     plain = _PLAIN_ERRORS.get(reply.kind)
     if plain is not None:
         return plain(message)
@@ -311,6 +336,7 @@ _encoder = msgspec.msgpack.Encoder()
 _calls_decoder = msgspec.msgpack.Decoder(list[Call])
 _part_decoder = msgspec.msgpack.Decoder(ViewPart)
 _replies_decoder = msgspec.msgpack.Decoder(list[Reply])
+_reply_decoder = msgspec.msgpack.Decoder(Reply)
 
 
 def encode_calls(calls: list[Call]) -> bytes:
@@ -342,3 +368,13 @@ def encode_replies(replies: list[Reply]) -> bytes:
 def decode_replies(data: bytes) -> list[Reply]:
     """Decode the replies to a batch."""
     return _replies_decoder.decode(data)
+
+
+def encode_refusal(error: RillflowError) -> bytes:
+    """Encode an error for the process that called."""
+    return _encoder.encode(reply_to_error(error))
+
+
+def decode_refusal(data: bytes) -> RillflowError:
+    """Decode the error of a process that was called."""
+    return error_of(_reply_decoder.decode(data))

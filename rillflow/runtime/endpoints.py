@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from rillflow.errors import CrashedError, GoneError, StoreError
+from rillflow.errors import CrashedError, GoneError, UnavailableError
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.ports.executions import (
     Reply,
@@ -79,7 +79,7 @@ class OwnerEndpoint:
         The answer comes once everything is durable.
 
         Raises:
-            StoreError: Answers could not be made durable; deliver them again.
+            RillflowError: Answers could not be made durable; deliver them again.
         """
         if method == "calls":
             replies: list[Reply] = []
@@ -245,7 +245,7 @@ class DispatcherEndpoint:
                 await line("answers", _encoder.encode(answers))
             except GoneError as error:
                 if self._newest.get(sender) != newest:
-                    raise StoreError(f"{sender} has come back meanwhile") from error
+                    raise UnavailableError(f"{sender} has come back meanwhile") from error
                 self._has_left(sender)
                 raise
 

@@ -13,12 +13,14 @@ from starlette.responses import Response
 
 from rillflow.errors import (
     BodyTimeoutError,
+    DefectError,
     DefinitionError,
     ExecutionError,
     OverloadedError,
     RequestError,
     RillflowError,
     StoreError,
+    UnavailableError,
     UnfinishedBodyError,
 )
 from serve.forms.bodies import INTERNAL, UNSUPPORTED, error_body, error_response
@@ -28,12 +30,16 @@ log = logging.getLogger("rillflow.api")
 BAD_DATA = 30109
 INTERNAL_CODE = 30101
 UNAVAILABLE = 503
+NOT_REACHED = "a process of the server cannot be reached now; try again later"
+_COME_AGAIN = (StoreError, UnavailableError, OverloadedError, BodyTimeoutError)
 
 
 def respond_to(error: Exception) -> Response:
     """Return the answer for an error; log those that are not the caller's fault."""
-    if isinstance(error, StoreError | OverloadedError | BodyTimeoutError):
+    if isinstance(error, _COME_AGAIN):
         return _come_again(error)
+    if isinstance(error, DefectError):
+        log.error("process_failed", extra={"reason": str(error)})
     if isinstance(error, RequestError | ExecutionError | DefinitionError):
         return error_response(error)
     if isinstance(error, RequestValidationError):
@@ -47,12 +53,16 @@ def respond_to(error: Exception) -> Response:
     return error_body(INTERNAL_CODE, INTERNAL, 500)
 
 
-def _come_again(error: StoreError | OverloadedError | BodyTimeoutError) -> Response:
-    status = error.http_status
+def _come_again(error: RillflowError) -> Response:
+    status, message = error.http_status, str(error)
     if isinstance(error, StoreError):
-        log.error("store_failed", extra={"reason": str(error)})
+        log.error("store_failed", extra={"reason": message})
         status = UNAVAILABLE
-    response = error_body(error.wire_code, str(error), status, hint=error.hint)
+    if isinstance(error, UnavailableError):
+        # Which process, and why, is for the log: anybody may have asked.
+        log.error("process_unavailable", extra={"reason": message})
+        message = NOT_REACHED
+    response = error_body(error.wire_code, message, status, hint=error.hint)
     response.headers["Retry-After"] = "1"
     if isinstance(error, BodyTimeoutError | UnfinishedBodyError):
         response.headers["Connection"] = "close"  # the rest of the body is not read

@@ -9,11 +9,11 @@ from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from rillflow.core.events import CallbackReceived
-from rillflow.errors import StoreError
+from rillflow.errors import StoreError, UnavailableError
 from rillflow.ids import service_of
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Delivery, Executions, Reply
+from rillflow.ports.executions import Delivery, Executions, reply_to_error
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from tests.simulation.flows import POLLED
 from tests.simulation.surroundings import Surroundings
@@ -194,7 +194,7 @@ class Functions:
         )
         try:
             await self._executions.call(Delivery(execution_id=request.execution_id, event=lie))
-        except StoreError:
+        except (StoreError, UnavailableError):
             return
 
     async def _insist(
@@ -205,8 +205,8 @@ class Functions:
         for _ in range(PATIENCE):
             try:
                 reply = await self._executions.call(delivery)
-            except StoreError as error:
-                reply = Reply(error=str(error), kind=StoreError.code)
+            except (StoreError, UnavailableError) as error:
+                reply = reply_to_error(error)
             if reply.error is None:
                 return
             if reply.error.endswith("is finished"):

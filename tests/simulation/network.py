@@ -12,7 +12,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from rillflow.errors import GoneError, RillflowError, StoreError
+from rillflow.errors import GoneError, RillflowError, UnavailableError
+from rillflow.ports.executions import decode_refusal, encode_refusal
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.runtime.dispatch.client import Line
 from tests.simulation.surroundings import Surroundings
@@ -86,7 +87,7 @@ class Network:
                             self._dropped(_answers_decoder.decode(argument))
                         raise GoneError(f"{name} has left") from error
                     if self._around.loop.time() > give_up_s:
-                        raise StoreError(f"{name} could not be reached: {error}") from error
+                        raise UnavailableError(f"{name} cannot be reached") from error
                 await asyncio.sleep(PAUSE_S)
 
         return call
@@ -130,11 +131,11 @@ class Network:
         future: "asyncio.Future[bytes] | None",
     ) -> None:
         around = self._around
-        answer: bytes | StoreError
+        answer: bytes | RillflowError
         try:
             answer = await address.serve(method, argument)
         except RillflowError as error:
-            answer = StoreError(str(error))
+            answer = decode_refusal(encode_refusal(error))
         if future is None:
             return
         if around.happens(around.faults.lost):
@@ -155,7 +156,7 @@ def _fail(future: "asyncio.Future[bytes]") -> None:
         future.set_exception(ConnectionError("lost on the way"))
 
 
-def _settle(future: "asyncio.Future[bytes]", answer: "bytes | StoreError") -> None:
+def _settle(future: "asyncio.Future[bytes]", answer: "bytes | RillflowError") -> None:
     if future.done():
         return
     if isinstance(answer, bytes):

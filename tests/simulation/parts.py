@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from rillflow.errors import StoreError
+from rillflow.errors import StoreError, UnavailableError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import decode_calls, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, Gateway
@@ -173,7 +173,7 @@ class HostProcess:
     async def _take(self, method: str, argument: bytes) -> bytes:
         await asyncio.shield(self._started)
         if self._leaving:
-            raise StoreError(f"{self._dedicated} has ended, and its home leaves")
+            raise UnavailableError(f"{self._dedicated} has ended, and its home leaves")
         answer = await self._desk.take(method, argument)
         if method == "calls":
             calls, replies = decode_calls(argument), decode_replies(answer)

@@ -20,11 +20,11 @@ from rillflow.core.events import (
 )
 from rillflow.core.state import TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.errors import RillflowError, StoreError
+from rillflow.errors import RillflowError, StoreError, UnavailableError
 from rillflow.ids import ID_KEY_BYTES, ExecutionId, new_execution_id
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
-from rillflow.ports.executions import Delivery, Query, Reply, Submission
+from rillflow.ports.executions import Delivery, Query, Reply, Submission, reply_to_error
 from rillflow.ports.store import Store
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
@@ -174,7 +174,7 @@ class People:
         try:
             reply, end = await self.executions.run(submission, WAIT_S, "status")
         except RillflowError as error:
-            return Reply(error=str(error), kind=StoreError.code)
+            return reply_to_error(error)
         if end.has_ended:
             self._promises.said_ended(submission.execution_id, end.body)
         return reply
@@ -283,5 +283,5 @@ class People:
     async def _call(self, call: Submission | Delivery | Query) -> Reply:
         try:
             return await self.executions.call(call)
-        except StoreError as error:
-            return Reply(error=str(error), kind=StoreError.code)
+        except (StoreError, UnavailableError) as error:
+            return reply_to_error(error)

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from aiohttp import web
 
-from rillflow.errors import StoreError
+from rillflow.errors import UnavailableError
 from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.gateways.messages.settings import HttpSettings
@@ -310,7 +310,7 @@ async def test_no_call_is_made_while_answers_that_nobody_takes_fill_the_budget()
 
     async def take(answers: list[DispatchAnswer]) -> None:
         if not is_reached:
-            raise StoreError("the owner cannot be reached")
+            raise UnavailableError("the owner cannot be reached")
         if answers[-1].attempt == 2:
             done.set()
 

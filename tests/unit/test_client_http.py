@@ -241,6 +241,7 @@ REFUSALS: Final[list[tuple[Request, int, int, type[errors.RillflowError]]]] = [
     (SUBMIT, 500, 30408, errors.DefinitionError),
     (SUBMIT, 500, 30603, errors.ExecutionError),
     (SUBMIT, 503, 30501, errors.StoreError),
+    (SUBMIT, 503, 30113, errors.UnavailableError),
     (PAUSE, 500, 30605, errors.ExecutionError),
     (PAUSE, 500, 30101, errors.ServerError),
 ]

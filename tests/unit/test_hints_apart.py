@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from rillflow.errors import RequestError, StoreError
+from rillflow.errors import RequestError, UnavailableError
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.executions import Call, Reply, ResourceCall, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
@@ -79,7 +79,7 @@ class Houses:
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         if not self.is_reachable:
-            raise StoreError("no home can be reached")
+            raise UnavailableError("no home can be reached")
         reply = await self.call(call)
         self.asked.set()
         return [reply]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from rillflow.errors import CrashedError, StoreError
+from rillflow.errors import CrashedError, DefectError, StoreError
 from rillflow.ports.executions import End, Reply, Submission, Watch, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.aio.batching import Batcher
@@ -138,7 +138,7 @@ async def test_a_call_that_cannot_be_sent_fails_alone() -> None:
     lane: Batcher[int, int] = Batcher(send)
     asked = (lane.ask(item) for item in (5, 1, 0, 2))
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [int, int, StoreError, int]
+    assert [type(answer) for answer in answers] == [int, int, DefectError, int]
 
 
 async def test_what_its_caller_has_given_up_takes_no_place_and_is_not_sent() -> None:
@@ -171,7 +171,7 @@ async def test_answers_that_do_not_fit_their_batch_reach_nobody_and_nobody_waits
     lane: Batcher[int, int] = Batcher(send)
     asked = (lane.ask(item) for item in (1, 2, 3))
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [StoreError] * 3
+    assert [type(answer) for answer in answers] == [DefectError] * 3
 
 
 class Owner:

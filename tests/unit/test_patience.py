@@ -30,6 +30,7 @@ GONE: Final = errors.UnreachableError("no answer")
 SILENCES: Final = (
     GONE,
     errors.StoreError("the store is away"),
+    errors.UnavailableError("an owner is away"),
     *(errors.ServerError("no Rillflow", http_status=status) for status in (502, 503, 504)),
 )
 REFUSALS: Final = (
@@ -38,6 +39,7 @@ REFUSALS: Final = (
     errors.OverloadedError("too many"),
     errors.ExecutionError("not now"),
     errors.DamagedError("a part is missing"),
+    errors.DefectError("unexpected TypeError"),
     *(errors.ServerError("no Rillflow", http_status=status) for status in (401, 404, 500)),
 )
 

@@ -175,7 +175,7 @@ class Pair:
         self.owner = Owner(self.peer)
         desk = DispatcherEndpoint(self.gateway, life=b"life", line_to=lambda _: self._back.call)
         takers = {DISPATCHER: desk.take, OWNER: self.owner.take}
-        self.servers = {name: SocketServer(take) for name, take in takers.items()}
+        self.servers = {name: SocketServer(take, name) for name, take in takers.items()}
         self.relays = {
             name: Relay(server.path, budgets.get(name, [])) for name, server in self.servers.items()
         }

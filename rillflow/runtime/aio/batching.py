@@ -1,13 +1,16 @@
 """Batches to an actor: what arrives while a batch is under way leaves with the next one."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import islice
 from typing import Generic, TypeVar
 
-from rillflow.errors import RillflowError, StoreError
+from rillflow.errors import DefectError, RillflowError
+
+log = logging.getLogger("rillflow.batching")
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -22,8 +25,8 @@ class Batcher(Generic[Item, Answer]):
 
     A batch leaves at once when fewer than ``wide`` are under way. ``send`` takes a
     batch and returns the answers in its order. A RillflowError that it raises reaches every
-    caller of the batch; after anything else the items are sent one by one, which must do no
-    harm, so that what one of them raises is its own.
+    caller of the batch; after a DefectError, or anything else, the items are sent one by one,
+    which must do no harm, so that what one of them raises is its own.
     """
 
     def __init__(
@@ -92,15 +95,24 @@ class Batcher(Generic[Item, Answer]):
             for (_, future), answer in list(zip(batch, answers, strict=True)):
                 if not future.done():
                     future.set_result(answer)
+        except DefectError as error:
+            await self._send_apart(batch, error)
         except RillflowError as error:
             self._fail(batch, error)
-        except Exception as error:  # noqa: BLE001 - no caller may be left waiting
+        except Exception as error:
             if len(batch) == 1:
-                self._fail(batch, StoreError(f"the actor could not be reached: {error}"))
-                return
-            for one in batch:
-                if not one[1].done():
-                    await self._send_batch([one])
+                log.exception("batch_failed")
+            await self._send_apart(batch, DefectError.of(error, "this process"))
+
+    async def _send_apart(
+        self, batch: list[tuple[Item, "asyncio.Future[Answer]"]], error: DefectError
+    ) -> None:
+        if len(batch) == 1:
+            self._fail(batch, error)
+            return
+        for one in batch:
+            if not one[1].done():
+                await self._send_batch([one])
 
     def _fail(
         self, batch: list[tuple[Item, "asyncio.Future[Answer]"]], error: RillflowError

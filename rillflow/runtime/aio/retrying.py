@@ -1,11 +1,18 @@
-"""Asking again while the store, or whoever owns what is asked for, cannot be reached."""
+"""Asking again while the store, or a process that is needed, cannot be reached."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from rillflow.errors import CrashedError, StoreError
+from rillflow.errors import (
+    CrashedError,
+    DamagedError,
+    DefectError,
+    RillflowError,
+    StoreError,
+    UnavailableError,
+)
 from rillflow.ports.executions import Reply
 
 log = logging.getLogger("rillflow.retrying")
@@ -15,29 +22,42 @@ Answer = TypeVar("Answer")
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 5.0
 LONGEST_CRASH_PAUSE_S: Final = 300.0
-"""Between calls to an execution that crashes, which somebody has to see to."""
+"""After crashes, defects and damage, which somebody has to see to."""
 
 
 async def retry_while_unavailable(
-    ask: Callable[[], Awaitable[Answer]], *, crashes_too: bool = False
+    ask: Callable[[], Awaitable[Answer]], *, crashes_too: bool = False, defects_too: bool = True
 ) -> Answer:
-    """Ask until the answer is no StoreError; the pauses between grow to 5 s.
+    """Ask until the store, and the process that is needed, have answered.
 
-    With ``crashes_too``, a CrashedError is no answer either; those pauses grow to 5 min.
+    This is for what must not be lost, and may be done twice. The pauses grow to 5 s; after a
+    DefectError or a DamagedError, which time alone does not mend, to 5 min. With ``crashes_too``,
+    a CrashedError is no answer either, and is treated as a DefectError.
+
+    Raises:
+        RillflowError: The refusal. A DefectError is one where ``defects_too`` is False.
     """
     pause_s = FIRST_PAUSE_S
     while True:
-        longest_s = LONGEST_PAUSE_S
         try:
             return await ask()
-        except StoreError as error:
-            log.warning("store_unreachable", extra={"reason": str(error)})
+        except (StoreError, UnavailableError, DefectError) as error:
+            if isinstance(error, DefectError) and not defects_too:
+                raise
+            longest_s = longest_pause_s(error)
+            log.warning("asked_again", extra={"code": error.code, "reason": str(error)})
         except CrashedError:
             if not crashes_too:
                 raise
             longest_s = LONGEST_CRASH_PAUSE_S
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, longest_s)
+
+
+def longest_pause_s(error: RillflowError) -> float:
+    """Return how long the pauses after an error become, in seconds."""
+    needs_somebody = isinstance(error, DefectError | DamagedError)
+    return LONGEST_CRASH_PAUSE_S if needs_somebody else LONGEST_PAUSE_S
 
 
 async def retry_until_answered(

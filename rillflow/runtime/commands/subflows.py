@@ -12,7 +12,14 @@ from rillflow.core.events import (
     RouteStep,
 )
 from rillflow.core.state import ExecutionState
-from rillflow.errors import QuotaError, RequestError, RillflowError, StoreError
+from rillflow.errors import (
+    DefectError,
+    QuotaError,
+    RequestError,
+    RillflowError,
+    StoreError,
+    UnavailableError,
+)
 from rillflow.ids import ExecutionId, child_execution_id, child_id_key
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.language.versions import CURRENT
@@ -91,13 +98,15 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
         An answer with body ``{"execution_id": <child>}``, or with the reason why not.
 
     Raises:
-        StoreError: The sub-flow's owner or the catalogue could not be reached; repeat it.
+        StoreError: The catalogue could not be read, or the sub-flow not be made durable; repeat it.
+        UnavailableError: The sub-flow's owner could not be reached; repeat it.
+        DefectError: It met a defect, perhaps after it has started the sub-flow; repeat it.
     """
     try:
         child = await _submit(request, catalogue, executions, clock, host, inherited)
     except QuotaError as error:
         return failed(request, error)
-    except StoreError:
+    except (StoreError, UnavailableError, DefectError):
         raise
     except RillflowError as error:
         return failed(request, error)

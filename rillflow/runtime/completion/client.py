@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from rillflow.errors import RillflowError
+from rillflow.errors import DefectError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import End, Reply, Submission, Watch
 
@@ -104,7 +104,7 @@ class CompletionClient:
         """Wait for the end, and see what ``show`` asks for, where that comes along.
 
         Raises:
-            RillflowError: The owner refused, or could not be reached.
+            RillflowError: The owner refused, could not be reached, or met a defect.
         """
         watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
         future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
@@ -162,6 +162,8 @@ class CompletionClient:
                         await self._watch_again()
                     question = Question(self._watcher, ASK_S, self._heard, self._told or "")
                     self._hear(await self._ask(question))
+                except DefectError as error:
+                    self._fail(error)
                 except RillflowError:
                     await asyncio.sleep(PAUSE_S)
                 except Exception:
@@ -169,6 +171,14 @@ class CompletionClient:
                     await asyncio.sleep(PAUSE_S)
         finally:
             self._asking = None
+
+    def _fail(self, error: DefectError) -> None:
+        """Tell all who wait that the owner cannot answer, which asking again does not mend."""
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(DefectError(str(error)))
+        self._waiting.clear()
 
     def _hear(self, news: News) -> None:
         self._heard = [ended.execution_id for ended in news.ended]

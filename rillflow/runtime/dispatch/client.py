@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS
-from rillflow.errors import StoreError
+from rillflow.errors import DefectError, RillflowError
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.aio.retrying import retry_while_unavailable
@@ -22,7 +22,7 @@ from rillflow.runtime.process.crash_log import log_crash
 log = logging.getLogger("rillflow.dispatcher")
 
 Line: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
-"""Calls a method of another process; raises StoreError when it cannot be reached in time."""
+"""Calls a method of another process; raises UnavailableError when it cannot be reached in time."""
 
 BEAT_S = 1.0
 MOST_LOOKED_AT = 5_000
@@ -52,7 +52,7 @@ class Sender(Protocol):
         """Take the answers of requests that could not be sent.
 
         Raises:
-            StoreError: They could not be written; deliver them again.
+            RillflowError: They could not be written; deliver them again.
         """
         ...
 
@@ -203,7 +203,7 @@ class _DispatcherLink:
         if self._unanswered and self._sending is None:
             try:
                 life = await self._line("ping", b"")
-            except StoreError as error:
+            except RillflowError as error:
                 log.warning("dispatcher_unreachable", extra={"reason": str(error)})
                 return
             if life != self._life:
@@ -224,7 +224,7 @@ class _DispatcherLink:
         calls = [request.call for request in self.owner.unawaited(some)]
         if calls:
             told = _encoder.encode(CancelOrder(self._sender, self._life, calls))
-            with contextlib.suppress(StoreError):  # the next look tells it again
+            with contextlib.suppress(RillflowError):  # the next look tells it again
                 await self._line("abandon", told)
 
     async def stop(self) -> None:
@@ -288,16 +288,23 @@ class _DispatcherLink:
         except Exception as error:  # noqa: BLE001 - one request must not stop the others
             await self._send_apart(batch, error)
             return
-        self._is_met = await retry_while_unavailable(lambda: self._line("send", data)) == self._life
+        try:
+            life = await retry_while_unavailable(
+                lambda: self._line("send", data), defects_too=False
+            )
+        except DefectError as error:
+            await self._send_apart(batch, error)
+        else:
+            self._is_met = life == self._life
 
     async def _send_apart(self, batch: list[DispatchRequest], error: Exception) -> None:
-        """Send requests one by one; the one that cannot be sent has failed."""
+        """Send requests one by one; the one that cannot be sent, or taken, has failed."""
         if len(batch) > 1:
             for request in batch:
                 await self._send_batch([request])
             return
         [request] = batch
-        log_crash("dispatch_not_encoded", request.execution_id, error)
+        log_crash("dispatch_not_sent", request.execution_id, error)
         answer = failure_of(request, f"{type(error).__name__} while sending the request")
         owner = self.owner
         if owner is not None:

@@ -3,19 +3,22 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from rillflow.errors import GoneError, RillflowError
+from rillflow.errors import DefectError, GoneError, RillflowError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.dispatcher import TakeAnswers
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
+from rillflow.runtime.aio.retrying import LONGEST_CRASH_PAUSE_S
 
 log = logging.getLogger("rillflow.dispatch")
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
+FIRST_DEFECT_PAUSE_S = 1.0
+"""Before an answer is offered again that its owner has met a defect with; it grows to 5 min."""
 COMPLETION = "completion"
 MOST_IN_BATCH = 64
 """So that an owner is not kept from submissions and callbacks by many answers at once."""
@@ -157,8 +160,9 @@ class Outbox:
     """Hands answers over in batches: at once when idle, else with the next batch.
 
     Before the one ahead of it is taken leaves only a full batch, or any where that takes long. A
-    batch that is not taken is offered again until it is. An answer that cannot even be handed over
-    is replaced by a failure, and hinders no other.
+    batch that is not taken is offered again until it is. An answer that its owner meets a defect
+    with is offered again alone, after pauses that grow to minutes. One that cannot even be handed
+    over is replaced by a failure. Neither hinders another.
     """
 
     def __init__(self, take: TakeAnswers) -> None:
@@ -168,6 +172,7 @@ class Outbox:
         self._bytes_under_way = 0
         self._senders: set[asyncio.Task[None]] = set()
         self._late = 0
+        self._postponed = _Postponed(self.put)
 
     def put(self, answer: DispatchAnswer) -> None:
         """Add an answer to the next batch."""
@@ -199,6 +204,7 @@ class Outbox:
 
     async def close(self) -> None:
         """Stop offering."""
+        self._postponed.close()
         senders = list(self._senders)
         for sender in senders:
             sender.cancel()
@@ -268,6 +274,11 @@ class Outbox:
         """Hand answers over, one by one when together they fail; return those not taken."""
         try:
             await self._take(batch)
+        except DefectError:
+            if len(batch) == 1:
+                self._postponed.add(batch[0])
+                return []
+            return [left for answer in batch for left in await self._offer([answer])]
         except RillflowError:
             return batch
         except Exception as error:
@@ -277,7 +288,43 @@ class Outbox:
                     failure_of(batch[0], f"{type(error).__name__} while handing the answer over")
                 ]
             return [left for answer in batch for left in await self._offer([answer])]
+        self._postponed.taken(batch)
         return []
+
+
+class _Postponed:
+    """Answers that are put into the next batch after a pause, which grows with each time."""
+
+    def __init__(self, put: Callable[[DispatchAnswer], None]) -> None:
+        self._put = put
+        self._pauses_s: dict[CallId, float] = {}
+        self._timers: dict[CallId, asyncio.TimerHandle] = {}
+
+    def add(self, answer: DispatchAnswer) -> None:
+        """Put an answer later."""
+        call = answer.call
+        pause_s = self._pauses_s.get(call, FIRST_DEFECT_PAUSE_S)
+        self._pauses_s[call] = min(2 * pause_s, LONGEST_CRASH_PAUSE_S)
+        log.warning(
+            "answer_postponed", extra={"execution_id": answer.execution_id, "pause_s": pause_s}
+        )
+        loop = asyncio.get_running_loop()
+        self._timers[call] = loop.call_later(pause_s, self._put_again, answer)
+
+    def taken(self, answers: Sequence[DispatchAnswer]) -> None:
+        """Forget the pauses of answers that were taken."""
+        if self._pauses_s:
+            for answer in answers:
+                self._pauses_s.pop(answer.call, None)
+
+    def close(self) -> None:
+        """Put nothing any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def _put_again(self, answer: DispatchAnswer) -> None:
+        self._timers.pop(answer.call, None)
+        self._put(answer)
 
 
 def failure_of(request: DispatchRequest | DispatchAnswer, reason: object) -> DispatchAnswer:

@@ -278,7 +278,7 @@ class ExecutionOwner:
         """Take answers of dispatches; returns once they are durable.
 
         Raises:
-            StoreError: They could not be written; deliver them again.
+            RillflowError: They could not be written; deliver them again.
         """
         at_ms = self._clock.now_ms()
         calls: list[Call] = []
@@ -289,8 +289,8 @@ class ExecutionOwner:
         await self._errands.outbound.told()
         replies = await self.call_many(calls)
         for reply in replies:
-            if reply.error is not None and reply.is_unanswered:
-                raise StoreError(reply.error)
+            if reply.is_unanswered:
+                reply.raise_for_error()
         for answer, reply in zip(answers, replies, strict=True):
             if reply.kind == CrashedError.code:
                 self._quarantine.keep(answer)
@@ -374,7 +374,7 @@ class ExecutionOwner:
         self._errands.outbound.hints.admit(call)
         plan = self._residents.plans.ready(event.definition_id)
         if plan is None:
-            raise StoreError(f"definition {event.definition_id} has left memory")
+            raise ConflictError(f"definition {event.definition_id} has left memory")
         state, handled = machine.submit(plan, event)
         self._rules.note(state, handled.mapped)
         hosted = ActiveExecution(plan, state, written=0)

@@ -18,7 +18,7 @@ from rillflow.errors import (
     CrashedError,
     RequestError,
     RillflowError,
-    StoreError,
+    UnavailableError,
     UnreadAnswersError,
 )
 from rillflow.jsontypes import encoded_parts
@@ -139,11 +139,11 @@ class Views:
         """Return a part of a view, or its size.
 
         Raises:
-            StoreError: It is kept no longer; ask for it again.
+            UnavailableError: It is kept no longer; ask for it again.
         """
         view = self._views.get(asked.view)
         if view is None:
-            raise StoreError("what was to be read is kept no longer; it is asked for again")
+            raise UnavailableError("what was to be read is kept no longer; it is asked for again")
         self._keep(asked.view)
         try:
             body = await asyncio.shield(view.encoding)

@@ -47,7 +47,7 @@ class OwnerRef:
 
         Raises:
             OverloadedError: Too many submissions wait for this owner.
-            StoreError: The owner could not be reached; whether the call took effect is
+            UnavailableError: The owner could not be reached; whether the call took effect is
                 unknown, and repeating it is harmless.
         """
         with self._inbox.place(call):
@@ -57,7 +57,7 @@ class OwnerRef:
         """Return a part of a view; it travels alone.
 
         Raises:
-            StoreError: The owner could not be reached, or has the view no longer.
+            UnavailableError: The owner could not be reached, or has the view no longer.
         """
         [reply] = decode_replies(await self._line("view", encode_view_part(asked)))
         return reply

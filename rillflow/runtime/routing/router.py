@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from rillflow.errors import StoreError
+from rillflow.errors import UnavailableError
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.executions import (
     ELSEWHERE,
@@ -57,7 +57,7 @@ class Routes:
         """Make one call at the owner of its execution.
 
         Raises:
-            StoreError: The owner could not be reached in time.
+            UnavailableError: The owner could not be reached in time.
         """
         if not isinstance(call, TrafficCall) and is_dedicated(call.execution_id):
             return await self._call_dedicated(call)
@@ -73,13 +73,13 @@ class Routes:
         """Return a part of a view that a reply has named.
 
         Raises:
-            StoreError: The owner could not be reached, or has the view no longer.
+            UnavailableError: The owner could not be reached, or has the view no longer.
         """
         dedicated = self._dedicated.find(execution_id) if is_dedicated(execution_id) else None
         if dedicated is not None:
             try:
                 return await dedicated.part(asked)
-            except StoreError:
+            except UnavailableError:
                 self._dedicated.forget(execution_id)
         return await self._home(execution_id).part(asked)
 
@@ -87,7 +87,7 @@ class Routes:
         """Make an execution and wait until it has ended; see the port.
 
         Raises:
-            StoreError: The owner could not be reached in time.
+            UnavailableError: The owner could not be reached in time.
         """
         execution_id = submission.execution_id
         if not is_dedicated(execution_id):
@@ -101,7 +101,7 @@ class Routes:
         """Wait until an execution has ended; False when the time was not enough.
 
         Raises:
-            StoreError: Its owner could not be reached.
+            UnavailableError: Its owner could not be reached.
         """
         return (await self.end(execution_id, timeout_s, "")).has_ended
 
@@ -109,7 +109,7 @@ class Routes:
         """Wait until an execution has ended, and see what ``show`` asks for.
 
         Raises:
-            StoreError: Its owner could not be reached.
+            UnavailableError: Its owner could not be reached.
         """
         if is_dedicated(execution_id):
             reply = await self._call_dedicated(Watch(execution_id=execution_id, watcher=NOBODY))
@@ -133,7 +133,7 @@ class Routes:
         if owner is not None:
             try:
                 return await owner.ask(call)
-            except StoreError:
+            except UnavailableError:
                 self._dedicated.forget(execution_id)
         reply = await self._home(execution_id).ask(call)
         if reply.kind == ELSEWHERE and not isinstance(call, Query):

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from rillflow.errors import RequestError, StoreError
+from rillflow.errors import DefectError, RequestError, StoreError, UnavailableError
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, ResourceCall, TrafficCall
 from rillflow.ports.store import Store
@@ -96,7 +96,7 @@ class Admission:
             if traffic is not None:
                 await self._take_traffic(traffic)
             health = await self.health(business, feature)
-        except (StoreError, TimeoutError):
+        except (StoreError, UnavailableError, DefectError, TimeoutError):
             log.warning("admission_not_checked", exc_info=True)
             return
         if health is not None:

@@ -13,7 +13,14 @@ from rillflow.definition.model import CallbackConfig, WorkflowDefinition
 from rillflow.definition.parse import parse_callback
 from rillflow.definition.tasks import levels
 from rillflow.definition.validation import depth_findings
-from rillflow.errors import DefinitionError, ExecutionError, RequestError, StoreError
+from rillflow.errors import (
+    DefectError,
+    DefinitionError,
+    ExecutionError,
+    RequestError,
+    StoreError,
+    UnavailableError,
+)
 from rillflow.gateways.messages.targets import HTTP_SCHEMES, scheme_of
 from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_slow_thread, in_thread
 from rillflow.ids import (
@@ -126,6 +133,7 @@ class Submissions:
                 fit the schema, comes at a bad time, or its key is taken (409).
             ExecutionError: The definition is no longer valid, or the data cannot be kept.
             StoreError: It could not be made durable in time.
+            UnavailableError: Its owner could not be reached in time.
         """
         if len(data) <= SHORT_BYTES:
             document = json_object(data)
@@ -143,8 +151,8 @@ class Submissions:
             return await self._start(
                 descriptor_id, document, options, data=data, send=send, digest=digest
             )
-        except StoreError:
-            # Another submission with this key may just have won.
+        except (StoreError, UnavailableError, DefectError):
+            # Another submission with this key may just have won, or this one has.
             found = await self._find(descriptor_id, key, digest)
             if found is None:
                 raise

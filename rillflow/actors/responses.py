@@ -1,0 +1,46 @@
+"""What becomes of a message to another actor: an answer, or an error that its sender raises.
+
+The sockets, and the methods that actors offer over Ray, answer with a ``Response``. So no error
+of Rillflow travels as an exception of Ray's, and each has the same class at both ends.
+"""
+
+import logging
+from collections.abc import Awaitable
+from typing import Final, NamedTuple
+
+from rillflow.errors import DefectError, RillflowError
+from rillflow.ports.executions import decode_refusal, encode_refusal
+
+log = logging.getLogger("rillflow.responses")
+
+ANSWER: Final = 1
+REFUSAL: Final = 2
+
+
+class Response(NamedTuple):
+    """An ``ANSWER`` with its bytes, or a ``REFUSAL`` with an encoded error."""
+
+    kind: int
+    payload: bytes
+
+
+async def response_of(answer: Awaitable[bytes], process: str) -> Response:
+    """Wait for an answer; an unexpected exception is logged here, and told by its type only."""
+    try:
+        return Response(ANSWER, await answer)
+    except RillflowError as error:
+        return Response(REFUSAL, encode_refusal(error))
+    except Exception as error:
+        log.exception("message_failed", extra={"actor": process})
+        return Response(REFUSAL, encode_refusal(DefectError.of(error, process)))
+
+
+def answer_of(response: Response) -> bytes:
+    """Return an answer.
+
+    Raises:
+        RillflowError: The other actor refused, or met a defect.
+    """
+    if response.kind == ANSWER:
+        return response.payload
+    raise decode_refusal(response.payload)
