@@ -35,6 +35,7 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.core.mapping_warnings import Application
+from rillflow.core.moves import TAKE, task_moves
 from rillflow.core.plan import Plan
 from rillflow.core.redo import reopening
 from rillflow.core.redo import requested as redo
@@ -189,6 +190,8 @@ def _notice_delivered(turn: Turn, event: NoticeDelivered) -> bool:
 def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
     task = turn.state.tasks.get(event.task)
     if task is None or not task.in_flight or task.attempt != event.attempt:
+        return False
+    if task_moves(turn.state).answer[task.status] is not TAKE:
         return False
     if event.poll not in (None, polling.under_way(task)):
         return False

@@ -16,11 +16,12 @@ from rillflow.core.events import (
     SubFlowNotice,
     WakeUpReceived,
 )
-from rillflow.core.kept_outputs import note_output
+from rillflow.core.moves import DAG_MOVES, FINISHED, IGNORE, TAKE, Entry, Refusal, Row, task_moves
 from rillflow.core.redo import reopening
 from rillflow.core.state import DegradeSwitch, InvokeMsg, TaskState
-from rillflow.core.status import COMPLETED, DagStatus, TaskStatus
+from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.tasks import controls, functions
+from rillflow.core.tasks.kept_outputs import note_output
 from rillflow.core.turn import (
     TASK_ERRORS,
     Turn,
@@ -46,9 +47,14 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
     """
     task = _task_to_finish(turn, event)
     _check_seal(turn, task, event)
+    moves, category = task_moves(turn.state), turn.plan_of(task).category
+    if category == "suspense" and event.trigger:
+        return _signal_received(turn, task, event, moves.trigger_of_suspense[task.status])
+    if category != "function":
+        return _outcome_received(turn, task, event, moves.callback_of_other[task.status])
     if event.sub_flow is not None:
         return _notice_received(turn, task, event, event.sub_flow)
-    return _outcome_received(turn, task, event)
+    return _outcome_received(turn, task, event, moves.callback[task.status])
 
 
 def _notice_received(
@@ -56,27 +62,41 @@ def _notice_received(
 ) -> bool:
     if not reopening.is_news(task, event):
         return False
-    if not reopening.waits_again(turn, task, notice):
-        return not notice.running and _outcome_received(turn, task, event)
+    moves = task_moves(turn.state)
+    if notice.running:
+        move = moves.child_goes_on[task.status]
+    else:
+        move = (moves.child_ended_anew if notice.redone else moves.callback)[task.status]
+    if task.status is not TaskStatus.FAILED:
+        return _outcome_received(turn, task, event, move)
+    if move is not TAKE or not reopening.waits_again(turn, task, notice):
+        return False
     if not notice.running:
         functions.finish_held(turn, task, turn.plan_of(task), event)
     return True
 
 
-def _outcome_received(turn: Turn, task: TaskState, event: CallbackReceived) -> bool:
-    if COMPLETED[task.status]:
+def _signal_received(turn: Turn, task: TaskState, event: CallbackReceived, move: Entry) -> bool:
+    if move is IGNORE:
         return False
-    if turn.over and not _was_under_way(turn, task):
-        raise _finished(turn)
-    if _is_suspense(turn, task) and event.trigger:
-        _wake(turn, task, event.output)
-        return True
-    if event.attempt is not None and event.attempt != task.attempt:
+    if isinstance(move, Refusal):
+        raise _refused(turn, task, move)
+    _wake(turn, task, event.output)
+    return True
+
+
+def _outcome_received(turn: Turn, task: TaskState, event: CallbackReceived, move: Entry) -> bool:
+    """Take an outcome; that of an attempt before the present one counts for nothing."""
+    is_of_another = event.attempt is not None and event.attempt != task.attempt
+    if move is IGNORE or (is_of_another and move is not FINISHED):
         return False
-    waiting = task.status in (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
-    if not waiting or turn.plan_of(task).category != "function":
-        raise ExecutionError(f"attempt finish wrong task {task.name}")
+    if isinstance(move, Refusal):
+        raise _refused(turn, task, move)
     return _finish_function(turn, task, event)
+
+
+def _refused(turn: Turn, task: TaskState, refusal: Refusal) -> ExecutionError:
+    return refusal.error(execution=turn.state.execution_id, task=task.name)
 
 
 def _check_seal(turn: Turn, task: TaskState, event: CallbackReceived) -> None:
@@ -88,12 +108,6 @@ def _check_seal(turn: Turn, task: TaskState, event: CallbackReceived) -> None:
         raise ForgedCallbackError(
             f"the callback address is not sealed for this attempt of task {task.name}"
         )
-
-
-def _was_under_way(turn: Turn, task: TaskState) -> bool:
-    """Tell whether a call was under way when its execution was cancelled: its result is kept."""
-    is_call = turn.plan_of(task).category == "function" and task.status is TaskStatus.RUNNING
-    return is_call and turn.state.cancelled
 
 
 def _task_to_finish(turn: Turn, event: CallbackReceived) -> TaskState:
@@ -110,7 +124,7 @@ def _task_to_finish(turn: Turn, event: CallbackReceived) -> TaskState:
 
 
 def _finished(turn: Turn) -> ExecutionError:
-    return ExecutionError(f"validateDAGInfo dag executionId:{turn.state.execution_id} is finished")
+    return FINISHED.error(execution=turn.state.execution_id)
 
 
 def _is_suspense(turn: Turn, task: TaskState) -> bool:
@@ -191,15 +205,16 @@ def wake_up_received(turn: Turn, event: WakeUpReceived) -> None:
     Raises:
         ExecutionError: The execution has ended, or the task cannot be woken up.
     """
-    if turn.over:
-        raise _finished(turn)
     task = turn.state.tasks.get(event.task)
+    if task is None and turn.over:
+        raise _finished(turn)
     if task is None:
         raise ExecutionError(f"storage can not get taskInfo:{event.task}", UNKNOWN_TASK)
-    if not _is_suspense(turn, task):
-        raise ExecutionError(f"task {event.task} category is not suspense type")
-    if COMPLETED[task.status]:
-        raise ExecutionError(f"repeated finish task {task.name}")
+    moves = task_moves(turn.state)
+    row = moves.wake_up if _is_suspense(turn, task) else moves.wake_up_of_other
+    move = row[task.status]
+    if isinstance(move, Refusal):
+        raise _refused(turn, task, move)
     _wake(turn, task, event.data)
 
 
@@ -248,6 +263,12 @@ def degrade_requested(turn: Turn, event: DegradeRequested) -> None:
     turn.state.degrades[base] = DegradeSwitch(event.current, event.followings)
 
 
+def _check(turn: Turn, row: Row, **facts: str) -> None:
+    move = row[turn.state.status]
+    if isinstance(move, Refusal):
+        raise move.error(execution=turn.state.execution_id, **facts)
+
+
 def completion_requested(turn: Turn, event: CompletionRequested) -> None:
     """End the execution by hand; nobody is told (spec 3.18).
 
@@ -256,8 +277,8 @@ def completion_requested(turn: Turn, event: CompletionRequested) -> None:
     """
     wanted = DagStatus.SUCCEED if event.success else DagStatus.FAILED
     current = turn.state.status
-    if current >= wanted:
-        raise ExecutionError(f"status is {current.name} now, and cannot be set to {wanted.name}")
+    row = DAG_MOVES.complete_well if event.success else DAG_MOVES.complete_badly
+    _check(turn, row, wanted=wanted.name, current=current.name)
     turn.state.status = wanted
     turn.state.timeout_due_ms = None
     ending.close_execution_time(turn)
@@ -269,8 +290,7 @@ def cancel_requested(turn: Turn) -> None:
     Raises:
         ExecutionError: It has ended already.
     """
-    if turn.over:
-        raise _finished(turn)
+    _check(turn, DAG_MOVES.cancel)
     turn.state.cancelled = True
     ending.cancel_children(turn, turn.state.tasks.values())
     ending.finish_execution(turn, DagStatus.FAILED, "cancelled")
@@ -282,8 +302,7 @@ def pause_requested(turn: Turn, *, paused: bool) -> None:
     Raises:
         ExecutionError: It has ended already.
     """
-    if turn.over:
-        raise _finished(turn)
+    _check(turn, DAG_MOVES.pause if paused else DAG_MOVES.resume)
     turn.state.paused = paused
     if not paused:
         for name in turn.state.parked:

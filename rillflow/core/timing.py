@@ -4,8 +4,9 @@ from rillflow.core import ending
 from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
+from rillflow.core.moves import DAG_MOVES, TAKE, task_moves
 from rillflow.core.state import ExecutionState, TaskState
-from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.core.status import DagStatus
 from rillflow.core.tasks import controls, functions, polling
 from rillflow.core.turn import LATEST_MS, Turn, value_of
 from rillflow.errors import LanguageError, WorkLimitError
@@ -14,8 +15,6 @@ from rillflow.language.text.literals import whole_number
 
 def timer_fired(turn: Turn, event: TimerFired) -> bool:
     """Take a timer; return False when what it was set for is over."""
-    if turn.over:
-        return False
     if event.kind == "dag":
         return _dag_timeout(turn, event)
     if event.kind == REMAINING:
@@ -33,7 +32,8 @@ def _timer_of_task_fired(turn: Turn, task: TaskState, event: TimerFired) -> bool
 
 
 def _delay_over(turn: Turn, task: TaskState, event: TimerFired) -> bool:
-    if task.status is not TaskStatus.READY or task.delay_due_ms != event.due_ms:
+    move = task_moves(turn.state).delay_over[task.status]
+    if move is not TAKE or task.delay_due_ms != event.due_ms:
         return False
     task.delay_due_ms = None
     turn.make_ready(task)
@@ -41,14 +41,16 @@ def _delay_over(turn: Turn, task: TaskState, event: TimerFired) -> bool:
 
 
 def _dag_timeout(turn: Turn, event: TimerFired) -> bool:
-    if turn.state.timeout_due_ms != event.due_ms:
+    move = DAG_MOVES.time_out[turn.state.status]
+    if move is not TAKE or turn.state.timeout_due_ms != event.due_ms:
         return False
     ending.finish_execution(turn, DagStatus.FAILED, "timeout")
     return True
 
 
 def _task_timeout(turn: Turn, task: TaskState, event: TimerFired) -> bool:
-    if task.status is not TaskStatus.RUNNING or task.timeout_due_ms != event.due_ms:
+    move = task_moves(turn.state).time_out[task.status]
+    if move is not TAKE or task.timeout_due_ms != event.due_ms:
         return False
     plan = turn.plan_of(task)
     task.timeout_due_ms = None

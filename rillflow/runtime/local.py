@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rillflow.core.kept_outputs import OUTPUTS_MAX_BYTES
+from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.clock import Clock

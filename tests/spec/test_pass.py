@@ -37,7 +37,7 @@ def test_the_output_of_a_pass_is_its_input() -> None:
     assert run.context == {"x": 1, "y": 1}
 
 
-def test_a_chain_longer_than_pythons_stack_ends_in_one_turn() -> None:
+def test_a_chain_longer_than_pythons_stack_ends_without_an_event_from_outside() -> None:
     length = 2 * sys.getrecursionlimit()
     run = scenario(*(pass_(f"T{n}", to=f"T{n + 1}") for n in range(length)), pass_(f"T{length}"))
     assert run.submit() == []

@@ -16,9 +16,9 @@ from rillflow.core.events import (
     ExecutionSubmitted,
     RedoRequested,
 )
-from rillflow.core.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
+from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
 from rillflow.definition import parse_definition
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import encode_json

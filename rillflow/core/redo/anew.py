@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from rillflow.core import ending, mapping_warnings, timing, traversal
-from rillflow.core.kept_outputs import note_output
 from rillflow.core.state import InvokeMsg, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.tasks import groups, polling
+from rillflow.core.tasks.kept_outputs import note_output
 from rillflow.core.turn import Turn, timers_of
 
 

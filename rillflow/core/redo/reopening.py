@@ -134,11 +134,9 @@ def is_news(task: TaskState, event: CallbackReceived) -> bool:
 def waits_again(turn: Turn, task: TaskState, notice: SubFlowNotice) -> bool:
     """Have a task that failed wait for its sub-flow again, since that was redone.
 
-    It does so only if no more than the failure came of it: nobody has cancelled the execution,
-    and nothing has gone on after the failure.
+    It does so only if no more than the failure came of it: nothing has gone on after it.
     """
-    has_failed = task.status is TaskStatus.FAILED and is_sub_flow(turn, task)
-    if not notice.redone or not has_failed or turn.state.cancelled:
+    if not notice.redone or not is_sub_flow(turn, task):
         return False
     parents = (turn.task(group.parent) for group in groups_around(turn, task))
     if any(map(has_ended_well, parents)):

@@ -4,12 +4,12 @@ import msgspec
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
-from rillflow.core.kept_outputs import note_output
 from rillflow.core.plan import TaskPlan
 from rillflow.core.secret_places import places_in
 from rillflow.core.state import TaskState
 from rillflow.core.status import KEY_SUCCEED, READY, RUNNING
 from rillflow.core.tasks import controls
+from rillflow.core.tasks.kept_outputs import note_output
 from rillflow.core.turn import TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
 from rillflow.errors import ExecutionError, LanguageError, WorkLimitError

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
+from rillflow.core.moves import TAKE, task_moves
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
-from rillflow.core.status import TaskStatus
 from rillflow.core.tasks import functions
 from rillflow.core.turn import Turn
 from rillflow.definition.model import FunctionTask, Polling
@@ -79,7 +79,7 @@ def _expect_callback(turn: Turn, task: TaskState, event: DispatchAnswered) -> No
 
 def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
     """Ask now, or give up a callback; return False when the result is no longer awaited."""
-    if task.poll_due_ms != due_ms or task.status is not TaskStatus.RUNNING:
+    if task_moves(turn.state).poll_due[task.status] is not TAKE or task.poll_due_ms != due_ms:
         return False
     task.poll_due_ms = None
     if task.poll_url is None:

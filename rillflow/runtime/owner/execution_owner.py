@@ -14,7 +14,7 @@ from typing import assert_never
 
 from rillflow.core import machine
 from rillflow.core.events import CallbackReceived, TimerFired
-from rillflow.core.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
+from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
 from rillflow.errors import (
     ConflictError,
     CrashedError,
