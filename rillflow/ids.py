@@ -26,6 +26,8 @@ ID_KEY_BYTES: Final = 16
 _NAME: Final = re.compile(r"[a-zA-Z0-9]+")
 _NO_NAME: Final = re.compile(r"[^a-zA-Z0-9]")
 _SHOWN_CHARACTERS: Final = 60
+LONGEST_NAME: Final = 100
+"""Characters of a name that is added."""
 _FORM_OF_DESCRIPTOR_ID: Final = (
     "the form is business:feature, business:feature:alias or business:feature:md5_<hex>"
 )

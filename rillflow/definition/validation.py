@@ -23,7 +23,7 @@ from rillflow.definition.model import (
 from rillflow.definition.sugar import END_TASK, rules_of_input
 from rillflow.definition.tasks import Level, all_tasks, levels
 from rillflow.definition.yaml_tree.nodes import Path
-from rillflow.ids import is_name, why_no_name
+from rillflow.ids import LONGEST_NAME, is_name, why_no_name
 from rillflow.jsontypes import JsonObject
 
 MAX_DEPTH: Final = 10
@@ -32,8 +32,6 @@ MAX_DEPTH: Final = 10
 CommonMapping: TypeAlias = Mapping[str, tuple[MappingRule, ...] | None]
 
 RESOURCE_SCHEME: Final = "resource://"
-
-_LONGEST_NAME: Final = 100
 
 
 _NO_PATTERN: Final = "pattern can not be null."
@@ -262,11 +260,11 @@ def _check_resources(definition: WorkflowDefinition) -> Iterator[Finding]:
 
 
 def _is_name(name: str | None) -> bool:
-    return name is not None and len(name) <= _LONGEST_NAME and is_name(name)
+    return name is not None and len(name) <= LONGEST_NAME and is_name(name)
 
 
 def _why_no_name(name: str | None) -> str:
-    return why_no_name(name, _LONGEST_NAME)
+    return why_no_name(name, LONGEST_NAME)
 
 
 def _shown(name: str | None) -> str:

@@ -4,13 +4,14 @@
 """
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from rillflow.actors.batches import Batch
 from rillflow.actors.stack import Stack
+from rillflow.errors import OverloadedError
 from rillflow.runtime.submission.service_health import MINUTE_MS
 from serve.forms.answers import Done
 from serve.forms.bodies import raw_response
@@ -27,6 +28,9 @@ from serve.forms.parameters import (
 )
 from serve.routes.hot import OK
 
+MOST_BATCHES: Final = 32
+"""Batches in progress at a replica above which more are refused: each redoes 50 in a second."""
+
 
 class BatchRedo:
     """The batches in progress in this process; they end with it."""
@@ -34,14 +38,24 @@ class BatchRedo:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._under_way: set[asyncio.Task[None]] = set()
+        self._beginning = 0
 
     async def begin(self, batch: Batch) -> None:
         """Find the executions of a batch, and redo them in the background.
 
         Raises:
             RequestError: That is switched off.
+            OverloadedError: Too many batches are in progress (429).
         """
-        execution_ids = await batch.find(self._stack)
+        if len(self._under_way) + self._beginning >= MOST_BATCHES:
+            raise OverloadedError(
+                f"{MOST_BATCHES} batches of redos are in progress at this server; try again later"
+            )
+        self._beginning += 1
+        try:
+            execution_ids = await batch.find(self._stack)
+        finally:
+            self._beginning -= 1
         redo = asyncio.create_task(batch.redo(self._stack, execution_ids))
         self._under_way.add(redo)
         redo.add_done_callback(self._under_way.discard)

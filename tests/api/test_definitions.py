@@ -112,7 +112,7 @@ async def test_a_definition_is_not_saved_under_a_bad_name(place: int, bad: str) 
 async def test_bad_names_are_refused_and_nothing_is_stored(
     api: Api, path: str, params: dict[str, str]
 ) -> None:
-    for bad, add in product(BAD_NAMES, (True, False)):
+    for bad, add in (*product(BAD_NAMES, (True, False)), ("a" * 101, True)):
         named = {key: bad if value == "!" else value for key, value in params.items()}
         refusal = await api.refusal(f"{MANAGE}/{path}.json", add=add, **named)
         assert refusal == (400, 30109, "error data format")

@@ -9,8 +9,9 @@ import pytest
 from rillflow.core.events import RedoRequested
 from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest
+from serve.routes.batch_redo import MOST_BATCHES
 from tests.api.definition_texts import PASS, SUSPENDED, calling
-from tests.api.serving import Api, served
+from tests.api.serving import Api, refusal_of, served
 
 NOBODY = "shop:order_c_00000000-0000-7000-8000-000000000000"
 OK = {"result": "ok"}
@@ -223,6 +224,20 @@ async def test_a_batch_of_redos_does_all_again() -> None:
         assert oldest["dag_status"] == "FAILED"
         assert await api.post("/flow/multi_redo.json", offset_in_minute=5, **batch) == OK
         assert (await api.shown(failed[0]))["dag_status"] == "FAILED"
+
+
+async def test_only_so_many_batches_of_redos_are_in_progress_at_once() -> None:
+    async with served({"work": Mending()}) as api:
+        descriptor_id = await api.add(calling("work"))
+        for _ in range(60):  # so that a batch takes a minute
+            await api.ended(await api.submit(descriptor_id))
+        batch = {"service_id": "shop:order", "rate_limit": 1}
+        for _ in range(MOST_BATCHES):
+            assert await api.post("/flow/multi_redo.json", **batch) == OK
+        answer = await api.client.post("/flow/multi_redo.json", params=batch)
+        status, code, text = refusal_of(answer)
+        assert (status, code) == (429, 30201)
+        assert text == "32 batches of redos are in progress at this server; try again later"
 
 
 LOOP: Final = """

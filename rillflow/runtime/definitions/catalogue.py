@@ -13,7 +13,7 @@ from rillflow.definition import (
 )
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import RequestError, UnknownDescriptorError
-from rillflow.ids import DescriptorId, is_name, parse_descriptor_id, why_no_name
+from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
@@ -88,15 +88,20 @@ def _checked_text(text: str, names: tuple[str, str], *, max_depth: int, max_byte
     return canonical_text(expand_sugar(definition))
 
 
-def check_names(**names: str) -> None:
+def check_names(*, removed: bool = False, **names: str) -> None:
     """Let well-formed names pass, which are given by their parameters.
 
+    Names that are ``removed`` may be longer, as earlier releases took them.
+
     Raises:
-        RequestError: One is empty, or has other characters than letters and digits (30109).
+        RequestError: One is empty, too long, or has other characters than letters and digits
+            (30109).
     """
+    longest = None if removed else LONGEST_NAME
     for parameter, name in names.items():
-        if not is_name(name):
-            raise RequestError("error data format", hint=f"{parameter}: {why_no_name(name)}")
+        if not is_name(name) or (longest is not None and len(name) > longest):
+            hint = f"{parameter}: {why_no_name(name, longest)}"
+            raise RequestError("error data format", hint=hint)
 
 
 async def stored_text(catalogue: Catalogue, version: str) -> str:

@@ -52,7 +52,9 @@ def _add_gray(routes: APIRouter, store: Catalogue) -> None:
         del identity
         if add and not gray_rule.strip():
             raise RequestError("gray_rule can not be empty when add gray")
-        check_names(business_id=business_id, feature_name=feature_name, alias=alias)
+        check_names(
+            removed=not add, business_id=business_id, feature_name=feature_name, alias=alias
+        )
         scope = (business_id, feature_name)
         if add:
             await store.register(business_id, feature_name, alias)
@@ -85,7 +87,7 @@ def _add_ab(routes: APIRouter, store: Catalogue) -> None:
         del identity
         if add and not ab_rule.strip():
             raise RequestError("ab_rule can not be empty when add action")
-        check_names(business_id=business_id, config_key=config_key)
+        check_names(removed=not add, business_id=business_id, config_key=config_key)
         rule = ab_rule.strip() if add else ""
         if add:
             await _set_ab_rule(store, (business_id, config_key), resource_name, rule)

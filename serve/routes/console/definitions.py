@@ -164,7 +164,7 @@ def _add_changes(routes: APIRouter, stack: Stack) -> None:
         return await modify(add, business_id=business_id, feature_name=feature_name, alias=alias)
 
     async def modify(add: bool, **names: str) -> Response:  # noqa: FBT001 - the parameter's value
-        check_names(**names)
+        check_names(removed=not add, **names)
         change = stack.store.register if add else stack.store.unregister
         await change(*names.values())
         return json_response(DONE)
