@@ -231,7 +231,7 @@ async def test_only_so_many_batches_of_redos_are_in_progress_at_once() -> None:
         descriptor_id = await api.add(calling("work"))
         for _ in range(60):  # so that a batch takes a minute
             await api.ended(await api.submit(descriptor_id))
-        batch = {"service_id": "shop:order", "rate_limit": 1}
+        batch: dict[str, Any] = {"service_id": "shop:order", "rate_limit": 1}
         for _ in range(MOST_BATCHES):
             assert await api.post("/flow/multi_redo.json", **batch) == OK
         answer = await api.client.post("/flow/multi_redo.json", params=batch)
