@@ -262,6 +262,9 @@ class Settings(BaseSettings):
     """Most tasks of an execution, and most groups; a foreach or choice that makes more fails."""
     expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
     """When a callback is overdue: its function is asked, or its task fails; None is never."""
+    max_dedicated: Annotated[int, Field(ge=0)] = 256
+    """Dedicated executions that run at once above which no more are submitted (429): each has a
+    process."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Unfinished submissions at an execution actor above which more are refused (429)."""
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600

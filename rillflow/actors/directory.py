@@ -9,10 +9,18 @@ from typing import Any, Final
 
 import ray
 
-from rillflow.actors.names import DIRECTORY_ACTOR, dedicated_actor_name, execution_actor_name
+from rillflow.actors.names import (
+    DIRECTORY_ACTOR,
+    dedicated_actor_name,
+    execution_actor_name,
+    is_dedicated_actor,
+)
 from rillflow.actors.peers import Peer
 from rillflow.errors import UnavailableError
-from rillflow.ids import ExecutionId
+from rillflow.ids import ExecutionId, is_dedicated
+from rillflow.ports.executions import Call, End, Reply, Submission
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.routing.dedicated_limit import DedicatedLimit
 from rillflow.runtime.routing.owner_ref import OwnerRef
 from rillflow.runtime.routing.router import Routes
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
@@ -45,6 +53,37 @@ class RayExecutions(Routes):
             for index in range(settings.execution_actors)
         ]
         super().__init__(owners, DedicatedActors(settings.namespace, spawn))
+        self._namespace = settings.namespace
+        self._limit = DedicatedLimit(settings.max_dedicated, self._dedicated_names, SystemClock())
+
+    async def call(self, call: Call) -> Reply:
+        """Make one call at the owner of its execution; a dedicated one may be refused.
+
+        Raises:
+            OverloadedError: As many dedicated executions run as may (429).
+            StoreError: The owner could not be reached in time.
+        """
+        if isinstance(call, Submission):
+            await self._admit(call)
+        return await super().call(call)
+
+    async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
+        """Make an execution and wait until it has ended; a dedicated one may be refused.
+
+        Raises:
+            OverloadedError: As many dedicated executions run as may (429).
+            StoreError: The owner could not be reached in time.
+        """
+        await self._admit(submission)
+        return await super().run(submission, timeout_s, show)
+
+    async def _admit(self, submission: Submission) -> None:
+        if is_dedicated(submission.execution_id):
+            await self._limit.admit(dedicated_actor_name(submission.execution_id))
+
+    async def _dedicated_names(self) -> list[str]:
+        names = await asyncio.to_thread(names_of_actors, self._namespace)
+        return list(filter(is_dedicated_actor, names))
 
 
 class DedicatedActors:
