@@ -224,6 +224,11 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
         yield ending.completion_command(plan, state)
 
 
+def waits_for_others_only(plan: Plan, state: ExecutionState) -> bool:
+    """Tell whether nothing is outstanding, so that nothing would be done at a start."""
+    return next(outstanding(plan, state), None) is None
+
+
 def _outstanding_of(turn: Turn, task: TaskState) -> Iterator[Command]:
     if task.in_flight:
         yield polling.call_under_way(turn, task)

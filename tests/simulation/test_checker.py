@@ -25,10 +25,11 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.call_outcome import CallOutcome
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
-from rillflow.runtime.commands import runner as errands
+from rillflow.runtime.commands import runner
 from rillflow.runtime.commands.timers import Timer, Timers
 from rillflow.runtime.dispatch.pool import DispatchPool, _Taken
 from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.owner.call_handling import CallHandling
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing import router as routes
 from rillflow.runtime.supervision.restarts import Restarts
@@ -141,28 +142,30 @@ def a_completion_notice_is_not_insisted_on(patch: Patch) -> None:
 
 
 def a_parent_is_told_only_once(patch: Patch) -> None:
-    async def mutant(ask: Callable[[], Any]) -> Reply:
+    async def mutant(ask: Callable[[], Any], **_facts: bool) -> Reply:
         try:
             reply: Reply = await ask()
         except RillflowError:
             return Reply()
         return reply
 
-    patch.setattr(errands, "retry_until_answered", mutant)
+    patch.setattr(runner, "retry_until_answered", mutant)
 
 
 def an_early_callback_is_acknowledged_and_dropped(patch: Patch) -> None:
-    deliver = ExecutionOwner._deliver
+    deliver = CallHandling._deliver
 
-    def mutant(self: ExecutionOwner, call: Delivery, hosted: ActiveExecution | None) -> CallOutcome:
+    def mutant(
+        self: CallHandling, call: Delivery, execution: ActiveExecution | None
+    ) -> CallOutcome:
         event = call.event
-        if hosted is not None and isinstance(event, CallbackReceived):
-            task = hosted.state.tasks.get(event.task)
+        if execution is not None and isinstance(event, CallbackReceived):
+            task = execution.state.tasks.get(event.task)
             if task is not None and task.in_flight:
-                return CallOutcome(Reply(), hosted)
-        return deliver(self, call, hosted)
+                return CallOutcome(Reply(), execution)
+        return deliver(self, call, execution)
 
-    patch.setattr(ExecutionOwner, "_deliver", mutant)
+    patch.setattr(CallHandling, "_deliver", mutant)
 
 
 def an_early_callback_is_kept_and_never_applied(patch: Patch) -> None:
@@ -170,10 +173,10 @@ def an_early_callback_is_kept_and_never_applied(patch: Patch) -> None:
 
 
 def a_repetition_is_acknowledged_from_memory(patch: Patch) -> None:
-    def mutant(_self: ExecutionOwner, _call: Delivery, hosted: ActiveExecution) -> CallOutcome:
-        return CallOutcome(Reply(changed=False), hosted)
+    def mutant(_self: CallHandling, _call: Delivery, execution: ActiveExecution) -> CallOutcome:
+        return CallOutcome(Reply(changed=False), execution)
 
-    patch.setattr(ExecutionOwner, "_repetition", mutant)
+    patch.setattr(CallHandling, "_repetition", mutant)
 
 
 def answers_are_offered_only_once(patch: Patch) -> None:

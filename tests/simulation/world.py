@@ -316,8 +316,8 @@ class World:
                 self.around.break_promise(f"{execution_id}: the store tells another story")
             for life in self.supervisor.newest.values():
                 process = self.processes.get(life)
-                hosted = process.host._residents.find(execution_id) if process else None
-                if hosted is not None and codec.encode_state(hosted.state) != wanted:
+                execution = process.host._activations.find(execution_id) if process else None
+                if execution is not None and codec.encode_state(execution.state) != wanted:
                     self.around.break_promise(f"{execution_id}: {life} remembers it differently")
 
     def _look_for_leaks(self) -> None:

@@ -22,6 +22,7 @@ from rillflow.core.events import (
     ResumeRequested,
     TimerFired,
 )
+from rillflow.core.machine import waits_for_others_only
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import TaskStatus
@@ -31,7 +32,6 @@ from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.language.budget import TURN_MAX_BYTES, TURN_MAX_STEPS
 from rillflow.language.versions import CURRENT
-from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.commands.subflows import inherited_from
 from rillflow.settings import Settings
 from rillflow.testing import Scenario
@@ -237,7 +237,7 @@ def test_the_rest_is_a_timer_that_is_due_at_once_also_after_a_restart() -> None:
     assert state.remaining == remaining
     assert list(machine.outstanding(owner.plan, state)) == [timer]
     assert longest_wait_ms(state, timer) == 0
-    assert not ActiveExecution(owner.plan, state, written=1).rests
+    assert not waits_for_others_only(owner.plan, state)
 
 
 def test_a_timer_of_a_rest_that_another_event_has_taken_counts_for_nothing() -> None:

@@ -302,7 +302,7 @@ async def test_a_snapshot_of_an_old_state_does_not_follow_an_event() -> None:
 def _active(times: int) -> tuple[ActiveExecution, list[bytes]]:
     submitted = _submitted("house:work_c_1", PLAN.definition_id)
     state, handled = machine.submit(PLAN, submitted)
-    execution = ActiveExecution(PLAN, state, written=0)
+    execution = ActiveExecution(PLAN, state)
     records = [encode_event(submitted)]
     execution.note_event(records[0], handled)
     for _ in range(times):

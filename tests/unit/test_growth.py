@@ -73,16 +73,16 @@ class House:
     def sizes(self) -> dict[str, int]:
         """Return how much is remembered, aside from the bounded memory of what ended lately."""
         host: Any = self.host
-        residents, outbound = host._residents, host._errands.outbound
+        activations, outbound = host._activations, host._commands.outbound
         return {
-            "in memory": residents.active,
-            "being read": len(residents._loading),
-            "waited for": len(residents._settlements),
-            "to be resumed": len(residents.unresumed),
+            "in memory": activations.active,
+            "being read": len(activations._loading),
+            "waited for": len(activations._settlements),
+            "to be resumed": len(activations.unresumed),
             "timers": len(host._timers),
             "executions with timers": len(host._timers._set),
             "quarantine": len(host._quarantine),
-            "errands": len(host._errands.walks),
+            "background tasks": len(host._commands.background),
             "chosen functions": len(outbound._chosen),
             "held dispatches": len(outbound._held),
             "watched": len(host.watchers._of),

@@ -114,7 +114,7 @@ async def _is_held(houses: Houses, host: ExecutionOwner) -> bool:
     await asyncio.wait_for(houses.asked.wait(), LONG_S)
     for _ in range(10):
         await asyncio.sleep(0)
-    return len(host._errands.outbound._held) == 1 and houses.sent.empty()
+    return len(host._commands.outbound._held) == 1 and houses.sent.empty()
 
 
 async def test_a_call_waits_until_its_function_is_no_longer_busy(houses: Houses) -> None:
@@ -122,7 +122,7 @@ async def test_a_call_waits_until_its_function_is_no_longer_busy(houses: Houses)
     host = await houses.submit()
     assert await _is_held(houses, host)
     houses.clock.forward(BUSY_S + 1)
-    host._errands.outbound._held.look_again()
+    host._commands.outbound._held.look_again()
     assert (await houses.next_call()).resource_name == WORK
 
 
@@ -132,7 +132,7 @@ async def test_a_call_leaves_when_the_hint_is_cleared_at_the_homes(houses: House
     assert await _is_held(houses, host)
     await houses.call(ResourceCall(kind="clear", service="apart:work"))
     houses.clock.forward(2)
-    host._errands.outbound._held.look_again()
+    host._commands.outbound._held.look_again()
     assert (await houses.next_call()).resource_name == WORK
 
 

@@ -1,15 +1,17 @@
 """How many executions stay in memory, and how much memory they take, has limits."""
 
 import math
+from asyncio import Future
 from typing import Any
 
 from rillflow.core import codec, machine
 from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.machine import Handled
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.store import StoredExecution
-from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
 from rillflow.runtime.activation.hot_executions import (
     BYTES_PER_ENCODED,
     LARGEST_FOLDED,
@@ -37,7 +39,9 @@ PLENTY = 1 << 40
 def _hosted(name: str, encoded_bytes: int = 0) -> ActiveExecution:
     event = _submitted(name, {})
     state, _ = machine.submit(PLAN, event)
-    return ActiveExecution(PLAN, state, 1, encoded_bytes)
+    execution = ActiveExecution(PLAN, state)
+    execution.go_on_from((1, encoded_bytes, 7, 8))
+    return execution
 
 
 def _submitted(name: str, data: JsonObject) -> ExecutionSubmitted:
@@ -78,12 +82,12 @@ def test_the_least_recently_used_leave_when_they_take_too_much() -> None:
     assert _names(hot, "a", "b", "c", "d") == ["a", "c", "d"]
 
 
-def test_one_that_grows_makes_others_leave_but_not_those_in_use() -> None:
+async def test_one_that_grows_makes_others_leave_but_not_those_in_use() -> None:
     hot = HotExecutions(100, 4 * LEAST_BYTES + BYTES_PER_ENCODED * 1_000)
     hosted = _filled(hot, a=200, b=200, c=200, d=200)
-    hosted["a"].borrowers += 1
-    hosted["b"].pending += 1
-    hosted["d"].encoded_bytes += 400
+    hosted["a"].begin_lease()
+    hosted["b"].begin_append(Future())
+    hosted["d"].note_event(b"." * 400, Handled([]))
     hot.weigh(hosted["d"])
     assert _names(hot, "a", "b", "c", "d") == ["a", "b", "d"]
 
@@ -111,14 +115,15 @@ def test_one_that_is_larger_than_the_limit_stays_while_nobody_needs_its_place() 
 def test_one_that_was_folded_up_is_as_it_was() -> None:
     hot = HotExecutions(2, PLENTY)
     hosted = _filled(hot, a=400)["a"]
-    hosted.noted_as_resting = True
+    hosted.note_rest(rests=True)
     hosted.state.context["ratio"] = math.inf
     _filled(hot, b=0)
     found = hot.get("a")
     assert found is not None
     assert found is not hosted
     assert codec.encode_state(found.state) == codec.encode_state(hosted.state)
-    for name in ActiveExecution.__slots__:
+    assert (found.stage, hosted.stage) == (Stage.ACTIVE, Stage.GONE)
+    for name in {*ActiveExecution.__slots__} - {"stage"}:
         assert getattr(found, name) == getattr(hosted, name), name
 
 
@@ -132,11 +137,11 @@ def test_the_most_recently_used_stay_awake() -> None:
     assert hot.get("b") is not hosted["b"]
 
 
-def test_what_somebody_uses_and_what_is_large_is_not_folded_up() -> None:
+async def test_what_somebody_uses_and_what_is_large_is_not_folded_up() -> None:
     hot = HotExecutions(10, PLENTY)
     hosted = _filled(hot, a=0, a2=0, b=0, c=LARGEST_FOLDED + 1, d=0)
-    hosted["b"].borrowers += 1
-    hosted["d"].pending += 1
+    hosted["b"].begin_lease()
+    hosted["d"].begin_append(Future())
     state = hosted["a2"].state
     task = next(iter(state.tasks.values()))
     state.tasks.update({f"do_{number}": task for number in range(MOST_TASKS_FOLDED)})

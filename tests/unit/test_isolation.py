@@ -135,12 +135,14 @@ class House:
 
     def _set_traps(self) -> None:
         host: Any = self.host
-        host._handle = _before(host._handle, lambda *of: self.handling.step(of[1].execution_id))
-        errands, outbound = host._errands, host._errands.outbound
+        host._calls._handle = _before(
+            host._calls._handle, lambda *of: self.handling.step(of[1].execution_id)
+        )
+        commands, outbound = host._commands, host._commands.outbound
         outbound.learn = _before(
             outbound.learn, lambda answer: self.learning.step(answer.execution_id)
         )
-        errands._begin = _before(errands._begin, lambda *of: self.carrying.step(of[0]))
+        commands._begin = _before(commands._begin, lambda *of: self.carrying.step(of[0]))
         fire = host._timers._fire
 
         async def fire_timers(timers: list[Any]) -> None:
@@ -375,7 +377,7 @@ async def test_recovery_passes_over_what_cannot_be_read_now_and_comes_back_to_it
         assert sorted(poor + rich)[:2] == sorted(poor)
     store.refuses = True
     async with house(store) as later:
-        unresumed = later.host._residents.unresumed
+        unresumed = later.host._activations.unresumed
         assert unresumed == {*poor, *rich}
         async with asyncio.timeout(LONG_S):
             assert {await store.read.get() for _ in rich} == set(rich)

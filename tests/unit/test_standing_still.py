@@ -98,7 +98,7 @@ async def test_answers_without_a_hint_do_not_wait_until_others_know_of_one() -> 
         dispatcher=ABSENT,
         find=lambda _: None,
         still_awaited=ABSENT,
-        walks=BackgroundTasks(lambda *_: None),
+        background=BackgroundTasks(lambda *_: None),
         answered=ABSENT,
         crashed=lambda *_: None,
         host="http://here",

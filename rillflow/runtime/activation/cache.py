@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol, Self
 
 from rillflow.core import codec
 from rillflow.core.plan import Plan
@@ -11,7 +11,7 @@ from rillflow.errors import CrashedError, DamagedError, StoreError
 from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Store, StoredExecution
-from rillflow.runtime.activation.active_execution import ActiveExecution, Plans
+from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.hot_executions import HotExecutions
 from rillflow.runtime.activation.passivation import Passivation
@@ -20,6 +20,7 @@ from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.crashes.crash_history import CrashHistory
 from rillflow.runtime.crashes.handling_record import REPLAY
+from rillflow.runtime.definitions.plans import Plans
 
 log = logging.getLogger("rillflow.activation")
 
@@ -34,39 +35,72 @@ class _CreatedMeanwhileError(Exception):
     """What was read is out of date: somebody has created the execution since."""
 
 
-class ActivationCache:
-    """Brings executions into memory, and sees them out.
+class ActivationWatch(Protocol):
+    """Whoever sees to what follows when executions come into memory, and leave it."""
 
-    A call borrows what it is about, and while an execution is borrowed or has appends
-    under way it stays. When an append fails, nobody knows what the store holds: the
-    execution is forgotten once its last append is over, and until then nobody gets it.
-    ``resumed`` is called with an execution whose outstanding commands are to be carried
-    out, ``forgotten`` with the id of one that must be resumed, ``crashed`` with the reason
-    why one could not be made of what is stored. ``passivation`` sees to those that had to make
-    room. What ``deaths`` has set apart is not read. A replay takes as many ``turns`` of the
-    event loop as it needs, in which the other executions have theirs.
+    def resumed(self, execution: ActiveExecution) -> None:
+        """Carry out what is outstanding of an execution that was not going on by itself."""
+        ...
+
+    def forgotten(self, execution_id: ExecutionId) -> None:
+        """See to it that an execution is read again, and resumed."""
+        ...
+
+    def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
+        """Note that an execution could not be made of what is stored."""
+        ...
+
+
+class OpenAppend:
+    """An append that is under way, of one or several executions.
+
+    Used as a context: at its end memory is right if ``is_written`` was set, and doubtful if not.
     """
 
-    def __init__(  # noqa: PLR0913 - what it tells goes to different places
+    __slots__ = ("_cache", "_executions", "_over", "is_written")
+
+    def __init__(self, cache: "ActivationCache", executions: Sequence[ActiveExecution]) -> None:
+        self._cache = cache
+        self._executions = executions
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_written = False
+        for execution in executions:
+            execution.begin_append(self._over)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cache.end_append(self._executions, self._over, is_written=self.is_written)
+
+
+class ActivationCache:
+    """Brings executions into memory, each at most once, and sees them out.
+
+    A call has a lease on what it is about, and while an execution is leased or has appends
+    under way it stays. When an append fails, nobody knows what the store holds: the
+    execution is forgotten once its last append is over, and until then nobody gets it (see
+    ``active_execution.NEXT``). What ``crashes`` has set apart is not read. A replay takes as
+    many ``turns`` of the event loop as it needs, in which the other executions have theirs.
+    ``passivation`` sees to those that had to make room.
+    """
+
+    def __init__(  # noqa: PLR0913 - whom it asks and tells
         self,
         store: Store,
         ownership: OwnerEpoch,
         *,
         most_hot: int,
         hot_bytes: int,
-        resumed: Callable[[ActiveExecution], None],
-        forgotten: Callable[[ExecutionId], None],
-        crashed: Callable[[ExecutionId, Exception], None],
+        watch: ActivationWatch,
         passivation: Passivation,
-        deaths: CrashHistory,
+        crashes: CrashHistory,
         turns: FairTurns,
     ) -> None:
         self._store = store
-        self._deaths = deaths
+        self._crashes = crashes
         self._ownership = ownership
-        self._resumed = resumed
-        self._forgotten = forgotten
-        self._crashed = crashed
+        self._watch = watch
         self._passivation = passivation
         self._turns = turns
         self.plans = Plans(store)
@@ -108,119 +142,132 @@ class ActivationCache:
         except DamagedError:
             return True
 
-    async def borrow(self, execution_id: ExecutionId) -> ActiveExecution | None:
+    async def lease(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution, read from the store when needed; None when unknown.
 
-        It stays in memory until it is given back, or until it is forgotten.
+        It stays in memory until it is released, or until it is forgotten.
 
         Raises:
             StoreError: It could not be read.
             DefinitionError: Its definition is no longer valid.
         """
         while True:
-            hosted = self.find(execution_id)
-            if hosted is None:
+            execution = self.find(execution_id)
+            if execution is None:
                 try:
-                    hosted = await self._load_once(execution_id)
+                    execution = await self._load_once(execution_id)
                 except _CreatedMeanwhileError:
                     continue
-                if hosted is None:
+                if execution is None:
                     return None
-            waits = hosted.gone or (hosted.append_under_way if hosted.is_new else None)
-            if waits is not None:
-                await asyncio.wait({waits})
-            elif self.find(execution_id) is hosted or self._ownership.is_elsewhere(execution_id):
-                hosted.borrowers += 1
-                return hosted
+            if execution.blocked_by is not None:
+                await asyncio.wait({execution.blocked_by})
+            elif self.find(execution_id) is execution or self._ownership.is_elsewhere(execution_id):
+                execution.begin_lease()
+                return execution
 
-    def admit(self, hosted: ActiveExecution) -> None:
-        """Take a new execution into memory, borrowed; its commands are about to be carried out."""
-        hosted.borrowers += 1
-        self.unresumed.discard(hosted.state.execution_id)
-        self._loading.pop(hosted.state.execution_id, None)
-        self._hot.put(hosted.state.execution_id, hosted)
+    def lease_from_memory(self, execution_id: ExecutionId) -> ActiveExecution | None:
+        """Return an execution that is in memory, and that calls may build on, else None."""
+        execution = self.find(execution_id)
+        if execution is None or not execution.can_be_leased:
+            return None
+        execution.begin_lease()
+        return execution
 
-    def revive(self, hosted: ActiveExecution) -> None:
+    def release(self, execution: ActiveExecution) -> None:
+        """End a lease."""
+        execution.end_lease()
+        self._see_out(execution)
+
+    def admit(self, execution: ActiveExecution) -> None:
+        """Take a new execution into memory, leased; its commands are about to be carried out."""
+        execution.begin_lease()
+        self.unresumed.discard(execution.state.execution_id)
+        self._loading.pop(execution.state.execution_id, None)
+        self._hot.put(execution.state.execution_id, execution)
+
+    def revive(self, execution: ActiveExecution) -> None:
         """Note that an execution that had settled goes on."""
-        self._ended.drop(hosted.state.execution_id)
-        self._hot.put(hosted.state.execution_id, hosted)
+        execution.move(ActivationEvent.REVIVED)
+        self._ended.drop(execution.state.execution_id)
+        self._hot.put(execution.state.execution_id, execution)
 
-    def give_back(self, hosted: ActiveExecution) -> None:
-        """End a borrowing."""
-        hosted.borrowers -= 1
-        self._rest(hosted)
-
-    def begin_append(self, touched: Iterable[ActiveExecution]) -> "asyncio.Future[None]":
-        """Note that an append is under way; the future is done when it is over."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for hosted in touched:
-            hosted.pending += 1
-            hosted.append_under_way = done
-        return done
+    def begin_append(self, executions: Sequence[ActiveExecution]) -> OpenAppend:
+        """Note that an append is under way, one for each time that an execution is named."""
+        return OpenAppend(self, executions)
 
     def end_append(
-        self, touched: Iterable[ActiveExecution], done: "asyncio.Future[None]", *, written: bool
+        self,
+        executions: Sequence[ActiveExecution],
+        over: "asyncio.Future[None]",
+        *,
+        is_written: bool,
     ) -> None:
         """Note that an append is over, and whether memory and store agree."""
-        for hosted in touched:
-            hosted.pending -= 1
-            if hosted.append_under_way is done:
-                hosted.append_under_way = None
-            if written:
-                hosted.is_new = False
-                if hosted.lacks_snapshot:
-                    self._passivation.write_snapshot(hosted)
-            else:
-                self.distrust(hosted)
-            self._rest(hosted)
-            if self._hot.get(hosted.state.execution_id) is hosted:
-                self._hot.weigh(hosted)
-        done.set_result(None)
+        for execution in executions:
+            execution.end_append(over)
+            if not is_written:
+                execution.distrust()
+            elif execution.stage is Stage.NEW:
+                execution.move(ActivationEvent.CREATED)
+            if is_written and execution.lacks_snapshot:
+                self._passivation.write_snapshot(execution)
+            self._see_out(execution)
+            if self._hot.get(execution.state.execution_id) is execution:
+                self._hot.weigh(execution)
+        over.set_result(None)
 
-    def distrust(self, hosted: ActiveExecution) -> None:
+    def distrust(self, execution: ActiveExecution) -> None:
         """Have an execution forgotten, and read again, because memory may be wrong."""
-        if hosted.gone is None:
-            hosted.gone = asyncio.get_running_loop().create_future()
-        self._rest(hosted)
+        execution.distrust()
+        self._see_out(execution)
 
-    def _rest(self, hosted: ActiveExecution) -> None:
-        if hosted.pending:
+    def _see_out(self, execution: ActiveExecution) -> None:
+        """Go on with an execution for which nothing may be under way any more."""
+        if execution.pending:
             return
-        execution_id = hosted.state.execution_id
-        if hosted.gone is not None:
-            self._forget(execution_id, hosted)
-        elif hosted.settled and not hosted.borrowers and self._hot.get(execution_id) is hosted:
+        execution_id = execution.state.execution_id
+        if execution.stage is Stage.DISTRUSTED:
+            self._forget(execution_id, execution)
+        elif (
+            execution.stage is Stage.ACTIVE
+            and not execution.leases
+            and execution.settled
+            and self._hot.get(execution_id) is execution
+        ):
             self._hot.drop(execution_id)
-            self._settle(execution_id, hosted)
+            self._settle(execution_id, execution)
 
-    def _settle(self, execution_id: ExecutionId, hosted: ActiveExecution) -> None:
+    def _settle(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
         """Keep an execution that has settled, as the store knows, and tell who waits for that."""
-        self._ended.put(execution_id, hosted)
+        execution.move(ActivationEvent.REACHED_REST)
+        self._ended.put(execution_id, execution)
         if execution_id in self._settlements:
             self._settlements.pop(execution_id).set()
 
-    def _forget(self, execution_id: ExecutionId, hosted: ActiveExecution) -> None:
-        if self.find(execution_id) is hosted:
+    def _forget(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
+        if self.find(execution_id) is execution:
             self._hot.drop(execution_id)
             self._ended.drop(execution_id)
             if not self._ownership.is_elsewhere(execution_id):
-                self._forgotten(execution_id)
-        if hosted.gone is not None and not hosted.gone.done():
-            hosted.gone.set_result(None)
+                self._watch.forgotten(execution_id)
+        execution.move(ActivationEvent.FORGOTTEN)
+        if execution.forgotten is not None:
+            execution.forgotten.set_result(None)
 
     async def settled(self, execution_id: ExecutionId) -> None:
         """Wait until an execution has ended and owes nobody a notice."""
-        hosted = await retry_while_unavailable(lambda: self._borrow_unless_bad(execution_id))
-        if hosted is not None:
-            self.give_back(hosted)
-        hosted = self.find(execution_id)
-        if hosted is not None and not (hosted.settled and self._ended.get(execution_id) is hosted):
+        execution = await retry_while_unavailable(lambda: self._lease_unless_bad(execution_id))
+        if execution is not None:
+            self.release(execution)
+        execution = self.find(execution_id)
+        if execution is not None and execution.stage is not Stage.SETTLED:
             await self._settlements.setdefault(execution_id, asyncio.Event()).wait()
 
     def has_settled(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution in memory has ended and owes nobody a notice, durably."""
-        hosted = self._ended.get(execution_id)
-        return hosted is not None and hosted.settled and not hosted.pending and hosted.gone is None
+        execution = self._ended.get(execution_id)
+        return execution is not None and not execution.pending
 
     async def resume(self, execution_id: ExecutionId) -> None:
         """Carry out what is outstanding of an execution, as soon as it can be read."""
@@ -234,26 +281,26 @@ class ActivationCache:
         """
         while execution_id in self.unresumed:
             is_elsewhere = self._ownership.is_elsewhere(execution_id)
-            hosted = None if is_elsewhere else await self._borrow_unless_bad(execution_id)
-            if hosted is None:
+            execution = None if is_elsewhere else await self._lease_unless_bad(execution_id)
+            if execution is None:
                 self.unresumed.discard(execution_id)
                 return
-            under_way = hosted.append_under_way
-            if under_way is None and hosted.gone is None and execution_id in self.unresumed:
+            under_way = execution.append_under_way
+            if under_way is None and not execution.is_distrusted and execution_id in self.unresumed:
                 self.unresumed.discard(execution_id)
-                self._resumed(hosted)
-            self.give_back(hosted)
+                self._watch.resumed(execution)
+            self.release(execution)
             if under_way is not None:
                 await asyncio.wait({under_way})
 
-    async def _borrow_unless_bad(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        """Borrow an execution; None when it cannot be had, however often one tries.
+    async def _lease_unless_bad(self, execution_id: ExecutionId) -> ActiveExecution | None:
+        """Lease an execution; None when it cannot be had, however often one tries.
 
         Raises:
             StoreError: It cannot be read now.
         """
         try:
-            return await self.borrow(execution_id)
+            return await self.lease(execution_id)
         except StoreError:
             raise
         except CrashedError:
@@ -290,27 +337,27 @@ class ActivationCache:
             if not self._is_loading(execution_id):
                 raise _CreatedMeanwhileError(execution_id)
             return None
-        hosted = await self._replay(await self.plans.get(stored.definition_id), stored)
+        execution = await self._replay(await self.plans.get(stored.definition_id), stored)
         if self._ownership.is_elsewhere(execution_id):
             # Its own home may come back and change it, so it is read anew each time.
-            return hosted
+            return execution
         if not self._is_loading(execution_id):
             raise _CreatedMeanwhileError(execution_id)
-        self._passivation.replayed(hosted)
-        if hosted.settled:
-            self._settle(execution_id, hosted)
+        self._passivation.replayed(execution)
+        if execution.settled:
+            self._settle(execution_id, execution)
         else:
-            self._hot.put(execution_id, hosted)
+            self._hot.put(execution_id, execution)
         if execution_id in self.unresumed:
             self.unresumed.discard(execution_id)
-            self._resumed(hosted)
-        return hosted
+            self._watch.resumed(execution)
+        return execution
 
     async def _refuse_fatal(self, execution_id: ExecutionId) -> None:
         if self._ownership.is_elsewhere(execution_id):
             # Its own home may have died of it since this one has started.
-            await self._deaths.look_again(execution_id)
-        self._deaths.refuse(execution_id)
+            await self._crashes.look_again(execution_id)
+        self._crashes.refuse(execution_id)
 
     async def _replay(self, plan: Plan, stored: StoredExecution) -> ActiveExecution:
         """Make an execution of what is stored; it touches nothing else, so any error is its own."""
@@ -319,7 +366,7 @@ class ActivationCache:
             if snapshot is not None and len(snapshot) > LARGE_SNAPSHOT_BYTES:
                 state = await in_thread(lambda: codec.decode_large_state(snapshot))
             replay = Replay(plan, stored, state)
-            steps = self._deaths.during_each(execution_id, REPLAY, replay.steps())
+            steps = self._crashes.during_each(execution_id, REPLAY, replay.steps())
             await self._turns.spread(execution_id, steps)
             return replay.execution()
         except Exception as error:
@@ -327,5 +374,5 @@ class ActivationCache:
 
     def _unreadable(self, execution_id: ExecutionId, error: Exception, why: str = "") -> Exception:
         """Count a crash of this execution, since the store as such can be read."""
-        self._crashed(execution_id, error)
+        self._watch.crashed(execution_id, error)
         return CrashedError(f"{execution_id} cannot be read{why}")

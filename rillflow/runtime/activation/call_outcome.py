@@ -16,12 +16,12 @@ class CallOutcome(msgspec.Struct, frozen=True):
     """What became of a call in memory: its reply, and what to write and do before it is given.
 
     ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the
-    execution has ended with it. ``hosted`` is the execution that the reply is about, and
+    execution has ended with it. ``execution`` is the execution that the reply is about, and
     ``watch`` a submission whose sender waits for the end.
     """
 
     reply: Reply
-    hosted: ActiveExecution | None = None
+    execution: ActiveExecution | None = None
     append: Append | None = None
     commands: list[Command] = []
     at_ms: int = 0
@@ -32,16 +32,16 @@ class CallOutcome(msgspec.Struct, frozen=True):
 def appends_under_way(batch: Sequence[CallOutcome]) -> set["asyncio.Future[None]"]:
     """Return what has to be over before replies that wrote nothing may be given."""
     return {
-        taken.hosted.append_under_way
-        for taken in batch
-        if taken.append is None and taken.hosted and taken.hosted.append_under_way
+        outcome.execution.append_under_way
+        for outcome in batch
+        if outcome.append is None and outcome.execution and outcome.execution.append_under_way
     }
 
 
-def reply_of(taken: CallOutcome, error: RillflowError | None) -> Reply:
+def reply_of(outcome: CallOutcome, error: RillflowError | None) -> Reply:
     """Return the reply to give, where ``error`` is what became of the append."""
-    if taken.append is not None:
-        return taken.reply if error is None else reply_to_error(error)
-    if taken.hosted is not None and taken.hosted.gone is not None:
+    if outcome.append is not None:
+        return outcome.reply if error is None else reply_to_error(error)
+    if outcome.execution is not None and outcome.execution.is_distrusted:
         return reply_to_error(ConflictError("what was read could not be written"))
-    return taken.reply
+    return outcome.reply

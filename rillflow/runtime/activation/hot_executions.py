@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from rillflow.core.plan import Plan
 from rillflow.ids import ExecutionId
-from rillflow.runtime.activation.active_execution import ActiveExecution
+from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 
 MOST_AWAKE: Final = 1_000
 """Executions beyond these are folded up, which costs each 15 us there and back."""
@@ -27,10 +27,8 @@ class _Folded(NamedTuple):
 
     plan: Plan
     state: bytes
-    written: int
-    encoded_bytes: int
-    replay_steps: int
-    snapshot_bytes: int
+    stage: Stage
+    position: tuple[int, int, int, int]
     counted_bytes: int
     noted_as_resting: bool | None
 
@@ -42,7 +40,7 @@ class HotExecutions:
     length of their events, which grows with every event and is too high rather than too low.
     Those that were not used of late are folded up, while nobody uses them: half of ``most``,
     and all beyond ``MOST_AWAKE``. One that is looked up again is another object with the same
-    state, so whoever counts on an object borrows it, or has an append under way.
+    state, so whoever counts on an object has a lease on it, or an append under way.
     """
 
     def __init__(
@@ -68,33 +66,31 @@ class HotExecutions:
 
     def get(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution that is in memory, and note its use."""
-        hosted = self._awake.get(execution_id)
-        if hosted is not None:
+        execution = self._awake.get(execution_id)
+        if execution is not None:
             self._awake.move_to_end(execution_id)
-            return hosted
+            return execution
         asleep = self._asleep.pop(execution_id, None)
         if asleep is None:
             return None
-        hosted = self._awake[execution_id] = _unfold(asleep)
+        execution = self._awake[execution_id] = _unfold(asleep)
         self._put_to_sleep()
-        return hosted
+        return execution
 
-    def put(self, execution_id: ExecutionId, hosted: ActiveExecution) -> None:
+    def put(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
         """Take an execution into memory; the least used ones that are at rest leave it."""
         self.drop(execution_id)
-        self._awake[execution_id] = hosted
+        self._awake[execution_id] = execution
         self._put_to_sleep()
-        self.weigh(hosted)
+        self.weigh(execution)
 
-    def weigh(self, hosted: ActiveExecution) -> None:
+    def weigh(self, execution: ActiveExecution) -> None:
         """Note how large an execution in memory has become, and make room for it."""
-        size = LEAST_BYTES + BYTES_PER_ENCODED * hosted.encoded_bytes
-        self._bytes += size - hosted.counted_bytes
-        hosted.counted_bytes = size
+        self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.encoded_bytes)
         if len(self) > self._most or self._bytes > self._most_bytes:
-            hosted.borrowers += 1
+            execution.begin_lease()
             self._shed()
-            hosted.borrowers -= 1
+            execution.end_lease()
 
     def drop(self, execution_id: ExecutionId) -> None:
         """Forget what memory holds of an execution; the store knows better."""
@@ -102,16 +98,16 @@ class HotExecutions:
         if each is not None:
             self._bytes -= each.counted_bytes
         if isinstance(each, ActiveExecution):
-            each.counted_bytes = 0
+            each.count(0)
 
     def _put_to_sleep(self) -> None:
         # Two for each that comes, so that those in use do not keep the others awake.
         for _ in range(min(len(self._awake) - self._most_awake, 2)):
-            execution_id, hosted = self._awake.popitem(last=False)
-            if hosted.in_use:
-                self._awake[execution_id] = hosted
+            execution_id, execution = self._awake.popitem(last=False)
+            if execution.may_leave:
+                self._asleep[execution_id] = _fold(execution)
             else:
-                self._asleep[execution_id] = _fold(hosted)
+                self._awake[execution_id] = execution
 
     def _shed(self) -> None:
         excess = len(self) - self._most
@@ -121,39 +117,41 @@ class HotExecutions:
         for execution_id, each in islice(oldest_first, 4 * max(excess, 0) + 16):
             if excess <= 0 and excess_bytes <= 0:
                 break
-            if isinstance(each, _Folded) or not each.in_use:
+            if isinstance(each, _Folded) or each.may_leave:
                 victims.append(execution_id)
                 excess -= 1
                 excess_bytes -= each.counted_bytes
         for execution_id in victims:
             each = self._asleep.get(execution_id) or self._awake[execution_id]
             self.drop(execution_id)
-            self._left(_unfold(each))
+            execution = _unfold(each)
+            execution.move(ActivationEvent.LEFT)
+            self._left(execution)
 
 
-def _fold(hosted: ActiveExecution) -> ActiveExecution | _Folded:
-    state = hosted.state
-    if hosted.encoded_bytes > LARGEST_FOLDED or len(state.tasks) > MOST_TASKS_FOLDED:
-        return hosted
-    return _Folded(
-        hosted.plan,
+def _fold(execution: ActiveExecution) -> ActiveExecution | _Folded:
+    """Fold an execution up; one that is large stays as it is."""
+    state = execution.state
+    if execution.encoded_bytes > LARGEST_FOLDED or len(state.tasks) > MOST_TASKS_FOLDED:
+        return execution
+    folded = _Folded(
+        execution.plan,
         pickle.dumps(state, pickle.HIGHEST_PROTOCOL),
-        hosted.written,
-        hosted.encoded_bytes,
-        hosted.replay_steps,
-        hosted.snapshot_bytes,
-        hosted.counted_bytes,
-        hosted.noted_as_resting,
+        execution.stage,
+        execution.position,
+        execution.counted_bytes,
+        execution.noted_as_resting,
     )
+    execution.move(ActivationEvent.LEFT)
+    return folded
 
 
 def _unfold(asleep: ActiveExecution | _Folded) -> ActiveExecution:
     if isinstance(asleep, ActiveExecution):
         return asleep
     state = pickle.loads(asleep.state)  # noqa: S301 - written by this process
-    hosted = ActiveExecution(asleep.plan, state, asleep.written, asleep.encoded_bytes)
-    hosted.replay_steps = asleep.replay_steps
-    hosted.snapshot_bytes = asleep.snapshot_bytes
-    hosted.counted_bytes = asleep.counted_bytes
-    hosted.noted_as_resting = asleep.noted_as_resting
-    return hosted
+    execution = ActiveExecution(asleep.plan, state, asleep.stage)
+    execution.go_on_from(asleep.position)
+    execution.count(asleep.counted_bytes)
+    execution.note_rest(rests=asleep.noted_as_resting)
+    return execution

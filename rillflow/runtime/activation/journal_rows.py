@@ -16,16 +16,16 @@ SNAPSHOT_STEPS: Final = 500_000
 """What a replay may take before it begins with a newer snapshot: a quarter of the longest turn."""
 
 
-class Stage(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True):
     """How far an execution has come: ended, and nobody left to be told."""
 
     over: bool = False
     settled: bool = False
 
 
-def stage_of(hosted: ActiveExecution) -> Stage:
-    """Return the stage of an execution."""
-    return Stage(hosted.over, hosted.settled)
+def progress_of(execution: ActiveExecution) -> Progress:
+    """Return how far an execution has come."""
+    return Progress(execution.over, execution.settled)
 
 
 class JournalRows:
@@ -43,80 +43,82 @@ class JournalRows:
 
     def append_of(
         self,
-        hosted: ActiveExecution,
+        execution: ActiveExecution,
         event: Event,
         handled: Handled,
-        before: Stage,
+        before: Progress,
         new: NewExecution | None = None,
     ) -> Append:
         """Build the append of an event that was just handled, and count its record."""
-        state = hosted.state
-        rests = None if hosted.noted_as_resting is False else False
-        hosted.noted_as_resting = False
+        state = execution.state
+        rests = None
+        if execution.noted_as_resting is not False:
+            rests = False
+            execution.note_rest(rests=False)
         record = codec.encode_event(event)
-        hosted.note_event(record, handled)
+        execution.note_event(record, handled)
         status, closing, snapshot = None, None, None
-        if hosted.settled and not before.settled:
+        if execution.settled and not before.settled:
             closing = Closing(
                 status=state.status.name.lower(),
                 code=state.invoke.code,
                 finished_at_ms=event.at_ms,
             )
-        elif stage_of(hosted) != before or new is not None:
+        elif progress_of(execution) != before or new is not None:
             status = state.status.name.lower()
-        if closing is not None or self.owes_snapshot(hosted):
-            if hosted.may_be_large:
-                hosted.lacks_snapshot = True
+        if closing is not None or self.owes_snapshot(execution):
+            if execution.may_be_large:
+                execution.note_lack_of_snapshot()
             else:
                 snapshot = codec.encode_state(state)
-                hosted.note_snapshot(snapshot)
+                execution.note_snapshot(snapshot)
         return Append(
             execution_id=state.execution_id,
             partition=self._ownership.scope_of(state.execution_id),
             epoch=self._ownership.epoch_of(state.execution_id),
-            first_seq=hosted.written,
+            first_seq=execution.written,
             records=(record,),
             new=new,
             status=status,
             closing=closing,
             snapshot=snapshot,
-            snapshot_seq=hosted.written if snapshot else 0,
+            snapshot_seq=execution.written if snapshot else 0,
             rests=rests,
         )
 
-    def owes_snapshot(self, hosted: ActiveExecution) -> bool:
+    def owes_snapshot(self, execution: ActiveExecution) -> bool:
         """Tell whether replaying an execution would take too long."""
-        return hosted.owes_snapshot(self._snapshot_steps)
+        return execution.owes_snapshot(self._snapshot_steps)
 
-    def confirmation_of(self, hosted: ActiveExecution) -> Append:
+    def confirmation_of(self, execution: ActiveExecution) -> Append:
         """Build the append that writes nothing, and is taken only if memory is right.
 
         A repetition is acknowledged for what memory says. It must not be when a newer owner
         knows more, or when what memory says could not be written.
         """
-        execution_id = hosted.state.execution_id
+        execution_id = execution.state.execution_id
         return Append(
             execution_id=execution_id,
             partition=self._ownership.scope_of(execution_id),
             epoch=self._ownership.epoch_of(execution_id),
-            first_seq=hosted.written + 1,
+            first_seq=execution.written + 1,
             records=(),
         )
 
-    def rest_of(self, hosted: ActiveExecution) -> Append:
+    def rest_of(self, execution: ActiveExecution) -> Append:
         """Build the append that notes of an execution that it waits for others only.
 
         It is refused when an event has come since.
         """
-        return msgspec.structs.replace(self.confirmation_of(hosted), rests=True)
+        return msgspec.structs.replace(self.confirmation_of(execution), rests=True)
 
-    def snapshot_of(self, hosted: ActiveExecution, snapshot: bytes, seq: int) -> Append:
+    def snapshot_of(self, execution: ActiveExecution, snapshot: bytes, seq: int) -> Append:
         """Build the append of a snapshot that has the events up to ``seq``, without an event.
 
         It is refused when an event was written since of which memory does not know.
         """
         return msgspec.structs.replace(
-            self.confirmation_of(hosted), snapshot=snapshot, snapshot_seq=seq
+            self.confirmation_of(execution), snapshot=snapshot, snapshot_seq=seq
         )
 
 

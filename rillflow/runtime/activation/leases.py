@@ -1,10 +1,11 @@
-"""Bringing into memory what a batch of calls is about, and giving it back."""
+"""Leases on the executions that a batch of calls is about."""
 
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
+from rillflow.core.tasks.waiting import awaits
 from rillflow.errors import (
     ConflictError,
     CrashedError,
@@ -25,113 +26,125 @@ from rillflow.runtime.crashes.crash_history import CrashHistory
 log = logging.getLogger("rillflow.activation")
 
 _WITHOUT_EXECUTION: Final = (ResourceCall, TrafficCall)
-Found: TypeAlias = dict[ExecutionId, ActiveExecution | RillflowError | None]
-"""What calls are about: borrowed from memory, unreadable, or unknown."""
+Leased: TypeAlias = dict[ExecutionId, ActiveExecution | RillflowError | None]
+"""What calls are about: leased from memory, unreadable, or unknown."""
 
 
 class Leases:
-    """Borrows executions for calls; what cannot be read concerns its own calls only."""
+    """What some calls are about, in memory until the end of the context."""
+
+    __slots__ = ("_activations", "leased")
+
+    def __init__(self, activations: ActivationCache, leased: Leased) -> None:
+        self.leased = leased
+        self._activations = activations
+
+    def __enter__(self) -> Leased:
+        return self.leased
+
+    def release(self, *_: object) -> None:
+        """Let all of it go."""
+        for execution in self.leased.values():
+            if isinstance(execution, ActiveExecution):
+                self._activations.release(execution)
+
+    __exit__ = release
+
+
+class LeaseSource:
+    """Leases executions for calls; what cannot be read concerns its own calls only."""
 
     def __init__(
         self,
-        residents: ActivationCache,
+        activations: ActivationCache,
         crashed: Crashed,
         *,
-        deaths: CrashHistory,
+        crashes: CrashHistory,
         journal: Journal,
     ) -> None:
-        self._deaths = deaths
+        self._crashes = crashes
         self._journal = journal
-        self._residents = residents
+        self._activations = activations
         self._crashed = crashed
 
-    async def borrow_all(self, calls: Sequence[Call], *, look: bool) -> Found:
-        """Borrow what calls are about; ``look`` looks in the store also for new executions."""
-        found: Found = {}
+    async def for_calls(self, calls: Sequence[Call], *, look: bool) -> Leases:
+        """Lease what calls are about; ``look`` looks in the store also for new executions."""
+        leases = Leases(self._activations, {})
+        leased = leases.leased
         try:
             for call in calls:
-                if call.execution_id not in found:
-                    await self._find_for(call, found, look=look)
+                if call.execution_id not in leased:
+                    await self._lease_for(call, leased, look=look)
         except BaseException:
-            self.give_back(found)
+            leases.release()
             raise
-        return found
+        return leases
 
     def must_read(self, call: Call) -> bool:
         """Tell whether the store must be asked before a call can be handled."""
-        if isinstance(call, _WITHOUT_EXECUTION) or self._residents.holds(call.execution_id):
+        if isinstance(call, _WITHOUT_EXECUTION) or self._activations.holds(call.execution_id):
             return False
         return not isinstance(call, Submission) or self._may_exist(call.execution_id)
 
-    async def retry_while_unavailable(self, execution_ids: Iterable[ExecutionId]) -> Found:
-        """Borrow executions as they are at one moment, however long it takes to read them."""
+    async def at_one_moment(self, execution_ids: Iterable[ExecutionId]) -> Leases:
+        """Lease executions as they are at one moment, however long it takes to read them."""
         ids = list(dict.fromkeys(execution_ids))
         while True:
-            found: Found = {}
+            leases = Leases(self._activations, {})
             try:
                 for execution_id in ids:
-                    found[execution_id] = await retry_while_unavailable(
-                        partial(self._borrow_if_read, execution_id)
+                    leases.leased[execution_id] = await retry_while_unavailable(
+                        partial(self._lease_if_read, execution_id)
                     )
             except BaseException:
-                self.give_back(found)
+                leases.release()
                 raise
-            if not any(isinstance(each, ActiveExecution) and each.gone for each in found.values()):
-                return found
-            self.give_back(found)
+            if not any(map(_is_distrusted, leases.leased.values())):
+                return leases
+            leases.release()
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         """Return those of some dispatches whose answers would be taken at this moment."""
-        found = await self.retry_while_unavailable(request.execution_id for request in requests)
-        awaited = [request for request in requests if awaits(found[request.execution_id], request)]
-        self.give_back(found)
-        return awaited
+        with await self.at_one_moment(request.execution_id for request in requests) as leased:
+            return [each for each in requests if _awaits(leased[each.execution_id], each)]
 
     def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
         """Return those of some dispatches whose answers would not be taken, as memory tells."""
-        found = ((request, self._residents.find(request.execution_id)) for request in requests)
+        found = ((request, self._activations.find(request.execution_id)) for request in requests)
         return [
             request
-            for request, hosted in found
-            if hosted is not None and not hosted.gone and not hosted.awaits(request)
+            for request, execution in found
+            if execution is not None
+            and not execution.is_distrusted
+            and not awaits(execution.state, request)
         ]
 
-    async def _borrow_if_read(
+    async def _lease_if_read(
         self, execution_id: ExecutionId
     ) -> ActiveExecution | RillflowError | None:
-        found = await self._borrow_safely(execution_id)
+        found = await self._lease_safely(execution_id)
         if isinstance(found, StoreError):
             raise found
         return found
 
-    def give_back(self, found: Found) -> None:
-        """End the borrowing."""
-        for hosted in found.values():
-            if isinstance(hosted, ActiveExecution):
-                self._residents.give_back(hosted)
-
-    async def _find_for(self, call: Call, found: Found, *, look: bool) -> None:
+    async def _lease_for(self, call: Call, leased: Leased, *, look: bool) -> None:
         execution_id = call.execution_id
         if isinstance(call, _WITHOUT_EXECUTION):
             return
         if isinstance(call, Submission):
-            if self._residents.plans.ready(call.event.definition_id) is None:
+            if self._activations.plans.ready(call.event.definition_id) is None:
                 error = await self._plan_error(call.event.definition_id)
                 if error is not None:
-                    found[execution_id] = error
+                    leased[execution_id] = error
                     return
             if not look and not self._may_exist(execution_id):
                 return
-        hosted = self._residents.find(execution_id)
-        if hosted is not None and hosted.can_be_borrowed:
-            hosted.borrowers += 1
-            found[execution_id] = hosted
-        else:
-            found[execution_id] = await self._borrow_safely(execution_id)
+        execution = self._activations.lease_from_memory(execution_id)
+        leased[execution_id] = execution or await self._lease_safely(execution_id)
 
     def _may_exist(self, execution_id: ExecutionId) -> bool:
-        is_unread = execution_id in self._residents.unresumed
-        return is_unread or self._deaths.is_set_apart(execution_id)
+        is_unread = execution_id in self._activations.unresumed
+        return is_unread or self._crashes.is_set_apart(execution_id)
 
     async def _with_status(self, error: SetApartError, execution_id: ExecutionId) -> RillflowError:
         """Add what listings say of an execution that cannot be read itself."""
@@ -145,7 +158,7 @@ class Leases:
 
     async def _plan_error(self, definition_id: str) -> RillflowError | None:
         try:
-            await self._residents.plans.get(definition_id)
+            await self._activations.plans.get(definition_id)
         except RillflowError as error:
             log.exception("definition_unusable", extra={"definition_id": definition_id})
             return error
@@ -154,11 +167,11 @@ class Leases:
             return CrashedError(f"definition {definition_id} cannot be read")
         return None
 
-    async def _borrow_safely(
+    async def _lease_safely(
         self, execution_id: ExecutionId
     ) -> ActiveExecution | RillflowError | None:
         try:
-            return await self._residents.borrow(execution_id)
+            return await self._activations.lease(execution_id)
         except SetApartError as error:
             return await self._with_status(error, execution_id)
         except CrashedError as error:
@@ -180,11 +193,15 @@ def usable(found: ActiveExecution | RillflowError | None) -> ActiveExecution | N
     """
     if isinstance(found, RillflowError):
         raise found
-    if found is not None and found.gone is not None:
+    if found is not None and found.is_distrusted:
         raise ConflictError(f"{found.state.execution_id} is being read again")
     return found
 
 
-def awaits(found: ActiveExecution | RillflowError | None, request: DispatchRequest) -> bool:
+def _awaits(found: ActiveExecution | RillflowError | None, request: DispatchRequest) -> bool:
     """Tell whether an answer would be taken; an execution that crashes may go on."""
-    return found.awaits(request) if isinstance(found, ActiveExecution) else found is not None
+    return awaits(found.state, request) if isinstance(found, ActiveExecution) else found is not None
+
+
+def _is_distrusted(found: ActiveExecution | RillflowError | None) -> bool:
+    return isinstance(found, ActiveExecution) and found.is_distrusted

@@ -4,6 +4,7 @@ import logging
 from typing import Final
 
 from rillflow.core import codec
+from rillflow.core.machine import waits_for_others_only
 from rillflow.core.state import copied
 from rillflow.errors import StoreError
 from rillflow.gateways.messages.threads import in_thread
@@ -31,39 +32,40 @@ class Passivation:
     def __init__(self, journal: Journal, rows: JournalRows, crashed: Crashed) -> None:
         self._journal = journal
         self._rows = rows
-        self._walks = BackgroundTasks(crashed)
+        self._notes = BackgroundTasks(crashed)
         self._snapshots = BackgroundTasks(crashed)
         self._under_way: set[ExecutionId] = set()
 
-    def left(self, hosted: ActiveExecution) -> None:
+    def left(self, execution: ActiveExecution) -> None:
         """Take leave of an execution."""
-        if not hosted.noted_as_resting and hosted.rests:
-            self._walks.begin(hosted.state.execution_id, self._note(self._rows.rest_of(hosted)))
+        plan, state = execution.plan, execution.state
+        if not execution.noted_as_resting and waits_for_others_only(plan, state):
+            self._notes.begin(state.execution_id, self._note(self._rows.rest_of(execution)))
 
-    def replayed(self, hosted: ActiveExecution) -> None:
+    def replayed(self, execution: ActiveExecution) -> None:
         """See to an execution of this owner that was just read."""
-        if self._rows.owes_snapshot(hosted):
-            self.write_snapshot(hosted)
+        if self._rows.owes_snapshot(execution):
+            self.write_snapshot(execution)
 
-    def write_snapshot(self, hosted: ActiveExecution) -> None:
+    def write_snapshot(self, execution: ActiveExecution) -> None:
         """Write a snapshot of an execution beside the event loop, unless that is under way."""
-        execution_id = hosted.state.execution_id
+        execution_id = execution.state.execution_id
         if execution_id not in self._under_way:
             self._under_way.add(execution_id)
-            self._snapshots.begin(execution_id, self._write_snapshot(hosted))
+            self._snapshots.begin(execution_id, self._write_snapshot(execution))
 
     async def stop(self) -> None:
         """Give up what is not noted yet; snapshots are still written, if that is done soon."""
-        await self._walks.stop()
+        await self._notes.stop()
         await self._snapshots.finish(FINISH_S)
 
-    async def _write_snapshot(self, hosted: ActiveExecution) -> None:
-        seq, steps, state = hosted.written, hosted.replay_steps, copied(hosted.state)
+    async def _write_snapshot(self, execution: ActiveExecution) -> None:
+        seq, steps, state = execution.written, execution.replay_steps, copied(execution.state)
         try:
             snapshot = await in_thread(lambda: codec.encode_large_state(state))
-            if hosted.gone is None:
-                await self._journal.append([self._rows.snapshot_of(hosted, snapshot, seq)])
-                hosted.note_snapshot(snapshot, steps)
+            if not execution.is_distrusted:
+                await self._journal.append([self._rows.snapshot_of(execution, snapshot, seq)])
+                execution.note_snapshot(snapshot, steps)
         except StoreError as error:
             log.debug("snapshot_not_written", extra={"reason": str(error)})
         finally:

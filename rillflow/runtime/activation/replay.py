@@ -35,9 +35,8 @@ class Replay:
         snapshot = self._stored.snapshot
         if snapshot:
             state = self._state or codec.decode_state(snapshot)
-            written = self._stored.snapshot_seq
-            self._execution = ActiveExecution(self._plan, state, written, len(snapshot))
-            self._execution.note_snapshot(snapshot)
+            self._execution = ActiveExecution(self._plan, state)
+            self._execution.go_on_from((self._stored.snapshot_seq, len(snapshot), 0, len(snapshot)))
             yield
         for record in self._stored.records:
             self._take(record)
@@ -51,8 +50,7 @@ class Replay:
         """
         if self._execution is None:
             raise StoreError(f"{self._stored.execution_id}: the journal is empty")
-        self._execution.is_new = False
-        self._execution.noted_as_resting = self._stored.rests or None
+        self._execution.note_rest(rests=self._stored.rests or None)
         return self._execution
 
     def _take(self, record: bytes) -> None:
@@ -61,7 +59,7 @@ class Replay:
             handled = machine.handle(self._plan, self._execution.state, event)
         elif isinstance(event, ExecutionSubmitted):
             state, handled = machine.submit(self._plan, event)
-            self._execution = ActiveExecution(self._plan, state, written=0)
+            self._execution = ActiveExecution(self._plan, state)
         else:
             raise StoreError(f"{self._stored.execution_id}: the journal begins with no submission")
         self._execution.note_event(record, handled)

@@ -11,7 +11,7 @@ Crashed: TypeAlias = Callable[[ExecutionId, Exception], None]
 
 
 class BackgroundTasks:
-    """Errands under way, each in a task of its own; ``crashed`` is told of those that fail."""
+    """Work under way, each in a task of its own; ``crashed`` is told of those that fail."""
 
     def __init__(self, crashed: Crashed) -> None:
         self._crashed = crashed
@@ -20,15 +20,15 @@ class BackgroundTasks:
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def begin(self, execution_id: ExecutionId, errand: Coroutine[Any, Any, None]) -> None:
-        """Start an errand of an execution and let it run."""
-        walk = asyncio.create_task(errand)
-        self._under_way.add(walk)
-        walk.add_done_callback(partial(self._end, execution_id))
+    def begin(self, execution_id: ExecutionId, work: Coroutine[Any, Any, None]) -> None:
+        """Start work of an execution and let it run."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(partial(self._end, execution_id))
 
-    def _end(self, execution_id: ExecutionId, walk: "asyncio.Task[None]") -> None:
-        self._under_way.discard(walk)
-        error = None if walk.cancelled() else walk.exception()
+    def _end(self, execution_id: ExecutionId, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             self._crashed(execution_id, error)
 
@@ -39,8 +39,8 @@ class BackgroundTasks:
         await self.stop()
 
     async def stop(self) -> None:
-        """Give up the errands under way, and those that begin when others end."""
+        """Give up the tasks under way, and those that begin when others end."""
         while self._under_way:
-            for walk in self._under_way:
-                walk.cancel()
+            for task in self._under_way:
+                task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from rillflow.core.commands import DispatchTask
+from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import RillflowError
 from rillflow.gateways.messages.hints import retry_interval_s
 from rillflow.ids import ExecutionId
@@ -56,7 +57,7 @@ class Dispatching:
         dispatcher: Dispatcher,
         find: Find,
         still_awaited: StillAwaited,
-        walks: BackgroundTasks,
+        background: BackgroundTasks,
         answered: Take,
         crashed: Crashed,
         host: str,
@@ -68,7 +69,7 @@ class Dispatching:
         self._dispatcher = dispatcher
         self._find = find
         self._still_awaited = still_awaited
-        self._walks = walks
+        self._background = background
         self._answered = answered
         self._crashed = crashed
         self._host = host
@@ -92,15 +93,15 @@ class Dispatching:
             # A completion callback is posted by HTTP only: its name stands for no other one.
             self._batch.append(command)
         elif is_indirect(command):
-            hosted = self._find(command.execution_id)
-            context, uid = (hosted.state.context, hosted.state.uid) if hosted else ({}, 0)
-            self._walks.begin(command.execution_id, self._choose(command, context, uid))
+            execution = self._find(command.execution_id)
+            context, uid = (execution.state.context, execution.state.uid) if execution else ({}, 0)
+            self._background.begin(command.execution_id, self._choose(command, context, uid))
         elif is_flow(command):
-            hosted = self._find(command.execution_id)
-            inherited = inherited_from(hosted.state) if hosted else Inherited()
-            self._walks.begin(command.execution_id, self._start_flow(command, inherited))
+            execution = self._find(command.execution_id)
+            inherited = inherited_from(execution.state) if execution else Inherited()
+            self._background.begin(command.execution_id, self._start_flow(command, inherited))
         elif self._following is not None and not self._following.is_fresh:
-            self._walks.begin(command.execution_id, self._add_by_news(command))
+            self._background.begin(command.execution_id, self._add_by_news(command))
         else:
             self._hold_or_gather(command)
 
@@ -165,10 +166,12 @@ class Dispatching:
         self, execution_id: ExecutionId, name: str, hint_s: int, chosen: str | None = None
     ) -> None:
         """Note that the function of a task was heard of, and its wish to be left alone."""
-        hosted = self._find(execution_id)
-        task = hosted.state.tasks.get(name) if hosted else None
-        resource = chosen or (hosted.resource_of(task) if hosted and task else None)
-        if task is not None and resource:
+        execution = self._find(execution_id)
+        task = execution.state.tasks.get(name) if execution else None
+        if execution is None or task is None:
+            return
+        resource = chosen or resource_of(execution.plan, execution.state, name)
+        if resource:
             self.hints.heard(service_id(execution_id), task.base, resource, hint_s=hint_s)
 
     async def _choose(self, command: DispatchTask, context: JsonObject, uid: int) -> None:

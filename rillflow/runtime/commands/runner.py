@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import assert_never
 
-from rillflow.core import ending
+from rillflow.core import ending, timing
 from rillflow.core.commands import (
     Announce,
     CancelChild,
@@ -22,9 +22,8 @@ from rillflow.core.events import (
     NoticeDelivered,
     RedoRequested,
 )
-from rillflow.core.tasks.functions import ASYNC_PATTERNS
 from rillflow.core.tasks.polling import PATTERN as POLL_PATTERN
-from rillflow.core.tasks.polling import polls
+from rillflow.core.tasks.waiting import is_left_to_a_callback
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
@@ -71,7 +70,7 @@ class CommandRunner:
         self._find = find
         self._guards = guards
         self._crashed = crashed
-        self.walks = BackgroundTasks(crashed)
+        self.background = BackgroundTasks(crashed)
         self.outbound = Dispatching(
             clock=clock,
             catalogue=catalogue,
@@ -79,7 +78,7 @@ class CommandRunner:
             dispatcher=dispatcher,
             find=find,
             still_awaited=still_awaited,
-            walks=self.walks,
+            background=self.background,
             answered=self._answered,
             crashed=crashed,
             host=host,
@@ -109,9 +108,9 @@ class CommandRunner:
             case NotifyParent():
                 self._begin_notice(execution_id, command)
             case CancelChild():
-                self.walks.begin(execution_id, self._cancel_child(execution_id, command))
+                self.background.begin(execution_id, self._cancel_child(execution_id, command))
             case RedoChild():
-                self.walks.begin(execution_id, self._redo_child(execution_id, command))
+                self.background.begin(execution_id, self._redo_child(execution_id, command))
             case Announce():
                 log.debug(command.kind, extra={"execution_id": execution_id, "task": command.task})
             case _:
@@ -124,7 +123,7 @@ class CommandRunner:
     async def stop(self) -> None:
         """Give up what is under way; the next owner begins it again."""
         await self.outbound.stop()
-        await self.walks.stop()
+        await self.background.stop()
 
     def _dispatch(self, command: DispatchTask) -> None:
         if command.pattern == POLL_PATTERN:
@@ -137,23 +136,21 @@ class CommandRunner:
             return
         if moment is Moment.FINISH:
             self._give_up_notice(command.execution_id, "completion", command.attempt)
-        elif self._ends_by_callback(command):
+        elif self._is_left_to_a_callback(command):
             answer = DispatchAnswer(
                 execution_id=command.execution_id, task=command.task, attempt=command.attempt
             )
-            self.walks.begin(command.execution_id, self._answered(answer))
+            self.background.begin(command.execution_id, self._answered(answer))
 
-    def _ends_by_callback(self, command: DispatchTask) -> bool:
-        """Tell whether a call that was merely taken leaves its task waiting for a callback."""
-        hosted = self._find(command.execution_id)
-        task = hosted.state.tasks.get(command.task) if hosted else None
-        if hosted is None or task is None or command.pattern not in ASYNC_PATTERNS:
-            return False
-        return not polls(hosted.plan.by_name[task.base])
+    def _is_left_to_a_callback(self, command: DispatchTask) -> bool:
+        execution = self._find(command.execution_id)
+        return execution is not None and is_left_to_a_callback(
+            execution.plan, execution.state, command
+        )
 
     def _begin_notice(self, execution_id: ExecutionId, command: NotifyParent) -> None:
         def begin() -> None:
-            self.walks.begin(execution_id, self._notify_parent(execution_id, command))
+            self.background.begin(execution_id, self._notify_parent(execution_id, command))
 
         if ending.kind_of(command.callback) == "redone":
             begin()  # the execution goes on: hooks about its end have no say
@@ -165,15 +162,17 @@ class CommandRunner:
         notice = NoticeDelivered(
             at_ms=self._clock.now_ms(), kind=kind, error="stopped by a hook", attempt=attempt
         )
-        self.walks.begin(execution_id, self._tell_own(execution_id, notice))
+        self.background.begin(execution_id, self._tell_own(execution_id, notice))
 
     def _set_timer(self, execution_id: ExecutionId, command: SetTimer, at_ms: int | None) -> None:
         timer = Timer(command.due_ms, execution_id, command.kind, command.task)
-        hosted = self._find(execution_id)
+        execution = self._find(execution_id)
         if at_ms is not None:
             self._timers.set(timer, after_s=(command.due_ms - at_ms) / 1000)
-        elif hosted is not None:
-            self._timers.restore(timer, at_most_s=hosted.longest_wait_s(command))
+        elif execution is not None:
+            self._timers.restore(
+                timer, at_most_s=timing.longest_wait_ms(execution.state, command) / 1000
+            )
 
     def event_of(self, answer: DispatchAnswer, at_ms: int) -> Event:
         """Turn an answer into the event it is."""

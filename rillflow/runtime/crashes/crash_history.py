@@ -39,7 +39,7 @@ class CrashHistory:
         """Write down the step that is taken from now on, until the next one or the end."""
         self.end = record.end
         """Write down that no step is taken now."""
-        self._walks = BackgroundTasks(_not_forgotten)
+        self._background = BackgroundTasks(_not_forgotten)
         self._by_id: dict[ExecutionId, list[Death]] = {}
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class CrashHistory:
 
     async def stop(self) -> None:
         """Give up what is being forgotten; the next life forgets it."""
-        await self._walks.stop()
+        await self._background.stop()
 
     async def look_again(self, execution_id: ExecutionId) -> None:
         """Read what counts against an execution that has an owner of its own.
@@ -134,13 +134,13 @@ class CrashHistory:
         self._by_id[execution_id] = left
         if not left:
             del self._by_id[execution_id]
-        self._walks.begin(execution_id, self._forget_durably(execution_id, step))
+        self._background.begin(execution_id, self._forget_durably(execution_id, step))
 
     def forget(self, execution_id: ExecutionId) -> bool:
         """Count nothing against an execution any more; tell whether it was set apart."""
         was_set_apart = self.is_set_apart(execution_id)
         if self._by_id.pop(execution_id, None) is not None:
-            self._walks.begin(execution_id, self._forget_durably(execution_id, None))
+            self._background.begin(execution_id, self._forget_durably(execution_id, None))
         return was_set_apart
 
     async def _forget_durably(self, execution_id: ExecutionId, step: str | None) -> None:

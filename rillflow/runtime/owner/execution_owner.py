@@ -10,65 +10,36 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import assert_never
 
 from rillflow.core import machine
-from rillflow.core.events import CallbackReceived, TimerFired
-from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES, within_limit
-from rillflow.errors import (
-    ConflictError,
-    CrashedError,
-    FencedError,
-    QuotaError,
-    RillflowError,
-    SetApartError,
-    StoreError,
-)
+from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
+from rillflow.errors import ConflictError, CrashedError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
-from rillflow.ports.executions import (
-    ELSEWHERE,
-    Call,
-    Delivery,
-    Executions,
-    Query,
-    Reply,
-    ResourceCall,
-    Submission,
-    TrafficCall,
-    Watch,
-    reply_to_error,
-)
+from rillflow.ports.executions import Call, Delivery, Executions, Reply
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.ports.store import Append, Store
+from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache
 from rillflow.runtime.activation.call_outcome import CallOutcome, appends_under_way, reply_of
 from rillflow.runtime.activation.decoding import decoded_first
 from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.journal_rows import (
-    SNAPSHOT_STEPS,
-    JournalRows,
-    Stage,
-    row_of,
-    stage_of,
-)
-from rillflow.runtime.activation.leases import Found, Leases, usable
+from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS, JournalRows
+from rillflow.runtime.activation.leases import LeaseSource
 from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.aio.fair_turns import FairTurns, in_portions
 from rillflow.runtime.aio.retrying import retry_while_unavailable
-from rillflow.runtime.backpressure.busy_functions import Traffic
 from rillflow.runtime.commands.runner import CommandRunner
 from rillflow.runtime.commands.timers import Timer, Timers, firing_of
 from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.crashes.crash_history import CrashHistory
-from rillflow.runtime.crashes.handling_record import COMMANDS, HandlingRecord, step_of
+from rillflow.runtime.crashes.handling_record import COMMANDS, HandlingRecord
 from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.hooks.chain import HookChain
-from rillflow.runtime.owner import queries
 from rillflow.runtime.owner.call_groups import in_groups
-from rillflow.runtime.owner.mapping_log import MappingLog
+from rillflow.runtime.owner.call_handling import CallHandling
+from rillflow.runtime.owner.journal_writer import JournalWriter
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
 from rillflow.runtime.process.crash_log import log_crash
@@ -77,9 +48,6 @@ from rillflow.runtime.supervision.restarts import Restarts, Spawner
 log = logging.getLogger("rillflow.owner")
 
 PAUSE_S = 1.0
-OWNERSHIP_S = 2.0
-"""How long an owner that was taken for dead may go on reading after it was replaced."""
-_ONE_BY_ONE = "what was written together is written one by one"
 
 
 class ExecutionOwner:
@@ -109,92 +77,97 @@ class ExecutionOwner:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._outputs_max_bytes = outputs_max_bytes
         self._partitions = tuple(partitions)
         self._dedicated = dedicated
-        self._ownership = OwnerEpoch(store, partitions, dedicated)
-        self._quarantine = Quarantine(clock) if quarantine is None else quarantine
-        self._deaths = CrashHistory(store, record or HandlingRecord())
-        self._recovery = Recovery(
-            self._quarantine, self._deaths, self.answers_arrived, self._tell_end
-        )
-        self._rows = JournalRows(self._ownership, snapshot_steps)
-        self._resting = Passivation(store, self._rows, self._recovery.crashed)
         self._turns = turns or FairTurns()
-        self._residents = ActivationCache(
+        self._quarantine = Quarantine(clock) if quarantine is None else quarantine
+        self._crashes = CrashHistory(store, record or HandlingRecord())
+        self._recovery = Recovery(
+            self._quarantine, self._crashes, self.answers_arrived, self._tell_end
+        )
+        crashed = self._recovery.crashed
+        self._ownership = OwnerEpoch(store, partitions, dedicated)
+        self._writer = JournalWriter(store, self._ownership, crashed=crashed, on_fenced=on_fenced)
+        rows = JournalRows(self._ownership, snapshot_steps)
+        self._passivation = Passivation(store, rows, crashed)
+        self._activations = ActivationCache(
             store,
             self._ownership,
             most_hot=most_hot,
             hot_bytes=hot_bytes,
-            resumed=self._recovery.resumed,
-            forgotten=self._recovery.forgotten,
-            crashed=self._recovery.crashed,
-            passivation=self._resting,
-            deaths=self._deaths,
+            watch=self._recovery,
+            passivation=self._passivation,
+            crashes=self._crashes,
             turns=self._turns,
         )
-        self._borrowing = Leases(
-            self._residents, self._recovery.crashed, deaths=self._deaths, journal=store
-        )
-        self.still_awaited, self.unawaited = (
-            self._borrowing.still_awaited,
-            self._borrowing.unawaited,
-        )
+        self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
+        self.still_awaited = self._leases.still_awaited
+        self.unawaited = self._leases.unawaited
         self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
         guards = guards or HookChain()
-        self._handle = guards.handling(machine.handle)
-        self._errands = CommandRunner(
+        self._commands = CommandRunner(
             clock=clock,
             catalogue=store,
             executions=executions,
             dispatcher=dispatcher,
             timers=self._timers,
             take=self.call_many,
-            find=self._residents.find,
+            find=self._activations.find,
             still_awaited=self.still_awaited,
-            crashed=self._recovery.crashed,
+            crashed=crashed,
             host=callback_host,
             guards=guards,
             follows=dedicated is not None,
         )
-        self.held = self._errands.outbound.held
-        self._recovery.join(self._residents, self._errands)
-        self._traffic = Traffic(clock)
-        self._rules = MappingLog()
-        portions = partial(in_portions, take=self._call_group)
-        self._in_groups = partial(in_groups, must_read=self._borrowing.must_read, take=portions)
+        self.held = self._commands.outbound.held
+        self._recovery.join(self._activations, self._commands)
         self.watchers, self.views = CompletionServer(clock), Views(clock, views_max_bytes)
-        self._on_fenced = on_fenced
+        self._calls = CallHandling(
+            clock=clock,
+            ownership=self._ownership,
+            activations=self._activations,
+            rows=rows,
+            recovery=self._recovery,
+            quarantine=self._quarantine,
+            crashes=self._crashes,
+            outbound=self._commands.outbound,
+            watchers=self.watchers,
+            views=self.views,
+            outputs_max_bytes=outputs_max_bytes,
+            handle=guards.handling(machine.handle),
+        )
+        portions = partial(in_portions, take=self._call_group)
+        self._in_groups = partial(in_groups, must_read=self._leases.must_read, take=portions)
         self._respawning = Restarts(store, partitions, spawner) if spawner else None
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take ownership and begin to recover what had not ended."""
         await self._ownership.take()
-        await self._deaths.start(self._clock, self._ownership.is_near)
+        await self._crashes.start(self._clock, self._ownership.is_near)
         if self._dedicated is not None:
-            self._residents.unresumed.add(self._dedicated)
+            self._activations.unresumed.add(self._dedicated)
         else:
             unfinished = await self._store.unfinished(self._partitions)
-            self._residents.unresumed.update(unfinished)
+            self._activations.unresumed.update(unfinished)
         self._timers.start()
         self._background = [
             asyncio.create_task(self._recovery.run(), name="recovery"),
-            asyncio.create_task(self._watch_ownership(), name="ownership"),
+            asyncio.create_task(self._writer.watch_ownership(), name="ownership"),
         ]
         if self._respawning is not None:
             self._background.append(asyncio.create_task(self._respawning.run(), name="respawning"))
 
     async def stop(self) -> None:
-        """Stop timers and errands; what is outstanding is left to the next owner."""
+        """Stop timers and commands; what is outstanding is left to the next owner."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._timers.stop()
-        await self._errands.stop()
-        await self._resting.stop()
-        await self._deaths.stop()
-        await self._residents.stop()
+        await self._commands.stop()
+        await self._passivation.stop()
+        await self._crashes.stop()
+        await self._activations.stop()
 
     async def recovered(self) -> None:
         """Wait until everything that had not ended is going on again."""
@@ -204,11 +177,11 @@ class ExecutionOwner:
     @property
     def active(self) -> int:
         """How many executions are in memory and have not ended."""
-        return self._residents.active
+        return self._activations.active
 
     async def is_known(self, execution_id: ExecutionId) -> bool:
         """Tell whether a submission came before; see ``ActivationCache``."""
-        return await self._residents.is_known(execution_id)
+        return await self._activations.is_known(execution_id)
 
     @property
     def epoch(self) -> int:
@@ -231,48 +204,53 @@ class ExecutionOwner:
         """Take calls; ``look`` reads the store before it makes an execution."""
         await self._turns.wait(calls[0].execution_id)
         released = self._recovery.released(calls)
-        found = await self._borrowing.borrow_all(calls, look=look)
-        batch = self._turns.take(calls, partial(self._take, found), whole=bool(released))
-        self._deaths.end()
-        written = [taken for taken in batch if taken.append is not None]
-        touched = [taken.hosted for taken in written if taken.hosted is not None]
-        done = self._residents.begin_append(touched)
-        waits = appends_under_way(batch)
-        self._borrowing.give_back(found)
-        error: RillflowError | None = StoreError("the append was given up")
+        with await self._leases.for_calls(calls, look=look) as leased:
+            handle = partial(self._calls.take, leased)
+            batch = self._turns.take(calls, handle, whole=bool(released))
+            self._crashes.end()
+            written = [outcome for outcome in batch if outcome.append is not None]
+            append = self._activations.begin_append(
+                [outcome.execution for outcome in written if outcome.execution is not None]
+            )
+            waits = appends_under_way(batch)
         try:
-            error = await self._append(written)
-            if error is None:
-                self._carry_out(written)
+            with append:
+                error = await self._append(written)
+                append.is_written = error is None
+                if error is None:
+                    self._carry_out(written)
         finally:
-            self._residents.end_append(touched, done, written=error is None)
             self._recovery.go_on(released)
         if waits:
             await asyncio.wait(waits)
-        return [reply_of(taken, error) for taken in batch]
+        return [reply_of(outcome, error) for outcome in batch]
+
+    async def _append(self, written: Sequence[CallOutcome]) -> RillflowError | None:
+        return await self._writer.append([each.append for each in written if each.append])
 
     def _carry_out(self, written: Sequence[CallOutcome]) -> None:
-        for taken in written:
-            if taken.hosted is not None:
-                execution_id = taken.hosted.state.execution_id
-                self._deaths.begin(execution_id, COMMANDS)
-                if taken.watch is not None:
-                    self.watchers.watch(taken.watch.watcher, execution_id, taken.watch.show)
-                self._errands.carry_out(execution_id, taken.commands, at_ms=taken.at_ms)
-                if taken.over:
-                    self._tell_end(taken.hosted)
-                if taken.over and taken.hosted.over:
+        for outcome in written:
+            if outcome.execution is not None:
+                execution_id = outcome.execution.state.execution_id
+                self._crashes.begin(execution_id, COMMANDS)
+                if outcome.watch is not None:
+                    self.watchers.watch(outcome.watch.watcher, execution_id, outcome.watch.show)
+                self._commands.carry_out(execution_id, outcome.commands, at_ms=outcome.at_ms)
+                if outcome.over:
+                    self._tell_end(outcome.execution)
+                if outcome.over and outcome.execution.over:
                     # Nor has a redo begun it anew, whose timers may be set already.
                     self._timers.forget(execution_id)
                     self._quarantine.forget(execution_id)
-                    self._deaths.forget(execution_id)
-                self._deaths.survived(execution_id, COMMANDS)
-        self._deaths.end()
-        self._errands.flush()
+                    self._crashes.forget(execution_id)
+                self._crashes.survived(execution_id, COMMANDS)
+        self._crashes.end()
+        self._commands.flush()
 
-    def _tell_end(self, hosted: ActiveExecution) -> None:
+    def _tell_end(self, execution: ActiveExecution) -> None:
         """Tell who waits for an execution that it has ended, which is on disk."""
-        self.watchers.ended(hosted.state.execution_id, partial(self.views.shown_with_end, hosted))
+        shown = partial(self.views.shown_with_end, execution)
+        self.watchers.ended(execution.state.execution_id, shown)
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
         """Take answers of dispatches; returns once they are durable.
@@ -284,9 +262,9 @@ class ExecutionOwner:
         calls: list[Call] = []
         for answer in answers:
             self._learn(answer)
-            event = self._errands.event_of(answer, at_ms)
+            event = self._commands.event_of(answer, at_ms)
             calls.append(Delivery(execution_id=answer.execution_id, event=event))
-        await self._errands.outbound.told()
+        await self._commands.outbound.told()
         replies = await self.call_many(calls)
         for reply in replies:
             if reply.is_unanswered:
@@ -295,11 +273,11 @@ class ExecutionOwner:
             if reply.kind == CrashedError.code:
                 self._quarantine.keep(answer)
             else:
-                self._errands.outbound.taken(answer)
+                self._commands.outbound.taken(answer)
 
     def _learn(self, answer: DispatchAnswer) -> None:
         try:
-            self._errands.outbound.learn(answer)
+            self._commands.outbound.learn(answer)
         except Exception as error:  # noqa: BLE001 - the answer itself is worth more
             log_crash("hint_not_understood", answer.execution_id, error)
 
@@ -309,187 +287,15 @@ class ExecutionOwner:
 
     async def settled(self, execution_id: ExecutionId) -> None:
         """Wait until an execution has ended and owes nobody a notice."""
-        await self._residents.settled(execution_id)
+        await self._activations.settled(execution_id)
 
     def knows(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory."""
-        return self._residents.find(execution_id) is not None
+        return self._activations.find(execution_id) is not None
 
     def has_settled(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution that is in memory has ended for good, as the store knows."""
-        return self._residents.has_settled(execution_id)
-
-    def _take(self, found: Found, call: Call) -> CallOutcome:
-        hosted = found.get(call.execution_id)
-        if isinstance(call, Delivery):
-            self._recovery.called(call.execution_id, call.event)
-        step = step_of(call)
-        self._deaths.begin(call.execution_id, step)
-        try:
-            taken = self._answer(call, usable(hosted), found)
-        except RillflowError as error:
-            return self._refusal(call, hosted, self._quarantine.explain(call.execution_id, error))
-        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
-            hosted = found.get(call.execution_id)
-            if isinstance(hosted, ActiveExecution):
-                self._recovery.crashed(call.execution_id, error)
-                self._residents.distrust(hosted)
-            else:
-                log_crash("call_failed", call.execution_id, error)
-            return CallOutcome(reply_to_error(CrashedError("internal server error")))
-        self._deaths.survived(call.execution_id, step)
-        return taken
-
-    def _answer(self, call: Call, hosted: ActiveExecution | None, found: Found) -> CallOutcome:
-        match call:
-            case Submission():
-                return self._submit(call, found)
-            case Delivery():
-                return self._deliver(call, hosted)
-            case Query():
-                shown = self._quarantine.shown(call.execution_id)
-                return CallOutcome(self.views.answer(call, hosted, shown), hosted)
-            case Watch():
-                return CallOutcome(self._watch(call, hosted), hosted)
-            case ResourceCall():
-                return CallOutcome(self._errands.outbound.hints.answer(call))
-            case TrafficCall():
-                return CallOutcome(Reply(changed=self._traffic.take(call.subject, call.limit)))
-            case _:
-                assert_never(call)
-
-    def _watch(self, call: Watch, hosted: ActiveExecution | None) -> Reply:
-        if hosted is None or hosted.over:
-            return Reply(changed=False, body=self.views.shown_with_end(hosted, call.show))
-        if self._ownership.is_elsewhere(call.execution_id):
-            return Reply(changed=False, error="elsewhere", kind=ELSEWHERE)
-        self.watchers.watch(call.watcher, call.execution_id, call.show)
-        return Reply()
-
-    def _submit(self, call: Submission, found: Found) -> CallOutcome:
-        event = call.event
-        known = self._residents.find(event.execution_id)
-        if known is not None:
-            return CallOutcome(Reply(changed=False), known)
-        self._errands.outbound.hints.admit(call)
-        plan = self._residents.plans.ready(event.definition_id)
-        if plan is None:
-            raise ConflictError(f"definition {event.definition_id} has left memory")
-        state, handled = machine.submit(plan, event)
-        self._rules.note(state, handled.mapped)
-        hosted = ActiveExecution(plan, state, written=0)
-        self._residents.admit(hosted)
-        found[event.execution_id] = hosted
-        append = self._rows.append_of(hosted, event, handled, Stage(), row_of(call))
-        over, watch = hosted.over, call if call.watcher else None
-        return CallOutcome(Reply(), hosted, append, handled.commands, event.at_ms, over, watch)
-
-    def _deliver(self, call: Delivery, hosted: ActiveExecution | None) -> CallOutcome:
-        if hosted is None:
-            raise queries.unknown_execution(call.execution_id, call.event)
-        execution_id = call.execution_id
-        event = within_limit(hosted.plan, hosted.state, call.event, self._outputs_max_bytes)
-        if self._ownership.is_elsewhere(execution_id) and not hosted.settled:
-            return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
-        if call.hint_s > 0 and isinstance(event, CallbackReceived):
-            self._errands.outbound.learn_of(execution_id, event.task, call.hint_s)
-        before = stage_of(hosted)
-        handled = self._handle(hosted.plan, hosted.state, event)
-        if not handled.changed:
-            return self._repetition(call, hosted)
-        self._rules.note(hosted.state, handled.mapped)
-        if before.settled and not hosted.settled:
-            if self._ownership.is_elsewhere(execution_id):
-                # What begins anew belongs to its own actor, which starts from the store.
-                self._residents.distrust(hosted)
-                self._ownership.release(execution_id)
-                return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
-            self._residents.revive(hosted)
-        append = self._rows.append_of(hosted, event, handled, before)
-        reply = reply_to_error(handled.refusal) if handled.refusal else Reply()
-        return CallOutcome(reply, hosted, append, handled.commands, event.at_ms, hosted.over)
-
-    def _refusal(
-        self, call: Call, hosted: ActiveExecution | RillflowError | None, error: RillflowError
-    ) -> CallOutcome:
-        """Refuse a call; a delivery only if memory is right, since it is not made again."""
-        if isinstance(error, SetApartError):
-            return CallOutcome(self._about_set_apart(call, error))
-        reply = reply_to_error(error)
-        if not isinstance(hosted, ActiveExecution):
-            return CallOutcome(reply)
-        is_final = isinstance(call, Delivery) and not isinstance(call.event, TimerFired)
-        append = self._rows.confirmation_of(hosted) if is_final else None
-        return CallOutcome(reply, hosted, append)
-
-    def _about_set_apart(self, call: Call, error: SetApartError) -> Reply:
-        if self._ownership.is_elsewhere(call.execution_id) and not isinstance(call, Query):
-            return Reply(changed=False, error="elsewhere", kind=ELSEWHERE)
-        if not isinstance(call, Watch):
-            return queries.answer_set_apart(call, error)
-        self.watchers.watch(call.watcher, call.execution_id, call.show)
-        return Reply()
-
-    def _repetition(self, call: Delivery, hosted: ActiveExecution) -> CallOutcome:
-        """Acknowledge what counts for nothing; nobody delivers it again after that."""
-        if isinstance(call.event, TimerFired):
-            return CallOutcome(Reply(changed=False), hosted)
-        return CallOutcome(Reply(changed=False), hosted, self._rows.confirmation_of(hosted))
-
-    async def _append(self, written: Sequence[CallOutcome]) -> RillflowError | None:
-        appends = [taken.append for taken in written if taken.append is not None]
-        if not appends:
-            return None
-        try:
-            await self._store.append(appends)
-        except StoreError as error:
-            return await self._not_written(appends, error)
-        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
-            if len(appends) > 1:
-                return ConflictError(_ONE_BY_ONE)
-            self._recovery.crashed(appends[0].execution_id, error)
-            return CrashedError("internal server error")
-        return None
-
-    async def _not_written(self, appends: Sequence[Append], error: StoreError) -> RillflowError:
-        if isinstance(error, FencedError):
-            return await self._fenced(appends, error)
-        if isinstance(error, QuotaError):
-            return error if len(appends) == 1 else ConflictError(_ONE_BY_ONE)
-        log.error("append_failed", extra={"appends": len(appends)}, exc_info=error)
-        return error
-
-    async def _fenced(self, appends: Sequence[Append], error: FencedError) -> RillflowError:
-        """Adopt those of the executions that are dedicated, or leave.
-
-        What was read of them before is out of date, so the calls meet another state.
-        """
-        log.warning("fenced", extra={"appends": len(appends)})
-        ids = [append.execution_id for append in appends]
-        elsewhere = [each for each in ids if self._ownership.is_elsewhere(each)]
-        try:
-            for execution_id in elsewhere:
-                await self._ownership.adopt(execution_id)
-        except StoreError as failure:
-            return failure
-        await self._leave_if_lost()
-        return ConflictError("what was read is out of date") if elsewhere else error
-
-    async def _watch_ownership(self) -> None:
-        """Notice a newer owner also when there is nothing to write, and leave."""
-        while True:
-            await asyncio.sleep(OWNERSHIP_S)
-            try:
-                await self._leave_if_lost()
-            except Exception:
-                log.exception("ownership_not_checked")
-
-    async def _leave_if_lost(self) -> None:
-        try:
-            if await self._ownership.is_lost():
-                self._on_fenced()
-        except StoreError as error:
-            log.warning("ownership_unknown", extra={"reason": str(error)})
+        return self._activations.has_settled(execution_id)
 
     async def _timers_due(self, timers: list[Timer]) -> None:
         now_ms = self._clock.now_ms()

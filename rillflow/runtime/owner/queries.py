@@ -25,23 +25,23 @@ _SHOWN_WHEN_SET_APART = frozenset({"execution", "brief", "status"})
 
 
 def answer_query(
-    query: Query, hosted: ActiveExecution | None, at_ms: int, *, quarantine: str | None = None
+    query: Query, execution: ActiveExecution | None, at_ms: int, *, quarantine: str | None = None
 ) -> Reply:
     """Answer a query as JSON; the body is None for what does not exist.
 
     ``quarantine`` says why an execution does nothing by itself any more.
     """
-    if hosted is None:
+    if execution is None:
         return Reply(changed=False)
-    value = value_of(query, hosted, at_ms, quarantine)
+    value = value_of(query, execution, at_ms, quarantine)
     return Reply(changed=False, body=None if value is None else encode_json(value))
 
 
 def value_of(
-    query: Query, hosted: ActiveExecution, at_ms: int, quarantine: str | None
+    query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
 ) -> JsonValue:
     """Return what a query asks for, None for what does not exist."""
-    value = _read(query, hosted, at_ms)
+    value = _read(query, execution, at_ms)
     if quarantine and isinstance(value, dict) and query.kind in ("execution", "brief"):
         value = {**value, "quarantine": quarantine}
     return value
@@ -73,8 +73,8 @@ def answer_set_apart(call: Call, error: SetApartError) -> Reply:
     return Reply(changed=False, body=encode_json(view))
 
 
-def _read(query: Query, hosted: ActiveExecution, at_ms: int) -> JsonValue:
-    plan, state = hosted.plan, hosted.state
+def _read(query: Query, execution: ActiveExecution, at_ms: int) -> JsonValue:
+    plan, state = execution.plan, execution.state
     if query.kind == "context":
         return state.context
     if query.kind == "sub_context":
@@ -83,20 +83,20 @@ def _read(query: Query, hosted: ActiveExecution, at_ms: int) -> JsonValue:
     if query.kind == "children":
         return children_view(plan, state, query.parent, query.index)
     if query.kind == "task":
-        return _instance(hosted, query.parent)
+        return _instance(execution, query.parent)
     if query.kind == "status":
         return {"dag_status": state.status.name}
     return execution_view(plan, state, at_ms=at_ms, brief=query.kind == "brief")
 
 
-def _instance(hosted: ActiveExecution, name: str) -> JsonValue:
+def _instance(execution: ActiveExecution, name: str) -> JsonValue:
     """Return an instance with the context that its mappings see."""
-    state = hosted.state
+    state = execution.state
     task = state.tasks.get(name)
     if task is None:
         return None
     context = state.groups[task.route].context if task.route else state.context
-    return {"task": task_view(hosted.plan, state, task), "context": context}
+    return {"task": task_view(execution.plan, state, task), "context": context}
 
 
 def unknown_execution(execution_id: ExecutionId, event: Event) -> RillflowError:

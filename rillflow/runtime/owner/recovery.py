@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from rillflow.core import machine
 from rillflow.core.events import CancelRequested, Event, RedoRequested
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId
@@ -34,25 +35,25 @@ class Recovery:
     def __init__(
         self,
         quarantine: Quarantine,
-        deaths: CrashHistory,
+        crashes: CrashHistory,
         take: Callable[[Sequence[DispatchAnswer]], Awaitable[None]],
         ended: Callable[[ActiveExecution], None],
     ) -> None:
         self._quarantine = quarantine
-        self._deaths = deaths
+        self._crashes = crashes
         self._take = take
         self._ended = ended
-        self._residents: ActivationCache
-        self._errands: CommandRunner
+        self._activations: ActivationCache
+        self._commands: CommandRunner
 
-    def join(self, residents: ActivationCache, errands: CommandRunner) -> None:
+    def join(self, activations: ActivationCache, commands: CommandRunner) -> None:
         """Know those that tell of crashes, and see to what follows."""
-        self._residents = residents
-        self._errands = errands
+        self._activations = activations
+        self._commands = commands
 
     async def run(self) -> None:
         """Have everything go on; what cannot be read now is passed over, and comes again later."""
-        left = sorted(self._residents.unresumed)
+        left = sorted(self._activations.unresumed)
         pause_s = FIRST_PAUSE_S
         while left:
             passed_over: list[ExecutionId] = []
@@ -68,7 +69,7 @@ class Recovery:
 
     async def _is_resumed(self, execution_id: ExecutionId) -> bool:
         try:
-            await self._residents.try_to_resume(execution_id)
+            await self._activations.try_to_resume(execution_id)
         except StoreError as error:
             facts = {"execution_id": execution_id, "reason": str(error)}
             log.warning("not_resumed", extra=facts)
@@ -77,33 +78,33 @@ class Recovery:
             self.crashed(execution_id, error)
         return True
 
-    def resumed(self, hosted: ActiveExecution) -> None:
+    def resumed(self, execution: ActiveExecution) -> None:
         """Carry out what is outstanding of an execution in memory."""
-        execution_id = hosted.state.execution_id
+        execution_id = execution.state.execution_id
         try:
-            with self._deaths.during(execution_id, OUTSTANDING):
-                outstanding = hosted.outstanding()
-                if hosted.over:
+            with self._crashes.during(execution_id, OUTSTANDING):
+                outstanding = list(machine.outstanding(execution.plan, execution.state))
+                if execution.over:
                     # Perhaps the append of its end failed, or seemed to, so that nobody was told.
-                    self._ended(hosted)
+                    self._ended(execution)
         except Exception as error:  # noqa: BLE001 - what it is about must not stop others
             self.crashed(execution_id, error)
             return
-        with self._deaths.during(execution_id, COMMANDS):
-            self._errands.carry_out(execution_id, outstanding, at_ms=None)
-        self._errands.flush()
+        with self._crashes.during(execution_id, COMMANDS):
+            self._commands.carry_out(execution_id, outstanding, at_ms=None)
+        self._commands.flush()
 
     def forgotten(self, execution_id: ExecutionId) -> None:
         """Read an execution again whose memory was dropped, unless it waits for its next try."""
         if not self._quarantine.holds(execution_id):
-            self._residents.unresumed.add(execution_id)
-            self._errands.walks.begin(execution_id, self._residents.resume(execution_id))
+            self._activations.unresumed.add(execution_id)
+            self._commands.background.begin(execution_id, self._activations.resume(execution_id))
 
     def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
         """Note that handling an execution failed unexpectedly, and set its next try."""
         pause_s = self._quarantine.crashed(execution_id, error)
         if pause_s is not None:
-            self._errands.walks.begin(execution_id, self._try_later(execution_id, pause_s))
+            self._commands.background.begin(execution_id, self._try_later(execution_id, pause_s))
 
     def timer_crashed(self, timer: Timer, error: Exception) -> None:
         """Note that a timer of an execution could not be handled."""
@@ -113,27 +114,27 @@ class Recovery:
         """Have an execution in quarantine go on when somebody sees to it."""
         if _sees_to(event) and self._quarantine.pardon(execution_id):
             log.warning("quarantine_lifted", extra={"execution_id": execution_id})
-            self._errands.walks.begin(execution_id, self._try_now(execution_id))
+            self._commands.background.begin(execution_id, self._try_now(execution_id))
 
     def released(self, calls: Sequence[Call]) -> list[ExecutionId]:
         """Have executions that are set apart be read again when somebody sees to them.
 
         They ``go_on`` by themselves once that is handled: a cancellation must come first.
         """
-        if not len(self._deaths):
+        if not len(self._crashes):
             return []
         asked = (
             call.execution_id
             for call in calls
             if isinstance(call, Delivery) and _sees_to(call.event)
         )
-        return [each for each in asked if self._deaths.forget(each)]
+        return [each for each in asked if self._crashes.forget(each)]
 
     def go_on(self, released: Sequence[ExecutionId]) -> None:
         """Have executions go on that were set apart."""
         for execution_id in released:
             log.warning("set_apart_no_more", extra={"execution_id": execution_id})
-            self._errands.walks.begin(execution_id, self._try_now(execution_id))
+            self._commands.background.begin(execution_id, self._try_now(execution_id))
 
     async def _try_later(self, execution_id: ExecutionId, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
@@ -146,9 +147,9 @@ class Recovery:
             await retry_while_unavailable(lambda: self._take(answers))
         if self._quarantine.holds(execution_id):
             return
-        self._residents.unresumed.add(execution_id)
-        await self._residents.resume(execution_id)
-        is_nothing = self._residents.find(execution_id) is None
+        self._activations.unresumed.add(execution_id)
+        await self._activations.resume(execution_id)
+        is_nothing = self._activations.find(execution_id) is None
         if is_nothing and not self._quarantine.holds(execution_id):
             self._quarantine.forget(execution_id)
 

@@ -95,19 +95,21 @@ class Views:
         self._views: dict[str, _View] = {}
         self._names: dict[_Key, str] = {}
 
-    def answer(self, query: Query, hosted: ActiveExecution | None, quarantine: str | None) -> Reply:
+    def answer(
+        self, query: Query, execution: ActiveExecution | None, quarantine: str | None
+    ) -> Reply:
         """Answer a query: with what it asks for, or with the name of a view of it.
 
         Raises:
             UnreadAnswersError: Too many large ones are being read.
         """
         at_ms = self._clock.now_ms()
-        if hosted is None or query.kind == _NEVER_LARGE or not hosted.may_be_large:
-            return queries.answer_query(query, hosted, at_ms, quarantine=quarantine)
-        period = 0 if hosted.over else at_ms // _SHOWN_FOR_MS
+        if execution is None or query.kind == _NEVER_LARGE or not execution.may_be_large:
+            return queries.answer_query(query, execution, at_ms, quarantine=quarantine)
+        period = 0 if execution.over else at_ms // _SHOWN_FOR_MS
         key = _Key(
-            id(hosted),
-            hosted.state.seq,
+            id(execution),
+            execution.state.seq,
             period,
             query.kind,
             query.parent,
@@ -116,23 +118,23 @@ class Views:
         )
         name = self._names.get(key)
         if name is None:
-            name = self._begin(key, query, hosted, at_ms)
+            name = self._begin(key, query, execution, at_ms)
         self._keep(name)
         return Reply(changed=False, view=name)
 
-    def shown_with_end(self, hosted: ActiveExecution | None, kind: str) -> bytes | None:
+    def shown_with_end(self, execution: ActiveExecution | None, kind: str) -> bytes | None:
         """Answer a query of this kind along with the news of an end; None where nobody asked.
 
         What cannot be shown, or may be large, is left out too: who misses it asks apart, and
         hears why. So is an execution that a redo has begun anew in the meantime.
         """
-        if hosted is None or not kind or not hosted.over or hosted.may_be_large:
+        if execution is None or not kind or not execution.over or execution.may_be_large:
             return None
-        query = Query(execution_id=hosted.state.execution_id, kind=kind)
+        query = Query(execution_id=execution.state.execution_id, kind=kind)
         try:
-            return queries.answer_query(query, hosted, self._clock.now_ms()).body
+            return queries.answer_query(query, execution, self._clock.now_ms()).body
         except Exception as error:  # noqa: BLE001 - others wait for the same news
-            log_crash("end_not_shown", hosted.state.execution_id, error)
+            log_crash("end_not_shown", execution.state.execution_id, error)
             return None
 
     async def part(self, asked: ViewPart) -> Reply:
@@ -166,31 +168,31 @@ class Views:
         for name in list(self._views):
             self._forget(name)
 
-    def _begin(self, key: _Key, query: Query, hosted: ActiveExecution, at_ms: int) -> str:
+    def _begin(self, key: _Key, query: Query, execution: ActiveExecution, at_ms: int) -> str:
         self._make_room()
         under_way = sum(not view.encoding.done() for view in self._views.values())
         if self.bytes > self._most // 2 or under_way >= MOST_UNDER_WAY:
             raise UnreadAnswersError("too many large executions are being read; try again later")
         name = f"{self._life}/{next(self._numbers)}"
-        kept = ActiveExecution(hosted.plan, copied(hosted.state), hosted.written)
+        kept = ActiveExecution(execution.plan, copied(execution.state))
         encoding = asyncio.get_running_loop().run_in_executor(
             _FOR_VIEWS, self._encoded, query, kept, at_ms, key.quarantine
         )
-        view = self._views[name] = _View(key, hosted, encoding)
+        view = self._views[name] = _View(key, execution, encoding)
         encoding.add_done_callback(lambda _: view.has_failed)  # also if nobody asks for it
         self._names[key] = name
         return name
 
     def _encoded(
-        self, query: Query, hosted: ActiveExecution, at_ms: int, quarantine: str | None
+        self, query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
     ) -> bytes:
         """Return the view as JSON, empty for what does not exist; in a thread."""
-        return b"".join(self._parts(query, hosted, at_ms, quarantine))
+        return b"".join(self._parts(query, execution, at_ms, quarantine))
 
     def _parts(
-        self, query: Query, hosted: ActiveExecution, at_ms: int, quarantine: str | None
+        self, query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
     ) -> Iterator[bytes]:
-        value = queries.value_of(query, hosted, at_ms, quarantine)
+        value = queries.value_of(query, execution, at_ms, quarantine)
         if value is None:
             return
         left = self._most

@@ -1,0 +1,42 @@
+"""What an execution waits for: questions about the state of tasks that the runtime asks."""
+
+from rillflow.core.commands import DispatchTask
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState
+from rillflow.core.status import DAG_COMPLETED
+from rillflow.core.tasks import polling
+from rillflow.core.tasks.functions import ASYNC_PATTERNS
+from rillflow.definition.model import FunctionTask
+
+
+def awaits(state: ExecutionState, command: DispatchTask) -> bool:
+    """Tell whether the answer of a dispatch would still be taken."""
+    if not command.task:
+        return state.completion is not None and state.completion_attempt == command.attempt
+    task = state.tasks.get(command.task)
+    return (
+        not DAG_COMPLETED[state.status]
+        and task is not None
+        and task.in_flight
+        and task.attempt == command.attempt
+        and polling.under_way(task) == command.poll
+    )
+
+
+def is_left_to_a_callback(plan: Plan, state: ExecutionState, command: DispatchTask) -> bool:
+    """Tell whether a call that was merely taken leaves its task waiting for a callback."""
+    task = state.tasks.get(command.task)
+    if task is None or command.pattern not in ASYNC_PATTERNS:
+        return False
+    return not polling.polls(plan.by_name[task.base])
+
+
+def resource_of(plan: Plan, state: ExecutionState, name: str) -> str | None:
+    """Return the function that a task called last, None when there is none."""
+    task = state.tasks.get(name)
+    if task is None:
+        return None
+    chosen = (task.invoke.ext or {}).get("calculated_resource_name")
+    spec = plan.by_name[task.base].spec
+    named = spec.resource_name if isinstance(spec, FunctionTask) else None
+    return chosen if isinstance(chosen, str) else named

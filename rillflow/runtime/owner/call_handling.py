@@ -1,0 +1,196 @@
+"""Handling one call in memory: what is to be replied, written and carried out."""
+
+from typing import assert_never
+
+from rillflow.core import machine
+from rillflow.core.events import CallbackReceived, TimerFired
+from rillflow.core.tasks.kept_outputs import within_limit
+from rillflow.errors import ConflictError, CrashedError, RillflowError, SetApartError
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import (
+    ELSEWHERE,
+    Call,
+    Delivery,
+    Query,
+    Reply,
+    ResourceCall,
+    Submission,
+    TrafficCall,
+    Watch,
+    reply_to_error,
+)
+from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
+from rillflow.runtime.activation.cache import ActivationCache
+from rillflow.runtime.activation.call_outcome import CallOutcome
+from rillflow.runtime.activation.fencing import OwnerEpoch
+from rillflow.runtime.activation.journal_rows import JournalRows, Progress, progress_of, row_of
+from rillflow.runtime.activation.leases import Leased, usable
+from rillflow.runtime.backpressure.busy_functions import Traffic
+from rillflow.runtime.commands.dispatching import Dispatching
+from rillflow.runtime.completion.server import CompletionServer
+from rillflow.runtime.crashes.crash_history import CrashHistory
+from rillflow.runtime.crashes.handling_record import step_of
+from rillflow.runtime.crashes.quarantine import Quarantine
+from rillflow.runtime.hooks.chain import Handle
+from rillflow.runtime.owner import queries
+from rillflow.runtime.owner.mapping_log import MappingLog
+from rillflow.runtime.owner.recovery import Recovery
+from rillflow.runtime.owner.views import Views
+from rillflow.runtime.process.crash_log import log_crash
+
+
+class CallHandling:
+    """Handles the calls of one owner; it writes nothing, and carries nothing out."""
+
+    def __init__(  # noqa: PLR0913 - whom calls are about
+        self,
+        *,
+        clock: Clock,
+        ownership: OwnerEpoch,
+        activations: ActivationCache,
+        rows: JournalRows,
+        recovery: Recovery,
+        quarantine: Quarantine,
+        crashes: CrashHistory,
+        outbound: Dispatching,
+        watchers: CompletionServer,
+        views: Views,
+        outputs_max_bytes: int,
+        handle: Handle,
+    ) -> None:
+        self._ownership = ownership
+        self._activations = activations
+        self._rows = rows
+        self._recovery = recovery
+        self._quarantine = quarantine
+        self._crashes = crashes
+        self._outbound = outbound
+        self._watchers = watchers
+        self._views = views
+        self._outputs_max_bytes = outputs_max_bytes
+        self._handle = handle
+        self._traffic = Traffic(clock)
+        self._rules = MappingLog()
+
+    def take(self, leased: Leased, call: Call) -> CallOutcome:
+        """Handle a call about what was leased for it; nothing that it raises concerns others."""
+        execution = leased.get(call.execution_id)
+        if isinstance(call, Delivery):
+            self._recovery.called(call.execution_id, call.event)
+        step = step_of(call)
+        self._crashes.begin(call.execution_id, step)
+        try:
+            outcome = self._answer(call, usable(execution), leased)
+        except RillflowError as error:
+            return self._refusal(
+                call, execution, self._quarantine.explain(call.execution_id, error)
+            )
+        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+            execution = leased.get(call.execution_id)
+            if isinstance(execution, ActiveExecution):
+                self._recovery.crashed(call.execution_id, error)
+                self._activations.distrust(execution)
+            else:
+                log_crash("call_failed", call.execution_id, error)
+            return CallOutcome(reply_to_error(CrashedError("internal server error")))
+        self._crashes.survived(call.execution_id, step)
+        return outcome
+
+    def _answer(self, call: Call, execution: ActiveExecution | None, leased: Leased) -> CallOutcome:
+        match call:
+            case Submission():
+                return self._submit(call, leased)
+            case Delivery():
+                return self._deliver(call, execution)
+            case Query():
+                shown = self._quarantine.shown(call.execution_id)
+                return CallOutcome(self._views.answer(call, execution, shown), execution)
+            case Watch():
+                return CallOutcome(self._watch(call, execution), execution)
+            case ResourceCall():
+                return CallOutcome(self._outbound.hints.answer(call))
+            case TrafficCall():
+                return CallOutcome(Reply(changed=self._traffic.take(call.subject, call.limit)))
+            case _:
+                assert_never(call)
+
+    def _watch(self, call: Watch, execution: ActiveExecution | None) -> Reply:
+        if execution is None or execution.over:
+            return Reply(changed=False, body=self._views.shown_with_end(execution, call.show))
+        if self._ownership.is_elsewhere(call.execution_id):
+            return Reply(changed=False, error="elsewhere", kind=ELSEWHERE)
+        self._watchers.watch(call.watcher, call.execution_id, call.show)
+        return Reply()
+
+    def _submit(self, call: Submission, leased: Leased) -> CallOutcome:
+        event = call.event
+        known = self._activations.find(event.execution_id)
+        if known is not None:
+            return CallOutcome(Reply(changed=False), known)
+        self._outbound.hints.admit(call)
+        plan = self._activations.plans.ready(event.definition_id)
+        if plan is None:
+            raise ConflictError(f"definition {event.definition_id} has left memory")
+        state, handled = machine.submit(plan, event)
+        self._rules.note(state, handled.mapped)
+        execution = ActiveExecution(plan, state, Stage.NEW)
+        self._activations.admit(execution)
+        leased[event.execution_id] = execution
+        append = self._rows.append_of(execution, event, handled, Progress(), row_of(call))
+        watch = call if call.watcher else None
+        return CallOutcome(
+            Reply(), execution, append, handled.commands, event.at_ms, execution.over, watch
+        )
+
+    def _deliver(self, call: Delivery, execution: ActiveExecution | None) -> CallOutcome:
+        execution_id = call.execution_id
+        if execution is None:
+            raise queries.unknown_execution(execution_id, call.event)
+        event = within_limit(execution.plan, execution.state, call.event, self._outputs_max_bytes)
+        if self._ownership.is_elsewhere(execution_id) and not execution.settled:
+            return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
+        if call.hint_s > 0 and isinstance(event, CallbackReceived):
+            self._outbound.learn_of(execution_id, event.task, call.hint_s)
+        before = progress_of(execution)
+        handled = self._handle(execution.plan, execution.state, event)
+        if not handled.changed:
+            return self._repetition(call, execution)
+        self._rules.note(execution.state, handled.mapped)
+        if before.settled and not execution.settled:
+            if self._ownership.is_elsewhere(execution_id):
+                # What begins anew belongs to its own actor, which starts from the store.
+                self._activations.distrust(execution)
+                self._ownership.release(execution_id)
+                return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
+            self._activations.revive(execution)
+        append = self._rows.append_of(execution, event, handled, before)
+        reply = reply_to_error(handled.refusal) if handled.refusal else Reply()
+        commands, over = handled.commands, execution.over
+        return CallOutcome(reply, execution, append, commands, event.at_ms, over)
+
+    def _refusal(
+        self, call: Call, execution: ActiveExecution | RillflowError | None, error: RillflowError
+    ) -> CallOutcome:
+        """Refuse a call; a delivery only if memory is right, since it is not made again."""
+        if isinstance(error, SetApartError):
+            return CallOutcome(self._about_set_apart(call, error))
+        reply = reply_to_error(error)
+        if not isinstance(execution, ActiveExecution):
+            return CallOutcome(reply)
+        is_final = isinstance(call, Delivery) and not isinstance(call.event, TimerFired)
+        append = self._rows.confirmation_of(execution) if is_final else None
+        return CallOutcome(reply, execution, append)
+
+    def _about_set_apart(self, call: Call, error: SetApartError) -> Reply:
+        if self._ownership.is_elsewhere(call.execution_id) and not isinstance(call, Query):
+            return Reply(changed=False, error="elsewhere", kind=ELSEWHERE)
+        if not isinstance(call, Watch):
+            return queries.answer_set_apart(call, error)
+        self._watchers.watch(call.watcher, call.execution_id, call.show)
+        return Reply()
+
+    def _repetition(self, call: Delivery, execution: ActiveExecution) -> CallOutcome:
+        """Acknowledge what counts for nothing; nobody delivers it again after that."""
+        if isinstance(call.event, TimerFired):
+            return CallOutcome(Reply(changed=False), execution)
+        return CallOutcome(Reply(changed=False), execution, self._rows.confirmation_of(execution))
