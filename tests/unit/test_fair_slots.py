@@ -75,9 +75,15 @@ async def test_what_is_given_back_goes_round() -> None:
     assert await calls.ask(hog, 10) == 2
     for who in (caller("a", 2), caller("b", 1), caller("b", 2)):
         assert await calls.ask(who, 2) == 0
-    order = await calls.give_back(hog, 2) + await calls.give_back(hog, 2)
+    order = await calls.give_back(hog, 2)
+    order += [each for who in list(order) for each in await calls.give_back(who)]
     assert {each.workspace for each in order[:2]} == {"a", "b"}
     assert {caller("a", 2), caller("b", 1)} < set(order)
+
+
+@pytest.mark.parametrize("limit", range(LEAST_SHARED, 300))
+async def test_one_execution_alone_has_three_quarters_at_least(limit: int) -> None:
+    assert limit * 3 // 4 <= await Calls(limit).ask(caller("a"), limit) < limit
 
 
 @pytest.mark.parametrize("limit", [1, 2, LEAST_SHARED - 1])

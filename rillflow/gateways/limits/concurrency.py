@@ -1,7 +1,7 @@
 """How many calls may be under way at once, in all and to one host, and whose turn it is."""
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from rillflow.gateways.limits.rates import Pace, Rates
@@ -63,14 +63,16 @@ class FairSlots:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._is_shared = limit >= LEAST_SHARED
+        # Up to here everybody may have a slot, whoever has the others.
+        self._many = limit * 3 // 4 if self._is_shared else limit
         self._used = 0
-        self._of_workspace: Counter[str] = Counter()
-        self._of_execution: Counter[Caller] = Counter()
+        self._of_workspace: dict[str, int] = {}
+        self._of_execution: dict[Caller, int] = {}
         self._waiting: OrderedDict[str, Queues] = OrderedDict()
 
     async def acquire(self, caller: Caller) -> None:
         """Take a slot, or wait for one."""
-        if self._may_enter(caller):
+        if self._used < self._many or self._may_enter(caller):
             # Whoever waits may not have one, or it would have one: nobody is overtaken.
             self._enter(caller)
             return
@@ -87,7 +89,7 @@ class FairSlots:
     def release(self, caller: Caller) -> None:
         """Give a slot back, to whoever may have it."""
         self._used -= 1
-        _less(self._of_workspace, caller.workspace)
+        _less(self._of_workspace, caller[0])
         _less(self._of_execution, caller)
         while self._waiting and self._grant_next():
             pass
@@ -96,19 +98,20 @@ class FairSlots:
         if not self._is_shared:
             return self._used < self._limit
         room = self._room_of(caller.workspace)
-        return room > 0 and self._of_execution[caller] < SHARE * room
+        return room > 0 and self._of_execution.get(caller, 0) < SHARE * room
 
     def _room_of(self, workspace: str) -> int:
         """Return how many more slots a workspace may take now."""
         if not self._is_shared:
             return self._limit - self._used
         free = self._limit - self._used
-        return (SHARE * free - self._of_workspace[workspace] + SHARE) // (SHARE + 1)
+        return (SHARE * free - self._of_workspace.get(workspace, 0) + SHARE) // (SHARE + 1)
 
     def _enter(self, caller: Caller) -> None:
         self._used += 1
-        self._of_workspace[caller.workspace] += 1
-        self._of_execution[caller] += 1
+        workspaces, executions, workspace = self._of_workspace, self._of_execution, caller[0]
+        workspaces[workspace] = workspaces.get(workspace, 0) + 1
+        executions[caller] = executions.get(caller, 0) + 1
 
     def _grant_next(self) -> bool:
         """Give a slot to the next who may have it: another workspace, another execution in it."""
@@ -225,7 +228,9 @@ class _Host:
         self.under_way = 0
 
 
-def _less(counts: Counter[Key], key: Key) -> None:
-    counts[key] -= 1
-    if not counts[key]:
+def _less(counts: dict[Key, int], key: Key) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
         del counts[key]
