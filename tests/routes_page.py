@@ -8,7 +8,7 @@ from serve.route_table import BODIES, ROUTES, Body, Route, methods
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "http.md"
 BEGIN: Final = (
-    "<!-- routes: written from serve/route_table.py by `python -m tests.routes_page` -->\n"
+    "<!-- routes: written from serve/route_table.py by tests/routes_page.py -->\n"
 )
 END: Final = "<!-- end of routes -->\n"
 MARKS: Final = {

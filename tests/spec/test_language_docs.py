@@ -309,6 +309,9 @@ LIMITS: Final = {
     "levels of tasks (a setting)": MAX_DEPTH,
     "executions in a chain of sub-flows": MOST_LEVELS,
     "sub-flows of one execution, at all levels (a setting)": SETTINGS.max_descendants,
+    "seconds of a synchronous call, whatever its `timeoutInSeconds` (a setting)": (
+        SETTINGS.longest_call_s
+    ),
     "body of a submission, in bytes (a setting)": SETTINGS.submit_max_bytes,
     "body of a callback, wake-up or redo, in bytes (a setting)": SETTINGS.callback_max_bytes,
     "outputs that the tasks of one execution keep, in bytes of JSON together (a setting)": (
