@@ -7,9 +7,7 @@ from typing import Final
 from serve.route_table import BODIES, ROUTES, Body, Route, methods
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "http.md"
-BEGIN: Final = (
-    "<!-- routes: written from serve/route_table.py by tests/routes_page.py -->\n"
-)
+BEGIN: Final = "<!-- routes: written from serve/route_table.py by tests/routes_page.py -->\n"
 END: Final = "<!-- end of routes -->\n"
 MARKS: Final = {
     "hot": "hot",
