@@ -213,13 +213,10 @@ def _has_slow_numbers(text: bytes) -> bool:
 
 
 def _decode_slow_numbers(text: bytes) -> JsonValue:
-    try:
-        value: JsonValue = json.loads(
-            text.decode(), parse_float=_finite, parse_constant=_refuse_constant
-        )
-        _encoder.encode(value)
-    except RecursionError as error:
-        raise ValueError("JSON is nested too deeply") from error
+    value: JsonValue = json.loads(
+        text.decode(), parse_float=_finite, parse_constant=_refuse_constant
+    )
+    _encoder.encode(value)
     return value
 
 

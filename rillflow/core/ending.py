@@ -11,7 +11,7 @@ from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.stored_context import Cleaner
-from rillflow.core.turn import TASK_ERRORS, Turn, as_object, trigger_address
+from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, trigger_address
 from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
@@ -138,6 +138,8 @@ def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
         return
     try:
         turn.state.completion = encode_json(_completion_body(turn, config))
+    except CRASHES:
+        raise
     except TASK_ERRORS as error:
         # Nothing about its callback may keep an execution from its end.
         reason = f"the callback is not made: {type(error).__name__}"

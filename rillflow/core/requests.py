@@ -23,6 +23,7 @@ from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.tasks import controls, functions
 from rillflow.core.tasks.kept_outputs import note_output
 from rillflow.core.turn import (
+    CRASHES,
     TASK_ERRORS,
     Turn,
 )
@@ -150,6 +151,8 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
     before, before_bytes = _Said.by(task), task.output_bytes
     try:
         functions.take_callback(turn, task, turn.plan_of(task), event)
+    except CRASHES:
+        raise
     except TASK_ERRORS as error:
         before.restore(task)
         note_output(turn.state, task, before_bytes)
@@ -223,6 +226,8 @@ def _wake(turn: Turn, task: TaskState, data: bytes) -> None:
     state, context, before = turn.state, turn.context_of(task), _Said.by(task)
     try:
         _apply_signal(turn, task, document if isinstance(document, dict) else {})
+    except CRASHES:
+        raise
     except TASK_ERRORS as error:
         before.restore(task)
         if task.route:

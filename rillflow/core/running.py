@@ -7,7 +7,7 @@ from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import READY, SKIPPED
 from rillflow.core.tasks import controls, functions, groups
-from rillflow.core.turn import SKIP_MESSAGE, TASK_ERRORS, Turn, value_of
+from rillflow.core.turn import CRASHES, SKIP_MESSAGE, TASK_ERRORS, Turn, value_of
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.text.literals import whole_number
@@ -112,6 +112,8 @@ def run_task(turn: Turn, task: TaskState) -> None:
             return
         _record_progress(turn, task, plan, document)
         _WORK[plan.category](turn, task, plan, document)
+    except CRASHES:
+        raise
     except TASK_ERRORS as error:
         controls.fail(turn, task, plan, str(error))
 

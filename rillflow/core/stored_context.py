@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from rillflow.errors import ExecutionError
-from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.jsontypes import MAX_DEPTH, JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
 
 RESERVED_PREFIX: Final = "__"
@@ -31,7 +31,7 @@ def stored_context(
 
     Raises:
         ExecutionError: A reserved key holds something that is no map (30505), or more
-            changed than may be saved at once (30507).
+            changed than may be saved at once, or it is nested too deeply (30507).
         WorkLimitError: Nothing is left of the budget, which what changed is charged to.
     """
     if len(before) > _WIDE and budget is not None:
@@ -43,7 +43,7 @@ def stored_context(
             if value is before.get(key) and value is not None:
                 continue  # nearly all of them, also of a large context
             if not _is_reserved(key, value) and value is not before.get(key):
-                cleaner = cleaner or Cleaner(max_bytes, budget)
+                cleaner = cleaner or Cleaner(max_bytes, budget, around=1)
                 clean = cleaner.clean(value)
                 if clean is not None:
                     kept[key] = clean
@@ -62,7 +62,10 @@ def _is_reserved(key: str, value: JsonValue) -> bool:
 
 
 class Cleaner:
-    """Drops null entries of maps at every level, within a budget of size; nulls in lists stay.
+    """Drops null entries of maps at every level, within limits of size and depth.
+
+    Nulls in lists stay. One level takes one frame of the interpreter's stack, whose end must
+    never decide what comes of an execution.
 
     Values share structure, so what is small in memory may be huge when it is written out:
     every occurrence counts. Where there is a total budget, the keys of maps count for it on
@@ -72,11 +75,16 @@ class Cleaner:
         left: What is left of the budget.
     """
 
-    __slots__ = ("_budget", "_total", "left")
+    __slots__ = ("_budget", "_max_nesting", "_nesting", "_total", "left")
 
-    def __init__(self, budget_bytes: int, total: TotalBudget | None = None) -> None:
+    def __init__(
+        self, budget_bytes: int, total: TotalBudget | None = None, *, around: int = 0
+    ) -> None:
+        """Begin; ``around`` is how many maps will stand around what is cleaned."""
         self._budget = self.left = budget_bytes
         self._total = total
+        self._max_nesting = MAX_DEPTH if total is None else total.max_nesting
+        self._nesting = self._max_nesting - around
 
     def charge(self) -> None:
         """Take the size of all that was cleaned from the total.
@@ -95,13 +103,13 @@ class Cleaner:
         """Return the value without nulls in maps; the same object when there are none.
 
         Raises:
-            ExecutionError: It is larger than the budget (30507).
+            ExecutionError: It is larger than the budget, or nested too deeply (30507).
             WorkLimitError: Nothing is left of the total.
         """
         if isinstance(value, dict):
-            return self._clean_map(value)
+            return self._clean_map(value, self._nesting)
         if isinstance(value, list):
-            return self._clean_list(value)
+            return self._clean_list(value, self._nesting)
         self._take(8 + len(value) if isinstance(value, str) else _size_of(value))
         return value
 
@@ -112,16 +120,26 @@ class Cleaner:
                 f"content length: more than {self._budget} exceed the limit", CONTENT_TOO_LONG
             )
 
+    def _too_deep(self) -> ExecutionError:
+        return ExecutionError(
+            f"content depth: lists and maps in more than {self._max_nesting} levels"
+            " exceed the limit",
+            CONTENT_TOO_LONG,
+        )
+
     # One loop for each container, with no call for what is none: there may be 100,000 values.
 
-    def _clean_map(self, value: JsonObject) -> JsonObject:
+    def _clean_map(self, value: JsonObject, nesting: int) -> JsonObject:  # noqa: C901 - as said
+        if not nesting:
+            raise self._too_deep()
         if self._total is not None:
             self._total.make(sum(map(len, value)))
         size = 8
         changed: JsonObject | None = None
         for key, item in value.items():
             if isinstance(item, _CONTAINERS):
-                clean = self.clean(item)
+                inner = self._clean_map if isinstance(item, dict) else self._clean_list
+                clean = inner(item, nesting - 1)  # type: ignore[arg-type]
                 if clean is not item:
                     changed = changed or dict(value)
                     changed[key] = clean
@@ -136,14 +154,17 @@ class Cleaner:
             return value
         return {key: item for key, item in changed.items() if item is not None}
 
-    def _clean_list(self, value: list[JsonValue]) -> list[JsonValue]:
+    def _clean_list(self, value: list[JsonValue], nesting: int) -> list[JsonValue]:
+        if not nesting:
+            raise self._too_deep()
         self._take(8 + 8 * len(value))
         size = 0
         changed: list[JsonValue] | None = None
         for index, item in enumerate(value):
             if isinstance(item, _CONTAINERS):
                 self.left += 8  # It counts itself.
-                clean = self.clean(item)
+                inner = self._clean_map if isinstance(item, dict) else self._clean_list
+                clean = inner(item, nesting - 1)  # type: ignore[arg-type]
                 if clean is not item:
                     changed = changed or list(value)
                     changed[index] = clean

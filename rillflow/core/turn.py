@@ -43,6 +43,12 @@ TASK_ERRORS = (Exception,)
 That an error of our own is among them is no accident: a replay meets it again, so an
 execution that raised it instead could never be read from its journal.
 """
+CRASHES = (RecursionError, MemoryError)
+"""What says nothing of a task, although running it raised it.
+
+It depends on the process, so a replay may not meet it again: it ends the turn, and the owner
+reads the execution anew from its journal.
+"""
 LATEST_MS = 253_402_300_799_000
 """The end of the year 9999; no timer is due later."""
 _ANNOUNCED: Final = {

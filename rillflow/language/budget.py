@@ -9,8 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rillflow.errors import BudgetExceededError, WorkLimitError
-from rillflow.jsontypes import JsonValue
-from rillflow.language.versions import COSTS_CHARGED, CURRENT, MEMORY_CHARGED
+from rillflow.jsontypes import MAX_DEPTH, JsonValue
+from rillflow.language.versions import (
+    COSTS_CHARGED,
+    CURRENT,
+    MEMORY_CHARGED,
+    NESTING_BOUNDED,
+)
 
 MAX_STEPS: Final = 1_000_000
 """Values that one reading of a path may visit."""
@@ -31,6 +36,7 @@ WIDE_CHARACTER_BYTES: Final = 4
 ENTRY_BYTES: Final = 48
 """Memory of an entry of a map, without its key and value."""
 
+_OLDER_MAX_NESTING: Final = 480  # where the interpreter's stack ended, about
 _LONG_PART: Final = 64
 
 _UNLIMITED: Final = 1 << 62
@@ -59,13 +65,14 @@ class TotalBudget:
         charges_all: Whether paths are charged for memory and for all of their work; those
             of executions of older versions are charged as they were.
         charges_costs: Whether what was free before the version ``COSTS_CHARGED`` is charged.
+        max_nesting: How many lists and maps may be in each other in what is kept.
         compiled: What was compiled on this budget, by its text; None is nothing yet. Each
             text is paid for once, and what it gave is kept as long as the budget.
     """
 
     __slots__ = (
         "_bytes_limit", "_reserved", "_steps_limit", "charges_all", "charges_costs", "compiled",
-        "memory_bytes", "steps",
+        "max_nesting", "memory_bytes", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +84,7 @@ class TotalBudget:
         """Begin with these limits; None sets none, as for executions of older releases."""
         self.charges_all = language >= MEMORY_CHARGED
         self.charges_costs = language >= COSTS_CHARGED
+        self.max_nesting = MAX_DEPTH if language >= NESTING_BOUNDED else _OLDER_MAX_NESTING
         self.compiled: dict[str, Any] | None = None
         self.steps = self._steps_limit = _UNLIMITED if steps is None else steps
         self.memory_bytes = self._bytes_limit = _UNLIMITED if memory_bytes is None else memory_bytes

@@ -23,5 +23,7 @@ COSTS_CHARGED: Final = 6
 """Evaluations are charged for each operation by the processor time that it takes."""
 GENERATE_AUTH_IN_INPUT_ONLY: Final = 7
 """``generate_auth`` among ``parameters`` neither signs nor is sent."""
-CURRENT: Final = GENERATE_AUTH_IN_INPUT_ONLY
+NESTING_BOUNDED: Final = 8
+"""What is kept of an execution nests as deeply as JSON from outside may, and no deeper."""
+CURRENT: Final = NESTING_BOUNDED
 """The rules of executions that are submitted now."""

@@ -1,14 +1,10 @@
 """The corners of the JSONPath dialect: odd operands, odd arguments, short stacks."""
 
-import inspect
-import sys
-from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
 
 from rillflow.errors import (
-    BudgetExceededError,
     LanguageError,
     PathEvaluationError,
     PathFunctionError,
@@ -196,30 +192,6 @@ def test_more_texts_that_are_no_paths(text: str) -> None:
 def test_a_filter_without_its_end_is_refused() -> None:
     with pytest.raises(PathSyntaxError, match="too early"):
         read_filter("(", 0)
-
-
-def _with_frames_left(frames: int, action: Callable[[], object]) -> object:
-    """Do something when only so many stack frames are left."""
-    depth = sys.getrecursionlimit() - len(inspect.stack(0)) - frames
-
-    def dive(levels: int) -> object:
-        return dive(levels - 1) if levels else action()
-
-    return dive(depth)
-
-
-def test_a_short_stack_is_an_error_of_the_language() -> None:
-    nested = "$[?(" + "(" * 40 + "@.x" + ")" * 40 + ")]"
-    steps = compile_path("$[*]" + ".a.b" * 25)
-    document: JsonValue = {"x": 1}
-    for _ in range(25):
-        document = {"a": {"b": document}}
-
-    with pytest.raises(BudgetExceededError):
-        _with_frames_left(60, lambda: compile_path(nested))
-    with pytest.raises(BudgetExceededError):
-        _with_frames_left(40, lambda: steps.find([document]))
-    assert steps.find([document]) == [{"x": 1}]
 
 
 def test_errors_quote_long_texts_shortened() -> None:

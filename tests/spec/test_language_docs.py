@@ -319,7 +319,7 @@ LIMITS: Final = {
     ),
     "values in an enforced `inputSchema`, counted likewise": MOST_SCHEMA_VALUES,
     "steps of one check against `inputSchema`": MOST_STEPS,
-    "nesting of JSON": MAX_JSON_DEPTH,
+    "nesting of JSON, and of a context or an input": MAX_JSON_DEPTH,
     "values in JSON from outside; a list or object counts as four, a key as two": MAX_VALUES,
     "digits of the numbers of more than 40 digits in JSON from outside, together": MAX_LONG_DIGITS,
     "length of a path, in characters": MAX_PATH_CHARS,

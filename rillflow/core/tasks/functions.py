@@ -10,7 +10,7 @@ from rillflow.core.state import TaskState
 from rillflow.core.status import KEY_SUCCEED, READY, RUNNING
 from rillflow.core.tasks import controls
 from rillflow.core.tasks.kept_outputs import note_output
-from rillflow.core.turn import TASK_ERRORS, Turn
+from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn
 from rillflow.definition.model import FunctionTask, Retry
 from rillflow.errors import ExecutionError, LanguageError, WorkLimitError
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
@@ -202,7 +202,7 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
         _flow_started(turn, task, plan, answer)
     if held is None and event.is_outcome and pattern in ASYNC_PATTERNS:
         held = _as_callback(turn, task, answer)
-    if held is not None and not _completed_or_ready(task):
+    if held is not None and task.status is RUNNING:
         finish_held(turn, task, plan, held)
 
 
@@ -222,12 +222,10 @@ def _conclude_sync(
         task.invoke.note_error(task.invoke.msg)
     try:
         conclude(turn, task, plan, answer.output, None)
+    except CRASHES:
+        raise
     except TASK_ERRORS as error:
         fail_attempt(turn, task, plan, error, answer.output)
-
-
-def _completed_or_ready(task: TaskState) -> bool:
-    return task.status is not RUNNING
 
 
 def record(turn: Turn, task: TaskState, answer: Answer, event: DispatchAnswered) -> None:
@@ -263,6 +261,8 @@ def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -
         if answer.output and plan.spec.output_mappings:
             apply = controls.map_output if ends_here else controls.map_first_output
             apply(turn, task, plan, answer.output)
+    except CRASHES:
+        raise
     except TASK_ERRORS as error:
         fail_attempt(turn, task, plan, error, answer.output)
         return
@@ -278,6 +278,8 @@ def finish_held(turn: Turn, task: TaskState, plan: TaskPlan, held: CallbackRecei
     """
     try:
         take_callback(turn, task, plan, held)
+    except CRASHES:
+        raise
     except TASK_ERRORS as error:
         fail_attempt(turn, task, plan, error, task.invoke.output)
 

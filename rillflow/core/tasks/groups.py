@@ -10,7 +10,7 @@ from rillflow.core.status import COMPLETED, SATISFIED_IN_KEY_MODE, TaskStatus
 from rillflow.core.stored_context import stored_context
 from rillflow.core.tasks import controls, functions
 from rillflow.core.tasks.kept_outputs import note_output
-from rillflow.core.turn import TASK_ERRORS, Turn, as_object, value_of
+from rillflow.core.turn import CRASHES, TASK_ERRORS, Turn, as_object, value_of
 from rillflow.definition.model import ForeachTask, IterationMapping, Synchronization
 from rillflow.errors import ExecutionError, LanguageError
 from rillflow.jsontypes import JsonObject, JsonValue
@@ -391,6 +391,8 @@ def _finish_parent(turn: Turn, task: TaskState, status: TaskStatus) -> None:
         output = _group_output(turn, task, plan)
         if plan.spec.output_mappings:
             controls.map_output(turn, task, plan, output)
+    except CRASHES:
+        raise
     except TASK_ERRORS as error:
         controls.fail(turn, task, plan, str(error))
         return

@@ -108,8 +108,6 @@ class Expression:
             return to_json(meter, value.value if value.__class__ is Signal else value)
         except OverflowError as error:
             raise ExpressionError("an integer is too large for a double") from error
-        except RecursionError as error:
-            raise BudgetExceededError("the expression is nested too deeply") from error
         finally:
             if total is not None:
                 meter.settle()
@@ -132,12 +130,9 @@ def compile_expression(text: str) -> Expression:
 
 
 def _compile(text: str) -> Expression:
-    try:
-        program = Parser(text, Lexer(text).tokens()).program()
-        compiler = Compiler(program)
-        code = compiler.program()
-    except RecursionError as error:
-        raise BudgetExceededError("the expression is nested too deeply") from error
+    program = Parser(text, Lexer(text).tokens()).program()
+    compiler = Compiler(program)
+    code = compiler.program()
     return Expression(text, code, compiler)
 
 

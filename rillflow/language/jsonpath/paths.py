@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any, Final
 
 from rillflow.errors import (
-    BudgetExceededError,
     LanguageError,
     PathEvaluationError,
     PathFunctionError,
@@ -83,10 +82,7 @@ def _compiled_once(text: str, budget: TotalBudget) -> "Path":
 
 
 def _compiled(text: str) -> "Path":
-    try:
-        return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
-    except RecursionError as error:
-        raise BudgetExceededError("a path is nested too deeply") from error
+    return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
 
 
 def reads_as_null(error: LanguageError) -> bool:
@@ -276,13 +272,10 @@ class Path:
         place: Place | None = None,
     ) -> Run:
         run = Run(root, mode, budget)
-        try:
-            if self._first is None:
-                run.add(document, place)
-            else:
-                self._first.apply(document, run, place)
-        except RecursionError as error:
-            raise BudgetExceededError("a path is nested too deeply") from error
+        if self._first is None:
+            run.add(document, place)
+        else:
+            self._first.apply(document, run, place)
         return run
 
     def _value(self, run: Run) -> JsonValue:

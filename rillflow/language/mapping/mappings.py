@@ -90,6 +90,7 @@ class _Step(msgspec.Struct, frozen=True):
         change: The transform, if there is one.
         reads: As of the source, with what the transform reads.
         write: Writes the value.
+        levels: How much deeper a list or map may stand where it is written.
         after: Tells why what was written comes to nothing, where that may be.
         no_place: What is told when there was no place to write to.
     """
@@ -102,6 +103,7 @@ class _Step(msgspec.Struct, frozen=True):
     change: _Change | None
     reads: Reads
     write: _Write
+    levels: int
     after: AfterWrite | None
     no_place: PassedOver
 
@@ -214,8 +216,9 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
             return _gave_nothing(step, scene, found, unread)
         kind = _NOT_WRITTEN
         reads = step.reads
-        if type(value) in _CONTAINERS and (reads is None or any(map(scene.owns, reads))):
-            scene.share()
+        if type(value) in _CONTAINERS:
+            is_shared = reads is None or any(map(scene.owns, reads))
+            scene.receive(step.levels, is_shared=is_shared)
         if step.write(scene, value):
             if unread is not None:
                 return _unread_source(step, unread)
@@ -272,12 +275,13 @@ def _compile_rule(number: int, rule: Rule, unkept: Unkept | None, field: str) ->
     checks = write_checks(rule, number, text, unkept, field)
     if is_blank(rule.target):
         fetch, reads, why = NO_TARGET
-        return _Step(number, text, rule.tolerance, fetch, why, None, reads, _write_nothing, *checks)
+        write: _Write = _write_nothing
+        return _Step(number, text, rule.tolerance, fetch, why, None, reads, write, 0, *checks)
     (fetch, reads, why), change = compile_source(rule.source or ""), None
     if rule.transform is not None and not is_blank(rule.transform):
         change, reads = _compile_transform(rule.transform, number), _ROOTS
-    write = _compile_target(rule.target or "")
-    return _Step(number, text, rule.tolerance, fetch, why, change, reads, write, *checks)
+    write, levels = _compile_target(rule.target or "")
+    return _Step(number, text, rule.tolerance, fetch, why, change, reads, write, levels, *checks)
 
 
 def _shown_source(rule: Rule) -> str:
@@ -289,12 +293,13 @@ def _shown_source(rule: Rule) -> str:
     return source if is_path(source) else "(literal)"
 
 
-def _compile_target(text: str) -> _Write:
-    """Return what writes."""
+def _compile_target(text: str) -> tuple[_Write, int]:
+    """Return what writes, and how much deeper a list or map then stands."""
     try:
-        return compile_target(text).write
+        target = compile_target(text)
     except LanguageError as error:
-        return failing(error)
+        return failing(error), 0
+    return target.write, target.levels + 1  # a source may be a list of what it finds
 
 
 def _compile_transform(text: str, number: int) -> _Change:

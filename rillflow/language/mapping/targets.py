@@ -16,12 +16,15 @@ from rillflow.language.budget import REFERENCE_BYTES, TotalBudget
 from rillflow.language.jsonpath.paths import Path, compile_path
 from rillflow.language.jsonpath.steps import Key, Place
 from rillflow.language.jsonpath.syntax import Indexes, Names, Token
+from rillflow.language.mapping.nesting import nesting_of
 from rillflow.language.text.lexing import shorten
 
 _Container: TypeAlias = JsonObject | list[JsonValue]
 _Keys: TypeAlias = tuple[str | int, ...]
 
 MAX_PADDING: Final = 100_000
+_AROUND: Final = 8  # levels that a document has around what is kept of it
+_UNMEASURED: Final = 200  # levels that writes may add before it is looked how many there are
 _SMALL: Final = 32  # a copy of so few entries costs no more than looking how many there are
 _KEYS_PER_STEP: Final = 4
 _FREE_KEYS: Final = 3  # of a target; each more may copy a map or list
@@ -37,14 +40,16 @@ class Draft:
         replaced: The entries of the document that writes have replaced as a whole, as
             they were before. Such a write, and those below it, do not last beyond the
             mapping list.
+        levels: How many lists and maps are in each other in the document, at most.
     """
 
-    __slots__ = ("budget", "document", "owned", "replaced")
+    __slots__ = ("budget", "document", "levels", "owned", "replaced")
 
     def __init__(self, document: JsonObject, budget: TotalBudget | None = None) -> None:
         """Begin; copies, and lists that are made longer, are taken from the budget."""
         self.budget = budget or TotalBudget()
         self.document = document
+        self.levels = self.budget.max_nesting + _AROUND
         self.replaced: JsonObject = {}
         self.owned: dict[int, _Container] = {}
 
@@ -56,6 +61,29 @@ class Draft:
         """Give up all containers: a value of this document is about to stand twice in it."""
         self.owned.clear()
         self.document = dict(self.document)
+
+    def receive(self, levels: int, *, is_shared: bool) -> None:
+        """Make ready for a list or map that is about to be written below so many others.
+
+        Nothing that walks over the document has to look how deep it is: where a mapping list
+        has nested it too deeply, its further rules fail here. ``is_shared`` tells that the value
+        may have parts of this document.
+
+        Raises:
+            BudgetExceededError: The document is nested too deeply already.
+            WorkLimitError: Nothing is left of the budget.
+        """
+        self.levels += levels
+        most = self.budget.max_nesting + _AROUND
+        if self.levels > most + _UNMEASURED:
+            found = nesting_of(self.document, self.budget)
+            if found > most:
+                raise BudgetExceededError(
+                    f"lists and maps would be nested deeper than {self.budget.max_nesting} levels"
+                )
+            self.levels = most + levels
+        if is_shared:
+            self.share()
 
     def lasting(self, name: str) -> JsonValue:
         """Return what an entry of the document has become beyond the mapping list."""
@@ -135,13 +163,15 @@ class Target(ABC):
         text: As it was written.
         keys: The way from the document to the place that it names, member by member and
             element by element; empty when it names none, or selects.
+        levels: How many lists and maps stand around what it writes.
     """
 
-    __slots__ = ("keys", "text")
+    __slots__ = ("keys", "levels", "text")
 
-    def __init__(self, text: str, keys: _Keys = ()) -> None:
+    def __init__(self, text: str, keys: _Keys = (), levels: int = 0) -> None:
         self.text = text
         self.keys = keys
+        self.levels = levels
 
     @abstractmethod
     def write(self, draft: Draft, value: JsonValue) -> bool:
@@ -178,7 +208,7 @@ class _Slot(Target):
     __slots__ = ("_last", "_steps", "_way")
 
     def __init__(self, text: str, keys: _Keys) -> None:
-        super().__init__(text, keys)
+        super().__init__(text, keys, len(keys))
         self._steps = max(0, len(keys) - _FREE_KEYS)
         self._way = tuple(pairwise(keys))
         self._last = keys[-1]
@@ -204,7 +234,7 @@ class _Selection(Target):
     __slots__ = ("_makes_members", "_path", "_way")
 
     def __init__(self, text: str, keys: _Keys, path: Path) -> None:
-        super().__init__(text)
+        super().__init__(text, levels=len(path.syntax.tokens))
         self._path = path
         self._way = tuple(zip(keys, [*keys[1:], None], strict=True)) if keys else ()
         self._makes_members = isinstance(path.syntax.tokens[-1], Names)

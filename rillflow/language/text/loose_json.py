@@ -56,6 +56,8 @@ def read_json(text: str, dialect: Dialect, *, whole: bool = False) -> JsonValue:
     except (ValueError, OverflowError):
         value, end = _LooseReader(text, dialect).read()
     except RecursionError as error:
+        if text.count("[") + text.count("{") <= MAX_NESTING:
+            raise  # it is the stack that was full already
         raise _too_deep() from error
     if whole and _after_blanks(text, end) < len(text):
         raise JsonSyntaxError(f"unexpected text behind a JSON value: {shorten(text)}")
