@@ -185,3 +185,17 @@ def _stored(**facts: Any) -> StoredExecution:
         "records": (),
     }
     return StoredExecution(**row | facts)
+
+
+def test_a_look_in_passing_unfolds_nothing_and_is_no_use() -> None:
+    hot = HotExecutions(4, PLENTY)
+    for name in "abc":
+        hot.put(name, _hosted(name))
+    assert hot.peek("a") is None
+    assert hot.peek("nobody") is None
+    at_hand = [name for name in "abc" if hot.peek(name)]
+    assert at_hand
+    assert all(hot.peek(name) is hot.peek(name) for name in at_hand)
+    assert [name for name in "abc" if hot.peek(name)] == at_hand
+    assert "a" in hot
+    assert hot.get("a") is hot.peek("a")

@@ -126,6 +126,14 @@ class ActivationCache:
         """Return an execution that is in memory; it may be about to be forgotten."""
         return self._hot.get(execution_id) or self._ended.get(execution_id)
 
+    def peek(self, execution_id: ExecutionId) -> ActiveExecution | None:
+        """Return an execution that has not settled and is at hand; that is no use of it."""
+        return self._hot.peek(execution_id)
+
+    def holds_settled_only(self, execution_id: ExecutionId) -> bool:
+        """Tell whether memory has an execution that has settled, and no other life of it."""
+        return execution_id in self._ended and execution_id not in self._hot
+
     def holds(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory, which is no use of it."""
         return execution_id in self._hot or execution_id in self._ended

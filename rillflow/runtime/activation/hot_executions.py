@@ -77,6 +77,11 @@ class HotExecutions:
         self._put_to_sleep()
         return execution
 
+    def peek(self, execution_id: ExecutionId) -> ActiveExecution | None:
+        """Return an execution that is not folded up; that is no use of it."""
+        each = self._awake.get(execution_id) or self._asleep.get(execution_id)
+        return each if isinstance(each, ActiveExecution) else None
+
     def put(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
         """Take an execution into memory; the least used ones that are at rest leave it."""
         self.drop(execution_id)

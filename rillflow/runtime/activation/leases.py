@@ -109,15 +109,18 @@ class LeaseSource:
             return [each for each in requests if _awaits(leased[each.execution_id], each)]
 
     def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those of some dispatches whose answers would not be taken, as memory tells."""
-        found = ((request, self._activations.find(request.execution_id)) for request in requests)
-        return [
-            request
-            for request, execution in found
-            if execution is not None
-            and not execution.is_distrusted
-            and not awaits(execution.state, request)
-        ]
+        """Return those of some dispatches whose answers would not be taken.
+
+        What memory does not have at hand is not fetched: there may be thousands of them, and
+        this is asked every second.
+        """
+        return [request for request in requests if self._is_unawaited(request)]
+
+    def _is_unawaited(self, request: DispatchRequest) -> bool:
+        execution = self._activations.peek(request.execution_id)
+        if execution is None:
+            return self._activations.holds_settled_only(request.execution_id)
+        return not execution.is_distrusted and not awaits(execution.state, request)
 
     async def _lease_if_read(
         self, execution_id: ExecutionId
