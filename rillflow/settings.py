@@ -61,7 +61,7 @@ CheckType: TypeAlias = Literal["short_board", "long_board", "key_resource", "ski
 
 
 class ResourceCheck(BaseModel):
-    """Which busy functions keep a submission from being taken (spec 6.2)."""
+    """Which busy functions cause the refusal of a submission (spec 6.2)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -70,7 +70,7 @@ class ResourceCheck(BaseModel):
 
 
 class FlowHealth(BaseModel):
-    """Below, or above, which figures nothing more is submitted; None is no limit.
+    """Thresholds below, or above, which submissions are refused; None is no limit.
 
     Rates are percentages, ``heap`` is a number of running executions. The figures are
     those of the executions submitted between the offsets, in minutes ago (spec 6.4).
@@ -98,75 +98,76 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address that the HTTP API listens on."""
+    """Address on which the HTTP API listens."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Port of the HTTP API."""
     data_dir: Path = Path(".rillflow")
     """Folder of the embedded store."""
     store: Annotated[str | None, Field(repr=False)] = None
-    """URL of the store, perhaps with a password; None is an SQLite file in ``data_dir``."""
+    """URL of the store, which may contain a password; None is an SQLite file in ``data_dir``."""
     namespace: str = "rillflow"
     """Ray namespace of the actors."""
     execution_actors: Annotated[int, Field(ge=1, le=256)] = 1
-    """Ray actors that share the partitions."""
+    """Number of execution actors; they share the partitions."""
     dispatcher_actors: Annotated[int, Field(ge=1, le=256)] = 1
-    """Ray actors that make outbound calls; a gateway host belongs to one of them."""
+    """Number of dispatchers, which make outbound calls; each gateway host has one dispatcher."""
     replicas: Annotated[int, Field(ge=1)] = 1
-    """Serve replicas of the HTTP API."""
+    """Number of Serve replicas of the HTTP API."""
     rebalance_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    """Between looks whether another node should have an actor; 0 moves none."""
+    """Time between two checks of the balancer whether to move an actor; 0 moves no actor."""
     actor_nodes: Literal["all", "reserved"] = "all"
-    """Nodes that actors are spread over: ``reserved`` leaves those alone where no processor is
-    reserved, so that Ray's autoscaler may end them."""
+    """Nodes on which the balancer places actors: ``reserved`` excludes nodes on which no processor
+    is reserved, so that Ray's autoscaler can remove those nodes."""
     hot_executions: Annotated[int, Field(ge=1)] = 20_000
-    """Executions an actor keeps in memory; the others come back on their next event."""
+    """Most executions that an actor keeps in memory; others are activated by their next event."""
     hot_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 512 * MEBIBYTE
-    """Memory that these may take, as far as it can be estimated."""
+    """Most memory that the executions of an actor may take, as estimated."""
 
     keep_finished_s: Limit[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = 7 * 86_400.0
-    """How long ended executions are kept, less than a minute as one; ``forever`` sets no limit."""
+    """How long ended executions are kept, at least one minute; ``forever`` sets no limit."""
     keep_finished_count: Limit[Annotated[int, Field(ge=0)]] = None
     """How many ended executions are kept; ``forever`` sets no limit."""
     archive_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
-    """Folder that gets a line of JSON for every execution that is no longer kept."""
+    """Folder in which each execution is archived as a line of JSON before its removal."""
 
     api_key: Key | None = None
-    """What callers must show in ``X-Rillflow-Api-Key``; None asks nobody."""
+    """Key that callers must send in ``X-Rillflow-Api-Key``; None requires no key."""
     insecure: bool = False
-    """Whether to listen beyond this machine without an ``api_key``."""
+    """Whether the server may listen beyond this machine without an ``api_key``."""
     allowed_hosts: HostNames = ()
-    """Names in ``Host`` that are taken without an ``api_key``, beside this machine's loopback,
-    ``host`` and ``server_host``; ``*`` takes any."""
+    """Names in ``Host`` that are accepted without an ``api_key``, in addition to the loopback names
+    of this machine, ``host`` and ``server_host``; ``*`` accepts any name."""
     allowed_origins: Origins = ()
-    """Origins whose pages may call and read answers in a browser; ``*`` lets those of all."""
+    """Origins whose web pages may call the API and read its answers; ``*`` allows all origins."""
     connections_per_address: Annotated[int, Field(ge=1)] = 1_000
-    """Connections of one address, this machine's apart, above which requests are refused (429)."""
+    """Most connections from one address, except this machine; more requests are refused (429)."""
     body_start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
-    """Within which the first byte of a body must come, else 408."""
+    """Time within which the first byte of a body must arrive; otherwise the answer is 408."""
     body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    """Within which a whole body must come, else 408."""
+    """Time within which a whole body must arrive; otherwise the answer is 408."""
     body_min_bytes_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 500.0
-    """How fast it must come on average, once it is late by some seconds, else 408."""
+    """Lowest average rate of a body once it is some seconds late; otherwise the answer is 408."""
     unfinished_bodies: Annotated[int, Field(ge=1)] = 512
-    """Bodies under way for more than a second above which more are refused (503); as many again
-    may be those of callers with the key and of callbacks that an execution waits for."""
+    """Most bodies that have been arriving for more than a second; more are refused (503). Callers
+    with the key and callbacks that an execution waits for have the same number in addition."""
     unfinished_bodies_per_address: Annotated[int, Field(ge=1)] = 128
-    """The same for the callers of one address (429)."""
+    """Most such bodies from one address; more are refused (429)."""
     waiting_requests: Annotated[int, Field(ge=1, le=10_000)] = 1_000
-    """Requests with ``wait_s`` that wait at each replica; to one more its wait is over at once."""
+    """Most requests that wait by ``wait_s`` at a replica; any further one is answered at once."""
     waiting_requests_per_address: Annotated[int, Field(ge=1)] = 256
-    """The same for callers of one address without the key, this machine's apart."""
+    """Most such requests from one address without the key, except this machine."""
     answers_max_bytes: Annotated[int, Field(ge=1)] = 256 * MEBIBYTE
-    """Bytes of large answers under way at each replica above which more are refused (503)."""
+    """Most bytes of large answers in transfer at a replica; more answers are refused (503)."""
     answers_max_bytes_per_address: Annotated[int, Field(ge=1)] = 64 * MEBIBYTE
-    """The same for callers of one address without the key, this machine's apart."""
+    """Most such bytes to one address without the key, except this machine."""
     answer_min_bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 32 * 1024.0
-    """How fast large answers must be read, beside 30 s, else the connection is closed."""
+    """Lowest rate at which a client must read a large answer. A client has 30 s more than the answer
+    takes at that rate; then its connection is closed."""
     header_max_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
-    """Most that the headers of a request may hold."""
+    """Largest headers of a request, all together."""
 
     server_host: str | None = None
-    """Where functions reach this server; None is ``http://<host>:<port>``."""
+    """Address at which functions reach this server; None is ``http://<host>:<port>``."""
     callback_host: Annotated[
         str | None,
         Field(validation_alias=AliasChoices("RILLFLOW_CALLBACK_HOST", "RILL_FLOW_CALLBACK_URL")),
@@ -179,62 +180,64 @@ class Settings(BaseSettings):
             validation_alias=AliasChoices("RILLFLOW_AUTH_SECRET", "rill_flow_auth_secret_key"),
         ),
     ] = ""
-    """Signs callback addresses of the businesses in ``auth_businesses``."""
+    """Secret that signs the callback addresses of the businesses in ``auth_businesses``."""
     auth_signature: Literal["request", "parameters"] = "request"
-    """What callers sign where ``ENABLE_AUTH_RESOLVER`` is on: each request, or as in Rill Flow
-    its parameters alone, which counts for 24 hours and is good for any path and body. With the
-    latter, callback addresses that are signed have the parameter ``purpose``."""
+    """What callers sign when ``ENABLE_AUTH_RESOLVER`` is on: ``request`` is the whole request.
+    ``parameters`` is the parameters only, as in Rill Flow: such a signature is valid for 24 hours
+    and for any path and body, and signed callback addresses have the parameter ``purpose``."""
     auth_businesses: Names = ()
     """Business ids whose callback addresses are signed, comma-separated."""
     callback_keys: Keys = ()
     """Keys of signed callback addresses: the first one signs, each one is accepted."""
     callback_ttl_s: Annotated[int, Field(ge=1, le=315_360_000)] = 259_200
-    """How long a signed callback address is good for."""
+    """How long a signed callback address is valid."""
     plugins: Names = ()
-    """Dispatcher plugins by ``module[:attribute]``, comma-separated."""
+    """Dispatcher plugins as ``module[:attribute]``, comma-separated."""
 
     connect_timeout_s: Annotated[float, Field(gt=0)] = 2.0
-    """For opening a connection to a gateway."""
+    """Time limit for opening a connection to a gateway."""
     call_timeout_s: Annotated[float, Field(gt=0)] = 30.0
-    """For a whole synchronous call."""
+    """Time limit of a whole synchronous call whose task sets no limit."""
     longest_call_s: Annotated[float, Field(gt=0)] = 3_600.0
-    """The same for tasks that say how long they may take, whatever they say."""
+    """Highest time limit of a synchronous call, whatever limit its task sets."""
     transport_attempts: Annotated[int, Field(ge=1)] = 2
-    """Tries to open a connection."""
+    """Number of tries to open a connection."""
     http_transport: Literal["own", "aiohttp"] = "own"
-    """Which HTTP client dispatchers call functions with."""
+    """HTTP client with which dispatchers call functions."""
     call_answers_max_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 256 * MEBIBYTE
-    """Bytes of calls' answers that each dispatcher holds until they are taken, above which no
-    more large ones are read; half of it are for one host while they are read."""
+    """Most bytes of answers that a dispatcher holds for execution actors. At that limit it reads no
+    further large answer. Answers of one host take at most half of it while they are read."""
     limit_per_host: Annotated[int, Field(ge=1)] = 256
-    """Calls to one gateway host at once; from 16 on a workspace has eight ninths at most."""
+    """Most calls to one gateway host at once; from 16 on, a workspace gets at most 8/9 of them."""
     rate_per_host: Limit[Rate] = None
-    """Calls to one gateway host that may begin in a second; ``forever`` sets no limit."""
+    """Most calls to one gateway host that begin in a second; ``forever`` sets no limit."""
     rates_by_host: HostRates = {}
-    """Replaces ``rate_per_host`` for some hosts, by ``host`` or ``host:port``."""
+    """Values of ``rate_per_host`` for single hosts, by ``host`` or ``host:port``."""
     breaker_failures: Annotated[int, Field(ge=0)] = 0
-    """Failures in a row after which calls to a host or function wait; 0 never lets them wait."""
+    """Failures in a row that open the circuit of a host or function; 0 never opens it."""
     breaker_pause_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """How long they wait at first; it doubles with each probe that fails."""
+    """First pause of an open circuit; each probe that fails doubles the pause."""
     breaker_longest_pause_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-    """The longest pause, and the longest that one call is held back."""
+    """Longest pause of an open circuit, and longest time for which one call waits for it."""
     egress_allow: Places = ()
-    """Hosts, ``*.suffix``, addresses and CIDRs that calls may reach; empty allows all."""
+    """Hosts, ``*.suffix``, addresses and CIDRs that calls may reach; an empty list allows all."""
     egress_deny: Places = ()
-    """The same that calls may not reach; a denial wins. Cloud metadata is always denied."""
+    """Hosts, ``*.suffix``, addresses and CIDRs that calls may not reach. ``egress_deny`` overrides
+    ``egress_allow``. Addresses of cloud metadata are always denied."""
     egress_private: bool | None = None
-    """Whether calls may reach loopback and private addresses that ``egress_allow`` does not name;
-    None is yes on a server that listens on loopback, else no."""
+    """Whether calls may reach loopback and private addresses that ``egress_allow`` does not name.
+    None means yes on a server that listens on loopback, and no on any other server."""
     secrets_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
-    """Folder with a file for each secret that has no ``RILLFLOW_SECRET_<NAME>``."""
+    """Folder with one file per secret, for secrets without a ``RILLFLOW_SECRET_<NAME>``."""
     secret_hosts: SecretPlaces = {}
-    """Hosts to which each secret may be sent, by its name: ``host``, ``host:port``, ``*.suffix``,
-    or the protocol of a plugin or language model. A secret that is not named may go anywhere."""
+    """Hosts to which each secret may be sent, by the name of the secret: ``host``, ``host:port``,
+    ``*.suffix``, or the protocol of a plugin or language model. A secret without an entry may be
+    sent to any host."""
 
     chatgpt_base_url: BaseUrl = "https://api.openai.com/v1"
-    """Where tasks of the protocol `chatgpt` find OpenAI's API, or one that speaks like it."""
+    """Base URL of OpenAI's API, or of a compatible one, for tasks of the protocol `chatgpt`."""
     aliyun_ai_base_url: BaseUrl = "https://dashscope.aliyuncs.com/api/v1"
-    """Where tasks of the protocol `aliyun_ai` find the API of DashScope."""
+    """Base URL of the API of DashScope, for tasks of the protocol `aliyun_ai`."""
 
     max_depth: Annotated[int, Field(ge=1)] = 10
     """Levels of nested tasks in a definition (spec Q67)."""
@@ -243,58 +246,60 @@ class Settings(BaseSettings):
     callback_max_bytes: Annotated[int, Field(ge=1)] = MEBIBYTE
     """Largest body of a callback, wake-up or redo (spec 5.1)."""
     context_max_bytes: Annotated[int, Field(ge=1024)] = 8 * MEBIBYTE
-    """Most that one step of an execution may change in its context, or give a task as input."""
+    """Most bytes that one event of an execution may change in its context or give to a task."""
     outputs_max_bytes: Annotated[int, Field(ge=1024)] = 64 * MEBIBYTE
-    """Most that the tasks of an execution may keep of outputs; an answer beyond it is a failure."""
+    """Most bytes of outputs that the tasks of an execution keep; an answer beyond it fails."""
     large_value_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
-    """Length above which a value is stored once for each execution, apart from its journal."""
+    """Size above which a value is stored as a payload, once per execution, outside the journal."""
     foreach_max_items: Annotated[int, Field(ge=1)] = 20_000
-    """Most items of one foreach, all of which are made at once while other executions wait."""
+    """Most items of one foreach. One event makes all its groups, while other executions wait."""
     max_descendants: Annotated[int, Field(ge=0)] = 1_000
-    """Most sub-flows of an execution, theirs included, at all levels; more fail their tasks."""
+    """Most sub-flows of an execution, at all levels together; a task that starts more fails."""
     turn_max_steps: Annotated[int, Field(ge=1_000)] = 2_000_000
-    """Most steps of all expressions, conditions and mappings of one event, or of one preview."""
+    """Most steps of all expressions, conditions and mappings of one event or one preview."""
     turn_max_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 256 * MEBIBYTE
-    """Most that all of those may make together, in bytes of memory and of JSON."""
+    """Most bytes of memory and JSON that those expressions, conditions and mappings make."""
     turn_max_task_steps: Annotated[int, Field(ge=1)] = 2_000
-    """Tasks and groups that one event makes, starts and ends; others follow by further events."""
+    """Most tasks and groups that one event makes, starts and ends; further events do the rest."""
     execution_max_tasks: Annotated[int, Field(ge=1)] = 50_000
-    """Most tasks of an execution, and most groups; a foreach or choice that makes more fails."""
+    """Most tasks, and most groups, of an execution; a foreach or choice that makes more fails."""
     expected_callback_s: Annotated[float, Field(ge=0.001, le=315_360_000)] | None = None
-    """When a callback is overdue: its function is asked, or its task fails; None is never."""
+    """Time after which a callback is overdue: Rillflow then polls the function, or fails the
+    attempt. None means never."""
     max_dedicated: Annotated[int, Field(ge=0)] = 256
     """Dedicated executions that run at once above which no more are submitted (429): each has a
     process."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
-    """Unfinished submissions at an execution actor above which more are refused (429)."""
+    """Most unfinished submissions at an execution actor; more are refused (429)."""
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600
-    """Callbacks without a seal that one address may send, to each replica, for executions that
-    do not exist; ``forever`` sets no limit."""
+    """Most callbacks without a seal, for executions that do not exist, from one address to one
+    replica; ``forever`` sets no limit."""
     max_unanswered_calls: Annotated[int, Field(ge=1)] = 100_000
-    """Calls of an execution actor without an answer above which no submission is taken (429)."""
+    """Most calls of an execution actor without an answer; then submissions are refused (429)."""
     submit_max_bytes_by_business: SizeByBusiness = {}
-    """Replaces ``submit_max_bytes`` for some businesses."""
+    """Values of ``submit_max_bytes`` for single businesses."""
     callback_max_bytes_by_business: SizeByBusiness = {}
-    """Replaces ``callback_max_bytes`` for some businesses."""
+    """Values of ``callback_max_bytes`` for single businesses."""
     enforce_input_schema: bool = False
-    """Whether submissions must fit ``inputSchema`` also where the definition does not say so."""
+    """Whether submissions must match ``inputSchema`` in all definitions, not only in those that set
+    ``enforceInputSchema``."""
     strict_mappings: bool = False
-    """Whether all definitions count as ``strict``: rules that come to nothing are failures."""
+    """Whether all definitions are ``strict``: a mapping rule without effect is a failure."""
     context_hook: str | None = None
-    """``module:attribute`` of a function that may replace the data of a submission."""
+    """Function, as ``module:attribute``, that may replace the data of a submission."""
     hooks: Names = ()
-    """Hooks around what happens to executions by ``module:attribute``, comma-separated."""
+    """Hooks, as ``module:attribute``, that may veto operations on executions, comma-separated."""
 
     switches: Switches = {}
-    """Rill Flow's switches by name, where they differ from their defaults."""
+    """Values of Rill Flow's switches, by name; other switches have their defaults."""
     resource_checks: ById[Annotated[ResourceCheck, only(ResourceCheck)]] = {}
     """Overload check of submissions by service id or business id."""
     key_resource_any: bool = False
-    """Whether one busy key resource is enough to refuse; else all of them must be (spec Q9)."""
+    """Whether one busy key resource refuses a submission, instead of all of them (spec Q9)."""
     submit_traffic_limits: ById[Annotated[int, Field(ge=0)]] = {}
-    """Most submissions in a second, by service id or business id."""
+    """Most submissions per second, by service id or business id."""
     storage_max_usage_percent: int = 90
-    """Memory in use above which nothing is submitted; up to 0, or from 100 on, means never."""
+    """Memory in use above which submissions are refused; 0 or less, or 100 or more, means never."""
     flow_health: ById[Annotated[FlowHealth, only(FlowHealth)]] = {}
     """Thresholds of flow health by service id or business id."""
     trace_query_host: Annotated[
@@ -303,7 +308,7 @@ class Settings(BaseSettings):
             validation_alias=AliasChoices("RILLFLOW_TRACE_QUERY_HOST", "RILL_FLOW_TRACE_QUERY_HOST")
         ),
     ] = None
-    """Where the console's links to traces lead."""
+    """Address to which the console's links to traces lead."""
 
     @classmethod
     def settings_customise_sources(
@@ -321,7 +326,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _signs_with_a_secret(self) -> Self:
         if self.auth_businesses and not self.auth_secret:
-            raise ValueError("auth_businesses are to be signed, but auth_secret is empty")
+            raise ValueError("auth_businesses needs auth_secret, which is empty")
         return self
 
     @property

@@ -20,33 +20,34 @@ CITATION: Final = " (spec "
 HEAD: Final = """\
 # Settings
 
-Settings come from the options of `rillflow up`, then from environment variables, then from
-`rillflow.toml` in the folder where the server starts, then from the defaults. Times are in
-seconds and sizes in bytes where nothing else is said. Lists are written `a, b` in the
-environment and as lists in the file; maps are JSON in the environment and tables in the
-file. A setting that is wrong stops the start with one line that names it, and so does a name
-in the file that is no setting, with the one that was likely meant; keys and passwords are not
-repeated there. Variables of the environment that look like settings and are none are passed
-over with a warning, which `rillflow up` prints. What protects a server is explained in
-[security.md](security.md).
+A setting comes from the first of these sources that has it: the options of `rillflow up`,
+environment variables, `rillflow.toml` in the folder where the server starts, the defaults. Times
+are in seconds and sizes in bytes unless a setting says otherwise. A list is written `a, b` in the
+environment and as a list in the file. A map is JSON in the environment and a table in the file.
 
-This page is made from `rillflow/settings.py` by `tests/settings_page.py`.
+The server does not start with an invalid setting, and prints one line that names the setting. The
+same holds for a name in the file that is no setting; the line then suggests the nearest name. Such
+a line never contains a key or a password. For an environment variable that looks like a setting
+and is none, `rillflow up` prints a warning and ignores the variable. [security.md](security.md)
+explains which settings protect a server.
+
+`tests/settings_page.py` writes this page from `rillflow/settings.py`.
 
 | in `rillflow.toml` | in the environment | default | meaning |
 |---|---|---|---|
 """
 
 IDLE: Final = """\
-Other switches of Rill Flow may be set too, as they were; they decide nothing here, and the
-start warns of them: {}.
+The other switches of Rill Flow are accepted and have no effect. The server warns of them when it
+starts: {}.
 """
 
 SECRETS: Final = """
 ## Secrets
 
-`RILLFLOW_SECRET_<NAME>` is the secret `${secret:NAME}` of definitions; it is no setting and
-stands in no file of settings. `RILLFLOW_URL` and `RILLFLOW_API_KEY` are read by the command
-line too.
+`RILLFLOW_SECRET_<NAME>` is the value of the secret `${secret:NAME}` in definitions. It is an
+environment variable only, never an entry of `rillflow.toml`. The command line reads `RILLFLOW_URL`
+and `RILLFLOW_API_KEY`.
 """
 
 
