@@ -161,8 +161,8 @@ class Settings(BaseSettings):
     answers_max_bytes_per_address: Annotated[int, Field(ge=1)] = 64 * MEBIBYTE
     """Most such bytes to one address without the key, except this machine."""
     answer_min_bytes_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 32 * 1024.0
-    """Lowest rate at which a client must read a large answer. A client has 30 s more than the answer
-    takes at that rate; then its connection is closed."""
+    """Lowest rate at which a client must read a large answer. A client has 30 s in addition to
+    the time at that rate; then its connection is closed."""
     header_max_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024
     """Largest headers of a request, all together."""
 
@@ -267,8 +267,8 @@ class Settings(BaseSettings):
     """Time after which a callback is overdue: Rillflow then polls the function, or fails the
     attempt. None means never."""
     max_dedicated: Annotated[int, Field(ge=0)] = 256
-    """Dedicated executions that run at once above which no more are submitted (429): each has a
-    process."""
+    """Most dedicated executions that run at once; more submissions are refused (429). Each
+    dedicated execution has a process."""
     max_queued_submissions: Annotated[int, Field(ge=1)] = 5_000
     """Most unfinished submissions at an execution actor; more are refused (429)."""
     unknown_executions_per_minute: Limit[Annotated[int, Field(ge=1)]] = 600

@@ -373,7 +373,11 @@ def test_a_broken_setting_stops_the_start(tmp_path: Path) -> None:
         (("--host", "192.0.2.1"), {}, "without an API key 192.0.2.1 would be open"),
         ((), {"API_KEY": ""}, "the setting api_key is wrong: a key is one word"),
         ((), {"CALLBACK_KEYS": "new,"}, "the setting callback_keys.1 is wrong: a key is one"),
-        ((), {"AUTH_BUSINESSES": "shop"}, "the settings are wrong: auth_businesses needs auth_secret"),
+        (
+            (),
+            {"AUTH_BUSINESSES": "shop"},
+            "the settings are wrong: auth_businesses needs auth_secret",
+        ),
         ((), {"EGRESS_DENY": "10.0.0.0/33"}, "the setting egress_deny.0 is wrong: '10.0.0.0/33'"),
         # These get as far as an address that this machine does not have.
         (("--host", "192.0.2.1", "--insecure"), {}, "cannot listen on 192.0.2.1"),
