@@ -212,6 +212,10 @@ bench-recovery: setup ## How soon executions go on after a kill -9
 bench-capacity: setup ## How many of each part a rate takes; ARGS=--measure, what each costs
 	@$(BIN)/python -m tests.bench.capacity $(ARGS)
 
+.PHONY: bench-messages
+bench-messages: setup ## What calls between two actors cost, over a socket and over Ray
+	@$(BIN)/python -m tests.bench.messages $(ARGS)
+
 .PHONY: bench-nodes
 bench-nodes: setup ## What calls between two Ray nodes cost
 	@$(BIN)/python -m tests.bench.nodes $(ARGS)

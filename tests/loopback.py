@@ -12,6 +12,14 @@ from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.messages import (
+    Answers,
+    LoopQuestion,
+    decode_dispatcher_message,
+    decode_owner_message,
+)
+from rillflow.runtime.dispatch.client import Connection
+from rillflow.runtime.endpoints import DispatcherEndpoint
 
 FAILS = "dispatchTask http fails due to "
 PATIENT_S = 10.0
@@ -191,3 +199,21 @@ class GatedFunction:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def connection_to(endpoint: DispatcherEndpoint) -> Connection:
+    """Return a connection to a dispatcher's endpoint in this process."""
+
+    async def send(data: bytes) -> bytes:
+        message = decode_dispatcher_message(data)
+        assert not isinstance(message, LoopQuestion)
+        return await endpoint.take(message)
+
+    return send
+
+
+def answers_in(data: bytes) -> list[DispatchAnswer]:
+    """Return the answers of a message to an owner."""
+    message = decode_owner_message(data)
+    assert isinstance(message, Answers)
+    return message.answers

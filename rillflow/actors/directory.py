@@ -49,7 +49,7 @@ class RayExecutions(Routes):
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
         most = settings.max_queued_submissions
         owners = [
-            _Owner(execution_actor_name(index), settings.namespace, inbox=SubmissionLimit(most))
+            _Owner(execution_actor_name(index), settings.namespace, limit=SubmissionLimit(most))
             for index in range(settings.execution_actors)
         ]
         super().__init__(owners, DedicatedActors(settings.namespace, spawn))
@@ -162,18 +162,18 @@ class _Owner(OwnerRef):
         *,
         mortal: bool = False,
         start: Callable[[], Any] | None = None,
-        inbox: SubmissionLimit | None = None,
+        limit: SubmissionLimit | None = None,
     ) -> None:
         self._peer = Peer(name, namespace, mortal=mortal)
         self._start = start
         self._starting = asyncio.Lock()
-        super().__init__(self._call, watcher=uuid.uuid4().hex, inbox=inbox)
+        super().__init__(self._call, watcher=uuid.uuid4().hex, limit=limit)
 
-    async def _call(self, method: str, argument: bytes) -> bytes:
+    async def _call(self, message: bytes) -> bytes:
         if self._start is not None:
             async with self._starting:
                 await self._start_once()
-        return await self._peer.call(method, argument)
+        return await self._peer.call(message)
 
     async def _start_once(self) -> None:
         if self._start is not None:
@@ -185,7 +185,7 @@ class _Owner(OwnerRef):
             self._start = None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._peer.close()
 
 

@@ -14,8 +14,9 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.ports.loops import OF_PROCESS, encode_loop
-from rillflow.runtime.dispatch.client import Line
+from rillflow.ports.loops import encode_loop
+from rillflow.ports.messages import LoopQuestion, decode_dispatcher_message
+from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
@@ -37,14 +38,14 @@ class DispatcherActor:
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
         self._namespace = settings.namespace
-        self._desk = DispatcherEndpoint(
+        self._endpoint = DispatcherEndpoint(
             registry,
             life=uuid.uuid4().bytes,
-            line_to=self._line_to,
+            connect=self._connect,
             hosts=registry.hosts,
             budget=budget,
         )
-        self._door = Drain()
+        self._drain = Drain()
         self._name = name
         self._socket = SocketServer(self._answer, name)
         self._started = asyncio.create_task(self._socket.start(), name="socket")
@@ -55,15 +56,16 @@ class DispatcherActor:
         await asyncio.shield(self._started)
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
-    async def take(self, method: str, argument: bytes) -> Response:
-        """Take a question of a peer on another node."""
-        return await response_of(self._answer(method, argument), self._name)
+    async def take(self, message: bytes) -> Response:
+        """Take a message of an actor on another node; see ``rillflow/ports/messages.py``."""
+        return await response_of(self._answer(message), self._name)
 
-    async def _answer(self, method: str, argument: bytes) -> bytes:
-        """Answer a question of a peer."""
-        if method == OF_PROCESS:
+    async def _answer(self, data: bytes) -> bytes:
+        """Answer a message."""
+        message = decode_dispatcher_message(data)
+        if isinstance(message, LoopQuestion):
             return encode_loop(self._watch.state())
-        return await self._door.through(lambda: self._desk.take(method, argument))
+        return await self._drain.through(lambda: self._endpoint.take(message))
 
     async def leave(self) -> bool:
         """Wait for the calls under way, and take no others for some seconds.
@@ -73,13 +75,13 @@ class DispatcherActor:
         Returns:
             Whether all were answered; if not, this actor goes on as before.
         """
-        return await self._door.shut(lambda: not len(self._desk))
+        return await self._drain.shut(lambda: not len(self._endpoint))
 
     async def facts(self) -> dict[str, int]:
         """Return what an operator may want to see."""
-        return {"pid": os.getpid(), "calls": len(self._desk)}
+        return {"pid": os.getpid(), "calls": len(self._endpoint)}
 
-    def _line_to(self, sender: str) -> Line:
+    def _connect(self, sender: str) -> Connection:
         return Peer(sender, self._namespace, mortal=is_dedicated_actor(sender)).call
 
 

@@ -23,10 +23,16 @@ from rillflow.actors.sockets import SocketServer
 from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
-from rillflow.ports.loops import OF_PROCESS, encode_loop
+from rillflow.ports.loops import encode_loop
+from rillflow.ports.messages import (
+    EndsQuestion,
+    HealthQuestion,
+    LoopQuestion,
+    decode_owner_message,
+)
 from rillflow.runtime.crashes.handling_record import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.endpoints import HEALTH, OwnerEndpoint
+from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.owner.deactivation import until_done
@@ -65,7 +71,7 @@ class ExecutionActor:
         self._settings = settings
         self._dedicated = dedicated
         self._leaving = False
-        self._door = Drain()
+        self._drain = Drain()
         name = dedicated or execution_actor_name(index)
         self._watch = LoopWatch(name)
         self._watch.start()
@@ -97,12 +103,12 @@ class ExecutionActor:
             spawner=None if dedicated else actor_spawner(settings),
         )
         self._health = ReadinessWatch([writing(self._store)])
-        self._desk = OwnerEndpoint(
+        self._endpoint = OwnerEndpoint(
             self._host,
             self._dispatcher,
             life=uuid.uuid4().hex,
             reasons=self._health.reasons,
-            inbox=SubmissionLimit(
+            limit=SubmissionLimit(
                 settings.max_queued_submissions,
                 unanswered=lambda: len(self._dispatcher) + self._host.held(),
                 most_unanswered=settings.max_unanswered_calls,
@@ -157,21 +163,22 @@ class ExecutionActor:
         await asyncio.shield(self._started)
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
-    async def take(self, method: str, argument: bytes) -> Response:
-        """Take a question of a peer on another node."""
-        return await response_of(self._answer(method, argument), self._name)
+    async def take(self, message: bytes) -> Response:
+        """Take a message of an actor on another node; see ``rillflow/ports/messages.py``."""
+        return await response_of(self._answer(message), self._name)
 
-    async def _answer(self, method: str, argument: bytes) -> bytes:
-        """Answer a question of a peer, once everything is durable."""
-        if method == OF_PROCESS:
+    async def _answer(self, data: bytes) -> bytes:
+        """Answer a message, once everything is durable."""
+        message = decode_owner_message(data)
+        if isinstance(message, LoopQuestion):
             return encode_loop(self._watch.state())
         await asyncio.shield(self._started)
         if self._leaving:
             raise UnavailableError(f"{self._name} has ended, and its actor leaves")
-        if method in ("ended", HEALTH):
-            # Who waits for an end would hold the door open for long, and health waits for nobody.
-            return await self._desk.take(method, argument)
-        return await self._door.through(lambda: self._desk.take(method, argument))
+        if isinstance(message, EndsQuestion | HealthQuestion):
+            # Who waits for an end would hold up the drain for long, and health waits for nobody.
+            return await self._endpoint.take(message, len(data))
+        return await self._drain.through(lambda: self._endpoint.take(message, len(data)))
 
     async def leave(self) -> bool:
         """Finish what callers have asked for, and take nothing more for some seconds.
@@ -182,7 +189,7 @@ class ExecutionActor:
             Whether everything was finished; if not, this actor goes on as before.
         """
         await asyncio.shield(self._started)
-        return await self._door.shut()
+        return await self._drain.shut()
 
     async def _keep_house(self, index: int) -> None:
         """Remove old executions of the whole stack, which one actor does for all."""

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from rillflow.actors.responses import Response, answer_of
-from rillflow.actors.sockets import SocketLine
+from rillflow.actors.sockets import SocketConnection
 from rillflow.errors import DefectError, GoneError, UnavailableError
 
 log = logging.getLogger("rillflow.peers")
@@ -25,7 +25,7 @@ class Peer:
     """Calls one actor; a call that was lost with the actor's process is made again.
 
     The actor has the methods ``socket() -> (node id, path)`` and
-    ``take(method, argument) -> Response``, and every ``take`` may be repeated. A ``mortal``
+    ``take(message) -> Response``, and every ``take`` may be repeated. A ``mortal``
     actor leaves for good when its work is done; any other comes back.
     """
 
@@ -34,14 +34,14 @@ class Peer:
         self._namespace = namespace
         self._mortal = mortal
         self._handle: Any = None
-        self._line: SocketLine | None = None
+        self._connection: SocketConnection | None = None
         self._connecting = asyncio.Lock()
         self._over_ray = False
 
     def close(self) -> None:
-        """Hang up; a call that is under way is made again."""
-        if self._line is not None:
-            self._line.close()
+        """Close the connection; a call that is under way is made again."""
+        if self._connection is not None:
+            self._connection.close()
 
     async def _find(self) -> Any:
         """Return the actor's handle, looked up in a thread since Ray waits for its answer.
@@ -63,8 +63,8 @@ class Peer:
         self._handle = None
         self._over_ray = False
 
-    async def call(self, method: str, argument: bytes) -> bytes:
-        """Make a call until it is answered.
+    async def call(self, message: bytes) -> bytes:
+        """Send a message until it is answered.
 
         Raises:
             GoneError: The actor has left for good.
@@ -75,7 +75,7 @@ class Peer:
         give_up = time.monotonic() + REACH_S
         while True:
             try:
-                return await self._call_once(method, argument)
+                return await self._call_once(message)
             except ray.exceptions.RayTaskError as error:
                 log.exception("actor_failed", extra={"actor": self.name})
                 raise DefectError.of(error.cause or error, self.name) from error
@@ -89,22 +89,22 @@ class Peer:
                     raise UnavailableError(f"{self.name} cannot be reached") from error
             await asyncio.sleep(PAUSE_S)
 
-    async def _call_once(self, method: str, argument: bytes) -> bytes:
-        if self._line is None or self._line.lost:
+    async def _call_once(self, message: bytes) -> bytes:
+        if self._connection is None or self._connection.lost:
             await self._connect()
-        if self._line is not None:
-            return await self._line.call(method, argument)
+        if self._connection is not None:
+            return await self._connection.call(message)
         actor = await self._find()
-        return answer_of(Response(*await actor.take.remote(method, argument)))
+        return answer_of(Response(*await actor.take.remote(message)))
 
     async def _connect(self) -> None:
         async with self._connecting:
-            if self._over_ray or (self._line is not None and not self._line.lost):
+            if self._over_ray or (self._connection is not None and not self._connection.lost):
                 return
-            self._line = None
+            self._connection = None
             actor = await self._find()
             node, path = await actor.socket.remote()
             if node == ray.get_runtime_context().get_node_id():
-                self._line = await SocketLine.connect(path)
+                self._connection = await SocketConnection.connect(path)
             else:
                 self._over_ray = True

@@ -9,10 +9,10 @@ from typing import Final
 
 from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
+from rillflow.ports.messages import HealthQuestion, LifeQuestion, encode_message
 from rillflow.ports.readiness import Reason, decode_reasons
 from rillflow.ports.store import Store
 from rillflow.private_apis.ray_state import ask_gcs, raylet_pid
-from rillflow.runtime.endpoints import HEALTH, PING
 from rillflow.runtime.process.readiness import Check, ReadinessWatch, reading
 from rillflow.settings import Settings
 
@@ -53,14 +53,14 @@ def _checks(settings: Settings, store: Store) -> Iterator[Check]:
 
 def _health_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
     async def ask() -> Sequence[Reason]:
-        return decode_reasons(await peer.call(HEALTH, b""))
+        return decode_reasons(await peer.call(encode_message(HealthQuestion())))
 
     return ask
 
 
 def _life_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
     async def ask() -> Sequence[Reason]:
-        await peer.call(PING, b"")
+        await peer.call(encode_message(LifeQuestion()))
         return ()
 
     return ask

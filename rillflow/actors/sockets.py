@@ -1,7 +1,9 @@
-"""A direct line between two actors of one machine, an order of magnitude quicker than a Ray call.
+"""A connection between two actors of one machine, over a UNIX socket.
 
-A frame is a header (length, number, kind) and a payload. A request's payload begins with
-the method's name. The socket lies in a folder that only this user can enter.
+It is used in the place of Ray calls, and does much less for each; ``docs/decisions/processes``
+has the figures. A frame is a header (length, number, kind) and a payload, which is a message
+(``rillflow/ports/messages.py``), its answer, or a refusal. The socket lies in a folder that only
+this user can enter.
 """
 
 import asyncio
@@ -14,7 +16,8 @@ from typing import Final, TypeAlias, cast
 
 from rillflow.actors.responses import Response, answer_of, response_of
 
-Serve: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
+Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""Answers a message."""
 
 RUN_DIR: Final = "RILLFLOW_RUN_DIR"
 """Environment variable with the folder that ends with the stack, where there is one."""
@@ -55,11 +58,11 @@ class _Frames(asyncio.Protocol):
                 start = end
         del buffer[:start]
 
-    def send(self, number: int, kind: int, payload: bytes, prefix: bytes = b"") -> None:
-        """Send a frame; ``prefix`` comes before the payload, and is a part of it."""
+    def send(self, number: int, kind: int, payload: bytes) -> None:
+        """Send a frame."""
         if self.transport is None or self.transport.is_closing():
             return
-        head = _HEADER.pack(len(prefix) + len(payload), number, kind) + prefix
+        head = _HEADER.pack(len(payload), number, kind)
         if len(payload) <= JOINED_BYTES:
             self.transport.write(head + payload)
         else:
@@ -71,7 +74,7 @@ class _Frames(asyncio.Protocol):
         raise AssertionError(number, kind, payload)
 
 
-class _ServerLine(_Frames):
+class _ServerConnection(_Frames):
     def __init__(self, serve: Serve, process: str) -> None:
         super().__init__()
         self._serve = serve
@@ -80,19 +83,17 @@ class _ServerLine(_Frames):
 
     def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
         del kind
-        size = payload[0]
-        method, argument = str(payload[1 : size + 1], "utf-8"), bytes(payload[size + 1 :])
-        task = asyncio.create_task(self._answer(number, method, argument))
+        task = asyncio.create_task(self._answer(number, bytes(payload)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _answer(self, number: int, method: str, argument: bytes) -> None:
-        response = await response_of(self._serve(method, argument), self._process)
+    async def _answer(self, number: int, message: bytes) -> None:
+        response = await response_of(self._serve(message), self._process)
         self.send(number, response.kind, response.payload)
 
 
 class SocketServer:
-    """Answers the requests of other actors on this machine."""
+    """Answers the messages of other actors on this machine."""
 
     def __init__(self, serve: Serve, process: str) -> None:
         """Answer by ``serve``; errors call this process ``process``."""
@@ -107,15 +108,15 @@ class SocketServer:
     @property
     def path(self) -> str:
         """Where the socket is."""
-        return str(Path(self._folder.name) / "line")
+        return str(Path(self._folder.name) / "socket")
 
     async def start(self) -> None:
         """Begin to answer."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(self._accept, self.path)
 
-    def _accept(self) -> _ServerLine:
-        return _ServerLine(self._serve, self._process)
+    def _accept(self) -> _ServerConnection:
+        return _ServerConnection(self._serve, self._process)
 
     def close(self) -> None:
         """Answer no new connections, and remove the socket."""
@@ -124,8 +125,8 @@ class SocketServer:
         self._folder.cleanup()
 
 
-class SocketLine(_Frames):
-    """The asking end of a line; many requests may be under way on it."""
+class SocketConnection(_Frames):
+    """The asking end of a connection; many messages may be under way on it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,37 +135,36 @@ class SocketLine(_Frames):
         self.lost = False
 
     @classmethod
-    async def connect(cls, path: str) -> "SocketLine":
-        """Open a line.
+    async def connect(cls, path: str) -> "SocketConnection":
+        """Open a connection.
 
         Raises:
             OSError: Nobody answers there.
         """
-        _, line = await asyncio.get_running_loop().create_unix_connection(cls, path)
-        return line
+        _, connection = await asyncio.get_running_loop().create_unix_connection(cls, path)
+        return connection
 
-    async def call(self, method: str, argument: bytes) -> bytes:
-        """Make a request and return its answer.
+    async def call(self, message: bytes) -> bytes:
+        """Send a message and return its answer.
 
         Raises:
-            ConnectionError: The line was lost; whether the request took effect is unknown.
+            ConnectionError: The connection was lost; whether the request took effect is unknown.
             RillflowError: The other side refused, or met a defect.
         """
         if self.lost:
-            raise ConnectionError("the line is lost")
+            raise ConnectionError("the connection is lost")
         number = self._next
         self._next += 1
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        name = method.encode()
-        self.send(number, _REQUEST, argument, bytes([len(name)]) + name)
+        self.send(number, _REQUEST, message)
         try:
             return answer_of(await future)
         finally:
             self._waiting.pop(number, None)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close it."""
         if self.transport is not None:
             self.transport.close()
 
@@ -180,4 +180,4 @@ class SocketLine(_Frames):
         self.lost = True
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(ConnectionError(f"the line was lost: {exc}"))
+                future.set_exception(ConnectionError(f"the connection was lost: {exc}"))

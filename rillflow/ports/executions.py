@@ -140,7 +140,7 @@ class TrafficCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_lik
         return self.subject
 
 
-class ViewPart(msgspec.Struct, frozen=True, array_like=True):
+class ViewPart(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Ask for a part of a large view, from an offset on; before its start, how large it is.
 
     The first question waits until the view is there. A small one comes with its answer.
@@ -333,31 +333,8 @@ def size_of(call: Call) -> int:
 
 
 _encoder = msgspec.msgpack.Encoder()
-_calls_decoder = msgspec.msgpack.Decoder(list[Call])
-_part_decoder = msgspec.msgpack.Decoder(ViewPart)
 _replies_decoder = msgspec.msgpack.Decoder(list[Reply])
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
-
-
-def encode_calls(calls: list[Call]) -> bytes:
-    """Encode a batch of calls."""
-    return _encoder.encode(calls)
-
-
-def decode_calls(data: bytes) -> list[Call]:
-    """Decode a batch of calls."""
-    calls: list[Call] = _calls_decoder.decode(data)
-    return calls
-
-
-def encode_view_part(asked: ViewPart) -> bytes:
-    """Encode a question for a part of a view."""
-    return _encoder.encode(asked)
-
-
-def decode_view_part(data: bytes) -> ViewPart:
-    """Decode a question for a part of a view."""
-    return _part_decoder.decode(data)
 
 
 def encode_replies(replies: list[Reply]) -> bytes:

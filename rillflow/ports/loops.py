@@ -4,9 +4,6 @@ from typing import Protocol
 
 import msgspec
 
-OF_PROCESS = "loop"
-"""The question of a process's event loop, among those that actors take."""
-
 
 class LoopState(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured of one event loop; times are milliseconds.

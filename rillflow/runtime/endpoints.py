@@ -6,30 +6,37 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import Final, TypeVar, assert_never
 
 import msgspec
 
 from rillflow.errors import CrashedError, GoneError, UnavailableError
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.ports.executions import (
+    Call,
     Reply,
-    decode_calls,
-    decode_view_part,
+    ViewPart,
     encode_replies,
     reply_to_error,
     size_of,
 )
 from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
-from rillflow.ports.readiness import Reason, encode_reasons
-from rillflow.runtime.completion.client import News, decode_question, encode_news
-from rillflow.runtime.dispatch.client import (
-    DispatcherClient,
-    Line,
+from rillflow.ports.messages import (
+    Answers,
+    Calls,
+    CancelOrder,
+    DispatcherMessage,
+    EndsQuestion,
+    HealthQuestion,
+    HostsQuestion,
+    LifeQuestion,
     Order,
-    decode_cancel,
-    decode_order,
+    OwnerMessage,
+    encode_message,
 )
+from rillflow.ports.readiness import Reason, encode_reasons
+from rillflow.runtime.completion.client import News, encode_news
+from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
@@ -38,11 +45,6 @@ MOST_SENDERS: Final = 1000
 PORTION_BYTES: Final = 256 * 1024
 """Of a batch that is larger, so much is taken at a time."""
 Item = TypeVar("Item")
-HOSTS: Final = "hosts"
-HEALTH: Final = "health"
-VIEW: Final = "view"
-PING: Final = "ping"
-_answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 _hosts_decoder = msgspec.msgpack.Decoder(list[HostState])
 _encoder = msgspec.msgpack.Encoder()
 log = logging.getLogger("rillflow.endpoints")
@@ -50,7 +52,7 @@ _UNSPEAKABLE = reply_to_error(CrashedError("internal server error"))
 
 
 class OwnerEndpoint:
-    """The desk of an owner of executions; every ``take`` may be repeated."""
+    """Answers the messages to an owner of executions; each may be repeated."""
 
     def __init__(
         self,
@@ -58,48 +60,56 @@ class OwnerEndpoint:
         dispatcher: DispatcherClient,
         *,
         life: str,
-        inbox: SubmissionLimit | None = None,
+        limit: SubmissionLimit | None = None,
         reasons: Callable[[], list[Reason]] = list,
     ) -> None:
         """Answer for ``host``; ``life`` tells this process from those before it.
 
-        An ``inbox`` bounds the submissions of all callers together. ``reasons`` tells what
+        A ``limit`` bounds the submissions of all callers together. ``reasons`` tells what
         keeps the owner from taking requests.
         """
         self._reasons = reasons
-        self._inbox = inbox or SubmissionLimit()
+        self._limit = limit or SubmissionLimit()
         dispatcher.serve(host)
         self._host = host
         self._dispatcher = dispatcher
         self._life = life
 
-    async def take(self, method: str, argument: bytes) -> bytes:
-        """Take ``calls``, ``answers`` of dispatches, or a question: what has ``ended``, ``health``.
-
-        The answer comes once everything is durable.
+    async def take(self, message: OwnerMessage, size_bytes: int) -> bytes:
+        """Take a message of so many bytes; the answer comes once everything is durable.
 
         Raises:
             RillflowError: Answers could not be made durable; deliver them again.
         """
-        if method == "calls":
-            replies: list[Reply] = []
-            for calls in _portions(decode_calls(argument), len(argument), size_of):
-                replies += await self._inbox.call_many(
-                    calls, self._host.call_many, self._host.is_known
-                )
-            return encoded(replies)
-        if method == "answers":
-            arrived = _answers_decoder.decode(argument)
-            for answers in _portions(arrived, len(argument), _size_of_answer):
-                await self._host.answers_arrived(answers)
-                self._dispatcher.answered(answers)
-            return b""
-        if method == VIEW:
-            asked_part = decode_view_part(argument)
-            return encoded([await self._host.views.part(asked_part)])
-        if method == HEALTH:
-            return encode_reasons(self._reasons())
-        asked = decode_question(argument)
+        match message:
+            case Calls(calls=calls):
+                return await self._take_calls(calls, size_bytes)
+            case Answers(answers=answers):
+                return await self._take_answers(answers, size_bytes)
+            case ViewPart():
+                return encoded([await self._host.views.part(message)])
+            case EndsQuestion():
+                return await self._news_for(message)
+            case HealthQuestion():
+                return encode_reasons(self._reasons())
+            case _:
+                assert_never(message)
+
+    async def _take_calls(self, calls: list[Call], size_bytes: int) -> bytes:
+        replies: list[Reply] = []
+        for portion in _portions(calls, size_bytes, size_of):
+            replies += await self._limit.call_many(
+                portion, self._host.call_many, self._host.is_known
+            )
+        return encoded(replies)
+
+    async def _take_answers(self, answers: list[DispatchAnswer], size_bytes: int) -> bytes:
+        for portion in _portions(answers, size_bytes, _size_of_answer):
+            await self._host.answers_arrived(portion)
+            self._dispatcher.answered(portion)
+        return b""
+
+    async def _news_for(self, asked: EndsQuestion) -> bytes:
         is_known = asked.life is None or asked.life == self._life
         timeout_s = asked.timeout_s if is_known else 0.0
         ended = await self._host.watchers.take(asked.watcher, timeout_s, asked.heard)
@@ -151,7 +161,7 @@ def decode_hosts(data: bytes) -> list[HostState]:
 
 
 class DispatcherEndpoint:
-    """The desk of a dispatcher, which remembers nothing that matters.
+    """Answers the messages to a dispatcher, which remembers nothing that matters.
 
     A call whose dispatcher dies is made again by whoever ordered it: ``take`` returns
     this life's token, and a new token says that the calls of the old one are lost. What
@@ -166,12 +176,12 @@ class DispatcherEndpoint:
         gateway: Gateway,
         *,
         life: bytes,
-        line_to: Callable[[str], Line],
+        connect: Callable[[str], Connection],
         most_senders: int = MOST_SENDERS,
         hosts: Callable[[], list[HostState]] = list,
         budget: AnswerBudget | None = None,
     ) -> None:
-        """Call through ``gateway``; ``line_to`` finds the way back to a sender.
+        """Call through ``gateway``; ``connect`` finds the way back to a sender.
 
         Of senders that wait for nothing, the last ``most_senders`` are remembered.
         ``hosts`` tells what goes on behind the gateway; the answers of all senders share the
@@ -182,28 +192,28 @@ class DispatcherEndpoint:
         self._gateway = gateway
         self._most_senders = most_senders
         self._life = life
-        self._line_to = line_to
+        self._connect = connect
         self._pools: OrderedDict[str, DispatchPool] = OrderedDict()
         self._newest: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return sum(map(len, self._pools.values()))
 
-    async def take(self, method: str, argument: bytes) -> bytes:
-        """Take requests to ``send``, calls to ``abandon``, or a ``ping``; return this life's token.
-
-        ``hosts`` asks for the state of the gateway hosts instead.
-        """
-        if method == HOSTS:
-            return _encoder.encode(self._hosts())
-        if method == "send":
-            order = decode_order(argument)
-            if order.life == self._life and self._is_news(order):
-                self._pool_of(order.sender).send(order.requests)
-        elif method == "abandon":
-            left = decode_cancel(argument)
-            if left.life == self._life and left.sender in self._pools:
-                self._pools[left.sender].abandon(left.calls)
+    async def take(self, message: DispatcherMessage) -> bytes:
+        """Take a message; the answer is this life's token, or what was asked for."""
+        match message:
+            case Order():
+                if message.life == self._life and self._is_news(message):
+                    self._pool_of(message.sender).send(message.requests)
+            case CancelOrder(sender=sender):
+                if message.life == self._life and sender in self._pools:
+                    self._pools[sender].abandon(message.calls)
+            case LifeQuestion():
+                pass
+            case HostsQuestion():
+                return _encoder.encode(self._hosts())
+            case _:
+                assert_never(message)
         return self._life
 
     def _is_news(self, order: Order) -> bool:
@@ -237,12 +247,12 @@ class DispatcherEndpoint:
                 del self._pools[sender]
 
     def _deliver_to(self, sender: str) -> Callable[[list[DispatchAnswer]], Awaitable[None]]:
-        line = self._line_to(sender)
+        connection = self._connect(sender)
 
         async def deliver(answers: list[DispatchAnswer]) -> None:
             newest = self._newest.get(sender)
             try:
-                await line("answers", _encoder.encode(answers))
+                await connection(encode_message(Answers(answers)))
             except GoneError as error:
                 if self._newest.get(sender) != newest:
                     raise UnavailableError(f"{sender} has come back meanwhile") from error

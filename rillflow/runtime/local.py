@@ -8,8 +8,9 @@ from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission, ViewPart
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
+from rillflow.ports.messages import EndsQuestion
 from rillflow.ports.store import Store
-from rillflow.runtime.completion.client import CompletionClient, News, Question
+from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES
@@ -34,7 +35,7 @@ class LocalExecutions:
         max_unanswered_calls: int = MOST_UNANSWERED,
     ) -> None:
         self._pool = DispatchPool(gateway, self._answered)
-        self._inbox = SubmissionLimit(
+        self._limit = SubmissionLimit(
             max_queued_submissions,
             unanswered=lambda: len(self._pool) + self.host.held(),
             most_unanswered=max_unanswered_calls,
@@ -64,7 +65,7 @@ class LocalExecutions:
 
     async def call(self, call: Call) -> Reply:
         """Make one call."""
-        [reply] = await self._inbox.call_many([call], self.host.call_many, self.host.is_known)
+        [reply] = await self._limit.call_many([call], self.host.call_many, self.host.is_known)
         return reply
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
@@ -92,7 +93,7 @@ class LocalExecutions:
         """Take requests without waiting."""
         self._pool.send(requests)
 
-    async def _ended(self, question: Question) -> News:
+    async def _ended(self, question: EndsQuestion) -> News:
         watchers = self.host.watchers
         ended = await watchers.take(question.watcher, question.timeout_s, question.heard)
         return News("only", ended)

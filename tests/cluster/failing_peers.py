@@ -55,11 +55,12 @@ class Failing:
         node: str = ray.get_runtime_context().get_node_id()
         return node if self._is_near else "another", self._socket.path
 
-    async def take(self, method: str, argument: bytes) -> Response:
+    async def take(self, message: bytes) -> Response:
         """Take a message from another node."""
-        return await response_of(self._answer(method, argument), self._name)
+        return await response_of(self._answer(message), self._name)
 
-    async def _answer(self, method: str, _: bytes) -> bytes:
+    async def _answer(self, message: bytes) -> bytes:
+        method = message.decode()
         if method == "calls":
             return str(self._calls).encode()
         self._calls += 1
@@ -77,7 +78,7 @@ class Broken:
 async def _told(peer: Peer, method: str) -> dict[str, Any]:
     begun_s = time.monotonic()
     try:
-        await peer.call(method, b"")
+        await peer.call(method.encode())
     except RillflowError as error:
         took_s = time.monotonic() - begun_s
         return {"kind": type(error).__name__, "text": str(error), "took_s": took_s}
@@ -89,7 +90,7 @@ async def _look() -> dict[str, Any]:
     for name in ("near", "far"):
         peer = Peer(name, NAMESPACE)
         seen[name] = {method: await _told(peer, method) for method in ERRORS}
-        seen[name]["calls"] = int(await peer.call("calls", b""))
+        seen[name]["calls"] = int(await peer.call(b"calls"))
         peer.close()
     seen["broken"] = await _told(Peer("broken", NAMESPACE), "calls")
     peers.REACH_S = 0.5

@@ -1,6 +1,6 @@
 """Messages between simulated processes: lost, repeated, late, out of order.
 
-A line does what a peer of the actors does: it makes a call again when it was lost, looks
+A connection does what a peer of the actors does: it makes a call again when it was lost, looks
 its receiver up anew after each loss, and gives up after half a minute, or at once when
 its receiver has left for good. Until a loss it stays with the process it has reached,
 even when that one was replaced meanwhile.
@@ -15,13 +15,13 @@ import msgspec
 from rillflow.errors import GoneError, RillflowError, UnavailableError
 from rillflow.ports.executions import decode_refusal, encode_refusal
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.runtime.dispatch.client import Line
+from rillflow.ports.messages import Answers, decode_owner_message
+from rillflow.runtime.dispatch.client import Connection
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import Life
 
-Serve: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
+Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 
-_answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
 REACH_S: Final = 30.0
 PAUSE_S: Final = 0.1
 
@@ -64,11 +64,11 @@ class Network:
         """Be reached under the life's name, in the place of whoever was before."""
         self._addresses[life.name] = Address(life, serve)
 
-    def line_to(self, name: str) -> Line:
+    def connection_to(self, name: str) -> Connection:
         """Return a way to whoever has a name."""
         reached: Address | None = None
 
-        async def call(method: str, argument: bytes) -> bytes:
+        async def call(message: bytes) -> bytes:
             nonlocal reached
             give_up_s = self._around.loop.time() + REACH_S
             while True:
@@ -77,14 +77,13 @@ class Network:
                     if address is None:
                         raise ConnectionError(f"there is no {name}")
                     reached = address
-                    return await self._call_once(address, method, argument)
+                    return await self._call_once(address, message)
                 except ConnectionError as error:
                     reached = None
                     if self.is_gone(name):
                         # Whoever has found this out hears of it later.
                         await asyncio.sleep(self._delay_s())
-                        if method == "answers":
-                            self._dropped(_answers_decoder.decode(argument))
+                        self._note_dropped(message)
                         raise GoneError(f"{name} has left") from error
                     if self._around.loop.time() > give_up_s:
                         raise UnavailableError(f"{name} cannot be reached") from error
@@ -92,54 +91,59 @@ class Network:
 
         return call
 
+    def _note_dropped(self, message: bytes) -> None:
+        if kind_of(message) == Answers.__name__:
+            answers = decode_owner_message(message)
+            assert isinstance(answers, Answers)
+            self._dropped(answers.answers)
+
     def _find(self, name: str) -> Address | None:
         address = self._addresses.get(name)
         return None if address is None or address.life.dead else address
 
-    async def _call_once(self, address: Address, method: str, argument: bytes) -> bytes:
+    async def _call_once(self, address: Address, message: bytes) -> bytes:
         around = self._around
         future: asyncio.Future[bytes] = around.loop.create_future()
         address.waiting[future] = None
         if around.happens(around.faults.repeated):
-            self._send(address, method, argument, None)
+            self._send(address, message, None)
         if around.happens(around.faults.lost):
-            around.note("lost", f"{method} to {address.life}")
+            around.note("lost", f"{kind_of(message)} to {address.life}")
             around.later(self._delay_s(), _fail, future)
         else:
-            self._send(address, method, argument, future)
+            self._send(address, message, future)
         try:
             return await future
         finally:
             address.waiting.pop(future, None)
 
     def _send(
-        self, address: Address, method: str, argument: bytes, future: "asyncio.Future[bytes] | None"
+        self, address: Address, message: bytes, future: "asyncio.Future[bytes] | None"
     ) -> None:
         around = self._around
 
         def arrive() -> None:
             if not address.life.dead:
-                around.loop.spawn(address.life, self._serve(address, method, argument, future))
+                around.loop.spawn(address.life, self._serve(address, message, future))
 
         around.later(self._delay_s(), arrive)
 
     async def _serve(
         self,
         address: Address,
-        method: str,
-        argument: bytes,
+        message: bytes,
         future: "asyncio.Future[bytes] | None",
     ) -> None:
         around = self._around
         answer: bytes | RillflowError
         try:
-            answer = await address.serve(method, argument)
+            answer = await address.serve(message)
         except RillflowError as error:
             answer = decode_refusal(encode_refusal(error))
         if future is None:
             return
         if around.happens(around.faults.lost):
-            around.note("lost", f"answer to {method} of {address.life}")
+            around.note("lost", f"answer to {kind_of(message)} of {address.life}")
             around.later(self._delay_s(), _fail, future)
         else:
             around.later(self._delay_s(), _settle, future, answer)
@@ -149,6 +153,12 @@ class Network:
         if around.happens(around.faults.slow):
             return around.random.choice([0.05, 0.5, 3.0]) * around.random.random()
         return 0.0005 + 0.001 * around.random.random()
+
+
+def kind_of(message: bytes) -> str:
+    """Return the kind of an encoded message."""
+    kind: str = msgspec.msgpack.decode(message)[0]
+    return kind
 
 
 def _fail(future: "asyncio.Future[bytes]") -> None:

@@ -5,12 +5,11 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import TypeAlias
 
-import msgspec
-
 from rillflow.errors import StoreError, UnavailableError
 from rillflow.ids import ExecutionId
-from rillflow.ports.executions import decode_calls, decode_replies
-from rillflow.ports.gateway import DispatchAnswer, Gateway
+from rillflow.ports.executions import decode_replies
+from rillflow.ports.gateway import Gateway
+from rillflow.ports.messages import Answers, Calls, LoopQuestion, decode_owner_message
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
@@ -22,14 +21,13 @@ from rillflow.runtime.owner.deactivation import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.owner_ref import OwnerRef
 from rillflow.runtime.routing.router import Routes
+from tests.loopback import connection_to
 from tests.simulation.network import Network
 from tests.simulation.promises import Promises
 from tests.simulation.surroundings import SimulatedClock, Surroundings
 from tests.simulation.virtual_loop import Life
 
 RESTART_S = 0.3
-_answers_decoder = msgspec.msgpack.Decoder(list[DispatchAnswer])
-
 
 Spawn: TypeAlias = Callable[[ExecutionId], None]
 """Starts the home of a dedicated execution, unless it is there."""
@@ -40,7 +38,8 @@ class Executions(Routes):
 
     def __init__(self, network: Network, hosts: int, watcher: str, spawn: Spawn) -> None:
         homes = [
-            OwnerRef(network.line_to(host_name(index)), watcher=watcher) for index in range(hosts)
+            OwnerRef(network.connection_to(host_name(index)), watcher=watcher)
+            for index in range(hosts)
         ]
         super().__init__(homes, _DedicatedHomes(network, watcher, spawn))
 
@@ -69,7 +68,7 @@ class _DedicatedHomes:
         self._known.pop(execution_id, None)
 
     def _home(self, execution_id: ExecutionId) -> OwnerRef:
-        return OwnerRef(self._network.line_to(execution_id), watcher=self._watcher)
+        return OwnerRef(self._network.connection_to(execution_id), watcher=self._watcher)
 
 
 def host_name(index: int) -> str:
@@ -137,8 +136,8 @@ class HostProcess:
         self._dedicated = owns if isinstance(owns, str) else None
         self._retire = retire
         self._leaving = False
-        lines = [network.line_to(dispatcher_name(each)) for each in range(dispatchers)]
-        self.lanes = DispatcherClient(life.name, lines)
+        connections = [network.connection_to(dispatcher_name(each)) for each in range(dispatchers)]
+        self.lanes = DispatcherClient(life.name, connections)
         self.host = ExecutionOwner(
             store=store,
             clock=clock,
@@ -155,7 +154,7 @@ class HostProcess:
             spawner=None if self._dedicated else _Spawner(spawn, living),
             turns=_counted_turns(snapshot_steps),
         )
-        self._desk = OwnerEndpoint(self.host, self.lanes, life=repr(life))
+        self._endpoint = OwnerEndpoint(self.host, self.lanes, life=repr(life))
         self._started = around.loop.spawn(life, self._start(), name="start")
         self._retirement = around.loop.spawn(life, self._retire_when_done(), name="retire")
         self._beat = around.loop.spawn(life, self.lanes.beat(), name="beat")
@@ -170,17 +169,18 @@ class HostProcess:
             else:
                 return
 
-    async def _take(self, method: str, argument: bytes) -> bytes:
+    async def _take(self, data: bytes) -> bytes:
         await asyncio.shield(self._started)
         if self._leaving:
             raise UnavailableError(f"{self._dedicated} has ended, and its home leaves")
-        answer = await self._desk.take(method, argument)
-        if method == "calls":
-            calls, replies = decode_calls(argument), decode_replies(answer)
-            for call, reply in zip(calls, replies, strict=True):
+        message = decode_owner_message(data)
+        assert not isinstance(message, LoopQuestion)
+        answer = await self._endpoint.take(message, len(data))
+        if isinstance(message, Calls):
+            for call, reply in zip(message.calls, decode_replies(answer), strict=True):
                 self._promises.replied(call, reply)
-        elif method == "answers":
-            self._promises.took_answers(_answers_decoder.decode(argument))
+        elif isinstance(message, Answers):
+            self._promises.took_answers(message.answers)
         return answer
 
     async def _retire_when_done(self) -> None:
@@ -214,8 +214,10 @@ class DispatcherProcess:
         gateway: Gateway,
     ) -> None:
         self.life = life
-        self.desk = DispatcherEndpoint(gateway, life=repr(life).encode(), line_to=network.line_to)
-        network.register(life, self.desk.take)
+        self.endpoint = DispatcherEndpoint(
+            gateway, life=repr(life).encode(), connect=network.connection_to
+        )
+        network.register(life, connection_to(self.endpoint))
 
 
 class Supervisor:

@@ -331,8 +331,8 @@ class World:
             if left and self.supervisor.newest.get(life.name) is life:
                 around.break_promise(f"{life} still waits for answers to {left}")
         for life, dispatcher in self.dispatchers.items():
-            if len(dispatcher.desk) and not life.dead:
-                around.break_promise(f"{life} still makes {len(dispatcher.desk)} calls")
+            if len(dispatcher.endpoint) and not life.dead:
+                around.break_promise(f"{life} still makes {len(dispatcher.endpoint)} calls")
 
     def finding(self) -> Finding:
         """Say what the run has shown."""

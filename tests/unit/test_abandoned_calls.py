@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import msgspec
 import pytest
 
 from rillflow.core.events import CancelRequested
@@ -21,7 +20,7 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
-from tests.loopback import attempt
+from tests.loopback import answers_in, attempt, connection_to
 
 PATIENCE_S: Final = 20
 FLOW: Final = """
@@ -35,7 +34,6 @@ tasks:
     resourceName: http://127.0.0.1:1/slow
     timeline: { timeoutInSeconds: TIMEOUT }
 """
-answers_in = msgspec.msgpack.Decoder(list[DispatchAnswer]).decode
 
 
 class Tarpit:
@@ -70,16 +68,16 @@ class Apart(LocalExecutions):
 
     def __init__(self, store: MemoryStore, gateway: Tarpit) -> None:
         super().__init__(store=store, clock=SystemClock(), gateway=gateway, callback_host="")
-        self._desk = DispatcherEndpoint(gateway, life=b"life", line_to=lambda _: self._back)
-        self.client = DispatcherClient("owner", [self._desk.take])
+        self._endpoint = DispatcherEndpoint(gateway, life=b"life", connect=lambda _: self._back)
+        self.client = DispatcherClient("owner", [connection_to(self._endpoint)])
         self.client.serve(self.host)
         self.answered = asyncio.Event()
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         self.client.send(requests)
 
-    async def _back(self, _method: str, argument: bytes) -> bytes:
-        answers = answers_in(argument)
+    async def _back(self, message: bytes) -> bytes:
+        answers = answers_in(message)
         await self.host.answers_arrived(answers)
         self.client.answered(answers)
         self.answered.set()

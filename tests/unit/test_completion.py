@@ -5,7 +5,8 @@ from typing import Final
 
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.ports.executions import End, Reply, Submission, Watch
-from rillflow.runtime.completion.client import CompletionClient, Ended, News, Question
+from rillflow.ports.messages import EndsQuestion
+from rillflow.runtime.completion.client import CompletionClient, Ended, News
 from rillflow.runtime.completion.server import LONGEST_NEWS_BYTES, CompletionServer
 from tests.loopback import ManualClock
 
@@ -38,7 +39,7 @@ class Owner:
             self.told.notify_all()
         return Reply()
 
-    async def ask(self, _: Question) -> News:
+    async def ask(self, _: EndsQuestion) -> News:
         self.asked.set()
         return await self.news.get()
 

@@ -2,16 +2,15 @@
 
 import asyncio
 
-import msgspec
-
 from rillflow.errors import GoneError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.runtime.dispatch.client import Line, Order
+from rillflow.ports.messages import Order
+from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
+from tests.loopback import answers_in
 
 LIFE = b"life"
 LONG_S = 20
-answers_in = msgspec.msgpack.Decoder(list[DispatchAnswer]).decode
 
 
 class Gateway:
@@ -30,7 +29,7 @@ class Gateway:
         """Hold nothing open."""
 
 
-def order_of(sender: str, epoch: int = 1, number: int = 1, task: str = "A") -> bytes:
+def order_of(sender: str, epoch: int = 1, number: int = 1, task: str = "A") -> Order:
     request = DispatchRequest(
         execution_id="demo:flow_c_1",
         task=task,
@@ -38,7 +37,7 @@ def order_of(sender: str, epoch: int = 1, number: int = 1, task: str = "A") -> b
         pattern="task_sync",
         resource_name="http://functions.test/a",
     )
-    return msgspec.msgpack.encode(Order(sender, epoch, number, LIFE, [request]))
+    return Order(sender, epoch, number, LIFE, [request])
 
 
 async def settle() -> None:
@@ -47,23 +46,23 @@ async def settle() -> None:
 
 
 async def test_the_answers_of_a_sender_that_has_left_are_dropped() -> None:
-    def line_to(_sender: str) -> Line:
-        async def call(_method: str, _argument: bytes) -> bytes:
+    def connect(_sender: str) -> Connection:
+        async def call(_message: bytes) -> bytes:
             raise GoneError("it has left")
 
         return call
 
     gateway = Gateway()
-    desk = DispatcherEndpoint(gateway, life=LIFE, line_to=line_to)
-    await desk.take("send", order_of("one"))
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=connect)
+    await endpoint.take(order_of("one"))
     await settle()
-    assert len(desk) == 0
+    assert len(endpoint) == 0
 
-    await desk.take("send", order_of("one", number=2))
+    await endpoint.take(order_of("one", number=2))
     await settle()
     assert gateway.calls == 1, "what it ordered before it left comes too late"
 
-    await desk.take("send", order_of("one", epoch=2))
+    await endpoint.take(order_of("one", epoch=2))
     await settle()
     assert gateway.calls == 2, "one that comes back is served anew"
 
@@ -80,73 +79,73 @@ async def test_a_call_that_outlasts_its_sender_is_not_made_again_for_the_next_on
                 await goes_on.wait()
             return answer
 
-    def line_to(_sender: str) -> Line:
-        async def call(_method: str, argument: bytes) -> bytes:
+    def connect(_sender: str) -> Connection:
+        async def call(message: bytes) -> bytes:
             if is_gone:
                 raise GoneError("it has left")
-            taken.extend(answer.task for answer in answers_in(argument))
+            taken.extend(answer.task for answer in answers_in(message))
             return b""
 
         return call
 
     gateway = Slow()
-    desk = DispatcherEndpoint(gateway, life=LIFE, line_to=line_to)
-    await desk.take("send", order_of("one", task="slow"))
-    await desk.take("send", order_of("one", task="quick", number=2))
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=connect)
+    await endpoint.take(order_of("one", task="slow"))
+    await endpoint.take(order_of("one", task="quick", number=2))
     await settle()
     is_gone = False
-    await desk.take("send", order_of("one", task="slow", epoch=2))
-    await desk.take("send", order_of("one", task="quick", epoch=2, number=2))
+    await endpoint.take(order_of("one", task="slow", epoch=2))
+    await endpoint.take(order_of("one", task="quick", epoch=2, number=2))
     await settle()
     assert (gateway.calls, taken) == (3, ["quick"]), "of the quick one the answer was dropped"
     goes_on.set()
     await settle()
-    assert (gateway.calls, taken, len(desk)) == (3, ["quick", "slow"], 0)
+    assert (gateway.calls, taken, len(endpoint)) == (3, ["quick", "slow"], 0)
 
 
 async def test_a_sender_that_comes_back_while_it_is_found_gone_gets_its_answers() -> None:
     found_gone, told, reached = asyncio.Event(), asyncio.Event(), asyncio.Event()
     taken: list[str] = []
 
-    def line_to(_sender: str) -> Line:
-        async def call(_method: str, argument: bytes) -> bytes:
+    def connect(_sender: str) -> Connection:
+        async def call(message: bytes) -> bytes:
             if not found_gone.is_set():
                 found_gone.set()
                 await told.wait()
                 raise GoneError("it had left")
-            taken.extend(answer.task for answer in answers_in(argument))
+            taken.extend(answer.task for answer in answers_in(message))
             reached.set()
             return b""
 
         return call
 
     gateway = Gateway()
-    desk = DispatcherEndpoint(gateway, life=LIFE, line_to=line_to)
-    await desk.take("send", order_of("one"))
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=connect)
+    await endpoint.take(order_of("one"))
     await found_gone.wait()
-    await desk.take("send", order_of("one", epoch=2))
+    await endpoint.take(order_of("one", epoch=2))
     told.set()
     await asyncio.wait_for(reached.wait(), LONG_S)
     assert (gateway.calls, taken) == (1, ["A"])
 
-    await desk.take("send", order_of("one", epoch=2, number=2, task="B"))
+    await endpoint.take(order_of("one", epoch=2, number=2, task="B"))
     await settle()
     assert taken == ["A", "B"], "nor are its later orders taken for those of the old one"
 
 
 async def test_senders_that_have_ordered_nothing_for_long_are_forgotten() -> None:
-    def line_to(_sender: str) -> Line:
-        async def call(_method: str, _argument: bytes) -> bytes:
+    def connect(_sender: str) -> Connection:
+        async def call(_message: bytes) -> bytes:
             return b""
 
         return call
 
-    desk = DispatcherEndpoint(Gateway(), life=LIFE, line_to=line_to, most_senders=3)
+    endpoint = DispatcherEndpoint(Gateway(), life=LIFE, connect=connect, most_senders=3)
     remembered = []
     for sender in ("a", "b", "c", "d", "e"):
-        await desk.take("send", order_of(sender))
+        await endpoint.take(order_of(sender))
         await settle()
-        remembered.append("".join(desk._pools))
+        remembered.append("".join(endpoint._pools))
 
     assert remembered == ["a", "ab", "abc", "bcd", "cde"]
-    assert [*desk._newest] == ["c", "d", "e"]
+    assert [*endpoint._newest] == ["c", "d", "e"]

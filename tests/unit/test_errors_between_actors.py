@@ -12,17 +12,23 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Final
 
-import msgspec
 import pytest
 
 from rillflow import errors
-from rillflow.actors.sockets import SocketLine, SocketServer
+from rillflow.actors.sockets import SocketConnection, SocketServer
 from rillflow.ports.executions import Call, Reply, Submission, Watch, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.messages import (
+    Calls,
+    EndsQuestion,
+    Order,
+    decode_dispatcher_message,
+    decode_owner_message,
+)
 from rillflow.runtime.aio import retrying
 from rillflow.runtime.aio.retrying import retry_while_unavailable
-from rillflow.runtime.completion.client import CompletionClient, News, Question
-from rillflow.runtime.dispatch.client import DispatcherClient, decode_order
+from rillflow.runtime.completion.client import CompletionClient, News
+from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.dispatch.pool import Outbox
 from rillflow.runtime.routing.owner_ref import OwnerRef
 from serve.forms.errors import respond_to
@@ -48,28 +54,28 @@ SAME: Final = (
 
 
 @asynccontextmanager
-async def line_to(
-    serve: Callable[[str, bytes], Awaitable[bytes]],
-) -> AsyncIterator[SocketLine]:
+async def connected(
+    serve: Callable[[bytes], Awaitable[bytes]],
+) -> AsyncIterator[SocketConnection]:
     server = SocketServer(serve, "owner:1")
     await server.start()
-    line = await SocketLine.connect(server.path)
+    connection = await SocketConnection.connect(server.path)
     try:
-        yield line
+        yield connection
     finally:
-        line.close()
+        connection.close()
         server.close()
 
 
 async def refusal_of(error: Exception) -> errors.RillflowError:
     """Return what a caller gets when the actor at the other end of a socket raises this."""
 
-    async def serve(_method: str, _argument: bytes) -> bytes:
+    async def serve(_: bytes) -> bytes:
         raise error
 
-    async with line_to(serve) as line, asyncio.timeout(LONG_S):
+    async with connected(serve) as connection, asyncio.timeout(LONG_S):
         with pytest.raises(errors.RillflowError) as caught:
-            await line.call("calls", b"")
+            await connection.call(b"")
     return caught.value
 
 
@@ -101,15 +107,17 @@ async def test_an_unexpected_exception_is_logged_there_and_told_without_its_valu
 async def test_a_defect_in_one_call_of_a_batch_is_told_to_its_caller_alone_and_once() -> None:
     batches: list[int] = []
 
-    async def serve(_method: str, argument: bytes) -> bytes:
-        calls: list[object] = msgspec.msgpack.decode(argument)
+    async def serve(data: bytes) -> bytes:
+        message = decode_owner_message(data)
+        assert isinstance(message, Calls)
+        calls = message.calls
         batches.append(len(calls))
         if "bad" in str(calls):
             raise TypeError(SECRET)
         return encode_replies([Reply(body=b"1") for _ in calls])
 
-    async with line_to(serve) as line, asyncio.timeout(LONG_S):
-        owner = OwnerRef(line.call, watcher="me")
+    async with connected(serve) as connection, asyncio.timeout(LONG_S):
+        owner = OwnerRef(connection.call, watcher="me")
         calls: list[Call] = [WATCH, WATCH, WATCH, Watch(execution_id="bad", watcher="me")]
         asked = (owner.ask(each) for each in (*calls, WATCH))
         replies = await asyncio.gather(*asked, return_exceptions=True)
@@ -119,12 +127,12 @@ async def test_a_defect_in_one_call_of_a_batch_is_told_to_its_caller_alone_and_o
 
 
 async def test_who_waits_for_an_end_is_told_of_a_defect_at_once() -> None:
-    asked: list[Question] = []
+    asked: list[EndsQuestion] = []
 
     async def call(_: Watch | Submission) -> Reply:
         return Reply()
 
-    async def ask(question: Question) -> News:
+    async def ask(question: EndsQuestion) -> News:
         asked.append(question)
         raise errors.DefectError("unexpected")
 
@@ -212,9 +220,10 @@ async def test_a_call_that_a_dispatcher_meets_a_defect_with_fails_and_the_others
     sent: list[int] = []
     all_sent = asyncio.Event()
 
-    async def serve(method: str, argument: bytes) -> bytes:
-        if method == "send":
-            attempts = [request.attempt for request in decode_order(argument).requests]
+    async def serve(data: bytes) -> bytes:
+        message = decode_dispatcher_message(data)
+        if isinstance(message, Order):
+            attempts = [request.attempt for request in message.requests]
             if 2 in attempts:
                 raise TypeError(SECRET)
             sent.extend(attempts)
@@ -222,8 +231,8 @@ async def test_a_call_that_a_dispatcher_meets_a_defect_with_fails_and_the_others
                 all_sent.set()
         return b"life"
 
-    async with line_to(serve) as line, asyncio.timeout(LONG_S):
-        client, owner = DispatcherClient("me", [line.call]), Owner()
+    async with connected(serve) as connection, asyncio.timeout(LONG_S):
+        client, owner = DispatcherClient("me", [connection.call]), Owner()
         client.serve(owner)
         client.send([attempt("http://h/f", attempt=number) for number in range(1, 5)])
         await owner.arrived.wait()

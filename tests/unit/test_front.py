@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 
 from rillflow.gateways.http.callback_probe import until_callbacks_come
-from rillflow.runtime.dispatch.client import DispatcherClient, decode_order
+from rillflow.ports.messages import Order, decode_dispatcher_message
+from rillflow.runtime.dispatch.client import DispatcherClient
 from tests.loopback import attempt, closed_port, web_server
 
 
@@ -34,15 +35,15 @@ async def test_nothing_leaves_a_lane_before_it_is_opened() -> None:
     sent: list[str] = []
     arrived = asyncio.Event()
 
-    async def line(method: str, argument: bytes) -> bytes:
-        if method == "send":
-            order = decode_order(argument)
+    async def connection(data: bytes) -> bytes:
+        order = decode_dispatcher_message(data)
+        if isinstance(order, Order):
             sent.extend(f"{order.sender}: {request.task}" for request in order.requests)
             arrived.set()
         return b"life"
 
     opened = asyncio.Event()
-    lanes = DispatcherClient("me", [line], opened)
+    lanes = DispatcherClient("me", [connection], opened)
     lanes.send([attempt("http://gateway/one", task="one")])
     lanes.send([attempt("http://gateway/two", task="two")])
     for _ in range(10):

@@ -13,7 +13,7 @@ from rillflow.runtime.commands.timers import MOST_DEAD
 from rillflow.runtime.completion.client import Ended
 from rillflow.runtime.completion.server import FORGET_S, CompletionServer
 from rillflow.runtime.definitions.catalogue import add_descriptor
-from rillflow.runtime.dispatch.client import DispatcherClient, Line
+from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.endpoints import MOST_SENDERS, DispatcherEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
@@ -21,7 +21,7 @@ from rillflow.runtime.routing.router import Routes
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
-from tests.loopback import NOW_MS, ManualClock
+from tests.loopback import NOW_MS, ManualClock, connection_to
 
 MANY: Final = 200
 FLOW: Final = """
@@ -157,23 +157,23 @@ async def test_what_was_kept_for_a_watcher_that_has_left_goes_when_another_comes
 async def test_a_dispatcher_forgets_owners_of_one_execution() -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
 
-    def line_to(sender: str) -> Line:
-        async def line(_: str, __: bytes) -> bytes:
+    def connect(sender: str) -> Connection:
+        async def send(_: bytes) -> bytes:
             told.put_nowait(sender)
             return b""
 
-        return line
+        return send
 
-    desk = DispatcherEndpoint(Answering(), life=b"life", line_to=line_to)
+    endpoint = DispatcherEndpoint(Answering(), life=b"life", connect=connect)
     for number in range(MOST_SENDERS + MANY):
         sender = _dedicated(number)
-        lanes = DispatcherClient(sender, [desk.take])
+        lanes = DispatcherClient(sender, [connection_to(endpoint)])
         lanes.send([_request(sender)])
         assert await told.get() == sender
         await lanes.stop()
-    assert len(desk._pools) <= MOST_SENDERS + 1
-    assert len(desk._newest) <= MOST_SENDERS
-    assert len(desk) == 0
+    assert len(endpoint._pools) <= MOST_SENDERS + 1
+    assert len(endpoint._newest) <= MOST_SENDERS
+    assert len(endpoint) == 0
 
 
 async def test_the_way_to_owners_of_one_execution_is_forgotten() -> None:

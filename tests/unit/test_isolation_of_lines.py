@@ -7,9 +7,10 @@ from typing import Final
 from rillflow.errors import CrashedError, DefectError, StoreError
 from rillflow.ports.executions import End, Reply, Submission, Watch, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.messages import EndsQuestion, Order, decode_dispatcher_message
 from rillflow.runtime.aio.batching import Batcher
-from rillflow.runtime.completion.client import CompletionClient, Ended, News, Question
-from rillflow.runtime.dispatch.client import DispatcherClient, decode_order
+from rillflow.runtime.completion.client import CompletionClient, Ended, News
+from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.dispatch.pool import MOST_IN_BATCH, Outbox
 from rillflow.runtime.endpoints import encoded
 
@@ -195,13 +196,14 @@ class Owner:
 async def test_a_dispatch_that_cannot_be_encoded_fails_and_the_others_are_sent() -> None:
     sent: asyncio.Queue[str] = asyncio.Queue()
 
-    async def line(method: str, argument: bytes) -> bytes:
-        if method == "send":
-            for request in decode_order(argument).requests:
+    async def connection(data: bytes) -> bytes:
+        message = decode_dispatcher_message(data)
+        if isinstance(message, Order):
+            for request in message.requests:
                 sent.put_nowait(request.task)
         return b"life"
 
-    lanes, owner = DispatcherClient("me", [line]), Owner()
+    lanes, owner = DispatcherClient("me", [connection]), Owner()
     lanes.serve(owner)
     lanes.send([_request("a"), _request("b", resource="\ud800"), _request("c")])
     async with asyncio.timeout(LONG_S):
@@ -212,18 +214,19 @@ async def test_a_dispatch_that_cannot_be_encoded_fails_and_the_others_are_sent()
     assert failure.error == "handle fails: UnicodeEncodeError while sending the request"
 
 
-async def test_an_unforeseen_error_of_a_line_does_not_end_the_sending() -> None:
+async def test_an_unforeseen_error_of_a_connection_does_not_end_the_sending() -> None:
     sent = asyncio.Event()
     errors = [ZeroDivisionError(SECRET)]
 
-    async def line(method: str, argument: bytes) -> bytes:
-        if method == "send" and errors:
+    async def connection(data: bytes) -> bytes:
+        message = decode_dispatcher_message(data)
+        if isinstance(message, Order) and errors:
             raise errors.pop()
-        if method == "send" and decode_order(argument).requests:
+        if isinstance(message, Order) and message.requests:
             sent.set()
         return b"life"
 
-    lanes = DispatcherClient("me", [line])
+    lanes = DispatcherClient("me", [connection])
     lanes.send([_request("a")])
     await asyncio.wait_for(sent.wait(), LONG_S)
     await lanes.stop()
@@ -242,7 +245,7 @@ async def test_waiting_for_an_end_survives_an_answer_that_nobody_foresaw() -> No
     async def call(_: Watch | Submission) -> Reply:
         return Reply()
 
-    async def ask(_: Question) -> News:
+    async def ask(_: EndsQuestion) -> News:
         if errors:
             raise errors.pop()
         await asyncio.sleep(0)

@@ -7,13 +7,12 @@ from typing import Any, Final
 from rillflow.core.events import ExecutionSubmitted
 from rillflow.errors import CrashedError
 from rillflow.ports.executions import End, Reply, Submission, Watch, reply_to_error
+from rillflow.ports.messages import EndsQuestion
 from rillflow.runtime.completion.client import (
     CompletionClient,
     Ended,
     News,
-    Question,
     decode_news,
-    encode_question,
 )
 from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.dispatch.client import DispatcherClient
@@ -24,25 +23,25 @@ LONG_S: Final = 20
 HOUR_S: Final = 3600.0
 
 
-def _desk(life: str) -> OwnerEndpoint:
+def _endpoint(life: str) -> OwnerEndpoint:
     host: Any = SimpleNamespace(watchers=CompletionServer(ManualClock()))
     return OwnerEndpoint(host, DispatcherClient("me", []), life=life)
 
 
-async def _ask(desk: OwnerEndpoint, life: str | None) -> News:
-    question = encode_question(Question("watcher", HOUR_S, [], life))
-    return decode_news(await desk.take("ended", question))
+async def _ask(endpoint: OwnerEndpoint, life: str | None) -> News:
+    question = EndsQuestion("watcher", HOUR_S, [], life)
+    return decode_news(await endpoint.take(question, size_bytes=0))
 
 
 async def test_an_owner_in_another_life_does_not_wait_for_news() -> None:
     async with asyncio.timeout(LONG_S):
-        assert await _ask(_desk("second"), "first") == News("second", [])
-        assert await _ask(_desk("second"), "") == News("second", [])
+        assert await _ask(_endpoint("second"), "first") == News("second", [])
+        assert await _ask(_endpoint("second"), "") == News("second", [])
 
 
 async def test_an_owner_that_was_told_waits_and_so_does_one_that_cannot_know() -> None:
     for life in ("second", None):
-        asked = asyncio.create_task(_ask(_desk("second"), life))
+        asked = asyncio.create_task(_ask(_endpoint("second"), life))
         for _ in range(5):
             await asyncio.sleep(0)
         assert not asked.done()
@@ -58,7 +57,7 @@ async def test_a_successor_is_told_again_what_is_waited_for() -> None:
         # At the third time, which is the first at the successor, it has ended.
         return Reply(changed=len(told) < 3)
 
-    async def ask(question: Question) -> News:
+    async def ask(question: EndsQuestion) -> News:
         await asyncio.sleep(0)
         asked.append(question.life)
         return News("first" if len(asked) == 1 else "second", [])
@@ -82,7 +81,7 @@ async def test_what_is_being_submitted_to_a_successor_has_not_ended() -> None:
         # An execution that is not known has no end to wait for.
         return Reply(changed=asked.execution_id in made)
 
-    async def ask(_: Question) -> News:
+    async def ask(_: EndsQuestion) -> News:
         await asyncio.sleep(0)
         life = next(lives, None)
         if life is None:
@@ -115,7 +114,7 @@ async def test_one_that_a_successor_cannot_look_at_holds_up_no_other_and_is_not_
             return reply_to_error(CrashedError("internal server error"))
         return Reply(changed=False)
 
-    async def ask(_: Question) -> News:
+    async def ask(_: EndsQuestion) -> News:
         nonlocal asked
         asked += 1
         await asyncio.sleep(0)

@@ -14,7 +14,6 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import pytest
 import ray
 
@@ -22,19 +21,20 @@ from rillflow.actors import peers
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.messages import Answers, LifeQuestion, decode_owner_message, encode_message
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import DispatcherEndpoint
-from tests.loopback import attempt
+from tests.loopback import attempt, connection_to
 
 DISPATCHER: Final = "dispatcher"
 OWNER: Final = "owner"
+ASK_LIFE: Final = encode_message(LifeQuestion())
 CUTS: Final = 30
 BATCHES: Final = 40
 AT_ONCE: Final = 5
 PIECE_BYTES: Final = 65_536
 ENDLESS: Final = 1 << 40
 WITHIN_S: Final = 20.0
-_answers = msgspec.msgpack.Decoder(list[DispatchAnswer])
 
 
 class Budget(NamedTuple):
@@ -134,8 +134,10 @@ class Owner:
             self.taken.update(answer.call for answer in answers)
             self._changed.notify_all()
 
-    async def take(self, _method: str, argument: bytes) -> bytes:
-        answers = _answers.decode(argument)
+    async def take(self, data: bytes) -> bytes:
+        message = decode_owner_message(data)
+        assert isinstance(message, Answers)
+        answers = message.answers
         await self.answers_arrived(answers)
         self.lanes.answered(answers)
         return b""
@@ -173,8 +175,8 @@ class Pair:
         self.peer = Peer(DISPATCHER, "lines")
         self._back = Peer(OWNER, "lines")
         self.owner = Owner(self.peer)
-        desk = DispatcherEndpoint(self.gateway, life=b"life", line_to=lambda _: self._back.call)
-        takers = {DISPATCHER: desk.take, OWNER: self.owner.take}
+        endpoint = DispatcherEndpoint(self.gateway, life=b"life", connect=lambda _: self._back.call)
+        takers = {DISPATCHER: connection_to(endpoint), OWNER: self.owner.take}
         self.servers = {name: SocketServer(take, name) for name, take in takers.items()}
         self.relays = {
             name: Relay(server.path, budgets.get(name, [])) for name, server in self.servers.items()
@@ -252,12 +254,12 @@ async def test_a_peer_that_stops_reading_is_waited_for_and_asked_again_when_the_
         relay.pause()
         pair.owner.lanes.send(meanwhile)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(pair.peer.call("ping", b""), 0.1)
+            await asyncio.wait_for(pair.peer.call(ASK_LIFE), 0.1)
         if is_cut:
             relay.hang_up()
         relay.go_on()
         await pair.owner.until_taken(meanwhile)
-        assert await pair.peer.call("ping", b"") == b"life"
+        assert await pair.peer.call(ASK_LIFE) == b"life"
     assert set(pair.gateway.calls.values()) == {1}
 
 

@@ -6,17 +6,21 @@ from typing import Any, Final
 from rillflow.ports.executions import (
     Reply,
     ResourceCall,
-    decode_calls,
     encode_replies,
 )
 from rillflow.ports.gateway import DispatchRequest
+from rillflow.ports.messages import (
+    Calls,
+    Order,
+    decode_dispatcher_message,
+    decode_owner_message,
+)
 from rillflow.runtime.aio.background import BackgroundTasks
 from rillflow.runtime.commands.dispatching import Dispatching
 from rillflow.runtime.dispatch.client import (
     LONGEST_ORDER_BYTES,
     MOST_IN_ORDER,
     DispatcherClient,
-    decode_order,
     dispatcher_index,
 )
 from rillflow.runtime.process.clock import SystemClock
@@ -30,11 +34,13 @@ ABSENT: Any = None
 """In the place of what these parts are given and do not use here."""
 
 
-async def answers(_: str, argument: bytes) -> bytes:
-    return encode_replies([Reply(body=b"[]") for _ in decode_calls(argument)])
+async def answers(data: bytes) -> bytes:
+    message = decode_owner_message(data)
+    assert isinstance(message, Calls)
+    return encode_replies([Reply(body=b"[]") for _ in message.calls])
 
 
-async def stands_still(_: str, __: bytes) -> bytes:
+async def stands_still(_: bytes) -> bytes:
     await asyncio.Event().wait()
     return b""
 
@@ -64,14 +70,13 @@ class Dispatcher:
         self.orders: list[list[DispatchRequest]] = []
         self.came = asyncio.Event()
 
-    async def line(self, method: str, argument: bytes) -> bytes:
+    async def connection(self, data: bytes) -> bytes:
         if self.is_still:
             await asyncio.Event().wait()
-        if method == "send":
-            order = decode_order(argument)
-            if order.life == self.life:
-                self.orders.append(order.requests)
-                self.came.set()
+        order = decode_dispatcher_message(data)
+        if isinstance(order, Order) and order.life == self.life:
+            self.orders.append(order.requests)
+            self.came.set()
         return self.life
 
 
@@ -114,7 +119,7 @@ async def test_answers_without_a_hint_do_not_wait_until_others_know_of_one() -> 
 
 async def test_the_end_of_one_dispatcher_is_seen_while_another_stands_still() -> None:
     still, killed = Dispatcher(), Dispatcher()
-    lanes = DispatcherClient("me", [still.line, killed.line])
+    lanes = DispatcherClient("me", [still.connection, killed.connection])
     beat = asyncio.create_task(lanes.beat())
     hosts = [f"h{number}" for number in range(50)]
     places = {dispatcher_index(f"http://{host}/x", 2): host for host in hosts}
@@ -132,7 +137,7 @@ async def test_the_end_of_one_dispatcher_is_seen_while_another_stands_still() ->
 
 async def test_many_calls_or_large_ones_are_ordered_in_parts() -> None:
     dispatcher = Dispatcher()
-    lanes = DispatcherClient("me", [dispatcher.line])
+    lanes = DispatcherClient("me", [dispatcher.connection])
     large = bytes(LONGEST_ORDER_BYTES // 2)
     wanted = [request(f"t{number}") for number in range(2 * MOST_IN_ORDER + 1)]
     wanted += [request(f"large{number}", data=large) for number in range(3)]

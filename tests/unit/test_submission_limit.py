@@ -88,12 +88,12 @@ async def test_a_submission_that_may_have_come_before_is_to_be_sent_again() -> N
 async def test_a_caller_queues_no_more_submissions_than_the_limit() -> None:
     is_open, asked = asyncio.Event(), asyncio.Event()
 
-    async def line(_: str, __: bytes) -> bytes:
+    async def connection(_: bytes) -> bytes:
         asked.set()
         await is_open.wait()
         return encode_replies([Reply()])
 
-    home = OwnerRef(line, watcher="me", inbox=SubmissionLimit(1))
+    home = OwnerRef(connection, watcher="me", limit=SubmissionLimit(1))
     first = asyncio.create_task(home.ask(_submission()))
     await asked.wait()
     with pytest.raises(OverloadedError, match="1 submissions are waiting"):

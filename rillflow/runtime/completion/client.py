@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from rillflow.errors import DefectError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import End, Reply, Submission, Watch
+from rillflow.ports.messages import EndsQuestion
 
 log = logging.getLogger("rillflow.completion")
 
@@ -19,19 +20,6 @@ _Futures: TypeAlias = dict[ExecutionId, dict["asyncio.Future[bytes | None]", str
 
 ASK_S = 20.0
 PAUSE_S = 0.2
-
-
-class Question(msgspec.Struct, frozen=True, array_like=True):
-    """What has ended for a watcher, besides what it has heard of? Wait so long for news.
-
-    ``life`` is the life of the owner that was told what is waited for; an owner in another
-    one knows nothing of it and does not wait. None is who does not say.
-    """
-
-    watcher: str
-    timeout_s: float
-    heard: list[ExecutionId] = []
-    life: str | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):
@@ -50,17 +38,6 @@ class News(msgspec.Struct, frozen=True, array_like=True):
 
 
 _news_decoder = msgspec.msgpack.Decoder(News)
-_question_decoder = msgspec.msgpack.Decoder(Question)
-
-
-def encode_question(question: Question) -> bytes:
-    """Encode a question."""
-    return msgspec.msgpack.encode(question)
-
-
-def decode_question(data: bytes) -> Question:
-    """Decode a question."""
-    return _question_decoder.decode(data)
 
 
 def encode_news(news: News) -> bytes:
@@ -84,7 +61,7 @@ class CompletionClient:
         self,
         watcher: str,
         call: Callable[[Watch | Submission], Awaitable[Reply]],
-        ask: Callable[[Question], Awaitable[News]],
+        ask: Callable[[EndsQuestion], Awaitable[News]],
     ) -> None:
         self._watcher = watcher
         self._call = call
@@ -160,7 +137,7 @@ class CompletionClient:
                 try:
                     if self._told != self._life or self._untold:
                         await self._watch_again()
-                    question = Question(self._watcher, ASK_S, self._heard, self._told or "")
+                    question = EndsQuestion(self._watcher, ASK_S, self._heard, self._told or "")
                     self._hear(await self._ask(question))
                 except DefectError as error:
                     self._fail(error)

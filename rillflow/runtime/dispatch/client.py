@@ -6,23 +6,25 @@ import logging
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
-
-import msgspec
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
-from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.messages import CancelOrder, LifeQuestion, Order, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.dispatch.pool import failure_of
 from rillflow.runtime.process.crash_log import log_crash
 
 log = logging.getLogger("rillflow.dispatcher")
 
-Line: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
-"""Calls a method of another process; raises UnavailableError when it cannot be reached in time."""
+Connection: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+"""Sends another process an encoded message (``rillflow/ports/messages.py``); returns the answer.
+
+Raises UnavailableError when it cannot be reached in time, and the error of a refusal.
+"""
+_ASK_LIFE: Final = encode_message(LifeQuestion())
 
 BEAT_S = 1.0
 MOST_LOOKED_AT = 5_000
@@ -57,54 +59,17 @@ class Sender(Protocol):
         ...
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
-    """A batch of requests on its way to one life of a dispatcher.
-
-    ``epoch`` tells the lives of a sender apart, and ``number`` the orders of one life.
-    Both grow, so an order with smaller ones than the last is out of date.
-    """
-
-    sender: str
-    epoch: int
-    number: int
-    life: bytes
-    requests: list[DispatchRequest]
-
-
-class CancelOrder(msgspec.Struct, frozen=True, array_like=True):
-    """Calls of a sender whose answers nobody would take, told to one life of a dispatcher."""
-
-    sender: str
-    life: bytes
-    calls: list[CallId]
-
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Order)
-_cancel_decoder = msgspec.msgpack.Decoder(CancelOrder)
-
-
-def decode_order(data: bytes) -> Order:
-    """Decode what a link sends."""
-    return _decoder.decode(data)
-
-
-def decode_cancel(data: bytes) -> CancelOrder:
-    """Decode which calls may end."""
-    return _cancel_decoder.decode(data)
-
-
 class DispatcherClient:
     """Sends each request to the dispatcher that pools the connections to its host."""
 
     def __init__(
-        self, sender: str, dispatchers: Sequence[Line], opened: asyncio.Event | None = None
+        self, sender: str, dispatchers: Sequence[Connection], opened: asyncio.Event | None = None
     ) -> None:
         """Send as ``sender``, by which the dispatchers find the way back.
 
         Nothing leaves before ``opened`` is set; without it, everything leaves at once.
         """
-        self._links = [_DispatcherLink(sender, line, opened) for line in dispatchers]
+        self._links = [_DispatcherLink(sender, connection, opened) for connection in dispatchers]
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Take requests without waiting."""
@@ -163,9 +128,9 @@ def _that_fit(requests: Sequence[DispatchRequest]) -> int:
 
 
 class _DispatcherLink:
-    def __init__(self, sender: str, line: Line, opened: asyncio.Event | None) -> None:
+    def __init__(self, sender: str, connection: Connection, opened: asyncio.Event | None) -> None:
         self._sender = sender
-        self._line = line
+        self._connection = connection
         self._opened = opened
         self._life = b""
         self._is_met = False
@@ -202,7 +167,7 @@ class _DispatcherLink:
         """Ask whether the dispatcher still is the one that was told."""
         if self._unanswered and self._sending is None:
             try:
-                life = await self._line("ping", b"")
+                life = await self._connection(_ASK_LIFE)
             except RillflowError as error:
                 log.warning("dispatcher_unreachable", extra={"reason": str(error)})
                 return
@@ -223,9 +188,9 @@ class _DispatcherLink:
         some = islice(self._unanswered.values(), first, self._looked_at)
         calls = [request.call for request in self.owner.unawaited(some)]
         if calls:
-            told = _encoder.encode(CancelOrder(self._sender, self._life, calls))
+            told = encode_message(CancelOrder(self._sender, self._life, calls))
             with contextlib.suppress(RillflowError):  # the next look tells it again
-                await self._line("abandon", told)
+                await self._connection(told)
 
     async def stop(self) -> None:
         if self._sending is not None:
@@ -260,7 +225,7 @@ class _DispatcherLink:
 
     async def _meet(self) -> None:
         """Learn the dispatcher's life; a new one knows nothing, so tell it everything."""
-        life = await retry_while_unavailable(lambda: self._line("ping", b""))
+        life = await retry_while_unavailable(lambda: self._connection(_ASK_LIFE))
         self._is_met = True
         if life == self._life:
             return
@@ -284,14 +249,12 @@ class _DispatcherLink:
         epoch = self.owner.epoch if self.owner is not None else 0
         order = Order(self._sender, epoch, self._number, self._life, batch)
         try:
-            data = _encoder.encode(order)
+            data = encode_message(order)
         except Exception as error:  # noqa: BLE001 - one request must not stop the others
             await self._send_apart(batch, error)
             return
         try:
-            life = await retry_while_unavailable(
-                lambda: self._line("send", data), defects_too=False
-            )
+            life = await retry_while_unavailable(lambda: self._connection(data), defects_too=False)
         except DefectError as error:
             await self._send_apart(batch, error)
         else:

@@ -1,21 +1,21 @@
-"""The door of an actor, which is shut before the actor is moved to another node."""
+"""The drain of an actor, which takes no messages while the actor is moved to another node."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 PATIENCE_S: Final = 2.0
-"""How long those who are inside may take to leave; callers wait outside meanwhile."""
+"""How long what is under way may take to finish; other messages wait meanwhile."""
 SHUT_S: Final = 10.0
-"""After this a shut door opens again, since whoever had it shut is gone."""
+"""After this messages are taken again, since whoever was to end the process is gone."""
 _LOOK_S: Final = 0.02
 
 
 class Drain:
-    """Lets questions in, until it is shut: then they wait outside.
+    """Lets messages pass, until it is shut: then they wait.
 
-    Whoever asks from outside either gets in when the door opens again, or finds that the
-    actor has ended and asks its successor.
+    A message that waits is taken when the drain opens again; or its sender finds that the actor
+    has ended, and sends it to the successor.
     """
 
     def __init__(self, *, patience_s: float = PATIENCE_S, shut_s: float = SHUT_S) -> None:
@@ -24,24 +24,24 @@ class Drain:
         self._shut_s = shut_s
         self._open = asyncio.Event()
         self._open.set()
-        self._inside = 0
+        self._under_way = 0
         self._opening: asyncio.TimerHandle | None = None
 
     async def through(self, ask: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Ask once the door is open."""
+        """Ask once the drain is open."""
         while not self._open.is_set():  # It may be shut again before this task goes on.
             await self._open.wait()
-        self._inside += 1
+        self._under_way += 1
         try:
             return await ask()
         finally:
-            self._inside -= 1
+            self._under_way -= 1
 
     async def shut(self, is_quiet: Callable[[], bool] = lambda: True) -> bool:
-        """Let nobody in, and wait until all have left and it is quiet.
+        """Let nothing pass, and wait until what is under way has finished and it is quiet.
 
         Returns:
-            Whether that came in time. If not, the door is open again.
+            Whether that came in time. If not, the drain is open again.
         """
         loop = asyncio.get_running_loop()
         if self._opening is not None:
@@ -49,13 +49,13 @@ class Drain:
         self._open.clear()
         give_up = loop.time() + self._patience_s
         try:
-            while self._inside or not is_quiet():
+            while self._under_way or not is_quiet():
                 if loop.time() >= give_up:
                     self._open.set()
                     return False
                 await asyncio.sleep(_LOOK_S)
         except BaseException:
-            self._open.set()  # Nobody would open it for those who wait outside.
+            self._open.set()  # Nobody would open it for those that wait.
             raise
         self._opening = loop.call_later(self._shut_s, self._open.set)
         return True

@@ -8,32 +8,31 @@ from rillflow.ports.executions import (
     Submission,
     ViewPart,
     decode_replies,
-    encode_calls,
-    encode_view_part,
     size_of,
 )
+from rillflow.ports.messages import Calls, EndsQuestion, encode_message
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.completion.client import (
     CompletionClient,
     News,
-    Question,
     decode_news,
-    encode_question,
 )
-from rillflow.runtime.dispatch.client import Line
+from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
 
 
 class OwnerRef:
     """Calls to one owner travel in batches; callers that wait there share one question."""
 
-    def __init__(self, line: Line, *, watcher: str, inbox: SubmissionLimit | None = None) -> None:
-        """Reach the owner by ``line``; ``watcher`` is this process's name at the owner.
+    def __init__(
+        self, connection: Connection, *, watcher: str, limit: SubmissionLimit | None = None
+    ) -> None:
+        """Reach the owner by ``connection``; ``watcher`` is this process's name at the owner.
 
-        With an ``inbox``, submissions that would wait too long are refused here.
+        With a ``limit``, submissions that would wait too long are refused here.
         """
-        self._inbox = inbox or SubmissionLimit()
-        self._line = line
+        self._limit = limit or SubmissionLimit()
+        self._connection = connection
         self._calls: Batcher[Call, Reply] = Batcher(self._send, wide=2, size_of=size_of)
         self._watch = CompletionClient(watcher, self.ask, self._ask_ended)
 
@@ -50,7 +49,7 @@ class OwnerRef:
             UnavailableError: The owner could not be reached; whether the call took effect is
                 unknown, and repeating it is harmless.
         """
-        with self._inbox.place(call):
+        with self._limit.place(call):
             return await self._calls.ask(call)
 
     async def part(self, asked: ViewPart) -> Reply:
@@ -59,7 +58,7 @@ class OwnerRef:
         Raises:
             UnavailableError: The owner could not be reached, or has the view no longer.
         """
-        [reply] = decode_replies(await self._line("view", encode_view_part(asked)))
+        [reply] = decode_replies(await self._connection(encode_message(asked)))
         return reply
 
     async def end(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
@@ -80,7 +79,7 @@ class OwnerRef:
         return await self._watch.run(submission, timeout_s, show)
 
     async def _send(self, calls: list[Call]) -> list[Reply]:
-        return decode_replies(await self._line("calls", encode_calls(calls)))
+        return decode_replies(await self._connection(encode_message(Calls(calls))))
 
-    async def _ask_ended(self, question: Question) -> News:
-        return decode_news(await self._line("ended", encode_question(question)))
+    async def _ask_ended(self, question: EndsQuestion) -> News:
+        return decode_news(await self._connection(encode_message(question)))

@@ -1,0 +1,91 @@
+"""What actors send each other is a closed set: each kind is handled, any other is an error."""
+
+from typing import Any, Final, get_args
+
+import msgspec
+import pytest
+
+from rillflow.actors.responses import REFUSAL, answer_of, response_of
+from rillflow.errors import DefectError
+from rillflow.ports.executions import Query, ViewPart
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.messages import (
+    Answers,
+    Calls,
+    CancelOrder,
+    DispatcherMessage,
+    EndsQuestion,
+    HealthQuestion,
+    HostsQuestion,
+    LifeQuestion,
+    LoopQuestion,
+    Order,
+    OwnerMessage,
+    decode_dispatcher_message,
+    decode_owner_message,
+    encode_message,
+)
+from rillflow.runtime.endpoints import DispatcherEndpoint
+from tests.loopback import attempt
+
+SECRET: Final = "the value of a secret"
+TO_OWNERS: Final[tuple[OwnerMessage, ...]] = (
+    Calls([Query(execution_id="b:f_c_1", kind="status")]),
+    Answers([DispatchAnswer(execution_id="b:f_c_1", task="A", attempt=1, body=b"{}")]),
+    ViewPart("view", 7),
+    EndsQuestion("me", 20.0, ["b:f_c_1"], "life"),
+    HealthQuestion(),
+)
+TO_DISPATCHERS: Final[tuple[DispatcherMessage, ...]] = (
+    Order("me", 1, 2, b"life", [attempt("http://h/f")]),
+    CancelOrder("me", b"life", [("b:f_c_1", "A", 1, 0)]),
+    LifeQuestion(),
+    HostsQuestion(),
+)
+
+
+def test_these_are_all_kinds() -> None:
+    assert {type(each) for each in TO_OWNERS} == set(get_args(OwnerMessage))
+    assert {type(each) for each in TO_DISPATCHERS} == set(get_args(DispatcherMessage))
+
+
+def test_every_message_arrives_as_what_it_was() -> None:
+    for to_owner in (*TO_OWNERS, LoopQuestion()):
+        assert decode_owner_message(encode_message(to_owner)) == to_owner
+    for to_dispatcher in (*TO_DISPATCHERS, LoopQuestion()):
+        assert decode_dispatcher_message(encode_message(to_dispatcher)) == to_dispatcher
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        msgspec.msgpack.encode(["Nonsense", SECRET]),
+        msgspec.msgpack.encode(["Calls", SECRET]),
+        msgspec.msgpack.encode(SECRET),
+        encode_message(LifeQuestion()),
+        b"",
+        b"\xc1",
+    ],
+)
+async def test_what_is_no_message_to_an_owner_is_a_defect_to_its_sender(data: bytes) -> None:
+    async def answer() -> bytes:
+        return repr(decode_owner_message(data)).encode()
+
+    response = await response_of(answer(), "owner")
+    assert response.kind == REFUSAL
+    with pytest.raises(DefectError, match="in owner; its log has the traceback") as caught:
+        answer_of(response)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("message", TO_OWNERS, ids=lambda each: type(each).__name__)
+def test_a_dispatcher_takes_no_message_to_an_owner(message: OwnerMessage) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode_dispatcher_message(encode_message(message))
+
+
+async def test_a_dispatcher_answers_each_message_with_its_life_or_what_was_asked_for() -> None:
+    none: Any = None
+    endpoint = DispatcherEndpoint(none, life=b"another life", connect=none)
+    answers = [await endpoint.take(each) for each in TO_DISPATCHERS]
+    assert answers == [b"another life"] * 3 + [msgspec.msgpack.encode([])]
