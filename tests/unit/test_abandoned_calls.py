@@ -13,7 +13,7 @@ from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.dispatch.client import DispatcherClient
-from rillflow.runtime.dispatch.pool import DispatchPool
+from rillflow.runtime.dispatch.pool import ENDED, DispatchPool
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock
@@ -85,13 +85,15 @@ class Apart(LocalExecutions):
 
 
 @asynccontextmanager
-async def living(gateway: Tarpit, timeout_s: int) -> AsyncIterator[tuple[Apart, Submissions]]:
+async def living(
+    gateway: Tarpit, timeout_s: int, pattern: str = "task_sync"
+) -> AsyncIterator[tuple[Apart, Submissions]]:
     store, clock = MemoryStore(), SystemClock()
     await store.open()
     executions = Apart(store, gateway)
     await executions.start()
     beat = asyncio.create_task(executions.client.beat())
-    text = FLOW.replace("TIMEOUT", str(timeout_s))
+    text = FLOW.replace("TIMEOUT", str(timeout_s)).replace("task_sync", pattern)
     await add_descriptor(store, "abandoned", "tarpit", "release", text, at_ms=clock.now_ms())
     yield executions, Submissions(Settings(), store=store, executions=executions, clock=clock)
     beat.cancel()
@@ -114,6 +116,22 @@ async def test_the_call_of_an_execution_that_is_cancelled_is_ended_and_others_ar
         assert len(executions.client) == 1
 
 
+async def test_an_asynchronous_call_goes_on_for_its_callback_is_kept() -> None:
+    gateway = Tarpit()
+    async with living(gateway, 86_400, "task_async") as (executions, submissions):
+        execution_id = await submissions.submit("abandoned:tarpit", b"", Options())
+        await gateway.until(1)
+        event = CancelRequested(at_ms=SystemClock().now_ms())
+        await executions.call(Delivery(execution_id=execution_id, event=event))
+        task = executions.host.unawaited(
+            [
+                attempt("http://f.test/x", execution_id=execution_id, task="slow", pattern=pattern)
+                for pattern in ("task_async", "task_sync")
+            ]
+        )
+        assert [each.pattern for each in task] == ["task_sync"]
+
+
 async def test_a_call_that_is_abandoned_is_answered_and_not_made_again() -> None:
     gateway = Tarpit()
     taken: asyncio.Queue[DispatchAnswer] = asyncio.Queue()
@@ -131,7 +149,7 @@ async def test_a_call_that_is_abandoned_is_answered_and_not_made_again() -> None
     async with asyncio.timeout(PATIENCE_S):
         answer = await taken.get()
     assert answer.call == request.call
-    assert answer.error == "handle fails: nobody waits for the answer any more"
+    assert answer.error == f"handle fails: {ENDED}"
     for _ in range(5):  # until what was taken is noted
         await asyncio.sleep(0)
     pool.send([request])

@@ -29,6 +29,8 @@ _WITHOUT_EXECUTION: Final = (ResourceCall, TrafficCall)
 Leased: TypeAlias = dict[ExecutionId, ActiveExecution | RillflowError | None]
 """What calls are about: leased from memory, unreadable, or unknown."""
 
+_SYNC: Final = "task_sync"
+
 
 class Leases:
     """What some calls are about, in memory until the end of the context."""
@@ -109,14 +111,16 @@ class LeaseSource:
             return [each for each in requests if _awaits(leased[each.execution_id], each)]
 
     def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those of some dispatches whose answers would not be taken.
+        """Return those synchronous calls for whose answers nobody waits.
 
-        What memory does not have at hand is not fetched: there may be thousands of them, and
-        this is asked every second.
+        An asynchronous one is short, and its callback is kept after the end too. What memory
+        does not have at hand is not fetched: this is asked every second, of thousands.
         """
         return [request for request in requests if self._is_unawaited(request)]
 
     def _is_unawaited(self, request: DispatchRequest) -> bool:
+        if request.pattern != _SYNC:
+            return False
         execution = self._activations.peek(request.execution_id)
         if execution is None:
             return self._activations.holds_settled_only(request.execution_id)

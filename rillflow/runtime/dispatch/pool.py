@@ -20,6 +20,7 @@ LONGEST_PAUSE_S = 2.0
 FIRST_DEFECT_PAUSE_S = 1.0
 """Before an answer is offered again that its owner has met a defect with; it grows to 5 min."""
 COMPLETION = "completion"
+ENDED = "nobody waits for the answer any more: its execution or attempt was over"
 MOST_IN_BATCH = 64
 """So that an owner is not kept from submissions and callbacks by many answers at once."""
 LONGEST_BATCH_BYTES = 4 << 20
@@ -101,7 +102,9 @@ class DispatchPool:
             budget.release(call)
             if not isinstance(error, asyncio.CancelledError) or call not in self._abandoned:
                 raise
-            answer = failure_of(request, "nobody waits for the answer any more")
+            answer = failure_of(
+                request, "nobody waits for the answer any more: its execution or attempt was over"
+            )
         if self._abandoned:
             self._abandoned.discard(call)
         budget.keep(call, answer.size_bytes)
