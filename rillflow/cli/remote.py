@@ -17,12 +17,12 @@ MOST_NAMED: Final = 20
 
 Url = Annotated[
     str,
-    typer.Option(help="Where the stack's HTTP API is.", envvar="RILLFLOW_URL", show_default=True),
+    typer.Option(help="Base URL of the HTTP API.", envvar="RILLFLOW_URL", show_default=True),
 ]
 Patience = Annotated[
     float,
     typer.Option(
-        "--patience", min=0, help="How many seconds to ask again when the server does not answer."
+        "--patience", min=0, help="How many seconds to retry while the server does not answer."
     ),
 ]
 ExecutionArgument = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.")]
@@ -31,7 +31,7 @@ ExecutionArgument = Annotated[str, typer.Argument(metavar="ID", help="The execut
 def not_blank(value: str | None) -> str | None:
     """Refuse an option that is given and blank, as a variable that is not set makes it."""
     if value is not None and not value.strip():
-        raise typer.BadParameter("it is blank; is a variable not set?")
+        raise typer.BadParameter("blank value; is a variable not set?")
     return value
 
 
@@ -51,7 +51,7 @@ def print_json(value: Any) -> None:
 
 def tell_silence(_: Exception, patience_s: float) -> None:
     """Say on standard error that the server is asked again."""
-    typer.echo(f"the server does not answer; asking again for up to {patience_s:.3g} s", err=True)
+    typer.echo(f"the server does not answer; retrying for up to {patience_s:.3g} s", err=True)
 
 
 def unknown_task(execution: "Execution", name: str) -> RequestError:

@@ -148,7 +148,7 @@ def is_silence(error: RillflowError) -> bool:
 
 def _tell_how_long(error: RillflowError, borne_s: float) -> None:
     if borne_s > 0 and not error.hint:
-        told = f"asked again for {borne_s:.3g} s; what was accepted goes on without you"
+        told = f"retried for {borne_s:.3g} s; an accepted execution goes on without the client"
         error.with_hint(told)
 
 

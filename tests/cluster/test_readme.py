@@ -302,7 +302,7 @@ def test_a_store_is_backed_up_while_it_serves_and_restored_when_it_is_stopped(
     assert "backed up " in written[0]
     assert "verified rillflow-backup.db: " in written[1]
     by_hand.stop()
-    assert "the store that was there is now " in clone.bash(RESTORING)
+    assert "the replaced store is now " in clone.bash(RESTORING)
     by_hand.start()
     with rillflow.Client(by_hand.base_url) as client:
         ids = {each.id for each in client.executions(business="examples")}

@@ -26,7 +26,7 @@ from tests.loopback import closed_port
 pytestmark = pytest.mark.cluster
 
 UP: Final = (sys.executable, "-m", "rillflow.cli", "up")
-ASKING_AGAIN: Final = "the server does not answer; asking again for up to 60 s"
+ASKING_AGAIN: Final = "the server does not answer; retrying for up to 60 s"
 MOST_RAM_MIB: Final = 750
 NOTICED_S: Final = 10.0
 """Within which the end of one of Ray's own processes is noticed on a machine that is busy with
@@ -119,7 +119,7 @@ def test_it_keeps_to_its_share_of_memory_and_sigterm_leaves_nothing_of_it(own: O
     assert sum(map(_proportional_mib, everything)) < MOST_RAM_MIB
     said = len(own.log.read_text(encoding="utf-8"))
     own.stop(signal.SIGTERM)
-    assert "stopped; what was accepted goes on" in own.log.read_text(encoding="utf-8")[said:]
+    assert "stopped; accepted executions go on" in own.log.read_text(encoding="utf-8")[said:]
     assert not (own.data_dir / "stack.json").exists()
 
 

@@ -129,7 +129,7 @@ def test_an_option_is_not_blank_as_a_variable_that_is_not_set_makes_it(
 ) -> None:
     code, printed, told = run(*arguments, "--url", f"http://127.0.0.1:{closed_port()}")
     assert (code, printed) == (2, "")
-    assert f"Invalid value for '{arguments[-2]}': it is blank; is a variable not set?" in told
+    assert f"Invalid value for '{arguments[-2]}': blank value; is a variable not set?" in told
 
 
 def test_an_age_is_counted_back_from_now_and_a_time_is_a_time() -> None:
@@ -245,7 +245,7 @@ def test_while_nothing_has_failed_a_redo_says_what_else_there_is() -> None:
 def test_a_parent_that_runs_again_already_is_no_mistake_where_what_failed_is_meant() -> None:
     with stand_in(**{path("get"): running(), path("redo"): DONE}) as (url, asked):
         printed = run("redo", "--failed", ID, "--url", url)
-    assert printed == (0, f"nothing has failed in {ID}, which runs\n", "")
+    assert printed == (0, f"no task of {ID} has failed; the execution is running\n", "")
     assert len(asked) == 1
 
 

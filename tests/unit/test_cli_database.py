@@ -136,7 +136,7 @@ def test_a_backup_is_made_verified_and_restored(path: Path, tmp_path: Path) -> N
     assert code == 0
     assert shown.splitlines() == [
         f"restored {path} from {backup}",
-        f"the store that was there is now {path}.before-restore-1",
+        f"the replaced store is now {path}.before-restore-1",
     ]
 
 

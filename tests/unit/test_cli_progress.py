@@ -202,7 +202,7 @@ def test_a_silence_of_the_server_is_seen_and_times_stand_still_until_the_next_lo
     table.note_silence(at_s=11, patience_s=60)
     shown = lines(table, at_s=23)
     assert shown[2].endswith("3.0 s")
-    assert shown[3] == "the server has not answered for 12.0 s; asking again for up to 60 s"
+    assert shown[3] == "the server has not answered for 12.0 s; retrying for up to 60 s"
     table.note(Look({}, {"a": task("RUNNING", (8_000, None, None))}, []), at_s=30, now_ms=30_000)
     assert [line for line in lines(table, at_s=30) if "not answered" in line] == []
 

@@ -46,4 +46,4 @@ def test_an_outcome_that_came_too_late_is_refused() -> None:
     with stand_in(**{path("get"): shown("SUCCEEDED"), path("trigger"): late}) as (url, _):
         code, _, told = run("finish", ID, "approve", "--url", url)
     assert code == 1
-    assert told == "error: the task approve had an outcome already; nothing was changed\n"
+    assert told == "error: the task approve has an outcome already; nothing was changed\n"

@@ -41,7 +41,7 @@ def test_a_folder_is_searched_for_definitions(folder: Path) -> None:
     assert code == 1
     assert shown == (
         "3 definitions: 1 without problems, 1 with warnings, 1 with errors;"
-        f" passed over, without a dagName: {folder / 'compose.yaml'}\n"
+        f" skipped, without a dagName: {folder / 'compose.yaml'}\n"
     )
     assert [line.partition(": ")[0] for line in told.splitlines()] == [
         f"{folder / 'more/warned.yml'}:5:3",
@@ -169,7 +169,7 @@ def test_a_definition_without_a_dag_name_is_one_also_in_a_folder(tmp_path: Path,
 )
 def test_files_of_other_programs_are_passed_over(folder: Path, text: str) -> None:
     (folder / "other.yaml").write_text(text, encoding="utf-8")
-    assert str(folder / "other.yaml") in run("validate", str(folder))[1].partition("over")[2]
+    assert str(folder / "other.yaml") in run("validate", str(folder))[1].partition("skipped")[2]
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", "name: ä".encode("latin-1")])

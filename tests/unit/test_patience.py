@@ -107,7 +107,7 @@ def test_pauses_grow_from_a_tenth_of_a_second_to_two_seconds_until_patience_is_o
     waiter = Waiter(patience_s=9.0)
     with pytest.raises(errors.UnreachableError, match="no answer") as caught:
         waiter.hold(waiter.patience.ask(READ), answers(GONE))
-    assert caught.value.hint.startswith("asked again for 9 s; what was accepted goes on")
+    assert caught.value.hint.startswith("retried for 9 s; an accepted execution goes on")
     assert waiter.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 1.9])
     assert max(waiter.pauses) == LONGEST_PAUSE_S
     assert waiter.told == [9.0]
@@ -315,7 +315,7 @@ async def test_submit_and_wait_outlives_a_restart_and_says_so_once(away: Holding
     await away.restart_with_the_end()
     code, shown, told = await waiting
     assert (code, json.loads(shown)) == (0, {"n": 1})
-    assert told.splitlines() == [ID, "the server does not answer; asking again for up to 60 s"]
+    assert told.splitlines() == [ID, "the server does not answer; retrying for up to 60 s"]
 
 
 async def test_watching_outlives_a_restart_and_says_so_once() -> None:
@@ -339,7 +339,7 @@ async def test_watching_outlives_a_restart_and_says_so_once() -> None:
     finally:
         await server.stop()
     assert (code, shown) == (0, "the execution ended: SUCCEED\n")
-    assert told == "the server does not answer; asking again for up to 60 s\n"
+    assert told == "the server does not answer; retrying for up to 60 s\n"
 
 
 async def test_a_submission_with_a_key_is_sent_again_and_one_without_is_not() -> None:

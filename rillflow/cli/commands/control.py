@@ -18,7 +18,7 @@ ExecutionIds = Annotated[
 Code = Annotated[
     str | None,
     typer.Option(
-        callback=not_blank, help="Only those that failed with this code.", show_default=False
+        callback=not_blank, help="Only executions that failed with this code.", show_default=False
     ),
 ]
 LISTED: Final = 20
@@ -28,14 +28,14 @@ TaskNames = Annotated[
         "--task",
         "-t",
         metavar="NAME",
-        help="Only this task, in a group by its full name, such as each_1-one; may be repeated.",
+        help="Only this task; in a group by its full name, such as each_1-one. May be repeated.",
     ),
 ]
 Whole = Annotated[
     bool,
     typer.Option(
         "--whole",
-        help="All that is unfinished, and tasks with all that is in them, as Rill Flow does it.",
+        help="Redo everything that is unfinished, each task with all its groups, as in Rill Flow.",
     ),
 ]
 
@@ -43,17 +43,21 @@ Whole = Annotated[
 def list_executions(
     business: Annotated[
         str | None,
-        typer.Option(callback=not_blank, help="Only those of this workspace.", show_default=False),
+        typer.Option(
+            callback=not_blank, help="Only executions of this workspace.", show_default=False
+        ),
     ] = None,
     feature: Annotated[
         str | None,
-        typer.Option(callback=not_blank, help="Only those of this dagName.", show_default=False),
+        typer.Option(
+            callback=not_blank, help="Only executions of this dagName.", show_default=False
+        ),
     ] = None,
     status: Annotated[
         str | None,
         typer.Option(
             callback=not_blank,
-            help="Only not_started, running, key_succeed, succeed or failed ones.",
+            help="Only executions that are not_started, running, key_succeed, succeed or failed.",
             show_default=False,
         ),
     ] = None,
@@ -62,8 +66,8 @@ def list_executions(
         str | None,
         typer.Option(
             metavar="AGE|TIME",
-            help="Only those submitted since: 90s, 15m, 2h, 7d ago, or a time like"
-            " 2026-01-31T12:00.",
+            help="Only executions submitted since then: an age such as 90s, 15m, 2h or 7d, or a"
+            " time such as 2026-01-31T12:00.",
             show_default=False,
         ),
     ] = None,
@@ -73,19 +77,21 @@ def list_executions(
             "--limit",
             "-n",
             min=1,
-            help="How many at most; 20, or with --ids all.",
+            help="Most executions to list; by default 20, or all with --ids.",
             show_default=False,
         ),
     ] = None,
-    ids: Annotated[bool, typer.Option("--ids", help="Print ids only, for other commands.")] = False,
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Print only the ids, as input of other commands.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """List executions, sub-flows included, newest first: when submitted, status and id.
+    """List executions and sub-flows, newest first: time of submission, status and id.
 
-    Of one that runs it tells what it waits for, of one that failed why.
+    The list shows what a running execution waits for, and why a failed one failed.
 
-    What has ended is listed until it is removed (RILLFLOW_KEEP_FINISHED_S).
+    An ended execution is listed until the server removes it (RILLFLOW_KEEP_FINISHED_S).
 
         $ rillflow list --business examples --status running
 
@@ -119,9 +125,9 @@ def list_executions(
 
 
 def cancel(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
-    """Stop executions and their sub-flows; nothing more is called, and they end FAILED.
+    """Stop executions and their sub-flows: they call no further function and end as FAILED.
 
-    One that has ended already is refused. The exit code is 1 if any was refused.
+    An execution that has ended is refused. The exit code is 1 if any execution was refused.
 
         $ rillflow cancel "$id"
 
@@ -131,9 +137,9 @@ def cancel(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
 
 
 def pause(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
-    """Have executions start no further task; what runs goes on to its end.
+    """Pause executions: they start no further task, and running tasks go on to their end.
 
-    The exit code is 1 if any was refused.
+    The exit code is 1 if any execution was refused.
 
         $ rillflow pause "$id"
     """
@@ -141,9 +147,9 @@ def pause(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
 
 
 def resume(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
-    """Have paused executions go on.
+    """Resume paused executions.
 
-    The exit code is 1 if any was refused.
+    The exit code is 1 if any execution was refused.
 
         $ rillflow resume "$id"
     """
@@ -154,28 +160,33 @@ def redo(
     execution_ids: ExecutionIds,
     task: TaskNames = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only what failed; without --task that is so anyway.")
+        bool,
+        typer.Option(
+            "--failed", help="Redo only failed tasks; this is the default without --task."
+        ),
     ] = False,
     whole: Whole = False,
     data: Annotated[
         str,
         typer.Option(
-            "--data", "-d", help="Into the context before: a JSON object, @FILE, or - for stdin."
+            "--data",
+            "-d",
+            help="Data to add to the context first: a JSON object, @FILE, or - for stdin.",
         ),
     ] = "{}",
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Run what failed in executions again, and what follows it.
+    """Run the failed tasks of executions again, and the tasks that follow them.
 
-    What succeeded is kept: of a foreach, choice or sub-flow that failed only
-    the parts run again that did, and a parent that has failed with a sub-flow
-    that is redone goes on with its new outcome; one whose task succeeded
-    keeps the old one. After a cancellation or a time-out
-    that includes what was under way.
+    Results of tasks that succeeded are kept. Of a failed foreach, choice or
+    sub-flow, only the failed tasks run again. When the sub-flow of a failed
+    parent is redone, the parent goes on with the new outcome; a parent whose
+    task succeeded keeps the old outcome. After a cancellation or a time-out,
+    the tasks that were running then run again too.
 
-    A --task of which nothing failed runs again as a whole. With --whole, all
-    that is unfinished runs again with all that is in it, or the --task of the
-    top level; a task that runs is given up for its new attempt.
+    A --task without a failed task in it runs again as a whole. With --whole,
+    every unfinished task, or each --task of the top level, runs again with all
+    its groups, and a running attempt is abandoned for the new one.
     The exit code is 1 if any execution was refused.
 
         $ rillflow redo "$id"
@@ -196,7 +207,7 @@ def redo(
             tasks = tasks_to_redo_whole(execution.get(), task or ())
             execution.redo(tasks or None, context, whole=True)
         elif not redo_failed(execution, task or (), context, only=failed):
-            return f"nothing has failed in {execution.id}, which runs"
+            return f"no task of {execution.id} has failed; the execution is running"
         return None
 
     _each(execution_ids, url, "redone", again)
@@ -204,27 +215,30 @@ def redo(
 
 def redo_many(
     service: Annotated[
-        str, typer.Argument(metavar="SERVICE", help="business:feature, of which to redo.")
+        str, typer.Argument(metavar="SERVICE", help="The service: business:feature.")
     ],
     status: Annotated[
-        str, typer.Option(help="Those that have failed, or those that are running.")
+        str, typer.Option(help="Which executions to redo: failed or running.")
     ] = "failed",
     code: Code = None,
     task: TaskNames = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=30_000, help="How many, newest first.")
+        int,
+        typer.Option(
+            "--limit", "-n", min=1, max=30_000, help="Most executions to redo, newest first."
+        ),
     ] = 100,
     per_second: Annotated[
-        int, typer.Option("--rate", min=1, max=50, help="How many in a second.")
+        int, typer.Option("--rate", min=1, max=50, help="How many executions to redo per second.")
     ] = 30,
     whole: Whole = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Redo what failed in the newest executions of a service, in the server's background.
+    """Redo the failed tasks in the newest executions of a service, in the server's background.
 
-    Those that refuse, as those that lack a --task or have not started it,
-    are passed over, and told in the server's log. With --whole those are
-    passed over without a word. A server that is stopped gives up the rest.
+    An execution that refuses the redo is skipped, for example one that has no
+    such --task or has not started it. The server logs that, except with
+    --whole. A server that is stopped does not redo the remaining executions.
 
         $ rillflow redo-many examples:quickstart --limit 1000
     """

@@ -20,7 +20,7 @@ _PARAMETER: Final = re.compile(r"((?:ssl)?password=)[^&]*")
 StoreUrl = Annotated[
     str | None,
     typer.Option(
-        help="URL of the store; by default the one that `rillflow up` would use here.",
+        help="URL of the store; by default the store that `rillflow up` would use here.",
         show_default=False,
     ),
 ]
@@ -28,24 +28,24 @@ StoreUrl = Annotated[
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the embedded store, if `rillflow up` was given another one.",
+        help="Folder of the embedded store, if `rillflow up` runs with --data-dir.",
         show_default=False,
     ),
 ]
 
 db = typer.Typer(
     name="db",
-    help="Look after the store: its tables, backups, damage.\n\n    $ rillflow db status",
+    help="Maintain the store: upgrade, back up and verify it.\n\n    $ rillflow db status",
     no_args_is_help=True,
 )
 
 
 @db.command()
 def status(store: StoreUrl = None, data_dir: DataDir = None) -> None:
-    """Tell the version of the tables and what an upgrade would do; change nothing.
+    """Show the version of the tables and what an upgrade would do; change nothing.
 
-    The exit code is 1 if the database is of a newer release, which this one
-    cannot use.
+    The exit code is 1 if the database is of a newer release, because this
+    release cannot use it.
 
         $ rillflow db status
 
@@ -65,11 +65,10 @@ def status(store: StoreUrl = None, data_dir: DataDir = None) -> None:
 
 @db.command()
 def upgrade(store: StoreUrl = None, data_dir: DataDir = None) -> None:
-    """Bring the tables up to date; `rillflow up` does the same when it starts.
+    """Upgrade the tables to this release; `rillflow up` does the same when it starts.
 
-    Every step is made whole or not at all. Processes of an older release that
-    use the database write nothing more. A database of a newer release is
-    refused.
+    Each step is a transaction. Processes of an older release can no longer
+    write to the upgraded database. A database of a newer release is refused.
 
         $ rillflow db upgrade
     """
@@ -88,10 +87,10 @@ def backup(
     store: StoreUrl = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Copy the embedded store into a file, also while the server runs.
+    """Back up the embedded store into one file, also while the server runs.
 
-    The file has everything that was acknowledged before the command began, and is
-    complete by itself. Copying rillflow.db by hand is no backup of a running server.
+    The backup contains everything that was acknowledged before the command began. A
+    copy of rillflow.db alone is no backup of a running server.
 
         $ rillflow db backup rillflow-backup.db
     """
@@ -105,14 +104,14 @@ def backup(
 
 @db.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="Backup made by `rillflow db backup`.")],
+    file: Annotated[Path, typer.Argument(help="A backup that `rillflow db backup` made.")],
     store: StoreUrl = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Put a backup in the place of the embedded store; the server must be stopped.
+    """Replace the embedded store by a backup; stop the server first.
 
-    The backup is verified first. The store that was there is kept beside it, under a
-    name that the command tells.
+    The command verifies the backup first. It keeps the replaced store in the same folder,
+    and prints its new name.
 
         $ rillflow db restore rillflow-backup.db
     """
@@ -123,7 +122,7 @@ def restore(
         moved = sqlite_backup.restore(file, path, progress)
     typer.echo(f"restored {path} from {file}")
     if moved is not None:
-        typer.echo(f"the store that was there is now {moved}")
+        typer.echo(f"the replaced store is now {moved}")
 
 
 @db.command()
@@ -136,16 +135,16 @@ def verify(
         bool,
         typer.Option(
             "--accept-missing-wal",
-            help="Use a store although its -wal file is missing: what was in that is lost.",
+            help="Accept a store whose -wal file is missing: commits in that file are lost.",
         ),
     ] = False,
     store: StoreUrl = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Read a store or backup completely and tell what is damaged; the exit code is 1 if any is.
+    """Read a whole store or backup and list what is damaged; the exit code is 1 if anything is.
 
-    SQLite checks its own structures, then every definition is read, and of every execution
-    the snapshot and the records after it. It may run beside the server.
+    SQLite checks its own structures. Then the command reads every definition, and of every
+    execution the snapshot and the records after it. The server may run meanwhile.
 
         $ rillflow db verify
 

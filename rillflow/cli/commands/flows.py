@@ -19,15 +19,19 @@ from rillflow.cli.remote import (
 
 
 def add(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition, YAML or JSON.")],
-    alias: Annotated[str, typer.Option(help="The alias to move to this version.")] = "release",
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The workflow definition, YAML or JSON.")
+    ],
+    alias: Annotated[
+        str, typer.Option(help="The alias that refers to the new version.")
+    ] = "release",
     url: Url = DEFAULT_URL,
 ) -> None:
     """Store a workflow definition and print its descriptor id.
 
-    It is stored under the workspace and dagName that it names. Adding it
-    again, changed, makes a new version; executions that run keep theirs.
-    What is suspicious about it is told, with its place.
+    The definition's workspace and dagName are its name in the store. Adding a
+    changed definition makes a new version; running executions keep the version
+    that they began with. Warnings are printed with their place in the file.
 
         $ rillflow add examples/quickstart.yaml
     """
@@ -57,19 +61,23 @@ def submit(
         typer.Option("--data", "-d", help="A JSON object, @FILE, or - for standard input."),
     ] = "{}",
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait for the end and print the result.")
+        bool,
+        typer.Option(
+            "--wait", "-w", help="Wait for the end of the execution and print its result."
+        ),
     ] = False,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0, help="How many seconds to wait.")
     ] = 3600.0,
     dedicated: Annotated[
-        bool, typer.Option("--dedicated", help="Give it a Ray actor of its own.")
+        bool,
+        typer.Option("--dedicated", help="Run the execution in an execution actor of its own."),
     ] = False,
     idempotency_key: Annotated[
         str | None,
         typer.Option(
             callback=not_blank,
-            help="Submissions with one key and equal data are one execution.",
+            help="Submissions with the same key and equal data start one execution.",
             show_default=False,
         ),
     ] = None,
@@ -78,9 +86,9 @@ def submit(
 ) -> None:
     """Start an execution and print its id, or with --wait its result.
 
-    While it waits it outlives a restart of the server: what was accepted
-    goes on. The submission itself is sent again only if it has an
-    --idempotency-key. Rules of mappings that came to nothing are told.
+    With --wait, the command continues to wait while the server restarts: an
+    accepted execution goes on. The command sends the submission again only
+    with an --idempotency-key. It also prints mapping warnings.
 
         $ rillflow submit examples:quickstart --data '{"name": "Bob"}' --wait
 
@@ -121,23 +129,23 @@ def get(
             "-t",
             metavar="NAME",
             callback=not_blank,
-            help="Only this task, in a group by its full name, such as each_1-one.",
+            help="Only this task; in a group by its full name, such as each_1-one.",
             show_default=False,
         ),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only the tasks that failed.")] = False,
-    brief: Annotated[bool, typer.Option("--brief", help="Leave the tasks out.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="Omit the tasks.")] = False,
     context: Annotated[bool, typer.Option("--context", help="Only the context, as JSON.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON in a terminal, too, as the API shows it.")
+        bool, typer.Option("--json", help="Print the JSON of the API, also in a terminal.")
     ] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Print an execution: its status, its context, every task, those in groups too.
+    """Print an execution: its status, its context and every task, also tasks in groups.
 
-    Of each task that is its input and output, and what each attempt said.
-    Rules of mappings that came to nothing are in the warnings of their task.
-    In a terminal this is text, otherwise JSON as the HTTP API shows it.
+    Each task is printed with its input, its output, the message of each
+    attempt, and its mapping warnings. In a terminal the output is text,
+    otherwise the JSON of the HTTP API.
 
         $ rillflow get "$id"
 
@@ -148,7 +156,7 @@ def get(
     from rillflow.cli.output.printing import print_execution, print_task
 
     if sum((task is not None, failed, brief, context)) > 1:
-        raise typer.BadParameter("of --task, --failed, --brief and --context there can be one")
+        raise typer.BadParameter("--task, --failed, --brief and --context exclude each other")
     with client_of(url) as client:
         execution = client.execution(execution_id)
         if context:
@@ -162,17 +170,17 @@ def get(
 def watch(
     execution_id: ExecutionArgument,
     every_s: Annotated[
-        float, typer.Option("--every", min=0.05, help="Seconds between two looks.")
+        float, typer.Option("--every", min=0.05, help="Seconds between two requests.")
     ] = 0.25,
     patience_s: Patience = DEFAULT_PATIENCE_S,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Follow an execution, task by task, until it ends.
 
-    In a terminal this is a table that changes, otherwise a line for each
-    change. It outlives a restart of the server. At the end it tells which
-    rules of mappings came to nothing, and of a failure where and why. The
-    exit code is 0 if the execution succeeded.
+    In a terminal the command updates a table; otherwise it prints a line for
+    each change. It continues while the server restarts. At the end it prints
+    mapping warnings, and after a failure the failed tasks with their reasons.
+    The exit code is 0 if the execution succeeded.
 
         $ id=$(rillflow submit examples:quickstart --data '{"name": "Bob"}')
 

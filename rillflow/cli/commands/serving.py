@@ -24,48 +24,53 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def up(
     port: Annotated[
-        int | None, typer.Option(help="Port of the HTTP API, 8080 by default; 0 takes a free one.")
+        int | None, typer.Option(help="Port of the HTTP API; 8080 by default, 0 for any free port.")
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(help="Address to listen on, 127.0.0.1 by default; another one wants a key."),
+        typer.Option(
+            help="Address to listen on; 127.0.0.1 by default. Any but loopback needs a key."
+        ),
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the embedded store, .rillflow by default.")
+        Path | None, typer.Option(help="Folder of the embedded store; .rillflow by default.")
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="URL of another store: postgresql://user:password@host/database."),
+        typer.Option(help="URL of a PostgreSQL store: postgresql://user:password@host/database."),
     ] = None,
     execution_actors: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Actors that share the executions.")
+        int | None, typer.Option(min=1, max=256, help="Number of execution actors.")
     ] = None,
     dispatcher_actors: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Actors that make the outbound calls.")
+        int | None,
+        typer.Option(min=1, max=256, help="Number of dispatchers, which make the outbound calls."),
     ] = None,
     key: Annotated[
         bool,
         typer.Option(
-            "--key", help="Ask for an API key: made once, and found by programs of this user here."
+            "--key",
+            help="Require an API key. The key is generated once; programs of this user on this"
+            " machine find it.",
         ),
     ] = False,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen on any address without an API key.")
+        bool, typer.Option("--insecure", help="Allow any address without an API key.")
     ] = False,
     dashboard: Annotated[
         bool,
         typer.Option(
             "--dashboard",
-            help="Start Ray's own page too, for `RAY_AUTH_MODE=token ray list actors`.",
+            help="Also start Ray's dashboard, for `RAY_AUTH_MODE=token ray list actors`.",
         ),
     ] = False,
 ) -> None:
     """Start a whole stack on this machine and serve until Ctrl-C.
 
-    What was accepted is on disk: stop it, or kill it, and start it again, and
-    every execution goes on. Options win over RILLFLOW_* variables, and those
-    over rillflow.toml. Beyond this machine it listens only with --key, with a
-    key of yours in RILLFLOW_API_KEY, or with --insecure.
+    Accepted executions are on disk: when the server is stopped or killed and
+    started again, every execution goes on. Options override RILLFLOW_*
+    variables, and those override rillflow.toml. To listen beyond this machine,
+    the server needs --key, a key in RILLFLOW_API_KEY, or --insecure.
 
         $ rillflow up
 
@@ -113,13 +118,13 @@ def _serve(stack: Any, settings: "Settings", announcement: "Announcement | None"
             typer.echo("\nstopping ...")
         except KeyboardInterrupt:
             code = INTERRUPTED
-            typer.echo("\nstopping before it was up ...")
+            typer.echo("\nstopping during the start ...")
         finally:
             _on_signals(signal.SIG_IGN)
             if announcement is not None:
                 announcement.withdraw()
             stack.stop()
-    typer.echo("stopped; what was accepted goes on at the next start")
+    typer.echo("stopped; accepted executions go on at the next start")
     raise typer.Exit(code)
 
 
@@ -162,8 +167,11 @@ def _banner(
     if facts["dashboard_url"]:
         lines.append(f"  dashboard   {facts['dashboard_url']}")
     if settings.callback_base_url.startswith(("http://0.0.0.0:", "http://[::]:")):
-        lines += ["", "Functions elsewhere cannot call back: name this machine by"]
-        lines += ["RILLFLOW_SERVER_HOST=http://<its address>:<port>."]
+        lines += [
+            "",
+            "Functions on other machines cannot call back: set the address of this machine,",
+        ]
+        lines += ["RILLFLOW_SERVER_HOST=http://<address>:<port>."]
     lines += ["", "Ctrl-C stops it."]
     typer.echo("\n".join(lines))
 
@@ -231,25 +239,23 @@ def gateway(
         list[str],
         typer.Option(
             metavar="MODULE[:NAME]",
-            help="Module or .py file with a dict of functions, named FUNCTIONS; may be repeated.",
+            help="Module or .py file with a dict of functions named FUNCTIONS. May be repeated.",
         ),
     ],
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free port.")
     ] = 8081,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Write no line for each call.")
-    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log calls.")] = False,
 ) -> None:
-    """Serve Python functions as an OpenFaaS gateway would, for trying things out.
+    """Serve Python functions in the manner of an OpenFaaS gateway, for tests and examples.
 
-    /function/NAME answers with the result, /async-function/NAME answers 202
-    and calls X-Callback-Url later, again and again for a minute where nobody
-    takes the callback (OpenFaaS itself sends it once). A function takes one
-    request, whose body is request.json(), and returns a dict. Each call is a
-    line on standard error: the function, its status, and how long it took,
-    below the traceback of one that failed.
+    /function/NAME answers with the result. /async-function/NAME answers 202
+    and calls X-Callback-Url later. If the callback is not accepted, the gateway
+    repeats it for a minute (OpenFaaS itself sends it once). A function takes one
+    request, whose body is request.json(), and returns a dict. The gateway logs
+    each call on standard error: the traceback of a failure, then the function,
+    its status and its duration.
 
         $ rillflow gateway --functions examples/functions.py
     """

@@ -11,9 +11,10 @@ from rillflow.cli.remote import DEFAULT_URL, Url, client_of
 if TYPE_CHECKING:
     from rillflow.client.executions import Execution
 
-ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="The id of an execution.")]
+ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.")]
 TaskName = Annotated[
-    str, typer.Argument(metavar="TASK", help="The task; in a group by its full name, A_0-B.")
+    str,
+    typer.Argument(metavar="TASK", help="The task; in a group by its full name, such as A_0-B."),
 ]
 
 
@@ -22,13 +23,15 @@ def wake(
     task: TaskName,
     data: Annotated[
         str,
-        typer.Option("--data", "-d", help="The signal: a JSON object, @FILE, or - for stdin."),
+        typer.Option(
+            "--data", "-d", help="The data of the wake-up: a JSON object, @FILE, or - for stdin."
+        ),
     ] = "{}",
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Send a signal to a suspense task, and tell whether it goes on.
+    """Wake up a suspense task, and print the task's status afterwards.
 
-    It goes on when its conditions hold with what the signal brings.
+    The task goes on if its conditions hold with the new data.
 
         $ rillflow wake "$id" approve --data '{"approved": true}'
     """
@@ -45,14 +48,16 @@ def finish(
     task: TaskName,
     data: Annotated[
         str,
-        typer.Option("--data", "-d", help="Its output: a JSON object, @FILE, or - for stdin."),
+        typer.Option(
+            "--data", "-d", help="The task's output: a JSON object, @FILE, or - for stdin."
+        ),
     ] = "{}",
-    failed: Annotated[bool, typer.Option("--failed", help="Report that it has failed.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Report a failure.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Report the outcome of a task that waits for its callback, in its function's place.
+    """Report the outcome of a task that waits for its callback, instead of its function.
 
-    The exit code is 1 if it had an outcome already.
+    The exit code is 1 if the task has an outcome already.
 
         $ rillflow finish "$id" train --data '{"model": "m7"}'
 
@@ -64,7 +69,7 @@ def finish(
     output = json_argument(data)
     with _execution_with(task, execution_id, url) as execution:
         if not execution.finish(task, output, failed=failed):
-            raise RequestError(f"the task {task} had an outcome already; nothing was changed")
+            raise RequestError(f"the task {task} has an outcome already; nothing was changed")
         _tell_task("finished", execution, task)
 
 

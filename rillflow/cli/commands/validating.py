@@ -28,33 +28,35 @@ class Format(StrEnum):
 def validate(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE|FOLDER...", help="Definitions, YAML or JSON, or folders."),
+        typer.Argument(
+            metavar="FILE|FOLDER...", help="Workflow definitions, YAML or JSON, or folders."
+        ),
     ],
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Exit with 3 when there are warnings only, and warn of what Rill Flow does"
-            " not take.",
+            help="Exit with 3 if there are only warnings, and also warn of what Rill Flow refuses.",
         ),
     ] = False,
     form: Annotated[
         Format,
         typer.Option(
             "--format",
-            help="text: a line for each problem. github: annotations of a workflow run. json:"
+            help="text: a line for each problem. github: annotations of a GitHub workflow. json:"
             " everything, on standard output.",
         ),
     ] = Format.TEXT,
 ) -> None:
-    """Say all that is wrong or suspicious with workflow definitions; needs no server.
+    """List all errors and warnings of workflow definitions; needs no server.
 
-    Each line has the place, the code and, where there is one, a hint. Of a
-    folder, files ending in .yaml, .yml or .json are checked that have a
-    dagName, hidden ones left out. The exit code is 0 if every definition
-    would be taken, 1 if one would not or cannot be read, and with --strict 3
-    if one has a warning. A strict check warns also of what only Rillflow
-    takes, and files of a folder that are empty or no text are errors.
+    Each line has the place, the code and a hint, if there is one. In a folder,
+    the command checks every file ending in .yaml, .yml or .json that has a
+    dagName, except hidden files. The exit code is 0 if the server would accept
+    every definition, 1 if it would refuse one or a file cannot be read, and
+    with --strict 3 if one has a warning. --strict also warns of what only
+    Rillflow accepts, and reports empty files and files that are no text as
+    errors.
 
         $ rillflow validate examples/quickstart.yaml
 
@@ -106,7 +108,7 @@ def _summary(checked: "Sequence[Checked]", found: "Found") -> str:
     if not others:
         return text
     names = ", ".join(map(str, others[:MOST_NAMED])) + (", ..." if len(others) > MOST_NAMED else "")
-    return f"{text}; passed over, without a dagName: {names}"
+    return f"{text}; skipped, without a dagName: {names}"
 
 
 def _write_annotations(checked: "Sequence[Checked]") -> None:

@@ -102,7 +102,7 @@ class ProgressTable:
 def _silence(silent_s: float, patience_s: float, width: int) -> Text:
     line = Text(style="bold yellow")
     line.append(f"the server has not answered for {seconds(silent_s * 1000)};")
-    line.append(f" asking again for up to {patience_s:.3g} s")
+    line.append(f" retrying for up to {patience_s:.3g} s")
     line.truncate(width - ECHO_WIDTH, overflow="ellipsis")
     return line
 
