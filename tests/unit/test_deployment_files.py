@@ -46,6 +46,7 @@ def test_every_machine_starts_with_the_fast_front(cluster: dict[str, Any], comma
 @pytest.mark.parametrize("commands", START_COMMANDS)
 def test_every_machine_asks_for_the_token(cluster: dict[str, Any], commands: str) -> None:
     assert " RAY_AUTH_MODE=token " in cluster[commands][-1]
+    assert " RAY_enable_metrics_collection=0 " in cluster[commands][-1]
 
 
 @pytest.mark.parametrize("commands", START_COMMANDS)
