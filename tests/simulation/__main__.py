@@ -2,6 +2,7 @@
 
 python -m tests.simulation --seeds 1000 --first 5000
 python -m tests.simulation --seed 123
+python -m tests.simulation --seeds 1000 --defects 0.05
 """
 
 import argparse
@@ -17,17 +18,18 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="only this one, with its record")
+    parser.add_argument("--defects", type=float, default=0.0, help="how likely, for a message")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     if options.seed is not None:
-        finding = simulate(options.seed)
+        finding = simulate(options.seed, defects=options.defects)
         for moment in finding.record:
             print(*moment)
         print(*finding.broken, sep="\n")
         return bool(finding.broken)
     failed = 0
     for seed in range(options.first, options.first + options.seeds):
-        finding = simulate(seed)
+        finding = simulate(seed, defects=options.defects)
         if finding.broken:
             failed += 1
             print(f"seed {seed}: {finding.broken[0]}", flush=True)

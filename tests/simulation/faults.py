@@ -12,7 +12,9 @@ class Faults(NamedTuple):
     ``crash_after`` about each append; ``unreadable`` about each read of the store;
     ``frailty`` about each callback of a host or dispatcher. ``upheavals`` is how many
     kills, freezes, take-overs and clock jumps there are, ``requests`` how many redos,
-    cancellations and the like, ``mute`` how likely a function never answers.
+    cancellations and the like, ``mute`` how likely a function never answers. ``defects`` is
+    how likely an owner meets a defect with a message, before it has handled it or after; it
+    is not drawn.
     """
 
     lost: float = 0.0
@@ -27,6 +29,7 @@ class Faults(NamedTuple):
     mute: float = 0.0
     upheavals: int = 0
     requests: int = 0
+    defects: float = 0.0
 
 
 FAIR = Faults()

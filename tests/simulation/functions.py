@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from rillflow.core.events import CallbackReceived
-from rillflow.errors import StoreError, UnavailableError
+from rillflow.errors import DefectError, StoreError, UnavailableError
 from rillflow.ids import service_of
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.clock import Clock
@@ -194,7 +194,7 @@ class Functions:
         )
         try:
             await self._executions.call(Delivery(execution_id=request.execution_id, event=lie))
-        except (StoreError, UnavailableError):
+        except (StoreError, UnavailableError, DefectError):
             return
 
     async def _insist(
@@ -205,7 +205,7 @@ class Functions:
         for _ in range(PATIENCE):
             try:
                 reply = await self._executions.call(delivery)
-            except (StoreError, UnavailableError) as error:
+            except (StoreError, UnavailableError, DefectError) as error:
                 reply = reply_to_error(error)
             if reply.error is None:
                 return

@@ -8,14 +8,14 @@ even when that one was replaced meanwhile.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 import msgspec
 
-from rillflow.errors import GoneError, RillflowError, UnavailableError
+from rillflow.errors import DefectError, GoneError, RillflowError, UnavailableError
 from rillflow.ports.executions import decode_refusal, encode_refusal
 from rillflow.ports.gateway import DispatchAnswer
-from rillflow.ports.messages import Answers, decode_owner_message
+from rillflow.ports.messages import Answers, OwnerMessage, decode_owner_message
 from rillflow.runtime.dispatch.client import Connection
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.virtual_loop import Life
@@ -24,6 +24,8 @@ Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 
 REACH_S: Final = 30.0
 PAUSE_S: Final = 0.1
+_TO_OWNERS: Final = {kind.__name__ for kind in get_args(OwnerMessage)}
+"""Kinds of messages to owners. A dispatcher that meets a defect with a call fails it."""
 
 
 class Address:
@@ -136,10 +138,17 @@ class Network:
     ) -> None:
         around = self._around
         answer: bytes | RillflowError
+        has_defect = kind_of(message) in _TO_OWNERS and around.happens(around.faults.defects)
         try:
+            if has_defect and around.happens(0.5):
+                raise DefectError(f"unexpected TypeError in {address.life}")
             answer = await address.serve(message)
+            if has_defect:
+                raise DefectError(f"unexpected TypeError in {address.life}")
         except RillflowError as error:
             answer = decode_refusal(encode_refusal(error))
+            if has_defect:
+                around.note("defect", f"{kind_of(message)} at {address.life}")
         if future is None:
             return
         if around.happens(around.faults.lost):

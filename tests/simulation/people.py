@@ -20,7 +20,7 @@ from rillflow.core.events import (
 )
 from rillflow.core.state import TaskState
 from rillflow.core.status import DagStatus, TaskStatus
-from rillflow.errors import RillflowError, StoreError, UnavailableError
+from rillflow.errors import DefectError, RillflowError, StoreError, UnavailableError
 from rillflow.ids import ID_KEY_BYTES, ExecutionId, new_execution_id
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
@@ -283,5 +283,5 @@ class People:
     async def _call(self, call: Submission | Delivery | Query) -> Reply:
         try:
             return await self.executions.call(call)
-        except (StoreError, UnavailableError) as error:
+        except (StoreError, UnavailableError, DefectError) as error:
             return reply_to_error(error)

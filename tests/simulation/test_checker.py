@@ -27,7 +27,7 @@ from rillflow.runtime.activation.call_outcome import CallOutcome
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
 from rillflow.runtime.commands import runner
 from rillflow.runtime.commands.timers import Timer, Timers
-from rillflow.runtime.dispatch.pool import DispatchPool, _Taken
+from rillflow.runtime.dispatch.pool import DispatchPool, _Postponed, _Taken
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from rillflow.runtime.owner.call_handling import CallHandling
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
@@ -215,6 +215,10 @@ def lost_homes_are_not_looked_for(patch: Patch) -> None:
     patch.setattr(Restarts, "run", Restarts._look)
 
 
+def answers_are_not_sent_again_after_a_defect(patch: Patch) -> None:
+    patch.setattr(_Postponed, "add", do_nothing)
+
+
 MUTANTS: Final = [
     failed_appends_count_as_written,
     commands_are_carried_out_before_they_are_durable,
@@ -256,3 +260,8 @@ def test_without_looks_for_lost_homes_a_stale_one_keeps_its_execution(monkeypatc
         assert "not settled" in simulate_stale_home().broken[0]
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_an_answer_that_is_lost_by_a_defect_of_its_owner_is_missed(monkeypatch: Patch) -> None:
+    answers_are_not_sent_again_after_a_defect(monkeypatch)
+    assert any(simulate(seed, defects=0.1).broken for seed in range(SEEDS))

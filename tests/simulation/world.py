@@ -359,11 +359,11 @@ class World:
         )
 
 
-def simulate(seed: int) -> Finding:
-    """Run one seed and return what it has shown."""
+def simulate(seed: int, *, defects: float = 0.0) -> Finding:
+    """Run one seed, where owners meet ``defects`` so often, and return what it has shown."""
     random = Random(seed)
     workflows = draw_workflows(random)
-    weather = draw_faults(random)
+    weather = draw_faults(random)._replace(defects=defects)
     finding = _run(seed, weather, workflows)
     if workflows.sure and weather != FAIR and not finding.broken:
         calm = _run(seed, FAIR, workflows)

@@ -15,7 +15,9 @@ from rillflow.ports.messages import EndsQuestion
 
 log = logging.getLogger("rillflow.completion")
 
-_Futures: TypeAlias = dict[ExecutionId, dict["asyncio.Future[bytes | None]", str]]
+_Seen: TypeAlias = bytes | DefectError | None
+"""What is seen of an end, or the error in its place."""
+_Futures: TypeAlias = dict[ExecutionId, dict["asyncio.Future[_Seen]", str]]
 """Who waits for an execution, and what they want to see of its end."""
 
 ASK_S = 20.0
@@ -84,7 +86,7 @@ class CompletionClient:
             RillflowError: The owner refused, could not be reached, or met a defect.
         """
         watch = Watch(execution_id=execution_id, watcher=self._watcher, show=show)
-        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[_Seen] = asyncio.get_running_loop().create_future()
         _enter(self._waiting, execution_id, future, show)
         try:
             return await self._see(watch, future, timeout_s)
@@ -101,7 +103,7 @@ class CompletionClient:
             RillflowError: The owner could not be reached.
         """
         execution_id = submission.execution_id
-        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[_Seen] = asyncio.get_running_loop().create_future()
         _enter(self._starting, execution_id, future, show)
         life = self._life
         try:
@@ -117,19 +119,22 @@ class CompletionClient:
             _leave(self._starting, execution_id, future)
             _leave(self._waiting, execution_id, future)
 
-    async def _see(
-        self, watch: Watch, future: "asyncio.Future[bytes | None]", timeout_s: float
-    ) -> End:
+    async def _see(self, watch: Watch, future: "asyncio.Future[_Seen]", timeout_s: float) -> End:
         reply = (await self._call(watch)).raise_for_error()
         if not reply.changed:
             return End(has_ended=True, body=reply.body)
         return await self._until(future, timeout_s)
 
-    async def _until(self, future: "asyncio.Future[bytes | None]", timeout_s: float) -> End:
+    async def _until(self, future: "asyncio.Future[_Seen]", timeout_s: float) -> End:
         if self._asking is None:
             self._asking = asyncio.create_task(self._run())
         await asyncio.wait((future,), timeout=timeout_s)
-        return End(has_ended=True, body=future.result()) if future.done() else End(has_ended=False)
+        if not future.done():
+            return End(has_ended=False)
+        seen = future.result()
+        if isinstance(seen, DefectError):
+            raise seen
+        return End(has_ended=True, body=seen)
 
     async def _run(self) -> None:
         try:
@@ -154,7 +159,7 @@ class CompletionClient:
         for futures in self._waiting.values():
             for future in futures:
                 if not future.done():
-                    future.set_exception(DefectError(str(error)))
+                    future.set_result(DefectError(str(error)))  # its waiter may have left
         self._waiting.clear()
 
     def _hear(self, news: News) -> None:
@@ -196,14 +201,12 @@ class CompletionClient:
 
 
 def _enter(
-    futures: _Futures, execution_id: ExecutionId, future: "asyncio.Future[bytes | None]", show: str
+    futures: _Futures, execution_id: ExecutionId, future: "asyncio.Future[_Seen]", show: str
 ) -> None:
     futures.setdefault(execution_id, {})[future] = show
 
 
-def _leave(
-    futures: _Futures, execution_id: ExecutionId, future: "asyncio.Future[bytes | None]"
-) -> None:
+def _leave(futures: _Futures, execution_id: ExecutionId, future: "asyncio.Future[_Seen]") -> None:
     theirs = futures.get(execution_id, {})
     theirs.pop(future, None)
     if not theirs:
