@@ -1,6 +1,6 @@
-"""Real sockets between owners and dispatchers: a cut line loses nothing, and doubles nothing.
+"""Real sockets between owners and dispatchers: a cut connection loses nothing, and doubles nothing.
 
-Between the two ends of a line stands a relay, which hangs up in the middle of what it
+Between the two ends of a connection stands a relay, which hangs up in the middle of what it
 carries, or carries nothing for a while.
 """
 
@@ -55,7 +55,7 @@ class Relay:
         self._carrying.set()
         self._writers: list[asyncio.StreamWriter] = []
         self.cuts = 0
-        self.path = f"{self._folder.name}/line"
+        self.path = f"{self._folder.name}/socket"
 
     def pause(self) -> None:
         """Read nothing, as a process does that stands still."""
@@ -221,7 +221,7 @@ async def pair_of(patch: pytest.MonkeyPatch, **budgets: list[Budget]) -> AsyncIt
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-async def test_a_line_that_is_cut_anywhere_loses_nothing_and_repeats_no_call(
+async def test_a_connection_that_is_cut_anywhere_loses_nothing_and_repeats_no_call(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     random = Random(size)  # noqa: S311 - no secret
@@ -243,7 +243,7 @@ async def test_a_line_that_is_cut_anywhere_loses_nothing_and_repeats_no_call(
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
-async def test_a_peer_that_stops_reading_is_waited_for_and_asked_again_when_the_line_is_cut(
+async def test_a_peer_that_stops_reading_is_waited_for_and_asked_again_when_it_is_cut(
     monkeypatch: pytest.MonkeyPatch, *, is_cut: bool
 ) -> None:
     async with pair_of(monkeypatch) as pair:
