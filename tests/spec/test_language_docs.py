@@ -346,7 +346,7 @@ LIMITS: Final = {
     "steps of all rules of a choice, 200 and their characters included": RULES_MAX_STEPS,
     "seconds of a synchronous call (a setting, or `timeoutInSeconds`)": SETTINGS.call_timeout_s,
     "seconds to open a connection (a setting)": SETTINGS.connect_timeout_s,
-    "seconds that a busy function may ask to be left alone": LONGEST_HINT_S,
+    "seconds of the longest pause that a busy function may ask for": LONGEST_HINT_S,
 }
 
 
