@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-from rillflow.actors.responses import Response, answer_of, response_of
+from rillflow.actors.responses import ANSWER, response_of
+from rillflow.ports.executions import decode_refusal
 
 Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Answers a message."""
@@ -131,7 +132,7 @@ class SocketConnection(_Frames):
     def __init__(self) -> None:
         super().__init__()
         self._next = 0
-        self._waiting: dict[int, asyncio.Future[Response]] = {}
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self.lost = False
 
     @classmethod
@@ -155,11 +156,11 @@ class SocketConnection(_Frames):
             raise ConnectionError("the connection is lost")
         number = self._next
         self._next += 1
-        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         self.send(number, _REQUEST, message)
         try:
-            return answer_of(await future)
+            return await future
         finally:
             self._waiting.pop(number, None)
 
@@ -173,7 +174,10 @@ class SocketConnection(_Frames):
         future = self._waiting.get(number)
         if future is None or future.done():
             return
-        future.set_result(Response(kind, bytes(payload)))
+        if kind == ANSWER:
+            future.set_result(bytes(payload))
+        else:
+            future.set_exception(decode_refusal(bytes(payload)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everyone who waits."""
