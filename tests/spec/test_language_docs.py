@@ -25,16 +25,18 @@ from rillflow.language.expressions import (
 )
 from rillflow.language.expressions.functions import FUNCTIONS
 from rillflow.language.expressions.operands import MAX_NESTING as MAX_EXPRESSION_NESTING
-from rillflow.language.jsonpath.paths import compile_path, reads_as_null
+from rillflow.language.jsonpath.paths import MAX_PATTERNS, compile_path, reads_as_null
 from rillflow.language.jsonpath.syntax import MAX_DEPTH as MAX_PATH_DEPTH
 from rillflow.language.jsonpath.syntax import MAX_PATH_CHARS
 from rillflow.language.mapping.conditions import holds
 from rillflow.language.mapping.mappings import compile_mappings
 from rillflow.language.mapping.targets import MAX_PADDING
 from rillflow.language.text.literals import parse_literal
+from rillflow.language.text.regular_expressions import MAX_PROGRAM
 from rillflow.runtime.commands.subflows import MOST_LEVELS
 from rillflow.runtime.definitions.choice_rules import RULE_BUDGET, RULES_MAX_STEPS
 from rillflow.runtime.definitions.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
+from rillflow.runtime.definitions.json_schema import MOST_PATTERNS
 from rillflow.settings import Settings
 from tests.spec.documented import (
     DOCUMENT,
@@ -324,6 +326,9 @@ LIMITS: Final = {
     "digits of the numbers of more than 40 digits in JSON from outside, together": MAX_LONG_DIGITS,
     "length of a path, in characters": MAX_PATH_CHARS,
     "steps and brackets of a path, nested": MAX_PATH_DEPTH,
+    "regular expressions of a path, or of an expression": MAX_PATTERNS,
+    "instructions of a regular expression in a path, as RE2 counts them": MAX_PROGRAM,
+    "different regular expressions of an enforced `inputSchema`": MOST_PATTERNS,
     "values that one reading of a path may visit": MAX_STEPS,
     "bytes of memory for what one reading of a path finds": MAX_BYTES,
     "elements by which a target may lengthen a list": MAX_PADDING,

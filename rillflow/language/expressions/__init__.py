@@ -10,12 +10,12 @@ Source: spec 2.5, Q65, 9.4 and 9.6, and the recorded results of the real engine 
 ``tests/golden/data/aviator-5.2.7.json``.
 """
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Final
 
 from rillflow.errors import BudgetExceededError, ExpressionError, ExpressionSyntaxError
 from rillflow.jsontypes import JsonValue
+from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions.budget import DEFAULT_BUDGET, Budget, Meter
 from rillflow.language.expressions.compiler import Compiler
@@ -38,9 +38,8 @@ __all__ = [
 
 MAX_SOURCE_CHARACTERS: Final = 1 << 15
 
-_SHORT_CHARACTERS: Final = 2048
-_SHORT_CACHED: Final = 1024
-_LONG_CACHED: Final = 32
+_CACHED_BYTES: Final = 1 << 26
+_BYTES_PER_CHARACTER: Final = 512
 
 
 class Expression:
@@ -126,15 +125,15 @@ def compile_expression(text: str) -> Expression:
         raise BudgetExceededError(
             f"an expression of {len(text)} characters; {MAX_SOURCE_CHARACTERS} are allowed"
         )
-    return _compile_short(text) if len(text) <= _SHORT_CHARACTERS else _compile_long(text)
+    return _expressions.get(text) or _compile(text)
 
 
 def _compile(text: str) -> Expression:
-    program = Parser(text, Lexer(text).tokens()).program()
-    compiler = Compiler(program)
+    parser = Parser(text, Lexer(text).tokens())
+    compiler = Compiler(parser.program())
     code = compiler.program()
-    return Expression(text, code, compiler)
+    size_bytes = len(text) * _BYTES_PER_CHARACTER + parser.names.patterns * PATTERN_BYTES
+    return _expressions.put(text, Expression(text, code, compiler), size_bytes)
 
 
-_compile_short: Final[Callable[[str], Expression]] = lru_cache(_SHORT_CACHED)(_compile)
-_compile_long: Final[Callable[[str], Expression]] = lru_cache(_LONG_CACHED)(_compile)
+_expressions: Final = BoundedCache[Expression](_CACHED_BYTES)

@@ -15,6 +15,7 @@ from rillflow.errors import BudgetExceededError, ExpressionError
 from rillflow.language.budget import CHARACTERS_PER_STEP, search_steps
 from rillflow.language.expressions.budget import Meter
 from rillflow.language.expressions.lexer import excerpt
+from rillflow.language.text.regular_expressions import Program, compile_program
 from rillflow.language.versions import MEMORY_CHARGED
 
 Match: TypeAlias = Any  # re2 ships no types
@@ -26,8 +27,6 @@ _GROUP_STEPS: Final = 2
 _GROUPS_AT_ONCE: Final = 50  # so many take as long as the instructions themselves
 _MAX_PATTERN: Final = 1000
 _MAX_PROGRAM: Final = 2000
-_TRIAL_BYTES: Final = 1 << 18  # keeps the compilation of a huge pattern below 2 ms
-_RUN_BYTES: Final = 1 << 19  # what one pattern may keep in memory to be quick
 _CACHED: Final = 128
 _TEMPLATE_CHARACTERS_PER_STEP: Final = 8
 _SPECIAL: Final = frozenset(".^$*+?()[]{}|\\")
@@ -215,21 +214,13 @@ def _group(match: Match, number: int) -> str:
         raise ExpressionError(f"a replacement names group {number}, which is not there") from error
 
 
-def _compile(source: str) -> tuple[Any, int]:
+def _compile(source: str) -> Program:
     if len(source) > _MAX_PATTERN:
         raise BudgetExceededError(f"a regular expression is longer than {_MAX_PATTERN} characters")
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _TRIAL_BYTES
     try:
-        size = int(re2.compile(source, options).programsize)
-        options.max_mem = _RUN_BYTES
-        compiled_pattern = re2.compile(source, options)
+        return compile_program(source, most=_MAX_PROGRAM)
     except re2.error as error:
         detail = error.args[0].decode("utf-8", "replace")
         raise ExpressionError(
             f"regular expression /{excerpt(source)}/ is refused: {detail}"
         ) from error
-    if size > _MAX_PROGRAM:
-        raise BudgetExceededError(f"regular expression /{excerpt(source)}/ is too complex")
-    return compiled_pattern, max(size, 1)

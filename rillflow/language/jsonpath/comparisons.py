@@ -25,6 +25,7 @@ from rillflow.errors import (
 )
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import CHARACTERS_PER_STEP, LONGEST_NUMBER, Budget, search_steps
+from rillflow.language.text.regular_expressions import compile_program
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?")
 _INSTRUCTIONS_PER_STEP: Final = 100
@@ -32,7 +33,6 @@ _MATCH_STEPS: Final = 6
 _DOUBLE_STEPS: Final = 5
 _WORD_BITS: Final = 64
 _SQUARED_WORDS_PER_STEP: Final = 256
-_PATTERN_BYTES: Final = 1 << 19  # what RE2 may keep for one pattern
 _UNSUPPORTED_FLAGS: Final = "xU"
 _INLINE_FLAGS: Final = "ms"
 _BROKEN: Final = (b"missing", b"unexpected )", b"no argument for repetition", b"trailing")
@@ -64,25 +64,20 @@ class Pattern:
         PathUnsupportedError: RE2 does not know a construct (look-around, back-references,
             possessive quantifiers) or the flag, and Java does.
         PathSyntaxError: It is no regular expression.
+        BudgetExceededError: It is too complex.
     """
 
     __slots__ = ("_expression", "_size")
 
     def __init__(self, source: str, flags: str) -> None:
-        options = re2.Options()
-        options.log_errors = False
-        options.max_mem = _PATTERN_BYTES
-        options.case_sensitive = "i" not in flags
         inline = "".join(flag for flag in _INLINE_FLAGS if flag in flags)
         if any(flag in flags for flag in _UNSUPPORTED_FLAGS):
             raise PathUnsupportedError(f"unsupported flag of a regular expression: {flags}")
         try:
             full = f"(?{inline}:{source})" if inline else source
-            self._expression = re2.compile(full, options)
-            self._size = int(self._expression.programsize)
-            if self._expression.groups:  # nobody asks for them, and they take long
-                options.never_capture = True
-                self._expression = re2.compile(full, options)
+            self._expression, self._size = compile_program(
+                full, ignores_case="i" in flags, captures=False
+            )
         except re2.error as error:
             kind = PathSyntaxError if _is_broken(error) else PathUnsupportedError
             raise kind(f"unsupported regular expression /{source}/: {error}") from error

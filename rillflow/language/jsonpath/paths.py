@@ -11,10 +11,10 @@ shared with the document, never copied.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final
 
 from rillflow.errors import (
+    BudgetExceededError,
     LanguageError,
     PathEvaluationError,
     PathFunctionError,
@@ -23,6 +23,7 @@ from rillflow.errors import (
     PathUnsupportedError,
 )
 from rillflow.jsontypes import JsonValue
+from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.language.budget import Budget, TotalBudget
 from rillflow.language.jsonpath.comparisons import UNDEFINED, Operand
 from rillflow.language.jsonpath.compiler import compile_tokens
@@ -39,12 +40,15 @@ from rillflow.language.jsonpath.steps import (
 from rillflow.language.jsonpath.syntax import Indexes, Names, PathSyntax, Token, read_path
 from rillflow.language.text.lexing import shorten
 
-_CACHED_PATHS: Final = 4096
+MAX_PATTERNS: Final = 20  # each may take milliseconds to compile
+_CACHED_BYTES: Final = 1 << 26
+_BYTES_PER_CHARACTER: Final = 128
 _CACHED_CHARS: Final = 1024
 _COMPILE_STEPS: Final = 10  # and one for each character of the path
 _PATTERN_STEPS: Final = 1000  # to compile what stands between two slashes
 _KEYS_PER_STEP: Final = 16
 _RUN_STEPS: Final = 1
+_MATCHES: Final = "=~"
 _LOST: Final = (KeyError, IndexError, TypeError)
 
 
@@ -82,7 +86,20 @@ def _compiled_once(text: str, budget: TotalBudget) -> "Path":
 
 
 def _compiled(text: str) -> "Path":
-    return _remembered(text) if len(text) <= _CACHED_CHARS else Path(text, read_path(text))
+    if len(text) > _CACHED_CHARS:
+        return _new(text)
+    return _paths.get(text) or _paths.put(text, _new(text), compiled_bytes(text))
+
+
+def _new(text: str) -> "Path":
+    if text.count(_MATCHES) > MAX_PATTERNS:
+        raise BudgetExceededError(f"more than {MAX_PATTERNS} regular expressions in a path")
+    return Path(text, read_path(text))
+
+
+def compiled_bytes(text: str) -> int:
+    """Estimate the memory of a compiled path, as if its regular expressions were all large."""
+    return len(text) * _BYTES_PER_CHARACTER + text.count(_MATCHES) * PATTERN_BYTES
 
 
 def reads_as_null(error: LanguageError) -> bool:
@@ -288,9 +305,7 @@ class Path:
         raise PathNotFoundError(f"no results for path {shorten(self.text)}")
 
 
-@lru_cache(maxsize=_CACHED_PATHS)
-def _remembered(text: str) -> Path:
-    return Path(text, read_path(text))
+_paths: Final = BoundedCache[Path](_CACHED_BYTES)
 
 
 def _nested(syntax: PathSyntax, depth: int) -> Path:

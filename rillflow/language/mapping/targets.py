@@ -6,14 +6,14 @@ its way, once per draft: the documents that the values came from stay as they we
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import pairwise
 from typing import Final, TypeAlias, cast
 
 from rillflow.errors import BudgetExceededError, PathEvaluationError, PathSyntaxError
 from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.language.bounded_cache import BoundedCache
 from rillflow.language.budget import REFERENCE_BYTES, TotalBudget
-from rillflow.language.jsonpath.paths import Path, compile_path
+from rillflow.language.jsonpath.paths import Path, compile_path, compiled_bytes
 from rillflow.language.jsonpath.steps import Key, Place
 from rillflow.language.jsonpath.syntax import Indexes, Names, Token
 from rillflow.language.mapping.nesting import nesting_of
@@ -28,7 +28,7 @@ _UNMEASURED: Final = 200  # levels that writes may add before it is looked how m
 _SMALL: Final = 32  # a copy of so few entries costs no more than looking how many there are
 _KEYS_PER_STEP: Final = 4
 _FREE_KEYS: Final = 3  # of a target; each more may copy a map or list
-_CACHED_TARGETS: Final = 4096
+_CACHED_BYTES: Final = 1 << 25
 _CACHED_CHARS: Final = 1024
 
 
@@ -260,12 +260,12 @@ def compile_target(text: str) -> Target:
             has a wildcard, filter, slice, scan or negative index before its end.
         BudgetExceededError: It is too long or too deep.
     """
-    return _remembered(text) if len(text) <= _CACHED_CHARS else _compile(text)
+    if len(text) > _CACHED_CHARS:
+        return _compile(text)
+    return _targets.get(text) or _targets.put(text, _compile(text), compiled_bytes(text))
 
 
-@lru_cache(maxsize=_CACHED_TARGETS)
-def _remembered(text: str) -> Target:
-    return _compile(text)
+_targets: Final = BoundedCache[Target](_CACHED_BYTES)
 
 
 def _compile(text: str) -> Target:

@@ -15,6 +15,7 @@ from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import RequestError, UnknownDescriptorError
 from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
+from rillflow.language.bounded_cache import PATTERN_BYTES
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
 from rillflow.runtime.definitions.choice_rules import first_that_holds
@@ -26,6 +27,7 @@ RESTRICTION_VIOLATION: Final = 30110
 # What was added is kept in a longer form, and under the limits of another day.
 _STORED_DEPTH: Final = 40
 _STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
+_READY_BYTES_PER_CHARACTER: Final = 64  # many short tasks took 52
 
 
 class DescriptorReads(Protocol):
@@ -114,6 +116,11 @@ async def stored_text(catalogue: Catalogue, version: str) -> str:
     if text is None:
         raise UnknownDescriptorError(f"descriptor:{version} value empty")
     return text
+
+
+def ready_bytes(text: str) -> int:
+    """Estimate the memory of a definition that is ready to run, by its canonical text."""
+    return len(text) * _READY_BYTES_PER_CHARACTER + text.count("=~") * PATTERN_BYTES
 
 
 def parse_stored(text: str) -> WorkflowDefinition:

@@ -9,8 +9,6 @@ from typing import Any, Final, TypeAlias
 
 from referencing.jsonschema import lookup_recursive_ref
 
-from rillflow.language.expressions.patterns import compiled
-
 Place: TypeAlias = str | int
 """The key of a property, or the index of an item."""
 
@@ -113,8 +111,7 @@ class EvaluatedPlaces:
         self._take(min(len(named), len(self._instance)))
         self._places |= named.keys() & self._instance.keys()
         for source in schema.get("patternProperties", ()):
-            pattern = compiled(source)
-            self._places |= {key for key in self._instance if self._is_found(pattern, key)}
+            self._places |= {key for key in self._instance if self._is_found(source, key)}
 
     def _note_items(self, validator: Any, schema: dict[str, Any]) -> None:
         items = schema.get("items")

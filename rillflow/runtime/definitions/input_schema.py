@@ -52,7 +52,11 @@ Check: TypeAlias = Callable[[JsonObject, int], Iterator[str]]
 
 
 class InputSchema:
-    """A schema that data can be held against; it keeps no state."""
+    """A schema that data can be held against; it keeps no state.
+
+    Attributes:
+        patterns: How many regular expressions it has.
+    """
 
     def __init__(self, text: str) -> None:
         """Read the text of a schema.
@@ -61,7 +65,7 @@ class InputSchema:
             RequestError: It is neither of the two forms, or takes too long whatever the
                 data are (30110).
         """
-        self._check = _compile(text)
+        self._check, self.patterns = _compile(text)
         self._refuse_endless()
 
     def errors(self, data: JsonObject, *, most_steps: int = MOST_STEPS) -> list[str]:
@@ -99,7 +103,7 @@ class InputSchema:
             return  # Every check says so.
 
 
-def _compile(text: str) -> Check:
+def _compile(text: str) -> tuple[Check, int]:
     try:
         if count_of_values(text.encode(), MOST_SCHEMA_VALUES) > MOST_SCHEMA_VALUES:
             raise _unusable(f"it holds more than {MOST_SCHEMA_VALUES} values")
@@ -107,7 +111,7 @@ def _compile(text: str) -> Check:
         if isinstance(schema, dict):
             return check_of(schema)
         if isinstance(schema, list):
-            return _fields(schema)
+            return _fields(schema), 0
     except (ValueError, jsonschema.SchemaError, LanguageError, RecursionError) as error:
         reason = getattr(error, "message", None) or str(error)
         raise _unusable(reason[:_SHOWN_CHARACTERS]) from error

@@ -29,6 +29,10 @@ MOST_ERRORS: Final = 100
 MOST_SCHEMA_STEPS: Final = 1_000_000
 """A schema of a thousand values takes some hundred thousand steps, most of them quick."""
 
+MOST_PATTERNS: Final = 100
+"""Different regular expressions of a schema; each may take milliseconds to compile."""
+
+_COMPILE_STEPS: Final = 2_000  # more than a check in an event loop may take
 _SHOWN_CHARACTERS: Final = 300
 _BYTES_PER_STEP: Final = 100
 _WITH_CONSTANTS: Final = frozenset({"const", "enum"})
@@ -46,22 +50,32 @@ Keyword: TypeAlias = Callable[[Validator, Any, Any, Any], Errors | None]
 
 
 class _Steps:
-    """How many steps a check may still take."""
+    """How many steps a check may still take, and the patterns of its schema."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, patterns: dict[str, Pattern]) -> None:
         self._left = most
+        self._patterns = patterns
 
     def take(self, steps: int) -> None:
         self._left -= steps
         if self._left < 0:
             raise BudgetExceededError("checking the data takes too many steps")
 
+    def found(self, source: str, text: str) -> bool:
+        """Tell whether a pattern is found in a text; all of a schema's were compiled with it."""
+        pattern = self._patterns.get(source)
+        if pattern is None:
+            self.take(_COMPILE_STEPS)
+            pattern = self._patterns[source] = compiled(source)
+        self.take(pattern.steps(len(text)))
+        return next(pattern.matches(text), None) is not None
+
 
 _steps: ContextVar[_Steps] = ContextVar("steps")
 
 
-def check_of(schema: JsonObject) -> Callable[[JsonObject, int], Iterator[str]]:
-    """Return what holds data against a schema, in so many steps at most.
+def check_of(schema: JsonObject) -> tuple[Callable[[JsonObject, int], Iterator[str]], int]:
+    """Return what holds data against a schema, in so many steps, and how many patterns it has.
 
     Raises:
         jsonschema.SchemaError: It is no schema.
@@ -70,16 +84,16 @@ def check_of(schema: JsonObject) -> Callable[[JsonObject, int], Iterator[str]]:
     """
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
     _check_schema(kind, schema)
-    _check_patterns(schema)
+    patterns = _patterns_of(schema)
     validator = _validator(kind, schema)
 
     def check(data: JsonObject, most_steps: int) -> Iterator[str]:
-        errors = _errors(validator, data, most_steps)
+        errors = _errors(validator, data, most_steps, patterns)
         for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path))):
             where = "".join(f"[{step!r}]" for step in error.absolute_path)
             yield f"${where}: {error.message}"[:_SHOWN_CHARACTERS]
 
-    return check
+    return check, len(patterns)
 
 
 def _validator(kind: Any, schema: JsonObject) -> Any:
@@ -92,8 +106,10 @@ def _validator(kind: Any, schema: JsonObject) -> Any:
     return validator.evolve(_resolver=crawled.resolver(validator._resolver._base_uri))  # noqa: SLF001
 
 
-def _errors(validator: Any, data: object, most_steps: int) -> list[jsonschema.ValidationError]:
-    token = _steps.set(_Steps(most_steps))
+def _errors(
+    validator: Any, data: object, most_steps: int, patterns: dict[str, Pattern]
+) -> list[jsonschema.ValidationError]:
+    token = _steps.set(_Steps(most_steps, patterns))
     try:
         return list(islice(validator.iter_errors(data), MOST_ERRORS))
     finally:
@@ -103,13 +119,19 @@ def _errors(validator: Any, data: object, most_steps: int) -> list[jsonschema.Va
 def _check_schema(kind: Any, schema: JsonObject) -> None:
     """Hold a schema against that of its draft, within the same bounds as data."""
     meta: Any = validator_for(kind.META_SCHEMA, default=kind)
-    errors = _errors(_bounded(meta)(kind.META_SCHEMA), schema, MOST_SCHEMA_STEPS)
+    errors = _errors(_bounded(meta)(kind.META_SCHEMA), schema, MOST_SCHEMA_STEPS, {})
     if errors:
         raise jsonschema.SchemaError(errors[0].message)
 
 
-def _check_patterns(schema: JsonObject) -> None:
-    """Compile all patterns, so that one which is none is refused when it is added."""
+def _patterns_of(schema: JsonObject) -> dict[str, Pattern]:
+    """Compile all patterns once; one which is none is refused when the schema is added.
+
+    Raises:
+        LanguageError: A pattern is none of RE2's, or too long or complex.
+        ValueError: There are too many.
+    """
+    found: dict[str, Pattern] = {}
     level: list[JsonValue] = [schema]
     while level:
         value = level.pop()
@@ -121,9 +143,12 @@ def _check_patterns(schema: JsonObject) -> None:
         given = value.get("pattern")
         patterns = list(named) if isinstance(named, dict) else []
         for pattern in [*patterns, given]:
-            if isinstance(pattern, str):
-                compiled(pattern)
+            if isinstance(pattern, str) and pattern not in found:
+                if len(found) == MOST_PATTERNS:
+                    raise ValueError(f"it has more than {MOST_PATTERNS} regular expressions")
+                found[pattern] = compiled(pattern)
         level += [inner for key, inner in value.items() if key not in _NO_SCHEMAS]
+    return found
 
 
 def _bounded(kind: Any) -> Any:
@@ -172,13 +197,12 @@ def _counted(name: str, keyword: Keyword) -> Keyword:
     return counted
 
 
-def _found(pattern: Pattern, text: str) -> bool:
-    _steps.get().take(pattern.steps(len(text)))
-    return next(pattern.matches(text), None) is not None
+def _found(source: str, text: str) -> bool:
+    return _steps.get().found(source, text)
 
 
 def _pattern(_: Validator, pattern: str, instance: object, __: object) -> Errors:
-    if isinstance(instance, str) and not _found(compiled(pattern), instance):
+    if isinstance(instance, str) and not _found(pattern, instance):
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
@@ -187,9 +211,8 @@ def _pattern_properties(
 ) -> Errors:
     if isinstance(instance, dict):
         for source, schema in patterns.items():
-            pattern = compiled(source)
             for key, value in instance.items():
-                if _found(pattern, key):
+                if _found(source, key):
                     yield from validator.descend(value, schema, path=key, schema_path=source)
 
 
@@ -199,7 +222,7 @@ def _additional_properties(
     if not isinstance(instance, dict):
         return
     named = schema.get("properties", {})
-    patterns = list(map(compiled, schema.get(_PATTERNS, ())))
+    patterns = schema.get(_PATTERNS, ())
     extras = [
         key
         for key in instance

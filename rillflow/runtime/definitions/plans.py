@@ -1,21 +1,24 @@
 """Definitions ready to run, in memory."""
 
-from collections import OrderedDict
+from typing import Final
 
 from rillflow.core.plan import Plan
 from rillflow.errors import UnknownDescriptorError
 from rillflow.gateways.messages.threads import computed
+from rillflow.language.bounded_cache import BoundedCache
 from rillflow.ports.store import Catalogue
-from rillflow.runtime.definitions.catalogue import parse_stored
+from rillflow.runtime.definitions.catalogue import parse_stored, ready_bytes
+
+PLANS_BYTES: Final = 256 * 1024 * 1024
+"""What definitions that are ready to run may take in an owner."""
 
 
 class Plans:
-    """Definitions ready to run, by md5, kept for as long as the process lives."""
+    """Definitions ready to run, by md5; so many bytes of them, by estimate, are kept."""
 
-    def __init__(self, catalogue: Catalogue, *, most: int = 1000) -> None:
+    def __init__(self, catalogue: Catalogue, *, most_bytes: int = PLANS_BYTES) -> None:
         self._catalogue = catalogue
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
-        self._most = most
+        self._plans = BoundedCache[Plan](most_bytes)
 
     def ready(self, definition_id: str) -> Plan | None:
         """Return a plan that is in memory."""
@@ -36,7 +39,4 @@ class Plans:
         if text is None:
             raise UnknownDescriptorError(f"definition {definition_id} is not stored")
         plan = await computed(len(text), lambda: Plan(parse_stored(text), definition_id))
-        self._plans[definition_id] = plan
-        while len(self._plans) > self._most:
-            self._plans.popitem(last=False)
-        return plan
+        return self._plans.put(definition_id, plan, ready_bytes(text))

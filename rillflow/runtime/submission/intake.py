@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeAlias
 
@@ -36,18 +35,25 @@ from rillflow.jsontypes import (
     decode_untrusted_json,
     encode_json,
 )
+from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
-from rillflow.runtime.definitions.catalogue import parse_stored, resolve_descriptor, stored_text
+from rillflow.runtime.definitions.catalogue import (
+    parse_stored,
+    ready_bytes,
+    resolve_descriptor,
+    stored_text,
+)
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.definitions.single_flight import SingleFlightReads
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.submission.admission import Admission
 from rillflow.settings import ResourceCheck, Settings
 
-MOST_DEFINITIONS: Final = 500
+DEFINITIONS_BYTES: Final = 128 * 1024 * 1024
+"""What definitions that are ready for submissions may take in a replica."""
 MOST_KEY_CHARACTERS: Final = 255
 UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
@@ -107,7 +113,7 @@ class Submissions:
         self._clock = clock
         self._hook = hook
         self._entropy = entropy
-        self._ready: OrderedDict[str, Ready] = OrderedDict()
+        self._ready = BoundedCache[Ready](DEFINITIONS_BYTES)
         self.admission = Admission(settings, store=store, executions=executions, clock=clock)
 
     async def definition(self, version: str) -> WorkflowDefinition:
@@ -256,10 +262,8 @@ class Submissions:
             return ready
         stored = await stored_text(self._store, version)
         ready = await computed(len(stored), lambda: self._read(stored))
-        self._ready[version] = ready
-        if len(self._ready) > MOST_DEFINITIONS:
-            self._ready.popitem(last=False)
-        return ready
+        patterns = 0 if ready.schema is None else ready.schema.patterns
+        return self._ready.put(version, ready, ready_bytes(stored) + patterns * PATTERN_BYTES)
 
 
 def checked_key(key: str | None) -> str | None:

@@ -1,0 +1,44 @@
+"""The one place where texts of definitions become programs of RE2, within a bound of their size."""
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import re2
+
+from rillflow.errors import BudgetExceededError
+from rillflow.language.text.lexing import shorten
+
+Compiled: TypeAlias = Any  # re2 ships no types
+
+MAX_PROGRAM: Final = 5_000
+"""Instructions of a regular expression; one more level of ``.{1,300}`` has 2,700."""
+_TRIAL_BYTES: Final = 1 << 18  # keeps the compilation of a huge pattern at 3 ms
+_RUN_BYTES: Final = 1 << 19  # what one pattern may keep in memory to be quick
+
+
+class Program(NamedTuple):
+    """A compiled regular expression, and how many instructions it has, at least 1."""
+
+    compiled: Compiled
+    size: int
+
+
+def compile_program(
+    source: str, *, ignores_case: bool = False, captures: bool = True, most: int = MAX_PROGRAM
+) -> Program:
+    """Compile a pattern, with Java's meaning of it as far as RE2 goes.
+
+    Raises:
+        re2.error: It is no pattern of RE2, or a huge one.
+        BudgetExceededError: Its program has more than ``most`` instructions.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    options.case_sensitive = not ignores_case
+    options.max_mem = _TRIAL_BYTES
+    trial = re2.compile(source, options)
+    size = int(trial.programsize)
+    if size > most:
+        raise BudgetExceededError(f"regular expression /{shorten(source)}/ is too complex")
+    options.max_mem = _RUN_BYTES
+    options.never_capture = not captures and trial.groups > 0  # groups take long
+    return Program(re2.compile(source, options), max(size, 1))
