@@ -34,7 +34,7 @@ CONTEXT: Final = {
 }
 
 
-ITERATIONS: Final = 20
+ITERATIONS: Final = 40
 ONE_EVENT_MS: Final = 1_000
 """An event at its limits takes some tenths of a second, depending on the machine."""
 LOOPING: Final = {

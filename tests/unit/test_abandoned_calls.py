@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.core.events import CancelRequested
+from rillflow.core.events import CancelRequested, CompletionRequested
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Delivery
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
@@ -130,6 +130,17 @@ async def test_an_asynchronous_call_goes_on_for_its_callback_is_kept() -> None:
             ]
         )
         assert [each.pattern for each in task] == ["task_sync"]
+
+
+async def test_the_call_of_an_execution_that_has_ended_otherwise_goes_on() -> None:
+    gateway = Tarpit()
+    async with living(gateway, 86_400) as (executions, submissions):
+        execution_id = await submissions.submit("abandoned:tarpit", b"", Options())
+        await gateway.until(1)
+        event = CompletionRequested(at_ms=SystemClock().now_ms(), success=False)
+        await executions.call(Delivery(execution_id=execution_id, event=event))
+        request = attempt("http://f.test/x", execution_id=execution_id, task="slow")
+        assert executions.host.unawaited([request]) == []
 
 
 async def test_a_call_that_is_abandoned_is_answered_and_not_made_again() -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from serve.stack.reaper import MARK
 from tests.cluster.processes import fork_servers, wait_until_gone
 
 HERE: Final = Path(__file__).parents[2] / "serve"
+STARTED_S: Final = 10.0
 AS_RAY_WOULD: Final = "default_worker.py: error: the following arguments are required"
 AS_RAY_HAS_IT: Final = (
     "-c",
@@ -256,7 +258,7 @@ def test_the_program_of_workers_is_rays_own() -> None:
 def test_a_fork_server_that_is_lost_is_started_again(run_dir: Path, by: str) -> None:
     log = run_dir / "log"
     with _tended(run_dir, log, pause_s=0) as server:
-        [first] = fork_servers(os.getpid())
+        [first] = _started()
         server.tend()
         assert fork_servers(os.getpid()) == [first], "it is not started twice"
         if by == "a kill":
@@ -264,7 +266,7 @@ def test_a_fork_server_that_is_lost_is_started_again(run_dir: Path, by: str) -> 
         else:
             (run_dir / SOCKET).unlink()  # as workers do that have waited in vain
         server.tend()
-        [second] = fork_servers(os.getpid())
+        [second] = _started()
         assert second != first
         assert (run_dir / SOCKET).exists()
     assert not fork_servers(os.getpid())
@@ -275,7 +277,7 @@ def test_a_fork_server_that_dies_again_and_again_is_not_started_at_every_look(
     run_dir: Path,
 ) -> None:
     with _tended(run_dir, run_dir / "log") as server:
-        _kill(*fork_servers(os.getpid()))
+        _kill(*_started())
         server.tend()
         assert not fork_servers(os.getpid())
 
@@ -286,13 +288,13 @@ def test_a_fork_server_that_cannot_be_started_again_ends_nothing_else(
     logs = run_dir / "logs"
     logs.mkdir()
     with _tended(run_dir, logs / "log", pause_s=0) as server:
-        _kill(*fork_servers(os.getpid()))
+        _kill(*_started())
         shutil.rmtree(logs)
         server.tend()
         assert not fork_servers(os.getpid())
         logs.mkdir()
         server.tend()
-        assert len(fork_servers(os.getpid())) == 1
+        assert len(_started()) == 1
     assert "fork_server_not_started: [Errno 2]" in caplog.text
 
 
@@ -303,7 +305,7 @@ def test_a_fork_server_that_gives_up_is_told_of_and_left(
     monkeypatch.setenv("PYTHONPATH", str(run_dir), prepend=os.pathsep)
     log = run_dir / "log"
     with _tended(run_dir, log, pause_s=0) as server:
-        os.waitid(os.P_PID, fork_servers(os.getpid())[0], os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, _started()[0], os.WEXITED | os.WNOWAIT)
         server.tend()
         server.tend()
         assert not fork_servers(os.getpid())
@@ -392,3 +394,15 @@ def _worker(
         text=True,
         process_group=0,
     )
+
+
+def _started() -> list[int]:
+    """Return the fork servers of this process, as soon as there is one.
+
+    A process has no title yet in the moment in which it becomes another program.
+    """
+    give_up_s = time.monotonic() + STARTED_S
+    while not (found := fork_servers(os.getpid())):
+        assert time.monotonic() < give_up_s
+        os.sched_yield()
+    return found

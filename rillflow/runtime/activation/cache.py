@@ -130,9 +130,10 @@ class ActivationCache:
         """Return an execution that has not settled and is at hand; that is no use of it."""
         return self._hot.peek(execution_id)
 
-    def holds_settled_only(self, execution_id: ExecutionId) -> bool:
-        """Tell whether memory has an execution that has settled, and no other life of it."""
-        return execution_id in self._ended and execution_id not in self._hot
+    def was_cancelled(self, execution_id: ExecutionId) -> bool:
+        """Tell whether memory has an execution that has settled after a cancellation."""
+        execution = self._ended.get(execution_id)
+        return execution is not None and execution.state.cancelled
 
     def holds(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution is in memory, which is no use of it."""

@@ -113,8 +113,10 @@ class LeaseSource:
     def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
         """Return those synchronous calls for whose answers nobody waits.
 
-        An asynchronous one is short, and its callback is kept after the end too. What memory
-        does not have at hand is not fetched: this is asked every second, of thousands.
+        An asynchronous one is short, and its callback is kept after the end too. So is the
+        answer of a synchronous call of an execution that has ended without being cancelled
+        (spec 3.13). What memory does not have at hand is not fetched: this is asked every
+        second, of thousands.
         """
         return [request for request in requests if self._is_unawaited(request)]
 
@@ -123,8 +125,12 @@ class LeaseSource:
             return False
         execution = self._activations.peek(request.execution_id)
         if execution is None:
-            return self._activations.holds_settled_only(request.execution_id)
-        return not execution.is_distrusted and not awaits(execution.state, request)
+            return self._activations.was_cancelled(request.execution_id)
+        if execution.is_distrusted:
+            return False
+        if execution.over:
+            return execution.state.cancelled
+        return not awaits(execution.state, request)
 
     async def _lease_if_read(
         self, execution_id: ExecutionId
