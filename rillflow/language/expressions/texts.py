@@ -25,6 +25,7 @@ from rillflow.language.versions import COSTS_CHARGED, MEMORY_CHARGED
 
 _CONSTANT_TEXTS: Final = {None: "null", True: "true", False: "false"}
 _DOUBLE_STEPS: Final = 5
+_ENTRIES_PER_STEP: Final = 2048  # of a map, where a look-up meets all of them
 _PLAIN_DOUBLES: Final = (1e-3, 1e7)
 _DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -102,8 +103,11 @@ def parse_double(meter: Meter, text: str) -> float | None:
     return float(match.group()) if match else None
 
 
-def key_of(meter: Meter, value: Value) -> str | int:
+def key_of(meter: Meter, value: Value, size: int = 0) -> str | int:
     """Return the key that a value is in a map: strings and small integers, else their text.
+
+    ``size`` is that of the map. Integers can be chosen so that one looks at as many entries as
+    there are in a row, which is charged; the places of strings cannot be foreseen.
 
     Raises:
         ExpressionError: The value cannot be a key.
@@ -113,6 +117,8 @@ def key_of(meter: Meter, value: Value) -> str | int:
             meter.cost(len(value) // CHARACTERS_PER_STEP)  # an equal key is compared whole
         return value
     if is_integer(value) and value.bit_length() < HASH_BITS:
+        if size > _ENTRIES_PER_STEP:
+            meter.cost(size // _ENTRIES_PER_STEP)
         return int(value)
     if value is None or isinstance(value, bool | int | float):
         return text_of(meter, value)

@@ -222,7 +222,7 @@ def identity_of(meter: Meter, value: Value, depth: int = 0) -> object:
         meter.read_text(len(value))
     if is_integer(value) and value.bit_length() >= HASH_BITS:
         return "integer", str(meter.check_integer(value))
-    return isinstance(value, bool), value
+    return "value", isinstance(value, bool), value  # a string's hash, and so this, is unforeseen
 
 
 def property_of(value: Value, key: str, owner: str) -> Value:

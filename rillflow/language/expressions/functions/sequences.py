@@ -91,7 +91,7 @@ def element(meter: Meter, values: Value, key: Value) -> Value:
         ExpressionError: The index is outside the list, or this has no elements.
     """
     if isinstance(values, dict):
-        return values.get(key_of(meter, key))
+        return values.get(key_of(meter, key, len(values)))
     if not isinstance(values, list | range | str):
         raise ExpressionError(f"a {type_of(values)} has no elements to read")
     index = _index(meter, key)
@@ -110,7 +110,7 @@ def store(meter: Meter, values: Value, key: Value, value: Value) -> Value:
         ExpressionError: The index is outside the list, or this has no elements.
     """
     if isinstance(values, dict):
-        name = key_of(meter, key)
+        name = key_of(meter, key, len(values))
         before = values.get(name)
         if name not in values:
             _grow(meter, values)
@@ -162,7 +162,7 @@ def into(meter: Meter, values: Value, others: Value) -> Value:
 def remove(meter: Meter, values: Value, unwanted: Value) -> Value:
     """Remove a key from a map, or the first equal element; return what is changed."""
     if isinstance(values, dict):
-        values.pop(key_of(meter, unwanted), None)
+        values.pop(key_of(meter, unwanted, len(values)), None)
     elif isinstance(values, ScriptSet):
         values.remove(meter, unwanted)
     elif isinstance(values, list):
@@ -179,7 +179,7 @@ def remove(meter: Meter, values: Value, unwanted: Value) -> Value:
 def contains_key(meter: Meter, values: Value, key: Value) -> bool:
     """Tell whether a map has the key, or a list the index."""
     if isinstance(values, dict):
-        return key_of(meter, key) in values
+        return key_of(meter, key, len(values)) in values
     if values is None and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
         return False
     size = size_of(values, "seq.contains_key")
@@ -206,7 +206,9 @@ def vals(meter: Meter, values: Value) -> list[Value] | None:
 def zip_map(meter: Meter, names: Value, values: Value) -> dict[Value, Value]:
     """Return a map of two lists of keys and values; the longer one's rest is left out."""
     pairs = zip(_snapshot(meter, names, "zipmap"), _snapshot(meter, values, "zipmap"), strict=False)
-    made = {key_of(meter, key): value for key, value in pairs}
+    made: dict[Value, Value] = {}
+    for key, value in pairs:
+        made[key_of(meter, key, len(made))] = value
     meter.make_collection(len(made))
     return made
 

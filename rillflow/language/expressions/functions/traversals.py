@@ -142,7 +142,7 @@ def group_by(meter: Meter, values: Value, function: Value) -> dict[Value, list[V
     for value in _each(meter, values, "group_by"):
         meter.make_elements(2)
         meter.check_size(len(groups) + 1)
-        groups.setdefault(key_of(meter, call(meter, [value])), []).append(value)
+        groups.setdefault(key_of(meter, call(meter, [value]), len(groups)), []).append(value)
     return groups
 
 
