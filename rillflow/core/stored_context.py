@@ -75,7 +75,7 @@ class Cleaner:
         left: What is left of the budget.
     """
 
-    __slots__ = ("_budget", "_max_nesting", "_nesting", "_total", "left")
+    __slots__ = ("_budget", "_nesting", "_total", "left")
 
     def __init__(
         self, budget_bytes: int, total: TotalBudget | None = None, *, around: int = 0
@@ -83,8 +83,7 @@ class Cleaner:
         """Begin; ``around`` is how many maps will stand around what is cleaned."""
         self._budget = self.left = budget_bytes
         self._total = total
-        self._max_nesting = MAX_DEPTH if total is None else total.max_nesting
-        self._nesting = self._max_nesting - around
+        self._nesting = (MAX_DEPTH if total is None else total.max_nesting) - around
 
     def charge(self) -> None:
         """Take the size of all that was cleaned from the total.
@@ -121,9 +120,9 @@ class Cleaner:
             )
 
     def _too_deep(self) -> ExecutionError:
+        most = MAX_DEPTH if self._total is None else self._total.max_nesting
         return ExecutionError(
-            f"content depth: lists and maps in more than {self._max_nesting} levels"
-            " exceed the limit",
+            f"content depth: lists and maps in more than {most} levels exceed the limit",
             CONTENT_TOO_LONG,
         )
 

@@ -110,11 +110,11 @@ def test_rules_of_one_list_cannot_nest_deeper_between_them() -> None:
 def test_writing_at_one_place_again_and_again_nests_no_deeper() -> None:
     draft = Draft({"context": {"v": nested(190)}})
     for _ in range(1_000):
-        draft.receive(3, is_shared=False)
+        draft.receive(3, ())
     draft.document["context"] = {"v": nested(MAX_DEPTH + 10)}
     draft.levels = 10 * MAX_DEPTH
     with pytest.raises(BudgetExceededError, match="nested deeper than 200 levels"):
-        draft.receive(3, is_shared=False)
+        draft.receive(3, ())
 
 
 def test_executions_of_before_may_be_as_deep_as_they_could() -> None:

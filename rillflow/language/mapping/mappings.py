@@ -215,10 +215,8 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
         if value is None:
             return _gave_nothing(step, scene, found, unread)
         kind = _NOT_WRITTEN
-        reads = step.reads
         if type(value) in _CONTAINERS:
-            is_shared = reads is None or any(map(scene.owns, reads))
-            scene.receive(step.levels, is_shared=is_shared)
+            scene.receive(step.levels, step.reads)
         if step.write(scene, value):
             if unread is not None:
                 return _unread_source(step, unread)

@@ -40,7 +40,7 @@ class Draft:
         replaced: The entries of the document that writes have replaced as a whole, as
             they were before. Such a write, and those below it, do not last beyond the
             mapping list.
-        levels: How many lists and maps are in each other in the document, at most.
+        levels: How much deeper lists and maps may be in each other since that was looked at.
     """
 
     __slots__ = ("budget", "document", "levels", "owned", "replaced")
@@ -49,7 +49,7 @@ class Draft:
         """Begin; copies, and lists that are made longer, are taken from the budget."""
         self.budget = budget or TotalBudget()
         self.document = document
-        self.levels = self.budget.max_nesting + _AROUND
+        self.levels = 0
         self.replaced: JsonObject = {}
         self.owned: dict[int, _Container] = {}
 
@@ -62,28 +62,28 @@ class Draft:
         self.owned.clear()
         self.document = dict(self.document)
 
-    def receive(self, levels: int, *, is_shared: bool) -> None:
+    def receive(self, levels: int, reads: Iterable[str] | None) -> None:
         """Make ready for a list or map that is about to be written below so many others.
 
         Nothing that walks over the document has to look how deep it is: where a mapping list
-        has nested it too deeply, its further rules fail here. ``is_shared`` tells that the value
-        may have parts of this document.
+        has nested it too deeply, its further rules fail here. ``reads`` are the entries of the
+        document that the value may have parts of, None is all.
 
         Raises:
             BudgetExceededError: The document is nested too deeply already.
             WorkLimitError: Nothing is left of the budget.
         """
         self.levels += levels
-        most = self.budget.max_nesting + _AROUND
-        if self.levels > most + _UNMEASURED:
-            found = nesting_of(self.document, self.budget)
-            if found > most:
-                raise BudgetExceededError(
-                    f"lists and maps would be nested deeper than {self.budget.max_nesting} levels"
-                )
-            self.levels = most + levels
-        if is_shared:
+        if self.levels > _UNMEASURED:
+            self._refuse_too_deep()
+            self.levels = levels
+        if reads is None or any(map(self.owns, reads)):
             self.share()
+
+    def _refuse_too_deep(self) -> None:
+        most = self.budget.max_nesting
+        if nesting_of(self.document, self.budget) > most + _AROUND:
+            raise BudgetExceededError(f"lists and maps would be nested deeper than {most} levels")
 
     def lasting(self, name: str) -> JsonValue:
         """Return what an entry of the document has become beyond the mapping list."""
