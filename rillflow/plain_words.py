@@ -72,7 +72,7 @@ _OF_TASKS: Final[Sequence[tuple[str, str]]] = (
     (r"handle fails: (.*)", "the call failed: {0}"),
     (
         r"skip due to dependent tasks return or degrade",
-        "skipped, since a task before it was skipped, returned or gave up",
+        "skipped, since a task before it was skipped or degraded, or is a return",
     ),
     (r"loop collection or subTasks empty", "nothing to do: the list, or the tasks, are empty"),
     (r"choices collection empty", "nothing to do: there are no choices"),

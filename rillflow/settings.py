@@ -397,7 +397,7 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
         if prefix is None or word.startswith("SECRET_") or (prefix[0] == PREFIX) == (word in known):
             continue  # With another prefix it may be Rill Flow's, unless the rest is a setting.
         near = closest(word, sorted(known))
-        hint = f"did you mean {PREFIX}{near}?" if near else "it is passed over"
+        hint = f"did you mean {PREFIX}{near}?" if near else "the variable is ignored"
         found.append(f"there is no setting {name}; {hint}")
     return found
 

@@ -179,7 +179,7 @@ class FakeOpenFaaS:
             if callback_url is not None and not (function and function.drop_callback):
                 body = answer.body if answer else b""
                 taken = await self._call_back_patiently(callback_url, headers, body)
-                called_back = f", asynchronous, callback answered {taken or 'by nobody'}"
+                called_back = f", asynchronous, callback answered {taken or 'by no server'}"
             status = answer.status if answer else 503
             self._told(request, status, duration_s, called_back)
             if answer is not None and answer.status < 300:

@@ -19,9 +19,11 @@ class Refusal(BaseModel):
     )
     error: str
     hint: str | None = Field(
-        default=None, description="Which rule was broken, by what, or what was meant."
+        default=None, description="Details: the broken rule and its value, or a suggestion."
     )
-    pass_through: bool = Field(default=False, description="Whether callers may show the text.")
+    pass_through: bool = Field(
+        default=False, description="Whether callers may show the text to users."
+    )
 
 
 class TimeInfo(BaseModel):
@@ -31,7 +33,7 @@ class TimeInfo(BaseModel):
     end_time: int | None = None
     expected_cost: int | None = None
     error: str | None = Field(
-        default=None, description="What this attempt said of its failure, of a task."
+        default=None, description="The message with which this attempt of a task failed."
     )
 
 
@@ -47,7 +49,7 @@ class Invocation(BaseModel):
     invoke_time_infos: list[TimeInfo] | None = None
     progress_args: Object | None = None
     ext: Object | None = None
-    hint: str | None = Field(default=None, description="More about the failure of the last call.")
+    hint: str | None = Field(default=None, description="Details of the failure of the last call.")
     callback: Object | None = None
     dag_execution_routes: list[Object] | None = None
 
@@ -55,9 +57,11 @@ class Invocation(BaseModel):
 class MappingWarning(BaseModel):
     """A rule of a mapping that came to nothing."""
 
-    mappings: str = Field(description="The list that the rule stands in.")
-    number: int = Field(description="Its place in the list, from 1; 0 is all.")
-    rule: str = Field(description="What goes where.")
+    mappings: str = Field(description="The list of mappings that contains the rule.")
+    number: int = Field(
+        description="Position of the rule in the list, from 1; 0 is the whole list."
+    )
+    rule: str = Field(description="The rule: its source and its target.")
     kind: Literal[
         "missing",
         "null",
@@ -96,10 +100,8 @@ class Task(BaseModel):
     sub_group_key_judgement_mapping: dict[str, bool]
     sub_group_index_to_identity: Object
     task: Object = Field(description="The task's definition.")
-    mapping_warnings: int = Field(
-        default=0, description="How many rules of its mappings came to nothing."
-    )
-    warnings: list[MappingWarning] = Field(default=[], description="The first of these rules.")
+    mapping_warnings: int = Field(default=0, description="Number of mapping warnings of the task.")
+    warnings: list[MappingWarning] = Field(default=[], description="The first mapping warnings.")
 
 
 class Execution(BaseModel):
@@ -118,16 +120,12 @@ class Execution(BaseModel):
     context: Object | None = None
     invoke_summary: Object
     trace_url: str | None = None
-    paused: bool = Field(default=False, description="Whether it waits to be resumed.")
-    mapping_warnings: int = Field(
-        default=0, description="How many rules of mappings came to nothing, in all tasks."
-    )
+    paused: bool = Field(default=False, description="Whether the execution is paused.")
+    mapping_warnings: int = Field(default=0, description="Number of mapping warnings of all tasks.")
     warnings: list[MappingWarning] = Field(
-        default=[], description="Those of the completion callback."
+        default=[], description="Mapping warnings of the completion callback."
     )
-    quarantine: str | None = Field(
-        default=None, description="Why the execution does nothing by itself any more."
-    )
+    quarantine: str | None = Field(default=None, description="Why the execution is quarantined.")
 
 
 class ShownExecution(BaseModel):
@@ -147,7 +145,9 @@ class Done(BaseModel):
     """The request took effect, or repeated one that had."""
 
     result: Literal["ok"]
-    duplicate: bool = Field(default=False, description="Whether it changed nothing.")
+    duplicate: bool = Field(
+        default=False, description="Whether it was a repetition and changed nothing."
+    )
 
 
 class Completed(BaseModel):
@@ -214,7 +214,7 @@ class Document(BaseModel):
     input: Any = None
     output: Any = None
     warnings: list[MappingWarning] = Field(
-        default=[], description="Rules that came to nothing, the first 20."
+        default=[], description="Mapping warnings, the first 20."
     )
 
 
@@ -268,24 +268,25 @@ class Circuit(BaseModel):
     """Whether calls are held back since the last ones failed."""
 
     state: Literal["closed", "open", "half-open"] = Field(
-        description="Half-open: one call is out, or may go out, to find out."
+        description="Half-open: one call probes the host, or may do so."
     )
     failures_in_a_row: int
-    open_for_s: float = Field(description="Seconds for which no call goes out at all.")
+    open_for_s: float = Field(description="Seconds until the next call may go out.")
 
 
 class GatewayHost(BaseModel):
     """What goes on between a dispatcher and one gateway host."""
 
     host: str = Field(examples=["http://gateway.example:8080"])
-    under_way: int = Field(description="Calls that were sent.")
+    under_way: int = Field(description="Calls in flight: sent and not answered.")
     waiting: int = Field(description="Calls that wait for `limit_per_host` or the rate.")
     held: int = Field(description="Calls that wait for a circuit.")
     idle_s: float | None = Field(
-        default=None, description="Since the last call ended; absent while there is one."
+        default=None,
+        description="Seconds since the last call ended; absent while a call is in flight.",
     )
     rate_per_s: float | None = Field(
-        default=None, description="Calls that may begin in a second; absent without a limit."
+        default=None, description="Most calls that begin in a second; absent without a limit."
     )
     circuit: Circuit
     functions: dict[str, Circuit] = Field(
@@ -313,11 +314,11 @@ class EventLoop(BaseModel):
     process: str = Field(examples=["replica"])
     reached: bool = Field(description="False when the process did not answer in time.")
     pid: int | None = None
-    longest_ms: float | None = Field(default=None, description="The longest turn of all.")
+    longest_ms: float | None = Field(default=None, description="The longest turn since the start.")
     longest_of_minute_ms: float | None = Field(
         default=None, description="The longest turn of the last minute."
     )
-    slow_turns: int | None = Field(default=None, description="How many took longer than 50 ms.")
+    slow_turns: int | None = Field(default=None, description="Number of turns longer than 50 ms.")
 
 
 class EventLoops(BaseModel):

@@ -60,9 +60,7 @@ class RuleSet(BaseModel):
     """The rule is set, or removed."""
 
     ret: bool
-    hint: str | None = Field(
-        default=None, description="Why the rule, which is kept all the same, will never hold."
-    )
+    hint: str | None = Field(default=None, description="Why the stored rule can never hold.")
 
 
 class AbKeys(BaseModel):

@@ -40,7 +40,7 @@ def router(stack: Stack) -> APIRouter:
             methods=[method],
             name=name,
             openapi_extra=OBJECT if method == "POST" else None,
-            description="Needs a storage client, of which none is configured: always refused.",
+            description="No storage client is configured, so the request is always refused.",
         )
     return routes
 

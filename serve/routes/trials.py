@@ -39,7 +39,7 @@ SIDES: Final = {"input_eva": "inputMappings", "output_eva": "outputMappings"}
 MOCK_EXECUTION: Final = "mockExecutionId"
 MOCK_TASK: Final = "mockTaskName"
 
-ExecutionId = Annotated[str, Query(description="Fills in what is not given.")]
+ExecutionId = Annotated[str, Query(description="Execution that supplies missing parameters.")]
 TaskName = Annotated[str, Query(description="The instance, with `execution_id`.")]
 
 

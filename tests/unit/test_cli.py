@@ -196,7 +196,7 @@ def test_rules_that_came_to_nothing_are_told_at_the_end(
     )
     assert line in told
     assert told.count("warning: one: inputMappings rule") == 10
-    assert "and 2 more rules that came to nothing; get shows them\n" in told
+    assert "and 2 more rules without effect; get shows them\n" in told
 
 
 def test_a_rule_that_many_instances_applied_is_told_in_one_line() -> None:
@@ -210,7 +210,7 @@ def test_a_rule_that_many_instances_applied_is_told_in_one_line() -> None:
         "warning: each_0-inner and 59 more: inputMappings rule 2",
         "warning: sw: inputMappings rule 1",
     ]
-    assert "that came to nothing" not in told
+    assert "without effect" not in told
 
 
 def warned(number: int) -> JsonObject:

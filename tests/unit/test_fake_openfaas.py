@@ -391,7 +391,7 @@ async def test_a_line_tells_of_each_call_and_nothing_of_what_was_sent() -> None:
         "ill 500 N ms",
         r"'line\nbreak' 503 N ms, there is no such function",
         "well 200 N ms, asynchronous, no callback",
-        "well 200 N ms, asynchronous, callback answered by nobody",
+        "well 200 N ms, asynchronous, callback answered by no server",
     ]
 
 

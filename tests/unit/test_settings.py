@@ -229,8 +229,8 @@ def test_rates_of_what_is_no_host_or_no_rate_are_refused(
         ("RILLFLOW_API_KEYS", "did you mean RILLFLOW_API_KEY?"),
         ("RILL_FLOW_PORT", "did you mean RILLFLOW_PORT?"),
         ("RILFLOW_DATA_DIR", "did you mean RILLFLOW_DATA_DIR?"),
-        ("RILLFLOW_ZZZZ", "it is passed over"),
-        ("RILLFLOW_", "it is passed over"),
+        ("RILLFLOW_ZZZZ", "the variable is ignored"),
+        ("RILLFLOW_", "the variable is ignored"),
     ],
 )
 def test_a_variable_that_looks_like_a_setting_and_is_none_is_warned_of(

@@ -32,7 +32,7 @@ def tell_mapping_warnings(execution: "Execution") -> None:
     if len(lines) > MOST_TOLD:
         more = len(lines) - MOST_TOLD
         rules = "rule" if more == 1 else "rules"
-        typer.echo(f"and {more} more {rules} that came to nothing; get shows them", err=True)
+        typer.echo(f"and {more} more {rules} without effect; get shows them", err=True)
 
 
 def lines_by_rule(warnings: "Iterable[MappingWarning]") -> list[str]:

@@ -46,7 +46,7 @@ def _of_pattern(task: FunctionTask, path: Path) -> Iterator[Finding]:
     elif _gives_its_own_url(task):
         return
     else:
-        what = "is not told when the sub-flow ends, and waits for a callback that nobody sends"
+        what = "is not told when the sub-flow ends, and waits for a callback that never comes"
     message = f"a sub-flow with pattern {task.pattern} {what}"
     yield Finding(_FUNCTION, message, (*path, "pattern"), hint=_PATTERNS)
 

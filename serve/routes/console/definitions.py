@@ -30,7 +30,7 @@ PREFIX: Final = "/flow/bg/manage/descriptor"
 RESTRICTION_VIOLATION: Final = 30110
 DONE: Final = {"ret": True}
 
-Alias = Annotated[str, Query(description="Name of a line of versions, such as release.")]
+Alias = Annotated[str, Query(description="Alias of versions, such as release.")]
 
 
 def router(stack: Stack) -> APIRouter:
