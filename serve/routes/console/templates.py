@@ -91,7 +91,7 @@ def router() -> APIRouter:
             methods=["POST"],
             name=name,
             openapi_extra=OBJECT,
-            description="Templates are built in and cannot be changed, so the request is always refused.",
+            description="Templates are built in, so the request is always refused.",
         )
     return routes
 
