@@ -14,7 +14,7 @@ from tests.api.test_document import DOCUMENT
 MANAGE = "/flow/bg/manage/descriptor"
 ADD = f"{MANAGE}/add_descriptor.json"
 NAMES = {"business_id": "shop", "feature_name": "order", "alias": "release"}
-RULE = "a name has one or more letters a-z, A-Z and digits 0-9"
+RULE = "a name has 1 to 100 letters a-z, A-Z and digits 0-9"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
