@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 import rillflow
+from rillflow.actors.names import dedicated_actor_name
 from tests.cluster.processes import ROOT, OwnStack, descendants, wait_until_gone
 from tests.loopback import closed_port
 
@@ -263,7 +264,9 @@ def test_rays_own_tools_show_the_actors_on_a_machine_without_a_token(tmp_path: P
             )
     finally:
         own.stop()
-    assert execution.id in {actor["name"] for actor in json.loads(listed.stdout)}
+    names = {actor["name"] for actor in json.loads(listed.stdout)}
+    assert dedicated_actor_name(execution.id) in names
+    assert execution.id not in listed.stdout, "whoever lists actors learns of no execution"
 
 
 def test_a_taken_port_is_said_so(tmp_path: Path) -> None:
