@@ -1,1 +1,1 @@
-"""Asyncio around the core, without Ray: hosting, journaling, timers, errands, dispatch."""
+"""Asyncio code around the core, without Ray; ARCHITECTURE.md has its packages in order."""

@@ -33,7 +33,7 @@ class BackgroundTasks:
             self._crashed(execution_id, error)
 
     async def finish(self, within_s: float) -> None:
-        """Let the errands under way come to their end, and give up those that do not in time."""
+        """Let the tasks under way come to their end, and give up those that do not in time."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=within_s)
         await self.stop()

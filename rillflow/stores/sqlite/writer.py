@@ -66,7 +66,7 @@ class SqliteWriter:
         self._wal_max_bytes = wal_max_bytes
         self._commits = 0
         self._tickets: SimpleQueue[_Ticket | None] = SimpleQueue()
-        self._door = threading.Lock()
+        self._lock = threading.Lock()
         self._stopped = False
         self._connection: sqlite3.Connection | None = None
         self._thread = threading.Thread(target=self._run, name="rillflow-writer", daemon=True)
@@ -84,7 +84,7 @@ class SqliteWriter:
 
     def stop(self) -> None:
         """Refuse new work, finish what was handed in, and wait for the thread to end."""
-        with self._door:
+        with self._lock:
             self._stopped = True
             self._tickets.put(None)
         self._thread.join()
@@ -107,7 +107,7 @@ class SqliteWriter:
         return cast("T", await self._hand_in(_Ticket(work=work)))
 
     def _hand_in(self, ticket: _Ticket) -> asyncio.Future[Any]:
-        with self._door:
+        with self._lock:
             if self._stopped:
                 raise StoreError(f"{self._path}: the store is closed")
             self._tickets.put(ticket)
