@@ -147,16 +147,18 @@ PURE := tests/spec tests/golden
 test-pythons: setup ## The pure tests on each of Python 3.11, 3.12 and 3.13 that is installed
 	@grep -E '^[a-z0-9]' requirements.lock | tr -d '\\' > .tools/versions.txt; \
 	for python in $(PYTHONS); do \
-	  if ! command -v $$python > /dev/null; then echo "$$python: not installed"; continue; fi; \
+	  if ! $$python -c "" > /dev/null 2>&1; then echo "$$python: not installed"; continue; fi; \
 	  if [ "$$($$python -V)" = "$$($(BIN)/python -V)" ]; then \
 	    echo "$$python: is that of make test"; continue; \
 	  fi; \
 	  echo "$$python: $(PURE)"; \
-	  $(UV) venv --quiet --clear --python $$python .tools/$$python; \
-	  $(WITH_MIRROR) $(UV) pip install --quiet --python .tools/$$python/bin/python \
+	  environment=.tools/pure-$$($$python -c "import sys; print(sys.version_info.minor)"); \
+	  $(UV) venv --quiet --clear --no-python-downloads \
+	    --python "$$($$python -c "import sys; print(sys.executable)")" $$environment; \
+	  $(WITH_MIRROR) $(UV) pip install --quiet --python $$environment/bin/python \
 	    --constraint .tools/versions.txt --editable . fastapi httptools hypothesis jsonpath-ng \
 	    jsonschema pytest pytest-asyncio pytest-xdist referencing; \
-	  .tools/$$python/bin/python -m pytest --quiet $(SIDE_BY_SIDE) $(PURE); \
+	  $$environment/bin/python -m pytest --quiet $(SIDE_BY_SIDE) $(PURE); \
 	done
 
 .PHONY: test-corpus
