@@ -80,9 +80,19 @@ def test_drivers_on_this_machine_join_it_all_the_same(stack: OwnStack) -> None:
         driver.close()
 
 
-def test_nobody_without_the_token_learns_of_an_execution_from_ray(stack: OwnStack) -> None:
+@pytest.fixture(name="dedicated")
+def _dedicated(stack: OwnStack) -> Iterator[str]:
+    """Have a dedicated execution wait, and end it."""
     with rillflow.Client(stack.base_url) as client:
-        execution_id = client.submit(client.add(FLOW), isolation="dedicated").id
+        execution = client.submit(client.add(FLOW), isolation="dedicated")
+        yield execution.id
+        execution.cancel()
+
+
+def test_nobody_without_the_token_learns_of_an_execution_from_ray(
+    stack: OwnStack, dedicated: str
+) -> None:
+    execution_id = dedicated
     driver = RayDriver(stack.ray_address)
     try:
         assert driver.has(execution_id)
