@@ -63,7 +63,7 @@ def __getattr__(name: str) -> Any:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise importlib.import_module("rillflow.extras").told(error) from error
+        raise importlib.import_module("rillflow.extras").missing_extra(error) from error
     value = getattr(found, name) if home else found
     globals()[name] = value
     return value

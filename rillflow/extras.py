@@ -20,7 +20,7 @@ class MissingExtraError(RillflowError, ImportError):
     """Something needs ``rillflow[server]``, and only ``rillflow`` is installed."""
 
 
-def told(error: ModuleNotFoundError) -> Exception:
+def missing_extra(error: ModuleNotFoundError) -> Exception:
     """Return the error to raise for a module that is missing: what to install, or itself."""
     module = (error.name or "").partition(".")[0]
     if module not in SERVER_MODULES:

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from rillflow.cli.visible import visible
 from rillflow.errors import DefinitionError, ExecutionFailedError, RequestError, RillflowError
-from rillflow.extras import told
+from rillflow.extras import missing_extra
 from rillflow.plain_words import in_plain_words, of_task_in_plain_words
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ReportingGroup(TyperGroup):
             stop_writing()
             raise typer.Exit(READER_GONE) from error
         except ModuleNotFoundError as error:
-            missing = told(error)
+            missing = missing_extra(error)
             if missing is error:
                 raise
             report(missing)

@@ -160,7 +160,12 @@ async def test_a_response_that_is_too_large_is_refused(transport: HttpTransport)
             await transport.exchange(call_of(server), most_bytes=100_000)
 
 
-async def test_a_large_response_is_read_on_when_there_is_room(transport: HttpTransport) -> None:
+@pytest.mark.parametrize(
+    ("packed", "size"), [(b"", 400_000), (b"Content-Encoding: gzip\r\n", 400_000 + MOST)]
+)
+async def test_a_large_response_is_read_on_when_there_is_room(
+    transport: HttpTransport, packed: bytes, size: int
+) -> None:
     room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     asked: asyncio.Queue[int] = asyncio.Queue()
 
@@ -168,12 +173,13 @@ async def test_a_large_response_is_read_on_when_there_is_room(transport: HttpTra
         asked.put_nowait(size_bytes)
         return room
 
-    payload = b"HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n" + b"x" * 400_000
+    head = b"HTTP/1.1 200 OK\r\n" + packed + b"Content-Length: 400000\r\n\r\n"
+    payload = head + b"x" * 400_000
     async with raw_server(saying(payload)) as server:
         reading = asyncio.ensure_future(
             transport.exchange(call_of(server), most_bytes=MOST, room=take)
         )
-        assert await asked.get() >= 400_000
+        assert await asked.get() == size
         assert not reading.done()
         room.set_result(None)
         assert len((await reading).body) == 400_000

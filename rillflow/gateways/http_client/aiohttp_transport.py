@@ -36,7 +36,7 @@ class AiohttpTransport:
         self._settings = settings
         self._names = GuardedResolver(settings.egress, timeout_s=settings.connect_timeout_s)
         connector = aiohttp.TCPConnector(
-            resolver=_Judged(self._names),
+            resolver=_ResolverAdapter(self._names),
             use_dns_cache=False,
             limit=0,
             keepalive_timeout=settings.keep_alive_s,
@@ -94,7 +94,7 @@ class AiohttpTransport:
         await self._names.close()
 
 
-class _Judged(AbstractResolver):
+class _ResolverAdapter(AbstractResolver):
     """Gives aiohttp the addresses that the egress policy has let through, and no others."""
 
     def __init__(self, names: GuardedResolver) -> None:
@@ -141,7 +141,13 @@ async def _read(response: aiohttp.ClientResponse, most_bytes: int, room: Room | 
             raise GatewayError(f"{FAILS}the answer is larger than {most_bytes} bytes")
         if not has_room and len(body) > SMALL_BYTES and room is not None:
             has_room = True
-            waits: asyncio.Future[None] | None = room(most_bytes)
+            waits: asyncio.Future[None] | None = room(_room_bytes(response, most_bytes))
             if waits is not None:
                 await waits
     return bytes(body)
+
+
+def _room_bytes(response: aiohttp.ClientResponse, most_bytes: int) -> int:
+    """Return how much a response may become, unpacked too."""
+    size = min(response.content_length or most_bytes, most_bytes)
+    return size + most_bytes if "content-encoding" in response.headers else size
