@@ -1,9 +1,10 @@
-"""The Ray actor that owns executions: a shell around one ExecutionHost."""
+"""The Ray actor that owns executions: a shell around one ExecutionOwner."""
 
 import asyncio
 import logging
 import os
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,7 @@ from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.owner.deactivation import until_done
-from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
@@ -73,48 +74,19 @@ class ExecutionActor:
         self._leaving = False
         self._drain = Drain()
         name = dedicated or execution_actor_name(index)
+        self._name = dedicated_actor_name(dedicated) if dedicated else name
         self._watch = LoopWatch(name)
         self._watch.start()
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
-        self._name = sender = dedicated_actor_name(dedicated) if dedicated else name
-        dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
         self._callbacks_come = asyncio.Event()
-        self._dispatcher = DispatcherClient(
-            sender,
-            [Peer(each, settings.namespace).call for each in dispatchers],
-            self._callbacks_come,
-        )
+        self._dispatcher = self._dispatcher_client()
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
-        self._host = ExecutionOwner(
-            store=self._store,
-            clock=SystemClock(),
-            dispatcher=self._dispatcher,
-            executions=ray_executions(settings),
-            callback_host=settings.callback_base_url,
-            partitions=() if dedicated else partitions_of(index, settings.execution_actors),
-            dedicated=dedicated,
-            most_hot=settings.hot_executions,
-            hot_bytes=settings.hot_bytes,
-            outputs_max_bytes=settings.outputs_max_bytes,
-            views_max_bytes=settings.answers_max_bytes,
-            guards=HookChain(load_hooks(settings.hooks)),
-            record=self._record,
-            on_fenced=self._die,
-            spawner=None if dedicated else actor_spawner(settings),
+        self._host = self._owner(
+            () if dedicated else partitions_of(index, settings.execution_actors)
         )
         self._health = ReadinessWatch([writing(self._store)])
-        self._endpoint = OwnerEndpoint(
-            self._host,
-            self._dispatcher,
-            life=uuid.uuid4().hex,
-            reasons=self._health.reasons,
-            limit=SubmissionLimit(
-                settings.max_queued_submissions,
-                unanswered=lambda: len(self._dispatcher) + self._host.held(),
-                most_unanswered=settings.max_unanswered_calls,
-            ),
-        )
-        self._socket = SocketServer(self._answer, sender)
+        self._endpoint = self._owner_endpoint()
+        self._socket = SocketServer(self._answer, self._name)
         self._started = asyncio.create_task(self._start(), name="start")
         self._background = [
             asyncio.create_task(self._open(), name="open"),
@@ -124,6 +96,47 @@ class ExecutionActor:
         ]
         for task in self._background:
             task.add_done_callback(_report)
+
+    def _dispatcher_client(self) -> DispatcherClient:
+        settings = self._settings
+        dispatchers = map(dispatcher_actor_name, range(settings.dispatcher_actors))
+        ways = [Peer(each, settings.namespace).call for each in dispatchers]
+        return DispatcherClient(self._name, ways, self._callbacks_come)
+
+    def _owner(self, partitions: Sequence[int]) -> ExecutionOwner:
+        settings = self._settings
+        return ExecutionOwner(
+            store=self._store,
+            clock=SystemClock(),
+            dispatcher=self._dispatcher,
+            executions=ray_executions(settings),
+            callback_host=settings.callback_base_url,
+            partitions=partitions,
+            dedicated=self._dedicated,
+            limits=OwnerLimits(
+                most_hot=settings.hot_executions,
+                hot_bytes=settings.hot_bytes,
+                outputs_max_bytes=settings.outputs_max_bytes,
+                views_max_bytes=settings.answers_max_bytes,
+            ),
+            guards=HookChain(load_hooks(settings.hooks)),
+            record=self._record,
+            on_fenced=self._die,
+            spawner=None if self._dedicated else actor_spawner(settings),
+        )
+
+    def _owner_endpoint(self) -> OwnerEndpoint:
+        return OwnerEndpoint(
+            self._host,
+            self._dispatcher,
+            life=uuid.uuid4().hex,
+            reasons=self._health.reasons,
+            limit=SubmissionLimit(
+                self._settings.max_queued_submissions,
+                unanswered=lambda: len(self._dispatcher) + self._host.held(),
+                most_unanswered=self._settings.max_unanswered_calls,
+            ),
+        )
 
     async def _start(self) -> None:
         try:

@@ -5,7 +5,7 @@ the core reads no clock. JSON values travel as JSON text, so that an event is
 encoded and decoded without touching them.
 """
 
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypedDict
 
 import msgspec
 
@@ -59,14 +59,32 @@ class SubFlowNotice(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return 2 * self.number + self.running
 
 
+class ExecutionSettings(TypedDict, total=False):
+    """Settings that an execution keeps for as long as it lives, and its sub-flows inherit.
+
+    They are fields of ``ExecutionSubmitted``, which has a default for each: a replay under
+    other settings must come to the same end.
+    """
+
+    context_max_bytes: int
+    foreach_max_items: int
+    expected_callback_s: float | None
+    max_descendants: int
+    strict_mappings: bool
+    turn_max_steps: int | None
+    turn_max_bytes: int | None
+    turn_max_task_steps: int | None
+    execution_max_tasks: int | None
+
+
 class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     """The first event. ``data`` is a JSON object; ``callback`` a CallbackConfig as JSON.
 
     ``host`` is the base of callback addresses that mappings hand out. ``uid`` is the
     submitter's, for A/B rules. The limits are those of the execution for as long as it
-    lives: a replay under other settings must come to the same end. So does
-    ``expected_callback_s``, after which a callback is overdue; None is never. ``id_key`` is
-    the secret by which the ids of its sub-flows are derived; empty in old journals.
+    lives (``ExecutionSettings``), and so is ``expected_callback_s``, after which a callback is
+    overdue; None is never. ``id_key`` is the secret by which the ids of its sub-flows are
+    derived; empty in old journals.
     With ``strict_mappings`` a rule of a mapping that comes to nothing fails its list.
     ``language`` is the version of the language whose rules hold; records without one are of
     the first. The limits of a turn, and that of tasks, are None in records of older releases,

@@ -12,7 +12,7 @@ from rillflow.ports.messages import EndsQuestion
 from rillflow.ports.store import Store
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.pool import DispatchPool
-from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES
 from rillflow.runtime.routing.submission_limit import MOST_QUEUED, MOST_UNANSWERED, SubmissionLimit
 
@@ -47,10 +47,12 @@ class LocalExecutions:
             executions=self,
             callback_host=callback_host,
             partitions=range(PARTITIONS),
-            most_hot=most_hot,
-            hot_bytes=hot_bytes,
-            outputs_max_bytes=outputs_max_bytes,
-            views_max_bytes=views_max_bytes,
+            limits=OwnerLimits(
+                most_hot=most_hot,
+                hot_bytes=hot_bytes,
+                outputs_max_bytes=outputs_max_bytes,
+                views_max_bytes=views_max_bytes,
+            ),
         )
         self._watch = CompletionClient("local", self.call, self._ended)
 

@@ -24,6 +24,7 @@ from rillflow.core.events import (
     DegradeRequested,
     DispatchAnswered,
     Event,
+    ExecutionSettings,
     ExecutionSubmitted,
     NoticeDelivered,
     ParentLink,
@@ -126,11 +127,13 @@ class Scenario:
         self._execution_id = execution_id
         self._parent = parent
         self._route = tuple(route)
-        self._expected_callback_s = (
-            None if expected_callback_s is None else float(expected_callback_s)
+        self._settings = ExecutionSettings(
+            expected_callback_s=None if expected_callback_s is None else float(expected_callback_s),
+            turn_max_steps=turn_max_steps,
+            turn_max_bytes=turn_max_bytes,
+            turn_max_task_steps=turn_max_task_steps,
+            execution_max_tasks=execution_max_tasks,
         )
-        self._turn_limits = (turn_max_steps, turn_max_bytes)
-        self._task_limits = (turn_max_task_steps, execution_max_tasks)
         self._check = check
         self._timers: dict[tuple[str, str], SetTimer] = {}
         self._state: ExecutionState | None = None
@@ -150,12 +153,8 @@ class Scenario:
             callback=encode_json(callback) if callback is not None else None,
             parent=self._parent,
             route=self._route,
-            expected_callback_s=self._expected_callback_s,
             language=CURRENT,
-            turn_max_steps=self._turn_limits[0],
-            turn_max_bytes=self._turn_limits[1],
-            turn_max_task_steps=self._task_limits[0],
-            execution_max_tasks=self._task_limits[1],
+            **self._settings,
         )
         self._state, handled = machine.submit(self.plan, event)
         return self._took(event, handled) + self._take_remaining()

@@ -4,13 +4,13 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from rillflow.core.events import ExecutionSubmitted
 from rillflow.ids import new_execution_id
 from rillflow.ports.executions import Submission
 from rillflow.ports.store import Append
 from rillflow.stores.memory.store import MemoryStore
 from tests.api.definition_texts import PASS, SUSPENDED
 from tests.api.serving import refusal_of, served
+from tests.submissions import submission_event
 
 SUBMIT = "/flow/submit.json"
 TRIGGER = "/flow/trigger.json"
@@ -60,9 +60,7 @@ async def test_a_submission_too_many_is_refused_with_429_and_callbacks_are_taken
 
 def _submission(definition_id: str) -> Submission:
     execution_id = new_execution_id("shop", "order", at_ms=1, entropy=os.urandom(10))
-    event = ExecutionSubmitted(
-        at_ms=1, execution_id=execution_id, definition_id=definition_id, data=b"{}", host=""
-    )
+    event = submission_event(execution_id, definition_id)
     return Submission(business="shop", feature="order", event=event)
 
 

@@ -62,7 +62,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         ``full``, ``runs``, ``seconds``, ``only`` (names, in the order in which they run),
         ``json``, ``commit``, ``store`` and how many there are of each part of the stack.
     """
-    committed = HERE / "committed.json"
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    options.runs = options.runs or 3
+    options.only = [name for name in BENCHMARKS if name in (options.only or BENCHMARKS)]
+    options.seconds = (8.0 if options.full else 2.0) if options.seconds is None else options.seconds
+    if options.seconds <= 0:
+        parser.error("--seconds must be more than 0")
+    if options.commit and len(options.only) < len(BENCHMARKS):
+        parser.error("--commit needs the results of every benchmark, so leave --only out")
+    if options.commit and environment(options):
+        parser.error("--commit needs the results of the stack as it is, so choose no parts")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
     names = "\n".join(f"  {name:12}{about}" for name, about in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="make bench, or python -m tests.bench",
@@ -95,7 +109,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--commit",
         action="store_const",
-        const=committed,
+        const=HERE / "committed.json",
         help="also write them to tests/bench/committed.json",
     )
     parser.add_argument(
@@ -103,17 +117,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     for part in PARTS:
         parser.add_argument(f"--{part}", type=_positive, default=1, help=f"how many {part} (1)")
-    options = parser.parse_args(arguments)
-    options.runs = options.runs or 3
-    options.only = [name for name in BENCHMARKS if name in (options.only or BENCHMARKS)]
-    options.seconds = (8.0 if options.full else 2.0) if options.seconds is None else options.seconds
-    if options.seconds <= 0:
-        parser.error("--seconds must be more than 0")
-    if options.commit and len(options.only) < len(BENCHMARKS):
-        parser.error("--commit needs the results of every benchmark, so leave --only out")
-    if options.commit and environment(options):
-        parser.error("--commit needs the results of the stack as it is, so choose no parts")
-    return options
+    return parser
 
 
 def environment(chosen: argparse.Namespace) -> dict[str, str]:

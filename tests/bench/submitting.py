@@ -5,13 +5,13 @@ import os
 from functools import cache
 from typing import Final
 
-from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.events import ExecutionSettings, ExecutionSubmitted
 from rillflow.ids import ID_KEY_BYTES, ExecutionId
 from rillflow.language.versions import CURRENT
 from rillflow.ports.executions import Call, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.runtime.submission.intake import Options, Submissions
+from rillflow.runtime.submission.intake import Options, Submissions, execution_settings
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 
@@ -38,28 +38,21 @@ def stored_submission(
     execution_id: ExecutionId, definition_id: str, data: bytes, *, host: str
 ) -> ExecutionSubmitted:
     """Return the same event for a definition that is stored under no name."""
-    settings = _settings()
     return ExecutionSubmitted(
         at_ms=SystemClock().now_ms(),
         execution_id=execution_id,
         definition_id=definition_id,
         data=data,
         host=host,
-        context_max_bytes=settings.context_max_bytes,
-        foreach_max_items=settings.foreach_max_items,
         id_key=os.urandom(ID_KEY_BYTES),
-        max_descendants=settings.max_descendants,
         language=CURRENT,
-        turn_max_steps=settings.turn_max_steps,
-        turn_max_bytes=settings.turn_max_bytes,
-        turn_max_task_steps=settings.turn_max_task_steps,
-        execution_max_tasks=settings.execution_max_tasks,
+        **_kept(),
     )
 
 
 @cache
-def _settings() -> Settings:
-    return Settings()
+def _kept() -> ExecutionSettings:
+    return execution_settings(Settings())
 
 
 class _Kept:

@@ -18,7 +18,7 @@ from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import DispatcherEndpoint, OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.owner.deactivation import until_done
-from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.routing.owner_ref import OwnerRef
 from rillflow.runtime.routing.router import Routes
 from tests.loopback import connection_to
@@ -146,8 +146,7 @@ class HostProcess:
             callback_host="http://rillflow.test",
             partitions=() if isinstance(owns, str) else owns,
             dedicated=self._dedicated,
-            most_hot=most_hot,
-            snapshot_steps=snapshot_steps,
+            limits=OwnerLimits(most_hot=most_hot, snapshot_steps=snapshot_steps),
             guards=guards,
             record=record,
             on_fenced=life.kill,

@@ -26,7 +26,7 @@ from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Delivery, Query, Reply, Submission, reply_to_error
 from rillflow.ports.store import Store
-from rillflow.runtime.submission.intake import Options, Submissions
+from rillflow.runtime.submission.intake import Options, Submissions, execution_settings
 from rillflow.settings import Settings
 from tests.simulation.flows import SUSPENSE
 from tests.simulation.mirror import Mirror
@@ -154,11 +154,8 @@ class People:
             uid=wish.uid,
             dedicated=wish.dedicated,
             language=CURRENT,
-            expected_callback_s=self._settings.expected_callback_s,
             id_key=self._key,
-            max_descendants=self._settings.max_descendants,
-            turn_max_task_steps=self._settings.turn_max_task_steps,
-            execution_max_tasks=self._settings.execution_max_tasks,
+            **execution_settings(self._settings),
         )
         submission = Submission(business="demo", feature="main", event=event)
         while (await self._submit(wish, submission)).error is not None:

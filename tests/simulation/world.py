@@ -89,22 +89,10 @@ class World:
         )
         self.processes: dict[Life, HostProcess] = {}
         self.dispatchers: dict[Life, DispatcherProcess] = {}
-        outside = around.begin_life("people", frail=False)
-        behind = around.begin_life("functions", frail=False)
         clock = SimulatedClock(around.loop)
-        self._outside = outside
-        self.people = People(
-            around,
-            Executions(self._network, self._hosts, "people", self._spawn),
-            clock,
-            self.promises,
-            self.store,
-            expected_callback_s=EXPECTED_CALLBACK_S if looked_after else None,
-            # Whoever waits for an execution starts its home.
-            impatience=0.7 if self._losses_s else 0.0,
-            # Others are as they were before there was a limit, for the same reason.
-            most_children=MOST_CHILDREN if seed % 10 == 4 and not workflows.sure else None,
-        )
+        self._outside = around.begin_life("people", frail=False)
+        behind = around.begin_life("functions", frail=False)
+        self.people = self._gather_people(clock, seed, looked_after=looked_after)
         self.functions = Functions(
             around,
             life=behind,
@@ -113,6 +101,21 @@ class World:
             watch=self.promises,
             sure=workflows.sure,
             looked_after=looked_after,
+        )
+
+    def _gather_people(self, clock: SimulatedClock, seed: int, *, looked_after: bool) -> People:
+        # Others are as they were before there was a limit: some seeds are kept for what they found.
+        is_limited = seed % 10 == 4 and not self._workflows.sure
+        return People(
+            self.around,
+            Executions(self._network, self._hosts, "people", self._spawn),
+            clock,
+            self.promises,
+            self.store,
+            expected_callback_s=EXPECTED_CALLBACK_S if looked_after else None,
+            # Whoever waits for an execution starts its home.
+            impatience=0.7 if self._losses_s else 0.0,
+            most_children=MOST_CHILDREN if is_limited else None,
         )
 
     async def run(self) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from rillflow.core import machine
 from rillflow.core.codec import encode_event
-from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.definition import parse_definition
@@ -18,6 +17,7 @@ from rillflow.jsontypes import JsonValue, encode_json
 from rillflow.language.versions import COSTS_CHARGED, CURRENT, FIRST, MEMORY_CHARGED
 from rillflow.testing.replay import replay
 from tests.spec.notation import flow, fn, pass_
+from tests.submissions import submission_event
 
 BEFORE: Final = range(FIRST, MEMORY_CHARGED)
 
@@ -37,12 +37,10 @@ def submitted(rule: Rule, language: int) -> ExecutionState:
         applied["transform"] = rule.transform
     definition = flow(pass_("A", ins=[applied], to="B"), fn("B"))
     plan = Plan(parse_definition(encode_json(definition)), "")
-    event = ExecutionSubmitted(
+    event = submission_event(
+        "demo:scenario_c_1",
         at_ms=0,
-        execution_id="demo:scenario_c_1",
-        definition_id="",
         data=encode_json({"data": rule.data}),
-        host="http://h",
         language=language,
         context_max_bytes=1 << 24,
     )

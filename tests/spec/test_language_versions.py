@@ -19,6 +19,7 @@ from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.language.versions import CURRENT, FIRST
 from rillflow.testing.replay import replay
 from tests.spec.notation import Definition, Json, each, flow, fn, pass_
+from tests.submissions import submission_event
 
 ROUNDED: Final = [{"source": "2.5", "transform": "math.round(source)", "target": "$.context.n"}]
 UNREADABLE: Final = [{"source": "$.context[x]", "target": "$.input.a", "tolerance": False}]
@@ -28,13 +29,8 @@ NULLS: Final = [{"source": '{"b": null}', "target": "$.input.a"}]
 
 def _submitted(plan: Plan, language: int | None) -> tuple[ExecutionState, list[bytes]]:
     """Submit; without a version, as releases did before there was one."""
-    event = ExecutionSubmitted(
-        at_ms=0,
-        execution_id="demo:scenario_c_1",
-        definition_id="",
-        data=b"{}",
-        host="http://h",
-        language=FIRST if language is None else language,
+    event = submission_event(
+        "demo:scenario_c_1", at_ms=0, language=FIRST if language is None else language
     )
     state, _ = machine.submit(plan, event)
     record = encode_event(event)

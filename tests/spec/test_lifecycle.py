@@ -9,6 +9,7 @@ from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import ExecutionError
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import each, flow, fn, pass_, refused, scenario, susp, within
+from tests.submissions import submission_event
 
 
 def pair() -> Scenario:
@@ -200,9 +201,7 @@ def test_completion_again_leaves_the_end_time() -> None:
 
 def test_a_second_submission_changes_nothing() -> None:
     run = pair()
-    run.take(
-        ExecutionSubmitted(at_ms=9, execution_id="other", definition_id="", data=b"{}", host="")
-    )
+    run.take(submission_event("other", at_ms=9))
     assert not run.changed
 
 
@@ -243,12 +242,11 @@ def test_rules_that_are_passed_over_are_told_with_the_event_and_the_task() -> No
 
 
 def submission(*, data: bytes = b"{}", dedicated: bool = False, uid: int = 0) -> ExecutionSubmitted:
-    return ExecutionSubmitted(
+    return submission_event(
+        "e",
+        "d",
         at_ms=0,
-        execution_id="e",
-        definition_id="d",
         data=data,
-        host="http://here",
         dedicated=dedicated,
         uid=uid,
         context_max_bytes=4096,

@@ -6,7 +6,6 @@ from typing import Any, Final
 import pytest
 
 from rillflow.core import codec, machine, view
-from rillflow.core.events import ExecutionSubmitted
 from rillflow.core.mapping_warnings import MOST_CHARACTERS, MOST_OF_EXECUTION, MOST_OF_TASK
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
@@ -16,6 +15,7 @@ from rillflow.jsontypes import JsonObject
 from rillflow.language.mapping.lasting import unkept_targets
 from rillflow.testing import Scenario
 from tests.spec.notation import Definition, each, flow, fn, pass_, scenario, susp
+from tests.submissions import submission_event
 
 MISSPELT: Final = {"source": "$.context.nmae", "target": "$.input.name"}
 SUGGESTION: Final = "`$.context.nmae` does not exist; did you mean `name`?"
@@ -391,14 +391,7 @@ def test_many_rules_are_looked_through_once(field: str) -> None:
 def submitted(task: Definition, *, by_setting: bool = False, **rest: Any) -> ExecutionState:
     """Return a strict execution as it is after its submission."""
     text = flow(task, **rest) if by_setting else flow(task, strict=True, **rest)
-    event = ExecutionSubmitted(
-        at_ms=0,
-        execution_id="e",
-        definition_id="d",
-        data=b'{"name": "Bob"}',
-        host="http://here",
-        strict_mappings=by_setting,
-    )
+    event = submission_event("e", "d", at_ms=0, data=b'{"name": "Bob"}', strict_mappings=by_setting)
     assert codec.decode_event(codec.encode_event(event)) == event
     return machine.submit(Plan(WorkflowDefinition.model_validate(text), "d"), event)[0]
 

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from rillflow.core import machine
-from rillflow.core.events import ExecutionSubmitted, WakeUpReceived
+from rillflow.core.events import WakeUpReceived
 from rillflow.core.plan import Plan
 from rillflow.core.stored_context import CONTENT_TOO_LONG, Cleaner
 from rillflow.definition import parse_definition
@@ -26,6 +26,7 @@ from rillflow.language.mapping.targets import Draft
 from rillflow.language.versions import CURRENT, NESTING_BOUNDED
 from rillflow.testing import Scenario
 from tests.spec.notation import Definition, flow, pass_, scenario, susp
+from tests.submissions import submission_event
 
 WRAP: Final = [
     {"source": "$.context.v", "target": "$.context.t.n"},
@@ -128,14 +129,7 @@ def test_executions_of_before_may_be_as_deep_as_they_could() -> None:
 
 def test_a_full_stack_is_a_crash_and_no_outcome() -> None:
     plan = Plan(parse_definition(encode_json(flow(susp("s", OPEN, outs=WRAP)))), "")
-    event = ExecutionSubmitted(
-        at_ms=0,
-        execution_id="demo:n_c_1",
-        definition_id="",
-        data=b'{"v":1}',
-        host="",
-        language=CURRENT,
-    )
+    event = submission_event("demo:n_c_1", at_ms=0, data=b'{"v":1}', language=CURRENT)
     state, _ = machine.submit(plan, event)
     wake = WakeUpReceived(at_ms=1, task="s", data=encode_json({"n": nested(150)}))
     crashed = 0

@@ -9,13 +9,14 @@ from typing import Any, Final
 import pytest
 
 from rillflow.core import machine, view
-from rillflow.core.events import DispatchAnswered, ExecutionSubmitted
+from rillflow.core.events import DispatchAnswered
 from rillflow.core.plan import Plan
 from rillflow.definition import parse_definition
 from rillflow.jsontypes import encode_json
 from rillflow.language.versions import CURRENT, MEMORY_CHARGED
 from rillflow.testing import Scenario
 from tests.spec.notation import Definition, Json, flow, fn, scenario
+from tests.submissions import submission_event
 
 CHILD: Final = "demo:child_c_1"
 VALUE: Final = {"source": "$.output.v", "target": "$.context.v"}
@@ -85,14 +86,7 @@ def test_an_older_execution_is_judged_as_it_was() -> None:
     text = flow(fn("A", "flow_sync", outs=[VALUE]), strict=True)
     plan = Plan(parse_definition(encode_json(text)), "")
     for language, status in ((MEMORY_CHARGED, "FAILED"), (CURRENT, "RUNNING")):
-        submission = ExecutionSubmitted(
-            at_ms=0,
-            execution_id="demo:scenario_c_1",
-            definition_id="",
-            data=b"{}",
-            host="http://h",
-            language=language,
-        )
+        submission = submission_event("demo:scenario_c_1", at_ms=0, language=language)
         state, _ = machine.submit(plan, submission)
         body = encode_json({"execution_id": CHILD})
         machine.handle(plan, state, DispatchAnswered(at_ms=0, task="A", attempt=1, body=body))

@@ -3,7 +3,7 @@
 import pytest
 
 from rillflow.core.commands import CancelChild, DispatchTask, NotifyParent
-from rillflow.core.events import ParentLink, RouteStep
+from rillflow.core.events import ExecutionSettings, ParentLink, RouteStep
 from rillflow.runtime.commands.subflows import MOST_LEVELS, Inherited, start_flow
 from rillflow.testing import Scenario, dispatch
 from tests.spec.notation import (
@@ -307,7 +307,7 @@ async def test_nesting_of_executions_has_a_limit_and_the_error_shows_the_route()
         executions=Nowhere(),
         clock=Nowhere(),
         host="http://here",
-        inherited=Inherited(),
+        inherited=Inherited(ExecutionSettings()),
     )
     assert answer.error is not None
     assert answer.error.endswith(

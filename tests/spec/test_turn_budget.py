@@ -24,6 +24,7 @@ from rillflow.language.mapping.mappings import compile_mappings
 from rillflow.runtime.commands.subflows import inherited_from
 from rillflow.settings import Settings
 from rillflow.testing.scenario import Scenario
+from tests.submissions import submission_event
 
 HEAD: Final = "workspace: demo\ndagName: work\ntype: flow\ntasks:\n"
 LOOP: Final = "let i = 0; while i < 2000 { i = i + 1; } return i;"
@@ -210,12 +211,10 @@ PLAN: Final = Plan(parse_definition(HEAD + looping(rules=20)), "work")
 
 
 def submitted(**limits: Any) -> ExecutionSubmitted:
-    return ExecutionSubmitted(
-        at_ms=1,
-        execution_id="demo:work_c_00000000-0000-7000-8000-000000000000",
-        definition_id=PLAN.definition_id,
+    return submission_event(
+        "demo:work_c_00000000-0000-7000-8000-000000000000",
+        PLAN.definition_id,
         data=encode_json({}),
-        host="http://here",
         **limits,
     )
 
@@ -226,8 +225,8 @@ def test_limits_are_in_the_record_and_in_the_state() -> None:
     state, _ = machine.submit(PLAN, event)
     kept = codec.decode_state(codec.encode_state(state))
     assert (kept.turn_max_steps, kept.turn_max_bytes) == (50_000, 1 << 21)
-    inherited = inherited_from(kept)
-    assert (inherited.turn_max_steps, inherited.turn_max_bytes) == (50_000, 1 << 21)
+    inherited = inherited_from(kept).settings
+    assert (inherited["turn_max_steps"], inherited["turn_max_bytes"]) == (50_000, 1 << 21)
 
 
 def test_a_replay_of_a_record_of_an_older_release_has_no_limit() -> None:

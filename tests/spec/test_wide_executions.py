@@ -16,7 +16,6 @@ from rillflow.core.events import (
     CompletionRequested,
     DispatchAnswered,
     Event,
-    ExecutionSubmitted,
     PauseRequested,
     RedoRequested,
     ResumeRequested,
@@ -36,6 +35,7 @@ from rillflow.runtime.commands.subflows import inherited_from
 from rillflow.settings import Settings
 from rillflow.testing import Scenario
 from rillflow.testing.replay import replay
+from tests.submissions import submission_event
 
 HEAD: Final = "workspace: demo\ndagName: wide\ntype: flow\ntasks:\n"
 EACH: Final = """
@@ -81,12 +81,10 @@ class Owner:
     def __init__(self, text: str, data: JsonObject, **limits: Any) -> None:
         self.plan = Plan(parse_definition(text), "wide")
         limits = {"execution_max_tasks": EXECUTION_MAX_TASKS, **limits}
-        event = ExecutionSubmitted(
-            at_ms=1,
-            execution_id="demo:wide_c_00000000-0000-7000-8000-000000000000",
-            definition_id="wide",
+        event = submission_event(
+            "demo:wide_c_00000000-0000-7000-8000-000000000000",
+            "wide",
             data=encode_json(data),
-            host="http://here",
             language=CURRENT,
             turn_max_steps=TURN_MAX_STEPS,
             turn_max_bytes=TURN_MAX_BYTES,
@@ -354,9 +352,9 @@ def test_the_limits_are_in_the_record_the_state_and_what_sub_flows_inherit() -> 
     [event] = owner.journal
     assert codec.decode_event(codec.encode_event(event)) == event
     state: ExecutionState = codec.decode_state(codec.encode_state(owner.state))
-    inherited = inherited_from(state)
-    for kept in (state, inherited):
-        assert (kept.turn_max_task_steps, kept.execution_max_tasks) == (7, 9)
+    assert (state.turn_max_task_steps, state.execution_max_tasks) == (7, 9)
+    inherited = inherited_from(state).settings
+    assert (inherited["turn_max_task_steps"], inherited["execution_max_tasks"]) == (7, 9)
 
 
 def test_the_defaults_are_those_of_the_settings() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rillflow.core import codec, machine
-from rillflow.core.events import CancelRequested, Event, ExecutionSubmitted, RedoRequested
+from rillflow.core.events import CancelRequested, Event, RedoRequested
 from rillflow.core.events import WakeUpReceived as WakeUp
 from rillflow.core.plan import Plan
 from rillflow.errors import ConflictError, ExecutionError
@@ -43,6 +43,7 @@ from rillflow.runtime.crashes.handling_record import HandlingRecord
 from rillflow.runtime.definitions.catalogue import add_descriptor, parse_stored
 from rillflow.stores.memory.store import MemoryStore
 from tests.fuzzing import examples
+from tests.submissions import submission_event
 
 FLOW: Final = """
 workspace: laws
@@ -161,13 +162,7 @@ class CacheKeepsItsLaws(RuleBasedStateMachine):
     async def _submit(self, execution_id: ExecutionId) -> None:
         if self.cache.find(execution_id) is not None:
             return
-        event = ExecutionSubmitted(
-            at_ms=1,
-            execution_id=execution_id,
-            definition_id=self.plan.definition_id,
-            data=b"{}",
-            host="",
-        )
+        event = submission_event(execution_id, self.plan.definition_id)
         state, handled = machine.submit(self.plan, event)
         execution = ActiveExecution(self.plan, state, Stage.NEW)
         self.cache.admit(execution)
@@ -390,9 +385,7 @@ def test_an_activation_goes_through_the_stages_of_the_table_and_no_other(
     stage: Stage, happened: ActivationEvent
 ) -> None:
     plan = Plan(parse_stored(FLOW), "definition")
-    event = ExecutionSubmitted(
-        at_ms=1, execution_id=IDS[0], definition_id="definition", data=b"{}", host=""
-    )
+    event = submission_event(IDS[0], "definition")
     execution = ActiveExecution(plan, machine.submit(plan, event)[0], stage)
     following = NEXT.get((stage, happened))
     if following is None:

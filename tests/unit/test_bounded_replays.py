@@ -30,9 +30,10 @@ from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.aio.fair_turns import TURN_S, FairTurns
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.owner.call_groups import in_groups
-from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores.memory.store import MemoryStore
+from tests.submissions import submission_event
 from tests.turns import measured_turns
 
 LOOPS: Final = 5_000
@@ -106,8 +107,7 @@ class House:
             executions=self,
             callback_host="http://rillflow.test",
             partitions=range(PARTITIONS),
-            most_hot=1,
-            snapshot_steps=snapshot_steps,
+            limits=OwnerLimits(most_hot=1, snapshot_steps=snapshot_steps),
         )
         await self.owner.start()
         await self.owner.recovered()
@@ -141,14 +141,7 @@ class House:
 
 
 def _submitted(execution_id: str, definition_id: str) -> ExecutionSubmitted:
-    return ExecutionSubmitted(
-        at_ms=1,
-        execution_id=ExecutionId(execution_id),
-        definition_id=definition_id,
-        data=b"{}",
-        host="",
-        turn_max_steps=2_000_000,
-    )
+    return submission_event(ExecutionId(execution_id), definition_id, turn_max_steps=2_000_000)
 
 
 def _wake_up(execution_id: ExecutionId) -> Delivery:

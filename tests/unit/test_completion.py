@@ -3,20 +3,18 @@
 import asyncio
 from typing import Final
 
-from rillflow.core.events import ExecutionSubmitted
 from rillflow.ports.executions import End, Reply, Submission, Watch
 from rillflow.ports.messages import EndsQuestion
 from rillflow.runtime.completion.client import CompletionClient, Ended, News
 from rillflow.runtime.completion.server import LONGEST_NEWS_BYTES, CompletionServer
 from tests.loopback import ManualClock
+from tests.submissions import submission_event
 
 LONG_S: Final = 30.0
 SUBMISSION: Final = Submission(
     business="shop",
     feature="order",
-    event=ExecutionSubmitted(
-        at_ms=1, execution_id="new", definition_id="0" * 32, data=b"{}", host="http://h"
-    ),
+    event=submission_event("new", "0" * 32),
 )
 
 

@@ -20,7 +20,6 @@ from rillflow.core.events import (
     CancelRequested,
     DispatchAnswered,
     Event,
-    ExecutionSubmitted,
     RedoRequested,
     WakeUpReceived,
 )
@@ -45,6 +44,7 @@ from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS
+from tests.submissions import submission_event
 
 LONG_S: Final = 20
 POOR: Final = 1
@@ -177,13 +177,8 @@ class Lives:
             self._last = None
 
     def submission(self, number: int, *, dedicated: bool = False) -> Submission:
-        event = ExecutionSubmitted(
-            at_ms=NOW_MS,
-            execution_id=id_of(number, dedicated=dedicated),
-            definition_id=self._version,
-            data=b"{}",
-            host="http://here",
-            dedicated=dedicated,
+        event = submission_event(
+            id_of(number, dedicated=dedicated), self._version, at_ms=NOW_MS, dedicated=dedicated
         )
         return Submission(business="deaths", feature="order", event=event)
 

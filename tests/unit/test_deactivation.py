@@ -6,7 +6,6 @@ from typing import Final
 
 import pytest
 
-from rillflow.core.events import ExecutionSubmitted
 from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Submission
@@ -18,6 +17,7 @@ from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, GatedFunction, ManualClock, gateway
+from tests.submissions import submission_event
 
 LONG_S: Final = 20
 PASS: Final = """
@@ -50,13 +50,7 @@ async def test_an_end_that_is_not_on_disk_is_none() -> None:
         executions = LocalExecutions(store=store, gateway=calls, clock=ManualClock())
         await executions.start()
         execution_id = new_execution_id("shop", "order", at_ms=NOW_MS, entropy=bytes(10))
-        event = ExecutionSubmitted(
-            at_ms=NOW_MS,
-            execution_id=execution_id,
-            definition_id=version or "",
-            data=b"{}",
-            host="http://here",
-        )
+        event = submission_event(execution_id, version or "", at_ms=NOW_MS)
         submission = Submission(business="shop", feature="order", event=event)
         submitting = asyncio.create_task(executions.call(submission))
         await store.reached.wait()

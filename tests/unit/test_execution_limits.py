@@ -26,6 +26,7 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.submission.intake import Options, Submissions
 from rillflow.settings import Settings
 from rillflow.stores import open_store
+from tests.submissions import submission_event
 
 LOOP: Final = """
 workspace: limits
@@ -47,12 +48,10 @@ def _submitted(
     context_max_bytes: int = CONTEXT_MAX_BYTES,
     foreach_max_items: int = FOREACH_MAX_ITEMS,
 ) -> ExecutionSubmitted:
-    return ExecutionSubmitted(
-        at_ms=1,
-        execution_id="limits:loop_c_00000000-0000-7000-8000-000000000000",
-        definition_id=PLAN.definition_id,
+    return submission_event(
+        "limits:loop_c_00000000-0000-7000-8000-000000000000",
+        PLAN.definition_id,
         data=encode_json({"items": items}),
-        host="http://here",
         context_max_bytes=context_max_bytes,
         foreach_max_items=foreach_max_items,
     )
@@ -103,7 +102,7 @@ def test_a_replay_keeps_to_the_limits_of_the_submission() -> None:
     assert state.status.name == "FAILED"
     kept = codec.decode_state(codec.encode_state(state))
     assert (kept.foreach_max_items, kept.context_max_bytes) == (3, CONTEXT_MAX_BYTES)
-    assert inherited_from(kept).foreach_max_items == 3
+    assert inherited_from(kept).settings["foreach_max_items"] == 3
 
 
 def test_a_replay_expects_callbacks_when_the_submission_did() -> None:
@@ -112,7 +111,8 @@ def test_a_replay_expects_callbacks_when_the_submission_did() -> None:
     assert codec.decode_event(record) == event
     state, _ = machine.submit(PLAN, event)
     kept = codec.decode_state(codec.encode_state(state))
-    assert kept.expected_callback_s == inherited_from(kept).expected_callback_s == 2.5
+    inherited = inherited_from(kept).settings
+    assert kept.expected_callback_s == inherited["expected_callback_s"] == 2.5
 
 
 def test_a_family_has_one_limit_and_each_execution_a_key_of_its_own() -> None:
@@ -120,7 +120,7 @@ def test_a_family_has_one_limit_and_each_execution_a_key_of_its_own() -> None:
     assert codec.decode_event(codec.encode_event(event)) == event
     state, _ = machine.submit(PLAN, event)
     inherited = inherited_from(codec.decode_state(codec.encode_state(state)))
-    assert (inherited.max_descendants, inherited.id_key) == (7, event.id_key)
+    assert (inherited.settings["max_descendants"], inherited.id_key) == (7, event.id_key)
 
 
 class Catcher:
@@ -144,7 +144,7 @@ def test_a_replay_is_strict_and_so_are_sub_flows_when_the_submission_was() -> No
     state, _ = machine.submit(PLAN, event)
     kept = codec.decode_state(codec.encode_state(state))
     assert kept.strict_mappings
-    assert inherited_from(kept).strict_mappings
+    assert inherited_from(kept).settings["strict_mappings"]
 
 
 async def test_a_submission_takes_the_limits_of_the_settings() -> None:

@@ -20,6 +20,7 @@ from rillflow.runtime.activation.hot_executions import (
     HotExecutions,
 )
 from rillflow.runtime.activation.replay import replay
+from tests.submissions import submission_event
 
 PLAN = Plan(
     parse_definition(
@@ -45,13 +46,7 @@ def _hosted(name: str, encoded_bytes: int = 0) -> ActiveExecution:
 
 
 def _submitted(name: str, data: JsonObject) -> ExecutionSubmitted:
-    return ExecutionSubmitted(
-        at_ms=1,
-        execution_id=name,
-        definition_id=PLAN.definition_id,
-        data=encode_json(data),
-        host="http://here",
-    )
+    return submission_event(name, PLAN.definition_id, data=encode_json(data))
 
 
 def _filled(hot: HotExecutions, **sizes: int) -> dict[str, ActiveExecution]:

@@ -36,6 +36,8 @@ MOCKS: Final = ("unittest" + ".mock", "monkeypatch" + ".setattr", "mocker" + ".p
 AVOIDED: Final = ("mark" + ".skip", "mark" + ".xfail", "pytest" + ".skip(", "importor" + "skip")
 WORKPLACE: Final = ("/wo" + "rk/", "../sha" + "red")
 MAX_LINES: Final = 500
+MAX_FUNCTION_LINES: Final = 50
+"""From ``def`` to the last line, parameters and docstring included."""
 MAX_MODULES: Final = 20
 """In one folder, its ``__init__.py`` apart."""
 FIRST_SCREEN: Final = 30
@@ -52,6 +54,17 @@ def test_no_module_is_longer_than_the_limit() -> None:
         _name(path): lines
         for path in _python_files()
         if (lines := len(_text(path).splitlines())) > MAX_LINES
+    }
+    assert not too_long
+
+
+def test_no_function_is_longer_than_the_limit() -> None:
+    too_long = {
+        f"{_name(path)}:{node.lineno} {node.name}": lines
+        for path in _python_files()
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > MAX_FUNCTION_LINES
     }
     assert not too_long
 

@@ -24,6 +24,7 @@ from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.jsontypes import encode_json
 from rillflow.language.versions import CURRENT
 from rillflow.settings import Settings
+from tests.submissions import submission_event
 
 FLOW: Final = """
 workspace: demo
@@ -52,12 +53,11 @@ class Run:
 
     def __init__(self, pattern: str, items: int = 5) -> None:
         self.plan = Plan(parse_definition(FLOW.format(pattern=pattern)), "wide")
-        submitted = ExecutionSubmitted(
+        submitted = submission_event(
+            "demo:wide_c_00000000-0000-7000-8000-000000000000",
+            "wide",
             at_ms=0,
-            execution_id="demo:wide_c_00000000-0000-7000-8000-000000000000",
-            definition_id="wide",
             data=encode_json({"items": list(range(items))}),
-            host="http://here",
             language=CURRENT,
         )
         self.events: list[Event] = [submitted]

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rillflow.core.codec import encode_event
-from rillflow.core.events import CallbackReceived, DispatchAnswered, ExecutionSubmitted
+from rillflow.core.events import CallbackReceived, DispatchAnswered
 from rillflow.errors import DamagedError
 from rillflow.ports.store import Append, StoredExecution
 from rillflow.stores.large_values import (
@@ -20,6 +20,7 @@ from rillflow.stores.large_values import (
     slimmed,
 )
 from tests.fuzzing import examples
+from tests.submissions import submission_event
 
 LIMIT = 8
 MARK = b"\xfe"
@@ -121,9 +122,7 @@ def snapshot_of(**fields: Any) -> bytes:
 @example(TRICKY[8], TRICKY[9])
 @example(TRICKY[10], TRICKY[11])
 def test_any_text_in_an_event_comes_back_to_the_byte(one: bytes, other: bytes) -> None:
-    submitted = ExecutionSubmitted(
-        at_ms=1, execution_id="a:b_c_1", definition_id="d", data=one, host="h", callback=other
-    )
+    submitted = submission_event("a:b_c_1", "d", data=one, callback=other)
     called_back = CallbackReceived(at_ms=1, task="t", output=one, ext=other, msg="m" * 20)
     tried((answer(one), encode_event(submitted), encode_event(called_back)))
 

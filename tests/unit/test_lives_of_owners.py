@@ -4,7 +4,6 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, Final
 
-from rillflow.core.events import ExecutionSubmitted
 from rillflow.errors import CrashedError
 from rillflow.ports.executions import End, Reply, Submission, Watch, reply_to_error
 from rillflow.ports.messages import EndsQuestion
@@ -18,6 +17,7 @@ from rillflow.runtime.completion.server import CompletionServer
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from tests.loopback import ManualClock
+from tests.submissions import submission_event
 
 LONG_S: Final = 20
 HOUR_S: Final = 3600.0
@@ -128,7 +128,5 @@ async def test_one_that_a_successor_cannot_look_at_holds_up_no_other_and_is_not_
 
 
 def _submission(execution_id: str) -> Submission:
-    event = ExecutionSubmitted(
-        at_ms=1, execution_id=execution_id, definition_id="d", data=b"{}", host=""
-    )
+    event = submission_event(execution_id, "d")
     return Submission(business="b", feature="f", event=event)

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.core.events import ExecutionSubmitted
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.jsontypes import encode_json
 from rillflow.ports.executions import Submission
@@ -16,6 +15,7 @@ from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
 from tests.loopback import NOW_MS
+from tests.submissions import submission_event
 
 SECRET: Final = "hunter2"
 FLOW: Final = """
@@ -63,12 +63,11 @@ class Runner:
         added = await add_descriptor(self.store, "rules", "work", "release", FLOW, at_ms=NOW_MS)
         entropy = number.to_bytes(10, "big")
         execution_id = new_execution_id("rules", "work", at_ms=NOW_MS, entropy=entropy)
-        event = ExecutionSubmitted(
+        event = submission_event(
+            execution_id,
+            added.version or "",
             at_ms=NOW_MS,
-            execution_id=execution_id,
-            definition_id=added.version or "",
             data=encode_json({"items": [SECRET, SECRET, SECRET], "password": SECRET}),
-            host="http://rillflow.test",
         )
         call = Submission(business="rules", feature="work", event=event)
         (await self.executions.call(call)).raise_for_error()

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from rillflow.core.events import CallbackReceived, ExecutionSubmitted, RedoRequested
+from rillflow.core.events import CallbackReceived, RedoRequested
 from rillflow.errors import StoreError
 from rillflow.ids import PARTITIONS, ExecutionId, new_execution_id
 from rillflow.ports.executions import Delivery, Submission
@@ -18,6 +18,7 @@ from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores.memory.store import MemoryStore
+from tests.submissions import submission_event
 
 WAITING: Final = """
 workspace: house
@@ -90,9 +91,7 @@ class House:
     async def submit(self) -> ExecutionId:
         """Start an execution; it waits, and others leave memory."""
         execution_id = new_execution_id("house", "work", at_ms=1, entropy=os.urandom(10))
-        event = ExecutionSubmitted(
-            at_ms=1, execution_id=execution_id, definition_id=self._version, data=b"{}", host=""
-        )
+        event = submission_event(execution_id, self._version)
         submission = Submission(business="house", feature="work", event=event)
         (await self.executions.call(submission)).raise_for_error()
         assert (await self.gateway.calls.get())[0] == execution_id

@@ -5,13 +5,14 @@ from typing import Final
 
 import pytest
 
-from rillflow.core.events import ExecutionSubmitted, WakeUpReceived
+from rillflow.core.events import WakeUpReceived
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Delivery, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
 from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, GatedFunction, ManualClock
+from tests.submissions import submission_event
 
 FLOW: Final = """
 workspace: stale
@@ -46,13 +47,7 @@ class Owners:
     async def submit(self) -> ExecutionId:
         added = await add_descriptor(self.store, "stale", "owner", "release", FLOW, at_ms=NOW_MS)
         execution_id = new_execution_id("stale", "owner", at_ms=NOW_MS, entropy=bytes(10))
-        event = ExecutionSubmitted(
-            at_ms=NOW_MS,
-            execution_id=execution_id,
-            definition_id=added.version or "",
-            data=b"{}",
-            host="http://rillflow.test",
-        )
+        event = submission_event(execution_id, added.version or "", at_ms=NOW_MS)
         submission = Submission(business="stale", feature="owner", event=event)
         (await self.old.call(submission)).raise_for_error()
         return execution_id

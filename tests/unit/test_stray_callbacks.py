@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from rillflow.core.events import CallbackReceived, ExecutionSubmitted
+from rillflow.core.events import CallbackReceived
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Call, Delivery, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
@@ -14,6 +14,7 @@ from rillflow.runtime.routing.owner_ref import OwnerRef
 from rillflow.runtime.routing.router import Routes
 from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, GatedFunction, ManualClock
+from tests.submissions import submission_event
 
 FLOW: Final = """
 workspace: shop
@@ -77,13 +78,7 @@ async def test_an_execution_that_does_not_exist_starts_no_actor(cluster: Cluster
 
 async def test_one_that_runs_gets_its_actor_back(cluster: Cluster) -> None:
     added = await add_descriptor(cluster.store, "shop", "order", "release", FLOW, at_ms=NOW_MS)
-    event = ExecutionSubmitted(
-        at_ms=NOW_MS,
-        execution_id=ID,
-        definition_id=added.version or "",
-        data=b"{}",
-        host="http://rillflow.test",
-    )
+    event = submission_event(ID, added.version or "", at_ms=NOW_MS)
     submission = Submission(business="shop", feature="order", event=event)
     (await cluster.owner.call(submission)).raise_for_error()
     assert (await cluster.callback()).error is None

@@ -6,11 +6,12 @@ from typing import Final
 
 import pytest
 
-from rillflow.core.events import CancelRequested, ExecutionSubmitted, ParentLink
+from rillflow.core.events import CancelRequested, ParentLink
 from rillflow.errors import OverloadedError, StoreError
 from rillflow.ports.executions import Call, Delivery, Reply, Submission, encode_replies
 from rillflow.runtime.routing.owner_ref import OwnerRef
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
+from tests.submissions import submission_event
 
 EXECUTION: Final = "shop:order_c_00000000-0000-7000-8000-000000000000"
 PARENT: Final = ParentLink(execution_id=EXECUTION, task="A", attempt=1, pattern="flow_sync")
@@ -18,9 +19,7 @@ CANCEL: Final = Delivery(execution_id=EXECUTION, event=CancelRequested(at_ms=1))
 
 
 def _submission(parent: ParentLink | None = None) -> Submission:
-    event = ExecutionSubmitted(
-        at_ms=1, execution_id=EXECUTION, definition_id="", data=b"{}", host="", parent=parent
-    )
+    event = submission_event(EXECUTION, parent=parent)
     return Submission(business="shop", feature="order", event=event)
 
 

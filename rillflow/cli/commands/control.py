@@ -22,6 +22,45 @@ Code = Annotated[
     ),
 ]
 LISTED: Final = 20
+Business = Annotated[
+    str | None,
+    typer.Option(callback=not_blank, help="Only executions of this workspace.", show_default=False),
+]
+Feature = Annotated[
+    str | None,
+    typer.Option(callback=not_blank, help="Only executions of this dagName.", show_default=False),
+]
+Status = Annotated[
+    str | None,
+    typer.Option(
+        callback=not_blank,
+        help="Only executions that are not_started, running, key_succeed, succeed or failed.",
+        show_default=False,
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AGE|TIME",
+        help="Only executions submitted since then: an age such as 90s, 15m, 2h or 7d, or a"
+        " time such as 2026-01-31T12:00.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        "-n",
+        min=1,
+        help="Most executions to list; by default 20, or all with --ids.",
+        show_default=False,
+    ),
+]
+OnlyIds = Annotated[
+    bool, typer.Option("--ids", help="Print only the ids, as input of other commands.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TaskNames = Annotated[
     list[str] | None,
     typer.Option(
@@ -29,6 +68,18 @@ TaskNames = Annotated[
         "-t",
         metavar="NAME",
         help="Only this task; in a group by its full name, such as each_1-one. May be repeated.",
+    ),
+]
+OnlyFailed = Annotated[
+    bool,
+    typer.Option("--failed", help="Redo only failed tasks; this is the default without --task."),
+]
+AddedData = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        "-d",
+        help="Data to add to the context first: a JSON object, @FILE, or - for stdin.",
     ),
 ]
 Whole = Annotated[
@@ -41,50 +92,14 @@ Whole = Annotated[
 
 
 def list_executions(
-    business: Annotated[
-        str | None,
-        typer.Option(
-            callback=not_blank, help="Only executions of this workspace.", show_default=False
-        ),
-    ] = None,
-    feature: Annotated[
-        str | None,
-        typer.Option(
-            callback=not_blank, help="Only executions of this dagName.", show_default=False
-        ),
-    ] = None,
-    status: Annotated[
-        str | None,
-        typer.Option(
-            callback=not_blank,
-            help="Only executions that are not_started, running, key_succeed, succeed or failed.",
-            show_default=False,
-        ),
-    ] = None,
+    business: Business = None,
+    feature: Feature = None,
+    status: Status = None,
     code: Code = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AGE|TIME",
-            help="Only executions submitted since then: an age such as 90s, 15m, 2h or 7d, or a"
-            " time such as 2026-01-31T12:00.",
-            show_default=False,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit",
-            "-n",
-            min=1,
-            help="Most executions to list; by default 20, or all with --ids.",
-            show_default=False,
-        ),
-    ] = None,
-    ids: Annotated[
-        bool, typer.Option("--ids", help="Print only the ids, as input of other commands.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    since: Since = None,
+    limit: Limit = None,
+    ids: OnlyIds = False,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """List executions and sub-flows, newest first: time of submission, status and id.
@@ -159,21 +174,9 @@ def resume(execution_ids: ExecutionIds, url: Url = DEFAULT_URL) -> None:
 def redo(
     execution_ids: ExecutionIds,
     task: TaskNames = None,
-    failed: Annotated[
-        bool,
-        typer.Option(
-            "--failed", help="Redo only failed tasks; this is the default without --task."
-        ),
-    ] = False,
+    failed: OnlyFailed = False,
     whole: Whole = False,
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data",
-            "-d",
-            help="Data to add to the context first: a JSON object, @FILE, or - for stdin.",
-        ),
-    ] = "{}",
+    data: AddedData = "{}",
     url: Url = DEFAULT_URL,
 ) -> None:
     """Run the failed tasks of executions again, and the tasks that follow them.

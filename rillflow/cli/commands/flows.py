@@ -17,6 +17,25 @@ from rillflow.cli.remote import (
     tell_silence,
 )
 
+Data = Annotated[
+    str, typer.Option("--data", "-d", help="A JSON object, @FILE, or - for standard input.")
+]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", "-w", help="Wait for the end of the execution and print its result."),
+]
+Dedicated = Annotated[
+    bool, typer.Option("--dedicated", help="Run the execution in an execution actor of its own.")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option(
+        callback=not_blank,
+        help="Submissions with the same key and equal data start one execution.",
+        show_default=False,
+    ),
+]
+
 
 def add(
     file: Annotated[
@@ -56,31 +75,13 @@ def submit(
         str,
         typer.Argument(metavar="DESCRIPTOR", help="business:feature\\[:alias | :md5_<hex>]."),
     ],
-    data: Annotated[
-        str,
-        typer.Option("--data", "-d", help="A JSON object, @FILE, or - for standard input."),
-    ] = "{}",
-    wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait", "-w", help="Wait for the end of the execution and print its result."
-        ),
-    ] = False,
+    data: Data = "{}",
+    wait: Wait = False,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0, help="How many seconds to wait.")
     ] = 3600.0,
-    dedicated: Annotated[
-        bool,
-        typer.Option("--dedicated", help="Run the execution in an execution actor of its own."),
-    ] = False,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(
-            callback=not_blank,
-            help="Submissions with the same key and equal data start one execution.",
-            show_default=False,
-        ),
-    ] = None,
+    dedicated: Dedicated = False,
+    idempotency_key: IdempotencyKey = None,
     patience_s: Patience = DEFAULT_PATIENCE_S,
     url: Url = DEFAULT_URL,
 ) -> None:

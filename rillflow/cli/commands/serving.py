@@ -22,48 +22,55 @@ CALLBACK_PATIENCE_S = 60.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+ApiPort = Annotated[
+    int | None, typer.Option(help="Port of the HTTP API; 8080 by default, 0 for any free port.")
+]
+ApiHost = Annotated[
+    str | None,
+    typer.Option(help="Address to listen on; 127.0.0.1 by default. Any but loopback needs a key."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the embedded store; .rillflow by default.")
+]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(help="URL of a PostgreSQL store: postgresql://user:password@host/database."),
+]
+ExecutionActors = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Number of execution actors.")
+]
+DispatcherActors = Annotated[
+    int | None,
+    typer.Option(min=1, max=256, help="Number of dispatchers, which make the outbound calls."),
+]
+WithKey = Annotated[
+    bool,
+    typer.Option(
+        "--key",
+        help="Require an API key. The key is generated once; programs of this user on this"
+        " machine find it.",
+    ),
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Allow any address without an API key.")]
+Dashboard = Annotated[
+    bool,
+    typer.Option(
+        "--dashboard",
+        help="Also start Ray's dashboard, for `RAY_AUTH_MODE=token ray list actors`.",
+    ),
+]
+
+
 def up(
-    port: Annotated[
-        int | None, typer.Option(help="Port of the HTTP API; 8080 by default, 0 for any free port.")
-    ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option(
-            help="Address to listen on; 127.0.0.1 by default. Any but loopback needs a key."
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the embedded store; .rillflow by default.")
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="URL of a PostgreSQL store: postgresql://user:password@host/database."),
-    ] = None,
-    execution_actors: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Number of execution actors.")
-    ] = None,
-    dispatcher_actors: Annotated[
-        int | None,
-        typer.Option(min=1, max=256, help="Number of dispatchers, which make the outbound calls."),
-    ] = None,
-    key: Annotated[
-        bool,
-        typer.Option(
-            "--key",
-            help="Require an API key. The key is generated once; programs of this user on this"
-            " machine find it.",
-        ),
-    ] = False,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow any address without an API key.")
-    ] = False,
-    dashboard: Annotated[
-        bool,
-        typer.Option(
-            "--dashboard",
-            help="Also start Ray's dashboard, for `RAY_AUTH_MODE=token ray list actors`.",
-        ),
-    ] = False,
+    port: ApiPort = None,
+    host: ApiHost = None,
+    data_dir: DataDir = None,
+    store: StoreUrl = None,
+    execution_actors: ExecutionActors = None,
+    dispatcher_actors: DispatcherActors = None,
+    key: WithKey = False,
+    insecure: Insecure = False,
+    dashboard: Dashboard = False,
 ) -> None:
     """Start a whole stack on this machine and serve until Ctrl-C.
 

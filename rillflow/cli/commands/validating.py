@@ -25,6 +25,23 @@ class Format(StrEnum):
     JSON = "json"
 
 
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Exit with 3 if there are only warnings, and also warn of what Rill Flow refuses.",
+    ),
+]
+Form = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="text: a line for each problem. github: annotations of a GitHub workflow. json:"
+        " everything, on standard output.",
+    ),
+]
+
+
 def validate(
     paths: Annotated[
         list[Path],
@@ -32,21 +49,8 @@ def validate(
             metavar="FILE|FOLDER...", help="Workflow definitions, YAML or JSON, or folders."
         ),
     ],
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Exit with 3 if there are only warnings, and also warn of what Rill Flow refuses.",
-        ),
-    ] = False,
-    form: Annotated[
-        Format,
-        typer.Option(
-            "--format",
-            help="text: a line for each problem. github: annotations of a GitHub workflow. json:"
-            " everything, on standard output.",
-        ),
-    ] = Format.TEXT,
+    strict: Strict = False,
+    form: Form = Format.TEXT,
 ) -> None:
     """List all errors and warnings of workflow definitions; needs no server.
 

@@ -148,8 +148,7 @@ class MappingList:
             context: What ``$.context`` means; never changed.
             input: What ``$.input`` means; never changed.
             output: What ``$.output`` means; never changed.
-            trigger_url: Gives the URL that triggers a task of this execution by name;
-                without it the sources ``$.tasks.<name>.trigger_url`` are null.
+            trigger_url: Gives the URL that triggers a task; without it, such sources are null.
             seed: Decides the random numbers of transforms; the same seed, the same result.
             strict: Whether to stop at the first rule that comes to nothing, unless its
                 tolerance is true.
@@ -163,8 +162,8 @@ class MappingList:
         """
         if self._is_long and budget is not None:
             budget.spend(len(self._steps))
-        document = {"context": context, "input": input, "output": output}
-        scene = Scene(document, budget, trigger_url, seed, language)
+        roots = {"context": context, "input": input, "output": output}
+        scene = Scene(roots, budget, trigger_url, seed, language)
         passed_over: list[PassedOver] | None = None
         stopped = False
         for step in self._steps:
@@ -179,9 +178,7 @@ class MappingList:
         if not scene.replaced and passed_over is None:
             made = scene.document
             return Mapped(made["context"], made["input"], made["output"])
-        last = scene.lasting
-        told_of = tuple(passed_over or ())
-        return Mapped(last("context"), last("input"), last("output"), told_of, stopped)
+        return _mapped(scene, passed_over or (), stopped=stopped)
 
 
 def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
@@ -197,6 +194,11 @@ def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
         for number, rule in enumerate(listed, start=1)
     ]
     return MappingList(steps, name)
+
+
+def _mapped(scene: Scene, passed_over: Iterable[PassedOver], *, stopped: bool) -> Mapped:
+    last = scene.lasting
+    return Mapped(last("context"), last("input"), last("output"), tuple(passed_over), stopped)
 
 
 def _apply(step: _Step, scene: Scene) -> PassedOver | None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from rillflow.core.commands import DispatchTask
+from rillflow.core.events import ExecutionSettings
 from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import RillflowError
 from rillflow.gateways.messages.hints import retry_interval_s
@@ -98,7 +99,9 @@ class Dispatching:
             self._background.begin(command.execution_id, self._choose(command, context, uid))
         elif is_flow(command):
             execution = self._find(command.execution_id)
-            inherited = inherited_from(execution.state) if execution else Inherited()
+            inherited = (
+                inherited_from(execution.state) if execution else Inherited(ExecutionSettings())
+            )
             self._background.begin(command.execution_id, self._start_flow(command, inherited))
         elif self._following is not None and not self._following.is_fresh:
             self._background.begin(command.execution_id, self._add_by_news(command))

@@ -4,9 +4,7 @@ from typing import NamedTuple
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import (
-    CONTEXT_MAX_BYTES,
-    DESCENDANTS_MAX,
-    FOREACH_MAX_ITEMS,
+    ExecutionSettings,
     ExecutionSubmitted,
     ParentLink,
     RouteStep,
@@ -35,34 +33,29 @@ UNSUPPORTED = 30606
 
 
 class Inherited(NamedTuple):
-    """What a sub-flow has of the execution that starts it."""
+    """What a sub-flow has of the execution that starts it.
 
-    context_max_bytes: int = CONTEXT_MAX_BYTES
-    foreach_max_items: int = FOREACH_MAX_ITEMS
-    expected_callback_s: float | None = None
+    ``id_key`` derives the ids of the family; families that an earlier release began have none.
+    """
+
+    settings: ExecutionSettings
     id_key: bytes = b""
-    max_descendants: int = DESCENDANTS_MAX
-    strict_mappings: bool = False
-    turn_max_steps: int | None = None
-    turn_max_bytes: int | None = None
-    turn_max_task_steps: int | None = None
-    execution_max_tasks: int | None = None
 
 
 def inherited_from(state: ExecutionState) -> Inherited:
     """Return what a sub-flow gets of an execution."""
-    return Inherited(
-        state.context_max_bytes,
-        state.foreach_max_items,
-        state.expected_callback_s,
-        state.id_key,
-        state.max_descendants,
-        state.strict_mappings,
-        state.turn_max_steps,
-        state.turn_max_bytes,
-        state.turn_max_task_steps,
-        state.execution_max_tasks,
+    settings = ExecutionSettings(
+        context_max_bytes=state.context_max_bytes,
+        foreach_max_items=state.foreach_max_items,
+        expected_callback_s=state.expected_callback_s,
+        max_descendants=state.max_descendants,
+        strict_mappings=state.strict_mappings,
+        turn_max_steps=state.turn_max_steps,
+        turn_max_bytes=state.turn_max_bytes,
+        turn_max_task_steps=state.turn_max_task_steps,
+        execution_max_tasks=state.execution_max_tasks,
     )
+    return Inherited(settings, state.id_key)
 
 
 def is_flow(request: DispatchTask) -> bool:
@@ -133,13 +126,7 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
     host: str,
     inherited: Inherited,
 ) -> str:
-    route = (
-        *(RouteStep(execution_id=e, task=t, pattern=p) for e, t, p in request.route),
-        RouteStep(execution_id=request.execution_id, task=request.task, pattern=request.pattern),
-    )
-    if len(route) >= MOST_LEVELS:
-        steps = "->".join(f"{step.execution_id}#{step.task}" for step in route)
-        raise RequestError(f"exceed max depth, dag route: {steps}", wire_code=UNSUPPORTED)
+    route = _route_of(request)
     data = decode_json(request.input)
     document: JsonObject = data if isinstance(data, dict) else {}
     target = request.resource_name.partition("://")[2] or request.resource_name
@@ -158,29 +145,41 @@ async def _submit(  # noqa: PLR0913, PLR0917 - as above
         definition_id=found.version or "",
         data=request.input,
         host=host,
-        parent=ParentLink(
-            execution_id=request.execution_id,
-            task=request.task,
-            attempt=request.attempt,
-            pattern=request.pattern,
-        ),
+        parent=_parent_of(request),
         route=route,
         uid=uid,
-        context_max_bytes=inherited.context_max_bytes,
-        foreach_max_items=inherited.foreach_max_items,
-        expected_callback_s=inherited.expected_callback_s,
         id_key=_key_of_child(request, inherited.id_key),
-        max_descendants=inherited.max_descendants,
-        strict_mappings=inherited.strict_mappings,
         language=CURRENT,
-        turn_max_steps=inherited.turn_max_steps,
-        turn_max_bytes=inherited.turn_max_bytes,
-        turn_max_task_steps=inherited.turn_max_task_steps,
-        execution_max_tasks=inherited.execution_max_tasks,
+        **inherited.settings,
     )
     submission = Submission(business=found.business, feature=found.feature, event=event)
     (await executions.call(submission)).raise_for_error()
     return child
+
+
+def _route_of(request: DispatchTask) -> tuple[RouteStep, ...]:
+    """Return the chain of sub-flows down to the one that a dispatch starts.
+
+    Raises:
+        RequestError: It is too long (30606).
+    """
+    route = (
+        *(RouteStep(execution_id=e, task=t, pattern=p) for e, t, p in request.route),
+        RouteStep(execution_id=request.execution_id, task=request.task, pattern=request.pattern),
+    )
+    if len(route) >= MOST_LEVELS:
+        steps = "->".join(f"{step.execution_id}#{step.task}" for step in route)
+        raise RequestError(f"exceed max depth, dag route: {steps}", wire_code=UNSUPPORTED)
+    return route
+
+
+def _parent_of(request: DispatchTask) -> ParentLink:
+    return ParentLink(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        pattern=request.pattern,
+    )
 
 
 def _key_of_child(request: DispatchTask, key: bytes) -> bytes:

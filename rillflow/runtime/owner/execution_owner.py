@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final, NamedTuple
 
 from rillflow.core import machine
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
@@ -50,6 +51,27 @@ log = logging.getLogger("rillflow.owner")
 PAUSE_S = 1.0
 
 
+class OwnerLimits(NamedTuple):
+    """What an owner keeps in memory, and how often it takes snapshots.
+
+    Attributes:
+        most_hot: How many executions that have not ended stay in memory.
+        hot_bytes: What they may take there, about.
+        snapshot_steps: After how many steps of replay a snapshot is taken.
+        outputs_max_bytes: What the outputs of a foreach may take together.
+        views_max_bytes: What large answers that are being read may take together.
+    """
+
+    most_hot: int = 20_000
+    hot_bytes: int = 1 << 29
+    snapshot_steps: int = SNAPSHOT_STEPS
+    outputs_max_bytes: int = OUTPUTS_MAX_BYTES
+    views_max_bytes: int = VIEWS_MAX_BYTES
+
+
+DEFAULT_LIMITS: Final = OwnerLimits()
+
+
 class ExecutionOwner:
     """Owns the executions of some partitions, or one dedicated execution."""
 
@@ -63,11 +85,7 @@ class ExecutionOwner:
         callback_host: str,
         partitions: Sequence[int] = (),
         dedicated: ExecutionId | None = None,
-        most_hot: int = 20_000,
-        hot_bytes: int = 1 << 29,
-        snapshot_steps: int = SNAPSHOT_STEPS,
-        outputs_max_bytes: int = OUTPUTS_MAX_BYTES,
-        views_max_bytes: int = VIEWS_MAX_BYTES,
+        limits: OwnerLimits = DEFAULT_LIMITS,
         guards: HookChain | None = None,
         quarantine: Quarantine | None = None,
         record: HandlingRecord | None = None,
@@ -75,8 +93,7 @@ class ExecutionOwner:
         spawner: Spawner | None = None,
         turns: FairTurns | None = None,
     ) -> None:
-        self._store = store
-        self._clock = clock
+        self._store, self._clock = store, clock
         self._partitions = tuple(partitions)
         self._dedicated = dedicated
         self._turns = turns or FairTurns()
@@ -85,61 +102,70 @@ class ExecutionOwner:
         self._recovery = Recovery(
             self._quarantine, self._crashes, self.answers_arrived, self._tell_end
         )
-        crashed = self._recovery.crashed
         self._ownership = OwnerEpoch(store, partitions, dedicated)
+        self._rows = JournalRows(self._ownership, limits.snapshot_steps)
+        crashed, guards = self._recovery.crashed, guards or HookChain()
         self._writer = JournalWriter(store, self._ownership, crashed=crashed, on_fenced=on_fenced)
-        rows = JournalRows(self._ownership, snapshot_steps)
-        self._passivation = Passivation(store, rows, crashed)
-        self._activations = ActivationCache(
-            store,
+        self._passivation = Passivation(store, self._rows, crashed)
+        self._activations = self._activation_cache(limits)
+        self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
+        self.still_awaited, self.unawaited = self._leases.still_awaited, self._leases.unawaited
+        self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
+        self._commands = self._command_runner(dispatcher, executions, callback_host, guards)
+        self.held = self._commands.outbound.held
+        self._recovery.join(self._activations, self._commands)
+        self.watchers, self.views = CompletionServer(clock), Views(clock, limits.views_max_bytes)
+        self._calls = self._call_handling(guards, limits)
+        portions = partial(in_portions, take=self._call_group)
+        self._in_groups = partial(in_groups, must_read=self._leases.must_read, take=portions)
+        self._respawning = Restarts(store, partitions, spawner) if spawner else None
+        self._background: list[asyncio.Task[None]] = []
+
+    def _activation_cache(self, limits: OwnerLimits) -> ActivationCache:
+        return ActivationCache(
+            self._store,
             self._ownership,
-            most_hot=most_hot,
-            hot_bytes=hot_bytes,
+            most_hot=limits.most_hot,
+            hot_bytes=limits.hot_bytes,
             watch=self._recovery,
             passivation=self._passivation,
             crashes=self._crashes,
             turns=self._turns,
         )
-        self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
-        self.still_awaited = self._leases.still_awaited
-        self.unawaited = self._leases.unawaited
-        self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
-        guards = guards or HookChain()
-        self._commands = CommandRunner(
-            clock=clock,
-            catalogue=store,
+
+    def _command_runner(
+        self, dispatcher: Dispatcher, executions: Executions, host: str, guards: HookChain
+    ) -> CommandRunner:
+        return CommandRunner(
+            clock=self._clock,
+            catalogue=self._store,
             executions=executions,
             dispatcher=dispatcher,
             timers=self._timers,
             take=self.call_many,
             find=self._activations.find,
             still_awaited=self.still_awaited,
-            crashed=crashed,
-            host=callback_host,
+            crashed=self._recovery.crashed,
+            host=host,
             guards=guards,
-            follows=dedicated is not None,
+            follows=self._dedicated is not None,
         )
-        self.held = self._commands.outbound.held
-        self._recovery.join(self._activations, self._commands)
-        self.watchers, self.views = CompletionServer(clock), Views(clock, views_max_bytes)
-        self._calls = CallHandling(
-            clock=clock,
+
+    def _call_handling(self, guards: HookChain, limits: OwnerLimits) -> CallHandling:
+        return CallHandling(
+            clock=self._clock,
             ownership=self._ownership,
             activations=self._activations,
-            rows=rows,
+            rows=self._rows,
             recovery=self._recovery,
             quarantine=self._quarantine,
             crashes=self._crashes,
             outbound=self._commands.outbound,
             watchers=self.watchers,
             views=self.views,
-            outputs_max_bytes=outputs_max_bytes,
+            outputs_max_bytes=limits.outputs_max_bytes,
             handle=guards.handling(machine.handle),
         )
-        portions = partial(in_portions, take=self._call_group)
-        self._in_groups = partial(in_groups, must_read=self._leases.must_read, take=portions)
-        self._respawning = Restarts(store, partitions, spawner) if spawner else None
-        self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Take ownership and begin to recover what had not ended."""

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from rillflow.core.events import ExecutionSubmitted
+from rillflow.core.events import ExecutionSettings, ExecutionSubmitted
 from rillflow.definition.model import CallbackConfig, WorkflowDefinition
 from rillflow.definition.parse import parse_callback
 from rillflow.definition.tasks import levels
@@ -24,6 +24,7 @@ from rillflow.gateways.messages.targets import HTTP_SCHEMES, scheme_of
 from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_slow_thread, in_thread
 from rillflow.ids import (
     ID_KEY_BYTES,
+    DescriptorId,
     ExecutionId,
     new_execution_id,
     parse_descriptor_id,
@@ -107,6 +108,7 @@ class Submissions:
     ) -> None:
         """Submit to ``executions``; ``entropy`` gives the random bytes of ids and keys."""
         self._settings = settings
+        self._kept = execution_settings(settings)
         self._store = store
         self._reads = SingleFlightReads(store)
         self._executions = executions
@@ -185,12 +187,9 @@ class Submissions:
         send: Send | None,
         digest: str | None = None,
     ) -> ExecutionId:
-        settings = self._settings
-        uid = settings.caller_uid if options.uid is None else options.uid
+        uid = self._settings.caller_uid if options.uid is None else options.uid
         found = await resolve_descriptor(self._reads, descriptor_id, uid=uid, data=document)
         ready = await self._runnable(found.version or "")
-        if ready.too_deep is not None:
-            raise ExecutionError(ready.too_deep)
         _refuse_unposted(options.callback, ready.definition)
         if self._hook is not None:
             document = self._hook(found, document)
@@ -200,9 +199,31 @@ class Submissions:
         check = self.admission.resource_check(found.business, found.feature, options.resource_check)
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
         await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
+        submission = Submission(
+            business=found.business,
+            feature=found.feature,
+            event=self._event(found, data, dedicated=dedicated, uid=uid, callback=options.callback),
+            idempotency_key=options.idempotency_key,
+            request_digest=digest,
+            check="" if check.check_type == "skip" else check.check_type,
+            key_resources=check.key_resources,
+            any_key=self._settings.key_resource_any,
+        )
+        (await (send or self._executions.call)(submission)).raise_for_error()
+        return submission.event.execution_id
+
+    def _event(
+        self,
+        found: DescriptorId,
+        data: bytes,
+        *,
+        dedicated: bool,
+        uid: int,
+        callback: bytes | None,
+    ) -> ExecutionSubmitted:
         at_ms = self._clock.now_ms()
         entropy = self._entropy(10 + ID_KEY_BYTES)
-        event = ExecutionSubmitted(
+        return ExecutionSubmitted(
             at_ms=at_ms,
             execution_id=new_execution_id(
                 found.business,
@@ -213,40 +234,23 @@ class Submissions:
             ),
             definition_id=found.version or "",
             data=data,
-            host=settings.callback_base_url,
-            callback=options.callback,
+            host=self._settings.callback_base_url,
+            callback=callback,
             dedicated=dedicated,
             uid=uid,
-            context_max_bytes=settings.context_max_bytes,
-            foreach_max_items=settings.foreach_max_items,
-            expected_callback_s=settings.expected_callback_s,
             id_key=entropy[10:],
-            max_descendants=settings.max_descendants,
-            strict_mappings=settings.strict_mappings,
             language=CURRENT,
-            turn_max_steps=settings.turn_max_steps,
-            turn_max_bytes=settings.turn_max_bytes,
-            turn_max_task_steps=settings.turn_max_task_steps,
-            execution_max_tasks=settings.execution_max_tasks,
+            **self._kept,
         )
-        submission = Submission(
-            business=found.business,
-            feature=found.feature,
-            event=event,
-            idempotency_key=options.idempotency_key,
-            request_digest=digest,
-            check="" if check.check_type == "skip" else check.check_type,
-            key_resources=check.key_resources,
-            any_key=settings.key_resource_any,
-        )
-        (await (send or self._executions.call)(submission)).raise_for_error()
-        return event.execution_id
 
     async def _runnable(self, version: str) -> Ready:
         try:
-            return await self._get_ready(version)
+            ready = await self._get_ready(version)
         except DefinitionError as error:
             raise ExecutionError(str(error), error.wire_code) from error
+        if ready.too_deep is not None:
+            raise ExecutionError(ready.too_deep)
+        return ready
 
     def _read(self, stored: str) -> Ready:
         definition = parse_stored(stored)
@@ -264,6 +268,21 @@ class Submissions:
         ready = await computed(len(stored), lambda: self._read(stored))
         patterns = 0 if ready.schema is None else ready.schema.patterns
         return self._ready.put(version, ready, ready_bytes(stored) + patterns * PATTERN_BYTES)
+
+
+def execution_settings(settings: Settings) -> ExecutionSettings:
+    """Return the settings that an execution gets when it is submitted."""
+    return ExecutionSettings(
+        context_max_bytes=settings.context_max_bytes,
+        foreach_max_items=settings.foreach_max_items,
+        expected_callback_s=settings.expected_callback_s,
+        max_descendants=settings.max_descendants,
+        strict_mappings=settings.strict_mappings,
+        turn_max_steps=settings.turn_max_steps,
+        turn_max_bytes=settings.turn_max_bytes,
+        turn_max_task_steps=settings.turn_max_task_steps,
+        execution_max_tasks=settings.execution_max_tasks,
+    )
 
 
 def checked_key(key: str | None) -> str | None:
