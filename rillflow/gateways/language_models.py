@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.gateway import HttpGateway
 from rillflow.gateways.http.requests import JSON, call_id, read_input, text_of
-from rillflow.gateways.http.responses import failed
 from rillflow.gateways.messages.exchange import HttpCall
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import parse_http_url
@@ -21,7 +20,7 @@ from rillflow.gateways.messages.threads import computed
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import masked_answer
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 
 SYNC: Final = "task_sync"
 LATER: Final = ("task_async", "task_scheduler")
@@ -116,7 +115,7 @@ class LanguageModelGateway:
             key = self._key(fields)
             call = self._call_of(request, key, fields)
         except GatewayError as error:
-            return failed(request, f"handle fails: {error}")
+            return failed(request, f"{HANDLE_FAILS}{error}")
         # Nobody else calls back, so the task's own time is that of the call.
         mask = Mask.hiding(key)
         answer = await self._http.send(replace(request, pattern=SYNC), call)
@@ -169,7 +168,7 @@ class LanguageModelGateway:
         except ValueError:
             said = None
         if not isinstance(said, dict):
-            return failed(request, f"handle fails: {self._model.name} answered no JSON object")
+            return failed(request, f"{HANDLE_FAILS}{self._model.name} answered no JSON object")
         body = encode_json(self._model.body(said, request.pattern))
         return replace(answer, body=body, is_outcome=request.pattern in LATER)
 

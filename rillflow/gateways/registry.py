@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from rillflow.definition.addresses import protocol_hint
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.gateway import HttpGateway
-from rillflow.gateways.http.responses import bounded, cut, failed
+from rillflow.gateways.http.responses import bounded, cut
 from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.settings import HttpSettings
@@ -26,11 +26,13 @@ from rillflow.gateways.secrets.store import KnownSecrets, SecretCall, Secrets, m
 from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
+    HANDLE_FAILS,
     CircuitState,
     DispatchAnswer,
     DispatchRequest,
     Gateway,
     HostState,
+    failed,
 )
 
 _COMPLETION: Final = "completion"
@@ -129,7 +131,7 @@ class GatewayRegistry:
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         except Exception as error:  # noqa: BLE001 - the port promises an answer
-            return failed(request, f"handle fails: {str(error) or type(error).__name__}")
+            return failed(request, f"{HANDLE_FAILS}{str(error) or type(error).__name__}")
 
     def hosts(self) -> list[HostState]:
         """Return the state of the hosts that are called over HTTP; addresses hide secrets."""

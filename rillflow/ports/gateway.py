@@ -9,14 +9,18 @@ from rillflow.ids import ExecutionId, TaskName
 
 __all__ = [
     "FIELDS_BYTES",
+    "HANDLE_FAILS",
     "CircuitState",
     "DispatchAnswer",
     "DispatchRequest",
     "Gateway",
     "HostState",
+    "failed",
 ]
 
 
+HANDLE_FAILS: Final = "handle fails: "
+"""Prefix of messages about calls that failed before, or without, an HTTP exchange."""
 FIELDS_BYTES: Final = 256
 """About what an answer takes without its body."""
 
@@ -57,6 +61,24 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     def size_bytes(self) -> int:
         """About how much of a message it takes: only bodies may be large."""
         return FIELDS_BYTES + (len(self.body) if self.body else 0)
+
+
+def failed(request: DispatchRequest | DispatchAnswer, error: str, hint: str = "") -> DispatchAnswer:
+    """Build the answer of a call that got no response.
+
+    Args:
+        request: The call, or an answer to it that cannot be delivered.
+        error: The message of the failure; ``HANDLE_FAILS`` begins those of no HTTP call.
+        hint: More about it.
+    """
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        error=error,
+        poll=request.poll,
+        hint=hint or None,
+    )
 
 
 class Gateway(Protocol):

@@ -9,7 +9,7 @@ from rillflow.errors import (
     NotConnectedError,
 )
 from rillflow.gateways.http.requests import build_request, call_timeout_s, ran_out
-from rillflow.gateways.http.responses import answered, failed, redirected
+from rillflow.gateways.http.responses import answered, redirected
 from rillflow.gateways.http_client.content_encoding import unpacked
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
@@ -18,7 +18,7 @@ from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
 from rillflow.ports.clock import Clock
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 
 _log = logging.getLogger(__name__)
 

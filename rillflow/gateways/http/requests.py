@@ -15,7 +15,7 @@ from rillflow.gateways.messages.exchange import FAILS, HttpCall
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import Target, form_quote, http_target
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
-from rillflow.ports.gateway import DispatchRequest
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchRequest
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
@@ -92,9 +92,9 @@ def read_input(request: DispatchRequest) -> JsonObject:
     try:
         fields = decode_json(request.input)
     except ValueError as error:
-        raise GatewayError(f"handle fails: the input is not JSON: {error}") from error
+        raise GatewayError(f"{HANDLE_FAILS}the input is not JSON: {error}") from error
     if not isinstance(fields, dict):
-        raise GatewayError("handle fails: the input is not a JSON object")
+        raise GatewayError(f"{HANDLE_FAILS}the input is not a JSON object")
     return fields
 
 

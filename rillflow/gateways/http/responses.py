@@ -21,17 +21,6 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
 
 
-def failed(request: DispatchRequest, error: str, hint: str = "") -> DispatchAnswer:
-    """Build the answer of an attempt that got no response."""
-    return DispatchAnswer(
-        execution_id=request.execution_id,
-        task=request.task,
-        attempt=request.attempt,
-        error=error,
-        hint=hint or None,
-    )
-
-
 def answered(request: DispatchRequest, reply: Reply, *, url: str, now_ms: int) -> DispatchAnswer:
     """Turn a response into the attempt's answer.
 

@@ -17,12 +17,11 @@ import msgspec
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import call_timeout_s, dispatch_headers, ran_out, read_input
-from rillflow.gateways.http.responses import failed
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 
 MOST_THREADS: Final = 64
 """Calls of one plugin that may run in threads at once; threads that hang stay counted."""
@@ -91,7 +90,7 @@ class PluginGateway:
         except GatewayError as error:
             return failed(request, str(error))
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            return failed(request, f"handle fails: {str(error) or type(error).__name__}")
+            return failed(request, f"{HANDLE_FAILS}{str(error) or type(error).__name__}")
         return DispatchAnswer(
             execution_id=request.execution_id,
             task=request.task,
@@ -115,10 +114,10 @@ class PluginGateway:
         finally:
             task.cancel()
         if not task.done():
-            text = f"handle fails: no answer within {timeout_s:g} s"
+            text = f"{HANDLE_FAILS}no answer within {timeout_s:g} s"
             raise GatewayError(ran_out(request, timeout_s, text))
         if task.cancelled():
-            raise GatewayError("handle fails: the call was cancelled")
+            raise GatewayError(f"{HANDLE_FAILS}the call was cancelled")
         return task.result()
 
     async def _handle(self, request: DispatchRequest) -> object:
@@ -136,7 +135,7 @@ class PluginGateway:
         try:
             return await self._answer(_resource(request), info)
         except SystemExit as error:
-            raise GatewayError("handle fails: the plugin tried to end the process") from error
+            raise GatewayError(f"{HANDLE_FAILS}the plugin tried to end the process") from error
 
     async def _answer(self, resource: Resource, info: DispatchInfo) -> object:
         handle = self._plugin.handle

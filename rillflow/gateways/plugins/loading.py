@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.http.responses import failed
 from rillflow.gateways.plugins.gateway import DispatcherPlugin
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 
 ENTRY_POINTS: Final = "rillflow.dispatchers"
 
@@ -24,7 +23,7 @@ class BrokenPluginGateway:
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Fail the attempt with the reason."""
-        return failed(request, f"handle fails: {self._reason}")
+        return failed(request, f"{HANDLE_FAILS}{self._reason}")
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -14,7 +14,7 @@ from rillflow.jsontypes import JsonObject
 from rillflow.ports.clock import Clock
 from rillflow.ports.dispatcher import Dispatcher
 from rillflow.ports.executions import Executions, Reply, ResourceCall
-from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
@@ -26,7 +26,6 @@ from rillflow.runtime.commands.resource_names import Chooser, is_indirect
 from rillflow.runtime.commands.subflows import (
     Inherited,
     child_of,
-    failed,
     inherited_from,
     is_flow,
     start_flow,
@@ -184,7 +183,7 @@ class Dispatching:
                 lambda: self._chooser.choose(command, context=context, uid=uid)
             )
         except RillflowError as error:
-            await self._answered(failed(command, error))
+            await self._answered(failed(command, f"{HANDLE_FAILS}{error}"))
             return
         if not await self._still_awaited([command]):
             return  # The answer to an earlier life's call has come meanwhile.

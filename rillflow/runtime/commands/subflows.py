@@ -23,7 +23,7 @@ from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Submission
-from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 
@@ -64,16 +64,6 @@ def is_flow(request: DispatchTask) -> bool:
     return protocol == PROTOCOL and request.resource is None
 
 
-def failed(request: DispatchTask, error: RillflowError) -> DispatchAnswer:
-    """Build the answer of an attempt that called nothing."""
-    return DispatchAnswer(
-        execution_id=request.execution_id,
-        task=request.task,
-        attempt=request.attempt,
-        error=f"handle fails: {error}",
-    )
-
-
 async def start_flow(  # noqa: PLR0913 - the ports it joins
     request: DispatchTask,
     *,
@@ -98,11 +88,11 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     try:
         child = await _submit(request, catalogue, executions, clock, host, inherited)
     except QuotaError as error:
-        return failed(request, error)
+        return failed(request, f"{HANDLE_FAILS}{error}")
     except (StoreError, UnavailableError, DefectError):
         raise
     except RillflowError as error:
-        return failed(request, error)
+        return failed(request, f"{HANDLE_FAILS}{error}")
     return DispatchAnswer(
         execution_id=request.execution_id,
         task=request.task,

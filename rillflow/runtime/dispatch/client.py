@@ -11,10 +11,9 @@ from urllib.parse import urlsplit
 
 from rillflow.definition.addresses import MODEL_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 from rillflow.ports.messages import CancelOrder, LifeQuestion, Order, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable
-from rillflow.runtime.dispatch.pool import failure_of
 from rillflow.runtime.process.crash_log import log_crash
 
 log = logging.getLogger("rillflow.dispatcher")
@@ -268,7 +267,8 @@ class _DispatcherLink:
             return
         [request] = batch
         log_crash("dispatch_not_sent", request.execution_id, error)
-        answer = failure_of(request, f"{type(error).__name__} while sending the request")
+        reason = f"{type(error).__name__} while sending the request"
+        answer = failed(request, f"{HANDLE_FAILS}{reason}")
         owner = self.owner
         if owner is not None:
             await retry_while_unavailable(lambda: owner.answers_arrived([answer]))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from rillflow.errors import DefectError, GoneError, RillflowError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.dispatcher import TakeAnswers
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway
+from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, Gateway, failed
 from rillflow.runtime.aio.retrying import LONGEST_CRASH_PAUSE_S
 
 log = logging.getLogger("rillflow.dispatch")
@@ -102,8 +102,10 @@ class DispatchPool:
             budget.release(call)
             if not isinstance(error, asyncio.CancelledError) or call not in self._abandoned:
                 raise
-            answer = failure_of(
-                request, "nobody waits for the answer any more: its execution or attempt was over"
+            answer = failed(
+                request,
+                f"{HANDLE_FAILS}nobody waits for the answer any more: its execution or attempt"
+                " was over",
             )
         if self._abandoned:
             self._abandoned.discard(call)
@@ -116,7 +118,7 @@ class DispatchPool:
             return replace(answer, poll=request.poll) if request.poll else answer
         except Exception as error:
             log.exception("gateway_raised", extra={"execution_id": request.execution_id})
-            return failure_of(request, error)
+            return failed(request, f"{HANDLE_FAILS}{error}")
 
     async def _hand_over(self, answers: list[DispatchAnswer]) -> None:
         try:
@@ -287,9 +289,8 @@ class Outbox:
         except Exception as error:
             if len(batch) == 1:
                 log.exception("answer_failed", extra={"execution_id": batch[0].execution_id})
-                return [
-                    failure_of(batch[0], f"{type(error).__name__} while handing the answer over")
-                ]
+                reason = f"{type(error).__name__} while handing the answer over"
+                return [failed(batch[0], f"{HANDLE_FAILS}{reason}")]
             return [left for answer in batch for left in await self._offer([answer])]
         self._postponed.taken(batch)
         return []
@@ -328,14 +329,3 @@ class _Postponed:
     def _put_again(self, answer: DispatchAnswer) -> None:
         self._timers.pop(answer.call, None)
         self._put(answer)
-
-
-def failure_of(request: DispatchRequest | DispatchAnswer, reason: object) -> DispatchAnswer:
-    """Build the answer of a call for which nobody else has one."""
-    return DispatchAnswer(
-        execution_id=request.execution_id,
-        task=request.task,
-        attempt=request.attempt,
-        error=f"handle fails: {reason}",
-        poll=request.poll,
-    )
