@@ -118,7 +118,7 @@ class LanguageModelGateway:
             return failed(request, f"{HANDLE_FAILS}{error}")
         # Nobody else calls back, so the task's own time is that of the call.
         mask = Mask.hiding(key)
-        answer = await self._http.send(replace(request, pattern=SYNC), call)
+        answer = await self._http.call(replace(request, pattern=SYNC), call)
         size_bytes = len(answer.body or b"") + len(answer.error or "")
         answer = await computed(size_bytes, lambda: masked_answer(answer, mask))
         answer = replace(answer, poll_url=None)

@@ -14,7 +14,7 @@ from rillflow.gateways.language_models import language_models
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import HTTP_SCHEMES, effective_protocol
-from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.messages.threads import computed, in_thread
 from rillflow.gateways.plugins.gateway import DispatcherPlugin, PluginGateway
 from rillflow.gateways.plugins.loading import (
     BrokenPluginGateway,
@@ -23,7 +23,7 @@ from rillflow.gateways.plugins.loading import (
 )
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, SecretCall, Secrets, masked_answer
-from rillflow.jsontypes import JsonObject, decode_json
+from rillflow.jsontypes import NEVER_TOO_MUCH_BYTES, JsonObject, decode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
     HANDLE_FAILS,
@@ -115,6 +115,15 @@ class GatewayRegistry:
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt through the gateway that serves it, with the secrets it needs."""
+        if request.secrets or request.poll:
+            return await self._call_masked(request)
+        answer = await self._call(request)
+        if not answer.body or len(answer.body) <= NEVER_TOO_MUCH_BYTES:
+            return cut(answer)
+        return await in_thread(lambda: cut(bounded(answer)))
+
+    async def _call_masked(self, request: DispatchRequest) -> DispatchAnswer:
+        """Make an attempt whose answer may show secrets."""
         try:
             call = SecretCall(request, self._secrets)
         except GatewayError as error:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import sys
+from functools import partial
 
 from rillflow.errors import (
     BrokenExchangeError,
@@ -10,6 +12,7 @@ from rillflow.errors import (
 )
 from rillflow.gateways.http.requests import build_request, call_timeout_s, ran_out
 from rillflow.gateways.http.responses import answered, redirected
+from rillflow.gateways.http_client.connection import Room
 from rillflow.gateways.http_client.content_encoding import unpacked
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
@@ -33,7 +36,7 @@ class HttpGateway:
         self, settings: HttpSettings, clock: Clock, budget: AnswerBudget | None = None
     ) -> None:
         """Read large answers only where a ``budget`` has room; whoever made the call ends that."""
-        self._budget = budget
+        self._budget = budget or AnswerBudget(sys.maxsize)
         self._settings = settings
         self._clock = clock
         self._turns = CallLimiter(settings, clock)
@@ -41,12 +44,8 @@ class HttpGateway:
         self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
 
-    async def call(self, request: DispatchRequest) -> DispatchAnswer:
-        """Make one attempt over HTTP."""
-        return await self.send(request)
-
-    async def send(self, request: DispatchRequest, built: HttpCall | None = None) -> DispatchAnswer:
-        """Make one attempt with a request that is ``built`` already, else as ``call`` does."""
+    async def call(self, request: DispatchRequest, built: HttpCall | None = None) -> DispatchAnswer:
+        """Make one attempt over HTTP, with the request that is ``built`` already, if one is."""
         try:
             return await self._call(request, built)
         except GatewayError as error:
@@ -98,7 +97,8 @@ class HttpGateway:
                 try:
                     async with self._turns.turn(request, call, limit) as turn:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
-                        last, reply = await self._follow(call, self._reading(request, call, limit))
+                        room = partial(self._take_room, request, call, limit)
+                        last, reply = await self._follow(request, call, room)
                         turn.answered(reply)
                         return last, reply
                 finally:
@@ -109,96 +109,67 @@ class HttpGateway:
             text = f"{FAILS}no answer from {_shown(call)} within {timeout_s:g} s"
             raise GatewayError(ran_out(request, timeout_s, text)) from error
 
-    def _reading(
-        self, request: DispatchRequest, call: HttpCall, limit: asyncio.Timeout
-    ) -> "_Reading | None":
-        if self._budget is None:
-            return None
-        return _Reading(self._budget, request, call.origin, limit, self._under_way)
-
-    async def _follow(self, call: HttpCall, reading: "_Reading | None") -> tuple[HttpCall, Reply]:
+    async def _follow(
+        self, request: DispatchRequest, call: HttpCall, room: Room
+    ) -> tuple[HttpCall, Reply]:
         for _ in range(self._settings.max_redirects + 1):
-            reply = await self._connect_and_exchange(call, reading)
+            reply = await self._exchange(request, call, room)
             following = redirected(call, reply)
             if following is None:
                 return call, reply
             call = following
         raise GatewayError(f"{FAILS}more than {self._settings.max_redirects} redirects")
 
-    async def _connect_and_exchange(self, call: HttpCall, reading: "_Reading | None") -> Reply:
-        """Try again, at once, only while no connection could be opened."""
+    async def _exchange(self, request: DispatchRequest, call: HttpCall, room: Room) -> Reply:
+        """Make one exchange; try again, at once, only while no connection could be opened."""
+        transport, cap = self._opened(), self._settings.max_response_bytes
         tries_left = max(1, self._settings.transport_attempts)
         while True:
             tries_left -= 1
             try:
-                return await self._exchange(call, reading)
+                reply = await transport.exchange(call, most_bytes=cap, room=room)
+                if "content-encoding" not in reply.headers:
+                    return reply
+                return await self._unpacked(request, reply, room)
             except NotConnectedError as error:
                 if not tries_left:
                     raise NotConnectedError(f"{FAILS}{error}") from error
             except BrokenExchangeError as error:
                 raise BrokenExchangeError(f"{FAILS}{error} ({_shown(call)})") from error
 
-    async def _exchange(self, call: HttpCall, reading: "_Reading | None") -> Reply:
-        """Make one exchange, and unpack what comes."""
+    async def _unpacked(self, request: DispatchRequest, reply: Reply, room: Room) -> Reply:
+        """Unpack a response, of which a few bytes may become megabytes."""
+        encoding = reply.headers["content-encoding"]
         cap = self._settings.max_response_bytes
-        room = None if reading is None else reading.take_room
-        reply = await self._opened().exchange(call, most_bytes=cap, room=room)
-        encoding = reply.headers.get("content-encoding")
-        if encoding is None:
-            return reply
-        # A few bytes may be packed from megabytes.
-        if reading is not None:
-            await reading.before_unpacking(cap)
+        if not self._budget.has_room(request.call):
+            waits = room(cap)
+            if waits is not None:
+                await waits
         body = await in_thread(lambda: unpacked(reply.body, encoding, most_bytes=cap))
         return reply._replace(body=body)
+
+    def _take_room(
+        self, request: DispatchRequest, call: HttpCall, limit: asyncio.Timeout, size_bytes: int
+    ) -> "asyncio.Future[None] | None":
+        """Take room for a response; the call's time stands still until there is some."""
+        waits = self._budget.reserve(request.call, call.origin, size_bytes)
+        until_s = limit.when()
+        if waits is not None and until_s is not None:
+            loop = asyncio.get_running_loop()
+            left_s = until_s - loop.time()
+            limit.reschedule(None)
+
+            def go_on(_: object) -> None:
+                if limit in self._under_way and limit.when() is None:
+                    limit.reschedule(loop.time() + left_s)
+
+            waits.add_done_callback(go_on)
+        return waits
 
     def _opened(self) -> HttpTransport:
         if self._transport is None:
             self._transport = transport_of(self._settings)
         return self._transport
-
-
-class _Reading:
-    """The room for the answer of one call; the time that it waits for room is not the call's."""
-
-    __slots__ = ("_budget", "_host", "_limit", "_limits", "_request")
-
-    def __init__(
-        self,
-        budget: AnswerBudget,
-        request: DispatchRequest,
-        host: str,
-        limit: asyncio.Timeout,
-        limits: set[asyncio.Timeout],
-    ) -> None:
-        self._budget = budget
-        self._request = request
-        self._host = host
-        self._limit = limit
-        self._limits = limits
-
-    def take_room(self, size_bytes: int) -> "asyncio.Future[None] | None":
-        """Take room; the call's time stands still until there is some."""
-        waits = self._budget.reserve(self._request.call, self._host, size_bytes)
-        until_s = self._limit.when()
-        if waits is not None and until_s is not None:
-            loop = asyncio.get_running_loop()
-            left_s = until_s - loop.time()
-            self._limit.reschedule(None)
-
-            def go_on(_: object) -> None:
-                if self._limit in self._limits and self._limit.when() is None:
-                    self._limit.reschedule(loop.time() + left_s)
-
-            waits.add_done_callback(go_on)
-        return waits
-
-    async def before_unpacking(self, most_bytes: int) -> None:
-        """Wait for room for what an answer is packed from, unless it has some."""
-        if not self._budget.has_room(self._request.call):
-            waits = self.take_room(most_bytes)
-            if waits is not None:
-                await waits
 
 
 def _shown(call: HttpCall) -> str:

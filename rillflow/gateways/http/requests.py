@@ -226,7 +226,9 @@ def text_of(value: JsonValue) -> str:
 
 
 def _url(target: Target, query: JsonObject) -> str:
-    added = "&".join(f"{form_quote(key)}={form_quote(text_of(query[key]))}" for key in query)
+    added = "&".join(
+        [f"{form_quote(key)}={form_quote(text_of(value))}" for key, value in query.items()]
+    )
     own = f"{target.query}&" if target.query else ""
     return f"{target.origin}{target.path}?{own}{added}"
 

@@ -115,49 +115,44 @@ class Circuit:
 
 
 class Circuits:
-    """The circuits of all hosts and functions that have failed since they last succeeded."""
+    """The circuits of all hosts and functions that have failed since they last succeeded.
+
+    Attributes:
+        known: The circuits by name. Nearly always there are none, or none of a call's.
+    """
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
-        self._known: OrderedDict[str, Circuit] = OrderedDict()
+        self.known: OrderedDict[str, Circuit] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._known)
-
-    @property
-    def is_on(self) -> bool:
-        """Tell whether failures are counted at all."""
-        return self._policy.failures > 0
-
-    def items(self) -> list[tuple[str, Circuit]]:
-        """Return what is known, by name."""
-        return list(self._known.items())
+        return len(self.known)
 
     def find(self, name: str) -> Circuit | None:
         """Return the circuit of a host or function, None when its last call succeeded."""
-        return self._known.get(name)
+        return self.known.get(name)
 
     def succeeded(self, name: str) -> None:
         """Note a success, which ends what was."""
-        circuit = self._known.pop(name, None) if self._known else None
+        circuit = self.known.pop(name, None)
         if circuit is not None:
             circuit.close()
 
     def failed(self, name: str, wish_s: float | None = None) -> None:
         """Note a failure."""
-        if not self.is_on:
+        if self._policy.failures <= 0:
             return
-        circuit = self._known.get(name)
+        circuit = self.known.get(name)
         if circuit is None:
-            circuit = self._known[name] = Circuit(self._policy)
-            if len(self._known) > MOST_KNOWN:
-                _, oldest = self._known.popitem(last=False)
+            circuit = self.known[name] = Circuit(self._policy)
+            if len(self.known) > MOST_KNOWN:
+                _, oldest = self.known.popitem(last=False)
                 oldest.close()
-        self._known.move_to_end(name)
+        self.known.move_to_end(name)
         circuit.failed(asyncio.get_running_loop().time(), wish_s)
 
     def close(self) -> None:
         """Let everything go that waits."""
-        while self._known:
-            _, circuit = self._known.popitem()
+        while self.known:
+            _, circuit = self.known.popitem()
             circuit.close()

@@ -72,10 +72,19 @@ class FairSlots:
 
     async def acquire(self, caller: Caller) -> None:
         """Take a slot, or wait for one."""
+        if not self.enter(caller):
+            await self.wait(caller)
+
+    def enter(self, caller: Caller) -> bool:
+        """Take a slot if there is one, and tell so."""
         if self._used < self._many or self._may_enter(caller):
             # Whoever waits may not have one, or it would have one: nobody is overtaken.
             self._enter(caller)
-            return
+            return True
+        return False
+
+    async def wait(self, caller: Caller) -> None:
+        """Wait for a slot, where there was none."""
         granted = asyncio.get_running_loop().create_future()
         queues = self._waiting.setdefault(caller.workspace, OrderedDict())
         queues.setdefault(caller, deque()).append(granted)
@@ -173,14 +182,16 @@ class HostSlots:
             host = self._hosts[origin] = _Host(self._per_host, self._rates.pace(origin))
         host.users += 1
         try:
-            await host.slots.acquire(caller)
+            if not host.slots.enter(caller):
+                await host.slots.wait(caller)
         except BaseException:
             self._leave(origin, host)
             raise
         try:
             if host.pace is not None:
                 await host.pace.take()
-            await self._total.acquire(caller)
+            if not self._total.enter(caller):
+                await self._total.wait(caller)
         except BaseException:
             host.slots.release(caller)
             self._leave(origin, host)

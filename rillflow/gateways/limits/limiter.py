@@ -50,7 +50,7 @@ class CallLimiter:
         now_s = asyncio.get_running_loop().time()
         usage = self.slots.usage()
         circuits: dict[str, dict[str, Circuit]] = {origin: {} for origin in usage}
-        for name, circuit in self.circuits.items():
+        for name, circuit in self.circuits.known.items():
             circuits.setdefault(_origin_of(name), {})[name] = circuit
         return [
             self._host(origin, usage.get(origin, _NOBODY), circuits[origin], now_s)
@@ -101,20 +101,17 @@ class Turn:
 
     async def __aenter__(self) -> Self:
         """Wait until circuits, slots and rate let the call go out."""
-        slots, origin = self._turns.slots, self._names[0]
-        if not self._turns.circuits.is_on:
-            await slots.acquire(origin, self._caller)
-            return self
+        slots, origin, known = self._turns.slots, self._names[0], self._turns.circuits.known
         while True:
-            while circuit := self._blocking():
+            while known and (circuit := self._blocking()):
                 await circuit.wait(self._deadline())
             await slots.acquire(origin, self._caller)
-            if self._blocking() is None:
+            if not known or self._blocking() is None:
                 break
-            slots.release(
-                origin, self._caller
-            )  # a circuit opened while the call waited for its slot
-        self._probe()
+            # A circuit opened while the call waited for its slot.
+            slots.release(origin, self._caller)
+        if known:
+            self._probe()
         return self
 
     async def __aexit__(
@@ -128,7 +125,7 @@ class Turn:
         self._turns.slots.release(host, self._caller)
         if isinstance(error, NotConnectedError):
             self._settle(host, is_well=False)
-        elif isinstance(error, BrokenExchangeError) or (error and self._limit.expired()):
+        elif error and (isinstance(error, BrokenExchangeError) or self._limit.expired()):
             self._settle(function, is_well=False)
         for circuit in self._probes:
             circuit.pass_on()
@@ -136,9 +133,12 @@ class Turn:
     def answered(self, reply: Reply) -> None:
         """Note the answer: the host was reached, and its function is well or not."""
         host, function = self._names
-        self._settle(host, is_well=True)
         status = reply.status
-        if status < 500 and status != _TOO_MANY:
+        is_well = status < 500 and status != _TOO_MANY
+        if is_well and not self._turns.circuits.known:
+            return
+        self._settle(host, is_well=True)
+        if is_well:
             self._settle(function, is_well=True)
             return
         wish_s = None
@@ -155,8 +155,6 @@ class Turn:
     def _blocking(self) -> Circuit | None:
         """Return a circuit that holds this call back now."""
         circuits = self._turns.circuits
-        if not len(circuits):
-            return None
         deadline_s = self._deadline_s
         if deadline_s is not None and deadline_s <= asyncio.get_running_loop().time():
             return None
@@ -169,7 +167,7 @@ class Turn:
     def _probe(self) -> None:
         """Be the one that finds out, where a pause is over and nobody else does."""
         circuits = self._turns.circuits
-        for name in self._names if len(circuits) else ():
+        for name in self._names:
             circuit = circuits.find(name)
             if circuit is not None and circuit.is_open and not circuit.blocks:
                 circuit.probe = self
