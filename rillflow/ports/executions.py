@@ -302,7 +302,7 @@ def error_of(reply: Reply) -> RillflowError:
     return kind(message, wire_code=reply.wire_code, http_status=reply.http_status)
 
 
-_TEXTS: Final[Mapping[type[Event], str]] = {
+_TEXTS: Final[Mapping[type, str]] = {
     ExecutionSubmitted: "data",
     DispatchAnswered: "body",
     CallbackReceived: "output",
@@ -313,10 +313,9 @@ _TEXTS: Final[Mapping[type[Event], str]] = {
 
 def text_of(call: Call) -> bytes:
     """Return the JSON that a call brings along, which may be large; empty when it brings none."""
-    if not isinstance(call, Delivery | Submission):
-        return b""
-    field = _TEXTS.get(type(call.event))
-    return b"" if field is None else getattr(call.event, field) or b""
+    event = getattr(call, "event", None)
+    field = _TEXTS.get(type(event))
+    return b"" if field is None else getattr(event, field) or b""
 
 
 SHOWN_BYTES: Final = 64 * 1024

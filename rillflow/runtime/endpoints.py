@@ -96,11 +96,12 @@ class OwnerEndpoint:
                 assert_never(message)
 
     async def _take_calls(self, calls: list[Call], size_bytes: int) -> bytes:
+        limit, host = self._limit, self._host
+        if size_bytes <= PORTION_BYTES:
+            return encoded(await limit.call_many(calls, host.call_many, host.is_known))
         replies: list[Reply] = []
         for portion in _portions(calls, size_bytes, size_of):
-            replies += await self._limit.call_many(
-                portion, self._host.call_many, self._host.is_known
-            )
+            replies += await limit.call_many(portion, host.call_many, host.is_known)
         return encoded(replies)
 
     async def _take_answers(self, answers: list[DispatchAnswer], size_bytes: int) -> bytes:

@@ -224,7 +224,7 @@ async def test_scopes_of_ended_executions_are_forgotten() -> None:
     for number in range(MOST_ADOPTED + MANY):
         await ownership.adopt(_dedicated(number))
     assert len(ownership._adopted) == MOST_ADOPTED
-    assert ownership.epoch_of(_dedicated(MOST_ADOPTED + MANY - 1)) > 0
+    assert ownership.fence_of(_dedicated(MOST_ADOPTED + MANY - 1))[1] > 0
 
 
 def _nobody(execution_id: ExecutionId) -> None:

@@ -154,6 +154,18 @@ def test_those_folded_up_leave_first_and_are_told_of_whole() -> None:
     assert _names(hot, "a", "b", "c", "d", "e") == ["c", "d", "e"]
 
 
+def test_where_none_are_folded_up_the_least_recently_used_leave_as_they_are() -> None:
+    left: list[ActiveExecution] = []
+    hot = HotExecutions(3, PLENTY, left.append, folds=False)
+    hosted = _filled(hot, a=0, b=0, c=0)
+    assert all(hot.peek(name) is each for name, each in hosted.items())
+    hot.get("a")
+    _filled(hot, d=0)
+    assert left == [hosted["b"]]
+    assert hosted["b"].stage is Stage.GONE
+    assert _names(hot, "a", "b", "c", "d") == ["a", "c", "d"]
+
+
 def test_the_size_of_one_is_known_again_when_it_is_read() -> None:
     event = _submitted("a", {"x": "y" * 5_000})
     record = codec.encode_event(event)

@@ -143,7 +143,7 @@ class ActiveExecution:
     @property
     def settled(self) -> bool:
         """Tell whether the execution has ended and owes nobody a notice."""
-        return self.over and not owes_notice(self.state)
+        return DAG_COMPLETED[self.state.status] and not owes_notice(self.state)
 
     @property
     def is_distrusted(self) -> bool:

@@ -27,6 +27,10 @@ log = logging.getLogger("rillflow.activation")
 MOST_ENDED: Final = 512
 LARGE_SNAPSHOT_BYTES: Final = 1 << 20
 """Snapshots beyond this size are decoded by a thread, part by part."""
+# An attribute of an enumeration takes longer to read than a name of the module.
+_NEW: Final = Stage.NEW
+_ACTIVE: Final = Stage.ACTIVE
+_DISTRUSTED: Final = Stage.DISTRUSTED
 SHARE_OF_ENDED: Final = 8
 """Ended executions get at most this part of the memory that the others have."""
 
@@ -106,7 +110,8 @@ class ActivationCache:
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
         self._hot = HotExecutions(most_hot, hot_bytes, passivation.left)
-        self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED)
+        # They are few, and most are never looked up again: folding them up would be in vain.
+        self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED, folds=False)
         self._loading: dict[ExecutionId, asyncio.Task[ActiveExecution | None]] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}
 
@@ -177,7 +182,7 @@ class ActivationCache:
 
     def lease_from_memory(self, execution_id: ExecutionId) -> ActiveExecution | None:
         """Return an execution that is in memory, and that calls may build on, else None."""
-        execution = self.find(execution_id)
+        execution = self._hot.get(execution_id) or self._ended.get(execution_id)
         if execution is None or not execution.can_be_leased:
             return None
         execution.begin_lease()
@@ -186,7 +191,8 @@ class ActivationCache:
     def release(self, execution: ActiveExecution) -> None:
         """End a lease."""
         execution.end_lease()
-        self._see_out(execution)
+        if not execution.pending:
+            self._see_out(execution)
 
     def admit(self, execution: ActiveExecution) -> None:
         """Take a new execution into memory, leased; its commands are about to be carried out."""
@@ -217,35 +223,33 @@ class ActivationCache:
             execution.end_append(over)
             if not is_written:
                 execution.distrust()
-            elif execution.stage is Stage.NEW:
-                execution.move(ActivationEvent.CREATED)
-            if is_written and execution.lacks_snapshot:
-                self._passivation.write_snapshot(execution)
-            self._see_out(execution)
-            if self._hot.get(execution.state.execution_id) is execution:
-                self._hot.weigh(execution)
+            else:
+                if execution.stage is _NEW:
+                    execution.move(ActivationEvent.CREATED)
+                if execution.lacks_snapshot:
+                    self._passivation.write_snapshot(execution)
+            if not execution.pending:
+                self._see_out(execution)
+            self._hot.grown(execution)
         over.set_result(None)
 
     def distrust(self, execution: ActiveExecution) -> None:
         """Have an execution forgotten, and read again, because memory may be wrong."""
         execution.distrust()
-        self._see_out(execution)
+        if not execution.pending:
+            self._see_out(execution)
 
     def _see_out(self, execution: ActiveExecution) -> None:
-        """Go on with an execution for which nothing may be under way any more."""
-        if execution.pending:
-            return
-        execution_id = execution.state.execution_id
-        if execution.stage is Stage.DISTRUSTED:
-            self._forget(execution_id, execution)
-        elif (
-            execution.stage is Stage.ACTIVE
-            and not execution.leases
-            and execution.settled
-            and self._hot.get(execution_id) is execution
-        ):
-            self._hot.drop(execution_id)
-            self._settle(execution_id, execution)
+        """Go on with an execution of which no append is under way."""
+        if execution.stage is _ACTIVE:
+            if execution.leases or not execution.settled:
+                return
+            execution_id = execution.state.execution_id
+            if self._hot.get(execution_id) is execution:
+                self._hot.drop(execution_id)
+                self._settle(execution_id, execution)
+        elif execution.stage is _DISTRUSTED:
+            self._forget(execution.state.execution_id, execution)
 
     def _settle(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
         """Keep an execution that has settled, as the store knows, and tell who waits for that."""

@@ -90,8 +90,10 @@ class OwnerEpoch:
             return _DEDICATED_SCOPE + zlib.crc32(execution_id.encode())
         return partition_of(execution_id)
 
-    def epoch_of(self, execution_id: ExecutionId) -> int:
-        """Return the epoch to write an execution's records under."""
-        if self.is_elsewhere(execution_id):
-            return self._adopted.get(self.scope_of(execution_id), 0)
-        return self._epoch
+    def fence_of(self, execution_id: ExecutionId) -> tuple[int, int]:
+        """Return the fencing scope of an execution, and the epoch to write its records under."""
+        if not is_dedicated(execution_id):
+            return partition_of(execution_id), self._epoch
+        scope = self.scope_of(execution_id)
+        is_own = execution_id == self._dedicated
+        return scope, self._epoch if is_own else self._adopted.get(scope, 0)

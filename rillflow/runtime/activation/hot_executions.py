@@ -1,6 +1,7 @@
 """The executions in memory: the most recently used ready to go on, the others folded up."""
 
 import pickle
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import chain, islice
@@ -47,12 +48,14 @@ class HotExecutions:
         self,
         most: int,
         most_bytes: int,
-        left: Callable[[ActiveExecution], None] = lambda _: None,
+        left: Callable[[ActiveExecution], None] | None = None,
+        *,
+        folds: bool = True,
     ) -> None:
-        """Tell ``left`` of each that had to make room."""
+        """Tell ``left`` of each that had to make room; ``folds`` is whether any are folded up."""
         self._most = most
         self._most_bytes = most_bytes
-        self._most_awake = max(min(most // 2, MOST_AWAKE), 1)
+        self._most_awake = max(min(most // 2, MOST_AWAKE), 1) if folds else sys.maxsize
         self._left = left
         self._bytes = 0
         self._awake: OrderedDict[ExecutionId, ActiveExecution] = OrderedDict()
@@ -84,15 +87,23 @@ class HotExecutions:
 
     def put(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
         """Take an execution into memory; the least used ones that are at rest leave it."""
-        self.drop(execution_id)
+        if execution_id in self:
+            self.drop(execution_id)
         self._awake[execution_id] = execution
-        self._put_to_sleep()
+        if len(self._awake) > self._most_awake:
+            self._put_to_sleep()
         self.weigh(execution)
+
+    def grown(self, execution: ActiveExecution) -> None:
+        """Weigh an execution again that was in use, unless it is not this one that is in memory."""
+        if self._awake.get(execution.state.execution_id) is execution:
+            self.weigh(execution)
 
     def weigh(self, execution: ActiveExecution) -> None:
         """Note how large an execution in memory has become, and make room for it."""
         self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.encoded_bytes)
-        if len(self) > self._most or self._bytes > self._most_bytes:
+        number = len(self._awake) + len(self._asleep)
+        if number > self._most or self._bytes > self._most_bytes:
             execution.begin_lease()
             self._shed()
             execution.end_lease()
@@ -129,9 +140,12 @@ class HotExecutions:
         for execution_id in victims:
             each = self._asleep.get(execution_id) or self._awake[execution_id]
             self.drop(execution_id)
+            if self._left is None and isinstance(each, _Folded):
+                continue
             execution = _unfold(each)
             execution.move(ActivationEvent.LEFT)
-            self._left(execution)
+            if self._left is not None:
+                self._left(execution)
 
 
 def _fold(execution: ActiveExecution) -> ActiveExecution | _Folded:

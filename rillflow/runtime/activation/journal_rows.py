@@ -7,11 +7,14 @@ import msgspec
 from rillflow.core import codec
 from rillflow.core.events import Event
 from rillflow.core.machine import Handled
+from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.ports.executions import Submission
 from rillflow.ports.store import Append, Closing, NewExecution
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.fencing import OwnerEpoch, listing_partition
 
+_LISTED: Final = {status: status.name.lower() for status in DagStatus}
+"""How listings name the statuses."""
 SNAPSHOT_STEPS: Final = 500_000
 """What a replay may take before it begins with a newer snapshot: a quarter of the longest turn."""
 
@@ -23,9 +26,14 @@ class Progress(msgspec.Struct, frozen=True):
     settled: bool = False
 
 
+GOING_ON: Final = Progress()
+
+
 def progress_of(execution: ActiveExecution) -> Progress:
     """Return how far an execution has come."""
-    return Progress(execution.over, execution.settled)
+    if not DAG_COMPLETED[execution.state.status]:
+        return GOING_ON
+    return Progress(over=True, settled=execution.settled)
 
 
 class JournalRows:
@@ -58,24 +66,28 @@ class JournalRows:
         record = codec.encode_event(event)
         execution.note_event(record, handled)
         status, closing, snapshot = None, None, None
-        if execution.settled and not before.settled:
+        progress = progress_of(execution)
+        if progress.settled and not before.settled:
             closing = Closing(
-                status=state.status.name.lower(),
+                status=_LISTED[state.status],
                 code=state.invoke.code,
                 finished_at_ms=event.at_ms,
             )
-        elif progress_of(execution) != before or new is not None:
-            status = state.status.name.lower()
-        if closing is not None or self.owes_snapshot(execution):
+        elif new is not None or (progress is not before and progress != before):
+            status = _LISTED[state.status]
+        if closing is not None or (
+            execution.replay_steps > self._snapshot_steps and self.owes_snapshot(execution)
+        ):
             if execution.may_be_large:
                 execution.note_lack_of_snapshot()
             else:
                 snapshot = codec.encode_state(state)
                 execution.note_snapshot(snapshot)
+        scope, epoch = self._ownership.fence_of(state.execution_id)
         return Append(
             execution_id=state.execution_id,
-            partition=self._ownership.scope_of(state.execution_id),
-            epoch=self._ownership.epoch_of(state.execution_id),
+            partition=scope,
+            epoch=epoch,
             first_seq=execution.written,
             records=(record,),
             new=new,
@@ -97,10 +109,11 @@ class JournalRows:
         knows more, or when what memory says could not be written.
         """
         execution_id = execution.state.execution_id
+        scope, epoch = self._ownership.fence_of(execution_id)
         return Append(
             execution_id=execution_id,
-            partition=self._ownership.scope_of(execution_id),
-            epoch=self._ownership.epoch_of(execution_id),
+            partition=scope,
+            epoch=epoch,
             first_seq=execution.written + 1,
             records=(),
         )

@@ -14,7 +14,7 @@ from rillflow.errors import (
     StoreError,
 )
 from rillflow.ids import ExecutionId
-from rillflow.ports.executions import Call, ResourceCall, Submission, TrafficCall
+from rillflow.ports.executions import Call, Delivery, ResourceCall, Submission, TrafficCall
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ports.store import ExecutionFilter, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
@@ -75,7 +75,13 @@ class LeaseSource:
         leased = leases.leased
         try:
             for call in calls:
-                if call.execution_id not in leased:
+                execution_id = call.execution_id
+                if execution_id in leased:
+                    continue
+                if isinstance(call, Delivery):
+                    execution = self._activations.lease_from_memory(execution_id)
+                    leased[execution_id] = execution or await self._lease_safely(execution_id)
+                else:
                     await self._lease_for(call, leased, look=look)
         except BaseException:
             leases.release()
@@ -84,9 +90,13 @@ class LeaseSource:
 
     def must_read(self, call: Call) -> bool:
         """Tell whether the store must be asked before a call can be handled."""
-        if isinstance(call, _WITHOUT_EXECUTION) or self._activations.holds(call.execution_id):
+        if isinstance(call, Submission):
+            return self._may_exist(call.execution_id) and not self._activations.holds(
+                call.execution_id
+            )
+        if isinstance(call, _WITHOUT_EXECUTION):
             return False
-        return not isinstance(call, Submission) or self._may_exist(call.execution_id)
+        return not self._activations.holds(call.execution_id)
 
     async def at_one_moment(self, execution_ids: Iterable[ExecutionId]) -> Leases:
         """Lease executions as they are at one moment, however long it takes to read them."""

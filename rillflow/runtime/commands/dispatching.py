@@ -151,18 +151,18 @@ class Dispatching:
 
     def chosen(self, answer: DispatchAnswer) -> str | None:
         """Return the function that a rule chose for an attempt; None without a rule."""
-        return self._chosen.get(answer.key)
+        return self._chosen.get(answer.key) if self._chosen else None
 
     def taken(self, answer: DispatchAnswer) -> None:
         """Note that an answer is durable."""
-        self._chosen.pop(answer.key, None)
+        if self._chosen:
+            self._chosen.pop(answer.key, None)
 
     def learn(self, answer: DispatchAnswer) -> None:
         """Note what an answer that is a JSON object tells of its function (spec 6.2)."""
         if answer.task and answer.body and answer.body.lstrip()[:1] == b"{":
             hint_s = retry_interval_s(answer.body)
-            chosen = self._chosen.get(answer.key)
-            self.learn_of(answer.execution_id, answer.task, hint_s, chosen)
+            self.learn_of(answer.execution_id, answer.task, hint_s, self.chosen(answer))
 
     def learn_of(
         self, execution_id: ExecutionId, name: str, hint_s: int, chosen: str | None = None

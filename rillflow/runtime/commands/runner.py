@@ -103,6 +103,10 @@ class CommandRunner:
         match command:
             case DispatchTask():
                 self._dispatch(command)
+            case Announce():
+                if log.isEnabledFor(logging.DEBUG):
+                    facts = {"execution_id": execution_id, "task": command.task}
+                    log.debug(command.kind, extra=facts)
             case SetTimer():
                 self._set_timer(execution_id, command, at_ms)
             case NotifyParent():
@@ -111,8 +115,6 @@ class CommandRunner:
                 self.background.begin(execution_id, self._cancel_child(execution_id, command))
             case RedoChild():
                 self.background.begin(execution_id, self._redo_child(execution_id, command))
-            case Announce():
-                log.debug(command.kind, extra={"execution_id": execution_id, "task": command.task})
             case _:
                 assert_never(command)
 
@@ -128,6 +130,9 @@ class CommandRunner:
     def _dispatch(self, command: DispatchTask) -> None:
         if command.pattern == POLL_PATTERN:
             # A question for a result is no attempt: the hooks have let the attempt through.
+            self.outbound.add(command)
+            return
+        if self._guards.is_empty:
             self.outbound.add(command)
             return
         moment = Moment.RUN if command.task else Moment.FINISH

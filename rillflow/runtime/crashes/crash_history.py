@@ -7,7 +7,7 @@ even read, since that may be what is fatal, until somebody redoes or cancels it.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -41,6 +41,8 @@ class CrashHistory:
         """Write down that no step is taken now."""
         self._background = BackgroundTasks(_not_forgotten)
         self._by_id: dict[ExecutionId, list[Death]] = {}
+        self.suspects: Collection[ExecutionId] = self._by_id.keys()
+        """The executions that any death counts against."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -88,7 +90,7 @@ class CrashHistory:
 
     def is_set_apart(self, execution_id: ExecutionId) -> bool:
         """Tell whether an execution must not be handled."""
-        return len(self._by_id.get(execution_id, ())) >= MOST_DEATHS
+        return bool(self._by_id) and len(self._by_id.get(execution_id, ())) >= MOST_DEATHS
 
     def refuse(self, execution_id: ExecutionId) -> None:
         """Let an execution pass that may be handled.

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from rillflow.core.events import Event
 from rillflow.ids import ExecutionId, is_execution_id
 from rillflow.ports.executions import Call, Delivery, Query
 
@@ -100,13 +99,10 @@ class HandlingRecord:
 def step_of(call: Call) -> str:
     """Name what a call has its execution do; the same for every repetition of the call."""
     if isinstance(call, Delivery):
-        return step_of_event(call.event)
+        event = call.event
+        task, attempt = getattr(event, "task", ""), getattr(event, "attempt", None)
+        return _step(type(event).__name__, task, attempt)
     return f"view {call.kind}" if isinstance(call, Query) else type(call).__name__
-
-
-def step_of_event(event: Event) -> str:
-    """Name the handling of an event, the same when it is delivered again."""
-    return _step(type(event).__name__, getattr(event, "task", ""), getattr(event, "attempt", None))
 
 
 @lru_cache(maxsize=4096)

@@ -59,6 +59,8 @@ class HookChain:
 
     def __init__(self, hooks: Sequence[Hook] = ()) -> None:
         self._hooks = tuple(hooks)
+        self.is_empty = not self._hooks
+        """Whether nobody is asked, so that everything may happen at once."""
 
     def guard(self, moment: Moment, execution_id: str, task: str, action: Action) -> bool:
         """Do something unless a hook stops it; tell whether it was done.

@@ -34,7 +34,7 @@ from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.hooks.chain import Handle
 from rillflow.runtime.owner import queries
 from rillflow.runtime.owner.mapping_log import MappingLog
-from rillflow.runtime.owner.recovery import Recovery
+from rillflow.runtime.owner.recovery import SEEING_TO, Recovery
 from rillflow.runtime.owner.views import Views
 from rillflow.runtime.process.crash_log import log_crash
 
@@ -74,34 +74,34 @@ class CallHandling:
 
     def take(self, leased: Leased, call: Call) -> CallOutcome:
         """Handle a call about what was leased for it; nothing that it raises concerns others."""
-        execution = leased.get(call.execution_id)
-        if isinstance(call, Delivery):
-            self._recovery.called(call.execution_id, call.event)
+        execution_id = call.execution_id
+        execution = leased.get(execution_id)
+        if isinstance(call, Delivery) and isinstance(call.event, SEEING_TO):
+            self._recovery.called(execution_id, call.event)
         step = step_of(call)
-        self._crashes.begin(call.execution_id, step)
+        self._crashes.begin(execution_id, step)
         try:
             outcome = self._answer(call, usable(execution), leased)
         except RillflowError as error:
-            return self._refusal(
-                call, execution, self._quarantine.explain(call.execution_id, error)
-            )
+            return self._refusal(call, execution, self._quarantine.explain(execution_id, error))
         except Exception as error:  # noqa: BLE001 - one execution must not stop the others
-            execution = leased.get(call.execution_id)
+            execution = leased.get(execution_id)
             if isinstance(execution, ActiveExecution):
-                self._recovery.crashed(call.execution_id, error)
+                self._recovery.crashed(execution_id, error)
                 self._activations.distrust(execution)
             else:
-                log_crash("call_failed", call.execution_id, error)
+                log_crash("call_failed", execution_id, error)
             return CallOutcome(reply_to_error(CrashedError("internal server error")))
-        self._crashes.survived(call.execution_id, step)
+        if self._crashes.suspects:
+            self._crashes.survived(execution_id, step)
         return outcome
 
     def _answer(self, call: Call, execution: ActiveExecution | None, leased: Leased) -> CallOutcome:
         match call:
-            case Submission():
-                return self._submit(call, leased)
             case Delivery():
                 return self._deliver(call, execution)
+            case Submission():
+                return self._submit(call, leased)
             case Query():
                 shown = self._quarantine.shown(call.execution_id)
                 return CallOutcome(self._views.answer(call, execution, shown), execution)
@@ -155,7 +155,8 @@ class CallHandling:
         handled = self._handle(execution.plan, execution.state, event)
         if not handled.changed:
             return self._repetition(call, execution)
-        self._rules.note(execution.state, handled.mapped)
+        if handled.mapped:
+            self._rules.note(execution.state, handled.mapped)
         if before.settled and not execution.settled:
             if self._ownership.is_elsewhere(execution_id):
                 # What begins anew belongs to its own actor, which starts from the store.

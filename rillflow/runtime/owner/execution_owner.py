@@ -269,7 +269,8 @@ class ExecutionOwner:
                     self._timers.forget(execution_id)
                     self._quarantine.forget(execution_id)
                     self._crashes.forget(execution_id)
-                self._crashes.survived(execution_id, COMMANDS)
+                if self._crashes.suspects:
+                    self._crashes.survived(execution_id, COMMANDS)
         self._crashes.end()
         self._commands.flush()
 
@@ -293,7 +294,7 @@ class ExecutionOwner:
         await self._commands.outbound.told()
         replies = await self.call_many(calls)
         for reply in replies:
-            if reply.is_unanswered:
+            if reply.error is not None and reply.is_unanswered:
                 reply.raise_for_error()
         for answer, reply in zip(answers, replies, strict=True):
             if reply.kind == CrashedError.code:

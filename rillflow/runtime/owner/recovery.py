@@ -22,7 +22,8 @@ from rillflow.runtime.crashes.quarantine import Quarantine
 
 log = logging.getLogger("rillflow.recovery")
 
-_SEEING_TO: Final = (RedoRequested, CancelRequested)
+SEEING_TO: Final = (RedoRequested, CancelRequested)
+"""Events by which somebody sees to an execution that does nothing by itself."""
 
 
 class Recovery:
@@ -155,4 +156,4 @@ class Recovery:
 
 
 def _sees_to(event: Event) -> bool:
-    return isinstance(event, _SEEING_TO)
+    return isinstance(event, SEEING_TO)

@@ -66,11 +66,15 @@ class SubmissionLimit:
         One that is known needs no place: it came before, and its caller only lost the answer.
         """
         counted = [number for number, call in enumerate(calls) if _is_counted(call)]
-        is_behind = bool(counted) and self._unanswered() >= self._most_unanswered
+        if not counted:
+            return await take(calls)
+        is_behind = self._unanswered() >= self._most_unanswered
         room = 0 if is_behind else max(self._most - self._queued, 0)
         placed, others = counted[:room], counted[room:]
         self._queued += len(placed)
         try:
+            if not others:
+                return await take(calls)
             waits = _CALLS_WAIT if is_behind else _SUBMISSIONS_WAIT
             asked = (_refusal(calls[number].execution_id, is_known, waits) for number in others)
             told = zip(others, await asyncio.gather(*asked), strict=True)
