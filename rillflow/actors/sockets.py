@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, cast
 
 from rillflow.actors.responses import ANSWER, response_of
 from rillflow.ports.executions import decode_refusal
+from rillflow.task_set import TaskSet
 
 Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Answers a message."""
@@ -80,13 +81,11 @@ class _ServerConnection(_Frames):
         super().__init__()
         self._serve = serve
         self._process = process
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way = TaskSet[None]()
 
     def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
         del kind
-        task = asyncio.create_task(self._answer(number, bytes(payload)))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way.start(self._answer(number, bytes(payload)))
 
     async def _answer(self, number: int, message: bytes) -> None:
         response = await response_of(self._serve(message), self._process)

@@ -7,10 +7,11 @@ that carry an idempotency key. A refusal (4xx) is never asked again.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
 
+from rillflow.backoff import Backoff
 from rillflow.client.exchanges import GRACE_S, Exchange
 from rillflow.client.operations import Read, Request, Rest
 from rillflow.errors import (
@@ -91,7 +92,7 @@ class Patience:
             ExecutionTimeoutError: It was still silent when the wait for an end was over.
         """
         began_s, give_up_s = 0.0, None
-        pauses = _pauses_s()
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 answer = yield self._shortened(request)
@@ -109,7 +110,7 @@ class Patience:
             else:
                 self._acknowledged = True
                 return answer
-            yield Rest(seconds=min(next(pauses), left_s))
+            yield Rest(seconds=min(backoff.next_s(), left_s))
 
     def _begin(self, error: RillflowError) -> float:
         """Take note of a silence, and return when it is over at the latest."""
@@ -150,10 +151,3 @@ def _tell_how_long(error: RillflowError, borne_s: float) -> None:
     if borne_s > 0 and not error.hint:
         told = f"retried for {borne_s:.3g} s; an accepted execution goes on without the client"
         error.with_hint(told)
-
-
-def _pauses_s() -> Iterator[float]:
-    pause_s = FIRST_PAUSE_S
-    while True:
-        yield pause_s
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Final, TypeVar, assert_never
 
 import msgspec
+from cachetools import LRUCache
 
 from rillflow.errors import CrashedError, GoneError, UnavailableError
 from rillflow.gateways.limits.answer_budget import AnswerBudget
@@ -195,7 +196,7 @@ class DispatcherEndpoint:
         self._life = life
         self._connect = connect
         self._pools: OrderedDict[str, DispatchPool] = OrderedDict()
-        self._newest: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._newest = LRUCache[str, tuple[int, int]](most_senders)
 
     def __len__(self) -> int:
         return sum(map(len, self._pools.values()))
@@ -222,9 +223,6 @@ class DispatcherEndpoint:
         if at <= self._newest.get(order.sender, (0, 0)):
             return False
         self._newest[order.sender] = at
-        self._newest.move_to_end(order.sender)
-        if len(self._newest) > self._most_senders:
-            self._newest.popitem(last=False)
         return True
 
     def _pool_of(self, sender: str) -> DispatchPool:

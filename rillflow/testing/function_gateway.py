@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from traceback import format_exception
 from typing import Final, Self
@@ -19,6 +19,7 @@ import yarl
 from aiohttp import web
 from multidict import CIMultiDict
 
+from rillflow.task_set import TaskSet
 from rillflow.testing.functions import (
     Function,
     FunctionAnswer,
@@ -81,7 +82,7 @@ class FakeOpenFaaS:
         self._functions = Functions(functions, self._raised)
         self._host, self._port, self._record = host, port, record
         self._tell = tell
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = TaskSet[None]()
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -107,9 +108,7 @@ class FakeOpenFaaS:
 
     async def stop(self) -> None:
         """Stop listening; calls and callbacks under way are lost, as in a crash."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._background.stop()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._session is not None:
@@ -118,8 +117,8 @@ class FakeOpenFaaS:
 
     async def drain(self) -> None:
         """Wait until every queued call has run and called back."""
-        while self._background:
-            await asyncio.wait(self._background)
+        while len(self._background):
+            await self._background.wait()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -157,7 +156,7 @@ class FakeOpenFaaS:
         request = await _function_request(http)
         function = self._functions.find(request.function)
         for _ in range(function.deliveries if function else 1):
-            self._start(self._deliver(function, request, callback_url))
+            self._background.start(self._deliver(function, request, callback_url))
         headers = {"X-Start-Time": str(time.time_ns()), "X-Served-By": SERVED_BY}
         if "X-Call-Id" not in http.headers:
             headers["X-Call-Id"] = request.headers["X-Call-Id"]
@@ -232,11 +231,6 @@ class FakeOpenFaaS:
                 RecordedCallback(url=url, headers=headers, body=body, answer_status=status)
             )
         return status
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
 
 async def _healthz(_: web.Request) -> web.Response:

@@ -6,9 +6,9 @@ address, the execution of each further callback is looked up before its body is 
 is answered 429. ``routes/hot.py`` calls this module.
 """
 
-from collections import OrderedDict
 from typing import Final
 
+from cachetools import LRUCache
 from starlette.types import Scope
 
 from rillflow.errors import OverloadedError
@@ -27,7 +27,7 @@ class FailedLookups:
         """Allow so many failures of an address in a minute; None is no limit."""
         self._per_minute = per_minute
         self._clock = clock
-        self._by_address: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._by_address = LRUCache[str, tuple[float, float]](MOST_ADDRESSES)
 
     def are_too_many(self, scope: Scope) -> bool:
         """Tell whether one more failure of a request's address would be too many."""
@@ -54,9 +54,6 @@ class FailedLookups:
         address = address_of(scope)
         failures = self._failures(address, self._per_minute) + 1
         self._by_address[address] = (failures, self._clock.monotonic_s())
-        self._by_address.move_to_end(address)
-        if len(self._by_address) > MOST_ADDRESSES:
-            self._by_address.popitem(last=False)
 
     def _failures(self, address: str, per_minute: int) -> float:
         failures, at_s = self._by_address.get(address, (0.0, 0.0))

@@ -3,7 +3,6 @@
 ``api.py`` stops the batches of a replica when it ends.
 """
 
-import asyncio
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -13,6 +12,7 @@ from rillflow.actors.batches import Batch
 from rillflow.actors.stack import Stack
 from rillflow.errors import OverloadedError
 from rillflow.runtime.submission.service_health import MINUTE_MS
+from rillflow.task_set import TaskSet
 from serve.forms.answers import Done
 from serve.forms.bodies import raw_response
 from serve.forms.documentation import ERRORS, answer
@@ -37,7 +37,7 @@ class BatchRedo:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way = TaskSet[None]()
         self._beginning = 0
 
     async def begin(self, batch: Batch) -> None:
@@ -56,15 +56,11 @@ class BatchRedo:
             execution_ids = await batch.find(self._stack)
         finally:
             self._beginning -= 1
-        redo = asyncio.create_task(batch.redo(self._stack, execution_ids))
-        self._under_way.add(redo)
-        redo.add_done_callback(self._under_way.discard)
+        self._under_way.start(batch.redo(self._stack, execution_ids))
 
     async def stop(self) -> None:
         """Cancel the batches in progress."""
-        for redo in self._under_way:
-            redo.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._under_way.stop()
 
 
 def router(stack: Stack, batches: BatchRedo) -> APIRouter:

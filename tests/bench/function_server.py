@@ -21,10 +21,12 @@ import asyncio
 import json
 import sys
 import time
-from typing import Any, cast
+from typing import cast
 
 import uvloop
 from aiohttp import ClientSession, TCPConnector
+
+from rillflow.task_set import TaskSet
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
@@ -71,7 +73,7 @@ class Functions(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._buffer = b""
-        self._work: set[asyncio.Task[None]] = set()
+        self._work = TaskSet[None]()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -96,16 +98,16 @@ class Functions(asyncio.Protocol):
         elif kind in ("async", "never") or name == "first":
             self._transport.write(ACCEPTED)
             if kind == "mark":
-                self._start(self._call_back(head, n, noted=True))
+                self._work.start(self._call_back(head, n, noted=True))
             elif kind == "async":
-                self._start(self._call_back(head, n + 1))
+                self._work.start(self._call_back(head, n + 1))
         else:
             self._answer_itself(kind, name, n)
 
     def _answer_itself(self, kind: str, name: str, n: int) -> None:
         if kind == "slow":
             self.notes.calls.append((n, time.monotonic()))
-            self._start(self._answer_later(n + 1, float(name)))
+            self._work.start(self._answer_later(n + 1, float(name)))
         elif kind == "fail" and not self.notes.is_retry(n, float(name)):
             self._transport.write(FAILED)
         else:
@@ -120,11 +122,6 @@ class Functions(asyncio.Protocol):
 
     def _write(self, body: bytes) -> None:
         self._transport.write(OK % (len(body), body))
-
-    def _start(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
 
     async def _answer_later(self, n: int, after_s: float) -> None:
         await asyncio.sleep(after_s)

@@ -30,6 +30,8 @@ import aiohttp
 import yarl
 from aiohttp import web
 
+from rillflow.task_set import TaskSet
+
 PATIENCE_S: Final = 20.0
 PAUSE_S: Final = 0.2
 MOST_TRIES: Final = 300
@@ -54,7 +56,7 @@ class FunctionService:
         self._memories: defaultdict[str, Memory] = defaultdict(Memory)
         self._changed = asyncio.Condition()
         self._open: set[str] = set()
-        self._work: set[asyncio.Task[None]] = set()
+        self._work = TaskSet[None]()
 
     def application(self) -> web.Application:
         """Return the process's HTTP application."""
@@ -85,9 +87,7 @@ class FunctionService:
 
     async def _late(self, request: web.Request) -> web.Response:
         _, call = await self._enter(request)
-        work = asyncio.create_task(_call_back(call))
-        self._work.add(work)
-        work.add_done_callback(self._work.discard)
+        self._work.start(_call_back(call))
         return web.Response(status=202)
 
     async def _early(self, request: web.Request) -> web.Response:

@@ -16,6 +16,8 @@ import aiohttp
 import yarl
 from aiohttp import web
 
+from rillflow.task_set import TaskSet
+
 Json: TypeAlias = Any
 
 REFUSED: Final = {"result_type": "FAILED", "error_msg": "the model refuses", "error_code": 451}
@@ -48,7 +50,7 @@ class SampleWorker:
     """Serves every function as ``/NAME.json``."""
 
     def __init__(self) -> None:
-        self._callbacks: set[asyncio.Task[None]] = set()
+        self._callbacks = TaskSet[None]()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Call a function with the query, the form and the JSON body of a request."""
@@ -57,9 +59,7 @@ class SampleWorker:
         if request.headers.get("X-Mode") != "async":
             return web.json_response(answer(given))
         result = {"result_type": "SUCCESS", **answer(given)}
-        work = asyncio.create_task(_call_back(request.headers["X-Callback-Url"], result))
-        self._callbacks.add(work)
-        work.add_done_callback(self._callbacks.discard)
+        self._callbacks.start(_call_back(request.headers["X-Callback-Url"], result))
         return web.json_response({"accepted": True})
 
 

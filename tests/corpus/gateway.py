@@ -6,12 +6,13 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from aiohttp import web
 
+from rillflow.task_set import TaskSet
 from tests.corpus.caller import Caller, Json
 
 CALLBACK_DELAY_S: Final = 0.04
@@ -53,7 +54,7 @@ class ScriptedGateway:
     def __init__(self, caller: Caller) -> None:
         self.sessions: dict[str, Session] = {}
         self._caller = caller
-        self._callbacks: set[asyncio.Task[None]] = set()
+        self._callbacks = TaskSet[None]()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -93,7 +94,7 @@ class ScriptedGateway:
         try:
             if spec := answer.get("callback"):
                 address = callback_address(spec, headers, execution_id, name)
-                self._start(self._call_back(session, spec, known, address))
+                self._callbacks.start(self._call_back(session, spec, known, address))
             status = answer.get("status", 200)
             if "text" in answer:
                 text, kind = answer["text"], "application/json"
@@ -101,11 +102,6 @@ class ScriptedGateway:
             return web.json_response(filled(answer.get("json", {}), known), status=status)
         finally:
             session.touch(-1)
-
-    def _start(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._callbacks.add(task)
-        task.add_done_callback(self._callbacks.discard)
 
     async def _call_back(
         self, session: Session, spec: Json, known: Json, address: tuple[str, Json]

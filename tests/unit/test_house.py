@@ -78,6 +78,28 @@ def test_no_folder_has_more_modules_than_the_limit(package: str) -> None:
     assert not many
 
 
+def test_bounded_maps_that_are_written_by_hand_are_those_of_the_decision() -> None:
+    decision = _text(ROOT / "docs" / "decisions" / "processes" / "bounded-maps.md")
+    by_hand = {
+        _name(path)
+        for package in ("rillflow", "serve")
+        for path in (ROOT / package).rglob("*.py")
+        if re.search(r"\bOrderedDict\b|next\(iter\(self\._", _text(path))
+    }
+    assert by_hand
+    assert not [path for path in by_hand if f"`{path}`" not in decision]
+
+
+def test_tasks_beside_their_owner_are_in_a_task_set() -> None:
+    by_hand = [
+        _name(path)
+        for package in ("rillflow", "serve")
+        for path in (ROOT / package).rglob("*.py")
+        if re.search(r"add_done_callback\(self\.\w+\.discard\)", _text(path))
+    ]
+    assert by_hand == ["rillflow/task_set.py"]
+
+
 def test_modules_are_named_after_what_they_are_about() -> None:
     assert not [_name(path) for path in _files() if path.stem in MEANINGLESS_NAMES]
 

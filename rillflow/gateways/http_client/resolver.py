@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
+from cachetools import LRUCache
+
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.concurrency import Caller, HostSlots
 from rillflow.gateways.limits.rates import Rates
@@ -60,7 +62,7 @@ class GuardedResolver:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="rillflow-names")
         self._slots = HostSlots(per_host=THREADS_OF_DOMAIN, total=THREADS, rates=Rates(None, {}))
         self._late: set[str] = set()
-        self._known: dict[str, tuple[float, list[str]]] = {}
+        self._known = LRUCache[str, tuple[float, list[str]]](MOST_NAMES)
         self._under_way: dict[str, asyncio.Task[list[str]]] = {}
 
     async def addresses(self, host: str) -> list[str]:
@@ -126,8 +128,6 @@ class GuardedResolver:
         finally:
             del self._under_way[host]
             self._late.discard(host)
-        if len(self._known) >= MOST_NAMES:
-            self._known.clear()
         self._known[host] = (asyncio.get_running_loop().time() + FRESH_S, addresses)
         return addresses
 

@@ -22,6 +22,7 @@ from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
+from rillflow.task_set import TaskSet
 
 MOST_THREADS: Final = 64
 """Calls of one plugin that may run in threads at once; threads that hang stay counted."""
@@ -76,7 +77,7 @@ class PluginGateway:
         self._settings = settings
         self._clock = clock
         self._threads = _Threads(MOST_THREADS)
-        self._running: set[asyncio.Task[object]] = set()
+        self._running = TaskSet[object]()
 
     @property
     def plugin(self) -> DispatcherPlugin:
@@ -100,14 +101,12 @@ class PluginGateway:
 
     async def close(self) -> None:
         """Cancel the calls under way; their attempts end with an error."""
-        for task in self._running:
-            task.cancel()
+        self._running.cancel()
 
     async def _within_time(self, request: DispatchRequest) -> object:
         timeout_s = call_timeout_s(request, self._settings)
-        task = asyncio.create_task(self._handle(request))
-        self._running.add(task)
-        task.add_done_callback(self._forget)
+        task = self._running.start(self._handle(request))
+        task.add_done_callback(_look_at)
         try:
             # Not wait_for: a plugin that swallows its cancellation would hold us too.
             await asyncio.wait({task}, timeout=timeout_s)
@@ -144,10 +143,11 @@ class PluginGateway:
         answer = await self._threads.run(lambda: handle(resource, info))
         return await answer if isinstance(answer, Awaitable) else answer
 
-    def _forget(self, task: asyncio.Task[object]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, so that a late failure is not reported as lost
+
+def _look_at(task: asyncio.Task[object]) -> None:
+    """Take note of how a call ended that ran out of time, so that it is not reported as lost."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _resource(request: DispatchRequest) -> Resource:

@@ -1,9 +1,10 @@
 """Which epoch a host writes under (docs/decisions/ownership/fencing.md)."""
 
 import zlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
+
+from cachetools import FIFOCache
 
 from rillflow.ids import PARTITIONS, ExecutionId, is_dedicated, partition_of
 from rillflow.ports.store import Journal
@@ -38,7 +39,7 @@ class OwnerEpoch:
         self._dedicated = dedicated
         self._scopes = list(partitions) if dedicated is None else [self.scope_of(dedicated)]
         self._epoch = 0
-        self._adopted: OrderedDict[int, int] = OrderedDict()
+        self._adopted = FIFOCache[int, int](MOST_ADOPTED)
 
     async def take(self) -> None:
         """Become the owner; every earlier owner is refused from here on."""
@@ -67,8 +68,6 @@ class OwnerEpoch:
         """
         scope = self.scope_of(execution_id)
         self._adopted[scope] = await self._journal.take_partitions([scope])
-        if len(self._adopted) > MOST_ADOPTED:
-            self._adopted.popitem(last=False)
 
     def release(self, execution_id: ExecutionId) -> None:
         """Give an adopted scope back, to the actor that is about to take it."""

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from rillflow.ids import ExecutionId
+from rillflow.task_set import TaskSet
 
 Crashed: TypeAlias = Callable[[ExecutionId, Exception], None]
 
@@ -15,32 +16,25 @@ class BackgroundTasks:
 
     def __init__(self, crashed: Crashed) -> None:
         self._crashed = crashed
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet[None]()
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._tasks)
 
     def begin(self, execution_id: ExecutionId, work: Coroutine[Any, Any, None]) -> None:
         """Start work of an execution and let it run."""
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(partial(self._end, execution_id))
+        self._tasks.start(work).add_done_callback(partial(self._look_at, execution_id))
 
-    def _end(self, execution_id: ExecutionId, task: "asyncio.Task[None]") -> None:
-        self._under_way.discard(task)
+    def _look_at(self, execution_id: ExecutionId, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             self._crashed(execution_id, error)
 
     async def finish(self, within_s: float) -> None:
         """Let the tasks under way come to their end, and give up those that do not in time."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=within_s)
+        await self._tasks.wait(within_s)
         await self.stop()
 
     async def stop(self) -> None:
         """Give up the tasks under way, and those that begin when others end."""
-        while self._under_way:
-            for task in self._under_way:
-                task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._tasks.stop()

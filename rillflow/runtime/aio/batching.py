@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from rillflow.errors import DefectError, RillflowError
+from rillflow.task_set import TaskSet
 
 log = logging.getLogger("rillflow.batching")
 
@@ -41,7 +42,7 @@ class Batcher(Generic[Item, Answer]):
         self._size_of = size_of
         self._free = wide
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
-        self._batches: set[asyncio.Task[None]] = set()
+        self._batches = TaskSet[None]()
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._batches)
@@ -64,9 +65,7 @@ class Batcher(Generic[Item, Answer]):
     def _start(self) -> None:
         if self._free > 0 and self._waiting:
             self._free -= 1
-            batch = asyncio.create_task(self._run())
-            self._batches.add(batch)
-            batch.add_done_callback(self._batches.discard)
+            self._batches.start(self._run())
 
     async def _run(self) -> None:
         try:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from rillflow.backoff import Backoff
 from rillflow.errors import (
     CrashedError,
     DamagedError,
@@ -37,7 +38,7 @@ async def retry_while_unavailable(
     Raises:
         RillflowError: The refusal. A DefectError is one where ``defects_too`` is False.
     """
-    pause_s = FIRST_PAUSE_S
+    backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
     while True:
         try:
             return await ask()
@@ -50,8 +51,7 @@ async def retry_while_unavailable(
             if not crashes_too:
                 raise
             longest_s = LONGEST_CRASH_PAUSE_S
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, longest_s)
+        await asyncio.sleep(backoff.next_s(longest_s))
 
 
 def longest_pause_s(error: RillflowError) -> float:

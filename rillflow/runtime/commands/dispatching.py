@@ -30,6 +30,7 @@ from rillflow.runtime.commands.subflows import (
     is_flow,
     start_flow,
 )
+from rillflow.task_set import TaskSet
 
 _LONGEST_TELL_S: Final = 1.0
 
@@ -76,8 +77,8 @@ class Dispatching:
         self._batch: list[DispatchTask] = []
         self._chooser = Chooser(catalogue, clock)
         self._chosen: dict[tuple[str, str, int], str] = {}
-        self._telling: set[asyncio.Future[list[Reply]]] = set()
-        self._untold: list[asyncio.Future[list[Reply]]] = []
+        self._telling = TaskSet[list[Reply]]()
+        self._untold: list[asyncio.Task[list[Reply]]] = []
         self.hints = BusyFunctions(clock, self._spread, tells_all=follows)
         self._following = HintSync(self.hints, executions, clock) if follows else None
         self._held = HeldDispatches(self.hints.busy_s, self._release, self._refresh)
@@ -145,9 +146,7 @@ class Dispatching:
         await self._held.stop()
         if self._following is not None:
             await self._following.stop()
-        for tell in self._telling:
-            tell.cancel()
-        await asyncio.gather(*self._telling, return_exceptions=True)
+        await self._telling.stop()
 
     def chosen(self, answer: DispatchAnswer) -> str | None:
         """Return the function that a rule chose for an attempt; None without a rule."""
@@ -229,7 +228,4 @@ class Dispatching:
             await asyncio.wait(telling, timeout=_LONGEST_TELL_S)
 
     def _spread(self, news: ResourceCall) -> None:
-        tell = asyncio.ensure_future(self._executions.ask_all(news))
-        self._untold.append(tell)
-        self._telling.add(tell)
-        tell.add_done_callback(self._telling.discard)
+        self._untold.append(self._telling.start(self._executions.ask_all(news)))

@@ -4,6 +4,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
+from cachetools import TTLCache
 
 from rillflow.core.commands import DispatchTask
 from rillflow.definition.addresses import without_user_info
@@ -34,8 +35,9 @@ class Chooser:
 
     def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
         self._catalogue = catalogue
-        self._clock = clock
-        self._rules: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
+        self._rules = TTLCache[tuple[str, str], dict[str, str]](
+            _MOST_RULES, _RULES_FRESH_S, timer=clock.monotonic_s
+        )
 
     async def choose(self, command: DispatchTask, *, context: JsonObject, uid: int) -> DispatchTask:
         """Return the dispatch with the function it really goes to.
@@ -74,13 +76,9 @@ class Chooser:
         )
 
     async def _fresh_rules(self, business: str, key: str) -> dict[str, str]:
-        now_s = self._clock.monotonic_s()
-        read_s, rules = self._rules.get((business, key), (None, {}))
-        if read_s is None or now_s - read_s > _RULES_FRESH_S:
-            rules = await self._catalogue.rules("ab", (business, key))
-            if len(self._rules) >= _MOST_RULES:
-                self._rules.clear()
-            self._rules[business, key] = now_s, rules
+        rules = self._rules.get((business, key))
+        if rules is None:
+            rules = self._rules[business, key] = await self._catalogue.rules("ab", (business, key))
         return rules
 
 

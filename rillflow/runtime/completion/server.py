@@ -5,6 +5,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from cachetools import LRUCache
+
 from rillflow.ids import ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.runtime.completion.client import Ended
@@ -31,16 +33,12 @@ class CompletionServer:
     def __init__(self, clock: Clock, *, most_watched: int = MOST_WATCHED) -> None:
         """Keep who watches the ``most_watched`` executions that were watched last."""
         self._clock = clock
-        self._most_watched = most_watched
-        self._of: OrderedDict[ExecutionId, dict[str, str]] = OrderedDict()
+        self._of = LRUCache[ExecutionId, dict[str, str]](most_watched)
         self._watchers: OrderedDict[str, _Watcher] = OrderedDict()
 
     def watch(self, watcher: str, execution_id: ExecutionId, show: str = "") -> None:
         """Have a watcher told when an execution ends, and see what ``show`` asks for."""
         self._of.setdefault(execution_id, {})[watcher] = show
-        self._of.move_to_end(execution_id)
-        if len(self._of) > self._most_watched:
-            self._of.popitem(last=False)
         self._watcher(watcher).heard_s = self._clock.monotonic_s()
 
     def ended(

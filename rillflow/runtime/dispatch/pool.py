@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from rillflow.backoff import Backoff
 from rillflow.errors import DefectError, GoneError, RillflowError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.dispatcher import TakeAnswers
@@ -223,18 +224,17 @@ class Outbox:
             self._senders = {one for one in self._senders if one is not asyncio.current_task()}
 
     async def _empty(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while self._answers and self._has_room and (self._on_time <= 1 or self._is_full):
             left = await self._offer_patiently(*self._next_batch())
             if not left:
-                pause_s = FIRST_PAUSE_S
+                backoff.reset()
                 continue
             log.warning("answers_not_taken", extra={"answers": len(left)})
             # Behind the others: what keeps it from being taken may be of one execution only.
             self._answers += left
             self._waiting_bytes += sum(answer.size_bytes for answer in left)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(backoff.next_s())
 
     def _next_batch(self) -> tuple[list[DispatchAnswer], int]:
         """Take the first answers that go together, and tell their bytes."""
@@ -301,14 +301,16 @@ class _Postponed:
 
     def __init__(self, put: Callable[[DispatchAnswer], None]) -> None:
         self._put = put
-        self._pauses_s: dict[CallId, float] = {}
+        self._backoffs: dict[CallId, Backoff] = {}
         self._timers: dict[CallId, asyncio.TimerHandle] = {}
 
     def add(self, answer: DispatchAnswer) -> None:
         """Put an answer later."""
         call = answer.call
-        pause_s = self._pauses_s.get(call, FIRST_DEFECT_PAUSE_S)
-        self._pauses_s[call] = min(2 * pause_s, LONGEST_CRASH_PAUSE_S)
+        backoff = self._backoffs.get(call)
+        if backoff is None:
+            backoff = self._backoffs[call] = Backoff(FIRST_DEFECT_PAUSE_S, LONGEST_CRASH_PAUSE_S)
+        pause_s = backoff.next_s()
         log.warning(
             "answer_postponed", extra={"execution_id": answer.execution_id, "pause_s": pause_s}
         )
@@ -317,9 +319,9 @@ class _Postponed:
 
     def taken(self, answers: Sequence[DispatchAnswer]) -> None:
         """Forget the pauses of answers that were taken."""
-        if self._pauses_s:
+        if self._backoffs:
             for answer in answers:
-                self._pauses_s.pop(answer.call, None)
+                self._backoffs.pop(answer.call, None)
 
     def close(self) -> None:
         """Put nothing any more."""

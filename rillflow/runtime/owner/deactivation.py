@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sized
 from typing import Final
 
+from rillflow.backoff import Backoff
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Journal
 from rillflow.runtime.activation.fencing import listing_partition
@@ -26,6 +27,7 @@ async def until_done(
     that cannot be read stays, since it would be started again (``runtime.supervision.restarts``).
     """
     looked_in_vain, pause_s = 0, LINGER_S
+    backoff = Backoff(2 * LINGER_S, LONGEST_PAUSE_S)
     while True:
         await host.settled(execution_id)
         await asyncio.sleep(pause_s)
@@ -34,13 +36,14 @@ async def until_done(
             if host.has_settled(execution_id) and not len(calls):
                 return
             looked_in_vain, pause_s = 0, LINGER_S
+            backoff.reset()
             continue
         looked_in_vain += 1
         if looked_in_vain >= MOST_LOOKS:
             # A refused submission never began.
             if not await _is_listed(journal, execution_id) and not host.knows(execution_id):
                 return
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s = backoff.next_s()
 
 
 async def _is_listed(journal: Journal, execution_id: ExecutionId) -> bool:

@@ -1,9 +1,10 @@
 """Telling the author of a definition which rules of its mappings are passed over."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
+
+from cachetools import LRUCache
 
 from rillflow.core.mapping_warnings import Application
 from rillflow.core.state import ExecutionState
@@ -23,7 +24,7 @@ class MappingLog:
     """
 
     def __init__(self) -> None:
-        self._told: OrderedDict[tuple[str, TaskName, str, str], None] = OrderedDict()
+        self._told = LRUCache[tuple[str, TaskName, str, str], bool](MOST_TOLD)
 
     def note(self, state: ExecutionState, mapped: Sequence[Application]) -> None:
         """Log what has not been logged yet of the rules that failed in an execution."""
@@ -34,11 +35,8 @@ class MappingLog:
 
     def _log(self, state: ExecutionState, task: TaskName, rule: str, reason: str) -> None:
         key = (state.definition_id, task, rule, reason)
-        if key in self._told:
-            self._told.move_to_end(key)
+        if self._told.get(key):  # which is a use, so that what is frequent stays
             return
-        self._told[key] = None
-        if len(self._told) > MOST_TOLD:
-            self._told.popitem(last=False)
+        self._told[key] = True
         facts = {"execution_id": state.execution_id, "task": task, "rule": rule, "reason": reason}
         log.warning("mapping_passed_over", extra=facts)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from rillflow.backoff import Backoff
 from rillflow.core import machine
 from rillflow.core.events import CancelRequested, Event, RedoRequested
 from rillflow.errors import StoreError
@@ -55,17 +56,16 @@ class Recovery:
     async def run(self) -> None:
         """Have everything go on; what cannot be read now is passed over, and comes again later."""
         left = sorted(self._activations.unresumed)
-        pause_s = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while left:
             passed_over: list[ExecutionId] = []
             for execution_id in left:
                 if await self._is_resumed(execution_id):
-                    pause_s = FIRST_PAUSE_S
+                    backoff.reset()
                     continue
                 passed_over.append(execution_id)
                 # When it is the store that is away, all of them fail.
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                await asyncio.sleep(backoff.next_s())
             left = passed_over
 
     async def _is_resumed(self, execution_id: ExecutionId) -> bool:

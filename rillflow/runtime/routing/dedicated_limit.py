@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
+from cachetools import TTLCache
+
 from rillflow.errors import OverloadedError
 from rillflow.ports.clock import Clock
 
@@ -19,8 +21,7 @@ class DedicatedLimit:
         """Admit up to ``most``; ``living`` returns the names of those that run or start."""
         self._most = most
         self._living = living
-        self._clock = clock
-        self._admitted: dict[str, float] = {}
+        self._admitted = TTLCache[str, bool](max(most, 1), START_S, timer=clock.monotonic_s)
 
     async def admit(self, name: str) -> None:
         """Let a submission pass whose execution is to have the actor of this name.
@@ -29,12 +30,8 @@ class DedicatedLimit:
             OverloadedError: There are as many as may be (429).
         """
         living = await self._living()
-        since_s = self._clock.monotonic_s() - START_S
-        self._admitted = {
-            each: at_s
-            for each, at_s in self._admitted.items()
-            if each not in living and at_s > since_s
-        }
+        for each in self._admitted.keys() & living:
+            del self._admitted[each]
         if name in living or name in self._admitted:
             return  # the same submission once more
         if len(living) + len(self._admitted) >= self._most:
@@ -42,4 +39,4 @@ class DedicatedLimit:
                 f"{self._most} dedicated executions are running (max_dedicated); submit it with"
                 " isolation=shared, or try again later"
             )
-        self._admitted[name] = self._clock.monotonic_s()
+        self._admitted[name] = True
