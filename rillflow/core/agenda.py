@@ -1,8 +1,9 @@
-"""The steps that an event leads to, and those that the execution takes in a later event.
+"""The queue of steps of an event, and the steps that a later event takes.
 
-An event takes so many steps only (``turn_max_task_steps`` of the submission). The rest stays
-in the state, and a timer that is due at once brings the event that goes on with it. Events
-that come in between are handled first; the steps that they lead to come after the rest.
+One event takes a limited number of steps (``turn_max_task_steps`` of the submission). The remaining
+steps stay in the state. The machine sets a timer that is due at once, and its event continues with
+them. Events that arrive before that timer are handled first; their own steps are queued behind the
+remaining ones.
 """
 
 from enum import IntEnum
@@ -11,33 +12,33 @@ from typing import Final
 import msgspec
 
 TURN_MAX_TASK_STEPS: Final = 2_000
-"""Most tasks and groups that one event makes, starts or ends, by default: some 12 ms."""
+"""Default limit of tasks and groups that one event makes, starts or ends; about 12 ms of work."""
 EXECUTION_MAX_TASKS: Final = 50_000
-"""Most tasks of one execution, those in its groups included, by default."""
+"""Default limit of the tasks of one execution, including the tasks in its groups."""
 REMAINING: Final = "remaining"
-"""The kind of the timer that brings the rest of an event's steps."""
+"""Kind of the timer that continues with the remaining steps of an event."""
 
 
 class Step(IntEnum):
-    """What is on the agenda of a turn."""
+    """Kind of a step on the agenda of a turn."""
 
     RUN = 0
     """Run a READY instance."""
     FOLLOW = 1
-    """See what an instance's new status makes ready, or ends."""
+    """Apply the consequences of an instance's new status: successors become ready, scopes end."""
     OPEN = 2
     """Start a scope: a group, or the top level."""
 
 
-RUN: Final = Step.RUN  # read faster than a member of the enumeration
+RUN: Final = Step.RUN  # a module constant is read faster than an enumeration member
 FOLLOW: Final = Step.FOLLOW
 OPEN: Final = Step.OPEN
 
 
 class RemainingSteps(msgspec.Struct, array_like=True):
-    """What is left of an agenda: steps, and scopes to be looked at after them.
+    """Steps left over from an event, and the scopes to check after them.
 
-    ``due_ms`` is when the timer is due that goes on with it.
+    ``due_ms`` is the due time of the timer that continues with them.
     """
 
     due_ms: int

@@ -1,8 +1,8 @@
-"""Bytes of the journal: records of events, and snapshots of the state.
+"""Encoding of journal records (events) and snapshots (states).
 
-A record is msgpack with the event's fields in order, so fields may be added at the
-end only. A snapshot is JSON, because contexts may hold integers of any size. Both
-begin with a format number.
+Owners, stores' archives and the replay tests call it. A record is msgpack with the event's fields
+in order, so a new field may only be added at the end. A snapshot is JSON, because contexts may hold
+integers of any size. Both begin with a format number.
 """
 
 from collections.abc import Iterator
@@ -58,8 +58,8 @@ def encode_state(state: ExecutionState) -> bytes:
 def encode_large_state(state: ExecutionState) -> bytes:
     """Encode a state as ``encode_state`` does, part by part.
 
-    The encoder holds the interpreter until it is done. A thread that encodes one task, or one key
-    of the context, after the other lets the event loop have its turns between them.
+    The encoder holds the interpreter lock until it returns. Called in a thread, this function
+    encodes one task or one key of the context at a time, so that the event loop runs in between.
     """
     return b"".join(_parts_of(state))
 

@@ -1,7 +1,8 @@
-"""What an execution wants done. A command is outstanding until an event answers it.
+"""The commands that the core returns: calls, timers, notices, announcements.
 
-After a restart ``machine.outstanding`` yields the unanswered commands again, with
-the same attempt numbers, so that repeating one is harmless to its receiver.
+`runtime/commands` carries them out. A command is outstanding until an event answers it. After a
+restart ``machine.outstanding`` yields the unanswered commands again with the same attempt numbers,
+so that their receivers recognize a repetition.
 """
 
 from typing import TypeAlias
@@ -15,14 +16,14 @@ from rillflow.ids import ExecutionId, TaskName
 class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Make one attempt at a function task.
 
-    ``input`` is the JSON text of the mapped input with ``parameters`` merged in.
-    Execution, task and attempt together are the idempotency key. ``route`` is the
-    chain of (execution, task) of the sub-flows above, outermost first. An empty
-    ``task`` with pattern ``completion`` is the execution's completion callback. ``poll``
-    numbers the questions for the result of an attempt, 0 is the attempt itself.
-    ``secrets`` are the places of the input where references to secrets count; the empty
-    place is the resource name. ``called`` is, for such a question, the name and the protocol that
-    the attempt was made at: the address of the question is its function's word.
+    ``input`` is the JSON text of the mapped input with ``parameters`` merged in. Execution, task
+    and attempt together are the idempotency key. ``route`` is the chain of (execution, task) of the
+    sub-flows above, outermost first. An empty ``task`` with pattern ``completion`` is the
+    execution's completion callback. ``poll`` numbers the polls for the result of an attempt; 0 is
+    the attempt itself. ``secrets`` are the places of the input in which references to secrets are
+    replaced; the empty place is the resource name. ``called`` is set for a poll only: the resource
+    name and protocol of the attempt. The function chooses the address of a poll, so that address
+    alone does not say which function is polled.
     """
 
     execution_id: ExecutionId
@@ -43,17 +44,17 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def call(self) -> tuple[str, str, int, int]:
-        """Identity of the call, for repeated requests and their answers."""
+        """Identity of the call, also in its answer; a repeated call has the same one."""
         return self.execution_id, self.task, self.attempt, self.poll
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Identity of the attempt, the same for all questions about it."""
+        """Identity of the attempt, the same for all polls of it."""
         return self.execution_id, self.task, self.attempt
 
 
 class SetTimer(msgspec.Struct, frozen=True, kw_only=True):
-    """Deliver TimerFired with these facts at ``due_ms``."""
+    """Deliver a TimerFired event with these fields at ``due_ms``."""
 
     kind: str
     task: TaskName
@@ -63,7 +64,7 @@ class SetTimer(msgspec.Struct, frozen=True, kw_only=True):
 class NotifyParent(msgspec.Struct, frozen=True, kw_only=True):
     """Deliver the outcome of a sub-flow to the task that waits for it.
 
-    ``attempt`` counts the outcomes of one sub-flow, which may end anew after a redo.
+    ``attempt`` counts the outcomes of one sub-flow, which may end more than once after a redo.
     """
 
     execution_id: ExecutionId
@@ -78,9 +79,9 @@ class CancelChild(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RedoChild(msgspec.Struct, frozen=True, kw_only=True):
-    """Have what failed in a sub-flow done again, for the task that waits for it again.
+    """Redo the failed parts of a sub-flow, for a task that waits for it again.
 
-    ``order`` counts these requests of one attempt, so that a repetition is told.
+    ``order`` counts these requests of one attempt, so that a repetition is recognized.
     """
 
     execution_id: ExecutionId
@@ -89,7 +90,7 @@ class RedoChild(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Announce(msgspec.Struct, frozen=True, kw_only=True):
-    """Tell listeners what happened (spec 3.19); nobody answers it."""
+    """Tell listeners what happened (spec 3.19); no event answers this command."""
 
     kind: str
     task: TaskName = ""

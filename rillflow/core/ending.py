@@ -1,4 +1,8 @@
-"""The end of an execution, and who is told about it (spec 3.15, 3.19)."""
+"""The end of an execution, and the notices to its parent and to the completion callback.
+
+Implements spec 3.15 and 3.19. It builds commands and notes which notices are still owed; it does
+not deliver them.
+"""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -27,7 +31,7 @@ _EVENTS = {
 
 
 def finish_execution(turn: Turn, status: DagStatus, message: str | None = None) -> None:
-    """End the execution: status, message, end time, then everyone who waits is told."""
+    """End the execution: set status, message and end time, and order the notices."""
     state = turn.state
     if state.status is status:
         return
@@ -46,14 +50,14 @@ def finish_execution(turn: Turn, status: DagStatus, message: str | None = None) 
 
 
 def close_execution_time(turn: Turn) -> None:
-    """Put an end to the open time info of the execution."""
+    """Close the open time info of the execution."""
     infos = turn.state.invoke.time_infos
     if infos and infos[-1].end_ms is None:
         infos[-1].end_ms = turn.at_ms
 
 
 def _quote_failure(turn: Turn) -> None:
-    """Quote the first failed task: of the top level, else of the groups below (spec Q68)."""
+    """Quote the first failed task of the top level, else of the groups below (spec Q68)."""
     level = [turn.task(name) for name in turn.plan.level.tasks]
     while level:
         for task in level:
@@ -65,9 +69,10 @@ def _quote_failure(turn: Turn) -> None:
 
 
 def notify_parent(turn: Turn) -> None:
-    """Report to the task that waits for this sub-flow, if one does, how it is.
+    """Report the state of this sub-flow to the task that waits for it, if there is one.
 
-    While it runs, that is that a redo has begun it again, otherwise its outcome.
+    A sub-flow that runs reports that a redo has started it again; one that has ended reports its
+    outcome.
     """
     state = turn.state
     if state.parent is None or state.parent.pattern != "flow_sync":
@@ -90,7 +95,7 @@ def notify_parent(turn: Turn) -> None:
 
 
 def parent_commands(state: ExecutionState) -> Iterator[NotifyParent]:
-    """Build the command that tells the parent, if it is to be told, also after a restart."""
+    """Build the command that notifies the parent, if a notice is owed; also after a restart."""
     if state.parent is not None and state.parent_notice is not None:
         yield NotifyParent(
             execution_id=state.parent.execution_id,
@@ -103,7 +108,7 @@ PARENT_KINDS: Final = ("parent", "redone")
 
 
 def kind_of(notice: CallbackReceived | None) -> str:
-    """Return as what a notice to the parent is noted when it was delivered; empty for none."""
+    """Return the kind under which the delivery of a notice to the parent is recorded, or ""."""
     if notice is None:
         return ""
     running = notice.sub_flow is not None and notice.sub_flow.running
@@ -111,10 +116,10 @@ def kind_of(notice: CallbackReceived | None) -> str:
 
 
 def notice_delivered(state: ExecutionState, event: NoticeDelivered) -> bool:
-    """Note that a notice is no longer owed; return False when it was not, or another one is."""
+    """Record that a notice was delivered; return False if it was not owed, or was replaced."""
     if event.kind == "cancel":
         due = event.child in state.uncancelled
-        if due:  # one of two that are owed, where a redo came in between
+        if due:  # one of two owed notices, after a redo in between
             place = state.uncancelled.index(event.child or "")
             state.uncancelled = state.uncancelled[:place] + state.uncancelled[place + 1 :]
     elif event.kind in PARENT_KINDS:
@@ -128,7 +133,7 @@ def notice_delivered(state: ExecutionState, event: NoticeDelivered) -> bool:
 
 
 def owes_notice(state: ExecutionState) -> bool:
-    """Tell whether somebody is still to be told something."""
+    """Tell whether a notice is still to be delivered."""
     return bool(state.uncancelled) or not (state.parent_notice is None and state.completion is None)
 
 
@@ -141,7 +146,7 @@ def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
     except CRASHES:
         raise
     except TASK_ERRORS as error:
-        # Nothing about its callback may keep an execution from its end.
+        # A failure of the completion callback must not keep the execution from ending.
         reason = f"the callback is not made: {type(error).__name__}"
         told = PassedOver(0, COMPLETION, Kind.NOT_WRITTEN, reason, reason)
         turn.mapped.append(Application("", "", COMPLETION, (told,)))
@@ -170,14 +175,14 @@ def completion_command(plan: Plan, state: ExecutionState) -> DispatchTask:
 
 
 def _completion_body(turn: Turn, config: CallbackConfig) -> JsonObject:
-    """Build what the callback says.
+    """Build the body of the completion callback.
 
     Raises:
         LanguageError: A rule with ``tolerance: false`` failed.
         ExecutionError: Its input is larger than an input may be (30507).
     """
     plan, state = turn.plan, turn.state
-    # What the turn has taken before may have been too much: that is why it has ended.
+    # A turn that exceeded its budget has ended the execution, so the body gets a budget of its own.
     budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
     mappings = plan.callback_inputs
     if state.callback is not None:
@@ -233,13 +238,13 @@ def cancel_children(turn: Turn, tasks: Iterable[TaskState]) -> None:
 
 
 def cancel_again(turn: Turn, child: str) -> None:
-    """Order a cancellation that may come beside one that is still owed: each is owed by itself."""
+    """Order a cancellation. Earlier ones may still be owed; each is owed separately."""
     turn.state.uncancelled = [*turn.state.uncancelled, child]
     turn.commands.append(CancelChild(execution_id=child))
 
 
 def child_orders(turn: Turn, tasks: Iterable[TaskState]) -> list[RedoChild]:
-    """Return the requests to redo sub-flows that are due; a cancellation comes first."""
+    """Return the redo requests for sub-flows that are due; a cancellation goes first."""
     uncancelled = set(turn.state.uncancelled)
     return [
         RedoChild(execution_id=child, task=task.name, order=task.child_redos)

@@ -1,8 +1,8 @@
-"""Facts that reach an execution; its journal is the list of those it accepted.
+"""The events of an execution. Its journal is the list of the events that it accepted.
 
-Events are in the past tense and carry ``at_ms``, milliseconds since the epoch:
-the core reads no clock. JSON values travel as JSON text, so that an event is
-encoded and decoded without touching them.
+Owners make events from calls and timers, the core handles them, and stores keep them. Names are in
+the past tense. ``at_ms`` is milliseconds since the epoch, since the core reads no clock. JSON
+values are kept as JSON text, so that an event is encoded and decoded without parsing them.
 """
 
 from typing import Final, TypeAlias, TypedDict
@@ -13,11 +13,11 @@ from rillflow.ids import ExecutionId, TaskName
 from rillflow.language.versions import FIRST
 
 CONTEXT_MAX_BYTES: Final = 8 * 1024 * 1024
-"""Most that one save may change in a context, and most that one input may hold."""
+"""Limit of what one save may change in a context, and of one input."""
 FOREACH_MAX_ITEMS: Final = 20_000
-"""Most items of one foreach: all its groups are made in one turn, while others wait."""
+"""Limit of the items of one foreach. One turn makes all its groups while other executions wait."""
 DESCENDANTS_MAX: Final = 1_000
-"""Most sub-flows of an execution, theirs included, and theirs, at all levels."""
+"""Limit of the sub-flows of an execution, counted at all levels below it."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -42,11 +42,11 @@ class RouteStep(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class SubFlowNotice(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Which of the notices of a sub-flow to its parent a callback is.
+    """Which notice of a sub-flow to its parent a callback is.
 
-    ``number`` counts its ends. ``redone`` tells that the sub-flow was begun again after one: a
-    task that its failure ended waits for it again. With ``running`` it has begun again after
-    the end of this number, and the callback brings no outcome.
+    ``number`` counts the ends of the sub-flow. ``redone`` is set if the sub-flow was restarted
+    after an end: a task that failed because of that end waits for it again. With ``running`` the
+    sub-flow was restarted after the end ``number``, and the callback brings no outcome.
     """
 
     number: int
@@ -55,7 +55,7 @@ class SubFlowNotice(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def position(self) -> int:
-        """The place in the order of all notices of a sub-flow, by which an old one is told."""
+        """The place in the order of all notices of a sub-flow; a lower one is outdated."""
         return 2 * self.number + self.running
 
 
@@ -114,13 +114,12 @@ class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
 
 
 class DispatchAnswered(_Event, frozen=True, kw_only=True):
-    """The call of one attempt ended, well or not (spec 3.10).
+    """The call of one attempt ended with an answer or an error (spec 3.10).
 
-    ``resource_name`` is the function that A/B rules chose, None when they had no say.
-    ``poll`` is the number of the question for a result, 0 for the attempt itself; None
-    is the one under way. ``hint`` says more about an error, where more is known.
-    ``is_outcome`` tells that the body of an asynchronous call is its outcome already, as a
-    callback would bring it.
+    ``resource_name`` is the function that A/B rules chose, None if no rule applied. ``poll`` is the
+    number of the poll, 0 for the attempt itself; None is the call under way. ``hint`` explains an
+    error further. ``is_outcome`` is set if the body of an asynchronous call already is its outcome,
+    as a callback would bring it.
     """
 
     task: TaskName
@@ -137,13 +136,13 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
 
 
 class CallbackReceived(_Event, frozen=True, kw_only=True):
-    """An outcome came from outside (spec 3.11); ``succeeded`` None follows conditions only.
+    """An outcome came from outside (spec 3.11); ``succeeded`` None leaves it to the conditions.
 
-    ``output`` is a JSON object. ``attempt`` None means the caller did not say.
-    ``trigger`` marks those that came by ``trigger.json``, which wakes suspense tasks.
-    ``sealed_attempt`` is the attempt that the checked seal of the address names, 0 where
-    seals are asked for and there is none, None where nobody asks. ``sub_flow`` is there when
-    a sub-flow sent it. ``failure`` says why the attempt has failed whatever its conditions say.
+    ``output`` is a JSON object. ``attempt`` None means that the caller did not say. ``trigger``
+    marks callbacks of ``trigger.json``, which wake suspense tasks. ``sealed_attempt`` is the
+    attempt that the verified seal of the address names; it is 0 if seals are required and the
+    address has none, and None if seals are not required. ``sub_flow`` is set if a sub-flow sent the
+    callback. ``failure`` is the reason why the attempt has failed whatever its conditions say.
     """
 
     task: TaskName
@@ -169,7 +168,7 @@ class WakeUpReceived(_Event, frozen=True, kw_only=True):
 
 
 class TimerFired(_Event, frozen=True, kw_only=True):
-    """A timer that the execution set has come due; ``due_ms`` tells which one."""
+    """A timer that the execution set has come due; ``due_ms`` identifies it."""
 
     kind: str
     task: TaskName
@@ -177,13 +176,13 @@ class TimerFired(_Event, frozen=True, kw_only=True):
 
 
 class RedoRequested(_Event, frozen=True, kw_only=True):
-    """Run tasks again (spec 3.17); no names means everything unfinished.
+    """Run tasks again (spec 3.17); without names, everything that has not succeeded.
 
-    With ``failed_only`` names are those of instances, no names means everything that failed,
-    and what succeeded inside a foreach, choice or sub-flow is kept. None is in journals of
-    releases whose redo told no parent, and else means False. ``order`` counts the
-    requests of the parent for this sub-flow, 0 is one from outside. ``exact`` has names of
-    instances that there are not refused; journals of releases that passed them over lack it.
+    With ``failed_only`` names are those of instances, no names means everything that failed, and
+    what succeeded inside a foreach, choice or sub-flow is kept. None is in journals of releases
+    whose redo did not notify the parent, and otherwise means False. ``order`` counts the requests
+    of the parent for this sub-flow; 0 is a request from outside. With ``exact`` unknown names of
+    instances are refused; journals of releases that ignored them lack it.
     """
 
     tasks: tuple[TaskName, ...] = ()
@@ -208,22 +207,22 @@ class CompletionRequested(_Event, frozen=True, kw_only=True):
 
 
 class CancelRequested(_Event, frozen=True, kw_only=True):
-    """Stop the execution: nothing more is dispatched, children are cancelled."""
+    """Stop the execution: no more calls are dispatched, and its sub-flows are cancelled."""
 
 
 class PauseRequested(_Event, frozen=True, kw_only=True):
-    """Start nothing more until resumed."""
+    """Start nothing more until the execution is resumed."""
 
 
 class ResumeRequested(_Event, frozen=True, kw_only=True):
-    """Go on after a pause."""
+    """Continue after a pause."""
 
 
 class NoticeDelivered(_Event, frozen=True, kw_only=True):
-    """A notice reached its receiver, or was given up.
+    """A notice reached its receiver, or its delivery was given up.
 
-    ``kind`` is ``parent``, ``redone`` (the parent knows that a redo has begun this execution
-    again), ``completion``, ``cancel`` or ``redo``. ``attempt`` tells which of the notices of an
+    ``kind`` is ``parent``, ``redone`` (the parent knows that a redo has restarted this execution),
+    ``completion``, ``cancel`` or ``redo``. ``attempt`` identifies the notice among those of an
     execution that ended several times; None, in old journals, is the last. ``child`` is the
     sub-flow that was cancelled, or redone for ``task``.
     """

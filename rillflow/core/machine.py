@@ -1,15 +1,16 @@
-"""The state machine of an execution.
+"""The state machine of an execution: the entry points of the core.
 
-Its rules:
+Owners call ``submit``, ``handle`` and ``outstanding``; so do replay, recovery and dry runs. Its
+rules:
 
-* All state changes happen here and below, in answer to one event at a time.
-* An event is accepted or refused. A refused one raises and leaves the state as it was, but for
-  a callback or signal that could not be applied: its task keeps why. A stale one (``changed``
-  is False) leaves the state as it was without a complaint.
+* All changes of the state happen here and in the modules below, one event at a time.
+* An event is accepted, ignored or refused. A refused event raises and leaves the state as it was,
+  except that a task keeps why a callback or signal could not be applied. An ignored event
+  (``changed`` is False) leaves the state as it was and raises nothing.
 * Replaying the accepted events gives the same state and the same commands.
 * A command is outstanding until an event answers it; ``outstanding`` derives the
   unanswered ones from the state alone.
-* Time comes in events, chance from the execution's id and the events' number.
+* Times come from events. Random numbers come from the execution's id and the number of the event.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,12 +51,12 @@ from rillflow.jsontypes import decode_json
 
 
 class Handled(msgspec.Struct, frozen=True):
-    """What came of an event: commands to carry out, and whether anything changed.
+    """The result of an event: commands to carry out, and whether the state changed.
 
-    ``mapped`` are applications of mappings in which a rule came to nothing, or had done so
-    before. ``steps`` is what the turn has taken of its budget, and so what a replay will take.
-    ``refusal`` is there where a callback or signal could not be applied: its sender is answered
-    with it, and why it was refused is all that was kept.
+    ``mapped`` are applications of mappings with rules that have no effect now, or had none before.
+    ``steps`` is what the turn has taken of its budget, which a replay takes too. ``refusal`` is set
+    if a callback or signal could not be applied: its sender gets this error, and only the reason
+    was recorded.
     """
 
     commands: list[Command]
@@ -116,7 +117,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
-    """Take one event after the first.
+    """Handle an event after the first.
 
     Raises:
         ExecutionError: The event is refused; the state is as it was.
@@ -170,12 +171,12 @@ def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911 - one arm fo
 
 
 def _submitted_again(_event: ExecutionSubmitted) -> bool:
-    """Take a repeated submission, the only event without an arm of its own."""
+    """Handle a repeated submission, the only event without an arm of its own."""
     return False
 
 
 def _notice_delivered(turn: Turn, event: NoticeDelivered) -> bool:
-    """Note that something was told; a cancellation that was may free the way for a redo."""
+    """Record a delivered notice; a delivered cancellation may allow a redo to go out."""
     if event.kind == "redo":
         return reopening.child_order_delivered(turn, event)
     if not ending.notice_delivered(turn.state, event):
@@ -207,7 +208,7 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
 
 
 def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
-    """Yield the commands that no event has answered yet, as they were first given."""
+    """Yield the commands that no event has answered yet, as they were first returned."""
     turn = Turn(plan, state, 0)
     if not turn.over:
         if state.timeout_due_ms is not None:
@@ -225,7 +226,7 @@ def outstanding(plan: Plan, state: ExecutionState) -> Iterator[Command]:
 
 
 def waits_for_others_only(plan: Plan, state: ExecutionState) -> bool:
-    """Tell whether nothing is outstanding, so that nothing would be done at a start."""
+    """Tell whether no command is outstanding, so that a restart would have nothing to do."""
     return next(outstanding(plan, state), None) is None
 
 

@@ -1,8 +1,8 @@
-"""Rules of mappings that came to nothing: what is kept of them with the execution.
+"""Mapping warnings: rules without effect, and what an execution keeps of them.
 
-They change no status. An instance keeps those of the last application of each of its
-mapping lists, so that what a later attempt does better is no longer told. Texts and numbers
-are bounded; what is beyond the bounds is counted only.
+Warnings change no status. An instance keeps those of the last application of each of its mapping
+lists, so a rule that has an effect in a later attempt is no longer reported. Texts and numbers are
+bounded; warnings beyond the bounds are only counted.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from rillflow.ids import TaskName
 from rillflow.language.mapping.passed_over import AWAITED, PassedOver
 
 MOST_OF_TASK: Final = 20
-"""Rules that one instance keeps."""
+"""Limit of the warnings that one instance keeps."""
 MOST_OF_EXECUTION: Final = 1000
-"""Rules that all instances of an execution keep together."""
+"""Limit of the warnings that all instances of an execution keep together."""
 MOST_CHARACTERS: Final = 300
-"""Length of each text that is kept."""
+"""Length limit of each text that is kept."""
 MOST_SUGGESTIONS: Final = 20
-"""Rules of one turn for which a similar key is looked for, which takes time."""
+"""Limit of the rules of one turn for which a similar key is searched, which takes time."""
 COMPLETION: Final = "callback.inputMappings"
 INPUTS: Final = "inputMappings"
 
 
 class Application(NamedTuple):
-    """One application of a mapping list in a turn, with the rules that came to nothing.
+    """One application of a mapping list in a turn, with its rules without effect.
 
     ``task`` is the instance, empty for the completion callback; ``base`` its name in the
-    definition; ``field`` the field of the definition that the list stands in.
+    definition; ``field`` the field of the definition that contains the list.
     """
 
     task: TaskName
@@ -41,7 +41,7 @@ class Application(NamedTuple):
 
 
 def keep(state: ExecutionState, applications: list[Application]) -> None:
-    """Keep what a turn's applications of mapping lists came to, in the place of earlier ones."""
+    """Keep the warnings of a turn's mapping lists in place of those of earlier applications."""
     told = 0
     for application in applications:
         rules = [
@@ -57,7 +57,7 @@ def keep(state: ExecutionState, applications: list[Application]) -> None:
 
 
 def leave_out_awaited(applications: list[Application], task: TaskName) -> None:
-    """Drop what the input mappings of a task that waits may still be given."""
+    """Drop warnings of the input mappings of a suspense whose values a wake-up may still bring."""
     last = applications[-1] if applications else None
     if last is not None and last.task == task and last.field == INPUTS:
         kept = tuple(rule for rule in last.rules if rule.kind not in AWAITED)
@@ -65,12 +65,12 @@ def leave_out_awaited(applications: list[Application], task: TaskName) -> None:
 
 
 def warnings_of(field: str, rules: Sequence[PassedOver]) -> list[RuleWarning]:
-    """Return what a task would keep of an application of a mapping list."""
+    """Return the warnings that a task would keep of one application of a mapping list."""
     return [_warning(field, rule, suggesting=True) for rule in rules[:MOST_OF_TASK]]
 
 
 def recount(state: ExecutionState) -> None:
-    """Count anew after a redo, which drops instances and has others start afresh."""
+    """Count the warnings again after a redo, which drops and resets instances."""
     state.mapping_warnings = len(state.warnings)
     state.warnings_kept = 0
     for task in state.tasks.values():
@@ -79,7 +79,7 @@ def recount(state: ExecutionState) -> None:
 
 
 def strict_error(field: str, told: PassedOver, *, suggesting: bool) -> MappingError:
-    """Make the error of a rule that may not come to nothing."""
+    """Make the error for a rule without effect in a strict execution."""
     where = f"{field} rule {told.number}, {_cut(told.rule)}" if told.number else field
     return MappingError(f"{where}: {_cut(_reason(told, suggesting=suggesting))}")
 
@@ -112,7 +112,7 @@ def _reason(told: PassedOver, *, suggesting: bool) -> str:
 
 @lru_cache(maxsize=256)
 def _suggestion(key: str, near: tuple[str, ...]) -> str:
-    """Remember what is asked for again and again by executions of one definition."""
+    """Return the most similar key; cached, since executions of one definition ask the same."""
     return did_you_mean(key, near)
 
 

@@ -1,9 +1,8 @@
-"""Which event is legal when: one table for tasks and one for executions (spec 3.22).
+"""Which event is legal in which status: one table for tasks and one for executions (spec 3.22).
 
-The code that takes an event looks its move up here; nothing else decides by the status of a
-task whether an event counts. What a move needs besides the status, such as the attempt, is
-said in the functions that look it up. ``docs/spec`` shows these tables, and a test drives
-each of their entries.
+The functions that handle an event look it up here. No other code decides by the status of a task
+whether an event counts. What a move needs besides the status, such as the attempt, is documented in
+the functions that look it up. ``docs/spec`` shows these tables, and a test drives every entry.
 """
 
 from enum import Enum
@@ -15,18 +14,18 @@ from rillflow.errors import ExecutionError
 
 
 class Move(Enum):
-    """What becomes of an event that is not refused."""
+    """What happens to an event that is not refused."""
 
     TAKE = "taken"
-    """It counts: it is in the journal, and the execution goes on by it."""
+    """The event counts: it is journalled and changes the execution."""
     IGNORE = "ignored"
-    """It counts for nothing, as a repetition or as what comes too late; nobody is told."""
+    """The event is ignored as a repetition or as too late; its sender gets no error."""
 
 
 class Refusal(NamedTuple):
-    """The code and message with which an event is refused; braces are filled in.
+    """Code and message with which an event is refused; braces are filled in.
 
-    ``name`` stands for it in the documentation.
+    ``name`` identifies the refusal in the documentation.
     """
 
     name: str
@@ -55,47 +54,47 @@ NO_WAY_BACK: Final = Refusal(
 
 
 class TaskMoves(NamedTuple):
-    """What becomes of the events about one task; each row has an entry for each ``TaskStatus``."""
+    """The moves of the events about one task; each row has an entry for each ``TaskStatus``."""
 
     answer: Row
-    """The answer of the call that is under way."""
+    """The answer of the call under way."""
     callback: Row
     """A callback for a function."""
     callback_of_other: Row
-    """A callback for a task that is no function."""
+    """A callback for a task that is not a function."""
     trigger_of_suspense: Row
     """`trigger.json` for a suspense."""
     wake_up: Row
     """`wakeup.json` for a suspense."""
     wake_up_of_other: Row
-    """`wakeup.json` for a task that is no suspense."""
+    """`wakeup.json` for a task that is not a suspense."""
     child_goes_on: Row
-    """A sub-flow says that it was begun again."""
+    """A sub-flow reports that it was restarted."""
     child_ended_anew: Row
-    """A sub-flow that was begun again has ended."""
+    """A restarted sub-flow has ended."""
     delay_over: Row
     """The delay of a task is over."""
     poll_due: Row
-    """The next question for a result is due, or a callback is overdue."""
+    """The next poll is due, or a callback is overdue."""
     time_out: Row
-    """The time of a task is up."""
+    """The time-out of a task is due."""
 
 
 class DagMoves(NamedTuple):
-    """What becomes of the events about an execution; rows have an entry for each ``DagStatus``."""
+    """The moves of the events about an execution; rows have an entry for each ``DagStatus``."""
 
     cancel: Row
     """A cancellation."""
     pause: Row
     """A pause."""
     resume: Row
-    """The end of a pause."""
+    """A resumption."""
     complete_well: Row
     """`complete.json` with success."""
     complete_badly: Row
     """`complete.json` with failure."""
     time_out: Row
-    """The time of the execution is up."""
+    """The time-out of the execution is due."""
 
 
 _NOTHING: Final = (IGNORE,) * len(TaskStatus)
@@ -113,28 +112,29 @@ WHILE_IT_RUNS: Final = TaskMoves(
     # outcome of the last one has been decided.
     callback=(WRONG_TASK, WRONG_TASK, TAKE, WRONG_TASK, TAKE, IGNORE, IGNORE, IGNORE),
     callback_of_other=(*(WRONG_TASK,) * 5, IGNORE, IGNORE, IGNORE),
-    # A signal that comes before the task has started is not lost: its data are mapped.
+    # A signal that comes before the task has started is kept: its data are mapped.
     trigger_of_suspense=(TAKE, TAKE, TAKE, TAKE, TAKE, IGNORE, IGNORE, IGNORE),
     # The same signal, but its repetition is refused here, as Rill Flow does.
     wake_up=(TAKE, TAKE, TAKE, TAKE, TAKE, REPEATED, REPEATED, REPEATED),
     wake_up_of_other=(NO_SUSPENSE,) * len(TaskStatus),
-    # The sub-flow takes its failure back, so the task waits for it again.
+    # The sub-flow withdraws its failure, so the task waits for it again.
     child_goes_on=(IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, TAKE, IGNORE),
-    # The same where that news was overtaken by the outcome.
+    # The same if the outcome arrived before the notice of the restart.
     child_ended_anew=(WRONG_TASK, WRONG_TASK, TAKE, WRONG_TASK, TAKE, IGNORE, TAKE, IGNORE),
     delay_over=(IGNORE, TAKE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE),
     poll_due=_RUNNING_ONLY,
     time_out=_RUNNING_ONLY,
 )
 AFTER_THE_END: Final = TaskMoves(
-    # The end recalls no call, so what it brings is recorded; nothing starts by it.
+    # The end of the execution cancels no call, so its result is recorded; nothing starts because of
+    # it.
     answer=_RUNNING_ONLY,
     callback=(*(FINISHED,) * 5, IGNORE, IGNORE, IGNORE),
     callback_of_other=(*(FINISHED,) * 5, IGNORE, IGNORE, IGNORE),
     trigger_of_suspense=(*(FINISHED,) * 5, IGNORE, IGNORE, IGNORE),
     wake_up=(FINISHED,) * len(TaskStatus),
     wake_up_of_other=(FINISHED,) * len(TaskStatus),
-    # That failure may have been the end, so the execution begins again, too.
+    # That failure may have ended the execution, so the execution is restarted, too.
     child_goes_on=(IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, TAKE, IGNORE),
     child_ended_anew=(*(FINISHED,) * 5, IGNORE, TAKE, IGNORE),
     delay_over=_NOTHING,
@@ -142,9 +142,9 @@ AFTER_THE_END: Final = TaskMoves(
     time_out=_NOTHING,
 )
 AFTER_A_CANCELLATION: Final = AFTER_THE_END._replace(
-    # The function has done its work all the same, so its result is kept.
+    # The function has done its work, so its result is kept.
     callback=(FINISHED, FINISHED, TAKE, FINISHED, FINISHED, IGNORE, IGNORE, IGNORE),
-    # Nobody wants the sub-flow any more.
+    # No task waits for the sub-flow any more.
     child_goes_on=_NOTHING,
     child_ended_anew=(FINISHED, FINISHED, TAKE, FINISHED, FINISHED, IGNORE, IGNORE, IGNORE),
 )
@@ -155,7 +155,7 @@ DAG_MOVES: Final = DagMoves(
     pause=(TAKE, TAKE, TAKE, FINISHED, FINISHED),
     resume=(TAKE, TAKE, TAKE, FINISHED, FINISHED),
     complete_well=(TAKE, TAKE, TAKE, NO_WAY_BACK, NO_WAY_BACK),
-    # Who ends it by hand may call a success a failure, not the reverse (spec Q50).
+    # Ending by hand may turn a success into a failure, not the reverse (spec Q50).
     complete_badly=(TAKE, TAKE, TAKE, TAKE, NO_WAY_BACK),
     time_out=(IGNORE, TAKE, TAKE, IGNORE, IGNORE),
 )
@@ -163,7 +163,7 @@ DAG_MOVES: Final = DagMoves(
 
 
 def task_moves(state: ExecutionState) -> TaskMoves:
-    """Return what becomes of events about the tasks of an execution, as it is now."""
+    """Return the moves of events about the tasks of an execution in its present status."""
     if not DAG_COMPLETED[state.status]:
         return WHILE_IT_RUNS
     return AFTER_A_CANCELLATION if state.cancelled else AFTER_THE_END

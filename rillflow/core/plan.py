@@ -1,4 +1,7 @@
-"""A definition made ready to run: names resolved, mappings compiled, once per definition."""
+"""A definition prepared for running: names resolved and mappings compiled, once per definition.
+
+All executions of a definition share its plan; the core reads it and never changes it.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
@@ -25,11 +28,10 @@ NO_MAPPINGS: Final = compile_mappings(())
 
 
 class TaskPlan:
-    """One task of the definition with what running it needs.
+    """One task of the definition, with its compiled mappings and its neighbours.
 
-    ``branches`` are the levels below: one for a foreach, one per branch for a
-    choice, in the order of their indexes (branches sorted by condition text,
-    ignoring case; spec 3.3).
+    ``branches`` are the levels below: one for a foreach, one per branch for a choice, in the order
+    of their indexes (branches sorted by condition text, ignoring case; spec 3.3).
     """
 
     __slots__ = (
@@ -78,9 +80,9 @@ class TaskPlan:
 
     @property
     def shown(self) -> JsonObject:
-        """The definition of the task with Rill Flow's keys, without what is named like a secret.
+        """The definition of the task with Rill Flow's keys; values named like secrets are masked.
 
-        It is made when it is first asked for.
+        It is computed on first use.
         """
         if self._shown is None:
             dumped = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -88,7 +90,7 @@ class TaskPlan:
         return self._shown
 
     def calculation(self, budget: TotalBudget) -> Expression | None:
-        """Return the expression of the task's progress, compiled when it is first asked for.
+        """Return the expression of the task's progress, compiled on first use.
 
         Raises:
             LanguageError: It is no expression.
@@ -155,7 +157,7 @@ class LevelPlan:
 
 
 class Plan:
-    """A whole definition, ready to run; shared by all its executions and never changed.
+    """A whole definition prepared for running; shared by all its executions and never changed.
 
     Raises:
         DefinitionError: A reference or resource of the definition is unknown

@@ -1,6 +1,7 @@
-"""What is named like a secret is not shown: in inputs, and in definitions that are shown with them.
+"""Masking of values whose names suggest a secret, in inputs and in the definitions shown with them.
 
-Definitions as they are stored, and shown to who asks for a definition, stay as they are.
+`plan.py` and `view.py` call it for what executions show. Stored definitions, and definitions
+requested as such, are not masked.
 """
 
 import re
@@ -27,7 +28,7 @@ _QUOTES: Final = ('"', "'")
 
 
 def redacted(value: JsonValue) -> JsonValue:
-    """Return a value with everything masked that is named like a secret (spec Q47)."""
+    """Return a value in which everything with the name of a secret is masked (spec Q47)."""
     if isinstance(value, dict):
         return {
             key: MASK if _is_secret(key) and item is not None else redacted(item)
@@ -41,8 +42,8 @@ def redacted(value: JsonValue) -> JsonValue:
 def redacted_part(part: JsonObject) -> JsonObject:
     """Return a part of a definition, as it is dumped, with its constants masked likewise.
 
-    Constants stand in ``parameters``, and in the sources and transforms of rules. Paths stay.
-    Of addresses, user name and password are masked.
+    Constants are ``parameters``, and the literals of sources and transforms. Paths are kept. User
+    name and password of addresses are masked.
     """
     shown = {key: _redacted_field(key, value) for key, value in part.items()}
     return _redacted_rule(shown) if "target" in shown else shown

@@ -1,7 +1,8 @@
-"""What the outside may ask of a running execution: callbacks, wake-ups, manual actions.
+"""Events from outside the engine: callbacks, wake-ups, degrade, completion, cancel and pause.
 
-Each function checks first and changes afterwards, so a request that is refused leaves the
-execution as it was. Why a callback or signal was refused is kept with the task that waits for it.
+`machine.py` calls these functions. Each one checks first and changes afterwards, so a refused
+request leaves the execution as it was. Only the reason why a callback or signal was refused is
+kept, with the task that waits for it.
 """
 
 from typing import Final, NamedTuple
@@ -39,7 +40,7 @@ LONGEST_REFUSAL: Final = 512
 
 
 def callback_received(turn: Turn, event: CallbackReceived) -> bool:
-    """Take an outcome from outside; return False when it is a repetition.
+    """Handle an outcome from outside; return False for a repetition.
 
     Raises:
         ExecutionError: The task cannot be finished now (spec 3.11).
@@ -87,7 +88,7 @@ def _signal_received(turn: Turn, task: TaskState, event: CallbackReceived, move:
 
 
 def _outcome_received(turn: Turn, task: TaskState, event: CallbackReceived, move: Entry) -> bool:
-    """Take an outcome; that of an attempt before the present one counts for nothing."""
+    """Apply an outcome; the outcome of an earlier attempt is ignored."""
     is_of_another = event.attempt is not None and event.attempt != task.attempt
     if move is IGNORE or (is_of_another and move is not FINISHED):
         return False
@@ -101,7 +102,7 @@ def _refused(turn: Turn, task: TaskState, refusal: Refusal) -> ExecutionError:
 
 
 def _check_seal(turn: Turn, task: TaskState, event: CallbackReceived) -> None:
-    """Refuse an address that was not made for this attempt; anybody may wake a suspense."""
+    """Refuse an address that was not sealed for this attempt; a suspense needs no seal."""
     sealed = event.sealed_attempt
     if sealed is None or _is_suspense(turn, task):
         return
@@ -138,13 +139,13 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
         return True
     told = task.told if event.sub_flow is None else event.sub_flow.position
     if task.in_flight:
-        # A later notice of a sub-flow takes the place of an earlier one.
+        # A later notice of a sub-flow replaces an earlier one.
         if task.held is not None and not task.held.key_succeeded and event.sub_flow is None:
             return False
         task.held, task.told = event, told
         return True
     if event.sub_flow is not None:
-        # Nobody would send another outcome of a sub-flow.
+        # A sub-flow sends no other outcome.
         functions.finish_held(turn, task, turn.plan_of(task), event)
         task.told = told
         return True
@@ -162,7 +163,7 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
 
 
 class _Said(NamedTuple):
-    """What a task said of itself before an event."""
+    """The messages of a task before an event."""
 
     invoke: InvokeMsg
     error: str | None
@@ -178,12 +179,13 @@ class _Said(NamedTuple):
 
 
 def _keep_refusal(turn: Turn, task: TaskState, what: str, error: Exception) -> None:
-    """Keep with a task why an outcome or signal was refused, which its sender is told, too.
+    """Keep with a task why an outcome or signal for it was refused.
 
-    Otherwise nobody else would know why the task waits on.
+    The sender gets the error too. Without this record, readers of the execution could not see why
+    the task still waits.
 
     Raises:
-        ExecutionError: This is kept already.
+        ExecutionError: The same reason is kept already.
     """
     refusal = ExecutionError(str(error), _code_of(error))
     hint = f"a {what} was refused: {error}"[:LONGEST_REFUSAL]
@@ -203,7 +205,7 @@ def _note_ext(task: TaskState, event: CallbackReceived) -> None:
 
 
 def wake_up_received(turn: Turn, event: WakeUpReceived) -> None:
-    """Take a signal for a suspense task (spec 3.16).
+    """Handle a signal for a suspense task (spec 3.16).
 
     Raises:
         ExecutionError: The execution has ended, or the task cannot be woken up.
@@ -238,7 +240,7 @@ def _wake(turn: Turn, task: TaskState, data: bytes) -> None:
 
 
 def _code_of(error: Exception) -> int:
-    """Return the code of a failure: its own where the context could not be kept (30505)."""
+    """Return the code of a failure; 30505 if the context could not be kept."""
     return error.wire_code if isinstance(error, ExecutionError) else TRAVERSAL_FAILED
 
 
@@ -275,7 +277,7 @@ def _check(turn: Turn, row: Row, **facts: str) -> None:
 
 
 def completion_requested(turn: Turn, event: CompletionRequested) -> None:
-    """End the execution by hand; nobody is told (spec 3.18).
+    """End the execution by hand; no notice is sent (spec 3.18).
 
     Raises:
         ExecutionError: The present status does not come before the wanted one.
@@ -302,7 +304,7 @@ def cancel_requested(turn: Turn) -> None:
 
 
 def pause_requested(turn: Turn, *, paused: bool) -> None:
-    """Pause or resume; what became READY meanwhile runs on resumption.
+    """Pause or resume; tasks that became READY during the pause start on resumption.
 
     Raises:
         ExecutionError: It has ended already.

@@ -1,4 +1,7 @@
-"""Running one task: the preamble common to all categories, then its own work (spec 3.8)."""
+"""Running a task: what all categories have in common, then the category's own module (spec 3.8).
+
+`machine.py` calls ``drain`` after each event.
+"""
 
 from rillflow.core import traversal
 from rillflow.core.agenda import FOLLOW, OPEN, REMAINING, RUN, RemainingSteps, Step
@@ -24,10 +27,10 @@ _WORK = {
 
 
 def drain(turn: Turn) -> None:
-    """Take the steps on the agenda, and those they lead to, until none is left.
+    """Take the steps on the agenda, and the steps that they lead to, until none is left.
 
-    When it has taken as many as one event may, what is left goes on in a later one. An event
-    that ends the execution takes them all: they do next to nothing.
+    After the limit of steps for one event, the remaining ones go to a later event. An event that
+    ends the execution takes all of them, since they do very little then.
     """
     agenda, unsettled, failing = turn.agenda, turn.unsettled, turn.failing
     taken = 0
@@ -58,10 +61,10 @@ def _leave_remaining(turn: Turn) -> None:
 
 
 def take_up(turn: Turn, remaining: RemainingSteps) -> None:
-    """Go on with what an earlier event has left, before what this one leads to.
+    """Continue with the steps that an earlier event left, before those of this event.
 
-    What this event has dropped with its group is passed over, and so is what it runs itself.
-    Nothing is left of an execution that has ended: a redo looks at all of its scopes.
+    Steps of groups that this event has dropped are omitted, and so are steps that this event takes
+    itself. No steps remain for an execution that has ended: a redo checks all its scopes.
     """
     turn.state.remaining = None
     if turn.over:
@@ -98,7 +101,7 @@ def _run_or_park(turn: Turn, task: TaskState) -> None:
 
 
 def run_task(turn: Turn, task: TaskState) -> None:
-    """Run a READY instance as far as it goes without the outside."""
+    """Run a READY instance until it ends or waits for something from outside."""
     if traversal.skipped_by_dependencies(turn, task):
         _skip_with_chain(turn, task)
         return
@@ -129,7 +132,8 @@ def _open_time(turn: Turn, task: TaskState) -> None:
     if not infos or infos[-1].end_ms is not None:
         task.invoke.begin_time(turn.at_ms)
     elif infos[-1].start_ms > turn.at_ms:
-        # The clock was ahead, and what waits for a while must not wait until it is there again.
+        # The clock was ahead. A task that has waited must not wait until the old due time comes
+        # again.
         infos[-1].start_ms = turn.at_ms
 
 
@@ -148,7 +152,7 @@ def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
 
 
 def _caught_error(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject | None:
-    """Return ``{"error": {...}}`` of the failure that an instance runs because of."""
+    """Return ``{"error": {...}}`` of the failure for which an instance was started."""
     for failed in turn.siblings(task.route, plan.catches) if plan.catches else ():
         if failed.caught:
             invoke = failed.invoke

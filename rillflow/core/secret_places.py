@@ -1,8 +1,8 @@
-"""Where the input of a function task may hold references to secrets.
+"""Where the input of a function task may contain references to secrets.
 
-A reference counts where the workflow definition itself puts it: as a literal of an input
-mapping, or in ``parameters``. The same text anywhere else came from a submitter or a
-function, and stays what it is: nobody gets a secret sent by writing its name.
+A reference counts only where the workflow definition itself contains it: as a literal of an input
+mapping, or in ``parameters``. The same text anywhere else came from a submitter or a function and
+is sent unchanged, so that nobody obtains a secret by sending its name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ SecretPlaces: TypeAlias = tuple[tuple[Keys, str], ...]
 """Places in the input, each with the text that the definition puts there."""
 
 RESOURCE_NAME: Keys = ()
-"""Stands for the resource name where a place in the input is meant otherwise."""
+"""Stands for the resource name among the places of the input."""
 
 
 def secret_places(spec: FunctionTask) -> SecretPlaces:
@@ -36,7 +36,7 @@ def secret_places(spec: FunctionTask) -> SecretPlaces:
 
 
 def places_in(document: JsonObject, places: SecretPlaces) -> tuple[Keys, ...]:
-    """Return those places where the input of an attempt has what the definition puts there."""
+    """Return those places at which the input of an attempt has the text of the definition."""
     return tuple(
         keys for keys, text in places if keys == RESOURCE_NAME or _at(document, keys) == text
     )
@@ -54,7 +54,7 @@ def _of_literal(source: str, target: str) -> Iterator[tuple[Keys, str]]:
         keys = compile_target(target).keys
         literal = parse_literal(source)
     except LanguageError:
-        return  # the rule fails whenever it is applied
+        return  # the rule fails at every application
     if len(keys) > 1 and keys[0] == "input":
         yield from texts_with_references(literal, keys[1:])
 

@@ -1,7 +1,8 @@
-"""The state of one execution: JSON and plain data only, so that it can be stored whole.
+"""The state of one execution: JSON and plain data only, so that a snapshot can hold all of it.
 
-Instances of tasks lie flat in ``tasks`` by instance name; ``groups`` holds one entry
-for each iteration of a foreach and each branch of a choice, by route (spec 3.3).
+The core changes it, `codec.py` encodes it, and `view.py` shows it. Task instances are kept in one
+flat map, ``tasks``, by instance name; ``groups`` has one entry for each iteration of a foreach and
+each branch of a choice, by route (spec 3.3).
 """
 
 from copy import copy
@@ -22,13 +23,13 @@ from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.language.versions import FIRST
 
 LONGEST_ERROR: Final = 300
-"""How many characters are kept of what an attempt said of its failure."""
+"""Limit of the characters that are kept of an attempt's failure message."""
 NOTHING_SAID: Final = "it failed and said nothing about it"
 KEPT_TIMES: Final = 100
 """How many of the first attempts, and of the last, are kept with their times."""
 STATUS_COUNT = len(TaskStatus)
 
-# The decoder of snapshots knows no recursive types; these are JsonValue and JsonObject.
+# The snapshot decoder does not support recursive types; these are JsonValue and JsonObject.
 StoredValue: TypeAlias = Any
 StoredObject: TypeAlias = dict[str, Any]
 
@@ -36,7 +37,7 @@ StoredObject: TypeAlias = dict[str, Any]
 class TimeInfo(msgspec.Struct, omit_defaults=True):
     """Start and end of one attempt, in milliseconds since the epoch.
 
-    ``error`` is what this attempt said of its failure, None for one that has not failed.
+    ``error`` is the failure message of this attempt, None if it has not failed.
     """
 
     start_ms: int
@@ -46,10 +47,10 @@ class TimeInfo(msgspec.Struct, omit_defaults=True):
 
 
 class InvokeMsg(msgspec.Struct, omit_defaults=True):
-    """What is known of a task's attempts (spec 5.3); ``output`` is what was recorded.
+    """The attempts of a task (spec 5.3); ``output`` is the recorded output.
 
-    ``hint`` says more about the failure of the last call than its message. ``time_infos`` has
-    the first and the last attempts, ``times_left_out`` counts those between them.
+    ``hint`` explains the failure of the last call further than its message. ``time_infos`` has the
+    first and the last attempts, ``times_left_out`` counts those between them.
     """
 
     invoke_id: str | None = None
@@ -66,11 +67,11 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
 
     @property
     def attempts(self) -> int:
-        """How many attempts there were, those whose times are not kept included."""
+        """The number of attempts, including those whose times are not kept."""
         return len(self.time_infos) + self.times_left_out
 
     def begin_time(self, at_ms: int) -> None:
-        """Note that an attempt starts; where there are many, one in the middle is left out."""
+        """Record the start of an attempt; beyond the limit, one in the middle is left out."""
         infos = self.time_infos
         infos.append(TimeInfo(start_ms=at_ms))
         excess = len(infos) - 2 * KEPT_TIMES
@@ -79,32 +80,33 @@ class InvokeMsg(msgspec.Struct, omit_defaults=True):
             self.times_left_out += excess
 
     def note_error(self, error: str | None) -> None:
-        """Keep what the last attempt says of its failure; None is that it has not failed."""
+        """Keep the failure message of the last attempt; None if it has not failed."""
         if self.time_infos:
             self.time_infos[-1].error = None if error is None else error[:LONGEST_ERROR]
 
     def give_hint(self, hint: str) -> None:
-        """Say why the last attempt failed, where nothing else says it."""
+        """Record why the last attempt failed, if nothing else says so."""
         self.hint = self.hint or hint
         if self.msg is None and self.time_infos and self.time_infos[-1].error is None:
             self.note_error(hint)
 
     def close_failed(self) -> None:
-        """See to it that an attempt that failed has an error, also if it said nothing."""
+        """Give a failed attempt an error text if it has none."""
         if self.time_infos and self.time_infos[-1].error is None:
             self.time_infos[-1].error = NOTHING_SAID
 
     def quote(self, failed: "InvokeMsg") -> None:
-        """Say of a failure what another one says (spec Q68)."""
+        """Quote the failure of another task (spec Q68)."""
         self.code, self.msg, self.ext = failed.code, failed.msg, failed.ext
         self.hint = failed.hint
 
 
 class RuleWarning(msgspec.Struct, frozen=True, array_like=True):
-    """A rule of a mapping that came to nothing.
+    """A mapping rule without effect.
 
-    ``field`` is the list it stands in, ``number`` its place there from 1 (0 is all of
-    it), ``rule`` what goes where, ``kind`` why in one word, and ``reason`` why in plain words.
+    ``field`` is the list of the rule, ``number`` its place in the list from 1 (0 is the whole
+    list), ``rule`` its source and target, ``kind`` the reason as one word, and ``reason`` the
+    reason as a sentence.
     """
 
     field: str
@@ -117,23 +119,25 @@ class RuleWarning(msgspec.Struct, frozen=True, array_like=True):
 class TaskState(msgspec.Struct, omit_defaults=True):
     """One task instance.
 
-    ``waiting`` counts dependencies that are neither SUCCEED nor SKIPPED.
-    ``attempt`` numbers the dispatches and never goes back, also when a redo makes the
-    instance anew; ``spent`` is how many time infos an earlier budget of retries used
-    up (redo starts a fresh one). ``in_flight`` is true from a dispatch until its answer;
-    a callback that comes meanwhile is ``held``. ``abandoned`` marks a foreach or choice
-    whose time ran out: nothing more starts in its groups. ``caught`` marks a failure
-    that another task takes care of. With ``poll_url`` the gateway is asked there for the
-    result; ``polls`` counts how often it said "not yet". ``poll_due_ms`` is when it is asked
-    next, or, without an address, when a callback is given up. ``armed_ms`` is when the delay or
-    time-out was set, ``poll_armed_ms`` when the next question was. ``warnings`` are rules that
-    came to nothing when their list was applied last, ``warning_counts`` how many by list.
-    ``most_groups`` is how many groups of a foreach may run at once. Of the sub-flow of the
-    present attempt, ``told`` is the position of its last notice that counted, and ``child_redos``
-    counts the requests to redo it, the last of which is still to be delivered while
-    ``redoing_child``. ``applied_at_start`` are the numbers of its output rules that had effect
-    when the sub-flow was started, and need have none at its end. ``output_bytes`` is the length of
-    the text that ``invoke.output`` came in.
+    ``waiting`` counts dependencies that are neither SUCCEED nor SKIPPED. ``attempt`` numbers the
+    dispatches and never decreases, also when a redo makes the instance anew; ``spent`` is how many
+    time infos an earlier budget of retries used (a redo starts a new budget). ``in_flight`` is true
+    from a dispatch until its answer; a callback that arrives meanwhile is ``held``. ``abandoned``
+    marks a foreach or choice that has timed out: nothing more starts in its groups. ``caught``
+    marks a failure that another task handles.
+
+    ``poll_url`` is the address at which the gateway is polled for the result; ``polls`` counts how
+    often it answered "not yet". ``poll_due_ms`` is the time of the next poll or, without an
+    address, the time at which a callback is given up. ``armed_ms`` is when the delay or time-out
+    was set, ``poll_armed_ms`` when the next poll was.
+
+    ``warnings`` are the rules without effect in the last application of each list,
+    ``warning_counts`` their number by list. ``most_groups`` is how many groups of a foreach may run
+    at once. For the sub-flow of the present attempt, ``told`` is the position of its last notice
+    that counted, and ``child_redos`` counts the requests to redo it; while ``redoing_child``, the
+    last of them is still to be delivered. ``applied_at_start`` are the numbers of the output rules
+    that had an effect when the sub-flow was started, and need have none at its end.
+    ``output_bytes`` is the length of the text in which ``invoke.output`` arrived.
     """
 
     name: str
@@ -171,12 +175,12 @@ class TaskState(msgspec.Struct, omit_defaults=True):
 
     @property
     def mapping_warnings(self) -> int:
-        """How many rules came to nothing when their list was applied last."""
+        """The number of rules without effect in the last application of each list."""
         return sum(self.warning_counts.values()) if self.warning_counts else 0
 
 
 class GroupState(msgspec.Struct, omit_defaults=True):
-    """One iteration or branch, with a context of its own; ``counts`` is by member status."""
+    """One iteration or branch, with its own context; ``counts`` is by status of its members."""
 
     route: str
     parent: str
@@ -197,23 +201,24 @@ class DegradeSwitch(msgspec.Struct):
 
 
 class ExecutionState(msgspec.Struct, omit_defaults=True):
-    """All that an execution is; ``seq`` counts the events it has accepted.
+    """The whole state of an execution; ``seq`` counts the events that it has accepted.
 
-    ``parent_notice`` and ``completion`` (the body of the completion callback) are there
-    from the end until they are delivered; their attempts count the ends. ``uncancelled``
-    are sub-flows still to be told that they are cancelled. ``attempts_dropped`` is the
-    highest attempt of an instance that a redo dropped; new instances count on from there.
-    ``timeout_armed_ms`` is when the time-out was set. The limits, when a callback is overdue,
-    and the secret ``id_key`` are those of the submission; so is ``strict_mappings``, which makes
-    failures of rules that come to nothing. A limit of a turn, or of tasks, that is None sets none.
-    ``remaining`` is what the last event has left to a later one.
-    ``warnings`` are those of the completion callback;
-    ``mapping_warnings`` counts them and those of all instances, ``warnings_kept`` how many
-    of the latter are kept. ``redone`` tells whether it was begun again after an end;
-    ``redo_order`` is the last request of its parent to do so.
-    ``language`` is the version of the language whose rules hold. ``outputs_bytes`` is the sum of
-    ``output_bytes`` of all tasks, and ``made_bytes`` what all turns have made: contexts and inputs
-    are no larger together.
+    ``parent_notice`` and ``completion`` (the body of the completion callback) are set from the end
+    until they are delivered; their attempts count the ends. ``uncancelled`` are sub-flows that have
+    not been cancelled yet. ``attempts_dropped`` is the highest attempt of an instance that a redo
+    dropped; new instances continue from there. ``timeout_armed_ms`` is when the time-out was set.
+
+    The limits, ``expected_callback_s`` and the secret ``id_key`` are those of the submission, and
+    so is ``strict_mappings``, which turns rules without effect into failures. A limit of a turn, or
+    of tasks, that is None sets no limit. ``remaining`` are the steps that the last event left to a
+    later one.
+
+    ``warnings`` are those of the completion callback; ``mapping_warnings`` counts them and those of
+    all instances, ``warnings_kept`` how many of the latter are kept. ``redone`` tells whether the
+    execution was restarted after an end; ``redo_order`` is its parent's last request to do so.
+    ``language`` is the language version. ``outputs_bytes`` is the sum of ``output_bytes`` of all
+    tasks, and ``made_bytes`` the size of what all turns have made: contexts and inputs together are
+    no larger.
     """
 
     execution_id: str
@@ -264,7 +269,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     remaining: RemainingSteps | None = None
 
     def __post_init__(self) -> None:
-        """Make default limits the very objects that a snapshot leaves out."""
+        """Use the shared default limits, so that a snapshot omits them."""
         if self.context_max_bytes == CONTEXT_MAX_BYTES:
             self.context_max_bytes = CONTEXT_MAX_BYTES
         if self.foreach_max_items == FOREACH_MAX_ITEMS:
@@ -274,9 +279,9 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
 
 
 def copied(state: ExecutionState) -> ExecutionState:
-    """Return a state that stays as it is, for who reads it beside the event loop.
+    """Return a state that does not change, for readers outside the event loop.
 
-    Values are shared: they never change.
+    Values are shared, since they never change.
     """
     kept = copy(state)
     kept.invoke = _copied_invoke(state.invoke)

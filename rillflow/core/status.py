@@ -1,7 +1,6 @@
 """Statuses of tasks, groups and executions (spec 3.1, 3.2).
 
-What a status implies is looked up in the explicit tables below, never derived
-from the order of the members.
+The tables below say what a status implies; code never derives it from the order of the members.
 """
 
 from enum import IntEnum
@@ -31,8 +30,8 @@ class DagStatus(IntEnum):
     FAILED = 4
 
 
-# To read a member of an enumeration takes ten times as long as to read a name of a module, and
-# each turn does it many times.
+# Reading an enumeration member takes ten times as long as reading a module constant, and each turn
+# reads many.
 NOT_STARTED: Final = TaskStatus.NOT_STARTED
 READY: Final = TaskStatus.READY
 RUNNING: Final = TaskStatus.RUNNING

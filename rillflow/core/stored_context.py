@@ -1,4 +1,4 @@
-"""The form in which contexts are kept, and the size that what is kept may have (spec 3.14)."""
+"""The form in which contexts are stored, and the limits of their size and depth (spec 3.14)."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,11 +10,11 @@ from rillflow.language.budget import TotalBudget
 RESERVED_PREFIX: Final = "__"
 VALUE_TYPE_IS_NOT_MAP: Final = 30505
 CONTENT_TOO_LONG: Final = 30507
-_BYTES_PER_STEP: Final = 32  # of JSON that is walked over
-_FREE_BYTES: Final = 256  # so much may change in a save without being charged
+_BYTES_PER_STEP: Final = 32  # of JSON, per step of the budget
+_FREE_BYTES: Final = 256  # one save may change this much without being charged
 _WORD_BITS: Final = 64
-_SQUARED_BITS_PER_BYTE: Final = 5_000  # a number of 14,000 bits takes as long as 40 KB of text
-_CONTAINERS: Final = (dict, list)  # a union of them would be made anew for each value
+_SQUARED_BITS_PER_BYTE: Final = 5_000  # 14,000 bits take as long as 40 KB of text
+_CONTAINERS: Final = (dict, list)  # a union type would be built anew for each value
 _WIDE: Final = 32  # entries of a map whose copy is charged
 
 
@@ -24,10 +24,10 @@ def stored_context(
     max_bytes: int,
     budget: TotalBudget | None = None,
 ) -> JsonObject:
-    """Return a context in the form it is kept: no nulls in maps, no reserved keys.
+    """Return a context in the form in which it is stored: no nulls in maps, no reserved keys.
 
-    Values that are the same object as ``before`` were cleaned then; all others together
-    may take ``max_bytes``.
+    Values that are the same object as in ``before`` were cleaned earlier; all others together may
+    take ``max_bytes``.
 
     Raises:
         ExecutionError: A reserved key holds something that is no map (30505), or more
@@ -37,11 +37,11 @@ def stored_context(
     if len(before) > _WIDE and budget is not None:
         budget.copy(before)
     kept: JsonObject = dict(before)
-    cleaner: Cleaner | None = None  # made where something has changed
+    cleaner: Cleaner | None = None  # created at the first change
     try:
         for key, value in context.items():
             if value is before.get(key) and value is not None:
-                continue  # nearly all of them, also of a large context
+                continue  # true for nearly all entries, also of a large context
             if not _is_reserved(key, value) and value is not before.get(key):
                 cleaner = cleaner or Cleaner(max_bytes, budget, around=1)
                 clean = cleaner.clean(value)
@@ -62,14 +62,14 @@ def _is_reserved(key: str, value: JsonValue) -> bool:
 
 
 class Cleaner:
-    """Drops null entries of maps at every level, within limits of size and depth.
+    """Removes null entries of maps at every level, within limits of size and depth.
 
-    Nulls in lists stay. One level takes one frame of the interpreter's stack, whose end must
-    never decide what comes of an execution.
+    Nulls in lists are kept. One level takes one frame of the interpreter's stack; the depth limit
+    is lower than that stack, so that the stack never decides the result.
 
-    Values share structure, so what is small in memory may be huge when it is written out:
-    every occurrence counts. Where there is a total budget, the keys of maps count for it on
-    the way, and ``charge`` takes the rest.
+    Values share structure, so a value that is small in memory may be huge as text: every occurrence
+    counts. With a total budget, keys of maps are counted during the walk, and ``charge`` counts the
+    rest.
 
     Attributes:
         left: What is left of the budget.
@@ -80,18 +80,18 @@ class Cleaner:
     def __init__(
         self, budget_bytes: int, total: TotalBudget | None = None, *, around: int = 0
     ) -> None:
-        """Begin; ``around`` is how many maps will stand around what is cleaned."""
+        """Begin; ``around`` is how many maps will enclose the cleaned value."""
         self._budget = self.left = budget_bytes
         self._total = total
         self._nesting = (MAX_DEPTH if total is None else total.max_nesting) - around
 
     def charge(self) -> None:
-        """Take the size of all that was cleaned from the total.
+        """Charge the total budget with the size of everything that was cleaned.
 
-        What exceeded the budget was not walked over, and is not charged either.
+        The part beyond the limit was not walked, and is not charged.
 
         Raises:
-            WorkLimitError: Nothing is left of it.
+            WorkLimitError: Nothing is left of the total budget.
         """
         size = min(self._budget - self.left, self._budget)
         if self._total is not None:
@@ -126,7 +126,7 @@ class Cleaner:
             CONTENT_TOO_LONG,
         )
 
-    # One loop for each container, with no call for what is none: there may be 100,000 values.
+    # One loop for each container, without a call for scalars: there may be 100,000 values.
 
     def _clean_map(self, value: JsonObject, nesting: int) -> JsonObject:  # noqa: C901 - as said
         if not nesting:
@@ -161,7 +161,7 @@ class Cleaner:
         changed: list[JsonValue] | None = None
         for index, item in enumerate(value):
             if isinstance(item, _CONTAINERS):
-                self.left += 8  # It counts itself.
+                self.left += 8  # The parent counts this value too.
                 inner = self._clean_map if isinstance(item, dict) else self._clean_list
                 clean = inner(item, nesting - 1)  # type: ignore[arg-type]
                 if clean is not item:
@@ -176,6 +176,6 @@ class Cleaner:
 
 
 def _size_of(value: JsonValue) -> int:
-    """Return what a number counts for; to write a large one takes the square of its length."""
+    """Return the size that a number counts for; writing a large one takes quadratic time."""
     bits = value.bit_length() if isinstance(value, int) else 0
     return 8 if bits <= _WORD_BITS else 8 + bits // 3 + bits * bits // _SQUARED_BITS_PER_BYTE

@@ -1,4 +1,4 @@
-"""What happens when a timer comes due: delays, polls and time-outs (spec 3.13)."""
+"""Timers that come due: delays, polls and time-outs (spec 3.13)."""
 
 from rillflow.core import ending
 from rillflow.core.agenda import REMAINING
@@ -14,7 +14,7 @@ from rillflow.language.text.literals import whole_number
 
 
 def timer_fired(turn: Turn, event: TimerFired) -> bool:
-    """Take a timer; return False when what it was set for is over."""
+    """Handle a timer; return False if what it was set for is over."""
     if event.kind == "dag":
         return _dag_timeout(turn, event)
     if event.kind == REMAINING:
@@ -93,10 +93,11 @@ def arm_execution_timeout(turn: Turn) -> None:
 
 
 def longest_wait_ms(state: ExecutionState, timer: SetTimer) -> int:
-    """Tell for how long a timer was set.
+    """Return the longest time for which a timer can have been set.
 
-    Its due time is by a clock that may have been wrong when it was set. For a timer of an
-    execution that an older release has ended it is somewhat longer: that kept no such times.
+    Its due time is by a clock that may have been wrong. For timers of executions that an older
+    release ended the result is somewhat too long, because those releases did not store when a timer
+    was set.
     """
     if timer.kind == REMAINING:
         return 0

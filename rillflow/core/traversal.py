@@ -1,4 +1,4 @@
-"""What may start, what is skipped, and what a scope's status is (spec 3.5 to 3.8)."""
+"""Readiness of tasks, skipping, and the status of a scope (spec 3.5 to 3.8)."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ from rillflow.core.turn import SKIP_MESSAGE, Turn
 
 
 def start_scope(turn: Turn, route: str) -> None:
-    """Queue what is ready in a scope that begins, or goes on after it was reopened.
+    """Queue what is ready in a scope that starts, or that continues after it was reopened.
 
     An empty scope ends at once.
     """
@@ -37,18 +37,18 @@ def start_scope(turn: Turn, route: str) -> None:
 
 
 def resume_scope(turn: Turn, route: str) -> None:
-    """Queue whatever is ready in a scope, after its instances were set back."""
+    """Queue what is ready in a scope whose instances were reset."""
     _advance(turn, route, turn.siblings(route, tuple(turn.level_of(route).tasks)))
 
 
 def follow(turn: Turn, task: TaskState) -> None:
-    """Queue what became ready because an instance moved on, else settle its scope."""
+    """Queue what became ready because an instance changed its status, else settle its scope."""
     if not turn.over and not is_abandoned(turn, task.route):
         _advance(turn, task.route, turn.successors(task))
 
 
 def is_abandoned(turn: Turn, route: str) -> bool:
-    """Tell whether a foreach or choice around a scope ran out of time."""
+    """Tell whether a foreach or choice around a scope has timed out."""
     while route:
         parent = turn.task(turn.state.groups[route].parent)
         if parent.abandoned:
@@ -87,10 +87,10 @@ def is_ready(turn: Turn, task: TaskState) -> bool:
 
 
 def is_stream_ready(turn: Turn, task: TaskState) -> bool:
-    """Tell whether a stream-input instance may start: any one dependency is enough.
+    """Tell whether a stream-input instance may start: one dependency is enough.
 
-    All stream instances of a scope are asked before any of them is queued, so of
-    two chained ones only the first starts in one pass (spec 3.6).
+    All stream instances of a scope are checked before any of them is queued, so of two chained ones
+    only the first starts in one pass (spec 3.6).
     """
     if task.status is not NOT_STARTED:
         return False
@@ -106,7 +106,7 @@ def _feeds(source: TaskPlan, target: TaskPlan, task: TaskState) -> bool:
 
 
 def scope_status(counts: list[int]) -> DagStatus | None:
-    """Compute the status of the top level when nothing is ready; None leaves it (spec 3.7)."""
+    """Return the status of the top level when nothing is ready; None leaves it (spec 3.7)."""
     key_mode = counts[KEY_SUCCEED] + counts[STASHED] > 0
     active = counts[READY] + counts[RUNNING] > 0
     failed = counts[FAILED] > 0
@@ -123,7 +123,7 @@ def scope_status(counts: list[int]) -> DagStatus | None:
 
 
 def group_status(counts: list[int]) -> TaskStatus:
-    """Compute the status of a group when nothing is ready (spec 3.5)."""
+    """Return the status of a group when nothing is ready (spec 3.5)."""
     unsatisfied = sum(counts) - counts[SUCCEED] - counts[SKIPPED]
     if unsatisfied == 0:
         return SUCCEED
@@ -143,7 +143,7 @@ def fails_early(turn: Turn, route: str) -> bool:
 
 
 def settle(turn: Turn, route: str) -> None:
-    """End a scope in which nothing is ready, when its instances say so."""
+    """End a scope in which nothing is ready, if the statuses of its instances allow it."""
     if route:
         groups.group_settled(turn, route, group_status(turn.counts(route)))
         return
@@ -190,7 +190,7 @@ def skip_chain(turn: Turn, head: TaskState) -> None:
 
 
 def skip(turn: Turn, task: TaskState) -> None:
-    """Make an instance SKIPPED with the message that passes the skip on."""
+    """Set an instance to SKIPPED with the message that passes the skip on."""
     task.invoke.msg = SKIP_MESSAGE
     turn.set_status(task, SKIPPED)
     turn.move_on(task)

@@ -1,8 +1,9 @@
-"""One turn: the handling of one event, with everything that follows from it at once.
+"""One turn: the handling of one event with all its immediate consequences.
 
-A turn changes statuses through ``set_status`` only, which keeps the counters of the
-scope and of the successors right; so readiness and the status of a scope are read
-from counters, whatever the number of tasks.
+`machine.py` makes a ``Turn`` for each event; all modules of the core change the state through it.
+Statuses change through ``set_status`` only, which keeps the counters of the scope and of the
+successors right. Readiness and the status of a scope are read from these counters, so their cost
+does not depend on the number of tasks.
 """
 
 import zlib
@@ -38,16 +39,16 @@ from rillflow.language.text.literals import parse_literal
 
 SKIP_MESSAGE = "skip due to dependent tasks return or degrade"
 TASK_ERRORS = (Exception,)
-"""What running a task may raise; each becomes the task's failure.
+"""Errors of running a task that become the task's failure.
 
-That an error of our own is among them is no accident: a replay meets it again, so an
-execution that raised it instead could never be read from its journal.
+Internal errors are included on purpose: a replay raises them again, so an execution that passed
+them on could never be read from its journal.
 """
 CRASHES = (RecursionError, MemoryError)
-"""What says nothing of a task, although running it raised it.
+"""Errors of running a task that end the turn instead.
 
-It depends on the process, so a replay may not meet it again: it ends the turn, and the owner
-reads the execution anew from its journal.
+They depend on the process, so a replay may not raise them again. The owner then reads the execution
+anew from its journal.
 """
 LATEST_MS = 253_402_300_799_000
 """The end of the year 9999; no timer is due later."""
@@ -64,14 +65,13 @@ _UNLIMITED: Final = 1 << 62
 class Turn:
     """The working set of one turn.
 
-    ``agenda`` holds the steps still to be taken, in order; ``unsettled`` the scopes that
-    may have ended, to be looked at when the agenda is empty and not before: a sibling
-    that is about to start keeps its scope open. ``failing`` are groups that fail although
-    something in them is under way; they are looked at last, the latest first, since what is
-    under way may be about to end in this very turn. ``mapped`` are applications of mapping
-    lists of which there is something to tell. ``refusal`` is what the sender of the event is
-    answered where the event is refused, but kept. ``budget`` is what all evaluations of the turn
-    may take together. ``steps_left`` is how many tasks and groups it may still make, start or
+    ``agenda`` holds the steps still to be taken, in order. ``unsettled`` are scopes that may have
+    ended; they are checked when the agenda is empty and not before, because a sibling about to
+    start keeps its scope open. ``failing`` are groups that fail while something in them is under
+    way; they are checked last, the latest first, because what is under way may end in this turn.
+    ``mapped`` are applications of mapping lists with something to report. ``refusal`` is the error
+    for the sender of an event that is refused but recorded. ``budget`` limits all evaluations of
+    the turn together. ``steps_left`` is how many tasks and groups the turn may still make, start or
     end before the rest is left to a later event.
     """
 
@@ -105,18 +105,18 @@ class Turn:
         self.refusal: ExecutionError | None = None
         self._seed = zlib.crc32(state.execution_id.encode()) << 32 | state.seq << 12
 
-    # -- looking around -------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------
 
     def task(self, name: str) -> TaskState:
-        """Return an instance that is known to exist."""
+        """Return an instance that exists."""
         return self.state.tasks[name]
 
     def plan_of(self, task: TaskState) -> TaskPlan:
-        """Return the definition side of an instance."""
+        """Return the plan of an instance's task."""
         return self.plan.by_name[task.base]
 
     def level_of(self, route: str) -> LevelPlan:
-        """Return the level whose tasks the instances of a scope are."""
+        """Return the level that the instances of a scope belong to."""
         if not route:
             return self.plan.level
         group = self.state.groups[route]
@@ -136,7 +136,7 @@ class Turn:
         return self.siblings(task.route, self.plan.by_name[task.base].dependencies)
 
     def counts(self, route: str) -> list[int]:
-        """Return how many instances of a scope have each status."""
+        """Return the number of a scope's instances in each status."""
         return self.state.groups[route].counts if route else self.state.counts
 
     @property
@@ -146,11 +146,11 @@ class Turn:
 
     @property
     def is_strict(self) -> bool:
-        """Tell whether a rule of a mapping that comes to nothing is a failure."""
+        """Tell whether a mapping rule without effect is a failure."""
         return self.plan.strict or self.state.strict_mappings
 
     def next_seed(self) -> int:
-        """Return a number that is the same in every replay, for ``rand()``."""
+        """Return a number for ``rand()`` that is the same in every replay."""
         self._seed += 1
         return self._seed
 
@@ -161,7 +161,7 @@ class Turn:
     # -- statuses -------------------------------------------------------------------
 
     def set_status(self, task: TaskState, status: TaskStatus) -> None:
-        """Move an instance to a status, keeping all counters right."""
+        """Set the status of an instance, and update all counters."""
         before = task.status
         if before is status:
             return
@@ -205,7 +205,7 @@ class Turn:
         self.move_on(task)
 
     def _steer_around_catch(self, task: TaskState) -> None:
-        """Have what catches failures skipped, or, after a caught one, all that else follows."""
+        """Skip the tasks that catch failures or, after a caught one, all other successors."""
         catch = self.plan_of(task).catch
         if not catch:
             return
@@ -214,20 +214,20 @@ class Turn:
                 task.skips.append(successor.name)
 
     def make_ready(self, task: TaskState) -> None:
-        """Have an instance run in this turn."""
+        """Run an instance in this turn."""
         self.set_status(task, READY)
         self.agenda.append((RUN, task.name))
 
     def move_on(self, task: TaskState) -> None:
-        """Have the consequences of an instance's status seen to in this turn."""
+        """Handle the consequences of an instance's status in this turn."""
         self.agenda.append((FOLLOW, task.name))
 
     def open_scope(self, route: str) -> None:
-        """Have a group, or the top level, started in this turn."""
+        """Start a group, or the top level, in this turn."""
         self.agenda.append((OPEN, route))
 
     def close_time(self, task: TaskState) -> None:
-        """Put an end to the open time info, if there is one."""
+        """Close the open time info, if there is one."""
         infos = task.invoke.time_infos
         if infos and infos[-1].end_ms is None:
             infos[-1].end_ms = self.at_ms
@@ -235,11 +235,11 @@ class Turn:
     # -- contexts -------------------------------------------------------------------
 
     def context_of(self, task: TaskState) -> JsonObject:
-        """Return the context an instance reads and writes."""
+        """Return the context that an instance reads and writes."""
         return self.state.groups[task.route].context if task.route else self.state.context
 
     def save_context(self, task: TaskState, context: JsonObject) -> None:
-        """Keep a context after mappings (spec 3.14); nulls in maps are dropped.
+        """Store a context after mappings (spec 3.14); nulls in maps are dropped.
 
         Raises:
             ExecutionError: A reserved key holds something that is no map (30505).
@@ -261,18 +261,18 @@ class Turn:
         given: JsonObject | None = None,
         excused: Sequence[int] = (),
     ) -> tuple[JsonObject, JsonObject]:
-        """Apply mappings on an instance's context; return the context and input they give.
+        """Apply mappings to an instance's context; return the new context and the input.
 
         Args:
             task: The instance.
             mappings: What to apply.
             output: What ``$.output`` means.
             given: What is in the input before the first rule.
-            excused: Numbers of rules that may come to nothing.
+            excused: Numbers of rules that need have no effect.
 
         Raises:
             LanguageError: A rule with ``tolerance: false`` failed, or one of a strict execution
-                came to nothing.
+                had no effect.
             ExecutionError: The input is larger than an input may be (30507).
         """
         mapped = mappings.apply(
@@ -295,9 +295,9 @@ class Turn:
     def apply_untold(
         self, task: TaskState, mappings: MappingList, output: JsonObject
     ) -> tuple[JsonObject, tuple[PassedOver, ...]]:
-        """Apply mappings, and return the context and the rules that came to nothing.
+        """Apply mappings, and return the context and the rules without effect.
 
-        Nothing is told of these, and they are no failure of a strict execution.
+        These rules are not reported, and are no failures of a strict execution.
 
         Raises:
             LanguageError: A rule with ``tolerance: false`` failed.
@@ -326,13 +326,13 @@ class Turn:
                 break
 
     def measure(self, value: JsonValue) -> None:
-        """Charge a value that is about to be kept or sent, by the JSON that it makes.
+        """Charge the JSON size of a value that is about to be stored or sent.
 
         Raises:
             ExecutionError: It is larger than an input may be (30507).
-            WorkLimitError: The turn has made too much.
+            WorkLimitError: The turn has exceeded its budget.
         """
-        if self.state.turn_max_bytes is not None:  # else an older release did not look
+        if self.state.turn_max_bytes is not None:  # older releases had no such limit
             self._measure(value)
 
     def _measure(self, value: JsonValue) -> None:
@@ -343,7 +343,7 @@ class Turn:
             cleaner.charge()
 
     def note_unapplied(self, task: TaskState, mappings: MappingList) -> None:
-        """Note that output mappings are not applied, since there is no output.
+        """Report that output mappings are not applied, because there is no output.
 
         Raises:
             MappingError: The execution is strict, and not all rules are tolerant.
@@ -356,17 +356,17 @@ class Turn:
     def _note(
         self, task: TaskState, field: str, rules: tuple[PassedOver, ...], *, stopped: bool
     ) -> None:
-        """Note the rules that came to nothing, also where there are none any more."""
+        """Note the rules without effect of a list, also if there are none any more."""
         self.mapped.append(Application(task.name, task.base, field, rules))
         if stopped:
-            # Similar keys are looked for a few times in a turn only.
+            # Similar keys are searched only a few times in a turn.
             suggesting = len(self.mapped) <= MOST_SUGGESTIONS
             raise strict_error(field, rules[-1], suggesting=suggesting)
 
     # -- timers ---------------------------------------------------------------------
 
     def set_timer(self, kind: str, task: TaskState, due_ms: int) -> None:
-        """Set the delay, time-out or next poll of an instance, replacing an earlier one."""
+        """Set the delay, time-out or next poll of an instance in place of an earlier one."""
         due_ms = min(due_ms, LATEST_MS)
         if kind == "poll":
             task.poll_due_ms, task.poll_armed_ms = due_ms, self.at_ms
@@ -377,12 +377,12 @@ class Turn:
         self.commands.append(SetTimer(kind=kind, task=task.name, due_ms=due_ms))
 
     def set_execution_timer(self, due_ms: int) -> None:
-        """Set the time-out of the whole execution, replacing an earlier one."""
+        """Set the time-out of the whole execution in place of an earlier one."""
         self.commands.append(SetTimer(kind="dag", task="", due_ms=due_ms))
 
 
 def trigger_address(turn: Turn, route: TaskName, name: str) -> str:
-    """Return the address under which a task's callback is awaited (spec 2.3).
+    """Return the address under which a task's callback is expected (spec 2.3).
 
     A name that is a sibling in the group of ``route`` is qualified with that route.
     """
@@ -411,7 +411,7 @@ def value_of(
     if text.startswith("$"):
         found = compile_path(text, budget).find(document, budget)
         if budget is not None and isinstance(found, str):
-            budget.cost(len(found) // CHARACTERS_PER_STEP)  # it may be read as a number
+            budget.cost(len(found) // CHARACTERS_PER_STEP)  # the text may be parsed as a number
         return found
     if budget is not None and len(text) > _LONG_TEXT:
         budget.spend(len(text))

@@ -1,4 +1,7 @@
-"""The state as Rill Flow's API shows it (spec 3.20, 5.3); absent fields are left out."""
+"""The state in the form of Rill Flow's API (spec 3.20, 5.3); absent fields are omitted.
+
+Owners' queries, completion callbacks and dry runs call it. It only reads the state.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -109,7 +112,7 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
 
 
 def warnings_view(warnings: Sequence[RuleWarning]) -> JsonValue:
-    """Return the rules of mappings that came to nothing (ours)."""
+    """Return the mapping warnings (an extension of Rillflow)."""
     return [
         {
             "mappings": warning.field,
@@ -128,7 +131,7 @@ def status_name(status: TaskStatus) -> str:
 
 
 def task_definition(plan: TaskPlan, state: ExecutionState) -> JsonObject:
-    """Return the definition of a task with Rill Flow's keys, as it is in this execution."""
+    """Return the definition of a task with Rill Flow's keys, with the changes of this execution."""
     switch = state.degrades.get(plan.base)
     if switch is None:
         return plan.shown
@@ -152,9 +155,9 @@ _DUMPED: Final = {
 def invoke_view(invoke: InvokeMsg, *, with_ours: bool = False) -> JsonObject:
     """Return an ``invoke_msg`` object.
 
-    ``with_ours`` adds what Rill Flow has not: what each attempt said, and as ``hint`` a message of
-    Rill Flow in plain words where there is no other hint. Who hears of an end by a completion
-    callback gets Rill Flow's words only.
+    ``with_ours`` adds fields that Rill Flow does not have: the error of each attempt and, as
+    ``hint``, a plain sentence for a message of Rill Flow that has no other hint. Completion
+    callbacks contain Rill Flow's fields only.
     """
     hint = invoke.hint
     if hint is None and with_ours and invoke.msg is not None:
@@ -220,9 +223,9 @@ def dag_info(plan: Plan, state: ExecutionState) -> JsonObject:
 
 
 def progress(plan: Plan, state: ExecutionState, at_ms: int) -> int:
-    """Return how far an execution is, 0 to 100, by the weights of its top-level tasks.
+    """Return the progress of an execution, 0 to 100, by the weights of its top-level tasks.
 
-    All calculations together may take what one expression may; beyond that tasks are counted.
+    All calculations together may take the budget of one expression; beyond it, tasks are counted.
     """
     if DAG_COMPLETED[state.status]:
         return 100

@@ -1,1 +1,5 @@
-"""Adapters behind the Gateway port: HTTP, plugins, and what comes back by callback."""
+"""Outbound calls: the adapters of the Gateway port, and the parsing of callbacks.
+
+Dispatchers call `registry.py`, which chooses a gateway; `serve/routes/hot.py` reads callbacks with
+`callbacks`. Gateways do not know the state of executions.
+"""

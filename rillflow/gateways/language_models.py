@@ -1,7 +1,8 @@
-"""Language models whose protocols are built in: ``chatgpt`` and ``aliyun_ai`` (spec 4.7).
+"""Language models with built-in protocols: ``chatgpt`` and ``aliyun_ai`` (spec 4.7).
 
-They are called over the connections of the HTTP gateway, so its limits, egress rules and
-circuits hold for them. What is sent is the question and the key, nothing of the execution.
+`registry.py` registers them. They use the connections of the HTTP gateway, so its limits, egress
+rules and circuits apply. The request contains the question and the key, and nothing else of the
+execution.
 """
 
 import re
@@ -29,11 +30,11 @@ _KEY: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class LanguageModel(NamedTuple):
-    """How one protocol is spoken.
+    """One protocol.
 
-    ``text_key`` names the input that is asked, between those of ``<text_key>_prefix`` and
-    ``<text_key>_suffix``. ``question`` makes the body of a model's name and the text;
-    ``output`` what a synchronous task gets of the answer.
+    ``text_key`` names the input that is the question, between those of ``<text_key>_prefix`` and
+    ``<text_key>_suffix``. ``question`` makes the body from a model's name and the text; ``output``
+    the output of a synchronous task from the answer.
     """
 
     name: str
@@ -45,7 +46,7 @@ class LanguageModel(NamedTuple):
     output: Callable[[JsonObject], JsonObject]
 
     def body(self, said: JsonObject, pattern: str) -> JsonObject:
-        """Return what a task gets of the model's answer: what a callback brings, or output."""
+        """Return what a task gets of the model's answer: a callback's body, or the output."""
         if pattern in LATER:
             return {"result_type": "SUCCESS", "result": said}
         return self.output(said)
@@ -60,7 +61,7 @@ def _chat_question(model: str, text: str) -> JsonObject:
 
 
 def _chat_output(answer: JsonObject) -> JsonObject:
-    """Return the answer as it is, and once more where Rill Flow's manual has it (spec Q39)."""
+    """Return the answer as it is, and again in the form of Rill Flow's manual (spec Q39)."""
     return {**answer, "result": answer}
 
 
@@ -73,7 +74,7 @@ def _generation_question(model: str, text: str) -> JsonObject:
 
 
 def _generation_output(answer: JsonObject) -> JsonObject:
-    """Return the answer, with the id of the request also as the vendor's SDK spells it."""
+    """Return the answer; the id of the request also has the name that the vendor's SDK uses."""
     return {**answer, "requestId": answer.get("requestId", answer.get("request_id"))}
 
 
@@ -101,7 +102,7 @@ MODELS: Final = {model.name: model for model in (CHATGPT, ALIYUN_AI)}
 
 
 class LanguageModelGateway:
-    """Asks a language model; the answer of an asynchronous task is its outcome at once."""
+    """Calls a language model; the answer of an asynchronous task is its outcome at once."""
 
     def __init__(self, model: LanguageModel, base_url: str, http: HttpGateway) -> None:
         self._model = model
@@ -109,14 +110,14 @@ class LanguageModelGateway:
         self._http = http
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
-        """Make one attempt; no answer and no message holds the key."""
+        """Make one attempt; no answer and no message contains the key."""
         try:
             fields = self._fields(request)
             key = self._key(fields)
             call = self._call_of(request, key, fields)
         except GatewayError as error:
             return failed(request, f"{HANDLE_FAILS}{error}")
-        # Nobody else calls back, so the task's own time is that of the call.
+        # No callback follows, so the task's own time-out is that of the call.
         mask = Mask.hiding(key)
         answer = await self._http.call(replace(request, pattern=SYNC), call)
         size_bytes = len(answer.body or b"") + len(answer.error or "")
@@ -125,7 +126,7 @@ class LanguageModelGateway:
         return answer if answer.error is not None else self._understood(request, answer)
 
     async def close(self) -> None:
-        """Nothing to release: the connections are the HTTP gateway's."""
+        """Do nothing: the connections belong to the HTTP gateway."""
 
     def _fields(self, request: DispatchRequest) -> JsonObject:
         patterns = self._model.patterns

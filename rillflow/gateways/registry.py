@@ -1,4 +1,7 @@
-"""Which gateway makes a call: by plugin, ``resourceProtocol`` or scheme (spec 4.1)."""
+"""The registry of gateways: chooses by plugin, ``resourceProtocol`` or scheme (spec 4.1).
+
+A dispatcher has one. A new built-in dispatcher is registered in ``with_http``.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -40,7 +43,7 @@ HTTP_PROTOCOLS: Final = ("http", "https", "function")
 
 
 class GatewayRegistry:
-    """Gateways by protocol, itself a gateway; a plugin shadows a built-in protocol."""
+    """Gateways by protocol, itself a gateway; a plugin replaces a built-in protocol."""
 
     def __init__(self, settings: HttpSettings, clock: Clock) -> None:
         self._settings = settings
@@ -97,13 +100,13 @@ class GatewayRegistry:
         }
 
     def register(self, protocol: str, gateway: Gateway) -> None:
-        """Let a gateway serve a protocol, instead of the one that did."""
+        """Register a gateway for a protocol, in place of an earlier one."""
         self._built_in[protocol] = gateway
 
     def add_plugin(
         self, plugin: DispatcherPlugin | BrokenPluginGateway, *, name: str | None = None
     ) -> None:
-        """Let a plugin serve its name, and its resource category if it has one."""
+        """Register a plugin for its name, and for its resource category if it has one."""
         if isinstance(plugin, BrokenPluginGateway):
             self._plugins[name or ""] = plugin
             return
@@ -129,7 +132,7 @@ class GatewayRegistry:
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         answer = await self._call(call.request)
-        # The result of a call that was made before, perhaps by another dispatcher.
+        # The poll of an earlier call, perhaps made by another dispatcher.
         mask = self._known.mask() if request.poll else None
         size_bytes = len(answer.body or b"") + len(answer.error or "")
         return await computed(size_bytes, lambda: _fit_to_keep(answer, call, mask))
@@ -189,7 +192,7 @@ class GatewayRegistry:
 
 
 def _fit_to_keep(answer: DispatchAnswer, call: SecretCall, mask: Mask | None) -> DispatchAnswer:
-    """Return an answer within its bounds, and without secrets."""
+    """Return an answer within its limits, and without secrets."""
     answer = call.masked(bounded(answer))
     return cut(answer if mask is None else masked_answer(answer, mask))
 

@@ -1,4 +1,7 @@
-"""What owners of executions and dispatchers answer, whatever carries the question."""
+"""The endpoints of owners and dispatchers: decode a message, answer it, encode the reply.
+
+Actors pass every message here, from sockets and from Ray calls alike; the endpoints know neither.
+"""
 
 import logging
 import sys
@@ -44,7 +47,7 @@ from rillflow.runtime.routing.submission_limit import SubmissionLimit
 
 MOST_SENDERS: Final = 1000
 PORTION_BYTES: Final = 256 * 1024
-"""Of a batch that is larger, so much is taken at a time."""
+"""A larger batch is handled in portions of so many bytes."""
 Item = TypeVar("Item")
 _hosts_decoder = msgspec.msgpack.Decoder(list[HostState])
 _encoder = msgspec.msgpack.Encoder()
@@ -53,7 +56,7 @@ _UNSPEAKABLE = reply_to_error(CrashedError("internal server error"))
 
 
 class OwnerEndpoint:
-    """Answers the messages to an owner of executions; each may be repeated."""
+    """Answers the messages to an owner of executions; each message may be repeated."""
 
     def __init__(
         self,
@@ -64,10 +67,10 @@ class OwnerEndpoint:
         limit: SubmissionLimit | None = None,
         reasons: Callable[[], list[Reason]] = list,
     ) -> None:
-        """Answer for ``host``; ``life`` tells this process from those before it.
+        """Answer for ``host``; ``life`` is the token of this process.
 
-        A ``limit`` bounds the submissions of all callers together. ``reasons`` tells what
-        keeps the owner from taking requests.
+        A ``limit`` restricts the submissions of all callers together. ``reasons`` returns what
+        keeps the owner from being ready.
         """
         self._reasons = reasons
         self._limit = limit or SubmissionLimit()
@@ -77,7 +80,7 @@ class OwnerEndpoint:
         self._life = life
 
     async def take(self, message: OwnerMessage, size_bytes: int) -> bytes:
-        """Take a message of so many bytes; the answer comes once everything is durable.
+        """Handle a message of so many bytes; the answer comes once everything is durable.
 
         Raises:
             RillflowError: Answers could not be made durable; deliver them again.
@@ -141,7 +144,7 @@ def _portions(
 
 
 def encoded(replies: list[Reply]) -> bytes:
-    """Encode replies; one that cannot be is replaced, and takes no other down."""
+    """Encode replies; one that cannot be encoded is replaced, and affects no other."""
     try:
         return encode_replies(replies)
     except Exception:
@@ -152,25 +155,25 @@ def encoded(replies: list[Reply]) -> bytes:
 def _is_sound(reply: Reply) -> bool:
     try:
         encode_replies([reply])
-    except Exception:  # noqa: BLE001 - whatever it is, this reply cannot be sent
+    except Exception:  # noqa: BLE001 - any error: this reply cannot be sent
         return False
     return True
 
 
 def decode_hosts(data: bytes) -> list[HostState]:
-    """Decode what a dispatcher says about its gateway hosts."""
+    """Decode what a dispatcher reports about its gateway hosts."""
     return _hosts_decoder.decode(data)
 
 
 class DispatcherEndpoint:
-    """Answers the messages to a dispatcher, which remembers nothing that matters.
+    """Answers the messages to a dispatcher, which keeps nothing that a restart needs.
 
-    A call whose dispatcher dies is made again by whoever ordered it: ``take`` returns
-    this life's token, and a new token says that the calls of the old one are lost. What
-    is dropped: an order for another life; one that came before; and one of a sender
-    that another life of the same sender has replaced. A sender that has left for good
-    is not told of the calls it did not wait for, unless it returns while they are made,
-    and one that ordered nothing for long is forgotten.
+    A call whose dispatcher dies is ordered again by its owner: ``take`` returns the token of this
+    process, and a new token tells the owner that earlier calls are lost. These orders are ignored:
+    one for another process of the dispatcher, a repeated one, and one of a sender whose process has
+    been replaced. A sender that has left for good gets no answers for calls that it did not wait
+    for, unless it returns while they are made. A sender that has ordered nothing for long is
+    forgotten.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -183,11 +186,10 @@ class DispatcherEndpoint:
         hosts: Callable[[], list[HostState]] = list,
         budget: AnswerBudget | None = None,
     ) -> None:
-        """Call through ``gateway``; ``connect`` finds the way back to a sender.
+        """Call through ``gateway``; ``connect`` returns the connection to a sender.
 
-        Of senders that wait for nothing, the last ``most_senders`` are remembered.
-        ``hosts`` tells what goes on behind the gateway; the answers of all senders share the
-        ``budget``.
+        Of senders without calls under way, the last ``most_senders`` are remembered. ``hosts``
+        reports the state of the gateway's hosts; the answers of all senders share the ``budget``.
         """
         self._budget = budget
         self._hosts = hosts
@@ -202,7 +204,7 @@ class DispatcherEndpoint:
         return sum(map(len, self._pools.values()))
 
     async def take(self, message: DispatcherMessage) -> bytes:
-        """Take a message; the answer is this life's token, or what was asked for."""
+        """Handle a message; the answer is the token of this process, or what was queried."""
         match message:
             case Order():
                 if message.life == self._life and self._is_news(message):
@@ -235,7 +237,7 @@ class DispatcherEndpoint:
         return pool
 
     def _has_left(self, sender: str) -> None:
-        """Note that a sender has left; what it ordered comes too late, until it returns."""
+        """Note that a sender has left; its orders are ignored until it returns."""
         epoch, _ = self._newest.get(sender, (0, 0))
         self._newest[sender] = (epoch, sys.maxsize)
 

@@ -1,4 +1,4 @@
-"""Everything in one process, without Ray: for tests, simulation and measurements."""
+"""All parts in one process, without Ray: for tests, simulation and benchmarks."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from rillflow.runtime.routing.submission_limit import MOST_QUEUED, MOST_UNANSWER
 
 
 class LocalExecutions:
-    """One host that owns every partition, and a dispatch pool beside it."""
+    """One owner of every partition, with a dispatch pool beside it."""
 
     def __init__(  # noqa: PLR0913 - the ports it joins, and its limits
         self,
@@ -57,7 +57,7 @@ class LocalExecutions:
         self._watch = CompletionClient("local", self.call, self._ended)
 
     async def start(self) -> None:
-        """Take ownership and go on with what had not ended."""
+        """Take ownership and resume the executions that had not ended."""
         await self.host.start()
 
     async def stop(self) -> None:
@@ -71,7 +71,7 @@ class LocalExecutions:
         return reply
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
-        """Make a call at the one home."""
+        """Make a call at the one owner."""
         return [await self.call(call)]
 
     async def part(self, execution_id: ExecutionId, asked: ViewPart) -> Reply:
@@ -80,19 +80,19 @@ class LocalExecutions:
         return await self.host.views.part(asked)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
-        """Make an execution and wait until it has ended."""
+        """Submit an execution and wait until it has ended."""
         return await self._watch.run(submission, timeout_s, show)
 
     async def end(self, execution_id: ExecutionId, timeout_s: float, show: str) -> End:
-        """Wait until an execution has ended, and see what ``show`` asks for."""
+        """Wait until an execution has ended; return the view that ``show`` asks for."""
         return await self._watch.wait(execution_id, timeout_s, show)
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
-        """Wait until an execution has ended; False when the time was not enough."""
+        """Wait until an execution has ended; False if the time was not enough."""
         return (await self.end(execution_id, timeout_s, "")).has_ended
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
-        """Take requests without waiting."""
+        """Add requests without waiting."""
         self._pool.send(requests)
 
     async def _ended(self, question: EndsQuestion) -> News:
@@ -105,7 +105,7 @@ class LocalExecutions:
 
 
 class LocalDispatcher:
-    """The dispatch pool of this process, to be looked at."""
+    """The dispatch pool of this process."""
 
     def __init__(self, gateways: GatewayRegistry) -> None:
         self._gateways = gateways

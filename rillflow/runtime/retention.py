@@ -1,4 +1,7 @@
-"""Removing ended executions that are old, or too many, after they were archived."""
+"""Removal of ended executions that are too old or too many, after they were archived.
+
+Execution actors run it for their partitions.
+"""
 
 import asyncio
 import logging
@@ -16,20 +19,20 @@ log = logging.getLogger("rillflow.retention")
 
 EVERY_S: Final = 30.0
 LEAST_AGE_S: Final = 60.0
-"""Longer than any caller repeats a submission, which would begin a purged one anew."""
+"""Longer than any caller repeats a submission, which would start a removed execution again."""
 MOST_AT_ONCE: Final = 100
 MOST_BYTES: Final = 16 << 20
-"""How much of lines for the archive waits for more of them; one execution may have more."""
+"""Limit of the archive lines that are collected before a write; one execution may have more."""
 MOST_RECORDS: Final = 2_000
-"""How much one transaction removes: a few milliseconds, for which appends wait."""
+"""Limit of what one transaction removes: a few milliseconds, for which appends wait."""
 PAUSE_S: Final = 0.02
 
 
 class Lines(Protocol):
-    """Where ended executions are kept after the store has forgotten them."""
+    """The archive of ended executions."""
 
     async def append(self, lines: Sequence[bytes], *, at_ms: int) -> None:
-        """Keep lines; when this returns, they are on disk.
+        """Append lines; when this returns, they are on disk.
 
         Raises:
             OSError: They could not be written.
@@ -38,10 +41,10 @@ class Lines(Protocol):
 
 
 class Retention:
-    """Keeps ended executions for a time, and so many of them; None is no limit.
+    """Keeps ended executions for a time, and a number of them; None is no limit.
 
-    One that cannot be archived stays in the store and is passed over. After a crash in
-    between, a line may be in the archive twice. A clock that jumps ahead makes nothing older.
+    An execution that cannot be archived stays in the store. After a crash between archiving and
+    removal, a line may be in the archive twice. A clock that jumps ahead makes no execution older.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Retention:
         self._told: set[ExecutionId] = set()
 
     async def run(self, *, every_s: float = EVERY_S) -> None:
-        """Sweep from time to time, for as long as the process lives."""
+        """Sweep repeatedly, until cancelled."""
         while self._keep_s is not None or self._keep_count is not None:
             try:
                 await self.sweep()
@@ -71,11 +74,11 @@ class Retention:
             await asyncio.sleep(every_s)
 
     async def sweep(self) -> int:
-        """Remove, step by step, what need not be kept any longer; return how many went.
+        """Remove, step by step, what need not be kept any longer; return how many were removed.
 
         Raises:
-            StoreError: The store failed; what is left is for the next time.
-            OSError: The archive failed; what it did not take is still in the store.
+            StoreError: The store failed; the rest is left to the next sweep.
+            OSError: The archive failed; what it did not accept is still in the store.
         """
         removed, stuck = 0, set[ExecutionId]()
         for age_s, keep in self._limits():
@@ -91,12 +94,12 @@ class Retention:
         return removed
 
     def _steady_ms(self) -> int:
-        """Tell the time, no later than it can be since the first look at the clock."""
+        """Return the time, no later than it can be since the first reading of the clock."""
         self._offset_s = min(self._offset_s, wall_offset_s(self._clock))
         return int((self._clock.monotonic_s() + self._offset_s) * 1000)
 
     def _limits(self) -> Iterator[tuple[float, int]]:
-        """Yield an age, and how many stay although they are older."""
+        """Yield pairs of an age and the number of executions that are kept whatever their age."""
         if self._keep_s is not None:
             yield self._keep_s, 0
         if self._keep_count is not None:
@@ -105,14 +108,14 @@ class Retention:
     async def _purgeable(
         self, ended_before_ms: int, keep: int, stuck: set[ExecutionId]
     ) -> list[ExecutionSummary]:
-        """List what is next to go; what could not be archived in this sweep is passed over."""
+        """List the next executions to remove, without those that could not be archived."""
         found = await self._journal.purgeable(
             ended_before_ms=ended_before_ms, keep=keep, limit=MOST_AT_ONCE + len(stuck)
         )
         return [each for each in found if each.execution_id not in stuck][:MOST_AT_ONCE]
 
     async def _archived(self, found: Sequence[ExecutionSummary]) -> list[ExecutionSummary]:
-        """Archive executions, if that is wanted; return those that may go."""
+        """Archive executions, if there is an archive; return those that may be removed."""
         if self._archive is None:
             return list(found)
         lines: list[bytes] = []
@@ -123,7 +126,7 @@ class Retention:
                 line = None if stored is None else archive_line(summary, stored)
             except Exception as error:
                 if isinstance(error, StoreError) and not isinstance(error, DamagedError):
-                    raise  # It concerns them all, and the next sweep.
+                    raise  # It concerns all executions, and the next sweep.
                 self._tell(summary.execution_id, error)
                 continue
             kept.append(summary)
@@ -137,7 +140,7 @@ class Retention:
         return kept
 
     def _tell(self, execution_id: ExecutionId, error: Exception) -> None:
-        """Log what cannot be archived, when it could not be for the first time."""
+        """Log an execution that cannot be archived, the first time."""
         if execution_id not in self._told:
             reason = f"{type(error).__name__}: {error}"
             log.error("not_archived", extra={"execution_id": execution_id, "reason": reason})

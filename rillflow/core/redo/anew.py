@@ -1,4 +1,4 @@
-"""What every redo does: begin an execution again, set instances back, go on with the rest."""
+"""What every redo does: restart the execution, reset instances, and start what may start."""
 
 from collections.abc import Iterable
 
@@ -11,9 +11,9 @@ from rillflow.core.turn import Turn, timers_of
 
 
 def begin(turn: Turn, *, tells_parent: bool) -> bool:
-    """Make the execution one that runs; return whether it had ended.
+    """Set the execution to running; return whether it had ended.
 
-    With ``tells_parent`` a task that its failure ended is told that it goes on.
+    With ``tells_parent`` the task that failed because of its end is notified.
     """
     state, ended = turn.state, turn.over
     failed = state.status is DagStatus.FAILED
@@ -30,12 +30,12 @@ def begin(turn: Turn, *, tells_parent: bool) -> bool:
 
 
 def forget_outcome(invoke: InvokeMsg) -> None:
-    """Drop what was said of how it ended."""
+    """Drop the status message and error that the end left."""
     invoke.code = invoke.msg = invoke.hint = invoke.ext = None
 
 
 def with_followers(turn: Turn, targets: Iterable[str]) -> list[str]:
-    """Return instances and all that follows them in their scopes."""
+    """Return instances together with all instances that follow them in their scopes."""
     found = dict.fromkeys(targets)
     frontier = list(found)
     while frontier:
@@ -47,7 +47,7 @@ def with_followers(turn: Turn, targets: Iterable[str]) -> list[str]:
 
 
 def set_back(turn: Turn, names: Iterable[str]) -> None:
-    """Make instances NOT_STARTED; those that were inside of one of them are gone by then."""
+    """Reset instances to NOT_STARTED; the instances inside them have been dropped before."""
     for name in names:
         task = turn.state.tasks.get(name)
         if task is not None:
@@ -55,7 +55,7 @@ def set_back(turn: Turn, names: Iterable[str]) -> None:
 
 
 def set_back_one(turn: Turn, task: TaskState) -> None:
-    """Make an instance NOT_STARTED, with a new budget of retries; its history is kept."""
+    """Reset an instance to NOT_STARTED with a new budget of retries; its history is kept."""
     groups.drop_groups(turn, task)
     turn.close_time(task)
     turn.set_status(task, TaskStatus.NOT_STARTED)
@@ -71,7 +71,7 @@ def set_back_one(turn: Turn, task: TaskState) -> None:
 
 
 def go_on(turn: Turn, *, revived: bool) -> None:
-    """Start what may start; what an end had interrupted goes on, too, after a revival."""
+    """Start what may start; after a restart also what the end had interrupted."""
     ready = _ready(turn)
     turn.state.parked = [name for name in turn.state.parked if name in ready]
     timing.arm_execution_timeout(turn)
@@ -87,9 +87,9 @@ def _ready(turn: Turn) -> set[str]:
 
 
 def _revive(turn: Turn) -> None:
-    """Go on with what the end had interrupted, where the redo leaves it alone.
+    """Continue what the end had interrupted, where the redo does not reset it.
 
-    A call that is under way is ordered again: nobody insisted on it after the end.
+    A call that is under way is ordered again, since calls are not repeated after an end.
     """
     for task in turn.state.tasks.values():
         if task.status is TaskStatus.READY and task.delay_due_ms is None:
@@ -104,7 +104,7 @@ def _revive(turn: Turn) -> None:
 
 
 def _set_timers_again(turn: Turn, task: TaskState) -> None:
-    """Set what an instance waits for, no longer than before: the clock may be another one."""
+    """Set the timers of an instance again, no longer than before, since the clock may differ."""
     timers = [(timer, timing.longest_wait_ms(turn.state, timer)) for timer in timers_of(task)]
     for timer, longest_ms in timers:
         left_ms = max(timer.due_ms - turn.at_ms, 0)

@@ -1,4 +1,4 @@
-"""Which parts of an execution a redo of what failed concerns."""
+"""Which parts of an execution a redo with scope ``failed`` runs again."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ _UNFINISHED = (TaskStatus.RUNNING, TaskStatus.KEY_SUCCEED)
 
 @dataclass(slots=True)
 class Parts:
-    """Instances by name: what is done with them."""
+    """Names of instances, by what the redo does with them."""
 
     again: list[str] = field(default_factory=list)
-    """Run again, with all that follows them in their scope."""
+    """Instances that run again, with all that follows them in their scope."""
     children: list[str] = field(default_factory=list)
-    """Wait again for their sub-flow, in which what failed is done again."""
+    """Tasks that wait for their sub-flow again, whose failed parts are redone."""
     opened: list[str] = field(default_factory=list)
-    """A foreach or choice that failed by itself: its groups go on, or it ends anew."""
+    """Foreaches or choices that failed by themselves: their groups go on, or they end again."""
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to do."""
@@ -32,9 +32,10 @@ class Parts:
 
 
 def failed_parts(turn: Turn, names: Iterable[str]) -> Parts:
-    """Find what failed among instances and inside of them.
+    """Find the failed instances among some instances and inside them.
 
-    After the end that is also what waited then for somebody who may have been refused since.
+    After the end this includes tasks that were waiting then, since an outcome for them may have
+    been refused after it.
     """
     parts = Parts()
     waiting = list(names)[::-1]
@@ -53,7 +54,7 @@ def failed_parts(turn: Turn, names: Iterable[str]) -> Parts:
 
 
 def _look_inside(turn: Turn, task: TaskState, parts: Parts) -> list[str]:
-    """Note a task that failed though no group did, and return the members to look at."""
+    """Record a failed task none of whose groups failed, and return the members to look at."""
     groups = [turn.state.groups[route] for route in task.routes]
     if task.status is TaskStatus.FAILED and (task.abandoned or not any(map(_failed, groups))):
         parts.opened.append(task.name)
@@ -77,17 +78,17 @@ def is_sub_flow(turn: Turn, task: TaskState) -> bool:
 
 
 def _was_interrupted(turn: Turn, task: TaskState) -> bool:
-    """Tell whether what an instance waited for may have come, and been refused, after the end.
+    """Tell whether an outcome for an instance may have arrived, and been refused, after the end.
 
-    A call that is under way, or whose result is asked for, goes on by itself.
+    A call under way and a poll continue without a redo.
     """
     return turn.over and not task.in_flight and task.poll_url is None
 
 
 def named_parts(turn: Turn, names: Iterable[str]) -> Parts:
-    """Find what named instances stand for: what failed in them, or else they themselves.
+    """Resolve named instances: to what failed inside them, or else to themselves.
 
-    Names of what there is not, or has not started, are passed over.
+    Names of unknown instances, or of instances that have not started, are ignored.
     """
     parts = Parts()
     for name in dict.fromkeys(name.strip() for name in names):
@@ -117,5 +118,5 @@ def groups_around(turn: Turn, task: TaskState) -> Iterator[GroupState]:
 
 
 def has_ended_well(task: TaskState) -> bool:
-    """Tell whether what follows an instance has gone on after it."""
+    """Tell whether the tasks that follow an instance have started after it."""
     return COMPLETED[task.status] and task.status is not TaskStatus.FAILED

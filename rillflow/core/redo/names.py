@@ -1,4 +1,4 @@
-"""Names of instances that somebody wants to run again: what there is not is refused."""
+"""Check of the instance names in a redo request."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ _MOST_NAMES: Final = 20
 
 
 def refuse_unknown_names(turn: Turn, names: Iterable[str]) -> None:
-    """Check that all of these instances are there and have started.
+    """Refuse names of instances that do not exist or have not started.
 
     Raises:
         RequestError: One is not, or has not (30109); it is told what there is.
@@ -27,7 +27,7 @@ def refuse_unknown_names(turn: Turn, names: Iterable[str]) -> None:
 
 
 def _what_there_is(turn: Turn, name: str) -> str:
-    """Name what is nearest to an unknown name: of its group, of its foreach, or at the top."""
+    """Name instances near to an unknown name: in its group, its foreach, or the top level."""
     group = turn.state.groups.get(name)
     if group is not None:
         return f"{name} is a group, with {_listed(group.members)}"

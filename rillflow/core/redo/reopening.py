@@ -1,4 +1,4 @@
-"""Doing again what failed: groups and tasks around it go on, and what succeeded is kept."""
+"""Redo with scope ``failed``: reopens groups and tasks around what failed, and keeps successes."""
 
 from rillflow.core import ending, mapping_warnings, traversal
 from rillflow.core.events import CallbackReceived, NoticeDelivered, SubFlowNotice
@@ -11,13 +11,13 @@ from rillflow.core.turn import Turn
 
 
 def reopen(turn: Turn, parts: Parts, *, ordered: bool = False, is_told: bool = False) -> None:
-    """Begin parts of an execution again.
+    """Restart parts of an execution.
 
     Args:
         turn: The turn.
-        parts: What to begin again.
-        ordered: Whether the parent of the execution wants it, and so need not be told.
-        is_told: Whether sub-flows said by themselves that they go on, and need no order.
+        parts: What to restart.
+        ordered: Whether the parent of the execution requested it, and so is not notified.
+        is_told: Whether the sub-flows reported that they were restarted, and need no request.
     """
     revived = anew.begin(turn, tells_parent=not ordered)
     around = _groups_of(turn, parts)
@@ -55,12 +55,12 @@ def _groups_of(turn: Turn, parts: Parts) -> list[GroupState]:
 
 
 def _stands(turn: Turn, name: str, set_back: set[str]) -> bool:
-    """Tell whether an instance is still there, and was not set back as a follower."""
+    """Tell whether an instance still exists, and was not reset as a follower."""
     return name in turn.state.tasks and name not in set_back
 
 
 def _open(turn: Turn, task: TaskState, *, revived: bool) -> None:
-    """Have a foreach or choice run that has ended."""
+    """Set a foreach or choice that has ended to running."""
     was_abandoned, task.abandoned = task.abandoned, False
     if COMPLETED[task.status]:
         _run_again(turn, task)
@@ -79,7 +79,7 @@ def _run_again(turn: Turn, task: TaskState) -> None:
 
 
 def _go_on_inside(turn: Turn, task: TaskState) -> None:
-    """Start what became ready after the time of a foreach or choice had run out."""
+    """Start what became ready after the time-out of a foreach or choice."""
     for route in task.routes:
         group = turn.state.groups[route]
         for member in map(turn.task, group.members):
@@ -101,7 +101,7 @@ def _resume_running(turn: Turn, around: list[GroupState]) -> None:
 
 
 def _wait_again(turn: Turn, task: TaskState, *, is_told: bool) -> None:
-    """Have a task wait for its sub-flow again, and have what failed in that done again."""
+    """Have a task wait for its sub-flow again, and request a redo of what failed in it."""
     if COMPLETED[task.status]:
         _run_again(turn, task)
     if not is_told:
@@ -110,13 +110,13 @@ def _wait_again(turn: Turn, task: TaskState, *, is_told: bool) -> None:
 
 
 def child_order_delivered(turn: Turn, event: NoticeDelivered) -> bool:
-    """Note that a sub-flow was asked to go on; one that is gone is started anew."""
+    """Record that a sub-flow accepted a redo; a sub-flow that no longer exists is started anew."""
     task = turn.state.tasks.get(event.task)
     if task is None or not task.redoing_child or event.attempt != task.child_redos:
         return False
     task.redoing_child = False
     if turn.state.cancelled:
-        # Its cancellation may have come before this, and have found it at its end.
+        # A cancellation may have reached the sub-flow before this request, after its end.
         ending.cancel_again(turn, event.child or "")
     elif event.error is not None and not turn.over and task.status is TaskStatus.RUNNING:
         anew.set_back_one(turn, task)
@@ -126,15 +126,15 @@ def child_order_delivered(turn: Turn, event: NoticeDelivered) -> bool:
 
 
 def is_news(task: TaskState, event: CallbackReceived) -> bool:
-    """Tell whether a notice of a sub-flow is neither a repetition nor overtaken."""
+    """Tell whether a notice of a sub-flow is neither a repetition nor outdated."""
     notice = event.sub_flow
     return notice is None or (event.attempt == task.attempt and notice.position > task.told)
 
 
 def waits_again(turn: Turn, task: TaskState, notice: SubFlowNotice) -> bool:
-    """Have a task that failed wait for its sub-flow again, since that was redone.
+    """Have a failed task wait for its sub-flow again, because the sub-flow was redone.
 
-    It does so only if no more than the failure came of it: nothing has gone on after it.
+    It does so only if nothing has started because of the failure.
     """
     if not notice.redone or not is_sub_flow(turn, task):
         return False

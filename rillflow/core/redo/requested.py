@@ -1,4 +1,4 @@
-"""Running tasks, and all that follows them, again (spec 3.17)."""
+"""The redo event: which tasks run again, and in which scope (spec 3.17)."""
 
 from rillflow.core import ending
 from rillflow.core.events import RedoRequested
@@ -12,14 +12,10 @@ from rillflow.jsontypes import decode_json
 
 
 def redo_requested(turn: Turn, event: RedoRequested) -> bool:
-    """Run tasks, and all that follows them, again (spec 3.17).
+    """Run tasks, and all tasks that follow them, again (spec 3.17).
 
     Returns:
         False for a repeated request of the parent.
-
-    Raises:
-        ExecutionError: The data cannot be kept (30505).
-        RequestError: There is no such instance, or it has not started (30109).
     """
     state = turn.state
     if event.failed_only and event.exact:
@@ -43,8 +39,8 @@ def redo_requested(turn: Turn, event: RedoRequested) -> bool:
 def _redo_failed(turn: Turn, event: RedoRequested) -> None:
     """Run what failed again, and keep what succeeded.
 
-    Without names, an execution that ended badly goes on even if no task is to be run again.
-    A parent that asked for it hears of the outcome once more if there is nothing to do.
+    Without names, a failed execution is restarted even if no task is to be run again. A parent that
+    requested the redo is notified of the outcome once more if there is nothing to do.
     """
     state = turn.state
     if event.tasks:
@@ -58,10 +54,10 @@ def _redo_failed(turn: Turn, event: RedoRequested) -> None:
 
 
 def _redo_whole(turn: Turn, event: RedoRequested) -> None:
-    """Run tasks of the top level again with all that is in them.
+    """Run tasks of the top level again with everything inside them.
 
-    Without names, a cancelled execution goes on even if no task is to be run again: what was
-    under way when it was cancelled may have ended since.
+    Without names, a cancelled execution is restarted even if no task is to be run again: calls that
+    were under way at the cancellation may have ended since.
     """
     targets = _redo_targets(turn, event)
     goes_on = turn.over and turn.state.cancelled and not event.tasks

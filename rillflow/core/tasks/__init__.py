@@ -1,1 +1,5 @@
-"""What each category of task does: function, groups, and those that need nobody."""
+"""The categories of tasks: functions, groups (foreach, choice), and control tasks.
+
+`core/running.py` starts a task here; `core/requests.py` and `core/timing.py` bring outcomes and
+timers. Nothing here calls a function: a dispatch is a command.
+"""

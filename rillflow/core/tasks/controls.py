@@ -1,4 +1,7 @@
-"""Tasks that need nothing from outside: pass, return, switch and suspense (spec 3.9)."""
+"""Tasks that call no function: pass, return, switch and suspense (spec 3.9).
+
+Also what all tasks share: output mappings, success, failure and time-outs.
+"""
 
 from collections.abc import Sequence
 
@@ -36,10 +39,10 @@ def map_output(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) 
 
 
 def map_first_output(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
-    """Apply the output mappings of a task whose outcome they will be applied to once more.
+    """Apply output mappings that will be applied once more, at the outcome of the task.
 
-    What comes to nothing now is neither told nor a failure of a strict execution: that is
-    judged at the outcome. What has had effect now need have none then.
+    Rules without effect are neither reported nor failures of a strict execution here: the second
+    application decides. Rules that have an effect here need have none there.
 
     Raises:
         LanguageError: A rule with ``tolerance: false`` failed; nothing was kept.
@@ -54,7 +57,7 @@ def map_first_output(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonOb
 
 
 def succeed(turn: Turn, task: TaskState, msg: str | None = None) -> None:
-    """End a task well and go on with what follows."""
+    """End a task with success and start what follows."""
     if msg is not None:
         task.invoke.msg = msg
     infos = task.invoke.time_infos
@@ -64,14 +67,14 @@ def succeed(turn: Turn, task: TaskState, msg: str | None = None) -> None:
 
 
 def fail(turn: Turn, task: TaskState, plan: TaskPlan, message: str) -> None:
-    """End a task because running it raised an error; retries do not apply to those."""
+    """End a task because running it raised an error; such errors are not retried."""
     task.invoke.msg = task.invoke.msg or message
     task.invoke.note_error(message)
     end_failed(turn, task, None, tolerated=plan.spec.tolerance)
 
 
 def end_failed(turn: Turn, task: TaskState, message: str | None, *, tolerated: bool) -> None:
-    """End a task badly: FAILED, or SKIPPED where that is tolerated or caught."""
+    """End a task with failure: FAILED, or SKIPPED if the failure is tolerated or caught."""
     if message is not None:
         task.invoke.msg = message
         task.invoke.note_error(message)
@@ -113,7 +116,7 @@ def run_switch(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject
 def choose(
     entries: Sequence[SwitchEntry], document: JsonObject, budget: TotalBudget
 ) -> tuple[set[str], list[str]]:
-    """Tell which names the entries of a switch run, and which they would skip."""
+    """Return the names that the entries of a switch run, and those that they would skip."""
     run: set[str] = set()
     skip: list[str] = []
     found = broken = False
@@ -150,7 +153,7 @@ def _holds(condition: str | None, document: JsonObject, budget: TotalBudget) -> 
 
 
 def run_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
-    """Wait until the conditions hold; they may hold already."""
+    """Wait until the conditions hold; they may hold at once."""
     turn.set_status(task, RUNNING)
     if check_suspense(turn, task, plan, document):
         return
@@ -171,7 +174,7 @@ def check_suspense(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonOb
     if any_holds(spec.interruptions or (), {"input": document}, turn.budget):
         end_failed(turn, task, "interruption", tolerated=False)
         return True
-    # A value that a wake-up is still to bring is no mistake of the definition.
+    # A value that a wake-up may still bring is not reported as missing.
     leave_out_awaited(turn.mapped, task.name)
     return False
 
@@ -191,7 +194,7 @@ def set_timeout(turn: Turn, task: TaskState, limit_s: int) -> None:
 def timeout_s(
     plan: TaskPlan, document: JsonObject, budget: TotalBudget | None = None
 ) -> int | None:
-    """Return the task's time-out in seconds, None when it has none that counts.
+    """Return the task's time-out in seconds, None if it has none, or none above zero.
 
     Raises:
         WorkLimitError: Nothing is left of the budget.

@@ -1,4 +1,8 @@
-"""Function tasks: dispatch, interpretation of the answer, retry (spec 3.10 to 3.12)."""
+"""Function tasks: dispatch, parsing of the answer, outcome, and retry (spec 3.10 to 3.12).
+
+The delay of a retry is computed in ``retry_wait_s``. `polling.py` continues with tasks whose result
+is polled.
+"""
 
 import msgspec
 
@@ -27,22 +31,21 @@ FLOW_PATTERNS = frozenset({"flow_sync", "flow_async"})
 SUCCESS = "SUCCESS"
 _SIGNS = "generate_auth"
 _FACTS = frozenset({"invoke_id", "error_code", "code", "error_msg", "msg", "execution_id"})
-"""What an answer may say about itself."""
+"""Keys by which an answer describes itself."""
 SHOWN_CHARACTERS = 512
-"""How much of an answer that is no result becomes the task's message."""
+"""Limit of the characters of an unreadable answer that become the task's message."""
 MESSAGE_CHARACTERS = 4_096
-"""How much of what an answer says of a failure is kept: it is shown with the task and with the
-execution, in brief views too."""
+"""Limit of the characters that are kept of an answer's failure message, which brief views show."""
 ID_CHARACTERS = 1_024
-"""How much of an id that an answer names is kept."""
+"""Limit of the characters that are kept of an id in an answer."""
 UNPACED_ATTEMPTS = 10
-"""So many attempts may follow each other at once."""
+"""How many attempts may follow each other without a wait."""
 LONGEST_PACE_S = 10
-"""The longest wait before a retry that the author gave no interval."""
+"""The longest wait before a retry for which the author gave no interval."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A dispatch answer after parsing; ``output`` None means there was nothing to read."""
+    """A parsed dispatch answer; ``output`` None means that it had no output."""
 
     output: JsonObject | None
     recorded: JsonObject | None = None
@@ -80,17 +83,17 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
 
 
 def _parameters(turn: Turn, parameters: JsonObject, document: JsonObject) -> JsonObject:
-    """Return the parameters that the input does not have.
+    """Return the parameters that are not in the input.
 
-    ``generate_auth`` has no effect as one: the signature is decided before they join the input
-    (spec 4.1).
+    ``generate_auth`` has no effect as a parameter: the signature is decided before parameters are
+    merged into the input (spec 4.1).
     """
     ignored = _SIGNS if turn.state.language >= GENERATE_AUTH_IN_INPUT_ONLY else None
     return {k: v for k, v in parameters.items() if k not in document and k != ignored}
 
 
 def dispatch_command(turn: Turn, task: TaskState, plan: TaskPlan) -> DispatchTask:
-    """Build the command of the attempt under way once more."""
+    """Build the command of the attempt under way again."""
     return _command(turn, task, plan, controls.timeout_s(plan, task.invoke.input or {}))
 
 
@@ -122,7 +125,7 @@ def _route_of(turn: Turn) -> tuple[tuple[str, str, str], ...]:
 
 
 def parse_answer(body: bytes | None) -> Answer:
-    """Read the text that a dispatch returned (spec 3.10, Parse)."""
+    """Parse the text that a dispatch returned (spec 3.10, Parse)."""
     try:
         value = decode_json(body) if body and body.strip() else None
     except ValueError:
@@ -147,7 +150,7 @@ def parse_answer(body: bytes | None) -> Answer:
 
 
 def no_result(body: bytes | None) -> str:
-    """Say why a function's answer is no result; spec 3.10 leaves the message open."""
+    """Return why a function's answer is no result; spec 3.10 leaves the message open."""
     text = (body or b"").decode(errors="replace").strip()
     if not text or text == "null":
         return "the answer of the function is empty, and a result is JSON"
@@ -155,7 +158,7 @@ def no_result(body: bytes | None) -> str:
 
 
 def _last(facts: list[JsonObject], *keys: str) -> str | None:
-    """Return the text of the first key that is there, looked up in the last facts first."""
+    """Return the text of the first key that is present, in the last facts first."""
     for fact in reversed(facts):
         for key in keys:
             if fact.get(key) is not None:
@@ -178,7 +181,7 @@ def as_text(value: JsonValue) -> str:
 
 
 def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
-    """Take the answer of the attempt under way."""
+    """Handle the answer of the attempt under way."""
     plan = turn.plan_of(task)
     pattern = plan.spec_as(FunctionTask).pattern
     task.in_flight = False
@@ -207,7 +210,7 @@ def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None
 
 
 def _as_callback(turn: Turn, task: TaskState, answer: Answer) -> CallbackReceived:
-    """Return the callback that an answer stands for; its own words say whether it is a success."""
+    """Return the callback that an answer stands for; its own fields say whether it succeeded."""
     output = encode_json(answer.output or {})
     return CallbackReceived(
         at_ms=turn.at_ms, task=task.name, output=output, msg=answer.msg, code=answer.code
@@ -229,7 +232,7 @@ def _conclude_sync(
 
 
 def record(turn: Turn, task: TaskState, answer: Answer, event: DispatchAnswered) -> None:
-    """Keep what an answer says about itself; what it does not say stays as it was."""
+    """Record the fields by which an answer describes itself; absent fields keep their values."""
     invoke = task.invoke
     invoke.invoke_id = answer.invoke_id or invoke.invoke_id
     invoke.code = answer.code if answer.code is not None else invoke.code
@@ -247,7 +250,7 @@ def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: Dispatc
     record(turn, task, answer, event)
     task.invoke.msg = task.invoke.msg or event.error
     task.invoke.note_error(answer.msg or event.error)
-    # What came with an error is no output, so conditions of retry see nothing (spec Q19).
+    # The body of an error is not an output, so conditions of retry do not see it (spec Q19).
     retry_or_end(turn, task, plan, {})
 
 
@@ -271,10 +274,9 @@ def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -
 
 
 def finish_held(turn: Turn, task: TaskState, plan: TaskPlan, held: CallbackReceived) -> None:
-    """Apply an outcome whose sender waits no longer, such as an early callback.
+    """Apply an outcome whose sender has gone, such as an early callback.
 
-    There is nobody to give an error to, so a condition or mapping that raises one fails the
-    attempt, as it does at the answer of a dispatch.
+    A condition or mapping that raises fails the attempt, as at the answer of a dispatch.
     """
     try:
         take_callback(turn, task, plan, held)
@@ -287,10 +289,9 @@ def finish_held(turn: Turn, task: TaskState, plan: TaskPlan, held: CallbackRecei
 def fail_attempt(
     turn: Turn, task: TaskState, plan: TaskPlan, error: Exception, output: JsonObject | None
 ) -> None:
-    """End an attempt whose outcome a condition or an output rule could not be applied to.
+    """Fail an attempt because a condition or an output rule could not be applied to its outcome.
 
-    It has failed, with the error's text, and is made again where that is allowed; conditions
-    of ``retry`` look at the output that there is (spec 3.10).
+    The attempt may be retried; conditions of ``retry`` see its output (spec 3.10).
     """
     if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED:
         controls.fail(turn, task, plan, str(error))
@@ -324,7 +325,7 @@ def take_callback(turn: Turn, task: TaskState, plan: TaskPlan, event: CallbackRe
         named = ext.pop("invoke_id", None)
         invoke.invoke_id = as_text(named)[:ID_CHARACTERS] if named else invoke.invoke_id
         invoke.ext = {**(invoke.ext or {}), **ext} or invoke.ext
-    # What it says of a failure counts only if the task's own conditions call it one.
+    # The failure in a callback counts only if the task's own conditions call it a failure.
     if event.succeeded is not False or not _outcome(turn, plan, document, event):
         invoke.code = short_code(event.code) if event.code is not None else invoke.code
         if event.msg is not None:
@@ -352,11 +353,11 @@ def conclude(
     output: JsonObject | None,
     callback: CallbackReceived | None,
 ) -> None:
-    """Decide how an attempt ended, map its output, and go on.
+    """Decide how an attempt ended, map its output, and start what follows.
 
     Raises:
         LanguageError: An output rule with ``tolerance: false`` or a condition failed, or a rule
-            of a strict execution came to nothing.
+            of a strict execution had no effect.
         ExecutionError: The context cannot be kept.
     """
     succeeded = _outcome(turn, plan, output, callback)
@@ -378,7 +379,7 @@ def conclude(
 
 
 def _hint_at_failure(task: TaskState, plan: TaskPlan, output: JsonObject | None) -> None:
-    """Say what made a failure of an outcome that does not say so itself."""
+    """Record why an outcome is a failure, if the outcome does not say so."""
     spec, invoke, why = plan.spec_as(FunctionTask), task.invoke, None
     if output is not None and spec.success_conditions:
         why = "its successConditions do not hold"
@@ -418,9 +419,9 @@ def may_retry(
     output: JsonObject | None,
     budget: TotalBudget | None = None,
 ) -> bool:
-    """Tell whether a failed attempt may be made again (spec 3.12).
+    """Tell whether a failed attempt may be retried (spec 3.12).
 
-    It may not where nothing is left of the budget: the attempt has failed already.
+    It may not if nothing is left of the budget; the attempt itself has failed already.
     """
     retry = plan.spec_as(FunctionTask).retry
     if retry is None or attempts_of(task) > (retry.max_retries or 0):
@@ -439,11 +440,11 @@ def attempts_of(task: TaskState) -> int:
 
 
 def retry_wait_s(retry: Retry, attempts: int) -> int:
-    """Tell how many whole seconds to wait after a number of attempts.
+    """Return how many whole seconds to wait after a number of attempts.
 
-    The wait is ``interval * multiplier ** attempts``: with 3 s and a factor of 2 the
-    second attempt starts 6 s after the first failed, the third 12 s after the
-    second (spec 3.12, Q2). ``maxIntervalInSeconds`` caps it.
+    The wait is ``interval * multiplier ** attempts``: with 3 s and a factor of 2 the second attempt
+    starts 6 s after the first failed, the third 12 s after the second (spec 3.12, Q2).
+    ``maxIntervalInSeconds`` caps it.
     """
     interval = max(retry.interval_s or 0, 0)
     multiplier = retry.multiplier if retry.multiplier and retry.multiplier > 0 else 1.0
@@ -459,16 +460,15 @@ _LONGEST_WAIT_S = 10 * 365 * 86400
 
 
 def pace_s(attempts: int) -> int:
-    """Tell how many seconds to wait at least after attempts that follow each other at once.
+    """Return the minimum wait in seconds after attempts that followed each other without a wait.
 
-    Each attempt is work for everybody's executions, and who writes a large number of retries
-    without an interval means "until it works", not "as often as the processor can".
+    Retries without an interval must not use the capacity of other executions.
     """
     return min(max(attempts - UNPACED_ATTEMPTS, 0), LONGEST_PACE_S)
 
 
 def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject) -> None:
-    """End a failed attempt: with another one when allowed, else for good."""
+    """End a failed attempt: retry if that is allowed, else fail the task."""
     if may_retry(task, plan, output, turn.budget):
         schedule_retry(turn, task, plan)
     else:
@@ -476,7 +476,7 @@ def retry_or_end(turn: Turn, task: TaskState, plan: TaskPlan, output: JsonObject
 
 
 def schedule_retry(turn: Turn, task: TaskState, plan: TaskPlan) -> None:
-    """Make the task READY and run it again, at once or after its wait."""
+    """Set the task READY and run it again, at once or after its wait."""
     retry = plan.spec_as(FunctionTask).retry or Retry()
     attempts = attempts_of(task)
     wait_s: float = retry_wait_s(retry, attempts)

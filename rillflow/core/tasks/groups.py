@@ -31,9 +31,9 @@ from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 EMPTY_LOOP = "loop collection or subTasks empty"
 LIMIT_REACHED: Final = 30507
 STEPS_EACH: Final = 10
-"""What a turn is charged for a group or an instance that it makes, in steps."""
+"""Steps that a turn is charged for a group or an instance that it makes."""
 BYTES_EACH: Final = 1024
-"""The same in bytes of memory."""
+"""Bytes of memory that a turn is charged for a group or an instance that it makes."""
 NO_GROUPS: Final = (0,) * STATUS_COUNT
 EMPTY_CHOICE = "choices collection empty"
 
@@ -72,13 +72,13 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
 
 
 def _charge(turn: Turn, task: TaskState, groups: int, levels: Sequence[LevelPlan]) -> None:
-    """Charge groups and the instances in them before they are made.
+    """Charge groups and their instances before they are made.
 
-    Executions whose submission names no limit, as those of older releases, are not charged.
+    Executions whose submission names no limit, such as those of older releases, are not charged.
 
     Raises:
-        ExecutionError: The execution would have more of either than it may have (30507).
-        WorkLimitError: The turn has taken too much.
+        ExecutionError: The execution would exceed its limit of groups or instances (30507).
+        WorkLimitError: The turn has exceeded its budget.
     """
     if turn.state.execution_max_tasks is None:
         return
@@ -93,10 +93,10 @@ def _charge(turn: Turn, task: TaskState, groups: int, levels: Sequence[LevelPlan
 
 
 def refuse_too_many(state: ExecutionState, *, groups: int, tasks: int) -> None:
-    """Check that an execution may have so many more groups and instances.
+    """Refuse groups and instances beyond the limits of the execution.
 
     Raises:
-        ExecutionError: It may not (30507).
+        ExecutionError: A limit would be exceeded (30507).
     """
     most = state.execution_max_tasks
     wanted = max(len(state.tasks) + tasks, len(state.groups) + groups)
@@ -111,10 +111,10 @@ def refuse_too_many(state: ExecutionState, *, groups: int, tasks: int) -> None:
 def _collection(
     turn: Turn, task: TaskState, mapping: IterationMapping, document: JsonObject
 ) -> JsonValue:
-    """Read what is iterated; a path that cannot be read is null, as a mapping's (spec 2.7).
+    """Read the collection; a path that cannot be read gives null, as in a mapping (spec 2.7).
 
     Raises:
-        LanguageError: A function of the path, or one of our own limits, fails; there is no
+        LanguageError: A function of the path, or a limit of Rillflow, fails; there is no
             path; or the execution is strict.
     """
     try:
@@ -134,7 +134,7 @@ def _collection(
 
 
 def _note_missing(turn: Turn, task: TaskState, mapping: IterationMapping, nothing: Nothing) -> None:
-    """Note a collection that leads to nothing; one that a rule should have written is told there.
+    """Warn of a missing collection, unless a rule that should have written it is reported.
 
     Raises:
         MappingError: The execution is strict.
@@ -152,7 +152,7 @@ def _note_missing(turn: Turn, task: TaskState, mapping: IterationMapping, nothin
 
 
 def without(document: JsonObject, path: str) -> JsonObject:
-    """Return an input without the value that a path under ``$.input`` leads to.
+    """Return an input without the value at a path under ``$.input``.
 
     A path that may lead to several values removes nothing.
     """
@@ -209,7 +209,7 @@ def _identity(turn: Turn, mapping: IterationMapping, element: JsonValue) -> Json
 def concurrency_limit(
     synchronization: Synchronization | None, document: JsonObject, budget: TotalBudget
 ) -> int | None:
-    """Tell how many groups may run at once; None is no limit."""
+    """Return how many groups may run at once; None is no limit."""
     if synchronization is None or not synchronization.conditions:
         return None
     try:
@@ -285,7 +285,7 @@ def _set_group(turn: Turn, group: GroupState, status: TaskStatus) -> None:
 
 
 def _start_groups(turn: Turn, task: TaskState, indexes: Iterable[int]) -> None:
-    """Mark all of them RUNNING first, so that a group that ends at once finds the others open."""
+    """Start groups; all are marked RUNNING first, in case one ends at once."""
     groups = [turn.state.groups[task.routes[index]] for index in indexes]
     for group in groups:
         _set_group(turn, group, TaskStatus.RUNNING)
@@ -295,7 +295,7 @@ def _start_groups(turn: Turn, task: TaskState, indexes: Iterable[int]) -> None:
 
 
 def group_settled(turn: Turn, route: str, status: TaskStatus) -> None:
-    """Take the status of a group; when it ended, go on with the next group or the parent."""
+    """Apply the status of a group; when it has ended, start the next group or end the task."""
     group = turn.state.groups[route]
     if not COMPLETED[status] or COMPLETED[group.status]:
         return
@@ -327,13 +327,13 @@ def _ready_groups(turn: Turn, task: TaskState, most: int) -> list[int]:
 
 
 def reopen_group(turn: Turn, group: GroupState) -> None:
-    """Take a group that has ended for one that waits to start again."""
+    """Set a group that has ended back to waiting for its start."""
     if COMPLETED[group.status]:
         _set_group(turn, group, TaskStatus.READY)
 
 
 def resume_groups(turn: Turn, task: TaskState) -> None:
-    """Go on with a task whose groups were reopened: start as many as may run, or end it."""
+    """Continue a task whose groups were reopened: start as many as may run, or end it."""
     if _conclude(turn, task):
         return
     groups = [turn.state.groups[route] for route in task.routes]
@@ -355,7 +355,7 @@ def _quote_failure(turn: Turn, task: TaskState, group: GroupState) -> None:
 
 
 def _quote_first_failure(turn: Turn, task: TaskState) -> None:
-    """Quote a group that failed before a redo of another one, if none has failed since."""
+    """Quote a group that failed before a redo of another group, if none has failed since."""
     invoke = task.invoke
     if invoke.msg is None and invoke.code is None and invoke.hint is None:
         groups = (turn.state.groups[route] for route in task.routes)
@@ -367,10 +367,9 @@ def _has_failed(group: GroupState) -> bool:
 
 
 def parent_status(counts: Sequence[int], key_counts: Sequence[int] = NO_GROUPS) -> TaskStatus:
-    """Compute the status of a task from how many groups, and key groups, have each status.
+    """Compute the status of a task from the number of groups, and key groups, in each status.
 
-    No field of the definition makes a group a key group; the original has them for
-    extensions.
+    No field of the definition makes a group a key group; Rill Flow has them for extensions.
     """
     total, keys = sum(counts), sum(key_counts)
     if counts[TaskStatus.SUCCEED] + counts[TaskStatus.SKIPPED] == total:
@@ -416,7 +415,7 @@ def _group_output(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
 
 
 def drop_groups(turn: Turn, task: TaskState) -> None:
-    """Forget the groups of a task and everything inside them, before it runs again."""
+    """Drop the groups of a task and everything inside them, before the task runs again."""
     state = turn.state
     for route in task.routes:
         group = state.groups.pop(route)

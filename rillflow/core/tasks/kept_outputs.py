@@ -1,7 +1,8 @@
-"""How much the tasks of an execution keep of what functions have answered, and how much they may.
+"""Limit of the function outputs that the tasks of an execution keep.
 
-An answer that is too much is told as the failure that it is before it is handled: the journal
-holds that event and not the answer, so a replay needs no limit, and the answer is stored nowhere.
+Owners call ``within_limit`` before they handle an event. An answer beyond the limit is turned into
+a failure there: the journal holds the failure and not the answer, so a replay needs no limit, and
+the answer is not stored.
 """
 
 from typing import Final
@@ -23,17 +24,17 @@ _CODE: Final = str(CONTENT_TOO_LONG)
 
 
 def note_output(state: ExecutionState, task: TaskState, size_bytes: int) -> None:
-    """Count the output that a task keeps now, by the length of its text, in place of the last."""
+    """Count the output that a task keeps now, by its length as text, in place of the last one."""
     state.outputs_bytes += size_bytes - task.output_bytes
     task.output_bytes = size_bytes
 
 
 def within_limit(plan: Plan, state: ExecutionState, event: Event, most_bytes: int) -> Event:
-    """Return an event as it is to be handled: an answer for which there is no room as a failure."""
+    """Return the event to handle: an answer beyond the limit becomes a failure."""
     if isinstance(event, DispatchAnswered):
         if event.body is None or not _is_too_much(state, event.task, event.body, most_bytes):
             return event
-        if event.error is not None:  # which says more than what came with it
+        if event.error is not None:  # the error matters more than the body that came with it
             return replace(event, body=None)
         message = _message(most_bytes)
         body = encode_json({"error_code": _CODE, "error_msg": message})

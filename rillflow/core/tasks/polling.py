@@ -1,7 +1,7 @@
-"""Asking a gateway for the result of a call it has accepted (spec 10.5).
+"""Polling a gateway for the result of a call that it has accepted (spec 10.5).
 
-Tasks that poll are asked from the start. Those that wait for a callback are looked after once
-it is overdue, where the execution says when that is (``expected_callback_s``).
+Tasks with a poll address are polled from the start. Tasks that wait for a callback are polled once
+the callback is overdue, if the execution has ``expected_callback_s``.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ _COMPLETED = "Completed"
 
 
 class Result(NamedTuple):
-    """What a gateway says of a call; ``succeeded`` None leaves it to the output."""
+    """The result in a gateway's answer; ``succeeded`` None leaves it to the conditions."""
 
     output: JsonObject
     succeeded: bool | None = None
@@ -36,13 +36,13 @@ class Result(NamedTuple):
 
 
 def polls(plan: TaskPlan) -> bool:
-    """Tell whether a task's result is asked for."""
+    """Tell whether a task's result is polled."""
     spec = plan.spec
     return isinstance(spec, FunctionTask) and spec.completion == "poll"
 
 
 def begin(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
-    """Go on after the gateway has taken the call, or has answered it at once."""
+    """Continue after the gateway has accepted the call, or has answered it at once."""
     if event.poll_url is not None:
         task.poll_url = event.poll_url
         _ask_later(turn, task, plan, event)
@@ -55,7 +55,7 @@ def begin(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) 
 
 
 def accepted(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
-    """Go on with a task that still runs after its call was answered well."""
+    """Continue with a task that still runs after its call succeeded."""
     plan = turn.plan_of(task)
     if polls(plan):
         begin(turn, task, plan, event)
@@ -64,9 +64,9 @@ def accepted(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
 
 
 def _expect_callback(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
-    """See to it that a callback that never comes does not leave the task running for ever.
+    """Set a timer for an overdue callback, so that a lost one does not leave the task running.
 
-    Without an address to ask at, the task's own time-out is its end, if it has one.
+    Without a poll address, only the task's own time-out ends it, if it has one.
     """
     wait_s = turn.state.expected_callback_s
     if wait_s is None or (event.poll_url is None and task.timeout_due_ms is not None):
@@ -78,7 +78,7 @@ def _expect_callback(turn: Turn, task: TaskState, event: DispatchAnswered) -> No
 
 
 def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
-    """Ask now, or give up a callback; return False when the result is no longer awaited."""
+    """Poll now, or give up a callback; return False if the result is no longer awaited."""
     if task_moves(turn.state).poll_due[task.status] is not TAKE or task.poll_due_ms != due_ms:
         return False
     task.poll_due_ms = None
@@ -93,12 +93,12 @@ def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
 
 
 def under_way(task: TaskState) -> int:
-    """Return the number of the question that is under way, 0 for the call itself."""
+    """Return the number of the poll under way, 0 for the call itself."""
     return task.polls if task.poll_url is not None else 0
 
 
 def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
-    """Build the question, also after a restart."""
+    """Build the command of a poll, also after a restart."""
     spec = turn.plan_of(task).spec_as(FunctionTask)
     chosen = (task.invoke.ext or {}).get("calculated_resource_name")
     name = chosen if isinstance(chosen, str) else spec.resource_name or ""
@@ -116,14 +116,14 @@ def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
 
 
 def call_under_way(turn: Turn, task: TaskState) -> DispatchTask:
-    """Build the call that is under way, the attempt itself or a question, as it was ordered."""
+    """Build the command under way, the attempt itself or a poll, as it was first ordered."""
     if task.poll_url is not None:
         return poll_command(turn, task)
     return functions.dispatch_command(turn, task, turn.plan_of(task))
 
 
 def answered(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
-    """Take the gateway's word: not yet, or the result."""
+    """Handle the gateway's answer to a poll: not yet, or the result."""
     plan = turn.plan_of(task)
     task.in_flight = False
     held, task.held = task.held, None

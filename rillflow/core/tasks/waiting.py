@@ -1,4 +1,8 @@
-"""What an execution waits for: questions about the state of tasks that the runtime asks."""
+"""Questions of the runtime about what a task waits for.
+
+`runtime/activation` and `runtime/commands` ask them, so that the runtime never reads statuses
+itself.
+"""
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.plan import Plan
@@ -10,7 +14,7 @@ from rillflow.definition.model import FunctionTask
 
 
 def awaits(state: ExecutionState, command: DispatchTask) -> bool:
-    """Tell whether the answer of a dispatch would still be taken."""
+    """Tell whether the answer of a dispatch would still be accepted."""
     if not command.task:
         return state.completion is not None and state.completion_attempt == command.attempt
     task = state.tasks.get(command.task)
@@ -24,7 +28,7 @@ def awaits(state: ExecutionState, command: DispatchTask) -> bool:
 
 
 def is_left_to_a_callback(plan: Plan, state: ExecutionState, command: DispatchTask) -> bool:
-    """Tell whether a call that was merely taken leaves its task waiting for a callback."""
+    """Tell whether a call that was only accepted leaves its task waiting for a callback."""
     task = state.tasks.get(command.task)
     if task is None or command.pattern not in ASYNC_PATTERNS:
         return False
@@ -32,7 +36,7 @@ def is_left_to_a_callback(plan: Plan, state: ExecutionState, command: DispatchTa
 
 
 def resource_of(plan: Plan, state: ExecutionState, name: str) -> str | None:
-    """Return the function that a task called last, None when there is none."""
+    """Return the function that a task called last, None if there is none."""
     task = state.tasks.get(name)
     if task is None:
         return None

@@ -1,7 +1,8 @@
-"""What arrives at ``/flow/trigger.json`` and ``/flow/finish.json`` (spec 5.2).
+"""Parsing of requests to ``/flow/trigger.json`` and ``/flow/finish.json`` (spec 5.2).
 
-Pure readers. They refuse only what cannot be understood as a callback at all, and
-only with the RequestError family: the result is sent once, and would be lost.
+`serve/routes/hot.py` and the Ray client call it. The functions are pure. They refuse only what
+cannot be understood as a callback, and only with RequestErrors: a function sends its result once,
+so a refused one is lost.
 """
 
 import math
@@ -23,25 +24,23 @@ from rillflow.jsontypes import (
 )
 
 MESSAGE_BYTES: Final = 4096
-"""How much of a failed function's answer becomes the task's message."""
+"""Limit of the characters of a failed function's answer that become the task's message."""
 
 Masking: TypeAlias = Callable[[str], str]
-"""Takes secrets out of a text. A text is cut afterwards: of what was cut before, the beginning of a
-secret would be left."""
+"""Masks secrets in a text, before it is cut: the beginning of a secret would remain otherwise."""
 
 _LONGEST_FACT: Final = 256
 _UNPROCESSABLE: Final = 422
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
-    """An outcome that somebody reports for a task.
+    """An outcome that is reported for a task.
 
-    ``output`` is the text of a JSON object. ``message``, ``code`` and ``invoke_id``
-    are what the body says about itself. ``facts`` is what the gateway says about the
-    call: ``status``, ``duration_s``, ``function``, ``call_id``, ``retry``,
-    ``retry_max``, and ``event_id``, ``event_type`` of a CloudEvent. ``will_retry``
-    marks a failure after which the gateway itself tries again.
-    ``retry_interval_s`` is the function's wish to be left alone, 0 for none.
+    ``output`` is the text of a JSON object. ``message``, ``code`` and ``invoke_id`` are what the
+    body says about itself. ``facts`` is what the gateway says about the call: ``status``,
+    ``duration_s``, ``function``, ``call_id``, ``retry``, ``retry_max``, and ``event_id``,
+    ``event_type`` of a CloudEvent. ``will_retry`` marks a failure after which the gateway itself
+    tries again. ``retry_interval_s`` is the function's hint, 0 for none.
     """
 
     execution_id: str
@@ -57,7 +56,7 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Said(NamedTuple):
-    """What a body says about the call (spec 3.10)."""
+    """The fields of a body that describe the call (spec 3.10)."""
 
     message: str | None
     code: str | None
@@ -65,7 +64,7 @@ class _Said(NamedTuple):
 
 
 def callback_target(query: Mapping[str, str]) -> tuple[str, str]:
-    """Return the execution and the task that a callback is for, which its address says.
+    """Return the execution and the task that the address of a callback names.
 
     Raises:
         RequestError: ``execution_id`` or ``task_name`` is missing (422).
@@ -197,7 +196,7 @@ def _by_name(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _clean(text: str) -> str:
-    """Replace lone surrogates, which no JSON text can carry."""
+    """Replace lone surrogates, which JSON text cannot contain."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
@@ -244,7 +243,7 @@ def _outcome(status: str | None, function_status: JsonValue, output: JsonObject)
 
 
 def _result_type(*shapes: JsonObject) -> bool | None:
-    """Tell whether ``result_type`` says success, in the first shape that has one."""
+    """Tell whether ``result_type`` reports success, in the first form that is present."""
     for shape in shapes:
         said = shape.get("result_type")
         if said is not None:
@@ -253,7 +252,7 @@ def _result_type(*shapes: JsonObject) -> bool | None:
 
 
 def _said(*shapes: JsonObject) -> _Said:
-    """Read code, message and invoke id; what is further inside wins."""
+    """Read code, message and invoke id; the innermost value wins."""
     facts = list(shapes)
     data = shapes[-1].get("data")
     if isinstance(data, dict):
@@ -274,7 +273,7 @@ def _last(facts: list[JsonObject], *keys: str) -> str | None:
 def _failure_message(
     said: _Said, content: Body, query: Mapping[str, str], facts: Mapping[str, JsonValue]
 ) -> str:
-    """Say why a task failed: in the function's words, else in the gateway's."""
+    """Return why a task failed: the function's message, else the gateway's."""
     if said.message or content.text:
         return said.message or content.text or ""
     if content.text is None:
@@ -289,7 +288,7 @@ def _cut(text: str) -> str:
 
 
 def _facts(headers: Mapping[str, str], mask: Masking) -> dict[str, JsonValue]:
-    """Collect what the gateway says about the call; odd values are left out."""
+    """Collect what the gateway says about the call; malformed values are omitted."""
 
     def short(name: str) -> str | None:
         text = headers.get(name)

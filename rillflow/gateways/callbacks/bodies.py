@@ -1,8 +1,7 @@
-"""What a callback's body says, whatever it is made of (spec 10.3).
+"""Parsing of callback bodies in any content type (spec 10.3).
 
-Gateways pass a function's raw bytes on: JSON or text or an image, compressed or
-not, under a content type that may be another's. The result is sent once, so
-nothing that arrives is thrown away for being odd.
+Gateways pass a function's raw bytes on: JSON, text or an image, compressed or not, perhaps under a
+wrong content type. The result is sent once, so a body of any form is kept.
 """
 
 import base64
@@ -27,7 +26,7 @@ _MOST_CODINGS: Final = 3
 
 
 class Body(NamedTuple):
-    """A body as an output object, and as text for messages (None when it is binary)."""
+    """A body as an output object, and as text for messages (None if it is binary)."""
 
     output: JsonObject
     text: str | None
@@ -36,9 +35,9 @@ class Body(NamedTuple):
 def read_body(headers: Mapping[str, str], raw: bytes, *, max_bytes: int) -> Body:
     """Turn a body into an output object.
 
-    An object stands for itself, an array or scalar becomes ``{"data": …}``, text
-    ``{"body": …}``, anything else ``{"body_base64": …, "content_type": …}``;
-    nothing is an empty object. A structured CloudEvent stands for its data.
+    An object is the output itself, an array or scalar becomes ``{"data": …}``, text ``{"body":
+    …}``, anything else ``{"body_base64": …, "content_type": …}``; an empty body is an empty object.
+    Of a structured CloudEvent, its data are used.
 
     Args:
         headers: Request headers by lower-case name.
@@ -55,7 +54,7 @@ def read_body(headers: Mapping[str, str], raw: bytes, *, max_bytes: int) -> Body
 
 
 def unpacked(headers: Mapping[str, str], raw: bytes, *, max_bytes: int) -> bytes:
-    """Undo gzip and deflate; bytes that are not what they claim to be stay as they are.
+    """Undo gzip and deflate; bytes that are in neither format stay as they are.
 
     Raises:
         TooLargeError: The body is larger than the limit, as received or unpacked.
@@ -76,7 +75,7 @@ def is_cloud_event(headers: Mapping[str, str]) -> bool:
 
 
 def _too_large(max_bytes: int) -> TooLargeError:
-    """Build the refusal of a body over its limit (spec Q31: the original's text)."""
+    """Build the refusal of a body over its limit (spec Q31: Rill Flow's text)."""
     return TooLargeError.of_body(max_bytes, "callback_max_bytes")
 
 
@@ -87,7 +86,9 @@ def _as_output(value: JsonValue) -> JsonObject:
 def _as_object(content: bytes) -> JsonObject:
     value = decode_untrusted_json(content)
     if not isinstance(value, dict):
-        value = decode_untrusted_json(b'{"data":' + content + b"}")  # the wrapping counts as depth
+        value = decode_untrusted_json(
+            b'{"data":' + content + b"}"
+        )  # the wrapping adds one level of depth
     return _as_output(value)
 
 
@@ -107,9 +108,9 @@ def _understood(content: bytes, content_type: str) -> Body:
 
 
 def _readable(content: bytes, content_type: str) -> bytes:
-    """Undo a declared charset, or one that a byte order mark shows.
+    """Undo a declared charset, or one with a byte order mark.
 
-    The content type may be the request's and not the answer's, so what is UTF-8 stays.
+    The content type may be the request's instead of the answer's, so valid UTF-8 is kept.
     """
     kind = content_type.lower()
     is_text = kind.startswith("text/") or "json" in kind
@@ -121,7 +122,7 @@ def _readable(content: bytes, content_type: str) -> bytes:
 
 
 def _as_text(content: bytes) -> str | None:
-    """Decode UTF-8; a NUL byte or a character that is none makes it binary."""
+    """Decode UTF-8; a NUL byte or an invalid character makes it binary."""
     if b"\0" in content:
         return None
     try:
@@ -145,7 +146,7 @@ def _inflated(content: bytes, formats: tuple[int, ...], *, max_bytes: int) -> by
 
 
 def _cloud_event_data(body: Body) -> Body | None:
-    """Return the data of a structured CloudEvent, None when the body is none."""
+    """Return the data of a structured CloudEvent, None if the body is not one."""
     event = body.output
     if "specversion" not in event:
         return None

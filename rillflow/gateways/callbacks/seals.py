@@ -1,8 +1,8 @@
-"""Seals of callback addresses: who does not have one from us cannot call back.
+"""Seals of callback addresses: without one, nobody can send a callback.
 
-A seal is an HMAC-SHA256 over execution, task, attempt and expiry. It goes into the address
-as ``attempt``, ``expires`` (seconds since the epoch) and ``seal``, beside the ``sign`` that
-Rill Flow knows, which functions check and servers do not.
+A seal is an HMAC-SHA256 over execution, task, attempt and expiry. The address has it as
+``attempt``, ``expires`` (seconds since the epoch) and ``seal``, beside Rill Flow's ``sign``, which
+functions verify and servers do not.
 """
 
 import base64
@@ -27,17 +27,17 @@ def seal(key: str, *, execution_id: str, task: str, attempt: int, expires_s: int
 def attempt_of_seal(
     keys: Iterable[str], query: Mapping[str, str], *, execution_id: str, task: str, now_s: int
 ) -> int:
-    """Return the attempt that an address is sealed for, 0 when it has no seal.
+    """Return the attempt for which an address is sealed, 0 if it has no seal.
 
     Args:
         keys: Any of them may have made the seal; all are tried, in constant time each.
         query: Parameters of the address.
-        execution_id: The execution that is called back.
-        task: The task that is called back.
+        execution_id: The execution of the callback.
+        task: The task of the callback.
         now_s: Seconds since the epoch.
 
     Raises:
-        ForgedCallbackError: The seal is broken, or its time is over.
+        ForgedCallbackError: The seal is invalid or has expired.
     """
     if SEAL not in query:
         return 0
@@ -53,7 +53,7 @@ def attempt_of_seal(
 
 
 def _code(key: str, *facts: str) -> str:
-    """Authenticate the facts, each with its length, so that none runs into the next."""
+    """Authenticate the fields, each with its length, so that no two lists give the same bytes."""
     parts = [_PURPOSE, *(fact.encode(errors="replace") for fact in facts)]
     message = b"".join(b"%d:%b" % (len(part), part) for part in parts)
     code = hmac.digest(key.encode(), message, hashlib.sha256)

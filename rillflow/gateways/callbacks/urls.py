@@ -1,7 +1,7 @@
-"""The address that a function calls when it is done (spec 4.2).
+"""The callback address that a function gets (spec 4.2).
 
-The form is Rill Flow's own to the byte: keys sorted, everything but letters,
-digits, ``.``, ``-`` and ``_`` percent-encoded.
+Its form is byte for byte Rill Flow's: keys sorted, everything but letters, digits, ``.``, ``-`` and
+``_`` percent-encoded.
 """
 
 import base64
@@ -66,7 +66,7 @@ def callback_url(  # noqa: PLR0913 - the facts of an address
 
 
 def is_of_callback(fields: Mapping[str, str]) -> bool:
-    """Tell whether signed fields are those of a callback address, which a function is given."""
+    """Tell whether signed fields are those of a callback address."""
     return fields.get(PURPOSE) == _CALLBACK or SEAL in fields
 
 
@@ -95,5 +95,5 @@ def _encode(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _quoted(text: str) -> str:
-    """Encode an id or a name; the same execution's come back task after task."""
+    """Encode an id or a name; cached, because the tasks of an execution repeat them."""
     return percent_encoded(text)

@@ -1,4 +1,8 @@
-"""Whether callbacks can come: does anybody answer at the address that functions are given?"""
+"""A probe of the callback address that functions are given.
+
+An execution actor calls it at its start, and repeats calls whose callbacks may be lost only when
+callbacks can arrive.
+"""
 
 import asyncio
 import time
@@ -12,16 +16,16 @@ from rillflow.gateways.messages.targets import parse_http_url
 
 CALLBACKS: Final = "/flow/trigger.json"
 NOT_YET: Final = frozenset({404, 502, 503, 504})
-"""What a front answers while the API behind it is still starting, or starting again."""
+"""Statuses of a proxy whose API is still starting."""
 PAUSE_S: Final = 0.1
 ANSWER_S: Final = 2.0
 MOST_BYTES: Final = 65_536
 
 
 async def until_callbacks_come(base_url: str, *, patience_s: float) -> bool:
-    """Wait until the callback route below an address answers; False when it does not in time.
+    """Wait until the callback route below an address answers; False if it does not in time.
 
-    It is asked without parameters, which it refuses: any word of its own will do.
+    The request has no parameters, so the route refuses it; any refusal of its own is an answer.
     """
     give_up = time.monotonic() + patience_s
     transport = PooledTransport(HttpSettings(connect_timeout_s=ANSWER_S))
@@ -44,7 +48,7 @@ async def _answers(transport: HttpTransport, url: str) -> bool:
 
 
 async def _status(transport: HttpTransport, url: str) -> int:
-    """Return the status of the answer; GatewayError when there is none."""
+    """Return the status of the answer; GatewayError if there is none."""
     target = parse_http_url(url)
     call = HttpCall("GET", f"{target.origin}{target.path}", ())
     return (await transport.exchange(call, most_bytes=MOST_BYTES)).status

@@ -1,4 +1,4 @@
-"""The HTTP gateway: Rill Flow's dialect over one transport (spec 4.4, 9.2)."""
+"""The HTTP gateway: Rill Flow's HTTP dialect over one transport (spec 4.4, 9.2)."""
 
 import asyncio
 import logging
@@ -27,15 +27,15 @@ _log = logging.getLogger(__name__)
 
 
 class HttpGateway:
-    """Calls functions over HTTP; every failure is an answer, none an exception.
+    """Calls functions over HTTP; every failure is an answer, never an exception.
 
-    One transport, opened by the first call, in the loop that makes it.
+    It has one transport, which the first call opens in its event loop.
     """
 
     def __init__(
         self, settings: HttpSettings, clock: Clock, budget: AnswerBudget | None = None
     ) -> None:
-        """Read large answers only where a ``budget`` has room; whoever made the call ends that."""
+        """Read large answers only if a ``budget`` has room; the caller releases that room."""
         self._budget = budget or AnswerBudget(sys.maxsize)
         self._settings = settings
         self._clock = clock
@@ -51,7 +51,7 @@ class HttpGateway:
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         except Exception as error:  # noqa: BLE001 - the port promises an answer
-            # A traceback may show what was sent.
+            # A traceback may contain what was sent.
             _log.error(
                 "gateway.unexpected",
                 extra={"execution_id": request.execution_id, "kind": type(error).__name__},
@@ -89,9 +89,9 @@ class HttpGateway:
     async def _limited(
         self, request: DispatchRequest, call: HttpCall, timeout_s: float
     ) -> tuple[HttpCall, Reply]:
-        """Wait for its turn, then make the call within its time-out."""
+        """Wait for the call's turn, then make it within its time-out."""
         try:
-            # When the task's own time is over, nobody waits for its turn any more.
+            # After the task's own time-out nobody waits for its turn any more.
             async with asyncio.timeout(request.timeout_s) as limit:
                 self._under_way.add(limit)
                 try:
@@ -173,5 +173,5 @@ class HttpGateway:
 
 
 def _shown(call: HttpCall) -> str:
-    """Name a call without its query, which may carry secrets."""
+    """Return a call's address without its query, which may contain secrets."""
     return f"{call.method} {call.url.partition('?')[0]}"

@@ -1,7 +1,7 @@
-"""How a mapped input becomes an HTTP request (spec 4.2, 4.3).
+"""Building the HTTP request of an attempt from its mapped input (spec 4.2, 4.3).
 
-Pure: the same attempt gives the same request, byte for byte, so a function can
-recognise a repetition after a crash by its body as well as by its keys.
+The functions are pure: the same attempt gives the same request, byte for byte, so a function can
+recognize a repetition after a crash by its body as well as by its keys.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ _POLL_PATTERN: Final = "poll"
 _ASYNC_PATTERNS: Final = frozenset({"task_async", "task_scheduler"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# The transport derives these from the body and the connection; an author's value
-# could only contradict them, which is how requests are smuggled.
+# The transport derives these from the body and the connection. An author's value could only
+# contradict them, which enables request smuggling.
 _TRANSPORT_HEADERS: Final = frozenset(
     {
         "connection",
@@ -44,7 +44,7 @@ _TRANSPORT_HEADERS: Final = frozenset(
 
 
 class _Parts(NamedTuple):
-    """The three places that input fields go to."""
+    """The three destinations of input fields."""
 
     query: JsonObject
     headers: JsonObject
@@ -66,7 +66,7 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     target = http_target(request.resource_name, request.resource_protocol)
     fields = read_input(request)
     headers = dispatch_headers(request, settings, fields, now_ms=now_ms, target=target)
-    # The address of a poll is the gateway's own, perhaps signed: nothing is added to it.
+    # The gateway chose the address of a poll, perhaps signed: nothing is added to it.
     is_poll = request.pattern == _POLL_PATTERN
     parts = _Parts({}, {}, {}) if is_poll else split_input(request, fields)
     _override(headers, parts.headers)
@@ -106,10 +106,10 @@ def dispatch_headers(
     now_ms: int,
     target: Target | None = None,
 ) -> dict[str, tuple[str, str]]:
-    """Build the headers that every dispatch carries, keyed by lower-case name.
+    """Build the headers of a dispatch, keyed by lower-case name.
 
-    Takes ``generate_auth`` out of ``fields``: it steers the signature, and is no
-    input of the function.
+    ``generate_auth`` is removed from ``fields``: it controls the signature, and is not an input of
+    the function.
     """
     asked = wants_signature(fields.pop("generate_auth", None))
     business = request.execution_id.partition(":")[0]
@@ -147,9 +147,9 @@ def call_id(request: DispatchRequest) -> str:
 def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
     """Sort input fields into query, headers and body, in the order of the input.
 
-    The query starts with ``execution_id`` and ends with ``name``, which no input
-    can replace; the body starts with ``execution_id``. The notice that an execution
-    has ended is no task's call and has no ``name`` (spec 3.19).
+    The query starts with ``execution_id`` and ends with ``name``, which no input can replace; the
+    body starts with ``execution_id``. A completion callback belongs to no task and has no ``name``
+    (spec 3.19).
     """
     parts = _Parts(
         {"execution_id": request.execution_id}, {}, {"execution_id": request.execution_id}
@@ -174,9 +174,9 @@ def split_input(request: DispatchRequest, fields: JsonObject) -> _Parts:
 def call_timeout_s(request: DispatchRequest, settings: HttpSettings) -> float:
     """Return how long one call may take, in seconds.
 
-    The task's own time limit bounds a synchronous call (spec 9.2); that of an
-    asynchronous task is about its callback, so it can only shorten the dispatch. No call holds
-    its connection for longer than ``longest_call_s``.
+    The task's own time-out limits a synchronous call (spec 9.2). That of an asynchronous task
+    concerns its callback, so it can only shorten the dispatch. No call holds its connection for
+    longer than ``longest_call_s``.
     """
     if request.timeout_s is None:
         return settings.call_timeout_s
@@ -186,10 +186,10 @@ def call_timeout_s(request: DispatchRequest, settings: HttpSettings) -> float:
 
 
 def ran_out(request: DispatchRequest, timeout_s: float, otherwise: str) -> str:
-    """Say why a call ended without an answer after ``timeout_s``.
+    """Return the error of a call that ended without an answer after ``timeout_s``.
 
-    Where that was the task's own limit, the gateway and the task's timer are after the same
-    moment, and whichever notices it first says ``timeout`` (spec 3.13).
+    If the limit was the task's own, the gateway and the task's timer wait for the same moment, and
+    whichever is first says ``timeout`` (spec 3.13).
     """
     return "timeout" if timeout_s == request.timeout_s else otherwise
 
@@ -201,10 +201,10 @@ def request_method(request_type: str | None) -> str:
 
 
 def encode_body(method: str, content_type: str, body: JsonObject) -> bytes | None:
-    """Encode body fields as JSON, or as a form when the content type says so.
+    """Encode body fields as JSON, or as a form if the content type says so.
 
-    None for verbs that have no body. JSON keeps null entries of maps; the value of a form
-    field that is a map or list loses those inside it.
+    None for verbs without a body. JSON keeps null entries of maps; in the value of a form field
+    they are dropped.
 
     Raises:
         GatewayError: A form field is null.
@@ -218,9 +218,9 @@ def encode_body(method: str, content_type: str, body: JsonObject) -> bytes | Non
 
 
 def text_of(value: JsonValue) -> str:
-    """Return a value as it travels in a query, header or form: text as is, the rest as JSON.
+    """Return a value as text for a query, header or form: text as is, the rest as JSON.
 
-    Null entries of maps are left out there.
+    Null entries of maps are omitted.
     """
     return value if isinstance(value, str) else encode_json(_without_nulls(value)).decode()
 

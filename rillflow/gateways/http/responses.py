@@ -1,4 +1,4 @@
-"""What a finished HTTP exchange means for the attempt (spec 4.4, 9.2)."""
+"""Interpreting an HTTP response as the answer of an attempt (spec 4.4, 9.2)."""
 
 from typing import Final
 from urllib.parse import urljoin
@@ -15,7 +15,7 @@ from rillflow.jsontypes import NEVER_TOO_MUCH_BYTES, JsonObject, decode_json, wh
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 LONGEST_ERROR: Final = 1_024
-"""Characters of an error that are kept of an attempt."""
+"""Limit of the characters of an error that are kept with an attempt."""
 _JSON_STARTS: Final = (b"{", b"[")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
@@ -24,13 +24,13 @@ _BODY_HEADERS: Final = frozenset({"content-type", "content-encoding"})
 def answered(request: DispatchRequest, reply: Reply, *, url: str, now_ms: int) -> DispatchAnswer:
     """Turn a response into the attempt's answer.
 
-    A status of 400 or more is a failure that keeps its body when that is a JSON
-    object; every other status is the answer, whatever its body.
+    A status of 400 or more is a failure that keeps its body if that is a JSON object; every other
+    status is the answer, whatever its body.
 
     Args:
         request: The attempt.
         reply: The last response, after redirects.
-        url: Where it came from, for relative poll addresses.
+        url: Its address, for relative poll addresses.
         now_ms: Milliseconds since the epoch, for ``Retry-After`` dates.
     """
     body = _text(reply) or None
@@ -51,9 +51,9 @@ def answered(request: DispatchRequest, reply: Reply, *, url: str, now_ms: int) -
 
 
 def bounded(answer: DispatchAnswer) -> DispatchAnswer:
-    """Fail an attempt whose answer is JSON that cannot be handled in time.
+    """Fail an attempt whose answer is JSON with too many values to handle in time.
 
-    Text that is no JSON has no values, however many commas are in it.
+    Text that is not JSON has no values, however many commas it contains.
     """
     body = answer.body
     if body is None or len(body) <= NEVER_TOO_MUCH_BYTES:
@@ -65,9 +65,9 @@ def bounded(answer: DispatchAnswer) -> DispatchAnswer:
 
 
 def cut(answer: DispatchAnswer) -> DispatchAnswer:
-    """Shorten the error of an answer to what is kept; secrets are masked before.
+    """Shorten the error of an answer; secrets are masked before.
 
-    Of a secret that is cut before it is masked, the beginning would be left.
+    If a secret were cut before it is masked, its beginning would remain.
     """
     if answer.error is None or len(answer.error) <= LONGEST_ERROR:
         return answer
@@ -75,15 +75,15 @@ def cut(answer: DispatchAnswer) -> DispatchAnswer:
 
 
 def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
-    """Return the request that a redirect asks for, None when there is none to follow.
+    """Return the request that a redirect asks for, None if there is none to follow.
 
-    A POST answered 301, 302 or 303 goes on as GET without a body; 307 and 308
-    repeat the request. To another origin only harmless headers follow: no credentials,
-    keys, signatures or callback address. A call that has secrets in it does not follow
-    at all. The change of a host from ``http`` to ``https`` is no other origin.
+    A POST answered 301, 302 or 303 continues as GET without a body; 307 and 308 repeat the request.
+    Another origin gets only harmless headers: no credentials, keys, signatures or callback address.
+    A call that contains secrets is not redirected to another origin. The change of a host from
+    ``http`` to ``https`` is not another origin.
 
     Raises:
-        GatewayError: The redirect leads out of HTTP, or would take secrets elsewhere.
+        GatewayError: The redirect leaves HTTP, or would send secrets to another origin.
     """
     location = reply.headers.get("location")
     if reply.status not in _REDIRECTS or not location:
@@ -110,10 +110,10 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
 
 
 def poll_url(reply: Reply, url: str) -> str | None:
-    """Return where an accepted call can be asked about, None when nobody said.
+    """Return the address at which an accepted call can be polled, None if there is none.
 
-    ``Location`` (HTTP), ``statusQueryGetUri`` (Azure Durable Functions) or
-    ``activationId`` (OpenWhisk, beside the action that was called).
+    ``Location`` (HTTP), ``statusQueryGetUri`` (Azure Durable Functions) or ``activationId``
+    (OpenWhisk, beside the action that was called).
     """
     said = _json_object(reply.body) or {}
     location = reply.headers.get("location") or said.get("statusQueryGetUri")

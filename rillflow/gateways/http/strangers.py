@@ -1,8 +1,7 @@
-"""What may go to another origin than the one that a definition names (spec 4.4).
+"""What another origin than the one in a definition may receive (spec 4.4).
 
-Keys, signatures, cookies, the callback address, and what authors add are for the host that
-they were written for. A function may name another one, by a redirect or as the address of its
-result.
+Keys, signatures, cookies, the callback address, and headers of authors are for the host that they
+were written for. A function may name another host in a redirect, or as its poll address.
 """
 
 from collections.abc import Iterable
@@ -23,26 +22,26 @@ _FOR_STRANGERS: Final = frozenset(
 
 
 def for_strangers(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Return the headers that another origin gets, too."""
+    """Return the headers that another origin receives."""
     return tuple(pair for pair in headers if pair[0].lower() in _FOR_STRANGERS)
 
 
 def is_same_origin(target: Target, origin: str) -> bool:
-    """Tell whether an address is of an origin; its change from http to https is none."""
+    """Tell whether an address belongs to an origin; a change from http to https does not matter."""
     return target.origin in (origin, _with_tls(origin))
 
 
 def is_elsewhere(request: DispatchRequest, target: Target) -> bool:
-    """Tell whether the address of a result is of another origin than the call was made at."""
+    """Tell whether a poll address has another origin than the call."""
     if request.called is None:
         return False
     try:
         return not is_same_origin(target, http_target(*request.called).origin)
     except GatewayError:
-        return True  # with a reference to a secret in the address, for instance
+        return True  # for instance with a secret in the address
 
 
 def _with_tls(origin: str) -> str:
-    """Return where a host on the usual port of ``http`` answers by ``https``."""
+    """Return the ``https`` origin of a host on the default port of ``http``."""
     scheme, _, place = origin.partition("://")
     return f"https://{place}" if scheme == "http" else origin

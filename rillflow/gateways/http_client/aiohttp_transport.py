@@ -1,4 +1,4 @@
-"""The transport on aiohttp's client, to compare the dispatcher's own client with."""
+"""The transport over aiohttp, an alternative to the dispatcher's own client."""
 
 import asyncio
 import socket
@@ -58,10 +58,10 @@ class AiohttpTransport:
     async def exchange(self, call: HttpCall, *, most_bytes: int, room: Room | None = None) -> Reply:
         """Make an exchange; see ``HttpTransport``."""
         origin = origin_of(call.origin)
-        request_head(call, call.origin)  # refuses what would end a line
+        request_head(call, call.origin)  # refuses line breaks in the head
         where = f"cannot connect to {origin.host}:{origin.port}"
         try:
-            await self._names.addresses(origin.host)  # aiohttp asks no resolver about literals
+            await self._names.addresses(origin.host)  # aiohttp does not resolve literal addresses
         except OSError as error:
             raise NotConnectedError(f"{where}: {error}") from error
         try:
@@ -95,7 +95,7 @@ class AiohttpTransport:
 
 
 class _ResolverAdapter(AbstractResolver):
-    """Gives aiohttp the addresses that the egress policy has let through, and no others."""
+    """Gives aiohttp only the addresses that the egress policy has allowed."""
 
     def __init__(self, names: GuardedResolver) -> None:
         self._names = names
@@ -117,7 +117,7 @@ class _ResolverAdapter(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Leave the look-ups to the transport."""
+        """Does nothing: the transport closes the resolver."""
 
 
 def _headers(call: HttpCall, authority: str) -> list[tuple[str, str]]:
@@ -148,6 +148,6 @@ async def _read(response: aiohttp.ClientResponse, most_bytes: int, room: Room | 
 
 
 def _room_bytes(response: aiohttp.ClientResponse, most_bytes: int) -> int:
-    """Return how much a response may become, unpacked too."""
+    """Return the largest possible size of a response, unpacked included."""
     size = min(response.content_length or most_bytes, most_bytes)
     return size + most_bytes if "content-encoding" in response.headers else size

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection: a request goes out in one piece, llhttp reads the answer.
+"""One HTTP/1.1 connection: a request is written in one piece, llhttp parses the response.
 
-A connection is used by one call at a time. What comes unasked ends it: answers that
-belong to no request would be taken for those of the next one.
+One call at a time uses a connection. Unexpected data closes it, because they would be taken for the
+response of the next request.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from rillflow.errors import BrokenExchangeError, GatewayError
 from rillflow.gateways.messages.exchange import FAILS, Reply
 
 Room: TypeAlias = Callable[[int], "asyncio.Future[None] | None"]
-"""Takes room for so many bytes; None when it is there, else what is done once it is."""
+"""Takes room for so many bytes; returns None, or a future if it has to wait."""
 
 HEAD_BYTES: Final = 64 * 1024
-"""What an answer may have of headers, and of bytes that bring its body no further."""
+"""Limit of a response's headers, and of bytes that add nothing to its body."""
 
 PACKAGING_PER_BYTE: Final = 8
-"""Beside that, bytes on the wire for each byte of the body; a chunk of one byte takes six."""
+"""Limit of wire bytes for each byte of the body, besides that; a chunk of one byte takes six."""
 SMALL_BYTES: Final = 64 * 1024
-"""Answers up to this size are read without room."""
+"""Responses up to this size are read without room."""
 _MOST_DIGITS: Final = 19
-"""Of a length that is worth reading."""
+"""The number of digits of a length that is parsed."""
 _JOINED_BYTES: Final = 64 * 1024
-"""A body up to this size is worth copying, so that it leaves with its head."""
+"""A body up to this size is copied, so that it is written together with its head."""
 _LEAST_HEAD: Final = len(b"HTTP/1.1 100\r\n\r\n")
 _SWITCHED: Final = 101
 _RESETS: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
@@ -43,7 +43,7 @@ _USED: Final = {
         "transfer-encoding",
     )
 }
-"""The headers that anybody reads."""
+"""The headers that the gateway reads."""
 
 _NOT_HTTP: Final = "the answer is not HTTP"
 _CLOSED: Final = "the connection was closed before an answer"
@@ -54,12 +54,12 @@ _MOSTLY_PACKAGING: Final = (
 
 
 class HttpConnection(asyncio.Protocol):
-    """A connection to an origin, and the answer that is being read from it.
+    """A connection to an origin, and the response that is being read from it.
 
     Attributes:
         origin: What it is connected to, by which the pool finds it.
         is_open: Whether it can carry a request.
-        idle_until_s: When the pool lets it go, by the loop's clock.
+        idle_until_s: When the pool closes it, by the loop's clock.
     """
 
     __slots__ = (
@@ -95,7 +95,7 @@ class HttpConnection(asyncio.Protocol):
         self.idle_until_s = 0.0
         self._lost = lost
         self._parser = httptools.HttpResponseParser(self)
-        # Home-made servers end lines as they like; what they say stays on this connection.
+        # Simple servers end lines in various ways; the effect is limited to this connection.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,
             lenient_optional_cr_before_lf=True,
@@ -108,7 +108,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def is_free(self) -> bool:
-        """Whether another call may use it: it is open, and its last answer is complete."""
+        """Whether another call may use it: it is open, and its last response is complete."""
         return self.is_open and self._is_kept and self._waiter is None
 
     def ask(
@@ -120,18 +120,18 @@ class HttpConnection(asyncio.Protocol):
         most_bytes: int,
         room: Room | None = None,
     ) -> "asyncio.Future[Reply]":
-        """Send a request; the future is its answer, with the headers that anybody reads.
+        """Send a request; the future is its response, with the headers that the gateway reads.
 
         Args:
             head: Request line and headers, with the empty line.
             body: What follows.
-            is_head: Whether the verb is HEAD, whose answers have no body.
-            most_bytes: How large the body of the answer may be.
-            room: Where the answer takes room once it is no longer small; until it has some,
-                nothing more is read.
+            is_head: Whether the verb is HEAD, whose responses have no body.
+            most_bytes: Limit of the response's body.
+            room: Takes room for a response that is not small; without room, nothing more
+                is read.
 
         Raises (the future):
-            BrokenExchangeError: There is no whole answer.
+            BrokenExchangeError: The response is incomplete.
             GatewayError: It is too large.
         """
         waiter = self._waiter = asyncio.get_running_loop().create_future()
@@ -155,14 +155,14 @@ class HttpConnection(asyncio.Protocol):
         return waiter
 
     def is_quiet(self) -> bool:
-        """Ask the system whether the other side has said or ended anything since the answer.
+        """Ask the system whether the peer has sent data, or closed, since the last response.
 
-        The loop may not have come to it yet, and a request would be sent in vain.
+        The event loop may not have seen it yet, and a request would be sent in vain.
         """
         return self.is_free and (self._poll is None or not self._poll.poll(0))
 
     def close(self) -> None:
-        """End the connection at once, whatever is under way."""
+        """Close the connection at once, whatever is under way."""
         self._waiter = None
         self._read_on()
         if self.is_open:
@@ -181,7 +181,7 @@ class HttpConnection(asyncio.Protocol):
             self._poll.register(connection.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        """Read on."""
+        """Parse received data."""
         if self._waiter is None:
             self.close()
             return
@@ -205,31 +205,31 @@ class HttpConnection(asyncio.Protocol):
             self._fail(BrokenExchangeError(_too_long()))
 
     def eof_received(self) -> bool:
-        """Take the end of what the other side says."""
+        """Handle the end of the peer's data."""
         self._ended(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection."""
+        """Handle the end of the connection."""
         self._ended(exc)
         self.is_open = False
         self._poll = None
-        del self._parser  # it holds this object's methods
+        del self._parser  # its callbacks refer to this object
         self._lost(self)
 
     # -- called by the parser ------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Begin an answer; one that nobody has asked for ends the connection."""
+        """Begin a response; one without a request closes the connection."""
         self._is_kept = False
         self._head_bytes += _LEAST_HEAD
 
     def on_status(self, reason: bytes) -> None:
-        """Take a piece of the words beside the status."""
+        """Collect the reason phrase."""
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which counts and is not looked at."""
+        """Collect a header; a trailer is counted and ignored."""
         self._head_bytes += len(name) + len(value)
         known = _USED.get(name.lower())
         if known is not None and self._in_head and self._waiter is not None:
@@ -241,7 +241,7 @@ class HttpConnection(asyncio.Protocol):
                 self._headers[known] = text
 
     def on_headers_complete(self) -> None:
-        """Look at the head as a whole."""
+        """Check the complete head."""
         if self._head_bytes > HEAD_BYTES:
             self._fail(BrokenExchangeError(_too_long()))
         elif self._waiter is not None and not self._is_interim():
@@ -251,7 +251,7 @@ class HttpConnection(asyncio.Protocol):
                 self._complete()
 
     def on_body(self, piece: bytes) -> None:
-        """Take a piece of the body, without its packaging in chunks."""
+        """Collect a piece of the body, without chunk framing."""
         if self._waiter is None:
             self._is_kept = False
             return
@@ -259,7 +259,7 @@ class HttpConnection(asyncio.Protocol):
         if self._left < 0:
             self._fail(GatewayError(f"{FAILS}the answer is larger than {self._most_bytes} bytes"))
             return
-        # Joined as it comes: millions of small pieces would take fifty times their bytes.
+        # Joined as it arrives: millions of small pieces would take fifty times their bytes.
         if not self._body:
             self._body = piece
         else:
@@ -270,7 +270,7 @@ class HttpConnection(asyncio.Protocol):
             self._take_room()
 
     def on_message_complete(self) -> None:
-        """End an answer; one of 1xx only announces the answer."""
+        """End a response; an informational one (1xx) only precedes the response."""
         if self._waiter is None:
             return
         if self._in_head:
@@ -282,7 +282,7 @@ class HttpConnection(asyncio.Protocol):
     # ------------------------------------------------------------------------------
 
     def _take_room(self) -> None:
-        """Take room for all that the answer may become, and read no more until there is some."""
+        """Take room for the largest size of the response, and pause reading until there is some."""
         self._room_at = -1
         size = self._most_bytes
         told = self._headers.get("content-length", "")
@@ -301,7 +301,7 @@ class HttpConnection(asyncio.Protocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        """Read again, whether there is room or none is needed any more."""
+        """Resume reading, because there is room or none is needed any more."""
         waits, self._waits_for_room = self._waits_for_room, None
         if waits is not None:
             waits.cancel()
@@ -316,7 +316,7 @@ class HttpConnection(asyncio.Protocol):
         self._read_on()
         waiter, self._waiter = self._waiter, None
         status = self._parser.get_status_code()
-        # An answer to a request that was not read to its end, or to another protocol.
+        # The response was not read to its end, or the protocol was switched.
         if status == _SWITCHED or self._transport.get_write_buffer_size():
             self._is_kept = False
         if waiter is None or waiter.done():
@@ -326,7 +326,7 @@ class HttpConnection(asyncio.Protocol):
         waiter.set_result(Reply(status, reason, self._headers, body))
 
     def _fail(self, error: Exception) -> None:
-        # The rest of the answer may come yet, and would be taken for the next one's.
+        # The rest of the response may still arrive, and would be taken for the next one.
         self._is_kept = False
         self._read_on()
         waiter, self._waiter = self._waiter, None
@@ -334,7 +334,7 @@ class HttpConnection(asyncio.Protocol):
             waiter.set_exception(error)
 
     def _ended(self, error: Exception | None) -> None:
-        """Settle what the end of the connection means for the answer."""
+        """Complete or fail the response at the end of the connection."""
         self._is_kept = False
         if self._waiter is None:
             return

@@ -1,4 +1,4 @@
-"""Unpacking answers that came packed, which happens only when a workflow asks for it."""
+"""Decoding of compressed responses, which occur only if a workflow asks for them."""
 
 import zlib
 from typing import Final
@@ -10,16 +10,16 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 _GZIPS: Final = frozenset({"gzip", "x-gzip"})
 _UNKNOWN: Final = frozenset({"br", "zstd", "compress"})
 _DEFLATED: Final = 8
-"""The low four bits of zlib's first byte; without them it is deflate's bare stream."""
+"""The low four bits of zlib's first byte; other values mean raw deflate."""
 _PIECE_BYTES: Final = 4096
-"""What follows a stream is copied, so many small ones in one piece would take for ever."""
+"""The rest after a stream is copied, so many small streams in one piece would take too long."""
 
 
 def unpacked(body: bytes, encoding: str, *, most_bytes: int) -> bytes:
-    """Unpack a body by its ``Content-Encoding``; an encoding nobody knows leaves it as it is.
+    """Decode a body by its ``Content-Encoding``; an unknown encoding leaves it as it is.
 
     Raises:
-        BrokenExchangeError: It is not what it says.
+        BrokenExchangeError: The body is not in this encoding.
         GatewayError: It would be larger than ``most_bytes``.
     """
     encoding = encoding.strip().lower()

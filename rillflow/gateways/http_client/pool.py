@@ -1,4 +1,4 @@
-"""The connections of the HTTP gateway: opened to judged addresses, kept, used again."""
+"""The connection pool of the HTTP client: connects to allowed addresses, and keeps connections."""
 
 import asyncio
 import ssl
@@ -11,7 +11,7 @@ from rillflow.gateways.messages.settings import HttpSettings
 
 
 class Pool:
-    """Open connections by origin; how many calls use them is HostSlots' affair."""
+    """Open connections by origin; ``HostSlots`` limits how many calls use them."""
 
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
@@ -27,7 +27,7 @@ class Pool:
         return len(self._wires)
 
     def take(self, origin: str) -> HttpConnection | None:
-        """Take a kept connection, the one that was used last; None when there is none."""
+        """Return the kept connection that was used last; None if there is none."""
         idle = self._idle.get(origin)
         while idle:
             wire = idle.pop()
@@ -37,7 +37,7 @@ class Pool:
         return None
 
     def give_back(self, wire: HttpConnection) -> None:
-        """Keep a connection for the next call, or close it when it cannot be used again."""
+        """Keep a connection for the next call, or close it if it cannot be used again."""
         if not wire.is_free or self._empty is not None or len(self) > self._settings.pool_size:
             wire.close()
             return
@@ -48,11 +48,11 @@ class Pool:
             self._sweeping = self._loop.call_later(keep_s, self._sweep)
 
     async def open(self, origin: str) -> HttpConnection:
-        """Connect to an origin, to its addresses in turn.
+        """Connect to an origin, trying its addresses in turn.
 
         Raises:
             GatewayError: The egress policy refuses an address.
-            NotConnectedError: Nobody could be reached; the message says why.
+            NotConnectedError: No address could be reached; the message says why.
         """
         place = origin_of(origin)
         where = f"cannot connect to {place.host}:{place.port}"
@@ -72,7 +72,7 @@ class Pool:
         try:
             raise failure
         finally:
-            del failure  # with its traceback it would keep this call's data in a cycle
+            del failure  # its traceback would keep this call's data in a reference cycle
 
     async def close(self) -> None:
         """Close what is kept, and wait until calls under way have closed the rest."""
@@ -108,13 +108,13 @@ class Pool:
         return self._tls
 
     def _forget(self, wire: HttpConnection) -> None:
-        """Take note of a connection's end."""
+        """Remove a closed connection."""
         self._wires.discard(wire)
         if self._empty is not None and not self._wires and not self._empty.done():
             self._empty.set_result(None)
 
     def _sweep(self) -> None:
-        """Close what was kept long enough."""
+        """Close connections that were idle too long."""
         self._sweeping = None
         now_s = self._loop.time()
         kept: dict[str, list[HttpConnection]] = {}

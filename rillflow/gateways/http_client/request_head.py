@@ -1,4 +1,4 @@
-"""The head of a request: its first line and its headers, as bytes."""
+"""The head of a request: request line and headers, as bytes."""
 
 from base64 import b64encode
 from functools import lru_cache
@@ -12,7 +12,7 @@ from rillflow.gateways.messages.exchange import FAILS, HttpCall
 
 
 class Origin(NamedTuple):
-    """What an origin's text says: whom to connect to, and what to say to them.
+    """The parts of an origin: where to connect, and its ``Host``.
 
     ``authority`` is the value of ``Host``.
     """
@@ -25,10 +25,10 @@ class Origin(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def origin_of(text: str) -> Origin:
-    """Read scheme, host and port.
+    """Parse scheme, host and port.
 
     Raises:
-        GatewayError: There is no host in it.
+        GatewayError: It has no host.
     """
     url = yarl.URL(text, encoded=True)
     if not url.raw_host or url.port is None:
@@ -50,7 +50,7 @@ def request_head(call: HttpCall, origin: str) -> bytes:
     ``Host`` and ``Authorization`` come from the address unless the call has its own.
 
     Raises:
-        GatewayError: The address has no host, or something in the head would end a line.
+        GatewayError: The address has no host, or the head would contain a line break.
     """
     place = origin_of(origin)
     target = call.url[len(origin) :]

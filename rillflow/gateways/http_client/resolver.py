@@ -1,7 +1,7 @@
-"""Which addresses a host stands for, as far as the egress policy lets them be reached.
+"""Name resolution under the egress policy.
 
-The system's resolver takes a thread for each name, and for 10 to 30 s where a name service does
-not answer. So look-ups have threads of their own, and names of one domain have some of them only.
+The system's resolver occupies a thread for each name, for 10 to 30 s if a name server does not
+answer. So look-ups have threads of their own, and the names of one domain get only some of them.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from rillflow.gateways.messages.egress import EgressPolicy
 from rillflow.gateways.messages.exchange import FAILS
 
 FRESH_S: Final = 10.0
-"""For how long an answer of the name service is used."""
+"""How long an answer of the name server is used."""
 STALE_S: Final = 600.0
-"""For how long it is used while the name service is slow."""
+"""How long it is used while the name server is slow."""
 MOST_NAMES: Final = 1024
 THREADS: Final = 64
 THREADS_OF_DOMAIN: Final = 8
@@ -42,11 +42,10 @@ def look_up(host: str) -> Places:
 
 
 class GuardedResolver:
-    """Looks names up within a time limit, and asks the egress policy about every address.
+    """Resolves names within a time limit, and checks every address against the egress policy.
 
-    Calls that want the same name at once share one look-up; failures are not kept. A look-up that
-    takes too long keeps its thread until it ends, and calls fail at once meanwhile, or use the
-    addresses that were found last.
+    Concurrent calls for a name share one look-up; failures are not cached. A look-up that takes too
+    long occupies its thread until it ends; meanwhile calls fail at once, or use the last addresses.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class GuardedResolver:
         """Return the addresses of a host; one refused address refuses the name.
 
         Raises:
-            GatewayError: The policy refuses an address, or it is spelled as a number.
+            GatewayError: The policy refuses an address, or the host is written as a number.
             OSError: The name has no address, or the look-up took too long.
         """
         if _is_literal(host):
@@ -89,7 +88,7 @@ class GuardedResolver:
             raise
 
     async def _shared(self, host: str) -> list[str]:
-        """Wait for the look-up of a host that is under way, or begin one."""
+        """Join the look-up of a host that is under way, or start one."""
         finding = self._under_way.get(host)
         if finding is None:
             finding = self._under_way[host] = asyncio.create_task(self._find(host))
@@ -109,11 +108,11 @@ class GuardedResolver:
         return f"look-up took longer than {self._timeout_s:g} s"
 
     def forget(self, host: str) -> None:
-        """Look a name up anew next time: nobody could be reached there."""
+        """Resolve a name again next time, because it could not be reached."""
         self._known.pop(host, None)
 
     async def close(self) -> None:
-        """Give up the look-ups under way."""
+        """Cancel the look-ups under way."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -150,22 +149,22 @@ class GuardedResolver:
 
 
 class _TimeoutError(OSError):
-    """The name service has not said yet which addresses there are."""
+    """The name server has not answered yet."""
 
 
 def domain_of(host: str) -> str:
-    """Return the last two labels of a name, whose name service is likely to be one."""
+    """Return the last two labels of a name; names of one domain usually share a name server."""
     return ".".join(host.lower().rstrip(".").rsplit(".", 2)[-2:])
 
 
 def _look_at(finding: "asyncio.Task[list[str]]") -> None:
-    """Take note of how a look-up ended that nobody may have waited for."""
+    """Retrieve the result of a look-up that no caller may have waited for."""
     if not finding.cancelled():
         finding.exception()
 
 
 def _written(place: tuple[object, ...]) -> str:
-    """Return the address of a socket's place; one of IPv6 may hold for one link only."""
+    """Return the address of a socket address; an IPv6 address may be valid for one link only."""
     host, scope = str(place[0]), place[3] if len(place) > 3 else 0
     return f"{host}%{scope}" if scope and "%" not in host else host
 

@@ -1,8 +1,8 @@
-"""One HTTP exchange, by whichever client makes it: the seam below the HTTP gateway.
+"""The transport protocol below the HTTP gateway: one HTTP exchange, by either client.
 
-The gateway knows requests, responses and limits of Rill Flow; a transport knows connections. It
-follows no redirects, unpacks nothing, sends no request twice, and connects only to addresses that
-the egress policy lets it reach.
+The gateway knows Rill Flow's requests, responses and limits; a transport knows connections. A
+transport follows no redirects, decodes no content, sends no request twice, and connects only to
+addresses that the egress policy allows.
 """
 
 from typing import Protocol
@@ -21,14 +21,14 @@ class HttpTransport(Protocol):
         """Send a request and return its response.
 
         Args:
-            call: What goes on the wire, but for ``Host``, ``Content-Length`` and credentials.
-            most_bytes: How large the body of the response may be.
-            room: Where a response that is not small takes room before more of it is read.
+            call: The request, without ``Host``, ``Content-Length`` and credentials.
+            most_bytes: Limit of the response's body.
+            room: Takes room for a response that is not small, before more of it is read.
 
         Raises:
             GatewayError: The egress policy refuses an address, or the response is too large.
-            NotConnectedError: Nobody could be reached; the request was not sent.
-            BrokenExchangeError: There is no whole response.
+            NotConnectedError: No address could be reached; the request was not sent.
+            BrokenExchangeError: The response is incomplete.
         """
 
     async def close(self) -> None:
@@ -63,7 +63,7 @@ class PooledTransport:
 
 
 def transport_of(settings: HttpSettings) -> HttpTransport:
-    """Return the transport that the settings name, open in the event loop that runs now."""
+    """Return the transport that the settings name, in the running event loop."""
     if settings.transport == "aiohttp":
         from rillflow.gateways.http_client.aiohttp_transport import (  # noqa: PLC0415 - only if wanted
             AiohttpTransport,

@@ -1,9 +1,9 @@
-"""The bytes of functions' answers that one dispatcher holds: read, unpacked, and on their way.
+"""The memory budget of one dispatcher for answers: read, unpacked, and on their way to owners.
 
-An answer may hold 10 MiB, packed in a few bytes, and hundreds may come at once. So whoever reads
-a large one first takes room for all that it may become, and waits where there is none: its
-connection is not read meanwhile, which the other side notices. Nobody waits while holding room
-for something else, so what has room always comes to its end.
+An answer may be 10 MiB, packed in a few bytes, and hundreds may arrive at once. So the reader of a
+large answer first takes room for its largest size, and waits if there is none: its connection is
+not read meanwhile, which slows the peer down. No reader waits for anything else while it holds
+room, so every answer with room completes.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ class _Waiting(NamedTuple):
 
 
 class AnswerBudget:
-    """Counts answers from the first large piece that is read until an owner has taken them.
+    """Counts answers from the first large piece that is read until an owner has accepted them.
 
-    Room is given in the order in which it was asked for. One host has no more than half of it
-    while its answers are read, so that one that is slow leaves room for the others. A single
-    answer always has room, however large it is.
+    Room is given in the order of requests. One host has at most half of it while its answers are
+    read, so that a slow host leaves room for others. A single answer always gets room, however
+    large it is.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -48,13 +48,13 @@ class AnswerBudget:
 
     @property
     def bytes(self) -> int:
-        """How much is taken: room of answers that are read, and answers that are there."""
+        """The bytes that are taken: room of answers being read, and complete answers."""
         return self._read_bytes + self._kept_bytes
 
     def reserve(self, call: CallId, host: str, size_bytes: int) -> "asyncio.Future[None] | None":
-        """Take room for an answer; None when it is there, else what is done once it is.
+        """Take room for an answer; return None, or a future if it has to wait.
 
-        Whoever gives up cancels that. What a call had before is given back.
+        A caller that stops waiting cancels the future. Room that the call had before is returned.
         """
         self.release(call)
         room = _Room(host, size_bytes)
@@ -67,11 +67,11 @@ class AnswerBudget:
         return None if granted.done() else granted
 
     def has_room(self, call: CallId) -> bool:
-        """Tell whether room was taken for the answer of a call."""
+        """Tell whether the answer of a call has room."""
         return call in self._rooms
 
     def shrink(self, call: CallId, size_bytes: int) -> None:
-        """Give back what an answer does not take."""
+        """Return the room that an answer does not need."""
         room = self._rooms.get(call)
         if room is not None and size_bytes < room.size_bytes:
             self._leave(call, room)
@@ -79,14 +79,14 @@ class AnswerBudget:
             self._grant()
 
     def release(self, call: CallId) -> None:
-        """Give the room of a call back, if it has any."""
+        """Release the room of a call, if it has any."""
         room = self._rooms.get(call)
         if room is not None:
             self._leave(call, room)
             self._grant()
 
     def keep(self, call: CallId, size_bytes: int) -> None:
-        """Count an answer that is there, in place of its room, until it is ``taken``."""
+        """Count a complete answer, in place of its room, until it is ``taken``."""
         self._kept_bytes += size_bytes - self._kept.pop(call, 0)
         self._kept[call] = size_bytes
         if self._kept_bytes >= self._most:
@@ -95,7 +95,7 @@ class AnswerBudget:
             self.release(call)
 
     def taken(self, call: CallId) -> None:
-        """Count an answer no longer."""
+        """Stop counting an answer."""
         self._kept_bytes -= self._kept.pop(call, 0)
         if self._kept_bytes < self._most and not self._free.is_set():
             self._free.set()
@@ -104,11 +104,11 @@ class AnswerBudget:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether the answers that are there alone take everything."""
+        """Tell whether complete answers alone fill the budget."""
         return not self._free.is_set()
 
     async def until_free(self) -> None:
-        """Wait until they do no longer: another call would only bring more."""
+        """Wait until they no longer do; another call would only add to them."""
         await self._free.wait()
 
     def _fits(self, room: _Room) -> bool:
@@ -133,11 +133,11 @@ class AnswerBudget:
             del self._of_host[room.host]
 
     def _grant(self) -> None:
-        """Give room to those who wait, in their order; a host that has its share lets others by."""
+        """Give room to waiting readers in order; a host at its share is passed over."""
         still: list[_Waiting] = []
         is_full = False
         for waiting in self._waiting:
-            if waiting.granted.done():  # its reader has given up
+            if waiting.granted.done():  # its reader has been cancelled
                 continue
             if is_full or not self._fits(waiting.room):
                 is_full = is_full or self._fits_host(waiting.room)

@@ -1,8 +1,8 @@
-"""The circuit breaker: hosts and functions whose last calls failed are left alone for a while.
+"""The circuit breaker: calls to failing hosts and functions are held back for a while.
 
-It holds calls back and fails none. What cannot be reached is a host; what answers that it
-failed is a function, so a function that is broken holds up no other behind its gateway.
-Everything here is in memory and runs by the event loop's time.
+It delays calls and fails none. A connection error counts for the host; a failed answer counts for
+the function, so a broken function does not delay others behind its gateway. The state is in memory,
+and uses the event loop's clock.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from typing import Final
 from rillflow.gateways.messages.settings import BreakerPolicy
 
 MOST_KNOWN: Final = 10_000
-"""Hosts and functions with failures that are remembered, those without being forgotten."""
+"""Limit of hosts and functions that are remembered; those without failures are dropped first."""
 
 
 class Circuit:
     """A host or a function after a failure; the next success ends it.
 
-    Closed until ``failures`` are too many, then open for a pause, then half-open: one call
-    goes out as a probe, and the others wait for what comes of it.
+    Closed until there were ``failures``, then open for a pause, then half-open: one call goes out
+    as a probe, and the others wait for its result.
     """
 
     __slots__ = ("_pause_s", "_policy", "_timer", "_until_s", "_waiting", "failures", "probe")
@@ -35,12 +35,12 @@ class Circuit:
 
     @property
     def waiting(self) -> int:
-        """How many calls are held back."""
+        """The number of calls that are held back."""
         return len(self._waiting)
 
     @property
     def is_open(self) -> bool:
-        """Tell whether calls are held back, be it half-open."""
+        """Tell whether calls are held back, also in the half-open state."""
         return self._until_s is not None
 
     def open_for_s(self, now_s: float) -> float:
@@ -53,7 +53,7 @@ class Circuit:
         return self._timer is not None or (self.is_open and self.probe is not None)
 
     async def wait(self, deadline_s: float) -> None:
-        """Wait until it is worth looking again, at the deadline at the latest."""
+        """Wait until the circuit may have changed, or until the deadline."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[turn] = None
         try:
@@ -65,7 +65,7 @@ class Circuit:
             self._waiting.pop(turn, None)
 
     def failed(self, now_s: float, wish_s: float | None) -> None:
-        """Count a failure; ``wish_s`` is for how long the answer asked to be left alone."""
+        """Count a failure; ``wish_s`` is the pause that the answer asked for."""
         self.failures += 1
         policy = self._policy
         if self._until_s is None:
@@ -75,19 +75,19 @@ class Circuit:
         elif self._timer is None:
             self._pause_s *= 2
         elif wish_s is None:
-            return  # A call that was under way before the circuit opened.
+            return  # the call was made before the circuit opened
         self._pause_s = min(self._pause_s, policy.longest_pause_s)
         pause_s = min(max(self._pause_s, wish_s or 0.0), policy.longest_pause_s)
         self._open_until(max(now_s + pause_s, self._until_s or 0.0))
 
     def pass_on(self) -> None:
-        """Note that the probe came to nothing; the next call that waits may try."""
+        """Note that the probe has no result; the next waiting call may try."""
         self.probe = None
         if self._timer is None:
             self._wake_one()
 
     def close(self) -> None:
-        """Let everything go that waits."""
+        """Release all waiting calls."""
         self._until_s = None
         self.probe = None
         if self._timer is not None:
@@ -129,11 +129,11 @@ class Circuits:
         return len(self.known)
 
     def find(self, name: str) -> Circuit | None:
-        """Return the circuit of a host or function, None when its last call succeeded."""
+        """Return the circuit of a host or function, None if its last call succeeded."""
         return self.known.get(name)
 
     def succeeded(self, name: str) -> None:
-        """Note a success, which ends what was."""
+        """Note a success, which removes the circuit."""
         circuit = self.known.pop(name, None)
         if circuit is not None:
             circuit.close()
@@ -152,7 +152,7 @@ class Circuits:
         circuit.failed(asyncio.get_running_loop().time(), wish_s)
 
     def close(self) -> None:
-        """Let everything go that waits."""
+        """Release all waiting calls."""
         while self.known:
             _, circuit = self.known.popitem()
             circuit.close()

@@ -1,4 +1,4 @@
-"""How many calls may be under way at once, in all and to one host, and whose turn it is."""
+"""Concurrency limits, in all and for each host, with fair shares for workspaces and executions."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -8,32 +8,32 @@ from rillflow.gateways.limits.rates import Pace, Rates
 from rillflow.ports.gateway import DispatchRequest
 
 MOST_RECENT: Final = 1_000
-"""Origins without a call that are remembered, those first that were called last."""
+"""Limit of the idle origins that are remembered; the least recently called is dropped first."""
 
 RECENT_S: Final = 600.0
-"""For how long they are."""
+"""How long idle origins are remembered."""
 
 SHARE: Final = 8
-"""So many times as many slots as are left to others a caller may have."""
+"""A caller may have this many times as many slots as it leaves free."""
 
 LEAST_SHARED: Final = 16
-"""Fewer slots than these are given out in turn, but none are kept for others."""
+"""Fewer slots than these are given in turn, but none are reserved for others."""
 
 
 Key = TypeVar("Key")
 
 
 class Caller(NamedTuple):
-    """For whom a call is made: a workspace, and an execution with all its sub-flows."""
+    """The caller of a call: a workspace, and an execution with all its sub-flows."""
 
     workspace: str
     execution: str
 
 
 class Usage(NamedTuple):
-    """How many calls of an origin are under way, and how many wait for their turn.
+    """How many calls of an origin are under way, and how many wait.
 
-    ``idle_s`` is how long ago the last one ended, None while there is one.
+    ``idle_s`` is the time since the last one ended, None while there is one.
     """
 
     under_way: int
@@ -42,28 +42,28 @@ class Usage(NamedTuple):
 
 
 Queues: TypeAlias = OrderedDict[Caller, deque[asyncio.Future[None]]]
-"""Calls of a workspace that wait, by execution, those first whose turn is next."""
+"""Waiting calls of a workspace by execution, in the order of their turns."""
 
 
 def caller_of(request: DispatchRequest) -> Caller:
-    """Return for whom a call is made; sub-flows call for the execution that began them all."""
+    """Return the caller of a call; sub-flows count for the execution that started the family."""
     route, execution_id = request.route, request.execution_id
     return Caller(execution_id.partition(":")[0], route[0][0] if route else execution_id)
 
 
 class FairSlots:
-    """Slots that callers take in turn, and of which some are always left to others.
+    """Slots that callers take in turn; some are always left to others.
 
-    A call may last for an hour, so turns alone would not do: whoever came first could take
-    everything for that long. So a workspace has no more than eight times as many slots as it
-    leaves free, that is eight ninths of all; the next one has eight ninths of the rest, and so
-    on. In the same way an execution has eight ninths of what its workspace may have.
+    A call may last for an hour, so turns alone would not be fair: the first caller could hold all
+    slots for that long. So a workspace has at most eight times as many slots as it leaves free,
+    that is eight ninths of all; the next one has eight ninths of the rest, and so on. In the same
+    way an execution has eight ninths of what its workspace may have.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._is_shared = limit >= LEAST_SHARED
-        # Up to here everybody may have a slot, whoever has the others.
+        # Up to here every caller may have a slot, whoever has the others.
         self._many = limit * 3 // 4 if self._is_shared else limit
         self._used = 0
         self._of_workspace: dict[str, int] = {}
@@ -78,7 +78,7 @@ class FairSlots:
     def enter(self, caller: Caller) -> bool:
         """Take a slot if there is one, and tell so."""
         if self._used < self._many or self._may_enter(caller):
-            # Whoever waits may not have one, or it would have one: nobody is overtaken.
+            # Waiting callers cannot have a slot now, or they would have it, so nobody is overtaken.
             self._enter(caller)
             return True
         return False
@@ -96,7 +96,7 @@ class FairSlots:
             raise
 
     def release(self, caller: Caller) -> None:
-        """Give a slot back, to whoever may have it."""
+        """Release a slot, to the next caller that may have it."""
         self._used -= 1
         _less(self._of_workspace, caller[0])
         _less(self._of_execution, caller)
@@ -123,7 +123,7 @@ class FairSlots:
         executions[caller] = executions.get(caller, 0) + 1
 
     def _grant_next(self) -> bool:
-        """Give a slot to the next who may have it: another workspace, another execution in it."""
+        """Give a slot to the next caller: another workspace, another execution in it."""
         for workspace in list(self._waiting):
             if self._room_of(workspace) > 0 and self._grant_in(workspace):
                 return True
@@ -144,7 +144,7 @@ class FairSlots:
         return caller is not None
 
     def _next_in(self, queues: Queues) -> Caller | None:
-        """Return the next execution that may have a slot; forget those that want none any more."""
+        """Return the next execution that may have a slot; drop those without waiting calls."""
         found, left = None, []
         for caller, queue in queues.items():
             while queue and queue[0].done():
@@ -160,12 +160,12 @@ class FairSlots:
 
 
 class HostSlots:
-    """Counts calls by origin; a call over a limit waits its turn.
+    """Limits calls by origin; a call over a limit waits for its turn.
 
-    The turn comes before the call's time-out starts: a long queue delays calls,
-    it does not fail them. A call waits for the rate of its host with a slot of that host,
-    so that no calls can gather behind the rate, and without one of the total, so that a
-    slow host takes no room from others.
+    The wait comes before the call's time-out starts: a long queue delays calls and does not fail
+    them. A call holds a slot of its host while it waits for the rate of that host, so that no calls
+    collect behind the rate. It holds no slot of the total meanwhile, so that a slow host takes no
+    room from others.
     """
 
     def __init__(self, *, per_host: int, total: int, rates: Rates) -> None:
@@ -199,7 +199,7 @@ class HostSlots:
         host.under_way += 1
 
     def release(self, origin: str, caller: Caller) -> None:
-        """Give a slot back; of an origin that nobody uses only the time is kept."""
+        """Release a slot; of an idle origin only the time is kept."""
         self._total.release(caller)
         host = self._hosts[origin]
         host.under_way -= 1
@@ -207,7 +207,7 @@ class HostSlots:
         self._leave(origin, host)
 
     def usage(self) -> dict[str, Usage]:
-        """Return how much each origin is used, or was within the last ten minutes."""
+        """Return the usage of each origin that was used within the last ten minutes."""
         now_s = asyncio.get_running_loop().time()
         while self._recent and now_s - next(iter(self._recent.values())) > RECENT_S:
             self._recent.popitem(last=False)

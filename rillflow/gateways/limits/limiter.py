@@ -1,4 +1,4 @@
-"""When a call may go out: not to a host or function in trouble, and within a host's limits."""
+"""The limiter: when a call may go out, by circuits, concurrency and rates."""
 
 import asyncio
 from types import TracebackType
@@ -20,11 +20,11 @@ _NOBODY: Final = Usage(0, 0)
 
 
 class CallLimiter:
-    """Gives calls their turn, and learns from how they end.
+    """Gives calls their turn, and learns from their results.
 
-    A call is held back while the circuit of its host or function is open, for half of its
-    task's time at most; then it goes out whatever the circuit says, so that the breaker
-    delays calls and fails none.
+    A call is held back while the circuit of its host or function is open, for at most half of its
+    task's time. Then it goes out whatever the circuit says: the breaker delays calls and fails
+    none.
     """
 
     def __init__(self, settings: HttpSettings, clock: Clock) -> None:
@@ -39,14 +39,14 @@ class CallLimiter:
     def turn(self, request: DispatchRequest, call: HttpCall, limit: asyncio.Timeout) -> "Turn":
         """Return a context that is entered when it is the call's turn.
 
-        ``limit`` is what bounds the call once it goes out.
+        ``limit`` is the time-out of the call once it goes out.
         """
         own_s = request.timeout_s
         patience_s = self._longest_s if own_s is None else min(own_s / 2, self._longest_s)
         return Turn(self, call, caller_of(request), patience_s, limit)
 
     def hosts(self) -> list[HostState]:
-        """Return the state of every host that is called, was lately, or has failed."""
+        """Return the state of every host that is called, was called lately, or has failed."""
         now_s = asyncio.get_running_loop().time()
         usage = self.slots.usage()
         circuits: dict[str, dict[str, Circuit]] = {origin: {} for origin in usage}
@@ -58,7 +58,7 @@ class CallLimiter:
         ]
 
     def close(self) -> None:
-        """Forget which hosts are in trouble."""
+        """Drop all circuits."""
         self.circuits.close()
 
     def _host(
@@ -79,7 +79,7 @@ class CallLimiter:
 
 
 class Turn:
-    """The turn of one call; leaving it gives everything back, however the call ended."""
+    """The turn of one call; leaving it releases everything, however the call ended."""
 
     __slots__ = ("_caller", "_deadline_s", "_limit", "_names", "_patience_s", "_probes", "_turns")
 
@@ -120,7 +120,7 @@ class Turn:
         error: BaseException | None,
         _: TracebackType | None,
     ) -> None:
-        """Leave; without a connection the host is in trouble, without an answer the function."""
+        """Leave; no connection counts against the host, no answer against the function."""
         host, function = self._names
         self._turns.slots.release(host, self._caller)
         if isinstance(error, NotConnectedError):
@@ -131,7 +131,7 @@ class Turn:
             circuit.pass_on()
 
     def answered(self, reply: Reply) -> None:
-        """Note the answer: the host was reached, and its function is well or not."""
+        """Note the answer: the host was reached, and its function succeeded or failed."""
         host, function = self._names
         status = reply.status
         is_well = status < 500 and status != _TOO_MANY
@@ -153,7 +153,7 @@ class Turn:
         return self._deadline_s
 
     def _blocking(self) -> Circuit | None:
-        """Return a circuit that holds this call back now."""
+        """Return a circuit that blocks this call now."""
         circuits = self._turns.circuits
         deadline_s = self._deadline_s
         if deadline_s is not None and deadline_s <= asyncio.get_running_loop().time():
@@ -165,7 +165,7 @@ class Turn:
         return None
 
     def _probe(self) -> None:
-        """Be the one that finds out, where a pause is over and nobody else does."""
+        """Make this call the probe, if a pause is over and there is no other probe."""
         circuits = self._turns.circuits
         for name in self._names:
             circuit = circuits.find(name)
@@ -187,7 +187,7 @@ class Turn:
 
 
 def function_of(call: HttpCall) -> str:
-    """Return the address of what a call is for, without its query."""
+    """Return the address of a call's function, without its query."""
     return call.url.partition("?")[0]
 
 

@@ -1,4 +1,4 @@
-"""How many calls to a gateway host may begin in a second."""
+"""The rate limits of gateway hosts, in calls that may begin in a second."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class Pace:
-    """An even rate of calls: a token bucket that knows only when the next call is due."""
+    """An even rate of calls: a token bucket that stores only when the next call is due."""
 
     __slots__ = ("_due_s", "_interval_s", "_slack_s", "per_s")
 
@@ -25,24 +25,24 @@ class Pace:
         self._due_s = float("-inf")
 
     async def take(self) -> None:
-        """Wait until one more call may begin; those that came first go first."""
+        """Wait until one more call may begin, in the order of arrival."""
         wait_s = self.reserve(asyncio.get_running_loop().time())
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
     def reserve(self, now_s: float) -> float:
-        """Take the next place and return for how many seconds it is to be waited for."""
+        """Reserve the next place and return the seconds to wait for it."""
         due_s = max(self._due_s, now_s)
         self._due_s = due_s + self._interval_s
         return max(due_s - self._slack_s - now_s, 0.0)
 
     def is_idle(self, now_s: float) -> bool:
-        """Tell whether nothing is remembered that a new pace would not know."""
+        """Tell whether its state equals that of a new one."""
         return self._due_s <= now_s
 
 
 class Rates:
-    """The pace of each host that has one; without any settings nothing is looked up."""
+    """The pace of each host that has one."""
 
     def __init__(self, per_host: float | None, by_host: Mapping[str, float | None]) -> None:
         """Limit hosts as ``by_host`` says (``host`` or ``host:port``), others to ``per_host``.

@@ -1,1 +1,4 @@
-"""Requests, answers, addresses and settings of outbound calls, without the transport."""
+"""Requests, responses, addresses, egress rules and settings of outbound calls.
+
+The other gateway packages and callers of the gateways share it. It opens no connections.
+"""

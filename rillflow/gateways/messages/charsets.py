@@ -1,8 +1,8 @@
-"""Text in a declared charset, made UTF-8; what others send decides nothing about our time.
+"""Decoding of text in a declared charset, with bounded cost.
 
-Python knows codecs that are no charsets, one of them (``punycode``) with quadratic cost, and
-remembers every unknown name for ever. So a charset is looked up only if its name is one of
-those that texts come in.
+Python has codecs that are not charsets, one of them (``punycode``) with quadratic cost, and caches
+every unknown name for ever. So a charset is looked up only if its name is in a list of those in
+use.
 """
 
 import codecs
@@ -16,7 +16,7 @@ _OF_TEXT: Final = re.compile(
     r"|big5(?:-hkscs)?|s(?:hift-?)?jis|windows-31j|euc-(?:jp|kr)|iso-2022-(?:jp|kr)"
 )
 _MARKS: Final = (
-    # That of UTF-32 begins like that of UTF-16.
+    # The mark of UTF-32 begins like that of UTF-16.
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -35,7 +35,7 @@ def declared_charset(content_type: str) -> str:
 
 
 def decoded(content: bytes, charset: str) -> str | None:
-    """Decode text; None when the charset is unknown or the bytes are none of it."""
+    """Decode text; None if the charset is unknown or the bytes are not valid in it."""
     if not _OF_TEXT.fullmatch(charset):
         return None
     try:
@@ -47,7 +47,7 @@ def decoded(content: bytes, charset: str) -> str | None:
 def in_utf8(content: bytes, content_type: str) -> bytes:
     """Return text as UTF-8 without a byte order mark; what cannot be decoded stays as it is.
 
-    A byte order mark decides, else the charset of ``content_type``; without either it is
+    A byte order mark decides, else the charset of ``content_type``; without either the text is
     UTF-8 already.
     """
     charset = ""

@@ -1,7 +1,7 @@
-"""Which addresses outbound calls may reach.
+"""The egress policy: which addresses outbound calls may reach.
 
-The rule is asked for every address a name resolves to, for literal addresses,
-and again on every redirect, so neither DNS nor a redirect leads around it.
+Clients check every address to which a name resolves, literal addresses, and every redirect, so
+neither DNS nor a redirect evades it.
 """
 
 import ipaddress
@@ -44,14 +44,14 @@ _PRIVATE_HINT: Final = (
 
 
 class EgressPolicy(Protocol):
-    """Decides about one address; it is asked before the connection is opened."""
+    """Decides about one address; it is called before the connection is opened."""
 
     def check(self, host: str, ip: str) -> None:
-        """Allow by returning.
+        """Allow the address by returning.
 
         Args:
             host: Name or literal address in the URL.
-            ip: Address it stands for.
+            ip: Address to which it resolves.
 
         Raises:
             GatewayError: The address may not be reached.
@@ -62,10 +62,10 @@ class EgressPolicy(Protocol):
 class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
     """Deny and allow lists; a denial wins, and an empty allow list allows the rest.
 
-    Hosts are names (a leading dot covers the domain's sub-domains), networks are
-    CIDR texts. Addresses of IPv4 inside IPv6 count as what they stand for, and where that
-    depends on the network, as all that they may stand for. Without ``private``, addresses
-    that are not public are refused unless the allow list names them.
+    Hosts are names (a leading dot covers the domain's sub-domains), networks are CIDR texts. IPv4
+    addresses embedded in IPv6 are checked as the IPv4 addresses; if their meaning depends on the
+    network, all possible ones are checked. Without ``private``, addresses that are not public are
+    refused unless the allow list names them.
     """
 
     deny_networks: tuple[str, ...] = METADATA_NETWORKS
@@ -75,7 +75,7 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
     private: bool = True
 
     def check(self, host: str, ip: str) -> None:
-        """Refuse a host or address that the lists do not let through.
+        """Refuse a host or address that the lists do not allow.
 
         Raises:
             GatewayError: Refused; the message names the host and address.
@@ -85,7 +85,7 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
             raise GatewayError(f"egress to {host} ({ip}) is not allowed", hint=refusal)
 
     def refusal(self, host: str, ip: str) -> str | None:
-        """Return None when the lists let a host at an address through, else advice, if any."""
+        """Return None if the lists allow a host at an address, else advice, if any."""
         host, meanings = host.lower().rstrip("."), tuple(_meanings(ip))
         written = ipaddress.ip_address(ip.partition("%")[0])
         if _names(self.deny_hosts, host):
@@ -101,9 +101,9 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def egress_rules(*, allow: Iterable[str], deny: Iterable[str], private: bool = True) -> EgressRules:
-    """Build rules from places: host names, ``*.suffix``, addresses and CIDRs.
+    """Build rules from entries: host names, ``*.suffix``, addresses and CIDRs.
 
-    The addresses of cloud metadata are denied beside what is given.
+    The metadata addresses of clouds are denied in addition.
     """
     allow_hosts, allow_networks = _sorted_out(allow)
     deny_hosts, deny_networks = _sorted_out(deny)
@@ -117,7 +117,7 @@ def egress_rules(*, allow: Iterable[str], deny: Iterable[str], private: bool = T
 
 
 def _sorted_out(places: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tell names from networks."""
+    """Separate names from networks."""
     hosts: list[str] = []
     networks: list[str] = []
     for place in places:
@@ -150,7 +150,7 @@ def _parsed(networks: tuple[str, ...]) -> tuple[_Network, ...]:
 
 
 def _meanings(ip: str) -> Iterator[_Address]:
-    """Generate what an address may stand for; the unspecified one connects to this machine."""
+    """Generate the addresses that an address may stand for; the unspecified one is this machine."""
     address = ipaddress.ip_address(ip.partition("%")[0])
     embedded = tuple(_embedded(address)) if isinstance(address, ipaddress.IPv6Address) else ()
     for each in embedded or (address,):
@@ -161,7 +161,7 @@ def _meanings(ip: str) -> Iterator[_Address]:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """Generate the addresses of IPv4 that are, or may be, written into one of IPv6."""
+    """Generate the IPv4 addresses that are, or may be, embedded in an IPv6 address."""
     bits = int(address)
     if address.is_loopback or address.is_unspecified:
         return

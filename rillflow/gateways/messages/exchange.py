@@ -1,4 +1,4 @@
-"""An HTTP request as it goes on the wire, and the response that comes back."""
+"""An HTTP request as it is sent, and its response."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -10,10 +10,10 @@ FAILS: Final = "dispatchTask http fails due to "
 
 
 class HttpCall(msgspec.Struct, frozen=True):
-    """A request as it goes on the wire; ``body`` None is no body at all.
+    """A request as it is sent; ``body`` None is no body at all.
 
-    ``is_secret`` tells that there are secrets in it, which are for this host only.
-    ``user_info`` is that of the address, which ``url`` does not have.
+    ``is_secret`` is set if it contains secrets, which are for this host only. ``user_info`` is that
+    of the address; ``url`` does not contain it.
     """
 
     method: str
@@ -31,7 +31,7 @@ class HttpCall(msgspec.Struct, frozen=True):
 
     @property
     def address(self) -> str:
-        """The URL with its user info, to send requests to and not to be shown."""
+        """The URL with its user info: used for sending, never shown."""
         if not self.user_info:
             return self.url
         scheme, _, rest = self.url.partition("://")

@@ -1,4 +1,4 @@
-"""How long a function asks to be left alone: in its answer, or in a header (spec 6.2)."""
+"""Hints: how long a function asks for a pause, in its answer or in a header (spec 6.2)."""
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -7,7 +7,7 @@ from typing import Final
 from rillflow.jsontypes import JsonValue, decode_json
 
 LONGEST_HINT_S: Final = 10_800
-"""A hint is forgotten after three hours, however long it asked for."""
+"""A hint expires after three hours, whatever it asked for."""
 
 _LONGEST_WAIT_S: Final = 86_400.0
 _FIELD: Final = "retry_interval_seconds"
@@ -15,10 +15,10 @@ _FIELD_BYTES: Final = _FIELD.encode()
 
 
 def retry_interval_s(body: bytes | None) -> int:
-    """Find ``retry_interval_seconds`` in an answer's text; 0 when there is none.
+    """Find ``retry_interval_seconds`` in an answer's text; 0 if there is none.
 
-    Only JSON objects are looked into. Costs one substring search for the answers
-    that carry no hint, which are nearly all.
+    Only JSON objects are parsed. An answer without a hint, the usual case, costs one substring
+    search.
     """
     if not body or _FIELD_BYTES not in body:
         return 0
@@ -29,10 +29,10 @@ def retry_interval_s(body: bytes | None) -> int:
 
 
 def retry_interval_of(answer: JsonValue) -> int:
-    """Find the hint in a decoded answer: seconds, 0 when there is none.
+    """Find the hint in a decoded answer: seconds, 0 if there is none.
 
-    ``sys_info`` is looked for in ``data`` if that is a map, else in the root; then
-    comes the root's ``error_detail``. The first positive number counts.
+    ``sys_info`` is looked for in ``data`` if that is a map, else in the root; then comes the root's
+    ``error_detail``. The first positive number counts.
     """
     if not isinstance(answer, dict):
         return 0

@@ -1,4 +1,4 @@
-"""How the HTTP gateway is set up."""
+"""The settings of the HTTP gateway."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +12,8 @@ from rillflow.gateways.messages.egress import EgressPolicy, EgressRules
 class BreakerPolicy(msgspec.Struct, frozen=True):
     """When a circuit opens: after ``failures`` in a row (0 is never), first for ``pause_s``.
 
-    The pause doubles with each probe that fails, up to ``longest_pause_s``, which is also
-    the longest that one call is held back.
+    The pause doubles with each failed probe, up to ``longest_pause_s``, which is also the longest
+    that one call is held back.
     """
 
     failures: int = 0
@@ -22,21 +22,18 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that outbound calls depend on; times in seconds, sizes in bytes.
+    """The settings of outbound calls; times in seconds, sizes in bytes.
 
-    ``server_host`` is where workers reach this server; ``callback_host`` replaces
-    it in callback addresses only (spec Q54). ``auth_businesses`` are the
-    businesses whose callback addresses are signed with ``auth_secret``.
-    With ``marks_callbacks`` what is signed says that it is a callback address, since callers sign
-    their parameters in the same way.
-    With ``callback_keys`` every address is signed with the first of them, for
-    ``callback_ttl_s`` seconds.
-    ``transport_attempts`` counts tries to open a connection; a request that was
-    sent is never sent again (spec 9.2). ``keep_alive_s`` stays below the 5 s
-    after which common servers hang up, so a call seldom meets a closing connection.
-    ``secret_hosts`` has the hosts, and protocols without hosts, that a secret may be sent to.
-    Rates are calls that may begin in a second; None sets no limit. The base URLs are
-    those of the language models' APIs.
+    ``server_host`` is the address of this server for functions; ``callback_host`` replaces it in
+    callback addresses only (spec Q54). ``auth_businesses`` are the businesses whose callback
+    addresses are signed with ``auth_secret``. With ``marks_callbacks`` the signed text says that it
+    is a callback address, because callers sign their parameters in the same way. With
+    ``callback_keys`` every address is sealed with the first of them, for ``callback_ttl_s``
+    seconds. ``transport_attempts`` counts tries to open a connection; a request that was sent is
+    never sent again (spec 9.2). ``keep_alive_s`` is below the 5 s after which common servers close,
+    so a call seldom meets a closing connection. ``secret_hosts`` has the hosts, and protocols
+    without hosts, to which a secret may be sent. Rates are calls that may begin in a second; None
+    sets no limit. The base URLs are those of the language models' APIs.
     """
 
     server_host: str = "http://127.0.0.1:8080"

@@ -1,4 +1,4 @@
-"""What a resource name addresses: its scheme, and the URL of an HTTP function (spec 4.1)."""
+"""Parsing of resource names: the scheme, and the URL of an HTTP function (spec 4.1)."""
 
 import re
 from functools import lru_cache
@@ -23,9 +23,9 @@ _PATH_CHARACTERS: Final = "%/:@!$&'()*+,;=-._~[]"
 class Target(NamedTuple):
     """An HTTP address, ready to have parameters appended.
 
-    ``origin`` is scheme, host and port; ``query`` is the address's own query,
-    re-encoded, without the question mark. ``user_info`` is what stands before the ``@``;
-    it is kept apart, so that nothing that names the address shows it.
+    ``origin`` is scheme, host and port; ``query`` is the address's own query, re-encoded, without
+    the question mark. ``user_info`` is the part before the ``@``; it is kept apart, so that no
+    message with the address contains it.
     """
 
     origin: str
@@ -47,7 +47,7 @@ def scheme_of(resource_name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def effective_protocol(resource_name: str, resource_protocol: str | None) -> str:
-    """Return what chooses the gateway: ``resourceProtocol`` unless blank, else the scheme."""
+    """Return the key of the gateway: ``resourceProtocol`` unless blank, else the scheme."""
     if resource_protocol and resource_protocol.strip():
         return resource_protocol.strip()
     return scheme_of(resource_name)
@@ -71,7 +71,7 @@ def http_target(resource_name: str, resource_protocol: str | None = None) -> Tar
 
 @lru_cache(maxsize=4096)
 def parse_http_url(url: str) -> Target:
-    """Take an absolute HTTP URL apart; the fragment is dropped.
+    """Parse an absolute HTTP URL; the fragment is dropped.
 
     Raises:
         GatewayError: It is not an absolute HTTP URL (30102's text).
@@ -84,7 +84,7 @@ def parse_http_url(url: str) -> Target:
         user_info, _, place = parts.netloc.rpartition("@")
         origin = str(yarl.URL(f"{parts.scheme}://{place}")).rstrip("/")
     except ValueError:
-        raise refusal from None  # the cause may show the user info
+        raise refusal from None  # the cause may contain the user info
     if parts.scheme not in HTTP_SCHEMES or not parts.hostname:
         raise refusal
     path = quote(parts.path, safe=_PATH_CHARACTERS) or "/"
@@ -103,7 +103,7 @@ def form_quote(text: str) -> str:
     # Nearly all are letters and digits, which takes the least time to see.
     if text.isascii() and text.isalnum():
         return text
-    # Ids are quoted again and again; long texts would only fill the cache.
+    # Ids are quoted repeatedly; long texts would only fill the cache.
     return _quoted_short(text) if len(text) <= _SHORT else _quoted(text)
 
 

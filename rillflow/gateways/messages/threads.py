@@ -1,4 +1,4 @@
-"""Work that a text of a legal size may make long is done in a thread, beside the event loop."""
+"""Threads for work on large texts, so that the event loop is not blocked."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from typing import Final, TypeVar
 Result = TypeVar("Result")
 
 SHORT_BYTES: Final = 16 * 1024
-"""Reading, masking or writing a text of this size takes a millisecond or two."""
+"""Parsing, masking or writing a text of this size takes a millisecond or two."""
 
 _JOINED_BYTES: Final = 4 << 20
-"""To copy so much takes a millisecond."""
+"""Copying this much takes a millisecond."""
 
-# The event loop waits up to 5 ms for each thread that computes, so there are few.
+# The event loop waits up to 5 ms for each computing thread, so there are few.
 _FOR_TEXTS: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-texts")
 _FOR_CHECKS: Final = ThreadPoolExecutor(1, thread_name_prefix="rillflow-checks")
 
@@ -31,17 +31,17 @@ async def computed(size_bytes: int, work: Callable[[], Result]) -> Result:
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
-    """Return what ``work`` returns, which takes a tenth of a second or so."""
+    """Return what ``work`` returns; it takes a tenth of a second or so."""
     return await asyncio.get_running_loop().run_in_executor(_FOR_TEXTS, work)
 
 
 async def joined(*parts: bytes | memoryview) -> bytes:
-    """Join parts of a text; a thread does it where they are large, without the interpreter."""
+    """Join parts of a text; large ones in a thread, where the copy needs no interpreter lock."""
     if sum(map(len, parts)) <= _JOINED_BYTES:
         return b"".join(parts)
     return await in_thread(lambda: b"".join(parts))
 
 
 async def in_slow_thread(work: Callable[[], Result]) -> Result:
-    """Return what ``work`` returns, which may take seconds; one at a time, and apart."""
+    """Return what ``work`` returns, which may take seconds; one at a time, in its own thread."""
     return await asyncio.get_running_loop().run_in_executor(_FOR_CHECKS, work)

@@ -1,1 +1,4 @@
-"""Dispatcher plugins: the user's own gateways, found and called."""
+"""Dispatcher plugins: gateways of the user, loaded and called.
+
+`gateways/registry.py` loads them. To add a dispatcher, write a plugin (see `gateway.py`).
+"""

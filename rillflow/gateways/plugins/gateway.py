@@ -1,9 +1,9 @@
-"""Dispatchers of one's own (spec 4.7).
+"""The protocol of dispatcher plugins, and the gateway that runs one (spec 4.7).
 
-A plugin is an object with a ``name`` (the ``resourceProtocol`` or scheme it
-serves) and a method ``handle(resource, dispatch_info)`` that returns the text of
-an answer, as an HTTP body would be. It is found through the entry-point group
-``rillflow.dispatchers`` or named in the settings as ``module[:attribute]``.
+A plugin is an object with a ``name`` (the ``resourceProtocol`` or scheme that it serves) and a
+method ``handle(resource, dispatch_info)`` that returns the text of an answer, as an HTTP body would
+be. It is found through the entry-point group ``rillflow.dispatchers`` or named in the settings as
+``module[:attribute]``.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest
 from rillflow.task_set import TaskSet
 
 MOST_THREADS: Final = 64
-"""Calls of one plugin that may run in threads at once; threads that hang stay counted."""
+"""How many calls of one plugin may run in threads; threads that hang count."""
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task calls: ``echo://greeting`` has protocol ``echo`` and value ``greeting``."""
+    """The resource of a task: ``echo://greeting`` has protocol ``echo`` and value ``greeting``."""
 
     resource_name: str
     scheme_protocol: str
@@ -54,12 +54,12 @@ class DispatchInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class DispatcherPlugin(Protocol):
-    """The contract of a plugin.
+    """The protocol of a plugin.
 
-    ``icon`` (base64), ``schema`` and ``resource_category`` are optional attributes.
-    ``handle`` may be a coroutine function or a plain function; plain ones run in a
-    thread. It returns text (bytes and JSON values are taken too) or None, and
-    raises to fail the attempt with the exception's message.
+    ``icon`` (base64), ``schema`` and ``resource_category`` are optional attributes. ``handle`` may
+    be a coroutine function or a plain function; plain ones run in a thread. It returns text (bytes
+    and JSON values are accepted too) or None, and raises to fail the attempt with the exception's
+    message.
     """
 
     name: str
@@ -70,7 +70,7 @@ class DispatcherPlugin(Protocol):
 
 
 class PluginGateway:
-    """Runs one plugin behind the Gateway port; a plugin that hangs is left behind."""
+    """Runs one plugin behind the Gateway port; a call that hangs is abandoned."""
 
     def __init__(self, plugin: DispatcherPlugin, settings: HttpSettings, clock: Clock) -> None:
         self._plugin = plugin
@@ -85,7 +85,7 @@ class PluginGateway:
         return self._plugin
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
-        """Let the plugin make one attempt, within the call's time-out."""
+        """Have the plugin make one attempt, within the call's time-out."""
         try:
             body = _body(await self._within_time(request))
         except GatewayError as error:
@@ -108,7 +108,7 @@ class PluginGateway:
         task = self._running.start(self._handle(request))
         task.add_done_callback(_look_at)
         try:
-            # Not wait_for: a plugin that swallows its cancellation would hold us too.
+            # Not wait_for: a plugin that ignores its cancellation would block this call too.
             await asyncio.wait({task}, timeout=timeout_s)
         finally:
             task.cancel()
@@ -168,7 +168,7 @@ def _body(answer: object) -> bytes | None:
 
 
 class _Threads:
-    """Runs functions in threads of their own, which may outlive the wait for them.
+    """Runs functions in threads of their own, which may run longer than their callers wait.
 
     A shared pool would keep the process from ending while a function hangs.
     """
@@ -192,7 +192,7 @@ class _Threads:
                 answer = work()
             except BaseException as raised:  # noqa: BLE001 - handed to the waiting call
                 error = raised
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
                 loop.call_soon_threadsafe(settle, error, answer)
 
         await self._free.acquire()

@@ -1,4 +1,4 @@
-"""Finding dispatcher plugins: installed packages, and modules named in the settings."""
+"""Loading of dispatcher plugins, from installed packages and from the settings."""
 
 import importlib
 import importlib.metadata
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class BrokenPluginGateway:
-    """Stands for an installed plugin that could not be loaded: its tasks say why."""
+    """Stands for an installed plugin that could not be loaded; its tasks fail with the reason."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -30,7 +30,7 @@ class BrokenPluginGateway:
 
 
 def installed_plugins() -> Iterator[tuple[str, DispatcherPlugin | BrokenPluginGateway]]:
-    """Load the plugins that installed packages announce, in the order of their names.
+    """Load the plugins of installed packages, in the order of their names.
 
     A package that cannot be loaded does not keep the server from starting.
     """
@@ -50,8 +50,7 @@ def named_plugins(names: Iterable[str]) -> Iterator[DispatcherPlugin]:
     """Load plugins by ``module[:attribute]``; without an attribute, ``plugin`` or the module.
 
     Raises:
-        GatewayError: One cannot be imported or is no plugin; whoever wrote the
-            settings must know at once.
+        GatewayError: One cannot be imported or is not a plugin, so the start fails.
     """
     for name in names:
         module_name, _, attribute = name.partition(":")

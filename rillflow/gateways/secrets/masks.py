@@ -1,4 +1,4 @@
-"""Taking secrets out of what functions answer."""
+"""Masking of secrets in answers."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -13,13 +13,13 @@ from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.mapping.secret_references import reference_to
 
 HIDDEN: Final = "***"
-"""Stands in the place of a secret that has no name."""
+"""Replaces a secret that has no name."""
 
 _MOST_PATTERNS: Final = 1_024
 
 
 class Mask:
-    """Puts references in the place of secrets, however they are written."""
+    """Replaces secrets, in all spellings, by references."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._secrets = _longest_first(
@@ -30,7 +30,7 @@ class Mask:
 
     @classmethod
     def hiding(cls, value: str) -> "Mask":
-        """Return a mask of a secret that has no name."""
+        """Return a mask for a secret that has no name."""
         mask = cls({})
         mask._secrets = _longest_first([(value, HIDDEN)])
         return mask
@@ -44,16 +44,16 @@ class Mask:
         return text if masked is written else masked.decode("utf-8", "surrogatepass")
 
     def message(self, text: str | None) -> str | None:
-        """Mask a message, None where there is none.
+        """Mask a message, None if there is none.
 
-        A secret that was cut off is not looked for: what is shown would tell whoever may write
-        the end of a message whether that is the beginning of a secret. So messages are masked
+        A secret that was cut off is not searched: its replacement would tell the author of a
+        message whether the end of the message is the beginning of a secret. So messages are masked
         before they are cut.
         """
         return None if text is None else self.text(text)
 
     def body(self, body: bytes | None) -> bytes | None:
-        """Mask a body; what was JSON is JSON afterwards."""
+        """Mask a body; JSON remains JSON."""
         if not body or not self._is_in(body):
             return body
         try:
@@ -67,7 +67,7 @@ class Mask:
         return any(_pattern(value).search(text) is not None for value, _ in self._secrets)
 
     def _masked(self, text: bytes) -> bytes:
-        """Return the same object when there is nothing to mask."""
+        """Return the same object if there is nothing to mask."""
         for value, shown in self._secrets:
             if _pattern(value).search(text) is not None:
                 text = _pattern(value).sub(shown.encode().replace(b"\\", b"\\\\"), text)
@@ -89,7 +89,7 @@ class Mask:
 
 
 def _longest_first(secrets: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Leave short secrets out; a secret that another one contains comes after it."""
+    """Omit short secrets, and put a secret before those that it contains."""
     masked = (pair for pair in secrets if len(pair[0]) >= SHORTEST_MASKED)
     return tuple(sorted(masked, key=lambda pair: (-len(pair[0]), pair)))
 

@@ -1,9 +1,8 @@
-"""The ways in which a secret may be written in a text: one pattern finds all of them.
+"""The spellings of a secret in a text, as one pattern.
 
-A secret is found in plain text in any case, with any of its characters percent-encoded, escaped
-in JSON (once or several times), or written as an HTML entity, as the punycode of a host name,
-and inside Base64, at any offset. Patterns are RE2's over UTF-8 bytes, so a search takes time
-linear in the text.
+A secret is found as plain text in any case, with any of its characters percent-encoded, escaped in
+JSON (once or several times), or written as an HTML entity, as the punycode of a host name, and
+inside Base64, at any offset. Patterns are RE2's over UTF-8 bytes, so a search takes linear time.
 """
 
 import base64
@@ -20,11 +19,11 @@ from rillflow.gateways.messages.targets import form_quote
 from rillflow.jsontypes import encode_json
 
 SHORTEST_MASKED: Final = 4
-"""Shorter secrets are not looked for: they would be found everywhere."""
+"""Shorter secrets are not searched: they would be found everywhere."""
 SHORTEST_IN_BASE64: Final = 7
-"""Shorter pieces of Base64 are not looked for: they occur in pictures by chance."""
+"""Shorter pieces of Base64 are not searched: they occur in images by chance."""
 LONGEST_SPELLED_OUT: Final = 512
-"""Of longer secrets only the usual spellings of the whole are looked for."""
+"""Of longer secrets only the usual spellings of the whole are searched."""
 
 Pattern = Any  # re2 ships no types
 
@@ -42,19 +41,19 @@ def pattern_of(secret: str) -> Pattern:
     spellings = [*_words(secret), *map(_as_base64, cores_in_base64(secret))]
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
-    options.longest_match = True  # "&" is also how "&#38;" begins
+    options.longest_match = True  # "&" also begins "&#38;"
     options.max_mem = _MEMORY_BYTES
     options.log_errors = False
     return re2.compile(b"|".join(spellings), options)
 
 
 def usual_spellings(secret: str) -> Iterator[str]:
-    """Generate a secret as it stands in plain text, in JSON, in a URL, in a form and in Base64."""
+    """Generate a secret as plain text, in JSON, in a URL, in a form and in Base64."""
     in_json = (encode_json(secret)[1:-1].decode(), json.dumps(secret)[1:-1])
     forms = (
         secret,
         *in_json,
-        *(form.replace("/", "\\/") for form in in_json),  # as PHP writes it
+        *(form.replace("/", "\\/") for form in in_json),  # PHP's form
         quote(secret, safe=""),
         quote(secret),
         quote_plus(secret),
@@ -66,9 +65,9 @@ def usual_spellings(secret: str) -> Iterator[str]:
 
 
 def cores_in_base64(secret: str) -> Iterator[str]:
-    """Generate what Base64 shows of a secret, whatever stands before and after it.
+    """Generate the Base64 of a secret that does not depend on its neighbours.
 
-    Three bytes become four characters, so there are three ways, by how many bytes precede.
+    Three bytes become four characters, so there are three forms, by the number of preceding bytes.
     """
     value = secret.encode("utf-8", "surrogatepass")
     for lead in range(3):
@@ -98,7 +97,7 @@ def _character(character: str) -> bytes:
     escaped = b"".join(
         rb"\\+u%02x%02x" % (units[at], units[at + 1]) for at in range(0, len(units), 2)
     )
-    # RE2 folds the case of ASCII only where it sees bytes.
+    # RE2 folds the case of ASCII only in byte mode.
     cases = dict.fromkeys((character, character.lower(), character.upper()))
     ways = [
         *(_literal(each.encode("utf-8", "surrogatepass")) for each in cases),
@@ -128,7 +127,7 @@ def _literal(value: bytes) -> bytes:
 
 
 def _punycode(secret: str) -> bytes | None:
-    """Return a secret as the name of a host shows it, None where that is the same."""
+    """Return a secret in the form of a host name, None if that is the same."""
     if secret.isascii():
         return None
     try:

@@ -1,8 +1,8 @@
-"""Secrets: put into calls at the last moment, and taken out of what comes back.
+"""The secrets of this process, and the calls that use them.
 
-``${secret:NAME}`` is the environment variable ``RILLFLOW_SECRET_NAME``, or else the file
-``NAME`` in the folder of the settings. Both are read at each call, so a secret that is
-changed counts from the next one on.
+``${secret:NAME}`` is the environment variable ``RILLFLOW_SECRET_NAME``, or else the file ``NAME``
+in the folder of the settings. Both are read at each call, so a changed secret is used from the next
+call on.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 VARIABLE: Final = "RILLFLOW_SECRET_"
 NO_SECRET: Final = "HOSTS"  # noqa: S105 - a name
-"""``RILLFLOW_SECRET_HOSTS`` is the setting ``secret_hosts``, and no secret."""
+"""``RILLFLOW_SECRET_HOSTS`` is the setting ``secret_hosts``, not a secret."""
 FRESH_S: Final = 5.0
-"""For how long the list of all secrets is taken to be right."""
+"""How long the list of all secrets is cached."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -52,7 +52,7 @@ class Secrets:
         """Return a secret, without the line break at the end of its file.
 
         Raises:
-            GatewayError: There is none of this name, or it is empty or no text.
+            GatewayError: There is none of this name, or it is empty or not text.
         """
         value = self._from_environment(name) or self._from_file(name)
         if not value:
@@ -63,7 +63,7 @@ class Secrets:
         return value
 
     def refuse_place(self, name: str, place: str) -> None:
-        """Make sure that a secret may be sent to a place.
+        """Check that a secret may be sent to a place.
 
         Args:
             name: The secret's.
@@ -80,7 +80,7 @@ class Secrets:
             )
 
     def unbounded(self) -> list[str]:
-        """Return the names of the secrets that may be sent anywhere, sorted."""
+        """Return the names of the secrets that may be sent to any host, sorted."""
         return sorted(self.known().keys() - self._hosts.keys())
 
     def known(self) -> dict[str, str]:
@@ -115,7 +115,7 @@ class Secrets:
 
 
 def unbounded_warning(name: str) -> str:
-    """Say of a secret that it may be sent anywhere, and what bounds it."""
+    """Return the warning that a secret may be sent to any host, and how to restrict it."""
     return (
         f"any definition may send the secret {name} to any host; secret_hosts bounds it:"
         f' secret_hosts = {{ {name} = "api.example.com" }}'
@@ -129,7 +129,7 @@ class SecretCall:
         request: The attempt as it is sent.
 
     Raises:
-        GatewayError: A secret is not known.
+        GatewayError: A secret is unknown.
     """
 
     def __init__(self, request: DispatchRequest, secrets: Secrets) -> None:
@@ -138,7 +138,7 @@ class SecretCall:
         self.request = self._filled(request) if request.secrets else request
 
     def masked(self, answer: DispatchAnswer) -> DispatchAnswer:
-        """Return an answer with references in the place of the secrets that were sent."""
+        """Return an answer in which the secrets that were sent are replaced by references."""
         return masked_answer(answer, Mask(self._used)) if self._used else answer
 
     def _filled(self, request: DispatchRequest) -> DispatchRequest:
@@ -154,13 +154,13 @@ class SecretCall:
             for used in self._used:
                 self._secrets.refuse_place(used, _place_of(filled))
         except GatewayError as error:
-            # What is refused is named as it would have been sent.
+            # A refusal names the secret as the definition does.
             mask = Mask(self._used)
             raise GatewayError(mask.text(str(error)), hint=mask.text(error.hint)) from None
         return filled
 
     def _with_secret(self, value: JsonValue, keys: Keys) -> JsonValue:
-        """Return a value with the references at one place replaced; the path there is copied."""
+        """Return a value with the references at one place replaced; only its path is copied."""
         if not keys:
             return replace_references(value, self._secret) if isinstance(value, str) else value
         first, rest = keys[0], keys[1:]
@@ -180,10 +180,10 @@ class SecretCall:
 
 
 def _place_of(request: DispatchRequest) -> str:
-    """Return where a call goes: ``host:port``, or the protocol of what is no HTTP.
+    """Return the destination of a call: ``host:port``, or the protocol if it is not HTTP.
 
     Raises:
-        GatewayError: Its address is none of HTTP.
+        GatewayError: Its address is not valid for HTTP.
     """
     protocol = effective_protocol(request.resource_name, request.resource_protocol)
     if request.resource is not None or protocol not in HTTP_SCHEMES:
@@ -193,7 +193,7 @@ def _place_of(request: DispatchRequest) -> str:
 
 
 def _is_at(place: str, allowed: str) -> bool:
-    """Tell whether a place is one of those that an entry of ``secret_hosts`` names."""
+    """Tell whether a place matches an entry of ``secret_hosts``."""
     place, allowed = place.lower(), allowed.lower()
     host = place.rpartition(":")[0] or place
     if allowed.startswith("*."):
@@ -202,7 +202,7 @@ def _is_at(place: str, allowed: str) -> bool:
 
 
 def masked_answer(answer: DispatchAnswer, mask: Mask) -> DispatchAnswer:
-    """Return an answer with references in the place of secrets."""
+    """Return an answer in which secrets are replaced by references."""
     return replace(
         answer,
         body=mask.body(answer.body),
@@ -213,7 +213,7 @@ def masked_answer(answer: DispatchAnswer, mask: Mask) -> DispatchAnswer:
 
 
 class KnownSecrets:
-    """Masks what comes without a call that told what was sent, by all secrets there are here."""
+    """Masks texts that do not belong to a known call, by all secrets of this process."""
 
     def __init__(self, secrets: Secrets, clock: Clock) -> None:
         self._secrets = secrets
@@ -222,7 +222,7 @@ class KnownSecrets:
         self._mask = Mask(secrets.known())
 
     def mask(self) -> Mask:
-        """Return the mask of the secrets as they are, or were a few seconds ago."""
+        """Return the mask of the secrets, at most a few seconds old."""
         now_s = self._clock.monotonic_s()
         if now_s - self._read_s > FRESH_S:
             self._mask = Mask(self._secrets.known())

@@ -1,1 +1,5 @@
-"""Executions in memory: activated by a call, leased to it, written, and passivated."""
+"""Executions in memory: activated by a call, leased to it, written, and passivated.
+
+`runtime/owner` calls it, and nobody else holds executions. It handles no calls and carries out no
+commands.
+"""

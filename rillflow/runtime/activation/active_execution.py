@@ -1,8 +1,8 @@
-"""One execution in memory: what it is, how far it has come, and who counts on it.
+"""One execution in memory: its state, its stage, and the leases and appends that hold it there.
 
-The states of an activation, and what leads from one to the next, stand in ``NEXT``. Only the
-activation cache (``cache`` and ``hot_executions``) leads an activation through them, and takes
-leases and appends on it; its fields are written by its own methods.
+``NEXT`` is the table of stages and of the events that lead from one stage to the next. Only the
+activation cache (``cache`` and ``hot_executions``) moves an activation through them and takes
+leases and appends on it. An activation's fields are written by its own methods only.
 """
 
 import asyncio
@@ -16,53 +16,53 @@ from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED
 
 SMALL_BYTES: Final = 64 * 1024
-"""What is known to be no larger is encoded at once, without a thread."""
+"""A state up to this size is encoded at once, without a thread."""
 MOST_TASKS: Final = 256
-"""Nor has it more tasks, whose definitions are shown, too."""
+"""A state with more tasks is encoded in a thread, because their definitions are encoded, too."""
 STEPS_PER_EVENT: Final = 100
-"""What handling an event takes besides its evaluations."""
+"""The steps that handling an event costs besides its evaluations."""
 _BYTES_PER_STEP: Final = 64
 SNAPSHOT_BYTES_PER_STEP: Final = 8
-"""A snapshot is written after one step of work for so many bytes of it, at least."""
+"""A snapshot costs one step for so many bytes; a replay must cost at least as much first."""
 
 
 class Stage(IntEnum):
-    """Where an activation is in its life."""
+    """The stage of an activation."""
 
     NEW = auto()
-    """Its submission is being written: nothing may build on it yet."""
+    """Its submission is being written: no call may build on it yet."""
     ACTIVE = auto()
-    """Memory is right, and ahead of the store by the appends under way."""
+    """Memory is valid, and ahead of the store by the appends under way."""
     SETTLED = auto()
-    """It has ended and owes nobody a notice, as the store knows."""
+    """It has ended and owes no notice, and both are durable."""
     DISTRUSTED = auto()
-    """Memory may be wrong: nobody gets it, and it goes once its last append is over."""
+    """Memory may be wrong: no call gets it, and it is dropped after its last append."""
     GONE = auto()
-    """It is not in memory any more; the store knows better, or another object does."""
+    """It has left memory; the store, or another object, is valid now."""
 
 
 class ActivationEvent(IntEnum):
-    """What leads an activation from one stage to the next."""
+    """What moves an activation from one stage to the next."""
 
     CREATED = auto()
     """Its submission is durable."""
     REACHED_REST = auto()
-    """It has settled, nothing is being written, and nobody has a lease."""
+    """It has settled, no append is under way, and no call has a lease."""
     REVIVED = auto()
-    """A redo has begun it anew."""
+    """A redo has restarted it."""
     DOUBTED = auto()
-    """An append has failed, or handling an event has: nobody knows what is right."""
+    """An append, or the handling of an event, has failed: memory may differ from the store."""
     LEFT = auto()
-    """It makes room, or was folded up; what comes back is another object."""
+    """It was evicted or folded; when it is needed again it is another object."""
     FORGOTTEN = auto()
-    """It was doubted, and its last append is over."""
+    """It was distrusted, and its last append is over."""
 
 
 NEXT: Final = {
-    # A submission that may be stored differently is read again, like any other.
+    # A submission that may be stored differently is read again, like any other execution.
     (Stage.NEW, ActivationEvent.CREATED): Stage.ACTIVE,
     (Stage.NEW, ActivationEvent.DOUBTED): Stage.DISTRUSTED,
-    # A redo may come while the end is being written, and even with the submission.
+    # A redo may arrive while the end is being written, or even while the submission is.
     (Stage.NEW, ActivationEvent.REVIVED): Stage.NEW,
     (Stage.ACTIVE, ActivationEvent.REVIVED): Stage.ACTIVE,
     (Stage.ACTIVE, ActivationEvent.REACHED_REST): Stage.SETTLED,
@@ -71,32 +71,32 @@ NEXT: Final = {
     (Stage.SETTLED, ActivationEvent.REVIVED): Stage.ACTIVE,
     (Stage.SETTLED, ActivationEvent.DOUBTED): Stage.DISTRUSTED,
     (Stage.SETTLED, ActivationEvent.LEFT): Stage.GONE,
-    # Appends that are under way go on; whatever becomes of them, memory stays doubtful.
+    # Appends under way continue; whatever their result, memory stays distrusted.
     (Stage.DISTRUSTED, ActivationEvent.DOUBTED): Stage.DISTRUSTED,
     (Stage.DISTRUSTED, ActivationEvent.FORGOTTEN): Stage.GONE,
-    # A later call of the batch that made it doubtful is refused, which may be appended too.
+    # A later call of the batch that failed is refused, and its refusal may be appended too.
     (Stage.GONE, ActivationEvent.DOUBTED): Stage.GONE,
 }
-"""What is not here must not happen: one that is new or distrusted never makes room, for example."""
+"""A transition that is not listed is a defect, such as evicting a new or distrusted execution."""
 
 
 class ActiveExecution:
     """One execution in memory.
 
     Attributes:
-        plan: Its definition, ready to run.
-        state: What the core knows of it.
-        stage: Where it is in its life in memory; see ``NEXT``.
+        plan: Its definition, prepared for running.
+        state: Its state in the core.
+        stage: Its stage in memory; see ``NEXT``.
         written: How many journal records were handed to the store.
-        encoded_bytes: How long all that was read and written of it is.
-        replay_steps: What replaying it from its last snapshot takes.
-        snapshot_bytes: How long that snapshot is.
-        lacks_snapshot: Whether one is to be written beside the event loop.
-        counted_bytes: What it counts for in the memory of executions.
+        encoded_bytes: The length of everything that was read and written of it.
+        replay_steps: What a replay from its last snapshot costs.
+        snapshot_bytes: The length of that snapshot.
+        lacks_snapshot: Whether a snapshot is to be written beside the event loop.
+        counted_bytes: The memory that is counted for it.
         pending: How many appends are under way, the last of which is ``append_under_way``.
-        leases: How many calls count on it. With a lease or an append it does not leave memory.
-        forgotten: Done when it is forgotten; there while it is distrusted.
-        noted_as_resting: What the store says, None for one that was read while that may have
+        leases: How many calls use it. With a lease or an append it does not leave memory.
+        forgotten: Done when it is dropped; set while it is distrusted.
+        noted_as_resting: What the store says, None if it was read while that may have
             been about to change.
     """
 
@@ -133,7 +133,7 @@ class ActiveExecution:
         self.forgotten: asyncio.Future[None] | None = None
         self.noted_as_resting: bool | None = False
 
-    # -- questions --------------------------------------------------------------------
+    # -- queries ----------------------------------------------------------------------
 
     @property
     def over(self) -> bool:
@@ -142,7 +142,7 @@ class ActiveExecution:
 
     @property
     def settled(self) -> bool:
-        """Tell whether the execution has ended and owes nobody a notice."""
+        """Tell whether the execution has ended and owes no notice."""
         return DAG_COMPLETED[self.state.status] and not owes_notice(self.state)
 
     @property
@@ -152,32 +152,32 @@ class ActiveExecution:
 
     @property
     def may_leave(self) -> bool:
-        """Tell whether nobody counts on this very object."""
+        """Tell whether no call and no append holds this object."""
         return not self.leases and not self.pending and self.stage in _STEADY
 
     @property
     def can_be_leased(self) -> bool:
-        """Tell whether calls may build on what memory says.
+        """Tell whether calls may build on the state in memory.
 
-        Nothing may follow a submission that is not durable: should it be refused because
-        the execution exists, what follows would fit the other one's number of records.
+        No event may follow a submission that is not durable: if the store refuses it because the
+        execution exists, the following record would fit the other execution's sequence.
         """
         return self.stage in _STEADY
 
     @property
     def blocked_by(self) -> "asyncio.Future[None] | None":
-        """Return what must be over before calls may build on what memory says."""
+        """Return what must end before calls may build on the state in memory."""
         return self.forgotten or (self.append_under_way if self.stage is Stage.NEW else None)
 
     @property
     def may_be_large(self) -> bool:
-        """Tell whether encoding it, to be shown or stored, might hold the event loop."""
+        """Tell whether encoding it, for a reader or a snapshot, might hold the event loop."""
         state = self.state
         kept_bytes = self.encoded_bytes + state.outputs_bytes + state.made_bytes
         return kept_bytes > SMALL_BYTES or len(state.tasks) > MOST_TASKS
 
     def owes_snapshot(self, snapshot_steps: int) -> bool:
-        """Tell whether replaying takes more than this, and more than a snapshot costs."""
+        """Tell whether a replay costs more than this, and more than writing a snapshot."""
         return self.replay_steps > max(
             snapshot_steps, self.snapshot_bytes // SNAPSHOT_BYTES_PER_STEP
         )
@@ -185,7 +185,7 @@ class ActiveExecution:
     # -- the journal ------------------------------------------------------------------
 
     def note_event(self, record: bytes, handled: Handled) -> None:
-        """Count an event that was handled: the journal gets one record more."""
+        """Count an event that was handled: the journal gets one more record."""
         self.written += 1
         self.encoded_bytes += len(record)
         self.replay_steps += STEPS_PER_EVENT + handled.steps + len(record) // _BYTES_PER_STEP
@@ -195,31 +195,31 @@ class ActiveExecution:
         self.lacks_snapshot = True
 
     def note_snapshot(self, snapshot: bytes, saved_steps: int | None = None) -> None:
-        """Note that a replay will begin with this snapshot, which saves it all steps or so many."""
+        """Note that a replay will start from this snapshot, which saves all steps, or this many."""
         left = 0 if saved_steps is None else max(self.replay_steps - saved_steps, 0)
         self.replay_steps, self.snapshot_bytes = left, len(snapshot)
         self.lacks_snapshot = False
 
     @property
     def position(self) -> tuple[int, int, int, int]:
-        """Return what is counted of its journal, for ``go_on_from``."""
+        """Return the counters of its journal, for ``go_on_from``."""
         return self.written, self.encoded_bytes, self.replay_steps, self.snapshot_bytes
 
     def go_on_from(self, position: tuple[int, int, int, int]) -> None:
-        """Count on from here, where the state was read as it was."""
+        """Continue counting from these counters, after the state was read again unchanged."""
         self.written, self.encoded_bytes, self.replay_steps, self.snapshot_bytes = position
 
     def note_rest(self, *, rests: bool | None) -> None:
-        """Note what the store says about whether it waits for others only."""
+        """Note whether the store lists the execution as resting."""
         self.noted_as_resting = rests
 
-    # -- life in memory: for the activation cache only --------------------------------
+    # -- stages: for the activation cache only -----------------------------------------
 
     def move(self, event: ActivationEvent) -> None:
-        """Go on to the next stage.
+        """Move to the next stage.
 
         Raises:
-            RuntimeError: That must not happen in this stage, which is a defect.
+            RuntimeError: The move is not in the table, which is a defect.
         """
         following = NEXT.get((self.stage, event))
         if following is None:
@@ -227,17 +227,17 @@ class ActiveExecution:
         self.stage = following
 
     def distrust(self) -> None:
-        """Note that memory may be wrong; ``forgotten`` is there from now on."""
+        """Note that memory may be wrong; ``forgotten`` is set from now on."""
         self.move(ActivationEvent.DOUBTED)
         if self.forgotten is None:
             self.forgotten = asyncio.get_running_loop().create_future()
 
     def begin_lease(self) -> None:
-        """Note that a call counts on it."""
+        """Note that a call uses it."""
         self.leases += 1
 
     def end_lease(self) -> None:
-        """Note that a call counts on it no more."""
+        """Note that a call no longer uses it."""
         self.leases -= 1
 
     def begin_append(self, append: "asyncio.Future[None]") -> None:
@@ -252,7 +252,7 @@ class ActiveExecution:
             self.append_under_way = None
 
     def count(self, size_bytes: int) -> int:
-        """Count for so much memory from now on; return by how much that is more."""
+        """Count this much memory for it from now on; return the difference."""
         more, self.counted_bytes = size_bytes - self.counted_bytes, size_bytes
         return more
 

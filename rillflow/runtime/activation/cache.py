@@ -1,4 +1,8 @@
-"""The executions in memory: each at most once, and none that the store may contradict."""
+"""The activation cache: the executions in memory, each at most once.
+
+`runtime/owner` leases executions from it. It reads and replays executions, and drops those whose
+memory may differ from the store. It does not append and does not answer calls.
+"""
 
 import asyncio
 import logging
@@ -32,33 +36,34 @@ _NEW: Final = Stage.NEW
 _ACTIVE: Final = Stage.ACTIVE
 _DISTRUSTED: Final = Stage.DISTRUSTED
 SHARE_OF_ENDED: Final = 8
-"""Ended executions get at most this part of the memory that the others have."""
+"""Ended executions may take this share of the memory that the others have."""
 
 
 class _CreatedMeanwhileError(Exception):
-    """What was read is out of date: somebody has created the execution since."""
+    """The execution was created while it was being read, so the result is out of date."""
 
 
 class ActivationWatch(Protocol):
-    """Whoever sees to what follows when executions come into memory, and leave it."""
+    """Receives what must follow when executions enter or leave memory."""
 
     def resumed(self, execution: ActiveExecution) -> None:
-        """Carry out what is outstanding of an execution that was not going on by itself."""
+        """Carry out what is outstanding of an execution that was not running by itself."""
         ...
 
     def forgotten(self, execution_id: ExecutionId) -> None:
-        """See to it that an execution is read again, and resumed."""
+        """Have an execution read again, and resumed."""
         ...
 
     def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
-        """Note that an execution could not be made of what is stored."""
+        """Note that an execution could not be replayed from what is stored."""
         ...
 
 
 class OpenAppend:
-    """An append that is under way, of one or several executions.
+    """An append under way, of one or several executions.
 
-    Used as a context: at its end memory is right if ``is_written`` was set, and doubtful if not.
+    It is a context manager: at its end memory is valid if ``is_written`` was set, and distrusted if
+    not.
     """
 
     __slots__ = ("_cache", "_executions", "_over", "is_written")
@@ -79,17 +84,17 @@ class OpenAppend:
 
 
 class ActivationCache:
-    """Brings executions into memory, each at most once, and sees them out.
+    """Activates executions, each at most once, and passivates them.
 
-    A call has a lease on what it is about, and while an execution is leased or has appends
-    under way it stays. When an append fails, nobody knows what the store holds: the
-    execution is forgotten once its last append is over, and until then nobody gets it (see
-    ``active_execution.NEXT``). What ``crashes`` has set apart is not read. A replay takes as
-    many ``turns`` of the event loop as it needs, in which the other executions have theirs.
-    ``passivation`` sees to those that had to make room.
+    A call has a lease on its execution. While an execution is leased, or has appends under way, it
+    stays in memory. After a failed append nobody knows what the store holds: the execution is
+    dropped once its last append is over, and until then no call gets it (see
+    ``active_execution.NEXT``). Executions that ``crashes`` has quarantined are not read. A replay
+    uses as many ``turns`` of the event loop as it needs, so that other executions run in between.
+    ``passivation`` handles those that were evicted.
     """
 
-    def __init__(  # noqa: PLR0913 - whom it asks and tells
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         store: Store,
         ownership: OwnerEpoch,
@@ -117,31 +122,31 @@ class ActivationCache:
 
     @property
     def active(self) -> int:
-        """How many executions are in memory and have not settled."""
+        """The number of executions in memory that have not settled."""
         return len(self._hot)
 
     async def stop(self) -> None:
-        """Give up what is being read."""
+        """Cancel the reads under way."""
         loading = list(self._loading.values())
         for task in loading:
             task.cancel()
         await asyncio.gather(*loading, return_exceptions=True)
 
     def find(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        """Return an execution that is in memory; it may be about to be forgotten."""
+        """Return an execution that is in memory; it may be about to be dropped."""
         return self._hot.get(execution_id) or self._ended.get(execution_id)
 
     def peek(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        """Return an execution that has not settled and is at hand; that is no use of it."""
+        """Return an execution that is active and not folded; this does not count as a use."""
         return self._hot.peek(execution_id)
 
     def was_cancelled(self, execution_id: ExecutionId) -> bool:
-        """Tell whether memory has an execution that has settled after a cancellation."""
+        """Tell whether memory has a settled execution that was cancelled."""
         execution = self._ended.get(execution_id)
         return execution is not None and execution.state.cancelled
 
     def holds(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution is in memory, which is no use of it."""
+        """Tell whether an execution is in memory; this does not count as a use."""
         return execution_id in self._hot or execution_id in self._ended
 
     async def is_known(self, execution_id: ExecutionId) -> bool:
@@ -157,9 +162,9 @@ class ActivationCache:
             return True
 
     async def lease(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        """Return an execution, read from the store when needed; None when unknown.
+        """Return an execution, read from the store if needed; None if it is unknown.
 
-        It stays in memory until it is released, or until it is forgotten.
+        It stays in memory until it is released or dropped.
 
         Raises:
             StoreError: It could not be read.
@@ -181,7 +186,7 @@ class ActivationCache:
                 return execution
 
     def lease_from_memory(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        """Return an execution that is in memory, and that calls may build on, else None."""
+        """Return an execution that is in memory and that calls may build on, else None."""
         execution = self._hot.get(execution_id) or self._ended.get(execution_id)
         if execution is None or not execution.can_be_leased:
             return None
@@ -195,20 +200,20 @@ class ActivationCache:
             self._see_out(execution)
 
     def admit(self, execution: ActiveExecution) -> None:
-        """Take a new execution into memory, leased; its commands are about to be carried out."""
+        """Add a new execution, leased; its commands are about to be carried out."""
         execution.begin_lease()
         self.unresumed.discard(execution.state.execution_id)
         self._loading.pop(execution.state.execution_id, None)
         self._hot.put(execution.state.execution_id, execution)
 
     def revive(self, execution: ActiveExecution) -> None:
-        """Note that an execution that had settled goes on."""
+        """Note that a settled execution was restarted."""
         execution.move(ActivationEvent.REVIVED)
         self._ended.drop(execution.state.execution_id)
         self._hot.put(execution.state.execution_id, execution)
 
     def begin_append(self, executions: Sequence[ActiveExecution]) -> OpenAppend:
-        """Note that an append is under way, one for each time that an execution is named."""
+        """Note that an append is under way, once for each time that an execution is named."""
         return OpenAppend(self, executions)
 
     def end_append(
@@ -234,7 +239,7 @@ class ActivationCache:
         over.set_result(None)
 
     def distrust(self, execution: ActiveExecution) -> None:
-        """Have an execution forgotten, and read again, because memory may be wrong."""
+        """Have an execution dropped and read again, because memory may be wrong."""
         execution.distrust()
         if not execution.pending:
             self._see_out(execution)
@@ -252,7 +257,7 @@ class ActivationCache:
             self._forget(execution.state.execution_id, execution)
 
     def _settle(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
-        """Keep an execution that has settled, as the store knows, and tell who waits for that."""
+        """Keep a settled execution, and wake whoever waits for that."""
         execution.move(ActivationEvent.REACHED_REST)
         self._ended.put(execution_id, execution)
         if execution_id in self._settlements:
@@ -269,7 +274,7 @@ class ActivationCache:
             execution.forgotten.set_result(None)
 
     async def settled(self, execution_id: ExecutionId) -> None:
-        """Wait until an execution has ended and owes nobody a notice."""
+        """Wait until an execution has ended and owes no notice."""
         execution = await retry_while_unavailable(lambda: self._lease_unless_bad(execution_id))
         if execution is not None:
             self.release(execution)
@@ -278,7 +283,7 @@ class ActivationCache:
             await self._settlements.setdefault(execution_id, asyncio.Event()).wait()
 
     def has_settled(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution in memory has ended and owes nobody a notice, durably."""
+        """Tell whether an execution in memory has ended and owes no notice, durably."""
         execution = self._ended.get(execution_id)
         return execution is not None and not execution.pending
 
@@ -287,7 +292,7 @@ class ActivationCache:
         await retry_while_unavailable(lambda: self.try_to_resume(execution_id))
 
     async def try_to_resume(self, execution_id: ExecutionId) -> None:
-        """Carry out what is outstanding of an execution that has not been resumed.
+        """Carry out what is outstanding of an execution that was not resumed yet.
 
         Raises:
             StoreError: It cannot be read now.
@@ -307,7 +312,7 @@ class ActivationCache:
                 await asyncio.wait({under_way})
 
     async def _lease_unless_bad(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        """Lease an execution; None when it cannot be had, however often one tries.
+        """Lease an execution; None if it cannot be read at any time.
 
         Raises:
             StoreError: It cannot be read now.
@@ -352,7 +357,7 @@ class ActivationCache:
             return None
         execution = await self._replay(await self.plans.get(stored.definition_id), stored)
         if self._ownership.is_elsewhere(execution_id):
-            # Its own home may come back and change it, so it is read anew each time.
+            # Its own owner may restart it and change it, so it is read anew each time.
             return execution
         if not self._is_loading(execution_id):
             raise _CreatedMeanwhileError(execution_id)
@@ -368,12 +373,12 @@ class ActivationCache:
 
     async def _refuse_fatal(self, execution_id: ExecutionId) -> None:
         if self._ownership.is_elsewhere(execution_id):
-            # Its own home may have died of it since this one has started.
+            # Its own owner may have crashed because of it since this owner has started.
             await self._crashes.look_again(execution_id)
         self._crashes.refuse(execution_id)
 
     async def _replay(self, plan: Plan, stored: StoredExecution) -> ActiveExecution:
-        """Make an execution of what is stored; it touches nothing else, so any error is its own."""
+        """Replay an execution; it touches nothing else, so any error is that execution's own."""
         execution_id, snapshot, state = stored.execution_id, stored.snapshot, None
         try:
             if snapshot is not None and len(snapshot) > LARGE_SNAPSHOT_BYTES:
@@ -386,6 +391,6 @@ class ActivationCache:
             raise self._unreadable(execution_id, error) from error
 
     def _unreadable(self, execution_id: ExecutionId, error: Exception, why: str = "") -> Exception:
-        """Count a crash of this execution, since the store as such can be read."""
+        """Count a crash of this execution, because the store itself can be read."""
         self._watch.crashed(execution_id, error)
         return CrashedError(f"{execution_id} cannot be read{why}")

@@ -1,4 +1,7 @@
-"""What became of a call in memory, before its reply may be given."""
+"""The result of a call in memory, before its reply may be sent.
+
+`runtime/owner` builds it for each call of a batch.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,11 +16,11 @@ from rillflow.runtime.activation.active_execution import ActiveExecution
 
 
 class CallOutcome(msgspec.Struct, frozen=True):
-    """What became of a call in memory: its reply, and what to write and do before it is given.
+    """The result of a call in memory: its reply, and what to write and do before it is sent.
 
-    ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the
-    execution has ended with it. ``execution`` is the execution that the reply is about, and
-    ``watch`` a submission whose sender waits for the end.
+    ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the execution
+    ended with it. ``execution`` is the execution that the reply is about, and ``watch`` a
+    submission whose sender waits for the end.
     """
 
     reply: Reply
@@ -30,7 +33,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
 
 
 def appends_under_way(batch: Sequence[CallOutcome]) -> set["asyncio.Future[None]"]:
-    """Return what has to be over before replies that wrote nothing may be given."""
+    """Return the appends that must be over before replies that wrote nothing may be sent."""
     return {
         outcome.execution.append_under_way
         for outcome in batch
@@ -39,7 +42,7 @@ def appends_under_way(batch: Sequence[CallOutcome]) -> set["asyncio.Future[None]
 
 
 def reply_of(outcome: CallOutcome, error: RillflowError | None) -> Reply:
-    """Return the reply to give, where ``error`` is what became of the append."""
+    """Return the reply to send; ``error`` is the error of the append."""
     if outcome.append is not None:
         return outcome.reply if error is None else reply_to_error(error)
     if outcome.execution is not None and outcome.execution.is_distrusted:

@@ -1,4 +1,4 @@
-"""Large texts of calls are decoded beside the event loop, before the calls are taken."""
+"""Decoding of large texts in calls beside the event loop, before the calls are handled."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -10,7 +10,7 @@ from rillflow.ports.executions import Call, Reply, text_of
 async def decoded_first(
     calls: Sequence[Call], take: Callable[[], Awaitable[list[Reply]]]
 ) -> list[Reply]:
-    """Decode what is large in some calls, then have them taken; the core finds it decoded."""
+    """Decode the large texts of some calls, then handle the calls; the core finds them decoded."""
     large = [text for call in calls if len(text := text_of(call)) > SHORT_BYTES]
     if not large:
         return await take()

@@ -1,4 +1,9 @@
-"""Which epoch a host writes under (docs/decisions/ownership/fencing.md)."""
+"""The epoch under which an owner writes, which keeps two owners of an execution apart.
+
+Every append carries the epoch; the store refuses it if another owner has taken a higher one
+(docs/decisions/ownership/fencing.md). `runtime/owner` takes the epoch at its start and asks here
+for each write.
+"""
 
 import zlib
 from collections.abc import Sequence
@@ -11,12 +16,12 @@ from rillflow.ports.store import Journal
 
 DEDICATED_LISTING: Final = PARTITIONS
 MOST_ADOPTED: Final = 1000
-"""Scopes of ended executions that are remembered; any other is adopted again."""
+"""How many scopes of ended executions are remembered; others are adopted again."""
 _DEDICATED_SCOPE: Final = 2 * PARTITIONS
 
 
 def listing_partition(execution_id: ExecutionId) -> int:
-    """Return the partition an execution is listed under while it has not ended.
+    """Return the partition under which an execution is listed until it has ended.
 
     Dedicated executions are listed apart from the shared ones of their partition.
     """
@@ -25,11 +30,11 @@ def listing_partition(execution_id: ExecutionId) -> int:
 
 
 class OwnerEpoch:
-    """The epochs of one host.
+    """The epochs of one owner.
 
-    A shared host owns partitions. A dedicated one owns a fencing scope of its own,
-    named by the execution; the home of the partition takes that scope over when it
-    has to write to a dedicated execution that has ended.
+    A shared owner owns partitions. A dedicated owner has a fencing scope of its own, named by the
+    execution. The owner of the partition takes that scope over when it has to write to a dedicated
+    execution that has ended.
     """
 
     def __init__(
@@ -42,12 +47,12 @@ class OwnerEpoch:
         self._adopted = FIFOCache[int, int](MOST_ADOPTED)
 
     async def take(self) -> None:
-        """Become the owner; every earlier owner is refused from here on."""
+        """Take a new epoch; from here on the store refuses every earlier owner."""
         self._epoch = await self._journal.take_partitions(self._scopes)
 
     @property
     def epoch(self) -> int:
-        """The epoch of this owner, greater than those before it."""
+        """The epoch of this owner, greater than those of earlier owners."""
         return self._epoch
 
     async def is_lost(self) -> bool:
@@ -61,7 +66,7 @@ class OwnerEpoch:
     async def adopt(self, execution_id: ExecutionId) -> None:
         """Take over the scope of a dedicated execution that has ended.
 
-        What was read of it before may be out of date.
+        What was read of the execution before may be out of date.
 
         Raises:
             StoreError: The store cannot be written.
@@ -70,17 +75,17 @@ class OwnerEpoch:
         self._adopted[scope] = await self._journal.take_partitions([scope])
 
     def release(self, execution_id: ExecutionId) -> None:
-        """Give an adopted scope back, to the actor that is about to take it."""
+        """Give an adopted scope back to the actor that is about to take it."""
         self._adopted.pop(self.scope_of(execution_id), None)
 
     def is_near(self, execution_id: ExecutionId) -> bool:
-        """Tell whether calls about an execution come to this host, be it that they go on."""
+        """Tell whether calls about an execution reach this owner if they are sent on."""
         if self._dedicated is not None:
             return execution_id == self._dedicated
         return partition_of(execution_id) in self._scopes
 
     def is_elsewhere(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution belongs to a Ray actor of its own, and not to this host."""
+        """Tell whether an execution belongs to an actor of its own, and not to this owner."""
         return is_dedicated(execution_id) and execution_id != self._dedicated
 
     def scope_of(self, execution_id: ExecutionId) -> int:

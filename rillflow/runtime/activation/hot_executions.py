@@ -1,4 +1,8 @@
-"""The executions in memory: the most recently used ready to go on, the others folded up."""
+"""The executions in memory in order of use: recently used ones ready, the others folded.
+
+Folding pickles an execution that is not in use, into about a quarter of the memory. Only `cache.py`
+uses this module.
+"""
 
 import pickle
 import sys
@@ -12,19 +16,19 @@ from rillflow.ids import ExecutionId
 from rillflow.runtime.activation.active_execution import ActivationEvent, ActiveExecution, Stage
 
 MOST_AWAKE: Final = 1_000
-"""Executions beyond these are folded up, which costs each 15 us there and back."""
+"""More executions than this are folded; folding and unfolding takes 15 us each."""
 LARGEST_FOLDED: Final = 4_096
-"""Events that are longer together are not folded up: that would hold up the others."""
+"""Executions whose events are longer together are not folded: it would hold the event loop."""
 MOST_TASKS_FOLDED: Final = 64
-"""Nor are executions with more tasks, however short their events are."""
+"""Executions with more tasks are not folded either, however short their events are."""
 LEAST_BYTES: Final = 1_000
-"""What an execution takes in memory besides its values."""
+"""The memory of an execution besides its values."""
 BYTES_PER_ENCODED: Final = 12
-"""What a byte of an event takes in memory when it is many small values, which is the worst."""
+"""The memory for one byte of an event in the worst case, many small values."""
 
 
 class _Folded(NamedTuple):
-    """An execution at rest, in a quarter of the memory."""
+    """A folded execution, in about a quarter of the memory."""
 
     plan: Plan
     state: bytes
@@ -37,11 +41,11 @@ class _Folded(NamedTuple):
 class HotExecutions:
     """Executions in memory, the least recently used first.
 
-    ``most`` bounds their number, and ``most_bytes`` what they take: an estimate by the
-    length of their events, which grows with every event and is too high rather than too low.
-    Those that were not used of late are folded up, while nobody uses them: half of ``most``,
-    and all beyond ``MOST_AWAKE``. One that is looked up again is another object with the same
-    state, so whoever counts on an object has a lease on it, or an append under way.
+    ``most`` limits their number, and ``most_bytes`` their memory. The memory is estimated by the
+    length of their events, which grows with every event, and is too high rather than too low.
+    Executions that were not used recently are folded while no call uses them: half of ``most``, and
+    all beyond ``MOST_AWAKE``. A folded execution that is looked up becomes another object with the
+    same state, so a user of an object needs a lease on it or an append under way.
     """
 
     def __init__(
@@ -81,12 +85,12 @@ class HotExecutions:
         return execution
 
     def peek(self, execution_id: ExecutionId) -> ActiveExecution | None:
-        """Return an execution that is not folded up; that is no use of it."""
+        """Return an execution that is not folded; this does not count as a use."""
         each = self._awake.get(execution_id) or self._asleep.get(execution_id)
         return each if isinstance(each, ActiveExecution) else None
 
     def put(self, execution_id: ExecutionId, execution: ActiveExecution) -> None:
-        """Take an execution into memory; the least used ones that are at rest leave it."""
+        """Add an execution; the least recently used ones that are not in use are evicted."""
         if execution_id in self:
             self.drop(execution_id)
         self._awake[execution_id] = execution
@@ -100,7 +104,7 @@ class HotExecutions:
             self.weigh(execution)
 
     def weigh(self, execution: ActiveExecution) -> None:
-        """Note how large an execution in memory has become, and make room for it."""
+        """Note the present size of an execution, and evict others if needed."""
         self._bytes += execution.count(LEAST_BYTES + BYTES_PER_ENCODED * execution.encoded_bytes)
         number = len(self._awake) + len(self._asleep)
         if number > self._most or self._bytes > self._most_bytes:
@@ -109,7 +113,7 @@ class HotExecutions:
             execution.end_lease()
 
     def drop(self, execution_id: ExecutionId) -> None:
-        """Forget what memory holds of an execution; the store knows better."""
+        """Drop an execution from memory."""
         each = self._awake.pop(execution_id, None) or self._asleep.pop(execution_id, None)
         if each is not None:
             self._bytes -= each.counted_bytes
@@ -117,7 +121,7 @@ class HotExecutions:
             each.count(0)
 
     def _put_to_sleep(self) -> None:
-        # Two for each that comes, so that those in use do not keep the others awake.
+        # Two are folded for each one that comes, so that executions in use do not stop the folding.
         for _ in range(min(len(self._awake) - self._most_awake, 2)):
             execution_id, execution = self._awake.popitem(last=False)
             if execution.may_leave:
@@ -149,7 +153,7 @@ class HotExecutions:
 
 
 def _fold(execution: ActiveExecution) -> ActiveExecution | _Folded:
-    """Fold an execution up; one that is large stays as it is."""
+    """Fold an execution; a large one stays as it is."""
     state = execution.state
     if execution.encoded_bytes > LARGEST_FOLDED or len(state.tasks) > MOST_TASKS_FOLDED:
         return execution

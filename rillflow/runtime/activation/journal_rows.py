@@ -1,4 +1,7 @@
-"""What is written to the journal for an event that an execution has taken."""
+"""The journal rows for an event that an execution has accepted.
+
+`runtime/owner` builds its appends here; the store writes them.
+"""
 
 from typing import Final
 
@@ -16,11 +19,11 @@ from rillflow.runtime.activation.fencing import OwnerEpoch, listing_partition
 _LISTED: Final = {status: status.name.lower() for status in DagStatus}
 """How listings name the statuses."""
 SNAPSHOT_STEPS: Final = 500_000
-"""What a replay may take before it begins with a newer snapshot: a quarter of the longest turn."""
+"""A replay may cost this before a newer snapshot is written: a quarter of the longest turn."""
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far an execution has come: ended, and nobody left to be told."""
+    """How far an execution has come: whether it has ended, and whether it owes a notice."""
 
     over: bool = False
     settled: bool = False
@@ -39,10 +42,10 @@ def progress_of(execution: ActiveExecution) -> Progress:
 class JournalRows:
     """Builds the appends of one owner.
 
-    Replaying costs what handling the events cost: one event may take a whole turn's budget,
-    and an execution that waits may take any number of them. So when a replay would take more
-    than ``snapshot_steps``, the next event is written with a snapshot. The snapshot of an
-    execution that may be large is written after it (see ``Passivation``).
+    A replay costs what handling the events has cost: one event may take the budget of a whole turn,
+    and a waiting execution may receive any number of events. So when a replay would take more than
+    ``snapshot_steps``, the next event is written together with a snapshot. The snapshot of an
+    execution that may be large is written after the event (see ``Passivation``).
     """
 
     def __init__(self, ownership: OwnerEpoch, snapshot_steps: int = SNAPSHOT_STEPS) -> None:
@@ -103,10 +106,10 @@ class JournalRows:
         return execution.owes_snapshot(self._snapshot_steps)
 
     def confirmation_of(self, execution: ActiveExecution) -> Append:
-        """Build the append that writes nothing, and is taken only if memory is right.
+        """Build the append that writes nothing, and that the store accepts only if memory is valid.
 
-        A repetition is acknowledged for what memory says. It must not be when a newer owner
-        knows more, or when what memory says could not be written.
+        A repeated call is acknowledged from memory. It must not be if a newer owner has written
+        since, or if the state in memory could not be written.
         """
         execution_id = execution.state.execution_id
         scope, epoch = self._ownership.fence_of(execution_id)
@@ -119,16 +122,16 @@ class JournalRows:
         )
 
     def rest_of(self, execution: ActiveExecution) -> Append:
-        """Build the append that notes of an execution that it waits for others only.
+        """Build the append that lists an execution as resting.
 
-        It is refused when an event has come since.
+        The store refuses it if an event was written since.
         """
         return msgspec.structs.replace(self.confirmation_of(execution), rests=True)
 
     def snapshot_of(self, execution: ActiveExecution, snapshot: bytes, seq: int) -> Append:
-        """Build the append of a snapshot that has the events up to ``seq``, without an event.
+        """Build the append of a snapshot with the events up to ``seq``, without an event.
 
-        It is refused when an event was written since of which memory does not know.
+        The store refuses it if an event was written of which memory does not know.
         """
         return msgspec.structs.replace(
             self.confirmation_of(execution), snapshot=snapshot, snapshot_seq=seq

@@ -1,4 +1,7 @@
-"""Leases on the executions that a batch of calls is about."""
+"""Leases on the executions of a batch of calls.
+
+`runtime/owner` takes them before it handles a batch, so that no execution is evicted meanwhile.
+"""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -27,13 +30,13 @@ log = logging.getLogger("rillflow.activation")
 
 _WITHOUT_EXECUTION: Final = (ResourceCall, TrafficCall)
 Leased: TypeAlias = dict[ExecutionId, ActiveExecution | RillflowError | None]
-"""What calls are about: leased from memory, unreadable, or unknown."""
+"""The execution of a call: leased from memory, an error if unreadable, or None if unknown."""
 
 _SYNC: Final = "task_sync"
 
 
 class Leases:
-    """What some calls are about, in memory until the end of the context."""
+    """The executions of some calls, which stay in memory until the end of the context."""
 
     __slots__ = ("_activations", "leased")
 
@@ -45,7 +48,7 @@ class Leases:
         return self.leased
 
     def release(self, *_: object) -> None:
-        """Let all of it go."""
+        """Release all of them."""
         for execution in self.leased.values():
             if isinstance(execution, ActiveExecution):
                 self._activations.release(execution)
@@ -54,7 +57,7 @@ class Leases:
 
 
 class LeaseSource:
-    """Leases executions for calls; what cannot be read concerns its own calls only."""
+    """Leases executions for calls; an unreadable execution affects its own calls only."""
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class LeaseSource:
         self._crashed = crashed
 
     async def for_calls(self, calls: Sequence[Call], *, look: bool) -> Leases:
-        """Lease what calls are about; ``look`` looks in the store also for new executions."""
+        """Lease the executions of calls; with ``look`` the store is read for new ones, too."""
         leases = Leases(self._activations, {})
         leased = leases.leased
         try:
@@ -89,7 +92,7 @@ class LeaseSource:
         return leases
 
     def must_read(self, call: Call) -> bool:
-        """Tell whether the store must be asked before a call can be handled."""
+        """Tell whether the store must be read before a call can be handled."""
         if isinstance(call, Submission):
             return self._may_exist(call.execution_id) and not self._activations.holds(
                 call.execution_id
@@ -99,7 +102,7 @@ class LeaseSource:
         return not self._activations.holds(call.execution_id)
 
     async def at_one_moment(self, execution_ids: Iterable[ExecutionId]) -> Leases:
-        """Lease executions as they are at one moment, however long it takes to read them."""
+        """Lease executions in their state at one moment, however long reading them takes."""
         ids = list(dict.fromkeys(execution_ids))
         while True:
             leases = Leases(self._activations, {})
@@ -116,17 +119,17 @@ class LeaseSource:
             leases.release()
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those of some dispatches whose answers would be taken at this moment."""
+        """Return the dispatches whose answers would be accepted now."""
         with await self.at_one_moment(request.execution_id for request in requests) as leased:
             return [each for each in requests if _awaits(leased[each.execution_id], each)]
 
     def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those synchronous calls for whose answers nobody waits.
+        """Return the synchronous calls whose answers nobody waits for.
 
-        An asynchronous one is short, and its callback is kept after the end too. So is the
-        answer of a synchronous call of an execution that has ended without being cancelled
-        (spec 3.13). What memory does not have at hand is not fetched: this is asked every
-        second, of thousands.
+        An asynchronous call is short, and its callback is recorded after the end, too. So is the
+        answer of a synchronous call of an execution that has ended without a cancellation (spec
+        3.13). Executions that are not in memory are not read: this is asked every second for
+        thousands of calls.
         """
         return [request for request in requests if self._is_unawaited(request)]
 
@@ -170,7 +173,7 @@ class LeaseSource:
         return is_unread or self._crashes.is_set_apart(execution_id)
 
     async def _with_status(self, error: SetApartError, execution_id: ExecutionId) -> RillflowError:
-        """Add what listings say of an execution that cannot be read itself."""
+        """Add what listings say about an execution that cannot be read itself."""
         wanted = ExecutionFilter(execution_id=execution_id)
         try:
             for listed in await self._journal.list_executions(wanted, limit=1):
@@ -208,7 +211,7 @@ class LeaseSource:
 
 
 def usable(found: ActiveExecution | RillflowError | None) -> ActiveExecution | None:
-    """Return what was found of an execution, None when it is unknown.
+    """Return the lease of an execution, None if it is unknown.
 
     Raises:
         RillflowError: It cannot be read.
@@ -222,7 +225,7 @@ def usable(found: ActiveExecution | RillflowError | None) -> ActiveExecution | N
 
 
 def _awaits(found: ActiveExecution | RillflowError | None, request: DispatchRequest) -> bool:
-    """Tell whether an answer would be taken; an execution that crashes may go on."""
+    """Tell whether an answer would be accepted; a crashed execution may still continue."""
     return awaits(found.state, request) if isinstance(found, ActiveExecution) else found is not None
 
 

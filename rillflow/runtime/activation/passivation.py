@@ -1,4 +1,7 @@
-"""Noting in the store what spares later lives work, beside the events of executions."""
+"""Passivation: what is written to the store when executions leave memory.
+
+These writes only save work at the next activation or start. Losing one loses no event.
+"""
 
 import logging
 from typing import Final
@@ -20,13 +23,14 @@ FINISH_S: Final = 5.0
 
 
 class Passivation:
-    """Sees to executions that leave memory to make room for others, and come back.
+    """Handles executions that are evicted, and executions that were read again.
 
-    One that has no call under way, no timer and nobody to tell is noted as resting, under the
-    number of its events: an event that comes meanwhile wins. That costs what goes on quickly
-    nothing, and what could not be noted is read at the next start. Of one whose replay took
-    long a snapshot is written, since it may leave memory again before its next event; and so is
-    that of one that may be large, whose encoding would hold the event loop.
+    An execution that has no call under way, no timer and no notice to deliver is listed as resting,
+    under the number of its last event: an event that arrives meanwhile wins. Executions that
+    continue soon cost nothing, and those that could not be listed are read at the next start. A
+    snapshot is written for an execution whose replay took long, because it may be evicted again
+    before its next event, and for one that may be large, because encoding it would hold the event
+    loop.
     """
 
     def __init__(self, journal: Journal, rows: JournalRows, crashed: Crashed) -> None:
@@ -37,25 +41,25 @@ class Passivation:
         self._under_way: set[ExecutionId] = set()
 
     def left(self, execution: ActiveExecution) -> None:
-        """Take leave of an execution."""
+        """Handle an execution that was evicted."""
         plan, state = execution.plan, execution.state
         if not execution.noted_as_resting and waits_for_others_only(plan, state):
             self._notes.begin(state.execution_id, self._note(self._rows.rest_of(execution)))
 
     def replayed(self, execution: ActiveExecution) -> None:
-        """See to an execution of this owner that was just read."""
+        """Handle an execution of this owner that was just replayed."""
         if self._rows.owes_snapshot(execution):
             self.write_snapshot(execution)
 
     def write_snapshot(self, execution: ActiveExecution) -> None:
-        """Write a snapshot of an execution beside the event loop, unless that is under way."""
+        """Write a snapshot beside the event loop, unless one is being written."""
         execution_id = execution.state.execution_id
         if execution_id not in self._under_way:
             self._under_way.add(execution_id)
             self._snapshots.begin(execution_id, self._write_snapshot(execution))
 
     async def stop(self) -> None:
-        """Give up what is not noted yet; snapshots are still written, if that is done soon."""
+        """Drop pending notes; snapshots under way are still written if that is quick."""
         await self._notes.stop()
         await self._snapshots.finish(FINISH_S)
 

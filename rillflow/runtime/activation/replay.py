@@ -1,4 +1,4 @@
-"""Rebuilding an execution from its snapshot and the events after it."""
+"""Replay: rebuilding an execution from its snapshot and the events after it."""
 
 from collections.abc import Iterator
 
@@ -14,13 +14,13 @@ from rillflow.runtime.activation.active_execution import ActiveExecution
 class Replay:
     """An execution that is being rebuilt, one event at a time.
 
-    What a step raises, but for a StoreError, the execution is to blame for.
+    Any error of a step, except a StoreError, is the execution's own.
     """
 
     def __init__(
         self, plan: Plan, stored: StoredExecution, state: ExecutionState | None = None
     ) -> None:
-        """Begin with what is stored, of which the snapshot may have been decoded already."""
+        """Start from what is stored; the snapshot may have been decoded already."""
         self._state = state
         self._plan = plan
         self._stored = stored
@@ -43,7 +43,7 @@ class Replay:
             yield
 
     def execution(self) -> ActiveExecution:
-        """Return the execution, once all steps were taken.
+        """Return the execution after all steps.
 
         Raises:
             StoreError: The journal is empty.

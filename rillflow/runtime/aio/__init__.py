@@ -1,4 +1,4 @@
 """Asyncio building blocks: batching, retrying, background tasks, threads, fair turns.
 
-Every runtime package may use them. They know no executions, stores or actors.
+All packages of the runtime may use them. They do not know executions, stores or actors.
 """

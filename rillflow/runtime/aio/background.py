@@ -1,4 +1,4 @@
-"""Work that runs beside the calls, each in a task of its own."""
+"""Background tasks, which run beside the calls."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,7 +12,7 @@ Crashed: TypeAlias = Callable[[ExecutionId, Exception], None]
 
 
 class BackgroundTasks:
-    """Work under way, each in a task of its own; ``crashed`` is told of those that fail."""
+    """Tasks under way; ``crashed`` is called for each that fails."""
 
     def __init__(self, crashed: Crashed) -> None:
         self._crashed = crashed
@@ -22,7 +22,7 @@ class BackgroundTasks:
         return len(self._tasks)
 
     def begin(self, execution_id: ExecutionId, work: Coroutine[Any, Any, None]) -> None:
-        """Start work of an execution and let it run."""
+        """Start a task for an execution."""
         self._tasks.start(work).add_done_callback(partial(self._look_at, execution_id))
 
     def _look_at(self, execution_id: ExecutionId, task: "asyncio.Task[None]") -> None:
@@ -31,10 +31,10 @@ class BackgroundTasks:
             self._crashed(execution_id, error)
 
     async def finish(self, within_s: float) -> None:
-        """Let the tasks under way come to their end, and give up those that do not in time."""
+        """Wait for the tasks under way, and cancel those that do not end in time."""
         await self._tasks.wait(within_s)
         await self.stop()
 
     async def stop(self) -> None:
-        """Give up the tasks under way, and those that begin when others end."""
+        """Cancel the tasks under way, and those that start when others end."""
         await self._tasks.stop()

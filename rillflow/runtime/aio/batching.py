@@ -1,4 +1,4 @@
-"""Batches to an actor: what arrives while a batch is under way leaves with the next one."""
+"""Batching: items that arrive while a batch is under way leave with the next one."""
 
 import asyncio
 import logging
@@ -18,16 +18,16 @@ Answer = TypeVar("Answer")
 
 MOST_IN_BATCH = 512
 LONGEST_BATCH_BYTES = 4 << 20
-"""So that neither end is held for long; an item that is larger goes alone."""
+"""Limit of a batch, so that neither end is busy for long; a larger item goes alone."""
 
 
 class Batcher(Generic[Item, Answer]):
-    """Sends items in batches and gives each its own answer.
+    """Sends items in batches and returns to each its own answer.
 
-    A batch leaves at once when fewer than ``wide`` are under way. ``send`` takes a
-    batch and returns the answers in its order. A RillflowError that it raises reaches every
-    caller of the batch; after a DefectError, or anything else, the items are sent one by one,
-    which must do no harm, so that what one of them raises is its own.
+    A batch leaves at once if fewer than ``wide`` are under way. ``send`` takes a batch and returns
+    the answers in its order. A RillflowError from it reaches every caller of the batch. After a
+    DefectError, or any other exception, the items are sent one by one, so that an error reaches
+    only its own item; sending an item twice must therefore be harmless.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Batcher(Generic[Item, Answer]):
         wide: int = 1,
         size_of: Callable[[Item], int] | None = None,
     ) -> None:
-        """Send by ``send``; ``size_of`` tells the bytes of items that may be large."""
+        """Send by ``send``; ``size_of`` returns the bytes of items that may be large."""
         self._send = send
         self._size_of = size_of
         self._free = wide
@@ -50,7 +50,7 @@ class Batcher(Generic[Item, Answer]):
     async def ask(self, item: Item) -> Answer:
         """Send one item with the next batch and return its answer.
 
-        An item whose caller gives up before it has left does not leave any more.
+        An item whose caller is cancelled before the batch leaves is not sent.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
@@ -77,7 +77,7 @@ class Batcher(Generic[Item, Answer]):
         self._start()
 
     def _that_fit(self) -> int:
-        """Count the items, one at least, that go into one batch."""
+        """Return how many items fit into one batch, one at least."""
         most = min(len(self._waiting), MOST_IN_BATCH)
         if self._size_of is None or most == 1:
             return most

@@ -1,9 +1,9 @@
-"""What one turn of the event loop computes for executions, and whose events come next.
+"""Fair scheduling of computation: how long one turn of the event loop handles events.
 
-Handling an event is computation, and nothing else happens in the process meanwhile. So a turn
-of the loop takes events until some milliseconds are spent; then it gives the loop back. What
-waits after that comes one portion a turn: of the execution that has had the least, so that
-one whose events are long holds up itself.
+Handling an event is computation, and nothing else runs in the process meanwhile. So one turn of the
+loop handles events for some milliseconds, and then returns to the loop. Waiting events follow, one
+portion a turn, first those of the execution that has used least. An execution with long events thus
+delays only itself.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Reply
 
 TURN_S: Final = 0.025
-"""After so much the loop is given back; one event is never divided."""
+"""The computation of one turn; a single event is never divided."""
 COUNTED_S: Final = 0.001
-"""Events that are shorter are measured together, and held against the execution of the last."""
+"""Shorter events are measured together, and charged to the execution of the last."""
 OLDEST_EVERY: Final = 8
-"""So often the one that has waited longest comes next, whatever its execution has had."""
+"""Every so many portions the longest waiting one comes first, whatever its execution used."""
 Portion: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
-"""Takes calls from the first on; the replies are as many as were taken, and at least one."""
+"""Handles calls from the first on; returns as many replies as it handled, at least one."""
 Handled = TypeVar("Handled")
 
 
@@ -38,9 +38,9 @@ class FairTurns:
     ) -> None:
         """Measure by ``cpu_s``, seconds of processor time of this thread.
 
-        That takes a microsecond to read, so it is read only when ``clock_s`` says that enough
-        time has passed. What other callbacks computed since it was read before may be in it; it
-        is never more than the time that has passed.
+        Reading it takes a microsecond, so it is read only if enough time has passed by ``clock_s``.
+        The result may include what other callbacks computed since the last reading; it is never
+        more than the time that has passed.
         """
         self._cpu_s = cpu_s
         self._clock_s = clock_s
@@ -54,7 +54,7 @@ class FairTurns:
         self._handed_on = 0
 
     async def wait(self, execution_id: ExecutionId) -> None:
-        """Wait until events of an execution may be handled: at once, unless a turn was full."""
+        """Wait until events of an execution may be handled: at once, unless the turn is full."""
         if not self._is_full:
             return
         came = asyncio.get_running_loop().create_future()
@@ -64,7 +64,7 @@ class FairTurns:
     def take(
         self, calls: Sequence[Call], handle: Callable[[Call], Handled], *, whole: bool
     ) -> list[Handled]:
-        """Handle calls until the turn is full; all of them if they must be taken ``whole``."""
+        """Handle calls until the turn is full; all of them with ``whole``."""
         self._watch()
         handled: list[Handled] = []
         looked_s = self._clock_s()
@@ -84,7 +84,7 @@ class FairTurns:
     async def spread(self, execution_id: ExecutionId, work: Iterator[None]) -> None:
         """Do the work of one execution to its end, in as many turns as it takes.
 
-        Each step of the iterator is one piece, which is never divided.
+        Each step of the iterator is one piece, which is not divided.
         """
         is_over = False
         while not is_over:
@@ -93,7 +93,7 @@ class FairTurns:
             is_over = self._fill(execution_id, work)
 
     def _fill(self, execution_id: ExecutionId, work: Iterator[None]) -> bool:
-        """Do pieces of work until the turn is full; tell whether that was all of them."""
+        """Run pieces of work until the turn is full; return whether none is left."""
         looked_s = self._clock_s()
         for _ in work:
             now_s = self._clock_s()
@@ -121,7 +121,7 @@ class FairTurns:
             asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        """Let one of those that wait go on in the turn that follows, where any do."""
+        """Let one waiting execution continue in the next turn."""
         self._is_watched = False
         self._turn_s = 0.0
         came = self._next()
@@ -151,10 +151,10 @@ class FairTurns:
 
 
 async def in_portions(calls: Sequence[Call], take: Portion) -> list[Reply]:
-    """Have a batch taken in portions; the replies come in its order.
+    """Handle a batch in portions; the replies are in its order.
 
-    What remains of the execution that filled a turn comes after what the others have there;
-    events of one execution stay in their order.
+    The remaining calls of the execution that filled a turn follow those of the others. Events of
+    one execution keep their order.
     """
     replies = await take(calls) if calls else []
     if len(replies) == len(calls):

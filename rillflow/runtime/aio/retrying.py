@@ -1,4 +1,4 @@
-"""Asking again while the store, or a process that is needed, cannot be reached."""
+"""Retrying while the store, or another process, is unavailable."""
 
 import asyncio
 import logging
@@ -23,17 +23,17 @@ Answer = TypeVar("Answer")
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 5.0
 LONGEST_CRASH_PAUSE_S: Final = 300.0
-"""After crashes, defects and damage, which somebody has to see to."""
+"""The longest pause after crashes, defects and damage, which need an operator."""
 
 
 async def retry_while_unavailable(
     ask: Callable[[], Awaitable[Answer]], *, crashes_too: bool = False, defects_too: bool = True
 ) -> Answer:
-    """Ask until the store, and the process that is needed, have answered.
+    """Retry until the store, and the process that is called, have answered.
 
-    This is for what must not be lost, and may be done twice. The pauses grow to 5 s; after a
-    DefectError or a DamagedError, which time alone does not mend, to 5 min. With ``crashes_too``,
-    a CrashedError is no answer either, and is treated as a DefectError.
+    For calls that must not be lost and may be repeated. The pauses grow to 5 s; after a DefectError
+    or a DamagedError, which waiting alone does not repair, to 5 min. With ``crashes_too``, a
+    CrashedError is treated as a DefectError.
 
     Raises:
         RillflowError: The refusal. A DefectError is one where ``defects_too`` is False.
@@ -55,7 +55,7 @@ async def retry_while_unavailable(
 
 
 def longest_pause_s(error: RillflowError) -> float:
-    """Return how long the pauses after an error become, in seconds."""
+    """Return the longest pause after an error, in seconds."""
     needs_somebody = isinstance(error, DefectError | DamagedError)
     return LONGEST_CRASH_PAUSE_S if needs_somebody else LONGEST_PAUSE_S
 
@@ -63,7 +63,7 @@ def longest_pause_s(error: RillflowError) -> float:
 async def retry_until_answered(
     ask: Callable[[], Awaitable[Reply]], *, crashes_too: bool = False
 ) -> Reply:
-    """Make a call until it is taken or refused; with ``crashes_too``, until it does not crash."""
+    """Repeat a call until it is accepted or refused; ``crashes_too`` retries crashes."""
 
     async def ask_once() -> Reply:
         reply = await ask()

@@ -1,7 +1,7 @@
-"""Threads for work that may take a second, with a bounded queue.
+"""Threads with a bounded queue, for work that may take a second.
 
-While a thread computes, the event loop waits for up to 5 ms whenever it has something to do.
-So there are few threads, and what finds the queue full is refused instead of piling up.
+While a thread computes, the event loop waits for the interpreter lock up to 5 ms each time. So
+there are few threads, and work is refused when the queue is full.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class BoundedThreads:
-    """A few threads, and room for some work that waits for them."""
+    """A few threads, and a bounded queue of work."""
 
     def __init__(self, threads: int, waiting: int, *, name: str) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"rillflow-{name}")
@@ -26,10 +26,10 @@ class BoundedThreads:
         self._lock = threading.Lock()
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Return what ``work`` returns; it touches nothing that others change meanwhile.
+        """Return what ``work`` returns; it must not touch anything that others change meanwhile.
 
         Raises:
-            OverloadedError: As much as may wait does so already (429).
+            OverloadedError: The queue is full (429).
         """
         with self._lock:
             if self._taken >= self._most:
@@ -39,7 +39,7 @@ class BoundedThreads:
                 )
             self._taken += 1
         future = self._executor.submit(work)
-        # Also if the caller has gone: what is under way takes its thread until it is done.
+        # Also after a cancellation: the work under way occupies its thread until it is done.
         future.add_done_callback(self._leave)
         return await asyncio.wrap_future(future)
 
@@ -49,4 +49,4 @@ class BoundedThreads:
 
 
 FOR_AUTHORS: Final = BoundedThreads(2, 32, name="authors")
-"""Where this process reads definitions and tries rules, for those who write them."""
+"""The threads of this process that read definitions and try rules for workflow authors."""

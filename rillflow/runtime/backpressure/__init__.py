@@ -1,1 +1,5 @@
-"""Functions that ask to be left alone: what is known of them, and which dispatches wait."""
+"""Busy functions: what is known of them, and the dispatches that wait for them.
+
+Owners use it before they dispatch, and admission before it accepts a submission. It calls no
+functions itself.
+"""

@@ -1,10 +1,10 @@
-"""What one process knows of functions that want to be left alone (spec 6.2, 9.3).
+"""The busy functions that one process knows (spec 6.2, 9.3).
 
-Hints live in memory and end by their own time, so none outlives its wish, and a crash
-forgets them. They run by monotonic time and travel as lengths of time: a clock that is
-wrong, here or at another home, holds nothing back. Every home of executions has the hints
-of all; which functions a service uses at all, each home knows of its own executions, and
-of dedicated ones, whose owners tell.
+A function asks for a pause in its answer; this is a hint. Hints are in memory and expire by
+themselves, so a crash drops them. They are kept by monotonic time and sent as durations, so a wrong
+clock, here or at another owner, delays nothing. Every owner of partitions has the hints of all
+owners. Which functions a service uses, each owner knows for its own executions; owners of dedicated
+executions report theirs.
 """
 
 from collections import OrderedDict
@@ -19,9 +19,9 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Reply, ResourceCall, Submission
 
 FORGET_S: Final = 10_800.0
-"""What has not been heard of for three hours is forgotten."""
+"""What was not used for three hours is dropped."""
 RECENT_S: Final = 1.0
-"""How exactly it is known when a function that wished for nothing was heard of last."""
+"""Resolution of the time at which a function without a hint was used last."""
 
 _MOST_SERVICES: Final = 10_000
 _MOST_OF_SERVICE: Final = 5_000
@@ -29,7 +29,7 @@ _RESOURCE_LIMIT: Final = 30201
 
 
 class Heard(NamedTuple):
-    """When a function was last heard of, and until when it is busy (None: it never was).
+    """When a function was last used, and until when it is busy (None: it never was).
 
     By monotonic time, in seconds.
     """
@@ -39,7 +39,7 @@ class Heard(NamedTuple):
 
 
 class BusyFunctions:
-    """The functions that services use, and how long those that are busy are busy."""
+    """The functions that services use, and how long the busy ones are busy."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class BusyFunctions:
         *,
         tells_all: bool = False,
     ) -> None:
-        """Know nothing yet; ``tell`` hands news to the other owners.
+        """``tell`` sends news to the other owners.
 
-        With ``tells_all`` they hear also of functions that are not busy, once of each.
+        With ``tells_all`` they also learn of functions that are not busy, once for each.
         """
         self._clock = clock
         self._tell = tell
@@ -61,7 +61,7 @@ class BusyFunctions:
         self.on_clear: Callable[[], None] = lambda: None
 
     def heard(self, service: str, task: str, resource: str, *, hint_s: int = 0) -> None:
-        """Note that a function has answered, and what it wished for."""
+        """Note that a function has answered, and its hint."""
         before = self._services.get(service, {}).get((task, resource))
         is_known = before is not None
         if before and hint_s <= 0 and self._clock.monotonic_s() - before.updated_s < RECENT_S:
@@ -74,7 +74,7 @@ class BusyFunctions:
             self._tell(news)
 
     def follow(self, blocks: Mapping[str, float]) -> None:
-        """Know of no other busy functions than these, and for how many seconds each is."""
+        """Replace the busy functions by these, each with its seconds."""
         now_s = self._clock.monotonic_s()
         is_clear = bool(self._busy.keys() - blocks.keys())
         self._busy = {resource: now_s + left_s for resource, left_s in blocks.items()}
@@ -88,7 +88,7 @@ class BusyFunctions:
         self._note(service, task, resource, worst)
 
     def busy_s(self, resource: str) -> float:
-        """Tell for how many seconds a function wants no calls; 0 when it wants them now."""
+        """Return for how many seconds a function accepts no calls; 0 if it accepts them now."""
         until_s = self._busy.get(resource) if self._busy else None
         if until_s is None:
             return 0
@@ -98,7 +98,7 @@ class BusyFunctions:
         return max(left_s, 0)
 
     def admit(self, call: Submission) -> None:
-        """Let a submission pass, or refuse it for the busy functions of its service.
+        """Accept a submission, or refuse it because functions of its service are busy.
 
         Raises:
             RequestError: ``resource limit resources: …`` (30201).
@@ -118,10 +118,10 @@ class BusyFunctions:
             raise resource_limit(limited)
 
     def answer(self, call: ResourceCall) -> Reply:
-        """Answer a question, or take news.
+        """Answer a query, or take news.
 
-        The body of ``read`` is a list of rows, that of ``blocks`` a map of busy functions
-        to the seconds for which each is.
+        The body of ``read`` is a list of rows, that of ``blocks`` a map of busy functions to the
+        seconds for which each is busy.
         """
         match call.kind:
             case "busy":
@@ -210,7 +210,7 @@ class ResourceRow(NamedTuple):
 def unsatisfied(
     limited: set[str], known: set[str], *, check: str, keys: tuple[str, ...], any_key: bool
 ) -> list[str]:
-    """Return the busy functions for which a submission is refused; none lets it pass."""
+    """Return the busy functions because of which a submission is refused; none accepts it."""
     refused = limited
     if check == "skip" or (check == "long_board" and limited != known):
         return []
@@ -222,7 +222,7 @@ def unsatisfied(
 
 
 def resource_limit(resources: list[str]) -> RequestError:
-    """Build the refusal of a submission whose functions are busy."""
+    """Build the refusal of a submission because of busy functions."""
     return RequestError(
         f"resource limit resources: {','.join(map(without_user_info, resources))}",
         wire_code=_RESOURCE_LIMIT,
@@ -235,7 +235,7 @@ def service_id(execution_id: ExecutionId) -> str:
 
 
 class Traffic:
-    """Counts what was taken in each second of the wall clock, by id (spec 6.3)."""
+    """Counts accepted submissions in each second of the wall clock, by id (spec 6.3)."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -243,7 +243,7 @@ class Traffic:
         self._taken: dict[str, int] = {}
 
     def take(self, subject: str, limit: int) -> bool:
-        """Take one; False when as many as the limit have been taken in this second."""
+        """Count one; False if the limit of this second is reached."""
         second = self._clock.now_ms() // 1000
         if second != self._second:
             self._second, self._taken = second, {}

@@ -1,4 +1,4 @@
-"""Dispatches that wait until their function wants calls again (spec 9.3)."""
+"""Dispatches that wait because their function is busy (spec 9.3)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,10 +10,10 @@ LONGEST_SLEEP_S: Final = 1.0
 
 
 class HeldDispatches:
-    """Keeps dispatches in the order of their arrival, and hands them on when their time comes.
+    """Holds dispatches in the order of their arrival, and releases them when they are due.
 
-    They are in memory only: after a restart every dispatch that has no answer is made
-    anew, so none is lost and none waits for ever.
+    They are in memory only: after a restart every dispatch without an answer is made anew, so none
+    is lost and none waits for ever.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class HeldDispatches:
         release: Callable[[list[DispatchTask]], Awaitable[None]],
         refresh: Callable[[], Awaitable[None]],
     ) -> None:
-        """Hold by ``busy_s``; ``refresh`` is awaited before each look at it."""
+        """``busy_s`` says how long to hold; ``refresh`` is awaited before each check."""
         self._busy_s = busy_s
         self._release = release
         self._refresh = refresh
@@ -34,18 +34,18 @@ class HeldDispatches:
         return sum(map(len, self._held.values()))
 
     def hold(self, command: DispatchTask) -> None:
-        """Keep a dispatch until its function is no longer busy."""
+        """Hold a dispatch until its function is no longer busy."""
         self._held.setdefault(command.resource_name, []).append(command)
         self._changed.set()
         if self._sleeper is None:
             self._sleeper = asyncio.create_task(self._run(), name="held dispatches")
 
     def look_again(self) -> None:
-        """Look at once whether something may go."""
+        """Check now which dispatches can be released."""
         self._changed.set()
 
     async def stop(self) -> None:
-        """Forget what is held; the next owner makes these dispatches."""
+        """Drop what is held; the next owner makes these dispatches."""
         if self._sleeper is not None:
             self._sleeper.cancel()
             await asyncio.gather(self._sleeper, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Hints for an owner of one execution: nobody tells it, so it asks before it dispatches."""
+"""Hints for the owner of a dedicated execution, which queries them before it dispatches."""
 
 import asyncio
 import logging
@@ -19,9 +19,9 @@ _blocks = msgspec.json.Decoder(dict[str, float])
 
 
 class HintSync:
-    """Copies what the owners of partitions know of busy functions.
+    """Copies the hints of the owners of partitions.
 
-    The answer is good for a second. When none comes in time, dispatches go by the last one.
+    A copy is valid for a second. If no answer comes in time, dispatches use the last copy.
     """
 
     def __init__(self, hints: BusyFunctions, executions: Executions, clock: Clock) -> None:
@@ -33,11 +33,11 @@ class HintSync:
 
     @property
     def is_fresh(self) -> bool:
-        """Tell whether what was heard last is still good."""
+        """Tell whether the last copy is still valid."""
         return self._asked_s is not None and self._clock.monotonic_s() - self._asked_s < FRESH_S
 
     async def refresh(self) -> None:
-        """Ask the owners, unless what they said last is fresh."""
+        """Query the owners, unless the last copy is still valid."""
         if self.is_fresh:
             return
         if self._asking is None:
@@ -45,7 +45,7 @@ class HintSync:
         await asyncio.shield(self._asking)
 
     async def stop(self) -> None:
-        """Give up the question under way."""
+        """Cancel the query under way."""
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)

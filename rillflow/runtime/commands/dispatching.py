@@ -1,4 +1,4 @@
-"""Dispatches on their way out: to the function they are really for, when it wants calls."""
+"""Dispatches: resolving the function, starting sub-flows, holding what is busy, and batching."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -40,13 +40,13 @@ Take: TypeAlias = Callable[[DispatchAnswer], Awaitable[None]]
 
 
 class Dispatching:
-    """Gathers dispatches into batches; keeps back those whose function is busy.
+    """Collects dispatches into batches, and holds those whose function is busy.
 
-    Sub-flows are started here; their answers, and those of dispatches that could not be
-    made, go to ``answered``. ``find`` returns an execution that is in memory;
-    ``still_awaited`` those dispatches whose answers would be taken; ``crashed`` is told of
-    an execution whose dispatch cannot be sent, which hinders no other. One that ``follows``
-    asks the owners of partitions for busy functions, since nobody tells it.
+    Sub-flows are started here; their answers, and those of dispatches that could not be made, go to
+    ``answered``. ``find`` returns an execution that is in memory; ``still_awaited`` the dispatches
+    whose answers would be accepted. ``crashed`` is called for an execution whose dispatch cannot be
+    sent, which affects no other. With ``follows`` the owners of partitions are queried for busy
+    functions, because they do not report to this owner.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -89,9 +89,9 @@ class Dispatching:
         return len(self._held)
 
     def add(self, command: DispatchTask) -> None:
-        """Take a dispatch; it leaves with ``flush``, or when its function is free."""
+        """Add a dispatch; it leaves with ``flush``, or when its function is free."""
         if not command.task:
-            # A completion callback is posted by HTTP only: its name stands for no other one.
+            # A completion callback goes out by HTTP only: its resource name is never resolved.
             self._batch.append(command)
         elif is_indirect(command):
             execution = self._find(command.execution_id)
@@ -125,13 +125,13 @@ class Dispatching:
             await self._following.refresh()
 
     def flush(self) -> None:
-        """Send the dispatches gathered since the last time."""
+        """Send the dispatches collected since the last call."""
         if self._batch:
             batch, self._batch = self._batch, []
             self._send(batch)
 
     def _send(self, batch: list[DispatchTask]) -> None:
-        """Send dispatches together, or one by one when together they cannot be sent."""
+        """Send dispatches together, or one by one if they cannot be sent together."""
         try:
             self._dispatcher.send(batch)
         except Exception as error:  # noqa: BLE001 - one dispatch must not stop the others
@@ -142,7 +142,7 @@ class Dispatching:
                 self._send([command])
 
     async def stop(self) -> None:
-        """Forget what waits; the next owner dispatches it."""
+        """Drop the waiting dispatches; the next owner makes them."""
         await self._held.stop()
         if self._following is not None:
             await self._following.stop()
@@ -158,7 +158,7 @@ class Dispatching:
             self._chosen.pop(answer.key, None)
 
     def learn(self, answer: DispatchAnswer) -> None:
-        """Note what an answer that is a JSON object tells of its function (spec 6.2)."""
+        """Note the hint in an answer that is a JSON object (spec 6.2)."""
         if answer.task and answer.body and answer.body.lstrip()[:1] == b"{":
             hint_s = retry_interval_s(answer.body)
             self.learn_of(answer.execution_id, answer.task, hint_s, self.chosen(answer))
@@ -166,7 +166,7 @@ class Dispatching:
     def learn_of(
         self, execution_id: ExecutionId, name: str, hint_s: int, chosen: str | None = None
     ) -> None:
-        """Note that the function of a task was heard of, and its wish to be left alone."""
+        """Note that the function of a task was used, and its hint."""
         execution = self._find(execution_id)
         task = execution.state.tasks.get(name) if execution else None
         if execution is None or task is None:
@@ -185,7 +185,7 @@ class Dispatching:
             await self._answered(failed(command, f"{HANDLE_FAILS}{error}"))
             return
         if not await self._still_awaited([command]):
-            return  # The answer to an earlier life's call has come meanwhile.
+            return  # A call of the earlier owner was answered meanwhile.
         if chosen.resource_name != command.resource_name:
             self._chosen[command.key] = chosen.resource_name
         self.add(chosen)
@@ -213,7 +213,7 @@ class Dispatching:
         await self._answered(answer)
 
     async def _release(self, commands: list[DispatchTask]) -> None:
-        """Dispatch what was held back, as far as its execution still waits for it."""
+        """Dispatch what was held, if its execution still waits for it."""
         for command in await self._still_awaited(commands):
             try:
                 self.add(command)
@@ -222,7 +222,7 @@ class Dispatching:
         self.flush()
 
     async def told(self) -> None:
-        """Wait, for a second at most, until every home knows the hints just learnt."""
+        """Wait, for a second at most, until every owner knows the hints just learnt."""
         telling, self._untold = self._untold, []
         if telling:
             await asyncio.wait(telling, timeout=_LONGEST_TELL_S)

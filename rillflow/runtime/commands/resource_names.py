@@ -31,7 +31,7 @@ _MOST_RULES: Final = 1000
 
 
 class Chooser:
-    """Finds the function that a dispatch goes to; A/B rules are up to 3 s old."""
+    """Resolves the function of a dispatch; A/B rules are up to 3 s old."""
 
     def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
         self._catalogue = catalogue
@@ -40,7 +40,7 @@ class Chooser:
         )
 
     async def choose(self, command: DispatchTask, *, context: JsonObject, uid: int) -> DispatchTask:
-        """Return the dispatch with the function it really goes to.
+        """Return the dispatch with its resolved function.
 
         Args:
             command: Names an A/B table or a resource of another definition.
@@ -48,7 +48,7 @@ class Chooser:
             uid: The submitter's.
 
         Raises:
-            RillflowError: Nothing can be chosen.
+            RillflowError: No function can be chosen.
         """
         if command.resource_name.startswith(AB_SCHEME):
             command = await self._by_rule(command, context, uid)
@@ -67,7 +67,8 @@ class Chooser:
                 f"no default resource for ab config key: {without_user_info(key)}",
                 wire_code=PROCESS_FAIL,
             )
-        # Only what the definition itself refers to is put in; the winner is not part of it.
+        # Secrets are inserted only where the definition itself refers to them, and the winner does
+        # not come from it.
         return msgspec.structs.replace(
             command,
             resource_name=winner,
@@ -90,15 +91,15 @@ def is_indirect(command: DispatchTask) -> bool:
 
 
 def default_of(rules: dict[str, str]) -> str | None:
-    """Return the resource that is taken when no rule is true."""
+    """Return the resource that is used if no rule is true."""
     return next((name for name, rule in sorted(rules.items()) if rule == DEFAULT_RULE), None)
 
 
 async def winner_of(rules: dict[str, str], *, uid: int, data: JsonObject) -> str | None:
-    """Return the resource that A/B rules choose, None when they choose none.
+    """Return the resource that A/B rules choose, None if they choose none.
 
     Raises:
-        RequestError: The rules together take more than they may (30110).
+        RequestError: The rules together exceed their budget (30110).
     """
     conditional = {name: rule for name, rule in rules.items() if rule != DEFAULT_RULE}
     return await first_that_holds(conditional, uid=uid, data=data) or default_of(rules)

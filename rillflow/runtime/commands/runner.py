@@ -1,4 +1,4 @@
-"""Carrying out commands once their event is durable."""
+"""Carrying out commands: dispatches, timers, notices, cancellations and redo requests."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -40,10 +40,10 @@ log = logging.getLogger("rillflow.commands")
 
 
 class CommandRunner:
-    """Sends dispatches in batches and sees to everything else that commands ask for.
+    """Sends dispatches in batches and carries out all other commands.
 
-    ``crashed`` is told of an execution for which something failed unexpectedly; what else
-    there is to do goes on.
+    ``crashed`` is called for an execution for which something failed unexpectedly; other commands
+    continue.
     """
 
     def __init__(  # noqa: PLR0913 - the ports it joins
@@ -88,10 +88,10 @@ class CommandRunner:
     def carry_out(
         self, execution_id: ExecutionId, commands: Sequence[Command], *, at_ms: int | None
     ) -> None:
-        """Begin everything that commands ask for; dispatches wait for ``flush``.
+        """Start everything that commands ask for; dispatches wait for ``flush``.
 
-        ``at_ms`` is the time of the event that has just given them; None for commands that
-        were given before and are outstanding.
+        ``at_ms`` is the time of the event that has just given them; None for commands that were
+        given before and are outstanding.
         """
         for command in commands:
             try:
@@ -119,17 +119,17 @@ class CommandRunner:
                 assert_never(command)
 
     def flush(self) -> None:
-        """Send the dispatches gathered since the last time."""
+        """Send the dispatches collected since the last call."""
         self.outbound.flush()
 
     async def stop(self) -> None:
-        """Give up what is under way; the next owner begins it again."""
+        """Cancel what is under way; the next owner starts it again."""
         await self.outbound.stop()
         await self.background.stop()
 
     def _dispatch(self, command: DispatchTask) -> None:
         if command.pattern == POLL_PATTERN:
-            # A question for a result is no attempt: the hooks have let the attempt through.
+            # A poll is not an attempt: the hooks have accepted the attempt already.
             self.outbound.add(command)
             return
         if self._guards.is_empty:
@@ -158,12 +158,12 @@ class CommandRunner:
             self.background.begin(execution_id, self._notify_parent(execution_id, command))
 
         if ending.kind_of(command.callback) == "redone":
-            begin()  # the execution goes on: hooks about its end have no say
+            begin()  # a notice that the execution was restarted; hooks concern its end
         elif not self._guards.guard(Moment.FINISH, execution_id, "", begin):
             self._give_up_notice(execution_id, "parent", command.attempt)
 
     def _give_up_notice(self, execution_id: ExecutionId, kind: str, attempt: int) -> None:
-        """Have a notice that a hook stopped noted as over, so that it is not owed for ever."""
+        """Have a notice that a hook vetoed recorded as over, so that it is not owed for ever."""
         notice = NoticeDelivered(
             at_ms=self._clock.now_ms(), kind=kind, error="stopped by a hook", attempt=attempt
         )
@@ -180,7 +180,7 @@ class CommandRunner:
             )
 
     def event_of(self, answer: DispatchAnswer, at_ms: int) -> Event:
-        """Turn an answer into the event it is."""
+        """Turn an answer into its event."""
         if answer.task:
             return DispatchAnswered(
                 at_ms=at_ms,
@@ -246,7 +246,7 @@ class CommandRunner:
         await self._tell_own(execution_id, notice)
 
     async def _tell(self, execution_id: ExecutionId, event: Event) -> Reply:
-        """Deliver an event until its receiver has answered; one that crashes has not."""
+        """Deliver an event until its receiver has answered; a crash is not an answer."""
         return await retry_until_answered(
             lambda: self._executions.call(Delivery(execution_id=execution_id, event=event)),
             crashes_too=True,

@@ -33,7 +33,7 @@ UNSUPPORTED = 30606
 
 
 class Inherited(NamedTuple):
-    """What a sub-flow has of the execution that starts it.
+    """What a sub-flow inherits from the execution that starts it.
 
     ``id_key`` derives the ids of the family; families that an earlier release began have none.
     """
@@ -43,7 +43,7 @@ class Inherited(NamedTuple):
 
 
 def inherited_from(state: ExecutionState) -> Inherited:
-    """Return what a sub-flow gets of an execution."""
+    """Return what a sub-flow inherits from an execution."""
     settings = ExecutionSettings(
         context_max_bytes=state.context_max_bytes,
         foreach_max_items=state.foreach_max_items,
@@ -73,17 +73,17 @@ async def start_flow(  # noqa: PLR0913 - the ports it joins
     host: str,
     inherited: Inherited,
 ) -> DispatchAnswer:
-    """Start the sub-flow of one attempt; repeating it finds the same execution.
+    """Start the sub-flow of one attempt; a repetition finds the same execution.
 
-    The submitter, as gray and A/B rules know it, is ``uid`` of the data, or else 0.
+    The submitter, for gray and A/B rules, is ``uid`` of the data, or else 0.
 
     Returns:
-        An answer with body ``{"execution_id": <child>}``, or with the reason why not.
+        An answer with body ``{"execution_id": <child>}``, or with the reason of the failure.
 
     Raises:
-        StoreError: The catalogue could not be read, or the sub-flow not be made durable; repeat it.
-        UnavailableError: The sub-flow's owner could not be reached; repeat it.
-        DefectError: It met a defect, perhaps after it has started the sub-flow; repeat it.
+        StoreError: The catalogue could not be read, or the sub-flow not be made durable; retry.
+        UnavailableError: The sub-flow's owner could not be reached; retry.
+        DefectError: Its owner met a defect, perhaps after it started the sub-flow; retry.
     """
     try:
         child = await _submit(request, catalogue, executions, clock, host, inherited)
@@ -173,7 +173,7 @@ def _parent_of(request: DispatchTask) -> ParentLink:
 
 
 def _key_of_child(request: DispatchTask, key: bytes) -> bytes:
-    """Return the secret key of a sub-flow; families that an earlier release began have none."""
+    """Return the secret key of a sub-flow; families of earlier releases have none."""
     return child_id_key(request.key, key=key) if key else b""
 
 

@@ -1,4 +1,4 @@
-"""Timers of all executions of a host: one heap, one sleeper."""
+"""The timers of all executions of an owner: one heap and one sleeping task."""
 
 import asyncio
 import heapq
@@ -13,11 +13,11 @@ from rillflow.ports.executions import Delivery
 
 MOST_AT_ONCE: Final = 1000
 MOST_DEAD: Final = 64
-"""Timers of ended executions that may lie in the heap, when they are not the half of it."""
+"""Timers of ended executions that may stay in the heap while they are not half of it."""
 
 
 class Timer(NamedTuple):
-    """What a timer is for; ``due_ms`` tells it from others, in milliseconds since the epoch."""
+    """What a timer is for; ``due_ms``, in milliseconds since the epoch, identifies it."""
 
     due_ms: int
     execution_id: ExecutionId
@@ -26,7 +26,7 @@ class Timer(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """One timer in the heap, by the monotonic time it is due at."""
+    """One timer in the heap, by its monotonic due time."""
 
     due_s: float
     number: int
@@ -34,13 +34,13 @@ class _Entry(NamedTuple):
 
 
 class Timers:
-    """Fires timers in batches when they come due.
+    """Fires timers in batches when they are due.
 
-    A timer is taken back only with its whole execution: what it was set for may be over
-    when it fires, and the execution tells by the due time. Timers run by monotonic time,
-    so a jump of the wall clock neither fires nor freezes any. Only how long one that an
-    earlier life has set still waits is read off the wall clock, once, when it is restored.
-    A timer whose firing raises is given to ``failed``.
+    Single timers are not cancelled, only all timers of an execution: what a timer was set for may
+    be over when it fires, and the core recognizes that by the due time. Timers use monotonic time,
+    so a jump of the wall clock neither fires nor delays any. Only for a restored timer is the
+    remaining time read off the wall clock, once. A timer whose firing raises is passed to
+    ``failed``.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class Timers:
             self._sooner.set()
 
     def restore(self, timer: Timer, *, at_most_s: float) -> None:
-        """Add a timer that an earlier life may have set; one that is there stays as it is.
+        """Add a timer that an earlier owner may have set; an existing one stays as it is.
 
-        It waits for as long as the wall clock says now, but for no longer than
-        ``at_most_s``: the clock may be wrong, or have been wrong when the timer was set.
+        It waits for as long as the wall clock says now, but no longer than ``at_most_s``: the clock
+        may be wrong, or may have been wrong when the timer was set.
         """
         if timer not in self._set.get(timer.execution_id, ()):
             wait_s = (timer.due_ms - self._clock.now_ms()) / 1000
             self.set(timer, after_s=min(wait_s, at_most_s))
 
     def forget(self, execution_id: ExecutionId) -> None:
-        """Take back the timers of an execution that has ended."""
+        """Remove the timers of an execution that has ended."""
         self._live -= len(self._set.pop(execution_id, ()))
         if len(self._heap) > 2 * self._live + MOST_DEAD:
             self._heap = [entry for entry in self._heap if self._is_set(entry)]
@@ -93,11 +93,11 @@ class Timers:
         return entry.timer in self._set.get(entry.timer.execution_id, ())
 
     def start(self) -> None:
-        """Begin firing."""
+        """Start firing."""
         self._sleeper = asyncio.create_task(self._run(), name="timers")
 
     async def stop(self) -> None:
-        """Stop firing; what is left stays for the next owner."""
+        """Stop firing; the remaining timers are left to the next owner."""
         if self._sleeper is not None:
             self._sleeper.cancel()
             await asyncio.gather(self._sleeper, return_exceptions=True)
@@ -115,7 +115,7 @@ class Timers:
                 continue
 
     async def _fire_all(self, due: list[Timer]) -> None:
-        """Fire timers together, or one by one when together they fail."""
+        """Fire timers together, or one by one if they fail together."""
         try:
             await self._fire(due)
         except Exception as error:  # noqa: BLE001 - one timer must not stop the others
@@ -143,14 +143,14 @@ class Timers:
             del self._set[timer.execution_id]
 
     def _sleep_s(self) -> float | None:
-        """Return how long it is until the first timer, None when there is none."""
+        """Return the seconds until the first timer, None if there is none."""
         if not self._heap:
             return None
         return max(self._heap[0].due_s - self._clock.monotonic_s(), 0)
 
 
 def firing_of(timer: Timer, now_ms: int) -> Delivery:
-    """Build the call that fires a timer; its event is never earlier than the timer was due."""
+    """Build the call that fires a timer; its event is never earlier than the due time."""
     event = TimerFired(
         at_ms=max(now_ms, timer.due_ms), kind=timer.kind, task=timer.task, due_ms=timer.due_ms
     )

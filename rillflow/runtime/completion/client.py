@@ -1,4 +1,4 @@
-"""Waiting for the end of an execution at its owner, for many callers through one question."""
+"""The callers' side of waiting: all callers of a process wait at an owner by one query."""
 
 import asyncio
 import logging
@@ -16,9 +16,9 @@ from rillflow.ports.messages import EndsQuestion
 log = logging.getLogger("rillflow.completion")
 
 _Seen: TypeAlias = bytes | DefectError | None
-"""What is seen of an end, or the error in its place."""
+"""The view of an end, or an error in its place."""
 _Futures: TypeAlias = dict[ExecutionId, dict["asyncio.Future[_Seen]", str]]
-"""Who waits for an execution, and what they want to see of its end."""
+"""The callers that wait for an execution, and the view of its end that they want."""
 
 ASK_S = 20.0
 PAUSE_S = 0.2
@@ -33,7 +33,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True):
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
-    """What an owner tells a watcher: which life it is in, and what has ended."""
+    """The answer of an owner to a watcher: the token of its process, and what has ended."""
 
     life: str
     ended: list[Ended]
@@ -55,8 +55,8 @@ def decode_news(data: bytes) -> News:
 class CompletionClient:
     """The callers of one process that wait for executions of one owner.
 
-    One question is open at the owner while anybody waits. An owner that began a new
-    life has forgotten who watches, so it is told again.
+    One query is open at the owner while any caller waits. A restarted owner has forgotten its
+    watchers, so it is told again.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class CompletionClient:
         return len(self._waiting)
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
-        """Wait for the end, and see what ``show`` asks for, where that comes along.
+        """Wait for the end; return the view that ``show`` asks for if the news contains it.
 
         Raises:
             RillflowError: The owner refused, could not be reached, or met a defect.
@@ -96,8 +96,8 @@ class CompletionClient:
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
         """Submit and wait for the end.
 
-        News may come before the reply. But until the reply is there, an owner in a new life
-        is not asked: what it does not know yet would count as ended.
+        News may arrive before the reply. Until the reply is there, a restarted owner is not told
+        again: it would report an execution that it does not know yet as ended.
 
         Raises:
             RillflowError: The owner could not be reached.
@@ -155,11 +155,11 @@ class CompletionClient:
             self._asking = None
 
     def _fail(self, error: DefectError) -> None:
-        """Tell all who wait that the owner cannot answer, which asking again does not mend."""
+        """Fail all waiting callers, because the owner cannot answer and a retry would not help."""
         for futures in self._waiting.values():
             for future in futures:
                 if not future.done():
-                    future.set_result(DefectError(str(error)))  # its waiter may have left
+                    future.set_result(DefectError(str(error)))  # the waiting caller may have left
         self._waiting.clear()
 
     def _hear(self, news: News) -> None:
@@ -169,10 +169,10 @@ class CompletionClient:
             self._resolve(ended)
 
     async def _watch_again(self) -> None:
-        """Tell an owner in a new life of everything that is waited for.
+        """Tell a restarted owner of every execution that callers wait for.
 
-        That includes the first life heard of: what was watched before may have been told
-        to another one. What the owner cannot look at now is told again with each question.
+        This is done for the first process heard of, too: earlier watches may have gone to another
+        one. What the owner cannot read now is repeated with each query.
         """
         life = self._life
         if self._told != life:
@@ -196,7 +196,7 @@ class CompletionClient:
             for future, show in futures.get(ended.execution_id, {}).items():
                 if not future.done():
                     future.set_result(ended.body if show == ended.show else None)
-        # Those who waited leave a little later; nothing is to be asked for them meanwhile.
+        # Waiting callers leave a little later; no query is needed for them meanwhile.
         self._waiting.pop(ended.execution_id, None)
 
 

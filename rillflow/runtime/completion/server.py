@@ -1,4 +1,4 @@
-"""Those who wait for executions to end, told in batches."""
+"""The owner's side of waiting: watchers are told of ends in batches."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,39 +12,39 @@ from rillflow.ports.clock import Clock
 from rillflow.runtime.completion.client import Ended
 
 FORGET_S: Final = 120.0
-"""A watcher that has not been heard of for so long waits for nothing any more."""
+"""A watcher that has not asked for so long is dropped."""
 MOST_SHOWN_BYTES: Final = 65_536
-"""Views that are larger do not come along with the news of an end; they are kept until heard."""
+"""Larger views are not sent with the news of an end; smaller ones are kept until received."""
 LONGEST_NEWS_BYTES: Final = 4 << 20
-"""How much of views goes into one message."""
+"""Limit of the views in one message."""
 MOST_WATCHERS: Final = 1000
-"""Watchers that have not asked for longest are forgotten; they tell by their next watch."""
+"""Limit of watchers; those that asked least recently are dropped, and watch again later."""
 MOST_WATCHED: Final = 100_000
-"""Executions that were watched last; nobody waits for ever, but some of them never end."""
+"""Limit of watched executions, since some of them never end."""
 
 
 class CompletionServer:
     """Keeps, for each watcher, the watched executions that have ended.
 
-    An answer may be lost on its way, so what has ended is told again until the watcher
-    says that it has heard of it, or is not heard of for long.
+    An answer may be lost, so ends are repeated until the watcher confirms them, or has not asked
+    for long.
     """
 
     def __init__(self, clock: Clock, *, most_watched: int = MOST_WATCHED) -> None:
-        """Keep who watches the ``most_watched`` executions that were watched last."""
+        """Keep the watchers of the ``most_watched`` executions that were watched last."""
         self._clock = clock
         self._of = LRUCache[ExecutionId, dict[str, str]](most_watched)
         self._watchers: OrderedDict[str, _Watcher] = OrderedDict()
 
     def watch(self, watcher: str, execution_id: ExecutionId, show: str = "") -> None:
-        """Have a watcher told when an execution ends, and see what ``show`` asks for."""
+        """Register a watcher for the end of an execution, with the view that ``show`` asks for."""
         self._of.setdefault(execution_id, {})[watcher] = show
         self._watcher(watcher).heard_s = self._clock.monotonic_s()
 
     def ended(
         self, execution_id: ExecutionId, view: Callable[[str], bytes | None] = lambda _: None
     ) -> None:
-        """Tell everyone who watches this execution; ``view`` answers what they ask for."""
+        """Tell all watchers of this execution; ``view`` answers what they ask for."""
         forgotten_s = self._clock.monotonic_s() - FORGET_S
         for name, show in self._of.pop(execution_id, {}).items():
             watcher = self._watchers.get(name)
@@ -58,7 +58,7 @@ class CompletionServer:
     async def take(
         self, watcher: str, timeout_s: float, heard: Sequence[ExecutionId] = ()
     ) -> list[Ended]:
-        """Return what has ended without what the watcher has ``heard`` of.
+        """Return what has ended, except what the watcher has ``heard``.
 
         Waits for something up to a limit.
         """
@@ -82,7 +82,7 @@ class CompletionServer:
         return watcher
 
     def _forget_gone(self) -> None:
-        """Let go of watchers that ended without a word, and of what was kept for them."""
+        """Drop watchers that left without notice, and what was kept for them."""
         oldest_s = self._clock.monotonic_s() - FORGET_S
         for name, watcher in list(self._watchers.items()):
             if not watcher.asks and watcher.heard_s < oldest_s:
@@ -90,7 +90,7 @@ class CompletionServer:
 
 
 class _Watcher:
-    """One watcher: how many questions of it are open, and when it was heard of last."""
+    """One watcher: how many queries of it are open, and when it asked last."""
 
     def __init__(self) -> None:
         self.asks = 0
@@ -114,7 +114,7 @@ class _Watcher:
         return self._that_fit()
 
     def _that_fit(self) -> list[Ended]:
-        """Return what goes into one message; the rest is told once that was heard."""
+        """Return what fits into one message; the rest follows after its confirmation."""
         told: list[Ended] = []
         size_bytes = 0
         for ended in self._ended.values():

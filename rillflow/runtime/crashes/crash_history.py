@@ -1,9 +1,9 @@
-"""Executions that bring down the process that handles them, which are set apart.
+"""Executions that were being handled when their process died; the second death quarantines them.
 
-One death may be chance: somebody has killed the process, or another execution has taken all the
-memory. So an execution is suspected after the first, and set apart after the second, unless the
-step at which the process died has been taken since without harm. One that is set apart is not
-even read, since that may be what is fatal, until somebody redoes or cancels it.
+One death may be chance: somebody killed the process, or another execution used all memory. So an
+execution is suspected after the first death, and quarantined after the second, unless the step at
+which the process died has succeeded since. A quarantined execution is not even read, because
+reading may be what is fatal, until somebody redoes or cancels it.
 """
 
 import logging
@@ -26,19 +26,19 @@ _OVER: Final = object()
 
 
 class CrashHistory:
-    """The deaths of earlier lives that count against the executions of one owner.
+    """The deaths of earlier processes that count against the executions of one owner.
 
     They are in the store before the owner handles anything.
     """
 
     def __init__(self, journal: Journal, record: HandlingRecord) -> None:
-        """Count what is in the journal and what the life before has left in ``record``."""
+        """Count what is in the store and what the process before has left in ``record``."""
         self._journal = journal
         self._record = record
         self.begin = record.begin
-        """Write down the step that is taken from now on, until the next one or the end."""
+        """Record the step that is handled from now on, until the next step or the end."""
         self.end = record.end
-        """Write down that no step is taken now."""
+        """Record that no step is handled now."""
         self._background = BackgroundTasks(_not_forgotten)
         self._by_id: dict[ExecutionId, list[Death]] = {}
         self.suspects: Collection[ExecutionId] = self._by_id.keys()
@@ -48,7 +48,7 @@ class CrashHistory:
         return len(self._by_id)
 
     async def start(self, clock: Clock, owns: Callable[[ExecutionId], bool]) -> None:
-        """Note what the life before died of, and read what counts against executions.
+        """Store what the process before died of, and read the deaths of all executions.
 
         Raises:
             StoreError: The store cannot be read or written.
@@ -65,7 +65,7 @@ class CrashHistory:
             log.error("died_of", extra={"execution_id": left.execution_id, "step": left.step})
         self._record.open()
         found = await self._journal.deaths()
-        self._by_id.clear()  # It may have been started before, in vain.
+        self._by_id.clear()  # An earlier start may have failed halfway.
         for death in found:
             if owns(death.execution_id):
                 self._by_id.setdefault(death.execution_id, []).append(death)
@@ -74,11 +74,11 @@ class CrashHistory:
             log.error("set_apart", extra=facts)
 
     async def stop(self) -> None:
-        """Give up what is being forgotten; the next life forgets it."""
+        """Cancel pending deletions; the next process makes them."""
         await self._background.stop()
 
     async def look_again(self, execution_id: ExecutionId) -> None:
-        """Read what counts against an execution that has an owner of its own.
+        """Read the deaths of an execution that has an owner of its own.
 
         Raises:
             StoreError: The store cannot be read.
@@ -89,21 +89,21 @@ class CrashHistory:
             self._by_id[execution_id] = found
 
     def is_set_apart(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution must not be handled."""
+        """Tell whether an execution is quarantined."""
         return bool(self._by_id) and len(self._by_id.get(execution_id, ())) >= MOST_DEATHS
 
     def refuse(self, execution_id: ExecutionId) -> None:
-        """Let an execution pass that may be handled.
+        """Accept an execution that may be handled.
 
         Raises:
-            SetApartError: It is set apart.
+            SetApartError: It is quarantined.
         """
         if self._by_id and self.is_set_apart(execution_id):
             raise SetApartError(execution_id, self._reason(execution_id))
 
     @contextmanager
     def during(self, execution_id: ExecutionId, step: str) -> Iterator[None]:
-        """Write down that a step is taken, and afterwards that it did no harm."""
+        """Record that a step is handled, and afterwards that it succeeded."""
         self._record.begin(execution_id, step)
         try:
             yield
@@ -114,7 +114,7 @@ class CrashHistory:
     def during_each(
         self, execution_id: ExecutionId, step: str, parts: Iterator[None]
     ) -> Iterator[None]:
-        """Take the parts of a step, and write it down during each; others come in between."""
+        """Handle the parts of a step and record it during each; other steps may come in between."""
         is_over = False
         while not is_over:
             self._record.begin(execution_id, step)
@@ -126,7 +126,7 @@ class CrashHistory:
         self.survived(execution_id, step)
 
     def survived(self, execution_id: ExecutionId, step: str) -> None:
-        """Note that a step was taken without harm: an earlier death in it was chance."""
+        """Note that a step succeeded, so an earlier death in it was chance."""
         if not self._by_id or self.is_set_apart(execution_id):
             return
         deaths = self._by_id.get(execution_id, [])
@@ -139,7 +139,7 @@ class CrashHistory:
         self._background.begin(execution_id, self._forget_durably(execution_id, step))
 
     def forget(self, execution_id: ExecutionId) -> bool:
-        """Count nothing against an execution any more; tell whether it was set apart."""
+        """Drop the deaths of an execution; return whether it was quarantined."""
         was_set_apart = self.is_set_apart(execution_id)
         if self._by_id.pop(execution_id, None) is not None:
             self._background.begin(execution_id, self._forget_durably(execution_id, None))

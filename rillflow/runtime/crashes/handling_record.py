@@ -1,9 +1,9 @@
-"""What a process is handling at this moment, in memory that outlives it.
+"""A record of what a process is handling, in memory that survives the process.
 
-A process that is killed (for the memory it takes, or by a fault in native code) cannot say what
-it was doing. So an owner of executions writes it down before every step, in a page of memory
-that belongs to a file: that costs a fraction of a microsecond, and the next life on this machine
-reads it. Nothing is flushed to a disk, since a death of the machine is nobody's fault.
+A process that is killed (for its memory, or by a fault in native code) cannot report what it was
+doing. So an owner records every step before it, in a memory-mapped page of a file. That costs a
+fraction of a microsecond, and the next process on this machine reads it. Nothing is flushed to a
+disk, since no execution is to blame for a failure of the machine.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ log = logging.getLogger("rillflow.crashes")
 REPLAY: Final = "replay"
 OUTSTANDING: Final = "outstanding"
 COMMANDS: Final = "commands"
-"""Carrying out what an execution asks for: timers, calls, hooks around them."""
+"""Carrying out the commands of an execution: timers, calls, and hooks around them."""
 
 _SIZE: Final = 4096
 _PLACES: Final = ("/dev/shm", tempfile.gettempdir())  # noqa: S108 - checked to be ours
-"""Memory comes first: a page of a file on a full disk may not be writable, which is fatal."""
+"""Shared memory comes first: on a full disk, writing to a page of a file kills the process."""
 
 
 class Handling(NamedTuple):
-    """What a life was doing, and for which execution; ``life`` is different for each."""
+    """What a process was doing, and for which execution; ``life`` is different for each process."""
 
     life: str
     execution_id: ExecutionId
@@ -44,24 +44,24 @@ class Handling(NamedTuple):
 
 
 class HandlingRecord:
-    """Where one owner writes down what it is handling.
+    """The place where one owner records what it is handling.
 
-    ``left`` is what the life before was handling when it died, None when it was at nothing, or
-    when nobody knows. It is there until ``open`` begins a record of this life's own, so what
-    is left must be durable before.
+    ``left`` is what the process before was handling when it died, None if it was handling nothing
+    or if that is unknown. It is there until ``open`` starts the record of this process, so it must
+    be stored before.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Keep the record in a file; without one, nobody will read it."""
+        """Keep the record in a file; without one, nothing is recorded."""
         self._path = path
         self._life = uuid.uuid4().hex
         self._page: mmap.mmap | bytearray = bytearray(_SIZE)
         self.left = None if path is None else _read(path)
 
     def open(self) -> None:
-        """Begin the record of this life, in the place of the one before.
+        """Start the record of this process in place of the one before.
 
-        The earlier life may not be dead, and goes on writing into a file that nobody reads.
+        The earlier process may still be alive; it continues to write into a file that nobody reads.
         """
         if self._path is None:
             return
@@ -69,7 +69,7 @@ class HandlingRecord:
         try:
             descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                # The page exists from here on, so that no later write to it can fail.
+                # The page is allocated from here on, so that no later write to it can fail.
                 os.write(descriptor, bytes(_SIZE))
                 self._page = mmap.mmap(descriptor, _SIZE)
             finally:
@@ -79,25 +79,25 @@ class HandlingRecord:
             log.warning("handling_not_recorded", extra={"reason": str(error)})
 
     def begin(self, execution_id: ExecutionId, step: str) -> None:
-        """Write down what is handled from now on, in the place of what was before."""
+        """Record what is handled from now on, in place of the last."""
         text = f"{self._life} {execution_id} {step}\0".encode("utf-8", "replace")
         if len(text) > _SIZE:
             text = text[:_SIZE]
         self._page[: len(text)] = text
 
     def end(self) -> None:
-        """Write down that nothing is handled now."""
+        """Record that nothing is handled now."""
         self._page[0] = 0
 
     def remove(self) -> None:
-        """Remove the file: its owner leaves for good."""
+        """Remove the file, because its owner leaves for good."""
         if self._path is not None:
             with suppress(OSError):
                 self._path.unlink()
 
 
 def step_of(call: Call) -> str:
-    """Name what a call has its execution do; the same for every repetition of the call."""
+    """Return the name of the step of a call, the same for every repetition of the call."""
     if isinstance(call, Delivery):
         event = call.event
         task, attempt = getattr(event, "task", ""), getattr(event, "attempt", None)
@@ -107,14 +107,14 @@ def step_of(call: Call) -> str:
 
 @lru_cache(maxsize=4096)
 def _step(kind: str, task: str, attempt: int | None) -> str:
-    """Make the name once for all executions, since every event asks for it."""
+    """Return the name of a step; cached, because every event needs one."""
     return f"{kind} {task} {attempt or ''}".rstrip()
 
 
 def record_path(store_url: str, namespace: str, owner: str) -> Path | None:
-    """Return where an owner of a stack records what it handles, None when there is no place.
+    """Return the record file of an owner of a stack, None if there is no place for it.
 
-    The folder belongs to this user alone, and is found again by the next life of the stack.
+    The folder belongs to this user alone, and the next process of the stack finds it again.
     """
     folders = _folders(store_url, namespace)
     for folder in folders:
@@ -125,14 +125,14 @@ def record_path(store_url: str, namespace: str, owner: str) -> Path | None:
 
 
 def remove_records(store_url: str, namespace: str) -> None:
-    """Remove the records of a stack that was stopped, and did not die of what it handled."""
+    """Remove the records of a stack that was stopped normally."""
     for folder in filter(_is_ours, _folders(store_url, namespace)):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folders(store_url: str, namespace: str) -> list[Path]:
     url = urlsplit(store_url)
-    # Without user and password: the name of the folder can be seen by everybody.
+    # Without user and password, because everybody can read the name of the folder.
     stack = f"{url.scheme}|{url.hostname}|{url.port}|{url.path}|{namespace}"
     name = f"rillflow-{os.geteuid()}-{hashlib.sha256(stack.encode()).hexdigest()[:16]}"
     return [Path(place) / name for place in _PLACES]
@@ -156,7 +156,7 @@ def _read(path: Path) -> Handling | None:
 
 
 def parse_page(page: bytes) -> Handling | None:
-    """Read what a life has written down; None when it handled nothing, or it makes no sense."""
+    """Parse a page; None if the process handled nothing, or the page is damaged."""
     try:
         text = page[:_SIZE].partition(b"\0")[0].decode()
     except ValueError:

@@ -1,7 +1,7 @@
-"""Executions whose handling crashes: tried again after growing pauses, then left alone.
+"""Executions whose handling raises: retried after growing pauses, then quarantined.
 
-Nothing of this is stored. The journal of such an execution is as it was, and the next life
-of its owner tries anew. Executions that kill their owner's process are another matter: see
+Nothing of this is stored. The journal of the execution is unchanged, and the next process of its
+owner tries again. Executions that kill the process of their owner are handled by
 ``runtime.crashes.crash_history``.
 """
 
@@ -19,11 +19,11 @@ log = logging.getLogger("rillflow.crashes")
 MOST_CRASHES: Final = 5
 FIRST_PAUSE_S: Final = 1.0
 FORGIVEN_S: Final = 600.0
-"""A crash that is older counts for nothing any more."""
+"""Older crashes do not count."""
 
 
 class _Case:
-    """What is known of one execution that crashed."""
+    """The crashes of one execution."""
 
     __slots__ = ("answers", "crashes", "error", "last_s", "waits")
 
@@ -36,10 +36,10 @@ class _Case:
 
 
 class Quarantine:
-    """Counts crashes, and says when an execution may try again; after the fifth, never.
+    """Counts crashes and schedules retries of an execution; none after the fifth crash.
 
-    While an execution waits for its next try, further crashes count for nothing: they are
-    the same one. What is logged says where, never with what values.
+    While an execution waits for its next try, further crashes do not count, because they have the
+    same cause. Log events contain where a crash happened, and no values.
     """
 
     def __init__(self, clock: Clock, *, first_pause_s: float = FIRST_PAUSE_S) -> None:
@@ -51,7 +51,7 @@ class Quarantine:
         return len(self._cases)
 
     def crashed(self, execution_id: ExecutionId, error: Exception) -> float | None:
-        """Note a crash; return the pause before the next try, None when there is none to set."""
+        """Count a crash; return the pause before the next try, None if there is none."""
         if self.holds(execution_id):
             return None
         case = self._cases.setdefault(execution_id, _Case())
@@ -68,12 +68,12 @@ class Quarantine:
         return float(self._first_pause_s * 2 ** (case.crashes - 1))
 
     def holds(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution does nothing by itself, for now or for good."""
+        """Tell whether an execution is not run by itself, until its next try or at all."""
         case = self._cases.get(execution_id)
         return case is not None and (case.waits or case.crashes >= MOST_CRASHES)
 
     def shown(self, execution_id: ExecutionId) -> str | None:
-        """Say why an execution is in quarantine; None when it is not."""
+        """Return why an execution is in quarantine, None if it is not."""
         case = self._cases.get(execution_id)
         if case is None or case.crashes < MOST_CRASHES:
             return None
@@ -83,13 +83,13 @@ class Quarantine:
         )
 
     def explain(self, execution_id: ExecutionId, error: RillflowError) -> RillflowError:
-        """Return an error that also says why an execution cannot be read, and what helps."""
+        """Return an error that also says why an execution cannot be read, and what to do."""
         shown = self.shown(execution_id)
         is_crash = shown is not None and isinstance(error, CrashedError)
         return CrashedError(f"{error}: {shown}") if is_crash else error
 
     def keep(self, answer: DispatchAnswer) -> None:
-        """Keep an answer that could not be handled, for the next try."""
+        """Keep an answer that could not be handled for the next try."""
         case = self._cases.setdefault(answer.execution_id, _Case())
         case.answers[answer.call] = answer
 
@@ -103,7 +103,7 @@ class Quarantine:
         return list(answers.values())
 
     def pardon(self, execution_id: ExecutionId) -> bool:
-        """Count no earlier crashes any more; tell whether the execution was held."""
+        """Reset the count of crashes; return whether the execution was held."""
         if not self.holds(execution_id):
             return False
         case = self._cases[execution_id]
@@ -111,5 +111,5 @@ class Quarantine:
         return True
 
     def forget(self, execution_id: ExecutionId) -> None:
-        """Forget an execution that has ended."""
+        """Drop an execution that has ended."""
         self._cases.pop(execution_id, None)

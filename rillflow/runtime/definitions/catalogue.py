@@ -1,4 +1,4 @@
-"""Definitions in the catalogue: adding one, finding the one an id means (spec 5.4)."""
+"""The catalogue of definitions: adding one, and resolving a descriptor id (spec 5.4)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,14 +24,14 @@ from rillflow.runtime.definitions.input_schema import InputSchema
 RELEASE: Final = "release"
 RESTRICTION_VIOLATION: Final = 30110
 
-# What was added is kept in a longer form, and under the limits of another day.
+# Stored definitions are in a longer form, and were added under earlier limits.
 _STORED_DEPTH: Final = 40
 _STORED_BYTES: Final = 32 * MAX_TEXT_BYTES
 _READY_BYTES_PER_CHARACTER: Final = 64  # many short tasks took 52
 
 
 class DescriptorReads(Protocol):
-    """The part of a catalogue that descriptor ids are resolved by."""
+    """The reads of a catalogue that are needed to resolve descriptor ids."""
 
     async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
         """Return the rules of a scope, sorted by name."""
@@ -60,7 +60,7 @@ async def add_descriptor(  # noqa: PLR0913 - the parameters of the endpoint
 ) -> DescriptorId:
     """Validate a definition and make it the newest version of an alias.
 
-    The largest takes half a second, in which whoever has others to serve reads ``in_thread``.
+    The largest takes half a second, so a process that serves others reads it ``in_thread``.
 
     Raises:
         RequestError: A name is malformed, or is not the definition's (30109, 30110).
@@ -91,9 +91,9 @@ def _checked_text(text: str, names: tuple[str, str], *, max_depth: int, max_byte
 
 
 def check_names(*, removed: bool = False, **names: str) -> None:
-    """Let well-formed names pass, which are given by their parameters.
+    """Check names that were given as parameters.
 
-    Names that are ``removed`` may be longer, as earlier releases took them.
+    Names that are ``removed`` may be longer, because earlier releases accepted them.
 
     Raises:
         RequestError: One is empty, too long, or has other characters than letters and digits
@@ -119,12 +119,12 @@ async def stored_text(catalogue: Catalogue, version: str) -> str:
 
 
 def ready_bytes(text: str) -> int:
-    """Estimate the memory of a definition that is ready to run, by its canonical text."""
+    """Estimate the memory of a plan by the canonical text of its definition."""
     return len(text) * _READY_BYTES_PER_CHARACTER + text.count("=~") * PATTERN_BYTES
 
 
 def parse_stored(text: str) -> WorkflowDefinition:
-    """Read a canonical text; how deep and long it may be was decided when it was added.
+    """Parse a canonical text; its depth and length were checked when it was added.
 
     Raises:
         DefinitionError: It is no longer valid.
@@ -135,16 +135,16 @@ def parse_stored(text: str) -> WorkflowDefinition:
 async def resolve_descriptor(
     catalogue: DescriptorReads, descriptor_id: str, *, uid: int = 0, data: JsonObject | None = None
 ) -> DescriptorId:
-    """Find the version that a descriptor id means now.
+    """Resolve a descriptor id to a version, as of now.
 
     Args:
         catalogue: Where definitions are kept.
         descriptor_id: ``business:feature[:alias | :md5_<hex32>]``.
         uid: The caller's, for gray rules.
-        data: The context to be, for gray rules.
+        data: The data of the submission, for gray rules.
 
     Returns:
-        The id with its version set, and with the alias that led to it, if one did.
+        The id with its version, and with the alias that led to it, if one did.
 
     Raises:
         InvalidIdError: The id is malformed.

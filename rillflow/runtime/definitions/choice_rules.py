@@ -1,7 +1,7 @@
-"""Rules that choose: of gray releases, and of A/B tables (spec 5.4, 5.5).
+"""Rules that choose a version (gray releases) or a function (A/B tables) (spec 5.4, 5.5).
 
-A rule that fails, or takes more than one rule may, does not hold. All rules of a choice
-together have a limit too, so that a table of rules that loop holds up nobody else.
+A rule that fails, or exceeds its budget, is false. All rules of a choice together have a budget
+too, so that a table of looping rules cannot block a process.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import Budget, compile_expression
 
 RULE_BUDGET: Final = Budget(steps=20_000, memory_bytes=1 << 22)
-"""What one rule may take."""
+"""Budget of one rule, in steps."""
 RULES_MAX_STEPS: Final = 200_000
-"""Steps of all rules of one choice, among them ``RULE_STEPS`` for each and one a character."""
+"""Steps of all rules of one choice: ``RULE_STEPS`` for each, and one for each character."""
 RULES_MAX_BYTES: Final = 1 << 24
 """Memory of all rules of one choice."""
 RULE_STEPS: Final = 200
@@ -28,10 +28,10 @@ _QUICK_CHARACTERS: Final = 4096
 async def first_that_holds(rules: Mapping[str, str], *, uid: int, data: JsonObject) -> str | None:
     """Return the first name, in the order of names, whose rule is true; errors are false.
 
-    Long tables, which may have to be compiled, are looked at in a thread.
+    Long tables, which may have to be compiled, are evaluated in a thread.
 
     Raises:
-        RequestError: The rules together take more than they may (30110).
+        RequestError: The rules together exceed their budget (30110).
     """
     if sum(map(len, rules.values())) <= _QUICK_CHARACTERS:
         return _first(rules, uid, data)

@@ -1,7 +1,7 @@
-"""Which elements of an object or a list a JSON Schema has evaluated, in counted steps.
+"""The elements of an object or list that a JSON Schema has evaluated, in counted steps.
 
-``unevaluatedItems`` and ``unevaluatedProperties`` are for the others. The library collects the
-evaluated ones in a list, looks each element up there, and follows references without an end.
+``unevaluatedItems`` and ``unevaluatedProperties`` apply to the others. The library's own
+implementation is quadratic, and follows references without a limit.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ _ALL_PROPERTIES: Final = frozenset({"additionalProperties", "unevaluatedProperti
 
 
 class EvaluatedPlaces:
-    """The places of one object or list that a schema evaluates, and the schemas it applies."""
+    """The places of one object or list that a schema evaluates, and the schemas that it applies."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class EvaluatedPlaces:
     ) -> None:
         """Count steps by ``take``, which raises when there were too many.
 
-        ``is_found`` tells whether a pattern is found in a key, and counts that itself.
+        ``is_found`` tells whether a pattern is found in a key, and counts its own steps.
         """
         self._instance = instance
         self._take = take
@@ -37,7 +37,7 @@ class EvaluatedPlaces:
         self._places: set[Place] = set()
 
     def rest(self, validator: Any, schema: Mapping[str, Any]) -> list[Place]:
-        """Return the places that nothing in a schema evaluates but its own ``unevaluated...``."""
+        """Return the places that only the ``unevaluated...`` keyword of a schema evaluates."""
         outermost = {k: v for k, v in schema.items() if not k.startswith("unevaluated")}
         self._take(1 + len(schema))
         waiting: list[tuple[Any, Any]] = [(validator, outermost)]
@@ -54,14 +54,14 @@ class EvaluatedPlaces:
         return [place for place in every if place not in self._places]
 
     def _evaluates_all(self, schema: dict[str, Any]) -> bool:
-        """Note what a schema evaluates by itself; tell whether that is all.
+        """Note what a schema evaluates by itself; return whether that is all.
 
-        What it holds is valid where it counts, so that ``additionalProperties`` has taken all
+        Where it counts, the value is valid, so ``additionalProperties`` has evaluated everything
         that no other keyword has.
         """
         if isinstance(self._instance, dict):
             return bool(_ALL_PROPERTIES & schema.keys())
-        # A list of schemas is what drafts before 2020-12 have for prefixItems.
+        # Before draft 2020-12, a list of schemas has the meaning of prefixItems.
         is_prefix = isinstance(schema.get("items"), list) and "additionalItems" not in schema
         return bool(_ALL_ITEMS & schema.keys()) and not (
             is_prefix and "unevaluatedItems" not in schema

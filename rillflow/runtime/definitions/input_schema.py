@@ -1,9 +1,8 @@
-"""What the data of a submission must look like: ``inputSchema`` of a definition.
+"""``inputSchema``: the check of the data of a submission.
 
-Two forms are understood: JSON Schema, which is an object, and Rill Flow's own list of
-``{required, name, type, desc}``. Nothing outside the schema's own text is ever fetched, its
-patterns are RE2's, and what one check may take is counted in steps, whatever schema and data
-are like.
+There are two forms: JSON Schema, which is an object, and Rill Flow's own list of ``{required, name,
+type, desc}``. Only the text of the schema itself is read, nothing is fetched. Patterns are RE2's.
+The cost of one check is counted in steps, whatever the schema and the data are.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +18,11 @@ from rillflow.jsontypes import JsonObject, JsonValue, count_of_values, decode_js
 from rillflow.runtime.definitions.json_schema import MOST_ERRORS, check_of
 
 MOST_SCHEMA_VALUES: Final = 15_000
-"""How many values a schema may hold; counted as those of JSON from outside."""
+"""Limit of the values in a schema, counted as those of JSON from outside."""
 MOST_STEPS: Final = 500_000
-"""How many steps one check may take; a step is a microsecond or two."""
+"""Limit of the steps of one check; a step is a microsecond or two."""
 TRIAL_STEPS: Final = 20_000
-"""More than this for an empty object is taken only by references that multiply."""
+"""An empty object takes more than this only if references multiply."""
 FEW_STEPS: Final = 1_000
 """A check of so many steps takes a millisecond or two."""
 
@@ -48,28 +47,28 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 Check: TypeAlias = Callable[[JsonObject, int], Iterator[str]]
-"""Yields what does not fit, and raises BudgetExceededError beyond so many steps."""
+"""Yields what does not match, and raises BudgetExceededError beyond so many steps."""
 
 
 class InputSchema:
-    """A schema that data can be held against; it keeps no state.
+    """A compiled schema; it keeps no state between checks.
 
     Attributes:
         patterns: How many regular expressions it has.
     """
 
     def __init__(self, text: str) -> None:
-        """Read the text of a schema.
+        """Compile the text of a schema.
 
         Raises:
-            RequestError: It is neither of the two forms, or takes too long whatever the
+            RequestError: It has neither of the two forms, or takes too long whatever the
                 data are (30110).
         """
         self._check, self.patterns = _compile(text)
         self._refuse_endless()
 
     def errors(self, data: JsonObject, *, most_steps: int = MOST_STEPS) -> list[str]:
-        """Say everything that does not fit, in the order of the data; at most 100 things."""
+        """Return everything that does not match, in the order of the data; at most 100 errors."""
         try:
             return self._found(data, most_steps)
         except BudgetExceededError:
@@ -77,7 +76,7 @@ class InputSchema:
             return [f"checking the data takes more than {most_steps} steps; {advice}"]
 
     def errors_if_few_steps(self, data: JsonObject) -> list[str] | None:
-        """Say what does not fit, or None where that takes more than a moment."""
+        """Return what does not match, or None if the check takes more than a moment."""
         try:
             return self._found(data, FEW_STEPS)
         except BudgetExceededError:
@@ -100,7 +99,7 @@ class InputSchema:
         except RecursionError as error:
             raise _unusable("a reference leads to itself") from error
         except (Unresolvable, re2.error, LanguageError):
-            return  # Every check says so.
+            return  # Every check raises it.
 
 
 def _compile(text: str) -> tuple[Check, int]:
@@ -133,7 +132,7 @@ def _fields(rows: list[JsonValue]) -> Check:
         raise _unusable("every entry of the list needs a name")
 
     def check(data: JsonObject, most_steps: int) -> Iterator[str]:
-        del most_steps  # One look at each field is all.
+        del most_steps  # Each field is read once.
         for field in fields:
             yield from _field_errors(field, data)
 

@@ -1,10 +1,10 @@
-"""JSON Schema by the library, within bounds that it does not have.
+"""JSON Schema by the library ``jsonschema``, with limits that it does not have.
 
-The library matches patterns with Python's backtracking ``re``, compares each element with
-each, follows references that multiply, shows all data in every error, and lets a part of a
-schema name another draft. So every keyword is counted before it is asked, with the elements
-that it walks over; the keywords with patterns, and those that look at what others have
-evaluated, are our own; and a validator never becomes one of another class.
+The library matches patterns with Python's backtracking ``re``, compares each element with each,
+follows references that multiply, shows all data in every error, and lets a part of a schema name
+another draft. So every keyword is counted before it runs, with the elements that it visits. The
+keywords with patterns, and those that depend on what others have evaluated, are implemented here. A
+validator never becomes one of another class.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +27,10 @@ from rillflow.runtime.definitions.evaluated_places import EvaluatedPlaces
 MOST_ERRORS: Final = 100
 
 MOST_SCHEMA_STEPS: Final = 1_000_000
-"""A schema of a thousand values takes some hundred thousand steps, most of them quick."""
+"""A schema of a thousand values takes some hundred thousand steps, most of them cheap."""
 
 MOST_PATTERNS: Final = 100
-"""Different regular expressions of a schema; each may take milliseconds to compile."""
+"""Limit of the different regular expressions of a schema; each may take milliseconds to compile."""
 
 _COMPILE_STEPS: Final = 2_000  # more than a check in an event loop may take
 _SHOWN_CHARACTERS: Final = 300
@@ -39,7 +39,7 @@ _WITH_CONSTANTS: Final = frozenset({"const", "enum"})
 _WALKING: Final = frozenset(
     {"additionalItems", "additionalProperties", "contains", "items", "propertyNames"}
 )
-"""Keywords that ask a schema for each element, which may be ``true`` and count nothing."""
+"""Keywords that apply a schema to each element, even ``true``, which itself costs nothing."""
 _WITH_LISTS: Final = frozenset({"dependencies", "dependentRequired"})
 _MOST_NAMED: Final = 20
 _PATTERNS: Final = "patternProperties"
@@ -50,7 +50,7 @@ Keyword: TypeAlias = Callable[[Validator, Any, Any, Any], Errors | None]
 
 
 class _Steps:
-    """How many steps a check may still take, and the patterns of its schema."""
+    """The steps that a check may still take, and the patterns of its schema."""
 
     def __init__(self, most: int, patterns: dict[str, Pattern]) -> None:
         self._left = most
@@ -62,7 +62,7 @@ class _Steps:
             raise BudgetExceededError("checking the data takes too many steps")
 
     def found(self, source: str, text: str) -> bool:
-        """Tell whether a pattern is found in a text; all of a schema's were compiled with it."""
+        """Tell whether a text contains a pattern, which was compiled with the schema."""
         pattern = self._patterns.get(source)
         if pattern is None:
             self.take(_COMPILE_STEPS)
@@ -75,12 +75,12 @@ _steps: ContextVar[_Steps] = ContextVar("steps")
 
 
 def check_of(schema: JsonObject) -> tuple[Callable[[JsonObject, int], Iterator[str]], int]:
-    """Return what holds data against a schema, in so many steps, and how many patterns it has.
+    """Return the check of a schema with a limit of steps, and the number of its patterns.
 
     Raises:
         jsonschema.SchemaError: It is no schema.
-        LanguageError: A pattern is none of RE2's, or too long or complex.
-        ValueError: It cannot be checked within bounds.
+        LanguageError: A pattern is not valid in RE2, or is too long or complex.
+        ValueError: It cannot be checked within the limits.
     """
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
     _check_schema(kind, schema)
@@ -97,7 +97,7 @@ def check_of(schema: JsonObject) -> tuple[Callable[[JsonObject, int], Iterator[s
 
 
 def _validator(kind: Any, schema: JsonObject) -> Any:
-    """Return a validator that knows all anchors and ids; else each look for one walks over all."""
+    """Return a validator with all anchors and ids resolved; else each lookup visits all of them."""
     validator = _bounded(kind)(schema, registry=Registry())
     try:
         crawled = validator._resolver._registry.crawl()  # noqa: SLF001 - made by the library
@@ -117,7 +117,7 @@ def _errors(
 
 
 def _check_schema(kind: Any, schema: JsonObject) -> None:
-    """Hold a schema against that of its draft, within the same bounds as data."""
+    """Check a schema against the schema of its draft, within the same limits as data."""
     meta: Any = validator_for(kind.META_SCHEMA, default=kind)
     errors = _errors(_bounded(meta)(kind.META_SCHEMA), schema, MOST_SCHEMA_STEPS, {})
     if errors:
@@ -125,10 +125,10 @@ def _check_schema(kind: Any, schema: JsonObject) -> None:
 
 
 def _patterns_of(schema: JsonObject) -> dict[str, Pattern]:
-    """Compile all patterns once; one which is none is refused when the schema is added.
+    """Compile all patterns once; an invalid one is refused when the schema is added.
 
     Raises:
-        LanguageError: A pattern is none of RE2's, or too long or complex.
+        LanguageError: A pattern is not valid in RE2, or is too long or complex.
         ValueError: There are too many.
     """
     found: dict[str, Pattern] = {}
@@ -168,7 +168,7 @@ def _bounded(kind: Any) -> Any:
     fields = [(field.name, field.alias) for field in bounded.__attrs_attrs__ if field.init]
 
     def evolve(self: Any, **changes: Any) -> Any:
-        """Stay what it is, also where a part of the schema names another draft."""
+        """Return itself, also if a part of the schema names another draft."""
         for name, alias in fields:
             if alias not in changes:
                 changes[alias] = getattr(self, name)
@@ -190,7 +190,7 @@ def _counted(name: str, keyword: Keyword) -> Keyword:
             cost += sum(len(inner) for inner in value.values() if isinstance(inner, list))
         steps.take(cost)
         for error in keyword(validator, value, instance, schema) or ():
-            # Most show the data, whole.
+            # Most messages contain the whole data.
             steps.take(1 + len(error.message) // _BYTES_PER_STEP)
             yield error
 
@@ -271,7 +271,7 @@ def _not_allowed(what: str, extras: Sequence[object]) -> jsonschema.ValidationEr
 
 
 def _multiple_of(_: Validator, factor: Any, instance: object, __: object) -> Errors:
-    """Divide as the library does, and integers that are larger than any float exactly."""
+    """Divide as the library does, and exactly for integers larger than any float."""
     if isinstance(instance, bool) or not isinstance(instance, int | float):
         return
     try:

@@ -1,4 +1,7 @@
-"""Definitions ready to run, in memory."""
+"""The cache of plans, the definitions prepared for running.
+
+The activation cache reads it; misses are read from the catalogue.
+"""
 
 from typing import Final
 
@@ -10,11 +13,11 @@ from rillflow.ports.store import Catalogue
 from rillflow.runtime.definitions.catalogue import parse_stored, ready_bytes
 
 PLANS_BYTES: Final = 256 * 1024 * 1024
-"""What definitions that are ready to run may take in an owner."""
+"""Limit of the memory of the plans in an owner."""
 
 
 class Plans:
-    """Definitions ready to run, by md5; so many bytes of them, by estimate, are kept."""
+    """Plans by md5; their memory is estimated and limited."""
 
     def __init__(self, catalogue: Catalogue, *, most_bytes: int = PLANS_BYTES) -> None:
         self._catalogue = catalogue

@@ -1,4 +1,7 @@
-"""What a definition, or a list of rules, would do, without running anything (spec 5.3)."""
+"""Dry runs: what a definition, or a list of rules, would do (spec 5.3).
+
+The routes for workflow authors call it. It starts no execution and makes no call.
+"""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -30,7 +33,7 @@ COMPLETION: Final = "flow_completed_callback"
 
 
 def draft_view(definition: WorkflowDefinition) -> JsonObject:
-    """Show the execution that a definition would start as: NOT_STARTED, without context.
+    """Return the view of an execution that a definition would start: NOT_STARTED, without context.
 
     Raises:
         DefinitionError: A task names a resource that is not declared.
@@ -55,8 +58,8 @@ def evaluate_rules(  # noqa: PLR0913 - the roots of a mapping
     """Apply rules as a task would.
 
     Raises:
-        RequestError: A rule with ``tolerance: false`` failed, or the rules together took
-            more than the budget (30110).
+        RequestError: A rule with ``tolerance: false`` failed, or the rules together exceeded
+            the budget (30110).
     """
     try:
         return compile_mappings(rules).apply(
@@ -73,7 +76,7 @@ def evaluate_rules(  # noqa: PLR0913 - the roots of a mapping
 
 
 def shown_text(shown: JsonObject, most_bytes: int) -> bytes:
-    """Encode an answer, after looking how large it will be: parts of it may be shared.
+    """Encode an answer after measuring it: parts of it may be shared, and so long as text.
 
     Raises:
         RequestError: It would be too large (30110).
@@ -101,7 +104,7 @@ class Function(NamedTuple):
 def preview_dispatch(
     function: Function, fields: JsonValue, settings: HttpSettings, *, execution_id: str, task: str
 ) -> JsonObject:
-    """Show the URL and the body of the request that an input makes.
+    """Return the URL and the body of the request that an input gives.
 
     Raises:
         RequestError: No request can be made of it (30110).

@@ -1,4 +1,4 @@
-"""Reads of the catalogue that many want at once, made once."""
+"""Single-flight reads of the catalogue: concurrent requests for a key share one read."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,11 +12,10 @@ Key: TypeAlias = tuple[str, ...]
 
 
 class SingleFlightReads:
-    """What descriptor ids are resolved by, for a flood of submissions.
+    """The reads that resolve descriptor ids, for many submissions at once.
 
-    Whoever asks while the catalogue is being read gets the reading after that one. So each
-    sees everything that was stored before it asked, by whatever process, and nothing is
-    remembered that could be out of date.
+    A request that arrives during a read waits for the next read. So each one sees everything that
+    any process stored before it, and nothing is cached that could be out of date.
     """
 
     def __init__(self, catalogue: DescriptorReads) -> None:
@@ -47,7 +46,7 @@ class SingleFlightReads:
 def _once_each(
     read: Callable[[Key], Awaitable[Answer]],
 ) -> Callable[[list[Key]], Awaitable[list[Answer]]]:
-    """Return a way to read a batch of keys in which each is read once."""
+    """Return a function that reads a batch of keys, each once."""
 
     async def read_all(keys: list[Key]) -> list[Answer]:
         distinct = list(dict.fromkeys(keys))

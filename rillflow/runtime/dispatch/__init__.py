@@ -1,1 +1,4 @@
-"""Calls on their way to dispatchers, and the pool that makes them."""
+"""Calls between owners and dispatchers: the owner's client, and the dispatcher's pool.
+
+`client.py` runs in owners, `pool.py` in dispatchers. Neither knows the state of executions.
+"""

@@ -1,4 +1,8 @@
-"""The Dispatcher port over dispatchers in other processes: batches out, lost calls sent again."""
+"""The client of dispatchers in other processes: sends calls in batches, and lost ones again.
+
+Owners use it as their Dispatcher port. If a dispatcher dies, the client notices a new process at
+its address and sends again the calls that were not answered.
+"""
 
 import asyncio
 import contextlib
@@ -21,16 +25,16 @@ log = logging.getLogger("rillflow.dispatcher")
 Connection: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Sends another process an encoded message (``rillflow/ports/messages.py``); returns the answer.
 
-Raises UnavailableError when it cannot be reached in time, and the error of a refusal.
+Raises UnavailableError if it cannot be reached in time, and the error of a refusal.
 """
 _ASK_LIFE: Final = encode_message(LifeQuestion())
 
 BEAT_S = 1.0
 MOST_LOOKED_AT = 5_000
-"""So many calls under way are looked at each time whether their answers are awaited."""
+"""How many calls under way are checked each time whether their answers are awaited."""
 MOST_IN_ORDER = 1_000
 LONGEST_ORDER_BYTES = 4 << 20
-"""So that neither end is held up for long, where all that waits may be gigabytes."""
+"""Limit of the bytes of one message; all that waits may be gigabytes."""
 
 
 class Sender(Protocol):
@@ -38,19 +42,19 @@ class Sender(Protocol):
 
     @property
     def epoch(self) -> int:
-        """The number of its life, greater than those of the lives before."""
+        """The number of its process start, greater than those before."""
         ...
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those of some requests whose answers would still be taken."""
+        """Return those of some requests whose answers would still be accepted."""
         ...
 
     def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
-        """Return those whose answers nobody would take, as far as memory tells."""
+        """Return those whose answers would not be accepted, as far as memory tells."""
         ...
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
-        """Take the answers of requests that could not be sent.
+        """Handle the answers of requests that could not be sent.
 
         Raises:
             RillflowError: They could not be written; deliver them again.
@@ -59,19 +63,19 @@ class Sender(Protocol):
 
 
 class DispatcherClient:
-    """Sends each request to the dispatcher that pools the connections to its host."""
+    """Sends each request to the dispatcher that has the connections to its host."""
 
     def __init__(
         self, sender: str, dispatchers: Sequence[Connection], opened: asyncio.Event | None = None
     ) -> None:
-        """Send as ``sender``, by which the dispatchers find the way back.
+        """Send as ``sender``, the name by which dispatchers return answers.
 
         Nothing leaves before ``opened`` is set; without it, everything leaves at once.
         """
         self._links = [_DispatcherLink(sender, connection, opened) for connection in dispatchers]
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
-        """Take requests without waiting."""
+        """Add requests without waiting."""
         links = self._links
         if len(links) == 1:
             links[0].send(requests)
@@ -88,23 +92,23 @@ class DispatcherClient:
             link.answered(answers)
 
     def serve(self, sender: Sender) -> None:
-        """Send for an owner, which is asked before requests that were lost are sent again."""
+        """Send for an owner, which is asked before lost requests are sent again."""
         for link in self._links:
             link.owner = sender
 
     async def beat(self) -> None:
         """Watch for dispatchers that died with calls under way, until cancelled."""
-        # Apart, so that one that stands still does not keep the end of another from being seen.
+        # Each in a task of its own, so that one that hangs does not hide the end of another.
         await asyncio.gather(*(link.beat() for link in self._links))
 
     async def stop(self) -> None:
-        """Give up what has not been sent; the next life orders it again."""
+        """Drop what was not sent; the next owner orders it again."""
         for link in self._links:
             await link.stop()
 
 
 def dispatcher_index(resource_name: str, dispatchers: int) -> int:
-    """Return the index of the dispatcher that pools the connections to a gateway host."""
+    """Return the index of the dispatcher that has the connections to a gateway host."""
     if dispatchers == 1:
         return 0
     scheme = resource_name.partition("://")[0]
@@ -117,7 +121,7 @@ def dispatcher_index(resource_name: str, dispatchers: int) -> int:
 
 
 def _that_fit(requests: Sequence[DispatchRequest]) -> int:
-    """Count the requests, one at least, that go into one order."""
+    """Return how many requests fit into one order, one at least."""
     size_bytes = 0
     for count, request in enumerate(requests[:MOST_IN_ORDER]):
         size_bytes += len(request.input)
@@ -163,7 +167,7 @@ class _DispatcherLink:
                 log.exception("dispatcher_not_checked")
 
     async def _check(self) -> None:
-        """Ask whether the dispatcher still is the one that was told."""
+        """Check whether the dispatcher is still the process that got the calls."""
         if self._unanswered and self._sending is None:
             try:
                 life = await self._connection(_ASK_LIFE)
@@ -175,9 +179,9 @@ class _DispatcherLink:
                 self._start()
 
     async def _abandon(self) -> None:
-        """Have calls ended whose answers nobody would take: of what was cancelled or timed out.
+        """Abandon calls of cancelled and timed out executions, whose answers nobody accepts.
 
-        They are answered like all others. Of many, some are looked at each time, in their order.
+        They are answered like all others. If there are many, some are checked each time, in order.
         """
         if self.owner is None:
             return
@@ -188,7 +192,7 @@ class _DispatcherLink:
         calls = [request.call for request in self.owner.unawaited(some)]
         if calls:
             told = encode_message(CancelOrder(self._sender, self._life, calls))
-            with contextlib.suppress(RillflowError):  # the next look tells it again
+            with contextlib.suppress(RillflowError):  # the next check repeats it
                 await self._connection(told)
 
     async def stop(self) -> None:
@@ -223,7 +227,7 @@ class _DispatcherLink:
             raise
 
     async def _meet(self) -> None:
-        """Learn the dispatcher's life; a new one knows nothing, so tell it everything."""
+        """Learn the token of the dispatcher's process; a new process gets all calls again."""
         life = await retry_while_unavailable(lambda: self._connection(_ASK_LIFE))
         self._is_met = True
         if life == self._life:
@@ -260,7 +264,7 @@ class _DispatcherLink:
             self._is_met = life == self._life
 
     async def _send_apart(self, batch: list[DispatchRequest], error: Exception) -> None:
-        """Send requests one by one; the one that cannot be sent, or taken, has failed."""
+        """Send requests one by one; one that cannot be sent or is refused has failed."""
         if len(batch) > 1:
             for request in batch:
                 await self._send_batch([request])

@@ -1,4 +1,7 @@
-"""The pool that makes outbound calls and hands their answers back in batches."""
+"""The dispatcher's pool: makes calls through a gateway and returns answers in batches.
+
+`runtime/endpoints.py` hands it the requests of owners. It keeps nothing that a restart needs.
+"""
 
 import asyncio
 import logging
@@ -19,33 +22,33 @@ log = logging.getLogger("rillflow.dispatch")
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 FIRST_DEFECT_PAUSE_S = 1.0
-"""Before an answer is offered again that its owner has met a defect with; it grows to 5 min."""
+"""The first pause before an answer that its owner failed on is sent again; grows to 5 min."""
 COMPLETION = "completion"
 ENDED = "nobody waits for the answer any more: its execution or attempt was over"
 MOST_IN_BATCH = 64
-"""So that an owner is not kept from submissions and callbacks by many answers at once."""
+"""Limit of the answers in a batch, so that the owner also handles submissions and callbacks."""
 LONGEST_BATCH_BYTES = 4 << 20
-"""Nor by their bytes; an answer that is larger goes alone."""
+"""Limit of the bytes in a batch, for the same reason; a larger answer goes alone."""
 MOST_BYTES_UNDER_WAY = 32 << 20
-"""So much the batches that an owner has not taken yet may hold; one is always under way."""
+"""Limit of the bytes in batches that an owner has not accepted yet; one batch may always leave."""
 MOST_UNDER_WAY = 2
 PATIENCE_S = 0.1
-"""A batch that takes longer keeps the others waiting no more."""
+"""After this time, other batches no longer wait for a batch."""
 MOST_LATE = 14
-"""So many batches may take longer at once."""
+"""How many batches may take longer at once."""
 LEAST_TAKEN = 5_000
-"""So many calls are remembered at least, and up to twice as many, whose answers are durable.
+"""How many calls with durable answers are remembered, at least; up to twice as many.
 
-An order for one of them came too late.
+A late order for one of them is ignored.
 """
 
 
 class DispatchPool:
-    """Makes calls through a gateway, one task each; bounds per host are the gateway's.
+    """Makes calls through a gateway, one task each; limits per host are the gateway's.
 
-    A request that is under way, or whose answer was taken not long ago, is dropped when
-    it is sent again. A completion callback that fails is made a second time. One that is
-    abandoned is answered as well: should its sender await it after all, the attempt has failed.
+    A request that is under way, or whose answer was accepted not long ago, is ignored when it is
+    sent again. A completion callback that fails is made a second time. An abandoned call is
+    answered as well: if its sender awaits it after all, the attempt has failed.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class DispatchPool:
         least_taken: int = LEAST_TAKEN,
         budget: AnswerBudget | None = None,
     ) -> None:
-        """Call through ``gateway`` and hand answers to ``take``; ``budget`` bounds their bytes."""
+        """Call through ``gateway`` and pass answers to ``take``; ``budget`` limits their bytes."""
         self._budget = budget or AnswerBudget(sys.maxsize)
         self._gateway = gateway
         self._take = take
@@ -68,14 +71,14 @@ class DispatchPool:
         return len(self._under_way)
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
-        """Take requests without waiting."""
+        """Add requests without waiting."""
         for request in requests:
             call = request.call
             if call not in self._under_way and call not in self._taken:
                 self._under_way[call] = asyncio.create_task(self._call(request))
 
     def abandon(self, calls: Sequence[CallId]) -> None:
-        """End calls whose answers nobody would take: they hold up those of others."""
+        """End calls whose answers would not be accepted, so that they do not delay other calls."""
         for call in calls:
             task = self._under_way.get(call)
             if task is not None and not task.done() and call not in self._abandoned:
@@ -83,7 +86,7 @@ class DispatchPool:
                 task.cancel()
 
     async def close(self) -> None:
-        """Give up the calls under way and release connections."""
+        """Cancel the calls under way and close connections."""
         self._abandoned.clear()
         for call in list(self._under_way.values()):
             call.cancel()
@@ -125,7 +128,7 @@ class DispatchPool:
         try:
             await self._take(answers)
         except GoneError:
-            # Nobody takes them: should somebody come back and order the calls, they are made again.
+            # Answers are lost here: an owner that comes back orders the calls again.
             for answer in answers:
                 self._under_way.pop(answer.call, None)
                 self._budget.taken(answer.call)
@@ -138,7 +141,7 @@ class DispatchPool:
 
 
 class _Taken:
-    """The calls whose answers were taken last, each as one text, which is small."""
+    """The calls whose answers were accepted last, each as one short text."""
 
     def __init__(self, least: int) -> None:
         self._least = least
@@ -150,25 +153,25 @@ class _Taken:
         return text in self._latest or text in self._earlier
 
     def add(self, call: CallId) -> None:
-        """Remember a call, and in time forget the earliest ones."""
+        """Add a call, and drop the oldest ones in time."""
         self._latest.add(_text_of(call))
         if len(self._latest) >= self._least:
             self._latest, self._earlier = set(), self._latest
 
 
 def _text_of(call: CallId) -> str:
-    """Write a call as a text that no other call has: an execution's id has no blank."""
+    """Return a text that identifies a call; the id of an execution contains no blank."""
     execution_id, task, attempt, poll = call
     return f"{execution_id} {attempt} {poll} {task}"
 
 
 class Outbox:
-    """Hands answers over in batches: at once when idle, else with the next batch.
+    """Sends answers in batches: at once when idle, else with the next batch.
 
-    Before the one ahead of it is taken leaves only a full batch, or any where that takes long. A
-    batch that is not taken is offered again until it is. An answer that its owner meets a defect
-    with is offered again alone, after pauses that grow to minutes. One that cannot even be handed
-    over is replaced by a failure. Neither hinders another.
+    While a batch is not accepted, only a full batch may follow, or any batch if the first takes
+    long. A batch that is not accepted is sent again until it is. An answer for which its owner
+    meets a defect is sent again alone, after pauses that grow to minutes. An answer that cannot be
+    encoded is replaced by a failure. Neither delays other answers.
     """
 
     def __init__(self, take: TakeAnswers) -> None:
@@ -184,7 +187,7 @@ class Outbox:
         """Add an answer to the next batch."""
         self._answers.append(answer)
         self._waiting_bytes += answer.size_bytes
-        # While enough senders are under way, as under load, there is nothing more to ask.
+        # While enough senders are active, as under load, no more are needed.
         if len(self._senders) <= self._late or self._is_full:
             self._send_more()
 
@@ -195,21 +198,21 @@ class Outbox:
 
     @property
     def _is_full(self) -> bool:
-        """Tell whether the next batch gets no larger by waiting."""
+        """Tell whether waiting cannot make the next batch larger."""
         return len(self._answers) >= MOST_IN_BATCH or self._waiting_bytes >= LONGEST_BATCH_BYTES
 
     @property
     def _has_room(self) -> bool:
-        """Tell whether another batch may leave; if not, one under way is followed by the next."""
+        """Tell whether another batch may leave; if not, a sender that is active sends it next."""
         return self._bytes_under_way < MOST_BYTES_UNDER_WAY
 
     @property
     def _on_time(self) -> int:
-        """How many senders others should wait for."""
+        """Return how many senders are not late; other batches wait for these."""
         return len(self._senders) - min(self._late, MOST_LATE)
 
     async def close(self) -> None:
-        """Stop offering."""
+        """Stop sending."""
         self._postponed.close()
         senders = list(self._senders)
         for sender in senders:
@@ -220,7 +223,7 @@ class Outbox:
         try:
             await self._empty()
         finally:
-            # Not when the task is done, which is later: what came meanwhile would be left.
+            # Not when the task is done, which is later: answers added meanwhile would be left.
             self._senders = {one for one in self._senders if one is not asyncio.current_task()}
 
     async def _empty(self) -> None:
@@ -231,13 +234,13 @@ class Outbox:
                 backoff.reset()
                 continue
             log.warning("answers_not_taken", extra={"answers": len(left)})
-            # Behind the others: what keeps it from being taken may be of one execution only.
+            # At the end, because the cause may be one execution only.
             self._answers += left
             self._waiting_bytes += sum(answer.size_bytes for answer in left)
             await asyncio.sleep(backoff.next_s())
 
     def _next_batch(self) -> tuple[list[DispatchAnswer], int]:
-        """Take the first answers that go together, and tell their bytes."""
+        """Take the first answers that fit together, and return their bytes."""
         answers = self._answers
         if len(answers) <= MOST_IN_BATCH and self._waiting_bytes <= LONGEST_BATCH_BYTES:
             together = answers, self._waiting_bytes
@@ -257,7 +260,7 @@ class Outbox:
     async def _offer_patiently(
         self, batch: list[DispatchAnswer], size_bytes: int
     ) -> list[DispatchAnswer]:
-        """Hand answers over; when that takes long, others need not wait for it."""
+        """Send answers; if that takes long, other batches no longer wait for it."""
         is_late = False
 
         def be_late() -> None:
@@ -276,7 +279,7 @@ class Outbox:
             self._bytes_under_way -= size_bytes
 
     async def _offer(self, batch: list[DispatchAnswer]) -> list[DispatchAnswer]:
-        """Hand answers over, one by one when together they fail; return those not taken."""
+        """Send answers, one by one if they fail together; return those not accepted."""
         try:
             await self._take(batch)
         except DefectError:
@@ -297,7 +300,7 @@ class Outbox:
 
 
 class _Postponed:
-    """Answers that are put into the next batch after a pause, which grows with each time."""
+    """Answers that join the next batch after a pause, which grows each time."""
 
     def __init__(self, put: Callable[[DispatchAnswer], None]) -> None:
         self._put = put
@@ -305,7 +308,7 @@ class _Postponed:
         self._timers: dict[CallId, asyncio.TimerHandle] = {}
 
     def add(self, answer: DispatchAnswer) -> None:
-        """Put an answer later."""
+        """Add an answer later."""
         call = answer.call
         backoff = self._backoffs.get(call)
         if backoff is None:
@@ -318,13 +321,13 @@ class _Postponed:
         self._timers[call] = loop.call_later(pause_s, self._put_again, answer)
 
     def taken(self, answers: Sequence[DispatchAnswer]) -> None:
-        """Forget the pauses of answers that were taken."""
+        """Reset the pauses of answers that were accepted."""
         if self._backoffs:
             for answer in answers:
                 self._backoffs.pop(answer.call, None)
 
     def close(self) -> None:
-        """Put nothing any more."""
+        """Cancel all pauses."""
         for timer in self._timers.values():
             timer.cancel()
 

@@ -1,8 +1,8 @@
-"""Hooks around what happens to an execution: each lets it happen, or does not.
+"""The chain of hooks around events, turns, dispatches and completion notices.
 
-A hook is asked at four moments, and what it stops is as if it had never been. Hooks
-decide whether something happens, never how: its outcome passes them by. A replay asks
-nobody, since what is in the journal has happened.
+A hook is called at four moments. A vetoed operation does not take place at all. A hook decides
+whether an operation takes place, and does not see its result. A replay calls no hooks, since the
+events of the journal have been accepted before.
 """
 
 import logging
@@ -28,28 +28,27 @@ ContextHook: TypeAlias = Callable[[DescriptorId, JsonObject], JsonObject]
 
 
 class Moment(StrEnum):
-    """When hooks are asked."""
+    """The moments at which hooks are called."""
 
     NOTIFY = "notify"
-    """An event reaches an execution; stopped, it is dropped."""
+    """An event reaches an execution; with a veto, the event is dropped."""
     TRAVERSAL = "traversal"
-    """The execution takes its turn with that event; stopped, the event is dropped."""
+    """The execution handles that event; with a veto, the event is dropped."""
     RUN = "run"
-    """An attempt at a task is dispatched; stopped, the task waits for a callback or its end."""
+    """An attempt at a task is dispatched; with a veto, the task waits for a callback or its end."""
     FINISH = "finish"
-    """A notice that the execution has ended leaves; stopped, its receiver is never told."""
+    """A notice of the end of the execution is sent; with a veto, its receiver is never told."""
 
 
 class Hook(Protocol):
-    """The contract of a hook."""
+    """The protocol of a hook."""
 
     def __call__(self, moment: Moment, execution_id: str, task: str, proceed: Action, /) -> object:
-        """Call ``proceed`` to let it happen, before returning; what is returned is ignored.
+        """Call ``proceed`` to let the operation take place; the return value is ignored.
 
-        It runs between two steps of many executions, so it must be quick and must not
-        wait. ``task`` is empty where no task is concerned. A second call of ``proceed``
-        does nothing, nor does one after the return. Raising counts as not letting it
-        happen.
+        A hook runs in the event loop between the steps of many executions, so it must be quick and
+        must not wait. ``task`` is empty if no task is concerned. A second call of ``proceed`` does
+        nothing, nor does a call after the return. Raising is a veto.
         """
         ...
 
@@ -63,7 +62,7 @@ class HookChain:
         """Whether nobody is asked, so that everything may happen at once."""
 
     def guard(self, moment: Moment, execution_id: str, task: str, action: Action) -> bool:
-        """Do something unless a hook stops it; tell whether it was done.
+        """Run an action unless a hook vetoes it; return whether it ran.
 
         Raises:
             Exception: What the action raises; the hooks do not see it.
@@ -79,14 +78,14 @@ class HookChain:
         return guarded.close()
 
     def handling(self, handle: Handle) -> Handle:
-        """Return a way of handling events that asks the hooks; without any, the same way."""
+        """Return a handler that calls the hooks; without hooks, the same handler."""
         return partial(self._handle, handle) if self._hooks else handle
 
     def _handle(self, handle: Handle, plan: Plan, state: ExecutionState, event: Event) -> Handled:
-        """Handle an event unless a hook stops it, which makes it one that changes nothing.
+        """Handle an event unless a hook vetoes it; a vetoed event changes nothing.
 
-        That a notice was delivered is not asked about: stopped, it would be sent again. Nor is
-        the rest of an event that was let pass.
+        Hooks are not called for a delivered notice, which would be sent again after a veto, nor for
+        the remaining steps of an event that they accepted.
         """
         is_remaining = isinstance(event, TimerFired) and event.kind == REMAINING
         if is_remaining or isinstance(event, NoticeDelivered):
@@ -106,7 +105,7 @@ class HookChain:
 
 
 class _Once:
-    """Something that is done on the first call only."""
+    """An action that runs on the first call only."""
 
     def __init__(self, action: Action) -> None:
         self._action: Action | None = action
@@ -118,7 +117,7 @@ class _Once:
 
 
 class _Guarded:
-    """The action behind the hooks: what it raises waits until they have returned."""
+    """An action inside the hooks: its exception waits until they have returned."""
 
     def __init__(self, action: Action) -> None:
         self._action: Action | None = action
@@ -126,7 +125,7 @@ class _Guarded:
         self._error: Exception | None = None
 
     def do(self) -> None:
-        """Do it, if it has not been done and may still be."""
+        """Run the action, if it has not run and may still run."""
         action, self._action = self._action, None
         if action is None:
             return
@@ -137,7 +136,7 @@ class _Guarded:
             self._error = error
 
     def close(self) -> bool:
-        """Let it not be done any more; tell whether it was, or raise what it raised."""
+        """Prevent further runs; return whether it ran, or raise what it raised."""
         self._action = None
         if self._error is not None:
             raise self._error

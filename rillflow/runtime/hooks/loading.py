@@ -1,4 +1,4 @@
-"""Extensions that the settings name by ``module:attribute``."""
+"""Loading of the extensions that the settings name as ``module:attribute``."""
 
 import importlib
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ def load_hook(name: str | None) -> ContextHook | None:
 
 
 def load_hooks(names: Iterable[str]) -> tuple[Hook, ...]:
-    """Load the hooks around what happens to executions, in their order.
+    """Load the hooks, in their order.
 
     Raises:
-        RequestError: One of them is not there.
+        RequestError: One of them does not exist.
     """
     return tuple(_load("hook", name) for name in names)
 

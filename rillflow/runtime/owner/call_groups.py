@@ -1,4 +1,4 @@
-"""Which calls of a batch are written together."""
+"""Which calls of a batch are written in one transaction."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,12 +14,11 @@ Take: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 async def in_groups(
     calls: Sequence[Call], must_read: Callable[[Call], bool], take: Take
 ) -> list[Reply]:
-    """Have a batch taken; the replies come in its order.
+    """Handle a batch in groups; the replies are in its order.
 
-    A submission with an idempotency key is refused by the store when the key is
-    taken, so it is written apart from the rest, which it must not take down. Executions
-    that must be read first may have long journals, so their calls are taken apart, too: together,
-    since a write of its own for each takes five times as long.
+    The store refuses a submission whose idempotency key is taken, so it is written apart from the
+    other calls. Executions that must be read first may have long journals, so their calls form one
+    group of their own; a write for each would take five times as long.
     """
     groups = _groups_of(calls, must_read) if len(calls) > 1 else []
     if len(groups) < 2:
@@ -36,7 +35,7 @@ async def in_groups(
 
 
 def _groups_of(calls: Sequence[Call], must_read: Callable[[Call], bool]) -> list[list[int]]:
-    """Return the places of calls by group; those of one execution are in their order."""
+    """Return the places of calls by group; those of one execution keep their order."""
     unread = {call.execution_id for call in calls if must_read(call)}
     groups: dict[int | str, list[int]] = {}
     for number, call in enumerate(calls):

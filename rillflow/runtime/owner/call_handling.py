@@ -40,9 +40,9 @@ from rillflow.runtime.process.crash_log import log_crash
 
 
 class CallHandling:
-    """Handles the calls of one owner; it writes nothing, and carries nothing out."""
+    """Handles the calls of one owner; it does not write and does not carry out commands."""
 
-    def __init__(  # noqa: PLR0913 - whom calls are about
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         *,
         clock: Clock,
@@ -73,7 +73,7 @@ class CallHandling:
         self._rules = MappingLog()
 
     def take(self, leased: Leased, call: Call) -> CallOutcome:
-        """Handle a call about what was leased for it; nothing that it raises concerns others."""
+        """Handle a call with what was leased for it; an error concerns no other call."""
         execution_id = call.execution_id
         execution = leased.get(execution_id)
         if isinstance(call, Delivery) and isinstance(call.event, SEEING_TO):
@@ -159,7 +159,7 @@ class CallHandling:
             self._rules.note(execution.state, handled.mapped)
         if before.settled and not execution.settled:
             if self._ownership.is_elsewhere(execution_id):
-                # What begins anew belongs to its own actor, which starts from the store.
+                # The restarted execution belongs to its own actor, which starts from the store.
                 self._activations.distrust(execution)
                 self._ownership.release(execution_id)
                 return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
@@ -172,7 +172,7 @@ class CallHandling:
     def _refusal(
         self, call: Call, execution: ActiveExecution | RillflowError | None, error: RillflowError
     ) -> CallOutcome:
-        """Refuse a call; a delivery only if memory is right, since it is not made again."""
+        """Refuse a call; a delivery only if memory is valid, since it is not made again."""
         if isinstance(error, SetApartError):
             return CallOutcome(self._about_set_apart(call, error))
         reply = reply_to_error(error)
@@ -191,7 +191,7 @@ class CallHandling:
         return Reply()
 
     def _repetition(self, call: Delivery, execution: ActiveExecution) -> CallOutcome:
-        """Acknowledge what counts for nothing; nobody delivers it again after that."""
+        """Acknowledge an event that is ignored; its sender does not deliver it again."""
         if isinstance(call.event, TimerFired):
             return CallOutcome(Reply(changed=False), execution)
         return CallOutcome(Reply(changed=False), execution, self._rows.confirmation_of(execution))

@@ -1,4 +1,4 @@
-"""When the home of a dedicated execution may leave."""
+"""When the actor of a dedicated execution may leave."""
 
 import asyncio
 from collections.abc import Sized
@@ -13,7 +13,7 @@ from rillflow.runtime.owner.execution_owner import ExecutionOwner
 
 LINGER_S: Final = 2.0
 MOST_LOOKS: Final = 15
-"""How often a home looks for its execution in vain before it asks whether there is one."""
+"""How often an actor looks for its execution in vain before it asks whether there is one."""
 LONGEST_PAUSE_S: Final = 300.0
 
 
@@ -22,9 +22,9 @@ async def until_done(
 ) -> None:
     """Wait until an execution has settled, or has never begun.
 
-    What it has ordered must be answered as well: ``calls`` are those under way. Whoever
-    waits must take no more calls from the moment this returns. The home of an execution
-    that cannot be read stays, since it would be started again (``runtime.supervision.restarts``).
+    The calls that it has ordered must be answered as well: ``calls`` are those under way. The
+    caller must accept no more calls from the moment this returns. The actor of an execution that
+    cannot be read stays, since it would be started again (``runtime.supervision.restarts``).
     """
     looked_in_vain, pause_s = 0, LINGER_S
     backoff = Backoff(2 * LINGER_S, LONGEST_PAUSE_S)
@@ -32,7 +32,7 @@ async def until_done(
         await host.settled(execution_id)
         await asyncio.sleep(pause_s)
         if host.knows(execution_id):
-            # A redo may have begun it anew meanwhile.
+            # A redo may have restarted it meanwhile.
             if host.has_settled(execution_id) and not len(calls):
                 return
             looked_in_vain, pause_s = 0, LINGER_S

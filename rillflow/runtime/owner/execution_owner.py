@@ -1,9 +1,9 @@
-"""The host of a set of executions: takes calls in batches, journals, then acts.
+"""The owner of a set of executions: takes calls in batches, journals them, then acts.
 
-The order never changes: handle in memory, append durably, then answer the caller and carry out
-the commands. When the append fails, what memory holds is dropped, and the execution is read from
-the store again. An answer that wrote nothing, but says what memory holds, waits until that is
-durable. What fails unexpectedly concerns one execution only (``runtime.crashes.quarantine``).
+The order never changes: handle in memory, append durably, then answer the caller and carry out the
+commands. If the append fails, the state in memory is dropped, and the execution is read from the
+store again. A reply that wrote nothing, but reports the state in memory, waits until that state is
+durable. An unexpected failure affects one execution only (``runtime.crashes.quarantine``).
 """
 
 import asyncio
@@ -168,7 +168,7 @@ class ExecutionOwner:
         )
 
     async def start(self) -> None:
-        """Take ownership and begin to recover what had not ended."""
+        """Take ownership and begin to recover the executions that have not ended."""
         await self._ownership.take()
         await self._crashes.start(self._clock, self._ownership.is_near)
         if self._dedicated is not None:
@@ -196,13 +196,13 @@ class ExecutionOwner:
         await self._activations.stop()
 
     async def recovered(self) -> None:
-        """Wait until everything that had not ended is going on again."""
+        """Wait until all executions that had not ended have been resumed."""
         for recovery in self._background[:1]:
             await asyncio.shield(recovery)
 
     @property
     def active(self) -> int:
-        """How many executions are in memory and have not ended."""
+        """The number of executions in memory that have not ended."""
         return self._activations.active
 
     async def is_known(self, execution_id: ExecutionId) -> bool:
@@ -211,15 +211,15 @@ class ExecutionOwner:
 
     @property
     def epoch(self) -> int:
-        """The epoch under which it owns its executions, greater than those before it."""
+        """The epoch of this owner, greater than those of earlier owners."""
         return self._ownership.epoch
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
-        """Take a batch; the replies, in its order, come once everything is durable."""
+        """Handle a batch; the replies, in its order, come once everything is durable."""
         return await decoded_first(calls, lambda: self._in_groups(calls))
 
     async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
-        """Take the first calls, together; those that met another state than the store's twice."""
+        """Handle the first calls together; return those that differed from the store twice."""
         replies = await self._call_together(calls)
         for number, reply in enumerate(replies):
             if reply.kind == ConflictError.code:
@@ -227,7 +227,7 @@ class ExecutionOwner:
         return replies
 
     async def _call_together(self, calls: Sequence[Call], *, look: bool = False) -> list[Reply]:
-        """Take calls; ``look`` reads the store before it makes an execution."""
+        """Handle calls; ``look`` reads the store before it makes an execution."""
         await self._turns.wait(calls[0].execution_id)
         released = self._recovery.released(calls)
         with await self._leases.for_calls(calls, look=look) as leased:
@@ -265,7 +265,8 @@ class ExecutionOwner:
                 if outcome.over:
                     self._tell_end(outcome.execution)
                 if outcome.over and outcome.execution.over:
-                    # Nor has a redo begun it anew, whose timers may be set already.
+                    # This also means that no redo has restarted it, whose timers may be set
+                    # already.
                     self._timers.forget(execution_id)
                     self._quarantine.forget(execution_id)
                     self._crashes.forget(execution_id)
@@ -275,12 +276,12 @@ class ExecutionOwner:
         self._commands.flush()
 
     def _tell_end(self, execution: ActiveExecution) -> None:
-        """Tell who waits for an execution that it has ended, which is on disk."""
+        """Tell the watchers of an execution that it has ended durably."""
         shown = partial(self.views.shown_with_end, execution)
         self.watchers.ended(execution.state.execution_id, shown)
 
     async def answers_arrived(self, answers: Sequence[DispatchAnswer]) -> None:
-        """Take answers of dispatches; returns once they are durable.
+        """Handle answers of dispatches; returns once they are durable.
 
         Raises:
             RillflowError: They could not be written; deliver them again.
@@ -305,7 +306,7 @@ class ExecutionOwner:
     def _learn(self, answer: DispatchAnswer) -> None:
         try:
             self._commands.outbound.learn(answer)
-        except Exception as error:  # noqa: BLE001 - the answer itself is worth more
+        except Exception as error:  # noqa: BLE001 - the answer itself matters more
             log_crash("hint_not_understood", answer.execution_id, error)
 
     async def is_replaced(self) -> bool:
@@ -313,7 +314,7 @@ class ExecutionOwner:
         return await retry_while_unavailable(self._ownership.is_lost)
 
     async def settled(self, execution_id: ExecutionId) -> None:
-        """Wait until an execution has ended and owes nobody a notice."""
+        """Wait until an execution has ended and owes no notice."""
         await self._activations.settled(execution_id)
 
     def knows(self, execution_id: ExecutionId) -> bool:
@@ -321,7 +322,7 @@ class ExecutionOwner:
         return self._activations.find(execution_id) is not None
 
     def has_settled(self, execution_id: ExecutionId) -> bool:
-        """Tell whether an execution that is in memory has ended for good, as the store knows."""
+        """Tell whether an execution in memory has ended and owes no notice, durably."""
         return self._activations.has_settled(execution_id)
 
     async def _timers_due(self, timers: list[Timer]) -> None:

@@ -1,4 +1,4 @@
-"""Writing what calls have changed, as the owner that the store knows."""
+"""Writing the appends of an owner, and noticing when a newer owner has taken over."""
 
 import asyncio
 import logging
@@ -20,15 +20,15 @@ from rillflow.runtime.aio.background import Crashed
 log = logging.getLogger("rillflow.owner")
 
 OWNERSHIP_S: Final = 2.0
-"""How long an owner that was taken for dead may go on reading after it was replaced."""
+"""How long an owner that was taken for dead may read after it was replaced."""
 _ONE_BY_ONE: Final = "what was written together is written one by one"
 
 
 class JournalWriter:
-    """Appends to the journal; notices when a newer owner has taken over.
+    """Appends to the journal.
 
-    ``crashed`` is told of an execution that cannot be written, ``on_fenced`` that this owner
-    was replaced, and leaves.
+    ``crashed`` is called for an execution that cannot be written, ``on_fenced`` when this owner was
+    replaced and must leave.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class JournalWriter:
         self._on_fenced = on_fenced
 
     async def append(self, appends: Sequence[Append]) -> RillflowError | None:
-        """Write appends together; return why they are not written, None when they are."""
+        """Write appends together; return why they were not written, None if they were."""
         if not appends:
             return None
         try:
@@ -79,7 +79,7 @@ class JournalWriter:
     async def _fenced(self, appends: Sequence[Append], error: FencedError) -> RillflowError:
         """Adopt those of the executions that are dedicated, or leave.
 
-        What was read of them before is out of date, so the calls meet another state.
+        What was read of them before is out of date, so their calls are handled again.
         """
         log.warning("fenced", extra={"appends": len(appends)})
         ids = [append.execution_id for append in appends]

@@ -1,4 +1,4 @@
-"""Telling the author of a definition which rules of its mappings are passed over."""
+"""Log events for mapping rules that fail, for the authors of definitions."""
 
 import logging
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ from rillflow.ids import TaskName
 log = logging.getLogger("rillflow.mappings")
 
 MOST_TOLD: Final = 10_000
-"""Rules that are remembered as told; others are told again."""
+"""Limit of the logged rules that are remembered; others are logged again."""
 
 
 class MappingLog:
-    """Logs each rule of a definition that fails, and each reason, once: not for each execution.
+    """Logs each failing rule of a definition once for each reason, not once for each execution.
 
-    What is logged is the definition's text and the kind of error, never a value. A rule whose
-    source is not there is kept with its task only: it may be optional.
+    A log event has the text of the definition and the kind of error, never a value. A rule whose
+    source is missing is kept with its task only, because it may be optional.
     """
 
     def __init__(self) -> None:
         self._told = LRUCache[tuple[str, TaskName, str, str], bool](MOST_TOLD)
 
     def note(self, state: ExecutionState, mapped: Sequence[Application]) -> None:
-        """Log what has not been logged yet of the rules that failed in an execution."""
+        """Log the rules that failed in an execution and were not logged yet."""
         for application in mapped:
             for told in application.rules:
                 if told.loggable:

@@ -1,4 +1,4 @@
-"""Reading an execution, and what is said about one that does not exist (spec 3.11, 5.3)."""
+"""Reading an execution, and the answers for one that does not exist (spec 3.11, 5.3)."""
 
 from rillflow.core.events import (
     CallbackReceived,
@@ -29,7 +29,7 @@ def answer_query(
 ) -> Reply:
     """Answer a query as JSON; the body is None for what does not exist.
 
-    ``quarantine`` says why an execution does nothing by itself any more.
+    ``quarantine`` says why an execution is not run any more.
     """
     if execution is None:
         return Reply(changed=False)
@@ -40,7 +40,7 @@ def answer_query(
 def value_of(
     query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
 ) -> JsonValue:
-    """Return what a query asks for, None for what does not exist."""
+    """Return the value of a query, None for what does not exist."""
     value = _read(query, execution, at_ms)
     if quarantine and isinstance(value, dict) and query.kind in ("execution", "brief"):
         value = {**value, "quarantine": quarantine}
@@ -48,7 +48,7 @@ def value_of(
 
 
 def answer_set_apart(call: Call, error: SetApartError) -> Reply:
-    """Answer a call to an execution that must not be read: with what listings say of it."""
+    """Answer a call to an execution that must not be read, from its row in listings."""
     if isinstance(call, Submission) and error.status is not None:
         return Reply(changed=False)
     if not isinstance(call, Query) or call.kind not in _SHOWN_WHEN_SET_APART:

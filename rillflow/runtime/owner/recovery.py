@@ -1,4 +1,4 @@
-"""Having executions go on: at the start, when memory was dropped, and after crashes."""
+"""Recovery: resuming executions at the start, after memory was dropped, and after crashes."""
 
 import asyncio
 import logging
@@ -28,10 +28,10 @@ SEEING_TO: Final = (RedoRequested, CancelRequested)
 
 
 class Recovery:
-    """Carries out what is outstanding of executions that were not going on by themselves.
+    """Carries out what is outstanding of executions that were not running by themselves.
 
-    ``take`` is given the answers that were kept from a try that crashed, ``ended`` each
-    execution that turns out to have ended, as the store knows.
+    ``take`` is given the answers that were kept from a try that crashed, ``ended`` each execution
+    that turns out to have ended durably.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Recovery:
         self._commands: CommandRunner
 
     def join(self, activations: ActivationCache, commands: CommandRunner) -> None:
-        """Know those that tell of crashes, and see to what follows."""
+        """Connect the parts that report crashes."""
         self._activations = activations
         self._commands = commands
 
     async def run(self) -> None:
-        """Have everything go on; what cannot be read now is passed over, and comes again later."""
+        """Resume all executions; those that cannot be read now are retried later."""
         left = sorted(self._activations.unresumed)
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while left:
@@ -64,7 +64,7 @@ class Recovery:
                     backoff.reset()
                     continue
                 passed_over.append(execution_id)
-                # When it is the store that is away, all of them fail.
+                # If the store is unavailable, all of them fail.
                 await asyncio.sleep(backoff.next_s())
             left = passed_over
 
@@ -86,7 +86,8 @@ class Recovery:
             with self._crashes.during(execution_id, OUTSTANDING):
                 outstanding = list(machine.outstanding(execution.plan, execution.state))
                 if execution.over:
-                    # Perhaps the append of its end failed, or seemed to, so that nobody was told.
+                    # The append of its end may have failed, or seemed to, so that no watcher was
+                    # told.
                     self._ended(execution)
         except Exception as error:  # noqa: BLE001 - what it is about must not stop others
             self.crashed(execution_id, error)
@@ -96,13 +97,13 @@ class Recovery:
         self._commands.flush()
 
     def forgotten(self, execution_id: ExecutionId) -> None:
-        """Read an execution again whose memory was dropped, unless it waits for its next try."""
+        """Read a dropped execution again, unless it waits for its next try."""
         if not self._quarantine.holds(execution_id):
             self._activations.unresumed.add(execution_id)
             self._commands.background.begin(execution_id, self._activations.resume(execution_id))
 
     def crashed(self, execution_id: ExecutionId, error: Exception) -> None:
-        """Note that handling an execution failed unexpectedly, and set its next try."""
+        """Note that handling an execution failed unexpectedly, and schedule its next try."""
         pause_s = self._quarantine.crashed(execution_id, error)
         if pause_s is not None:
             self._commands.background.begin(execution_id, self._try_later(execution_id, pause_s))
@@ -112,15 +113,15 @@ class Recovery:
         self.crashed(timer.execution_id, error)
 
     def called(self, execution_id: ExecutionId, event: Event) -> None:
-        """Have an execution in quarantine go on when somebody sees to it."""
+        """Resume an execution in quarantine when somebody intervenes."""
         if _sees_to(event) and self._quarantine.pardon(execution_id):
             log.warning("quarantine_lifted", extra={"execution_id": execution_id})
             self._commands.background.begin(execution_id, self._try_now(execution_id))
 
     def released(self, calls: Sequence[Call]) -> list[ExecutionId]:
-        """Have executions that are set apart be read again when somebody sees to them.
+        """Have quarantined executions read again when somebody intervenes.
 
-        They ``go_on`` by themselves once that is handled: a cancellation must come first.
+        They ``go_on`` by themselves once that call is handled: a cancellation must come first.
         """
         if not len(self._crashes):
             return []
@@ -132,7 +133,7 @@ class Recovery:
         return [each for each in asked if self._crashes.forget(each)]
 
     def go_on(self, released: Sequence[ExecutionId]) -> None:
-        """Have executions go on that were set apart."""
+        """Resume executions that were quarantined."""
         for execution_id in released:
             log.warning("set_apart_no_more", extra={"execution_id": execution_id})
             self._commands.background.begin(execution_id, self._try_now(execution_id))
@@ -142,7 +143,7 @@ class Recovery:
         await self._try_now(execution_id)
 
     async def _try_now(self, execution_id: ExecutionId) -> None:
-        """Hand in the answers that were kept, then carry out what is still outstanding."""
+        """Handle the answers that were kept, then carry out what is still outstanding."""
         answers = self._quarantine.begin_try(execution_id)
         if answers:
             await retry_while_unavailable(lambda: self._take(answers))

@@ -1,9 +1,8 @@
-"""Showing executions: a small one at once, a large one beside the event loop and in parts.
+"""Views of executions: a small one is sent at once, a large one is encoded apart and sent in parts.
 
-Who asks for a large one is told a name for it. A thread encodes what the execution is at that
-moment, and whoever has the name hears first how large that is. Readers of the same state share
-one encoding, and what all of them hold is bounded, so reading costs the owner little however
-often it is done.
+For a large view the caller gets a name. A thread encodes the state of that moment, and the caller
+asks first for its size and then for its parts. Readers of the same state share one encoding, and
+the memory of all encodings is limited, so that reading costs the owner little.
 """
 
 import asyncio
@@ -30,18 +29,18 @@ from rillflow.runtime.process.crash_log import log_crash
 
 PART_BYTES: Final = 1 << 20
 WHOLE_BYTES: Final = 256 * 1024
-"""A view of this size comes with the answer how large it is."""
+"""The answer for a view of this size contains the size already."""
 VIEWS_MAX_BYTES: Final = 256 << 20
 MOST_UNDER_WAY: Final = 64
-"""So many views may wait to be encoded."""
+"""How many views may wait to be encoded."""
 KEPT_S: Final = 10.0
 """How long a view is kept after it was last read."""
 _SHOWN_FOR_MS: Final = 5_000
-"""How long the progress of an execution that goes on may be shown as it was."""
+"""How long the view of a running execution may be reused."""
 _LEVELS: Final = 2
 _NEVER_LARGE: Final = "status"
 
-# One is enough: it competes with the event loop for the interpreter.
+# One thread is enough: it competes with the event loop for the interpreter lock.
 _FOR_VIEWS: Final = ThreadPoolExecutor(1, thread_name_prefix="rillflow-views")
 
 
@@ -58,9 +57,9 @@ class _Key(NamedTuple):
 
 
 class _View:
-    """A large view: its encoding, when it is forgotten, and whether somebody has read it all.
+    """A large view: its encoding, when it expires, and whether a reader has read all of it.
 
-    What it shows is held, since it is known by identity.
+    It holds the state that it shows, because views are found by the identity of the state.
     """
 
     __slots__ = ("encoding", "forgetting", "is_read", "key", "shown")
@@ -84,10 +83,10 @@ class _View:
 
 
 class Views:
-    """What callers see of the executions of one owner."""
+    """The views of the executions of one owner."""
 
     def __init__(self, clock: Clock, most_bytes: int = VIEWS_MAX_BYTES) -> None:
-        """Show nothing that is larger, and keep no more of large views."""
+        """Return no larger views at once, and keep no more bytes of large views."""
         self._clock = clock
         self._most = most_bytes
         self._life = uuid.uuid4().hex
@@ -98,7 +97,7 @@ class Views:
     def answer(
         self, query: Query, execution: ActiveExecution | None, quarantine: str | None
     ) -> Reply:
-        """Answer a query: with what it asks for, or with the name of a view of it.
+        """Answer a query: with the view, or with its name.
 
         Raises:
             UnreadAnswersError: Too many large ones are being read.
@@ -123,10 +122,10 @@ class Views:
         return Reply(changed=False, view=name)
 
     def shown_with_end(self, execution: ActiveExecution | None, kind: str) -> bytes | None:
-        """Answer a query of this kind along with the news of an end; None where nobody asked.
+        """Return the view of this kind for the news of an end; None if no watcher asked for it.
 
-        What cannot be shown, or may be large, is left out too: who misses it asks apart, and
-        hears why. So is an execution that a redo has begun anew in the meantime.
+        A view that fails or may be large is omitted: a watcher that misses it queries it, and gets
+        the error. A view of an execution that a redo has restarted meanwhile is omitted, too.
         """
         if execution is None or not kind or not execution.over or execution.may_be_large:
             return None
@@ -141,7 +140,7 @@ class Views:
         """Return a part of a view, or its size.
 
         Raises:
-            UnavailableError: It is kept no longer; ask for it again.
+            UnavailableError: It has expired; query it again.
         """
         view = self._views.get(asked.view)
         if view is None:
@@ -164,7 +163,7 @@ class Views:
         )
 
     async def stop(self) -> None:
-        """Forget all views."""
+        """Drop all views."""
         for name in list(self._views):
             self._forget(name)
 
@@ -179,14 +178,14 @@ class Views:
             _FOR_VIEWS, self._encoded, query, kept, at_ms, key.quarantine
         )
         view = self._views[name] = _View(key, execution, encoding)
-        encoding.add_done_callback(lambda _: view.has_failed)  # also if nobody asks for it
+        encoding.add_done_callback(lambda _: view.has_failed)  # also if no caller waits for it
         self._names[key] = name
         return name
 
     def _encoded(
         self, query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
     ) -> bytes:
-        """Return the view as JSON, empty for what does not exist; in a thread."""
+        """Return the view as JSON, empty for what does not exist; runs in a thread."""
         return b"".join(self._parts(query, execution, at_ms, quarantine))
 
     def _parts(
@@ -207,11 +206,11 @@ class Views:
 
     @property
     def bytes(self) -> int:
-        """How large the views are that are kept."""
+        """The bytes of the views that are kept."""
         return sum(view.size_bytes for view in self._views.values())
 
     def _make_room(self) -> None:
-        """Forget views that somebody has read to their end, the oldest first."""
+        """Drop views that were read to their end, the oldest first."""
         excess = self.bytes - self._most // 2
         for name in [name for name, view in self._views.items() if view.is_read]:
             if excess <= 0:

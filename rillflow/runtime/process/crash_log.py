@@ -1,4 +1,4 @@
-"""How crashes are logged: where they came up, without the values that they may name."""
+"""The log event of an unexpected error: its kind and place, without values."""
 
 import logging
 import traceback
@@ -10,7 +10,7 @@ log = logging.getLogger("rillflow.crashes")
 
 
 def log_crash(message: str, execution_id: ExecutionId, error: Exception, **facts: object) -> None:
-    """Log the kind of an error and where it came up, without the values that it may name."""
+    """Log the kind of an error and where it was raised, without the values that it may contain."""
     frames = traceback.extract_tb(error.__traceback__)
     where = (f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
     log.error(

@@ -1,17 +1,17 @@
-"""How often a process of many small, long-lived objects looks for garbage cycles."""
+"""The garbage collector's thresholds for processes with many small, long-lived objects."""
 
 import gc
 from typing import Final
 
 YOUNG_OBJECTS: Final = 50_000
-"""How many more containers than before there are when the youngest are looked through."""
+"""How many new containers trigger a collection of the youngest generation."""
 
 
 def tune_gc() -> None:
-    """Look for cycles less often, and never again at what the start has made.
+    """Collect less often, and exclude the objects of the start for good.
 
-    Nearly all objects of an execution die by reference counting. With Python's defaults the
-    collector walks them over and over, which took a tenth of the time of every process.
+    Nearly all objects of an execution are freed by reference counting. With Python's defaults the
+    collector visits them again and again, which took a tenth of the time of every process.
     """
     gc.collect()
     gc.freeze()

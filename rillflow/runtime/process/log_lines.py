@@ -1,4 +1,4 @@
-"""How the processes of a stack write what they log: one line, with its facts."""
+"""The format of log events in all processes of a stack: one line with ``name=value`` fields."""
 
 import json
 import logging
@@ -10,9 +10,9 @@ LONGEST_FACT: Final = 1_000
 
 
 class LineFormatter(logging.Formatter):
-    """Writes time, level, logger and event, then each fact as ``name=value`` in JSON.
+    """Writes time, level, logger and event, then each field as ``name=value`` in JSON.
 
-    A traceback follows on lines of its own; a fact has no line breaks.
+    A traceback follows on lines of its own; a field has no line breaks.
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,6 @@ def _shown(record: logging.LogRecord, name: str) -> str:
 
 
 def write_lines() -> None:
-    """Have this process write what it logs in lines, unless logging is set up some other way."""
+    """Have this process log in this format, unless logging is set up already."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(LineFormatter())

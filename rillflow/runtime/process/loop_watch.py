@@ -1,8 +1,8 @@
-"""How long turns of an event loop take, and what holds it when one takes too long.
+"""Measures how long turns of an event loop take, and what blocks it when one takes too long.
 
-Loops have no place where their turns could be measured, so a timer is set in the loop: how
-late it comes is for how long the loop was held. A thread looks at the same time, and keeps
-where the loop's thread is when the timer is overdue.
+A loop has no hook to measure its turns, so a timer is set in the loop: its delay is the time for
+which the loop was blocked. A thread checks at the same time, and records the stack of the loop's
+thread when the timer is overdue.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from rillflow.ports.loops import LoopState
 log = logging.getLogger("rillflow.loop_watch")
 
 TICK_S: Final = 0.02
-"""How often the timer comes; a turn is measured too short by up to this."""
+"""Interval of the timer; a turn is measured too short by up to this."""
 SLOW_S: Final = 0.05
-"""No turn should take longer."""
+"""Turns above this are slow."""
 LOOK_S: Final = 0.05
 QUIET_S: Final = 10.0
-"""Slow turns are counted all, and logged no more often than this."""
+"""All slow turns are counted; they are logged no more often than this."""
 MINUTE_S: Final = 60
 _SHOWN_FRAMES: Final = 6
 
 
 class LoopWatch:
-    """Measures the turns of the event loop that it is started in."""
+    """Measures the turns of the event loop in which it is started."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class LoopWatch:
         """Measure for ``process``, a name that operators know.
 
         Args:
-            process: Whose event loop it is.
-            clock_s: Seconds that pass.
-            cpu_s: Seconds of processor time of the thread that asks.
+            process: The process of the event loop.
+            clock_s: Elapsed seconds.
+            cpu_s: Seconds of processor time of the calling thread.
         """
         self._process = process
         self._clock_s = clock_s
@@ -62,7 +62,7 @@ class LoopWatch:
         self._due_s = self._last_cpu_s = 0.0
 
     def start(self) -> None:
-        """Begin, in the event loop that runs now."""
+        """Start, in the running event loop."""
         self._last_cpu_s = self._cpu_s()
         self._set()
         thread = threading.get_ident()
@@ -71,13 +71,13 @@ class LoopWatch:
         ).start()
 
     def stop(self) -> None:
-        """End; the state stays."""
+        """Stop; the state stays."""
         self._ended.set()
         if self._timer is not None:
             self._timer.cancel()
 
     def state(self) -> LoopState:
-        """Return what was measured."""
+        """Return the measurements."""
         self._forget(int(self._clock_s()))
         return LoopState(
             process=self._process,
@@ -88,7 +88,7 @@ class LoopWatch:
         )
 
     def tick(self) -> None:
-        """Take note of how late the timer comes, and set it again."""
+        """Record the delay of the timer, and set it again."""
         now_s, cpu_s = self._clock_s(), self._cpu_s()
         held_s = max(now_s - self._due_s, 0.0)
         self._longest_s = max(self._longest_s, held_s)
@@ -119,7 +119,7 @@ class LoopWatch:
             self._by_second.popleft()
 
     def _report(self, now_s: float, held_s: float, cpu_s: float) -> None:
-        """Log a slow turn; where nothing was computed, the machine was busy with others."""
+        """Log a slow turn; with little computation in it, the machine was busy elsewhere."""
         if cpu_s < SLOW_S or now_s - self._logged_s < QUIET_S:
             return
         facts = {"loop": self._process, "held_ms": _ms(held_s), "cpu_ms": _ms(cpu_s)}
@@ -136,7 +136,7 @@ class LoopWatch:
 
 
 def _place_of(frame: FrameType | None) -> str:
-    """Return the functions that a thread is in, the innermost first."""
+    """Return the functions in which a thread is, the innermost first."""
     places: list[str] = []
     while frame is not None and len(places) < _SHOWN_FRAMES:
         code = frame.f_code

@@ -1,4 +1,4 @@
-"""How full the memory of this machine is (spec 6.1)."""
+"""The share of this machine's memory in use (spec 6.1)."""
 
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ class NodeMemory:
         self._percent = 0
 
     def used_percent(self) -> int:
-        """Return whole percents; 0 where the system does not tell."""
+        """Return whole percents; 0 if the system does not tell."""
         now_s = self._clock.monotonic_s()
         if self._read_s is None or now_s - self._read_s > FRESH_S:
             self._read_s, self._percent = now_s, _used_percent(self._source)

@@ -1,4 +1,4 @@
-"""Checks that are made again and again, so that whoever asks for readiness never waits."""
+"""Background checks of readiness, so that a request for readiness never waits."""
 
 import asyncio
 import logging
@@ -15,19 +15,19 @@ from rillflow.ports.store import Store
 log = logging.getLogger("rillflow.readiness")
 
 PAUSE_S: Final = 0.5
-"""After an answer until the next question."""
+"""Pause after a check that succeeded."""
 PATIENCE_S: Final = 1.5
-"""For an answer; with the pause it is how long something may be gone unnoticed."""
+"""Time limit of a check; together with the pause, how long an outage may go unnoticed."""
 WRITE_PAUSE_S: Final = 5.0
-"""Between the writes of a store that takes them; each waits for the disk."""
+"""Pause between write checks of a store; each waits for the disk."""
 
 Ask: TypeAlias = Callable[[], Awaitable[Sequence[Reason]]]
 
 
 class Check(NamedTuple):
-    """A question: what is wrong? ``silent`` is, when it is answered by an error or not at all.
+    """A check returns what is wrong. ``silent`` is the reason if it fails or does not answer.
 
-    It is asked again ``pause_s`` after a good answer, and after ``PAUSE_S`` if that is less.
+    It runs again ``pause_s`` after a success, and after ``PAUSE_S`` if that is less.
     """
 
     ask: Ask
@@ -36,31 +36,31 @@ class Check(NamedTuple):
 
 
 class ReadinessWatch:
-    """Asks each question on and on, and remembers the last answers; see ``Readiness``."""
+    """Runs each check repeatedly, and keeps the last results; see ``Readiness``."""
 
     def __init__(self, checks: Iterable[Check], *, patience_s: float = PATIENCE_S) -> None:
-        """Make these checks, each of which may take ``patience_s``."""
+        """Run these checks, each with a time limit of ``patience_s``."""
         self._kept = [_Kept(check, patience_s) for check in checks]
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to ask; nothing is ready before it has been found to be."""
+        """Start; nothing is ready before its first check."""
         self._tasks = [asyncio.create_task(each.run(), name="readiness") for each in self._kept]
 
     async def stop(self) -> None:
-        """Ask nothing more."""
+        """Stop all checks."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def reasons(self) -> list[Reason]:
-        """Return what is wrong by the last answers, each thing once."""
+        """Return the reasons of the last results, each once."""
         return list(dict.fromkeys(reason for each in self._kept for reason in each.found))
 
 
 class _Kept:
-    """One check with its last answer."""
+    """One check with its last result."""
 
     def __init__(self, check: Check, patience_s: float) -> None:
         self._check = check
@@ -69,7 +69,7 @@ class _Kept:
         self._logged: tuple[Reason, ...] = ()
 
     async def run(self) -> None:
-        """Ask on and on; a question that is not answered is not asked twice."""
+        """Run the check repeatedly; a check that has not returned is not started twice."""
         while True:
             question = asyncio.ensure_future(self._check.ask())
             try:
@@ -93,7 +93,7 @@ class _Kept:
             self._note(tuple(question.result()), "it says so itself")
 
     def _note(self, found: tuple[Reason, ...], why: str) -> None:
-        """Remember an answer, and log it when it is another one than before."""
+        """Keep a result, and log it if it has changed."""
         if found != self._logged and found:
             codes = [reason.code for reason in found]
             log.warning("not_ready", extra={"codes": codes, "reason": why})
@@ -101,7 +101,7 @@ class _Kept:
 
 
 def writing(store: Store, *, pause_s: float = WRITE_PAUSE_S) -> Check:
-    """Return the check that a store takes writes."""
+    """Return the check that a store accepts writes."""
 
     async def write() -> Sequence[Reason]:
         await store.probe()

@@ -1,4 +1,4 @@
-"""How many dedicated executions may run at once: each has a process, of 30 MB and more."""
+"""The limit of dedicated executions that run at once; each takes a process of 30 MB and more."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
@@ -9,11 +9,11 @@ from rillflow.errors import OverloadedError
 from rillflow.ports.clock import Clock
 
 START_S: Final = 30.0
-"""For so long an actor that was admitted counts before it is listed."""
+"""How long an admitted actor counts before it must be listed."""
 
 
 class DedicatedLimit:
-    """Refuses submissions of dedicated executions while there are too many; nothing else."""
+    """Refuses submissions of dedicated executions while there are too many."""
 
     def __init__(
         self, most: int, living: Callable[[], Awaitable[Collection[str]]], clock: Clock
@@ -24,16 +24,16 @@ class DedicatedLimit:
         self._admitted = TTLCache[str, bool](max(most, 1), START_S, timer=clock.monotonic_s)
 
     async def admit(self, name: str) -> None:
-        """Let a submission pass whose execution is to have the actor of this name.
+        """Admit a submission whose execution is to have the actor of this name.
 
         Raises:
-            OverloadedError: There are as many as may be (429).
+            OverloadedError: The limit is reached (429).
         """
         living = await self._living()
         for each in self._admitted.keys() & living:
             del self._admitted[each]
         if name in living or name in self._admitted:
-            return  # the same submission once more
+            return  # a repetition of an admitted submission
         if len(living) + len(self._admitted) >= self._most:
             raise OverloadedError(
                 f"{self._most} dedicated executions are running (max_dedicated); submit it with"

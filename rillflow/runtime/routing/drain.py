@@ -1,25 +1,25 @@
-"""The drain of an actor, which takes no messages while the actor is moved to another node."""
+"""The drain of an actor that is moved to another node: new messages wait meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 PATIENCE_S: Final = 2.0
-"""How long what is under way may take to finish; other messages wait meanwhile."""
+"""How long messages under way may take to finish; other messages wait meanwhile."""
 SHUT_S: Final = 10.0
-"""After this messages are taken again, since whoever was to end the process is gone."""
+"""After this, messages are accepted again, because the balancer has not ended the process."""
 _LOOK_S: Final = 0.02
 
 
 class Drain:
-    """Lets messages pass, until it is shut: then they wait.
+    """Lets messages pass until it is shut; then they wait.
 
-    A message that waits is taken when the drain opens again; or its sender finds that the actor
-    has ended, and sends it to the successor.
+    A waiting message is handled when the drain opens again. If the actor ends first, its sender
+    notices, and sends the message to the successor.
     """
 
     def __init__(self, *, patience_s: float = PATIENCE_S, shut_s: float = SHUT_S) -> None:
-        """Begin open; ``patience_s`` and ``shut_s`` are in seconds."""
+        """Start open; ``patience_s`` and ``shut_s`` are in seconds."""
         self._patience_s = patience_s
         self._shut_s = shut_s
         self._open = asyncio.Event()
@@ -28,8 +28,8 @@ class Drain:
         self._opening: asyncio.TimerHandle | None = None
 
     async def through(self, ask: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Ask once the drain is open."""
-        while not self._open.is_set():  # It may be shut again before this task goes on.
+        """Run a call once the drain is open."""
+        while not self._open.is_set():  # It may be shut again before this task continues.
             await self._open.wait()
         self._under_way += 1
         try:
@@ -38,10 +38,10 @@ class Drain:
             self._under_way -= 1
 
     async def shut(self, is_quiet: Callable[[], bool] = lambda: True) -> bool:
-        """Let nothing pass, and wait until what is under way has finished and it is quiet.
+        """Let no message pass, and wait until those under way have finished.
 
         Returns:
-            Whether that came in time. If not, the drain is open again.
+            Whether they finished in time. If not, the drain is open again.
         """
         loop = asyncio.get_running_loop()
         if self._opening is not None:
@@ -55,7 +55,7 @@ class Drain:
                     return False
                 await asyncio.sleep(_LOOK_S)
         except BaseException:
-            self._open.set()  # Nobody would open it for those that wait.
+            self._open.set()  # Otherwise waiting messages would never pass.
             raise
         self._opening = loop.call_later(self._shut_s, self._open.set)
         return True

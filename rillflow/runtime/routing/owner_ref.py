@@ -1,4 +1,4 @@
-"""One owner of executions as its callers see it: calls in batches, and a watch for ends."""
+"""A reference to one owner: calls in batches, and one query for all who wait for ends."""
 
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import (
@@ -22,7 +22,7 @@ from rillflow.runtime.routing.submission_limit import SubmissionLimit
 
 
 class OwnerRef:
-    """Calls to one owner travel in batches; callers that wait there share one question."""
+    """The owner of some executions as callers see it."""
 
     def __init__(
         self, connection: Connection, *, watcher: str, limit: SubmissionLimit | None = None
@@ -38,7 +38,7 @@ class OwnerRef:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nobody calls or waits there now."""
+        """Tell whether no call and no waiting caller uses it now."""
         return not len(self._calls) and not len(self._watch)
 
     async def ask(self, call: Call) -> Reply:
@@ -53,16 +53,16 @@ class OwnerRef:
             return await self._calls.ask(call)
 
     async def part(self, asked: ViewPart) -> Reply:
-        """Return a part of a view; it travels alone.
+        """Return a part of a view; it is not sent in a batch.
 
         Raises:
-            UnavailableError: The owner could not be reached, or has the view no longer.
+            UnavailableError: The owner could not be reached, or the view has expired.
         """
         [reply] = decode_replies(await self._connection(encode_message(asked)))
         return reply
 
     async def end(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
-        """Wait until an execution has ended, and see what ``show`` asks for.
+        """Wait until an execution has ended; return the view that ``show`` asks for.
 
         Raises:
             RillflowError: The owner refused, or could not be reached.
@@ -70,7 +70,7 @@ class OwnerRef:
         return await self._watch.wait(execution_id, timeout_s, show)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
-        """Make an execution and wait until it has ended.
+        """Submit an execution and wait until it has ended.
 
         Raises:
             OverloadedError: Too many submissions wait for this owner.

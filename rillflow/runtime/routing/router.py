@@ -1,4 +1,4 @@
-"""The way to an execution: from its id to the home that owns it, without a store look-up."""
+"""The router: computes the owner of an execution from its id, without reading the store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,30 +22,31 @@ from rillflow.runtime.routing.owner_ref import OwnerRef
 
 LONGEST_ASK_S = 2.0
 NOBODY = ""
-"""Watcher of a call that only wants to find, or start, the owner."""
+"""The watcher of a call that only has to find, or start, the owner."""
 
 
 class DedicatedOwners(Protocol):
-    """The owners of dedicated executions, as long as they live."""
+    """The owners of dedicated executions while they run."""
 
     def find(self, execution_id: ExecutionId) -> OwnerRef | None:
-        """Return the home of an execution, None when it is known that there is none now."""
+        """Return the owner of an execution, None if it is known that there is none now."""
         ...
 
     def spawn(self, execution_id: ExecutionId) -> OwnerRef:
-        """Return the home of an execution, started if there is none."""
+        """Return the owner of an execution, started if there is none."""
         ...
 
     def forget(self, execution_id: ExecutionId) -> None:
-        """Look a home up anew the next time; it could not be reached."""
+        """Look an owner up again the next time, because it could not be reached."""
         ...
 
 
 class Routes:
     """The executions of the cluster; see the ``WaitableExecutions`` port.
 
-    A dedicated execution is asked for at its own home; once that has left, at the home
-    of its partition, which sends what begins it anew back to a home of its own.
+    Calls about a dedicated execution go to its own owner. After that owner has left, they go to the
+    owner of its partition, which sends calls that restart the execution back to an owner of its
+    own.
     """
 
     def __init__(self, owners: Sequence[OwnerRef], dedicated: DedicatedOwners) -> None:
@@ -64,7 +65,7 @@ class Routes:
         return await self._home(call.execution_id).ask(call)
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
-        """Make a call at every home; those that cannot be reached within 2 s are left out."""
+        """Make a call at every owner; those that do not answer within 2 s are omitted."""
         asked = (_ask_in_time(owner, call) for owner in self._owners)
         answered = await asyncio.gather(*asked, return_exceptions=True)
         return [reply for reply in answered if isinstance(reply, Reply)]
@@ -73,7 +74,7 @@ class Routes:
         """Return a part of a view that a reply has named.
 
         Raises:
-            UnavailableError: The owner could not be reached, or has the view no longer.
+            UnavailableError: The owner could not be reached, or the view has expired.
         """
         dedicated = self._dedicated.find(execution_id) if is_dedicated(execution_id) else None
         if dedicated is not None:
@@ -84,7 +85,7 @@ class Routes:
         return await self._home(execution_id).part(asked)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
-        """Make an execution and wait until it has ended; see the port.
+        """Submit an execution and wait until it has ended; see the port.
 
         Raises:
             UnavailableError: The owner could not be reached in time.
@@ -98,7 +99,7 @@ class Routes:
         return reply, await self.end(execution_id, timeout_s, show)
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
-        """Wait until an execution has ended; False when the time was not enough.
+        """Wait until an execution has ended; False if the time was not enough.
 
         Raises:
             UnavailableError: Its owner could not be reached.
@@ -106,7 +107,7 @@ class Routes:
         return (await self.end(execution_id, timeout_s, "")).has_ended
 
     async def end(self, execution_id: ExecutionId, timeout_s: float, show: str) -> End:
-        """Wait until an execution has ended, and see what ``show`` asks for.
+        """Wait until an execution has ended; return the view that ``show`` asks for.
 
         Raises:
             UnavailableError: Its owner could not be reached.

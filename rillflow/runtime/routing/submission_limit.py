@@ -1,4 +1,4 @@
-"""How many submissions from outside may wait at a home of executions."""
+"""The limit of submissions from outside that wait at an owner."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -20,11 +20,11 @@ IsKnown: TypeAlias = Callable[[ExecutionId], Awaitable[bool]]
 
 
 class SubmissionLimit:
-    """Counts submissions until they are durable, and refuses those that are too many.
+    """Counts submissions until they are durable, and refuses those beyond the limit.
 
-    It takes none while too many calls of the executions that were taken are unanswered.
-    Whatever these executions need is not counted and always passes: callbacks, controls,
-    reads, and their sub-flows.
+    It accepts none while too many calls of the accepted executions are unanswered. What these
+    executions need is not counted and always passes: callbacks, controls, reads, and their
+    sub-flows.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class SubmissionLimit:
         unanswered: Callable[[], int] = lambda: 0,
         most_unanswered: int = MOST_UNANSWERED,
     ) -> None:
-        """Take ``most`` at once while there are fewer than ``most_unanswered`` calls."""
+        """Accept ``most`` at once while there are fewer than ``most_unanswered`` calls."""
         self._most = most
         self._unanswered = unanswered
         self._most_unanswered = most_unanswered
@@ -45,7 +45,7 @@ class SubmissionLimit:
         """Hold a place for a call.
 
         Raises:
-            OverloadedError: It is a submission, and there is no place for one.
+            OverloadedError: It is a submission, and there is no place for it.
         """
         if not _is_counted(call):
             yield
@@ -61,9 +61,9 @@ class SubmissionLimit:
             self._queued -= 1
 
     async def call_many(self, calls: Sequence[Call], take: Take, is_known: IsKnown) -> list[Reply]:
-        """Have calls taken that find a place; the others are refused.
+        """Handle the calls that find a place; refuse the others.
 
-        One that is known needs no place: it came before, and its caller only lost the answer.
+        A known submission needs no place: it was accepted before, and its caller lost the answer.
         """
         counted = [number for number, call in enumerate(calls) if _is_counted(call)]
         if not counted:
@@ -87,7 +87,7 @@ class SubmissionLimit:
 
 
 async def _refusal(execution_id: ExecutionId, is_known: IsKnown, waits: str) -> Reply | None:
-    """Return what a submission without a place is told, None when it is known already."""
+    """Return the refusal of a submission without a place, None if it is known already."""
     try:
         if await is_known(execution_id):
             return None

@@ -1,1 +1,5 @@
-"""Submissions from outside: whether one is taken now, and as what."""
+"""Submissions from outside: the definition, the data, and admission.
+
+HTTP routes and the Ray client call `intake.py`, which sends an ``ExecutionSubmitted`` event to the
+owner.
+"""

@@ -1,8 +1,8 @@
-"""Whether a submission is taken now (spec 6): storage, busy functions, traffic, health.
+"""Admission of submissions (spec 6) by memory, busy functions, traffic, and health.
 
-What costs a question elsewhere is asked only where a setting wants it. Busy functions are
-looked up by the home of the new execution, as part of taking it. A check that cannot be
-made lets pass.
+Checks that need another process are made only if a setting requires them. The owner of the new
+execution checks for busy functions when it handles the submission. A check that cannot be made
+accepts.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ _rows = msgspec.json.Decoder(list[ResourceRow])
 
 
 class Health(NamedTuple):
-    """The figures of a service and the thresholds that are set for it."""
+    """The figures of a service and its thresholds."""
 
     figures: Figures
     thresholds: FlowHealth
 
 
 class Admission:
-    """The checks that a submission from outside has to pass; sub-flows pass none."""
+    """The checks for a submission from outside; sub-flows are not checked."""
 
     def __init__(
         self, settings: Settings, *, store: Store, executions: Executions, clock: Clock
@@ -64,7 +64,7 @@ class Admission:
     def resource_check(
         self, business: str, feature: str, asked: ResourceCheck | None
     ) -> ResourceCheck:
-        """Return the check for busy functions: as asked, as set, or ``short_board``."""
+        """Return the check for busy functions: as requested, as set, or ``short_board``."""
         if not self._checks_resources:
             return ResourceCheck(check_type="skip")
         if asked is not None:
@@ -75,9 +75,9 @@ class Admission:
     async def check(
         self, business: str, feature: str, resources: ResourceCheck, *, dedicated: bool = False
     ) -> None:
-        """Let a submission pass; its home looks for busy functions.
+        """Check a submission; its owner checks for busy functions.
 
-        The home that a ``dedicated`` one is about to get knows of none, so that is done here.
+        The owner of a new dedicated execution knows no busy functions, so they are checked here.
 
         Raises:
             RequestError: A limit is reached (30200, 30201).
@@ -110,11 +110,11 @@ class Admission:
             raise RequestError("submit traffic limit", wire_code=TRAFFIC_LIMIT)
 
     def storage_usage(self) -> int:
-        """Return how full the memory of this machine is, in percents."""
+        """Return the share of this machine's memory in use, in percents."""
         return self._memory.used_percent()
 
     def is_full(self, percent: int) -> bool:
-        """Tell whether a use of memory refuses submissions."""
+        """Tell whether this use of memory refuses submissions."""
         return self._checks_storage and percent > self._settings.storage_max_usage_percent
 
     async def rows(self, service: str) -> list[ResourceRow]:
@@ -129,7 +129,7 @@ class Admission:
         return list(found.values())
 
     async def busy(self, business: str, feature: str, check: ResourceCheck) -> list[str]:
-        """Return the busy functions that keep a submission from being taken."""
+        """Return the busy functions because of which a submission is refused."""
         rows = await self.rows(f"{business}:{feature}")
         return unsatisfied(
             {row.resource for row in rows if row.busy},
@@ -140,7 +140,7 @@ class Admission:
         )
 
     async def health(self, business: str, feature: str) -> Health | None:
-        """Return the figures of the id that thresholds are set for, None without any."""
+        """Return the figures of the id for which thresholds are set, None without any."""
         subject = matching_id(self._health, business, feature)
         if subject is None:
             return None

@@ -1,4 +1,8 @@
-"""Taking submissions from outside: which definition, with what data, and whether now."""
+"""Accepting submissions from outside: find the definition, check the data, ask admission.
+
+It makes the ``ExecutionSubmitted`` event and sends it to the owner. It keeps nothing but a cache of
+definitions.
+"""
 
 import hashlib
 import os
@@ -54,7 +58,7 @@ from rillflow.runtime.submission.admission import Admission
 from rillflow.settings import ResourceCheck, Settings
 
 DEFINITIONS_BYTES: Final = 128 * 1024 * 1024
-"""What definitions that are ready for submissions may take in a replica."""
+"""Limit of the memory of the definitions that a replica keeps."""
 MOST_KEY_CHARACTERS: Final = 255
 UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
@@ -64,12 +68,12 @@ Send: TypeAlias = Callable[[Submission], Awaitable[Reply]]
 
 
 class Options(NamedTuple):
-    """What a submission may say besides its data.
+    """The options of a submission besides its data.
 
     Attributes:
         callback: CallbackConfig as JSON, replacing the definition's.
         isolation: ``shared`` or ``dedicated``, replacing the definition's.
-        uid: The caller's, for gray and A/B rules; None is what the settings say.
+        uid: The caller's, for gray and A/B rules; None is the one of the settings.
         idempotency_key: Submissions of a feature with one key and equal data are one.
         resource_check: Replaces the check for busy functions that is set.
     """
@@ -84,8 +88,8 @@ class Options(NamedTuple):
 class Ready(NamedTuple):
     """A stored definition that can be run.
 
-    ``schema`` None means that any data will do. ``too_deep`` tells which of its tasks are nested
-    more deeply than the setting, which may be another one than when it was added, allows.
+    ``schema`` None accepts any data. ``too_deep`` names the tasks that are nested more deeply than
+    the present setting allows, which may have changed since the definition was added.
     """
 
     definition: WorkflowDefinition
@@ -94,7 +98,7 @@ class Ready(NamedTuple):
 
 
 class Submissions:
-    """Makes executions of stored definitions."""
+    """Submits executions of stored definitions."""
 
     def __init__(  # noqa: PLR0913 - the ports it joins
         self,
@@ -106,7 +110,7 @@ class Submissions:
         hook: ContextHook | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Submit to ``executions``; ``entropy`` gives the random bytes of ids and keys."""
+        """Submit to ``executions``; ``entropy`` returns the random bytes of ids and keys."""
         self._settings = settings
         self._kept = execution_settings(settings)
         self._store = store
@@ -119,7 +123,7 @@ class Submissions:
         self.admission = Admission(settings, store=store, executions=executions, clock=clock)
 
     async def definition(self, version: str) -> WorkflowDefinition:
-        """Return a stored definition by its md5; recent ones are kept.
+        """Return a stored definition by its md5; recent ones are cached.
 
         Raises:
             UnknownDescriptorError: No such text is stored.
@@ -133,12 +137,12 @@ class Submissions:
     ) -> ExecutionId:
         """Start an execution; when this returns, it is on disk.
 
-        ``send`` hands the submission to its owner, where that is more than a call; an
-        idempotency key that is known needs none.
+        ``send`` delivers the submission to its owner, if that is more than a call; it is not called
+        for a known idempotency key.
 
         Raises:
             RequestError: The request is malformed, names nothing that is stored, does not
-                fit the schema, comes at a bad time, or its key is taken (409).
+                match the schema, is not admitted now, or its key is taken (409).
             ExecutionError: The definition is no longer valid, or the data cannot be kept.
             StoreError: It could not be made durable in time.
             UnavailableError: Its owner could not be reached in time.
@@ -160,7 +164,7 @@ class Submissions:
                 descriptor_id, document, options, data=data, send=send, digest=digest
             )
         except (StoreError, UnavailableError, DefectError):
-            # Another submission with this key may just have won, or this one has.
+            # Another submission with this key, or this one itself, may just have been stored.
             found = await self._find(descriptor_id, key, digest)
             if found is None:
                 raise
@@ -286,7 +290,7 @@ def execution_settings(settings: Settings) -> ExecutionSettings:
 
 
 def checked_key(key: str | None) -> str | None:
-    """Return an idempotency key as it counts; an empty one is none.
+    """Return an idempotency key in its stored form; an empty one is none.
 
     Raises:
         RequestError: It is too long (30109).
@@ -297,10 +301,10 @@ def checked_key(key: str | None) -> str | None:
 
 
 def _refuse_unposted(given: bytes | None, definition: WorkflowDefinition) -> None:
-    """Refuse a completion callback, the submission's or else the definition's, that is none.
+    """Refuse a completion callback, the submission's or else the definition's, with a bad address.
 
     Raises:
-        ExecutionError: Its address is neither of http nor of https (30603).
+        ExecutionError: Its address is neither http nor https (30603).
     """
     if given is not None:
         config = parse_callback(decode_json(given))
@@ -324,12 +328,12 @@ async def _check_schema(schema: InputSchema, document: JsonObject, size: int) ->
 
 
 def _digest(document: JsonObject) -> str:
-    """Return the same digest for equal data, however they are written."""
+    """Return a digest that is the same for equal data in any notation."""
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 
 def json_object(data: bytes) -> JsonObject:
-    """Read a body that must be a JSON object; nothing at all, or null, is an empty one.
+    """Parse a body that must be a JSON object; no body, or null, is an empty one.
 
     Raises:
         RequestError: It is something else (422).

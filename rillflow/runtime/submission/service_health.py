@@ -1,4 +1,4 @@
-"""How the executions of a service, or of a business, have fared lately (spec 6.4)."""
+"""The health of a service: its shares of completed and successful executions (spec 6.4)."""
 
 import math
 from typing import Final, NamedTuple
@@ -21,12 +21,12 @@ class Figures(NamedTuple):
 
     @property
     def complete_rate(self) -> float:
-        """Share that has ended; 100 of nothing."""
+        """The share that has ended; 100 without executions."""
         return _rate(self.succeeded + self.failed, self.running + self.succeeded + self.failed)
 
     @property
     def success_rate(self) -> float:
-        """Share of the ended ones that succeeded; 100 of nothing."""
+        """The share of the ended ones that succeeded; 100 without any."""
         return _rate(self.succeeded, self.succeeded + self.failed)
 
 
@@ -42,7 +42,7 @@ async def measure(
 
 
 def check_health(figures: Figures, thresholds: FlowHealth) -> None:
-    """Let healthy figures pass.
+    """Check figures against thresholds.
 
     Raises:
         RequestError: A threshold is crossed (30201).

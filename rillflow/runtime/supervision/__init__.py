@@ -1,1 +1,4 @@
-"""Which actors should run, and on which nodes."""
+"""Supervision: which actors should run, and on which nodes.
+
+The balancer and the owners call it. It decides and starts through a port; it does not know Ray.
+"""

@@ -1,4 +1,4 @@
-"""Which actor should move to which node, so that each node has its share."""
+"""Rebalancing: which actor should move to which node, so that each node has its share."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Move(NamedTuple):
-    """An actor by its name, and the node where it should be."""
+    """An actor by its name, and the node to which it should move."""
 
     actor: str
     node: str
@@ -15,11 +15,11 @@ class Move(NamedTuple):
 def next_move(
     kinds: Sequence[Mapping[str, str]], nodes: Collection[str], stays: Collection[str] = ()
 ) -> Move | None:
-    """Return the next move, or None when every node has its share.
+    """Return the next move, or None if every node has its share.
 
-    Actors of one kind are spread so that no node has two more of them than another; each
-    move brings that nearer, so there is an end to them. Actors on a node that is not among
-    ``nodes`` move first, since that node is about to go.
+    Actors of one kind are spread so that no node has two more of them than another. Each move
+    reduces the difference, so the moves come to an end. Actors on a node that is not among
+    ``nodes`` move first, because that node is about to leave.
 
     Args:
         kinds: For each kind of actor, where each of them is.

@@ -1,4 +1,4 @@
-"""Starts the actors of dedicated executions: at the start, and those that have been lost."""
+"""Starts the actors of dedicated executions that have none, at the start and after losses."""
 
 import asyncio
 import logging
@@ -19,10 +19,10 @@ LOOK_S: Final = 10.0
 
 
 class Spawner(Protocol):
-    """Whoever can start actors of dedicated executions."""
+    """Starts actors of dedicated executions."""
 
     async def spawn(self, execution_id: ExecutionId) -> None:
-        """Start a home, unless there is one; return once it takes calls."""
+        """Start an actor, unless there is one; return once it accepts calls."""
         ...
 
     async def without_actor(self, execution_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
@@ -31,12 +31,11 @@ class Spawner(Protocol):
 
 
 class Restarts:
-    """Has every dedicated execution of some partitions that is not over find a home.
+    """Starts a missing actor for every dedicated execution of some partitions that has not ended.
 
-    A home comes back after a crash and leaves when all is done, by itself. It is lost when
-    somebody removes it, or when it wrote after a newer one had found everything done: it had
-    stood still meanwhile, and was taken for dead. See
-    docs/decisions/ownership/dedicated-executions.md.
+    Ray restarts an actor after a crash, and the actor leaves by itself when its execution is done.
+    It is lost when somebody removes it, or when it hung, was taken for dead, and wrote after a
+    newer one had found everything done. See docs/decisions/ownership/dedicated-executions.md.
     """
 
     def __init__(self, journal: Journal, partitions: Sequence[int], spawner: Spawner) -> None:
@@ -57,7 +56,7 @@ class Restarts:
                 start.cancel()
 
     async def _look(self) -> None:
-        """Begin to start what is lost; what cannot be started is found again by another look."""
+        """Begin to start lost actors; the next check finds those that cannot be started."""
         try:
             for execution_id in await self._lost():
                 start = asyncio.create_task(self._start(execution_id))
