@@ -1,1 +1,5 @@
-"""Ray and nothing but: the actors that own executions and make calls, and the way to them."""
+"""The Ray actors: owners of executions, dispatchers, the balancer, and how to reach them.
+
+`serve` and `rillflow/client` call them. Actors are thin: rules of execution are in
+`rillflow/runtime` and `rillflow/core`.
+"""

@@ -1,4 +1,4 @@
-"""The Ray actor that gives every node of a cluster its share of the stack's actors."""
+"""The balancer: the Ray actor that moves the other actors, so that every node has its share."""
 
 import asyncio
 import logging
@@ -18,21 +18,21 @@ from rillflow.settings import Settings
 log = logging.getLogger("rillflow.balancer")
 
 ANSWER_S: Final = 5.0
-"""How long an actor may take to say where it is."""
+"""Time limit for an actor to report its node."""
 START_S: Final = 30.0
-"""How long an actor that was moved may take to answer."""
+"""Time limit for a moved actor to answer."""
 RETRY_S: Final = 5.0
-"""Before the next look when one failed, unless looks are more frequent anyway."""
+"""Pause after a failed check, unless the interval is shorter."""
 LOOKS_OFF: Final = 20
-"""Looks for which an actor is left alone that had calls to wait for."""
+"""How many checks an actor is left alone that could not finish its calls."""
 
 
 class BalancerActor:
-    """Looks from time to time where the actors are, and moves one when that is uneven.
+    """Checks at intervals where the actors are, and moves one if they are unevenly spread.
 
-    To move an actor is to have it finish what it is at, end it, and start it under its name
-    on the other node; its callers wait or ask again as they do after a crash. When this
-    actor dies in between, its next life starts what is missing. It remembers nothing else.
+    To move an actor, the balancer has it finish its calls, ends it, and starts it under the same
+    name on the other node; callers wait or retry as after a crash. If the balancer dies in between,
+    it starts the missing actor after its restart. It keeps no other state.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -56,18 +56,19 @@ class BalancerActor:
             try:
                 await self._look()
             except Exception:
-                # Somebody did not answer, or a move was broken off and an actor is missing.
+                # An actor did not answer, or is missing because a move was interrupted.
                 log.exception("not_balanced")
                 pause_s = min(pause_s, RETRY_S)
             await asyncio.sleep(pause_s)
 
     async def _look(self) -> None:
-        """Start what is missing, and make one move at most."""
+        """Start missing actors, and make one move at most."""
         living, wanted = await asyncio.to_thread(find_nodes, self._settings)
         actors = await asyncio.to_thread(spread, self._settings, wanted)
         places = await self._places(actors)
-        # What comes and goes is not worth a move: a node counts from the second look at which
-        # it is wanted, and no more from the second at which it is not. One that goes, at once.
+        # Short changes are not worth a move: a node counts from the second check at which it is
+        # wanted, and is dropped at the second check at which it is not. A node that is leaving is
+        # dropped at once.
         steady = self._known.intersection(living).union(set(wanted).intersection(places.values()))
         self._known = set(wanted)
         self._left_alone = {name: n - 1 for name, n in self._left_alone.items() if n > 1}
@@ -103,12 +104,12 @@ class BalancerActor:
             try:
                 node, _ = await moved.socket.remote()
             except ray.exceptions.RayError:
-                # The name may lead to the old one until Ray has heard of its end.
+                # The name may still refer to the old actor, until Ray has noticed its end.
                 actor = moved
             else:
                 return str(node)
 
     def _replace(self, move: Move, actor: Any) -> Any:
-        # One after the other in one thread: when this process dies, it is seldom in between.
+        # In order and in one thread: the process seldom dies in between.
         ray.kill(actor)
         return start(self._settings, move.actor, move.node)

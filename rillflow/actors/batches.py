@@ -1,4 +1,4 @@
-"""Doing many executions of a service again, one after the other (spec 5.2, Q60)."""
+"""Redo of many executions of a service, one after the other (spec 5.2, Q60)."""
 
 import asyncio
 import logging
@@ -22,12 +22,12 @@ DEGRADED: Final = 30107
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Which executions to do again, and how fast; names no tasks for all unfinished ones.
+    """Which executions to redo, and how fast; without names, all unfinished tasks.
 
-    With ``failed_only`` it is what failed in them, and what succeeded is kept.
+    With ``failed_only`` only what failed in them is redone, and what succeeded is kept.
 
     Raises:
-        RequestError: One of these is not possible (30109).
+        RequestError: A value is invalid (30109).
     """
 
     business: str
@@ -41,7 +41,7 @@ class Batch:
     failed_only: bool = False
 
     def __post_init__(self) -> None:
-        """Check what Rill Flow checks, in its words and its order."""
+        """Check the values as Rill Flow does, with its messages and in its order."""
         if self.status not in STATUSES:
             raise RequestError(f"type {self.status} nonsupport")
         if not 1 <= self.per_second <= MOST_PER_SECOND:
@@ -53,7 +53,7 @@ class Batch:
         """List the executions, newest first.
 
         Raises:
-            RequestError: Doing many again is switched off (30107).
+            RequestError: Redo of many executions is switched off (30107).
             StoreError: They cannot be read.
         """
         if not stack.settings.switch("ENABLE_FLOW_DAG_MULTI_REDO"):
@@ -69,7 +69,7 @@ class Batch:
         return [summary.execution_id for summary in found]
 
     async def redo(self, stack: Stack, execution_ids: Sequence[ExecutionId]) -> None:
-        """Do executions again, in order, no faster than allowed; those that refuse are passed."""
+        """Redo executions in order, no faster than allowed; those that refuse are passed over."""
         clock = stack.clock
         start_s = clock.monotonic_s()
         for number, execution_id in enumerate(execution_ids):

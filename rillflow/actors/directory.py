@@ -1,4 +1,4 @@
-"""The way to an execution: from its id to the actor that owns it, without a store look-up."""
+"""The directory: the actor that owns an execution, computed from its id without a store look-up."""
 
 import asyncio
 import uuid
@@ -37,13 +37,13 @@ ACTOR_OPTIONS: dict[str, Any] = {
 }
 
 _RAY_FAILED: Final = (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError)
-"""What Ray raises when it cannot start an actor, or find it by its name."""
+"""What Ray raises if it cannot start an actor, or find it by its name."""
 MOST_KNOWN: Final = 500
-"""Actors of dedicated executions that are remembered, besides those that are being called."""
+"""How many actors of dedicated executions are remembered, besides those being called."""
 
 
 class RayExecutions(Routes):
-    """The executions of the cluster; calls to one owner travel in batches."""
+    """The executions of the cluster; calls to one owner are sent in batches."""
 
     def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
@@ -57,10 +57,10 @@ class RayExecutions(Routes):
         self._limit = DedicatedLimit(settings.max_dedicated, self._dedicated_names, SystemClock())
 
     async def call(self, call: Call) -> Reply:
-        """Make one call at the owner of its execution; a dedicated one may be refused.
+        """Make one call at the owner of its execution.
 
         Raises:
-            OverloadedError: As many dedicated executions run as may (429).
+            OverloadedError: The limit of dedicated executions is reached (429).
             StoreError: The owner could not be reached in time.
         """
         if isinstance(call, Submission):
@@ -68,10 +68,10 @@ class RayExecutions(Routes):
         return await super().call(call)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
-        """Make an execution and wait until it has ended; a dedicated one may be refused.
+        """Submit an execution and wait until it has ended.
 
         Raises:
-            OverloadedError: As many dedicated executions run as may (429).
+            OverloadedError: The limit of dedicated executions is reached (429).
             StoreError: The owner could not be reached in time.
         """
         await self._admit(submission)
@@ -89,7 +89,7 @@ class RayExecutions(Routes):
 class DedicatedActors:
     """The actors of dedicated executions, by name; see the ``DedicatedOwners`` protocol.
 
-    Whether one lives is told by the first call to it, so nothing here waits for Ray.
+    Whether one is alive shows at the first call to it, so nothing here waits for Ray.
     """
 
     def __init__(self, namespace: str, spawn: Callable[[ExecutionId], Any]) -> None:
@@ -109,14 +109,14 @@ class DedicatedActors:
         return self._keep(execution_id, owner)
 
     def spawn(self, execution_id: ExecutionId) -> OwnerRef:
-        """Return the actor of an execution, which the first call starts if there is none."""
+        """Return the actor of an execution; the first call starts it if there is none."""
         self.forget(execution_id)
         start = partial(self._spawn, execution_id)
         name = dedicated_actor_name(execution_id)
         return self._keep(execution_id, _Owner(name, self._namespace, mortal=True, start=start))
 
     def forget(self, execution_id: ExecutionId) -> None:
-        """Look an actor up anew the next time."""
+        """Look an actor up again the next time."""
         owner = self._known.pop(execution_id, None)
         if owner is not None and owner.is_idle:
             owner.close()
@@ -142,18 +142,18 @@ class ActorSpawner:
         self._spawn = spawn
 
     async def spawn(self, execution_id: ExecutionId) -> None:
-        """Start an actor, unless there is one; return once it takes calls."""
+        """Start an actor, unless there is one; return once it accepts calls."""
         actor = await asyncio.to_thread(self._spawn, execution_id)
         await actor.ready.remote()
 
     async def without_actor(self, execution_ids: Sequence[ExecutionId]) -> list[ExecutionId]:
-        """Return those that have no actor, not even one that starts or restarts."""
+        """Return those that have no actor, not even one that is starting or restarting."""
         names = await asyncio.to_thread(names_of_actors, self._namespace)
         return [each for each in execution_ids if dedicated_actor_name(each) not in names]
 
 
 class _Owner(OwnerRef):
-    """An actor that owns executions; ``start`` starts it, or finds it, at the first call."""
+    """An actor that owns executions; ``start`` starts or finds it at the first call."""
 
     def __init__(
         self,
@@ -177,7 +177,8 @@ class _Owner(OwnerRef):
 
     async def _start_once(self) -> None:
         if self._start is not None:
-            # Ray waits for its answer, and the executions of this process must not.
+            # Ray blocks until it has an answer, and the executions of this process must not be
+            # blocked.
             try:
                 await asyncio.to_thread(self._start)
             except _RAY_FAILED as error:
@@ -190,13 +191,13 @@ class _Owner(OwnerRef):
 
 
 def names_of_actors(namespace: str) -> set[str]:
-    """Return the names of the actors there are, of those that start or restart too; asks Ray."""
+    """Return the names of all actors, including those that are starting or restarting; asks Ray."""
     named = ray.util.list_named_actors(all_namespaces=True)
     return {each["name"] for each in named if each["namespace"] == namespace}
 
 
 async def find_settings(namespace: str) -> Settings:
-    """Ask the running stack for its settings.
+    """Read the settings of the running stack.
 
     Raises:
         UnavailableError: No stack runs on this Ray cluster.

@@ -1,4 +1,4 @@
-"""The Ray actor that pools outbound calls; it remembers nothing that matters."""
+"""The dispatcher: the Ray actor that makes outbound calls; a restart needs none of its state."""
 
 import asyncio
 import os
@@ -57,7 +57,7 @@ class DispatcherActor:
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
     async def take(self, message: bytes) -> Response:
-        """Take a message of an actor on another node; see ``rillflow/ports/messages.py``."""
+        """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
         return await response_of(self._answer(message), self._name)
 
     async def _answer(self, data: bytes) -> bytes:
@@ -68,17 +68,17 @@ class DispatcherActor:
         return await self._drain.through(lambda: self._endpoint.take(message))
 
     async def leave(self) -> bool:
-        """Wait for the calls under way, and take no others for some seconds.
+        """Wait for the calls under way, and accept no others for some seconds.
 
-        Whoever asks this ends the process then.
+        The caller ends the process then.
 
         Returns:
-            Whether all were answered; if not, this actor goes on as before.
+            Whether all were answered; if not, this actor continues as before.
         """
         return await self._drain.shut(lambda: not len(self._endpoint))
 
     async def facts(self) -> dict[str, int]:
-        """Return what an operator may want to see."""
+        """Return the facts that `rillflow status` shows."""
         return {"pid": os.getpid(), "calls": len(self._endpoint)}
 
     def _connect(self, sender: str) -> Connection:

@@ -1,4 +1,4 @@
-"""The dispatchers of a stack, as operators look at them."""
+"""The state of the dispatchers of a stack, for operators."""
 
 import asyncio
 from typing import Final
@@ -12,11 +12,11 @@ from rillflow.runtime.endpoints import decode_hosts
 from rillflow.settings import Settings
 
 PATIENCE_S: Final = 5.0
-"""For the answer of a dispatcher that may be starting again."""
+"""Time limit for a dispatcher, which may be restarting."""
 
 
 class RayDispatchers:
-    """Asks each dispatcher of the cluster; see the ``Dispatchers`` port."""
+    """Queries each dispatcher of the cluster; see the ``Dispatchers`` port."""
 
     def __init__(self, settings: Settings) -> None:
         self._peers = [

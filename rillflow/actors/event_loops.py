@@ -1,4 +1,4 @@
-"""The event loops of a stack's actors, as operators look at them."""
+"""The event loops of a stack's actors, for operators."""
 
 import asyncio
 
@@ -10,11 +10,11 @@ from rillflow.ports.messages import LoopQuestion, encode_message
 from rillflow.settings import Settings
 
 PATIENCE_S = 5.0
-"""For the answer of an actor that may be starting again, or is held."""
+"""Time limit for an actor, which may be restarting, or blocked."""
 
 
 class RayEventLoops:
-    """Asks the execution actors and the dispatchers; see the ``EventLoops`` port."""
+    """Queries the execution actors and the dispatchers; see the ``EventLoops`` port."""
 
     def __init__(self, settings: Settings) -> None:
         names = [

@@ -53,7 +53,7 @@ from rillflow.stores.archive import Archive
 log = logging.getLogger("rillflow.execution_actor")
 
 PAUSE_S = 2.0
-"""Before an actor that cannot start ends, so that it does not start over and over."""
+"""Pause before an actor that cannot start ends, so that it does not restart in a loop."""
 FRONT_S = 30.0
 """How long calls wait for the HTTP API in front of this actor, which starts after it."""
 
@@ -61,8 +61,8 @@ FRONT_S = 30.0
 class ExecutionActor:
     """Owns the executions of its partitions, or one dedicated execution.
 
-    It replays their journals when it starts, which Ray makes it do again after a
-    crash. Every method may be called twice with the same arguments.
+    It recovers them when it starts; after a crash Ray restarts it. Every method may be called twice
+    with the same arguments.
     """
 
     def __init__(
@@ -147,13 +147,13 @@ class ExecutionActor:
             await self._socket.start()
             tune_gc()
         except Exception:
-            # Ray begins this actor anew; one that lived on without its store would only refuse.
+            # Ray restarts this actor; without its store it could only refuse calls.
             log.exception("start_failed")
             await asyncio.sleep(PAUSE_S)
             os._exit(1)
 
     async def _open(self) -> None:
-        """Make calls only when their callbacks will be taken: many functions send them once."""
+        """Make calls only once their callbacks will be accepted: many functions send them once."""
         url = self._settings.callback_base_url
         try:
             if not await until_callbacks_come(url, patience_s=FRONT_S):
@@ -163,7 +163,7 @@ class ExecutionActor:
         self._callbacks_come.set()
 
     async def ready(self) -> dict[str, Any]:
-        """Return the facts of the stack once this actor takes calls."""
+        """Return the facts of the stack once this actor accepts calls."""
         await asyncio.shield(self._started)
         return {
             "pid": os.getpid(),
@@ -177,11 +177,11 @@ class ExecutionActor:
         return ray.get_runtime_context().get_node_id(), self._socket.path
 
     async def take(self, message: bytes) -> Response:
-        """Take a message of an actor on another node; see ``rillflow/ports/messages.py``."""
+        """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
         return await response_of(self._answer(message), self._name)
 
     async def _answer(self, data: bytes) -> bytes:
-        """Answer a message, once everything is durable."""
+        """Handle a message; the answer comes once everything is durable."""
         message = decode_owner_message(data)
         if isinstance(message, LoopQuestion):
             return encode_loop(self._watch.state())
@@ -189,23 +189,23 @@ class ExecutionActor:
         if self._leaving:
             raise UnavailableError(f"{self._name} has ended, and its actor leaves")
         if isinstance(message, EndsQuestion | HealthQuestion):
-            # Who waits for an end would hold up the drain for long, and health waits for nobody.
+            # Queries for ends would delay the drain for long, and readiness must not wait.
             return await self._endpoint.take(message, len(data))
         return await self._drain.through(lambda: self._endpoint.take(message, len(data)))
 
     async def leave(self) -> bool:
-        """Finish what callers have asked for, and take nothing more for some seconds.
+        """Finish the calls under way, and accept no others for some seconds.
 
-        Whoever asks this ends the process then.
+        The caller ends the process then.
 
         Returns:
-            Whether everything was finished; if not, this actor goes on as before.
+            Whether everything was finished; if not, this actor continues as before.
         """
         await asyncio.shield(self._started)
         return await self._drain.shut()
 
     async def _keep_house(self, index: int) -> None:
-        """Remove old executions of the whole stack, which one actor does for all."""
+        """Remove old executions of the whole stack; one actor does it for all."""
         if index != 0 or self._dedicated is not None:
             return
         settings = self._settings
@@ -227,28 +227,28 @@ class ExecutionActor:
         self._leaving = True
         await self._host.stop()
         if await self._host.is_replaced():
-            self._die()  # Ray would end the newer owner in the place of this one.
+            self._die()  # Ray would end the newer owner in place of this one
         await self._store.close()
         self._socket.close()
         self._record.remove()
-        # A plain exit would let Ray hold calls back for a restart that never comes.
+        # After a plain exit, Ray would keep calls for a restart that never comes.
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
     def _die(self) -> None:
-        """End this process: a newer owner has taken over, or Ray starts this one anew."""
+        """End this process: a newer owner has taken over, or Ray restarts this one."""
         log.error("fenced_exit")
         os._exit(1)
 
 
 def _report(task: asyncio.Task[None]) -> None:
-    """Log why something in the background has ended that should not have."""
+    """Log why a background task has ended that should not have."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.error("background_failed", extra={"background": task.get_name()}, exc_info=error)
 
 
 def spawn_dedicated(settings: Settings, execution_id: ExecutionId) -> Any:
-    """Return the Ray actor of one dedicated execution, started if there is none."""
+    """Return the actor of one dedicated execution, started if there is none."""
     actor = ray.remote(ExecutionActor).options(
         name=dedicated_actor_name(execution_id), namespace=settings.namespace, **ACTOR_OPTIONS
     )
@@ -257,10 +257,10 @@ def spawn_dedicated(settings: Settings, execution_id: ExecutionId) -> Any:
 
 
 def ray_executions(settings: Settings) -> RayExecutions:
-    """Return the way to the executions of a stack with these settings."""
+    """Return the executions of a stack with these settings."""
     return RayExecutions(settings, partial(spawn_dedicated, settings))
 
 
 def actor_spawner(settings: Settings) -> ActorSpawner:
-    """Return what starts the actors of dedicated executions of a stack with these settings."""
+    """Return the spawner of the actors of dedicated executions of a stack with these settings."""
     return ActorSpawner(settings.namespace, partial(spawn_dedicated, settings))

@@ -1,4 +1,4 @@
-"""Starting the actors of a stack; starting them again finds those that run."""
+"""Starting the actors of a stack; a second start finds the running ones."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from rillflow.actors.placing import find_nodes, owners, spread
 from rillflow.errors import StoreError
 from rillflow.settings import Settings
 
-# Where Ray's own controllers are: a node that comes and goes should not have the balancer.
+# The node of Ray's own controllers: a node that comes and goes should not have the balancer.
 _ON_THE_HEAD = {"node:__internal_head__": 0.001}
 
 
 def launch_actors(settings: Settings) -> list[Any]:
-    """Start dispatchers and execution actors, or find those that run; return the latter.
+    """Start dispatchers and execution actors, or find the running ones; return the latter.
 
     Raises:
         StoreError: The store cannot serve a cluster of this size.
@@ -32,7 +32,7 @@ def launch_actors(settings: Settings) -> list[Any]:
 
 
 def refuse_sqlite_on_many_nodes(settings: Settings) -> None:
-    """Refuse a store that is a file on one machine when there are several.
+    """Refuse a store that is a file on one machine if there are several.
 
     Raises:
         StoreError: The store is SQLite and the cluster has more than one node.

@@ -1,4 +1,4 @@
-"""Names of the actors; every process derives the owner of an execution from its id alone."""
+"""The names of the actors; every process computes the owner of an execution from its id alone."""
 
 import hashlib
 from typing import Final
@@ -6,10 +6,10 @@ from typing import Final
 from rillflow.ids import PARTITIONS, ExecutionId, partition_of
 
 DIRECTORY_ACTOR: Final = "rillflow:execution:0"
-"""The actor that every client asks how many there are."""
+"""The actor from which clients read the number of the others."""
 
 BALANCER_ACTOR: Final = "rillflow:balancer"
-"""The actor that moves the others between nodes, where there may be several."""
+"""The balancer's name."""
 
 _DEDICATED: Final = "rillflow:dedicated:"
 
@@ -25,10 +25,10 @@ def dispatcher_actor_name(index: int) -> str:
 
 
 def dedicated_actor_name(execution_id: ExecutionId) -> str:
-    """Return the name of the actor of one dedicated execution, from which nobody learns the id.
+    """Return the name of the actor of one dedicated execution, which does not reveal the id.
 
-    Ray shows names of actors in its metrics, lists and logs, and who knows the id of an execution
-    may call it back. A hash needs no key here: an id has more than 70 random bits.
+    Ray shows names of actors in its metrics, lists and logs, and the id of an execution allows a
+    callback to it. A hash needs no key here, because an id has more than 70 random bits.
     """
     digest = hashlib.blake2b(execution_id.encode(), digest_size=16, person=b"dedicated actor")
     return f"{_DEDICATED}{digest.hexdigest()}"

@@ -1,4 +1,4 @@
-"""Another actor, by name: over a socket when it is on this machine, over Ray when it is not."""
+"""A peer: another actor, by name. Reached over a socket on this machine, else over Ray."""
 
 import asyncio
 import logging
@@ -22,11 +22,11 @@ class _MissingActorError(Exception):
 
 
 class Peer:
-    """Calls one actor; a call that was lost with the actor's process is made again.
+    """Calls one actor; a call that was lost with the actor's process is repeated.
 
-    The actor has the methods ``socket() -> (node id, path)`` and
-    ``take(message) -> Response``, and every ``take`` may be repeated. A ``mortal``
-    actor leaves for good when its work is done; any other comes back.
+    The actor has the methods ``socket() -> (node id, path)`` and ``take(message) -> Response``, and
+    every ``take`` may be repeated. A ``mortal`` actor leaves for good when its work is done; any
+    other comes back.
     """
 
     def __init__(self, name: str, namespace: str, *, mortal: bool = False) -> None:
@@ -39,12 +39,12 @@ class Peer:
         self._over_ray = False
 
     def close(self) -> None:
-        """Close the connection; a call that is under way is made again."""
+        """Close the connection; a call that is under way is repeated."""
         if self._connection is not None:
             self._connection.close()
 
     async def _find(self) -> Any:
-        """Return the actor's handle, looked up in a thread since Ray waits for its answer.
+        """Return the actor's handle, looked up in a thread because Ray blocks.
 
         Raises:
             _MissingActorError: There is none.
@@ -59,7 +59,7 @@ class Peer:
         return self._handle
 
     def _forget(self) -> None:
-        """Look the actor up anew at the next call."""
+        """Look the actor up again at the next call."""
         self._handle = None
         self._over_ray = False
 
@@ -81,7 +81,7 @@ class Peer:
                 raise DefectError.of(error.cause or error, self.name) from error
             except (ray.exceptions.RayError, _MissingActorError, OSError) as error:
                 self._forget()
-                # That the one we knew has died says nothing: another may have come back.
+                # The known process has died, but another one may have the name by now.
                 if self._mortal and isinstance(error, _MissingActorError):
                     raise GoneError(f"{self.name} has left") from error
                 if time.monotonic() > give_up:

@@ -1,4 +1,4 @@
-"""Which nodes there are, and starting an actor of the stack on one of them."""
+"""The nodes of the cluster, and starting an actor of the stack on one of them."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,7 @@ _ANYWHERE: Final[list[dict[str, Any]]] = [{"label_selector": {}}]
 
 
 class Nodes(NamedTuple):
-    """Ids of nodes: those that live and are not being drained, and those that actors go to.
+    """Ids of nodes: those that are alive and not draining, and those that get actors.
 
     This process's node comes first.
     """
@@ -53,7 +53,7 @@ def owners(settings: Settings) -> list[str]:
 
 
 def spread(settings: Settings, nodes: Sequence[str]) -> dict[str, Any]:
-    """Start the actors of a stack, one node after the other, or find those that run."""
+    """Start the actors of a stack, spread over the nodes, or find the running ones."""
     return {
         name: start(settings, name, nodes[number % len(nodes)] if len(nodes) > 1 else None)
         for names in (dispatchers(settings), owners(settings))
@@ -62,14 +62,14 @@ def spread(settings: Settings, nodes: Sequence[str]) -> dict[str, Any]:
 
 
 def start(settings: Settings, name: str, node: str | None) -> Any:
-    """Start an actor on a node, or find the one that runs under this name, wherever it is.
+    """Start an actor on a node, or find the running one of this name on any node.
 
-    While the node lives, Ray starts the actor there again after a crash, and after that
-    anywhere. None lets Ray choose from the beginning.
+    While the node is alive, Ray restarts the actor there, and after that anywhere. None lets Ray
+    choose from the beginning.
     """
     place: dict[str, Any] = {}
     if node is not None:
-        # Soft affinity to a node would say the same, but actors without processors ignore it.
+        # Soft affinity to a node would express this, but actors without CPUs ignore it.
         place = {"label_selector": {"ray.io/node-id": node}, "fallback_strategy": _ANYWHERE}
     options = {**ACTOR_OPTIONS, "name": name, "namespace": settings.namespace, **place}
     if name in dispatchers(settings):

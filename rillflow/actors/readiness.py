@@ -1,4 +1,4 @@
-"""What a process of a stack knows of the others: Ray's, and those of Rillflow."""
+"""The readiness checks of a stack: Ray's processes, and Rillflow's."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from rillflow.settings import Settings
 log = logging.getLogger("rillflow.readiness")
 
 GCS_S: Final = 1.0
-"""For an answer of Ray's GCS."""
+"""Time limit for Ray's GCS."""
 GCS_GONE: Final = Reason(
     "ray_gcs_gone", "Ray's GCS does not answer; nothing that dies is started again"
 )
@@ -29,10 +29,10 @@ RAYLET_GONE: Final = Reason(
 
 
 def ray_readiness(settings: Settings, store: Store) -> ReadinessWatch:
-    """Return what finds out whether the stack with these settings is ready.
+    """Return the readiness of the stack with these settings.
 
-    Whether the store takes writes is told by the actors that own executions, for their writes
-    are what counts; whether it can be read, by this process.
+    Execution actors report whether the store accepts writes, because their writes matter; this
+    process checks whether it can be read.
     """
     return ReadinessWatch(_checks(settings, store))
 
@@ -67,7 +67,7 @@ def _life_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
 
 
 def gcs_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
-    """Return the question whether Ray's GCS answers; a thread of its own waits for that."""
+    """Return the check that Ray's GCS answers; it waits in a thread of its own."""
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-gcs")
 
     async def ask() -> Sequence[Reason]:
@@ -78,7 +78,7 @@ def gcs_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
 
 
 def raylet_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
-    """Return the question whether the raylet of this process runs, where it has one."""
+    """Return the check that the raylet of this process runs, if it has one."""
 
     async def ask() -> Sequence[Reason]:
         pid = raylet_pid()
@@ -88,9 +88,9 @@ def raylet_check() -> Callable[[], Awaitable[Sequence[Reason]]]:
 
 
 def runs(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended, and that nobody has noticed, does not."""
+    """Tell whether a process runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return not Path("/proc/self").exists()  # without /proc nobody can tell
+        return not Path("/proc/self").exists()  # without /proc it cannot be told
     return stat.rpartition(")")[2].split()[0] not in "ZX"

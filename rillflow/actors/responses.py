@@ -1,7 +1,7 @@
-"""What becomes of a message to another actor: an answer, or an error that its sender raises.
+"""Responses to messages between actors: an answer, or an error that the sender raises.
 
-The sockets, and the methods that actors offer over Ray, answer with a ``Response``. So no error
-of Rillflow travels as an exception of Ray's, and each has the same class at both ends.
+Sockets, and the methods that actors offer over Ray, return a ``Response``. So no Rillflow error
+becomes a Ray exception, and each has the same class on both sides.
 """
 
 import logging
@@ -25,7 +25,7 @@ class Response(NamedTuple):
 
 
 async def response_of(answer: Awaitable[bytes], process: str) -> Response:
-    """Wait for an answer; an unexpected exception is logged here, and told by its type only."""
+    """Wait for an answer; an unexpected exception is logged here, and reported by its type only."""
     try:
         return Response(ANSWER, await answer)
     except RillflowError as error:

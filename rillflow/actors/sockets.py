@@ -1,9 +1,9 @@
-"""A connection between two actors of one machine, over a UNIX socket.
+"""The socket transport: a connection between two actors of one machine over a UNIX socket.
 
-It is used in the place of Ray calls, and does much less for each; ``docs/decisions/processes``
-has the figures. A frame is a header (length, number, kind) and a payload, which is a message
-(``rillflow/ports/messages.py``), its answer, or a refusal. The socket lies in a folder that only
-this user can enter.
+`peers.py` uses it instead of Ray calls, because it costs much less per message;
+``docs/decisions/processes`` has the figures. A frame is a header (length, number, kind) and a
+payload, which is a message (``rillflow/ports/messages.py``), its answer, or a refusal. The socket
+is in a folder that only this user can enter.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Answers a message."""
 
 RUN_DIR: Final = "RILLFLOW_RUN_DIR"
-"""Environment variable with the folder that ends with the stack, where there is one."""
+"""Environment variable with the folder that is removed with the stack, if there is one."""
 
 JOINED_BYTES: Final = 64 * 1024
-"""A payload up to this size is worth copying, so that it leaves with its head."""
+"""A payload up to this size is copied, so that it is written together with its head."""
 _HEADER: Final = struct.Struct(">IQB")
 _REQUEST: Final = 0
-"""The kind of a frame that asks; others are the kinds of an response."""
+"""The kind of a request frame; others are the kinds of a response."""
 
 
 class _Frames(asyncio.Protocol):
-    """Cuts what arrives into frames."""
+    """Splits received data into frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -72,7 +72,7 @@ class _Frames(asyncio.Protocol):
             self.transport.write(payload)
 
     def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
-        """Take a frame; the payload is good until this returns."""
+        """Handle a frame; the payload is valid until this returns."""
         raise AssertionError(number, kind, payload)
 
 
@@ -99,7 +99,7 @@ class SocketServer:
         """Answer by ``serve``; errors call this process ``process``."""
         self._serve = serve
         self._process = process
-        # An actor that is killed leaves its folder to whoever removes the place.
+        # After a kill, whoever removes the place removes this actor's folder.
         run_dir = os.environ.get(RUN_DIR, os.devnull)
         place = run_dir if Path(run_dir).is_dir() else None
         self._folder = tempfile.TemporaryDirectory(prefix="rillflow-", dir=place)
@@ -111,7 +111,7 @@ class SocketServer:
         return str(Path(self._folder.name) / "socket")
 
     async def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(self._accept, self.path)
 
@@ -119,14 +119,14 @@ class SocketServer:
         return _ServerConnection(self._serve, self._process)
 
     def close(self) -> None:
-        """Answer no new connections, and remove the socket."""
+        """Accept no new connections, and remove the socket."""
         if self._server is not None:
             self._server.close()
         self._folder.cleanup()
 
 
 class SocketConnection(_Frames):
-    """The asking end of a connection; many messages may be under way on it."""
+    """The client side of a connection; many messages may be under way on it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class SocketConnection(_Frames):
         """Open a connection.
 
         Raises:
-            OSError: Nobody answers there.
+            OSError: No server answers there.
         """
         _, connection = await asyncio.get_running_loop().create_unix_connection(cls, path)
         return connection
@@ -164,12 +164,12 @@ class SocketConnection(_Frames):
             self._waiting.pop(number, None)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         if self.transport is not None:
             self.transport.close()
 
     def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
-        """Hand an answer to whoever waits for it."""
+        """Pass an answer to its caller."""
         future = self._waiting.get(number)
         if future is None or future.done():
             return
@@ -179,7 +179,7 @@ class SocketConnection(_Frames):
             future.set_exception(decode_refusal(bytes(payload)))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell everyone who waits."""
+        """Fail all calls under way."""
         self.lost = True
         for future in self._waiting.values():
             if not future.done():

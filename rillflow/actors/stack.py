@@ -1,4 +1,7 @@
-"""The whole stack as one object: definitions in the store, executions in their actors."""
+"""The stack as one object: definitions in the store, executions in their actors.
+
+HTTP routes and the Ray client call it. It contains no HTTP.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,11 +40,11 @@ from rillflow.settings import ResourceCheck, Settings
 from rillflow.stores import open_store
 
 READINGS: Final = 3
-"""How often a large execution is read before its owner counts as unreachable."""
+"""How often a large view is read before its owner counts as unreachable."""
 
 
 class Stack:
-    """What callers can do, whether they come over HTTP or from a Ray script."""
+    """The operations of callers, whether they come over HTTP or from a Ray script."""
 
     def __init__(  # noqa: PLR0913 - the ports it joins
         self,
@@ -55,14 +58,14 @@ class Stack:
         clock: Clock | None = None,
         hook: ContextHook | None = None,
     ) -> None:
-        """Join the stack that runs with these settings, or the given parts of one.
+        """Join the stack that runs with these settings, or use the given parts.
 
         Raises:
             RequestError: The ``context_hook`` of the settings cannot be loaded.
         """
         self.settings = settings
         self.take_room: Callable[[int], None] = lambda _: None
-        """Is asked for room for so many bytes before they are read; raises where there is none."""
+        """Takes room for so many bytes before they are read; raises if there is none."""
         self.store = store or open_store(
             settings.store_url, large_value_bytes=settings.large_value_bytes
         )
@@ -136,13 +139,13 @@ class Stack:
             data: JSON object text; empty is an empty object.
             callback: CallbackConfig as JSON, replacing the definition's.
             isolation: ``shared`` or ``dedicated``, replacing the definition's.
-            uid: The caller's, for gray and A/B rules; None is what the settings say.
+            uid: The caller's, for gray and A/B rules; None is the one of the settings.
             idempotency_key: Submissions of a feature with one key and equal data are one.
             resource_check: Replaces the check for busy functions that is set.
 
         Raises:
             RequestError: The request is malformed, names nothing that is stored, does not
-                fit the schema, comes at a bad time, or its key is taken (409).
+                match the schema, is not admitted now, or its key is taken (409).
             ExecutionError: The definition is no longer valid, or the data cannot be kept.
             StoreError: It could not be made durable in time.
             UnavailableError: Its owner could not be reached in time.
@@ -155,7 +158,7 @@ class Stack:
     ) -> tuple[ExecutionId, bytes | None]:
         """Start an execution, wait for its end, and read it as a query of this kind does.
 
-        The second is None when it has not ended in time.
+        The second value is None if it has not ended in time.
 
         Raises:
             RillflowError: As ``submit``.
@@ -175,9 +178,9 @@ class Stack:
         return execution_id, end.body or await self.query(execution_id, kind)
 
     async def deliver(self, execution_id: ExecutionId, event: Event, *, hint_s: int = 0) -> Reply:
-        """Hand an event to an execution; when this returns, it is on disk.
+        """Deliver an event to an execution; when this returns, it is on disk.
 
-        ``hint_s`` is how long the function behind it wants to be left alone.
+        ``hint_s`` is the pause that its function asked for, in seconds.
 
         Raises:
             RillflowError: The event was refused.
@@ -189,10 +192,10 @@ class Stack:
         return reply.raise_for_error()
 
     async def require_known(self, execution_id: ExecutionId, event: Event) -> None:
-        """Refuse an event for an execution that does not exist, before work is done for it.
+        """Refuse an event for an unknown execution, before work is done for it.
 
         Raises:
-            RillflowError: There is no such execution, or its owner cannot be asked.
+            RillflowError: There is no such execution, or its owner cannot be reached.
         """
         if not is_execution_id(execution_id) or await self.query(execution_id, "status") is None:
             raise unknown_execution(execution_id, event)
@@ -200,7 +203,7 @@ class Stack:
     async def query(
         self, execution_id: ExecutionId, kind: str, *, parent: str = "", index: int = 0
     ) -> bytes | None:
-        """Read an execution as JSON text; None when there is nothing of that id.
+        """Read an execution as JSON text; None if the id is unknown.
 
         Raises:
             RillflowError: It could not be read.
@@ -210,7 +213,9 @@ class Stack:
             reply = (await self.executions.call(call)).raise_for_error()
             if not reply.view:
                 return reply.body
-            with suppress(UnavailableError):  # its owner has it no longer, or is another one
+            with suppress(
+                UnavailableError
+            ):  # the view has expired, or another owner has the execution
                 return await self._read_view(execution_id, reply.view)
         reply = (await self.executions.call(call)).raise_for_error()
         return await self._read_view(execution_id, reply.view) if reply.view else reply.body
@@ -238,7 +243,7 @@ class Stack:
         return await joined(*parts)
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
-        """Wait until an execution has ended; False when the time was not enough.
+        """Wait until an execution has ended; False if the time was not enough.
 
         Raises:
             UnavailableError: Its owner could not be reached.

@@ -1,1 +1,4 @@
-"""Protocols: what the runtime asks of clocks, stores, gateways and other executions."""
+"""Ports: the protocols between storeys, and the data that travels between processes.
+
+The runtime states them; actors, gateways and stores implement them. It has no code that does I/O.
+"""

@@ -1,4 +1,4 @@
-"""Time, as the shells see it; the pure storeys get it inside events."""
+"""The clock port. The pure storeys get times inside events instead."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""The seam between executions and whatever makes their outbound calls."""
+"""The dispatcher port: how owners have their outbound calls made."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
@@ -6,14 +6,14 @@ from typing import Protocol, TypeAlias
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 TakeAnswers: TypeAlias = Callable[[list[DispatchAnswer]], Awaitable[None]]
-"""Takes answers to requests; returns once they are durable, raises GoneError if nobody is left."""
+"""Accepts answers; returns once they are durable, raises GoneError if the owner has left."""
 
 
 class Dispatcher(Protocol):
     """Makes calls; answers come back later, in batches, in any order."""
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
-        """Take requests without waiting; one that is under way already is dropped.
+        """Accept requests without waiting; one that is under way already is ignored.
 
         Every request is answered, unless the process that sent it dies.
         """

@@ -1,7 +1,7 @@
-"""Calls to executions by id, wherever they live; what travels is bytes.
+"""The executions port: calls to executions by id, and their replies, as encoded messages.
 
-Every call is idempotent: a submission by its execution id, an event by the state
-it meets, a query by its nature. So a transport may repeat any of them.
+Every call is idempotent: a submission by its execution id, an event by the state of its execution,
+and a query changes nothing. So a transport may repeat any of them.
 """
 
 from collections.abc import Mapping
@@ -39,14 +39,14 @@ from rillflow.ports.gateway import FIELDS_BYTES
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Create an execution. ``business`` and ``feature`` are what it is listed under.
+    """Create an execution. ``business`` and ``feature`` are the service under which it is listed.
 
-    ``check`` tells which busy functions refuse it (spec 6.2): ``short_board``,
-    ``long_board``, or ``key_resource`` with ``key_resources``, of which all must be busy,
-    or just one when ``any_key``. Empty takes it whatever is busy.
+    ``check`` selects the busy functions that refuse it (spec 6.2): ``short_board``, ``long_board``,
+    or ``key_resource`` with ``key_resources``, of which all must be busy, or one if ``any_key``. If
+    it is empty, busy functions are not checked.
 
-    A ``watcher`` is told when the execution ends, as by a ``Watch`` with ``show``; where
-    ``changed`` is False it is not.
+    A ``watcher`` is told when the execution ends, as by a ``Watch`` with ``show``; if ``changed``
+    is False it is not.
     """
 
     business: str
@@ -67,9 +67,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Hand an event to an execution.
+    """Deliver an event to an execution.
 
-    ``hint_s`` is how long the function that sent it wants to be left alone, 0 for no wish.
+    ``hint_s`` is the pause that the function asked for in seconds, 0 for none.
     """
 
     execution_id: ExecutionId
@@ -91,10 +91,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Have ``watcher`` told when an execution ends; ``changed`` is False when it has.
+    """Register ``watcher`` for the end of an execution; ``changed`` is False if it has ended.
 
-    What does not exist counts as ended. ``show`` is the kind of a ``Query``: what it would
-    answer at the end comes along, if it is small.
+    An unknown execution counts as ended. ``show`` is the kind of a ``Query``: its answer at the end
+    is sent with the news, if it is small.
     """
 
     execution_id: ExecutionId
@@ -103,12 +103,12 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
 
 
 class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Ask about busy functions of a service, or tell of one (spec 6.2).
+    """Query the busy functions of a service, or report one (spec 6.2).
 
-    ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all), ``busy``
-    (``task`` called ``resource``, which wants to be left alone for ``for_s``; 0 is no wish)
-    or ``blocks`` (which functions are busy, whatever the service).
-    Goes to every home of executions, for which ``execution_id`` is empty.
+    ``kind`` is ``read``, ``clear`` (the ``resources``, none given are all), ``busy`` (``task``
+    called ``resource``, which asks for a pause of ``for_s``; 0 is none) or ``blocks`` (which
+    functions are busy, whatever the service). It goes to every owner of partitions, for which
+    ``execution_id`` is empty.
     """
 
     kind: str
@@ -120,15 +120,15 @@ class ResourceCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_li
 
     @property
     def execution_id(self) -> ExecutionId:
-        """No execution in particular."""
+        """Empty: the call concerns no particular execution."""
         return ""
 
 
 class TrafficCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """Take one of the submissions that an id may make in a second.
+    """Count a submission against the limit of an id in the present second.
 
-    All calls for an id go to one home, which counts them. ``changed`` is False when none
-    is left.
+    All calls for an id go to one owner, which counts them. ``changed`` is False if the limit is
+    reached.
     """
 
     subject: str
@@ -136,14 +136,14 @@ class TrafficCall(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_lik
 
     @property
     def execution_id(self) -> ExecutionId:
-        """No execution: what the home is chosen by."""
+        """The text by which the owner is chosen; not an execution."""
         return self.subject
 
 
 class ViewPart(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Ask for a part of a large view, from an offset on; before its start, how large it is.
+    """Query a part of a large view from an offset; a negative offset asks for its size.
 
-    The first question waits until the view is there. A small one comes with its answer.
+    The first query waits until the view is encoded. The answer for a small view contains it whole.
     """
 
     view: str
@@ -154,15 +154,15 @@ Call: TypeAlias = Submission | Delivery | Query | Watch | ResourceCall | Traffic
 
 
 ELSEWHERE = "host.elsewhere"
-"""Kind of the reply to a call for an execution that has a Ray actor of its own."""
+"""Kind of the reply to a call for an execution that has an actor of its own."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The answer to a call; ``body`` is the JSON that a query asked for, None when unknown.
+    """The reply to a call; ``body`` is the JSON of a query, None for an unknown execution.
 
-    ``changed`` is False for a repetition that was dropped. With ``error`` the call was
-    refused; ``wire_code`` and ``http_status`` say how. What is too large to come along has the
-    name ``view``, by which it is asked for in parts; ``size_bytes`` is how large it is.
+    ``changed`` is False for a repetition that was ignored. With ``error`` the call was refused;
+    ``wire_code`` and ``http_status`` specify the refusal. A body that is too large has the name
+    ``view`` instead, by which its parts are queried; ``size_bytes`` is its size.
     """
 
     changed: bool = True
@@ -176,11 +176,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def is_unanswered(self) -> bool:
-        """Tell whether the store, or a process, failed the call; it may be made again."""
+        """Tell whether the store, or a process, failed the call, so that it may be repeated."""
         return self.kind in _UNANSWERED
 
     def raise_for_error(self) -> "Reply":
-        """Return the reply, or raise what it reports.
+        """Return the reply, or raise the error that it contains.
 
         Raises:
             RillflowError: The call was refused.
@@ -204,32 +204,32 @@ class Executions(Protocol):
         ...
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
-        """Make a call at every home; homes that cannot be reached are left out."""
+        """Make a call at every owner; owners that cannot be reached are omitted."""
         ...
 
 
 class End(NamedTuple):
-    """What came of waiting for an end; ``body`` is the view that was asked for, if it came."""
+    """The result of waiting for an end; ``body`` is the view, if it came with the news."""
 
     has_ended: bool
     body: bytes | None = None
 
 
 class WaitableExecutions(Executions, Protocol):
-    """Executions that callers can also wait for, and read whatever their size."""
+    """Executions for which callers can also wait, and read views of any size."""
 
     async def part(self, execution_id: ExecutionId, asked: ViewPart) -> Reply:
-        """Return a part of a view that the owner of an execution has named in a reply.
+        """Return a part of a view that a reply has named.
 
         Raises:
-            UnavailableError: The owner could not be reached, or has the view no longer.
+            UnavailableError: The owner could not be reached, or the view has expired.
         """
         ...
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
-        """Create an execution and wait until it has ended; the reply is the submission's.
+        """Submit an execution and wait until it has ended; the reply is the submission's.
 
-        ``show`` is the kind of ``Query`` whose answer is wanted with the end.
+        ``show`` is the kind of ``Query`` that is answered at the end.
 
         Raises:
             UnavailableError: The owner could not be reached in time.
@@ -237,7 +237,7 @@ class WaitableExecutions(Executions, Protocol):
         ...
 
     async def end(self, execution_id: ExecutionId, timeout_s: float, show: str) -> End:
-        """Wait until an execution has ended, and see how.
+        """Wait until an execution has ended; return its final state.
 
         Raises:
             UnavailableError: Its owner could not be reached.
@@ -245,7 +245,7 @@ class WaitableExecutions(Executions, Protocol):
         ...
 
     async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
-        """Wait until an execution has ended; False when the time was not enough.
+        """Wait until an execution has ended; False if the time was not enough.
 
         Raises:
             UnavailableError: Its owner could not be reached.
@@ -278,16 +278,16 @@ _UNANSWERED: Final[Mapping[str, type[RillflowError]]] = {
         )
     },
 }
-"""Errors after which a call may be made again.
+"""Errors after which a call may be repeated.
 
-That somebody is gone is known to those only who have called it themselves: for anybody else it is
-a process that cannot be reached.
+A GoneError is known only to the direct caller: for any other process it is a process that cannot be
+reached.
 """
 _PLAIN_ERRORS: Final[Mapping[str, type[RillflowError]]] = {
     **_UNANSWERED,
     **{kind.code: kind for kind in (OverloadedError, UnreadAnswersError, QuotaError, CrashedError)},
 }
-"""Errors that have nothing but a message."""
+"""Errors that have only a message."""
 
 
 def error_of(reply: Reply) -> RillflowError:
@@ -312,18 +312,18 @@ _TEXTS: Final[Mapping[type, str]] = {
 
 
 def text_of(call: Call) -> bytes:
-    """Return the JSON that a call brings along, which may be large; empty when it brings none."""
+    """Return the JSON that a call contains, which may be large; empty if there is none."""
     event = getattr(call, "event", None)
     field = _TEXTS.get(type(event))
     return b"" if field is None else getattr(event, field) or b""
 
 
 SHOWN_BYTES: Final = 64 * 1024
-"""What a reply may show of an execution; what is larger is asked for in parts."""
+"""Limit of an execution's view in a reply; a larger one is queried in parts."""
 
 
 def size_of(call: Call) -> int:
-    """Return about how many bytes of messages a call takes: its text, or what it may be shown."""
+    """Return about how many bytes a call and its reply take: its text, or the largest view."""
     if (isinstance(call, Query) and call.kind != "status") or (
         isinstance(call, Watch) and call.show
     ):

@@ -1,4 +1,4 @@
-"""The seam between an execution and the serverless function it calls (spec 4)."""
+"""The gateway port: how a dispatcher calls a serverless function (spec 4)."""
 
 from typing import Final, Protocol
 
@@ -22,17 +22,17 @@ __all__ = [
 HANDLE_FAILS: Final = "handle fails: "
 """Prefix of messages about calls that failed before, or without, an HTTP exchange."""
 FIELDS_BYTES: Final = 256
-"""About what an answer takes without its body."""
+"""About the size of an answer without its body."""
 
 
 class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """How the attempt's call ended, before any interpretation (spec 3.10).
+    """The result of a call, before any interpretation (spec 3.10).
 
-    ``body`` is the answer's text, None when empty. ``error`` is the message of a
-    failed call, None when the call was answered well; with an error, ``body`` may
-    still hold what the gateway said. ``retry_after_s`` is the gateway's wish. ``poll``
-    is the request's, filled in by the dispatcher. ``hint`` says more about an error.
-    ``is_outcome`` tells that the body is what a callback would bring: nobody calls back.
+    ``body`` is the answer's text, None if empty. ``error`` is the message of a failed call, None if
+    it succeeded; with an error, ``body`` may still contain the gateway's answer. ``retry_after_s``
+    is the pause that the gateway asks for. ``poll`` is the request's, set by the dispatcher.
+    ``hint`` explains an error. ``is_outcome`` is set if the body is what a callback would bring, so
+    that no callback follows.
     """
 
     execution_id: ExecutionId
@@ -59,7 +59,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
 
     @property
     def size_bytes(self) -> int:
-        """About how much of a message it takes: only bodies may be large."""
+        """About the size of its message: only bodies may be large."""
         return FIELDS_BYTES + (len(self.body) if self.body else 0)
 
 
@@ -82,7 +82,7 @@ def failed(request: DispatchRequest | DispatchAnswer, error: str, hint: str = ""
 
 
 class Gateway(Protocol):
-    """One way of calling functions, chosen by ``resourceProtocol`` or scheme."""
+    """One way of calling functions, selected by ``resourceProtocol`` or scheme."""
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; every failure is an answer with ``error``, never an exception."""
@@ -94,10 +94,10 @@ class Gateway(Protocol):
 
 
 class CircuitState(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a host or a function is left alone since its last calls failed.
+    """Whether calls to a host or a function are held back since its last calls failed.
 
-    ``state`` is ``closed``, ``open`` (no call goes out for ``open_for_s``) or ``half-open``
-    (one is on its way to find out). ``failures`` counts those in a row.
+    ``state`` is ``closed``, ``open`` (no call goes out for ``open_for_s``) or ``half-open`` (one
+    probe is under way). ``failures`` counts those in a row.
     """
 
     name: str
@@ -107,11 +107,11 @@ class CircuitState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostState(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes on between a dispatcher and one gateway host.
+    """The calls between a dispatcher and one gateway host.
 
-    ``waiting`` calls wait for a slot or for ``rate_per_s`` (None sets no limit), ``held``
-    ones until a circuit closes. ``functions`` are those behind the host whose last call
-    failed. ``idle_s`` is how long ago the last call ended, None while there is one.
+    ``waiting`` calls wait for a slot or for ``rate_per_s`` (None sets no limit), ``held`` ones
+    until a circuit closes. ``functions`` are those behind the host whose last call failed.
+    ``idle_s`` is the time since the last call ended, None while there is one.
     """
 
     host: CircuitState
@@ -124,14 +124,14 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DispatcherState(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway hosts of one dispatcher; ``is_reached`` is False when it did not say."""
+    """The gateway hosts of one dispatcher; ``is_reached`` is False if it did not answer."""
 
     is_reached: bool
     hosts: list[HostState]
 
 
 class Dispatchers(Protocol):
-    """All dispatchers of a stack, to be looked at."""
+    """The state of all dispatchers of a stack."""
 
     async def states(self) -> list[DispatcherState]:
         """Return the state of each dispatcher, in their order."""

@@ -1,4 +1,4 @@
-"""How long the event loops of a stack are held, as operators look at them."""
+"""The measurements of a stack's event loops, for operators."""
 
 from typing import Protocol
 
@@ -6,10 +6,10 @@ import msgspec
 
 
 class LoopState(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured of one event loop; times are milliseconds.
+    """The measurements of one event loop; times are milliseconds.
 
-    ``longest_ms`` is the longest turn since the start and ``longest_of_minute_ms`` that of the
-    last minute, each too short by up to 20 ms. ``slow_turns`` counts those over the limit.
+    ``longest_ms`` is the longest turn since the start and ``longest_of_minute_ms`` that of the last
+    minute, each too short by up to 20 ms. ``slow_turns`` counts those over the limit.
     ``is_reached`` is False for a process that did not answer in time.
     """
 

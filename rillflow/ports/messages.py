@@ -1,11 +1,11 @@
-"""What actors send each other, one closed set for each kind of receiver.
+"""The messages between actors: one closed set for each kind of receiver.
 
-Senders encode a message with ``encode_message``. Receivers decode it, and take it apart with
-``match`` and ``assert_never``, so that mypy finds a kind that nobody handles. A message of no
-known kind is a ``msgspec.ValidationError`` at its receiver, and so a ``DefectError`` at its
-sender. How messages travel is the business of ``rillflow/actors``.
+Senders encode a message with ``encode_message``. Receivers decode it, and handle it with ``match``
+and ``assert_never``, so that mypy finds a kind without a handler. A message of an unknown kind is a
+``msgspec.ValidationError`` at its receiver, and so a ``DefectError`` at its sender.
+`rillflow/actors` transports messages, by sockets or Ray.
 
-A message says how it is answered; each answer is bytes, empty where there is nothing to tell.
+Each message documents its answer; an answer is bytes, empty if there is nothing to report.
 """
 
 from typing import TypeAlias
@@ -24,17 +24,17 @@ class Calls(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Answers(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Take the answers of dispatches; answered with nothing once they are durable."""
+    """Deliver the answers of dispatches; answered with nothing once they are durable."""
 
     answers: list[DispatchAnswer]
 
 
 class EndsQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What has ended for a watcher, besides what it has heard of? Answered with ``News``.
+    """Query what has ended for a watcher, besides what it has heard. Answered with ``News``.
 
-    The answer comes after ``timeout_s`` at the latest. ``life`` is the life of the owner that was
-    told what is waited for; an owner in another one knows nothing of it and does not wait. None
-    is who does not say.
+    The answer comes after ``timeout_s`` at the latest. ``life`` is the token of the owner process
+    that has registered the watches; another process knows nothing of them and does not wait. None
+    gives no token.
     """
 
     watcher: str
@@ -44,14 +44,14 @@ class EndsQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class HealthQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What keeps the owner from taking requests? Answered with a list of ``Reason``."""
+    """Query what keeps the owner from being ready. Answered with a list of ``Reason``."""
 
 
 class Order(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Requests for one life of a dispatcher to make; answered with the life it is in.
+    """Requests for one process of a dispatcher; answered with the token of its process.
 
-    ``epoch`` tells the lives of a sender apart, and ``number`` the orders of one life.
-    Both grow, so an order with smaller ones than the last is out of date.
+    ``epoch`` identifies the process of the sender, and ``number`` its order. Both grow, so an order
+    with smaller ones than the last is outdated.
     """
 
     sender: str
@@ -62,9 +62,9 @@ class Order(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class CancelOrder(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Calls of a sender whose answers nobody would take, told to one life of a dispatcher.
+    """Calls of a sender whose answers would not be accepted, for one process of a dispatcher.
 
-    Answered with the life it is in.
+    Answered with the token of its process.
     """
 
     sender: str
@@ -73,15 +73,15 @@ class CancelOrder(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class LifeQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Which life is the dispatcher in?"""
+    """Query the token of the dispatcher's process."""
 
 
 class HostsQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What goes on between the dispatcher and gateway hosts? Answered with ``HostState``s."""
+    """Query the state of the gateway hosts. Answered with ``HostState``s."""
 
 
 class LoopQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """How long is the event loop of the process held? Answered with a ``LoopState``."""
+    """Query the measurements of the process's event loop. Answered with a ``LoopState``."""
 
 
 OwnerMessage: TypeAlias = Calls | Answers | ViewPart | EndsQuestion | HealthQuestion
@@ -101,7 +101,7 @@ def decode_owner_message(data: bytes) -> OwnerMessage | LoopQuestion:
     """Decode a message to an owner of executions.
 
     Raises:
-        msgspec.ValidationError: It is none.
+        msgspec.ValidationError: It is not one.
     """
     message: OwnerMessage | LoopQuestion = _owner_decoder.decode(data)
     return message
@@ -111,7 +111,7 @@ def decode_dispatcher_message(data: bytes) -> DispatcherMessage | LoopQuestion:
     """Decode a message to a dispatcher.
 
     Raises:
-        msgspec.ValidationError: It is none.
+        msgspec.ValidationError: It is not one.
     """
     message: DispatcherMessage | LoopQuestion = _dispatcher_decoder.decode(data)
     return message

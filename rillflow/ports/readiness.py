@@ -1,4 +1,4 @@
-"""Whether a stack can take requests, and what keeps it from that."""
+"""Readiness: whether a stack can take requests, and the reasons if it cannot."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -7,9 +7,9 @@ import msgspec
 
 
 class Reason(msgspec.Struct, frozen=True, array_like=True):
-    """What keeps a stack from taking requests: a code for programs, a sentence for people.
+    """A reason why a stack is not ready: a code for programs, a sentence for people.
 
-    Anybody is told it, so it says nothing of places, names or causes, which are for the log.
+    It is public, so it contains no places, names or causes, which are logged.
     """
 
     code: str
@@ -25,18 +25,18 @@ STORE_UNREADABLE: Final = Reason(
 
 
 class Readiness(Protocol):
-    """What a stack knows of itself; asking costs nothing, as others find it out meanwhile."""
+    """The readiness of a stack; reading it is free, because it is checked in the background."""
 
     def start(self) -> None:
-        """Begin to find out."""
+        """Start the checks."""
         ...
 
     async def stop(self) -> None:
-        """Find out nothing more."""
+        """Stop the checks."""
         ...
 
     def reasons(self) -> list[Reason]:
-        """Return what keeps the stack from taking requests; empty when it is ready."""
+        """Return the reasons why the stack is not ready; empty if it is."""
         ...
 
 

@@ -1,7 +1,8 @@
-"""Durable storage: the journal of executions and the catalogue of definitions.
+"""The store port: the journal of executions and the catalogue of definitions.
 
-Acknowledged means durable: a method that writes returns only once the write is
-on disk. Writers group what arrives while a commit is under way.
+To add a store, implement ``Store`` beside `rillflow/stores/sqlite`; `tests/contract` tests it.
+Acknowledged means durable: a method that writes returns only once the write is on disk. Writers
+group what arrives while a commit is under way.
 """
 
 from collections.abc import Sequence
@@ -12,15 +13,15 @@ import msgspec
 from rillflow.ids import ExecutionId
 
 LATEST_MS: Final = 253_402_300_800_000
-"""The latest moment that may be asked for: the end of the year 9999."""
+"""The latest time in a filter: the end of the year 9999."""
 
 
 class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
-    """The row that makes an execution exist; written with its first journal record.
+    """The row that creates an execution; written with its first journal record.
 
-    ``definition_id`` is the md5 of the canonical text that the execution runs. ``ancestors``
-    are the executions above a sub-flow, outermost first: the first of them that is stored
-    may have started ``max_descendants`` sub-flows, theirs included, at all levels.
+    ``definition_id`` is the md5 of the canonical text that the execution runs. ``ancestors`` are
+    the executions above a sub-flow, outermost first: the first of them that is stored may have
+    started ``max_descendants`` sub-flows, counted at all levels below it.
     """
 
     execution_id: ExecutionId
@@ -38,7 +39,7 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an execution once it has ended (or ended anew after a redo)."""
+    """The result of an execution that has ended (or ended again after a redo)."""
 
     status: str
     code: str | None
@@ -48,13 +49,13 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True):
 class Append(msgspec.Struct, frozen=True, kw_only=True):
     """Journal records of one execution, all or nothing.
 
-    ``first_seq`` is the sequence number of the first record, counted from 1 and
-    without gaps. Without records the append writes no event: that it is taken confirms
-    that the execution has just the records before ``first_seq``. ``epoch`` is the
-    owner's; a newer epoch in the store refuses the append. ``status`` replaces the
-    execution's status in listings when given; ``snapshot`` (with ``snapshot_seq``, the
-    last record it contains) replaces the stored one. ``rests`` says whether the execution
-    waits for others only, so that a new owner need not read it; None leaves what was said.
+    ``first_seq`` is the sequence number of the first record, counted from 1 and without gaps. An
+    append without records writes no event: accepting it confirms that the execution has exactly the
+    records before ``first_seq``. ``epoch`` is the owner's; the store refuses the append if it has a
+    newer epoch. ``status`` replaces the execution's status in listings if it is given; ``snapshot``
+    (with ``snapshot_seq``, the last record it contains) replaces the stored one. ``rests`` says
+    whether the execution waits for others only, so that a new owner need not read it; None keeps
+    the stored value.
     """
 
     execution_id: ExecutionId
@@ -101,7 +102,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which executions to list or count; None means any. Times are submit times, inclusive."""
+    """Which executions to list or count; None selects any. Times are submit times, inclusive."""
 
     execution_id: ExecutionId | None = None
     business: str | None = None
@@ -113,13 +114,13 @@ class ExecutionFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEATHS_KEPT_MS: Final = 7 * 86_400_000
-"""How long deaths of owners are kept that executions brought about which were never stored."""
+"""How long deaths of owners are kept for executions that were never stored."""
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
-    """What a life of an owner was doing, and for which execution, when its process died.
+    """What a process of an owner was handling, and for which execution, when it died.
 
-    ``life`` is different for every life, so that a death which is noted twice counts once.
+    ``life`` is different for every process, so that a death that is noted twice counts once.
     """
 
     execution_id: ExecutionId
@@ -129,14 +130,14 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One version under an alias; the newest is what the alias means."""
+    """One version under an alias; the alias refers to the newest."""
 
     version: str
     created_at_ms: int
 
 
 class AliasRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One alias of the catalogue with its newest version and its ages."""
+    """One alias of the catalogue with its newest version and its times."""
 
     business: str
     feature: str
@@ -147,40 +148,38 @@ class AliasRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal(Protocol):
-    """Executions, their records, and who owns them."""
+    """Executions, their records, and their owners."""
 
     async def take_partitions(self, partitions: Sequence[int]) -> int:
-        """Become the owner of partitions; return the new epoch, greater than any before.
+        """Become the owner of partitions; return the new epoch, greater than all before.
 
         From here on, appends to them under an older epoch raise FencedError.
         """
         ...
 
     async def newest_epoch(self, partitions: Sequence[int]) -> int:
-        """Return the newest epoch under which any of some partitions was taken, 0 for none."""
+        """Return the newest epoch under which one of some partitions was taken, 0 for none."""
         ...
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably.
 
-        A value that is large, and comes again in later records or the snapshot of the same
-        execution, is stored once.
-
-        Calls of one process are written in the order in which they were made.
+        A large value that occurs again in later records or the snapshot of the same execution is
+        stored once. Calls of one process are written in the order in which they were made.
 
         Raises:
             FencedError: Some partition has a newer owner; nothing was written.
-            ConflictError: An append does not follow what is stored, or creates what
-                exists; nothing was written.
-            QuotaError: An append creates a sub-flow in a family that is as large as it
-                may be; nothing was written.
-            StoreError: The write failed. Whether anything was written is unknown; when it
-                was, then all of it.
+            ConflictError: An append does not follow what is stored, or creates an execution
+                that exists; nothing was written.
+            QuotaError: An append creates a sub-flow beyond the limit of its family;
+                nothing was written.
+            StoreError: The write failed. Whether it was written is unknown; if so, it was
+                written completely.
         """
         ...
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
-        """Read an execution with its snapshot and later records; None when unknown.
+        """Read an execution with its snapshot and later records; None if unknown.
 
         Raises:
             DamagedError: A part of it is missing, or cannot be read; other executions can.
@@ -193,18 +192,18 @@ class Journal(Protocol):
         ...
 
     async def note_death(self, death: Death) -> None:
-        """Keep a death, durably; keeping it again changes nothing.
+        """Store a death, durably; storing it again changes nothing.
 
-        Deaths that executions brought about which are not stored go after a week.
+        Deaths for executions that are not stored are removed after a week.
         """
         ...
 
     async def deaths(self) -> list[Death]:
-        """List the deaths that are kept, in no order; there are few."""
+        """List the stored deaths in any order; there are few."""
         ...
 
     async def forget_deaths(self, execution_id: ExecutionId, step: str | None = None) -> None:
-        """Forget the deaths of an execution, or only those in one step."""
+        """Remove the deaths of an execution, or only those in one step."""
         ...
 
     async def find_by_idempotency_key(
@@ -224,7 +223,7 @@ class Journal(Protocol):
         ...
 
     async def count_codes(self, wanted: ExecutionFilter) -> dict[str, int]:
-        """Count ended executions by failure code; those without a code are left out."""
+        """Count ended executions by failure code; those without a code are omitted."""
         ...
 
     async def children(self, parent_id: ExecutionId) -> list[ExecutionId]:
@@ -234,22 +233,22 @@ class Journal(Protocol):
     async def purgeable(
         self, *, ended_before_ms: int, keep: int, limit: int
     ) -> list[ExecutionSummary]:
-        """List ended executions that nothing unfinished needs, the longest ended first.
+        """List ended executions that no unfinished one needs, the longest ended first.
 
-        The ``keep`` that ended last are left out, and so are children of unfinished parents
-        (whose recovery would start them anew) and parents of unfinished children.
+        The ``keep`` that ended last are omitted, and so are children of unfinished parents (whose
+        recovery would start them anew) and parents of unfinished children.
         """
         ...
 
     async def purge(
         self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
-        """Remove executions with all that is stored of them, in one small transaction.
+        """Remove executions and everything that is stored of them, in one small transaction.
 
-        Deaths that they brought about go with them. At most about ``most_records`` journal
-        records go at once. One that is not ``purgeable`` (any more) is left alone, also when a
-        redo has given it a later end.
-        An execution that goes in several steps can be loaded until it is gone.
+        Deaths for them are removed, too. One call removes at most about ``most_records`` journal
+        records. An execution that is not ``purgeable`` (any more) is kept, also if a redo has given
+        it a later end. An execution that is removed in several steps can be loaded until it is
+        gone.
 
         Returns:
             Those that are left to remove: call again with them.
@@ -261,7 +260,7 @@ class Catalogue(Protocol):
     """Definitions, their aliases and versions, gray rules and AB rules (spec 5.4, 5.5)."""
 
     async def put_definition_text(self, definition_id: str, text: str) -> None:
-        """Keep a canonical text under its md5; keeping it again changes nothing."""
+        """Store a canonical text under its md5; storing it again changes nothing."""
         ...
 
     async def definition_text(self, definition_id: str) -> str | None:
@@ -287,7 +286,7 @@ class Catalogue(Protocol):
         ...
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
-        """Return the newest version of an alias, None when it has none."""
+        """Return the newest version of an alias, None if it has none."""
         ...
 
     async def has_version(self, business: str, feature: str, version: str) -> bool:
@@ -305,13 +304,13 @@ class Catalogue(Protocol):
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
-        """Add names to the listings, with the names above them."""
+        """Add names to the listings, together with the names above them."""
         ...
 
     async def unregister(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
-        """Take the lowest given name off its listing; nothing else is removed."""
+        """Remove the lowest given name from its listing; nothing else is removed."""
         ...
 
     async def businesses(self) -> list[str]:
@@ -344,7 +343,7 @@ class Catalogue(Protocol):
 
 
 class Store(Journal, Catalogue, Protocol):
-    """Both halves, with a life cycle."""
+    """Journal and catalogue, with a life cycle."""
 
     async def open(self) -> None:
         """Create or check the schema; safe to call from several processes at once.
@@ -358,7 +357,7 @@ class Store(Journal, Catalogue, Protocol):
         """Write something durably, as an append does, that changes nothing.
 
         Raises:
-            StoreError: The store takes no writes.
+            StoreError: The store accepts no writes.
         """
         ...
 

@@ -1,4 +1,8 @@
-"""Adapters behind the Store port, chosen by URL: memory, SQLite, PostgreSQL."""
+"""The stores, adapters of the Store port, chosen by URL: memory, SQLite, PostgreSQL.
+
+Actors and the command line open them here. Stores know no states: journal records are bytes to
+them.
+"""
 
 import asyncio
 from pathlib import Path
@@ -43,7 +47,7 @@ def open_store(url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> Store
 
 
 async def schema_status(url: str) -> SchemaStatus:
-    """Tell the schema version of a database without changing it.
+    """Return the schema version of a database without changing it.
 
     Raises:
         StoreError: The URL names no database, or it cannot be read.
@@ -61,7 +65,7 @@ async def schema_status(url: str) -> SchemaStatus:
 
 
 async def upgrade_schema(url: str) -> SchemaStatus:
-    """Bring a database up to date, creating its tables if there are none.
+    """Upgrade a database, creating its tables if there are none.
 
     Returns:
         The status before the upgrade.
@@ -83,10 +87,10 @@ async def upgrade_schema(url: str) -> SchemaStatus:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the file that a URL names, None if it is not that of a SQLite store.
+    """Return the file of a SQLite URL, None for other stores.
 
     Raises:
-        StoreError: It is one, without the absolute path of a file.
+        StoreError: It is a SQLite URL without an absolute path.
     """
     scheme, _, rest = url.partition(":")
     return _sqlite_path(url, rest) if scheme == "sqlite" else None

@@ -1,9 +1,8 @@
-"""Which rows a group of appends writes, and which of its appends are refused.
+"""The append plan: which rows a group of appends writes, and which appends are refused.
 
-Pure, and the same for every adapter: an adapter reads what it knows about the
-touched partitions and executions inside the transaction that will write, lets
-an `AppendPlan` judge each caller's appends, and writes the rows that are left.
-A refused caller leaves no trace in the plan, so its neighbours are written.
+Pure, and the same for every adapter: inside the transaction, an adapter reads what it knows about
+the partitions and executions concerned, passes each caller's appends to an `AppendPlan`, and writes
+its rows. A refused caller changes nothing in the plan, so the others are written.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -20,14 +19,14 @@ RecordRow: TypeAlias = tuple[int, int, bytes]
 
 
 class Place(NamedTuple):
-    """Where an execution stands in the journal: its row's key and its last record."""
+    """The position of an execution in the journal: its row's key and its last record."""
 
     key: int
     last_seq: int
 
 
 class Family(NamedTuple):
-    """An execution by its row's key, and how many sub-flows it has, at all levels."""
+    """An execution by its row's key, and the number of its sub-flows, at all levels."""
 
     key: int
     descendants: int
@@ -71,15 +70,15 @@ class PayloadRow(NamedTuple):
 
 
 class AppendPlan:
-    """The rows to write, gathered caller by caller.
+    """The rows to write, collected caller by caller.
 
-    ``executions``, ``records`` are rows to insert; ``outcomes``, ``snapshots`` and ``rests``
-    replace what is stored, by execution key. A snapshot is (seq, bytes). ``payloads``
-    are to be inserted where they are not there yet. Those that neither a record nor
-    the snapshot refers to are to go where the snapshot is in ``snapshot_payloads``.
-    ``descendants`` replaces how many sub-flows an execution has, at all levels.
+    ``executions`` and ``records`` are rows to insert; ``outcomes``, ``snapshots`` and ``rests``
+    replace what is stored, by execution key. A snapshot is (seq, bytes). ``payloads`` are to be
+    inserted unless they exist. For the executions in ``snapshot_payloads``, payloads to which
+    neither a record nor the new snapshot refers are to be deleted. ``descendants`` replaces the
+    number of sub-flows of an execution, at all levels.
 
-    The ``families`` are those ancestors of new executions that are stored.
+    The ``families`` are the stored ancestors of new executions.
     """
 
     def __init__(
@@ -104,14 +103,14 @@ class AppendPlan:
         self.descendants: dict[int, int] = {}
 
     def add(self, appends: Sequence[Append]) -> None:
-        """Take the appends of one caller, all or none of them.
+        """Add the appends of one caller, all or none of them.
 
         Raises:
             FencedError: Some partition has a newer owner.
             ConflictError: An execution is unknown, or exists already, or its
                 records do not follow the last one, or a snapshot claims records
-                that are not there.
-            QuotaError: A sub-flow is one more than its family may have.
+                that are not stored.
+            QuotaError: A sub-flow exceeds the limit of its family.
         """
         staged: dict[ExecutionId, Place] = {}
         families: dict[ExecutionId, Family] = {}
@@ -150,7 +149,7 @@ class AppendPlan:
         return Place(next(self._keys), 0)
 
     def _count_in(self, new: NewExecution, staged: dict[ExecutionId, Family]) -> None:
-        """Count a sub-flow in the family of its first ancestor that is stored."""
+        """Count a sub-flow in the family of its first stored ancestor."""
         head = first_stored(new.ancestors, self._families)
         if head is None:
             return
@@ -210,8 +209,8 @@ def first_stored(
 def outcome_of(append: Append) -> Outcome | None:
     """Return what an append says about its execution's status, None for nothing.
 
-    A closing ends the execution. A status alone means that it goes on (a redo
-    of an ended one, too), so that it is unfinished again.
+    A closing ends the execution. A status alone means that it continues (also after a redo), so it
+    is unfinished again.
     """
     closing = append.closing
     if closing is not None:

@@ -1,4 +1,7 @@
-"""Ended executions as lines of JSON, in one file for each day."""
+"""The archive: ended executions as lines of JSON, in one file for each day.
+
+Retention writes to it before it removes executions; nothing reads it.
+"""
 
 import asyncio
 import os
@@ -54,7 +57,8 @@ def _append(path: Path, text: bytes) -> None:
         if not is_new and file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
-                # What a crash, or a full disk, has left of a line must not spoil the next one.
+                # A crash, or a full disk, may have left a partial line, which must not damage the
+                # next one.
                 text = b"\n" + text
         file.write(text)
         file.flush()

@@ -1,4 +1,4 @@
-"""An execution filter as SQL conditions; each adapter writes its own placeholders."""
+"""An execution filter as SQL conditions; each adapter adds its own placeholders."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class Condition(NamedTuple):
 
 
 def conditions_of(wanted: ExecutionFilter) -> Iterator[Condition]:
-    """Yield the conditions that an execution meets all of, none when any will do."""
+    """Yield the conditions of a filter, none if it selects everything."""
     given = (
         Condition("execution_id", "=", wanted.execution_id),
         Condition("business", "=", wanted.business),

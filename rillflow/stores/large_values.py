@@ -1,11 +1,11 @@
-"""Large values apart from the records and snapshots that contain them, each stored once.
+"""Large values: stored once by their SHA-256, apart from the records and snapshots with them.
 
-Pure, and the same for every adapter. What is longer than the limit is cut at the bytes of
-its large JSON values: a value is taken out when it is longer than the limit and no value
-within it is. So a function's output is cut at the same places in the event that brings it,
-in the context, in the next task's input and in the snapshot, and all of these share one
-payload. What is left are pieces of the original bytes with references between them; joined
-again they are the same bytes, whatever the values say.
+Pure, and the same for every adapter. A record or snapshot longer than the limit (64 KB by default)
+is cut at the bytes of its large JSON values: a value is taken out if it is longer than the limit
+and no value within it is. So a function's output is cut at the same places in the event that brings
+it, in the context, in the next task's input and in the snapshot, and all of these share one
+payload. What remains are pieces of the original bytes with references between them; joining
+restores the same bytes, whatever the values are.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ from rillflow.jsontypes import count_of_values, decode_json
 from rillflow.ports.store import Append, StoredExecution
 
 LARGE_VALUE_BYTES: Final = 64 * 1024
-"""Length above which a value is stored apart, unless a setting says otherwise."""
+"""Length in bytes above which a value is stored apart, by default."""
 
 _AT_ONCE_BYTES: Final = 1 << 20
 _MARK: Final = b"\xfe"
-"""First byte of pieces. The format numbers of the journal begin at the other end."""
+"""First byte of pieces. Format numbers of the journal count from 0, so they never meet."""
 _DEEPEST: Final = 32
 _MOST_VALUES: Final = 2_000_000
 _MOST_RESPELLED: Final = 20_000
-"""A value with more inside is stored as it is spelled, rather than decoded and encoded."""
+"""A value that contains more values is stored in its own spelling, not decoded and re-encoded."""
 _END: Final = 64
 _TRIES: Final = 8
 
@@ -38,7 +38,7 @@ Payloads: TypeAlias = dict[bytes, bytes]
 
 
 class _Reference(msgspec.Struct, frozen=True, array_like=True):
-    """Where a value belongs; ``spelling`` says how its bytes are made from the payload's."""
+    """The position of a value; ``spelling`` says how its bytes are made from the payload's."""
 
     sha256: bytes
     spelling: int = 0
@@ -48,7 +48,7 @@ _Piece: TypeAlias = bytes | _Reference
 
 
 class SlimAppend(Append, frozen=True, kw_only=True):
-    """An append without its large values, which stand beside it by where they were."""
+    """An append without its large values, and these values with their positions."""
 
     of_records: Payloads
     of_snapshot: Payloads
@@ -57,13 +57,13 @@ class SlimAppend(Append, frozen=True, kw_only=True):
 _BAD_JSON: Final = (ValueError, RecursionError)
 _SPELLINGS: Final[Sequence[Callable[[object], bytes]]] = (
     msgspec.json.encode,
-    # What functions in Python answer: a blank after each comma, and text often as \uXXXX.
+    # The spelling of functions in Python: a blank after each comma, and often text as \\uXXXX.
     lambda value: json.dumps(value).encode(),
     lambda value: json.dumps(value, ensure_ascii=False).encode(),
 )
 
 _OTHERWISE_SPELLED: Final = (b", ", b": ", b"\\u")
-"""What is in each spelling but the first, but for texts that are the same in all."""
+"""What occurs in each spelling but the first, except in texts that are the same in all."""
 
 _pieces_encoder = msgspec.msgpack.Encoder()
 _pieces_decoder = msgspec.msgpack.Decoder(list[_Piece])
@@ -72,14 +72,14 @@ _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def slimmed(appends: Sequence[Append], limit: int) -> list[Append]:
-    """Take the values out of appends that are longer than a limit, in bytes."""
+    """Take the values above a limit, in bytes, out of appends."""
     return [each if _is_small(each, limit) else _slim(each, limit) for each in appends]
 
 
 async def slimmed_beside(appends: Sequence[Append], limit: int) -> list[Append]:
-    """Do the same; of a large snapshot that comes alone, beside the event loop.
+    """Do the same; for a large snapshot without records in a thread.
 
-    Appends with records are written in the order in which they come, so they do not wait.
+    Appends with records keep their order, so they do not wait.
     """
     if any(each.records or len(each.snapshot or b"") <= _AT_ONCE_BYTES for each in appends):
         return slimmed(appends, limit)
@@ -87,7 +87,7 @@ async def slimmed_beside(appends: Sequence[Append], limit: int) -> list[Append]:
 
 
 def references(stored: StoredExecution) -> set[bytes]:
-    """Return the hashes of the values that an execution has apart."""
+    """Return the hashes of the values that an execution has stored apart."""
     texts = (*stored.records, stored.snapshot or b"")
     return {
         piece.sha256
@@ -99,7 +99,7 @@ def references(stored: StoredExecution) -> set[bytes]:
 
 
 def joined(stored: StoredExecution, payloads: Mapping[bytes, bytes]) -> StoredExecution:
-    """Put the values of an execution back where they belong.
+    """Put the values of an execution back into their positions.
 
     Raises:
         DamagedError: A value is missing.
@@ -137,15 +137,15 @@ def _slim(append: Append, limit: int) -> SlimAppend:
 
 
 class _Cutter:
-    """Cuts what belongs together, and remembers the values that it has seen."""
+    """Cuts the parts of one execution, and remembers the values that it has seen."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        # By length and ends: comparing bytes is cheaper than hashing them, or looking inside.
+        # By length and ends: comparing bytes is cheaper than hashing or parsing them.
         self._known: dict[tuple[int, bytes, bytes], tuple[bytes, _Reference, bytes]] = {}
 
     def cut_record(self, record: bytes, payloads: Payloads) -> bytes:
-        """Return a record without the values that are put into ``payloads``."""
+        """Return a record without the values that are moved to ``payloads``."""
         if len(record) <= self._limit:
             return _wrapped(record)
         try:
@@ -155,7 +155,7 @@ class _Cutter:
         return self._cut(record, self._in_fields(fields), payloads)
 
     def cut_snapshot(self, snapshot: bytes, payloads: Payloads) -> bytes:
-        """Return a snapshot without the values that are put into ``payloads``."""
+        """Return a snapshot without the values that are moved to ``payloads``."""
         if len(snapshot) <= self._limit:
             return _wrapped(snapshot)
         return self._cut(snapshot, self._in_json(snapshot[1:]), payloads, is_ours=True)
@@ -163,7 +163,7 @@ class _Cutter:
     def _cut(
         self, data: bytes, values: Iterable[bytes], payloads: Payloads, *, is_ours: bool = False
     ) -> bytes:
-        """Cut values out of data; ``is_ours`` says that their text is as our encoder writes it."""
+        """Cut values out of data; ``is_ours`` says that their text is in our encoder's spelling."""
         pieces: list[_Piece] = []
         end = 0
         for value in values:
@@ -185,7 +185,7 @@ class _Cutter:
         return known[1], known[2]
 
     def _in_fields(self, field: object) -> Iterator[bytes]:
-        """Yield the large values of an event in their order: its JSON texts, or parts of them."""
+        """Yield the large values of an event in order: its JSON texts, or parts of them."""
         if isinstance(field, list):
             for each in field:
                 yield from self._in_fields(each)
@@ -195,7 +195,7 @@ class _Cutter:
             yield from self._in_json(field.strip() or field)
 
     def _in_json(self, text: bytes | msgspec.Raw, depth: int = 0) -> Iterator[bytes]:
-        """Yield the smallest large values of a large JSON text, itself when it has no other."""
+        """Yield the smallest large values of a large JSON text, itself if it contains no other."""
         known = self._known.get(_ends(text))
         if known is not None and known[0] == bytes(text):
             yield known[0]
@@ -209,7 +209,7 @@ class _Cutter:
 
 
 def _wrapped(data: bytes) -> bytes:
-    """Return bytes of which nothing was cut, so that they are not taken for pieces."""
+    """Return bytes without references, so that they are not taken for pieces."""
     return _MARK + _pieces_encoder.encode([data]) if data.startswith(_MARK) else data
 
 
@@ -219,7 +219,7 @@ def _ends(text: bytes | msgspec.Raw) -> tuple[int, bytes, bytes]:
 
 
 def _find(data: bytes, value: bytes, start: int) -> int:
-    """Find a long value; ``bytes.find`` would study all of it first."""
+    """Find a long value; ``bytes.find`` would preprocess all of it first."""
     head = value[:_END]
     at = start - 1
     for _ in range(_TRIES):
@@ -230,7 +230,7 @@ def _find(data: bytes, value: bytes, start: int) -> int:
 
 
 def _children(text: bytes | msgspec.Raw) -> Sequence[msgspec.Raw]:
-    """Return the values in an array or object; none of what is not JSON, or too much of it."""
+    """Return the values in an array or object; none if it is not JSON, or has too many values."""
     view = memoryview(text)
     first = bytes(view[:1])
     if len(view) > 2 * _MOST_VALUES and bytes(view).count(b",") > _MOST_VALUES:
@@ -246,9 +246,9 @@ def _children(text: bytes | msgspec.Raw) -> Sequence[msgspec.Raw]:
 
 
 def _spelled(value: bytes) -> tuple[int, bytes]:
-    """Return which spelling of a value this is, and the text that stands for all of them.
+    """Return the spelling of a value, and the text that represents it in all spellings.
 
-    A spelling that is not known stands for itself.
+    A value in an unknown spelling represents itself.
     """
     if value[:1] == b'"' and b"\\" not in value:
         return 0, value

@@ -1,4 +1,4 @@
-"""The registered names of the catalogue, as rows of one table."""
+"""The registered names of the catalogue as rows of one table, for every adapter."""
 
 
 def name_rows(
@@ -6,7 +6,7 @@ def name_rows(
 ) -> list[tuple[str, str, str]]:
     """Return the row of a name after those of the names above it.
 
-    What is below a name is the empty string, which is no name itself.
+    A missing lower name is the empty string, which is not a valid name.
     """
     rows = [(business, "", "")]
     if feature is not None:

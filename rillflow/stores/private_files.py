@@ -1,4 +1,4 @@
-"""Files that only their owner may read and write, whatever folder they lie in."""
+"""Files that only their owner may read and write, in any folder."""
 
 import os
 import stat
@@ -13,20 +13,20 @@ _SUPERUSER: Final = 0
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file for its owner only, unless there is a file.
+    """Create an empty file for its owner only, unless there is a file.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder for its owner only, unless there is one that no other user can change.
+    """Create a folder for its owner only, unless there is one that no other user can change.
 
     Raises:
-        PermissionError: It is another user's, or everybody may write in it.
-        OSError: It cannot be made.
+        PermissionError: It belongs to another user, or everybody may write in it.
+        OSError: It cannot be created.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     reason = why_not_private(path.stat(), os.geteuid())
@@ -35,9 +35,10 @@ def make_private_folder(path: Path) -> None:
 
 
 def why_not_private(folder: os.stat_result, user: int) -> str:
-    """Say why others can replace what a user keeps in a folder; empty where they cannot.
+    """Return why others can replace what a user keeps in a folder; empty if they cannot.
 
-    The superuser can do so anyway. A group may write: it often is the user's own.
+    The superuser can do so anyway. Group write access is accepted: the group often is the user's
+    own.
     """
     if folder.st_uid not in (user, _SUPERUSER):
         return f"it belongs to another user (uid {folder.st_uid}), who can replace what lies in it"
@@ -47,10 +48,10 @@ def why_not_private(folder: os.stat_result, user: int) -> str:
 
 
 def close_to_others(paths: Iterable[Path]) -> None:
-    """Have only their owner read and write these files, where that is this user.
+    """Restrict these files to their owner, if that is this user.
 
-    A file keeps its mode when a program writes over it, so what an earlier release has made,
-    or another program has copied here, may be open to others. What is missing is passed over.
+    A file keeps its mode when a program writes over it, so a file of an earlier release, or a copy
+    by another program, may be open to others. Missing files are ignored.
     """
     for path in paths:
         with suppress(OSError):
@@ -58,12 +59,12 @@ def close_to_others(paths: Iterable[Path]) -> None:
 
 
 def close_file_to_others(path: Path) -> None:
-    """Have only their owner read and write a file, where that is this user; follow no link.
+    """Restrict a file to its owner, if that is this user; do not follow links.
 
     Raises:
         OSError: There is none, it is a link, or its mode cannot be changed.
     """
-    # Without O_NONBLOCK a pipe would be waited for.
+    # Without O_NONBLOCK, opening a pipe would block.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)

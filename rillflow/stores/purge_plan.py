@@ -1,9 +1,9 @@
-"""How much of some ended executions one transaction removes.
+"""The purge plan: how much of some ended executions one transaction removes.
 
-Pure, and the same for every adapter. An execution goes whole when its journal is small
-enough. A long journal goes in pieces, the oldest records first, and never one that the
-snapshot does not contain: so an execution that is gone by half still loads as it was. Its
-large values go with the last piece, since the snapshot refers to most of them.
+Pure, and the same for every adapter. An execution is removed whole if its journal is small enough.
+A long journal is removed in parts, the oldest records first, and only records that the snapshot
+contains: so a partly removed execution still loads as it was. Its large values are removed with the
+last part, because the snapshot refers to most of them.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ AND NOT EXISTS (SELECT 1 FROM executions AS child
 
 
 BYTES_PER_RECORD: Final = 4096
-"""How many bytes of large values are as much work to remove as one record."""
+"""Removing this many bytes of large values is as much work as removing one record."""
 
 
 class Purgeable(NamedTuple):
-    """One ended execution: the records that are left of it, and the last in its snapshot.
+    """One ended execution: the number of its remaining records, and the last in its snapshot.
 
     ``payload_bytes`` is the length of its large values.
     """
@@ -39,7 +39,7 @@ class Purgeable(NamedTuple):
 
 
 class PurgePlan(NamedTuple):
-    """What goes now: whole executions by key, and records of one up to a number.
+    """What is removed now: whole executions by key, and records of one up to a number.
 
     ``left`` are the executions that another transaction has to remove.
     """
@@ -50,7 +50,7 @@ class PurgePlan(NamedTuple):
 
 
 def purge_plan(found: Sequence[Purgeable], most_records: int) -> PurgePlan:
-    """Choose the first executions whose records fit, or else a piece of the first."""
+    """Choose the first executions whose records fit, or else a part of the first."""
     taken, budget = 0, most_records
     for each in found:
         work = each.records + each.payload_bytes // BYTES_PER_RECORD

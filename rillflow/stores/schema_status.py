@@ -1,4 +1,4 @@
-"""How the tables of a database compare with what this release needs."""
+"""The schema version of a database, compared with what this release needs."""
 
 from typing import Final, NamedTuple
 
@@ -13,7 +13,7 @@ MIGRATIONS: Final = (
     "a count of the sub-flows of an execution",
     "deaths of owners, by what they were handling",
 )
-"""What each migration makes; every adapter has these, under the same numbers."""
+"""What each migration adds; every adapter has these, under the same numbers."""
 
 
 class SchemaStatus(NamedTuple):
@@ -32,7 +32,7 @@ class SchemaStatus(NamedTuple):
 
     @property
     def missing(self) -> list[tuple[int, str]]:
-        """What an upgrade makes, with its numbers; nothing in a newer database."""
+        """What an upgrade adds, with its numbers; nothing for a newer database."""
         return list(enumerate(MIGRATIONS, start=1))[self.found : self.wanted]
 
     def refuse_newer(self) -> None:

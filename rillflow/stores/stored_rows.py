@@ -1,4 +1,4 @@
-"""Rows as the SQL adapters read them, turned into the port's structures."""
+"""Conversion of SQL rows into the port's structures, for the SQL adapters."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ def damage_told(
     failures: tuple[type[Exception], ...],
     damage: Callable[[Exception], str | None],
 ) -> Iterator[None]:
-    """Tell what concerns the rows of one execution from what concerns the store.
+    """Separate damage of one execution from failures of the store.
 
-    ``failures`` are what a store raises that cannot be read; ``damage`` says of one of them
-    what is wrong with the rows, None when they are not to blame. Anything else came up while
-    the rows were decoded. Reasons name no values.
+    ``failures`` are what a store raises that cannot be read; ``damage`` returns for one of them
+    what is wrong with the rows, None if they are not the cause. Any other exception was raised
+    while the rows were decoded. Reasons contain no values.
 
     Raises:
         DamagedError: The body failed because of what is stored of the execution.

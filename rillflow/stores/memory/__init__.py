@@ -1,1 +1,1 @@
-"""The store of tests: it lives as long as its process."""
+"""The memory store, for tests: its data last as long as the process."""

@@ -54,7 +54,7 @@ class MemoryCatalogue(MemoryLife):
             del versions[oldest]
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
-        """Return the newest version of an alias, None when it has none."""
+        """Return the newest version of an alias, None if it has none."""
         self._check_open()
         return next(reversed(self._versions.get((business, feature, alias), {})), None)
 
@@ -99,14 +99,14 @@ class MemoryCatalogue(MemoryLife):
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
-        """Add names to the listings, with the names above them."""
+        """Add names to the listings, together with the names above them."""
         self._check_open()
         self._names.update(name_rows(business, feature, alias))
 
     async def unregister(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
-        """Take the lowest given name off its listing; nothing else is removed."""
+        """Remove the lowest given name from its listing; nothing else is removed."""
         self._check_open()
         self._names.discard(name_rows(business, feature, alias)[-1])
 

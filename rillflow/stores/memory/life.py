@@ -1,16 +1,16 @@
-"""Opening and closing the memory store, which only says who may call it."""
+"""Opening and closing the memory store, which only allows or refuses calls."""
 
 from rillflow.errors import StoreError
 
 
 class MemoryLife:
-    """What the two halves of the memory store share."""
+    """The state that the two halves of the memory store share."""
 
     def __init__(self) -> None:
         self._is_open = False
 
     async def open(self) -> None:
-        """Allow calls; what was stored before a ``close()`` is still there."""
+        """Allow calls; data from before a ``close()`` are still there."""
         self._is_open = True
 
     async def close(self) -> None:
@@ -18,7 +18,7 @@ class MemoryLife:
         self._is_open = False
 
     async def probe(self) -> None:
-        """Refuse when closed, as memory takes every other write."""
+        """Refuse when closed; otherwise memory accepts every write."""
         self._check_open()
 
     def _check_open(self) -> None:

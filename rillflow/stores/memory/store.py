@@ -1,4 +1,4 @@
-"""The store of tests and local runs: it lives as long as the process."""
+"""The memory store, for tests and local runs: its data last as long as the process."""
 
 from rillflow.stores.memory.catalogue import MemoryCatalogue
 from rillflow.stores.memory.journal import MemoryJournal
@@ -7,6 +7,5 @@ from rillflow.stores.memory.journal import MemoryJournal
 class MemoryStore(MemoryJournal, MemoryCatalogue):
     """The ``Store`` port in memory, with the refusals of the durable stores.
 
-    Data outlives ``close()``, so that a test can play a restart by opening the
-    same store again.
+    Data survive ``close()``, so that a test can simulate a restart by opening the same store again.
     """

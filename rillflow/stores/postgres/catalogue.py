@@ -11,7 +11,7 @@ from rillflow.stores.stored_rows import alias_row, version_row
 _PUT_TEXT: Final = "INSERT INTO definitions VALUES ($1, $2) ON CONFLICT DO NOTHING"
 _PUT_NAME: Final = "INSERT INTO names VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 _PUT_KNOWN_VERSION: Final = "INSERT INTO known_versions VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
-# Additions to one alias are in line, so that positions are in the order of commits.
+# Additions to one alias are serialized, so that positions are in the order of commits.
 _LOCK_ALIAS: Final = """
 SELECT FROM names WHERE business = $1 AND feature = $2 AND alias = $3 FOR UPDATE
 """
@@ -83,7 +83,7 @@ class PostgresCatalogue:
             await connection.execute(_TRIM_VERSIONS, *address, keep)
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
-        """Return the newest version of an alias, None when it has none."""
+        """Return the newest version of an alias, None if it has none."""
         return await self._database.value(f"{_VERSIONS} LIMIT 1", business, feature, alias)
 
     async def has_version(self, business: str, feature: str, version: str) -> bool:
@@ -113,14 +113,14 @@ class PostgresCatalogue:
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
-        """Add names to the listings, with the names above them."""
+        """Add names to the listings, together with the names above them."""
         async with self._database.transaction() as connection:
             await connection.executemany(_PUT_NAME, name_rows(business, feature, alias))
 
     async def unregister(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
-        """Take the lowest given name off its listing; nothing else is removed."""
+        """Remove the lowest given name from its listing; nothing else is removed."""
         await self._database.execute(
             "DELETE FROM names WHERE business = $1 AND feature = $2 AND alias = $3",
             *name_rows(business, feature, alias)[-1],

@@ -1,4 +1,4 @@
-"""A PostgreSQL database as this process uses it: one writer and a pool."""
+"""The connections of one process to a PostgreSQL database: one writer and a pool."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ _POOL_SETTINGS = {
 }
 _POOL_SIZE = 4
 _LONGEST_READ_S = 120.0
-"""After which a server that says nothing counts as lost; listings of millions take less."""
+"""After this a silent server counts as lost; listings of millions take less."""
 
 
 class PostgresDatabase:

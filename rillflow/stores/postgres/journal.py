@@ -28,7 +28,7 @@ _TAKE: Final = """
 INSERT INTO owners SELECT partition, $2 FROM unnest($1::bigint[]) AS partition ORDER BY partition
 ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch
 """
-# One statement, and so one state of the database.
+# One statement, so that all parts see one state of the database.
 _LOAD: Final = """
 SELECT execution_id, business, feature, partition, definition_id, submitted_at_ms, dedicated,
     parent_id, status, rests, snapshot, coalesce(seq, 0), ARRAY(
@@ -104,7 +104,7 @@ class PostgresJournal:
             try:
                 return await self._load(execution_id)
             except DamagedError:
-                # It may have been purged, or ended anew, between the two queries.
+                # It may have been purged, or ended again, between the two queries.
                 return await self._load(execution_id)
 
     async def _load(self, execution_id: ExecutionId) -> StoredExecution | None:
@@ -185,14 +185,14 @@ class PostgresJournal:
 
 
 def _damage(error: Exception) -> str | None:
-    """Say what is wrong with the rows that a query reads; None when they are not to blame."""
+    """Return what is wrong with the rows of a query; None if they are not the cause."""
     cause = error.__cause__
     is_damage = isinstance(cause, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError)
     return str(error) if is_damage else None
 
 
 def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:
-    """Return a WHERE clause, empty when any execution will do, and its values."""
+    """Return a WHERE clause, empty if the filter selects everything, and its values."""
     clauses, values = list(more), list[object]()
     for column, operator, value in conditions_of(wanted):
         placeholder = f"${len(values) + 1}"

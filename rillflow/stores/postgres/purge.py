@@ -1,4 +1,4 @@
-"""Removing ended executions from PostgreSQL, in small transactions."""
+"""Removal of ended executions from PostgreSQL, in small transactions."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -20,7 +20,7 @@ FROM (
 ) AS ended
 WHERE {IS_FREE} LIMIT $3
 """  # noqa: S608 - own text
-# Appends wait behind this lock, so one that is stopped must not keep the others waiting.
+# Appends wait for this lock, so a stopped process must not keep it.
 _PATIENCE: Final = "SET LOCAL lock_timeout = '500ms'"
 _LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
 _FOUND: Final = f"""
@@ -55,7 +55,7 @@ async def purge(
     ended_before_ms: int,
     most_records: int,
 ) -> list[ExecutionId]:
-    """Remove executions, or a piece of one, inside a transaction; return those left."""
+    """Remove executions, or a part of one, inside a transaction; return those left."""
     await connection.execute(_PATIENCE)
     await connection.execute(_LOCK, PURGE_LOCK)
     rows = await connection.fetch(_FOUND, list(execution_ids), ended_before_ms)

@@ -1,8 +1,8 @@
-"""Tables of the PostgreSQL store, as numbered migrations.
+"""The tables of the PostgreSQL store, as numbered migrations.
 
-The number of the last migration stands in the table ``rillflow_schema``. All
-missing migrations are one transaction under an advisory lock. Released
-migrations are never edited: a change is a new one at the end.
+The table ``rillflow_schema`` has the number of the last migration. All missing migrations are one
+transaction under an advisory lock. Released migrations are never edited: a change is a new one at
+the end.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -139,7 +139,7 @@ _DEATHS: Final = """
 
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
-    # What asyncpg answers on a connection that was cut while it was idle.
+    # What asyncpg raises on a connection that was cut while it was idle.
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
@@ -159,7 +159,7 @@ VERSION: Final = len(MIGRATIONS)
 
 @asynccontextmanager
 async def store_errors() -> AsyncIterator[None]:
-    """Raise what PostgreSQL, asyncpg and the network raise as StoreError.
+    """Raise errors of PostgreSQL, asyncpg and the network as StoreError.
 
     Raises:
         StoreError: The body raised one of those.
@@ -171,7 +171,7 @@ async def store_errors() -> AsyncIterator[None]:
 
 
 async def schema_status(url: str) -> SchemaStatus:
-    """Tell the schema version of a database without changing it.
+    """Return the schema version of a database without changing it.
 
     Raises:
         StoreError: The database cannot be reached.
@@ -206,7 +206,7 @@ async def upgrade(url: str, migrations: Sequence[str] = MIGRATIONS) -> SchemaSta
 
 
 async def read_status(connection: asyncpg.Connection, wanted: int) -> SchemaStatus:
-    """Read the version from the table that an upgrade leaves, 0 when it is missing."""
+    """Read the version from the table that an upgrade leaves, 0 if it is missing."""
     if await connection.fetchval("SELECT to_regclass('rillflow_schema')") is None:
         return SchemaStatus(0, wanted)
     return SchemaStatus(await connection.fetchval("SELECT version FROM rillflow_schema"), wanted)

@@ -9,9 +9,8 @@ from rillflow.stores.postgres.journal import PostgresJournal
 class PostgresStore(PostgresJournal, PostgresCatalogue):
     """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
 
-    When the connection breaks during a commit, its outcome is unknown and the
-    callers get StoreError: they must load again before they go on. The next
-    call connects again.
+    If the connection breaks during a commit, its result is unknown and the callers get a
+    StoreError: they must load again before they continue. The next call connects again.
     """
 
     def __init__(self, url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
@@ -28,10 +27,10 @@ class PostgresStore(PostgresJournal, PostgresCatalogue):
         await self._database.open()
 
     async def probe(self) -> None:
-        """Write the row with the version of the tables again.
+        """Write the row with the schema version again.
 
         Raises:
-            StoreError: The database takes no writes.
+            StoreError: The database accepts no writes.
         """
         await self._database.execute("UPDATE rillflow_schema SET version = version")
 

@@ -1,12 +1,12 @@
-"""The one task of a process that appends to the journal in PostgreSQL.
+"""The writer: the one task of a process that appends to the journal in PostgreSQL.
 
-Appends that arrive while a commit is under way are committed together by the
-next one; an idle writer commits at once. A caller waits on a future that is
-settled after the commit, so cancelling the caller changes nothing on disk.
+Appends that arrive while a commit is under way are committed together by the next one; an idle
+writer commits at once. A caller waits on a future that is settled after the commit, so cancelling
+the caller changes nothing on disk.
 
-The writing transaction locks the rows of the partitions it writes to (``FOR
-SHARE``), so that a take waits for it, and it for a take: no append of an old
-owner commits after ``take_partitions`` has returned.
+The writing transaction locks the rows of its partitions (``FOR SHARE``). A ``take_partitions``
+waits for it, and it waits for a ``take_partitions``: no append of an old owner commits after
+``take_partitions`` has returned.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from rillflow.stores.postgres.schema import CONNECTION_ERRORS, PURGE_LOCK, VERSI
 _LARGEST_GROUP: Final = 1_024
 
 SILENCE_S: Final = 30.0
-"""After this a connection that does not answer is cut; its host may be gone without a word."""
+"""After this a silent connection is cut; its host may have disappeared."""
 
 _SETTINGS: Final = {
     "synchronous_commit": "on",
@@ -41,7 +41,7 @@ _SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "5s",
 }
 
-# A partition without a row could not be locked, so it gets one of the oldest epoch.
+# A missing row could not be locked, so the partition gets one with the oldest epoch.
 _ENSURE_OWNERS: Final = """
 INSERT INTO owners SELECT partition, 0 FROM unnest($1::bigint[]) AS partition ORDER BY partition
 ON CONFLICT DO NOTHING
@@ -59,7 +59,7 @@ SELECT execution_id, key, coalesce(
 FROM executions WHERE execution_id = ANY($1::text[])
 """
 _ANCESTORS: Final = "SELECT execution_id, key FROM executions WHERE execution_id = ANY($1::text[])"
-# A family is counted by one writer at a time. Rows are made and locked in one order.
+# One writer at a time counts a family. Rows are created and locked in one order.
 _ENSURE_FAMILIES: Final = """
 INSERT INTO descendants SELECT key, 0 FROM unnest($1::bigint[]) AS key ORDER BY key
 ON CONFLICT DO NOTHING
@@ -117,7 +117,7 @@ class _Ticket(NamedTuple):
     future: asyncio.Future[None]
 
     def settle(self, error: Exception | None) -> None:
-        """Tell the caller how it went; one that was cancelled is not told."""
+        """Give the caller the result; a cancelled caller gets none."""
         if self.future.done():
             return
         if error is None:
@@ -127,7 +127,7 @@ class _Ticket(NamedTuple):
 
 
 class PostgresWriter:
-    """Commits what callers hand in, in the order of arrival, on one connection."""
+    """Commits the appends of callers, in the order of arrival, on one connection."""
 
     def __init__(self, url: str, *, silence_s: float = SILENCE_S) -> None:
         """Write to this database; a group that takes longer than ``silence_s`` has failed."""
@@ -141,7 +141,7 @@ class PostgresWriter:
         self._task = asyncio.create_task(self._run(), name="rillflow-writer")
 
     async def stop(self) -> None:
-        """Refuse new work, finish what was handed in, and disconnect."""
+        """Refuse new work, finish accepted work, and disconnect."""
         self._stopped = True
         self._wake.set()
         await self._task
@@ -170,7 +170,7 @@ class PostgresWriter:
         await self._disconnect()
 
     async def _commit(self, tickets: list[_Ticket]) -> None:
-        """Commit a group; a ticket that breaks it (a taken key) does so alone."""
+        """Commit a group; a ticket that breaks it (a taken key) fails alone."""
         try:
             refusals = await self._write(tickets)
         except Exception as error:  # noqa: BLE001 - the task survives whatever a group brings
@@ -189,7 +189,7 @@ class PostgresWriter:
             self._connection = await asyncpg.connect(
                 self._url, server_settings=_SETTINGS, timeout=self._silence_s
             )
-        # Cutting it wakes whatever waits for it; a time-out would wait for a rollback again.
+        # Cutting it wakes all waiting calls; a time-out would wait for a rollback again.
         loop = asyncio.get_running_loop()
         cut = loop.call_later(self._silence_s, self._connection.terminate)
         try:
@@ -209,10 +209,10 @@ class PostgresWriter:
         return refusals
 
     async def _ensure_owners(self, partitions: set[int]) -> None:
-        """Make the rows to lock, in a transaction before the one that locks them.
+        """Create the rows to lock, in a transaction before the one that locks them.
 
-        Inside that one, the new rows would be locked out of order, and a take
-        of the same partitions could deadlock with it.
+        Inside that one, the new rows would be locked out of order, and a ``take_partitions`` of the
+        same partitions could deadlock with it.
         """
         unknown = partitions - self._known_partitions
         if unknown and self._connection is not None:
@@ -277,7 +277,7 @@ async def _write_plan(connection: asyncpg.Connection, plan: AppendPlan) -> None:
         if rows:
             await connection.execute(statement, *_columns(rows))
     if plan.payloads:
-        # One by one: together they may be more than a statement can carry.
+        # One by one: together they may exceed the limit of a statement.
         await connection.executemany(_PUT_PAYLOAD, plan.payloads)
     for key, kept in plan.snapshot_payloads.items():
         await connection.execute(_DROP_PAYLOADS, key, list(kept))
@@ -306,7 +306,7 @@ def _failure(cause: Exception) -> StoreError:
 
 
 def _is_outage(error: Exception) -> bool:
-    """Tell whether the server, rather than one ticket's data, is the trouble."""
+    """Tell whether the server, and not the data of a ticket, is the cause."""
     if isinstance(error, ValueError):
         return False  # asyncpg could not encode a value; also an InterfaceError
     if isinstance(error, asyncpg.PostgresError):

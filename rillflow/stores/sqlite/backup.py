@@ -1,6 +1,6 @@
-"""Backup, restore and verification of a SQLite database file.
+"""Backup, restore and verification of a SQLite database file, for `rillflow db`.
 
-A backup is one file that is complete by itself: no ``-wal`` file belongs to it.
+A backup is one complete file: no ``-wal`` file belongs to it.
 """
 
 import os
@@ -28,7 +28,7 @@ from rillflow.stores.sqlite.journal import load_execution
 from rillflow.stores.sqlite.schema import schema_status
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Is told how many pages, or executions, are done, and how many there are."""
+"""Called with the number of pages, or executions, that are done, and their total."""
 
 _PAGES_AT_ONCE: Final = 2_048
 _DRAFT: Final = ".partial"
@@ -50,7 +50,7 @@ FROM executions WHERE execution_id = ?
 
 
 class Verification(msgspec.Struct, kw_only=True):
-    """What a verification has found; ``problems`` holds at most the first 100."""
+    """The result of a verification; ``problems`` has at most the first 100."""
 
     executions: int = 0
     definitions: int = 0
@@ -62,16 +62,16 @@ class Verification(msgspec.Struct, kw_only=True):
         return not self.problems
 
     def add(self, problem: str) -> None:
-        """Note a problem, unless there are too many already."""
+        """Record a problem, unless there are too many already."""
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(problem)
 
 
 def backup(path: Path, target: Path, progress: Progress) -> None:
-    """Copy a database, also one that is in use, into a new file that is complete by itself.
+    """Copy a database, also one that is in use, into a new complete file.
 
-    The copy is the state at one moment, with everything that was acknowledged before the
-    call. It is under its name only once it is whole and on disk.
+    The copy is the state at one moment, with everything that was acknowledged before the call. It
+    gets its name only once it is complete and on disk.
 
     Raises:
         StoreError: There is no such database, it lacks commits, or the target exists or
@@ -85,10 +85,10 @@ def backup(path: Path, target: Path, progress: Progress) -> None:
 
 
 def restore(source: Path, path: Path, progress: Progress) -> Path | None:
-    """Put a backup in the place of a database that nobody uses.
+    """Replace an unused database by a backup.
 
     Returns:
-        Where the database that was there is now, with its ``-wal`` file; None if there
+        The new path of the replaced database, with its ``-wal`` file; None if there
         was none.
 
     Raises:
@@ -113,7 +113,7 @@ def restore(source: Path, path: Path, progress: Progress) -> Path | None:
 def verify(path: Path, progress: Progress) -> Verification:
     """Read all of a database: SQLite's own structures, and every execution's journal.
 
-    A database that is in use can be verified; nothing is changed.
+    A database in use can be verified; nothing is changed.
 
     Raises:
         StoreError: There is no such database, it belongs to another program, or it lacks
@@ -139,20 +139,20 @@ def verify(path: Path, progress: Progress) -> Verification:
 
 
 def _copy(path: Path, draft: Path, progress: Progress) -> None:
-    """Copy a database at one moment into an empty file that is complete by itself."""
+    """Copy a database at one moment into an empty file."""
     with closing(connect(path, mode="ro")) as source, closing(sqlite3.connect(draft)) as copy:
         source.backup(
             copy,
             pages=_PAGES_AT_ONCE,
             progress=lambda _, left, total: progress(total - left, total),
         )
-        # The copy is nobody's: it has no -wal file, and is not in use.
+        # The copy has no -wal file and is not in use.
         copy.execute("PRAGMA journal_mode = DELETE")
         mark_as_copy(copy)
 
 
 def _verify_definitions(connection: sqlite3.Connection, found: Verification) -> None:
-    """Read every definition, and look for those that executions and versions name."""
+    """Read every definition, and check that those of executions and versions exist."""
     for definition_id, text in connection.execute("SELECT definition_id, text FROM definitions"):
         found.definitions += 1
         try:
@@ -179,10 +179,10 @@ def _verify_executions(
 
 
 def _verify_execution(connection: sqlite3.Connection, execution_id: ExecutionId) -> None:
-    """Decode everything of an execution that it goes on from.
+    """Decode everything of an execution that its owner would read.
 
     Raises:
-        StoreError: Something of it is missing or cannot be read.
+        StoreError: A part of it is missing or cannot be read.
     """
     stored = load_execution(connection, execution_id)
     if stored is None:
@@ -195,7 +195,7 @@ def _verify_execution(connection: sqlite3.Connection, execution_id: ExecutionId)
 
 
 def _refuse_gaps(stored: StoredExecution, last_seq: int) -> None:
-    """Raise when records are missing between the snapshot and the last record."""
+    """Raise if records are missing between the snapshot and the last record."""
     if stored.snapshot is None and not stored.records:
         raise StoreError("it has neither records nor a snapshot")
     expected = max(last_seq - stored.snapshot_seq, 0)
@@ -210,7 +210,7 @@ def _refuse_missing(path: Path) -> None:
 
 @contextmanager
 def _draft_of(target: Path, *, replaces: bool = False) -> Iterator[Path]:
-    """Give a new file that gets the name of the target once it is whole and on disk.
+    """Return a new file that gets the target's name once it is complete and on disk.
 
     Raises:
         StoreError: The target exists and must not be replaced.
@@ -233,11 +233,11 @@ def _draft_of(target: Path, *, replaces: bool = False) -> Iterator[Path]:
 
 
 def _keep_aside(path: Path) -> Path | None:
-    """Give a database a second name, and its ``-wal`` file that name alone.
+    """Give a database a second name, and move its ``-wal`` file to that name.
 
-    The first name stays until the backup takes it, so at no moment is there no database. Who
-    is killed in between leaves a database that is refused for its missing ``-wal`` file, or
-    one that needs none. SQLite makes its index of the ``-wal`` file anew.
+    The first name stays until the backup takes it, so there is a database at every moment. A kill
+    in between leaves a database that is refused for its missing ``-wal`` file, or one that needs
+    none. SQLite rebuilds the index of the ``-wal`` file.
     """
     if not path.exists():
         return None

@@ -12,7 +12,7 @@ from rillflow.stores.stored_rows import alias_row, version_row
 _PUT_TEXT: Final = "INSERT OR IGNORE INTO definitions VALUES (?, ?)"
 _PUT_NAME: Final = "INSERT OR IGNORE INTO names VALUES (?, ?, ?)"
 _PUT_KNOWN_VERSION: Final = "INSERT OR IGNORE INTO known_versions VALUES (?, ?, ?)"
-# Replacing the row gives it a new position, and so makes the version the newest again.
+# Replacing the row gives it a new position, which makes the version the newest again.
 _PUT_VERSION: Final = """
 INSERT OR REPLACE INTO versions (business, feature, alias, version, created_at_ms)
 VALUES (?, ?, ?, ?, ?)
@@ -78,7 +78,7 @@ class SqliteCatalogue:
         await self._database.write(add)
 
     async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
-        """Return the newest version of an alias, None when it has none."""
+        """Return the newest version of an alias, None if it has none."""
         return await self._glanced(f"{_VERSIONS} LIMIT 1", business, feature, alias)
 
     async def has_version(self, business: str, feature: str, version: str) -> bool:
@@ -107,7 +107,7 @@ class SqliteCatalogue:
     async def register(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
-        """Add names to the listings, with the names above them."""
+        """Add names to the listings, together with the names above them."""
         names = name_rows(business, feature, alias)
 
         def add(connection: sqlite3.Connection) -> None:
@@ -118,7 +118,7 @@ class SqliteCatalogue:
     async def unregister(
         self, business: str, feature: str | None = None, alias: str | None = None
     ) -> None:
-        """Take the lowest given name off its listing; nothing else is removed."""
+        """Remove the lowest given name from its listing; nothing else is removed."""
         await self._execute(
             "DELETE FROM names WHERE business = ? AND feature = ? AND alias = ?",
             *name_rows(business, feature, alias)[-1],

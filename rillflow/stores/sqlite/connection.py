@@ -1,4 +1,4 @@
-"""Connections to the one SQLite file that several processes share."""
+"""Connections to the SQLite file that several processes share."""
 
 import sqlite3
 import time
@@ -13,10 +13,10 @@ from rillflow.errors import StoreError
 T = TypeVar("T")
 
 BUSY_S: Final = 10.0
-"""How long to wait for another process's transaction before giving up."""
+"""How long to wait for another process's transaction."""
 
 WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
-"""Length to which an emptied ``-wal`` file is cut; what is left is written over."""
+"""Length to which an emptied ``-wal`` file is cut; the rest is overwritten."""
 
 _POLL_S: Final = 0.001
 _CACHE_KIB: Final = 16_384
@@ -24,11 +24,11 @@ _STATEMENTS: Final = 256
 
 
 def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> sqlite3.Connection:
-    """Open the file; transactions are begun and ended by hand.
+    """Open the file; transactions begin and end explicitly.
 
     Args:
         path: The database file.
-        mode: ``rw``, ``ro``, or ``rwc`` to create the file when it is missing.
+        mode: ``rw``, ``ro``, or ``rwc`` to create the file if it is missing.
         busy_s: How long statements wait for another process, in seconds.
 
     Raises:
@@ -45,7 +45,7 @@ def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> sqlite3.
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        # SQLite starts the -wal file anew when all of it is in the database; then it is cut.
+        # SQLite restarts the -wal file once all of it is in the database; then it is cut.
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     except sqlite3.Error:
         connection.close()
@@ -54,10 +54,10 @@ def connect(path: Path, *, mode: str = "rw", busy_s: float = BUSY_S) -> sqlite3.
 
 
 def when_free(step: Callable[[], T], *, busy_s: float = BUSY_S) -> T:
-    """Run a step again for as long as another process holds the database.
+    """Repeat a step while another process holds the database.
 
-    SQLite's own busy handler backs off up to 100 ms, and some steps (the switch
-    to WAL) fail without calling it.
+    SQLite's own busy handler backs off up to 100 ms, and some steps (the switch to WAL) fail
+    without calling it.
 
     Raises:
         sqlite3.Error: The step failed, or the database was busy for too long.
@@ -73,14 +73,14 @@ def when_free(step: Callable[[], T], *, busy_s: float = BUSY_S) -> T:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Tell whether another connection was in the way."""
+    """Tell whether another connection held the database."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def damage(error: Exception) -> str | None:
-    """Say what is wrong with the rows that a query reads; None when they are not to blame."""
+    """Return what is wrong with the rows of a query; None if they are not the cause."""
     reason = str(error)
-    if reason.startswith("Could not decode"):  # Python's own, and without an error code
+    if reason.startswith("Could not decode"):  # raised by Python, without an error code
         return reason.partition(" with text ")[0]
     is_corrupt = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
     return reason if is_corrupt and not reason.startswith("malformed database schema") else None
@@ -106,7 +106,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let several reads see one state of the database; writers do not wait for it."""
+    """Let several reads see one state of the database; writers do not wait for them."""
     connection.execute("BEGIN")
     try:
         yield
@@ -117,7 +117,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def store_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite and the file system raise as StoreError, with the path.
+    """Raise errors of SQLite and the file system as StoreError, with the path.
 
     Raises:
         StoreError: The body raised ``sqlite3.Error`` or ``OSError``.

@@ -1,8 +1,8 @@
-"""A SQLite file as this process uses it: one writing thread, two reading ones.
+"""The connections of one process to a SQLite file: one writing thread, two reading ones.
 
-In WAL mode readers neither wait for commits nor hold them up. Reads of single
-executions and aliases have a thread apart from listings and counts, so that a
-long listing does not delay the loading of an execution.
+In WAL mode readers neither wait for commits nor block them. Reads of single executions and aliases
+have a thread apart from listings and counts, so that a long listing does not delay the loading of
+an execution.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class _Reader:
 
 
 class _Glances:
-    """Reads of a few rows by key, in the thread that asks; see ``SqliteDatabase.glance``."""
+    """Reads of a few rows by key in the calling thread; see ``SqliteDatabase.glance``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -67,7 +67,7 @@ class _Glances:
 
 
 class _Parts:
-    """What an open database consists of."""
+    """The parts of an open database."""
 
     def __init__(self, path: Path) -> None:
         self._use = FileUse(path)
@@ -112,7 +112,8 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Finish writes and reads under way and end the threads; no effect when closed.
 
-        The last process that closes the file leaves all commits in it, and no ``-wal`` file.
+        The last process that closes the file moves all commits into it, and removes the ``-wal``
+        file.
         """
         parts, self._parts = self._parts, None
         if parts is not None:
@@ -131,10 +132,10 @@ class SqliteDatabase:
         return await self._open_parts().lookups.read(query)
 
     async def glance(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Read a few rows by key.
+        """Read a few rows by key in the calling thread.
 
-        That takes less than waking another thread, twice, and in WAL mode it waits for
-        nobody; what cannot be read at once is looked up.
+        That takes less than waking another thread, twice, and in WAL mode it does not wait; what
+        cannot be read at once goes to the reading thread.
         """
         try:
             return self._open_parts().glances.read(statement, values)

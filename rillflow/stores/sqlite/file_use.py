@@ -1,17 +1,17 @@
 """Which processes use a SQLite file, and whether it was closed cleanly.
 
-A SQLite database in WAL mode is two files: commits go to ``<file>-wal`` first. Whoever copies
-the database file alone while it is in use copies an old state, and SQLite opens it without a
-word. So the file carries a mark while it is in use. The last process that closes it moves all
-commits into the file, empties the ``-wal`` file, and takes the mark away. A marked file without
-its ``-wal`` file is therefore an incomplete copy.
+A SQLite database in WAL mode is two files: commits go to ``<file>-wal`` first. A copy of the
+database file alone, made while it is in use, is an old state, and SQLite opens it without an error.
+So the file has a mark while it is in use. The last process that closes it moves all commits into
+the file, empties the ``-wal`` file, and removes the mark. A marked file without its ``-wal`` file
+is therefore an incomplete copy.
 
-Each first use draws a number, the *use number*. It stands in the database file and in
-``<file>-lock``, so that a ``-wal`` file is not applied to another copy of the database, such as
-a backup that was copied into its place.
+Each first use draws a number, the *use number*. It is stored in the database file and in
+``<file>-lock``, so that a ``-wal`` file is not applied to another copy of the database, such as a
+backup that was copied into its place.
 
-``<file>-lock`` is locked (``flock``) for as long as a process uses the file, and the system
-releases the lock when the process dies.
+``<file>-lock`` is locked (``flock``) while a process uses the file, and the system releases the
+lock when the process dies.
 """
 
 import fcntl
@@ -59,7 +59,7 @@ class FileUse:
 
         Raises:
             StoreError: The file is an incomplete copy, the ``-wal`` file belongs to another
-                copy, or another process holds the file for itself alone.
+                copy, or another process holds the file exclusively.
         """
         with store_errors(self._path):
             self._lock = _open_lock(self._path)
@@ -73,16 +73,16 @@ class FileUse:
                 raise
 
     def mark(self) -> None:
-        """Mark the file as in use, in the file itself, and let other processes use it too.
+        """Mark the file as in use, and let other processes use it too.
 
         Raises:
             StoreError: The file cannot be written.
         """
         with store_errors(self._path):
             assert self._lock is not None, "begin() comes first"  # noqa: S101
-            # This connection stays open until the mark is taken away, so that SQLite never
-            # removes the ``-wal`` file of a marked file. The finalizer sees to it also in a
-            # process that exits, or drops this object, without calling ``end``.
+            # This connection stays open until the mark is removed, so that SQLite never removes the
+            # ``-wal`` file of a marked file. The finalizer closes it also in a process that exits,
+            # or drops this object, without calling ``end``.
             connection = connect(self._path)
             lock, self._lock = self._lock, None
             self._finish = weakref.finalize(self, _finish, connection, lock, os.getpid())
@@ -94,9 +94,9 @@ class FileUse:
                 raise
 
     def end(self) -> None:
-        """Release the file; the last process moves all commits into it and takes the mark away.
+        """Release the file; the last process moves all commits into it and removes the mark.
 
-        What fails here loses nothing: the mark and the ``-wal`` file stay.
+        A failure here loses nothing: the mark and the ``-wal`` file stay.
         """
         if self._finish is not None:
             self._finish()
@@ -109,9 +109,9 @@ class FileUse:
 
 
 def close_after_kill(path: Path) -> None:
-    """Close a database whose processes were killed as the last of them would have done.
+    """Close a database whose processes were killed, as the last of them would have done.
 
-    Does nothing when there is no such file, or a process still uses it.
+    Does nothing if there is no such file, or a process still uses it.
 
     Raises:
         StoreError: The file is incomplete, or cannot be written.
@@ -138,7 +138,7 @@ def hold_alone(path: Path) -> int:
 
 
 def refuse_incomplete(path: Path) -> None:
-    """Refuse a database file that lacks commits, as far as that can be seen.
+    """Refuse a database file that lacks commits, as far as that can be detected.
 
     Args:
         path: The database file; one that does not exist is complete.
@@ -171,7 +171,7 @@ def refuse_incomplete(path: Path) -> None:
 
 
 def accept_missing_wal(path: Path) -> None:
-    """Take the mark away from a file whose ``-wal`` file is missing.
+    """Remove the mark of a file whose ``-wal`` file is missing.
 
     Raises:
         StoreError: A process uses the file, or it cannot be written.
@@ -185,21 +185,21 @@ def accept_missing_wal(path: Path) -> None:
 
 
 def clear_mark(connection: sqlite3.Connection) -> None:
-    """Note in a database that it is complete as it stands."""
+    """Mark a database as complete."""
     if _read_mark(connection) is not None:
         with transaction(connection):
             connection.execute("UPDATE file_use SET in_use = 0")
 
 
 def mark_as_copy(connection: sqlite3.Connection) -> None:
-    """Note in a copy that it is complete as it stands, and that no ``-wal`` file belongs to it."""
+    """Mark a copy as complete, without a ``-wal`` file of its own."""
     if _read_mark(connection) is not None:
         with transaction(connection):
             connection.execute("UPDATE file_use SET in_use = 0, use_number = ?", (_draw_number(),))
 
 
 def truncate_wal(connection: sqlite3.Connection) -> bool:
-    """Move all commits into the database file and empty the ``-wal`` file; wait for nobody.
+    """Move all commits into the database file and empty the ``-wal`` file, without waiting.
 
     Returns:
         False if a reader or writer was in the way; then as much as possible was moved.
@@ -226,7 +226,7 @@ def lock_path(path: Path) -> Path:
 def _finish(connection: sqlite3.Connection, lock: int, pid: int) -> None:
     """Release a file; the last process leaves it complete and without the mark.
 
-    A forked child shares the lock with the process ``pid``, which goes on using it.
+    A forked child shares the lock with the process ``pid``, which continues to use it.
     """
     if os.getpid() != pid:
         return
@@ -247,7 +247,7 @@ def _write_mark(connection: sqlite3.Connection, lock: int) -> None:
         return
     before = 0 if row is None else row[1]
     number = _draw_number()
-    # Both numbers count until the database file has the new one.
+    # Both numbers are valid until the database file has the new one.
     _write_use_numbers(lock, (before, number))
     with transaction(connection):
         connection.execute(_MAKE_TABLE)
@@ -257,13 +257,13 @@ def _write_mark(connection: sqlite3.Connection, lock: int) -> None:
 
 
 def _mark_in_the_file(path: Path) -> tuple[bool, int]:
-    """Read the mark as the file itself has it, without its ``-wal`` file."""
+    """Read the mark in the file itself, without its ``-wal`` file."""
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
     with closing(connection):
         try:
             row = _read_mark(connection)
         except sqlite3.DatabaseError:
-            row = None  # Whoever reads the damaged or foreign file next says what is wrong.
+            row = None  # the next reader of the damaged or foreign file reports it
     return (False, 0) if row is None else (bool(row[0]), row[1])
 
 
@@ -286,7 +286,7 @@ def _open_lock(path: Path) -> int:
 
 
 def _take(lock: int, *, exclusive: bool) -> bool:
-    """Take or change a lock; a lock that cannot be changed is lost, and the answer False."""
+    """Take or change a lock; a lock that cannot be changed is lost, and the result is False."""
     try:
         fcntl.flock(lock, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -307,7 +307,7 @@ def _draw_number() -> int:
 
 
 def _use_numbers(path: Path) -> tuple[int, ...]:
-    """Read to which uses a ``-wal`` file may belong; nothing is known without the lock file."""
+    """Read the uses to which a ``-wal`` file may belong; without the lock file they are unknown."""
     try:
         text = lock_path(path).read_bytes()[:_USE_NUMBERS_BYTES].decode("ascii", "replace")
     except OSError:

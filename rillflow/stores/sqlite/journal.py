@@ -185,7 +185,7 @@ class SqliteJournal:
     async def purge(
         self, execution_ids: Sequence[ExecutionId], *, ended_before_ms: int, most_records: int
     ) -> list[ExecutionId]:
-        """Remove executions, or a piece of one, in one transaction; return those left."""
+        """Remove executions, or a part of one, in one transaction; return those left."""
         return await self._database.write(
             lambda connection: purge(connection, execution_ids, ended_before_ms, most_records)
         )
@@ -194,7 +194,7 @@ class SqliteJournal:
 def load_execution(
     connection: sqlite3.Connection, execution_id: ExecutionId
 ) -> StoredExecution | None:
-    """Read an execution with its snapshot and later records; None when unknown.
+    """Read an execution with its snapshot and later records; None if unknown.
 
     Raises:
         StoreError: Something that it refers to is missing, or cannot be read.
@@ -214,7 +214,7 @@ def load_execution(
 
 
 def _where(wanted: ExecutionFilter, *more: str) -> tuple[str, tuple[object, ...]]:
-    """Return a WHERE clause, empty when any execution will do, and its values."""
+    """Return a WHERE clause, empty if the filter selects everything, and its values."""
     clauses, values = list(more), list[object]()
     for column, operator, value in conditions_of(wanted):
         if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Removing ended executions from SQLite, in small transactions."""
+"""Removal of ended executions from SQLite, in small transactions."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def purge(
     ended_before_ms: int,
     most_records: int,
 ) -> list[ExecutionId]:
-    """Remove executions, or a piece of one, inside a transaction; return those left."""
+    """Remove executions, or a part of one, inside a transaction; return those left."""
     rows = connection.execute(_FOUND, (_json(execution_ids), ended_before_ms))
     plan = purge_plan([Purgeable(*row) for row in rows], most_records)
     for statement in _REMOVE if plan.keys else ():

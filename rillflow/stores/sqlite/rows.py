@@ -1,8 +1,8 @@
-"""What a group of appends reads and writes, in as few SQL steps as possible.
+"""The reads and writes of a group of appends, in as few SQL steps as possible.
 
-Python releases its interpreter lock around every step of a statement, and may
-wait for a busy event loop to get it back. So the writer reads all it must know
-in one step, and inserts many rows with one statement.
+Python releases its interpreter lock around every step of a statement, and may wait for a busy event
+loop to get it back. So the writer reads everything in one step, and inserts many rows with one
+statement.
 """
 
 import sqlite3
@@ -62,7 +62,7 @@ _MOST_AT_ONCE: Final = 64
 
 
 class _Insert:
-    """Insert rows of one table, up to 64 with one statement."""
+    """Inserts rows of one table, up to 64 with one statement."""
 
     def __init__(self, table: str, columns: int, *, verb: str = "INSERT") -> None:
         row = f"({', '.join('?' * columns)})"
@@ -89,7 +89,7 @@ _places: Final = msgspec.json.Decoder(list[tuple[str, int, int]])
 
 
 def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> AppendPlan:
-    """Read, inside the writing transaction, what the appends are judged by.
+    """Read, inside the writing transaction, what the append plan needs.
 
     Raises:
         StoreError: A newer release has upgraded the database meanwhile.

@@ -1,8 +1,8 @@
-"""Tables of the SQLite store, as numbered migrations.
+"""The tables of the SQLite store, as numbered migrations.
 
-The number of the last migration stands in ``PRAGMA user_version``. A migration
-is one transaction, so that a database is at one version or at the next, never
-between. Released migrations are never edited: a change is a new one at the end.
+``PRAGMA user_version`` has the number of the last migration. A migration is one transaction, so a
+database is at one version or at the next, never between. Released migrations are never edited: a
+change is a new one at the end.
 """
 
 import sqlite3
@@ -24,10 +24,10 @@ from rillflow.stores.sqlite.connection import (
 from rillflow.stores.sqlite.file_use import FileUse, refuse_incomplete
 
 APPLICATION_ID: Final = 0x52494C4C
-"""``RILL`` in the file's header, so that another program's database is left alone."""
+"""``RILL`` in the file's header, so that another program's database is not touched."""
 
 _JOURNAL: Final = (
-    # The epoch of the last take; it outlives the rows of owners, so it never goes back.
+    # The epoch of the last owner; it outlives the rows of owners, so it never decreases.
     "CREATE TABLE epochs (newest INTEGER NOT NULL)",
     "INSERT INTO epochs VALUES (0)",
     "CREATE TABLE owners (partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)",
@@ -80,14 +80,14 @@ _CATALOGUE: Final = (
         UNIQUE (business, feature, alias, version)
     )""",
     "CREATE INDEX versions_newest ON versions (business, feature, alias, position)",
-    # Every version ever added; the table above forgets all but the newest of an alias.
+    # Every version ever added; the table above keeps only the newest of an alias.
     """CREATE TABLE known_versions (
         business TEXT NOT NULL,
         feature TEXT NOT NULL,
         version TEXT NOT NULL,
         PRIMARY KEY (business, feature, version)
     ) WITHOUT ROWID""",
-    # One row per listed name; what is below the name is the empty string.
+    # One row per listed name; missing lower names are the empty string.
     """CREATE TABLE names (
         business TEXT NOT NULL,
         feature TEXT NOT NULL,
@@ -110,8 +110,8 @@ _RETENTION: Final = (
 )
 
 _PAYLOADS: Final = (
-    # Values that records and snapshots refer to. The large column is the last one, so that
-    # the others are read without it.
+    # Values to which records and snapshots refer. The large column is the last one, so that the
+    # others are read without it.
     """CREATE TABLE payloads (
         execution INTEGER NOT NULL,
         sha256 BLOB NOT NULL,
@@ -129,7 +129,8 @@ _RESTS: Final = (
 )
 
 _DESCENDANTS: Final = (
-    # How many sub-flows an execution has, at all levels; only those of the outermost are counted.
+    # The number of an execution's sub-flows, at all levels; only those of the outermost are
+    # counted.
     """CREATE TABLE descendants (
         execution INTEGER PRIMARY KEY,
         started INTEGER NOT NULL
@@ -137,7 +138,7 @@ _DESCENDANTS: Final = (
 )
 
 _DEATHS: Final = (
-    # An execution that was never stored may have brought its owner's process down, too.
+    # An execution that was never stored may have killed its owner's process, too.
     """CREATE TABLE deaths (
         execution_id TEXT NOT NULL,
         life TEXT NOT NULL,
@@ -160,7 +161,7 @@ VERSION: Final = len(MIGRATIONS)
 
 
 def schema_status(path: Path) -> SchemaStatus:
-    """Tell the version of a database file without changing it.
+    """Return the version of a database file without changing it.
 
     Raises:
         StoreError: The file cannot be read, lacks commits, or belongs to another program.
@@ -168,14 +169,14 @@ def schema_status(path: Path) -> SchemaStatus:
     if not path.exists():
         return SchemaStatus(0, VERSION)
     with store_errors(path):
-        # Before SQLite looks at it: that leaves an empty -wal file behind.
+        # Before SQLite opens it, which leaves an empty -wal file.
         refuse_incomplete(path)
         with closing(connect(path, mode="ro")) as connection:
             return when_free(lambda: _read_status(connection, VERSION))
 
 
 def upgrade(path: Path) -> SchemaStatus:
-    """Create the database file if there is none, and bring its tables up to date.
+    """Create the database file if there is none, and upgrade its tables.
 
     Returns:
         The status before the upgrade.
@@ -217,8 +218,8 @@ def migrate(
 ) -> SchemaStatus:
     """Apply the migrations that the database lacks, one transaction each.
 
-    Safe while other processes do the same: each migration is applied by
-    whoever gets the write lock first.
+    Safe while other processes do the same: the process that gets the write lock first applies a
+    migration.
 
     Returns:
         The status before the first migration.
@@ -244,7 +245,7 @@ def migrate(
 
 
 def rewrite_version(connection: sqlite3.Connection) -> None:
-    """Write the version of the tables over itself; unlike a row, that is written each time."""
+    """Write the schema version again; unlike a row, it is written to disk each time."""
     ((version,),) = connection.execute("PRAGMA user_version")
     connection.execute(f"PRAGMA user_version = {version}")
 

@@ -12,10 +12,9 @@ from rillflow.stores.sqlite.schema import rewrite_version
 class SqliteStore(SqliteJournal, SqliteCatalogue):
     """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
 
-    Any number of processes may open the same file; it must not be on a network
-    file system. A process that is stopped (SIGSTOP) in the millisecond that it
-    holds the write lock keeps it: writes of the others then fail with
-    StoreError after 10 s, and go on once it is continued or killed.
+    Any number of processes may open the same file; it must not be on a network file system. A
+    process that is stopped (SIGSTOP) in the millisecond in which it holds the write lock keeps it:
+    writes of the others then fail with StoreError after 10 s, until it is continued or killed.
     """
 
     def __init__(self, path: Path, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
@@ -33,10 +32,10 @@ class SqliteStore(SqliteJournal, SqliteCatalogue):
         await self._database.open()
 
     async def probe(self) -> None:
-        """Write the page with the version of the tables again.
+        """Write the page with the schema version again.
 
         Raises:
-            StoreError: The file takes no writes.
+            StoreError: The file accepts no writes.
         """
         await self._database.write(rewrite_version)
 

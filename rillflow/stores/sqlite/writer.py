@@ -1,8 +1,8 @@
-"""The one thread of a process that writes to the SQLite file.
+"""The writer: the one thread of a process that writes to the SQLite file.
 
-Appends that arrive while a commit is under way are committed together by the
-next one; an idle writer commits at once. A caller waits on a future that is
-settled after the commit, so cancelling the caller changes nothing on disk.
+Appends that arrive while a commit is under way are committed together by the next one; an idle
+writer commits at once. A caller waits on a future that is settled after the commit, so cancelling
+the caller changes nothing on disk.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 
 
 class _Ticket:
-    """A caller's wish, its outcome, and the future that the caller waits on."""
+    """The work of a caller, its result, and the future on which the caller waits."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class _Ticket:
         self.error: StoreError | None = None
 
     def settle(self) -> None:
-        """Tell the caller, in the caller's loop; a cancelled one is not told."""
+        """Give the caller the result, in the caller's loop; a cancelled caller gets none."""
         if self.future.done():
             return
         if self.error is None:
@@ -58,7 +58,7 @@ class _Ticket:
 
 
 class SqliteWriter:
-    """Commits what callers of any event loop hand in, in the order of arrival."""
+    """Commits the work of callers of any event loop, in the order of arrival."""
 
     def __init__(self, path: Path, *, wal_max_bytes: int = WAL_MAX_BYTES) -> None:
         self._path = path
@@ -74,16 +74,15 @@ class SqliteWriter:
     def start(self) -> None:
         """Start the thread; it connects with its first group.
 
-        An event loop that is busy, but polls more often than the interpreter's
-        switch interval (5 ms), can keep the lock from another thread for
-        seconds: a commit of 2 ms was seen to take 3.9 s. So the interval of
-        this process is made shorter.
+        A busy event loop that polls more often than the interpreter's switch interval (5 ms) can
+        keep the interpreter lock from another thread for seconds: a commit of 2 ms was seen to take
+        3.9 s. So this process gets a shorter interval.
         """
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse new work, finish what was handed in, and wait for the thread to end."""
+        """Refuse new work, finish accepted work, and wait for the thread to end."""
         with self._lock:
             self._stopped = True
             self._tickets.put(None)
@@ -125,7 +124,7 @@ class SqliteWriter:
         self._disconnect()
 
     def _next_group(self) -> list[_Ticket]:
-        """Wait for a ticket and take what came with it; empty once stopped and done."""
+        """Wait for a ticket and take those that came with it; empty once stopped and done."""
         group: list[_Ticket] = []
         with suppress(Empty):
             while len(group) < _LARGEST_GROUP:
@@ -138,7 +137,7 @@ class SqliteWriter:
         return group
 
     def _commit(self, tickets: list[_Ticket]) -> None:
-        """Commit a group; a ticket that breaks it (a taken key) does so alone."""
+        """Commit a group; a ticket that breaks it (a taken key) fails alone."""
         try:
             with self._transaction() as connection:
                 plan = plan_for(connection, [each for ticket in tickets for each in ticket.appends])
@@ -176,7 +175,7 @@ class SqliteWriter:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold a transaction; after a failure of disk or file, start afresh next time."""
+        """Hold a transaction; after a failure of disk or file, connect anew next time."""
         try:
             if self._connection is None:
                 self._connection = connect(self._path)
@@ -188,10 +187,10 @@ class SqliteWriter:
             raise
 
     def _bound_wal(self) -> None:
-        """Empty a ``-wal`` file that has grown too long, as far as readers let it.
+        """Empty a ``-wal`` file that has grown too long, as far as readers allow.
 
-        SQLite starts the file anew by itself once nobody reads from it. With many processes
-        there may always be one that does.
+        SQLite restarts the file by itself once nobody reads from it. With many processes there may
+        always be a reader.
         """
         self._commits += 1
         if self._commits % _COMMITS_BETWEEN_LOOKS or self._connection is None:
@@ -213,7 +212,7 @@ def _settle(tickets: Sequence[_Ticket]) -> None:
     for ticket in tickets:
         by_loop.setdefault(ticket.loop, []).append(ticket)
     for loop, theirs in by_loop.items():
-        # A loop that was closed meanwhile has nobody left to tell.
+        # The callers of a closed loop are gone.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle_in_loop, theirs)
 
