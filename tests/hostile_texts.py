@@ -48,6 +48,8 @@ def json_texts(size: int) -> Iterator[HostileText]:
     yield HostileText("small numbers", filled(b"[", b"1,", b"1]"))
     yield HostileText("large numbers", filled(b"[", b"1e308,", b"1]"))
     yield HostileText("subnormal numbers", filled(b"[", b"2.2250738585072011e-308,", b"1]"))
+    halfway = b"9007199254740993.00000000000000000001,"
+    yield HostileText("numbers between two floats", filled(b"[", halfway, b"1]"))
     yield HostileText("one long number", filled(b"[", b"1", b"]"))
     yield HostileText("one long fraction", filled(b"[0.", b"1", b"]"))
     yield HostileText("one long string", filled(b'{"a":"', b"x", b'"}'))

@@ -20,7 +20,7 @@ from rillflow.gateways.messages.targets import parse_http_url
 from rillflow.gateways.messages.threads import computed
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import masked_answer
-from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
+from rillflow.jsontypes import JsonObject, JsonValue, decode_untrusted_json, encode_json
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 
 SYNC: Final = "task_sync"
@@ -165,7 +165,7 @@ class LanguageModelGateway:
 
     def _understood(self, request: DispatchRequest, answer: DispatchAnswer) -> DispatchAnswer:
         try:
-            said = decode_json(answer.body or b"null")
+            said = decode_untrusted_json(answer.body or b"null")
         except ValueError:
             said = None
         if not isinstance(said, dict):

@@ -82,6 +82,15 @@ async def test_a_callback_may_bring_the_wish() -> None:
         assert refusal == (400, 30201, f"resource limit resources: {url}")
 
 
+async def test_a_callback_that_changes_nothing_brings_no_wish() -> None:
+    """Who knew the id of an ended execution could have its functions left alone for hours."""
+    async with served({"work": free}) as api:
+        execution_id = (await api.run(calling("work")))["execution_id"]
+        again = await api.post("/flow/trigger.json", BUSY, execution_id=execution_id, task_name="A")
+        assert again["duplicate"] is True
+        assert await api.submit("shop:order")
+
+
 @pytest.mark.parametrize(
     ("check", "keys", "taken"),
     [

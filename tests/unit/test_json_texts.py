@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from rillflow.jsontypes import (
     has_too_many_values,
 )
 from tests.fuzzing import examples
+from tests.machine_speed import slowness
 
 MEBIBYTE: Final = 1 << 20
 PROMPTLY_S: Final = 0.5
@@ -180,6 +182,25 @@ def test_digits_in_strings_and_short_numbers_are_no_long_numbers() -> None:
     values: list[JsonValue] = ["1" * 50_000, 10 ** (LONG_NUMBER - 1), *["7" * 60] * 1_000]
     values += [10 ** (LONG_NUMBER - 1)] * 2_000
     assert decode_untrusted_json(encode_json(values)) == values
+
+
+@pytest.mark.parametrize("number", ["9007199254740993.00000000000000000001", "1" * 40 + "e99"])
+def test_while_a_thread_reads_slow_numbers_others_have_their_turns(number: str) -> None:
+    """The decoder let go of the interpreter after 350 ms, when all was read."""
+    text = f"[{','.join([number] * 230_000)}]".encode()
+    with ThreadPoolExecutor(1) as threads:
+        longest_ms = min(_longest_wait_ms(threads, text) for _ in range(3))
+    assert longest_ms < 50 * slowness()
+
+
+def _longest_wait_ms(threads: Executor, text: bytes) -> float:
+    reading = threads.submit(decode_untrusted_json, text)
+    longest_s, last_s = 0.0, time.perf_counter()
+    while not reading.done():
+        time.sleep(0.0005)
+        longest_s, last_s = max(longest_s, time.perf_counter() - last_s), time.perf_counter()
+    assert isinstance(reading.result(), list)
+    return longest_s * 1000
 
 
 def test_a_text_that_was_decoded_ahead_is_not_decoded_again() -> None:

@@ -25,8 +25,9 @@ def collection_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
         if names[:1] != (("input",),) or "input" in given.may_be_any | shared.may_be_any:
             continue
         known = {*given.input, *(task.input or ())}
+        options = sorted(known)
         for key in (names[1] or ()) if len(names) > 1 else ():
             if known and key not in known | shared.input:
                 message = f"no inputMapping writes `$.input.{shown(key)}`, so nothing is iterated"
                 where = (*path, "iterationMapping", "collection")
-                yield Finding(_MAPPING, message, where, hint=did_you_mean(key, sorted(known)))
+                yield Finding(_MAPPING, message, where, hint=did_you_mean(key, options))

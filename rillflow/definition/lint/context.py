@@ -73,11 +73,13 @@ def _of_group(
         return
     known = {*given.input, *(group.input or ()), *_added(group)}
     known.update(chain.from_iterable(keys.context for keys in by_task.values()))
+    options = sorted(known)
+    known.update(shared.input, shared.context)
     for key, path in reads:
-        if key not in known and key not in shared.input | shared.context:
+        if key not in known:
             message = f"`$.context.{shown(key)}` is always empty: a group has a context of its own"
             way = f"inputMappings of {shown(group.name)} give it: target $.input.{shown(key)}"
-            yield Finding(_MAPPING, message, path, hint=did_you_mean(key, sorted(known)) or way)
+            yield Finding(_MAPPING, message, path, hint=did_you_mean(key, options) or way)
 
 
 def _added(group: Task) -> Iterator[str]:
@@ -111,10 +113,11 @@ def _of_top(
         return
     reads += (read for read in after if read[0] not in (definition.output or ()))
     order = _Order(level.tasks, by_task)
+    options = sorted(known)
     for key, path in reads:
         if key not in known:
             message = f"no task, default or inputSchema gives `$.context.{shown(key)}` a value"
-            yield Finding(_MAPPING, message, path, hint=did_you_mean(key, sorted(known)))
+            yield Finding(_MAPPING, message, path, hint=did_you_mean(key, options))
         elif key not in begun and order.is_too_early(path, key):
             message = f"`$.context.{shown(key)}` is written only by tasks that run later"
             yield Finding(_MAPPING, message, path)

@@ -11,7 +11,12 @@ from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.hints import retry_after_s
 from rillflow.gateways.messages.targets import parse_http_url
-from rillflow.jsontypes import NEVER_TOO_MUCH_BYTES, JsonObject, decode_json, why_too_much
+from rillflow.jsontypes import (
+    NEVER_TOO_MUCH_BYTES,
+    JsonObject,
+    decode_untrusted_json,
+    why_too_much,
+)
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
 LONGEST_ERROR: Final = 1_024
@@ -143,7 +148,7 @@ def _json_object(body: bytes | None) -> JsonObject | None:
     if not body:
         return None
     try:
-        value = decode_json(body)
+        value = decode_untrusted_json(body)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -4,7 +4,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from rillflow.jsontypes import JsonValue, decode_json
+from rillflow.jsontypes import JsonValue, decode_untrusted_json
 
 LONGEST_HINT_S: Final = 10_800
 """A hint expires after three hours, whatever it asked for."""
@@ -23,7 +23,7 @@ def retry_interval_s(body: bytes | None) -> int:
     if not body or _FIELD_BYTES not in body:
         return 0
     try:
-        return retry_interval_of(decode_json(body))
+        return retry_interval_of(decode_untrusted_json(body))
     except ValueError:
         return 0
 

@@ -5,6 +5,7 @@ from typing import assert_never
 from rillflow.core import machine
 from rillflow.core.events import CallbackReceived, TimerFired
 from rillflow.core.tasks.kept_outputs import within_limit
+from rillflow.core.tasks.waiting import resource_of
 from rillflow.errors import ConflictError, CrashedError, RillflowError, SetApartError
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import (
@@ -149,14 +150,18 @@ class CallHandling:
         event = within_limit(execution.plan, execution.state, call.event, self._outputs_max_bytes)
         if self._ownership.is_elsewhere(execution_id) and not execution.settled:
             return CallOutcome(Reply(changed=False, error="elsewhere", kind=ELSEWHERE))
-        if call.hint_s > 0 and isinstance(event, CallbackReceived):
-            self._outbound.learn_of(execution_id, event.task, call.hint_s)
+        hinting = event.task if call.hint_s > 0 and isinstance(event, CallbackReceived) else None
+        called = resource_of(execution.plan, execution.state, hinting) if hinting else None
         before = progress_of(execution)
         handled = self._handle(execution.plan, execution.state, event)
         if not handled.changed:
             return self._repetition(call, execution)
         if handled.mapped:
             self._rules.note(execution.state, handled.mapped)
+        if hinting is not None and handled.refusal is None:
+            # Only of a callback that counts: who knows the id of an execution that has ended
+            # could otherwise have its functions left alone for hours.
+            self._outbound.learn_of(execution_id, hinting, call.hint_s, called)
         if before.settled and not execution.settled:
             if self._ownership.is_elsewhere(execution_id):
                 # The restarted execution belongs to its own actor, which starts from the store.
