@@ -7,6 +7,9 @@ page and this server have the same origin), and ``Host``, the name by which the 
 server up. A foreign ``Host`` means that somebody made a name of theirs resolve to this machine (DNS
 rebinding). Programs such as curl send neither of the first two.
 
+A function may be such a page: with a redirect it makes the dispatcher send a request, which comes
+from this machine. The dispatcher marks what it sends to an address that an answer gave.
+
 ``api_key.py`` calls this module where no key is set.
 """
 
@@ -27,6 +30,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 ANY_HOST: Final = paths_where(lambda route: route.any_host)
 LINKED: Final = paths_where(lambda route: route.linked)
+
+REDIRECTED: Final = b"x-rillflow-redirected"
 
 SAME: Final = (b"same-origin", b"none")
 """``Sec-Fetch-Site`` of pages of this server, and of addresses that a person has typed."""
@@ -64,12 +69,15 @@ class Browsers:
         self._is_ours = is_ours
 
     def refuse_foreign(self, scope: Scope) -> None:
-        """Refuse a request that a page of another site may have sent.
+        """Refuse a request that a page of another site, or a function, had somebody send.
 
         Raises:
-            ForeignRequestError: Its ``Host`` is not ours, or a page sent it that may not.
+            ForeignRequestError: Its ``Host`` is not ours, a page sent it that may not, or a
+                dispatcher that was redirected here.
         """
-        host, origin, site = _shown_by_browser(scope["headers"])
+        host, origin, site, redirected = _shown_by_sender(scope["headers"])
+        if redirected is not None and scope["path"] not in ANY_HOST:
+            raise _foreign_redirect()
         # Browsers always send a Host; health checks in HTTP/1.0 do not.
         if host is not None and not self._is_ours(host) and scope["path"] not in ANY_HOST:
             raise _foreign_host(host)
@@ -116,15 +124,19 @@ def origin_of(headers: Headers) -> bytes | None:
     return found[0] if len(found) == 1 else None
 
 
-def _shown_by_browser(
+def _shown_by_sender(
     headers: list[tuple[bytes, bytes]],
-) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """Return ``Host``, ``Origin`` and ``Sec-Fetch-Site``; of two values, one that is never ours."""
+) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:
+    """Return ``Host``, ``Origin``, ``Sec-Fetch-Site`` and the mark of redirects.
+
+    Of two values of the first three, one is returned that is never ours.
+    """
     by_name = dict(headers)
-    host, origin, site = (
+    host, origin, site, redirected = (
         by_name.get(b"host"),
         by_name.get(b"origin"),
         by_name.get(b"sec-fetch-site"),
+        by_name.get(REDIRECTED),
     )
     if len(by_name) < len(headers):
         for name, value in headers:
@@ -134,7 +146,7 @@ def _shown_by_browser(
                 origin = b"null"
             elif name == b"sec-fetch-site" and value != site:
                 site = b""
-    return host, origin, site
+    return host, origin, site, redirected
 
 
 def _is_visit(scope: Scope) -> bool:
@@ -150,6 +162,13 @@ def _is_visit(scope: Scope) -> bool:
         and headers.get(b"sec-fetch-mode") == b"navigate"
         and headers.get(b"sec-fetch-dest") == b"document"
         and headers.get(b"sec-fetch-user") == b"?1"
+    )
+
+
+def _foreign_redirect() -> ForeignRequestError:
+    return ForeignRequestError(
+        "a function's answer led its caller here, and a function may not call this server so;"
+        " set an api_key (RILLFLOW_API_KEY), and call this server with it"
     )
 
 

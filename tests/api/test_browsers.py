@@ -8,8 +8,9 @@ import pytest
 
 from rillflow.errors import ForeignRequestError
 from rillflow.settings import Settings
+from rillflow.testing import FunctionRequest
 from serve.middleware.browsers import Browsers
-from tests.api.definition_texts import PASS, SUSPENDED
+from tests.api.definition_texts import PASS, SUSPENDED, calling
 from tests.api.serving import Api, refusal_of, served
 
 MODULE_LOOP: Final = pytest.mark.asyncio(loop_scope="module")
@@ -291,6 +292,35 @@ async def test_a_foreign_page_cannot_add_or_submit_and_a_function_can_call_back(
             "/flow/trigger.json", params=call, json={}, headers={"Host": "rillflow.internal:8080"}
         )
         assert answer.json() == {"result": "ok"}
+
+
+@MODULE_LOOP
+async def test_what_an_answer_led_here_reaches_only_callbacks_and_health(shared_api: Api) -> None:
+    for method, path in EVERY_ROUTE:
+        answer = await ask(shared_api, [("X-Rillflow-Redirected", "true")], method, path)
+        if path in ANY_HOST:
+            assert answer.status_code != 403
+        else:
+            assert answer.status_code == 403, (method, path)
+            assert method == "HEAD" or "RILLFLOW_API_KEY" in refusal_of(answer)[2]
+
+
+@pytest.mark.parametrize("status", [303, 307])
+async def test_no_function_calls_this_server_through_its_dispatcher(status: int) -> None:
+    """A redirect cancelled other executions, and read their contexts."""
+
+    def work(_: FunctionRequest) -> tuple[int, dict[str, Any], dict[str, str]]:
+        leads_to = {303: "get_context.json", 307: "cancel.json"}[status]
+        return status, {}, {"Location": f"{base}/flow/{leads_to}?execution_id={victim}"}
+
+    async with served({"work": work}) as api:
+        base = str(api.client.base_url).rstrip("/")
+        victim = await api.submit(await api.add(SUSPENDED))
+        ended = await api.run(calling("work", name="steered"))
+        assert ended["tasks"]["A"]["status"] == "FAILED"
+        assert "403" in ended["tasks"]["A"]["invoke_msg"]["msg"]
+        shown = await api.get("/flow/get.json", execution_id=victim)
+        assert shown["ret"]["dag_status"] == "RUNNING"
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.callbacks.urls import callback_url, wants_signature
-from rillflow.gateways.http.strangers import for_strangers, is_elsewhere
+from rillflow.gateways.http.strangers import for_strangers, is_elsewhere, redirected_headers
 from rillflow.gateways.messages.exchange import FAILS, HttpCall
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import Target, form_quote, http_target
@@ -78,8 +78,8 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     url = _url(target, parts.query)
     is_secret = bool(request.secrets)
     sent = tuple(headers.values())
-    if is_poll and is_elsewhere(request, target):
-        sent = for_strangers(sent)
+    if is_poll:
+        sent = redirected_headers(for_strangers(sent) if is_elsewhere(request, target) else sent)
     return HttpCall(method, url, sent, body, is_secret, target.user_info)
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urljoin
 from msgspec.structs import replace
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.http.strangers import for_strangers, is_same_origin
+from rillflow.gateways.http.strangers import for_strangers, is_same_origin, redirected_headers
 from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.hints import retry_after_s
@@ -85,7 +85,7 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
     A POST answered 301, 302 or 303 continues as GET without a body; 307 and 308 repeat the request.
     Another origin gets only harmless headers: no credentials, keys, signatures or callback address.
     A call that contains secrets is not redirected to another origin. The change of a host from
-    ``http`` to ``https`` is not another origin.
+    ``http`` to ``https`` is not another origin. A header says that the request was redirected.
 
     Raises:
         GatewayError: The redirect leaves HTTP, or would send secrets to another origin.
@@ -111,7 +111,7 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
         headers = tuple(pair for pair in headers if pair[0].lower() not in _BODY_HEADERS)
     query = f"?{target.query}" if target.query else ""
     url = f"{target.origin}{target.path}{query}"
-    return HttpCall(method, url, headers, body, call.is_secret, user_info)
+    return HttpCall(method, url, redirected_headers(headers), body, call.is_secret, user_info)
 
 
 def poll_url(reply: Reply, url: str) -> str | None:

@@ -21,6 +21,19 @@ _FOR_STRANGERS: Final = frozenset(
 )
 
 
+REDIRECTED: Final = ("X-Rillflow-Redirected", "true")
+"""Says that the address of a request was given by an answer, and by no definition.
+
+Rillflow's own API refuses such requests where it has no key: a function must not call it through
+its caller, who may be allowed more than the function is.
+"""
+
+
+def redirected_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return the headers of a request to an address that an answer gave."""
+    return (*(pair for pair in headers if pair != REDIRECTED), REDIRECTED)
+
+
 def for_strangers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the headers that another origin receives."""
     return tuple(pair for pair in headers if pair[0].lower() in _FOR_STRANGERS)
