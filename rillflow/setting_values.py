@@ -6,6 +6,7 @@ A wrong setting stops the start with one line, so each of these errors is one.
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -53,6 +54,7 @@ IDLE_SWITCHES: Final = frozenset(
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 _HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?)(:[0-9]{1,5})?")
 _SECRET: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_MODULE: Final = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
 _ID: Final = re.compile(r"[a-zA-Z0-9]+([:_][a-zA-Z0-9]+)?")
 _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -60,11 +62,18 @@ _Number = TypeVar("_Number", int, float)
 _Entry = TypeVar("_Entry")
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
     """Read ``a, b`` as the environment has it; a list of the file stays as it is."""
     if not isinstance(value, str):
         return value
     return tuple(name for part in value.split(",") if (name := part.strip()))
+
+
+def _module(name: str) -> str:
+    """Refuse what no import statement can name."""
+    if not _MODULE.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a module, such as package.module")
+    return name
 
 
 def _keys(value: object) -> object:
@@ -195,20 +204,24 @@ def idle_switches(switches: Iterable[str]) -> list[str]:
 
 
 BaseUrl: TypeAlias = Annotated[str, AfterValidator(_base)]
-Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
+ModuleNames: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_module)], ...], NoDecode, BeforeValidator(listed)
+]
+Folder: TypeAlias = Annotated[Path, AfterValidator(Path.absolute)]
 Key: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
 Keys: TypeAlias = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_keys)]
 Places: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_place)], ...], NoDecode, BeforeValidator(_listed)
+    tuple[Annotated[str, AfterValidator(_place)], ...], NoDecode, BeforeValidator(listed)
 ]
 HostNames: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_host_name)], ...], NoDecode, BeforeValidator(_listed)
+    tuple[Annotated[str, AfterValidator(_host_name)], ...], NoDecode, BeforeValidator(listed)
 ]
 Origins: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(listed)
 ]
 SecretPlaces: TypeAlias = Annotated[
-    dict[str, Annotated[tuple[str, ...], BeforeValidator(_listed)]], AfterValidator(_secret_places)
+    dict[str, Annotated[tuple[str, ...], BeforeValidator(listed)]], AfterValidator(_secret_places)
 ]
 Limit: TypeAlias = Annotated[_Number | None, BeforeValidator(_unlimited)]
 Rate: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]

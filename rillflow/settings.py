@@ -13,12 +13,14 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -29,11 +31,13 @@ from rillflow.setting_values import (
     SWITCHES,
     BaseUrl,
     ById,
+    Folder,
     HostNames,
     HostRates,
     Key,
     Keys,
     Limit,
+    ModuleNames,
     Names,
     Origins,
     Places,
@@ -41,6 +45,7 @@ from rillflow.setting_values import (
     SecretPlaces,
     SizeByBusiness,
     Switches,
+    listed,
     only,
 )
 
@@ -193,6 +198,12 @@ class Settings(BaseSettings):
     """How long a signed callback address is valid."""
     plugins: Names = ()
     """Dispatcher plugins as ``module[:attribute]``, comma-separated."""
+
+    ray_modules: ModuleNames = ()
+    """Python modules whose functions tasks may call by ``ray://module:function``, comma-separated,
+    with the modules inside them. An empty list allows none."""
+    ray_path: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(listed)] = ()
+    """Folders in which Ray workers look for those modules before others, comma-separated."""
 
     connect_timeout_s: Annotated[float, Field(gt=0)] = 2.0
     """Time limit for opening a connection to a gateway."""

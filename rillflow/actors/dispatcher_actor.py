@@ -16,6 +16,9 @@ from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import LoopQuestion, decode_dispatcher_message
+from rillflow.ray_tasks.gateway import RayTaskGateway
+from rillflow.ray_tasks.settings import RaySettings
+from rillflow.ray_tasks.targets import SCHEME
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
@@ -37,6 +40,7 @@ class DispatcherActor:
         registry = GatewayRegistry.with_http(
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
+        registry.register(SCHEME, RayTaskGateway(ray_settings(settings), budget))
         self._namespace = settings.namespace
         self._endpoint = DispatcherEndpoint(
             registry,
@@ -83,6 +87,11 @@ class DispatcherActor:
 
     def _connect(self, sender: str) -> Connection:
         return Peer(sender, self._namespace, mortal=is_dedicated_actor(sender)).call
+
+
+def ray_settings(settings: Settings) -> RaySettings:
+    """Return the part of the settings that calls of Ray need."""
+    return RaySettings(modules=settings.ray_modules, path=tuple(map(str, settings.ray_path)))
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -119,7 +119,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     ``resource_name`` is the function that A/B rules chose, None if no rule applied. ``poll`` is the
     number of the poll, 0 for the attempt itself; None is the call under way. ``hint`` explains an
     error further. ``is_outcome`` is set if the body of an asynchronous call already is its outcome,
-    as a callback would bring it.
+    as a callback would bring it; with an error, if conditions of ``retry`` may read the body.
     """
 
     task: TaskName

@@ -17,6 +17,7 @@ MODEL_PROTOCOLS: Final = ("chatgpt", "aliyun_ai")
 PROTOCOLS: Final = (
     *("http", "https", "function", "rillflow", "ab", "resource", "resourceRef"),
     *MODEL_PROTOCOLS,
+    "ray",
 )
 
 _POSTED: Final = ("http", "https")

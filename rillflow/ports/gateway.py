@@ -32,7 +32,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     it succeeded; with an error, ``body`` may still contain the gateway's answer. ``retry_after_s``
     is the pause that the gateway asks for. ``poll`` is the request's, set by the dispatcher.
     ``hint`` explains an error. ``is_outcome`` is set if the body is what a callback would bring, so
-    that no callback follows.
+    that no callback follows; with an error, if the body is from the function, not from a gateway.
     """
 
     execution_id: ExecutionId

@@ -2,7 +2,7 @@
 
 They are run in a folder like a clone of this repository, by bash, with the addresses of
 this test's own stack and gateway where the documents have 8080 and 8081. The examples of
-``docs/language.md`` have a test of their own.
+``docs/language.md`` and ``docs/ray.md`` have tests of their own.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ API: Final = "http://127.0.0.1:8080"
 GATEWAY: Final = "http://127.0.0.1:8081"
 EXAMPLES: Final = ROOT / "examples"
 PATIENCE_S: Final = 30
-OWN_TEST: Final = "docs/language.md"
+OWN_TESTS: Final = ("docs/language.md", "docs/ray.md")
 DOCUMENTS: Final = (
     "README.md",
     "CONTRIBUTING.md",
@@ -74,7 +74,7 @@ FACT: Final = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*")')
 LEFT: Final = {
     (name, block.heading, block.line): block.text
     for name, text in _texts().items()
-    if name != OWN_TEST
+    if name not in OWN_TESTS
     for block in blocks_of(text)
 }
 

@@ -454,3 +454,21 @@ def test_attempts_that_are_not_kept_count_for_the_number_of_retries() -> None:
         run.answer("A", error="unreachable")
     assert run.statuses == {"A": "FAILED"}
     assert run.task("A").invoke.attempts == 206
+
+
+# -- what a function raises ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("told_by", "attempts"), [("function", 2), ("gateway", 1)])
+def test_conditions_see_what_a_function_raised_and_not_what_a_gateway_says(
+    told_by: str, attempts: int
+) -> None:
+    is_outcome = told_by == "function"
+    condition = "$.output.error[?(@.type == 'Busy')]"
+    run = scenario(fn("A", "sync", retry={"maxRetryTimes": 1, "conditions": [condition]}))
+    run.submit()
+    run.answer("A", {"error": {"type": "Busy"}}, error="Busy: later", is_outcome=is_outcome)
+    assert run.task("A").attempt == attempts
+    if is_outcome:
+        run.answer("A", {"error": {"type": "Other"}}, error="Other: no", is_outcome=True)
+    assert run.statuses == {"A": "FAILED"}

@@ -379,6 +379,7 @@ def test_a_broken_setting_stops_the_start(tmp_path: Path) -> None:
             "the settings are wrong: auth_businesses needs auth_secret",
         ),
         ((), {"EGRESS_DENY": "10.0.0.0/33"}, "the setting egress_deny.0 is wrong: '10.0.0.0/33'"),
+        (("--functions", "os;sys"), {}, "the setting ray_modules.0 is wrong: 'os;sys' is no name"),
         # These get as far as an address that this machine does not have.
         (("--host", "192.0.2.1", "--insecure"), {}, "cannot listen on 192.0.2.1"),
         (("--host", "192.0.2.1"), {"INSECURE": "true"}, "cannot listen on 192.0.2.1"),
@@ -398,6 +399,13 @@ def test_what_is_not_safe_is_not_started(
     assert code == 1
     assert told.startswith(f"error: {message}")
     assert told.count("\n") == 1
+
+
+def test_functions_of_a_file_that_is_not_there_are_not_served(tmp_path: Path) -> None:
+    missing = str(tmp_path / "pipeline.py")
+    code, _, told = run("up", "--port", "0", "--data-dir", str(tmp_path), "--functions", missing)
+    assert code == 2
+    assert "--functions: there is no file" in told
 
 
 def test_a_command_of_its_own_process_ends_without_a_traceback() -> None:

@@ -4,7 +4,7 @@ import importlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -43,6 +43,13 @@ DispatcherActors = Annotated[
     int | None,
     typer.Option(min=1, max=256, help="Number of dispatchers, which make the outbound calls."),
 ]
+CallableModules = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE",
+        help="Python module or .py file whose functions tasks may call by ray://. May be repeated.",
+    ),
+]
 WithKey = Annotated[
     bool,
     typer.Option(
@@ -68,6 +75,7 @@ def up(
     store: StoreUrl = None,
     execution_actors: ExecutionActors = None,
     dispatcher_actors: DispatcherActors = None,
+    functions: CallableModules = None,
     key: WithKey = False,
     insecure: Insecure = False,
     dashboard: Dashboard = False,
@@ -81,13 +89,12 @@ def up(
 
         $ rillflow up
 
-        $ rillflow up --key
-
         $ rillflow up --host 0.0.0.0 --key
+
+        $ rillflow up --functions pipeline.py
 
         $ rillflow up --port 9000 --data-dir /var/lib/rillflow
     """
-    _warn_of_variables()
     settings, announcement = _settings(
         with_key=key,
         port=port,
@@ -96,10 +103,10 @@ def up(
         store=store,
         execution_actors=execution_actors,
         dispatcher_actors=dispatcher_actors,
+        functions=functions or (),
         insecure=insecure or None,
     )
-    _warn_of_switches(settings)
-    _warn_of_secrets(settings)
+    _warn(settings)
     # The serving layer stands above this one, so it is known by its name only.
     standalone = importlib.import_module("serve.stack.standalone")
 
@@ -206,6 +213,12 @@ def _warn_of_variables() -> None:
         typer.echo(f"warning: {warning}", err=True)
 
 
+def _warn(settings: "Settings") -> None:
+    """Say what is set for nothing, or sets no bound where there should be one."""
+    _warn_of_switches(settings)
+    _warn_of_secrets(settings)
+
+
 def _warn_of_switches(settings: "Settings") -> None:
     """Say which switches are set for nothing."""
     from rillflow.setting_values import idle_switches
@@ -223,13 +236,20 @@ def _warn_of_secrets(settings: "Settings") -> None:
         typer.echo(f"warning: {unbounded_warning(name)}", err=True)
 
 
-def _settings(*, with_key: bool, **given: Any) -> tuple["Settings", "Announcement | None"]:
+def _settings(
+    *, with_key: bool, functions: Sequence[str], **given: Any
+) -> tuple["Settings", "Announcement | None"]:
     """Return the settings; with the key that the data folder keeps, and how it is found."""
     from rillflow.cli.inputs import settings_from
+
+    _warn_of_variables()
 
     if given.get("port") == 0:
         given["port"] = importlib.import_module("serve.listening").free_port()
     settings = settings_from(given)
+    if functions:
+        given |= _with_functions(settings, functions)
+        settings = settings_from(given)
     if not with_key:
         return settings, None
     from rillflow.local_keys import Announcement, kept_key
@@ -239,6 +259,28 @@ def _settings(*, with_key: bool, **given: Any) -> tuple["Settings", "Announcemen
     key = kept_key(settings.data_dir)
     settings = settings_from({**given, "api_key": key})
     return settings, Announcement(settings.data_dir, settings.host, settings.port, key)
+
+
+def _with_functions(settings: "Settings", functions: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that let tasks call functions of modules and of ``.py`` files.
+
+    Raises:
+        typer.BadParameter: A file is not there.
+    """
+    modules, path = list(settings.ray_modules), list(settings.ray_path)
+    for text in functions:
+        file = Path(text)
+        if not text.endswith(".py"):
+            modules.append(text)
+            continue
+        if not file.is_file():
+            raise typer.BadParameter(f"--functions: there is no file {text}")
+        modules.append(file.stem)
+        path.append(file.absolute().parent)
+    return {
+        "ray_modules": tuple(dict.fromkeys(modules)),
+        "ray_path": tuple(dict.fromkeys((*path, Path.cwd()))),
+    }
 
 
 def gateway(

@@ -250,8 +250,9 @@ def _dispatch_failed(turn: Turn, task: TaskState, plan: TaskPlan, event: Dispatc
     record(turn, task, answer, event)
     task.invoke.msg = task.invoke.msg or event.error
     task.invoke.note_error(answer.msg or event.error)
-    # The body of an error is not an output, so conditions of retry do not see it (spec Q19).
-    retry_or_end(turn, task, plan, {})
+    # The body of a gateway's error is not an output, so conditions of retry do not see it (spec
+    # Q19). They do see the error of a function, which is its outcome.
+    retry_or_end(turn, task, plan, answer.output or {} if event.is_outcome else {})
 
 
 def _flow_started(turn: Turn, task: TaskState, plan: TaskPlan, answer: Answer) -> None:

@@ -1,0 +1,1 @@
+"""Tasks that call Ray: functions in Ray workers, by ``ray://module:function``."""

@@ -1,0 +1,123 @@
+"""Failures in the words of a function's caller: wrong input, exceptions, results."""
+
+import inspect
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from rillflow.closest import did_you_mean
+
+MOST_MESSAGE: Final = 2_000
+MOST_TRACEBACK: Final = 4_000
+MOST_FRAMES: Final = 8
+MOST_PROBLEMS: Final = 5
+
+_JSON_TYPES: Final[Mapping[type, str]] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
+
+
+class FunctionInputError(Exception):
+    """The input does not fit the parameters of the function."""
+
+
+class FunctionResultError(Exception):
+    """The function returned what cannot be an output."""
+
+
+class FunctionNotFoundError(Exception):
+    """The module has no such function, or it cannot be called by tasks."""
+
+
+def failure_facts(error: BaseException, *, traced: bool) -> dict[str, str]:
+    """Return type, message and, if ``traced``, the end of the traceback, each bounded."""
+    facts = {"type": type(error).__qualname__, "message": _message_of(error)[:MOST_MESSAGE]}
+    if traced:
+        facts["traceback"] = _traceback_of(error)
+    return facts
+
+
+def input_error(
+    error: ValidationError,
+    signature: inspect.Signature,
+    module: str,
+    fields: Mapping[str, Any],
+) -> FunctionInputError:
+    """Say which parameters an input does not fit, with the types of both."""
+    problems = error.errors(include_url=False, include_context=False)
+    said = [_problem(problem, signature, module, fields) for problem in problems[:MOST_PROBLEMS]]
+    if len(problems) > MOST_PROBLEMS:
+        said.append(f"and {len(problems) - MOST_PROBLEMS} more")
+    return FunctionInputError("; ".join(said))
+
+
+def type_text(annotation: Any, module: str) -> str:
+    """Return a type as it is written in a module."""
+    if annotation is inspect.Parameter.empty:
+        return "any"
+    if isinstance(annotation, str):  # as with `from __future__ import annotations`
+        return annotation
+    return inspect.formatannotation(annotation, module)
+
+
+def _problem(
+    problem: Mapping[str, Any],
+    signature: inspect.Signature,
+    module: str,
+    fields: Mapping[str, Any],
+) -> str:
+    name, *inner = problem["loc"] or ("",)
+    parameter = _parameter_of(str(name), signature)
+    wanted = type_text(parameter.annotation, module) if parameter is not None else ""
+    if problem["type"].startswith("missing") and not inner:
+        return f"the input has no {name}, which is a parameter of type {wanted}"
+    if problem["type"].startswith("unexpected"):
+        near = did_you_mean(str(name), signature.parameters)
+        known = ", ".join(signature.parameters) or "none"
+        said = f"the input has {name}, and the parameters are {known}"
+        return f"{said}; {near}" if near else said
+    given = _JSON_TYPES.get(type(fields.get(str(name))), "unknown")
+    place = "".join(f".{step}" for step in inner)
+    where = f" at {name}{place}" if place else ""
+    return (
+        f"the input {name} is {given}, and its parameter has the type {wanted}:"
+        f" {problem['msg']}{where}"
+    )
+
+
+def _parameter_of(name: str, signature: inspect.Signature) -> inspect.Parameter | None:
+    """Return the parameter that takes an argument, which may be ``**others``."""
+    others = (each for each in signature.parameters.values() if each.kind is each.VAR_KEYWORD)
+    return signature.parameters.get(name) or next(others, None)
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a class of the user's may raise anything
+        return f"the message of this {type(error).__qualname__} cannot be read"
+
+
+def _traceback_of(error: BaseException) -> str:
+    """Return the innermost frames of the user's code and the message, the end if it is long."""
+    try:
+        frames = list(_frames_of(error))[-MOST_FRAMES:]
+        last = traceback.format_exception_only(error)
+    except Exception:  # noqa: BLE001 - a class of the user's may raise anything
+        return ""
+    return "".join([*traceback.format_list(frames), *last])[-MOST_TRACEBACK:]
+
+
+def _frames_of(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if not str(frame.f_globals.get("__name__", "")).startswith("rillflow.ray_tasks."):
+            code = frame.f_code
+            yield traceback.FrameSummary(code.co_filename, line, code.co_name)

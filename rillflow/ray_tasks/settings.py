@@ -1,0 +1,23 @@
+"""How calls of Ray are set up."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+MAX_RESULT_BYTES = 10 * 1024 * 1024
+"""As large as an answer over HTTP may be."""
+
+
+class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What tasks may call, and in which environment.
+
+    ``modules`` are those whose functions tasks may call, with what is inside of them. ``path``
+    has the folders in which workers look for modules before others. ``runtime_envs`` are those
+    that tasks choose by name.
+    """
+
+    modules: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    runtime_envs: Mapping[str, Mapping[str, Any]] = {}
+    max_result_bytes: int = MAX_RESULT_BYTES

@@ -1,0 +1,50 @@
+"""Failures of Ray, not of the function: what they are, and whether the call is repeated."""
+
+from typing import Final, NamedTuple
+
+from ray import exceptions
+
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 10.0
+
+
+class SystemFailure(NamedTuple):
+    """A failure in words; one that ``is_passing`` is worth another try."""
+
+    text: str
+    is_passing: bool
+
+
+_PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (exceptions.OutOfMemoryError, "the node ran out of memory, and Ray killed the worker"),
+    (exceptions.NodeDiedError, "the node of the worker was lost"),
+    (exceptions.WorkerCrashedError, "the process of the worker died"),
+    (exceptions.LocalRayletDiedError, "the Ray of the node has ended"),
+    (exceptions.ObjectLostError, "the result was lost with its worker"),
+)
+_LASTING: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (exceptions.RuntimeEnvSetupError, "the runtime environment could not be set up"),
+    (exceptions.TaskUnschedulableError, "no node can run the task"),
+    (exceptions.TaskCancelledError, "the Ray task was cancelled outside of Rillflow"),
+    (exceptions.RayTaskError, "the worker could not call the function"),
+)
+
+
+def system_failure(error: exceptions.RayError) -> SystemFailure:
+    """Say what a failure of Ray is."""
+    detail = _detail(error)
+    for kind, text in _PASSING:
+        if isinstance(error, kind):
+            return SystemFailure(f"{text}: {detail}", is_passing=True)
+    for kind, text in _LASTING:
+        if isinstance(error, kind):
+            return SystemFailure(f"{text}: {detail}", is_passing=False)
+    return SystemFailure(f"a failure of Ray: {detail}", is_passing=True)
+
+
+def _detail(error: Exception) -> str:
+    """Return the last words of an error that are about it: Ray's own are long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1 if isinstance(error, exceptions.RayTaskError) else 0][:512]

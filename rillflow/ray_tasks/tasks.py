@@ -1,0 +1,92 @@
+"""Starting a function in a Ray worker, and ending it there."""
+
+import asyncio
+import logging
+from typing import Any, Final, NamedTuple
+
+import ray
+from cachetools import LRUCache
+
+from rillflow.ray_tasks.settings import RaySettings
+from rillflow.ray_tasks.targets import FunctionTarget
+from rillflow.ray_tasks.worker import FunctionCall, call_function
+from rillflow.task_set import TaskSet
+
+SMALL_BYTES: Final = 64 * 1024
+"""A body that is larger is fetched by a reference, once there is room for it."""
+CANCEL_GRACE_S: Final = 5.0
+"""How long a function may take to end after a ``KeyboardInterrupt``; then its worker is killed."""
+MOST_KEPT: Final = 256
+MARK: Final = "RILLFLOW_RAY_TASK"
+"""Set for the workers of functions, so that none is a copy of the stack's own processes."""
+
+log = logging.getLogger("rillflow.ray_tasks")
+
+
+class Result(NamedTuple):
+    """What a worker returns: the body, or its size and a reference where it is large."""
+
+    body: bytes
+    error: str | None
+    size_bytes: int
+    reference: Any
+
+
+def run(call: FunctionCall) -> Result:
+    """Call a function in a Ray worker."""
+    body, error = call_function(call)
+    size_bytes = len(body)
+    if size_bytes <= SMALL_BYTES:
+        return Result(body, error, size_bytes, None)
+    return Result(b"", error, size_bytes, ray.put(body))
+
+
+class RayTasks:
+    """Starts functions as Ray tasks; Ray itself repeats none."""
+
+    def __init__(self, settings: RaySettings) -> None:
+        self._settings = settings
+        self._run = ray.remote(max_retries=0)(run)
+        self._prepared: LRUCache[FunctionTarget, Any] = LRUCache(MOST_KEPT)
+        self._ending: TaskSet[None] = TaskSet()
+
+    def start(self, target: FunctionTarget, fields: bytes) -> Any:
+        """Start a function, and return the reference to the ``Result``."""
+        settings = self._settings
+        call = FunctionCall(
+            target, fields, settings.modules, settings.path, settings.max_result_bytes
+        )
+        return self._prepare(target).remote(call)
+
+    def end(self, reference: Any) -> None:
+        """End a function that nobody waits for: first as Ctrl-C does, then with its worker."""
+        self._ending.start(_end(reference))
+
+    async def close(self) -> None:
+        """Wait until what was to end has ended."""
+        await self._ending.wait()
+
+    def _prepare(self, target: FunctionTarget) -> Any:
+        prepared = self._prepared.get(target)
+        if prepared is None:
+            # Names of functions are for everybody who may list tasks; ids of executions are not.
+            environment = {"env_vars": {MARK: "1"}}
+            prepared = self._run.options(name=str(target), runtime_env=environment)
+            self._prepared[target] = prepared
+        return prepared
+
+
+async def _end(reference: Any) -> None:
+    try:
+        ray.cancel(reference)
+        ended = asyncio.wrap_future(reference.future())
+        await asyncio.wait({ended}, timeout=CANCEL_GRACE_S)
+        if not ended.done():
+            log.warning("ray_task_killed", extra={"grace_s": CANCEL_GRACE_S})
+            ray.cancel(reference, force=True)
+            await asyncio.wait({ended}, timeout=CANCEL_GRACE_S)
+        if ended.done() and not ended.cancelled():
+            ended.exception()  # it was cancelled, which is no news
+        ended.cancel()
+    except Exception:
+        log.exception("ray_task_not_cancelled")

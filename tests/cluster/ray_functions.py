@@ -1,0 +1,133 @@
+"""Functions that tests of ``ray://`` call; they note their calls in the file that is given."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from subprocess import check_output  # noqa: F401 - what is imported may not be called
+from typing import Any
+
+import ray
+from pydantic import BaseModel
+
+
+class Size(BaseModel):
+    """A size in pixels."""
+
+    width: int
+    height: int = 2
+
+
+class BusyError(Exception):
+    """The function cannot be called now."""
+
+
+def area(size: Size, times: int = 1) -> int:
+    """Return pixels."""
+    return size.width * size.height * times
+
+
+def doubled(size: Size) -> Size:
+    """Return a model."""
+    return Size(width=2 * size.width, height=2 * size.height)
+
+
+async def later(text: str) -> list[str]:
+    """Return a list, a moment later."""
+    await asyncio.sleep(0)
+    return [text]
+
+
+def steps(count: int) -> Generator[int, None, dict[str, int]]:
+    """Yield progress and return an output."""
+    yield from range(count)
+    return {"steps": count}
+
+
+@ray.remote  # type: ignore[untyped-decorator] # Ray has no types
+def remote() -> str:
+    """Be a Ray function already."""
+    return "called"
+
+
+def nothing() -> None:
+    """Return nothing."""
+
+
+def surroundings() -> dict[str, Any]:
+    """Tell where the function runs."""
+    parent = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    return {
+        "folder": str(Path.cwd()),
+        "variable": os.environ.get("OF_THE_USER"),
+        "parent": parent.decode().split("\0")[0].rpartition("/")[2],
+        "is_serve_loaded": "ray.serve" in sys.modules,
+        "cpus": ray.get_runtime_context().get_assigned_resources().get("CPU"),
+    }
+
+
+def busy(file: str, ready_at: int) -> int:
+    """Raise until it was called so often."""
+    calls = _note(file)
+    if calls < ready_at:
+        raise BusyError(f"call {calls} comes too early")
+    return calls
+
+
+def wrong(file: str) -> None:
+    """Raise what no retry is for."""
+    raise ValueError(f"call {_note(file)} is wrong")
+
+
+def tell(secret: str) -> None:
+    """Show its input in an exception."""
+    raise RuntimeError(f"the secret is {secret}")
+
+
+def large(count: int) -> str:
+    """Return so many characters."""
+    return "x" * count
+
+
+def dies(file: str, times: int) -> int:
+    """End its process the first times."""
+    calls = _note(file)
+    if calls <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return calls
+
+
+def sleeps(file: str, seconds: float) -> str:
+    """Sleep, which Ray cannot interrupt."""
+    _note(file)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.05)
+    return "slept"
+
+
+def stubborn(file: str) -> None:
+    """Take no notice of what is to end it."""
+    _note(file)
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:  # noqa: BLE001, S112 - that is what it is for
+            continue
+
+
+def with_child(file: str) -> None:
+    """Wait for a process."""
+    _note(file)
+    subprocess.run(["/bin/sleep", "60"], check=True)
+
+
+def _note(file: str) -> int:
+    """Write a line with the process into a file, and count the lines."""
+    with Path(file).open("a", encoding="ascii") as lines:
+        lines.write(f"{os.getpid()}\n")
+    return len(Path(file).read_text(encoding="ascii").splitlines())

@@ -1,0 +1,285 @@
+"""A task calls a Python function in a Ray worker by ``ray://module:function``.
+
+Its input are the function's arguments, its output what the function returns. What the settings do
+not allow is not called, and what nobody waits for any more does not go on.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from tests.cluster.api import Api, Ended, Json
+from tests.cluster.processes import LOOK_S, ROOT, OwnStack, kill, wait_until_gone, workers
+from tests.loopback import closed_port
+from tests.spec.documented import blocks_of
+
+pytestmark = pytest.mark.cluster
+
+FUNCTIONS: Final = Path(__file__).with_name("ray_functions.py")
+PAGE: Final = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
+[MODULE] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
+WORKFLOWS: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
+SECRET: Final = "a-secret-of-44-characters-that-nobody-knows"
+WAIT_S: Final = 60.0
+
+
+@pytest.fixture(name="own", scope="module")
+def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    folder = tmp_path_factory.mktemp("ray")
+    (folder / "pipeline.py").write_text(MODULE, encoding="utf-8")
+    files = (str(folder / "pipeline.py"), str(FUNCTIONS))
+    own = OwnStack(
+        folder / "data",
+        closed_port(),
+        *(word for file in files for word in ("--functions", file)),
+        RILLFLOW_SECRET_TOKEN=SECRET,
+        OF_THE_USER="kept",
+    )
+    own.start()
+    yield own
+    own.stop()
+
+
+@pytest.fixture(name="api", scope="module")
+def _api(own: OwnStack) -> Iterator[Api]:
+    with Api(own.base_url) as api:
+        yield api
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Path:
+    return tmp_path / "calls"
+
+
+def _flow(function: str, given: Json, **more: Json) -> str:
+    task = {
+        "name": "call",
+        "category": "function",
+        "pattern": "task_sync",
+        "resourceName": f"ray://{function}",
+        "inputMappings": [
+            {"source": f"$.context.{key}", "target": f"$.input.{key}"} for key in given
+        ],
+        "outputMappings": [{"source": "$.output", "target": "$.context.output"}],
+        **more,
+    }
+    flow = {"workspace": "ray", "dagName": "called", "type": "flow", "tasks": [task]}
+    return yaml.safe_dump(flow, width=1000)
+
+
+def _run(api: Api, function: str, given: Json | None = None, **more: Json) -> Ended:
+    given = given or {}
+    name = function if ":" in function else f"ray_functions:{function}"
+    return api.end(api.submit(_flow(name, given, **more), given), WAIT_S)
+
+
+def _failure(ended: Ended) -> Json:
+    assert ended.status == "FAILED"
+    return ended.task("call")["invoke_msg"]
+
+
+def _begun(file: Path) -> list[int]:
+    """Wait until a function has begun, and return the processes of all calls."""
+    give_up = time.monotonic() + WAIT_S
+    while not file.exists() or not file.read_text(encoding="ascii"):
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
+    return _calls(file)
+
+
+def _calls(file: Path) -> list[int]:
+    return list(map(int, file.read_text(encoding="ascii").split()))
+
+
+def _has_ended(pid: int, name: str) -> None:
+    """Wait until a worker runs this function no longer, or is gone."""
+    give_up = time.monotonic() + WAIT_S
+    while _runs(pid, name):
+        assert time.monotonic() < give_up, "the function goes on"
+        time.sleep(LOOK_S)
+
+
+def _runs(pid: int, name: str) -> bool:
+    try:
+        return name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+@pytest.mark.parametrize(
+    ("function", "given", "output"),
+    [
+        ("area", {"size": {"width": 3}, "times": "2"}, {"data": 12}),
+        ("doubled", {"size": {"width": "3"}}, {"width": 6, "height": 4}),
+        ("later", {"text": "soon"}, {"data": ["soon"]}),
+        ("steps", {"count": 3}, {"steps": 3}),
+        ("remote", {}, {"data": "called"}),
+    ],
+)
+def test_a_result_is_the_output_of_the_task(
+    api: Api, pattern: str, function: str, given: Json, output: Json
+) -> None:
+    ended = _run(api, function, given, pattern=pattern)
+    assert ended.status == "SUCCEED", ended.shown
+    assert ended.context["output"] == output
+
+
+def test_nothing_is_a_success_without_output(api: Api) -> None:
+    ended = _run(api, "nothing")
+    assert ended.status == "SUCCEED"
+    assert "output" not in ended.context
+
+
+def test_an_input_that_does_not_fit_fails_the_task_by_the_name_of_the_parameter(api: Api) -> None:
+    told = _failure(_run(api, "area", {"size": {"width": "wide"}, "tims": 2}))["msg"]
+    assert "the input size is an object, and its parameter has the type Size" in told
+    assert "at size.width" in told
+    assert "the input has tims, and the parameters are size, times; did you mean `times`?" in told
+
+
+def test_an_exception_fails_the_task_with_its_type_message_and_traceback(
+    api: Api, file: Path
+) -> None:
+    invoke = _failure(_run(api, "wrong", {"file": str(file)}))
+    assert invoke["msg"] == "ValueError: call 1 is wrong"
+    error = invoke["output"]["error"]
+    assert error["type"] == "ValueError"
+    assert error["message"] == "call 1 is wrong"
+    assert 'in wrong\n    raise ValueError(f"call {_note(file)} is wrong")' in error["traceback"]
+    assert "rillflow/ray_tasks" not in error["traceback"]
+
+
+RETRY: Final = {
+    "maxRetryTimes": 5,
+    "conditions": ["$.output.error[?(@.type == 'BusyError')]"],
+}
+
+
+def test_a_retry_may_depend_on_the_type_of_the_exception(api: Api, file: Path) -> None:
+    ended = _run(api, "busy", {"file": str(file), "ready_at": 3}, retry=RETRY)
+    assert ended.context["output"] == {"data": 3}
+
+
+def test_an_exception_that_no_condition_of_the_retry_names_is_final(api: Api, file: Path) -> None:
+    _failure(_run(api, "wrong", {"file": str(file)}, retry=RETRY))
+    assert len(_calls(file)) == 1
+
+
+def test_a_tolerated_exception_lets_the_execution_succeed(api: Api, file: Path) -> None:
+    assert _run(api, "wrong", {"file": str(file)}, tolerance=True).status == "SUCCEED"
+
+
+def test_a_secret_in_an_exception_is_masked_wherever_it_is_shown(api: Api) -> None:
+    secret = {"source": "${secret:TOKEN}", "target": "$.input.secret"}
+    ended = _run(api, "tell", inputMappings=[secret])
+    assert "the secret is" in _failure(ended)["msg"]
+    assert SECRET not in str(ended.shown)
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("os:getcwd", "the setting ray_modules does not allow the module os"),
+        ("ray_functions.more:area", "No module named 'ray_functions.more'"),
+        ("ray_functions:check_output", "the module subprocess, which the setting ray_modules does"),
+        ("ray_functions:Size", "the module ray_functions has no function Size"),
+        ("ray_functions:_note", "'ray_functions:_note' names no function"),
+        ("ray_functions", "'ray_functions' names no function"),
+    ],
+)
+def test_what_the_settings_do_not_allow_is_not_called(api: Api, function: str, told: str) -> None:
+    text = _flow(function, {})
+    assert told in _failure(api.end(api.submit(text), WAIT_S))["msg"]
+
+
+def test_a_function_runs_in_an_ordinary_worker_in_the_folder_and_environment_of_the_stack(
+    api: Api,
+) -> None:
+    assert _run(api, "surroundings").context["output"] == {
+        "folder": str(ROOT),
+        "variable": "kept",
+        "parent": "raylet",
+        "is_serve_loaded": False,
+        "cpus": 1.0,
+    }
+
+
+def test_a_large_result_arrives_and_a_too_large_one_fails_the_task(api: Api) -> None:
+    ended = _run(api, "large", {"count": 1_000_000})
+    assert ended.context["output"] == {"data": "x" * 1_000_000}
+    told = _failure(_run(api, "large", {"count": 11_000_000}))["msg"]
+    assert "the result has 11000011 bytes of JSON, and 10485760 are allowed" in told
+
+
+def test_a_worker_that_died_is_repeated_without_the_retries_of_the_author(
+    api: Api, file: Path
+) -> None:
+    ended = _run(api, "dies", {"file": str(file), "times": 2})
+    assert ended.context["output"] == {"data": 3}
+    assert len(ended.task("call")["invoke_msg"]["invoke_time_infos"]) == 1
+
+
+def test_a_worker_that_dies_again_and_again_is_a_system_failure(api: Api, file: Path) -> None:
+    told = _failure(_run(api, "dies", {"file": str(file), "times": 9}))["msg"]
+    assert told.startswith("system failure, after 3 repetitions: the process of the worker died")
+    assert len(_calls(file)) == 4
+
+
+def test_the_end_of_its_time_ends_a_function(api: Api, file: Path) -> None:
+    given = {"file": str(file), "seconds": 60}
+    _run(api, "nothing")  # so that a worker is there
+    told = _failure(_run(api, "sleeps", given, timeline={"timeoutInSeconds": 3}))["msg"]
+    assert told == "timeout"
+    [pid] = _begun(file)
+    _has_ended(pid, "ray_functions:sleeps")
+
+
+@pytest.mark.parametrize("function", ["sleeps", "stubborn", "with_child"])
+def test_a_cancellation_ends_a_function_or_else_its_worker(
+    api: Api, file: Path, function: str
+) -> None:
+    given = {"file": str(file), **({"seconds": 60} if function == "sleeps" else {})}
+    execution_id = api.submit(_flow(f"ray_functions:{function}", given), given)
+    [pid] = _begun(file)
+    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+    _has_ended(pid, f"ray_functions:{function}")
+
+
+def test_a_function_that_waits_for_a_processor_is_cancelled_and_never_begins(
+    api: Api, file: Path
+) -> None:
+    given = {"file": str(file), "seconds": 3}
+    cpus = os.cpu_count() or 1
+    text = _flow("ray_functions:sleeps", given)
+    before = [api.submit(text, given) for _ in range(cpus)]
+    other = file.with_name("other")
+    waits = api.submit(text, {"file": str(other), "seconds": 0})
+    assert api.ask("POST", "/flow/cancel.json", execution_id=waits).status == 200
+    assert all(api.end(each, WAIT_S).status == "SUCCEED" for each in before)
+    assert _run(api, "nothing").status == "SUCCEED"
+    assert not other.exists()
+
+
+def test_a_call_is_made_again_as_the_same_attempt_when_its_dispatcher_dies(
+    own: OwnStack, api: Api, file: Path
+) -> None:
+    given = {"file": str(file), "seconds": 4}
+    execution_id = api.submit(_flow("ray_functions:sleeps", given), given)
+    [first] = _begun(file)
+    kill(*workers(own.pid, "DispatcherActor"))
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.context["output"] == {"data": "slept"}
+    assert len(_calls(file)) == 2
+    wait_until_gone(first)
+
+
+@pytest.mark.parametrize("text", WORKFLOWS)
+def test_what_the_page_shows_runs(api: Api, text: str) -> None:
+    ended = api.end(api.submit(text, {"count": 3, "topic": "sea"}), WAIT_S)
+    assert ended.status == "SUCCEED", ended.shown
