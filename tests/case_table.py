@@ -68,7 +68,7 @@ class CaseTable:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the run when every row was wanted and one is missing; leave the outcomes."""
-        if self._outcomes is not None and not hasattr(session.config, "workerinput"):
+        if self._outcomes is not None:
             found = {"failed": sorted(self._failed), "passed": sorted(self._passed)}
             self._outcomes.parent.mkdir(parents=True, exist_ok=True)
             self._outcomes.write_text(json.dumps(found))
@@ -150,8 +150,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start collecting; the marks are checked in every run, the table is printed on request."""
-    file, wants_all = config.getoption("case_report"), config.getoption("every_case")
-    table = CaseTable(file, config.getoption("case_outcomes"), wants_all=wants_all)
+    is_worker = hasattr(config, "workerinput")
+    wants_all = config.getoption("every_case") and not is_worker
+    outcomes = None if is_worker else config.getoption("case_outcomes")
+    table = CaseTable(config.getoption("case_report"), outcomes, wants_all=wants_all)
     config.pluginmanager.register(table, "case-table")
 
 

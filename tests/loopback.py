@@ -1,7 +1,6 @@
 """Servers on loopback that speak bytes or HTTP, and calls to them through the HTTP gateway."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from rillflow.ports.messages import (
 )
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
+from serve.listening import free_port
 
 FAILS = "dispatchTask http fails due to "
 PATIENT_S = 10.0
@@ -118,9 +118,8 @@ async def web_server(**handlers: Handler) -> AsyncIterator[str]:
 
 
 def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on which nobody listens, and which nobody is given who asks for any port."""
+    return free_port()
 
 
 def attempt(url: str, **changes: Any) -> DispatchRequest:

@@ -20,6 +20,9 @@ from tests.api.turns_of_loop import Loop
 from tests.hostile_texts import HostileText, json_texts, other_texts, packed_texts
 from tests.loopback import StoppedClock, attempt, web_server
 
+LONG: Final = pytest.mark.long
+PARTS: Final = 4
+"""Into which the longest test is divided; the first part runs at every run."""
 MEBIBYTE: Final = 1 << 20
 UNKNOWN: Final = "shop:order_c_00000000-0000-1000-8000-000000000000"
 KEY: Final = "the-callback-key"
@@ -96,8 +99,9 @@ async def test_no_wake_up_redo_or_submission_holds_the_loop(loop: Loop) -> None:
     loop.assert_free()
 
 
+@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=LONG) for n in range(1, PARTS))])
 async def test_no_answer_of_ten_megabytes_holds_the_loop_of_a_dispatcher(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
@@ -112,7 +116,7 @@ async def test_no_answer_of_ten_megabytes_holds_the_loop_of_a_dispatcher(
 
     registry = GatewayRegistry.with_http(HttpSettings(call_timeout_s=30), StoppedClock())
     async with web_server(f=answer) as url:
-        for number, text in enumerate(hostile):
+        for number, text in list(enumerate(hostile))[part::PARTS]:
             held["text"] = text
             for status in (200, 202, 500) if number % 5 == 0 else (200,):
                 request = attempt(f"{url}/f?status={status}", poll=True, secrets=((),))

@@ -1,7 +1,10 @@
-"""One stack for all cluster tests, started as its users start it, and what stands around it.
+"""One stack for most cluster tests, started as its users start it, and what stands around it.
 
 A test that wants to kill or restart a stack starts one of its own (``OwnStack``). When a
 test fails, the last words of the stack stand in its report.
+
+Tests may run in two processes (``--dist=loadscope``). Those that use the shared stacks run in one
+of them, those of other modules in any, each module in one.
 """
 
 import asyncio
@@ -12,6 +15,8 @@ from types import SimpleNamespace
 from typing import Final
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 import rillflow
 from tests.cluster.api import Api, Functions
@@ -31,7 +36,43 @@ from tests.postgres_server import PostgresServer
 HERE: Final = Path(__file__).parent
 PLUGINS: Final = ("Shout", "Chat")
 LAST_BYTES: Final = 4_000
+SHARED: Final = frozenset({"stack", "begun_stack"})
+APART: Final = frozenset(
+    {
+        "test_deaths.py",
+        "test_failing_peers.py",
+        "test_forked_workers.py",
+        "test_front.py",
+        "test_gateways.py",
+        "test_kill_everything.py",
+        "test_nodes.py",
+        "test_readme.py",
+        "test_up.py",
+        "test_wheel.py",
+    }
+)
+"""Modules whose tests use none of the shared stacks, so that each may run in any process."""
 _LOGS: Final[list[Path]] = []
+
+
+class _ByStack(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Gives each process whole modules, and all modules that share a stack to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = Path(nodeid.partition("::")[0]).name
+        return module if module in APART else "shared"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """Divide the tests by what they share where modules are kept together."""
+    return _ByStack(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make sure that no second process would start the shared stacks as well."""
+    for item in items:
+        if item.path.name in APART and SHARED.intersection(_fixtures_of(item)):
+            raise pytest.UsageError(f"{item.nodeid} uses a shared stack, but is in APART")
 
 
 @pytest.fixture(name="archive", scope="session")

@@ -1,15 +1,20 @@
 """A stack is closed: to other machines but for the API that is opened, and to other users."""
 
 import http.client
+import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 import rillflow
+from rillflow.actors.names import dedicated_actor_name
 from serve.stack.reaper import belonging
 from tests.cluster.processes import OwnStack, RayDriver, descendants, noted
 from tests.listeners import Listener, listeners
@@ -20,6 +25,9 @@ pytestmark = pytest.mark.cluster
 OK: Final = 200
 OTHERS: Final = 0o077
 EVERYBODY: Final = 0o777
+EVERYWHERE: Final = ("--host", "0.0.0.0")
+KEY: Final = "correct-horse"
+RAY_TOOL: Final = (sys.executable, "-m", "ray.scripts.scripts")
 OF_GROUP: Final = 0o775
 FLOW: Final = """
 workspace: closed
@@ -29,8 +37,14 @@ tasks: [{ name: approval, category: suspense, next: "", conditions: ["$.input.[?
 """
 
 
+@pytest.fixture(name="home", scope="module")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of somebody who has not used Ray before."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture(name="opened", scope="module")
-def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+def _opened(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[OwnStack]:
     """A stack whose API is open to all, with Ray's page; its folders were there, and open."""
     data_dir, archive = tmp_path_factory.mktemp("open") / "data", tmp_path_factory.mktemp("lines")
     for folder in (data_dir, archive, data_dir / "logs"):
@@ -44,13 +58,26 @@ def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
     ):
         file.touch()
         file.chmod(0o666)
-    everywhere = ("--host", "0.0.0.0", "--insecure", "--dashboard")
-    own = OwnStack(data_dir, closed_port(), *everywhere, RILLFLOW_ARCHIVE_DIR=str(archive))
+    options = (*EVERYWHERE, "--insecure", "--dashboard")
+    places = {"HOME": str(home), "RILLFLOW_ARCHIVE_DIR": str(archive)}
+    own = OwnStack(data_dir, closed_port(), *options, **places)
     own.umask = 0
     try:
         own.start()
         with rillflow.Client(own.base_url) as client:
             client.submit(client.add(FLOW), isolation="dedicated")
+        yield own
+    finally:
+        own.stop()
+
+
+@pytest.fixture(name="locked", scope="module")
+def _locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    """A stack that others reach with its key."""
+    data_dir = tmp_path_factory.mktemp("locked") / "data"
+    own = OwnStack(data_dir, closed_port(), *EVERYWHERE, RILLFLOW_API_KEY=KEY)
+    try:
+        own.start()
         yield own
     finally:
         own.stop()
@@ -132,16 +159,50 @@ def test_a_folder_that_was_there_stays_as_its_owner_wants_it(opened: OwnStack) -
     assert _mode(opened.data_dir) == OF_GROUP
 
 
-def test_rays_files_end_with_the_stack_and_its_logs_do_not(tmp_path: Path) -> None:
-    own = OwnStack(tmp_path / "data", closed_port())
-    try:
-        own.start()
-        run_dir, logs = Path(noted(own.data_dir, "run_dir")), Path(noted(own.data_dir, "logs_dir"))
-        assert (run_dir / "ray" / logs.name / "sockets" / "raylet").is_socket()
-    finally:
-        own.stop()
+def test_rays_own_tools_show_the_actors_on_a_machine_without_a_token(
+    opened: OwnStack, home: Path
+) -> None:
+    token = home / ".ray" / "auth_token"
+    assert _mode(token) & OTHERS == 0, "others may read the token"
+    with rillflow.Client(opened.base_url) as client:
+        execution = client.submit(client.add(FLOW), isolation="dedicated")
+    listed = subprocess.run(
+        [*RAY_TOOL, "list", "actors", "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            **os.environ,
+            "RAY_API_SERVER_ADDRESS": noted(opened.data_dir, "dashboard_url"),
+            "RAY_AUTH_MODE": "token",
+            "HOME": str(home),
+        },
+    )
+    names = {actor["name"] for actor in json.loads(listed.stdout)}
+    assert dedicated_actor_name(execution.id) in names
+    assert execution.id not in listed.stdout, "whoever lists actors learns of no execution"
+
+
+@pytest.mark.parametrize(("name", "status"), [("opened", 200), ("locked", 401)])
+def test_beyond_this_machine_it_asks_for_the_key_unless_told_not_to(
+    request: pytest.FixtureRequest, name: str, status: int
+) -> None:
+    own: OwnStack = request.getfixturevalue(name)
+    answer = httpx.get(f"{own.base_url}/flow/bg/get_business_options.json", trust_env=False)
+    assert answer.status_code == status
+    headers = {"X-Padding": "x" * 20_000}
+    answer = httpx.get(f"{own.base_url}/healthz", headers=headers, trust_env=False)
+    assert answer.status_code == 431
+
+
+def test_rays_files_end_with_the_stack_and_its_logs_do_not(locked: OwnStack) -> None:
+    data_dir = locked.data_dir
+    run_dir, logs = Path(noted(data_dir, "run_dir")), Path(noted(data_dir, "logs_dir"))
+    assert (run_dir / "ray" / logs.name / "sockets" / "raylet").is_socket()
+    locked.stop()
     assert not run_dir.exists()
     assert (logs / "raylet.out").exists()
+    assert KEY not in locked.log.read_text(encoding="utf-8")
 
 
 def _listeners(own: OwnStack) -> list[Listener]:

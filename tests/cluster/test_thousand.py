@@ -72,6 +72,7 @@ def test_each_of_them_has_a_context_of_its_own(films: list[dict[str, Any]]) -> N
         }
 
 
+@pytest.mark.long
 def test_no_process_grows_with_the_number_of_executions(
     films: list[dict[str, Any]], stack: OwnStack, base_url: str
 ) -> None:

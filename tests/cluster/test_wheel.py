@@ -126,7 +126,7 @@ def test_joining_a_ray_cluster_says_what_to_install(plain: Environment) -> None:
 
 
 @pytest.fixture
-def stack(server: Environment, tmp_path: Path) -> Iterator[OwnStack]:
+def installed(server: Environment, tmp_path: Path) -> Iterator[OwnStack]:
     own = OwnStack(tmp_path / "data", closed_port())
     own.use_installation(server.python, tmp_path)
     own.start()
@@ -134,8 +134,8 @@ def stack(server: Environment, tmp_path: Path) -> Iterator[OwnStack]:
     own.stop()
 
 
-def test_the_server_runs_a_workflow(server: Environment, stack: OwnStack, hello: Path) -> None:
-    url = ("--url", stack.base_url)
+def test_the_server_runs_a_workflow(server: Environment, installed: OwnStack, hello: Path) -> None:
+    url = ("--url", installed.base_url)
     _must(server.rillflow("validate", hello))
     _must(server.rillflow("add", hello, *url))
     submitted = _must(

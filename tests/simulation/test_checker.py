@@ -38,6 +38,8 @@ from rillflow.stores.memory.journal import MemoryJournal
 from tests.simulation.stale_home import simulate_stale_home
 from tests.simulation.world import simulate
 
+pytestmark = pytest.mark.long
+
 SEEDS: Final = 400
 
 Patch: TypeAlias = pytest.MonkeyPatch
