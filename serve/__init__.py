@@ -1,1 +1,5 @@
-"""The HTTP API: a Ray Serve deployment in front of the actors."""
+"""The HTTP API: a Ray Serve deployment in front of the actors, and the processes of a stack.
+
+`rillflow up` starts it. Routes translate requests into calls of `rillflow/actors/stack.py`; they
+know no state machine and no store tables.
+"""

@@ -1,4 +1,7 @@
-"""The Serve application: ``serve run serve.app:app``, or ``build(settings)`` from a program."""
+"""The Serve application: ``serve run serve.app:app``, or ``build(settings)`` from a program.
+
+It only reads the settings from the environment; `deployment.py` builds the application.
+"""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What Serve is told to run: the HTTP API, in so many replicas, with these settings."""
+"""The Serve deployment: the HTTP API with these settings, in a number of replicas."""
 
 from typing import Final
 
@@ -15,11 +15,11 @@ from serve.api import build_asgi_app
 from serve.listening import refuse_exposed
 
 OTHER_REQUESTS: Final = 1_000
-"""Requests that a replica handles beside those that wait for an end."""
+"""Requests that a replica handles besides those that wait for an end."""
 
 
 def listening_on(settings: Settings, host: str) -> Settings:
-    """Return the settings of a server that Serve has listen on an address of its own."""
+    """Return the settings of a server for which Serve listens on an address of its own."""
     if settings.egress_private is not None:
         return settings
     is_private = is_loopback(settings.host) and is_loopback(host)
@@ -30,7 +30,7 @@ def build(settings: Settings) -> Application:
     """Return the application with these settings, ready for ``serve.run``."""
 
     def build_replica() -> ASGIApp:
-        # Where Serve listens is set apart from our own settings, as in config.yaml.
+        # As in config.yaml, the address on which Serve listens is not one of Rillflow's settings.
         listens_on = host_of_serve()
         refuse_exposed(settings, listens_on)
         let_go_of_reset_connections()
@@ -45,7 +45,7 @@ def build(settings: Settings) -> Application:
         ray_actor_options={"num_cpus": 0},
         health_check_period_s=10,
         graceful_shutdown_timeout_s=5,
-        # Serve makes a record of every request even when the access log drops it.
+        # Serve creates a record of every request even if the access log drops it.
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
     return deployment(serve.ingress(build_replica)()).bind()

@@ -1,4 +1,7 @@
-"""Where to listen: ports of this machine that are free, and addresses that are safe."""
+"""Addresses to listen on: free ports of this machine, and checks that an address is safe.
+
+`serve/deployment.py` and `serve/stack` call it.
+"""
 
 import contextlib
 import errno
@@ -16,10 +19,10 @@ _TRIES: Final = 100
 
 
 def free_port(wanted: int = 0) -> int:
-    """Return a port of loopback that nobody listens on now; the wanted one if it is free.
+    """Return a free port of loopback; the wanted one if it is free.
 
-    It lies below the range from which the system gives ports to whoever asks for any: Ray
-    asks for dozens before a port that was found here is listened on.
+    It is below the system's range of ephemeral ports, from which Ray takes dozens before a port
+    that was found here is listened on.
     """
     for port in (wanted, *random.sample(_OURS, _TRIES)):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -30,10 +33,10 @@ def free_port(wanted: int = 0) -> int:
 
 
 def refuse_taken_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
-    """Make sure that a server can listen here, and wait a little for the last one to go.
+    """Check that a server can listen here, and wait a little for the previous one to leave.
 
     Raises:
-        StackError: Somebody else does, or this machine does not have the address.
+        StackError: Another program listens there, or this machine does not have the address.
     """
     give_up = time.monotonic() + patience_s
     while True:
@@ -49,7 +52,7 @@ def refuse_taken_port(host: str, port: int, *, patience_s: float = 0.0) -> None:
 
 
 def refuse_exposed(settings: Settings, host: str) -> None:
-    """Make sure that nobody beyond this machine may call without a key, unless that is wanted.
+    """Refuse an address beyond this machine without an API key, unless that is configured.
 
     Raises:
         StackError: The address is not loopback, and there is no key.

@@ -38,7 +38,7 @@ class TimeInfo(BaseModel):
 
 
 class Invocation(BaseModel):
-    """What is known of the attempts at a task, or of an execution."""
+    """The attempts at a task, or at an execution."""
 
     invoke_id: str | None = None
     code: str | None = None
@@ -55,7 +55,7 @@ class Invocation(BaseModel):
 
 
 class MappingWarning(BaseModel):
-    """A rule of a mapping that came to nothing."""
+    """A mapping rule without effect."""
 
     mappings: str = Field(description="The list of mappings that contains the rule.")
     number: int = Field(
@@ -105,7 +105,7 @@ class Task(BaseModel):
 
 
 class Execution(BaseModel):
-    """One execution; of an unknown one only the empty fields are there."""
+    """One execution; for an unknown one only the empty fields are present."""
 
     workspace: str | None = None
     dag_name: str | None = None
@@ -135,7 +135,7 @@ class ShownExecution(BaseModel):
 
 
 class Submitted(BaseModel):
-    """The new execution; `ret` when it ended while the submission waited."""
+    """The new execution; `ret` if it ended while the submission waited."""
 
     execution_id: str
     ret: Execution | None = None
@@ -201,7 +201,7 @@ class Problem(BaseModel):
 
 
 class Validation(BaseModel):
-    """Everything there is to say about a definition; `valid` means that it may be added."""
+    """All errors and warnings of a definition; `valid` means that it may be added."""
 
     valid: bool
     problems: list[Problem]
@@ -219,7 +219,7 @@ class Document(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """What mapping rules made."""
+    """The result of mapping rules."""
 
     ret: Document
 
@@ -265,7 +265,7 @@ class Envelope(BaseModel):
 
 
 class Circuit(BaseModel):
-    """Whether calls are held back since the last ones failed."""
+    """Whether calls are held back because the last ones failed."""
 
     state: Literal["closed", "open", "half-open"] = Field(
         description="Half-open: one call probes the host, or may do so."
@@ -275,7 +275,7 @@ class Circuit(BaseModel):
 
 
 class GatewayHost(BaseModel):
-    """What goes on between a dispatcher and one gateway host."""
+    """The calls between a dispatcher and one gateway host."""
 
     host: str = Field(examples=["http://gateway.example:8080"])
     under_way: int = Field(description="Calls in flight: sent and not answered.")
@@ -303,13 +303,13 @@ class DispatcherHosts(BaseModel):
 
 
 class Gateways(BaseModel):
-    """The gateway hosts that are called or in trouble now."""
+    """The gateway hosts that are called or failing now."""
 
     dispatchers: list[DispatcherHosts]
 
 
 class EventLoop(BaseModel):
-    """For how long the event loop of one process was held."""
+    """How long the event loop of one process was blocked."""
 
     process: str = Field(examples=["replica"])
     reached: bool = Field(description="False when the process did not answer in time.")

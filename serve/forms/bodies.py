@@ -45,9 +45,9 @@ class JsonResponse(Response):
 
 
 def header_of(scope: Scope, name: bytes) -> str:
-    """Return the first header of a name in lower case, empty where there is none.
+    """Return the first header of a name in lower case, empty if there is none.
 
-    Requests that pass every step of a workflow have no time for Starlette's look-up.
+    Starlette's look-up is too slow for requests that every step of a workflow makes.
     """
     for found, value in scope["headers"]:
         if found == name:
@@ -67,7 +67,7 @@ def raw_response(body: bytes, status: int = 200) -> Response:
 
 
 async def ret_response(*parts: bytes | memoryview) -> Response:
-    """Answer ``{"ret": <JSON text>}`` without reading the text, which comes in parts."""
+    """Answer ``{"ret": <JSON text>}`` without parsing the text, which comes in parts."""
     return raw_response(await joined(b'{"ret":', *parts, b"}"))
 
 
@@ -82,9 +82,9 @@ def error_response(error: RillflowError) -> Response:
 
 
 def error_body(wire_code: int, message: str, status: int, *, hint: str = "") -> Response:
-    """Answer with an error code and its text, which are Rill Flow's; ``hint`` is ours.
+    """Answer with an error code and its text, which are Rill Flow's; ``hint`` is Rillflow's.
 
-    Without one it is what the text means in plain words, if that is not plain already.
+    By default the hint is the meaning of the text in plain words, if the text is not plain.
     """
     body: dict[str, object] = {"error_code": wire_code, "error": message}
     if status == 400 and wire_code in PASSED_THROUGH:
@@ -101,17 +101,17 @@ def body_limit(request: Request) -> BodyLimit:
 
 
 async def read_body(request: Request, *, check_known: KnownCheck | None = None) -> bytes:
-    """Read the body as it came, up to the limit of its route.
+    """Read the raw body, up to the limit of its route.
 
     Args:
-        request: Whose body it is.
-        check_known: Is called where there are many anonymous callers, and raises for a caller
-            who is not known.
+        request: The request.
+        check_known: Called if there are many anonymous callers; it raises for an unknown
+            caller.
 
     Raises:
-        TooLargeError: There is more; the rest is not read.
-        BodyTimeoutError: It does not come, or not fast enough.
-        UnfinishedBodyError: It does not come at once, and too many others do not either.
+        TooLargeError: It is larger; the rest is not read.
+        BodyTimeoutError: It does not arrive, or not fast enough.
+        UnfinishedBodyError: It does not arrive at once, and too many others do not either.
     """
     pool = pool_of(request.scope)
     limit = pool.limits.of(request)
@@ -135,10 +135,10 @@ async def read_text(request: Request) -> bytes:
 
 
 async def read_json_text(request: Request) -> bytes:
-    """Read a body that should be JSON, as UTF-8; what it is called matters only if it is none.
+    """Read a body that should be JSON, as UTF-8; its media type matters only if it is not JSON.
 
     Raises:
-        RequestError: It says that it is something else, and looks like it (422, 30105).
+        RequestError: It has another media type, and is not JSON (422, 30105).
         TooLargeError: It is larger than the limit of its route; the rest is not read.
     """
     body = await read_text(request)
@@ -150,7 +150,7 @@ def refuse_other_media(request: Request, body: bytes) -> None:
     """Refuse a body of another media type than JSON.
 
     Raises:
-        RequestError: It says that it is something else, and looks like it (422, 30105).
+        RequestError: It has another media type, and is not JSON (422, 30105).
     """
     named = header_of(request.scope, b"content-type")
     if named and "json" not in named.lower() and body.strip()[:1] not in (b"", *JSON_STARTS):

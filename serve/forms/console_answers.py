@@ -13,7 +13,7 @@ Object: TypeAlias = dict[str, Any]
 
 
 class AddedDescriptor(BaseModel):
-    """The version that was made."""
+    """The version that was added."""
 
     ret: bool
     descriptor_id: str = Field(examples=["shop:order:md5_0123456789abcdef0123456789abcdef"])
@@ -71,7 +71,7 @@ class AbKeys(BaseModel):
 
 
 class AbRule(BaseModel):
-    """When a function is chosen."""
+    """The rule that chooses a function."""
 
     resource_name: str
     rule: str
@@ -109,7 +109,7 @@ class Versions(BaseModel):
 
 
 class DescriptorItem(BaseModel):
-    """An alias with the ages of its oldest and newest version."""
+    """An alias with the times of its oldest and newest version."""
 
     business_id: str
     feature_id: str

@@ -13,7 +13,7 @@ from serve.forms.answers import Refusal
 Extra: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
-# By reference: as models on every route they would take most of the time of starting.
+# By reference: as models on every route they would take most of the start-up time.
 _REFUSAL: Final[Extra] = {
     "content": {
         "application/json": {"schema": {"$ref": f"#/components/schemas/{Refusal.__name__}"}}

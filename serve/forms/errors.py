@@ -59,7 +59,7 @@ def _come_again(error: RillflowError) -> Response:
         log.error("store_failed", extra={"reason": message})
         status = UNAVAILABLE
     if isinstance(error, UnavailableError):
-        # Which process, and why, is for the log: anybody may have asked.
+        # The process and the cause are logged only, because anybody may have sent the request.
         log.error("process_unavailable", extra={"reason": message})
         message = NOT_REACHED
     response = error_body(error.wire_code, message, status, hint=error.hint)

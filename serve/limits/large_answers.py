@@ -32,7 +32,7 @@ GRACE_S: Final = 30.0
 
 
 _request: ContextVar[Scope | None] = ContextVar("request", default=None)
-"""The request that is answered here: each has a task of its own."""
+"""The task that answers the current request: each request has its own."""
 
 
 class AnswerPool:
@@ -67,7 +67,7 @@ class AnswerPool:
         _request.set(scope)
 
     def end(self, scope: Scope) -> None:
-        """Give back what was taken for a request."""
+        """Release the room of a request."""
         size = self._of_request.pop(id(scope), 0) if self._of_request else 0
         if size:
             self._count(scope, -size)
@@ -76,7 +76,7 @@ class AnswerPool:
         """Take room for what this request is about to fetch.
 
         Raises:
-            UnreadAnswersError: The answers before it are not read.
+            UnreadAnswersError: Earlier answers have not been read.
         """
         scope = _request.get()
         if scope is not None and size >= LARGE_BYTES:
@@ -122,7 +122,7 @@ class AnswerPool:
             async with asyncio.timeout(self._grace_s + size / self._bytes_per_s):
                 await response(scope, receive, _in_pieces(send))
         except TimeoutError:
-            # What has been begun cannot be refused: the server closes the connection.
+            # A response that has begun cannot be refused: the server closes the connection.
             log.warning("answer_not_read", extra={"size_bytes": size})
         finally:
             self.end(scope)

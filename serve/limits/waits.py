@@ -58,7 +58,7 @@ class Wait:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give the place back."""
+        """Release the place."""
         self._waits.end(self)
         if self.is_left and isinstance(error, asyncio.CancelledError) and not self.task.uncancel():
             raise ClientDisconnect from None
@@ -66,7 +66,7 @@ class Wait:
     async def leave_with_client(self) -> None:
         """End the wait when its client disconnects."""
         message: Message = {"type": "http.request"}
-        with contextlib.suppress(RillflowError):  # of a body that nobody has asked for
+        with contextlib.suppress(RillflowError):  # of a body that nobody reads
             while message["type"] != "http.disconnect":
                 message = await self.request.receive()
             self.is_left = True
@@ -110,7 +110,7 @@ class Waits:
         return wait
 
     def end(self, wait: Wait) -> None:
-        """Give the place of a wait back."""
+        """Release the place of a wait."""
         del self._waits[wait]
         self._of_one[wait.address] -= 1
         if not self._of_one[wait.address]:
@@ -123,7 +123,7 @@ class Waits:
         young_from_s = loop.time() - LOOK_S
         for wait in reversed(self._waits):
             if wait.watch is not None:
-                break  # so are all that began before
+                break  # later waits are younger
             if wait.began_s <= young_from_s:
                 wait.watch = loop.create_task(wait.leave_with_client())
         self._looks = bool(self._waits)

@@ -52,8 +52,8 @@ class Browsers:
         for url in (settings.server_host, settings.callback_host):
             hosts.add(_host_of(url or ""))
         names = frozenset(name for host in hosts if (name := _plain_host(host)))
-        # Who listens everywhere is called by addresses that it does not know; no foreign name
-        # resolves to anything by being an address.
+        # A server that listens on all addresses is called by addresses that it does not know. A
+        # foreign name cannot be an address.
         any_address = bool(names & {"0.0.0.0", "::"})
         self._any_origin = ANY in settings.allowed_origins
         self._origins = frozenset(origin.encode() for origin in settings.allowed_origins)
@@ -208,7 +208,7 @@ def _authority(value: bytes) -> tuple[str, str] | None:
 
 
 def _plain_host(text: str) -> str:
-    """Return a host as it is compared: addresses in their one form, names without a last dot."""
+    """Return a host in canonical form: an address normalized, a name without a last dot."""
     name = text.lower().strip("[]")
     try:
         address = ipaddress.ip_address(name)

@@ -15,7 +15,7 @@ _PAGE: Final = Path(__file__).with_name("docs_page.html").read_text(encoding="ut
 
 
 def _allowed(tag: str) -> str:
-    """Name the page's one script or style by its hash, so that no other one runs."""
+    """Allow the page's one script or style by its hash, so that no other one runs."""
     [text] = re.findall(rf"<{tag}>(.*?)</{tag}>", _PAGE, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 

@@ -1,4 +1,4 @@
-"""How long the turns of the event loops of the stack take, process by process."""
+"""The longest turns of the stack's event loops, by process."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from serve.forms.documentation import ERRORS, answer
 
 
 def router(stack: Stack, watch: LoopWatch) -> APIRouter:
-    """Return the route that shows what was measured; ``watch`` measures this process."""
+    """Return the route that shows the measurements; ``watch`` measures this process."""
     routes = APIRouter(prefix="/flow", tags=["protection"], responses=ERRORS)
 
     @routes.get("/event_loops.json", responses=answer(EventLoops))

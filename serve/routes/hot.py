@@ -55,7 +55,7 @@ UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
 
 
 class _Delivery(NamedTuple):
-    """A callback as it is handed to its execution."""
+    """A callback as it is delivered to its execution."""
 
     execution_id: ExecutionId
     event: CallbackReceived
@@ -176,7 +176,7 @@ class HotRoutes:
     def _sealed_attempt(
         self, query: Mapping[str, str], execution_id: ExecutionId, task: TaskName
     ) -> int | None:
-        """Return the attempt that the address is sealed for; None where nobody asks for seals."""
+        """Return the attempt for which the address is sealed; None if seals are not required."""
         if not self._callback_keys:
             return None
         return attempt_of_seal(
@@ -212,7 +212,7 @@ class HotRoutes:
         if not _is_costly(request, body):
             return await self._deliver(read())
         execution_id = callback_execution(query)
-        # The task may be named by the body only, and a name that is missing is told first.
+        # The body alone may name the task; a missing name is reported before other errors.
         asked = CallbackReceived(at_ms=at_ms, task=query.get("task_name") or "-")
         await self._stack.require_known(execution_id, asked)
         return await self._deliver(await in_thread(read))
@@ -248,9 +248,9 @@ async def _ran(execution_id: ExecutionId, shown: bytes | None) -> Response:
 
 
 def _is_costly(request: Request, body: bytes) -> bool:
-    """Tell whether reading a body is worth asking first whether anybody waits for it.
+    """Tell whether a body is so costly to read that its execution is looked up first.
 
-    A few bytes may be packed from as many as the limit allows.
+    A few bytes may unpack to as many as the limit allows.
     """
     return len(body) > SHORT_BYTES or bool(header_of(request.scope, b"content-encoding"))
 
@@ -273,7 +273,7 @@ def _delivery_of(
         trigger=trigger,
         sealed_attempt=sealed_attempt,
     )
-    # Without a seal it may come from anybody, and the wish is heeded before the rest is.
+    # Without a seal anybody may send it, and its hint takes effect before the rest is checked.
     hint_s = 0 if sealed_attempt == 0 else callback.retry_interval_s
     return _Delivery(callback.execution_id, event, hint_s)
 

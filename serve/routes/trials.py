@@ -1,7 +1,7 @@
-"""Try out mappings and dispatches, on given data or on the data of an execution (spec 5.3).
+"""Dry runs of mappings and dispatches, on given data or on the data of an execution (spec 5.3).
 
-Nothing is called and nothing is stored. Evaluations run in threads for authors, with the budget of
-one turn of an execution.
+No call is made and nothing is stored. Evaluations run in the threads for authors, with the budget
+of one turn of an execution.
 """
 
 from typing import Annotated, Any, Final, NamedTuple
@@ -44,14 +44,14 @@ TaskName = Annotated[str, Query(description="The instance, with `execution_id`."
 
 
 class Known(NamedTuple):
-    """What an execution knows of one of its tasks."""
+    """The input, output and context of a task of an execution."""
 
     definition: JsonObject
     context: JsonObject
 
 
 def router(stack: Stack) -> APIRouter:
-    """Return the routes that try out."""
+    """Return the routes for dry runs."""
     routes = APIRouter(prefix="/flow", tags=["tools"], responses=ERRORS)
     _add_mapping(routes, stack)
     _add_dispatch(routes, stack)
@@ -136,7 +136,7 @@ def _applied(
     given: JsonObject,
     execution_id: str,
 ) -> Mapped:
-    """Apply rules to what is given, with what a turn of an execution may take."""
+    """Apply rules to the given data, with the budget of one turn of an execution."""
     settings = stack.settings
     context = given.get("context") or known.context
     return evaluate_rules(
@@ -151,12 +151,12 @@ def _applied(
 
 
 def _answer_limit(stack: Stack) -> int:
-    """Return how large an answer may be: what is given, and as much as a step may change."""
+    """Return the limit of an answer: the size of the given data, and what one step may change."""
     return stack.settings.submit_max_bytes + stack.settings.context_max_bytes
 
 
 async def _known(stack: Stack, execution_id: str, task_name: str) -> Known:
-    """Read what an execution knows of a task; nothing without both names."""
+    """Read the data of a task of an execution; nothing without both names."""
     body = None
     if is_execution_id(execution_id) and task_name.strip():
         body = await stack.query(execution_id, "task", parent=task_name.strip())

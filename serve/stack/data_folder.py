@@ -1,4 +1,4 @@
-"""The folder of a local stack: one stack at a time, and a note of what runs in it."""
+"""The data folder of a local stack: its lock, and a note of the running processes."""
 
 import contextlib
 import fcntl
@@ -22,15 +22,15 @@ RUN_PREFIX: Final = "rf-"
 LOGS: Final = "logs"
 SESSION: Final = "session_"
 LOGS_KEPT: Final = 5
-"""Starts whose logs are kept, the next one's besides."""
+"""How many starts keep their logs, besides the next one."""
 ARCHIVED: Final = "executions-*.jsonl"
 
 
 def refuse_unwritable(archive: Path) -> None:
-    """Make sure that the archive can be written, made if need be, before there is need for it.
+    """Check that the archive can be written, and create it if needed.
 
     Raises:
-        StackError: It cannot.
+        StackError: It cannot be written.
     """
     try:
         archive.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,23 +45,23 @@ def refuse_unwritable(archive: Path) -> None:
 class DataFolder:
     """A folder that is locked while a stack runs on it.
 
-    The note in it tells other programs where the stack is; it outlives a stack that
-    was killed, and the next one then knows what may be left of it.
+    The note in it tells other programs where the stack is. It remains after a stack was killed, so
+    that the next one knows what may be left of it.
     """
 
     def __init__(self, path: Path, *, run_root: Path = RUN_ROOT) -> None:
-        """Use the folder of this path, and make one for sockets in ``run_root``."""
+        """Use the folder of this path, and create one for sockets in ``run_root``."""
         self.path = path
         self._run_root = run_root
         self._lock: int | None = None
         self._hold: int | None = None
         self.run_dir = Path(os.devnull)
-        """For sockets and all else that ends with the stack."""
+        """For sockets and other files that are removed with the stack."""
         self.logs_dir = Path(os.devnull)
         """For the logs of this start."""
 
     def lock(self) -> bool:
-        """Take the folder, made if need be; tell whether the last stack was killed.
+        """Lock the folder, created if needed; return whether the last stack was killed.
 
         Raises:
             StackError: Another stack runs on it, it cannot be written, or others can change it.
@@ -92,11 +92,11 @@ class DataFolder:
         return killed
 
     def _make_run_dir(self) -> None:
-        """Make a folder of a short path, which sockets need, that only this user can enter.
+        """Create a folder with a short path, which sockets need, that only this user can enter.
 
-        Nobody can have made it before, as its name is drawn, nor put another one in its place
-        while others' folders beside it cannot be moved. It is held so that programs that
-        clean up there leave it alone (see tmpfiles.d).
+        Its name is random, so nobody can have created it before. Nobody can replace it if other
+        users cannot move folders in its parent. It is locked, so that cleaning programs leave it
+        alone (see tmpfiles.d).
 
         Raises:
             StackError: Others could move it.
@@ -112,7 +112,7 @@ class DataFolder:
         fcntl.flock(self._hold, fcntl.LOCK_SH)
 
     def _make_logs_dir(self) -> None:
-        """Make a folder for the logs of this start, and remove those of long ago."""
+        """Create a folder for the logs of this start, and remove old ones."""
         logs = self.path / LOGS
         logs.mkdir(mode=0o700, exist_ok=True)
         logs.chmod(0o700)
@@ -124,14 +124,14 @@ class DataFolder:
         self.logs_dir = Path(tempfile.mkdtemp(prefix=began, dir=logs.resolve()))
 
     def note(self, **facts: Any) -> None:
-        """Write down what runs here, over what was written before."""
+        """Write the note of what runs here, in place of the last one."""
         content = {"pid": os.getpid(), "run_dir": str(self.run_dir), **facts}
         draft = self.path / f"{STACK_NOTE}.new"
         draft.write_bytes(encode_json(content))
         draft.replace(self.path / STACK_NOTE)
 
     def read_note(self) -> dict[str, Any]:
-        """Return what is written down, empty when there is nothing readable."""
+        """Return the note, empty if there is none that can be read."""
         try:
             found = decode_json((self.path / STACK_NOTE).read_bytes())
         except (OSError, ValueError):
@@ -139,7 +139,7 @@ class DataFolder:
         return found if isinstance(found, dict) else {}
 
     def release(self) -> None:
-        """Give the folder back, if it was taken."""
+        """Release the folder, if it was locked."""
         if self._lock is not None:
             self._clear()
             shutil.rmtree(self.run_dir, ignore_errors=True)
@@ -148,7 +148,7 @@ class DataFolder:
             self._unlock()
 
     def _clear(self) -> bool:
-        """Remove what a stack leaves outside this folder; tell whether there was a note."""
+        """Remove what a stack leaves outside this folder; return whether there was a note."""
         note = self.read_note()
         run_dir = Path(str(note.get("run_dir", "")))
         if run_dir.parent == self._run_root and run_dir.name.startswith(RUN_PREFIX):

@@ -1,6 +1,6 @@
-"""The actors of a stack and the HTTP API in front of them, on a Ray that runs here.
+"""Starting the actors of a stack and the HTTP API in front of them, on a running Ray.
 
-Import it only after the environment is set, since Serve reads that when it is imported.
+Import it only after the environment is set, because Serve reads it at import.
 """
 
 import logging
@@ -37,14 +37,14 @@ def start_front(settings: Settings) -> None:
         try:
             _start_serve(settings.port)
         except (ActorDiedError, TimeoutError):
-            # Serve gives up a front that hangs while it starts HAProxy, and starts another one.
+            # Serve gives up a proxy that hangs while it starts HAProxy, and starts another one.
             _start_serve(settings.port)
     except (RayError, RuntimeError, TimeoutError) as error:
         raise StackError(f"Ray Serve does not start: {error}") from error
 
 
 def start_missing(settings: Settings) -> None:
-    """Start actors of the stack that Ray has given up: removed by hand, or failed to start."""
+    """Start actors of the stack that Ray no longer restarts: killed by hand, or failed to start."""
     names = names_of_actors(settings.namespace)
     missing = [each for each in (*owners(settings), *dispatchers(settings)) if each not in names]
     if missing:
@@ -56,7 +56,7 @@ def _start_serve(port: int) -> None:
     serve.start(
         proxy_location="HeadOnly",
         http_options={
-            "host": "127.0.0.1",  # the guard of HAProxy knows the setting
+            "host": "127.0.0.1",  # haproxy_config reads the setting
             "port": port,
             "request_timeout_s": REQUEST_TIMEOUT_S,
             "keep_alive_timeout_s": KEEP_ALIVE_S,
@@ -65,7 +65,7 @@ def _start_serve(port: int) -> None:
 
 
 def deploy(settings: Settings) -> None:
-    """Begin to start the HTTP API; ``refuse_failed`` tells when that cannot succeed."""
+    """Begin to start the HTTP API; ``refuse_failed`` reports a failure."""
     serve.run_many(
         [serve.RunTarget(build(settings), name=APPLICATION)],
         wait_for_ingress_deployment_creation=False,
@@ -74,10 +74,10 @@ def deploy(settings: Settings) -> None:
 
 
 def refuse_failed() -> None:
-    """Check that the HTTP API starts, or runs.
+    """Check that the HTTP API is starting or running.
 
     Raises:
-        StackError: It does not.
+        StackError: It is not.
     """
     application = serve.status().applications.get(APPLICATION)
     if application is not None and application.status == ApplicationStatus.DEPLOY_FAILED:

@@ -1,6 +1,6 @@
-"""Ray on this machine, for one stack: no more processes than the stack needs.
+"""Ray on this machine for one stack, without processes that the stack does not need.
 
-Import it only after the environment is set, since Ray reads that when it is imported.
+Import it only after the environment is set, because Ray reads it at import.
 """
 
 import atexit
@@ -21,7 +21,7 @@ from rillflow.stores.private_files import close_to_others
 from serve.listening import free_port
 
 LOOPBACK: Final = "127.0.0.1"
-"""Where everything of Ray listens; what has another address listens on every interface."""
+"""The address on which Ray listens; parts with another address listen on every interface."""
 DASHBOARD_PORT: Final = 8265
 OBJECT_STORE_BYTES: Final = 80 * 1024 * 1024
 
@@ -30,10 +30,10 @@ class LocalRay:
     """A Ray head that ends with this process, however that ends.
 
     Args:
-        run_dir: Folder for sockets and all that ends with the stack; its path must be short.
-        logs_dir: Folder for the logs, made already; they outlive the stack.
+        run_dir: Folder for sockets and other files of the stack; its path must be short.
+        logs_dir: Existing folder for the logs; they remain after the stack.
         agent_port: A free port.
-        dashboard: Whether Ray's own page is wanted.
+        dashboard: Whether to start Ray's dashboard.
     """
 
     def __init__(self, run_dir: Path, logs_dir: Path, *, agent_port: int, dashboard: bool) -> None:
@@ -82,33 +82,33 @@ class LocalRay:
             raise StackError(f"Ray does not start: {last_words}") from error
 
     def _lead_logs_away(self) -> None:
-        """Have Ray write its logs where they stay when the folder of the stack is removed."""
+        """Have Ray write its logs where they remain when the folder of the stack is removed."""
         session = self._run_dir / "ray" / self._logs_dir.name
         session.mkdir(parents=True)
         (session / "logs").symlink_to(self._logs_dir)
 
     @property
     def address(self) -> str:
-        """Where drivers join."""
+        """The address for drivers."""
         return "" if self._node is None else reachable(str(self._node.gcs_address))
 
     @property
     def dashboard_url(self) -> str:
-        """Where Ray's own page is, empty without one."""
+        """The address of Ray's dashboard, empty without one."""
         url = "" if self._node is None else self._node.webui_url
         return f"http://{url}" if url else ""
 
     def lost(self) -> str:
-        """Name a process of Ray that has ended by itself; empty while all run."""
+        """Return the name of a Ray process that has ended by itself; empty while all run."""
         dead = [] if self._node is None else self._node.dead_processes()
         return dead[0][0] if dead else ""
 
     def close_folders(self) -> None:
-        """Close to others what Ray's agents have opened while they started."""
+        """Restrict to this user the files that Ray's agents created at their start."""
         close_below(self._run_dir, self._logs_dir)
 
     def tend(self) -> None:
-        """See to what Ray does not see to."""
+        """Do the repeated work that Ray does not do itself."""
         if self._node is not None and self._node.fork_server is not None:
             self._node.fork_server.tend()
 
@@ -119,7 +119,8 @@ class LocalRay:
         if is_whole:
             ray.shutdown()
         else:
-            # To leave waits for seconds for who is gone, and not to leave crashes at the end.
+            # Leaving a stopped Ray takes seconds, and not leaving crashes at the end of the
+            # process.
             atexit.unregister(ray.shutdown)
             atexit.register(_end_at_once)
         if node is not None:
@@ -129,10 +130,10 @@ class LocalRay:
 
 
 def _ensure_token() -> None:
-    """Write the token with which the processes of Ray know each other, where there is none.
+    """Write the token with which Ray's processes authenticate, if there is none.
 
-    It is the user's own, in ``~/.ray`` unless ``RAY_AUTH_TOKEN_PATH`` names another place, so
-    that the user's other drivers may join; nobody else may read it.
+    It is the user's own, in ``~/.ray`` unless ``RAY_AUTH_TOKEN_PATH`` names another place, so that
+    the user's other drivers may join. Nobody else may read it.
 
     Raises:
         StackError: It cannot be written.
@@ -150,7 +151,7 @@ def _ensure_token() -> None:
 
 
 def _end_at_once() -> None:
-    """End this process, which has said why, without what Ray does at the end of one."""
+    """End this process, which has logged the reason, without Ray's exit handlers."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

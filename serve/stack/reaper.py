@@ -1,13 +1,14 @@
-"""Ends what is left of a stack when its first process is gone, however that went.
+"""Kills the remaining processes of a stack when its first process has ended for any reason.
 
-A program, run beside the stack: it waits until its standard input closes, which the
-kernel sees to, then kills every process of the stack and removes the stack's folder for
-sockets. Ray's own processes notice that they are orphans too, but take up to a minute.
+A program that runs beside the stack. It waits until its standard input closes, which the kernel
+does at the end of the first process. Then it kills every process of the stack and removes the
+stack's folder for sockets. Ray's own processes notice their parent's end too, but take up to a
+minute.
 
-A process is the stack's when it carries the stack's mark in its environment. Ray's
-processes write their titles there, maybe over the mark; those are known by the title
-together with an open file in the folder of the stack's logs, whose path comes by standard
-input. It lives as long as the stack, so it imports next to nothing.
+A process belongs to the stack if its environment has the stack's mark. Ray's processes write their
+titles there, perhaps over the mark; they are recognized by the title together with an open file in
+the folder of the stack's logs, whose path comes by standard input. The reaper lives as long as the
+stack, so it imports very little.
 """
 
 import os
@@ -20,11 +21,11 @@ MARK = "RILLFLOW_RUN_DIR"
 TITLE = "ray::"
 PAUSE_S = 0.05
 ROUNDS = 20
-"""A process may start another one while it is looked for."""
+"""A process may start another one while processes are listed."""
 
 
 def belonging(run_dir: str, logs_dir: str) -> list[int]:
-    """List the processes of a stack, without this one; none where there is no ``/proc``."""
+    """List the processes of a stack, without this one; none if there is no ``/proc``."""
     mark = f"{MARK}={run_dir}".encode()
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - pathlib costs 3 MB

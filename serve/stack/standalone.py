@@ -1,6 +1,6 @@
-"""A whole stack on one machine, from nothing: what ``rillflow up`` runs.
+"""A complete stack on one machine: what ``rillflow up`` runs.
 
-This module imports no Ray, since Ray reads the environment when it is imported.
+This module imports no Ray, because Ray reads the environment at import.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ LOOK_S: Final = 0.05
 CHECK_S: Final = 0.5
 ANSWER_S: Final = 5.0
 ACTORS_S: Final = 10.0
-"""How often it looks whether all actors are there."""
+"""How often it checks whether all actors run."""
 START_S: Final = 120.0
 OWN_FILES_ONLY: Final = 0o077
-"""The umask of every process of a stack: whatever it makes is for its owner only."""
+"""The umask of every process of a stack: its files are for its owner only."""
 LEFTOVERS_S: Final = 15.0
-"""How long the front of a stack that was killed may take to go."""
+"""How long the HTTP server of a killed stack may take to end."""
 
 
 log = logging.getLogger("rillflow.standalone")
@@ -50,8 +50,8 @@ class Standalone:
 
     Args:
         settings: What to run, and where.
-        dashboard: Whether Ray's own page is wanted; it costs memory and time.
-        tell: Is told each step of the start, when it begins.
+        dashboard: Whether to start Ray's dashboard; it costs memory and time.
+        tell: Called with each step of the start, when it begins.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Standalone:
         self._umask: int | None = None
 
     def start(self) -> Mapping[str, str]:
-        """Start everything; return where it is once the first request is answered.
+        """Start everything; return the addresses once the first request is answered.
 
         Raises:
             StackError: It cannot be started here.
@@ -85,7 +85,9 @@ class Standalone:
         self._folder.note(url=settings.base_url)
         asyncio.run(_try_store(settings))
         self._prepare()
-        list(named_plugins(settings.plugins))  # before actors find out, over and over
+        list(
+            named_plugins(settings.plugins)
+        )  # fails here, instead of in actors that restart again and again
         self._tell("ray")
         local_ray = importlib.import_module("serve.stack.local_ray")
         loading = threading.Thread(target=_front, name="import")
@@ -116,7 +118,7 @@ class Standalone:
         return facts
 
     def _prepare(self) -> None:
-        """Set the environment in which Ray is imported, be it by a plugin."""
+        """Set the environment before Ray is imported, even by a plugin."""
         run_dir = self._folder.run_dir
         os.environ[MARK] = str(run_dir)
         self._reaper = _start_reaper(run_dir)
@@ -156,17 +158,17 @@ class Standalone:
             StackError: Ray itself has ended.
         """
         actors = threading.Thread(target=self._keep_actors, args=(stopped,), name="actors")
-        actors.daemon = True  # It may wait for a Ray that has ended.
+        actors.daemon = True  # it may wait for a Ray that has ended
         actors.start()
         while not stopped.wait(CHECK_S):
             self._look_after_ray()
         actors.join(ANSWER_S)
 
     def _look_after_ray(self) -> None:
-        """See to Ray's processes.
+        """Do the repeated work for Ray's processes.
 
         Raises:
-            StackError: One has ended that Ray cannot do without; nothing starts it again.
+            StackError: A process has ended that Ray needs and nothing restarts.
         """
         self._ray.tend()
         lost = self._ray.lost()
@@ -186,7 +188,7 @@ class Standalone:
                 log.exception("actors_not_looked_for")
 
     def stop(self) -> None:
-        """End everything at once; what was accepted is on disk and goes on at the next start."""
+        """End everything at once; accepted executions continue at the next start."""
         try:
             if self._ray is not None:
                 self._ray.stop()
@@ -202,7 +204,7 @@ class Standalone:
 
 
 async def _try_store(settings: Settings) -> None:
-    """Open the store once, so that one that does not work is not found out by actors."""
+    """Open the store once, so that a store that fails is reported here and not by actors."""
     if settings.store_url == "memory:":
         raise StackError("the store memory: is for one process, and a stack has several")
     store = open_store(settings.store_url)
@@ -211,7 +213,7 @@ async def _try_store(settings: Settings) -> None:
 
 
 def _close_store(settings: Settings) -> None:
-    """Close the embedded store for the processes that were ended, so that its file is complete."""
+    """Close the embedded store for the processes that were killed, so that its file is complete."""
     path = sqlite_file(settings.store_url)
     if path is not None:
         try:
@@ -222,12 +224,12 @@ def _close_store(settings: Settings) -> None:
 
 
 def _front() -> ModuleType:
-    """Import the front, which takes a second that Ray's start leaves free."""
+    """Import the front, which takes a second, while Ray starts."""
     return importlib.import_module("serve.stack.front")
 
 
 def _start_reaper(run_dir: Path) -> subprocess.Popen[bytes]:
-    """Start the program that ends what is left; in a session of its own, for Ctrl-C is not its."""
+    """Start the reaper in a session of its own, so that Ctrl-C does not end it."""
     program = str(Path(__file__).with_name("reaper.py"))
     return subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-ISE", program, str(run_dir)],

@@ -1,1 +1,1 @@
-"""The endpoints that Rill Flow's web console calls: definitions, rules, lists and templates."""
+"""The endpoints for Rill Flow's web console: definitions, rules, lists and templates."""

@@ -1,4 +1,4 @@
-"""A definition as the graph that the console draws (spec 5.6)."""
+"""Definitions in the form of the console's graph (spec 5.6)."""
 
 from rillflow.definition import collapse_sugar
 from rillflow.definition.model import FunctionTask, Task, WorkflowDefinition
@@ -20,7 +20,7 @@ def definition_graph(definition: WorkflowDefinition) -> JsonObject:
 
 
 def _task(task: Task) -> JsonObject:
-    """Return a task with Rill Flow's keys, and the protocol that its function is called by."""
+    """Return a task with Rill Flow's keys, and the protocol of its function."""
     fields: JsonObject = task.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(task, FunctionTask) and not task.resource_protocol and task.resource_name:
         protocol = effective_protocol(task.resource_name, None)

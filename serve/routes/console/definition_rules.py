@@ -122,13 +122,13 @@ def _add_ab(routes: APIRouter, store: Catalogue) -> None:
 
 
 async def _done(rule: str) -> Response:
-    """Answer that a rule is set; Rill Flow takes broken ones, so they are told and not refused."""
+    """Answer that a rule is set; as in Rill Flow, a broken one is accepted, with a hint."""
     done: JsonObject = {"ret": True}
     try:
         if rule:
             await FOR_AUTHORS.run(partial(compile_expression, rule))
     except OverloadedError:
-        pass  # The rule is set; only nobody had time to look at it.
+        pass  # the rule is set, but was not checked for lack of time
     except LanguageError as error:
         done["hint"] = f"the rule is no expression, so it never holds: {error}"
     return json_response(done)
@@ -137,7 +137,7 @@ async def _done(rule: str) -> Response:
 async def _set_ab_rule(
     store: Catalogue, scope: tuple[str, str], resource_name: str, rule: str
 ) -> None:
-    """Set one rule, so that there is one default at any time.
+    """Set one rule, so that there is always exactly one default.
 
     Raises:
         RequestError: The name has another protocol, or there would be no default (30109).

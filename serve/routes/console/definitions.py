@@ -1,4 +1,4 @@
-"""Definitions, their versions, and the names they are listed under (spec 5.5)."""
+"""Definitions, their versions, and the names under which they are listed (spec 5.5)."""
 
 from typing import Annotated, Final
 
@@ -34,7 +34,7 @@ Alias = Annotated[str, Query(description="Alias of versions, such as release.")]
 
 
 def router(stack: Stack) -> APIRouter:
-    """Return the routes that add and read definitions and the names they are listed under."""
+    """Return the routes that add and read definitions and their names."""
     routes = APIRouter(prefix=PREFIX, tags=["definitions"], responses=ERRORS)
     _add_texts(routes, stack)
     _add_versions(routes, stack)
@@ -59,7 +59,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
             text = body.decode()
             added = await stack.add_descriptor(business_id, feature_name, alias, text)
         except (BodyTimeoutError, OverloadedError):
-            raise  # nothing is wrong with the definition
+            raise  # the definition is not the cause
         except (RequestError, DefinitionError, UnicodeDecodeError) as error:
             return error_body(RESTRICTION_VIOLATION, str(error), 400, hint=_hint_of(error))
         return json_response({"ret": True, "descriptor_id": str(added)})
@@ -82,7 +82,7 @@ def _add_texts(routes: APIRouter, stack: Stack) -> None:
 
 
 def _hint_of(error: RequestError | DefinitionError | UnicodeDecodeError) -> str:
-    """Return the hint, behind the place of what is wrong where there is one."""
+    """Return the hint, after the place of the problem if there is one."""
     if isinstance(error, UnicodeDecodeError):
         return "the body must be UTF-8, or say its charset in Content-Type"
     if isinstance(error, DefinitionError) and error.problems[0].line:
@@ -94,7 +94,7 @@ def _hint_of(error: RequestError | DefinitionError | UnicodeDecodeError) -> str:
 
 
 def _caller(uid: str, data: JsonObject) -> int:
-    """Return who asks: as the parameter says, else as the body says, else nobody."""
+    """Return the user id: of the parameter, else of the body, else none."""
     said = data.get("uid")
     text = uid if uid.strip() else str(said) if isinstance(said, int | str) else ""
     return user_id(text) or 0

@@ -1,6 +1,6 @@
-"""What Rill Flow's web console reads below ``/flow/bg``: definitions, executions, users (spec 5.6).
+"""The lists of the web console below ``/flow/bg``: definitions, executions, users (spec 5.6).
 
-Answers have the console's own envelope and field names.
+Answers have the console's envelope and field names.
 """
 
 from typing import Annotated, Any, Final
@@ -115,7 +115,7 @@ def _add_definitions(routes: APIRouter, stack: Stack) -> None:
 
 
 async def _alias_of(stack: Stack, found: DescriptorId) -> str:
-    """Return the first alias that lists a version, empty when none does any more."""
+    """Return the first alias that lists a version, empty if none does any more."""
     for alias in await stack.store.aliases(found.business, found.feature):
         rows = await stack.store.versions(found.business, found.feature, alias)
         if any(row.version == found.version for row in rows):
@@ -200,7 +200,7 @@ class _TracedContext(msgspec.Struct):
 
 
 class _Traced(msgspec.Struct):
-    """The part of a shown execution that its trace is known by; the rest is passed over."""
+    """The part of a shown execution that contains its trace id."""
 
     context: _TracedContext = msgspec.field(default_factory=_TracedContext)
 
@@ -209,12 +209,12 @@ _traced_decoder = msgspec.json.Decoder(_Traced)
 
 
 async def _with_trace(stack: Stack, body: bytes) -> tuple[memoryview, bytes]:
-    """Add the address of the execution's trace, empty where no traces are kept.
+    """Add the address of the execution's trace, empty if no traces are kept.
 
     Returns:
         The parts of the JSON text; the first one is as large as the execution.
 
-    The field is always there: the console calls ``startsWith`` on it.
+    The field is always present: the console calls ``startsWith`` on it.
     """
     host = stack.settings.trace_query_host
     trace_id = await computed(len(body), lambda: _trace_id(body)) if host else ""
@@ -223,7 +223,7 @@ async def _with_trace(stack: Stack, body: bytes) -> tuple[memoryview, bytes]:
 
 
 def _trace_id(body: bytes) -> str:
-    """Return the trace id of a shown execution, ``null`` when it has none."""
+    """Return the trace id of a shown execution, ``null`` if it has none."""
     if b'"traceId"' not in body:
         return "null"
     found = _traced_decoder.decode(body).context.traceId

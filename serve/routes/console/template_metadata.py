@@ -95,8 +95,8 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
         ),
         **_INPUTS,
         **_OUTPUTS,
-        # The items are described by nothing: the console's form keeps of each item only the
-        # fields that are described, and would delete the mappings of the child tasks.
+        # The items have no description: the console's form keeps only the described fields of each
+        # item, and would delete the mappings of the child tasks.
         "tasks": _field("子任务", "array", required=True, items={}),
         **_NEXT,
     },
@@ -152,7 +152,7 @@ META_MARK: Final = "（元数据）"  # noqa: RUF001 - the console's own bracket
 
 
 def meta_data(category: str) -> dict[str, Any]:
-    """Return what a category looks like in the palette, and its form."""
+    """Return the icon, title and form of a category in the palette."""
     return {"category": category, "icon": ICONS[category], "fields": FIELDS[category]}
 
 
