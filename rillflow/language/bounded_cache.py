@@ -1,4 +1,4 @@
-"""What was made of texts, kept within a bound of estimated bytes."""
+"""A cache of compiled texts, limited by their estimated bytes."""
 
 from threading import Lock
 from typing import Final, Generic, TypeVar
@@ -6,16 +6,17 @@ from typing import Final, Generic, TypeVar
 Value = TypeVar("Value")
 
 PATTERN_BYTES: Final = 1 << 17
-"""About what a regular expression of the largest program that is allowed takes."""
+"""About the memory of the largest regular expression that is allowed."""
 
 
 class BoundedCache(Generic[Value]):
-    """Values by their texts; the oldest leave first, and the latest stays whatever its size.
+    """Values by their texts; the oldest are dropped first, and the latest one is always kept.
 
-    A number of entries would be no bound, since one may take a thousand times as much as another.
+    A limit of entries would not limit memory, since one may take a thousand times as much as
+    another.
 
     Attributes:
-        kept_bytes: What is kept, by the estimates.
+        kept_bytes: The estimated bytes of all values.
     """
 
     __slots__ = ("_entries", "_lock", "_most_bytes", "_sizes", "kept_bytes")
@@ -31,7 +32,7 @@ class BoundedCache(Generic[Value]):
         return len(self._entries)
 
     def get(self, text: str) -> Value | None:
-        """Return what is kept of a text."""
+        """Return the value of a text."""
         return self._entries.get(text)
 
     def put(self, text: str, value: Value, size_bytes: int) -> Value:

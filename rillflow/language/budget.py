@@ -1,8 +1,8 @@
-"""What evaluations may take: a reading of a path, and all evaluations of one turn or request.
+"""Budgets: what one reading of a path, and all evaluations of one turn or request, may cost.
 
-Steps stand for processor time, bytes for memory: both are estimates that depend on the
-values and texts alone, so a replay of an event stops at the same place on every machine.
-Everything is charged before it is made.
+Steps stand for processor time, bytes for memory. Both are estimates that depend on the values and
+texts alone, so a replay of an event stops at the same place on every machine. Everything is charged
+before it is made.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from rillflow.language.versions import (
 )
 
 MAX_STEPS: Final = 1_000_000
-"""Values that one reading of a path may visit."""
+"""Limit of the values that one reading of a path may visit."""
 MAX_BYTES: Final = 1 << 25
-"""Memory that one reading of a path may take for what it finds."""
+"""Limit of the memory for the results of one reading of a path."""
 TURN_MAX_STEPS: Final = 2_000_000
-"""Steps of all evaluations of one turn, or of one request, together."""
+"""Limit of the steps of all evaluations of one turn, or of one request, together."""
 TURN_MAX_BYTES: Final = 1 << 28
-"""Bytes that all evaluations of one turn, or of one request, may make together."""
+"""Limit of the bytes that all evaluations of one turn, or of one request, make together."""
 CHARACTERS_PER_STEP: Final = 64
-"""Reading text goes by this many characters."""
+"""Reading this many characters costs a step."""
 LONGEST_NUMBER: Final = 1200
-"""Characters of a text that is read as a number."""
+"""Limit of the characters of a text that is read as a number."""
 REFERENCE_BYTES: Final = 8
 """Memory of an element of a list that only refers to a value."""
 WIDE_CHARACTER_BYTES: Final = 4
@@ -36,38 +36,37 @@ WIDE_CHARACTER_BYTES: Final = 4
 ENTRY_BYTES: Final = 48
 """Memory of an entry of a map, without its key and value."""
 
-_OLDER_MAX_NESTING: Final = 480  # where the interpreter's stack ended, about
+_OLDER_MAX_NESTING: Final = 480  # about where the interpreter's stack ended
 _LONG_PART: Final = 64
 
 _UNLIMITED: Final = 1 << 62
 _SHARES: Final = 20
-_BOTH: Final = (1, 1)  # shares of steps and of bytes that are kept back
+_BOTH: Final = (1, 1)  # shares of steps and of bytes that are reserved
 
 
 def search_steps(length: int, part: int) -> int:
-    """Tell what the search for a part costs beyond reading the text.
+    """Return what the search for a part costs beyond reading the text.
 
-    A part that nearly occurs everywhere is compared again at each place.
+    A part that almost occurs everywhere is compared again at each place.
     """
     return length * (min(part, _LONG_PART) >> 3) // CHARACTERS_PER_STEP
 
 
 class TotalBudget:
-    """What all evaluations of one turn, or of one request, may take together.
+    """The budget of all evaluations of one turn, or of one request, together.
 
-    What exceeds it fails its task. A twentieth is kept back for what follows that failure
-    in the same turn, as a task that catches it; when that is used up too, everything that
-    evaluates fails.
+    Exceeding it fails the task. A twentieth is reserved for what follows that failure in the same
+    turn, such as a task that catches it; when the reserve is used up, every evaluation fails.
 
     Attributes:
         steps: Steps that are left.
         memory_bytes: Bytes that are left.
         charges_all: Whether paths are charged for memory and for all of their work; those
-            of executions of older versions are charged as they were.
+            of executions of older versions are charged as before.
         charges_costs: Whether what was free before the version ``COSTS_CHARGED`` is charged.
-        max_nesting: How many lists and maps may be in each other in what is kept.
+        max_nesting: How many lists and maps may be nested in what is kept.
         compiled: What was compiled on this budget, by its text; None is nothing yet. Each
-            text is paid for once, and what it gave is kept as long as the budget.
+            text is charged once, and its result is kept as long as the budget.
     """
 
     __slots__ = (
@@ -92,12 +91,12 @@ class TotalBudget:
 
     @property
     def spent_steps(self) -> int:
-        """How many steps were taken, without those of what exceeded the limit."""
+        """The number of steps taken, without those that exceeded the limit."""
         return self._steps_limit - self.steps
 
     @property
     def made_bytes(self) -> int:
-        """How much was made, about; no less than what of it may be kept."""
+        """About how much was made; no less than what may be kept of it."""
         return self._bytes_limit - self.memory_bytes
 
     def spend(self, steps: int = 1) -> None:
@@ -130,7 +129,7 @@ class TotalBudget:
             raise self.out_of_memory()
 
     def copy(self, container: Mapping[str, JsonValue] | list[JsonValue]) -> None:
-        """Take what the copy of a map or list costs, without what it holds.
+        """Charge the copy of a map or list, without its contents.
 
         Raises:
             WorkLimitError: Nothing is left.
@@ -140,20 +139,20 @@ class TotalBudget:
         self.make(size * (REFERENCE_BYTES if isinstance(container, list) else ENTRY_BYTES))
 
     def out_of_steps(self) -> WorkLimitError:
-        """Return the error of a step too many, and give out what was kept back, once."""
+        """Return the error of a step too many; the first time, release the reserve."""
         limit, kept, self._reserved = self._steps_limit, self._reserved[0], (0, self._reserved[1])
         self.steps = max(self.steps, 0) + limit * kept // _SHARES
         return WorkLimitError("steps", limit, "turn_max_steps")
 
     def out_of_memory(self) -> WorkLimitError:
-        """Return the error of a byte too many, and give out what was kept back, once."""
+        """Return the error of a byte too many; the first time, release the reserve."""
         limit, kept, self._reserved = self._bytes_limit, self._reserved[1], (self._reserved[0], 0)
         self.memory_bytes = max(self.memory_bytes, 0) + limit * kept // _SHARES
         return WorkLimitError("bytes", limit, "turn_max_bytes")
 
 
 class Budget:
-    """Counts down; shared by a path and everything in its filters.
+    """The budget of one reading; shared by a path and everything in its filters.
 
     Attributes:
         left: Steps that are left of it.
@@ -165,7 +164,7 @@ class Budget:
     __slots__ = ("_given", "_total", "charges_all", "charges_costs", "left", "memory_left")
 
     def __init__(self, total: TotalBudget | None = None) -> None:
-        """Begin; what is taken, ``settle`` takes from the total too."""
+        """Begin; ``settle`` charges the total with what was spent."""
         self._total = total
         if total is None:
             self.left, self.memory_left = MAX_STEPS, MAX_BYTES
@@ -236,7 +235,7 @@ class Budget:
             raise BudgetExceededError(f"a path makes more than {MAX_BYTES} bytes")
 
     def settle(self) -> None:
-        """Take what was spent from the total."""
+        """Charge the total with what was spent."""
         if self._total is not None:
             steps, memory_bytes = self._given
             self._total.steps -= steps - max(self.left, 0)

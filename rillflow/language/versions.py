@@ -1,10 +1,9 @@
-"""The versions of the language: which rules an execution reads its definition by.
+"""The versions of the language, which select the rules for an execution.
 
-An execution keeps the version it was submitted under for as long as it lives, so that its
-journal gives the same execution after an upgrade. A rule that changes what a path, a
-mapping or an expression gives, or how an answer is judged, begins with a new version; the
-rule before it stays for executions that are older. What an evaluation is charged is such a
-rule, too: under a stricter one, what succeeded before would fail in a replay.
+An execution keeps the version of its submission for its whole life, so that its journal gives the
+same execution after an upgrade. A change of what a path, a mapping or an expression gives, or of
+how an answer is judged, needs a new version; the earlier rule stays for older executions. So does a
+change of charges: under a stricter one, what succeeded before would fail in a replay.
 """
 
 from typing import Final
@@ -18,12 +17,12 @@ RETRIES_PACED: Final = 3
 MEMORY_CHARGED: Final = 4
 """Evaluations are charged for memory in bytes, and for work that was free before."""
 STRICT_OF_LISTS_AND_SUB_FLOWS: Final = 5
-"""A strict execution judges the outputs of a sub-flow at its end, and paths behind ``[*]`` too."""
+"""A strict execution checks the outputs of a sub-flow at its end, and paths behind ``[*]`` too."""
 COSTS_CHARGED: Final = 6
 """Evaluations are charged for each operation by the processor time that it takes."""
 GENERATE_AUTH_IN_INPUT_ONLY: Final = 7
-"""``generate_auth`` among ``parameters`` neither signs nor is sent."""
+"""``generate_auth`` among ``parameters`` has no effect and is not sent."""
 NESTING_BOUNDED: Final = 8
-"""What is kept of an execution nests as deeply as JSON from outside may, and no deeper."""
+"""What is kept of an execution may be nested as deeply as JSON from outside."""
 CURRENT: Final = NESTING_BOUNDED
 """The rules of executions that are submitted now."""

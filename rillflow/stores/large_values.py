@@ -57,7 +57,7 @@ class SlimAppend(Append, frozen=True, kw_only=True):
 _BAD_JSON: Final = (ValueError, RecursionError)
 _SPELLINGS: Final[Sequence[Callable[[object], bytes]]] = (
     msgspec.json.encode,
-    # The spelling of functions in Python: a blank after each comma, and often text as \\uXXXX.
+    # The spelling of functions in Python: a blank after each comma, and often text as \uXXXX.
     lambda value: json.dumps(value).encode(),
     lambda value: json.dumps(value, ensure_ascii=False).encode(),
 )

@@ -1,10 +1,10 @@
 """Transform expressions: the part of AviatorScript 5.2.7 that Rill Flow documents use.
 
-An expression is compiled once and evaluated often. It is interpreted, never handed to
-Python's ``eval``; it has no clock, no output and no way to Java; and it spends a
-``Budget`` that ends every evaluation in bounded time and memory. What the subset does
-not know fails loudly: a text that is no expression with ``ExpressionSyntaxError`` when
-it is compiled, an unknown function with ``ExpressionError`` when it is called.
+Mappings, A/B rules and gray rules call it. An expression is compiled once and evaluated often. It
+is interpreted, never passed to Python's ``eval``; it has no clock, no output and no access to Java.
+A ``Budget`` ends every evaluation in bounded time and memory. What the subset does not support
+fails: invalid syntax with ``ExpressionSyntaxError`` at compilation, an unknown function with
+``ExpressionError`` when it is called.
 
 Source: spec 2.5, Q65, 9.4 and 9.6, and the recorded results of the real engine in
 ``tests/golden/data/aviator-5.2.7.json``.
@@ -47,9 +47,9 @@ class Expression:
 
     Attributes:
         text: The text it was compiled from.
-        calls: The functions that it calls by name and does not make itself.
+        calls: The functions that it calls by name and does not define.
         outer: The variables that it reads and that can only come from outside.
-        extensions: What in it AviatorScript 5.2.7 does not understand.
+        extensions: Its constructs that AviatorScript 5.2.7 does not support.
     """
 
     __slots__ = ("_code", "_cost", "_frames", "_since", "calls", "extensions", "outer", "text")

@@ -1,10 +1,9 @@
-"""What one evaluation may spend, and the meter that counts it.
+"""The budget of one evaluation, and the meter that counts it.
 
-Every loop, call and built-in function charges the meter before it does its work, so
-an evaluation ends in time and memory that its budget allows, whatever its text says
-and wherever it runs: the count does not depend on the machine, and a replay of the
-same expression on the same values stops at the same place. Memory is counted in bytes as
-it is made, and never given back: a script that makes and drops pays for all.
+Every loop, call and built-in function charges the meter before it does its work, so every
+evaluation ends within the time and memory of its budget. The count does not depend on the machine,
+and a replay of the same expression on the same values stops at the same place. Memory is counted in
+bytes when it is made, and never returned: a script pays for temporary values too.
 """
 
 from collections.abc import Mapping
@@ -16,12 +15,12 @@ from rillflow.language.budget import CHARACTERS_PER_STEP, WIDE_CHARACTER_BYTES, 
 from rillflow.language.expressions.random_numbers import RandomNumbers
 from rillflow.language.versions import COSTS_CHARGED, CURRENT, MEMORY_CHARGED
 
-#: Copying the references in a collection goes by this many elements.
+#: Copying this many references of a collection costs a step.
 ELEMENTS_PER_STEP: Final = 8
-#: Arithmetic with integers of more than 64 bits, and their text, go by this many bits.
+#: This many bits of integers beyond 64, or of their text, cost a step.
 INTEGER_BITS_PER_STEP: Final = 64
 _LONG_BITS: Final = 64
-#: Memory of one element of a list, set or map: its place, and a number of its own.
+#: Memory of one element of a list, set or map: its reference, and a number.
 ELEMENT_BYTES: Final = 64
 #: What an element counted for before the version ``MEMORY_CHARGED``.
 _ELEMENT_BYTES_BEFORE: Final = 16
@@ -57,14 +56,14 @@ DEFAULT_BUDGET: Final = Budget()
 
 
 class Meter:
-    """State of one evaluation: what is left of the budget, and what else it needs.
+    """The state of one evaluation: what is left of the budget, and its variables.
 
     Attributes:
         budget: The limits.
         environment: The variables given from outside; never changed.
-        language: The version of the language whose rules hold.
+        language: The language version.
         copies: Private copies of variables, made where the script may change them.
-        patterns: Regular expressions this evaluation has paid for.
+        patterns: Regular expressions for which this evaluation was charged.
         root: The names of the outermost scope.
         frames: Frames of the interpreter that may still be entered.
     """
@@ -82,7 +81,7 @@ class Meter:
         language: int = CURRENT,
         total: TotalBudget | None = None,
     ) -> None:
-        """Begin; what is spent, ``settle`` takes from the total too."""
+        """Begin; ``settle`` charges the total with what was spent."""
         self.environment = environment
         self.language = language
         self.seed = seed
@@ -100,7 +99,7 @@ class Meter:
             self._memory = min(self._memory, total.memory_bytes)
 
     def settle(self) -> None:
-        """Take what was spent from the total, once."""
+        """Charge the total with what was spent, once."""
         total, self._total = self._total, None
         if total is not None:
             given = min(self.budget.steps, total.steps)
@@ -193,7 +192,7 @@ class Meter:
         return value
 
     def check_nesting(self, depth: int) -> None:
-        """Check how deep a value is walked; a list that holds itself ends here.
+        """Check the depth of a value that is walked; a list that contains itself ends here.
 
         Raises:
             BudgetExceededError: It is nested too deeply.

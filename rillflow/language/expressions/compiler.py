@@ -1,4 +1,4 @@
-"""Syntax tree to code, with the cost and the depth of every block."""
+"""The compiler: from the syntax tree to code, with the cost and the depth of every block."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -46,7 +46,7 @@ class Compiler:
 
     Attributes:
         frames: Frames of the interpreter that the code takes, without its calls.
-        calls: The functions that it calls by name and does not make itself, as dictionary
+        calls: The functions that it calls by name and does not define, as dictionary
             keys in the order written.
         outer: The variables that it reads and that can only come from outside, likewise.
     """
@@ -62,12 +62,12 @@ class Compiler:
 
     @property
     def extensions(self) -> tuple[Extension, ...]:
-        """What in the program only Rillflow understands."""
+        """The constructs of the program that only Rillflow supports."""
         return self._program.extensions
 
     @property
     def since(self) -> int:
-        """The version of the language that knows all of the program's syntax."""
+        """The language version that supports all of the program's syntax."""
         return self._program.since
 
     @property
@@ -77,7 +77,7 @@ class Compiler:
 
     @property
     def cost(self) -> int:
-        """Steps that every evaluation takes, which a total is charged for."""
+        """The steps of every evaluation, which are charged to a total."""
         return 1 + self._cost
 
     def program(self) -> Code:

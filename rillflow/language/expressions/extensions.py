@@ -1,7 +1,7 @@
-"""Constructs that AviatorScript 5.2.7 refuses, or fails on, and Rillflow takes.
+"""Constructs that AviatorScript 5.2.7 refuses, or fails on, and that Rillflow supports.
 
-Only what the text itself shows is found: what a variable holds is not known before an
-expression is evaluated.
+`rillflow/definition/lint` warns of them. Only constructs that are visible in the text are found;
+the values of variables are not known before evaluation.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ _AS_LIST: Final = "into(seq.list(), range(...))"
 def extension_of_call(
     name: str, arguments: Sequence[Node], functions: AbstractSet[str]
 ) -> tuple[str, str] | None:
-    """Tell what of a call only Rillflow takes, and what to write instead.
+    """Return what in a call only Rillflow supports, and what to write instead.
 
     Args:
         name: The function's name.
-        arguments: What it is called with.
-        functions: Names that the script gives functions to.
+        arguments: The arguments of the call.
+        functions: Names that the script assigns functions to.
     """
     if name in functions:
         return None
@@ -60,7 +60,7 @@ def _extension_of_argument(name: str, first: Node) -> tuple[str, str] | None:
 
 
 def extension_of_suffix(target: Node, before: Sequence[Suffix]) -> tuple[str, str] | None:
-    """Tell what of an index only Rillflow takes, and what to write instead."""
+    """Return what in an index only Rillflow supports, and what to write instead."""
     if not before:
         is_text = _is_text(target)
         return ("an index of a text", "string.substring(text, 0, 1)") if is_text else None
@@ -70,7 +70,7 @@ def extension_of_suffix(target: Node, before: Sequence[Suffix]) -> tuple[str, st
 
 
 def extension_of_operator(operator: str) -> tuple[str, str] | None:
-    """Tell whether only Rillflow takes this operator as an argument."""
+    """Tell whether only Rillflow supports this operator as an argument."""
     if operator in _OPERATORS:
         return None
     return f"{operator} as an argument", f"lambda(a, b) -> a {operator} b end"

@@ -1,10 +1,9 @@
-r"""Text to tokens.
+r"""The lexer: from text to tokens.
 
-A name with dots (``a.b.c``, ``string.length``) is one token, as in AviatorScript. A
-string is unescaped first and then searched for ``#{...}``, whose tokens become part
-of the string's token; ``\#`` keeps a hash sign from opening one. Outside strings a hash
-sign quotes a name, which may then have indexes (``#a.b[1].c``) or, between backquotes, any
-characters.
+A name with dots (``a.b.c``, ``string.length``) is one token, as in AviatorScript. A string is
+unescaped first and then searched for ``#{...}``, whose tokens become part of the string's token;
+``\#`` is a literal hash sign. Outside strings a hash sign quotes a name, which may then have
+indexes (``#a.b[1].c``) or, between backquotes, any characters.
 """
 
 import re
@@ -172,7 +171,7 @@ class Lexer:
     def _string(self, start: int) -> tuple[Token, int]:
         """Read a string; return its token and the place behind it."""
         plain: list[str] = []
-        hashes: set[int] = set()  # hash signs that open nothing
+        hashes: set[int] = set()  # literal hash signs
         place, length, quote = start + 1, 0, self._text[start]
         while self._text[place : place + 1] != quote:
             before = place

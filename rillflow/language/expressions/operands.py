@@ -1,7 +1,7 @@
-"""Tokens to the syntax tree: expressions, from the ternary operator down to constants.
+"""The parser of expressions, from the ternary operator down to constants.
 
-Binary operators are grouped with two stacks instead of recursion, so that only
-brackets, blocks, prefixes and ``**`` use the interpreter's stack, and those are counted.
+Binary operators are grouped with two stacks instead of recursion, so that only brackets, blocks,
+prefixes and ``**`` use the interpreter's stack, and those are counted.
 """
 
 import re
@@ -64,9 +64,9 @@ _MOST_EXTENSIONS: Final = 20
 
 @dataclass(slots=True)
 class Names:
-    """What a text does to names (see ``tree.Program``), and how many patterns it has.
+    """The names of a text (see ``tree.Program``), and the number of its patterns.
 
-    ``functions`` are the names that it gives functions to; ``extensions`` have their offsets.
+    ``functions`` are the names to which it assigns functions; ``extensions`` have their offsets.
     """
 
     bound: set[str] = field(default_factory=set)
@@ -98,7 +98,7 @@ class OperandParser(ABC):
         self._depth = depth
         self.token = tokens[0]
 
-    # What the statements give to the expressions.
+    # Implemented by the parser of statements.
 
     @abstractmethod
     def block_until(self, closing: str) -> Sequence:
@@ -294,7 +294,7 @@ class OperandParser(ABC):
             self._note(*found, at)
 
     def _note(self, what: str, instead: str, at: Token | None = None) -> None:
-        """Note something that AviatorScript does not understand."""
+        """Note a construct that AviatorScript does not support."""
         if len(self.names.extensions) < _MOST_EXTENSIONS:
             offset = (at or self.token).offset
             found = Extension(place_in(self._text, offset), what, instead)

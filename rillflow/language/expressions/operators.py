@@ -1,4 +1,4 @@
-"""What the operators do to two values, or to one."""
+"""The operators on values."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 Binary: TypeAlias = Callable[[Meter, Value, Value], Value]
 Unary: TypeAlias = Callable[[Meter, Value], Value]
 
-_PRODUCTS_BITS: Final = 7  # so many products of words cost a step, as a power of two
+_PRODUCTS_BITS: Final = 7  # this many products of words cost a step, as a power of two
 _LONG_MASK: Final = (1 << 64) - 1
 
 

@@ -1,9 +1,9 @@
-"""Tokens to the syntax tree: statements. What stands inside one is in ``operands``.
+"""The parser of statements; `operands.py` parses the expressions in them.
 
-The grammar is that of AviatorScript 5.2.7 as far as spec 2.5 needs it. A
-statement ends with a semicolon, which may be missing after the last expression (its
-value is then the value of the block) and after a closing brace; ``let``, ``return``,
-``break``, ``continue`` and ``throw`` always need one.
+The grammar is that of AviatorScript 5.2.7 as far as spec 2.5 needs it. A statement ends with a
+semicolon, which may be missing after the last expression (its value is then the value of the block)
+and after a closing brace; ``let``, ``return``, ``break``, ``continue`` and ``throw`` always need
+one.
 """
 
 from collections.abc import Callable
@@ -193,7 +193,7 @@ class Parser(OperandParser):
 
 
 def _leaves(statement: Node) -> bool:
-    """Tell whether nothing behind the statement in its block can be reached."""
+    """Tell whether the rest of the block after the statement is unreachable."""
     if isinstance(statement, Return | Leave | Throw):
         return True
     if isinstance(statement, If) and statement.otherwise is not None:

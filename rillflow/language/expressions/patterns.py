@@ -1,7 +1,7 @@
-"""Regular expressions, by RE2: linear in time, without look-around or back-references.
+"""Regular expressions by RE2: linear in time, without look-around or back-references.
 
-Patterns and replacements are read as Java reads them (``$1`` stands for a group), as
-far as RE2 knows the construct; what it does not know is refused.
+Patterns and replacements have Java's syntax (``$1`` stands for a group), as far as RE2 supports the
+construct; others are refused.
 """
 
 import re
@@ -24,7 +24,7 @@ _COMPILE_STEPS: Final = 2000
 _MATCH_STEPS: Final = 6
 _INSTRUCTIONS_PER_STEP: Final = 100
 _GROUP_STEPS: Final = 2
-_GROUPS_AT_ONCE: Final = 50  # so many take as long as the instructions themselves
+_GROUPS_AT_ONCE: Final = 50  # this many cost as much as the instructions themselves
 _MAX_PATTERN: Final = 1000
 _MAX_PROGRAM: Final = 2000
 _CACHED: Final = 128
@@ -56,11 +56,11 @@ class Pattern:
         self.is_local = simple or _UNBOUNDED.isdisjoint(source)
 
     def steps(self, length: int) -> int:
-        """Tell what reading ``length`` characters costs, by RE2's slowest engine."""
+        """Return what reading ``length`` characters costs, by RE2's slowest engine."""
         return _MATCH_STEPS + length * self.size // _INSTRUCTIONS_PER_STEP
 
     def group_steps(self, length: int) -> int:
-        """Tell what the groups add to that: RE2 keeps the places of all for each instruction."""
+        """Return what the groups add: RE2 keeps the positions of all for each instruction."""
         work = length * self.size * self.groups
         return self.groups * _GROUP_STEPS + work // (_INSTRUCTIONS_PER_STEP * _GROUPS_AT_ONCE)
 
@@ -75,7 +75,7 @@ class Pattern:
 
 
 def pattern_of(meter: Meter, source: str) -> Pattern:
-    """Return the compiled pattern; it is paid for once in an evaluation."""
+    """Return the compiled pattern; an evaluation is charged for it once."""
     meter.cost(len(source) // CHARACTERS_PER_STEP)
     pattern: Pattern | None = meter.patterns.get(source)
     if pattern is None:
@@ -152,7 +152,7 @@ def _split_by_pattern(meter: Meter, text: str, pattern: Pattern, limit: int) -> 
     place = 0
     for match in _matches(meter, text, pattern):
         if match.end() == 0:
-            continue  # an empty match at the very start splits nothing
+            continue  # an empty match at the very start does not split
         if limit > 0 and len(parts) == limit - 1:
             break
         meter.check_size(len(parts))

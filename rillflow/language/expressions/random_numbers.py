@@ -1,7 +1,7 @@
 """Random numbers of an evaluation: the same for the same seed, in every release.
 
-The generator is SplitMix64 (Steele, Lea and Flood, 2014), which needs no state but
-one 64-bit number, so a replayed execution draws the numbers it drew the first time.
+The generator is SplitMix64 (Steele, Lea and Flood, 2014), whose state is one 64-bit number, so a
+replayed execution draws the same numbers as the first time.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""Scopes, functions of the script, and the ways to leave a block."""
+"""Scopes, functions of the script, and the signals that leave a block."""
 
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
@@ -9,13 +9,13 @@ from rillflow.language.expressions.lexer import excerpt
 from rillflow.language.expressions.texts import private_copy
 from rillflow.language.expressions.values import Callee, Value
 
-#: Frames of a call besides those of the function's body: its own, and those of a
-#: built-in function such as ``map`` around it.
+#: Frames of a call besides those of the function's body: its own, and those of a built-in
+#: function such as ``map`` around it.
 CALL_FRAMES: Final = 4
 
 
 class Scope:
-    """The names of a block, and what surrounds it."""
+    """The names of a block, and its enclosing scope."""
 
     __slots__ = ("meter", "names", "parent")
 
@@ -48,7 +48,7 @@ Code: TypeAlias = Callable[[Scope], Value]
 
 
 class Signal:
-    """What a statement gives back instead of a value when it leaves its block."""
+    """What a statement returns instead of a value when it leaves its block."""
 
     __slots__ = ("value", "word")
 
@@ -62,7 +62,7 @@ CONTINUE: Final = Signal("continue")
 
 
 class ScriptFunction(Callee):
-    """A lambda or ``fn`` together with the scope it was made in."""
+    """A lambda or ``fn`` together with the scope in which it was defined."""
 
     __slots__ = ("_body", "_frames", "_parameters", "_scope", "_variadic")
 
@@ -110,11 +110,11 @@ class ScriptFunction(Callee):
 
 
 class OverloadedFunction(Callee):
-    """Functions of the script under one name; the number of arguments decides between them.
+    """Functions of the script under one name, selected by the number of arguments.
 
-    A later function takes the place of one with as many parameters. Where no function has
-    exactly as many as there are arguments, one with a rest takes them: rather one whose rest
-    is empty, else the one with the most parameters.
+    A later function replaces one with as many parameters. If no function has exactly as many
+    parameters as there are arguments, one with a rest parameter is called: preferably one whose
+    rest is empty, else the one with the most parameters.
     """
 
     __slots__ = ("_fixed", "_variadic")
@@ -150,7 +150,7 @@ class OverloadedFunction(Callee):
 
 
 def overloaded(scope: Scope, name: str, function: ScriptFunction) -> Callee:
-    """Return what a name stands for when it is given one more function."""
+    """Return the value of a name when one more function is defined under it."""
     owner = scope.owner_of(name)
     before = None if owner is None else owner[name]
     if isinstance(before, ScriptFunction):

@@ -1,4 +1,4 @@
-"""Values as text and as JSON, and numbers from text."""
+"""Conversion of values to text and JSON, and of text to numbers."""
 
 import math
 import re
@@ -25,21 +25,21 @@ from rillflow.language.versions import COSTS_CHARGED, MEMORY_CHARGED
 
 _CONSTANT_TEXTS: Final = {None: "null", True: "true", False: "false"}
 _DOUBLE_STEPS: Final = 5
-_ENTRIES_PER_STEP: Final = 2048  # of a map, where a look-up meets all of them
+_ENTRIES_PER_STEP: Final = 2048  # of a map, if a look-up meets all of them
 _PLAIN_DOUBLES: Final = (1e-3, 1e7)
 _DOUBLE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def text_bytes(text: str) -> int:
-    """Return how much memory a text takes at most, whatever it holds."""
+    """Return the largest memory of a text, whatever it contains."""
     return len(text) if text.isascii() else len(text) * WIDE_CHARACTER_BYTES
 
 
 def text_of(meter: Meter, value: Value) -> str:
-    """Return the text that a value has in a concatenation.
+    """Return the text of a value in a concatenation.
 
-    What is made of a collection is charged. Doubles have Java's notation (``1.0``,
-    ``1.0E10``), lists and maps are compact JSON (spec Q65), nil is ``null``.
+    The text of a collection is charged. Doubles have Java's notation (``1.0``, ``1.0E10``), lists
+    and maps are compact JSON (spec Q65), nil is ``null``.
 
     Raises:
         ExpressionError: The value is a function.
@@ -104,17 +104,17 @@ def parse_double(meter: Meter, text: str) -> float | None:
 
 
 def key_of(meter: Meter, value: Value, size: int = 0) -> str | int:
-    """Return the key that a value is in a map: strings and small integers, else their text.
+    """Return the map key of a value: strings and small integers as they are, else the text.
 
-    ``size`` is that of the map. Integers can be chosen so that one looks at as many entries as
-    there are in a row, which is charged; the places of strings cannot be foreseen.
+    ``size`` is that of the map. Integers can be chosen so that a look-up visits as many entries as
+    there are in a row, which is charged; the places of strings cannot be predicted.
 
     Raises:
         ExpressionError: The value cannot be a key.
     """
     if isinstance(value, str):
         if len(value) > CHARACTERS_PER_STEP:
-            meter.cost(len(value) // CHARACTERS_PER_STEP)  # an equal key is compared whole
+            meter.cost(len(value) // CHARACTERS_PER_STEP)  # equal keys are compared completely
         return value
     if is_integer(value) and value.bit_length() < HASH_BITS:
         if size > _ENTRIES_PER_STEP:

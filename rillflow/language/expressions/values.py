@@ -1,8 +1,8 @@
-"""The values of a script, and what holds for all of them: type, equality, order, elements.
+"""The values of a script: types, equality, order, elements.
 
-A value is nil (None), a boolean, an integer (exact, within the budget), a double, a
-string, a list, a map (dict), a ``ScriptSet``, a range, a pattern or a function. Lists,
-maps and sets are shared by reference, as in AviatorScript.
+A value is nil (None), a boolean, an integer (exact, within the budget), a double, a string, a list,
+a map (dict), a ``ScriptSet``, a range, a pattern or a function. Lists, maps and sets are shared by
+reference, as in AviatorScript.
 """
 
 import math
@@ -29,12 +29,12 @@ _LEAST_LONG: Final = -(1 << LONG_BITS)
 _GREATEST_LONG: Final = (1 << LONG_BITS) - 1
 #: Python hashes larger integers modulo 2**61 - 1, so a script could make keys collide.
 HASH_BITS: Final = 60
-_MAP_ENTRY_BYTES: Final = 192  # of a map with a key and a value
-_IDENTITY_BYTES: Final = 128  # of what stands for one value in a set
+_MAP_ENTRY_BYTES: Final = 192  # of a map, with a key and a value
+_IDENTITY_BYTES: Final = 128  # of the key for one value in a set
 
 
 class Callee(ABC):
-    """A function: of the script, of the library, or made by one of the library."""
+    """A function: of the script, of the library, or made by a library function."""
 
     __slots__ = ()
 
@@ -117,7 +117,7 @@ def is_integer(value: Value) -> bool:
 
 
 def shown_integer(value: int) -> str:
-    """Return an integer for a message; to write a long one takes the square of its length."""
+    """Return an integer for a message; writing a long one takes quadratic time."""
     bits = value.bit_length()
     return str(value) if bits <= LONG_BITS + 1 else f"(an integer of {bits} bits)"
 
@@ -222,7 +222,7 @@ def identity_of(meter: Meter, value: Value, depth: int = 0) -> object:
         meter.read_text(len(value))
     if is_integer(value) and value.bit_length() >= HASH_BITS:
         return "integer", str(meter.check_integer(value))
-    return "value", isinstance(value, bool), value  # a string's hash, and so this, is unforeseen
+    return "value", isinstance(value, bool), value  # the hash of a string cannot be predicted
 
 
 def property_of(value: Value, key: str, owner: str) -> Value:
@@ -252,7 +252,7 @@ def member_of(value: Value, key: str | int, owner: str) -> Value:
 
 
 def has_elements(value: Value) -> bool:
-    """Tell whether a loop can go through the value; nil has no elements, but a loop can."""
+    """Tell whether a loop can iterate over the value; nil counts, as a value without elements."""
     return value is None or isinstance(value, list | range | str | dict | ScriptSet)
 
 

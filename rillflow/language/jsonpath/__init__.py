@@ -1,1 +1,4 @@
-"""Paths: the JSONPath dialect of Jayway JsonPath 2.8.0."""
+"""JSONPath in the dialect of Jayway JsonPath 2.8.0: parsing, compiling, and reading documents.
+
+Mappings and conditions call `paths.py`. A path never changes a document.
+"""

@@ -1,12 +1,12 @@
-"""How the operators of filters compare values (spec 2.8, Jayway JsonPath 2.8.0).
+"""The comparison operators of filters (spec 2.8, Jayway JsonPath 2.8.0).
 
-Operands are JSON values, or one of three things that only filters know: ``UNDEFINED``
-for a path that leads nowhere, a ``Pattern``, and a ``ListLiteral`` for a list or map
-written in the filter. The left operand decides how unlike values are compared: text
-with a number as text (``"0" == 0``), a number with text as numbers (``1 == "1.0"``).
+Operands are JSON values, or one of three things that exist in filters only: ``UNDEFINED`` for a
+path without a result, a ``Pattern``, and a ``ListLiteral`` for a list or map written in the filter.
+The left operand decides how values of different types are compared: text with a number as text
+(``"0" == 0``), a number with text as numbers (``1 == "1.0"``).
 
-Jayway also takes elements of lists that look like paths or JSON for such, so that
-``"$.a" in ["$.a"]`` is false there; here text is text.
+Jayway also interprets list elements that look like paths or JSON, so that ``"$.a" in ["$.a"]`` is
+false there; here text is text.
 """
 
 import operator
@@ -36,11 +36,11 @@ _SQUARED_WORDS_PER_STEP: Final = 256
 _UNSUPPORTED_FLAGS: Final = "xU"
 _INLINE_FLAGS: Final = "ms"
 _BROKEN: Final = (b"missing", b"unexpected )", b"no argument for repetition", b"trailing")
-"""How RE2's messages begin that tell of a pattern which Java refuses as well."""
+"""The beginnings of RE2's messages about patterns that Java refuses as well."""
 
 
 class Undefined:
-    """What a path stands for that leads nowhere; equal to nothing, not even itself."""
+    """The value of a path without a result; equal to nothing, not even itself."""
 
 
 UNDEFINED: Final = Undefined()
@@ -88,7 +88,7 @@ class Pattern:
         return self._size
 
     def matches(self, text: str, budget: Budget) -> bool:
-        """Tell whether the whole text matches; RE2's slowest engine is paid for."""
+        """Tell whether the whole text matches; charged by RE2's slowest engine."""
         budget.cost(_MATCH_STEPS)
         if budget.charges_all:
             budget.spend(len(text) * self._size // _INSTRUCTIONS_PER_STEP)
@@ -98,7 +98,7 @@ class Pattern:
 
 
 def _is_broken(error: re2.error) -> bool:
-    """Tell whether a pattern is none for Java either; what RE2 only lacks is said otherwise."""
+    """Tell whether a pattern is invalid in Java too, and not only unsupported by RE2."""
     message: bytes = error.args[0]
     return message.startswith(_BROKEN)
 
@@ -389,7 +389,7 @@ def _matches_text(pattern: Pattern, value: JsonValue, budget: Budget) -> bool:
 
 
 def _refuse(left: Operand, right: Operand, budget: Budget) -> bool:
-    """Apply an operator that Jayway knows but that no text can give its right operand."""
+    """Apply an operator for whose right operand Jayway has no syntax."""
     del left, right, budget
     raise PathEvaluationError("this operator has no right operand in texts")
 

@@ -1,7 +1,7 @@
-"""From the tokens of a path to its steps.
+"""The compiler of paths: from tokens to steps.
 
-Paths inside filters and arguments are made by ``nest``, which the module of paths hands
-in, so that this module does not depend on it.
+The caller, `paths.py`, passes ``nest``, which compiles paths inside filters and arguments, so that
+this module does not depend on it.
 """
 
 from collections.abc import Callable
@@ -43,10 +43,10 @@ from rillflow.language.text.loose_json import JsonSyntaxError, read_json
 
 
 class NestedPath(OperandPath, Protocol):
-    """A path inside another one."""
+    """A path inside another path."""
 
     def evaluate(self, document: JsonValue, run: Run) -> JsonValue:
-        """Read as an argument of a function, in the mode and on the budget of its run."""
+        """Read it as an argument of a function, in the mode and on the budget of its run."""
 
 
 _FREE_NAMES: Final = 2
@@ -77,7 +77,7 @@ def compile_tokens(tokens: tuple[Token, ...], depth: int, nest: Nest) -> list[St
 
 
 def _is_further(before: tuple[Token, ...]) -> bool:
-    """Tell whether the tokens before a name are names, more than a few."""
+    """Tell whether all tokens before a name are names, and more than a few."""
     row = before[-_FREE_NAMES:]
     return len(row) == _FREE_NAMES and all(isinstance(token, Names) for token in row)
 
@@ -148,7 +148,7 @@ class _TokenCompiler:
         return lambda _run: value
 
     def _length(self, argument: JsonArgument | PathArgument, depth: int) -> PathFunction:
-        """Count what is below a path, ``length($.a)``, which starts at the value itself."""
+        """Count the values below a path, ``length($.a)``, starting at the value itself."""
         if isinstance(argument, JsonArgument):
             raise PathUnsupportedError("length takes a path")
         root, tokens = argument.path

@@ -1,8 +1,8 @@
-"""From the text of a filter to its tree (spec 2.8, Jayway JsonPath 2.8.0).
+"""The parser of filters: from text to a tree (spec 2.8, Jayway JsonPath 2.8.0).
 
-``&&`` binds tighter than ``||``; ``!`` negates what stands in parentheses, and before a
-path it asks that the path does not exist. A path ends at a space, a comparison sign or
-the parenthesis that closes the filter, so ``@.a&&@.b`` is one path and needs blanks.
+``&&`` binds tighter than ``||``; ``!`` negates what is in parentheses, and before a path it
+requires that the path does not exist. A path ends at a space, a comparison sign or the parenthesis
+that closes the filter, so ``@.a&&@.b`` is one path and needs spaces.
 """
 
 from collections.abc import Callable

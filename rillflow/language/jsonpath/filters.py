@@ -1,7 +1,6 @@
-"""From the tree of a filter to a function that tells whether a value passes.
+"""The compiler of filters: from the tree to a predicate of a value.
 
-Paths inside filters are compiled by whoever compiles the path around them, so that this
-module does not depend on it.
+The caller compiles the paths inside filters, so that this module does not depend on it.
 """
 
 import math
@@ -44,16 +43,16 @@ class OperandPath(Protocol):
     """A path in a filter; ``@`` is the item, ``$`` the document of the run.
 
     Attributes:
-        operand_steps: What it costs to read it, whatever it leads to.
+        operand_steps: What reading it costs, whatever its result.
     """
 
     operand_steps: int
 
     def operand(self, item: JsonValue, run: Run) -> Operand:
-        """Return the value, or UNDEFINED where the path leads nowhere."""
+        """Return the value, or UNDEFINED if there is none."""
 
     def exists(self, item: JsonValue, run: Run) -> bool:
-        """Tell whether the path leads somewhere; a present null counts."""
+        """Tell whether the path has a result; a present null counts."""
 
 
 CompilePath: TypeAlias = Callable[[str], OperandPath]
@@ -84,7 +83,7 @@ def compile_filter(tree: FilterSyntax, compile_path: CompilePath) -> Predicate:
 
 
 def count_comparisons(tree: FilterSyntax) -> int:
-    """Count what a filter compares, or looks for, when nothing is decided early."""
+    """Return the number of comparisons and look-ups of a filter if none is skipped."""
     match tree:
         case Comparison() | Existence():
             return 1

@@ -1,7 +1,7 @@
 """The functions at the end of paths: ``.length()``, ``.sum()``, ``.concat("a")`` (spec 2.8).
 
-Arithmetic gives doubles; the deviation is that of a whole population. Functions look at
-a list's numbers only, and at its strings only (``concat``), and at the arguments too.
+Arithmetic gives doubles; the deviation is that of a whole population. Functions use only the
+numbers of a list, or only its strings (``concat``), and their arguments.
 """
 
 import math
@@ -20,7 +20,7 @@ _Function: TypeAlias = Callable[[JsonValue, list[JsonValue], Budget], JsonValue]
 
 MAX_TEXT_CHARS: Final = 1_000_000
 _PATH_STEPS: Final = 2
-_BYTES_PER_VALUE: Final = 24  # a number that is computed with, or two references
+_BYTES_PER_VALUE: Final = 24  # a number for a computation, or two references
 
 
 def path_function(name: str, arguments: tuple[ArgumentValue, ...]) -> PathFunction:

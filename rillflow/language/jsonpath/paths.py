@@ -1,13 +1,12 @@
 """Paths: the JSONPath dialect of Jayway JsonPath 2.8.0 (spec 2.7 to 2.9).
 
-``compile_path`` gives a ``Path``, which reads documents in three ways: ``find`` as the
-source of a mapping, ``matches`` as a condition, and ``read`` as the library itself with
-the mappings' options. Paths that only name members and elements, nearly all of those in
-workflows, are followed without the machinery of runs and steps.
+``compile_path`` returns a ``Path``, which reads documents in three ways: ``find`` as the source of
+a mapping, ``matches`` as a condition, and ``read`` as the library itself with the mappings'
+options. Paths that only name members and elements, nearly all of those in workflows, are evaluated
+without runs and steps.
 
-Evaluation is bounded by a budget of visited values, and by what is left of a total where
-one is given, and needs no more stack for deep documents than for flat ones. Values are
-shared with the document, never copied.
+Evaluation is limited by a budget of visited values, and by what is left of a total budget if there
+is one. The depth of documents costs no stack. Values are shared with the document, never copied.
 """
 
 from collections.abc import Callable
@@ -53,7 +52,7 @@ _LOST: Final = (KeyError, IndexError, TypeError)
 
 
 def compile_path(text: str, budget: TotalBudget | None = None) -> "Path":
-    """Compile a path; recent ones of ordinary length are remembered, others cost steps.
+    """Compile a path; recent ones of ordinary length are cached, others cost steps.
 
     Raises:
         PathSyntaxError: The text is not a path of the dialect.
@@ -69,9 +68,9 @@ def compile_path(text: str, budget: TotalBudget | None = None) -> "Path":
 
 
 def _compiled_once(text: str, budget: TotalBudget) -> "Path":
-    """Compile a path for a budget, which pays for each text once and keeps what it gave.
+    """Compile a path for a budget, which is charged for each text once and keeps the result.
 
-    Which paths others have made to be remembered, or forgotten, is no part of the price.
+    The charge does not depend on which paths are cached.
     """
     known = budget.compiled
     if known is None:
@@ -103,11 +102,11 @@ def compiled_bytes(text: str) -> int:
 
 
 def reads_as_null(error: LanguageError) -> bool:
-    """Tell whether a source with this error is null, and no failure (spec 2.7).
+    """Tell whether a source with this error is null, and not a failure (spec 2.7).
 
-    That is so where the library throws its ``InvalidPathException``: for a text that is no
-    path, an unknown function, and a filter on a scalar. What its functions throw is another
-    exception, and our own limits are none of its.
+    That is so where the library throws its ``InvalidPathException``: for a text that is not a path,
+    an unknown function, and a filter on a scalar. Its functions throw another exception, and
+    Rillflow's own limits are no part of the library.
     """
     if isinstance(error, PathFunctionError | PathUnsupportedError):
         return False
@@ -119,9 +118,9 @@ class Path:
 
     Attributes:
         text: The path as it was written.
-        syntax: The path after reading.
-        definite: Whether it leads to one value at most; otherwise reads give a list.
-        operand_steps: What it costs to read it inside a filter, whatever it leads to.
+        syntax: The parsed path.
+        definite: Whether it has one result at most; otherwise reads give a list.
+        operand_steps: What reading it inside a filter costs, whatever its result.
     """
 
     __slots__ = (
@@ -140,7 +139,7 @@ class Path:
         self.operand_steps = len(syntax.tokens) // _KEYS_PER_STEP if is_followed else _RUN_STEPS
 
     def find(self, document: JsonValue, total: TotalBudget | None = None) -> JsonValue:
-        """Read as the source of a mapping: a definite path that leads nowhere gives None.
+        """Read as the source of a mapping: a definite path without a result gives None.
 
         Raises:
             PathEvaluationError: A filter met a scalar, or a function failed.
@@ -180,7 +179,7 @@ class Path:
         return self._value(self._begin(document, READ, total))
 
     def matches(self, document: JsonValue, total: TotalBudget | None = None) -> bool:
-        """Tell whether the path, as a condition, leads anywhere; functions never do.
+        """Tell whether the path, as a condition, has a result; functions never do.
 
         Raises:
             PathEvaluationError: A filter met a scalar.
@@ -273,7 +272,7 @@ class Path:
         total: TotalBudget | None,
         place: Place | None = None,
     ) -> Run:
-        """Run over a document of one's own, on a budget of one's own."""
+        """Run over a separate document, with a separate budget."""
         budget = Budget(total)
         try:
             return self._run(document, mode, document, budget, place)
@@ -313,7 +312,7 @@ def _nested(syntax: PathSyntax, depth: int) -> Path:
 
 
 def _follower(tokens: tuple[Token, ...]) -> Callable[[JsonValue], JsonValue] | None:
-    """Make the short way for a path of single names and indexes, or return None."""
+    """Return a fast reader for a path of single names and indexes, or None."""
     keys: list[str | int] = []
     for token in tokens:
         if isinstance(token, Names) and len(token.names) == 1:

@@ -1,9 +1,9 @@
-"""What each token of a path does to a document (spec 2.8, Jayway JsonPath 2.8.0).
+"""The steps of a path: what each token does to a document (spec 2.8, Jayway JsonPath 2.8.0).
 
-A path is a chain of steps; each hands the values it finds to the next one, and the last
-one adds them to the run. Where a value stands in the document (its place) is followed
-only for writing: a place is ``()`` for the document, and ``(place of the parent, key)``
-below it; the key is a name, an index, or the names of a ``['a','b']`` at the end.
+A path is a chain of steps; each passes the values that it finds to the next one, and the last one
+adds them to the run. The place of a value in the document is tracked only for writing: a place is
+``()`` for the document, and ``(place of the parent, key)`` below it; the key is a name, an index,
+or the names of a ``['a','b']`` at the end.
 """
 
 from abc import ABC, abstractmethod
@@ -28,11 +28,11 @@ Place = TypeAliasType("Place", "tuple[()] | tuple[Place, Key]")
 
 
 class Mode(NamedTuple):
-    """How a run treats what is missing; Jayway's options.
+    """How a run handles missing values; Jayway's options.
 
     Attributes:
         leaf_to_null: A missing last name of an object reads as null.
-        suppress: Missing values are passed over in silence.
+        suppress: Missing values are ignored.
         require: Missing values end the run even below a wildcard.
     """
 
@@ -72,7 +72,7 @@ class Run:
         self.upstream_index = -1
 
     def add(self, value: JsonValue, place: Place | None) -> None:
-        """Add a value that the whole path leads to."""
+        """Add a result of the whole path."""
         self.budget.spend()
         self.found.append(value)
         if place is not None:
@@ -112,7 +112,7 @@ class Step(ABC):
 
     @abstractmethod
     def apply(self, value: JsonValue, run: Run, place: Place | None) -> None:
-        """Hand on what this step finds in the value."""
+        """Pass on what this step finds in the value."""
 
     def may_start_at(self, value: JsonValue, run: Run) -> bool:
         """Tell whether a scan (``..``) stops at this object or list."""
@@ -126,17 +126,17 @@ class Step(ABC):
             self.next.apply(value, run, place)
 
     def _pass_member(self, value: JsonValue, run: Run, place: Place | None) -> None:
-        """Hand on a member of an object, minding Jayway's index check after a scan."""
+        """Pass on a member of an object, with Jayway's index check after a scan."""
         if self.next is not None:
             self.next.apply(value, run, place)
         elif run.upstream_index < 0 or self.element_only in (None, f"[{run.upstream_index}]"):
             run.add(value, place)
 
     def _misses(self, run: Run, problem: str) -> None:
-        """Raise unless the run passes over what is missing.
+        """Raise, unless the run ignores missing values.
 
         Raises:
-            PathNotFoundError: Nothing is there, and the path says where it must be.
+            PathNotFoundError: There is no value at a place that the path names.
         """
         if self.after_definite and not run.mode.suppress:
             raise PathNotFoundError(problem)
@@ -153,7 +153,7 @@ class NamesStep(Step):
         self._shown = shorten(str(names))  # there may be thousands
 
     def apply(self, value: JsonValue, run: Run, place: Place | None) -> None:
-        """Hand on the named members of an object."""
+        """Pass on the named members of an object."""
         if not isinstance(value, dict):
             self._misses(run, f"expected an object with {self._shown}")
         elif len(self.names) > 1 and self.next is None:
@@ -212,7 +212,7 @@ class FurtherNamesStep(NamesStep):
     __slots__ = ()
 
     def apply(self, value: JsonValue, run: Run, place: Place | None) -> None:
-        """Charge a step, and hand on the named members of an object."""
+        """Charge a step, and pass on the named members of an object."""
         run.budget.cost(1)
         super().apply(value, run, place)
 
@@ -228,7 +228,7 @@ class _ListStep(Step):
         return isinstance(value, list)
 
     def apply(self, value: JsonValue, run: Run, place: Place | None) -> None:
-        """Hand on elements of a list; an index out of range finds nothing."""
+        """Pass on elements of a list; an index out of range finds nothing."""
         if not isinstance(value, list):
             self._misses(run, "expected a list")
             return
@@ -287,7 +287,7 @@ class WildcardStep(Step):
         return True
 
     def apply(self, value: JsonValue, run: Run, place: Place | None) -> None:
-        """Hand on what is inside an object or list, and nothing for other values."""
+        """Pass on the contents of an object or list, and nothing for other values."""
         if isinstance(value, dict):
             run.budget.spend(len(value))
             for name, member in value.items():
@@ -304,7 +304,7 @@ class FilterStep(Step):
     __slots__ = ("_costs_more", "_more", "_operand_steps", "_predicate", "_text")
 
     def __init__(self, text: str, predicate: Predicate, parts: int, operand_steps: int) -> None:
-        """Take the text, what it tells, how many comparisons it has, and what its paths cost."""
+        """Take the text, the predicate, the number of comparisons, and the cost of its paths."""
         super().__init__()
         self._text = text
         self._predicate = predicate
@@ -317,7 +317,7 @@ class FilterStep(Step):
         return self._accepts(value, run)
 
     def apply(self, value: JsonValue, run: Run, place: Place | None) -> None:
-        """Hand on what passes.
+        """Pass on what the filter accepts.
 
         Raises:
             PathEvaluationError: The value is null or a scalar, and the path before the
@@ -426,7 +426,7 @@ class FunctionStep(Step):
 
 
 def link(steps: list[Step]) -> bool:
-    """Join steps to a chain, and tell whether the whole chain is definite."""
+    """Link steps to a chain, and return whether the whole chain is definite."""
     definite = True
     for step, follower in zip(steps, [*steps[1:], None], strict=False):
         step.next = follower

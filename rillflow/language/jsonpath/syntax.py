@@ -1,9 +1,8 @@
-"""From the text of a path to its tokens (spec 2.8, Jayway JsonPath 2.8.0).
+"""The parser of paths: from text to tokens (spec 2.8, Jayway JsonPath 2.8.0).
 
-The reader keeps Jayway's habits, which recorded results pin: a path without ``$`` gets
-one, blanks are allowed at the end but not at the start, a dot before a bracket means
-nothing, a name may follow a bracket without a dot, and a single character left over at
-the very end is not looked at.
+It reproduces Jayway's behaviour, which recorded results confirm: a path without ``$`` gets one,
+spaces are allowed at the end but not at the start, a dot before a bracket has no meaning, a name
+may follow a bracket without a dot, and a single character left at the very end is ignored.
 """
 
 import re
@@ -115,7 +114,7 @@ def read_path(text: str, depth: int = 0) -> PathSyntax:
 
 
 def check_depth(depth: int) -> None:
-    """Refuse what is nested too deeply.
+    """Refuse a path that is nested too deeply.
 
     Raises:
         BudgetExceededError: It is.

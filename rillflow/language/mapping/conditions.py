@@ -1,7 +1,7 @@
-"""Conditions: paths that are true when they lead anywhere (spec 2.9).
+"""Conditions: paths that are true if they have a result (spec 2.9).
 
-The document is ``{"input": ...}`` or ``{"output": ...}``. What an absent list, an empty
-list or an error mean differs from place to place and is for the caller to decide.
+The document is ``{"input": ...}`` or ``{"output": ...}``. The caller decides what an absent list,
+an empty list or an error means, because that differs from place to place.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ def all_hold(
 
     Raises:
         LanguageError: As for ``holds``, for the first condition that fails; conditions
-            behind a false one are not looked at.
+            after a false one are not evaluated.
     """
     return all(holds(condition, document, budget) for condition in conditions)
 
@@ -42,6 +42,6 @@ def any_holds(
 
     Raises:
         LanguageError: As for ``holds``, for the first condition that fails; conditions
-            behind a true one are not looked at.
+            after a true one are not evaluated.
     """
     return any(holds(condition, document, budget) for condition in conditions)

@@ -1,8 +1,8 @@
-"""Targets whose values do not last beyond their mapping list (spec 2.1, 2.6).
+"""Targets whose values are dropped after their mapping list (spec 2.1, 2.6).
 
-A list is for one part of the document: ``inputMappings`` make the input, ``outputMappings``
-the context. What a rule writes elsewhere is seen by later rules of the same list only, so it
-comes to nothing where none of them reads it.
+Each list writes one part of the document that is kept: ``inputMappings`` the input,
+``outputMappings`` the context. What a rule writes elsewhere is visible to later rules of the same
+list only, so the rule has no effect if none of them reads it.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -18,7 +18,7 @@ from rillflow.language.text.lexing import shorten
 LASTING: Final = MappingProxyType(
     {"inputMappings": "input", "outputMappings": "context", "callback.inputMappings": "input"}
 )
-"""The part of the document that lasts, by the field that a list stands in."""
+"""The part of the document that is kept, by the field of a list."""
 
 _ROOTS: Final = ("context", "input", "output")
 
@@ -43,7 +43,7 @@ class RuleTexts(Protocol):
 
 
 class Unkept(NamedTuple):
-    """Why a target does not last; ``root`` is its first name, empty where it has none."""
+    """Why a target is not kept; ``root`` is its first name, empty if it has none."""
 
     reason: str
     root: str = ""
@@ -51,7 +51,7 @@ class Unkept(NamedTuple):
 
 
 class Reads:
-    """What rules read. Where it is not certain, such as in filters, anything counts as read."""
+    """What rules read. If that is uncertain, as in filters, everything counts as read."""
 
     __slots__ = ("_all", "_places", "_roots", "_touched")
 
@@ -64,7 +64,7 @@ class Reads:
             self.add(rule)
 
     def add(self, rule: RuleTexts) -> None:
-        """Add what one more rule reads."""
+        """Add what another rule reads."""
         transform, source = rule.transform or "", rule.source or ""
         for name in _ROOTS:
             if name in transform:
@@ -95,11 +95,11 @@ class Reads:
 def unkept_targets(
     rules: Sequence[RuleTexts], field: str, others: Collection[Reads] = ()
 ) -> dict[int, Unkept]:
-    """Tell which rules, by their position from 0, write what does not last.
+    """Return the rules, by their position from 0, whose targets are not kept.
 
     Args:
         rules: The list.
-        field: The field that it stands in; of one that is not known, nothing is told.
+        field: The field of the list; for an unknown field the result is empty.
         others: What else is read of it.
     """
     lasting = LASTING.get(field)
@@ -120,13 +120,13 @@ def unkept_targets(
 def unkept_target(
     target: str | None, names: str, lasting: Sequence[str], later: Iterable[Reads]
 ) -> Unkept | None:
-    """Tell why a target does not last; None where it does, or may, or is malformed.
+    """Return why a target is not kept; None if it is, or may be, or is malformed.
 
     Args:
         target: The target as it is written.
-        names: What the list is called.
-        lasting: The parts of the document that last.
-        later: What is read of what it writes.
+        names: The names of the list.
+        lasting: The parts of the document that are kept.
+        later: What is read of its values.
     """
     text = target or ""
     tokens = _tokens(text)
@@ -146,7 +146,7 @@ def unkept_target(
 
 
 def _tokens(text: str) -> tuple[Token, ...] | None:
-    """Return the steps of a path; None for what is none."""
+    """Return the steps of a path; None if it is not a path."""
     try:
         return compile_path(text).syntax.tokens
     except LanguageError:

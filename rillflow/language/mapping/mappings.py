@@ -1,9 +1,9 @@
 """Mappings: lists of copy rules between context, input and output (spec 2.1 to 2.7).
 
-Rules run in order on one document, and later rules see what earlier ones wrote. A null
-is never written. A rule that fails is passed over, unless its tolerance is false. A source
-that is no path, or cannot be read in this document, is null, which is no failure. The values
-handed in are never changed: what a list writes, it writes into copies.
+Rules run in order on one document, and later rules see what earlier ones wrote. A null is never
+written. A rule that fails is skipped, unless its tolerance is false. A source that is not a path,
+or cannot be read in this document, is null, which is not a failure. The given values are never
+changed: a list writes into copies.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -41,8 +41,8 @@ from rillflow.language.versions import CURRENT
 
 _ROOTS: Final = ("context", "input", "output")
 _CONTAINERS: Final = (dict, list)
-_FEW: Final = 16  # rules that cost no more than the task they belong to
-# An attribute of an enumeration takes longer to read than a name of the module.
+_FEW: Final = 16  # rules that cost no more than their task
+# Reading an enumeration member takes longer than reading a module constant.
 _BAD_PATH: Final = Kind.BAD_PATH
 _TRANSFORM_FAILED: Final = Kind.TRANSFORM_FAILED
 _NOT_WRITTEN: Final = Kind.NOT_WRITTEN
@@ -53,18 +53,18 @@ class Rule(RuleTexts, Protocol):
 
     @property
     def tolerance(self) -> bool | None:
-        """Whether a failure of the rule is passed over."""
+        """Whether a failure of the rule is skipped."""
 
 
 class Mapped(msgspec.Struct, frozen=True):
-    """What a mapping list made.
+    """The result of a mapping list.
 
     Attributes:
-        context: The context after all writes; the same object when there were none.
+        context: The context after all writes; the same object if there were none.
         input: The input after all writes.
         output: The output after all writes.
-        passed_over: Rules that failed or gave nothing, and writes that do not last.
-        stopped: Whether the last of these is one that a strict application stops at.
+        passed_over: Rules that failed or gave nothing, and writes that are not kept.
+        stopped: Whether a strict application stopped at the last of these.
     """
 
     context: JsonValue
@@ -83,16 +83,16 @@ class _Step(msgspec.Struct, frozen=True):
 
     Attributes:
         number: Position of the rule in its list, from 1.
-        text: What goes where, as it is written.
-        tolerance: What the rule says of its failure; None says nothing.
-        fetch: Gets the value of the source.
-        why_nothing: Tells why that is null, when it is.
+        text: Source and target as they are written.
+        tolerance: The rule's own tolerance; None if it has none.
+        fetch: Returns the value of the source.
+        why_nothing: Returns why the source is null.
         change: The transform, if there is one.
         reads: As of the source, with what the transform reads.
         write: Writes the value.
-        levels: How much deeper a list or map may stand where it is written.
-        after: Tells why what was written comes to nothing, where that may be.
-        no_place: What is told when there was no place to write to.
+        levels: How much deeper a list or map may be nested at the target.
+        after: Returns why a write has no effect, if that may happen.
+        no_place: What is reported if there was no place to write to.
     """
 
     number: int
@@ -112,7 +112,7 @@ class MappingList:
     """A compiled list of rules; it keeps no state between applications.
 
     Attributes:
-        name: The field of the definition that the rules stand in.
+        name: The field of the definition that contains the rules.
         is_optional: Whether the tolerance of each rule is true.
     """
 
@@ -125,7 +125,7 @@ class MappingList:
         self.is_optional = all(step.tolerance is True for step in self._steps)
 
     def effective(self, passed_over: Iterable[PassedOver]) -> list[int]:
-        """Return the numbers of the rules that are not among those that came to nothing."""
+        """Return the numbers of the rules that had an effect."""
         idle = {told.number for told in passed_over}
         return [step.number for step in self._steps if step.number not in idle]
 
@@ -182,10 +182,10 @@ class MappingList:
 
 
 def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
-    """Compile a mapping list; ``name`` is the field it stands in.
+    """Compile a mapping list; ``name`` is its field.
 
-    Wrong paths and expressions, missing targets and the like are no errors here: their
-    rules fail, or write nothing, when they are applied.
+    Invalid paths and expressions, missing targets and the like are no errors here: their rules
+    fail, or write nothing, when they are applied.
     """
     listed = tuple(rules)
     unkept = unkept_targets(listed, name)
@@ -202,7 +202,7 @@ def _mapped(scene: Scene, passed_over: Iterable[PassedOver], *, stopped: bool) -
 
 
 def _apply(step: _Step, scene: Scene) -> PassedOver | None:
-    """Apply a rule; return it when it came to nothing, or its source could not be read.
+    """Apply a rule; return a report if it had no effect, or its source could not be read.
 
     Raises:
         MappingError: It failed, and its tolerance is false.
@@ -233,7 +233,7 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
 def _failed(
     step: _Step, scene: Scene, kind: Kind, error: LanguageError, found: JsonValue
 ) -> PassedOver:
-    """Say why a rule failed, and of a transform also why it had no source, if it had none."""
+    """Return why a rule failed and, for a transform, why its source was missing."""
     reason, lost = str(error), None
     if kind is _TRANSFORM_FAILED and found is None:
         nothing = step.why_nothing(scene)
@@ -243,7 +243,7 @@ def _failed(
 
 
 def _unread_source(step: _Step, error: LanguageError | Nothing) -> PassedOver | None:
-    """Say why a source was read as null, or why all elements of its list are."""
+    """Return why a source was read as null, or why all elements of its list were."""
     if isinstance(error, Nothing):
         if step.tolerance is True:
             return None
@@ -254,7 +254,7 @@ def _unread_source(step: _Step, error: LanguageError | Nothing) -> PassedOver | 
 def _gave_nothing(
     step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | Nothing | None
 ) -> PassedOver | None:
-    """Say why a rule gave nil, unless it may; ``found`` is what its source gave."""
+    """Return why a rule gave nil, unless that is allowed; ``found`` is the source's value."""
     if unread is not None:
         return _unread_source(step, unread)
     if step.tolerance is True and step.change is not None:
@@ -294,12 +294,12 @@ def _shown_source(rule: Rule) -> str:
 
 
 def _compile_target(text: str) -> tuple[_Write, int]:
-    """Return what writes, and how much deeper a list or map then stands."""
+    """Return the writer, and how much deeper a list or map is nested at the target."""
     try:
         target = compile_target(text)
     except LanguageError as error:
         return failing(error), 0
-    return target.write, target.levels + 1  # a source may be a list of what it finds
+    return target.write, target.levels + 1  # a source may be a list of results
 
 
 def _compile_transform(text: str, number: int) -> _Change:

@@ -1,4 +1,4 @@
-"""How deeply lists and maps stand in each other, told without recursion."""
+"""The nesting depth of lists and maps, computed without recursion."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ _CONTAINERS: Final = (dict, list)
 def nesting_of(value: JsonObject, budget: TotalBudget) -> int:
     """Count the levels of lists and maps in a map, itself included.
 
-    What stands in it several times is looked at once, so the work is that of its parts.
+    A shared part is visited once, so the work is proportional to the distinct parts.
 
     Raises:
         WorkLimitError: Nothing is left of the budget.

@@ -1,7 +1,7 @@
-"""What is known of a mapping rule that came to nothing: which rule, of what kind, and why.
+"""Reports of mapping rules without effect: which rule, of which kind, and why.
 
-Nothing here decides what a rule does. An explanation is made only after a rule has written
-nothing, so rules that work pay nothing for it.
+Nothing here decides what a rule does. An explanation is built only after a rule has written
+nothing, so rules that work cost nothing extra.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,56 +24,56 @@ _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 
 
 class Kind(StrEnum):
-    """Why a rule came to nothing, in one word."""
+    """Why a rule had no effect, as one word."""
 
     MISSING = "missing"
-    """The source path leads to nothing."""
+    """The source path has no result."""
     NULL = "null"
     """The source path leads to a null, which is never written."""
     BAD_PATH = "bad_path"
-    """The source is no path, calls what is no function, or filters what is no container."""
+    """The source is not a path, calls an unknown function, or filters a scalar."""
     TRANSFORM_FAILED = "transform_failed"
-    """The transform is no expression, or raised an error."""
+    """The transform is not an expression, or raised an error."""
     TRANSFORM_NIL = "transform_nil"
     """The transform gave nil."""
     NOT_WRITTEN = "not_written"
-    """The target is no place, or there is no such place in the document."""
+    """The target is not a place, or the document has no such place."""
     ROOT = "root"
-    """The target is the context, input or output as a whole; that does not last."""
+    """The target is the context, input or output as a whole; that is not kept."""
     NOT_KEPT = "not_kept"
-    """The target is a place that does not last beyond the list, and no later rule reads it."""
+    """The target is a place that is not kept after the list, and no later rule reads it."""
     LITERAL_PATH = "literal_path"
-    """The source is a text that looks like a path, and was copied as it is written."""
+    """The source is a text that looks like a path, and was copied as text."""
     NO_SOURCE = "no_source"
     """The rule has neither source nor transform."""
     NO_TARGET = "no_target"
     """The rule has no target."""
     NO_OUTPUT = "no_output"
-    """The task gave no output, so that none of its rules was applied."""
+    """The task gave no output, so none of its rules was applied."""
 
 
 OPTIONAL: Final = frozenset({Kind.MISSING, Kind.NULL, Kind.TRANSFORM_NIL})
-"""Kinds of which a rule is not told whose own tolerance is true: there was no value."""
+"""Kinds that are not reported for a rule with ``tolerance: true``: there was no value."""
 AWAITED: Final = OPTIONAL | {Kind.TRANSFORM_FAILED}
-"""Kinds that may change with what is still to come."""
+"""Kinds that later data may change."""
 
 
 class Lost(NamedTuple):
-    """A key that is not there, and those that are, if they are about as long."""
+    """A missing key, and the existing keys of similar length."""
 
     key: str
     near: tuple[str, ...]
 
 
 class PassedOver(NamedTuple):
-    """A rule of a mapping list that wrote nothing, or whose writing does not last.
+    """A mapping rule that wrote nothing, or whose target is not kept.
 
     Attributes:
-        number: Position of the rule in its list, from 1; 0 is all of them.
-        rule: What goes where, as it is written, with ``(literal)`` for a source that is one.
-        kind: Why, in one word.
-        reason: Why, in plain words; it may name values.
-        loggable: The same without values; empty where the rule may well be optional.
+        number: Position of the rule in its list, from 1; 0 is the whole list.
+        rule: Source and target as they are written, with ``(literal)`` after a literal.
+        kind: The reason as one word.
+        reason: The reason as a sentence; it may contain values.
+        loggable: The same without values; empty if the rule may be optional.
         lost: The key that was not found, for a suggestion.
     """
 
@@ -86,7 +86,7 @@ class PassedOver(NamedTuple):
 
 
 def loggable_error(error: LanguageError) -> str:
-    """Say what an error is, without the values that messages of errors may name."""
+    """Return what an error is, without the values that its message may contain."""
     is_of_definition = isinstance(error, PathSyntaxError | ExpressionSyntaxError)
     return str(error) if is_of_definition else type(error).__name__
 
@@ -100,7 +100,7 @@ class Nothing(NamedTuple):
 
 
 def why_nothing(path: Path, document: JsonValue) -> Nothing:
-    """Tell why a path, which gave null for this document, led to nothing."""
+    """Return why a path, which gave null for this document, has no result."""
     tokens = path.syntax.tokens
     keys = tuple(takewhile(lambda token: _key_of(token) is not None, tokens))
     nothing = _why_nothing(document, "$", keys)
@@ -131,7 +131,7 @@ def _why_nothing(value: JsonValue, way: str, keys: Sequence[Token]) -> Nothing:
 
 
 def names_keys_of_elements(path: Path) -> bool:
-    """Tell whether a path is like ``$.a[*].b``: all keys of it are named, but for a few ``[*]``."""
+    """Tell whether a path is like ``$.a[*].b``: it names all keys, except for a few ``[*]``."""
     tokens = path.syntax.tokens
     stars = sum(type(token) is Wildcard for token in tokens)
     others_are_keys = len(tokens) - stars == sum(_key_of(token) is not None for token in tokens)
@@ -139,16 +139,16 @@ def names_keys_of_elements(path: Path) -> bool:
 
 
 def why_elements_lack(path: Path, document: JsonValue) -> Nothing | None:
-    """Tell why no element has what a path of that form names.
+    """Return why no element has what a path of that form names.
 
-    None is that one has it, be it a null, or that there are no elements.
+    None if one has it, even as null, or if there are no elements.
     """
     tokens = path.syntax.tokens
     return None if _is_there(document, tokens) is not False else _why_lacking(document, "$", tokens)
 
 
 def _is_there(value: JsonValue, tokens: Sequence[Token]) -> bool | None:
-    """Tell whether tokens lead to something, be it a null; None is that there are no elements."""
+    """Tell whether tokens have a result, even null; None if there are no elements."""
     for place, token in enumerate(tokens):
         if type(token) is Wildcard:
             return _is_in_elements(value, tokens[place + 1 :])
@@ -179,7 +179,7 @@ def _is_in_elements(value: JsonValue, tokens: Sequence[Token]) -> bool | None:
 
 
 def _why_lacking(value: JsonValue, way: str, tokens: Sequence[Token]) -> Nothing:
-    """Say of the first element that lacks it why it does."""
+    """Return why the first element that lacks it does."""
     for place, token in enumerate(tokens):
         if type(token) is Wildcard and isinstance(value, dict | list):
             rest = tokens[place + 1 :]

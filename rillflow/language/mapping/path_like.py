@@ -1,7 +1,7 @@
-"""Literals that were meant as paths.
+"""Literals that were probably meant as paths.
 
-A source is a path only if it begins with ``$`` (spec 2.3). ``context.name``, or a path
-inside a longer text, is copied as it is written.
+Mappings and lint rules warn of them. A source is a path only if it begins with ``$`` (spec 2.3).
+``context.name``, or a path inside a longer text, is copied as text.
 """
 
 import re
@@ -21,7 +21,7 @@ _FILE_ENDING: Final = re.compile(
 
 
 def literal_meant_as_path(literal: str) -> str:
-    """Return the path that a source which is none was meant to be; empty for none."""
+    """Return the path that a literal source was probably meant to be; empty for none."""
     text = literal.strip()
     if _BARE.fullmatch(text) and not _is_file_name(text):
         return f"$.{text}"
@@ -29,12 +29,12 @@ def literal_meant_as_path(literal: str) -> str:
 
 
 def has_path_inside(literal: str) -> bool:
-    """Tell whether a longer text has a path in it, which nothing replaces by its value."""
+    """Tell whether a longer text contains a path, which is not replaced by its value."""
     return _INSIDE.search(literal) is not None
 
 
 def path_meant(source: str) -> str:
-    """Return the path that a malformed one was meant to be; empty where none is near."""
+    """Return the path that a malformed one was probably meant to be; empty for none."""
     found = _WITHOUT_DOT.fullmatch(source.strip()) or _BRACED.fullmatch(source.strip())
     return f"$.{found[1]}" if found else ""
 

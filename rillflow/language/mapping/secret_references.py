@@ -1,7 +1,6 @@
 """References to secrets: ``${secret:NAME}`` in a text of a workflow definition.
 
-They stay as they are wherever texts are handled; only whoever sends a call puts the
-secret in their place.
+References stay in the text everywhere; only the dispatcher replaces them, when it sends a call.
 """
 
 import re
@@ -27,7 +26,7 @@ def reference_to(name: str) -> str:
 
 
 def replace_references(text: str, secret_of: Callable[[str], str]) -> str:
-    """Put secrets in the place of their references; what they contain is not looked at."""
+    """Replace references by secrets; references inside a secret are not replaced."""
     return _REFERENCE.sub(lambda match: secret_of(match[1]), text)
 
 
@@ -37,7 +36,7 @@ def is_path(source: str) -> bool:
 
 
 def texts_with_references(value: JsonValue, at: Keys = ()) -> Iterator[tuple[Keys, str]]:
-    """Yield every text inside a value that refers to a secret, and where it stands."""
+    """Yield every text inside a value that refers to a secret, and its place."""
     if isinstance(value, str):
         if has_reference(value):
             yield at, value

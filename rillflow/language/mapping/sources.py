@@ -29,16 +29,16 @@ _TASKS: Final = "$.tasks."
 
 
 class Scene(Draft):
-    """The document of one application of a mapping list, and what else its sources may look at.
+    """The document of one application of a mapping list, and the other inputs of its sources.
 
-    It is made for each application, so it is one object with the draft, which costs less.
+    It is created for each application; it is one object with the draft, which costs less.
 
     Attributes:
-        trigger_url: Gives the URL that triggers a task by name.
-        seed: Decides random numbers.
-        language: The version of the language whose rules hold.
-        unread: The error of the source fetched last, where that is null because of it, or why
-            all elements of its list are null.
+        trigger_url: Returns the URL that triggers a task by name.
+        seed: Determines random numbers.
+        language: The language version.
+        unread: The error of the source fetched last, if it is null because of it, or why
+            all elements of its list are.
     """
 
     __slots__ = ("language", "seed", "trigger_url", "unread")
@@ -51,7 +51,7 @@ class Scene(Draft):
         seed: int,
         language: int,
     ) -> None:
-        """Begin with a document, which the caller gives away."""
+        """Begin with a document, which the caller no longer uses."""
         super().__init__(document, budget)
         self.trigger_url = trigger_url
         self.seed = seed
@@ -68,10 +68,10 @@ class Source(NamedTuple):
     """A compiled source.
 
     Attributes:
-        fetch: Gets the value.
-        reads: The entries of the document that the value may share structure with; None
-            when it may be any, or the document itself.
-        why_nothing: Tells why the value is null, when it is.
+        fetch: Returns the value.
+        reads: The entries of the document with which the value may share structure; None
+            if it may be any, or the document itself.
+        why_nothing: Returns why the value is null.
     """
 
     fetch: Fetch
@@ -80,12 +80,12 @@ class Source(NamedTuple):
 
 
 def is_blank(text: str | None) -> bool:
-    """Tell whether a field of a rule says nothing."""
+    """Tell whether a field of a rule is blank."""
     return text is None or not text.strip()
 
 
 def compile_source(source: str) -> Source:
-    """Compile a source; a path that is wrong is null when it is fetched (spec 2.7)."""
+    """Compile a source; an invalid path is null when it is fetched (spec 2.7)."""
     if is_blank(source):
         why = _because(Kind.NO_SOURCE, "the rule has neither source nor transform")
         return Source(_nothing, (), why)
@@ -163,7 +163,7 @@ def _entries_read(tokens: tuple[Token, ...]) -> Reads:
 def _compile_task_source(source: str) -> Fetch:
     """Read ``$.tasks.<name>.trigger_url``; every other attribute of a task is null.
 
-    What stands between the first and the second ``?`` is added to the URL as it is.
+    The text between the first and the second ``?`` is added to the URL as it is.
     """
     attribute, mark, query = source.partition("?")
     parts = attribute.split(".")
@@ -183,11 +183,11 @@ def _nothing(scene: Scene) -> JsonValue:
 
 
 NO_TARGET: Final = Source(_nothing, (), _because(Kind.NO_TARGET, "the rule has no target"))
-"""The source of a rule without a target: it is not looked at."""
+"""The source of a rule without a target: it is not read."""
 
 
 def failing(error: LanguageError) -> Callable[..., NoReturn]:
-    """Make what raises an error whenever it is called."""
+    """Return a function that raises an error whenever it is called."""
 
     def fail(*_: object) -> NoReturn:
         raise type(error)(*error.args)

@@ -1,7 +1,7 @@
 """Targets: where a mapping writes (spec 2.6).
 
-JSON values are shared and never changed in place, so a write copies each container on
-its way, once per draft: the documents that the values came from stay as they were.
+JSON values are shared and never changed in place, so a write copies each container on its path,
+once per draft: the original documents stay as they were.
 """
 
 from abc import ABC, abstractmethod
@@ -23,9 +23,9 @@ _Container: TypeAlias = JsonObject | list[JsonValue]
 _Keys: TypeAlias = tuple[str | int, ...]
 
 MAX_PADDING: Final = 100_000
-_AROUND: Final = 8  # levels that a document has around what is kept of it
-_UNMEASURED: Final = 200  # levels that writes may add before it is looked how many there are
-_SMALL: Final = 32  # a copy of so few entries costs no more than looking how many there are
+_AROUND: Final = 8  # levels of the document around what is kept
+_UNMEASURED: Final = 200  # levels that writes may add before the depth is measured
+_SMALL: Final = 32  # copying so few entries costs no more than counting them
 _KEYS_PER_STEP: Final = 4
 _FREE_KEYS: Final = 3  # of a target; each more may copy a map or list
 _CACHED_BYTES: Final = 1 << 25
@@ -36,17 +36,17 @@ class Draft:
     """A document while a mapping list writes it.
 
     Attributes:
-        document: The document; it changes in place, so the caller gives it away.
+        document: The document; it changes in place, so the caller no longer uses it.
         replaced: The entries of the document that writes have replaced as a whole, as
-            they were before. Such a write, and those below it, do not last beyond the
+            they were before. Such a write, and those below it, are not kept after the
             mapping list.
-        levels: How much deeper lists and maps may be in each other since that was looked at.
+        levels: How much deeper lists and maps may be nested since that was measured.
     """
 
     __slots__ = ("budget", "document", "levels", "owned", "replaced")
 
     def __init__(self, document: JsonObject, budget: TotalBudget | None = None) -> None:
-        """Begin; copies, and lists that are made longer, are taken from the budget."""
+        """Begin; copies, and lists that are extended, are charged to the budget."""
         self.budget = budget or TotalBudget()
         self.document = document
         self.levels = 0
@@ -58,16 +58,16 @@ class Draft:
         return id(self.document.get(name)) in self.owned
 
     def share(self) -> None:
-        """Give up all containers: a value of this document is about to stand twice in it."""
+        """Give up the ownership of all containers: a value is about to occur twice."""
         self.owned.clear()
         self.document = dict(self.document)
 
     def receive(self, levels: int, reads: Iterable[str] | None) -> None:
-        """Make ready for a list or map that is about to be written below so many others.
+        """Prepare for a list or map that is about to be written below so many others.
 
-        Nothing that walks over the document has to look how deep it is: where a mapping list
-        has nested it too deeply, its further rules fail here. ``reads`` are the entries of the
-        document that the value may have parts of, None is all.
+        It limits the depth of the document, so that no other code has to check it: once a mapping
+        list has nested the document too deeply, its further rules fail here. ``reads`` are the
+        entries of the document of which the value may have parts, None is all.
 
         Raises:
             BudgetExceededError: The document is nested too deeply already.
@@ -86,7 +86,7 @@ class Draft:
             raise BudgetExceededError(f"lists and maps would be nested deeper than {most} levels")
 
     def lasting(self, name: str) -> JsonValue:
-        """Return what an entry of the document has become beyond the mapping list."""
+        """Return an entry of the document as it is kept after the mapping list."""
         return self.replaced[name] if name in self.replaced else self.document[name]
 
     def own(self, parent: _Container, key: str | int, child: _Container) -> _Container:
@@ -117,7 +117,7 @@ class Draft:
             raise PathEvaluationError(f"no map or list that could hold {shorten(str(key))}")
 
     def make(self, parent: _Container, key: str | int, fresh: _Container) -> _Container:
-        """Set a fresh container into an owned one, and own it too."""
+        """Put a new container into an owned one, and own it too."""
         self.put(parent, key, fresh)
         self.owned[id(fresh)] = fresh
         return fresh
@@ -143,7 +143,7 @@ class Draft:
         self.budget.spend(len(keys))
         container: _Container = self.document
         for key in keys[:-1]:
-            # Inner places come first, so the containers on the way still stand there.
+            # Inner places come first, so the containers around them still exist.
             child = cast("_Container", _get(container, key))
             container = self.own(container, cast("str | int", key), child)
         last, is_set = keys[-1], False
@@ -161,9 +161,9 @@ class Target(ABC):
 
     Attributes:
         text: As it was written.
-        keys: The way from the document to the place that it names, member by member and
-            element by element; empty when it names none, or selects.
-        levels: How many lists and maps stand around what it writes.
+        keys: The keys from the document to the place that it names; empty if it names
+            none, or selects several.
+        levels: How many lists and maps enclose what it writes.
     """
 
     __slots__ = ("keys", "levels", "text")
@@ -175,24 +175,24 @@ class Target(ABC):
 
     @abstractmethod
     def write(self, draft: Draft, value: JsonValue) -> bool:
-        """Write a value; maps and lists that are missing on the way are made.
+        """Write a value; missing maps and lists on the path are created.
 
-        Before an index ``[n]`` whatever is no list is replaced by one, and lists are
-        padded with null. A wildcard, slice, filter or list of indexes at the end updates
-        the elements that are there; where there is nothing, it leaves an empty map.
+        Before an index ``[n]``, a value that is not a list is replaced by one, and lists are padded
+        with null. A wildcard, slice, filter or list of indexes at the end updates the existing
+        elements; if there is nothing, it leaves an empty map.
 
         Returns:
             Whether the value has been written anywhere.
 
         Raises:
-            PathEvaluationError: A scalar, or the wrong container, is on the way.
+            PathEvaluationError: A scalar, or the wrong container, is on the path.
             BudgetExceededError: The list would be padded by more than 100,000 elements.
             WorkLimitError: Nothing is left of the draft's budget.
         """
 
 
 class _Nowhere(Target):
-    """A path without ``$``: it leads into a document that nobody sees."""
+    """A path without ``$``: it writes into a document that is dropped."""
 
     __slots__ = ()
 
@@ -229,7 +229,7 @@ class _Slot(Target):
 
 
 class _Selection(Target):
-    """Whatever the last step of a path finds."""
+    """The results of the last step of a path."""
 
     __slots__ = ("_makes_members", "_path", "_way")
 
@@ -253,7 +253,7 @@ class _Selection(Target):
 
 
 def compile_target(text: str) -> Target:
-    """Compile a target; recent ones of ordinary length are remembered.
+    """Compile a target; recent ones of ordinary length are cached.
 
     Raises:
         PathSyntaxError: The text is not a path, is the whole document or a function, or
@@ -295,9 +295,9 @@ def _key_of(token: Token) -> str | int | None:
 def _enter(
     draft: Draft, container: _Container, key: str | int, follower: str | int | None
 ) -> _Container:
-    """Return the owned container at a key, making what the key after it needs.
+    """Return the owned container at a key, created as its next key requires.
 
-    ``follower`` is the key after it, None before a selection.
+    ``follower`` is the next key, None before a selection.
     """
     child = _get(container, key)
     if isinstance(follower, int):
@@ -332,7 +332,7 @@ def _get(container: _Container, key: Key) -> JsonValue:
 
 
 def _set(container: _Container, key: Key, value: JsonValue) -> bool:
-    """Set a member or element, and tell whether the container has room for it."""
+    """Set a member or element, and return whether the container has room for it."""
     if isinstance(container, dict) and isinstance(key, str):
         container[key] = value
         return True

@@ -1,6 +1,6 @@
-"""What is told of a mapping rule although it has written a value.
+"""Warnings about mapping rules that have written a value.
 
-It is made when a list is compiled: a rule that needs no check costs nothing when it is applied.
+The checks are built when a list is compiled: a rule without a check costs nothing extra.
 """
 
 from collections.abc import Callable
@@ -24,19 +24,19 @@ AfterWrite: TypeAlias = Callable[[Draft], PassedOver | None]
 
 
 class CheckedRule(RuleTexts, Protocol):
-    """The texts of a copy rule, and whether it may come to nothing."""
+    """The texts of a copy rule, and whether it may have no effect."""
 
     @property
     def tolerance(self) -> bool | None:
-        """Whether a failure of the rule is passed over."""
+        """Whether a failure of the rule is skipped."""
 
 
 class WriteChecks(NamedTuple):
-    """What is told of one rule.
+    """The checks of one rule.
 
     Attributes:
-        after: Tells what it has written in vain; None where it cannot.
-        no_place: What is told when there was no place to write to.
+        after: Returns what was written without effect; None if that is impossible.
+        no_place: What is reported if there was no place to write to.
     """
 
     after: AfterWrite | None
@@ -46,14 +46,14 @@ class WriteChecks(NamedTuple):
 def write_checks(
     rule: CheckedRule, number: int, text: str, unkept: Unkept | None, field: str
 ) -> WriteChecks:
-    """Make the checks of a rule.
+    """Build the checks of a rule.
 
     Args:
         rule: The rule.
         number: Its position in its list, from 1.
-        text: What goes where, as it is written.
-        unkept: Why its target does not last, if it does not.
-        field: The field of the definition that the list stands in.
+        text: Source and target as they are written.
+        unkept: Why its target is not kept, if so.
+        field: The field of the definition that contains the list.
     """
     no_place = PassedOver(number, text, Kind.NOT_WRITTEN, _NO_PLACE, _NO_PLACE)
     if unkept is not None and not unkept.is_place:
@@ -70,7 +70,7 @@ def write_checks(
 
 
 def _literal(rule: CheckedRule, number: int, text: str) -> PassedOver | None:
-    """Tell of a literal that was meant as a path, unless the rule says that it is right."""
+    """Report a literal that was probably meant as a path, unless the rule says it is right."""
     source = rule.source or ""
     if rule.tolerance is True or is_path(source):
         return None
@@ -87,7 +87,7 @@ def _literal(rule: CheckedRule, number: int, text: str) -> PassedOver | None:
 def _root_check(
     roots: tuple[str, ...], number: int, text: str, told: PassedOver | None
 ) -> AfterWrite:
-    """Make the check of a target that may be the context, input or output as a whole."""
+    """Build the check of a target that may be the context, input or output as a whole."""
 
     def check(draft: Draft) -> PassedOver | None:
         for name in roots:
@@ -100,7 +100,7 @@ def _root_check(
 
 
 def _roots_of(target: str) -> tuple[str, ...]:
-    """Name the roots that a target is, or that an index at a root makes a list of."""
+    """Return the roots that a target is, or that an index at a root turns into a list."""
     try:
         tokens = compile_path(target).syntax.tokens
     except LanguageError:

@@ -1,1 +1,4 @@
-"""Texts that are read as values: literals, tolerant JSON, and scanning."""
+"""Parsing of texts as values: literals, tolerant JSON, scanning, and regular expressions.
+
+The other language packages and the core call it. It knows no documents.
+"""

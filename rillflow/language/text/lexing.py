@@ -1,8 +1,8 @@
-"""How texts of the path dialect are scanned: blanks, quotes, brackets, escapes.
+"""Scanning of texts in the path dialect: spaces, quotes, brackets, escapes.
 
-Positions are indexes into the text; ``last`` is the index of the last character that
-counts, so trailing blanks can be left out without copying. Only the space is blank:
-tabs and line ends are not, as in Jayway JsonPath.
+Positions are indexes into the text; ``last`` is the index of the last character that counts, so
+trailing spaces can be omitted without copying. Only the space is blank: tabs and line ends are not,
+as in Jayway JsonPath.
 """
 
 import re
@@ -15,14 +15,14 @@ _CONTROLS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def skip_blanks(text: str, at: int, last: int) -> int:
-    """Return the position of the first character that is no space, at most ``last``."""
+    """Return the position of the first character that is not a space, at most ``last``."""
     while at < last and text[at] == " ":
         at += 1
     return at
 
 
 def next_significant(text: str, at: int, last: int) -> int:
-    """Return the position of the next character after ``at`` that is no space, or -1."""
+    """Return the position of the next character after ``at`` that is not a space, or -1."""
     at += 1
     while at <= last and text[at] == " ":
         at += 1
@@ -51,7 +51,7 @@ def closing_mark(text: str, at: int, last: int) -> int:
 def matching_bracket(text: str, at: int, last: int, *, patterns: bool = False) -> int:
     """Return where the bracket that opens at ``at`` closes, or -1.
 
-    Quoted strings are passed over, and with ``patterns`` what stands between slashes.
+    Quoted strings are skipped, and with ``patterns`` the text between slashes.
 
     Raises:
         PathSyntaxError: A quote or a pattern does not close.

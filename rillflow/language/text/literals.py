@@ -1,7 +1,7 @@
-"""Literals: what a text means that is no path (spec 2.4).
+"""Literals: the value of a text that is not a path (spec 2.4).
 
-Sources of mappings, ``defaultContext`` values, time limits and the like. A text that is
-a number, a boolean, an object or a list becomes one; everything else stays as it is.
+Sources of mappings, ``defaultContext`` values, time limits and the like. A text that is a number, a
+boolean, an object or a list becomes one; everything else stays text.
 """
 
 import re

@@ -1,13 +1,13 @@
-"""JSON with liberties, in the two dialects that workflow texts are written in.
+"""Tolerant JSON, in the two dialects of workflow texts.
 
-* ``names``: field names may stand without quotes (Jackson's
+* ``names``: field names may be unquoted (Jackson's
   ``ALLOW_UNQUOTED_FIELD_NAMES``); everything else is strict JSON. For literals.
-* ``words``: json-smart's permissive mode, which Jayway reads literals in filters and
-  arguments of functions with: single quotes, words without quotes, leading zeros and
-  superfluous commas are fine too.
+* ``words``: json-smart's permissive mode, which Jayway uses for literals in filters and
+  arguments of functions: single quotes, unquoted words, leading zeros and superfluous
+  commas are allowed too.
 
-Numbers keep their value exactly; a decimal that no double can hold is refused, and so
-are lone surrogates, since JSON could not carry either back out.
+Numbers keep their value exactly. A decimal that no double can hold is refused, and so are lone
+surrogates, because JSON cannot express either.
 """
 
 import json
@@ -57,7 +57,7 @@ def read_json(text: str, dialect: Dialect, *, whole: bool = False) -> JsonValue:
         value, end = _LooseReader(text, dialect).read()
     except RecursionError as error:
         if text.count("[") + text.count("{") <= MAX_NESTING:
-            raise  # it is the stack that was full already
+            raise  # the stack was full already
         raise _too_deep() from error
     if whole and _after_blanks(text, end) < len(text):
         raise JsonSyntaxError(f"unexpected text behind a JSON value: {shorten(text)}")

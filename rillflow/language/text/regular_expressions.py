@@ -1,4 +1,4 @@
-"""The one place where texts of definitions become programs of RE2, within a bound of their size."""
+"""Compilation of patterns to RE2 programs of limited size, for paths and expressions."""
 
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -10,9 +10,9 @@ from rillflow.language.text.lexing import shorten
 Compiled: TypeAlias = Any  # re2 ships no types
 
 MAX_PROGRAM: Final = 5_000
-"""Instructions of a regular expression; one more level of ``.{1,300}`` has 2,700."""
-_TRIAL_BYTES: Final = 1 << 18  # keeps the compilation of a huge pattern at 3 ms
-_RUN_BYTES: Final = 1 << 19  # what one pattern may keep in memory to be quick
+"""Limit of the instructions of a program; one more level of ``.{1,300}`` has 2,700."""
+_TRIAL_BYTES: Final = 1 << 18  # limits the compilation of a huge pattern to 3 ms
+_RUN_BYTES: Final = 1 << 19  # the memory that one pattern may use to be fast
 
 
 class Program(NamedTuple):
@@ -25,10 +25,10 @@ class Program(NamedTuple):
 def compile_program(
     source: str, *, ignores_case: bool = False, captures: bool = True, most: int = MAX_PROGRAM
 ) -> Program:
-    """Compile a pattern, with Java's meaning of it as far as RE2 goes.
+    """Compile a pattern, with Java's meaning as far as RE2 supports it.
 
     Raises:
-        re2.error: It is no pattern of RE2, or a huge one.
+        re2.error: It is not valid in RE2, or huge.
         BudgetExceededError: Its program has more than ``most`` instructions.
     """
     options = re2.Options()
@@ -40,5 +40,5 @@ def compile_program(
     if size > most:
         raise BudgetExceededError(f"regular expression /{shorten(source)}/ is too complex")
     options.max_mem = _RUN_BYTES
-    options.never_capture = not captures and trial.groups > 0  # groups take long
+    options.never_capture = not captures and trial.groups > 0  # groups are slow
     return Program(re2.compile(source, options), max(size, 1))

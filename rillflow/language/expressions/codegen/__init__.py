@@ -1,1 +1,1 @@
-"""The code that the compiler puts together for expressions and statements."""
+"""The code of expressions and statements: small Python functions that the compiler combines."""

@@ -1,7 +1,7 @@
-"""Code for expressions: small functions of a scope, put together by the compiler.
+"""Code for expressions: functions of a scope, combined by the compiler.
 
-Reading a variable, adding two small integers and the like are kept on the shortest
-way, because most transforms are one such expression and run once per task.
+Reading a variable, adding two small integers and the like take the fastest path, because most
+transforms are one such expression and run once per task.
 """
 
 import operator
@@ -71,7 +71,7 @@ def template(parts: list[str | Code]) -> Code:
 
 
 def outer_variable(name: str) -> Code:
-    """Read a variable that can only come from outside; else a function, else nil."""
+    """Read a variable that can only come from outside; else a function of the name, else nil."""
     default = FUNCTIONS.get(name)
     return lambda scope: scope.meter.environment.get(name, default)
 
@@ -158,7 +158,7 @@ def copied_path(name: str, keys: tuple[Key, ...], text: str) -> Code:
 
 
 def is_defined(name: str, keys: tuple[Key, ...]) -> Code:
-    """Answer ``is_def(name)``: whether it has a value, be it nil."""
+    """Answer ``is_def(name)``: whether it has a value, even nil."""
     steps = len(keys) // _KEYS_PER_STEP
 
     def run(scope: Scope) -> bool:
@@ -195,7 +195,7 @@ def chain(first: Code, rest: list[tuple[str, Code]]) -> Code:
 
 
 def power(base: Code, exponent: Code) -> Code:
-    """Raise."""
+    """Raise to a power."""
     return _plain_pair(base, operators.power, exponent)
 
 
@@ -257,7 +257,7 @@ def prefixed(symbol: str, code: Code) -> Code:
 
 
 def conditional(branches: list[tuple[Code, Code]], otherwise: Code) -> Code:
-    """Answer the value behind the first test that is true."""
+    """Answer the value after the first test that is true."""
 
     def run(scope: Scope) -> Value:
         for test, value in branches:

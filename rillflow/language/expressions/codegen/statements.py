@@ -1,4 +1,4 @@
-"""Code for statements. A block charges what all its expressions cost when it is entered."""
+"""Code for statements. On entry, a block is charged for all its expressions."""
 
 from rillflow.errors import ExpressionError
 from rillflow.language.expressions.functions.sequences import store
@@ -91,7 +91,7 @@ def _assigned(scope: Scope, result: Value) -> Value:
 
 
 def choose(branches: list[tuple[Code, Code]], otherwise: Code | None) -> Code:
-    """Run the block behind the first test that is true."""
+    """Run the block after the first test that is true."""
 
     def run(scope: Scope) -> Value:
         for test, block in branches:
@@ -103,9 +103,9 @@ def choose(branches: list[tuple[Code, Code]], otherwise: Code | None) -> Code:
 
 
 def repeat_while(test: Code, body: Code, *, cost: int) -> Code:
-    """Run the body as long as the test is true; the value is nil, as in AviatorScript.
+    """Run the body while the test is true; the value is nil, as in AviatorScript.
 
-    There the test that fails leaves the loop like a ``break``.
+    There, the test that fails ends the loop like a ``break``.
     """
 
     def run(scope: Scope) -> Value:
@@ -165,12 +165,12 @@ def _bound(names: tuple[str, ...], place: int, value: Value, *, by_key: bool) ->
 
 
 def give_back(value: Code) -> Code:
-    """Leave the function, or the whole script, with a value."""
+    """Return from the function, or the whole script, with a value."""
     return lambda scope: Signal("return", value(scope))
 
 
 def leave_loop(word: str) -> Code:
-    """Leave the loop, or go on with its next round."""
+    """Leave the loop, or continue with its next iteration."""
     signal = BREAK if word == "break" else CONTINUE
     return lambda _: signal
 

@@ -1,4 +1,8 @@
-"""The built-in functions, by name."""
+"""The built-in functions of expressions, by name.
+
+To add one, declare it in the module of its namespace (see `library.py`). A function charges the
+meter before it does its work.
+"""
 
 from typing import Final
 

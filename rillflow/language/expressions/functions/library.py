@@ -1,4 +1,4 @@
-"""How a built-in function is declared, and how it reads its arguments."""
+"""Declaration of built-in functions, and checks of their arguments."""
 
 import inspect
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class Library:
         self.functions: list[LibraryFunction] = []
 
     def function(self, title: str) -> Callable[[_Declared], _Declared]:
-        """Declare the function below under this name."""
+        """Declare the decorated function under this name."""
 
         def declare(body: _Declared) -> _Declared:
             self.functions.append(LibraryFunction(title, body))

@@ -1,4 +1,4 @@
-"""The namespace ``math``: doubles, but for ``abs`` and ``round``, as in AviatorScript."""
+"""The namespace ``math``: doubles, except for ``abs`` and ``round``, as in AviatorScript."""
 
 import math
 from collections.abc import Callable

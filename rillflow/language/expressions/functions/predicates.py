@@ -23,7 +23,7 @@ PREDICATE_FUNCTIONS: Final = Library()
 _declare: Final = PREDICATE_FUNCTIONS.function
 
 _FRAMES: Final = 4
-_CALL_STEPS: Final = 2  # predicates of predicates would be free of charge else
+_CALL_STEPS: Final = 2  # predicates of predicates would be free otherwise
 _COMPARISONS: Final = {
     "eq": "==", "neq": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Functions of AviatorScript that are refused on purpose, with the reason."""
+"""Functions of AviatorScript that Rillflow refuses, each with the reason."""
 
 from typing import Final
 

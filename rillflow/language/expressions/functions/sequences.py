@@ -227,7 +227,7 @@ def is_empty(_meter: Meter, values: Value) -> bool:
 
 @_declare("include")
 def include(meter: Meter, values: Value, wanted: Value) -> bool:
-    """Tell whether an element is equal to the value; what has no elements includes nothing."""
+    """Tell whether an element equals the value; false for values without elements."""
     if isinstance(values, ScriptSet):
         return values.has(meter, wanted)
     if not has_elements(values) and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
@@ -279,14 +279,14 @@ def distinct(meter: Meter, values: Value) -> list[Value] | None:
 
 
 def _index(meter: Meter, key: Value) -> int:
-    """Return the index that a number is; of a double its whole part counts, as in Java."""
+    """Return a number as an index; of a double, the whole part is used, as in Java."""
     if isinstance(key, float) and meter.language >= AVIATOR_AND_JAYWAY_MEASURED:
         return as_long(number_argument(key, "an index"))
     return integer_argument(key, "an index")
 
 
 def _snapshot(meter: Meter, values: Value, what: str) -> list[Value]:
-    """Return the elements as a list of their own, paid for."""
+    """Return a charged copy of the elements as a list."""
     meter.make_collection(size_of(values, what))
     return list(elements_of(meter, values, what))
 

@@ -1,4 +1,4 @@
-"""Functions that call a function for elements: ``map``, ``filter``, ``reduce``, ``sort``."""
+"""Functions that call a function for each element: ``map``, ``filter``, ``reduce``, ``sort``."""
 
 from collections.abc import Callable, Iterator
 from functools import cmp_to_key
