@@ -213,9 +213,7 @@ class Stack:
             reply = (await self.executions.call(call)).raise_for_error()
             if not reply.view:
                 return reply.body
-            with suppress(
-                UnavailableError
-            ):  # the view has expired, or another owner has the execution
+            with suppress(UnavailableError):  # the view has expired, or its owner has changed
                 return await self._read_view(execution_id, reply.view)
         reply = (await self.executions.call(call)).raise_for_error()
         return await self._read_view(execution_id, reply.view) if reply.view else reply.body

@@ -85,9 +85,7 @@ class Standalone:
         self._folder.note(url=settings.base_url)
         asyncio.run(_try_store(settings))
         self._prepare()
-        list(
-            named_plugins(settings.plugins)
-        )  # fails here, instead of in actors that restart again and again
+        list(named_plugins(settings.plugins))  # fails here, instead of in every actor
         self._tell("ray")
         local_ray = importlib.import_module("serve.stack.local_ray")
         loading = threading.Thread(target=_front, name="import")

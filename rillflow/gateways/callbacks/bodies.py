@@ -86,9 +86,7 @@ def _as_output(value: JsonValue) -> JsonObject:
 def _as_object(content: bytes) -> JsonObject:
     value = decode_untrusted_json(content)
     if not isinstance(value, dict):
-        value = decode_untrusted_json(
-            b'{"data":' + content + b"}"
-        )  # the wrapping adds one level of depth
+        value = decode_untrusted_json(b'{"data":' + content + b"}")  # one level deeper
     return _as_output(value)
 
 
