@@ -3,6 +3,7 @@
 import asyncio
 import os
 import uuid
+from collections.abc import Awaitable
 
 import ray
 
@@ -62,14 +63,20 @@ class DispatcherActor:
 
     async def take(self, message: bytes) -> Response:
         """Handle a message of an actor on another node; see ``rillflow/ports/messages.py``."""
-        return await response_of(self._answer(message), self._name)
+        return await response_of(self._wait_for_answer(message), self._name)
 
-    async def _answer(self, data: bytes) -> bytes:
-        """Answer a message."""
+    async def _wait_for_answer(self, data: bytes) -> bytes:
+        answer = self._answer(data)
+        return answer if isinstance(answer, bytes) else await answer
+
+    def _answer(self, data: bytes) -> bytes | Awaitable[bytes]:
+        """Answer a message, at once unless the drain is shut."""
         message = decode_dispatcher_message(data)
         if isinstance(message, LoopQuestion):
             return encode_loop(self._watch.state())
-        return await self._drain.through(lambda: self._endpoint.take(message))
+        if self._drain.is_open:
+            return self._endpoint.answer(message)
+        return self._drain.through(lambda: self._endpoint.take(message))
 
     async def leave(self) -> bool:
         """Wait for the calls under way, and accept no others for some seconds.

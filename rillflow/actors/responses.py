@@ -28,11 +28,16 @@ async def response_of(answer: Awaitable[bytes], process: str) -> Response:
     """Wait for an answer; an unexpected exception is logged here, and reported by its type only."""
     try:
         return Response(ANSWER, await answer)
-    except RillflowError as error:
+    except Exception as error:  # noqa: BLE001 - told to the sender
+        return refusal_of(error, process)
+
+
+def refusal_of(error: Exception, process: str) -> Response:
+    """Tell of an error in the place of an answer; an unexpected one is logged here."""
+    if isinstance(error, RillflowError):
         return Response(REFUSAL, encode_refusal(error))
-    except Exception as error:
-        log.exception("message_failed", extra={"actor": process})
-        return Response(REFUSAL, encode_refusal(DefectError.of(error, process)))
+    log.error("message_failed", exc_info=error, extra={"actor": process})
+    return Response(REFUSAL, encode_refusal(DefectError.of(error, process)))
 
 
 def answer_of(response: Response) -> bytes:

@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-from rillflow.actors.responses import ANSWER, response_of
+from rillflow.actors.responses import ANSWER, refusal_of, response_of
 from rillflow.ports.executions import decode_refusal
 from rillflow.task_set import TaskSet
 
-Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
-"""Answers a message."""
+Serve: TypeAlias = Callable[[bytes], bytes | Awaitable[bytes]]
+"""Answers a message, at once where there is nothing to wait for: that takes no task."""
 
 RUN_DIR: Final = "RILLFLOW_RUN_DIR"
 """Environment variable with the folder that is removed with the stack, if there is one."""
@@ -85,10 +85,18 @@ class _ServerConnection(_Frames):
 
     def frame_received(self, number: int, kind: int, payload: memoryview) -> None:
         del kind
-        self._under_way.start(self._answer(number, bytes(payload)))
+        try:
+            answer = self._serve(bytes(payload))
+        except Exception as error:  # noqa: BLE001 - the sender is told
+            self.send(number, *refusal_of(error, self._process))
+            return
+        if isinstance(answer, bytes):
+            self.send(number, ANSWER, answer)
+        else:
+            self._under_way.start(self._answer(number, answer))
 
-    async def _answer(self, number: int, message: bytes) -> None:
-        response = await response_of(self._serve(message), self._process)
+    async def _answer(self, number: int, answer: Awaitable[bytes]) -> None:
+        response = await response_of(answer, self._process)
         self.send(number, response.kind, response.payload)
 
 

@@ -204,6 +204,10 @@ class DispatcherEndpoint:
         return sum(map(len, self._pools.values()))
 
     async def take(self, message: DispatcherMessage) -> bytes:
+        """Handle a message as ``answer`` does, for callers that await answers."""
+        return self.answer(message)
+
+    def answer(self, message: DispatcherMessage) -> bytes:
         """Handle a message; the answer is the token of this process, or what was queried."""
         match message:
             case Order():

@@ -7,7 +7,7 @@ lost is made again after pauses that grow.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from rillflow import errors
-from rillflow.actors.sockets import SocketConnection, SocketServer
+from rillflow.actors.sockets import Serve, SocketConnection, SocketServer
 from rillflow.ports.executions import Call, Reply, Submission, Watch, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (
@@ -55,7 +55,7 @@ SAME: Final = (
 
 @asynccontextmanager
 async def connected(
-    serve: Callable[[bytes], Awaitable[bytes]],
+    serve: Serve,
 ) -> AsyncIterator[SocketConnection]:
     server = SocketServer(serve, "owner:1")
     await server.start()
@@ -67,23 +67,33 @@ async def connected(
         server.close()
 
 
-async def refusal_of(error: Exception) -> errors.RillflowError:
-    """Return what a caller gets when the actor at the other end of a socket raises this."""
+async def refusal_of(error: Exception, *, is_at_once: bool = False) -> errors.RillflowError:
+    """Return what a caller gets when the actor at the other end of a socket raises this.
+
+    It is raised ``is_at_once``, or by what is waited for.
+    """
+
+    def serve_at_once(_: bytes) -> bytes:
+        raise error
 
     async def serve(_: bytes) -> bytes:
         raise error
 
-    async with connected(serve) as connection, asyncio.timeout(LONG_S):
+    async with (
+        connected(serve_at_once if is_at_once else serve) as connection,
+        asyncio.timeout(LONG_S),
+    ):
         with pytest.raises(errors.RillflowError) as caught:
             await connection.call(b"")
     return caught.value
 
 
+@pytest.mark.parametrize("way", ["at once", "after a wait"])
 @pytest.mark.parametrize("error", SAME, ids=lambda error: error.code)
 async def test_an_error_has_its_class_its_text_and_its_codes_at_the_caller_too(
-    error: errors.RillflowError,
+    error: errors.RillflowError, way: str
 ) -> None:
-    told = await refusal_of(error)
+    told = await refusal_of(error, is_at_once=way == "at once")
     assert type(told) is type(error)
     assert str(told) == str(error)
     assert (told.wire_code, told.http_status) == (error.wire_code, error.http_status)
@@ -93,10 +103,16 @@ async def test_that_a_third_actor_has_gone_does_not_mean_that_the_called_one_has
     assert type(await refusal_of(errors.GoneError("another"))) is errors.UnavailableError
 
 
+async def test_an_answer_that_is_there_at_once_arrives_as_one_that_is_waited_for() -> None:
+    async with connected(bytes.upper) as connection, asyncio.timeout(LONG_S):
+        assert await connection.call(b"message") == b"MESSAGE"
+
+
+@pytest.mark.parametrize("way", ["at once", "after a wait"])
 async def test_an_unexpected_exception_is_logged_there_and_told_without_its_values(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
-    told = await refusal_of(TypeError(SECRET))
+    told = await refusal_of(TypeError(SECRET), is_at_once=way == "at once")
     assert type(told) is errors.DefectError
     assert str(told) == "unexpected TypeError in owner:1; its log has the traceback"
     [record] = [each for each in caplog.records if each.levelno == logging.ERROR]

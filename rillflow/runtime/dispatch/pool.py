@@ -181,6 +181,9 @@ class Outbox:
         self._bytes_under_way = 0
         self._senders: set[asyncio.Task[None]] = set()
         self._late = 0
+        self._number = 0
+        self._patience_until_s: dict[int, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._postponed = _Postponed(self.put)
 
     def put(self, answer: DispatchAnswer) -> None:
@@ -213,6 +216,8 @@ class Outbox:
 
     async def close(self) -> None:
         """Stop sending."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._postponed.close()
         senders = list(self._senders)
         for sender in senders:
@@ -261,22 +266,30 @@ class Outbox:
         self, batch: list[DispatchAnswer], size_bytes: int
     ) -> list[DispatchAnswer]:
         """Send answers; if that takes long, other batches no longer wait for it."""
-        is_late = False
-
-        def be_late() -> None:
-            nonlocal is_late
-            is_late = True
-            self._late += 1
-            self._send_more()
-
-        timer = asyncio.get_running_loop().call_later(PATIENCE_S, be_late)
+        loop = asyncio.get_running_loop()
+        number = self._number = self._number + 1
+        self._patience_until_s[number] = until_s = loop.time() + PATIENCE_S
+        if self._timer is None:
+            self._timer = loop.call_at(until_s, self._look_for_late)
         self._bytes_under_way += size_bytes
         try:
             return await self._offer(batch)
         finally:
-            timer.cancel()
-            self._late -= is_late
+            if self._patience_until_s.pop(number, None) is None:
+                self._late -= 1
             self._bytes_under_way -= size_bytes
+
+    def _look_for_late(self) -> None:
+        """Mark batches that take long; one timer serves all, the oldest of which is first."""
+        loop = asyncio.get_running_loop()
+        for number, until_s in list(self._patience_until_s.items()):
+            if loop.time() < until_s:
+                self._timer = loop.call_at(until_s, self._look_for_late)
+                return
+            del self._patience_until_s[number]
+            self._late += 1
+            self._send_more()
+        self._timer = None
 
     async def _offer(self, batch: list[DispatchAnswer]) -> list[DispatchAnswer]:
         """Send answers, one by one if they fail together; return those not accepted."""

@@ -27,6 +27,11 @@ class Drain:
         self._under_way = 0
         self._opening: asyncio.TimerHandle | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether messages pass; one that is answered at once need not be counted."""
+        return self._open.is_set()
+
     async def through(self, ask: Callable[[], Awaitable[bytes]]) -> bytes:
         """Run a call once the drain is open."""
         while not self._open.is_set():  # It may be shut again before this task continues.
