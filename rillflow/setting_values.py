@@ -208,6 +208,7 @@ Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
 ModuleNames: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(_module)], ...], NoDecode, BeforeValidator(listed)
 ]
+RuntimeEnvName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 Folder: TypeAlias = Annotated[Path, AfterValidator(Path.absolute)]
 Key: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
 Keys: TypeAlias = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_keys)]

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -42,6 +42,7 @@ from rillflow.setting_values import (
     Origins,
     Places,
     Rate,
+    RuntimeEnvName,
     SecretPlaces,
     SizeByBusiness,
     Switches,
@@ -204,6 +205,10 @@ class Settings(BaseSettings):
     with the modules inside them. An empty list allows none."""
     ray_path: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(listed)] = ()
     """Folders in which Ray workers look for those modules before others, comma-separated."""
+
+    ray_runtime_envs: dict[RuntimeEnvName, dict[str, Any]] = {}
+    """Ray runtime environments by the name that ``rayOptions`` of tasks give, for example
+    ``{"vision": {"pip": ["pillow"]}}``."""
 
     connect_timeout_s: Annotated[float, Field(gt=0)] = 2.0
     """Time limit for opening a connection to a gateway."""

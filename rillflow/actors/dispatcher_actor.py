@@ -98,7 +98,11 @@ class DispatcherActor:
 
 def ray_settings(settings: Settings) -> RaySettings:
     """Return the part of the settings that calls of Ray need."""
-    return RaySettings(modules=settings.ray_modules, path=tuple(map(str, settings.ray_path)))
+    return RaySettings(
+        modules=settings.ray_modules,
+        path=tuple(map(str, settings.ray_path)),
+        runtime_envs=settings.ray_runtime_envs,
+    )
 
 
 def http_settings(settings: Settings) -> HttpSettings:

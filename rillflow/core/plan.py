@@ -18,7 +18,7 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
-from rillflow.jsontypes import JsonObject
+from rillflow.jsontypes import JsonObject, encode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import Expression, compile_expression
 from rillflow.language.mapping.mappings import MappingList, compile_mappings
@@ -49,6 +49,7 @@ class TaskPlan:
         "inputs",
         "order",
         "outputs",
+        "ray_options",
         "secrets",
         "spec",
         "stream_input",
@@ -66,6 +67,7 @@ class TaskPlan:
         self.inputs = _compile(spec.input_mappings, "inputMappings")
         self.outputs = _compile(spec.output_mappings, "outputMappings")
         self.secrets = secret_places(spec) if isinstance(spec, FunctionTask) else ()
+        self.ray_options = _ray_options(spec)
         self.stream_input = (spec.input_type or "").lower() == "stream"
         self.stream_output = (spec.output_type or "").lower() == "stream"
         self.degrade_current = bool(spec.degrade and spec.degrade.current)
@@ -121,6 +123,13 @@ class TaskPlan:
             )
             self.conditions = tuple(branch.condition for branch in ordered)
             self.branches = tuple(LevelPlan(branch.tasks or ()) for branch in ordered)
+
+
+def _ray_options(spec: Task) -> bytes | None:
+    """Return the options of a call of Ray as a JSON object, None without any."""
+    if not isinstance(spec, FunctionTask) or spec.ray_options is None:
+        return None
+    return encode_json(spec.ray_options.model_dump(exclude_none=True))
 
 
 class LevelPlan:

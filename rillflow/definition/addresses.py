@@ -20,6 +20,7 @@ PROTOCOLS: Final = (
     "ray",
 )
 
+_MAY_BE_RAY: Final = ("ray", "ab", "resource", "resourceRef")
 _POSTED: Final = ("http", "https")
 HIDDEN: Final = "***"
 """Stands in the place of what is not shown."""
@@ -83,6 +84,9 @@ def address_findings(task: FunctionTask, path: Path) -> Iterator[Finding]:
         scheme, separator, _ = name.partition("://")
         key, protocol = "resourceName", scheme if separator else ""
     if protocol in PROTOCOLS:
+        if task.ray_options is not None and protocol not in _MAY_BE_RAY:
+            message = f"rayOptions have no effect on a call of {protocol}"
+            yield Finding(_FUNCTION, message, (*path, "rayOptions"))
         return
     where, hint = (*path, key), protocol_hint(protocol)
     if not protocol:

@@ -103,7 +103,12 @@ class _Binder:
         return values
 
     def fields(self, model: type[BaseModel], node: Mapping) -> Values:
-        return self._fields(slots_of(model), node)
+        slots = slots_of(model)
+        if model.model_config.get("extra") == "forbid":
+            for key in node.entries.keys() - slots.keys():
+                message = f"there is no option `{shown(key)}`"
+                self.refuse(node.keys[key], message, did_you_mean(key, slots))
+        return self._fields(slots, node)
 
     def task(self, node: Mapping) -> Values | None:
         category = node.entries.get("category")

@@ -57,6 +57,25 @@ class Polling(_Spec):
     max_interval_s: Annotated[int | None, Field(alias="maxIntervalInSeconds")] = None
 
 
+class RayOptions(BaseModel):
+    """What a call of Ray needs, by Ray's own names (ours); ``memory`` is in bytes.
+
+    ``runtime_env`` is a name in the settings. A key that is none of these is refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    memory: float | None = None
+    resources: dict[str, float] | None = None
+    accelerator_type: str | None = None
+    label_selector: dict[str, str] | None = None
+    max_calls: int | None = None
+    runtime_env: str | None = None
+    max_system_retries: int | None = None
+
+
 class Progress(_Spec):
     """Share of a task in the progress of its execution (spec 3.20)."""
 
@@ -163,6 +182,7 @@ class FunctionTask(_Task):
     retry: Retry | None = None
     completion: Literal["callback", "poll"] | None = None
     polling: Polling | None = None
+    ray_options: RayOptions | None = None
 
 
 class Choice(_Spec):
@@ -256,6 +276,7 @@ class WorkflowDefinition(_Spec):
     end_task_name: Annotated[str | None, Field(alias="end_task_name")] = None
     enforce_input_schema: bool | None = None
     strict: bool | None = None
+    ray_options: RayOptions | None = None
 
 
 Choice.model_rebuild()

@@ -6,10 +6,12 @@ from typing import Final, TypeAlias
 from rillflow.definition.model import (
     FunctionTask,
     MappingRule,
+    RayOptions,
     Resource,
     Task,
     WorkflowDefinition,
 )
+from rillflow.definition.ray_options import merged
 from rillflow.definition.tasks import map_tasks
 from rillflow.definition.validation import RESOURCE_SCHEME, CommonMapping, is_blank
 from rillflow.errors import DefinitionError
@@ -42,7 +44,8 @@ def normalise(definition: WorkflowDefinition) -> WorkflowDefinition:
         callback = callback.model_copy(update={"input_mappings": rules})
 
     def complete(task: Task) -> Task:
-        return _with_resource(_with_rules(task, common), declared)
+        task = _with_resource(_with_rules(task, common), declared)
+        return _with_ray_options(task, definition.ray_options)
 
     return definition.model_copy(
         update={
@@ -51,6 +54,7 @@ def normalise(definition: WorkflowDefinition) -> WorkflowDefinition:
             "default_context": None,
             "common_mapping": None,
             "resources": None,
+            "ray_options": None,
         }
     )
 
@@ -89,3 +93,9 @@ def _with_resource(task: Task, declared: Mapping[str | None, Resource]) -> Task:
         message = f"{task.name} can not find task resource {name}"
         raise DefinitionError(_ILLEGAL_STATE, message)
     return task.model_copy(update={"resource": resource})
+
+
+def _with_ray_options(task: Task, of_flow: RayOptions | None) -> Task:
+    if of_flow is None or not isinstance(task, FunctionTask):
+        return task
+    return task.model_copy(update={"ray_options": merged(of_flow, task.ray_options)})

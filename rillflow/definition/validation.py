@@ -16,10 +16,12 @@ from rillflow.definition.model import (
     FunctionTask,
     MappingRule,
     Pattern,
+    RayOptions,
     SwitchTask,
     Task,
     WorkflowDefinition,
 )
+from rillflow.definition.ray_options import wrong_options
 from rillflow.definition.sugar import END_TASK, rules_of_input
 from rillflow.definition.tasks import Level, all_tasks, levels
 from rillflow.definition.yaml_tree.nodes import Path
@@ -118,9 +120,12 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
     for level in all_levels:
         for task, path in level.located():
             yield from _check_task(task, path, declared)
+            if isinstance(task, FunctionTask):
+                yield from _check_ray_options(task.ray_options, (*path, "rayOptions"))
         for task, path in level.located():
             rules = _rules_of(task, path, with_sugar=not level.enclosing)
             yield from _check_references(task.name, rules, common)
+    yield from _check_ray_options(definition.ray_options, ("rayOptions",))
     of_output = _rules_of_sugar(definition.output, ("output",))
     yield from _check_references(END_TASK, of_output, common)
 
@@ -197,6 +202,11 @@ def _reasons(task: Task, declared: Collection[str | None]) -> Iterator[tuple[int
             yield 30410, _NO_PATTERN, "pattern"
         if not _has_resource(task, declared):
             yield 30410, _NO_RESOURCE, "resourceName"
+
+
+def _check_ray_options(options: RayOptions | None, path: Path) -> Iterator[Finding]:
+    for wrong in wrong_options(options) if options is not None else ():
+        yield Finding(30410, f"rayOptions: {wrong.reason}", (*path, *wrong.keys), hint=wrong.hint)
 
 
 def _foreach_reasons(task: ForeachTask) -> Iterator[tuple[int, str, str]]:

@@ -11,12 +11,12 @@ from rillflow.gateways.http.requests import read_input
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
+from rillflow.ray_tasks.options import call_options
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.system_failures import FIRST_PAUSE_S, LONGEST_PAUSE_S, system_failure
 from rillflow.ray_tasks.targets import SCHEME, FunctionTarget, function_target, refuse_module
 from rillflow.ray_tasks.tasks import RayTasks, Result
 
-MAX_SYSTEM_RETRIES: Final = 3
 _SIGNS: Final = "generate_auth"
 
 
@@ -54,17 +54,18 @@ class RayTaskGateway:
     async def _outcome(
         self, request: DispatchRequest, target: FunctionTarget, fields: bytes
     ) -> DispatchAnswer:
+        options = call_options(request.ray_options)
         repetitions, pauses = 0, Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
-                result = await self._result_of(self._tasks.start(target, fields))
+                result = await self._result_of(self._tasks.start(target, fields, options))
                 body = await self._fetched(request, result)
                 return _answer(request, body, result.error)
             except RayError as error:
                 failure = system_failure(error)
             if not failure.is_passing:
                 raise GatewayError(f"system failure: {failure.text}")
-            if repetitions == MAX_SYSTEM_RETRIES:
+            if repetitions >= options.max_system_retries:
                 tried = f", after {repetitions} repetitions" if repetitions else ""
                 raise GatewayError(f"system failure{tried}: {failure.text}")
             repetitions += 1

@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple
 import ray
 from cachetools import LRUCache
 
+from rillflow.errors import GatewayError
+from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
 from rillflow.ray_tasks.worker import FunctionCall, call_function
@@ -46,17 +48,21 @@ class RayTasks:
 
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
-        self._run = ray.remote(max_retries=0)(run)
-        self._prepared: LRUCache[FunctionTarget, Any] = LRUCache(MOST_KEPT)
+        self._functions: dict[int, Any] = {}
+        self._prepared: LRUCache[tuple[FunctionTarget, CallOptions], Any] = LRUCache(MOST_KEPT)
         self._ending: TaskSet[None] = TaskSet()
 
-    def start(self, target: FunctionTarget, fields: bytes) -> Any:
-        """Start a function, and return the reference to the ``Result``."""
+    def start(self, target: FunctionTarget, fields: bytes, options: CallOptions) -> Any:
+        """Start a function, and return the reference to the ``Result``.
+
+        Raises:
+            GatewayError: Its options cannot be.
+        """
         settings = self._settings
         call = FunctionCall(
             target, fields, settings.modules, settings.path, settings.max_result_bytes
         )
-        return self._prepare(target).remote(call)
+        return self._prepare(target, options).remote(call)
 
     def end(self, reference: Any) -> None:
         """End a function that nobody waits for: first as Ctrl-C does, then with its worker."""
@@ -66,14 +72,39 @@ class RayTasks:
         """Wait until what was to end has ended."""
         await self._ending.wait()
 
-    def _prepare(self, target: FunctionTarget) -> Any:
-        prepared = self._prepared.get(target)
+    def _prepare(self, target: FunctionTarget, options: CallOptions) -> Any:
+        key = target, options
+        prepared = self._prepared.get(key)
         if prepared is None:
             # Names of functions are for everybody who may list tasks; ids of executions are not.
-            environment = {"env_vars": {MARK: "1"}}
-            prepared = self._run.options(name=str(target), runtime_env=environment)
-            self._prepared[target] = prepared
+            given = {**options.resources(), "name": str(target)}
+            given["runtime_env"] = self._environment(options.runtime_env)
+            try:
+                prepared = self._function(options.max_calls).options(**given)
+            except (TypeError, ValueError) as error:
+                raise GatewayError(f"Ray refuses the rayOptions: {error}") from error
+            self._prepared[key] = prepared
         return prepared
+
+    def _function(self, max_calls: int) -> Any:
+        if max_calls not in self._functions:
+            made = ray.remote(max_retries=0, max_calls=max_calls)(run)
+            self._functions[max_calls] = made
+        return self._functions[max_calls]
+
+    def _environment(self, name: str | None) -> dict[str, Any]:
+        """Return the environment of this name, with the mark of the workers of functions.
+
+        Raises:
+            GatewayError: There is none.
+        """
+        if name is not None and name not in self._settings.runtime_envs:
+            raise GatewayError(
+                f"there is no runtime environment {name[:64]}",
+                hint="the setting ray_runtime_envs has the environments by name",
+            )
+        chosen = self._settings.runtime_envs[name] if name is not None else {}
+        return {**chosen, "env_vars": {**chosen.get("env_vars", {}), MARK: "1"}}
 
 
 async def _end(reference: Any) -> None:

@@ -39,6 +39,7 @@ def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
         *(word for file in files for word in ("--functions", file)),
         RILLFLOW_SECRET_TOKEN=SECRET,
         OF_THE_USER="kept",
+        RILLFLOW_RAY_RUNTIME_ENVS='{"painted": {"env_vars": {"OF_THE_USER": "painted"}}}',
     )
     own.start()
     yield own
@@ -210,6 +211,26 @@ def test_a_function_runs_in_an_ordinary_worker_in_the_folder_and_environment_of_
     }
 
 
+def test_a_function_gets_the_resources_and_the_environment_of_its_options(api: Api) -> None:
+    options = {"num_cpus": 0.5, "runtime_env": "painted", "max_calls": 1, "memory": 1_000_000}
+    output = _run(api, "surroundings", rayOptions=options).context["output"]
+    assert output["cpus"] == 0.5
+    assert output["variable"] == "painted"
+    assert output["parent"] == "raylet"
+
+
+def test_a_runtime_environment_that_the_settings_do_not_have_fails_the_task(api: Api) -> None:
+    ended = _run(api, "nothing", rayOptions={"runtime_env": "unknown"})
+    assert _failure(ended)["msg"] == "there is no runtime environment unknown"
+
+
+def test_a_worker_ends_after_as_many_calls_as_its_options_say(api: Api, file: Path) -> None:
+    given, options = {"file": str(file), "times": 0}, {"max_calls": 1}
+    for _ in range(2):
+        assert _run(api, "dies", given, rayOptions=options).status == "SUCCEED"
+    assert len(set(_calls(file))) == 2
+
+
 def test_a_large_result_arrives_and_a_too_large_one_fails_the_task(api: Api) -> None:
     ended = _run(api, "large", {"count": 1_000_000})
     assert ended.context["output"] == {"data": "x" * 1_000_000}
@@ -229,6 +250,13 @@ def test_a_worker_that_dies_again_and_again_is_a_system_failure(api: Api, file: 
     told = _failure(_run(api, "dies", {"file": str(file), "times": 9}))["msg"]
     assert told.startswith("system failure, after 3 repetitions: the process of the worker died")
     assert len(_calls(file)) == 4
+
+
+def test_a_failure_of_ray_is_repeated_as_often_as_the_options_say(api: Api, file: Path) -> None:
+    given, options = {"file": str(file), "times": 9}, {"max_system_retries": 0}
+    told = _failure(_run(api, "dies", given, rayOptions=options))["msg"]
+    assert told.startswith("system failure: the process of the worker died")
+    assert len(_calls(file)) == 1
 
 
 def test_the_end_of_its_time_ends_a_function(api: Api, file: Path) -> None:

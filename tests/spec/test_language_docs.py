@@ -257,6 +257,7 @@ FIELDS: Final[Mapping[str, type[BaseModel]]] = {
     "The fields of a function": model.FunctionTask,
     "Retry": model.Retry,
     "Polling": model.Polling,
+    "Ray options": model.RayOptions,
     "The fields of a choice": model.ChoiceTask,
     "A branch": model.Choice,
     "The fields of a foreach": model.ForeachTask,

@@ -116,6 +116,7 @@ def _command(turn: Turn, task: TaskState, plan: TaskPlan, timeout_s: int | None)
         route=_route_of(turn),
         at_ms=task.invoke.time_infos[-1].start_ms if task.invoke.time_infos else turn.at_ms,
         secrets=places_in(document, plan.secrets) if plan.secrets else (),
+        ray_options=plan.ray_options,
     )
 
 

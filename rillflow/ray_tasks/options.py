@@ -1,0 +1,55 @@
+"""The ``rayOptions`` of a call, as Ray takes them."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+MAX_SYSTEM_RETRIES: Final = 3
+_RESOURCES: Final = (
+    *("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector"),
+)
+
+
+class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call needs; None is what Ray gives to a task that says nothing.
+
+    ``text`` is the JSON object of all options, and tells different ones apart.
+    """
+
+    text: bytes = b"{}"
+    num_gpus: float | None = None
+    max_calls_given: int | None = None
+    runtime_env: str | None = None
+    max_system_retries: int = MAX_SYSTEM_RETRIES
+
+    @property
+    def max_calls(self) -> int:
+        """After how many calls a worker ends, 0 is never: one that had a GPU after each, as Ray."""
+        if self.max_calls_given is None:
+            return 1 if self.num_gpus else 0
+        return self.max_calls_given
+
+    def resources(self) -> dict[str, Any]:
+        """Return the resources, by Ray's names."""
+        given: Mapping[str, Any] = msgspec.json.decode(self.text)
+        found = {name: given[name] for name in _RESOURCES if name in given}
+        if "memory" in found:
+            found["memory"] = int(found["memory"])
+        return found
+
+
+@lru_cache(maxsize=256)
+def call_options(text: bytes | None) -> CallOptions:
+    """Read the options of a request; they were checked with the definition."""
+    if text is None:
+        return CallOptions()
+    given: Mapping[str, Any] = msgspec.json.decode(text)
+    return CallOptions(
+        text=text,
+        num_gpus=given.get("num_gpus"),
+        max_calls_given=given.get("max_calls"),
+        runtime_env=given.get("runtime_env"),
+        max_system_retries=given.get("max_system_retries", MAX_SYSTEM_RETRIES),
+    )
