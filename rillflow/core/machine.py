@@ -110,7 +110,8 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     timing.arm_execution_timeout(turn)
     turn.open_scope("")
     running.drain(turn)
-    mapping_warnings.keep(state, turn.mapped)
+    if turn.mapped:
+        mapping_warnings.keep(state, turn.mapped)
     state.seq = 1
     state.made_bytes = turn.budget.made_bytes
     return state, Handled(turn.commands, mapped=turn.mapped, steps=turn.budget.spent_steps)

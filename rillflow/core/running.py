@@ -11,6 +11,7 @@ from rillflow.core.state import TaskState
 from rillflow.core.status import READY, SKIPPED
 from rillflow.core.tasks import controls, functions, groups
 from rillflow.core.turn import CRASHES, SKIP_MESSAGE, TASK_ERRORS, Turn, value_of
+from rillflow.definition.model import Progress, Timeline
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.text.literals import whole_number
@@ -92,7 +93,7 @@ def _take_step(turn: Turn, step: Step, name: str) -> None:
 
 
 def _run_or_park(turn: Turn, task: TaskState) -> None:
-    if traversal.is_abandoned(turn, task.route):
+    if task.route and traversal.is_abandoned(turn, task.route):
         return
     if turn.state.paused:
         turn.state.parked.append(task.name)
@@ -107,13 +108,15 @@ def run_task(turn: Turn, task: TaskState) -> None:
         return
     plan = turn.plan_of(task)
     _open_time(turn, task)
+    spec = plan.spec
     try:
         document = map_input(turn, task, plan)
-        if _delayed(turn, task, plan, document):
+        if spec.timeline is not None and _delayed(turn, task, spec.timeline, document):
             return
         if _degraded(turn, task, plan):
             return
-        _record_progress(turn, task, plan, document)
+        if spec.progress is not None:
+            _record_progress(turn, task, spec.progress, document)
         _WORK[plan.category](turn, task, plan, document)
     except CRASHES:
         raise
@@ -143,7 +146,8 @@ def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
     Raises:
         LanguageError: A rule with ``tolerance: false`` failed.
     """
-    _, document = turn.apply(task, plan.inputs, {}, _caught_error(turn, task, plan))
+    caught = _caught_error(turn, task, plan) if plan.catches else None
+    _, document = turn.apply(task, plan.inputs, {}, caught)
     task.invoke.input = document
     cost = document.get("expected_cost")
     if isinstance(cost, int) and not isinstance(cost, bool):
@@ -153,7 +157,7 @@ def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
 
 def _caught_error(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject | None:
     """Return ``{"error": {...}}`` of the failure for which an instance was started."""
-    for failed in turn.siblings(task.route, plan.catches) if plan.catches else ():
+    for failed in turn.siblings(task.route, plan.catches):
         if failed.caught:
             invoke = failed.invoke
             facts = {"task": failed.name, "code": invoke.code, "msg": invoke.msg}
@@ -161,10 +165,7 @@ def _caught_error(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject | N
     return None
 
 
-def _delayed(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> bool:
-    timeline = plan.spec.timeline
-    if timeline is None:
-        return False
+def _delayed(turn: Turn, task: TaskState, timeline: Timeline, document: JsonObject) -> bool:
     if timeline.suspense_timestamp_ms is not None:
         due_ms = _number(turn, timeline.suspense_timestamp_ms, document)
     else:
@@ -194,9 +195,8 @@ def _degraded(turn: Turn, task: TaskState, plan: TaskPlan) -> bool:
     return True
 
 
-def _record_progress(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObject) -> None:
-    progress = plan.spec.progress
-    if progress is None or not progress.args:
+def _record_progress(turn: Turn, task: TaskState, progress: Progress, document: JsonObject) -> None:
+    if not progress.args:
         return
     args: JsonObject = {}
     for rule in progress.args:

@@ -43,7 +43,7 @@ def resume_scope(turn: Turn, route: str) -> None:
 
 def follow(turn: Turn, task: TaskState) -> None:
     """Queue what became ready because an instance changed its status, else settle its scope."""
-    if not turn.over and not is_abandoned(turn, task.route):
+    if not turn.over and not (task.route and is_abandoned(turn, task.route)):
         _advance(turn, task.route, turn.successors(task))
 
 
@@ -76,7 +76,7 @@ def is_ready(turn: Turn, task: TaskState) -> bool:
     """Tell whether a block-input instance may start (spec 3.6)."""
     if task.status is not NOT_STARTED:
         return False
-    plan = turn.plan_of(task)
+    plan = turn.plan.by_name[task.base]
     if plan.stream_input and plan.dependencies:
         return False
     if task.waiting == 0:
@@ -168,8 +168,9 @@ def skipped_by_dependencies(turn: Turn, task: TaskState) -> bool:
 
 def degrades_followings(turn: Turn, task: TaskState) -> bool:
     """Tell whether an instance's degrade switch skips what follows it."""
-    switch = turn.state.degrades.get(task.base)
-    return switch.followings if switch else turn.plan_of(task).degrade_followings
+    degrades = turn.state.degrades
+    switch = degrades.get(task.base) if degrades else None
+    return switch.followings if switch else turn.plan.by_name[task.base].degrade_followings
 
 
 def skip_chain(turn: Turn, head: TaskState) -> None:

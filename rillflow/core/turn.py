@@ -165,7 +165,8 @@ class Turn:
         before = task.status
         if before is status:
             return
-        counts = self.counts(task.route)
+        route = task.route
+        counts = self.state.groups[route].counts if route else self.state.counts
         counts[before] -= 1
         counts[status] += 1
         task.status = status
@@ -194,21 +195,22 @@ class Turn:
 
     def finish_task(self, task: TaskState, status: TaskStatus) -> None:
         """End an instance for now: status, open time info, timers, announcement."""
-        self.close_time(task)
+        infos = task.invoke.time_infos
+        if infos and infos[-1].end_ms is None:
+            infos[-1].end_ms = self.at_ms
         task.in_flight = False
         task.held = None
         task.delay_due_ms = task.timeout_due_ms = task.poll_due_ms = None
         task.poll_url = None
-        self._steer_around_catch(task)
+        catch = self.plan.by_name[task.base].catch
+        if catch:
+            self._steer_around_catch(task, catch)
         self.set_status(task, status)
         self.commands.append(Announce(kind=_ANNOUNCED[status], task=task.name))
-        self.move_on(task)
+        self.agenda.append((FOLLOW, task.name))
 
-    def _steer_around_catch(self, task: TaskState) -> None:
+    def _steer_around_catch(self, task: TaskState, catch: str) -> None:
         """Skip the tasks that catch failures or, after a caught one, all other successors."""
-        catch = self.plan_of(task).catch
-        if not catch:
-            return
         for successor in self.successors(task):
             if (successor.base == catch) != task.caught and successor.name not in task.skips:
                 task.skips.append(successor.name)
@@ -278,7 +280,7 @@ class Turn:
         mapped = mappings.apply(
             strict=self.plan.strict or self.state.strict_mappings,
             excused=excused,
-            context=self.context_of(task),
+            context=self.state.groups[task.route].context if task.route else self.state.context,
             input=given or {},
             output=output,
             trigger_url=partial(trigger_address, self, task.route),
@@ -288,9 +290,11 @@ class Turn:
         )
         if mapped.passed_over or task.warning_counts or self.mapped:
             self._note(task, mappings.name, mapped.passed_over, stopped=mapped.stopped)
-        document = as_object(mapped.input)
-        self._measure_large(document)
-        return as_object(mapped.context), document
+        made, kept = mapped.input, mapped.context
+        document = made if isinstance(made, dict) else {}
+        if document:
+            self._measure_large(document)
+        return kept if isinstance(kept, dict) else {}, document
 
     def apply_untold(
         self, task: TaskState, mappings: MappingList, output: JsonObject

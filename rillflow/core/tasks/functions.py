@@ -4,10 +4,12 @@ The delay of a retry is computed in ``retry_wait_s``. `polling.py` continues wit
 is polled.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from rillflow.core.commands import DispatchTask
-from rillflow.core.events import CallbackReceived, DispatchAnswered
+from rillflow.core.events import CallbackReceived, DispatchAnswered, RouteStep
 from rillflow.core.plan import TaskPlan
 from rillflow.core.secret_places import places_in
 from rillflow.core.state import TaskState
@@ -113,16 +115,15 @@ def _command(turn: Turn, task: TaskState, plan: TaskPlan, timeout_s: int | None)
         resource=encode_json(spec.resource.model_dump(by_alias=True, exclude_none=True))
         if spec.resource
         else None,
-        route=_route_of(turn),
+        route=_route_of(turn.state.route) if turn.state.route else (),
         at_ms=task.invoke.time_infos[-1].start_ms if task.invoke.time_infos else turn.at_ms,
         secrets=places_in(document, plan.secrets) if plan.secrets else (),
         ray_options=plan.ray_options,
     )
 
 
-def _route_of(turn: Turn) -> tuple[tuple[str, str, str], ...]:
-    route = turn.state.route
-    return tuple((step.execution_id, step.task, step.pattern) for step in route) if route else ()
+def _route_of(route: Sequence[RouteStep]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((step.execution_id, step.task, step.pattern) for step in route)
 
 
 def parse_answer(body: bytes | None) -> Answer:
@@ -183,7 +184,7 @@ def as_text(value: JsonValue) -> str:
 
 def answer_arrived(turn: Turn, task: TaskState, event: DispatchAnswered) -> None:
     """Handle the answer of the attempt under way."""
-    plan = turn.plan_of(task)
+    plan = turn.plan.by_name[task.base]
     pattern = plan.spec_as(FunctionTask).pattern
     task.in_flight = False
     task.retry_after_s = event.retry_after_s

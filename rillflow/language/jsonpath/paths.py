@@ -10,7 +10,7 @@ is one. The depth of documents costs no stack. Values are shared with the docume
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from rillflow.errors import (
     BudgetExceededError,
@@ -48,7 +48,8 @@ _PATTERN_STEPS: Final = 1000  # to compile what stands between two slashes
 _KEYS_PER_STEP: Final = 16
 _RUN_STEPS: Final = 1
 _MATCHES: Final = "=~"
-_LOST: Final = (KeyError, IndexError, TypeError)
+LOST: Final = (KeyError, IndexError, TypeError)
+"""What is raised where a value has no such key or element."""
 
 
 def compile_path(text: str, budget: TotalBudget | None = None) -> "Path":
@@ -120,11 +121,12 @@ class Path:
         text: The path as it was written.
         syntax: The parsed path.
         definite: Whether it has one result at most; otherwise reads give a list.
+        names: The names that it consists of; None where it has anything else.
         operand_steps: What reading it inside a filter costs, whatever its result.
     """
 
     __slots__ = (
-        "_first", "_follow", "_from_root", "definite", "operand_steps", "syntax", "text",
+        "_first", "_follow", "_from_root", "definite", "names", "operand_steps", "syntax", "text",
     )  # fmt: skip
 
     def __init__(self, text: str, syntax: PathSyntax, depth: int = 0) -> None:
@@ -134,7 +136,10 @@ class Path:
         steps = compile_tokens(syntax.tokens, depth, _nested)
         self.definite = link(steps)
         self._first = steps[0] if steps else None
-        self._follow = _follower(syntax.tokens)
+        keys = _keys_of(syntax.tokens)
+        is_names = keys is not None and all(isinstance(key, str) for key in keys)
+        self.names = cast("tuple[str, ...]", keys) if is_names else None
+        self._follow = None if keys is None else _follow_keys(keys)
         is_followed = self._follow is not None
         self.operand_steps = len(syntax.tokens) // _KEYS_PER_STEP if is_followed else _RUN_STEPS
 
@@ -149,7 +154,7 @@ class Path:
         if self._follow is not None:
             try:
                 return self._follow(document)
-            except _LOST:
+            except LOST:
                 return None
         try:
             return self.read(document, total)
@@ -189,7 +194,7 @@ class Path:
         if self._follow is not None:
             try:
                 self._follow(document)
-            except _LOST:
+            except LOST:
                 return False
             return True
         if self.syntax.is_function:
@@ -213,7 +218,7 @@ class Path:
         if self._follow is not None:
             try:
                 return self._follow(document)
-            except _LOST:
+            except LOST:
                 return self._missing_operand(document, run)
         if not self._from_root:
             return self._operand_by_steps(document, run)
@@ -231,7 +236,7 @@ class Path:
         if self._follow is not None:
             try:
                 self._follow(document)
-            except _LOST:
+            except LOST:
                 return False
             return True
         try:
@@ -311,8 +316,8 @@ def _nested(syntax: PathSyntax, depth: int) -> Path:
     return Path("(nested)", syntax, depth)
 
 
-def _follower(tokens: tuple[Token, ...]) -> Callable[[JsonValue], JsonValue] | None:
-    """Return a fast reader for a path of single names and indexes, or None."""
+def _keys_of(tokens: tuple[Token, ...]) -> tuple[str | int, ...] | None:
+    """Return the keys of a path of single names and indexes, else None."""
     keys: list[str | int] = []
     for token in tokens:
         if isinstance(token, Names) and len(token.names) == 1:
@@ -321,7 +326,7 @@ def _follower(tokens: tuple[Token, ...]) -> Callable[[JsonValue], JsonValue] | N
             keys.append(token.indexes[0])
         else:
             return None
-    return _follow_keys(tuple(keys))
+    return tuple(keys)
 
 
 def _follow_keys(keys: tuple[str | int, ...]) -> Callable[[JsonValue], JsonValue]:

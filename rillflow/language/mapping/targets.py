@@ -224,7 +224,11 @@ class _Slot(Target):
                 container = draft.own(container, key, child)
             else:
                 container = _enter(draft, container, key, follower)
-        draft.put(container, self._last, value)
+        last = self._last
+        if type(container) is dict and type(last) is str and container is not draft.document:
+            container[last] = value
+        else:
+            draft.put(container, last, value)
         return True
 
 
