@@ -185,7 +185,8 @@ class ExecutionActor:
         message = decode_owner_message(data)
         if isinstance(message, LoopQuestion):
             return encode_loop(self._watch.state())
-        await asyncio.shield(self._started)
+        if not self._started.done():
+            await asyncio.shield(self._started)
         if self._leaving:
             raise UnavailableError(f"{self._name} has ended, and its actor leaves")
         if isinstance(message, EndsQuestion | HealthQuestion):

@@ -114,34 +114,41 @@ class AppendPlan:
         """
         staged: dict[ExecutionId, Place] = {}
         families: dict[ExecutionId, Family] = {}
+        epochs, places = self._epochs, self._places
         for append in appends:
-            self._check_owner(append)
-            key, last_seq = self._place_of(append, staged)
-            _check_sequence(append, last_seq)
-            staged[append.execution_id] = Place(key, last_seq + len(append.records))
-            if append.new is not None and append.new.ancestors:
-                self._count_in(append.new, families)
+            execution_id, new = append.execution_id, append.new
+            if epochs.get(append.partition, 0) > append.epoch:
+                raise self._fenced(append)
+            place = staged.get(execution_id) or places.get(execution_id)
+            if place is None or new is not None:
+                place = self._first_place(append, place)
+            key, last_seq = place
+            if append.first_seq != last_seq + 1 or append.snapshot is not None:
+                _check_sequence(append, last_seq)
+            staged[execution_id] = Place(key, last_seq + len(append.records))
+            if new is not None and new.ancestors:
+                self._count_in(new, families)
         self._places.update(staged)
         self._families.update(families)
         self.descendants.update(families.values())
         for append in appends:
             self._take(append, staged[append.execution_id].key)
 
-    def _check_owner(self, append: Append) -> None:
-        owned_under = self._epochs.get(append.partition, 0)
-        if owned_under > append.epoch:
-            raise FencedError(
-                f"{append.execution_id}: partition {append.partition} is owned under epoch "
-                f"{owned_under}, so epoch {append.epoch} may not write"
-            )
+    def _fenced(self, append: Append) -> FencedError:
+        return FencedError(
+            f"{append.execution_id}: partition {append.partition} is owned under epoch "
+            f"{self._epochs[append.partition]}, so epoch {append.epoch} may not write"
+        )
 
-    def _place_of(self, append: Append, staged: Mapping[ExecutionId, Place]) -> Place:
+    def _first_place(self, append: Append, place: Place | None) -> Place:
+        """Return the place of an append that creates its execution.
+
+        Raises:
+            ConflictError: It creates none, or there is one in ``place`` already.
+        """
         execution_id, new = append.execution_id, append.new
-        place = staged.get(execution_id) or self._places.get(execution_id)
         if new is None:
-            if place is None:
-                raise ConflictError(f"{execution_id}: no such execution")
-            return place
+            raise ConflictError(f"{execution_id}: no such execution")
         if place is not None:
             raise ConflictError(f"{execution_id}: exists already")
         if new.execution_id != execution_id:
@@ -163,11 +170,15 @@ class AppendPlan:
         staged[head] = Family(key, descendants + 1)
 
     def _take(self, append: Append, key: int) -> None:
-        outcome = outcome_of(append)
+        is_told = append.status is not None or append.closing is not None
+        outcome = outcome_of(append) if is_told else None
         if append.new is not None:
             self.executions.append(_row(key, append.new, outcome, rests=bool(append.rests)))
         else:
-            self._replace(key, outcome, rests=append.rests)
+            if outcome is not None:
+                self.outcomes[key] = outcome
+            if append.rests is not None:
+                self.rests[key] = append.rests
         seq = append.first_seq
         for record in append.records:
             self.records.append((key, seq, record))
@@ -186,12 +197,6 @@ class AppendPlan:
                 self.payloads.append(PayloadRow(key, sha256, False, value))  # noqa: FBT003 - a row
         if append.of_snapshot:
             self.snapshot_payloads[key] = tuple(append.of_snapshot)
-
-    def _replace(self, key: int, outcome: Outcome | None, *, rests: bool | None) -> None:
-        if outcome is not None:
-            self.outcomes[key] = outcome
-        if rests is not None:
-            self.rests[key] = rests
 
 
 def ancestors_of(appends: Sequence[Append]) -> list[ExecutionId]:

@@ -71,12 +71,14 @@ _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def slimmed(appends: Sequence[Append], limit: int) -> list[Append]:
+def slimmed(appends: Sequence[Append], limit: int) -> Sequence[Append]:
     """Take the values above a limit, in bytes, out of appends."""
-    return [each if _is_small(each, limit) else _slim(each, limit) for each in appends]
+    if are_small(appends, limit):
+        return appends
+    return [each if are_small((each,), limit) else _slim(each, limit) for each in appends]
 
 
-async def slimmed_beside(appends: Sequence[Append], limit: int) -> list[Append]:
+async def slimmed_beside(appends: Sequence[Append], limit: int) -> Sequence[Append]:
     """Do the same; for a large snapshot without records in a thread.
 
     Appends with records keep their order, so they do not wait.
@@ -117,12 +119,16 @@ def joined(stored: StoredExecution, payloads: Mapping[bytes, bytes]) -> StoredEx
         ) from error
 
 
-def _is_small(append: Append, limit: int) -> bool:
-    for record in append.records:
-        if len(record) > limit or record.startswith(_MARK):
+def are_small(appends: Sequence[Append], limit: int) -> bool:
+    """Tell whether there is nothing to take out of appends, as of nearly all."""
+    for append in appends:
+        for record in append.records:
+            if len(record) > limit or record.startswith(_MARK):
+                return False
+        snapshot = append.snapshot
+        if snapshot is not None and (len(snapshot) > limit or snapshot.startswith(_MARK)):
             return False
-    snapshot = append.snapshot
-    return snapshot is None or (len(snapshot) <= limit and not snapshot.startswith(_MARK))
+    return True
 
 
 def _slim(append: Append, limit: int) -> SlimAppend:

@@ -144,4 +144,4 @@ async def test_one_that_waits_no_longer_keeps_nobody() -> None:
         await asyncio.sleep(0)
     assert not state._waiting
     assert not state._spent_s
-    assert not state._is_full
+    assert not state.is_full

@@ -46,7 +46,8 @@ class FairTurns:
         self._clock_s = clock_s
         self._cpu_read_s = -inf
         self._turn_s = 0.0
-        self._is_full = False
+        self.is_full = False
+        """Whether events must wait for another turn."""
         self._is_watched = False
         self._spent_s: dict[ExecutionId, float] = {}
         self._waiting: dict[ExecutionId, deque[tuple[int, asyncio.Future[None]]]] = {}
@@ -55,7 +56,7 @@ class FairTurns:
 
     async def wait(self, execution_id: ExecutionId) -> None:
         """Wait until events of an execution may be handled: at once, unless the turn is full."""
-        if not self._is_full:
+        if not self.is_full:
             return
         came = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(execution_id, deque()).append((next(self._numbers), came))
@@ -76,7 +77,7 @@ class FairTurns:
             self._charge(call.execution_id, self._computed_s(now_s - looked_s))
             looked_s = now_s
             if self._turn_s >= TURN_S:
-                self._is_full = True
+                self.is_full = True
                 if not whole:
                     break
         return handled
@@ -102,7 +103,7 @@ class FairTurns:
             self._charge(execution_id, self._computed_s(now_s - looked_s))
             looked_s = now_s
             if self._turn_s >= TURN_S:
-                self._is_full = True
+                self.is_full = True
                 return False
         return True
 
@@ -126,7 +127,7 @@ class FairTurns:
         self._turn_s = 0.0
         came = self._next()
         if came is None:
-            self._is_full = False
+            self.is_full = False
             self._spent_s.clear()
         else:
             self._handed_on += 1

@@ -11,9 +11,9 @@ _UNREAD: Final = "unread"
 Take: TypeAlias = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 
 
-async def in_groups(
+def in_groups(
     calls: Sequence[Call], must_read: Callable[[Call], bool], take: Take
-) -> list[Reply]:
+) -> Awaitable[list[Reply]]:
     """Handle a batch in groups; the replies are in its order.
 
     The store refuses a submission whose idempotency key is taken, so it is written apart from the
@@ -21,8 +21,12 @@ async def in_groups(
     group of their own; a write for each would take five times as long.
     """
     groups = _groups_of(calls, must_read) if len(calls) > 1 else []
-    if len(groups) < 2:
-        return await take(calls)
+    return take(calls) if len(groups) < 2 else _in_several(calls, groups, take)
+
+
+async def _in_several(
+    calls: Sequence[Call], groups: Sequence[Sequence[int]], take: Take
+) -> list[Reply]:
     answered = await asyncio.gather(
         *(take([calls[number] for number in group]) for group in groups)
     )
@@ -37,6 +41,9 @@ async def in_groups(
 def _groups_of(calls: Sequence[Call], must_read: Callable[[Call], bool]) -> list[list[int]]:
     """Return the places of calls by group; those of one execution keep their order."""
     unread = {call.execution_id for call in calls if must_read(call)}
+    keyed = (isinstance(call, Submission) and call.idempotency_key is not None for call in calls)
+    if not unread and not any(keyed):
+        return []
     groups: dict[int | str, list[int]] = {}
     for number, call in enumerate(calls):
         if isinstance(call, Submission) and call.idempotency_key is not None:

@@ -24,7 +24,7 @@ from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache
 from rillflow.runtime.activation.call_outcome import CallOutcome, appends_under_way, reply_of
-from rillflow.runtime.activation.decoding import decoded_first
+from rillflow.runtime.activation.decoding import decoded_first, large_texts
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS, JournalRows
 from rillflow.runtime.activation.leases import LeaseSource
@@ -216,7 +216,10 @@ class ExecutionOwner:
 
     async def call_many(self, calls: Sequence[Call]) -> list[Reply]:
         """Handle a batch; the replies, in its order, come once everything is durable."""
-        return await decoded_first(calls, lambda: self._in_groups(calls))
+        large = large_texts(calls)
+        if large:
+            return await decoded_first(large, lambda: self._in_groups(calls))
+        return await self._in_groups(calls)
 
     async def _call_group(self, calls: Sequence[Call]) -> list[Reply]:
         """Handle the first calls together; return those that differed from the store twice."""
@@ -228,7 +231,8 @@ class ExecutionOwner:
 
     async def _call_together(self, calls: Sequence[Call], *, look: bool = False) -> list[Reply]:
         """Handle calls; ``look`` reads the store before it makes an execution."""
-        await self._turns.wait(calls[0].execution_id)
+        if self._turns.is_full:
+            await self._turns.wait(calls[0].execution_id)
         released = self._recovery.released(calls)
         with await self._leases.for_calls(calls, look=look) as leased:
             handle = partial(self._calls.take, leased)

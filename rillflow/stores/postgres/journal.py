@@ -17,7 +17,7 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.execution_filters import conditions_of
-from rillflow.stores.large_values import joined, references, slimmed_beside
+from rillflow.stores.large_values import are_small, joined, references, slimmed_beside
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.purge import PURGEABLE, purge
 from rillflow.stores.stored_rows import damage_told, death_of, execution_summary, stored_execution
@@ -96,7 +96,10 @@ class PostgresJournal:
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably, with other callers' appends."""
-        await self._database.append(await slimmed_beside(appends, self._large_value_bytes))
+        limit = self._large_value_bytes
+        if not are_small(appends, limit):
+            appends = await slimmed_beside(appends, limit)
+        await self._database.append(appends)
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""

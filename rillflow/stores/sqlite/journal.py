@@ -17,7 +17,7 @@ from rillflow.ports.store import (
     StoredExecution,
 )
 from rillflow.stores.execution_filters import conditions_of
-from rillflow.stores.large_values import joined, references, slimmed_beside
+from rillflow.stores.large_values import are_small, joined, references, slimmed_beside
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.purge import list_purgeable, purge
@@ -92,7 +92,10 @@ class SqliteJournal:
 
     async def append(self, appends: Sequence[Append]) -> None:
         """Write all appends in one transaction, durably, with other callers' appends."""
-        await self._database.append(await slimmed_beside(appends, self._large_value_bytes))
+        limit = self._large_value_bytes
+        if not are_small(appends, limit):
+            appends = await slimmed_beside(appends, limit)
+        await self._database.append(appends)
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
