@@ -8,7 +8,7 @@ data only. These modules read it:
 - ``middleware/browsers.py``: which paths take any ``Host``, and may be linked to;
 - ``middleware/request_lines.py``: for which paths HEAD does not stand for GET;
 - ``middleware/form_parameters.py``: which paths take their parameters as a posted form;
-- ``limits/body_limits.py``: how many bytes a body may have;
+- ``limits/body_pool.py``: how many bytes a body may have;
 - ``routes/hot.py``: which paths bypass FastAPI;
 - ``routes/document.py``: what the OpenAPI document says about access and bodies;
 - ``api.py``: which paths bypass Ray Serve (``rillflow/private_apis/serve_shortcut.py``); and it

@@ -34,8 +34,14 @@ from rillflow.language.mapping.targets import compile_target
 from rillflow.language.text.literals import parse_literal, whole_number
 from rillflow.language.text.loose_json import read_json
 from rillflow.runtime.definitions.input_schema import InputSchema
-from serve.forms.parameters import flag, listed, seconds, user_id
-from serve.forms.submission import read_callback_config, read_resource_check
+from serve.forms.parameters import (
+    flag,
+    listed,
+    read_callback_config,
+    read_resource_check,
+    seconds,
+    user_id,
+)
 from tests.loopback import attempt
 
 MOST: Final = 1 << 24

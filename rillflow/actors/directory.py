@@ -21,8 +21,7 @@ from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.ports.executions import Call, End, Reply, Submission
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.routing.dedicated_limit import DedicatedLimit
-from rillflow.runtime.routing.owner_ref import OwnerRef
-from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.routing.router import OwnerRef, Routes
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
 from rillflow.settings import Settings
 

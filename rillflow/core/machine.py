@@ -97,7 +97,9 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         execution_max_tasks=event.execution_max_tasks,
         callback=callback if isinstance(callback, dict) else None,
     )
-    context = initial_context(plan.original, data if isinstance(data, dict) else {})
+    given = data if isinstance(data, dict) else {}
+    has_defaults = bool(plan.original.default_context)
+    context = initial_context(plan.original, given) if has_defaults else dict(given)
     context["flow_execution_id"] = event.execution_id
     if event.route:
         context.setdefault("flow_root_execution_id", event.route[0].execution_id)
@@ -107,7 +109,8 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     if state.execution_max_tasks is not None and len(plan.level.tasks) > state.execution_max_tasks:
         groups.refuse_too_many(state, groups=0, tasks=len(plan.level.tasks))
     turn.instantiate("", plan.level)
-    timing.arm_execution_timeout(turn)
+    if plan.definition.timeline is not None:
+        timing.arm_execution_timeout(turn)
     turn.open_scope("")
     running.drain(turn)
     if turn.mapped:

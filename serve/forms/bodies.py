@@ -1,7 +1,7 @@
 """Bodies of requests and answers, in Rill Flow's form (spec 5.1).
 
 The routes and the middleware read request bodies and build answers with it. How large a body may
-be is decided by ``limits/body_limits.py``. It must not know what a body means.
+be is decided by ``limits/body_pool.py``. It must not know what a body means.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,8 +16,7 @@ from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.gateways.messages.threads import joined
 from rillflow.jsontypes import encode_json
 from rillflow.plain_words import in_plain_words
-from serve.limits.body_limits import BodyLimit
-from serve.limits.body_pool import pool_of
+from serve.limits.body_pool import BodyLimit, pool_of
 
 KnownCheck: TypeAlias = Callable[[], Awaitable[object]]
 
@@ -131,7 +130,10 @@ async def read_text(request: Request) -> bytes:
         TooLargeError: It is larger than the limit of its route; the rest is not read.
     """
     body = await read_body(request)
-    return in_utf8(body, header_of(request.scope, b"content-type"))
+    named = header_of(request.scope, b"content-type")
+    if "=" not in named and body[:1] in JSON_STARTS:  # neither a charset nor a byte order mark
+        return body
+    return in_utf8(body, named)
 
 
 async def read_json_text(request: Request) -> bytes:

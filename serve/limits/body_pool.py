@@ -1,4 +1,4 @@
-"""Bodies of requests while they arrive: how long they may take, and how many may be unfinished.
+"""Bodies of requests while they arrive: how large, how long, and how many may be unfinished.
 
 A body that never ends occupies its request, and enough of them would occupy the whole API. Nearly
 all bodies arrive within a second and count for little; of the others a limited number is waited
@@ -6,21 +6,23 @@ for. There are two pools. Callers that are known, by the API key or by an execut
 them, have their own, so bodies of anonymous callers leave room for theirs. Requests have no timers:
 a pool checks all of its bodies twice a second.
 
-``api_key.py`` assigns each request to a pool, and ``forms/bodies.py`` reads the body with it. This
-module must not know what is in a body.
+How large a body may be is said by the table of routes, with the settings applied. Endpoints name
+no limit. ``api_key.py`` assigns each request to a pool, and ``forms/bodies.py`` reads the body with
+it. This module must not know what is in a body.
 """
 
 import asyncio
 from collections import Counter
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
-from rillflow.errors import BodyTimeoutError, RillflowError, UnfinishedBodyError
+from rillflow.errors import BodyTimeoutError, RillflowError, TooLargeError, UnfinishedBodyError
 from rillflow.settings import MEBIBYTE, Settings
-from serve.limits.body_limits import BodyLimit, BodyLimits
 from serve.limits.client_addresses import address_of
+from serve.route_table import ROUTES, Body
 
 LOOK_S: Final = 0.5
 STALE_S: Final = 1.0
@@ -33,6 +35,77 @@ MOST_BYTES: Final = 128 * MEBIBYTE
 """What unfinished bodies of a pool may hold together; four times the largest body if more."""
 
 _POOL: Final = "rillflow.bodies"
+
+
+class BodyLimit(NamedTuple):
+    """The limit of one body.
+
+    Attributes:
+        bytes: The limit.
+        setting: The setting that it comes from; empty where it is fixed.
+        too_large_status: HTTP status of the answer to a larger body.
+    """
+
+    bytes: int
+    setting: str
+    too_large_status: int
+
+    def refusal(self) -> TooLargeError:
+        """Return the refusal of a larger body."""
+        setting, status = self.setting or None, self.too_large_status
+        return TooLargeError.of_body(self.bytes, setting, http_status=status)
+
+
+class _RouteLimits(NamedTuple):
+    """The limits of one route: of all businesses, and of those that have their own."""
+
+    limit: BodyLimit
+    business_in: str
+    by_business: dict[str, BodyLimit]
+
+    def each(self) -> Iterable[BodyLimit]:
+        return self.limit, *self.by_business.values()
+
+
+class BodyLimits:
+    """The limits of all routes of a server with these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._by_path = dict(_limits_of_routes(settings))
+        self.largest_bytes = max(
+            limit.bytes for limits in self._by_path.values() for limit in limits.each()
+        )
+
+    def of(self, request: Request) -> BodyLimit:
+        """Return the limit of a request's body.
+
+        Raises:
+            RuntimeError: The table of routes says that this route reads no body.
+        """
+        path = request.scope["path"]
+        limits = self._by_path.get(path)
+        if limits is None:
+            raise RuntimeError(f"{path} reads a body, which its row in serve.route_table denies")
+        if not limits.by_business:
+            return limits.limit
+        business = request.query_params.get(limits.business_in, "").partition(":")[0].strip()
+        return limits.by_business.get(business, limits.limit)
+
+
+def _limits_of_routes(settings: Settings) -> Iterator[tuple[str, _RouteLimits]]:
+    for route in ROUTES:
+        body = route.body
+        if body.setting:
+            limit = _limit(getattr(settings, body.setting), body)
+            own = getattr(settings, f"{body.setting}_by_business") if body.business_in else {}
+            by_business = {business: _limit(most, body) for business, most in own.items()}
+            yield route.path, _RouteLimits(limit, body.business_in, by_business)
+        elif body.largest_bytes:
+            yield route.path, _RouteLimits(_limit(body.largest_bytes, body), "", {})
+
+
+def _limit(most_bytes: int, body: Body) -> BodyLimit:
+    return BodyLimit(most_bytes, body.setting, body.too_large_status)
 
 
 class _Reading:

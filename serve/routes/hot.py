@@ -40,8 +40,14 @@ from serve.forms.bodies import (
     ret_response,
 )
 from serve.forms.errors import respond_to
-from serve.forms.parameters import nul_refused, query_of, required, seconds, view_kind
-from serve.forms.submission import read_submission
+from serve.forms.parameters import (
+    nul_refused,
+    query_of,
+    read_submission,
+    required,
+    seconds,
+    view_kind,
+)
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.large_answers import AnswerPool, LargeAnswers
 from serve.limits.waits import Waits

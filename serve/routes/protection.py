@@ -24,8 +24,7 @@ from serve.forms.answers import Gateways
 from serve.forms.bodies import json_response
 from serve.forms.console_answers import StatusCheck
 from serve.forms.documentation import ERRORS, answer
-from serve.forms.parameters import Names, OptionalFlag, listed, service_of
-from serve.forms.submission import read_resource_check
+from serve.forms.parameters import Names, OptionalFlag, listed, read_resource_check, service_of
 
 
 def router(stack: Stack) -> APIRouter:

@@ -198,14 +198,14 @@ async def served(
                 hook=hook,
             )
             app = create_api(stack, executions.start)
-            async with _listening(door, app):
+            async with listening(door, app):
                 async with httpx.AsyncClient(base_url=settings.base_url, timeout=30) as client:
                     yield Api(client, app, stack, gateway, clock)
                 await executions.stop()
 
 
 @asynccontextmanager
-async def _listening(door: socket.socket, app: ASGIApp) -> AsyncIterator[None]:
+async def listening(door: socket.socket, app: ASGIApp) -> AsyncIterator[None]:
     config = uvicorn.Config(app, log_config=None, lifespan="on")
     config.load()
     server = uvicorn.Server(config)

@@ -10,8 +10,7 @@ import pytest
 from rillflow.actors.sockets import SocketConnection, SocketServer
 from rillflow.errors import UnavailableError
 from rillflow.ids import new_execution_id
-from rillflow.runtime.routing.owner_ref import OwnerRef
-from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.routing.router import OwnerRef, Routes
 from tests.api.serving import Api, refusal_of, served
 
 SECRET: Final = "the value of a secret"

@@ -1,43 +1,154 @@
-"""A submission passes a dozen modules of ``serve`` at most before its owner is asked."""
+"""A submission enters no more modules before its acknowledgement than the decision on them says.
 
+The replica and the owner are in one process here, with a socket between them. Modules that only
+a Ray cluster needs are counted without being entered.
+"""
+
+import asyncio
+import re
+import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from tests.api.definition_texts import PASS
-from tests.api.serving import served
+import httpx
+import pytest
 
-ROOT: Final = f"{Path(__file__).parents[2]}/"
-OWNER: Final = "rillflow/runtime/local.py"
-"""Where the call of the owner begins, in a stack without Ray."""
-PASSED: Final = (
-    "serve/middleware/request_lines.py",
-    "serve/middleware/api_key.py",
-    "serve/middleware/browsers.py",
-    "serve/limits/body_pool.py",
-    "serve/routes/hot.py",
-    "serve/limits/large_answers.py",
-    "serve/forms/parameters.py",
-    "serve/forms/submission.py",
-    "serve/forms/bodies.py",
-    "serve/limits/body_limits.py",
+from rillflow.actors.sockets import SocketConnection, SocketServer
+from rillflow.actors.stack import Stack
+from rillflow.ids import PARTITIONS, ExecutionId
+from rillflow.ports.gateway import DispatcherState
+from rillflow.ports.messages import LoopQuestion, decode_owner_message
+from rillflow.runtime.dispatch.client import DispatcherClient
+from rillflow.runtime.endpoints import OwnerEndpoint
+from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.process.readiness import ReadinessWatch
+from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.settings import Settings
+from rillflow.stores import open_store
+from rillflow.testing import FakeOpenFaaS
+from serve.api import create_api
+from tests.api.definition_texts import calling
+from tests.api.serving import Api, MovableClock, NoActors, listening
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "decisions" / "processes" / "path-of-a-submission.md"
+ON_A_CLUSTER: Final = (
+    "rillflow/actors/directory.py",
+    "rillflow/actors/peers.py",
+    "rillflow/actors/execution_actor.py",
+    "rillflow/runtime/process/clock.py",
 )
-"""In the order in which they are entered."""
+"""That, and the clock of the machine, which tests replace."""
+BESIDE_IT: Final = ("rillflow/runtime/process/loop_watch.py",)
+"""Entered by a timer, whatever comes in."""
+MOST_OF_SERVE: Final = 8
+
+
+class NoDedicatedOwners:
+    """No execution of these tests has an actor of its own."""
+
+    def find(self, execution_id: ExecutionId) -> OwnerRef | None:
+        raise AssertionError(execution_id)
+
+    def spawn(self, execution_id: ExecutionId) -> OwnerRef:
+        raise AssertionError(execution_id)
+
+    def forget(self, execution_id: ExecutionId) -> None:
+        raise AssertionError(execution_id)
+
+
+class NoDispatchers:
+    """Nobody asks about dispatchers here."""
+
+    async def states(self) -> list[DispatcherState]:
+        return []
+
+
+class Link:
+    """An owner of executions, and the way to it over a socket."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = open_store("memory:")
+        self.routes = Routes([OwnerRef(self._call, watcher="replica")], NoDedicatedOwners())
+        # Calls leave only once callbacks can come, which is not yet.
+        self._dispatcher = DispatcherClient("owner", [self._no_call], asyncio.Event())
+        self._owner = ExecutionOwner(
+            store=self.store,
+            clock=SystemClock(),
+            dispatcher=self._dispatcher,
+            executions=self.routes,
+            callback_host=settings.callback_base_url,
+            partitions=range(PARTITIONS),
+        )
+        self._endpoint = OwnerEndpoint(self._owner, self._dispatcher, life="first")
+        self._drain = Drain()
+        self._server = SocketServer(self._answer, "owner")
+        self._connection: SocketConnection | None = None
+
+    async def start(self) -> None:
+        await self._owner.start()
+        await self._server.start()
+        self._connection = await SocketConnection.connect(self._server.path)
+
+    async def stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._server.close()
+        await self._dispatcher.stop()
+        await self._owner.stop()
+
+    async def _call(self, message: bytes) -> bytes:
+        assert self._connection is not None
+        return await self._connection.call(message)
+
+    async def _answer(self, data: bytes) -> bytes:
+        message = decode_owner_message(data)
+        assert not isinstance(message, LoopQuestion)
+        return await self._drain.through(lambda: self._endpoint.take(message, len(data)))
+
+    async def _no_call(self, message: bytes) -> bytes:
+        raise AssertionError(message)
+
+
+@asynccontextmanager
+async def served_over_a_socket() -> AsyncIterator[Api]:
+    with socket.socket(proto=socket.IPPROTO_TCP) as door:
+        door.bind(("127.0.0.1", 0))
+        settings = Settings(port=door.getsockname()[1])
+        link, clock = Link(settings), MovableClock()
+        stack = Stack(
+            settings,
+            store=link.store,
+            executions=link.routes,
+            dispatchers=NoDispatchers(),
+            loops=NoActors(),
+            readiness=ReadinessWatch([]),
+            clock=clock,
+        )
+        app = create_api(stack, link.start)
+        async with FakeOpenFaaS({}) as gateway, listening(door, app):
+            async with httpx.AsyncClient(base_url=settings.base_url, timeout=30) as client:
+                yield Api(client, app, stack, gateway, clock)
+            await link.stop()
 
 
 @contextmanager
 def entered() -> Iterator[list[str]]:
     """Note the modules of this repository that functions are called in, each once."""
     modules: list[str] = []
+    root = f"{ROOT}/"
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        if event == "call" and code.co_name != "<module>" and code.co_filename.startswith(ROOT):
-            name = code.co_filename.removeprefix(ROOT)
-            if name not in modules:
+        if event == "call" and code.co_name != "<module>" and code.co_filename.startswith(root):
+            name = code.co_filename.removeprefix(root)
+            if name.startswith(("rillflow/", "serve/")) and name not in (*modules, *BESIDE_IT):
                 modules.append(name)
 
     before = sys.getprofile()
@@ -48,12 +159,29 @@ def entered() -> Iterator[list[str]]:
         sys.setprofile(before)
 
 
-async def test_a_submission_passes_these_modules_before_its_owner_is_asked() -> None:
-    async with served() as api:
-        await api.add(PASS)
-        await api.submit("shop:order")  # reads and compiles the definition
+@pytest.fixture(name="path")
+async def _path() -> list[str]:
+    async with served_over_a_socket() as api:
+        version = await api.add(calling("work"))
+        await api.submit(version, {"a": 1})  # reads and compiles the definition
         with entered() as modules:
-            await api.submit("shop:order")
-    before_owner = modules[: modules.index(OWNER)]
-    assert tuple(name for name in before_owner if name.startswith("serve/")) == PASSED
-    assert len(PASSED) <= 12
+            await api.submit(version, {"a": 1})
+    return modules
+
+
+async def test_a_submission_enters_no_more_modules_than_the_page_of_the_decision_says(
+    path: list[str],
+) -> None:
+    [most] = map(
+        int, re.findall(r"^# A submission enters (\d+) modules", PAGE.read_text(encoding="utf-8"))
+    )
+    assert len(path) + len(ON_A_CLUSTER) <= most, "\n".join(path)
+
+
+async def test_a_submission_enters_so_many_modules_of_serve(path: list[str]) -> None:
+    assert len([name for name in path if name.startswith("serve/")]) <= MOST_OF_SERVE
+
+
+async def test_the_page_of_the_decision_names_each_module(path: list[str]) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert not [name for name in (*path, *ON_A_CLUSTER) if f"`{name}`" not in page]

@@ -19,8 +19,7 @@ from rillflow.runtime.endpoints import DispatcherEndpoint, OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain
 from rillflow.runtime.owner.deactivation import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
-from rillflow.runtime.routing.owner_ref import OwnerRef
-from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.routing.router import OwnerRef, Routes
 from tests.loopback import connection_to
 from tests.simulation.network import Network
 from tests.simulation.promises import Promises

@@ -23,13 +23,12 @@ from rillflow.ids import ExecutionId, partition_of
 from rillflow.ports.executions import Delivery, Reply
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.activation.active_execution import ActiveExecution
-from rillflow.runtime.activation.call_outcome import CallOutcome
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
 from rillflow.runtime.commands import runner
 from rillflow.runtime.commands.timers import Timer, Timers
 from rillflow.runtime.dispatch.pool import DispatchPool, _Postponed, _Taken
 from rillflow.runtime.endpoints import DispatcherEndpoint
-from rillflow.runtime.owner.call_handling import CallHandling
+from rillflow.runtime.owner.call_handling import CallHandling, CallOutcome
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing import router as routes
 from rillflow.runtime.supervision.restarts import Restarts

@@ -14,8 +14,7 @@ from rillflow.runtime.activation.fencing import DEDICATED_LISTING, listing_parti
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.owner.deactivation import until_done
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
-from rillflow.runtime.routing.owner_ref import OwnerRef
-from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.routing.router import OwnerRef, Routes
 from rillflow.runtime.supervision.restarts import LONGEST_SPAWN_S, LOOK_S, Restarts
 from rillflow.stores.memory.store import MemoryStore
 from tests.simulation.stale_home import simulate_stale_home

@@ -246,6 +246,7 @@ def submission(*, data: bytes = b"{}", dedicated: bool = False, uid: int = 0) ->
         "e",
         "d",
         at_ms=0,
+        host="http://here",
         data=data,
         dedicated=dedicated,
         uid=uid,

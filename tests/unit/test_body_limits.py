@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from rillflow.settings import Settings
-from serve.limits.body_limits import BodyLimit, BodyLimits
+from serve.limits.body_pool import BodyLimit, BodyLimits
 from serve.route_table import FORM, ROUTES
 
 SETTINGS: Final = Settings(

@@ -30,7 +30,7 @@ from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.dispatch.pool import Outbox
-from rillflow.runtime.routing.owner_ref import OwnerRef
+from rillflow.runtime.routing.router import OwnerRef
 from serve.forms.errors import respond_to
 from tests.loopback import attempt
 

@@ -9,10 +9,10 @@ from starlette.requests import Request
 
 from rillflow.errors import RequestError
 from rillflow.runtime.hooks.loading import load_hook
-from rillflow.runtime.process.node_memory import NodeMemory
+from rillflow.runtime.submission.admission import NodeMemory
 from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, idle_switches
 from rillflow.settings import Settings, matching_id, unknown_variables
-from serve.limits.body_limits import BodyLimits
+from serve.limits.body_pool import BodyLimits
 from tests.loopback import StoppedClock
 
 SUBMIT: Final = "/flow/submit.json"

@@ -11,7 +11,7 @@ import pytest
 
 from rillflow.errors import StoreError
 from rillflow.ports.store import Store
-from rillflow.runtime.definitions.single_flight import SingleFlightReads
+from rillflow.runtime.definitions.catalogue import SingleFlightReads
 from rillflow.stores import open_store
 
 ORDER = ("shop", "order", "release")

@@ -24,8 +24,7 @@ from rillflow.runtime.dispatch.client import (
     dispatcher_index,
 )
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.runtime.routing.owner_ref import OwnerRef
-from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.routing.router import OwnerRef, Routes
 from rillflow.runtime.submission.admission import Admission
 from rillflow.settings import ResourceCheck, Settings
 

@@ -10,8 +10,7 @@ from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Call, Delivery, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
-from rillflow.runtime.routing.owner_ref import OwnerRef
-from rillflow.runtime.routing.router import Routes
+from rillflow.runtime.routing.router import OwnerRef, Routes
 from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, GatedFunction, ManualClock
 from tests.submissions import submission_event

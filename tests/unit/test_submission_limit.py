@@ -9,7 +9,7 @@ import pytest
 from rillflow.core.events import CancelRequested, ParentLink
 from rillflow.errors import OverloadedError, StoreError
 from rillflow.ports.executions import Call, Delivery, Reply, Submission, encode_replies
-from rillflow.runtime.routing.owner_ref import OwnerRef
+from rillflow.runtime.routing.router import OwnerRef
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
 from tests.submissions import submission_event
 

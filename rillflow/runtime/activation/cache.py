@@ -24,7 +24,7 @@ from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.crashes.crash_history import CrashHistory
 from rillflow.runtime.crashes.handling_record import REPLAY
-from rillflow.runtime.definitions.plans import Plans
+from rillflow.runtime.definitions.catalogue import Plans
 
 log = logging.getLogger("rillflow.activation")
 

@@ -22,12 +22,11 @@ from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.backpressure.busy_functions import BusyFunctions, service_id
 from rillflow.runtime.backpressure.held_dispatches import HeldDispatches
 from rillflow.runtime.backpressure.sync import HintSync
-from rillflow.runtime.commands.resource_names import Chooser, is_indirect
+from rillflow.runtime.commands.resource_names import Chooser, is_flow, is_indirect
 from rillflow.runtime.commands.subflows import (
     Inherited,
     child_of,
     inherited_from,
-    is_flow,
     start_flow,
 )
 from rillflow.task_set import TaskSet

@@ -1,4 +1,4 @@
-"""Resource names that stand for another one: A/B rules and references (spec 4.1, 4.8, 5.4)."""
+"""What resource names stand for: functions, sub-flows, A/B rules, references (spec 4.1, 4.8)."""
 
 from typing import Final
 from urllib.parse import parse_qs
@@ -23,6 +23,7 @@ from rillflow.runtime.definitions.choice_rules import first_that_holds
 
 AB_SCHEME: Final = "ab://"
 REFERENCE_SCHEME: Final = "resourceRef://"
+FLOW_PROTOCOL: Final = "rillflow"
 DEFAULT_RULE: Final = "default"
 PROCESS_FAIL: Final = 30106
 
@@ -81,6 +82,12 @@ class Chooser:
         if rules is None:
             rules = self._rules[business, key] = await self._catalogue.rules("ab", (business, key))
         return rules
+
+
+def is_flow(request: DispatchTask) -> bool:
+    """Tell whether a dispatch starts a sub-flow instead of calling a gateway."""
+    protocol = request.resource_protocol or request.resource_name.partition("://")[0]
+    return protocol == FLOW_PROTOCOL and request.resource is None
 
 
 def is_indirect(command: DispatchTask) -> bool:

@@ -27,7 +27,6 @@ from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, failed
 from rillflow.ports.store import Catalogue
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 
-PROTOCOL = "rillflow"
 MOST_LEVELS = 5
 UNSUPPORTED = 30606
 
@@ -56,12 +55,6 @@ def inherited_from(state: ExecutionState) -> Inherited:
         execution_max_tasks=state.execution_max_tasks,
     )
     return Inherited(settings, state.id_key)
-
-
-def is_flow(request: DispatchTask) -> bool:
-    """Tell whether a dispatch starts a sub-flow instead of calling a gateway."""
-    protocol = request.resource_protocol or request.resource_name.partition("://")[0]
-    return protocol == PROTOCOL and request.resource is None
 
 
 async def start_flow(  # noqa: PLR0913 - the ports it joins

@@ -1,9 +1,11 @@
-"""The catalogue of definitions: adding one, and resolving a descriptor id (spec 5.4)."""
+"""The catalogue of definitions: adding, resolving and reading one (spec 5.4)."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias, TypeVar
 
+from rillflow.core.plan import Plan
 from rillflow.definition import (
     MAX_TEXT_BYTES,
     canonical_text,
@@ -13,10 +15,12 @@ from rillflow.definition import (
 )
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import RequestError, UnknownDescriptorError
+from rillflow.gateways.messages.threads import computed
 from rillflow.ids import LONGEST_NAME, DescriptorId, is_name, parse_descriptor_id, why_no_name
 from rillflow.jsontypes import JsonObject
-from rillflow.language.bounded_cache import PATTERN_BYTES
+from rillflow.language.bounded_cache import PATTERN_BYTES, BoundedCache
 from rillflow.ports.store import Catalogue
+from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
 from rillflow.runtime.definitions.choice_rules import first_that_holds
 from rillflow.runtime.definitions.input_schema import InputSchema
@@ -170,3 +174,88 @@ async def _gray_alias(
 ) -> str:
     rules = await catalogue.rules("gray", (wanted.business, wanted.feature))
     return (rules and await first_that_holds(rules, uid=uid, data=data)) or RELEASE
+
+
+Answer = TypeVar("Answer")
+Key: TypeAlias = tuple[str, ...]
+
+
+class SingleFlightReads:
+    """The reads that resolve descriptor ids, for many submissions at once.
+
+    A request that arrives during a read waits for the next read. So each one sees everything that
+    any process stored before it, and nothing is cached that could be out of date.
+    """
+
+    def __init__(self, catalogue: DescriptorReads) -> None:
+        self._catalogue = catalogue
+        self._rules: Batcher[Key, dict[str, str]] = Batcher(_once_each(self._read_rules))
+        self._newest: Batcher[Key, str | None] = Batcher(_once_each(self._read_newest))
+
+    async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
+        """Return the rules of a scope, sorted by name."""
+        return await self._rules.ask((kind, *scope))
+
+    async def newest_version(self, business: str, feature: str, alias: str) -> str | None:
+        """Return the newest version of an alias, None when it has none."""
+        return await self._newest.ask((business, feature, alias))
+
+    async def has_version(self, business: str, feature: str, version: str) -> bool:
+        """Tell whether a version was ever added to a feature."""
+        return await self._catalogue.has_version(business, feature, version)
+
+    async def _read_rules(self, key: Key) -> dict[str, str]:
+        kind, *scope = key
+        return await self._catalogue.rules(kind, scope)
+
+    async def _read_newest(self, key: Key) -> str | None:
+        return await self._catalogue.newest_version(*key)
+
+
+def _once_each(
+    read: Callable[[Key], Awaitable[Answer]],
+) -> Callable[[list[Key]], Awaitable[list[Answer]]]:
+    """Return a function that reads a batch of keys, each once."""
+
+    async def read_all(keys: list[Key]) -> list[Answer]:
+        distinct = list(dict.fromkeys(keys))
+        if len(distinct) == 1:
+            return [await read(distinct[0])] * len(keys)
+        answers = await asyncio.gather(*map(read, distinct))
+        found = dict(zip(distinct, answers, strict=True))
+        return [found[key] for key in keys]
+
+    return read_all
+
+
+PLANS_BYTES: Final = 256 * 1024 * 1024
+"""Limit of the memory of the plans in an owner."""
+
+
+class Plans:
+    """Plans by md5; their memory is estimated and limited."""
+
+    def __init__(self, catalogue: Catalogue, *, most_bytes: int = PLANS_BYTES) -> None:
+        self._catalogue = catalogue
+        self._plans = BoundedCache[Plan](most_bytes)
+
+    def ready(self, definition_id: str) -> Plan | None:
+        """Return a plan that is in memory."""
+        return self._plans.get(definition_id)
+
+    async def get(self, definition_id: str) -> Plan:
+        """Return a plan, read from the catalogue on first use.
+
+        Raises:
+            StoreError: The catalogue could not be read.
+            UnknownDescriptorError: No such text is stored.
+            DefinitionError: The stored text is no longer valid.
+        """
+        plan = self._plans.get(definition_id)
+        if plan is not None:
+            return plan
+        text = await self._catalogue.definition_text(definition_id)
+        if text is None:
+            raise UnknownDescriptorError(f"definition {definition_id} is not stored")
+        plan = await computed(len(text), lambda: Plan(parse_stored(text), definition_id))
+        return self._plans.put(definition_id, plan, ready_bytes(text))

@@ -1,10 +1,12 @@
-"""Which calls of a batch are written in one transaction."""
+"""How a batch of calls is taken: large texts are decoded first, then group by group."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
-from rillflow.ports.executions import Call, Reply, Submission
+from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
+from rillflow.jsontypes import ahead_of, decoded_ahead
+from rillflow.ports.executions import Call, Reply, Submission, text_of
 
 _IN_MEMORY: Final = "in memory"
 _UNREAD: Final = "unread"
@@ -52,3 +54,17 @@ def _groups_of(calls: Sequence[Call], must_read: Callable[[Call], bool]) -> list
             key = _UNREAD if call.execution_id in unread else _IN_MEMORY
         groups.setdefault(key, []).append(number)
     return list(groups.values())
+
+
+def large_texts(calls: Sequence[Call]) -> list[bytes]:
+    """Return the texts of calls that are to be decoded beside the event loop."""
+    return [text for call in calls if len(text := text_of(call)) > SHORT_BYTES]
+
+
+async def decoded_first(
+    large: Sequence[bytes], take: Callable[[], Awaitable[list[Reply]]]
+) -> list[Reply]:
+    """Decode the large texts of some calls, then handle the calls; the core finds them decoded."""
+    ahead = await in_thread(lambda: list(filter(None, map(ahead_of, large))))
+    with decoded_ahead(ahead):
+        return await take()

@@ -1,8 +1,13 @@
 """Handling one call in memory: what is to be replied, written and carried out."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import assert_never
 
+import msgspec
+
 from rillflow.core import machine
+from rillflow.core.commands import Command
 from rillflow.core.events import CallbackReceived, TimerFired
 from rillflow.core.tasks.kept_outputs import within_limit
 from rillflow.core.tasks.waiting import resource_of
@@ -20,9 +25,9 @@ from rillflow.ports.executions import (
     Watch,
     reply_to_error,
 )
+from rillflow.ports.store import Append
 from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
 from rillflow.runtime.activation.cache import ActivationCache
-from rillflow.runtime.activation.call_outcome import CallOutcome
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal_rows import JournalRows, Progress, progress_of, row_of
 from rillflow.runtime.activation.leases import Leased, usable
@@ -38,6 +43,41 @@ from rillflow.runtime.owner.mapping_log import MappingLog
 from rillflow.runtime.owner.recovery import SEEING_TO, Recovery
 from rillflow.runtime.owner.views import Views
 from rillflow.runtime.process.crash_log import log_crash
+
+
+class CallOutcome(msgspec.Struct, frozen=True):
+    """The result of a call in memory: its reply, and what to write and do before it is sent.
+
+    ``at_ms`` is the time of the event that gave the commands; ``over`` tells whether the execution
+    ended with it. ``execution`` is the execution that the reply is about, and ``watch`` a
+    submission whose sender waits for the end.
+    """
+
+    reply: Reply
+    execution: ActiveExecution | None = None
+    append: Append | None = None
+    commands: list[Command] = []
+    at_ms: int = 0
+    over: bool = False
+    watch: Submission | None = None
+
+
+def appends_under_way(batch: Sequence[CallOutcome]) -> set["asyncio.Future[None]"]:
+    """Return the appends that must be over before replies that wrote nothing may be sent."""
+    return {
+        outcome.execution.append_under_way
+        for outcome in batch
+        if outcome.append is None and outcome.execution and outcome.execution.append_under_way
+    }
+
+
+def reply_of(outcome: CallOutcome, error: RillflowError | None) -> Reply:
+    """Return the reply to send; ``error`` is the error of the append."""
+    if outcome.append is not None:
+        return outcome.reply if error is None else reply_to_error(error)
+    if outcome.execution is not None and outcome.execution.is_distrusted:
+        return reply_to_error(ConflictError("what was read could not be written"))
+    return outcome.reply
 
 
 class CallHandling:
@@ -133,7 +173,8 @@ class CallHandling:
         if plan is None:
             raise ConflictError(f"definition {event.definition_id} has left memory")
         state, handled = machine.submit(plan, event)
-        self._rules.note(state, handled.mapped)
+        if handled.mapped:
+            self._rules.note(state, handled.mapped)
         execution = ActiveExecution(plan, state, Stage.NEW)
         self._activations.admit(execution)
         leased[event.execution_id] = execution

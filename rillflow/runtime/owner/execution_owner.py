@@ -23,8 +23,6 @@ from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache
-from rillflow.runtime.activation.call_outcome import CallOutcome, appends_under_way, reply_of
-from rillflow.runtime.activation.decoding import decoded_first, large_texts
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS, JournalRows
 from rillflow.runtime.activation.leases import LeaseSource
@@ -38,8 +36,13 @@ from rillflow.runtime.crashes.crash_history import CrashHistory
 from rillflow.runtime.crashes.handling_record import COMMANDS, HandlingRecord
 from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.hooks.chain import HookChain
-from rillflow.runtime.owner.call_groups import in_groups
-from rillflow.runtime.owner.call_handling import CallHandling
+from rillflow.runtime.owner.call_groups import decoded_first, in_groups, large_texts
+from rillflow.runtime.owner.call_handling import (
+    CallHandling,
+    CallOutcome,
+    appends_under_way,
+    reply_of,
+)
 from rillflow.runtime.owner.journal_writer import JournalWriter
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
@@ -233,7 +236,7 @@ class ExecutionOwner:
         """Handle calls; ``look`` reads the store before it makes an execution."""
         if self._turns.is_full:
             await self._turns.wait(calls[0].execution_id)
-        released = self._recovery.released(calls)
+        released = self._recovery.released(calls) if len(self._crashes) else []
         with await self._leases.for_calls(calls, look=look) as leased:
             handle = partial(self._calls.take, leased)
             batch = self._turns.take(calls, handle, whole=bool(released))
@@ -250,7 +253,8 @@ class ExecutionOwner:
                 if error is None:
                     self._carry_out(written)
         finally:
-            self._recovery.go_on(released)
+            if released:
+                self._recovery.go_on(released)
         if waits:
             await asyncio.wait(waits)
         return [reply_of(outcome, error) for outcome in batch]

@@ -123,8 +123,6 @@ class Recovery:
 
         They ``go_on`` by themselves once that call is handled: a cancellation must come first.
         """
-        if not len(self._crashes):
-            return []
         asked = (
             call.execution_id
             for call in calls

@@ -7,6 +7,7 @@ accepts.
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,7 +17,6 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, ResourceCall, TrafficCall
 from rillflow.ports.store import Store
 from rillflow.runtime.backpressure.busy_functions import ResourceRow, resource_limit, unsatisfied
-from rillflow.runtime.process.node_memory import NodeMemory
 from rillflow.runtime.submission.service_health import MINUTE_MS, Figures, check_health, measure
 from rillflow.settings import FlowHealth, ResourceCheck, Settings, matching_id
 
@@ -24,6 +24,9 @@ log = logging.getLogger("rillflow.admission")
 
 LONGEST_ASK_S: Final = 2.0
 
+FRESH_S: Final = 30.0
+"""For how long a reading of the memory in use is good."""
+MEMINFO: Final = Path("/proc/meminfo")
 STORAGE_LIMIT: Final = 30200
 TRAFFIC_LIMIT: Final = 30201
 
@@ -69,8 +72,9 @@ class Admission:
             return ResourceCheck(check_type="skip")
         if asked is not None:
             return asked
-        subject = matching_id(self._settings.resource_checks, business, feature)
-        return self._settings.resource_checks[subject] if subject else ResourceCheck()
+        checks = self._settings.resource_checks
+        subject = matching_id(checks, business, feature) if checks else None
+        return checks[subject] if subject else ResourceCheck()
 
     async def check(
         self, business: str, feature: str, resources: ResourceCheck, *, dedicated: bool = False
@@ -84,9 +88,11 @@ class Admission:
         """
         if self._checks_storage and self.is_full(self.storage_usage()):
             raise RequestError("runtime storage limit", wire_code=STORAGE_LIMIT)
+        is_checked = dedicated and resources.check_type != "skip"
+        if not (self._traffic or self._health or is_checked):
+            return
         traffic = matching_id(self._traffic, business, feature)
         is_measured = matching_id(self._health, business, feature) is not None
-        is_checked = dedicated and resources.check_type != "skip"
         if traffic is None and not is_measured and not is_checked:
             return
         try:
@@ -154,3 +160,29 @@ class Admission:
             to_ms=now_ms - thresholds.end_offset_min * MINUTE_MS,
         )
         return Health(figures, thresholds)
+
+
+class NodeMemory:
+    """The share of memory in use, read again when it is older than 30 s (spec 6.1)."""
+
+    def __init__(self, clock: Clock, source: Path = MEMINFO) -> None:
+        self._clock = clock
+        self._source = source
+        self._read_s: float | None = None
+        self._percent = 0
+
+    def used_percent(self) -> int:
+        """Return whole percents; 0 if the system does not tell."""
+        now_s = self._clock.monotonic_s()
+        if self._read_s is None or now_s - self._read_s > FRESH_S:
+            self._read_s, self._percent = now_s, _used_percent(self._source)
+        return self._percent
+
+
+def _used_percent(source: Path) -> int:
+    try:
+        lines = (line.split() for line in source.read_text(encoding="ascii").splitlines())
+        sizes = {words[0]: int(words[1]) for words in lines if len(words) > 1}
+        return 100 - 100 * sizes["MemAvailable:"] // sizes["MemTotal:"]
+    except (OSError, ValueError, KeyError, ZeroDivisionError):
+        return 0

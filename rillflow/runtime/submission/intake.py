@@ -46,13 +46,13 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
 from rillflow.runtime.definitions.catalogue import (
+    SingleFlightReads,
     parse_stored,
     ready_bytes,
     resolve_descriptor,
     stored_text,
 )
 from rillflow.runtime.definitions.input_schema import InputSchema
-from rillflow.runtime.definitions.single_flight import SingleFlightReads
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.submission.admission import Admission
 from rillflow.settings import ResourceCheck, Settings
@@ -113,6 +113,8 @@ class Submissions:
         """Submit to ``executions``; ``entropy`` returns the random bytes of ids and keys."""
         self._settings = settings
         self._kept = execution_settings(settings)
+        self._caller_uid = settings.caller_uid
+        self._callback_host = settings.callback_base_url
         self._store = store
         self._reads = SingleFlightReads(store)
         self._executions = executions
@@ -191,7 +193,7 @@ class Submissions:
         send: Send | None,
         digest: str | None = None,
     ) -> ExecutionId:
-        uid = self._settings.caller_uid if options.uid is None else options.uid
+        uid = self._caller_uid if options.uid is None else options.uid
         found = await resolve_descriptor(self._reads, descriptor_id, uid=uid, data=document)
         ready = await self._runnable(found.version or "")
         _refuse_unposted(options.callback, ready.definition)
@@ -238,7 +240,7 @@ class Submissions:
             ),
             definition_id=found.version or "",
             data=data,
-            host=self._settings.callback_base_url,
+            host=self._callback_host,
             callback=callback,
             dedicated=dedicated,
             uid=uid,
