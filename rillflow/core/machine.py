@@ -47,7 +47,7 @@ from rillflow.core.tasks import functions, groups, polling
 from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
 from rillflow.errors import ExecutionError
-from rillflow.jsontypes import decode_json
+from rillflow.jsontypes import JsonObject, decode_json
 
 
 class Handled(msgspec.Struct, frozen=True):
@@ -73,7 +73,6 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         ExecutionError: The submitted data cannot be kept (30505), or the definition has more
             tasks than an execution may have (30507).
     """
-    data = decode_json(event.data)
     callback = decode_json(event.callback) if event.callback else None
     state = ExecutionState(
         execution_id=event.execution_id,
@@ -97,12 +96,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
         execution_max_tasks=event.execution_max_tasks,
         callback=callback if isinstance(callback, dict) else None,
     )
-    given = data if isinstance(data, dict) else {}
-    has_defaults = bool(plan.original.default_context)
-    context = initial_context(plan.original, given) if has_defaults else dict(given)
-    context["flow_execution_id"] = event.execution_id
-    if event.route:
-        context.setdefault("flow_root_execution_id", event.route[0].execution_id)
+    context = _context_of(plan, event)
     state.context = stored_context(context, {}, state.context_max_bytes)
     state.invoke.begin_time(event.at_ms)
     turn = Turn(plan, state, event.at_ms)
@@ -118,6 +112,18 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     state.seq = 1
     state.made_bytes = turn.budget.made_bytes
     return state, Handled(turn.commands, mapped=turn.mapped, steps=turn.budget.spent_steps)
+
+
+def _context_of(plan: Plan, event: ExecutionSubmitted) -> JsonObject:
+    """Return the context that an execution begins with: its data, and the defaults."""
+    data = decode_json(event.data)
+    context = dict(data) if isinstance(data, dict) else {}
+    if plan.original.default_context:
+        context = initial_context(plan.original, context)
+    context["flow_execution_id"] = event.execution_id
+    if event.route:
+        context.setdefault("flow_root_execution_id", event.route[0].execution_id)
+    return context
 
 
 def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
