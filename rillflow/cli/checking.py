@@ -19,6 +19,8 @@ UNREADABLE: Final = 30402
 WANTED: Final = "a file with a dagName that ends in .yaml, .yml or .json"
 _MARK: Final = b"dagName"
 _ITS_OWN_KEYS: Final = (b"workspace", b"dagname")
+_OLDER_KEYS: Final = (b"namespace", b"service")
+"""Read for ``workspace`` and ``dagName`` where these are blank (spec 1.1)."""
 _YAML_KEY: Final = re.compile(rb"""^["']?([\w-]+)["']?[ \t]*:""", re.MULTILINE)
 _JSON_KEY: Final = re.compile(rb"""(?<![\w-])([\w-]+)["']?\s*:""")
 
@@ -46,8 +48,8 @@ def find_files(paths: Sequence[Path], *, strict: bool = False) -> Found:
     """List the files that are named, and the definitions in the folders that are.
 
     In a folder and all folders below, except hidden ones, these are the files that end in
-    .yaml, .yml or .json and look like one: they have a ``dagName``, or ``tasks`` and a
-    ``workspace`` or a misspelt ``dagName``. Where the check is strict, those that are empty
+    .yaml, .yml or .json and look like one: they have a ``dagName``, or ``tasks`` and one of a
+    ``workspace``, a misspelt ``dagName``, or ``namespace`` with ``service``. Where the check is strict, those that are empty
     or no text are listed too. What cannot be read, and a folder without a definition, is
     listed itself: checking it tells.
     """
@@ -74,7 +76,8 @@ def _is_wanted(file: Path, *, strict: bool) -> bool:
         return True
     pattern = _JSON_KEY if content.lstrip()[:1] == b"{" else _YAML_KEY
     keys = {key.replace(b"_", b"").replace(b"-", b"").lower() for key in pattern.findall(content)}
-    return b"tasks" in keys and not keys.isdisjoint(_ITS_OWN_KEYS)
+    is_ours = not keys.isdisjoint(_ITS_OWN_KEYS) or keys.issuperset(_OLDER_KEYS)
+    return b"tasks" in keys and is_ours
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -76,7 +76,7 @@ def tasks_to_redo_whole(shown: JsonObject, named: Sequence[str]) -> tuple[str, .
 
     Args:
         shown: The execution as ``get.json`` shows it.
-        named: The tasks that somebody named; a member of a group stands for its task.
+        named: The tasks that the user named.
 
     Raises:
         RequestError: There is nothing to run again, or a name is not that of a task.
@@ -86,11 +86,33 @@ def tasks_to_redo_whole(shown: JsonObject, named: Sequence[str]) -> tuple[str, .
     if not named and shown.get("dag_status") == SUCCEEDED:
         raise RequestError(f"it has succeeded; name a task with --task: {', '.join(statuses)}")
     for name in named:
-        status = statuses.get(name.partition("_")[0])
+        base = name.partition("_")[0]
+        status = statuses.get(base)
         if status is None:
             raise RequestError(f"there is no task {name}; there are {', '.join(statuses)}")
+        if base != name:
+            raise RequestError(
+                f"--whole takes tasks of the top level: {base} runs again with all its groups,"
+                f" {name} alone without --whole"
+            )
         _refuse_unstarted(name, status)
     return tuple(named)
+
+
+def tasks_with_kept_groups(shown: JsonObject, named: Sequence[str]) -> tuple[str, ...]:
+    """Name the tasks of the top level whose groups a redo of failed parts keeps.
+
+    Args:
+        shown: The execution as ``get.json`` shows it.
+        named: The instances that the user named; empty is all that failed.
+    """
+    grouped = [
+        name for name, task in _tasks(shown).items() if task.get("sub_group_index_to_status")
+    ]
+    if not named:
+        return tuple(grouped)
+    inside = {name.partition("_")[0] for name in named if "-" in name}
+    return tuple(name for name in grouped if name in inside)
 
 
 def _refuse_unstarted(name: str, status: str) -> None:

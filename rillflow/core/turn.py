@@ -361,6 +361,9 @@ class Turn:
         self, task: TaskState, field: str, rules: tuple[PassedOver, ...], *, stopped: bool
     ) -> None:
         """Note the rules without effect of a list, also if there are none any more."""
+        if field == "outputMappings" and task.base == self.plan.definition.end_task_name:
+            # The rule of ``output`` that makes the input is reported already.
+            rules = tuple(rule for rule in rules if stopped or rule.kind is not Kind.MISSING)
         self.mapped.append(Application(task.name, task.base, field, rules))
         if stopped:
             # Similar keys are searched only a few times in a turn.

@@ -452,3 +452,12 @@ def test_a_null_that_an_element_has_is_not_told() -> None:
     run.submit()
     run.answer("A", {"rows": [{"error": None}, {}]})
     assert (run.status, counted(run)) == ("SUCCEED", 0)
+
+
+def test_a_misspelling_in_output_is_told_once() -> None:
+    run = scenario(pass_("A"), output={"a": "$.context.nmae", "b": "$.context.name"})
+    run.submit({"name": "Bob"})
+    assert counted(run) == 1
+    assert [warning["mappings"] for warning in shown(run, "endTask")["warnings"]] == [
+        "inputMappings"
+    ]

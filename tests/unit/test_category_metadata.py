@@ -16,20 +16,30 @@ def test_the_description_of_the_function_category_names_its_fields() -> None:
     assert len(described["fields"]) == 16
 
 
+RULE: Final = ("", ".reference", ".source", ".target")
+INPUTS: Final = [f"inputMappings{field}" for field in RULE]
+OUTPUTS: Final = [f"outputMappings{field}" for field in RULE]
 REQUIRED: Final = {
-    "function": ["name", "pattern"],
-    "foreach": ["iterationMapping", "iterationMapping.collection", "name", "tasks"],
-    "suspense": ["name"],
-    "pass": ["name"],
-    "return": ["name"],
-    "switch": ["name", "switches", "switches.condition"],
+    "function": [
+        *("name", "pattern", "resourceName", "resourceProtocol", "retry.maxRetryTimes"),
+        *(*INPUTS, *OUTPUTS),
+    ],
+    "foreach": [
+        *("iterationMapping", "iterationMapping.collection", "iterationMapping.item"),
+        *("name", "tasks", *INPUTS, *OUTPUTS),
+    ],
+    "suspense": ["conditions", "name", *INPUTS, *OUTPUTS],
+    "pass": ["name", *INPUTS, *OUTPUTS],
+    "return": ["conditions", "name", *INPUTS],
+    "switch": ["name", "switches", *INPUTS],
 }
-"""What a definition is refused or does nothing without (spec 1.3, 1.4); the category is the
-template's own."""
+"""The fields that Rill Flow's metadata marks as required."""
 
 
 def required_paths(fields: Mapping[str, Any]) -> Iterator[str]:
     for name, field in fields.items():
+        if name == "requiredGroup":
+            continue
         if field.get("required"):
             yield name
         inner = field.get("properties") or field.get("items", {}).get("properties", {})
@@ -37,8 +47,14 @@ def required_paths(fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("category", sorted(FIELDS))
-def test_a_field_is_required_where_the_language_requires_it(category: str) -> None:
-    assert sorted(required_paths(FIELDS[category])) == REQUIRED[category]
+def test_a_field_is_required_where_rill_flow_marks_it_as_required(category: str) -> None:
+    assert sorted(required_paths(FIELDS[category])) == sorted(REQUIRED[category])
+
+
+@pytest.mark.parametrize("category", sorted(FIELDS))
+def test_a_rule_needs_source_and_target_or_a_reference(category: str) -> None:
+    rule = FIELDS[category]["inputMappings"]["items"]["properties"]
+    assert rule["requiredGroup"] == [["source", "target"], ["reference"]]
 
 
 @pytest.mark.parametrize("category", sorted(FIELDS))

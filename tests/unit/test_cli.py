@@ -199,6 +199,16 @@ def test_rules_that_came_to_nothing_are_told_at_the_end(
     assert "and 2 more rules without effect; get shows them\n" in told
 
 
+def test_warnings_that_are_only_counted_are_told_apart() -> None:
+    view = warned_of({"one": [warned(number) for number in range(1, 13)]}) | {
+        "mapping_warnings": 70
+    }
+    with stand_in(**{path("get"): {"ret": view}}) as (url, _):
+        told = run("watch", ID, "--url", url)[2]
+    assert "and 2 more rules without effect; get shows them\n" in told
+    assert "58 further warnings are only counted, not kept\n" in told
+
+
 def test_a_rule_that_many_instances_applied_is_told_in_one_line() -> None:
     inner = {f"each_{n}-inner": [warned(1), warned(2)] for n in range(60)}
     view = warned_of(inner | {"sw": [warned(1)]})

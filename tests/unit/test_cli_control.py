@@ -291,15 +291,44 @@ def test_an_instance_is_named_in_full_and_looked_up_in_its_group() -> None:
     ]
 
 
-def test_as_a_whole_a_member_of_a_group_stands_for_its_task() -> None:
-    assert tasks_to_redo_whole(shown(each="FAILED")["ret"], ["each_0-in"]) == ("each_0-in",)
+def test_as_a_whole_only_tasks_of_the_top_level_run_again() -> None:
+    with stand_in(**{path("get"): shown(each="FAILED"), path("redo"): DONE}) as (url, asked):
+        code, _, told = run("redo", ID, "--whole", "--task", "each_0-in", "--url", url)
+    message = "--whole takes tasks of the top level: each runs again with all its groups, each_0-in"
+    assert (code, len(asked)) == (1, 1)
+    assert told.startswith(f"error: {ID}: {message} alone without --whole")
+    assert tasks_to_redo_whole(shown(each="FAILED")["ret"], ["each"]) == ("each",)
     with pytest.raises(RequestError, match="there is no task a"):
         tasks_to_redo_whole({"tasks": "{}"}, ["a"])
 
 
+@pytest.mark.parametrize(
+    ("named", "told"), [((), True), (("--task", "each_1-in"), True), (("--task", "a"), False)]
+)
+def test_a_redo_says_that_kept_groups_do_not_see_its_data(
+    named: tuple[str, ...], told: bool
+) -> None:
+    answer = shown(a="FAILED", each="FAILED")
+    answer["ret"]["tasks"]["each"]["sub_group_index_to_status"] = {"1": "FAILED"}
+    members = {"ret": {"tasks": {"each_1-in": {"name": "each_1-in", "status": "FAILED"}}}}
+    answers = {path("get"): answer, path("get_by_parent"): members, path("redo"): DONE}
+    with stand_in(**answers) as (url, _):
+        code, printed, _ = run("redo", ID, *named, "--data", '{"n": 1}', "--url", url)
+        assert run("redo", ID, *named, "--url", url)[1] == f"redone {ID}\n"
+    note = "; groups of each keep their context, without --data" if told else ""
+    assert (code, printed) == (0, f"redone {ID}{note}\n")
+
+
+def test_a_service_without_such_an_execution_is_not_redone() -> None:
+    with stand_in(**{LIST: {"items": [], "total": 0}, path("multi_redo"): DONE}) as (url, asked):
+        printed = run("redo-many", "b:nope", "--url", url)
+    assert printed == (0, "", "there is no failed execution of b:nope to redo\n")
+    assert [one["query"].get("business") for one in asked] == ["b"]
+
+
 def test_many_executions_of_a_service_are_done_again_by_the_server() -> None:
     options = ("--status", "running", "--task", "a", "-n", "5", "--rate", "7", "--code", "c")
-    with stand_in(**{path("multi_redo"): DONE}) as (url, asked):
+    with stand_in(**{LIST: LISTED, path("multi_redo"): DONE}) as (url, asked):
         code, printed, _ = run("redo-many", "b:f", *options, "--url", url)
         assert run("redo-many", "b:f", "--status", "succeed", "--url", url)[0] == 2
         assert run("redo-many", "b", "--url", url)[:2] == (1, "")
@@ -309,7 +338,7 @@ def test_many_executions_of_a_service_are_done_again_by_the_server() -> None:
         assert run("redo-many", "b:f", "--task", "", "--url", url)[0] == 1
     told = "the server does up to 5 running executions of b:f again, from a where started\n"
     assert (code, printed) == (0, told)
-    assert [one["query"] for one in asked] == [
+    assert [one["query"] for one in asked if "service_id" in one["query"]] == [
         {
             "service_id": "b:f",
             "type": "running",

@@ -258,6 +258,22 @@ def test_times_of_a_list_are_equally_wide_and_have_the_year_where_it_is_another(
     assert len(this) == len(other)
 
 
+def test_warnings_of_a_task_that_are_only_counted_are_shown_as_a_number() -> None:
+    console = Console(record=True, width=120, force_terminal=True)
+    show_task(console, "a", RETRIED | {"mapping_warnings": 60, "warnings": []}, 10, whole=False)
+    assert "60 more, which are only counted" in console.export_text()
+
+
+def test_an_attempt_with_an_empty_message_says_that_it_failed() -> None:
+    times = [{"start_time": 1, "end_time": 2, "error": " "}, {"start_time": 3, "end_time": 4}]
+    task = {"name": "a", "status": "FAILED", "invoke_msg": {"msg": "", "invoke_time_infos": times}}
+    console = Console(record=True, width=120, force_terminal=True)
+    show_task(console, "a", task, 10, whole=False)
+    text = console.export_text()
+    assert "it failed with an empty message" in text
+    assert not [line for line in text.splitlines() if line.split() == ["error"]]
+
+
 def test_rules_of_mappings_that_came_to_nothing_are_shown_with_their_task() -> None:
     def told(field: str, number: int) -> dict[str, Any]:
         facts = {"rule": "$.context.x -> $.input.x", "kind": "missing"}

@@ -49,6 +49,20 @@ def test_a_folder_is_searched_for_definitions(folder: Path) -> None:
     ]
 
 
+def test_a_definition_with_namespace_and_service_is_found_in_a_folder(tmp_path: Path) -> None:
+    older = GOOD.replace("workspace", "namespace").replace("dagName", "service")
+    (tmp_path / "older.yaml").write_text(older, encoding="utf-8")
+    (tmp_path / "other.yaml").write_text("service: s\ntasks: []\n", encoding="utf-8")
+    assert find_files([tmp_path]).files == (tmp_path / "older.yaml",)
+
+
+def test_the_help_says_of_what_a_strict_check_warns() -> None:
+    _, shown, _ = run("validate", "--help")
+    assert "--strict also warns of expressions that only Rillflow accepts" in " ".join(
+        shown.split()
+    )
+
+
 def test_a_file_that_is_named_is_checked_whatever_it_holds(folder: Path) -> None:
     assert run("validate", str(folder / "compose.yaml"))[0] == 1
     assert run("validate", str(folder / "notes.txt"))[0] == 1

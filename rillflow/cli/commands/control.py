@@ -190,6 +190,8 @@ def redo(
     A --task without a failed task in it runs again as a whole. With --whole,
     every unfinished task, or each --task of the top level, runs again with all
     its groups, and a running attempt is abandoned for the new one.
+    --data is added to the context of the execution. Without --whole, a group
+    keeps its own context, so its tasks do not see the data.
     The exit code is 1 if any execution was refused.
 
         $ rillflow redo "$id"
@@ -199,7 +201,7 @@ def redo(
         $ rillflow redo "$id" --task shout --data '{"greeting": "Hello, Eve!"}'
     """
     from rillflow.cli.inputs import json_argument
-    from rillflow.cli.redoing import redo_failed, tasks_to_redo_whole
+    from rillflow.cli.redoing import redo_failed, tasks_to_redo_whole, tasks_with_kept_groups
 
     if whole and failed:
         raise typer.BadParameter("--whole and --failed exclude each other")
@@ -211,6 +213,9 @@ def redo(
             execution.redo(tasks or None, context, whole=True)
         elif not redo_failed(execution, task or (), context, only=failed):
             return f"no task of {execution.id} has failed; the execution is running"
+        elif context and (groups := tasks_with_kept_groups(execution.get(), task or ())):
+            names = ", ".join(groups)
+            return f"redone {execution.id}; groups of {names} keep their context, without --data"
         return None
 
     _each(execution_ids, url, "redone", again)
@@ -248,7 +253,17 @@ def redo_many(
     kinds: dict[str, RedoneStatus] = {"failed": "failed", "running": "running"}
     if status not in kinds:
         raise typer.BadParameter(f"--status is failed or running, not {status}")
+    business, _, feature = service.partition(":")
     with client_of(url) as client:
+        if (
+            feature
+            and ":" not in feature
+            and not client.executions(
+                business=business, feature=feature, status=status, code=code, limit=1
+            )
+        ):
+            typer.echo(f"there is no {status} execution of {service} to redo", err=True)
+            return
         client.redo_many(
             service,
             status=kinds[status],

@@ -1,4 +1,4 @@
-"""Telling on standard error which rules of an execution's mappings came to nothing."""
+"""Mapping warnings of an execution on standard error, for `submit --wait` and `watch`."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
@@ -24,6 +24,7 @@ def tell_mapping_warnings(execution: "Execution") -> None:
 
     try:
         warnings = execution.warnings()
+        counted = execution.get(brief=True).get("mapping_warnings") if warnings else 0
     except RillflowError:
         return
     lines = lines_by_rule(warnings)
@@ -33,6 +34,9 @@ def tell_mapping_warnings(execution: "Execution") -> None:
         more = len(lines) - MOST_TOLD
         rules = "rule" if more == 1 else "rules"
         typer.echo(f"and {more} more {rules} without effect; get shows them", err=True)
+    if isinstance(counted, int) and counted > len(warnings):
+        unkept = counted - len(warnings)
+        typer.echo(f"{unkept} further warnings are only counted, not kept", err=True)
 
 
 def lines_by_rule(warnings: "Iterable[MappingWarning]") -> list[str]:

@@ -156,8 +156,11 @@ def _fields(
     yield from _reasons(instance)
     if len(instance.attempts) > 1:
         yield from _attempts(instance, now_ms)
-    for warning in warnings_of("", dict(task)):
+    told = list(warnings_of("", dict(task)))
+    for warning in told:
         yield "warning", str(warning), "yellow"
+    if (uncounted := (task.get("mapping_warnings") or 0) - len(told)) > 0:
+        yield "warning", f"{uncounted} more, which are only counted", "yellow"
 
 
 def _reasons(instance: Instance) -> Iterator[tuple[str, Any, str]]:
@@ -176,6 +179,8 @@ def _attempts(instance: Instance, now_ms: int) -> Iterator[tuple[str, Any, str]]
         ended_ms = attempt.ended_ms
         lasted = seconds(max((now_ms if ended_ms is None else ended_ms) - attempt.started_ms, 0))
         outcome = None if attempt.error is None else of_task_in_plain_words(attempt.error)
+        if outcome is not None and not outcome.strip():
+            outcome = "it failed with an empty message"
         if outcome is None and number < len(instance.attempts):
             outcome = "it was given up"
         elif outcome is None:

@@ -1,6 +1,7 @@
 """The built-in entries of the console's palette, one for each category (spec 7.2).
 
-Titles are in the language of the console.
+Titles are in the language of the console. ``required`` is what the console's form asks for, as Rill
+Flow's metadata has it; the language requires less (spec 1.3, 1.4).
 """
 
 from collections.abc import Mapping
@@ -21,11 +22,13 @@ _MAPPING: Final[dict[str, Any]] = {
     "items": {
         "type": "object",
         "properties": {
-            "source": _field("源"),
+            "source": _field("源", required=True),
             "transform": _field("转换函数"),
-            "target": _field("目标"),
-            "reference": _field("引用的公共映射"),
+            "target": _field("目标", required=True),
+            "reference": _field("引用的公共映射", required=True),
             "tolerance": _field("是否容错", "boolean"),
+            # The form asks for the fields of one of these groups only.
+            "requiredGroup": [["source", "target"], ["reference"]],
         },
     }
 }
@@ -36,15 +39,19 @@ _HEAD: Final[Mapping[str, Field]] = {
     "title": _field("节点标题"),
     "description": _field("节点描述"),
 }
-_INPUTS: Final[Mapping[str, Field]] = {"inputMappings": _field("输入映射", "array", **_MAPPING)}
-_OUTPUTS: Final[Mapping[str, Field]] = {"outputMappings": _field("输出映射", "array", **_MAPPING)}
+_INPUTS: Final[Mapping[str, Field]] = {
+    "inputMappings": _field("输入映射", "array", required=True, **_MAPPING)
+}
+_OUTPUTS: Final[Mapping[str, Field]] = {
+    "outputMappings": _field("输出映射", "array", required=True, **_MAPPING)
+}
 _NEXT: Final[Mapping[str, Field]] = {"next": _field("下一节点")}
 
 FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
     "function": {
         **_HEAD,
-        "resourceName": _field("资源名称"),
-        "resourceProtocol": _field("资源协议"),
+        "resourceName": _field("资源名称", required=True),
+        "resourceProtocol": _field("资源协议", required=True),
         "requestType": _field(
             "请求方式", default="POST", **_choices("GET", "POST", "PUT", "DELETE")
         ),
@@ -64,7 +71,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
             "重试策略",
             "object",
             properties={
-                "maxRetryTimes": _field("最大重试次数", "number"),
+                "maxRetryTimes": _field("最大重试次数", "number", required=True),
                 "intervalInSeconds": _field("重试间隔秒数", "number"),
                 "multiplier": _field("间隔倍数", "number"),
                 # No field for conditions: the form would write an empty list of them.
@@ -88,7 +95,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
             required=True,
             properties={
                 "collection": _field("集合", required=True),
-                "item": _field("元素"),
+                "item": _field("元素", required=True),
                 "index": _field("下标"),
                 "identity": _field("标识"),
             },
@@ -102,7 +109,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
     },
     "suspense": {
         **_HEAD,
-        "conditions": _field("唤醒条件", "array", **_CONDITIONS),
+        "conditions": _field("唤醒条件", "array", required=True, **_CONDITIONS),
         "interruptions": _field("中断条件", "array", **_CONDITIONS),
         **_INPUTS,
         **_OUTPUTS,
@@ -111,7 +118,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
     "pass": {**_HEAD, **_INPUTS, **_OUTPUTS, **_NEXT},
     "return": {
         **_HEAD,
-        "conditions": _field("返回条件", "array", **_CONDITIONS),
+        "conditions": _field("返回条件", "array", required=True, **_CONDITIONS),
         **_INPUTS,
         **_NEXT,
     },
@@ -125,7 +132,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
             items={
                 "type": "object",
                 "properties": {
-                    "condition": _field("条件", required=True),
+                    "condition": _field("条件"),
                     "next": _field("下一节点"),
                     "break": _field("是否中断", "boolean", default=False),
                 },
