@@ -49,9 +49,9 @@ def find_files(paths: Sequence[Path], *, strict: bool = False) -> Found:
 
     In a folder and all folders below, except hidden ones, these are the files that end in
     .yaml, .yml or .json and look like one: they have a ``dagName``, or ``tasks`` and one of a
-    ``workspace``, a misspelt ``dagName``, or ``namespace`` with ``service``. Where the check is strict, those that are empty
-    or no text are listed too. What cannot be read, and a folder without a definition, is
-    listed itself: checking it tells.
+    ``workspace``, a misspelt ``dagName``, or ``namespace`` with ``service``. With ``strict``,
+    files that are empty or not text are listed too. A file that cannot be read, and a folder
+    without a definition, is listed itself, so that its check reports it.
     """
     files: dict[Path, None] = {}
     passed_over: dict[Path, None] = {}

@@ -79,7 +79,7 @@ MEASURED: Final = Measured(
 
 def part_rows(measured: Measured) -> Iterator[str]:
     """Return when each part is full, as rows of Markdown."""
-    yield "| part | CPU time, one node | limit | CPU time, parts apart | limit | setting or machine to add |"
+    yield "| part | CPU time, one node | limit | CPU time, parts apart | limit | what to add |"
     yield "|---|---|---|---|---|---|"
     apart = measured.apart()
     for name, ms, ms_apart, per, unit, add in (

@@ -29,6 +29,7 @@ def item(execution_id: str, status: str) -> dict[str, Any]:
     }
 
 
+KEPT: Final = "; groups of each keep their context, without --data"
 LISTED: Final = {"items": [item(ID, "RUNNING"), item(OTHER, "FAILED")], "total": 2}
 
 
@@ -303,10 +304,10 @@ def test_as_a_whole_only_tasks_of_the_top_level_run_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "told"), [((), True), (("--task", "each_1-in"), True), (("--task", "a"), False)]
+    ("named", "note"), [((), KEPT), (("--task", "each_1-in"), KEPT), (("--task", "a"), "")]
 )
 def test_a_redo_says_that_kept_groups_do_not_see_its_data(
-    named: tuple[str, ...], told: bool
+    named: tuple[str, ...], note: str
 ) -> None:
     answer = shown(a="FAILED", each="FAILED")
     answer["ret"]["tasks"]["each"]["sub_group_index_to_status"] = {"1": "FAILED"}
@@ -315,7 +316,6 @@ def test_a_redo_says_that_kept_groups_do_not_see_its_data(
     with stand_in(**answers) as (url, _):
         code, printed, _ = run("redo", ID, *named, "--data", '{"n": 1}', "--url", url)
         assert run("redo", ID, *named, "--url", url)[1] == f"redone {ID}\n"
-    note = "; groups of each keep their context, without --data" if told else ""
     assert (code, printed) == (0, f"redone {ID}{note}\n")
 
 

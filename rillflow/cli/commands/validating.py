@@ -57,11 +57,12 @@ def validate(
 
     Each line has the place, the code and a hint, if there is one. In a folder,
     the command checks every file ending in .yaml, .yml or .json that has a
-    dagName, or a namespace, a service and tasks, except hidden files. The exit code is 0 if the server would accept
-    every definition, 1 if it would refuse one or a file cannot be read, and
-    with --strict 3 if one has a warning. --strict also warns of expressions
-    that only Rillflow accepts, not of other extensions, and reports empty
-    files and files that are no text as errors.
+    dagName, or a namespace, a service and tasks, except hidden files. The exit
+    code is 0 if the server would accept every definition, 1 if it would refuse
+    one or a file cannot be read, and with --strict 3 if one has a
+    warning. --strict also warns of expressions that only Rillflow accepts, not
+    of other extensions, and reports empty files and files that are no text as
+    errors.
 
         $ rillflow validate examples/quickstart.yaml
 
