@@ -9,6 +9,7 @@ import typer
 from rillflow.cli.remote import DEFAULT_URL, Url, client_of, not_blank, print_json
 
 if TYPE_CHECKING:
+    from rillflow.client import Client
     from rillflow.client.executions import Execution
     from rillflow.client.operations import RedoneStatus
 
@@ -253,15 +254,8 @@ def redo_many(
     kinds: dict[str, RedoneStatus] = {"failed": "failed", "running": "running"}
     if status not in kinds:
         raise typer.BadParameter(f"--status is failed or running, not {status}")
-    business, _, feature = service.partition(":")
     with client_of(url) as client:
-        if (
-            feature
-            and ":" not in feature
-            and not client.executions(
-                business=business, feature=feature, status=status, code=code, limit=1
-            )
-        ):
+        if _has_none(client, service, status, code):
             typer.echo(f"there is no {status} execution of {service} to redo", err=True)
             return
         client.redo_many(
@@ -275,6 +269,16 @@ def redo_many(
         )
     where = f", from {', '.join(task)} where started" if task else ""
     typer.echo(f"the server does up to {limit} {status} executions of {service} again{where}")
+
+
+def _has_none(client: "Client", service: str, status: str, code: str | None) -> bool:
+    """Tell whether a service, named as ``business:feature``, has no such execution."""
+    business, _, feature = service.partition(":")
+    if not feature or ":" in feature:
+        return False  # the server refuses the name
+    return not client.executions(
+        business=business, feature=feature, status=status, code=code, limit=1
+    )
 
 
 def _each(
