@@ -334,7 +334,7 @@ class SetApartError(CrashedError):
     def __init__(self, execution_id: str, reason: str) -> None:
         self.reason = reason
         self.status: str | None = None
-        super().__init__(f"{execution_id} is set apart: {reason}")
+        super().__init__(f"{execution_id} is quarantined: {reason}")
 
 
 class ResultError(RillflowError):

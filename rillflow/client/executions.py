@@ -59,7 +59,7 @@ class Execution:
         return self._hold(exchanges.tasks(self.id, failed=failed))
 
     def warnings(self) -> list[MappingWarning]:
-        """Return the rules of mappings that came to nothing, such as misspelt paths.
+        """Return the mapping rules without effect, such as misspelt paths.
 
         They change no status. Of each task these are the first 20, of an execution 1,000.
         """
@@ -227,7 +227,7 @@ class AsyncExecution:
         return await self._hold(exchanges.tasks(self.id, failed=failed))
 
     async def warnings(self) -> list[MappingWarning]:
-        """Return the rules of mappings that came to nothing; see ``Execution.warnings``."""
+        """Return the mapping warnings; see ``Execution.warnings``."""
         return await self._hold(mapping_warnings(self.id))
 
     async def task(self, name: str) -> JsonObject | None:

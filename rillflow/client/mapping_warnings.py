@@ -1,4 +1,4 @@
-"""Rules of mappings that came to nothing, as a client is told of them."""
+"""Mapping warnings of an execution, as clients read them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from rillflow.jsontypes import JsonValue
 
 
 class MappingWarning(NamedTuple):
-    """A rule of a mapping that came to nothing; it changed no status.
+    """A mapping rule without effect; it changed no status.
 
     Attributes:
         task: The full name of the task instance; empty for the completion callback.
@@ -35,7 +35,7 @@ class MappingWarning(NamedTuple):
 
 
 def mapping_warnings(execution_id: ExecutionId) -> Exchange[list[MappingWarning]]:
-    """Read the rules of an execution that came to nothing, task by task.
+    """Read the mapping warnings of an execution, task by task.
 
     The tasks are read only where there is such a rule.
 

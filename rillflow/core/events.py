@@ -80,15 +80,13 @@ class ExecutionSettings(TypedDict, total=False):
 class ExecutionSubmitted(_Event, frozen=True, kw_only=True):
     """The first event. ``data`` is a JSON object; ``callback`` a CallbackConfig as JSON.
 
-    ``host`` is the base of callback addresses that mappings hand out. ``uid`` is the
-    submitter's, for A/B rules. The limits are those of the execution for as long as it
-    lives (``ExecutionSettings``), and so is ``expected_callback_s``, after which a callback is
-    overdue; None is never. ``id_key`` is the secret by which the ids of its sub-flows are
-    derived; empty in old journals.
-    With ``strict_mappings`` a rule of a mapping that comes to nothing fails its list.
-    ``language`` is the version of the language whose rules hold; records without one are of
-    the first. The limits of a turn, and that of tasks, are None in records of older releases,
-    which had none.
+    ``host`` is the base of the callback addresses that mappings produce. ``uid`` is the
+    submitter's, for A/B rules. The limits (``ExecutionSettings``) hold for the whole life of
+    the execution, and so does ``expected_callback_s``, after which a callback is overdue (None:
+    never). ``id_key`` is the secret from which the ids of its sub-flows are derived; it is empty
+    in old journals. With ``strict_mappings`` a mapping rule without effect fails its list.
+    ``language`` is the language version; records without one have the first. The limits of a
+    turn and of tasks are None in records of older releases, which had no such limits.
     """
 
     execution_id: ExecutionId

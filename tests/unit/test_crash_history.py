@@ -254,7 +254,7 @@ async def test_after_the_second_death_it_is_left_alone_and_others_go_on(lives: L
     assert (await owner.call(answer(RICH))).changed
     reply = await owner.call(answer(POOR))
     assert reply.kind == CrashedError.code
-    assert reply.error == f"{id_of(POOR)} is set apart: {REASON}"
+    assert reply.error == f"{id_of(POOR)} is quarantined: {REASON}"
 
 
 async def test_get_tells_it_without_reading_it(lives: Lives) -> None:

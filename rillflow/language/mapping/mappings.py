@@ -150,9 +150,9 @@ class MappingList:
             output: What ``$.output`` means; never changed.
             trigger_url: Gives the URL that triggers a task; without it, such sources are null.
             seed: Decides the random numbers of transforms; the same seed, the same result.
-            strict: Whether to stop at the first rule that comes to nothing, unless its
+            strict: Whether to stop at the first rule without effect, unless its
                 tolerance is true.
-            excused: Numbers of rules that may come to nothing without being told of.
+            excused: Numbers of rules that need have no effect and are not reported.
             language: The version of the language whose rules hold (see ``versions``).
             budget: What all rules may take, together with what else is done on it.
 

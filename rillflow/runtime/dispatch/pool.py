@@ -24,7 +24,6 @@ LONGEST_PAUSE_S = 2.0
 FIRST_DEFECT_PAUSE_S = 1.0
 """The first pause before an answer that its owner failed on is sent again; grows to 5 min."""
 COMPLETION = "completion"
-ENDED = "nobody waits for the answer any more: its execution or attempt was over"
 MOST_IN_BATCH = 64
 """Limit of the answers in a batch, so that the owner also handles submissions and callbacks."""
 LONGEST_BATCH_BYTES = 4 << 20
@@ -108,8 +107,8 @@ class DispatchPool:
                 raise
             answer = failed(
                 request,
-                f"{HANDLE_FAILS}nobody waits for the answer any more: its execution or attempt"
-                " was over",
+                f"{HANDLE_FAILS}the answer is not awaited any more: its execution or attempt"
+                " has ended",
             )
         if self._abandoned:
             self._abandoned.discard(call)
