@@ -9,7 +9,7 @@ import typer
 from rillflow.cli.remote import DEFAULT_URL, Url, client_of, not_blank, print_json
 
 if TYPE_CHECKING:
-    from rillflow.client import Client
+    from rillflow.client.clients import Client
     from rillflow.client.executions import Execution
     from rillflow.client.operations import RedoneStatus
 

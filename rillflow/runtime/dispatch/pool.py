@@ -24,6 +24,7 @@ LONGEST_PAUSE_S = 2.0
 FIRST_DEFECT_PAUSE_S = 1.0
 """The first pause before an answer that its owner failed on is sent again; grows to 5 min."""
 COMPLETION = "completion"
+ENDED = "the answer is not awaited any more: its execution or attempt has ended"
 MOST_IN_BATCH = 64
 """Limit of the answers in a batch, so that the owner also handles submissions and callbacks."""
 LONGEST_BATCH_BYTES = 4 << 20
@@ -105,11 +106,7 @@ class DispatchPool:
             budget.release(call)
             if not isinstance(error, asyncio.CancelledError) or call not in self._abandoned:
                 raise
-            answer = failed(
-                request,
-                f"{HANDLE_FAILS}the answer is not awaited any more: its execution or attempt"
-                " has ended",
-            )
+            answer = failed(request, f"{HANDLE_FAILS}{ENDED}")
         if self._abandoned:
             self._abandoned.discard(call)
         budget.keep(call, answer.size_bytes)
