@@ -21,6 +21,8 @@ _MARK: Final = bytes([FORMAT])
 
 _event_encoder = msgspec.msgpack.Encoder()
 _event_decoder = msgspec.msgpack.Decoder(Event)
+_state_packer = msgspec.msgpack.Encoder()
+_state_unpacker = msgspec.msgpack.Decoder(ExecutionState)
 _state_encoder = msgspec.json.Encoder()
 _state_decoder = msgspec.json.Decoder(ExecutionState)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -53,6 +55,23 @@ def decode_event(record: bytes) -> Event:
 def encode_state(state: ExecutionState) -> bytes:
     """Encode the whole state of an execution as a snapshot."""
     return _MARK + _state_encoder.encode(state)
+
+
+def pack_state(state: ExecutionState) -> bytes | None:
+    """Serialise a small state for this process alone, where it is to be small and made quickly.
+
+    None is a state that this form cannot hold: with integers of more than 64 bits, for example.
+    """
+    try:
+        return _state_packer.encode(state)
+    except (OverflowError, RecursionError, ValueError):
+        return None
+
+
+def unpack_state(packed: bytes) -> ExecutionState:
+    """Make a state again of what ``pack_state`` has returned."""
+    state: ExecutionState = _state_unpacker.decode(packed)
+    return state
 
 
 def encode_large_state(state: ExecutionState) -> bytes:

@@ -16,6 +16,7 @@ from rillflow.runtime.activation.hot_executions import (
     BYTES_PER_ENCODED,
     LARGEST_FOLDED,
     LEAST_BYTES,
+    MOST_MADE_FOLDED,
     MOST_TASKS_FOLDED,
     HotExecutions,
 )
@@ -143,6 +144,20 @@ async def test_what_somebody_uses_and_what_is_large_is_not_folded_up() -> None:
     _filled(hot, e=0, f=0, g=0, h=0, i=0)
     is_same = {name: hot.get(name) is each for name, each in hosted.items()}
     assert is_same == {"a": False, "a2": True, "b": True, "c": True, "d": True}
+
+
+def test_what_would_be_written_many_times_or_cannot_be_is_not_folded_up() -> None:
+    hot = HotExecutions(10, PLENTY)
+    hosted = _filled(hot, a=0, shared=0, number=0)
+    hosted["shared"].state.made_bytes = MOST_MADE_FOLDED + 1
+    hosted["number"].state.context["number"] = 1 << 64
+    hosted["a"].state.context["number"] = (1 << 64) - 1
+    _filled(hot, d=0, e=0, f=0, g=0, h=0)
+    is_same = {name: hot.get(name) is each for name, each in hosted.items()}
+    assert is_same == {"a": False, "shared": True, "number": True}
+    found = hot.get("a")
+    assert found is not None
+    assert found.state == hosted["a"].state
 
 
 def test_those_folded_up_leave_first_and_are_told_of_whole() -> None:
