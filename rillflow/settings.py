@@ -209,6 +209,9 @@ class Settings(BaseSettings):
     ray_runtime_envs: dict[RuntimeEnvName, dict[str, Any]] = {}
     """Ray runtime environments by the name that ``rayOptions`` of tasks give, for example
     ``{"vision": {"pip": ["pillow"]}}``."""
+    ray_unclaimed_s: Annotated[float, Field(ge=1, le=31_536_000)] = 3_600.0
+    """How long a detached Ray task, running or ended, exists without a dispatcher that asks for its
+    outcome."""
 
     connect_timeout_s: Annotated[float, Field(gt=0)] = 2.0
     """Time limit for opening a connection to a gateway."""

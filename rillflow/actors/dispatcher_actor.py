@@ -41,13 +41,15 @@ class DispatcherActor:
         registry = GatewayRegistry.with_http(
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
-        registry.register(SCHEME, RayTaskGateway(ray_settings(settings), budget))
+        ray_tasks = RayTaskGateway(ray_settings(settings), budget)
+        registry.register(SCHEME, ray_tasks)
         self._namespace = settings.namespace
         self._endpoint = DispatcherEndpoint(
             registry,
             life=uuid.uuid4().bytes,
             connect=self._connect,
             hosts=registry.hosts,
+            settled=ray_tasks.settled,
             budget=budget,
         )
         self._drain = Drain()
@@ -102,6 +104,8 @@ def ray_settings(settings: Settings) -> RaySettings:
         modules=settings.ray_modules,
         path=tuple(map(str, settings.ray_path)),
         runtime_envs=settings.ray_runtime_envs,
+        namespace=settings.namespace,
+        unclaimed_s=settings.ray_unclaimed_s,
     )
 
 

@@ -14,13 +14,15 @@ from rillflow.definition.yaml_tree.nodes import Path, shown
 
 MODEL_PROTOCOLS: Final = ("chatgpt", "aliyun_ai")
 """Protocols of language models, whose addresses name no host."""
+RAY_PROTOCOLS: Final = ("ray",)
+"""Protocols of calls of Ray, whose answer is the outcome."""
 PROTOCOLS: Final = (
     *("http", "https", "function", "rillflow", "ab", "resource", "resourceRef"),
     *MODEL_PROTOCOLS,
-    "ray",
+    *RAY_PROTOCOLS,
 )
 
-_MAY_BE_RAY: Final = ("ray", "ab", "resource", "resourceRef")
+_MAY_BE_RAY: Final = (*RAY_PROTOCOLS, "ab", "resource", "resourceRef")
 _POSTED: Final = ("http", "https")
 HIDDEN: Final = "***"
 """Stands in the place of what is not shown."""

@@ -74,6 +74,7 @@ class RayOptions(BaseModel):
     max_calls: int | None = None
     runtime_env: str | None = None
     max_system_retries: int | None = None
+    detached: bool | None = None
 
 
 class Progress(_Spec):

@@ -8,14 +8,16 @@ from ray.exceptions import RayError
 from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import read_input
-from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
-from rillflow.ray_tasks.options import call_options
+from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.system_failures import FIRST_PAUSE_S, LONGEST_PAUSE_S, system_failure
-from rillflow.ray_tasks.targets import SCHEME, FunctionTarget, function_target, refuse_module
+from rillflow.ray_tasks.targets import SCHEME, function_target, refuse_module
+from rillflow.ray_tasks.task_actors import TaskActors
 from rillflow.ray_tasks.tasks import RayTasks, Result
+from rillflow.ray_tasks.worker import FunctionCall
 
 _SIGNS: Final = "generate_auth"
 
@@ -32,33 +34,51 @@ class RayTaskGateway:
         self._settings = settings
         self._budget = budget
         self._tasks = RayTasks(settings)
+        self._actors = TaskActors(settings.namespace, settings.unclaimed_s)
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
+        is_outcome = False
         try:
-            target = function_target(request.resource_name)
-            refuse_module(target, self._settings.modules)
-            fields = read_input(request)
-            fields.pop(_SIGNS, None)
+            call = self._function_call(request)
             async with asyncio.timeout(request.timeout_s):
-                return await self._outcome(request, target, encode_json(fields))
+                answer = await self._outcome(request, call)
+            is_outcome = True
         except TimeoutError:
             return failed(request, "timeout")
         except GatewayError as error:
             return failed(request, str(error), error.hint)
+        else:
+            return answer
+        finally:
+            if not is_outcome:
+                self._actors.settle(request.call)
+
+    def settled(self, call: CallId) -> None:
+        """Note that an answer is durable: what has kept it may go."""
+        self._actors.settle(call)
 
     async def close(self) -> None:
-        """Wait for functions that are being ended; those under way end with this process."""
+        """Wait for what is being ended. Ray tasks end with this process, detached ones go on."""
         await self._tasks.close()
+        await self._actors.close()
 
-    async def _outcome(
-        self, request: DispatchRequest, target: FunctionTarget, fields: bytes
-    ) -> DispatchAnswer:
+    def _function_call(self, request: DispatchRequest) -> FunctionCall:
+        settings = self._settings
+        target = function_target(request.resource_name)
+        refuse_module(target, settings.modules)
+        fields = read_input(request)
+        fields.pop(_SIGNS, None)
+        return FunctionCall(
+            target, encode_json(fields), settings.modules, settings.path, settings.max_result_bytes
+        )
+
+    async def _outcome(self, request: DispatchRequest, call: FunctionCall) -> DispatchAnswer:
         options = call_options(request.ray_options)
         repetitions, pauses = 0, Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
-                result = await self._result_of(self._tasks.start(target, fields, options))
+                result = await self._result(request, call, options)
                 body = await self._fetched(request, result)
                 return _answer(request, body, result.error)
             except RayError as error:
@@ -70,6 +90,17 @@ class RayTaskGateway:
                 raise GatewayError(f"system failure{tried}: {failure.text}")
             repetitions += 1
             await asyncio.sleep(pauses.next_s())
+
+    async def _result(
+        self, request: DispatchRequest, call: FunctionCall, options: CallOptions
+    ) -> Result:
+        try:
+            if options.is_detached(request.pattern):
+                return await self._actors.result(request, call, self._tasks.ray_options(options))
+            reference = self._tasks.start(call, options)
+        except (TypeError, ValueError) as error:
+            raise GatewayError(f"Ray refuses the rayOptions: {error}") from error
+        return await self._result_of(reference)
 
     async def _result_of(self, reference: Any) -> Result:
         try:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 MAX_SYSTEM_RETRIES: Final = 3
+SYNC: Final = "task_sync"
 _RESOURCES: Final = (
     *("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector"),
 )
@@ -23,6 +24,11 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_calls_given: int | None = None
     runtime_env: str | None = None
     max_system_retries: int = MAX_SYSTEM_RETRIES
+    detached: bool | None = None
+
+    def is_detached(self, pattern: str) -> bool:
+        """Tell whether a call outlives its dispatcher: that of an asynchronous task by default."""
+        return pattern != SYNC if self.detached is None else self.detached
 
     @property
     def max_calls(self) -> int:
@@ -52,4 +58,5 @@ def call_options(text: bytes | None) -> CallOptions:
         max_calls_given=given.get("max_calls"),
         runtime_env=given.get("runtime_env"),
         max_system_retries=given.get("max_system_retries", MAX_SYSTEM_RETRIES),
+        detached=given.get("detached"),
     )

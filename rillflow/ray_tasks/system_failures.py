@@ -18,6 +18,7 @@ class SystemFailure(NamedTuple):
 _PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.OutOfMemoryError, "the node ran out of memory, and Ray killed the worker"),
     (exceptions.NodeDiedError, "the node of the worker was lost"),
+    (exceptions.ActorDiedError, "the process or node of the detached task was lost"),
     (exceptions.WorkerCrashedError, "the process of the worker died"),
     (exceptions.LocalRayletDiedError, "the Ray of the node has ended"),
     (exceptions.ObjectLostError, "the result was lost with its worker"),

@@ -11,7 +11,7 @@ from rillflow.errors import GatewayError
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
-from rillflow.ray_tasks.worker import FunctionCall, call_function
+from rillflow.ray_tasks.worker import Done, FunctionCall, call_function
 from rillflow.task_set import TaskSet
 
 SMALL_BYTES: Final = 64 * 1024
@@ -36,7 +36,12 @@ class Result(NamedTuple):
 
 def run(call: FunctionCall) -> Result:
     """Call a function in a Ray worker."""
-    body, error = call_function(call)
+    return packed(call_function(call))
+
+
+def packed(done: Done) -> Result:
+    """Return what came of a call as it travels."""
+    body, error = done
     size_bytes = len(body)
     if size_bytes <= SMALL_BYTES:
         return Result(body, error, size_bytes, None)
@@ -52,17 +57,22 @@ class RayTasks:
         self._prepared: LRUCache[tuple[FunctionTarget, CallOptions], Any] = LRUCache(MOST_KEPT)
         self._ending: TaskSet[None] = TaskSet()
 
-    def start(self, target: FunctionTarget, fields: bytes, options: CallOptions) -> Any:
+    def start(self, call: FunctionCall, options: CallOptions) -> Any:
         """Start a function, and return the reference to the ``Result``.
 
         Raises:
-            GatewayError: Its options cannot be.
+            GatewayError: There is no such runtime environment.
+            ValueError: Ray refuses the options.
         """
-        settings = self._settings
-        call = FunctionCall(
-            target, fields, settings.modules, settings.path, settings.max_result_bytes
-        )
-        return self._prepare(target, options).remote(call)
+        return self._prepare(call.target, options).remote(call)
+
+    def ray_options(self, options: CallOptions) -> dict[str, Any]:
+        """Return the options of a call as Ray takes them, those of tasks only apart.
+
+        Raises:
+            GatewayError: There is no such runtime environment.
+        """
+        return {**options.resources(), "runtime_env": self._environment(options.runtime_env)}
 
     def end(self, reference: Any) -> None:
         """End a function that nobody waits for: first as Ctrl-C does, then with its worker."""
@@ -77,12 +87,8 @@ class RayTasks:
         prepared = self._prepared.get(key)
         if prepared is None:
             # Names of functions are for everybody who may list tasks; ids of executions are not.
-            given = {**options.resources(), "name": str(target)}
-            given["runtime_env"] = self._environment(options.runtime_env)
-            try:
-                prepared = self._function(options.max_calls).options(**given)
-            except (TypeError, ValueError) as error:
-                raise GatewayError(f"Ray refuses the rayOptions: {error}") from error
+            given = {**self.ray_options(options), "name": str(target)}
+            prepared = self._function(options.max_calls).options(**given)
             self._prepared[key] = prepared
         return prepared
 

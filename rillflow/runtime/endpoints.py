@@ -15,7 +15,7 @@ import msgspec
 from cachetools import LRUCache
 
 from rillflow.errors import CrashedError, GoneError, UnavailableError
-from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.executions import (
     Call,
     Reply,
@@ -185,13 +185,16 @@ class DispatcherEndpoint:
         most_senders: int = MOST_SENDERS,
         hosts: Callable[[], list[HostState]] = list,
         budget: AnswerBudget | None = None,
+        settled: Callable[[CallId], None] | None = None,
     ) -> None:
         """Call through ``gateway``; ``connect`` returns the connection to a sender.
 
         Of senders without calls under way, the last ``most_senders`` are remembered. ``hosts``
         reports the state of the gateway's hosts; the answers of all senders share the ``budget``.
+        ``settled`` is told of each call whose answer is durable.
         """
         self._budget = budget
+        self._settled = settled
         self._hosts = hosts
         self._gateway = gateway
         self._most_senders = most_senders
@@ -234,7 +237,12 @@ class DispatcherEndpoint:
     def _pool_of(self, sender: str) -> DispatchPool:
         pool = self._pools.get(sender)
         if pool is None:
-            pool = DispatchPool(self._gateway, self._deliver_to(sender), budget=self._budget)
+            pool = DispatchPool(
+                self._gateway,
+                self._deliver_to(sender),
+                budget=self._budget,
+                settled=self._settled,
+            )
             self._pools[sender] = pool
             self._forget_idle()
         self._pools.move_to_end(sender)

@@ -5,6 +5,8 @@ not allow is not called, and what nobody waits for any more does not go on.
 """
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -305,6 +307,150 @@ def test_a_call_is_made_again_as_the_same_attempt_when_its_dispatcher_dies(
     assert ended.context["output"] == {"data": "slept"}
     assert len(_calls(file)) == 2
     wait_until_gone(first)
+
+
+# -- calls that outlive their dispatcher ------------------------------------------------------
+
+
+def _actors(own: OwnStack) -> list[int]:
+    return workers(own.pid, "TaskActor")
+
+
+def _detached(api: Api, file: Path, seconds: float = 8, **more: Json) -> str:
+    given = {"file": str(file), "seconds": seconds}
+    more = {"pattern": "task_async", **more}
+    return api.submit(_flow("ray_functions:sleeps", given, **more), given)
+
+
+def _without_actors(own: OwnStack) -> None:
+    """Wait until no task actor is left."""
+    give_up = time.monotonic() + WAIT_S
+    while _actors(own):
+        assert time.monotonic() < give_up, "a task actor is left"
+        time.sleep(LOOK_S)
+
+
+@pytest.mark.parametrize(
+    "victims", [("DispatcherActor",), ("ExecutionActor",), ("DispatcherActor", "ExecutionActor")]
+)
+def test_an_asynchronous_call_goes_on_when_who_has_ordered_it_dies(
+    own: OwnStack, api: Api, file: Path, victims: tuple[str, ...]
+) -> None:
+    execution_id = _detached(api, file)
+    _begun(file)
+    assert len(_actors(own)) == 1
+    kill(*(pid for name in victims for pid in workers(own.pid, name)))
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.context["output"] == {"data": "slept"}
+    assert len(_calls(file)) == 1
+    _without_actors(own)
+
+
+def test_a_synchronous_call_goes_on_too_if_its_options_say_so(
+    own: OwnStack, api: Api, file: Path
+) -> None:
+    options = {"detached": True, "num_cpus": 0.5}
+    execution_id = _detached(api, file, pattern="task_sync", rayOptions=options)
+    _begun(file)
+    kill(*workers(own.pid, "DispatcherActor"))
+    assert api.end(execution_id, WAIT_S).status == "SUCCEED"
+    assert len(_calls(file)) == 1
+
+
+def test_an_asynchronous_call_whose_options_say_so_has_no_actor(
+    own: OwnStack, api: Api, file: Path
+) -> None:
+    execution_id = _detached(api, file, seconds=2, rayOptions={"detached": False})
+    _begun(file)
+    assert not _actors(own)
+    assert api.end(execution_id, WAIT_S).status == "SUCCEED"
+
+
+def test_a_task_actor_that_is_killed_is_a_system_failure_and_is_begun_again(
+    own: OwnStack, api: Api, file: Path
+) -> None:
+    execution_id = _detached(api, file, seconds=3)
+    _begun(file)
+    kill(*_actors(own))
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.context["output"] == {"data": "slept"}
+    assert len(_calls(file)) == 2
+    assert len(ended.task("call")["invoke_msg"]["invoke_time_infos"]) == 1
+
+
+def test_a_task_actor_that_dies_for_good_is_told_as_a_system_failure(
+    own: OwnStack, api: Api, file: Path
+) -> None:
+    execution_id = _detached(api, file, rayOptions={"max_system_retries": 0})
+    _begun(file)
+    kill(*_actors(own))
+    told = _failure(api.end(execution_id, WAIT_S))["msg"]
+    assert told.startswith("system failure: the process or node of the detached task was lost: ")
+
+
+def test_a_cancellation_ends_a_task_actor(own: OwnStack, api: Api, file: Path) -> None:
+    execution_id = _detached(api, file, seconds=600)
+    _begun(file)
+    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+    _without_actors(own)
+    assert len(_calls(file)) == 1
+
+
+def test_the_end_of_its_time_ends_a_task_actor(own: OwnStack, api: Api, file: Path) -> None:
+    _run(api, "nothing")
+    execution_id = _detached(api, file, seconds=60, timeline={"timeoutInSeconds": 4})
+    assert _failure(api.end(execution_id, WAIT_S))["msg"] == "timeout"
+    _without_actors(own)
+
+
+def test_a_large_outcome_comes_from_a_task_actor(own: OwnStack, api: Api) -> None:
+    ended = _run(api, "large", {"count": 1_000_000}, pattern="task_async")
+    assert ended.context["output"] == {"data": "x" * 1_000_000}
+    _without_actors(own)
+
+
+UNCLAIMED: Final = """
+import sys, time
+import ray
+from rillflow.jsontypes import encode_json
+from rillflow.ray_tasks.task_actors import ACTOR_OPTIONS, _find_or_start
+from rillflow.ray_tasks.targets import FunctionTarget
+from rillflow.ray_tasks.worker import FunctionCall
+
+address, folder, file = sys.argv[1:]
+ray.init(address=address, namespace="rillflow", log_to_driver=False)
+fields = encode_json({"file": file, "seconds": 600})
+target = FunctionTarget("ray_functions", "sleeps")
+call = FunctionCall(target, fields, ("ray_functions",), (folder,), 1000)
+options = {**ACTOR_OPTIONS, "name": "unclaimed", "namespace": "rillflow"}
+actor = _find_or_start(call, 2.0, options)
+again = _find_or_start(call, 2.0, options)
+assert actor._actor_id == again._actor_id
+ray.get(actor.__ray_ready__.remote())
+while True:
+    try:
+        ray.get_actor("unclaimed")
+    except ValueError:
+        break
+    time.sleep(0.1)
+"""
+
+
+def test_a_task_actor_that_nobody_asks_for_ends_and_is_begun_once(
+    own: OwnStack, file: Path
+) -> None:
+    words = (own.ray_address, str(FUNCTIONS.parent), str(file))
+    ended = subprocess.run(
+        [sys.executable, "-c", UNCLAIMED, *words],
+        env={**own.environment, "RAY_AUTH_MODE": "token"},
+        timeout=WAIT_S,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(_calls(file)) == 1
+    _without_actors(own)
 
 
 @pytest.mark.parametrize("text", WORKFLOWS)

@@ -132,6 +132,17 @@ async def test_an_asynchronous_call_goes_on_for_its_callback_is_kept() -> None:
         assert [each.pattern for each in task] == ["task_sync"]
 
 
+async def test_an_asynchronous_call_of_ray_is_ended_for_no_callback_will_come() -> None:
+    gateway = Tarpit()
+    async with living(gateway, 86_400, "task_async") as (executions, submissions):
+        execution_id = await submissions.submit("abandoned:tarpit", b"", Options())
+        await gateway.until(1)
+        event = CancelRequested(at_ms=SystemClock().now_ms())
+        await executions.call(Delivery(execution_id=execution_id, event=event))
+        request = attempt("ray://m:f", execution_id=execution_id, task="slow", pattern="task_async")
+        assert executions.host.unawaited([request]) == [request]
+
+
 async def test_the_call_of_an_execution_that_has_ended_otherwise_goes_on() -> None:
     gateway = Tarpit()
     async with living(gateway, 86_400) as (executions, submissions):

@@ -6,6 +6,8 @@ A call whose answer was taken is not made again, for as long as an order could b
 import asyncio
 from collections.abc import Sequence
 
+from rillflow.errors import GoneError
+from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.runtime.dispatch.pool import DispatchPool
 from tests.loopback import attempt
@@ -72,3 +74,28 @@ async def test_an_answer_waits_no_longer_for_a_batch_that_takes_long_to_be_taken
     assert len(pool) == 1
     let_go.set()
     await pool.close()
+
+
+async def test_a_call_is_settled_when_its_answer_is_durable_and_not_before() -> None:
+    let_go, settled = asyncio.Event(), asyncio.Event()
+    calls: list[int] = []
+
+    async def take(answers: Sequence[DispatchAnswer]) -> None:
+        await let_go.wait()
+        if answers[0].attempt == 1:
+            raise GoneError("nobody is left")
+
+    def note(call: CallId) -> None:
+        calls.append(call[2])
+        settled.set()
+
+    pool = DispatchPool(Counting(), take, settled=note)
+    pool.send([attempt("http://f.test/x", attempt=1)])
+    await asyncio.sleep(0)
+    pool.send([attempt("http://f.test/x", attempt=2)])
+    await asyncio.sleep(0)
+    assert calls == []
+    let_go.set()
+    await asyncio.wait_for(settled.wait(), 10)
+    await pool.close()
+    assert calls == [2], "the first was not durable"

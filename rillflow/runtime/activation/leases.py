@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from rillflow.core.tasks.waiting import awaits
+from rillflow.definition.addresses import RAY_PROTOCOLS
 from rillflow.errors import (
     ConflictError,
     CrashedError,
@@ -16,6 +17,7 @@ from rillflow.errors import (
     SetApartError,
     StoreError,
 )
+from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Delivery, ResourceCall, Submission, TrafficCall
 from rillflow.ports.gateway import DispatchRequest
@@ -124,17 +126,17 @@ class LeaseSource:
             return [each for each in requests if _awaits(leased[each.execution_id], each)]
 
     def unawaited(self, requests: Iterable[DispatchRequest]) -> list[DispatchRequest]:
-        """Return the synchronous calls whose answers nobody waits for.
+        """Return the calls whose answers nobody waits for: synchronous calls, and calls of Ray.
 
-        An asynchronous call is short, and its callback is recorded after the end, too. So is the
-        answer of a synchronous call of an execution that has ended without a cancellation (spec
+        Any other asynchronous call is short, and its callback is recorded after the end, too. So is
+        the answer of a synchronous call of an execution that has ended without a cancellation (spec
         3.13). Executions that are not in memory are not read: this is asked every second for
         thousands of calls.
         """
         return [request for request in requests if self._is_unawaited(request)]
 
     def _is_unawaited(self, request: DispatchRequest) -> bool:
-        if request.pattern != _SYNC:
+        if request.pattern != _SYNC and not _calls_ray(request):
             return False
         execution = self._activations.peek(request.execution_id)
         if execution is None:
@@ -222,6 +224,11 @@ def usable(found: ActiveExecution | RillflowError | None) -> ActiveExecution | N
     if found is not None and found.is_distrusted:
         raise ConflictError(f"{found.state.execution_id} is being read again")
     return found
+
+
+def _calls_ray(request: DispatchRequest) -> bool:
+    """Tell whether a call lasts until its outcome is there, whatever its pattern."""
+    return effective_protocol(request.resource_name, request.resource_protocol) in RAY_PROTOCOLS
 
 
 def _awaits(found: ActiveExecution | RillflowError | None, request: DispatchRequest) -> bool:

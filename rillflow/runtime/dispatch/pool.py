@@ -57,8 +57,13 @@ class DispatchPool:
         take: TakeAnswers,
         least_taken: int = LEAST_TAKEN,
         budget: AnswerBudget | None = None,
+        settled: Callable[[CallId], None] | None = None,
     ) -> None:
-        """Call through ``gateway`` and pass answers to ``take``; ``budget`` limits their bytes."""
+        """Call through ``gateway`` and pass answers to ``take``; ``budget`` limits their bytes.
+
+        ``settled`` is told of each call whose answer is durable.
+        """
+        self._settled = settled
         self._budget = budget or AnswerBudget(sys.maxsize)
         self._gateway = gateway
         self._take = take
@@ -134,6 +139,8 @@ class DispatchPool:
             self._under_way.pop(call, None)
             self._taken.add(call)
             self._budget.taken(call)
+            if self._settled is not None:
+                self._settled(call)
 
 
 class _Taken:
