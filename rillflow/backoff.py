@@ -1,4 +1,4 @@
-"""Pauses between tries: each is twice the one before, up to a longest one."""
+"""Back-off: pauses between retries, each twice the one before, up to a limit."""
 
 
 class Backoff:

@@ -1,7 +1,7 @@
 """Rill Flow's messages of refusals and of tasks in plain words.
 
-On the wire the messages stay as they are, since clients compare them. The plain sentence is
-beside them in ``hint`` where there is no other hint, and the command line shows it alone.
+On the wire the messages stay as they are, because clients compare them. The plain sentence is in
+``hint`` if there is no other hint, and the command line shows it alone.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""All commands in one application; each imports what it needs when it runs."""
+"""The application of all commands; each command imports its modules when it runs."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What is wrong or suspicious with definitions in files and folders."""
+"""Checks of definitions in files and folders, for `rillflow validate`."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a user writes on the command line, read."""
+"""Parsing of arguments of the command line."""
 
 import re
 import sys

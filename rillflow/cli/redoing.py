@@ -1,4 +1,4 @@
-"""Which tasks to run again: a name that would be passed over without a word is refused."""
+"""Which tasks `rillflow redo` runs again; unknown names are refused."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final

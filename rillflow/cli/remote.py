@@ -1,4 +1,4 @@
-"""What the commands that talk to a stack over HTTP have in common."""
+"""What commands that call a stack over HTTP share."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 

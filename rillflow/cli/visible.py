@@ -1,7 +1,7 @@
-r"""Texts of other parties, such as functions, as a terminal may show them.
+r"""Escapes control characters in texts of other parties, such as functions, for a terminal.
 
-A terminal obeys control characters: it changes its title, clears what stands there, or shows
-letters in another order. So they are shown as escapes: ``\x1b``, ``\u202e``.
+A terminal obeys control characters: it changes its title, clears the screen, or shows letters in
+another order. So they are shown as escapes: ``\x1b``, ``\u202e``.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How the address of a Ray is written so that drivers on its machine reach it, and if they do."""
+"""Addresses of a Ray cluster in the form that drivers on its machine can reach."""
 
 import socket
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a caller calls a definition: text, or the file that holds it."""
+"""Definitions as callers give them: text, or the file that contains it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The way to a stack from a script on its Ray cluster, without HTTP."""
+"""The transport of a script on the stack's Ray cluster, without HTTP."""
 
 import asyncio
 import logging

@@ -1,8 +1,8 @@
-"""The conversations with a stack, without the way there.
+"""The exchanges of a client with a stack, independent of the transport.
 
-Each is a generator that yields an operation, is sent its answer, and returns what the
-caller wants. ``run`` and ``run_async`` hold one over a transport; so a conversation is
-written once for HTTP and Ray, sync and async.
+Each is a generator that yields an operation, is sent its answer, and returns what the caller wants.
+``run`` and ``run_async`` run one over a transport, so an exchange is written once for HTTP and Ray,
+sync and async.
 """
 
 import asyncio

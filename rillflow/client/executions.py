@@ -1,4 +1,4 @@
-"""An execution as its callers see it: read it, wait for it, steer it."""
+"""An execution as its callers see it: read it, wait for it, control it."""
 
 from collections.abc import AsyncIterator, Generator, Sequence
 from typing import Final, TypeVar

@@ -1,4 +1,4 @@
-"""The way to a stack over HTTP."""
+"""The transport over HTTP."""
 
 import os
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Task instances as ``get.json`` shows them, read into what people want to know of them."""
+"""Task instances of ``get.json``, parsed for display."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Lists of executions: in which steps they are asked for."""
+"""Lists of executions, read page by page."""
 
 from dataclasses import replace
 from typing import Final

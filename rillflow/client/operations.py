@@ -1,10 +1,10 @@
-"""What a client can ask of a stack, whatever the way there.
+"""The operations of a stack, independent of the transport.
 
-A transport performs one operation at a time and returns its answer, which each class
-names; it raises the error of ``rillflow.errors`` that the stack answered with.
+A transport performs one operation at a time and returns its answer, which each class names; it
+raises the error of ``rillflow.errors`` that the stack answered with.
 
-A request holds what it asks for in one form, so it means the same on every way: what is
-blank is not given, and texts to choose by have no spaces around them.
+A request has one form, so it means the same over every transport: blank values count as absent, and
+names have no spaces around them.
 """
 
 from collections.abc import Sequence

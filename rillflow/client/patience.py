@@ -1,8 +1,8 @@
-"""Waiting for an execution outlives the server: a silent one is asked again for a while.
+"""Retries while the server does not answer, for clients that wait for an execution.
 
-An execution that was acknowledged goes on after a restart of its server, so whoever waits
-for it may wait on. Only what is harmless to repeat is asked again: reads, and submissions
-that carry an idempotency key. A refusal (4xx) is never asked again.
+An acknowledged execution continues after a restart of its server, so a waiting client continues to
+wait. Only harmless requests are repeated: reads, and submissions with an idempotency key. A refusal
+(4xx) is never retried.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Following an execution: what changed since the last look."""
+"""Watching an execution: the changes since the last look."""
 
 from typing import NamedTuple
 

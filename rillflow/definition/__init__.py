@@ -1,4 +1,7 @@
-"""YAML text -> validated workflow definitions, and back to canonical text."""
+"""Workflow definitions: from YAML text to validated definitions, and back to canonical text.
+
+The catalogue, the command line and tools for authors call it. It runs nothing and stores nothing.
+"""
 
 from rillflow.definition.canonical import canonical_text, version_of
 from rillflow.definition.model import Task, WorkflowDefinition

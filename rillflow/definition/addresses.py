@@ -1,4 +1,4 @@
-"""What the text before ``://`` of a ``resourceName`` may be, and what was meant by another.
+"""The protocols before ``://`` of a ``resourceName``, and suggestions for unknown ones.
 
 The protocols are those that Rillflow has built in (spec 4.1); plugins add others.
 """

@@ -1,7 +1,7 @@
-"""Nodes -> the values of a WorkflowDefinition, with the coercions of spec 1.1 to 1.4.
+"""From YAML nodes to the values of a WorkflowDefinition, with the coercions of spec 1.1 to 1.4.
 
-Everything that does not fit is collected, so an author sees all of it at once; keys
-that no field has are ignored, as in Rill Flow, but can be told as warnings.
+All errors are collected, so that an author sees them at once. Unknown keys are ignored, as in Rill
+Flow, and can be reported as warnings.
 """
 
 from collections.abc import Callable, Iterable

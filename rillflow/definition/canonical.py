@@ -1,10 +1,9 @@
-"""WorkflowDefinition -> the one text it is stored as, and the id of that text (spec 1.9).
+"""The canonical text of a definition, in which it is stored, and its id (spec 1.9).
 
-Written by hand rather than by a YAML library, because the text must read back to an
-equal definition under our own scalar table: ``yes`` and ``1.10`` are quoted where they
-are text. Fields stand in the order of the model; those that are absent or have their
-default are left out. Values without a declared type stand on one line in flow style, so
-nesting cannot blow the text up.
+Written by hand rather than by a YAML library, because the text must read back to an equal
+definition under Rillflow's scalar table: ``yes`` and ``1.10`` are quoted if they are text. Fields
+are in the order of the model; those that are absent or have their default are omitted. Values
+without a declared type are on one line in flow style, so nesting cannot inflate the text.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
-"""Names that are so nearly the same that one of them is a slip of the pen.
+"""Pairs of names that are so similar that one is probably a misspelling of the other.
 
-This is stricter than a suggestion for a name that is known to be wrong: here it is the
-likeness alone that says so. ``url`` and ``urls``, or ``clip1`` and ``clip2``, are two names.
+This is stricter than a suggestion for a name that is known to be wrong: only the similarity decides
+here. ``url`` and ``urls``, or ``clip1`` and ``clip2``, are different names.
 """
 
 from collections.abc import Iterable

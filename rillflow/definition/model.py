@@ -1,8 +1,8 @@
-"""The workflow definition as it is after parsing (spec 1.2 to 1.5).
+"""The model of a workflow definition after parsing (spec 1.2 to 1.5).
 
-Python names inside, Rill Flow's camelCase spelling as aliases. Every field that
-Rill Flow types as text is text here too, with the scalar's source text kept
-(``version: 1.10`` is ``"1.10"``); a missing list or map is None, not empty.
+Names are Python's, with Rill Flow's camelCase spelling as aliases. Every field that Rill Flow types
+as text is text here too, with the scalar's source text (``version: 1.10`` is ``"1.10"``); a missing
+list or map is None, not empty.
 """
 
 from typing import Annotated, ClassVar, Literal, TypeAlias

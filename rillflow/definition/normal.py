@@ -1,4 +1,4 @@
-"""What an execution runs: a definition with its references filled in (spec 1.8)."""
+"""Normalization: a definition with its references resolved, as an execution runs it (spec 1.8)."""
 
 from collections.abc import Mapping
 from typing import Final, TypeAlias

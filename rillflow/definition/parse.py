@@ -1,4 +1,4 @@
-"""Definition text -> WorkflowDefinition, refused with Rill Flow's codes (spec 1.1 to 1.6)."""
+"""Parsing of definition texts; refusals have Rill Flow's codes (spec 1.1 to 1.6)."""
 
 from itertools import islice
 from typing import Final

@@ -1,4 +1,4 @@
-"""Everything an author should know about a definition, at once and with places."""
+"""All errors and warnings of a definition at once, with their places."""
 
 from itertools import islice
 

@@ -1,8 +1,7 @@
-"""How each model's fields are read from nodes, derived from the model's annotations.
+"""Readers for the fields of each model, derived from the model's annotations.
 
-A reader turns a node into the plain value that the model takes, or into None when the
-field counts as absent; what does not fit is reported to the inbox, never raised.
-Coercions follow spec 1.1.3 to 1.1.7.
+A reader turns a node into the plain value of the model, or into None if the field counts as absent;
+errors are reported to the inbox, never raised. Coercions follow spec 1.1.3 to 1.1.7.
 """
 
 import math

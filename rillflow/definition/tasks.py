@@ -1,4 +1,4 @@
-"""Ways to visit and to rebuild the tasks of a definition, at every level."""
+"""Visiting and rebuilding the tasks of a definition, at every level."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

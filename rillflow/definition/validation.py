@@ -1,10 +1,9 @@
-"""The checks a definition must pass, in Rill Flow's order (spec 1.6).
+"""The checks of a definition, in Rill Flow's order (spec 1.6).
 
-Findings are generated lazily: the first one is the refusal, all of them are what an
-author is told. Left out are the checks that no text can fail here: the model knows no
-other task classes (30409), a category decides the class of its task (so none can
-mismatch), tasks inside other categories are unknown keys, and a missing name fails the
-name rule (30408) before it could be found empty.
+Errors are generated lazily: the first one is the refusal, all of them are shown to an author.
+Checks that no text can fail here are omitted: the model has no other task classes (30409), a
+category determines the class of its task (so none can mismatch), tasks inside other categories are
+unknown keys, and a missing name fails the name rule (30408) before it could be found empty.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

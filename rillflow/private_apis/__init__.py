@@ -1,7 +1,7 @@
-"""Everything that leans on the inside of Ray, Ray Serve, uvicorn or HAProxy.
+"""All code that uses private APIs of Ray, Ray Serve, uvicorn or HAProxy.
 
 Used by ``rillflow.actors``, ``rillflow.client.driver`` and ``serve``; it knows nothing of
 executions. Each module names, in ``RELIES_ON``, what it relies on, the version that it was seen
-with, what happens if that changes, and a check against the installed version.
-``python -m rillflow.private_apis`` reports all of them.
+with, what happens if that changes, and a check against the installed version. ``python -m
+rillflow.private_apis`` reports all of them: run it before an upgrade of Ray.
 """

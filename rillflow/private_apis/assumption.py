@@ -1,4 +1,4 @@
-"""What a module relies on in the inside of another library, in a form that can be checked."""
+"""The form in which a module states what it relies on in a private API, with a check."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Assumption(NamedTuple):
-    """Something that is true of a library without its promise.
+    """A property of a library that the library does not promise.
 
-    ``relies_on`` says what, ``seen_with`` the version it was seen with, ``if_it_changes`` what
-    then happens, beginning with "loud" (nothing starts, or an error says so) or "silent".
+    ``relies_on`` names it, ``seen_with`` the version it was seen with, ``if_it_changes`` what then
+    happens, beginning with "loud" (nothing starts, or an error says so) or "silent".
     ``differences`` yields what is different in the installed version: nothing, if it holds.
     """
 

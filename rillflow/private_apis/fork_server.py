@@ -1,16 +1,16 @@
-"""Forks the workers of a stack: run as a program, beside Ray's own processes.
+"""The fork server: a program beside Ray's processes that forks the workers of a stack.
 
-A worker that Ray starts imports Ray, Serve and Rillflow for a second or more, and keeps all
-of it in memory for itself. This program imports them once. Each worker is then a copy of
-this process, made in milliseconds, which shares the pages that it does not write.
+A worker that Ray starts imports Ray, Serve and Rillflow for a second or more, and keeps all of it
+in its own memory. This program imports them once. Each worker is then a fork of this process, made
+in milliseconds, which shares the pages that it does not write.
 
-Its arguments are the process that it ends with, the number of an open socket that listens, the
-program of Ray's workers, and the modules to import. It makes copies for workers whose
-environment is its own, to the last variable, since the modules have read that; others hear
-nothing, and start as Ray would.
+Its arguments are the process with which it ends, the number of an open listening socket, the
+program of Ray's workers, and the modules to import. It forks only for workers whose environment
+equals its own, because the modules have read it; other requests are closed, and these workers start
+as in Ray.
 
-What a worker must have for itself must not be there before it is copied: threads, and what
-Ray draws ids from. Where the imports leave such a thing behind, no copies are made.
+A fork must not share threads, or the state from which Ray draws ids. If the imports leave any of
+these, nothing is forked.
 """
 
 import ctypes

@@ -1,10 +1,9 @@
-"""Starts a worker of Ray in a moment: the program that a stack's Ray runs for each of them.
+"""The program that a stack's Ray runs for each worker: asks the fork server for a fork.
 
-It asks the fork server for the worker. Where there is none, or none that answers, or where the
-worker must have another environment than the fork server, it becomes the worker itself, as Ray
-would have it.
+If there is no fork server, if it does not answer, or if the worker needs another environment, this
+process becomes the worker itself, as in Ray.
 
-It runs before each worker, so it imports next to nothing.
+It runs before each worker, so it imports very little.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""The fork server of a stack, as a part of it: started, watched and ended."""
+"""Starts, watches and ends the fork server of a stack."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""HAProxy as Serve starts it, with a program in front of it that rewrites its configuration."""
+"""HAProxy as Serve starts it, through a program that rewrites its configuration."""
 
 import importlib
 import importlib.util

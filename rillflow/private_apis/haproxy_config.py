@@ -1,27 +1,23 @@
-"""Starts HAProxy so that it stays at home: run as a program, with HAProxy and its arguments.
+"""Rewrites the HAProxy configuration of Serve, and starts HAProxy: run as a program.
 
-Ray Serve writes HAProxy's configuration with pages of statistics that listen on every
-interface, and leaves the process behind when its parent is killed. This program moves
-the former to loopback, ties the latter to its parent, and then becomes HAProxy.
+The changes:
 
-Until the API has started, Serve would have HAProxy answer 404, which tells a function that
-its callback is not wanted. It answers 503 instead: come again, by another connection. For
-this one stays with the process that was started without an API, even once there is one.
+* Serve's pages of statistics listen on every interface; here they listen on loopback.
+* HAProxy outlives a killed parent; here it ends with it.
+* Until the API has started, Serve's HAProxy answers 404, which tells a function that its callback
+  is not wanted. Here it answers 503 and closes the connection, since that connection stays with
+  the process that was started without an API.
+* Serve has HAProxy look for the API on 127.0.0.1, but has the API listen where HAProxy does. So
+  Serve is told 127.0.0.1 for both, and this program sets the address of HAProxy.
+* If the API does not answer, Serve's HAProxy answers 500, which means that a retry is useless. Here
+  it answers 502, 503 or 504.
+* Serve waits for ever for headers and an hour for bodies. Here both have deadlines, and the API
+  gets only complete bodies, or their first ``tune.bufsize`` bytes. So slow bodies occupy
+  connections of HAProxy, of which there are many, and none of the API.
+* Serve sends each request line, with the seals of callbacks, to UDP port 514, and shows the names
+  of its applications (``/-/routes``). Here it does neither.
 
-Serve has HAProxy look for the API on 127.0.0.1, but has the API listen where HAProxy does.
-So all of it is told 127.0.0.1, and this program has HAProxy listen where it should.
-
-Where the API does not answer, HAProxy says so itself, by 502, 503 or 504: Serve would have it
-say 500, which means that asking again is of no use.
-
-Serve would wait for ever for headers and for an hour for bodies. Here both have deadlines, and
-only what has arrived reaches the API: a whole body, or its first ``tune.bufsize`` bytes. So slow
-bodies hold connections of HAProxy, of which there are many, and nothing of the API's.
-
-Serve would have each request line, with the seals of callbacks, sent to UDP port 514, and would
-tell everybody the names of its applications (``/-/routes``). Here there is neither.
-
-It runs before each (re)load, so it imports next to nothing.
+It runs before each (re)load, so it imports very little.
 """
 
 import ctypes
@@ -104,25 +100,25 @@ def at_home(configuration: str) -> str:
 
 
 def patient(configuration: str) -> str:
-    """Return a configuration that asks for patience where there is no API yet."""
+    """Return a configuration that answers 503 while there is no API yet."""
     lines = configuration.splitlines(keepends=True)
     return "".join(STARTING if line.startswith(NOT_FOUND) else line for line in lines)
 
 
 def plain(configuration: str) -> str:
-    """Return a configuration that does not say 500 where it means 502, 503 or 504."""
+    """Return a configuration that does not answer 500 instead of 502, 503 or 504."""
     lines = configuration.splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith(PAGE_OF_500))
 
 
 def silent(configuration: str) -> str:
-    """Return a configuration that writes no log, unless it has been told where to."""
+    """Return a configuration without a log, unless a log is configured."""
     lines = configuration.splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith(LOG + NO_LOG))
 
 
 def private(configuration: str) -> str:
-    """Return a configuration that tells nobody but us of its routes, statistics and control."""
+    """Return a configuration that hides its routes, statistics and control from other machines."""
     lines = []
     for line in configuration.splitlines(keepends=True):
         if line.startswith(RETURNED) and line.rstrip().endswith(ROUTES):

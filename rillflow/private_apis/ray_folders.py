@@ -1,7 +1,7 @@
-"""A mended Ray: the folders of a session stay their owner's.
+"""A patch of Ray that keeps the folders of a session private to their user.
 
-Ray opens the folders that it makes to everybody, again with each worker that starts, so that
-users of one machine can share them (seen in 2.60). A stack is one user's.
+Ray opens the folders that it makes to everybody, again with each worker that starts, so that users
+of one machine can share them (seen in 2.60). A stack belongs to one user.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _opens: Final = utils.try_make_directory_shared
 
 
 def keep_closed() -> None:
-    """Mend this process; doing it again changes nothing."""
+    """Patch this process; doing it again changes nothing."""
     utils.try_make_directory_shared = _leave
 
 
@@ -25,7 +25,7 @@ def _leave(directory_path: str) -> None:
 
 
 def close_below(*tops: Path) -> None:
-    """Close folders, and those in them, that processes which are not mended have opened."""
+    """Close folders, and those in them, that unpatched processes have opened."""
     for top in tops:
         for folder in (top, *(each for each in top.rglob("*") if each.is_dir())):
             folder.chmod(0o700)

@@ -1,4 +1,4 @@
-"""How a driver finds a running Ray and its token, as far as Ray has no public function for it."""
+"""How a driver finds a running Ray and its token, where Ray has no public function."""
 
 import logging
 from collections.abc import Iterator

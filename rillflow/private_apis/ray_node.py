@@ -1,7 +1,7 @@
-"""A Ray head as a part of a process, with no more processes than a stack needs.
+"""A Ray head inside this process, with only the processes that a stack needs.
 
-``ray start`` starts three processes more, and none of its workers is forked. Import it only after
-the environment is set, since Ray reads that when it is imported.
+``ray start`` starts three more processes, and forks no worker. Import it only after the environment
+is set, because Ray reads it at import.
 """
 
 import os

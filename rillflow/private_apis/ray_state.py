@@ -1,4 +1,4 @@
-"""What Ray knows of its cluster and of this process, and tells by no public function."""
+"""The state of Ray's cluster and of this process that no public function returns."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""All that Rillflow relies on in the inside of other libraries, and whether it still holds."""
+"""The report of all private APIs that Rillflow relies on, checked against installed versions."""
 
 import importlib
 import pkgutil

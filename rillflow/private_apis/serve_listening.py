@@ -1,4 +1,4 @@
-"""Where Serve listens, asked inside a replica: it is set apart from Rillflow's own settings."""
+"""The address on which Serve listens, read inside a replica."""
 
 from collections.abc import Iterator
 from typing import Final

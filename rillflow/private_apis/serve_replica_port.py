@@ -1,9 +1,8 @@
-"""A mended replica of Serve: its own port listens where the node does, and nowhere else.
+"""A patch of Serve's replicas: their own port listens on the node's address only.
 
-Besides the port of the HTTP API, each replica has one for other deployments, which takes
-pickled Python objects: whoever reaches it, and has Ray's token where there is one, runs code
-as this user. Serve has it listen on every interface (seen in 2.60), although it tells others
-the node's address only.
+Besides the port of the HTTP API, each replica has one for other deployments, which accepts pickled
+Python objects: whoever reaches it, and has Ray's token where there is one, runs code as this user.
+Serve listens on every interface (seen in 2.60), although it announces the node's address only.
 """
 
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ _add_port: Final = replica.add_port_to_grpc_server
 
 
 def listen_on_the_node_only() -> None:
-    """Mend the replica of this process, before its port is opened."""
+    """Patch the replica of this process, before its port is opened."""
     replica.add_port_to_grpc_server = _add_port_of_node
 
 

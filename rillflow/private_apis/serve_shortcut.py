@@ -1,10 +1,10 @@
-"""A way for hot requests around Ray Serve's own handling of a request, inside its replica.
+"""A shortcut for hot requests around Ray Serve's request handling, inside its replica.
 
-Serve wraps every request: a task that watches for the client to leave, several UUIDs, and
-metrics, some 150 us in all. It lets a program put ASGI middleware in front of that, by an
-environment variable (``ray_environment.PREFERENCES``). What is not for the hot routes, or
-comes when many hot requests are under way, is handled by Serve as ever; so are all requests
-where the variable is not set, as on clusters whose replicas Serve counts requests to scale.
+Serve wraps every request: a task that watches for the client to disconnect, several UUIDs, and
+metrics, some 150 us in all. Serve puts ASGI middleware in front of that, named in an environment
+variable (``ray_environment.PREFERENCES``). Serve still handles requests of other routes, requests
+beyond the limit of hot requests, and all requests if the variable is not set, as on clusters with
+autoscaling, for which Serve counts requests.
 """
 
 import importlib

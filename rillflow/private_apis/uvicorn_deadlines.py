@@ -1,9 +1,9 @@
 """Deadlines for connections that uvicorn would keep for ever.
 
-uvicorn has one for idle connections that have been answered, and none for a client that connects
-and sends nothing, sends its headers byte by byte, goes on sending a body after its answer, or
-does not read its answer (0.54). HAProxy has deadlines for these; this is for where uvicorn is
-reached without it. No connection has a timer of its own: all of a server's are looked at together.
+uvicorn has one for idle connections after an answer, and none for a client that connects and sends
+nothing, sends its headers byte by byte, continues to send a body after its answer, or does not read
+its answer (0.54). HAProxy has deadlines for these; this module serves clients that reach uvicorn
+without it. No connection has a timer of its own: all connections of a server are checked together.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""A mended uvicorn: a connection that its peer resets is let go of at once.
+"""A patch of uvicorn: a connection that its peer resets is released at once.
 
-uvicorn cancels the keep-alive timer of a connection that is closed, but not of one that is
-reset, and holds 20 kB for it until the timer is due (seen in 0.54). HAProxy resets every
-connection that it has no more use for: after a burst, hundreds a second.
+uvicorn cancels the keep-alive timer of a connection that is closed, but not of one that is reset,
+and holds 20 kB for it until the timer is due (seen in 0.54). HAProxy resets every connection that
+it does not need any more: after a burst, hundreds a second.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _ONLY_IF_CLOSED: Final = """
 
 
 def let_go_of_reset_connections() -> None:
-    """Mend the servers of this process; doing it again changes nothing."""
+    """Patch the servers of this process; doing it again changes nothing."""
     HttpToolsProtocol.connection_lost = _lost_for_good  # type: ignore[method-assign] # the mending
 
 

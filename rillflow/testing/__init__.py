@@ -1,4 +1,4 @@
-"""Public doubles: what stands in for the outside world in tests, examples and demos."""
+"""Public test doubles for users' tests, examples and demos."""
 
 from rillflow.testing.function_gateway import FakeOpenFaaS, RecordedCall, RecordedCallback
 from rillflow.testing.functions import Function, FunctionAnswer, FunctionRequest

@@ -1,4 +1,4 @@
-"""Functions for the gateway stand-in: plain Python callables, or real services by URL."""
+"""Functions of the gateway double: plain Python callables, or real services by URL."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""The OpenFaaS stand-in as a process of its own.
+"""The OpenFaaS double as a process of its own.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Rebuilding an execution from its journal, and checking that it is the same one."""
+"""Replays an execution from its journal, and checks that the result is the same."""
 
 from collections.abc import Iterable, Sequence
 

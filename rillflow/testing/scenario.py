@@ -1,8 +1,8 @@
-"""A workflow without the world around it: the state machine, driven by hand.
+"""A scenario: the state machine of one workflow, driven by a test.
 
-For specs, examples and questions of the kind "what would happen if". A scenario has
-a clock of its own that moves only when told to, and nothing is called: what the
-execution wants done comes back from every step, to be answered by a later one.
+For specifications, examples and "what if" questions. A scenario has a clock of its own that moves
+only when told to. No function is called: every step returns the commands of the execution, and a
+later step answers them.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What an execution wants from the outside, in a form that is easy to compare."""
+"""The commands of an execution, in a form that is easy to compare."""
 
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias

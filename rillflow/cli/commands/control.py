@@ -1,4 +1,4 @@
-"""Commands that find executions and steer them; they talk to a stack over HTTP."""
+"""Commands that list and control executions over HTTP."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Commands about the store itself: its tables, backups and damage."""
+"""Commands for the store: its tables, backups and verification."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Commands about definitions and executions; they talk to a stack over HTTP."""
+"""Commands for definitions and executions over HTTP."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Commands that serve: the whole stack, and the stand-in of the function gateway."""
+"""Commands that run servers: the whole stack, and the test double of the function gateway."""
 
 import importlib
 import signal

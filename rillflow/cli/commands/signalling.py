@@ -1,4 +1,4 @@
-"""Commands that tell an execution what one of its tasks waits for."""
+"""Commands that send a task its callback or wake-up."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Checking definitions in files and folders, for people and for continuous integration."""
+"""`rillflow validate`: checks definitions in files and folders, for people and for CI."""
 
 from enum import StrEnum
 from pathlib import Path

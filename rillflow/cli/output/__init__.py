@@ -1,1 +1,1 @@
-"""What the commands print: executions, tasks, lists, progress."""
+"""The output of commands: executions, tasks, lists, progress."""

@@ -1,4 +1,4 @@
-"""A list of executions, and what it says of each: what it waits for, why it failed."""
+"""Lists of executions, with what each one waits for or why it failed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final

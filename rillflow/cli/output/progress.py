@@ -1,4 +1,4 @@
-"""An execution while it runs: a table that ticks, or a line for each change."""
+"""The progress of a running execution: a live table, or a line for each change."""
 
 import sys
 import threading

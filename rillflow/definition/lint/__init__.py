@@ -1,1 +1,4 @@
-"""Warnings: what is allowed in a definition and will not do what its author hopes."""
+"""Warnings about valid definitions that will probably not do what their author expects.
+
+`definition/problems.py` collects them. A warning never refuses a definition.
+"""

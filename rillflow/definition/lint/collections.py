@@ -1,4 +1,4 @@
-"""Collections of foreach tasks that no rule writes: nothing would be iterated."""
+"""Warnings: collections of foreach tasks that no rule writes, so nothing would be iterated."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,10 +1,9 @@
-"""Paths to keys of the context that nothing writes.
+"""Warnings: paths to keys of the context that nothing writes.
 
-Which keys there are is known where the definition says so. A group has a context of its own:
-its task's input, the element and the index, and what its members write (spec 3.9). The
-context of the whole execution begins with the submitted data, of which ``inputSchema`` lists
-the keys; without one they may be anything, so only a key that is nearly the same as a known
-one is told.
+The possible keys are known if the definition determines them. A group has its own context: its
+task's input, the element and the index, and what its members write (spec 3.9). The context of the
+whole execution begins with the submitted data, of which ``inputSchema`` lists the keys. Without a
+schema any key is possible, so only a key that nearly equals a known one is reported.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

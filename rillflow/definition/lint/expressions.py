@@ -1,8 +1,8 @@
-"""Expressions that call what is no function, or read a variable that nothing gives a value.
+"""Warnings: expressions that call unknown functions, or read variables that have no value.
 
-Rill Flow takes them: such a call fails when it is reached, and such a variable is nil
-(spec 2.5). The other way round, it refuses some constructs that Rillflow takes; they
-are told only where a definition is checked strictly.
+Rill Flow accepts them: such a call fails when it is reached, and such a variable is nil (spec 2.5).
+Conversely, it refuses some constructs that Rillflow supports; these are reported only in a strict
+check.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Functions that are sub-flows, started in a way or by an id that will not do (spec 3.15).
+"""Warnings: sub-flows that are started by a wrong pattern or id (spec 3.15).
 
-Only ``flow_sync`` is told when its sub-flow ends, and only the two patterns for flows take
-an answer that is the id of an execution.
+Only ``flow_sync`` is told when its sub-flow ends, and only the two patterns for flows accept an
+answer that is the id of an execution.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Literals that were meant as paths (see ``language/mapping/path_like.py``)."""
+"""Warnings: literals that were probably meant as paths (``language/mapping/path_like.py``)."""
 
 from collections.abc import Iterator
 from typing import Final

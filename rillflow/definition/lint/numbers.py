@@ -1,8 +1,8 @@
-"""Numbers of a definition that will not count at run time.
+"""Warnings: numbers of a definition that have no effect at run time.
 
-Some fields are text in Rill Flow's model, so that they may be paths; what is no number is
-taken, and then the time-out, delay or limit is not there (spec 3.8, 3.9, 3.13). Others
-are numbers, of which some have no meaning (spec 3.12).
+Some fields are text in Rill Flow's model, so that they may be paths; text that is not a number is
+accepted, and then the time-out, delay or limit is not set (spec 3.8, 3.9, 3.13). Others are
+numbers, of which some have no meaning (spec 3.12).
 """
 
 import re

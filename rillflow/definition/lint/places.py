@@ -1,7 +1,7 @@
-"""Paths that begin with a name which the document they are read in does not have.
+"""Warnings: paths whose first name does not exist in the document that they read.
 
-Only mappings see the whole document. A condition, a limit and the like see one part of it
-(spec 2.9, 3.8, 3.9, 3.13), so that a path to another part never leads anywhere.
+Only mappings see the whole document. A condition, a limit and the like see one part of it (spec
+2.9, 3.8, 3.9, 3.13), so a path to another part never has a result.
 """
 
 from collections.abc import Iterable, Iterator

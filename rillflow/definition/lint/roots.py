@@ -1,8 +1,8 @@
-"""Sources of mappings that begin with a name which the mapped document does not have.
+"""Warnings: sources of mappings whose first name does not exist in the mapped document.
 
-A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (spec
-2.1). A path that begins with anything else is always empty, and its rule does nothing. So is
-``$.output`` before a task has run, and ``$.input`` after.
+A mapping sees ``context``, ``input``, ``output`` and what its own rules wrote (spec 2.1). A path
+that begins with anything else has no result, so its rule has no effect. The same is true of
+``$.output`` before a task has run, and of ``$.input`` after.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

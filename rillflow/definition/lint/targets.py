@@ -1,4 +1,4 @@
-"""Targets whose values do not last, as they will be at run time (``language.mapping.lasting``)."""
+"""Warnings: targets whose values are dropped after the mapping (``language.mapping.lasting``)."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain

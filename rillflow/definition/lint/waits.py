@@ -1,7 +1,7 @@
-"""Suspense tasks whose conditions see the same input for ever.
+"""Warnings: suspense tasks whose conditions see the same input for ever.
 
-A wake-up brings data only by ``outputMappings``; without them it looks again at what the
-context has, which only tasks that run beside the suspense can have changed (spec 3.16).
+A wake-up brings data only by ``outputMappings``; without them it checks the context again, which
+only tasks that run beside the suspense can have changed (spec 3.16).
 """
 
 from collections.abc import Iterator, Sequence

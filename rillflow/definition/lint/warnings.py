@@ -1,7 +1,7 @@
-"""What is allowed in a definition but will not do what its author hopes.
+"""All warnings about one definition.
 
-Rill Flow accepts broken paths and expressions and lets the task fail, so these are
-warnings (end of spec 1.6). Paths are compiled as they will be at run time.
+Rill Flow accepts invalid paths and expressions and lets the task fail, so these are warnings (end
+of spec 1.6). Paths are compiled as at run time.
 """
 
 from collections.abc import Callable, Iterable, Iterator

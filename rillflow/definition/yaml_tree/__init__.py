@@ -1,1 +1,1 @@
-"""YAML text as a tree whose nodes know what was written, and where."""
+"""YAML text as a tree whose nodes keep the source text and its place."""

@@ -1,9 +1,9 @@
-"""YAML text -> a tree that still knows what was written, and where (spec 1.1).
+"""The YAML loader: from text to a tree with source texts and places (spec 1.1).
 
-The only module that reads YAML. It takes the events of PyYAML's C parser and builds
-its own nodes without recursion, so the source text of every scalar survives until the
-target type is known, and hostile text (deep nesting, alias bombs, repeated keys) is
-refused while it is read. Aliases are expanded; ``<<`` is a key like any other.
+The only module that reads YAML. It takes the events of PyYAML's C parser and builds its own nodes
+without recursion, so the source text of every scalar is kept until the target type is known, and
+hostile text (deep nesting, alias bombs, repeated keys) is refused while it is read. Aliases are
+expanded; ``<<`` is a key like any other.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""The tree that a definition's text becomes: what was written, and where.
+"""The nodes of a definition's YAML tree, with source text and place.
 
-Nothing is resolved yet. A text field takes a scalar's ``text``, a place without a
-declared type takes its ``value`` (spec 1.1.4).
+Nothing is resolved yet. A text field takes a scalar's ``text``, a place without a declared type
+takes its ``value`` (spec 1.1.4).
 """
 
 from collections.abc import Mapping as MappingOf

@@ -1,8 +1,8 @@
-"""What a YAML scalar means where no type is declared (spec 1.1.4).
+"""The value of a YAML scalar where no type is declared (spec 1.1.4).
 
-The table is Rill Flow's own, measured: octal numbers with a leading zero, underscores
-between digits, ``yes`` and ``off`` as booleans, but neither dates nor base 60. It is
-kept apart from any YAML library, since those follow other tables.
+The table is Rill Flow's, as measured: octal numbers with a leading zero, underscores between
+digits, ``yes`` and ``off`` as booleans, but neither dates nor base 60. No YAML library is used,
+because these follow other tables.
 """
 
 import math
