@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
 
 from rillflow.actors.launch import launch_actors
-from rillflow.actors.stack import Stack
+from rillflow.actors.stack import ray_stack
 from rillflow.errors import RillflowError
 from rillflow.gateways.plugins.loading import named_plugins
 from rillflow.private_apis.serve_shortcut import open_shortcut
@@ -27,6 +27,7 @@ from rillflow.runtime.hooks.loading import load_hooks
 from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
 from serve.forms.errors import respond_to
 from serve.middleware.api_key import ApiKeyGate
@@ -77,7 +78,7 @@ def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
             await actor.ready.remote()
         tune_gc()
 
-    return create_api(Stack(settings), start_actors, listens_on)
+    return create_api(ray_stack(settings), start_actors, listens_on)
 
 
 def create_api(

@@ -10,9 +10,8 @@ from typing import Any, Final, Self, TypeVar, assert_never
 
 import ray
 
-from rillflow.actors.batches import Batch
 from rillflow.actors.directory import find_settings
-from rillflow.actors.stack import Stack
+from rillflow.actors.stack import ray_stack
 from rillflow.client.addresses import is_of_banner, reachable, require_listener
 from rillflow.client.clients import AsyncClient, Client
 from rillflow.client.operations import (
@@ -46,6 +45,8 @@ from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
 from rillflow.private_apis import ray_joining
+from rillflow.runtime.batch_redo import Batch
+from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import checked_key
 from rillflow.settings import STACK_NOTE, Settings
 
@@ -171,7 +172,7 @@ class StackTransport:
         Raises:
             UnavailableError: No stack runs in this namespace.
         """
-        stack = Stack(await find_settings(namespace))
+        stack = ray_stack(await find_settings(namespace))
         await stack.open()
         return cls(stack)
 

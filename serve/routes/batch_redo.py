@@ -8,9 +8,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from rillflow.actors.batches import Batch
-from rillflow.actors.stack import Stack
 from rillflow.errors import OverloadedError
+from rillflow.runtime.batch_redo import Batch
+from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.service_health import MINUTE_MS
 from rillflow.task_set import TaskSet
 from serve.forms.answers import Done

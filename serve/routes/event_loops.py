@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.ports.loops import LoopState
 from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.stack import Stack
 from serve.forms.answers import EventLoops
 from serve.forms.bodies import json_response
 from serve.forms.documentation import ERRORS, answer

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from rillflow.actors.stack import Stack
 from rillflow.errors import StoreError
 from rillflow.ports.readiness import Reason
+from rillflow.runtime.stack import Stack
 from serve.forms.answers import Alive
 from serve.forms.bodies import json_response
 from serve.forms.documentation import ERRORS, answer

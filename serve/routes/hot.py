@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rillflow.actors.stack import Stack
 from rillflow.core.events import CallbackReceived
 from rillflow.errors import TooLargeError, UnknownExecutionError
 from rillflow.gateways.callbacks.arrivals import (
@@ -29,6 +28,7 @@ from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import ExecutionId, TaskName, is_execution_id
 from rillflow.jsontypes import EMPTY_OBJECT, encode_json
+from rillflow.runtime.stack import Stack
 from serve.forms.bodies import (
     body_limit,
     header_of,

@@ -11,9 +11,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.errors import RequestError
 from rillflow.ids import is_execution_id
+from rillflow.runtime.stack import Stack
 from serve.forms.answers import Envelope
 from serve.forms.bodies import data_response, read_body
 from serve.forms.documentation import ERRORS, OBJECT, answer

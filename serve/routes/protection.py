@@ -10,13 +10,13 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.definition.addresses import without_user_info
 from rillflow.errors import InvalidIdError, RequestError
 from rillflow.ids import DescriptorId, parse_descriptor_id
 from rillflow.ports.executions import ResourceCall
 from rillflow.ports.gateway import CircuitState, HostState
 from rillflow.runtime.backpressure.busy_functions import ResourceRow
+from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.admission import Health
 from rillflow.settings import ResourceCheck
 from serve.forms.answers import Flag as FlagAnswer

@@ -6,8 +6,8 @@ An execution as a whole is shown by ``hot.py``.
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.ids import is_execution_id
+from rillflow.runtime.stack import Stack
 from serve.forms.answers import ShownContext, ShownGroup
 from serve.forms.bodies import json_response, ret_response
 from serve.forms.documentation import ERRORS, answer

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.core.events import (
     CancelRequested,
     CompletionRequested,
@@ -25,6 +24,7 @@ from rillflow.core.events import (
 from rillflow.errors import ExecutionError, RequestError, RillflowError
 from rillflow.gateways.messages.threads import SHORT_BYTES, computed
 from rillflow.jsontypes import encode_json
+from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.forms.answers import Completed, Done, Refusal, ShownExecution, Submitted
 from serve.forms.bodies import json_response, raw_response, read_json_text

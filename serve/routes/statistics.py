@@ -10,10 +10,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId
 from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.service_health import MINUTE_MS, measure
 from serve.forms.bodies import json_response
 from serve.forms.console_answers import Counts, ExecutionIds, Summary

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.definition import expand_sugar, find_problems, parse_definition
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import DefinitionError, Problem, RequestError
@@ -19,6 +18,7 @@ from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.definitions.previews import RESTRICTION_VIOLATION, dependencies_of, draft_view
+from rillflow.runtime.stack import Stack
 from serve.forms.answers import ShownDependencies, ShownExecution, Validation
 from serve.forms.bodies import json_response, read_text, ret_response
 from serve.forms.documentation import ERRORS, TEXT, answer

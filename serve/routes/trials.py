@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rillflow.actors.dispatcher_actor import http_settings
-from rillflow.actors.stack import Stack
 from rillflow.core.mapping_warnings import warnings_of
 from rillflow.core.view import warnings_view
 from rillflow.definition import parse_rules
@@ -29,6 +28,7 @@ from rillflow.runtime.definitions.previews import (
     preview_dispatch,
     shown_text,
 )
+from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.forms.answers import Evaluation, ShownDispatchParameters
 from serve.forms.bodies import read_json_text, ret_response

@@ -13,13 +13,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from rillflow.actors.dispatcher_actor import http_settings
-from rillflow.actors.stack import Stack
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.loops import LoopState
 from rillflow.ports.store import Store
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.local import LocalDispatcher, LocalExecutions
 from rillflow.runtime.process.readiness import ReadinessWatch, reading, writing
+from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.testing import FakeOpenFaaS

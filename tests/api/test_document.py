@@ -24,17 +24,18 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from rillflow.actors.stack import Stack
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
-from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.local import LocalDispatcher, LocalExecutions
 from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.process.readiness import ReadinessWatch
+from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest
 from serve.api import create_api
 from tests.api.definition_texts import SUSPENDED, calling
-from tests.api.serving import Api, served
+from tests.api.serving import Api, NoActors, served
 from tests.fuzzing import TIMES, examples
 from tests.spec.documented import blocks_of
 
@@ -137,7 +138,15 @@ async def document() -> dict[str, Any]:
     clock, store = SystemClock(), open_store("memory:")
     gateway = GatewayRegistry(HttpSettings(), clock)
     executions = LocalExecutions(store=store, gateway=gateway, clock=clock)
-    stack = Stack(Settings(), store=store, executions=executions, clock=clock)
+    stack = Stack(
+        Settings(),
+        store=store,
+        executions=executions,
+        dispatchers=LocalDispatcher(gateway),
+        loops=NoActors(),
+        readiness=ReadinessWatch([]),
+        clock=clock,
+    )
     transport = httpx.ASGITransport(create_api(stack, executions.start))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return dict((await client.get("/openapi.json")).json())

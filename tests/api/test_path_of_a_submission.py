@@ -18,7 +18,6 @@ import httpx
 import pytest
 
 from rillflow.actors.sockets import SocketConnection, SocketServer
-from rillflow.actors.stack import Stack
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
 from rillflow.ports.messages import LoopQuestion, decode_owner_message
@@ -29,6 +28,7 @@ from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.readiness import ReadinessWatch
 from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.routing.router import OwnerRef, Routes
+from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.testing import FakeOpenFaaS

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.placing import find_nodes, start
-from rillflow.actors.stack import Stack
+from rillflow.actors.stack import ray_stack
 from rillflow.settings import Settings
 from tests.bench.measuring import sampled
 from tests.bench.stacks import cpu_s
@@ -56,7 +56,7 @@ async def _measure(settings: Settings, owner: str, dispatcher: str, functions: s
     ]
     dispatcher_pid = (await actors[0].facts.remote())["pid"]
     owner_pid = (await actors[1].ready.remote())["pid"]
-    stack = Stack(settings)
+    stack = ray_stack(settings)
     await stack.open()
     await stack.add_descriptor("bench", "glue", "release", glue(functions))
 

@@ -36,7 +36,7 @@ from ray.core.generated import autoscaler_pb2
 from rillflow.actors import launch
 from rillflow.actors.balancer_actor import BalancerActor
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
-from rillflow.actors.stack import Stack
+from rillflow.actors.stack import ray_stack
 from rillflow.jsontypes import decode_json
 from rillflow.runtime.dispatch.client import dispatcher_index
 from rillflow.runtime.process.clock import SystemClock
@@ -138,7 +138,7 @@ class Driver:
             rebalance_s=REBALANCE_S,
             actor_nodes="reserved",
         )
-        self._stack = Stack(self._settings)
+        self._stack = ray_stack(self._settings)
         self._ids: list[str] = []
         self._kept: list[asyncio.Task[None]] = []
         self._ending = False
@@ -148,7 +148,7 @@ class Driver:
         """Start the actors and add the workflow."""
         count = {"dispatcher_actors": int(dispatchers)}
         self._settings = self._settings.model_copy(update=count)
-        self._stack = Stack(self._settings)
+        self._stack = ray_stack(self._settings)
         await asyncio.gather(
             *(actor.ready.remote() for actor in launch.launch_actors(self._settings))
         )

@@ -26,7 +26,7 @@ import uvicorn
 
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.names import execution_actor_name
-from rillflow.actors.stack import Stack
+from rillflow.actors.stack import ray_stack
 from rillflow.jsontypes import decode_json
 from rillflow.settings import Settings
 from serve.api import create_api
@@ -52,7 +52,7 @@ class Driver:
         self._settings = Settings(
             store=store, execution_actors=ACTORS, callback_host=url, egress_allow=("127.0.0.1",)
         )
-        self._stack = Stack(self._settings)
+        self._stack = ray_stack(self._settings)
 
     async def launch(self) -> str:
         """Start the actors and add the workflow."""
@@ -72,7 +72,7 @@ class Driver:
         port = door.getsockname()[1]
         here = {"port": port, "callback_host": f"http://127.0.0.1:{port}"}
         self._settings = self._settings.model_copy(update=here)
-        self._stack = Stack(self._settings)
+        self._stack = ray_stack(self._settings)
         api = create_api(self._stack, self._launch_actors)
         config = uvicorn.Config(api, log_config=None, lifespan="on")
         config.load()

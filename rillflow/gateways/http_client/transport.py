@@ -42,9 +42,6 @@ class PooledTransport:
         """Open connections in the event loop that runs now."""
         self._pool = Pool(settings)
 
-    def __len__(self) -> int:
-        return len(self._pool)
-
     async def exchange(self, call: HttpCall, *, most_bytes: int, room: Room | None = None) -> Reply:
         """Make an exchange, over a kept connection if there is one; see ``HttpTransport``."""
         pool, origin = self._pool, call.origin

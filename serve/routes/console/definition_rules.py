@@ -6,7 +6,6 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.errors import LanguageError, OverloadedError, RequestError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.expressions import compile_expression
@@ -14,6 +13,7 @@ from rillflow.ports.store import Catalogue
 from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
 from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
 from rillflow.runtime.definitions.catalogue import check_names
+from rillflow.runtime.stack import Stack
 from serve.forms.bodies import json_response
 from serve.forms.console_answers import AbKeys, AbTable, Grays, RuleSet
 from serve.forms.documentation import ERRORS, answer

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.definition import canonical_text, collapse_sugar
 from rillflow.errors import BodyTimeoutError, DefinitionError, OverloadedError, RequestError
 from rillflow.ids import DescriptorId
 from rillflow.jsontypes import JsonObject
 from rillflow.runtime.definitions.catalogue import check_names, resolve_descriptor
+from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import json_object
 from serve.forms.answers import Flag as FlagAnswer
 from serve.forms.bodies import error_body, json_response, read_text

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rillflow.actors.stack import Stack
 from rillflow.core.status import DagStatus
 from rillflow.errors import (
     DefinitionError,
@@ -23,6 +22,7 @@ from rillflow.ids import DescriptorId, is_execution_id, service_of, submitted_at
 from rillflow.jsontypes import decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.definitions.catalogue import resolve_descriptor
+from rillflow.runtime.stack import Stack
 from serve.forms.answers import Envelope
 from serve.forms.bodies import data_response, json_response, read_body
 from serve.forms.console_answers import (

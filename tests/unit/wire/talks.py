@@ -24,4 +24,4 @@ def open_wires(opened: HttpGateway) -> int:
     """Count the connections that a gateway has."""
     transport = opened._transport
     assert transport is None or isinstance(transport, PooledTransport)
-    return 0 if transport is None else len(transport)
+    return 0 if transport is None else len(transport._pool)

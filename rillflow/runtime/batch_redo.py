@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rillflow.actors.stack import Stack
 from rillflow.core.events import RedoRequested
 from rillflow.errors import RequestError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.stack import Stack
 
 log = logging.getLogger("rillflow.batch_redo")
 

@@ -1,0 +1,243 @@
+"""The stack as one object: definitions in the store, executions in their actors.
+
+HTTP routes and the Ray client call it. It contains no HTTP and no Ray: `rillflow/actors/stack.py`
+joins it to the actors of a cluster.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from rillflow.core.events import Event
+from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
+from rillflow.definition.model import WorkflowDefinition
+from rillflow.errors import UnavailableError
+from rillflow.gateways.messages.threads import joined
+from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
+from rillflow.ports.clock import Clock
+from rillflow.ports.executions import (
+    Delivery,
+    Query,
+    Reply,
+    Submission,
+    ViewPart,
+    WaitableExecutions,
+)
+from rillflow.ports.gateway import Dispatchers
+from rillflow.ports.loops import EventLoops
+from rillflow.ports.readiness import Readiness
+from rillflow.ports.store import Store
+from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.hooks.chain import ContextHook
+from rillflow.runtime.hooks.loading import load_hook
+from rillflow.runtime.owner.queries import unknown_execution
+from rillflow.runtime.process.clock import SystemClock
+from rillflow.runtime.submission.intake import Options, Submissions
+from rillflow.settings import ResourceCheck, Settings
+
+READINGS: Final = 3
+"""How often a large view is read before its owner counts as unreachable."""
+
+
+class Stack:
+    """The operations of callers, whether they come over HTTP or from a Ray script."""
+
+    def __init__(  # noqa: PLR0913 - the ports it joins
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        executions: WaitableExecutions,
+        dispatchers: Dispatchers,
+        loops: EventLoops,
+        readiness: Readiness,
+        clock: Clock | None = None,
+        hook: ContextHook | None = None,
+    ) -> None:
+        """Use the parts of the stack that runs with these settings.
+
+        Raises:
+            RequestError: The ``context_hook`` of the settings cannot be loaded.
+        """
+        self.settings = settings
+        self.take_room: Callable[[int], None] = lambda _: None
+        """Takes room for so many bytes before they are read; raises if there is none."""
+        self.store = store
+        self.executions = executions
+        self.dispatchers = dispatchers
+        self.loops = loops
+        self.readiness = readiness
+        self.clock = clock or SystemClock()
+        self.submissions = Submissions(
+            settings,
+            store=self.store,
+            executions=self.executions,
+            clock=self.clock,
+            hook=hook or load_hook(settings.context_hook),
+        )
+
+    async def open(self) -> None:
+        """Open the store."""
+        await self.store.open()
+
+    async def close(self) -> None:
+        """Close the store."""
+        await self.store.close()
+
+    async def add_descriptor(
+        self, business: str, feature: str, alias: str, text: str
+    ) -> DescriptorId:
+        """Validate a definition and make it the newest version of an alias.
+
+        Raises:
+            RequestError: A name is malformed, or is not the definition's.
+            DefinitionError: The definition is refused.
+        """
+        checks_length = self.settings.switch("ENABLE_DAG_INFO_LENGTH_CHECK")
+        return await add_descriptor(
+            self.store,
+            business,
+            feature,
+            alias,
+            text,
+            at_ms=self.clock.now_ms(),
+            max_depth=self.settings.max_depth,
+            max_bytes=MAX_TEXT_BYTES if checks_length else LARGEST_TEXT_BYTES,
+            in_thread=True,
+        )
+
+    async def definition(self, version: str) -> WorkflowDefinition:
+        """Return a stored definition by its md5.
+
+        Raises:
+            UnknownDescriptorError: No such text is stored.
+            DefinitionError: The stored text is no longer valid.
+        """
+        return await self.submissions.definition(version)
+
+    async def submit(  # noqa: PLR0913 - the parameters of the endpoint
+        self,
+        descriptor_id: str,
+        data: bytes = b"",
+        *,
+        callback: bytes | None = None,
+        isolation: str | None = None,
+        uid: int | None = None,
+        idempotency_key: str | None = None,
+        resource_check: ResourceCheck | None = None,
+    ) -> ExecutionId:
+        """Start an execution; when this returns, it is on disk.
+
+        Args:
+            descriptor_id: Which definition, as in spec 5.4.
+            data: JSON object text; empty is an empty object.
+            callback: CallbackConfig as JSON, replacing the definition's.
+            isolation: ``shared`` or ``dedicated``, replacing the definition's.
+            uid: The caller's, for gray and A/B rules; None is the one of the settings.
+            idempotency_key: Submissions of a feature with one key and equal data are one.
+            resource_check: Replaces the check for busy functions that is set.
+
+        Raises:
+            RequestError: The request is malformed, names nothing that is stored, does not
+                match the schema, is not admitted now, or its key is taken (409).
+            ExecutionError: The definition is no longer valid, or the data cannot be kept.
+            StoreError: It could not be made durable in time.
+            UnavailableError: Its owner could not be reached in time.
+        """
+        options = Options(callback, isolation, uid, idempotency_key, resource_check)
+        return await self.submissions.submit(descriptor_id, data, options)
+
+    async def run(
+        self, descriptor_id: str, data: bytes, options: Options, *, timeout_s: float, kind: str
+    ) -> tuple[ExecutionId, bytes | None]:
+        """Start an execution, wait for its end, and read it as a query of this kind does.
+
+        The second value is None if it has not ended in time.
+
+        Raises:
+            RillflowError: As ``submit``.
+        """
+        end = None
+
+        async def send(submission: Submission) -> Reply:
+            nonlocal end
+            reply, end = await self.executions.run(submission, timeout_s, kind)
+            return reply
+
+        execution_id = await self.submissions.submit(descriptor_id, data, options, send)
+        if end is None:
+            end = await self.executions.end(execution_id, timeout_s, kind)
+        if not end.has_ended:
+            return execution_id, None
+        return execution_id, end.body or await self.query(execution_id, kind)
+
+    async def deliver(self, execution_id: ExecutionId, event: Event, *, hint_s: int = 0) -> Reply:
+        """Deliver an event to an execution; when this returns, it is on disk.
+
+        ``hint_s`` is the pause that its function asked for, in seconds.
+
+        Raises:
+            RillflowError: The event was refused.
+        """
+        if not is_execution_id(execution_id):
+            raise unknown_execution(execution_id, event)
+        call = Delivery(execution_id=execution_id, event=event, hint_s=hint_s)
+        reply = await self.executions.call(call)
+        return reply.raise_for_error()
+
+    async def require_known(self, execution_id: ExecutionId, event: Event) -> None:
+        """Refuse an event for an unknown execution, before work is done for it.
+
+        Raises:
+            RillflowError: There is no such execution, or its owner cannot be reached.
+        """
+        if not is_execution_id(execution_id) or await self.query(execution_id, "status") is None:
+            raise unknown_execution(execution_id, event)
+
+    async def query(
+        self, execution_id: ExecutionId, kind: str, *, parent: str = "", index: int = 0
+    ) -> bytes | None:
+        """Read an execution as JSON text; None if the id is unknown.
+
+        Raises:
+            RillflowError: It could not be read.
+        """
+        call = Query(execution_id=execution_id, kind=kind, parent=parent, index=index)
+        for _ in range(READINGS - 1):
+            reply = (await self.executions.call(call)).raise_for_error()
+            if not reply.view:
+                return reply.body
+            with suppress(UnavailableError):  # the view has expired, or its owner has changed
+                return await self._read_view(execution_id, reply.view)
+        reply = (await self.executions.call(call)).raise_for_error()
+        return await self._read_view(execution_id, reply.view) if reply.view else reply.body
+
+    async def _read_view(self, execution_id: ExecutionId, view: str) -> bytes | None:
+        """Read a large view, once there is room for it.
+
+        Raises:
+            UnavailableError: It cannot be read to its end.
+            UnreadAnswersError: There is no room.
+        """
+        first = (await self.executions.part(execution_id, ViewPart(view))).raise_for_error()
+        if first.body is not None or not first.size_bytes:
+            return first.body
+        self.take_room(first.size_bytes)
+        parts: list[bytes] = []
+        read_bytes = 0
+        while read_bytes < first.size_bytes:
+            asked = ViewPart(view, read_bytes)
+            part = (await self.executions.part(execution_id, asked)).raise_for_error().body
+            if not part:
+                raise UnavailableError(f"{execution_id} cannot be read to its end")
+            parts.append(part)
+            read_bytes += len(part)
+        return await joined(*parts)
+
+    async def wait(self, execution_id: ExecutionId, timeout_s: float) -> bool:
+        """Wait until an execution has ended; False if the time was not enough.
+
+        Raises:
+            UnavailableError: Its owner could not be reached.
+        """
+        return await self.executions.wait(execution_id, timeout_s)
