@@ -99,17 +99,19 @@ demo: setup ## Run the text-to-video workflow from start to end, with live progr
 # --- checking ----------------------------------------------------------------
 
 # Tests in a process of their own run side by side; those that start whole stacks, which a
-# machine carries few of, come after them, one by one. The outcomes of cases go from one to
-# the other. $(1) goes to both, $(2) to the last one. What is marked as long comes in
-# `make test-long` instead.
+# machine carries few of, come after them, in two processes: much of what they do is to wait.
+# The outcomes of cases go from one to the other. $(1) goes to both, $(2) to the last one. What
+# is marked as long comes in `make test-long` instead.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+WITH_STACKS := --numprocesses=auto --maxprocesses=2 --dist=loadscope
 WITHOUT_RAY := tests/spec tests/golden tests/unit tests/contract tests/api tests/simulation
 OUTCOMES := .rillflow/case-outcomes.json
 define EVERY_TEST
 rm -f $(OUTCOMES); failed=0; \
 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long" $(1) --case-outcomes=$(OUTCOMES) $(WITHOUT_RAY) \
   || failed=$$?; \
-$(BIN)/python -m pytest -m "not long" $(1) --case-outcomes=$(OUTCOMES) --every-case $(2) tests/cluster; \
+$(BIN)/python -m pytest $(WITH_STACKS) -m "not long" $(1) --case-outcomes=$(OUTCOMES) --every-case \
+  $(2) tests/cluster; \
 if [ $$failed -ne 0 ]; then echo "tests without Ray have failed, further up" >&2; exit $$failed; fi
 endef
 GENERATED := tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
@@ -137,7 +139,7 @@ test-fast: setup ## Everything that needs no Ray; ARGS="tests/unit/test_ids.py" 
 
 .PHONY: test-cluster
 test-cluster: setup ## The tests on a real Ray with real HTTP
-	@$(BIN)/python -m pytest --durations=15 $(or $(filter tests/%,$(ARGS)),tests/cluster) \
+	@$(BIN)/python -m pytest --durations=15 $(or $(filter tests/%,$(ARGS)),$(WITH_STACKS) tests/cluster) \
 	  $(filter-out tests/%,$(ARGS))
 
 PYTHONS ?= python3.11 python3.12 python3.13

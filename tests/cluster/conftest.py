@@ -46,6 +46,7 @@ APART: Final = frozenset(
         "test_gateways.py",
         "test_kill_everything.py",
         "test_nodes.py",
+        "test_ray_tasks.py",
         "test_readme.py",
         "test_up.py",
         "test_wheel.py",

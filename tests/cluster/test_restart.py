@@ -92,8 +92,7 @@ class Survivors:
         self.signal = self._submit("signal", SIGNAL)
         self.loop = self._submit("loop", LOOP, {"list": [1, 2, 3]})
         self.delayed = self._submit("delayed", DELAY)
-        replies = [{"status": 500}, {"json": {}}]
-        self.retried = self._submit("retried", RETRY, {"replies": replies})
+        self.retried = ""
 
     def get_under_way(self) -> None:
         """Wait until each has come to where it waits, and take what is acknowledged there."""
@@ -107,6 +106,9 @@ class Survivors:
         self.functions.calls(self.loop, 2)
         api.until(self.parent, lambda shown: bool(self._child_in(shown)))
         assert api.trigger(self.answered, "order", body={"n": 7}).body == {"result": "ok"}
+        # The last of all, since it does not wait for long.
+        replies = [{"status": 500}, {"json": {}}]
+        self.retried = self._submit("retried", RETRY, {"replies": replies})
         api.until_task(self.retried, "twice", "READY")
 
     @property
@@ -135,8 +137,8 @@ class Survivors:
 def _survivors(other_stack: OwnStack, other_api: Api, functions: Functions) -> Survivors:
     with under_load(other_stack.base_url, steps(functions.url)) as load:
         survivors = Survivors(other_api, functions, load)
-        survivors.get_under_way()
         load.wait_for(100)
+        survivors.get_under_way()
         survivors.killed_at_s = time.monotonic()
         other_stack.kill()
         load.stop()

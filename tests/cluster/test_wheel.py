@@ -25,6 +25,15 @@ tasks:
 """
 TESTING_KIT: Final = "from rillflow.testing import FakeOpenFaaS, Scenario; print('imported')"
 CONNECT: Final = "import rillflow; rillflow.connect()"
+COMPILE: Final = """
+import compileall, importlib
+from rillflow.private_apis.forking import PRELOADED
+for module in ("ray.dashboard.agent", *PRELOADED):
+    importlib.import_module(module)
+compileall.compile_dir(importlib.import_module("ray.dashboard").__path__[0], quiet=1)
+"""
+"""What a start needs of a new environment. Otherwise several processes compile it at the same time,
+and Ray waits 30 s for them."""
 
 
 def run(*command: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -129,6 +138,7 @@ def test_joining_a_ray_cluster_says_what_to_install(plain: Environment) -> None:
 def installed(server: Environment, tmp_path: Path) -> Iterator[OwnStack]:
     own = OwnStack(tmp_path / "data", closed_port())
     own.use_installation(server.python, tmp_path)
+    _must(run(server.python, "-c", COMPILE, cwd=tmp_path))
     own.start()
     yield own
     own.stop()

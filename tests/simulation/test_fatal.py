@@ -40,6 +40,7 @@ def test_what_is_fatal_is_set_apart_and_the_others_end(seeds: range) -> None:
     assert killed.count(MOST_DEATHS) > len(seeds) / 10
 
 
+@pytest.mark.long
 def test_the_check_is_not_blind() -> None:
     broken = (simulate_fatal(seed, forgetful=True)[0].broken for seed in range(30))
     assert any("has killed" in str(each) for each in broken)
