@@ -1,9 +1,9 @@
 """The queue of steps of an event, and the steps that a later event takes.
 
-One event takes a limited number of steps (``turn_max_task_steps`` of the submission). The remaining
-steps stay in the state. The machine sets a timer that is due at once, and its event continues with
-them. Events that arrive before that timer are handled first; their own steps are queued behind the
-remaining ones.
+One event takes a limited number of steps (``turn_max_task_steps`` of the submission), and no
+further one once evaluations have spent ``EVENT_WORK``. The remaining steps stay in the state. The
+machine sets a timer that is due at once, and its event continues with them. Events that
+arrive before that timer are handled first; their own steps are queued behind the remaining ones.
 """
 
 from enum import IntEnum
@@ -13,6 +13,8 @@ import msgspec
 
 TURN_MAX_TASK_STEPS: Final = 2_000
 """Default limit of tasks and groups that one event makes, starts or ends; about 12 ms of work."""
+EVENT_WORK: Final = 50_000
+"""Steps of the budget after which the rest of an event is left to a later one; some 25 ms."""
 EXECUTION_MAX_TASKS: Final = 50_000
 """Default limit of the tasks of one execution, including the tasks in its groups."""
 REMAINING: Final = "remaining"

@@ -30,13 +30,15 @@ _WORK = {
 def drain(turn: Turn) -> None:
     """Take the steps on the agenda, and the steps that they lead to, until none is left.
 
-    After the limit of steps for one event, the remaining ones go to a later event. An event that
-    ends the execution takes all of them, since they do very little then.
+    After the limit of steps or of work for one event, the remaining ones go to a later event. An
+    event that ends the execution takes all of them, since they do very little then.
     """
     agenda, unsettled, failing = turn.agenda, turn.unsettled, turn.failing
+    budget = turn.budget
     taken = 0
     while agenda or unsettled or failing:
-        if taken >= turn.steps_left and not turn.over:
+        is_full = taken >= turn.steps_left or budget.steps < turn.enough
+        if is_full and not turn.over:
             _leave_remaining(turn)
             return
         taken += 1

@@ -132,6 +132,8 @@ class Cleaner:
         if not nesting:
             raise self._too_deep()
         if self._total is not None:
+            if self._total.charges_entries and len(value) > _WIDE:
+                self._total.spend(len(value) >> 2)
             self._total.make(sum(map(len, value)))
         size = 8
         changed: JsonObject | None = None

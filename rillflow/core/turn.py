@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from rillflow.core.agenda import FOLLOW, OPEN, RUN, Step
+from rillflow.core.agenda import EVENT_WORK, FOLLOW, OPEN, RUN, Step
 from rillflow.core.commands import Announce, Command, SetTimer
 from rillflow.core.mapping_warnings import MOST_SUGGESTIONS, Application, strict_error
 from rillflow.core.plan import LevelPlan, Plan, TaskPlan
@@ -36,6 +36,7 @@ from rillflow.language.jsonpath.paths import compile_path
 from rillflow.language.mapping.mappings import MappingList
 from rillflow.language.mapping.passed_over import Kind, PassedOver
 from rillflow.language.text.literals import parse_literal
+from rillflow.language.versions import EVENTS_CUT_BY_WORK
 
 SKIP_MESSAGE = "skip due to dependent tasks return or degrade"
 TASK_ERRORS = (Exception,)
@@ -72,7 +73,8 @@ class Turn:
     ``mapped`` are applications of mapping lists with something to report. ``refusal`` is the error
     for the sender of an event that is refused but recorded. ``budget`` limits all evaluations of
     the turn together. ``steps_left`` is how many tasks and groups the turn may still make, start or
-    end before the rest is left to a later event.
+    end before the rest is left to a later event; the rest is also left once the budget has fewer
+    steps than ``enough``.
     """
 
     __slots__ = (
@@ -81,6 +83,7 @@ class Turn:
         "at_ms",
         "budget",
         "commands",
+        "enough",
         "failing",
         "mapped",
         "plan",
@@ -95,6 +98,8 @@ class Turn:
         self.state = state
         self.at_ms = at_ms
         self.budget = TotalBudget(state.turn_max_steps, state.turn_max_bytes, state.language)
+        is_cut = state.language >= EVENTS_CUT_BY_WORK
+        self.enough = self.budget.steps - EVENT_WORK if is_cut else -_UNLIMITED
         most = state.turn_max_task_steps
         self.steps_left = _UNLIMITED if most is None else most
         self.commands: list[Command] = []

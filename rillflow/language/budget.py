@@ -13,6 +13,7 @@ from rillflow.jsontypes import MAX_DEPTH, JsonValue
 from rillflow.language.versions import (
     COSTS_CHARGED,
     CURRENT,
+    EVENTS_CUT_BY_WORK,
     MEMORY_CHARGED,
     NESTING_BOUNDED,
 )
@@ -64,14 +65,15 @@ class TotalBudget:
         charges_all: Whether paths are charged for memory and for all of their work; those
             of executions of older versions are charged as before.
         charges_costs: Whether what was free before the version ``COSTS_CHARGED`` is charged.
+        charges_entries: Whether a walk over a map is charged for its entries.
         max_nesting: How many lists and maps may be nested in what is kept.
         compiled: What was compiled on this budget, by its text; None is nothing yet. Each
             text is charged once, and its result is kept as long as the budget.
     """
 
     __slots__ = (
-        "_bytes_limit", "_reserved", "_steps_limit", "charges_all", "charges_costs", "compiled",
-        "max_nesting", "memory_bytes", "steps",
+        "_bytes_limit", "_reserved", "_steps_limit", "charges_all", "charges_costs",
+        "charges_entries", "compiled", "max_nesting", "memory_bytes", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +85,7 @@ class TotalBudget:
         """Begin with these limits; None sets none, as for executions of older releases."""
         self.charges_all = language >= MEMORY_CHARGED
         self.charges_costs = language >= COSTS_CHARGED
+        self.charges_entries = language >= EVENTS_CUT_BY_WORK
         self.max_nesting = MAX_DEPTH if language >= NESTING_BOUNDED else _OLDER_MAX_NESTING
         self.compiled: dict[str, Any] | None = None
         self.steps = self._steps_limit = _UNLIMITED if steps is None else steps

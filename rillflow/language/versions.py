@@ -24,5 +24,7 @@ GENERATE_AUTH_IN_INPUT_ONLY: Final = 7
 """``generate_auth`` among ``parameters`` has no effect and is not sent."""
 NESTING_BOUNDED: Final = 8
 """What is kept of an execution may be nested as deeply as JSON from outside."""
-CURRENT: Final = NESTING_BOUNDED
+EVENTS_CUT_BY_WORK: Final = 9
+"""An event that has spent many steps leaves the rest to a later one; map entries are charged."""
+CURRENT: Final = EVENTS_CUT_BY_WORK
 """The rules of executions that are submitted now."""

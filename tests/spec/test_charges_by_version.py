@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 import pytest
 
 from rillflow.core import machine
+from rillflow.core.agenda import REMAINING
 from rillflow.core.codec import encode_event
+from rillflow.core.events import Event, TimerFired
 from rillflow.core.plan import Plan
 from rillflow.core.state import ExecutionState
 from rillflow.definition import parse_definition
@@ -45,7 +47,12 @@ def submitted(rule: Rule, language: int) -> ExecutionState:
         context_max_bytes=1 << 24,
     )
     state, _ = machine.submit(plan, event)
-    assert replay(plan, [encode_event(event)]) == state
+    events: list[Event] = [event]
+    while state.remaining is not None:
+        due_ms = state.remaining.due_ms
+        events.append(TimerFired(at_ms=due_ms, kind=REMAINING, task="", due_ms=due_ms))
+        machine.handle(plan, state, events[-1])
+    assert replay(plan, list(map(encode_event, events))) == state
     return state
 
 

@@ -4,12 +4,13 @@ An execution has a largest number of tasks, and a foreach or choice that would e
 Both limits travel with the submission; executions of older releases have neither.
 """
 
+import time
 from typing import Any, Final
 
 import pytest
 
 from rillflow.core import codec, machine
-from rillflow.core.agenda import EXECUTION_MAX_TASKS, REMAINING, TURN_MAX_TASK_STEPS
+from rillflow.core.agenda import EVENT_WORK, EXECUTION_MAX_TASKS, REMAINING, TURN_MAX_TASK_STEPS
 from rillflow.core.commands import Command, DispatchTask, SetTimer
 from rillflow.core.events import (
     CancelRequested,
@@ -30,11 +31,12 @@ from rillflow.definition import parse_definition
 from rillflow.errors import ExecutionError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.language.budget import TURN_MAX_BYTES, TURN_MAX_STEPS
-from rillflow.language.versions import CURRENT
+from rillflow.language.versions import CURRENT, NESTING_BOUNDED
 from rillflow.runtime.commands.subflows import inherited_from
 from rillflow.settings import Settings
 from rillflow.testing import Scenario
 from rillflow.testing.replay import replay
+from tests.machine_speed import slowness
 from tests.submissions import submission_event
 
 HEAD: Final = "workspace: demo\ndagName: wide\ntype: flow\ntasks:\n"
@@ -55,6 +57,18 @@ NESTED: Final = f"""{HEAD}{EACH}
     tasks: [{{name: P, category: pass}}]
 """
 PASSES: Final = f"{HEAD}{EACH}  tasks: [{{name: P, category: pass}}]\n"
+SHARED: Final = f"""{HEAD}
+- name: E
+  category: foreach
+  iterationMapping: {{collection: $.input.outer, item: item}}
+  inputMappings:
+  - {{source: $.context.outer, target: $.input.outer}}
+  - {{source: $.context.doc, target: $.input.doc}}
+  tasks:
+  - name: P
+    category: pass
+    inputMappings: [{{source: $.context.doc, target: $.input.doc}}]
+"""
 CALLS: Final = f"""{HEAD}{EACH}
   next: Z
   tasks: [{{name: P, category: function, pattern: task_sync, resourceName: "http://f/"}}]
@@ -80,12 +94,15 @@ class Owner:
 
     def __init__(self, text: str, data: JsonObject, **limits: Any) -> None:
         self.plan = Plan(parse_definition(text), "wide")
-        limits = {"execution_max_tasks": EXECUTION_MAX_TASKS, **limits}
+        limits = {
+            "execution_max_tasks": EXECUTION_MAX_TASKS,
+            "language": CURRENT,
+            **limits,
+        }
         event = submission_event(
             "demo:wide_c_00000000-0000-7000-8000-000000000000",
             "wide",
             data=encode_json(data),
-            language=CURRENT,
             turn_max_steps=TURN_MAX_STEPS,
             turn_max_bytes=TURN_MAX_BYTES,
             **limits,
@@ -130,6 +147,41 @@ class Owner:
 
     def statuses(self) -> dict[str, TaskStatus]:
         return {name: task.status for name, task in self.state.tasks.items()}
+
+
+# -- how much work one event does -----------------------------------------------------
+
+
+def heavy(count: int) -> JsonObject:
+    """Return data for ``SHARED``: each task walks 12,500 values, some 3,000 steps of the budget."""
+    return {"outer": listed(count), "doc": listed(12_500)}
+
+
+def test_tasks_that_work_much_are_spread_over_events() -> None:
+    """They were handled in one event, of up to minutes: each worked before it was refused."""
+    owner = Owner(SHARED, heavy(100), turn_max_task_steps=2_000)
+    events = owner.finish()
+    assert owner.state.status.name == "SUCCEED"
+    assert 100 * 3_000 // EVENT_WORK - 2 <= events <= 100
+    records = [codec.encode_event(event) for event in owner.journal]
+    assert codec.encode_state(replay(owner.plan, records)) == codec.encode_state(owner.state)
+
+
+def test_an_execution_of_an_older_release_is_handled_in_one_event() -> None:
+    owner = Owner(SHARED, heavy(100), turn_max_task_steps=2_000, language=NESTING_BOUNDED)
+    assert owner.finish() == 0
+    assert owner.state.status.name == "SUCCEED"
+
+
+def test_what_groups_share_is_charged_to_each_and_walked_once() -> None:
+    data: JsonObject = {"outer": listed(2_000), "doc": listed(280_000)}
+    begun_s = time.thread_time()
+    owner = Owner(SHARED, data, turn_max_task_steps=2_000)
+    owner.finish()
+    spent_s = time.thread_time() - begun_s
+    assert owner.state.status.name == "FAILED"
+    assert "turn_max_steps" in (owner.state.invoke.msg or "")
+    assert spent_s < 0.5 * slowness()
 
 
 # -- how many tasks an execution has --------------------------------------------------

@@ -26,7 +26,7 @@ from rillflow.language.mapping.passed_over import (
     why_nothing,
 )
 from rillflow.language.text.literals import whole_number
-from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
+from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, EVENTS_CUT_BY_WORK
 
 EMPTY_LOOP = "loop collection or subTasks empty"
 LIMIT_REACHED: Final = 30507
@@ -46,7 +46,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     if collection in (None, []) or not plan.branches[0].tasks:
         controls.succeed(turn, task, EMPTY_LOOP)
         return
-    most, max_bytes = turn.state.foreach_max_items, turn.state.context_max_bytes
+    most = turn.state.foreach_max_items
     if isinstance(collection, list) and len(collection) > most:
         raise ExecutionError(
             f"iteration collection has {len(collection)} items, at most {most} are taken"
@@ -57,10 +57,7 @@ def run_foreach(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObjec
     limit = concurrency_limit(spec.synchronization, document, turn.budget)
     rest = without(document, mapping.collection or "")
     task.invoke.input = rest
-    contexts = [
-        stored_context(_item_context(mapping, rest, index, item), {}, max_bytes, turn.budget)
-        for index, item in enumerate(collection)
-    ]
+    contexts = _item_contexts(turn, mapping, rest, collection)
     turn.set_status(task, TaskStatus.RUNNING)
     for index, context in enumerate(contexts):
         group = _new_group(turn, task, index, branch=0, context=context)
@@ -180,6 +177,32 @@ def _without(value: JsonValue, keys: Sequence[str | int]) -> JsonValue:
     else:
         del copied[key]
     return copied
+
+
+def _item_contexts(
+    turn: Turn, mapping: IterationMapping, rest: JsonObject, collection: list[JsonValue]
+) -> list[JsonObject]:
+    """Return the contexts of all groups; what they share is walked once, and charged to each.
+
+    Executions of older releases are charged by walking it for each.
+
+    Raises:
+        ExecutionError: An item is null or has no name; or a context is too large or deep (30507).
+        WorkLimitError: The turn has exceeded its budget.
+    """
+    budget, max_bytes = turn.budget, turn.state.context_max_bytes
+    spent, made = budget.spent_steps, budget.made_bytes
+    shared: JsonObject = {}
+    if turn.state.language >= EVENTS_CUT_BY_WORK:
+        shared = rest = stored_context(rest, {}, max_bytes, budget)
+    steps_each, bytes_each = budget.spent_steps - spent, budget.made_bytes - made
+    contexts = []
+    for index, item in enumerate(collection):
+        context = _item_context(mapping, rest, index, item)
+        budget.spend(steps_each)
+        budget.make(bytes_each)
+        contexts.append(stored_context(context, shared, max_bytes, budget))
+    return contexts
 
 
 def _item_context(
