@@ -245,7 +245,8 @@ class Settings(BaseSettings):
     ``egress_allow``. Addresses of cloud metadata are always denied."""
     egress_private: bool | None = None
     """Whether calls may reach loopback and private addresses that ``egress_allow`` does not name.
-    None means yes on a server that listens on loopback, and no on any other server."""
+    Redirects from public addresses never lead there. None means yes on a server that listens on
+    loopback, and no on any other server."""
     secrets_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """Folder with one file per secret, for secrets without a ``RILLFLOW_SECRET_<NAME>``."""
     secret_hosts: SecretPlaces = {}

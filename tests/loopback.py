@@ -92,9 +92,9 @@ async def read_request(reader: asyncio.StreamReader) -> bool:
 
 
 @asynccontextmanager
-async def raw_server(talk: Talk) -> AsyncIterator[RawServer]:
+async def raw_server(talk: Talk, host: str = "127.0.0.1") -> AsyncIterator[RawServer]:
     state = RawServer(talk)
-    server = await asyncio.start_server(state.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(state.serve, host, 0)
     state.port = server.sockets[0].getsockname()[1]
     try:
         yield state

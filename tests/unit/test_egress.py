@@ -7,12 +7,17 @@ import pytest
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.errors import GatewayError
 from rillflow.gateways.messages.egress import EgressRules
+from rillflow.ports.gateway import DispatchAnswer
 from rillflow.settings import Settings
 from serve.deployment import listening_on
 from tests.loopback import (
+    answering,
+    attempt,
     call,
     echo,
+    gateway,
     moved,
+    raw_server,
     web_server,
 )
 
@@ -38,6 +43,10 @@ from tests.loopback import (
         "[::ffff:0:a9fe:a9fe]",
         "[2001:db8::5efe:a9fe:a9fe]",
         "[2001:db8::200:5efe:a9fe:a9fe]",
+        "[fd00:c1::a9fe:a9fe]",  # Oracle Cloud
+        "[fd00:42::42]",  # Scaleway
+        "[2001:db8:64::a9fe:a9fe]",  # NAT64 with a prefix of the network's own
+        "100.96.0.96",  # Volcano Engine
     ],
 )
 async def test_metadata_addresses_are_not_called(host: str) -> None:
@@ -134,6 +143,7 @@ PUBLIC = "8.8.8.8"
     [
         *((ip, ip) for ip in ("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1")),
         *((ip, ip) for ip in ("224.0.0.1", "::1", "fd00::1", "ff02::1")),
+        *((ip, ip) for ip in ("fec0::1", "5f00::1", "3fff::1", "192.88.99.1")),
         ("0.0.0.0", "127.0.0.1"),
         ("::", "::1"),
         *((ip, "10.0.0.1") for ip in ("::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::")),
@@ -180,6 +190,80 @@ async def test_a_redirect_to_another_server_is_asked_about_again() -> None:
             assert "egress" not in (refused or "")
             error = await answer_under(f"{url}/f", egress_allow="127.0.0.1")
     assert error == "egress to 127.0.0.2 (127.0.0.2) is not allowed"
+
+
+# -- addresses that answers give -------------------------------------------------------
+
+
+class SecondIsPublic(EgressRules, frozen=True, kw_only=True):
+    """Rules for which 127.0.0.2 is a public address; no other one is on this machine."""
+
+    def after(self, ip: str) -> EgressRules:
+        return super().after(PUBLIC if ip == "127.0.0.2" else ip)
+
+
+KINDS = pytest.mark.parametrize("kind", ["own", "aiohttp"])
+
+
+async def redirected_from(
+    host: str, kind: str, *, to: str = "127.0.0.1", **rules: Any
+) -> DispatchAnswer:
+    """Call a function at a host of this machine that redirects to an address of it."""
+    async with web_server(echo=echo) as inner:
+        there = f"http://{to}:{inner.rpartition(':')[2]}/echo"
+        async with raw_server(answering(REDIRECT % there.encode()), "0.0.0.0") as outer:
+            url = f"http://{host}:{outer.port}/f"
+            return await call(url, {"transport": kind, "egress": SecondIsPublic(**rules)})
+
+
+REDIRECT = b"HTTP/1.1 307 R\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n"
+
+
+@KINDS
+async def test_a_redirect_from_a_public_address_does_not_lead_to_a_private_one(kind: str) -> None:
+    answer = await redirected_from("127.0.0.2", kind)
+    assert answer.error == "egress to 127.0.0.1 (127.0.0.1) is not allowed"
+    assert "egress_allow" in (answer.hint or "")
+    by_name = await redirected_from("127.0.0.2", kind, to="localhost")
+    assert (by_name.error or "").startswith("egress to localhost (")
+
+
+@KINDS
+async def test_a_redirect_between_private_addresses_is_followed(kind: str) -> None:
+    assert (await redirected_from("127.0.0.1", kind)).error is None
+
+
+@KINDS
+async def test_the_allow_list_names_private_addresses_for_redirects(kind: str) -> None:
+    allowed = await redirected_from("127.0.0.2", kind, allow_networks=("127.0.0.0/8",))
+    assert allowed.error is None
+
+
+async def test_a_connection_of_a_call_is_not_used_for_a_redirect_from_elsewhere() -> None:
+    async with web_server(echo=echo) as inner:
+        there = f"{inner}/echo"
+        async with (
+            raw_server(answering(REDIRECT % there.encode()), "0.0.0.0") as outer,
+            gateway(egress=SecondIsPublic()) as opened,
+        ):
+            assert (await opened.call(attempt(there))).error is None
+            answer = await opened.call(attempt(f"http://127.0.0.2:{outer.port}/f", attempt=2))
+    assert answer.error == "egress to 127.0.0.1 (127.0.0.1) is not allowed"
+
+
+@pytest.mark.parametrize("ip", [PUBLIC, "2606:4700::1111", ""])
+def test_what_an_answer_of_a_public_or_unknown_address_names_is_public(ip: str) -> None:
+    rules = EgressRules().after(ip)
+    rules.check("host", PUBLIC)
+    for private in ("127.0.0.1", "10.0.0.1", "::1", "fd00::1", "100.64.0.1", "::ffff:10.0.0.1"):
+        EgressRules().check("host", private)
+        with pytest.raises(GatewayError, match="is not allowed"):
+            rules.check("host", private)
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "10.0.0.1", "::1", "::ffff:10.0.0.1", "fe80::1%2"])
+def test_what_an_answer_of_a_private_address_names_is_judged_as_before(ip: str) -> None:
+    EgressRules().after(ip).check("host", "127.0.0.1")
 
 
 async def test_suffixes_cover_what_is_below_them() -> None:

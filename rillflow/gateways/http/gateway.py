@@ -5,6 +5,8 @@ import logging
 import sys
 from functools import partial
 
+from msgspec.structs import replace
+
 from rillflow.errors import (
     BrokenExchangeError,
     GatewayError,
@@ -41,6 +43,7 @@ class HttpGateway:
         self._clock = clock
         self._turns = CallLimiter(settings, clock)
         self._transport: HttpTransport | None = None
+        self._guarded: HttpTransport | None = None
         self._under_way: set[asyncio.Timeout] = set()
         self._closed = False
 
@@ -71,8 +74,9 @@ class HttpGateway:
             if not limit.expired():
                 limit.reschedule(now)
         self._turns.close()
-        if self._transport is not None:
-            await self._transport.close()
+        for transport in (self._transport, self._guarded):
+            if transport is not None:
+                await transport.close()
 
     async def _call(self, request: DispatchRequest, built: HttpCall | None) -> DispatchAnswer:
         if self._closed:
@@ -112,17 +116,20 @@ class HttpGateway:
     async def _follow(
         self, request: DispatchRequest, call: HttpCall, room: Room
     ) -> tuple[HttpCall, Reply]:
+        transport = self._opened()
         for _ in range(self._settings.max_redirects + 1):
-            reply = await self._exchange(request, call, room)
+            reply = await self._exchange(transport, request, call, room)
             following = redirected(call, reply)
             if following is None:
                 return call, reply
-            call = following
+            call, transport = following, self._transport_after(reply, transport)
         raise GatewayError(f"{FAILS}more than {self._settings.max_redirects} redirects")
 
-    async def _exchange(self, request: DispatchRequest, call: HttpCall, room: Room) -> Reply:
+    async def _exchange(
+        self, transport: HttpTransport, request: DispatchRequest, call: HttpCall, room: Room
+    ) -> Reply:
         """Make one exchange; try again, at once, only while no connection could be opened."""
-        transport, cap = self._opened(), self._settings.max_response_bytes
+        cap = self._settings.max_response_bytes
         tries_left = max(1, self._settings.transport_attempts)
         while True:
             tries_left -= 1
@@ -170,6 +177,19 @@ class HttpGateway:
         if self._transport is None:
             self._transport = transport_of(self._settings)
         return self._transport
+
+    def _transport_after(self, reply: Reply, transport: HttpTransport) -> HttpTransport:
+        """Return the transport for an address that an answer gave.
+
+        A connection of the other one may lead where this one must not connect. What answered is
+        judged by its address, since a name may resolve to another one the next time.
+        """
+        policy = self._settings.egress.after(reply.peer)
+        if transport is self._guarded or policy is self._settings.egress:
+            return transport
+        if self._guarded is None:
+            self._guarded = transport_of(replace(self._settings, egress=policy))
+        return self._guarded
 
 
 def _shown(call: HttpCall) -> str:

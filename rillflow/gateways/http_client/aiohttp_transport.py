@@ -7,6 +7,7 @@ from typing import Final
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from aiohttp.http import HttpVersion11
 
 from rillflow.errors import BrokenExchangeError, GatewayError, NotConnectedError
@@ -48,6 +49,7 @@ class AiohttpTransport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
             skip_auto_headers=_NOT_ADDED,
             version=HttpVersion11,
+            response_class=_Response,
             max_line_size=HEAD_BYTES,
             max_field_size=HEAD_BYTES,
             trust_env=False,
@@ -78,7 +80,8 @@ class AiohttpTransport:
                     for name in _USED
                     if name in response.headers
                 }
-                return Reply(response.status, response.reason or "", headers, body)
+                peer = response.peer if isinstance(response, _Response) else ""
+                return Reply(response.status, response.reason or "", headers, body, peer)
         except aiohttp.ConnectionTimeoutError as error:
             raise NotConnectedError("no connection within the time-out") from error
         except aiohttp.ClientConnectorError as error:
@@ -92,6 +95,18 @@ class AiohttpTransport:
         """Close the session and its connections."""
         await self._session.close()
         await self._names.close()
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that knows its peer, also after its connection has been given back."""
+
+    peer: str = ""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        transport = connection.transport
+        name = None if transport is None else transport.get_extra_info("peername")
+        self.peer = str(name[0]) if name else ""
+        return await super().start(connection)
 
 
 class _ResolverAdapter(AbstractResolver):

@@ -58,6 +58,7 @@ class HttpConnection(asyncio.Protocol):
 
     Attributes:
         origin: What it is connected to, by which the pool finds it.
+        peer: The IP address that it is connected to.
         is_open: Whether it can carry a request.
         idle_until_s: When the pool closes it, by the loop's clock.
     """
@@ -85,12 +86,16 @@ class HttpConnection(asyncio.Protocol):
         "idle_until_s",
         "is_open",
         "origin",
+        "peer",
     )
 
     _transport: asyncio.Transport
 
-    def __init__(self, origin: str, lost: Callable[["HttpConnection"], None]) -> None:
+    def __init__(
+        self, origin: str, lost: Callable[["HttpConnection"], None], peer: str = ""
+    ) -> None:
         self.origin = origin
+        self.peer = peer
         self.is_open = False
         self.idle_until_s = 0.0
         self._lost = lost
@@ -323,7 +328,7 @@ class HttpConnection(asyncio.Protocol):
             return
         body, self._body = bytes(self._body), b""
         reason = self._reason.decode(errors="replace")
-        waiter.set_result(Reply(status, reason, self._headers, body))
+        waiter.set_result(Reply(status, reason, self._headers, body, self.peer))
 
     def _fail(self, error: Exception) -> None:
         # The rest of the response may still arrive, and would be taken for the next one.

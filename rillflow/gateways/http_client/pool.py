@@ -91,7 +91,7 @@ class Pool:
     async def _connected(self, origin: str, place: Origin, address: str) -> HttpConnection:
         async with asyncio.timeout(self._settings.connect_timeout_s):
             _, wire = await self._loop.create_connection(
-                lambda: HttpConnection(origin, self._forget),
+                lambda: HttpConnection(origin, self._forget, address),
                 address,
                 place.port,
                 ssl=self._context() if place.is_tls else None,

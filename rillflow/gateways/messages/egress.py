@@ -21,8 +21,11 @@ METADATA_NETWORKS: Final = (
     "fe80::/10",  # link-local over IPv6
     "168.63.129.16/32",  # Azure host agent
     "100.100.100.200/32",  # Alibaba Cloud
+    "100.96.0.96/32",  # Volcano Engine
     "192.0.0.192/32",  # Oracle Cloud
     "fd00:ec2::/32",  # AWS over IPv6
+    "fd00:c1::/32",  # Oracle Cloud over IPv6
+    "fd00:42::/32",  # Scaleway over IPv6
     "fd20:ce::254/128",  # Google Cloud over IPv6
 )
 
@@ -37,6 +40,21 @@ _LOCAL_NAT64_PREFIXES: Final = (48, 56, 64, 96)
 _ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
 """Bits 64 to 95 of the addresses of the intra-site tunnel (RFC 5214)."""
 _LOOPBACK_6: Final = ipaddress.IPv6Address("::1")
+_METADATA_BITS: Final = 0xA9FE_A9FE
+"""169.254.169.254 as the last bits: so it looks behind a NAT64 prefix of a network's own."""
+_NOT_PUBLIC: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "192.88.99.0/24",  # relays of 6to4 (RFC 7526)
+        "3fff::/20",  # documentation (RFC 9637)
+        "5f00::/16",  # segment routing (RFC 9602)
+    )
+)
+"""Networks of special purpose that ``ipaddress`` of some versions of Python calls global."""
+_ANSWER_HINT: Final = (
+    "an answer from a public address must not lead to a loopback or private one:"
+    " name the address in egress_allow if it may"
+)
 _PRIVATE_HINT: Final = (
     "loopback and private addresses are not called by a server that listens beyond this machine:"
     " set egress_private, or name the address in egress_allow"
@@ -58,6 +76,14 @@ class EgressPolicy(Protocol):
         """
         ...
 
+    def after(self, ip: str) -> "EgressPolicy":
+        """Return the policy for the addresses that an answer gives.
+
+        Args:
+            ip: Address that answered; empty if it is not known.
+        """
+        ...
+
 
 class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
     """Deny and allow lists; a denial wins, and an empty allow list allows the rest.
@@ -65,7 +91,7 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
     Hosts are names (a leading dot covers the domain's sub-domains), networks are CIDR texts. IPv4
     addresses embedded in IPv6 are checked as the IPv4 addresses; if their meaning depends on the
     network, all possible ones are checked. Without ``private``, addresses that are not public are
-    refused unless the allow list names them.
+    refused unless the allow list names them; ``private_hint`` says why.
     """
 
     deny_networks: tuple[str, ...] = METADATA_NETWORKS
@@ -73,6 +99,7 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
     allow_networks: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     private: bool = True
+    private_hint: str = _PRIVATE_HINT
 
     def check(self, host: str, ip: str) -> None:
         """Refuse a host or address that the lists do not allow.
@@ -84,6 +111,15 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
         if refusal is not None:
             raise GatewayError(f"egress to {host} ({ip}) is not allowed", hint=refusal)
 
+    def after(self, ip: str) -> "EgressRules":
+        """Return rules without private addresses if an answer comes from a public address.
+
+        A function of elsewhere must not choose what is called on this machine or in its network.
+        """
+        if not self.private or (ip and not all(map(_is_public, _meanings(ip)))):
+            return self
+        return msgspec.structs.replace(self, private=False, private_hint=_ANSWER_HINT)
+
     def refusal(self, host: str, ip: str) -> str | None:
         """Return None if the lists allow a host at an address, else advice, if any."""
         host, meanings = host.lower().rstrip("."), tuple(_meanings(ip))
@@ -92,12 +128,14 @@ class EgressRules(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         if any(_contains(self.deny_networks, each) for each in (written, *meanings)):
             return ""
+        if written.version == 6 and int(written) & 0xFFFFFFFF == _METADATA_BITS:
+            return ""
         if _names(self.allow_hosts, host):
             return None
         if self.allow_hosts or self.allow_networks:
             allowed = all(_contains(self.allow_networks, each) for each in meanings)
             return None if allowed else ""
-        return None if self.private or all(map(_is_public, meanings)) else _PRIVATE_HINT
+        return None if self.private or all(map(_is_public, meanings)) else self.private_hint
 
 
 def egress_rules(*, allow: Iterable[str], deny: Iterable[str], private: bool = True) -> EgressRules:
@@ -186,4 +224,8 @@ def _after_prefix(bits: int, length: int) -> ipaddress.IPv4Address:
 
 
 def _is_public(address: _Address) -> bool:
-    return address.is_global and not address.is_multicast
+    if not address.is_global or address.is_multicast:
+        return False
+    if address.version == 6 and address.is_site_local:
+        return False
+    return not any(address in network for network in _NOT_PUBLIC)

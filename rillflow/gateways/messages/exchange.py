@@ -39,9 +39,13 @@ class HttpCall(msgspec.Struct, frozen=True):
 
 
 class Reply(NamedTuple):
-    """An HTTP response, read to its end; the names of its headers are in lower case."""
+    """An HTTP response, read to its end; the names of its headers are in lower case.
+
+    ``peer`` is the IP address that answered, empty if it is not known.
+    """
 
     status: int
     reason: str
     headers: Mapping[str, str]
     body: bytes
+    peer: str = ""
