@@ -2,6 +2,6 @@
 
 Used by ``rillflow.actors``, ``rillflow.client.driver`` and ``serve``; it knows nothing of
 executions. Each module names, in ``RELIES_ON``, what it relies on, the version that it was seen
-with, what happens if that changes, and a check against the installed version. ``python -m
-rillflow.private_apis`` reports all of them: run it before an upgrade of Ray.
+with, what happens if that changes, and a check against the installed version.
+``python -m rillflow.private_apis`` reports all of them: run it before an upgrade of Ray.
 """

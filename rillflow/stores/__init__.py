@@ -1,7 +1,7 @@
 """The stores, adapters of the Store port, chosen by URL: memory, SQLite, PostgreSQL.
 
-Actors and the command line open them here. Stores know no states: journal records are bytes to
-them.
+Actors and the command line open them here; a new store is added to ``open_store``. Stores do not
+know the states of executions: journal records are bytes to them.
 """
 
 import asyncio
