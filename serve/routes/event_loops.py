@@ -21,8 +21,8 @@ def router(stack: Stack, watch: LoopWatch) -> APIRouter:
     async def event_loops() -> Response:
         """Show the longest turn of each event loop: of this replica, and of all actors.
 
-        While a loop is held its process answers nobody. No turn should take 50 ms; a machine
-        that is busy with others makes all turns longer.
+        While a loop is blocked, its process answers no request. No turn should take 50 ms. Other
+        load on the machine makes all turns longer.
         """
         states = [watch.state(), *await stack.loops.states()]
         return json_response({"event_loops": list(map(_shown, states))})

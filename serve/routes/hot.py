@@ -130,9 +130,9 @@ class HotRoutes:
         return await _ran(execution_id, None)
 
     async def trigger(self, request: Request) -> Response:
-        """Take a callback of a function, or a signal for a suspense task.
+        """Accept a callback of a function, or a signal for a suspense task.
 
-        Whatever a gateway sends as a body is taken: JSON, text, an image, nothing.
+        The body may have any form: JSON, text, an image, or none.
         """
         query = query_of(request.scope)
         target = callback_target(query)

@@ -129,10 +129,10 @@ def _add_resources(routes: APIRouter, stack: Stack) -> None:
 def _add_gateways(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/gateways.json", responses=answer(Gateways))
     async def gateways() -> Response:
-        """Show the gateway hosts that are called or in trouble: calls, rates, circuits.
+        """Show the gateway hosts that are called or failing: calls, rates, circuits.
 
-        A host that nobody calls and nothing is the matter with is shown for ten minutes
-        after its last call, with `idle_s`; of such hosts the last 1,000 for each dispatcher.
+        An idle host without failures is shown for ten minutes after its last call, with `idle_s`;
+        of such hosts the last 1,000 for each dispatcher.
         """
         found = await stack.dispatchers.states()
         return json_response(

@@ -177,7 +177,7 @@ def _add_manual_actions(routes: APIRouter, stack: Stack) -> None:
         execution_id: str,
         success: OptionalFlag = True,  # noqa: FBT002 - a query parameter
     ) -> Response:
-        """End an execution by hand; nobody is told."""
+        """End an execution by hand; no notice is sent."""
         event = CompletionRequested(at_ms=stack.clock.now_ms(), success=success)
         try:
             if not execution_id.strip():

@@ -115,7 +115,7 @@ class ActivationCache:
         self.plans = Plans(store)
         self.unresumed: set[ExecutionId] = set()
         self._hot = HotExecutions(most_hot, hot_bytes, passivation.left)
-        # They are few, and most are never looked up again: folding them up would be in vain.
+        # They are few, and most are never looked up again, so folding them saves nothing.
         self._ended = HotExecutions(MOST_ENDED, hot_bytes // SHARE_OF_ENDED, folds=False)
         self._loading: dict[ExecutionId, asyncio.Task[ActiveExecution | None]] = {}
         self._settlements: dict[ExecutionId, asyncio.Event] = {}

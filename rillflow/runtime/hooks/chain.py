@@ -59,7 +59,7 @@ class HookChain:
     def __init__(self, hooks: Sequence[Hook] = ()) -> None:
         self._hooks = tuple(hooks)
         self.is_empty = not self._hooks
-        """Whether nobody is asked, so that everything may happen at once."""
+        """Whether there are no hooks, so that every operation takes place at once."""
 
     def guard(self, moment: Moment, execution_id: str, task: str, action: Action) -> bool:
         """Run an action unless a hook vetoes it; return whether it ran.

@@ -24,7 +24,7 @@ from rillflow.runtime.crashes.quarantine import Quarantine
 log = logging.getLogger("rillflow.recovery")
 
 SEEING_TO: Final = (RedoRequested, CancelRequested)
-"""Events by which somebody sees to an execution that does nothing by itself."""
+"""Events of an operator that release an execution from quarantine."""
 
 
 class Recovery:
