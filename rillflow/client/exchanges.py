@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
+from rillflow.backoff import Backoff
 from rillflow.client.operations import (
     Control,
     Finish,
@@ -200,7 +201,7 @@ def result(execution_id: ExecutionId, timeout_s: float) -> Exchange[JsonObject]:
         ExecutionTimeoutError: It had not ended in time.
     """
     give_up = time.monotonic() + timeout_s
-    left_s, pause_s = max(timeout_s, 0), FIRST_PAUSE_S
+    left_s, backoff = max(timeout_s, 0), Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
     while True:
         asked_s = time.monotonic()
         wait_s = min(left_s, LONGEST_POLL_S)
@@ -209,8 +210,7 @@ def result(execution_id: ExecutionId, timeout_s: float) -> Exchange[JsonObject]:
         if has_ended(view["dag_status"]):
             break
         if time.monotonic() - asked_s < wait_s / 2:
-            yield Rest(seconds=max(min(pause_s, give_up - time.monotonic()), 0))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            yield Rest(seconds=max(min(backoff.next_s(), give_up - time.monotonic()), 0))
         left_s = give_up - time.monotonic()
         if left_s <= 0:
             raise ExecutionTimeoutError(execution_id, timeout_s)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from rillflow.backoff import Backoff
 from rillflow.private_apis.assumption import Assumption, missing, not_in_source
 from rillflow.private_apis.fork_server import GAVE_UP
 from rillflow.private_apis.forked_worker import SOCKET, worker_program
@@ -68,7 +69,7 @@ class ForkServer:
     def __init__(
         self, run_dir: Path, raylet_pid: int, log: Path, *, pause_s: float = PAUSE_S
     ) -> None:
-        self._pause_s = pause_s
+        self._backoff = Backoff(pause_s, LONGEST_PAUSE_S)
         self._socket = run_dir / SOCKET
         self._log = log
         self._environment = {
@@ -88,8 +89,7 @@ class ForkServer:
         Raises:
             OSError: It cannot be started.
         """
-        self._again_s = time.monotonic() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._again_s = time.monotonic() + self._backoff.next_s()
         self._socket.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener, self._log.open("ab") as log:
             listener.bind(str(self._socket))

@@ -100,6 +100,21 @@ def test_tasks_beside_their_owner_are_in_a_task_set() -> None:
     assert by_hand == ["rillflow/task_set.py"]
 
 
+def test_pauses_that_grow_are_those_of_one_class() -> None:
+    by_hand = {
+        _name(path)
+        for package in ("rillflow", "serve")
+        for path in (ROOT / package).rglob("*.py")
+        if re.search(r"pause_s \*=? ?2|\b2 \* (self\.)?_?pause_s", _text(path))
+    }
+    # The circuit breaker keeps its pause, and a stored number of crashes decides one.
+    assert by_hand == {
+        "rillflow/backoff.py",
+        "rillflow/gateways/limits/circuit_breaker.py",
+        "rillflow/runtime/crashes/quarantine.py",
+    }
+
+
 def test_modules_are_named_after_what_they_are_about() -> None:
     assert not [_name(path) for path in _files() if path.stem in MEANINGLESS_NAMES]
 

@@ -49,7 +49,10 @@ class Recovery:
         self._commands: CommandRunner
 
     def join(self, activations: ActivationCache, commands: CommandRunner) -> None:
-        """Connect the parts that report crashes."""
+        """Connect the parts that report crashes here, and act on what follows from a crash.
+
+        Each needs the other, so one of them has to exist first.
+        """
         self._activations = activations
         self._commands = commands
 
