@@ -48,7 +48,7 @@ class DispatcherActor:
             registry,
             life=uuid.uuid4().bytes,
             connect=self._connect,
-            hosts=registry.hosts,
+            hosts=lambda: [*registry.hosts(), *ray_tasks.hosts()],
             settled=ray_tasks.settled,
             budget=budget,
         )

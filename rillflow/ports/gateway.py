@@ -111,7 +111,8 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
 
     ``waiting`` calls wait for a slot or for ``rate_per_s`` (None sets no limit), ``held`` ones
     until a circuit closes. ``functions`` are those behind the host whose last call failed.
-    ``idle_s`` is the time since the last call ended, None while there is one.
+    ``idle_s`` is the time since the last call ended, None while there is one. ``warnings`` say what
+    calls wait for in vain.
     """
 
     host: CircuitState
@@ -121,6 +122,7 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float | None
     functions: list[CircuitState]
     idle_s: float | None = None
+    warnings: list[str] = []
 
 
 class DispatcherState(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,13 +10,14 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import read_input
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.jsontypes import encode_json
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.system_failures import FIRST_PAUSE_S, LONGEST_PAUSE_S, system_failure
 from rillflow.ray_tasks.targets import SCHEME, function_target, refuse_module
 from rillflow.ray_tasks.task_actors import TaskActors
 from rillflow.ray_tasks.tasks import RayTasks, Result
+from rillflow.ray_tasks.waiting import WaitingCalls
 from rillflow.ray_tasks.worker import FunctionCall
 
 _SIGNS: Final = "generate_auth"
@@ -34,6 +35,7 @@ class RayTaskGateway:
         self._settings = settings
         self._budget = budget
         self._tasks = RayTasks(settings)
+        self._under_way = WaitingCalls()
         self._actors = TaskActors(settings.namespace, settings.unclaimed_s)
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
@@ -41,8 +43,9 @@ class RayTaskGateway:
         is_outcome = False
         try:
             call = self._function_call(request)
+            options = call_options(request.ray_options)
             async with asyncio.timeout(request.timeout_s):
-                answer = await self._outcome(request, call)
+                answer = await self._outcome(request, call, options)
             is_outcome = True
         except TimeoutError:
             return failed(request, "timeout")
@@ -57,6 +60,10 @@ class RayTaskGateway:
     def settled(self, call: CallId) -> None:
         """Note that an answer is durable: what has kept it may go."""
         self._actors.settle(call)
+
+    def hosts(self) -> list[HostState]:
+        """Return the state of Ray, if it is called."""
+        return self._under_way.hosts()
 
     async def close(self) -> None:
         """Wait for what is being ended. Ray tasks end with this process, detached ones go on."""
@@ -73,12 +80,14 @@ class RayTaskGateway:
             target, encode_json(fields), settings.modules, settings.path, settings.max_result_bytes
         )
 
-    async def _outcome(self, request: DispatchRequest, call: FunctionCall) -> DispatchAnswer:
-        options = call_options(request.ray_options)
+    async def _outcome(
+        self, request: DispatchRequest, call: FunctionCall, options: CallOptions
+    ) -> DispatchAnswer:
         repetitions, pauses = 0, Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
-                result = await self._result(request, call, options)
+                with self._under_way.waiting(request.call, str(call.target), options.resources):
+                    result = await self._result(request, call, options)
                 body = await self._fetched(request, result)
                 return _answer(request, body, result.error)
             except RayError as error:

@@ -1,7 +1,7 @@
 """The ``rayOptions`` of a call, as Ray takes them."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ _RESOURCES: Final = (
 )
 
 
-class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
+class CallOptions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a call needs; None is what Ray gives to a task that says nothing.
 
     ``text`` is the JSON object of all options, and tells different ones apart.
@@ -37,8 +37,9 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
             return 1 if self.num_gpus else 0
         return self.max_calls_given
 
-    def resources(self) -> dict[str, Any]:
-        """Return the resources, by Ray's names."""
+    @cached_property
+    def resources(self) -> Mapping[str, Any]:
+        """The resources, by Ray's names."""
         given: Mapping[str, Any] = msgspec.json.decode(self.text)
         found = {name: given[name] for name in _RESOURCES if name in given}
         if "memory" in found:

@@ -15,8 +15,10 @@ class SystemFailure(NamedTuple):
     is_passing: bool
 
 
+_OUT_OF_MEMORY: Final = "the node ran out of memory, and Ray killed the worker"
+_LOW_MEMORY: Final = "running low on memory"
 _PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (exceptions.OutOfMemoryError, "the node ran out of memory, and Ray killed the worker"),
+    (exceptions.OutOfMemoryError, _OUT_OF_MEMORY),
     (exceptions.NodeDiedError, "the node of the worker was lost"),
     (exceptions.ActorDiedError, "the process or node of the detached task was lost"),
     (exceptions.WorkerCrashedError, "the process of the worker died"),
@@ -34,6 +36,8 @@ _LASTING: Final[tuple[tuple[type[Exception], str], ...]] = (
 def system_failure(error: exceptions.RayError) -> SystemFailure:
     """Say what a failure of Ray is."""
     detail = _detail(error)
+    if _LOW_MEMORY in str(error):  # an actor's death has no error of its own for that
+        return SystemFailure(f"{_OUT_OF_MEMORY}: {detail}", is_passing=True)
     for kind, text in _PASSING:
         if isinstance(error, kind):
             return SystemFailure(f"{text}: {detail}", is_passing=True)
@@ -48,4 +52,6 @@ def _detail(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
+    if isinstance(error, exceptions.RuntimeEnvSetupError) and len(lines) > 1:
+        return " ".join(lines[1:])[-512:]
     return lines[-1 if isinstance(error, exceptions.RayTaskError) else 0][:512]

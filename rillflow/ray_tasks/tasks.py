@@ -72,7 +72,7 @@ class RayTasks:
         Raises:
             GatewayError: There is no such runtime environment.
         """
-        return {**options.resources(), "runtime_env": self._environment(options.runtime_env)}
+        return {**options.resources, "runtime_env": self._environment(options.runtime_env)}
 
     def end(self, reference: Any) -> None:
         """End a function that nobody waits for: first as Ctrl-C does, then with its worker."""

@@ -288,6 +288,9 @@ class GatewayHost(BaseModel):
     rate_per_s: float | None = Field(
         default=None, description="Most calls that begin in a second; absent without a limit."
     )
+    warnings: list[str] = Field(
+        default=[], description="What calls wait for in vain, such as a node that has no GPU."
+    )
     circuit: Circuit
     functions: dict[str, Circuit] = Field(
         description="By address, the functions whose last call failed."

@@ -157,6 +157,7 @@ def _host(state: HostState) -> dict[str, Any]:
         "held": state.held,
         **({} if state.idle_s is None else {"idle_s": state.idle_s}),
         **({} if state.rate_per_s is None else {"rate_per_s": state.rate_per_s}),
+        **({"warnings": state.warnings} if state.warnings else {}),
         "circuit": _circuit(state.host),
         "functions": {each.name: _circuit(each) for each in state.functions},
     }

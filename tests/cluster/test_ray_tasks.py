@@ -4,6 +4,7 @@ Its input are the function's arguments, its output what the function returns. Wh
 not allow is not called, and what nobody waits for any more does not go on.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -41,7 +42,12 @@ def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
         *(word for file in files for word in ("--functions", file)),
         RILLFLOW_SECRET_TOKEN=SECRET,
         OF_THE_USER="kept",
-        RILLFLOW_RAY_RUNTIME_ENVS='{"painted": {"env_vars": {"OF_THE_USER": "painted"}}}',
+        RILLFLOW_RAY_RUNTIME_ENVS=json.dumps(
+            {
+                "painted": {"env_vars": {"OF_THE_USER": "painted"}},
+                "broken": {"working_dir": "file:///there/is/none.zip"},
+            }
+        ),
     )
     own.start()
     yield own
@@ -224,6 +230,40 @@ def test_a_function_gets_the_resources_and_the_environment_of_its_options(api: A
 def test_a_runtime_environment_that_the_settings_do_not_have_fails_the_task(api: Api) -> None:
     ended = _run(api, "nothing", rayOptions={"runtime_env": "unknown"})
     assert _failure(ended)["msg"] == "there is no runtime environment unknown"
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_a_runtime_environment_that_cannot_be_set_up_is_told_as_what_it_is(
+    api: Api, pattern: str
+) -> None:
+    ended = _run(api, "nothing", pattern=pattern, rayOptions={"runtime_env": "broken"})
+    told = _failure(ended)["msg"]
+    assert told.startswith("system failure: the runtime environment could not be set up: ")
+    assert "/there/is/none.zip" in told
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_what_no_node_has_is_shown_while_the_task_waits_for_it(api: Api, pattern: str) -> None:
+    options = {"num_gpus": 8, "resources": {"disk": 2}}
+    text = _flow("ray_functions:nothing", {}, pattern=pattern, rayOptions=options)
+    execution_id = api.submit(text)
+    wanted = (
+        "ray://ray_functions:nothing waits for a node with CPU 1, GPU 8, disk 2: none has it"
+        " (calls: 1)"
+    )
+    give_up = time.monotonic() + WAIT_S
+    while wanted not in _warnings(api):
+        assert time.monotonic() < give_up, _warnings(api)
+        time.sleep(LOOK_S)
+    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+    while _warnings(api):
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
+
+
+def _warnings(api: Api) -> list[str]:
+    [dispatcher] = api.ask("GET", "/flow/gateways.json").body["dispatchers"]
+    return [text for host in dispatcher["hosts"] for text in host.get("warnings", [])]
 
 
 def test_a_worker_ends_after_as_many_calls_as_its_options_say(api: Api, file: Path) -> None:

@@ -1,0 +1,40 @@
+"""A failure of Ray is told as what it is, and repeated only where another try may end otherwise."""
+
+import pytest
+from ray import exceptions
+
+from rillflow.ray_tasks.system_failures import system_failure
+
+
+class OutOfMemoryActorError(exceptions.ActorDiedError):  # type: ignore[misc] # Ray has no types
+    """What Ray says of an actor that its node has killed; only Ray can make one."""
+
+    def __str__(self) -> str:
+        return "The actor died because its node was running low on memory."
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "is_passing"),
+    [
+        (exceptions.OutOfMemoryError("task killed"), "the node ran out of memory", True),
+        (OutOfMemoryActorError(), "the node ran out of memory", True),
+        (exceptions.ActorDiedError(), "the process or node of the detached task", True),
+        (exceptions.NodeDiedError("gone"), "the node of the worker was lost", True),
+        (exceptions.WorkerCrashedError(), "the process of the worker died", True),
+        (
+            exceptions.RuntimeEnvSetupError("pip: no such package"),
+            "the runtime environment could not be set up: pip: no such package",
+            False,
+        ),
+        (exceptions.TaskUnschedulableError("no node"), "no node can run the task", False),
+        (exceptions.TaskCancelledError(), "the Ray task was cancelled outside of", False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_each_failure_has_its_words(
+    error: exceptions.RayError, text: str, *, is_passing: bool
+) -> None:
+    failure = system_failure(error)
+    assert failure.text.startswith(text)
+    assert failure.is_passing is is_passing
+    assert len(failure.text) < 700
