@@ -1,4 +1,4 @@
-"""Single parts on one core: the pure core, the language, the journal, the dispatcher."""
+"""Single parts on one core: the core, the owner, the language, the journal, the dispatcher."""
 
 import asyncio
 import multiprocessing
@@ -26,6 +26,7 @@ from rillflow.ports.store import Append, NewExecution, Store
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores import open_store
+from tests.bench import owning
 from tests.bench.figures import Figure
 from tests.bench.references import apart
 from tests.bench.submitting import submitted_event
@@ -44,6 +45,9 @@ AT_ONCE: Final = 1000
 def micro(seconds: float) -> Iterator[Figure]:
     """Measure every part, each in a fresh process."""
     yield Figure("core", "events/s", apart(core_events, seconds))
+    for at_once in (64, 5_000):
+        rate = apart(owning.executions, at_once, seconds)
+        yield Figure(f"owner, {at_once:,} at once", "executions/s", rate)
     yield Figure("path", "reads/s", apart(path_reads, seconds))
     yield Figure("path with a filter", "reads/s", apart(filter_reads, seconds))
     yield Figure("expression", "evaluations/s", apart(evaluations, seconds))

@@ -16,7 +16,7 @@ BENCHMARKS: Final = {
     "timers": "1,000 and 10,000 retries that are due in the same second",
     "park": "memory of 10,000 executions that wait (--full: of 100,000 too)",
     "postgres": "appends of one and of two writers to a PostgreSQL of its own",
-    "micro": "core, paths, expressions, journal and dispatcher on their own",
+    "micro": "core, owner, paths, expressions, journal and dispatcher on their own",
     "readers": "the slowest text of 16 KiB from outside, malformed and well-formed",
     "references": "the calls of glue without an engine; with a journal; plain uvicorn",
 }

@@ -25,11 +25,13 @@ from tests.bench import (
     growth,
     micro,
     options,
+    owning,
     profiling,
     recovery,
     workloads,
 )
 from tests.bench.figures import YARDSTICK, Figure
+from tests.bench.references import apart
 from tests.bench.submitting import submitted_event
 
 BARE = Figure(YARDSTICK, "executions/s", 1000.0)
@@ -272,6 +274,11 @@ def test_the_core_is_measured_with_what_a_submission_of_a_service_carries() -> N
         settings.turn_max_bytes,
     )
     assert len(event.id_key) == ID_KEY_BYTES
+
+
+def test_an_owner_can_be_measured() -> None:
+    # Apart, since it freezes what the collector knows, as an owner does.
+    assert apart(owning.executions, 3, 0.001) > 0
 
 
 def test_a_dispatcher_can_be_measured() -> None:
