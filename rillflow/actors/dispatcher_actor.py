@@ -1,4 +1,8 @@
-"""The dispatcher: the Ray actor that makes outbound calls; a restart needs none of its state."""
+"""The dispatcher: the Ray actor that makes outbound calls; a restart needs none of its state.
+
+Ray restarts it after a crash; owners then send the calls again that were not answered
+(`rillflow/runtime/dispatch/client.py`).
+"""
 
 import asyncio
 import os

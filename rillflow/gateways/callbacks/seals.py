@@ -1,4 +1,4 @@
-"""Seals of callback addresses: without one, nobody can send a callback.
+"""Seals of callback addresses; with `callback_keys` set, a callback to a function needs one.
 
 A seal is an HMAC-SHA256 over execution, task, attempt and expiry. The address has it as
 ``attempt``, ``expires`` (seconds since the epoch) and ``seal``, beside Rill Flow's ``sign``, which

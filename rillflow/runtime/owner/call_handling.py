@@ -1,4 +1,7 @@
-"""Handling one call in memory: what is to be replied, written and carried out."""
+"""Handling one call in memory: what is to be replied, written and carried out.
+
+`execution_owner.py` calls it for each call of a batch; events go to `core/machine.py`.
+"""
 
 import asyncio
 from collections.abc import Sequence

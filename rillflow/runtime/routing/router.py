@@ -1,4 +1,7 @@
-"""The router: computes the owner of an execution from its id, and sends calls there in batches."""
+"""The router: computes the owner of an execution from its id, and sends calls there in batches.
+
+`runtime/stack.py` and the actors call it through the ``WaitableExecutions`` port.
+"""
 
 import asyncio
 from collections.abc import Sequence
