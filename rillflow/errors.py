@@ -33,7 +33,8 @@ RillflowError
 │   ├── NotConnectedError
 │   └── BrokenExchangeError
 ├── UnavailableError          a process that is needed cannot be reached
-│   └── GoneError
+│   ├── GoneError
+│   └── NotOwnerError
 ├── DefectError               an unexpected exception, here or in another process
 ├── StoreError                the durable store
 │   ├── ConflictError
@@ -126,8 +127,7 @@ class PathSyntaxError(LanguageError):
 class PathUnsupportedError(PathSyntaxError):
     """The path is none that we can read, but the library would take it, or fail otherwise.
 
-    So are regular expressions that Java knows and RE2 does not, numbers beyond doubles, and
-    ``length`` of what is no path.
+    So are expressions that RE2 does not know, too large numbers, and ``length`` of what is no path.
     """
 
     code = "language.path_unsupported"
@@ -146,10 +146,7 @@ class PathNotFoundError(PathEvaluationError):
 
 
 class PathFunctionError(PathEvaluationError):
-    """A function, or a comparison with a list, cannot work on these values.
-
-    Unlike other evaluation errors it also escapes from inside a filter.
-    """
+    """A function, or a comparison with a list, fails on these values, also inside a filter."""
 
     code = "language.path_function"
 
@@ -317,10 +314,7 @@ class WorkLimitError(ExecutionError):
 
 
 class CrashedError(RillflowError):
-    """Handling an execution failed in a way that nobody foresaw; nothing changed.
-
-    The log says where. What the execution was about to do is tried again a few times.
-    """
+    """Handling an execution failed unexpectedly; the log says where. It is tried again."""
 
     code = "execution.crashed"
 
@@ -410,8 +404,7 @@ class BrokenExchangeError(GatewayError):
 class UnavailableError(RillflowError):
     """A process that is needed cannot be reached, or cannot answer now; asking again may help.
 
-    It may be an owner of executions, a dispatcher, or any other actor. Whether the request took
-    effect is unknown.
+    Whether the request took effect is unknown.
     """
 
     code = "process.unavailable"
@@ -425,12 +418,24 @@ class GoneError(UnavailableError):
     code = "process.gone"
 
 
+class NotOwnerError(UnavailableError):
+    """The actor that was asked does not own the execution, whose partition has moved.
+
+    ``partition_map`` is the version of the actor's map and its number of owners, where known.
+    """
+
+    code = "process.not_owner"
+
+    def __init__(self, message: str, partition_map: tuple[int, int] | None = None) -> None:
+        self.partition_map = partition_map
+        super().__init__(message)
+
+
 class DefectError(RillflowError):
     """An unexpected exception took the place of an answer: a defect, in Rillflow or a plugin.
 
-    The process in which it was raised has logged it with its traceback. The message names the
-    exception's type and the process, and has no values. Whether the request took effect is
-    unknown.
+    The process in which it was raised has logged its traceback. The message names its type and the
+    process, and has no values. Whether the request took effect is unknown.
     """
 
     code = "process.defect"

@@ -120,10 +120,10 @@ class Settings(BaseSettings):
     replicas: Annotated[int, Field(ge=1)] = 1
     """Number of Serve replicas of the HTTP API."""
     rebalance_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    """Time between two checks of the balancer whether to move an actor; 0 moves no actor."""
+    """Time between two checks of the controller whether to move an actor; 0 moves no actor."""
     actor_nodes: Literal["all", "reserved"] = "all"
-    """Nodes on which the balancer places actors: ``reserved`` excludes nodes on which no processor
-    is reserved, so that Ray's autoscaler can remove those nodes."""
+    """Nodes on which the controller places actors: ``reserved`` excludes nodes on which no
+    processor is reserved, so that Ray's autoscaler can remove those nodes."""
     hot_executions: Annotated[int, Field(ge=1)] = 20_000
     """Most executions that an actor keeps in memory; others are activated by their next event."""
     hot_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 512 * MEBIBYTE

@@ -18,6 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
 
+from rillflow.actors.cluster import is_controlled
+from rillflow.actors.deployment import deploy
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import ray_stack
 from rillflow.errors import RillflowError
@@ -28,6 +30,7 @@ from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.stack import Stack
+from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
 from serve.forms.errors import respond_to
 from serve.middleware.api_key import ApiKeyGate
@@ -37,6 +40,7 @@ from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
 from serve.route_table import check_endpoints, paths_where
 from serve.routes import (
     batch_redo,
+    cluster,
     event_loops,
     health,
     legacy,
@@ -74,11 +78,16 @@ def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
     list(named_plugins(settings.plugins))
 
     async def start_actors() -> None:
-        for actor in launch_actors(settings):
-            await actor.ready.remote()
+        if is_controlled():
+            await deploy(settings, stack.store)
+        else:  # `rillflow up` looks after the actors, which end with it
+            deployed = await record(settings, stack.store)
+            for actor in launch_actors(settings, deployed):
+                await actor.ready.remote()
         tune_gc()
 
-    return create_api(ray_stack(settings), start_actors, listens_on)
+    stack = ray_stack(settings)
+    return create_api(stack, start_actors, listens_on)
 
 
 def create_api(
@@ -147,6 +156,7 @@ def _routers(
     yield event_loops.router(stack, watch)
     yield templates.router()
     for module in (
+        cluster,
         query,
         statistics,
         protection,

@@ -176,6 +176,7 @@ ROUTES: Final = (
     Route("POST", "/flow/mapping_evaluation.json", KEY, DATA),
     Route("POST", "/flow/function_dispatch_params.json", KEY, DATA),
     # Load, limits and busy functions.
+    Route("GET", "/flow/cluster.json", KEY),
     Route("GET", "/flow/event_loops.json", KEY),
     Route("GET", "/flow/gateways.json", KEY),
     Route("GET", "/flow/status/check.json", KEY),

@@ -16,7 +16,7 @@ from rillflow.actors.names import (
     is_dedicated_actor,
 )
 from rillflow.actors.peers import Peer
-from rillflow.errors import UnavailableError
+from rillflow.errors import GoneError, NotOwnerError, UnavailableError
 from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.ports.executions import Call, End, Reply, Submission
 from rillflow.runtime.process.clock import SystemClock
@@ -47,11 +47,18 @@ class RayExecutions(Routes):
     def __init__(self, settings: Settings, spawn: Callable[[ExecutionId], Any]) -> None:
         """Find owners; ``spawn`` starts, or finds, the actor of a dedicated execution."""
         most = settings.max_queued_submissions
-        owners = [
-            _Owner(execution_actor_name(index), settings.namespace, limit=SubmissionLimit(most))
-            for index in range(settings.execution_actors)
-        ]
-        super().__init__(owners, DedicatedActors(settings.namespace, spawn))
+
+        def owner_at(index: int) -> _Owner:
+            # The first owner is in every partition map; any other may end with another map.
+            return _Owner(
+                execution_actor_name(index),
+                settings.namespace,
+                limit=SubmissionLimit(most),
+                moves=index > 0,
+            )
+
+        owners = list(map(owner_at, range(settings.execution_actors)))
+        super().__init__(owners, DedicatedActors(settings.namespace, spawn), owner_at)
         self._namespace = settings.namespace
         self._limit = DedicatedLimit(settings.max_dedicated, self._dedicated_names, SystemClock())
 
@@ -154,16 +161,18 @@ class ActorSpawner:
 class _Owner(OwnerRef):
     """An actor that owns executions; ``start`` starts or finds it at the first call."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what tells actors apart
         self,
         name: str,
         namespace: str,
         *,
         mortal: bool = False,
+        moves: bool = False,
         start: Callable[[], Any] | None = None,
         limit: SubmissionLimit | None = None,
     ) -> None:
-        self._peer = Peer(name, namespace, mortal=mortal)
+        self._peer = Peer(name, namespace, mortal=mortal or moves)
+        self._moves = moves
         self._start = start
         self._starting = asyncio.Lock()
         super().__init__(self._call, watcher=uuid.uuid4().hex, limit=limit)
@@ -172,7 +181,12 @@ class _Owner(OwnerRef):
         if self._start is not None:
             async with self._starting:
                 await self._start_once()
-        return await self._peer.call(message)
+        try:
+            return await self._peer.call(message)
+        except GoneError as error:
+            if not self._moves:
+                raise
+            raise NotOwnerError(f"{self._peer.name} owns nothing now") from error
 
     async def _start_once(self) -> None:
         if self._start is not None:
@@ -187,6 +201,14 @@ class _Owner(OwnerRef):
     def close(self) -> None:
         """Close the connection."""
         self._peer.close()
+
+
+async def find_actor(settings: Settings, name: str) -> Any:
+    """Return the handle of an actor of the stack by its name; None if there is none."""
+    try:
+        return await asyncio.to_thread(ray.get_actor, name, namespace=settings.namespace)
+    except ValueError:
+        return None
 
 
 def names_of_actors(namespace: str) -> set[str]:

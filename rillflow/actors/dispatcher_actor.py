@@ -19,6 +19,8 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
 from rillflow.gateways.registry import GatewayRegistry
+from rillflow.ports.cluster import ActorReport
+from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import LoopQuestion, decode_dispatcher_message
 from rillflow.ray_tasks.gateway import RayTaskGateway
@@ -37,8 +39,9 @@ from rillflow.settings import Settings
 class DispatcherActor:
     """Makes the calls of the execution actors of the cluster."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, deployed: Deployment) -> None:
         write_lines()
+        self._deployed = deployed
         self._watch = LoopWatch(name)
         self._watch.start()
         budget = AnswerBudget(settings.call_answers_max_bytes)
@@ -48,13 +51,16 @@ class DispatcherActor:
         ray_tasks = RayTaskGateway(ray_settings(settings), budget)
         registry.register(SCHEME, ray_tasks)
         self._namespace = settings.namespace
+        life = uuid.uuid4()
+        self._life = life.hex
         self._endpoint = DispatcherEndpoint(
             registry,
-            life=uuid.uuid4().bytes,
+            life=life.bytes,
             connect=self._connect,
             hosts=lambda: [*registry.hosts(), *ray_tasks.hosts()],
             settled=ray_tasks.settled,
             budget=budget,
+            shares=lambda sender: not is_dedicated_actor(sender),
         )
         self._drain = Drain()
         self._name = name
@@ -94,12 +100,26 @@ class DispatcherActor:
         """
         return await self._drain.shut(lambda: not len(self._endpoint))
 
+    async def report(self) -> ActorReport:
+        """Return what the controller and operators want to know."""
+        return ActorReport(
+            name=self._name,
+            node=ray.get_runtime_context().get_node_id(),
+            pid=os.getpid(),
+            life=self._life,
+            is_ready=self._started.done(),
+            deployment=self._deployed,
+            calls=len(self._endpoint),
+        )
+
     async def facts(self) -> dict[str, int]:
         """Return the facts that `rillflow status` shows."""
         return {"pid": os.getpid(), "calls": len(self._endpoint)}
 
     def _connect(self, sender: str) -> Connection:
-        return Peer(sender, self._namespace, mortal=is_dedicated_actor(sender)).call
+        # An owner that is not wanted any more ends; what it ordered is ordered by others.
+        mortal = is_dedicated_actor(sender)
+        return Peer(sender, self._namespace, mortal=mortal, may_end=True).call
 
 
 def ray_settings(settings: Settings) -> RaySettings:

@@ -4,14 +4,19 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import ray
 
-from rillflow.actors.directory import ACTOR_OPTIONS, ActorSpawner, RayExecutions
+from rillflow.actors.directory import (
+    ACTOR_OPTIONS,
+    ActorSpawner,
+    RayExecutions,
+    find_actor,
+)
 from rillflow.actors.names import (
+    CONTROLLER_ACTOR,
     dedicated_actor_name,
     dispatcher_actor_name,
     execution_actor_name,
@@ -24,6 +29,8 @@ from rillflow.actors.sockets import SocketServer
 from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
+from rillflow.ports.cluster import ActorReport
+from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import (
     EndsQuestion,
@@ -45,7 +52,9 @@ from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.process.readiness import ReadinessWatch, writing
 from rillflow.runtime.retention import Retention
 from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.routing.own_partitions import OwnPartitions
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
+from rillflow.runtime.supervision.deployed import of_stored
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
@@ -54,6 +63,8 @@ log = logging.getLogger("rillflow.execution_actor")
 
 PAUSE_S = 2.0
 """Pause before an actor that cannot start ends, so that it does not restart in a loop."""
+TELL_S = 0.5
+"""How long an actor that was fenced tries to tell the controller before it ends."""
 FRONT_S = 30.0
 """How long calls wait for the HTTP API in front of this actor, which starts after it."""
 
@@ -66,24 +77,31 @@ class ExecutionActor:
     """
 
     def __init__(
-        self, settings: Settings, index: int, dedicated: ExecutionId | None = None
+        self,
+        settings: Settings,
+        index: int,
+        deployed: Deployment | None,
+        dedicated: ExecutionId | None = None,
     ) -> None:
         write_lines()
+        self._deployed = deployed
         self._settings = settings
         self._dedicated = dedicated
         self._leaving = False
+        self._fenced: asyncio.Task[None] | None = None
         self._drain = Drain()
         name = dedicated or execution_actor_name(index)
         self._name = dedicated_actor_name(dedicated) if dedicated else name
         self._watch = LoopWatch(name)
         self._watch.start()
         self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
+        self._partitions = [] if dedicated else partitions_of(index, settings.execution_actors)
+        self._life = uuid.uuid4().hex
         self._callbacks_come = asyncio.Event()
         self._dispatcher = self._dispatcher_client()
         self._record = HandlingRecord(record_path(settings.store_url, settings.namespace, name))
-        self._host = self._owner(
-            () if dedicated else partitions_of(index, settings.execution_actors)
-        )
+        self._executions = ray_executions(settings)
+        self._host = self._owner()
         self._health = ReadinessWatch([writing(self._store)])
         self._endpoint = self._owner_endpoint()
         self._socket = SocketServer(self._answer, self._name)
@@ -103,15 +121,15 @@ class ExecutionActor:
         ways = [Peer(each, settings.namespace).call for each in dispatchers]
         return DispatcherClient(self._name, ways, self._callbacks_come)
 
-    def _owner(self, partitions: Sequence[int]) -> ExecutionOwner:
+    def _owner(self) -> ExecutionOwner:
         settings = self._settings
         return ExecutionOwner(
             store=self._store,
             clock=SystemClock(),
             dispatcher=self._dispatcher,
-            executions=ray_executions(settings),
+            executions=self._executions,
             callback_host=settings.callback_base_url,
-            partitions=partitions,
+            partitions=self._partitions,
             dedicated=self._dedicated,
             limits=OwnerLimits(
                 most_hot=settings.hot_executions,
@@ -121,7 +139,7 @@ class ExecutionActor:
             ),
             guards=HookChain(load_hooks(settings.hooks)),
             record=self._record,
-            on_fenced=self._die,
+            on_fenced=self._leave_fenced,
             spawner=None if self._dedicated else actor_spawner(settings),
         )
 
@@ -129,8 +147,10 @@ class ExecutionActor:
         return OwnerEndpoint(
             self._host,
             self._dispatcher,
-            life=uuid.uuid4().hex,
+            life=self._life,
             reasons=self._health.reasons,
+            own=self._own_partitions(),
+            forward=self._executions.forward,
             limit=SubmissionLimit(
                 self._settings.max_queued_submissions,
                 unanswered=lambda: len(self._dispatcher) + self._host.held(),
@@ -141,6 +161,7 @@ class ExecutionActor:
     async def _start(self) -> None:
         try:
             await self._store.open()
+            await self._compare()
             await self._host.start()
             if self._dedicated is None:
                 self._health.start()
@@ -151,6 +172,28 @@ class ExecutionActor:
             log.exception("start_failed")
             await asyncio.sleep(PAUSE_S)
             os._exit(1)
+
+    async def _compare(self) -> None:
+        """Learn which deployment this is, where nobody said; leave if partitions have moved."""
+        stored = await self._store.deployment()
+        if stored is None:
+            return
+        if self._deployed is None:
+            self._deployed = of_stored(self._settings, stored)
+        elif self._dedicated is None and stored.partition_map > self._deployed.partition_map:
+            # Ray started it again while the partitions moved, or after: it owns nothing.
+            log.warning("partitions_moved", extra={"actor": self._name})
+            ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+            await asyncio.Event().wait()
+
+    def _own_partitions(self) -> OwnPartitions | None:
+        if self._deployed is None or not self._partitions:
+            return None
+        return OwnPartitions(
+            self._partitions,
+            version=self._deployed.partition_map,
+            owners=self._settings.execution_actors,
+        )
 
     async def _open(self) -> None:
         """Make calls only once their callbacks will be accepted: many functions send them once."""
@@ -170,6 +213,22 @@ class ExecutionActor:
             "execution_actors": self._settings.execution_actors,
             "settings": self._settings,
         }
+
+    async def report(self) -> ActorReport:
+        """Return what the controller and operators want to know, also before it takes calls."""
+        return ActorReport(
+            name=self._name,
+            node=ray.get_runtime_context().get_node_id(),
+            pid=os.getpid(),
+            life=self._life,
+            is_ready=self._started.done(),
+            deployment=self._deployed,
+            execution_id=self._dedicated,
+            partitions=len(self._partitions),
+            epoch=self._host.epoch,
+            hot=self._host.active,
+            calls=len(self._dispatcher),
+        )
 
     async def socket(self) -> tuple[str, str]:
         """Return where actors of the same node reach this one: node id and path."""
@@ -235,6 +294,23 @@ class ExecutionActor:
         # After a plain exit, Ray would keep calls for a restart that never comes.
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
+    def _leave_fenced(self) -> None:
+        """Tell the controller that another owner has taken over, and end this process."""
+        if self._fenced is None:
+            self._fenced = asyncio.create_task(self._tell_and_die(), name="fenced")
+
+    async def _tell_and_die(self) -> None:
+        try:
+            controller = await asyncio.wait_for(
+                find_actor(self._settings, CONTROLLER_ACTOR), TELL_S
+            )
+            if controller is not None:
+                await asyncio.wait_for(controller.fenced.remote(self._name), TELL_S)
+        except (ray.exceptions.RayError, TimeoutError, AttributeError) as error:
+            log.warning("controller_not_told", extra={"reason": str(error)})
+        finally:
+            self._die()
+
     def _die(self) -> None:
         """End this process: a newer owner has taken over, or Ray restarts this one."""
         log.error("fenced_exit")
@@ -248,13 +324,18 @@ def _report(task: asyncio.Task[None]) -> None:
         log.error("background_failed", extra={"background": task.get_name()}, exc_info=error)
 
 
-def spawn_dedicated(settings: Settings, execution_id: ExecutionId) -> Any:
-    """Return the actor of one dedicated execution, started if there is none."""
+def spawn_dedicated(
+    settings: Settings, execution_id: ExecutionId, deployed: Deployment | None = None
+) -> Any:
+    """Return the Ray actor of one dedicated execution, started if there is none.
+
+    Without ``deployed`` it finds out from the store which deployment it belongs to.
+    """
     actor = ray.remote(ExecutionActor).options(
         name=dedicated_actor_name(execution_id), namespace=settings.namespace, **ACTOR_OPTIONS
     )
     home = owner_index(execution_id, settings.execution_actors)
-    return actor.remote(settings, home, execution_id)
+    return actor.remote(settings, home, deployed, execution_id)
 
 
 def ray_executions(settings: Settings) -> RayExecutions:

@@ -4,12 +4,15 @@ import hashlib
 from typing import Final
 
 from rillflow.ids import PARTITIONS, ExecutionId, partition_of
+from rillflow.runtime.supervision.convergence import DEDICATED, DISPATCHER, EXECUTION, Kind
 
 DIRECTORY_ACTOR: Final = "rillflow:execution:0"
 """The actor from which clients read the number of the others."""
 
-BALANCER_ACTOR: Final = "rillflow:balancer"
-"""The balancer's name."""
+CONTROLLER_ACTOR: Final = "rillflow:controller"
+"""The actor that starts, replaces and moves the others, on a cluster."""
+EARLIER_CONTROLLER: Final = "rillflow:balancer"
+"""Its name in release 0.1, whose actor must not go on beside it."""
 
 _DEDICATED: Final = "rillflow:dedicated:"
 
@@ -37,6 +40,14 @@ def dedicated_actor_name(execution_id: ExecutionId) -> str:
 def is_dedicated_actor(name: str) -> bool:
     """Tell whether this is the name of an actor that leaves for good when its execution ends."""
     return name.startswith(_DEDICATED)
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return what kind of actor of a stack has a name; None for any other actor."""
+    for kind in (EXECUTION, DISPATCHER, DEDICATED):
+        if name.startswith(f"rillflow:{kind}:"):
+            return kind
+    return None
 
 
 def owner_index(execution_id: ExecutionId, actors: int) -> int:

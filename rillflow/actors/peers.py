@@ -26,13 +26,16 @@ class Peer:
 
     The actor has the methods ``socket() -> (node id, path)`` and ``take(message) -> Response``, and
     every ``take`` may be repeated. A ``mortal`` actor leaves for good when its work is done; any
-    other comes back.
+    other comes back. One that ``may_end`` counts as gone if it does not exist until the time limit.
     """
 
-    def __init__(self, name: str, namespace: str, *, mortal: bool = False) -> None:
+    def __init__(
+        self, name: str, namespace: str, *, mortal: bool = False, may_end: bool = False
+    ) -> None:
         self.name = name
         self._namespace = namespace
         self._mortal = mortal
+        self._may_end = may_end
         self._handle: Any = None
         self._connection: SocketConnection | None = None
         self._connecting = asyncio.Lock()
@@ -86,6 +89,8 @@ class Peer:
                     raise GoneError(f"{self.name} has left") from error
                 if time.monotonic() > give_up:
                     log.warning("not_reached", extra={"actor": self.name, "reason": str(error)})
+                    if self._may_end and isinstance(error, _MissingActorError):
+                        raise GoneError(f"{self.name} has ended") from error
                     raise UnavailableError(f"{self.name} cannot be reached") from error
             await asyncio.sleep(PAUSE_S)
 

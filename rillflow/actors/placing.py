@@ -9,6 +9,7 @@ from rillflow.actors.directory import ACTOR_OPTIONS
 from rillflow.actors.dispatcher_actor import DispatcherActor
 from rillflow.actors.execution_actor import ExecutionActor
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
+from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.ray_state import draining_nodes, free_processors
 from rillflow.settings import Settings
 
@@ -52,16 +53,24 @@ def owners(settings: Settings) -> list[str]:
     return list(map(execution_actor_name, range(settings.execution_actors)))
 
 
-def spread(settings: Settings, nodes: Sequence[str]) -> dict[str, Any]:
-    """Start the actors of a stack, spread over the nodes, or find the running ones."""
+def places(settings: Settings, nodes: Sequence[str]) -> dict[str, str | None]:
+    """Return the node of each actor of a stack, one after the other; None lets Ray choose."""
     return {
-        name: start(settings, name, nodes[number % len(nodes)] if len(nodes) > 1 else None)
+        name: nodes[number % len(nodes)] if len(nodes) > 1 else None
         for names in (dispatchers(settings), owners(settings))
         for number, name in enumerate(names)
     }
 
 
-def start(settings: Settings, name: str, node: str | None) -> Any:
+def spread(settings: Settings, deployed: Deployment, nodes: Sequence[str]) -> dict[str, Any]:
+    """Start the actors of a stack, spread over the nodes, or find the running ones."""
+    return {
+        name: start(settings, deployed, name, node)
+        for name, node in places(settings, nodes).items()
+    }
+
+
+def start(settings: Settings, deployed: Deployment, name: str, node: str | None) -> Any:
     """Start an actor on a node, or find the running one of this name on any node.
 
     While the node is alive, Ray restarts the actor there, and after that anywhere. None lets Ray
@@ -73,6 +82,6 @@ def start(settings: Settings, name: str, node: str | None) -> Any:
         place = {"label_selector": {"ray.io/node-id": node}, "fallback_strategy": _ANYWHERE}
     options = {**ACTOR_OPTIONS, "name": name, "namespace": settings.namespace, **place}
     if name in dispatchers(settings):
-        return ray.remote(DispatcherActor).options(**options).remote(settings, name)
+        return ray.remote(DispatcherActor).options(**options).remote(settings, name, deployed)
     index = owners(settings).index(name)
-    return ray.remote(ExecutionActor).options(**options).remote(settings, index)
+    return ray.remote(ExecutionActor).options(**options).remote(settings, index, deployed)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from rillflow.actors.cluster import controller_report, is_controlled
 from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.ports.messages import HealthQuestion, LifeQuestion, encode_message
@@ -20,6 +21,12 @@ log = logging.getLogger("rillflow.readiness")
 
 GCS_S: Final = 1.0
 """Time limit for Ray's GCS."""
+CONTROLLER_PAUSE_S: Final = 2.0
+"""Time between two questions to the controller."""
+CONTROLLER_GONE: Final = Reason(
+    "controller_missing",
+    "the controller of the deployment does not answer; no actor is replaced or moved",
+)
 GCS_GONE: Final = Reason(
     "ray_gcs_gone", "Ray's GCS does not answer; nothing that dies is started again"
 )
@@ -34,7 +41,7 @@ def ray_readiness(settings: Settings, store: Store) -> ReadinessWatch:
     Execution actors report whether the store accepts writes, because their writes matter; this
     process checks whether it can be read.
     """
-    return ReadinessWatch(_checks(settings, store))
+    return ReadinessWatch(_checks(settings, store), warnings=_warnings(settings))
 
 
 def _checks(settings: Settings, store: Store) -> Iterator[Check]:
@@ -49,6 +56,20 @@ def _checks(settings: Settings, store: Store) -> Iterator[Check]:
     for number, name in enumerate(dispatchers(settings)):
         message = f"the dispatcher {number} does not answer; its calls wait"
         yield Check(_life_of(Peer(name, settings.namespace)), Reason("dispatcher_missing", message))
+
+
+def _warnings(settings: Settings) -> Iterator[Check]:
+    if not is_controlled():
+        return
+    yield Check(_reasons_of_controller(settings), CONTROLLER_GONE, CONTROLLER_PAUSE_S)
+
+
+def _reasons_of_controller(settings: Settings) -> Callable[[], Awaitable[Sequence[Reason]]]:
+    async def ask() -> Sequence[Reason]:
+        report = await controller_report(settings)
+        return (CONTROLLER_GONE,) if report is None else report.reasons
+
+    return ask
 
 
 def _health_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:

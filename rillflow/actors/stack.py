@@ -3,6 +3,7 @@
 The HTTP API, the Ray client and benchmarks call it.
 """
 
+from rillflow.actors.cluster import RayCluster
 from rillflow.actors.dispatchers import RayDispatchers
 from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
@@ -25,5 +26,6 @@ def ray_stack(settings: Settings) -> Stack:
         executions=ray_executions(settings),
         dispatchers=RayDispatchers(settings),
         loops=RayEventLoops(settings),
+        cluster=RayCluster(settings, store),
         readiness=ray_readiness(settings, store),
     )

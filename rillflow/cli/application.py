@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rillflow.cli.commands import control, database, flows, serving, signalling, validating
+from rillflow.cli.commands import cluster, control, database, flows, serving, signalling, validating
 from rillflow.cli.reporting import ReportingGroup
 
 EPILOG = """\
@@ -65,3 +65,4 @@ for order in (
     app.command()(order)
 app.command()(serving.version)
 app.add_typer(database.db)
+app.add_typer(cluster.cluster)

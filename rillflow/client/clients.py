@@ -22,6 +22,7 @@ from rillflow.client.operations import (
     Isolation,
     ListedExecution,
     ListExecutions,
+    ReadCluster,
     RedoMany,
     RedoneStatus,
     Submit,
@@ -212,6 +213,15 @@ class Client:
         )
         run(self._transport, ask(request))
 
+    def cluster(self) -> JsonObject:
+        """Return the actors of the stack beside what is wanted, as ``cluster.json`` shows them.
+
+        Raises:
+            RillflowError: The stack refused, or did not answer.
+        """
+        found: JsonObject = run(self._transport, ask(ReadCluster()))
+        return found
+
     def execution(self, execution_id: ExecutionId) -> Execution:
         """Return the execution of an id; whether it exists shows when it is asked."""
         return Execution(execution_id, self._transport)
@@ -318,6 +328,11 @@ class AsyncClient:
             service, status, code, tasks, limit=limit, per_second=per_second, whole=whole
         )
         await run_async(self._transport, ask(request))
+
+    async def cluster(self) -> JsonObject:
+        """Return the actors of the stack beside what is wanted; see ``Client.cluster``."""
+        found: JsonObject = await run_async(self._transport, ask(ReadCluster()))
+        return found
 
     def execution(self, execution_id: ExecutionId) -> AsyncExecution:
         """Return the execution of an id; whether it exists shows when it is asked."""

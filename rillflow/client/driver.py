@@ -22,6 +22,7 @@ from rillflow.client.operations import (
     ListExecutions,
     Order,
     Read,
+    ReadCluster,
     Redo,
     RedoMany,
     Request,
@@ -48,6 +49,7 @@ from rillflow.private_apis import ray_joining
 from rillflow.runtime.batch_redo import Batch
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.submission.intake import checked_key
+from rillflow.runtime.supervision.cluster_view import cluster_view
 from rillflow.settings import STACK_NOTE, Settings
 
 T = TypeVar("T")
@@ -199,8 +201,8 @@ class StackTransport:
             case WakeUp() | Finish() | Redo() | Control():
                 event = self._event(request)
                 return (await self._stack.deliver(request.execution_id, event)).changed
-            case ListExecutions():
-                return await self._list(request)
+            case ListExecutions() | ReadCluster():
+                return await self._look(request)
             case RedoMany():
                 return await self._redo_many(request)
         assert_never(request)
@@ -213,6 +215,11 @@ class StackTransport:
             isolation=request.isolation,
             idempotency_key=checked_key(request.idempotency_key),
         )
+
+    async def _look(self, request: ListExecutions | ReadCluster) -> Any:
+        if isinstance(request, ReadCluster):
+            return cluster_view(await self._stack.cluster.state())
+        return await self._list(request)
 
     async def _list(self, request: ListExecutions) -> list[ListedExecution]:
         wanted = ExecutionFilter(

@@ -193,6 +193,11 @@ class RedoMany:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadCluster:
+    """Show the actors beside what is wanted; answers a JSON object as ``cluster.json`` does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
     """Let some time pass; answers nothing."""
 
@@ -200,7 +205,16 @@ class Rest:
 
 
 Request: TypeAlias = (
-    AddDescriptor | Submit | Read | WakeUp | Finish | Redo | Control | ListExecutions | RedoMany
+    AddDescriptor
+    | Submit
+    | Read
+    | WakeUp
+    | Finish
+    | Redo
+    | Control
+    | ListExecutions
+    | RedoMany
+    | ReadCluster
 )
 Operation: TypeAlias = Request | Rest
 

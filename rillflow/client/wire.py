@@ -11,6 +11,7 @@ from rillflow.client.operations import (
     ListedExecution,
     ListExecutions,
     Read,
+    ReadCluster,
     Redo,
     RedoMany,
     Request,
@@ -70,11 +71,17 @@ def call_of(request: Request) -> Call:
         return Call("POST", "/flow/submit.json", _submission(request), encode(request.data))
     if isinstance(request, Read):
         return _reading(request)
-    if isinstance(request, ListExecutions):
-        return Call("GET", "/flow/bg/get_execution_ids.json", _listing(request))
+    if isinstance(request, ListExecutions | ReadCluster):
+        return _looking(request)
     if isinstance(request, RedoMany):
         return Call("POST", "/flow/multi_redo.json", _redoing(request))
     return _order(request)
+
+
+def _looking(request: ListExecutions | ReadCluster) -> Call:
+    if isinstance(request, ReadCluster):
+        return Call("GET", "/flow/cluster.json", {})
+    return Call("GET", "/flow/bg/get_execution_ids.json", _listing(request))
 
 
 def _addition(request: AddDescriptor) -> Call:
@@ -221,7 +228,7 @@ def _answer(request: Request, value: JsonObject) -> Any:
         return value.get("duplicate") is not True
     if isinstance(request, ListExecutions):
         return [_listed(item) for item in value["items"]]  # type: ignore[union-attr]
-    return None
+    return value if isinstance(request, ReadCluster) else None
 
 
 def _listed(item: Any) -> ListedExecution:

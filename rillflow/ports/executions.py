@@ -25,6 +25,7 @@ from rillflow.errors import (
     ExecutionError,
     FencedError,
     GoneError,
+    NotOwnerError,
     OverloadedError,
     QuotaError,
     RequestError,
@@ -255,8 +256,10 @@ class WaitableExecutions(Executions, Protocol):
 
 def reply_to_error(error: RillflowError) -> Reply:
     """Turn a refusal into a reply."""
+    partition_map = error.partition_map if isinstance(error, NotOwnerError) else None
     return Reply(
         changed=False,
+        body=None if partition_map is None else _encoder.encode(partition_map),
         error=str(error),
         kind=error.code,
         wire_code=error.wire_code,
@@ -270,6 +273,7 @@ _UNANSWERED: Final[Mapping[str, type[RillflowError]]] = {
         kind.code: kind
         for kind in (
             UnavailableError,
+            NotOwnerError,
             DefectError,
             StoreError,
             ConflictError,
@@ -293,6 +297,8 @@ _PLAIN_ERRORS: Final[Mapping[str, type[RillflowError]]] = {
 def error_of(reply: Reply) -> RillflowError:
     """Turn a reply with an error back into the error."""
     message = reply.error or ""
+    if reply.kind == NotOwnerError.code and reply.body is not None:
+        return NotOwnerError(message, _map_decoder.decode(reply.body))
     plain = _PLAIN_ERRORS.get(reply.kind)
     if plain is not None:
         return plain(message)
@@ -334,6 +340,7 @@ def size_of(call: Call) -> int:
 _encoder = msgspec.msgpack.Encoder()
 _replies_decoder = msgspec.msgpack.Decoder(list[Reply])
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
+_map_decoder = msgspec.msgpack.Decoder(tuple[int, int])
 
 
 def encode_replies(replies: list[Reply]) -> bytes:

@@ -47,6 +47,10 @@ class HealthQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Query what keeps the owner from being ready. Answered with a list of ``Reason``."""
 
 
+class MapQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Which partition map does the owner have? Answered with its version and number of owners."""
+
+
 class Order(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Requests for one process of a dispatcher; answered with the token of its process.
 
@@ -84,11 +88,12 @@ class LoopQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Query the measurements of the process's event loop. Answered with a ``LoopState``."""
 
 
-OwnerMessage: TypeAlias = Calls | Answers | ViewPart | EndsQuestion | HealthQuestion
+OwnerMessage: TypeAlias = Calls | Answers | ViewPart | EndsQuestion | HealthQuestion | MapQuestion
 DispatcherMessage: TypeAlias = Order | CancelOrder | LifeQuestion | HostsQuestion
 
 _encoder = msgspec.msgpack.Encoder()
 _owner_decoder = msgspec.msgpack.Decoder(OwnerMessage | LoopQuestion)
+_map_decoder = msgspec.msgpack.Decoder(tuple[int, int])
 _dispatcher_decoder = msgspec.msgpack.Decoder(DispatcherMessage | LoopQuestion)
 
 
@@ -115,3 +120,13 @@ def decode_dispatcher_message(data: bytes) -> DispatcherMessage | LoopQuestion:
     """
     message: DispatcherMessage | LoopQuestion = _dispatcher_decoder.decode(data)
     return message
+
+
+def encode_map(version: int, owners: int) -> bytes:
+    """Encode the answer to a ``MapQuestion``."""
+    return _encoder.encode((version, owners))
+
+
+def decode_map(data: bytes) -> tuple[int, int]:
+    """Decode the answer to a ``MapQuestion``."""
+    return _map_decoder.decode(data)

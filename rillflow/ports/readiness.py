@@ -39,6 +39,10 @@ class Readiness(Protocol):
         """Return the reasons why the stack is not ready; empty if it is."""
         ...
 
+    def warnings(self) -> list[Reason]:
+        """Return what is wrong with the stack, and does not keep it from taking requests."""
+        ...
+
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Reason])

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from rillflow.ids import ExecutionId
+from rillflow.ports.deployment import Deployments
 
 LATEST_MS: Final = 253_402_300_800_000
 """The latest time in a filter: the end of the year 9999."""
@@ -342,8 +343,8 @@ class Catalogue(Protocol):
         ...
 
 
-class Store(Journal, Catalogue, Protocol):
-    """Journal and catalogue, with a life cycle."""
+class Store(Journal, Catalogue, Deployments, Protocol):
+    """Journal, catalogue and wanted state of the deployment, with a life cycle."""
 
     async def open(self) -> None:
         """Create or check the schema; safe to call from several processes at once.

@@ -57,7 +57,7 @@ RELIES_ON: Final = (
         relies_on="ray._private.state.state tells draining nodes and free resources;"
         " global_worker.gcs_client.check_alive asks the GCS",
         seen_with="2.60.0",
-        if_it_changes="loud: the balancer fails, and /readyz says that the GCS does not answer",
+        if_it_changes="loud: the controller fails, and /readyz says that the GCS does not answer",
         differences=_differences,
     ),
     Assumption(

@@ -24,7 +24,7 @@ from rillflow.ports.executions import (
     reply_to_error,
     size_of,
 )
-from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState
 from rillflow.ports.messages import (
     Answers,
     Calls,
@@ -34,8 +34,10 @@ from rillflow.ports.messages import (
     HealthQuestion,
     HostsQuestion,
     LifeQuestion,
+    MapQuestion,
     Order,
     OwnerMessage,
+    encode_map,
     encode_message,
 )
 from rillflow.ports.readiness import Reason, encode_reasons
@@ -43,6 +45,7 @@ from rillflow.runtime.completion.client import News, encode_news
 from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.routing.own_partitions import OwnPartitions
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
 
 MOST_SENDERS: Final = 1000
@@ -58,7 +61,7 @@ _UNSPEAKABLE = reply_to_error(CrashedError("internal server error"))
 class OwnerEndpoint:
     """Answers the messages to an owner of executions; each message may be repeated."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports it joins
         self,
         host: ExecutionOwner,
         dispatcher: DispatcherClient,
@@ -66,12 +69,17 @@ class OwnerEndpoint:
         life: str,
         limit: SubmissionLimit | None = None,
         reasons: Callable[[], list[Reason]] = list,
+        own: OwnPartitions | None = None,
+        forward: Callable[[list[DispatchAnswer]], Awaitable[None]] | None = None,
     ) -> None:
         """Answer for ``host``; ``life`` is the token of this process.
 
         A ``limit`` restricts the submissions of all callers together. ``reasons`` returns what
-        keeps the owner from being ready.
+        keeps the owner from being ready. Calls for executions of partitions that are not ``own``
+        are refused; None accepts all. ``forward`` delivers answers of dispatches to other owners.
         """
+        self._own = own or OwnPartitions()
+        self._forward = forward or _refuse_to_forward
         self._reasons = reasons
         self._limit = limit or SubmissionLimit()
         dispatcher.serve(host)
@@ -96,29 +104,55 @@ class OwnerEndpoint:
                 return await self._news_for(message)
             case HealthQuestion():
                 return encode_reasons(self._reasons())
+            case MapQuestion():
+                return encode_map(*self._own.partition_map)
             case _:
                 assert_never(message)
 
     async def _take_calls(self, calls: list[Call], size_bytes: int) -> bytes:
+        if self._own.are_all or all(map(self._own.has, calls)):
+            return encoded(await self._replies_to(calls, size_bytes))
+        own = [call for call in calls if self._own.has(call)]
+        replies = iter(await self._replies_to(own, size_bytes) if own else ())
+        refusal = reply_to_error(self._own.refusal())
+        return encoded([next(replies) if self._own.has(call) else refusal for call in calls])
+
+    async def _replies_to(self, calls: list[Call], size_bytes: int) -> list[Reply]:
         limit, host = self._limit, self._host
         if size_bytes <= PORTION_BYTES:
-            return encoded(await limit.call_many(calls, host.call_many, host.is_known))
+            return await limit.call_many(calls, host.call_many, host.is_known)
         replies: list[Reply] = []
         for portion in _portions(calls, size_bytes, size_of):
             replies += await limit.call_many(portion, host.call_many, host.is_known)
-        return encoded(replies)
+        return replies
 
     async def _take_answers(self, answers: list[DispatchAnswer], size_bytes: int) -> bytes:
         for portion in _portions(answers, size_bytes, _size_of_answer):
-            await self._host.answers_arrived(portion)
+            if self._own.are_all:
+                await self._host.answers_arrived(portion)
+            else:
+                await self._take_or_forward(portion)
             self._dispatcher.answered(portion)
         return b""
+
+    async def _take_or_forward(self, answers: list[DispatchAnswer]) -> None:
+        """Take the answers for own executions, and forward those whose partition has moved."""
+        own = [answer for answer in answers if self._own.has(answer)]
+        if own:
+            await self._host.answers_arrived(own)
+        others = [answer for answer in answers if not self._own.has(answer)]
+        if others:
+            await self._forward(others)
 
     async def _news_for(self, asked: EndsQuestion) -> bytes:
         is_known = asked.life is None or asked.life == self._life
         timeout_s = asked.timeout_s if is_known else 0.0
         ended = await self._host.watchers.take(asked.watcher, timeout_s, asked.heard)
         return encode_news(News(self._life, ended))
+
+
+async def _refuse_to_forward(answers: list[DispatchAnswer]) -> None:
+    raise UnavailableError(f"{len(answers)} answers are for another owner")
 
 
 _size_of_answer: Final = attrgetter("size_bytes")
@@ -186,13 +220,16 @@ class DispatcherEndpoint:
         hosts: Callable[[], list[HostState]] = list,
         budget: AnswerBudget | None = None,
         settled: Callable[[CallId], None] | None = None,
+        shares: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Call through ``gateway``; ``connect`` returns the connection to a sender.
 
         Of senders without calls under way, the last ``most_senders`` are remembered. ``hosts``
         reports the state of the gateway's hosts; the answers of all senders share the ``budget``.
-        ``settled`` is told of each call whose answer is durable.
+        ``settled`` is told of each call whose answer is durable. ``shares`` tells whether the
+        executions of a sender may move to another sender.
         """
+        self._shares = shares
         self._budget = budget
         self._settled = settled
         self._hosts = hosts
@@ -201,6 +238,8 @@ class DispatcherEndpoint:
         self._life = life
         self._connect = connect
         self._pools: OrderedDict[str, DispatchPool] = OrderedDict()
+        # Few: the senders that own partitions. Their calls may move from one to another.
+        self._sharing: dict[str, DispatchPool] = {}
         self._newest = LRUCache[str, tuple[int, int]](most_senders)
 
     def __len__(self) -> int:
@@ -215,7 +254,7 @@ class DispatcherEndpoint:
         match message:
             case Order():
                 if message.life == self._life and self._is_news(message):
-                    self._pool_of(message.sender).send(message.requests)
+                    self._carry_out(message)
             case CancelOrder(sender=sender):
                 if message.life == self._life and sender in self._pools:
                     self._pools[sender].abandon(message.calls)
@@ -226,6 +265,18 @@ class DispatcherEndpoint:
             case _:
                 assert_never(message)
         return self._life
+
+    def _carry_out(self, order: Order) -> None:
+        pool = self._pool_of(order.sender)
+        if len(self._sharing) > 1 and order.sender in self._sharing:
+            self._take_over(pool, order.requests)
+        pool.send(order.requests)
+
+    def _take_over(self, pool: DispatchPool, requests: list[DispatchRequest]) -> None:
+        """Give a sender the calls under way of others, whose executions are its own now."""
+        others = [other for other in self._sharing.values() if other is not pool]
+        for request in requests:
+            any(other.give(request.call, pool) for other in others)
 
     def _is_news(self, order: Order) -> bool:
         at = (order.epoch, order.number)
@@ -244,6 +295,8 @@ class DispatcherEndpoint:
                 settled=self._settled,
             )
             self._pools[sender] = pool
+            if self._shares(sender):
+                self._sharing[sender] = pool
             self._forget_idle()
         self._pools.move_to_end(sender)
         return pool
@@ -258,6 +311,7 @@ class DispatcherEndpoint:
         for sender, pool in list(islice(self._pools.items(), excess)):
             if not len(pool):
                 del self._pools[sender]
+                self._sharing.pop(sender, None)
 
     def _deliver_to(self, sender: str) -> Callable[[list[DispatchAnswer]], Awaitable[None]]:
         connection = self._connect(sender)

@@ -15,6 +15,7 @@ from rillflow.errors import UnavailableError
 from rillflow.gateways.messages.threads import joined
 from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
 from rillflow.ports.clock import Clock
+from rillflow.ports.cluster import Cluster
 from rillflow.ports.executions import (
     Delivery,
     Query,
@@ -50,6 +51,7 @@ class Stack:
         executions: WaitableExecutions,
         dispatchers: Dispatchers,
         loops: EventLoops,
+        cluster: Cluster,
         readiness: Readiness,
         clock: Clock | None = None,
         hook: ContextHook | None = None,
@@ -66,6 +68,7 @@ class Stack:
         self.executions = executions
         self.dispatchers = dispatchers
         self.loops = loops
+        self.cluster = cluster
         self.readiness = readiness
         self.clock = clock or SystemClock()
         self.submissions = Submissions(

@@ -12,6 +12,7 @@ MIGRATIONS: Final = (
     "a mark for executions that rest",
     "a count of the sub-flows of an execution",
     "deaths of owners, by what they were handling",
+    "the wanted state of the deployment",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -328,3 +328,67 @@ class EventLoops(BaseModel):
     """The event loops of the stack."""
 
     event_loops: list[EventLoop]
+
+
+class ClusterReason(BaseModel):
+    """Why a deployment is not as wanted."""
+
+    code: str = Field(examples=["not_converged"])
+    message: str
+
+
+class WantedDeployment(BaseModel):
+    """What should run."""
+
+    settings_version: int = Field(description="Grows with each change of what actors use.")
+    settings_digest: str = Field(description="Of the settings that actors use, without secrets.")
+    code_version: str = Field(description="Version of the package, and of its protocol.")
+    partition_map: int = Field(
+        description="The version at which the number of execution actors changed last."
+    )
+    execution_actors: int
+    dispatchers: int
+
+
+class ClusterController(BaseModel):
+    """The controller of a deployment."""
+
+    node: str
+    pid: int
+    settings_version: int
+    steps: int = Field(description="How many steps it has done since it began.")
+    reasons: list[ClusterReason] = Field(description="Empty once everything is as wanted.")
+
+
+class ClusterActor(BaseModel):
+    """One actor; the versions are left out where it does not tell them."""
+
+    name: str = Field(examples=["rillflow:execution:0"])
+    node: str = Field(description="The id of the Ray node that it is on.")
+    pid: int
+    ready: bool = Field(description="Whether it takes calls.")
+    current: bool = Field(description="Whether it was started with what is wanted.")
+    settings_version: int | None = None
+    settings_digest: str | None = None
+    code_version: str | None = None
+    partition_map: int | None = None
+    partitions: int = Field(description="How many partitions it owns.")
+    epoch: int = Field(description="The epoch under which it owns them.")
+    hot: int = Field(description="Executions in its memory that have not ended.")
+    calls: int = Field(description="Calls of functions under way.")
+    restarts: int | None = Field(
+        default=None, description="Deaths of its process that the controller has seen."
+    )
+    fencings: int | None = Field(
+        default=None, description="How often another owner had taken its partitions."
+    )
+
+
+class Cluster(BaseModel):
+    """The actors of a deployment beside what is wanted."""
+
+    converged: bool
+    wanted: WantedDeployment | None = None
+    controller: ClusterController | None = None
+    actors: list[ClusterActor]
+    silent: list[str] = Field(description="Names of actors that should be there or answer.")

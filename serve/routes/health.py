@@ -32,11 +32,16 @@ def router(stack: Stack) -> APIRouter:
         """Tell whether this replica can take requests, and if not, why.
 
         The answer is measured beforehand, so anybody may ask, and often. Causes are in the log.
+        `warnings` tells what is wrong with the deployment and does not keep it from requests.
         """
         reasons = stack.readiness.reasons()
         if reasons:
             return _not_ready(reasons)
-        return json_response({"status": "ready", "ready": True, "reasons": []})
+        body: dict[str, object] = {"status": "ready", "ready": True, "reasons": []}
+        warnings = stack.readiness.warnings()
+        if warnings:
+            body["warnings"] = _shown(warnings)
+        return json_response(body)
 
     @routes.get("/flow/service_check.json", responses=answer(Alive))
     async def service_check() -> Response:
@@ -64,8 +69,12 @@ def _not_ready(reasons: Sequence[Reason]) -> Response:
         "error": f"not ready: {sentences}",
         "status": "not ready",
         "ready": False,
-        "reasons": [{"code": each.code, "message": each.message} for each in reasons],
+        "reasons": _shown(reasons),
     }
     response = json_response(body, 503)
     response.headers["Retry-After"] = "1"
     return response
+
+
+def _shown(reasons: Sequence[Reason]) -> list[dict[str, str]]:
+    return [{"code": each.code, "message": each.message} for each in reasons]

@@ -14,6 +14,7 @@ from rillflow.actors.directory import names_of_actors
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.errors import StackError
+from rillflow.ports.deployment import Deployment
 from rillflow.settings import Settings
 from serve.deployment import build
 
@@ -23,7 +24,7 @@ APPLICATION: Final = "rillflow"
 log = logging.getLogger("rillflow.local_front")
 
 
-def start_front(settings: Settings) -> None:
+def start_front(settings: Settings, deployed: Deployment) -> None:
     """Start the actors of the stack, and HAProxy in front of them.
 
     The actors start first, and load while Serve does.
@@ -32,7 +33,7 @@ def start_front(settings: Settings) -> None:
         StackError: Something does not start.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    launch_actors(settings)
+    launch_actors(settings, deployed)
     try:
         try:
             _start_serve(settings.port)
@@ -43,13 +44,13 @@ def start_front(settings: Settings) -> None:
         raise StackError(f"Ray Serve does not start: {error}") from error
 
 
-def start_missing(settings: Settings) -> None:
+def start_missing(settings: Settings, deployed: Deployment) -> None:
     """Start actors of the stack that Ray no longer restarts: killed by hand, or failed to start."""
     names = names_of_actors(settings.namespace)
     missing = [each for each in (*owners(settings), *dispatchers(settings)) if each not in names]
     if missing:
         log.warning("actors_missing", extra={"actors": missing})
-        launch_actors(settings)
+        launch_actors(settings, deployed)
 
 
 def _start_serve(port: int) -> None:

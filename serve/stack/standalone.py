@@ -19,9 +19,11 @@ from typing import Any, Final
 
 from rillflow.errors import StackError, StoreError
 from rillflow.gateways.plugins.loading import named_plugins
+from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.runtime.crashes.handling_record import remove_records
 from rillflow.runtime.process.log_lines import write_lines
+from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
 from rillflow.stores import open_store, sqlite_file
 from rillflow.stores.sqlite.file_use import close_after_kill
@@ -64,6 +66,7 @@ class Standalone:
         self._ray: Any = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self._umask: int | None = None
+        self._deployed: Deployment
 
     def start(self) -> Mapping[str, str]:
         """Start everything; return the addresses once the first request is answered.
@@ -83,7 +86,7 @@ class Standalone:
         patience_s = LEFTOVERS_S if killed else 0.0
         refuse_taken_port(settings.host, settings.port, patience_s=patience_s)
         self._folder.note(url=settings.base_url)
-        asyncio.run(_try_store(settings))
+        self._deployed = asyncio.run(_record_in_store(settings))
         self._prepare()
         list(named_plugins(settings.plugins))  # fails here, instead of in every actor
         self._tell("ray")
@@ -108,7 +111,7 @@ class Standalone:
         self._tell("serve")
         loading.join()
         front = _front()
-        front.start_front(settings)
+        front.start_front(settings, self._deployed)
         self._tell("api")
         front.deploy(settings)
         self._wait_for_answer(front)
@@ -181,7 +184,7 @@ class Standalone:
         front = _front()
         while not stopped.wait(ACTORS_S):
             try:
-                front.start_missing(self._settings)
+                front.start_missing(self._settings, self._deployed)
             except Exception:
                 log.exception("actors_not_looked_for")
 
@@ -201,13 +204,16 @@ class Standalone:
                 os.umask(self._umask)
 
 
-async def _try_store(settings: Settings) -> None:
-    """Open the store once, so that a store that fails is reported here and not by actors."""
+async def _record_in_store(settings: Settings) -> Deployment:
+    """Record what should run, so that a store that fails is reported here and not by actors."""
     if settings.store_url == "memory:":
         raise StackError("the store memory: is for one process, and a stack has several")
     store = open_store(settings.store_url)
     await store.open()
-    await store.close()
+    try:
+        return await record(settings, store)
+    finally:
+        await store.close()
 
 
 def _close_store(settings: Settings) -> None:

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.gateways.registry import GatewayRegistry
+from rillflow.ports.cluster import ActorReport, ClusterState, ControllerReport
+from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import LoopState
 from rillflow.ports.store import Store
 from rillflow.runtime.hooks.chain import ContextHook
@@ -57,6 +59,42 @@ class NoActors:
 
     async def states(self) -> list[LoopState]:
         return [LoopState(process="rillflow:execution:0", is_reached=False)]
+
+
+class OneActor:
+    """A deployment with one actor, which was started with what is wanted."""
+
+    def __init__(self) -> None:
+        self.wanted = Deployment(
+            store_id="s",
+            version=3,
+            partition_map=2,
+            settings_digest="d",
+            secrets_digest="never shown",
+            code_version="1/1",
+            execution_actors=1,
+            dispatcher_actors=1,
+        )
+        self.controller: ControllerReport | None = None
+        self.actor = ActorReport(
+            name="rillflow:execution:0",
+            node="n",
+            pid=7,
+            life="l",
+            is_ready=True,
+            deployment=self.wanted,
+            partitions=256,
+            epoch=9,
+        )
+        self.silent: list[str] = []
+
+    async def state(self) -> ClusterState:
+        return ClusterState(
+            wanted=self.wanted,
+            controller=self.controller,
+            actors=[self.actor],
+            silent=self.silent,
+        )
 
 
 class Api:
@@ -193,6 +231,7 @@ async def served(
                 executions=executions,
                 dispatchers=LocalDispatcher(registry),
                 loops=NoActors(),
+                cluster=OneActor(),
                 readiness=ReadinessWatch([writing(store, pause_s=0.02), reading(store)]),
                 clock=clock,
                 hook=hook,

@@ -124,3 +124,10 @@ async def test_both_ways_take_a_submission_with_a_key_once(api: Api) -> None:
             await client.submit(descriptor_id, {"n": 2}, idempotency_key="k")
         with pytest.raises(RequestError, match="up to 255 characters"):
             await client.submit(descriptor_id, {"n": 1}, idempotency_key="k" * 256)
+
+
+async def test_both_ways_show_the_same_cluster(api: Api) -> None:
+    async for client in clients(api):
+        found = await client.cluster()
+        assert found["converged"] is True
+        assert found == await api.get("/flow/cluster.json")

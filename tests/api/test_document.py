@@ -35,7 +35,7 @@ from rillflow.stores import open_store
 from rillflow.testing import FunctionRequest
 from serve.api import create_api
 from tests.api.definition_texts import SUSPENDED, calling
-from tests.api.serving import Api, NoActors, served
+from tests.api.serving import Api, NoActors, OneActor, served
 from tests.fuzzing import TIMES, examples
 from tests.spec.documented import blocks_of
 
@@ -144,6 +144,7 @@ async def document() -> dict[str, Any]:
         executions=executions,
         dispatchers=LocalDispatcher(gateway),
         loops=NoActors(),
+        cluster=OneActor(),
         readiness=ReadinessWatch([]),
         clock=clock,
     )

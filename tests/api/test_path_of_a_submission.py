@@ -34,7 +34,7 @@ from rillflow.stores import open_store
 from rillflow.testing import FakeOpenFaaS
 from serve.api import create_api
 from tests.api.definition_texts import calling
-from tests.api.serving import Api, MovableClock, NoActors, listening
+from tests.api.serving import Api, MovableClock, NoActors, OneActor, listening
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "decisions" / "processes" / "path-of-a-submission.md"
@@ -128,6 +128,7 @@ async def served_over_a_socket() -> AsyncIterator[Api]:
             executions=link.routes,
             dispatchers=NoDispatchers(),
             loops=NoActors(),
+            cluster=OneActor(),
             readiness=ReadinessWatch([]),
             clock=clock,
         )

@@ -18,6 +18,7 @@ from aiohttp import web
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.placing import find_nodes, start
 from rillflow.actors.stack import ray_stack
+from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
 from tests.bench.measuring import sampled
 from tests.bench.stacks import cpu_s
@@ -50,14 +51,15 @@ async def measure(store: str, functions: str) -> list[str]:
 
 
 async def _measure(settings: Settings, owner: str, dispatcher: str, functions: str) -> list[str]:
+    stack = ray_stack(settings)
+    await stack.open()
+    deployed = await record(settings, stack.store)
     actors = [
-        start(settings, dispatcher_actor_name(0), dispatcher),
-        start(settings, execution_actor_name(0), owner),
+        start(settings, deployed, dispatcher_actor_name(0), dispatcher),
+        start(settings, deployed, execution_actor_name(0), owner),
     ]
     dispatcher_pid = (await actors[0].facts.remote())["pid"]
     owner_pid = (await actors[1].ready.remote())["pid"]
-    stack = ray_stack(settings)
-    await stack.open()
     await stack.add_descriptor("bench", "glue", "release", glue(functions))
 
     async def once() -> None:

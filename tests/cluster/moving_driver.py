@@ -8,7 +8,7 @@ with a line, ``answer: `` and JSON:
 ``launch N``   starts two execution actors and N dispatchers, and waits until they take calls
 ``keep N``     submits another one for each that ends, so that N run until ``ends``
 ``spread N``   waits until the execution actors are on N nodes, and the dispatchers as well
-``doom``       has the balancer die in its next move of each kind of actor
+``doom``       has the controller die in its next move of each kind of actor
 ``died``       tells how often it has
 ``reserve``    reserves a processor of the driver's node, and so leaves the other one idle
 ``release``    ends that
@@ -33,14 +33,13 @@ from aiohttp import web
 from ray._private.worker import global_worker
 from ray.core.generated import autoscaler_pb2
 
-from rillflow.actors import launch
-from rillflow.actors.balancer_actor import BalancerActor
+from rillflow.actors import deployment
+from rillflow.actors.controller_actor import ControllerActor
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.stack import ray_stack
 from rillflow.jsontypes import decode_json
 from rillflow.runtime.dispatch.client import dispatcher_index
 from rillflow.runtime.process.clock import SystemClock
-from rillflow.runtime.supervision.rebalancing import Move
 from rillflow.settings import Settings
 
 ACTORS: Final = 2
@@ -93,22 +92,22 @@ class Functions:
         return web.Response(status=400)
 
 
-def mortal_balancer(marks: Path) -> type[BalancerActor]:
-    """Return a balancer that is killed within the moves that are marked.
+def mortal_controller(marks: Path) -> type[ControllerActor]:
+    """Return a controller that is killed within the moves that are marked.
 
     That is when the old actor has been ended and the new one not yet started.
     """
 
-    class MortalBalancer(BalancerActor):
-        def _replace(self, move: Move, actor: Any) -> Any:
-            mark = marks / kind_of(move.actor)
+    class MortalController(ControllerActor):
+        def _replace(self, name: str, node: str | None, actor: Any) -> Any:
+            mark = marks / kind_of(name)
             if mark.exists():
                 mark.unlink()
                 ray.kill(actor)
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super()._replace(move, actor)
+            return super()._replace(name, node, actor)
 
-    return MortalBalancer
+    return MortalController
 
 
 def kind_of(actor_name: str) -> str:
@@ -149,10 +148,8 @@ class Driver:
         count = {"dispatcher_actors": int(dispatchers)}
         self._settings = self._settings.model_copy(update=count)
         self._stack = ray_stack(self._settings)
-        await asyncio.gather(
-            *(actor.ready.remote() for actor in launch.launch_actors(self._settings))
-        )
         await self._stack.open()
+        await deployment.deploy(self._settings, self._stack.store)
         urls = (self._urls[0], self._urls[-1], self._urls[0])
         tasks = [
             TASK.format(name=name, url=url).rstrip() for name, url in zip("abc", urls, strict=True)
@@ -197,13 +194,13 @@ class Driver:
         return found
 
     async def doom(self) -> str:
-        """Mark kinds of actors whose next move the balancer does not survive."""
+        """Mark kinds of actors whose next move the controller does not survive."""
         for name in (execution_actor_name(0), dispatcher_actor_name(0)):
             (self._marks / kind_of(name)).touch()
         return "doomed"
 
     async def died(self) -> int:
-        """Count the kinds whose mark is gone, for each of which the balancer has died."""
+        """Count the kinds whose mark is gone, for each of which the controller has died."""
         return 2 - len(list(self._marks.iterdir()))
 
     async def reserve(self) -> str:
@@ -246,7 +243,7 @@ class Driver:
 
 async def main(address: str, store: str, marks: str) -> None:
     """Join the cluster, say so, and answer until the input ends."""
-    vars(launch)["BalancerActor"] = mortal_balancer(Path(marks))
+    vars(deployment)["ControllerActor"] = mortal_controller(Path(marks))
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
     functions = Functions()
     driver = Driver(functions, await functions.start(), store, Path(marks))

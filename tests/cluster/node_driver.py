@@ -24,7 +24,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 import ray
 import uvicorn
 
-from rillflow.actors.launch import launch_actors
+from rillflow.actors.deployment import deploy
 from rillflow.actors.names import execution_actor_name
 from rillflow.actors.stack import ray_stack
 from rillflow.jsontypes import decode_json
@@ -56,8 +56,8 @@ class Driver:
 
     async def launch(self) -> str:
         """Start the actors and add the workflow."""
-        await self._launch_actors()
         await self._stack.open()
+        await self._launch_actors()
         tasks = [TASK.format(name=name, url=self._url).rstrip() for name in "abc"]
         chained = [f"{task}\n    next: {name}" for task, name in zip(tasks, "bc", strict=False)]
         text = "workspace: nodes\ndagName: chain\ntype: flow\ntasks:" + "".join(
@@ -82,7 +82,7 @@ class Driver:
         return str(here["callback_host"])
 
     async def _launch_actors(self) -> None:
-        await asyncio.gather(*(actor.ready.remote() for actor in launch_actors(self._settings)))
+        await deploy(self._settings, self._stack.store)
 
     async def owners(self) -> dict[str, Any]:
         """Tell where the execution actors are."""

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from rillflow.errors import GoneError
+from rillflow.errors import GoneError, UnavailableError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.messages import Order
+from rillflow.ports.messages import Answers, CancelOrder, Order, decode_owner_message
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from tests.loopback import answers_in
@@ -27,6 +27,19 @@ class Gateway:
 
     async def close(self) -> None:
         """Hold nothing open."""
+
+
+class SlowGateway(Gateway):
+    """Answers no call before it may."""
+
+    def __init__(self, goes_on: asyncio.Event) -> None:
+        super().__init__()
+        self._goes_on = goes_on
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        answer = await super().call(request)
+        await self._goes_on.wait()
+        return answer
 
 
 def order_of(sender: str, epoch: int = 1, number: int = 1, task: str = "A") -> Order:
@@ -149,3 +162,91 @@ async def test_senders_that_have_ordered_nothing_for_long_are_forgotten() -> Non
 
     assert remembered == ["a", "ab", "abc", "bcd", "cde"]
     assert [*endpoint._newest] == ["c", "d", "e"]
+
+
+class Owners:
+    """Takes what is handed over to owners by their names; some of them have ended."""
+
+    def __init__(self) -> None:
+        self.ended: set[str] = set()
+        self.taken: list[tuple[str, str]] = []
+
+    def connect(self, sender: str) -> Connection:
+        async def call(message: bytes) -> bytes:
+            if sender in self.ended:
+                raise UnavailableError(f"{sender} cannot be reached")
+            answers = decode_owner_message(message)
+            assert isinstance(answers, Answers)
+            self.taken += [(sender, answer.task) for answer in answers.answers]
+            return b""
+
+        return call
+
+
+async def test_a_call_under_way_goes_over_to_the_next_owner_of_its_execution() -> None:
+    goes_on = asyncio.Event()
+    gateway, owners = SlowGateway(goes_on), Owners()
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    await endpoint.take(order_of("one"))
+    await settle()
+    owners.ended.add("one")
+    await endpoint.take(order_of("two", epoch=2))
+    goes_on.set()
+    await settle()
+    assert gateway.calls == 1
+    assert owners.taken == [("two", "A")]
+    assert len(endpoint) == 0
+
+
+async def test_an_answer_that_its_owner_did_not_take_goes_over_to_the_next_one() -> None:
+    gateway, owners = Gateway(), Owners()
+    owners.ended.add("one")
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    await endpoint.take(order_of("one"))
+    await settle()
+    assert len(endpoint) == 1, "it is offered again and again"
+    await endpoint.take(order_of("two", epoch=2))
+    await settle()
+    assert gateway.calls == 1
+    assert owners.taken == [("two", "A")]
+    assert len(endpoint) == 0
+
+
+async def test_a_call_that_went_over_and_back_is_answered_once() -> None:
+    goes_on = asyncio.Event()
+    gateway, owners = SlowGateway(goes_on), Owners()
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    await endpoint.take(order_of("one"))
+    await settle()
+    await endpoint.take(order_of("two", epoch=2))
+    await endpoint.take(order_of("one", epoch=3))
+    goes_on.set()
+    await settle()
+    assert gateway.calls == 1
+    assert owners.taken == [("one", "A")]
+    assert len(endpoint) == 0
+
+
+async def test_the_next_owner_may_abandon_a_call_that_went_over() -> None:
+    gateway, owners = SlowGateway(asyncio.Event()), Owners()
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    await endpoint.take(order_of("one"))
+    await settle()
+    await endpoint.take(order_of("two", epoch=2))
+    await endpoint.take(CancelOrder("two", LIFE, [("demo:flow_c_1", "A", 1, 0)]))
+    await settle()
+    assert owners.taken == [("two", "A")]
+    assert len(endpoint) == 0
+
+
+async def test_a_call_whose_answer_another_owner_took_is_not_made_for_the_next_one() -> None:
+    gateway, owners = Gateway(), Owners()
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    await endpoint.take(order_of("one"))
+    await settle()
+    assert owners.taken == [("one", "A")]
+    for number in (1, 2):
+        await endpoint.take(order_of("two", epoch=2, number=number))
+        await settle()
+    assert gateway.calls == 1
+    assert len(endpoint) == 0

@@ -39,6 +39,7 @@ LONG_S: Final = 20
 WATCH: Final = Watch(execution_id="b:f_c_1", watcher="me")
 SAME: Final = (
     errors.UnavailableError("the owner starts"),
+    errors.NotOwnerError("it has moved", (4, 3)),
     errors.StoreError("the disk is full"),
     errors.ConflictError("it was written meanwhile"),
     errors.FencedError("a newer owner"),

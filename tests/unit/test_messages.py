@@ -19,6 +19,7 @@ from rillflow.ports.messages import (
     HostsQuestion,
     LifeQuestion,
     LoopQuestion,
+    MapQuestion,
     Order,
     OwnerMessage,
     decode_dispatcher_message,
@@ -35,6 +36,7 @@ TO_OWNERS: Final[tuple[OwnerMessage, ...]] = (
     ViewPart("view", 7),
     EndsQuestion("me", 20.0, ["b:f_c_1"], "life"),
     HealthQuestion(),
+    MapQuestion(),
 )
 TO_DISPATCHERS: Final[tuple[DispatcherMessage, ...]] = (
     Order("me", 1, 2, b"life", [attempt("http://h/f")]),

@@ -156,3 +156,18 @@ def test_a_raylet_that_has_ended_is_missed_even_before_its_parent_notices(
         assert ask() == (RAYLET_GONE,)
     assert not runs(process.pid)
     assert runs(os.getpid())
+
+
+async def test_a_warning_is_told_apart_and_keeps_nothing_from_being_ready() -> None:
+    ready, warned = Asked(), Asked()
+    warned.answer = (FULL,)
+    watch = ReadinessWatch(
+        [Check(ready, SILENT, pause_s=0.001)], warnings=[Check(warned, SILENT, pause_s=0.001)]
+    )
+    watch.start()
+    try:
+        await _until(lambda: not watch.reasons() and watch.warnings() == [FULL])
+        warned.answer = ()
+        await _until(lambda: not watch.warnings())
+    finally:
+        await watch.stop()

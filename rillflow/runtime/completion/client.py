@@ -8,14 +8,14 @@ from typing import TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from rillflow.errors import DefectError, RillflowError
+from rillflow.errors import DefectError, NotOwnerError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import End, Reply, Submission, Watch
 from rillflow.ports.messages import EndsQuestion
 
 log = logging.getLogger("rillflow.completion")
 
-_Seen: TypeAlias = bytes | DefectError | None
+_Seen: TypeAlias = bytes | DefectError | NotOwnerError | None
 """The view of an end, or an error in its place."""
 _Futures: TypeAlias = dict[ExecutionId, dict["asyncio.Future[_Seen]", str]]
 """The callers that wait for an execution, and the view of its end that they want."""
@@ -132,7 +132,7 @@ class CompletionClient:
         if not future.done():
             return End(has_ended=False)
         seen = future.result()
-        if isinstance(seen, DefectError):
+        if isinstance(seen, DefectError | NotOwnerError):
             raise seen
         return End(has_ended=True, body=seen)
 
@@ -144,7 +144,7 @@ class CompletionClient:
                         await self._watch_again()
                     question = EndsQuestion(self._watcher, ASK_S, self._heard, self._told or "")
                     self._hear(await self._ask(question))
-                except DefectError as error:
+                except (DefectError, NotOwnerError) as error:
                     self._fail(error)
                 except RillflowError:
                     await asyncio.sleep(PAUSE_S)
@@ -154,13 +154,16 @@ class CompletionClient:
         finally:
             self._asking = None
 
-    def _fail(self, error: DefectError) -> None:
+    def _fail(self, error: DefectError | NotOwnerError) -> None:
         """Fail all waiting callers, because the owner cannot answer and a retry would not help."""
-        for futures in self._waiting.values():
-            for future in futures:
-                if not future.done():
-                    future.set_result(DefectError(str(error)))  # the waiting caller may have left
-        self._waiting.clear()
+        for execution_id in list(self._waiting):
+            self._fail_one(execution_id, error)
+
+    def _fail_one(self, execution_id: ExecutionId, error: DefectError | NotOwnerError) -> None:
+        for future in self._waiting.pop(execution_id, {}):
+            if not future.done():
+                # A result, because the waiting caller may have left; a new error for each caller.
+                future.set_result(type(error)(*error.args))
 
     def _hear(self, news: News) -> None:
         self._heard = [ended.execution_id for ended in news.ended]
@@ -179,17 +182,25 @@ class CompletionClient:
             self._untold.update(self._waiting)
         asked = [each for each in self._untold if each in self._waiting]
         watches = [Watch(execution_id=each, watcher=self._watcher) for each in asked]
-        replies = await asyncio.gather(*map(self._call, watches))
+        replies = await asyncio.gather(*map(self._watch_or_moved, watches))
         for reply in replies:
-            if reply.is_unanswered:
+            if isinstance(reply, Reply) and reply.is_unanswered:
                 reply.raise_for_error()
         self._untold.clear()
         for execution_id, reply in zip(asked, replies, strict=True):
-            if reply.error is not None:
+            if isinstance(reply, NotOwnerError):
+                self._fail_one(execution_id, reply)
+            elif reply.error is not None:
                 self._untold.add(execution_id)
             elif not reply.changed:
                 self._resolve(Ended(execution_id))
         self._told = life
+
+    async def _watch_or_moved(self, watch: Watch) -> Reply | NotOwnerError:
+        try:
+            return await self._call(watch)
+        except NotOwnerError as error:
+            return error
 
     def _resolve(self, ended: Ended) -> None:
         for futures in (self._starting, self._waiting):

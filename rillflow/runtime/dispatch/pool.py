@@ -49,6 +49,9 @@ class DispatchPool:
     A request that is under way, or whose answer was accepted not long ago, is ignored when it is
     sent again. A completion callback that fails is made a second time. An abandoned call is
     answered as well: if its sender awaits it after all, the attempt has failed.
+
+    A call is given to another pool when its execution has a new owner, which orders the call too:
+    the call continues, and the other pool delivers its answer.
     """
 
     def __init__(
@@ -68,9 +71,10 @@ class DispatchPool:
         self._gateway = gateway
         self._take = take
         self._outbox = Outbox(self._hand_over)
-        self._under_way: dict[CallId, asyncio.Task[None]] = {}
+        self._under_way: dict[CallId, asyncio.Task[DispatchAnswer]] = {}
         self._taken = _Taken(least_taken)
         self._abandoned: set[CallId] = set()
+        self._heirs: dict[CallId, DispatchPool] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -81,6 +85,29 @@ class DispatchPool:
             call = request.call
             if call not in self._under_way and call not in self._taken:
                 self._under_way[call] = asyncio.create_task(self._call(request))
+
+    def give(self, call: CallId, heir: "DispatchPool") -> bool:
+        """Let another pool have a call, and its answer; False when it was never made here."""
+        if call in self._taken:
+            heir.note_taken(call)
+            return True
+        task = self._under_way.pop(call, None)
+        if task is None:
+            return False
+        self._heirs[call] = heir
+        heir.inherit(call, task)
+        return True
+
+    def inherit(self, call: CallId, task: "asyncio.Task[DispatchAnswer]") -> None:
+        """Take a call of another pool over, which may have its answer already."""
+        self._heirs.pop(call, None)
+        self._under_way[call] = task
+        if task.done() and not task.cancelled() and task.exception() is None:
+            self._outbox.put(task.result())
+
+    def note_taken(self, call: CallId) -> None:
+        """Know of a call whose answer another pool has delivered; an order for it is late."""
+        self._taken.add(call)
 
     def abandon(self, calls: Sequence[CallId]) -> None:
         """End calls whose answers would not be accepted, so that they do not delay other calls."""
@@ -99,7 +126,7 @@ class DispatchPool:
         await self._outbox.close()
         await self._gateway.close()
 
-    async def _call(self, request: DispatchRequest) -> None:
+    async def _call(self, request: DispatchRequest) -> DispatchAnswer:
         call, budget = request.call, self._budget
         try:
             if budget.is_full:
@@ -109,12 +136,26 @@ class DispatchPool:
                 answer = await self._attempt(request)
         except BaseException as error:
             budget.release(call)
-            if not isinstance(error, asyncio.CancelledError) or call not in self._abandoned:
+            if not isinstance(error, asyncio.CancelledError) or not self.has_abandoned(call):
                 raise
             answer = failed(request, f"{HANDLE_FAILS}{ENDED}")
-        if self._abandoned:
-            self._abandoned.discard(call)
         budget.keep(call, answer.size_bytes)
+        self.answered(answer)
+        return answer
+
+    def has_abandoned(self, call: CallId) -> bool:
+        """Tell whether whoever has a call has abandoned it."""
+        heir = self._heirs.get(call)
+        return call in self._abandoned if heir is None else heir.has_abandoned(call)
+
+    def answered(self, answer: DispatchAnswer) -> None:
+        """Hand over the answer of a call that was begun here, or leave it to whoever has it."""
+        heir = self._heirs.pop(answer.call, None) if self._heirs else None
+        if heir is not None:
+            heir.answered(answer)
+            return
+        if self._abandoned:
+            self._abandoned.discard(answer.call)
         self._outbox.put(answer)
 
     async def _attempt(self, request: DispatchRequest) -> DispatchAnswer:
@@ -126,6 +167,11 @@ class DispatchPool:
             return failed(request, f"{HANDLE_FAILS}{error}")
 
     async def _hand_over(self, answers: list[DispatchAnswer]) -> None:
+        if self._heirs:
+            # Those hand over what was given to them.
+            answers = [each for each in answers if self._heirs.pop(each.call, None) is None]
+        if not answers:
+            return
         try:
             await self._take(answers)
         except GoneError:
@@ -139,6 +185,8 @@ class DispatchPool:
             self._under_way.pop(call, None)
             self._taken.add(call)
             self._budget.taken(call)
+            if self._heirs:
+                self._heirs.pop(call, None)
             if self._settled is not None:
                 self._settled(call)
 

@@ -38,14 +38,25 @@ class Check(NamedTuple):
 class ReadinessWatch:
     """Runs each check repeatedly, and keeps the last results; see ``Readiness``."""
 
-    def __init__(self, checks: Iterable[Check], *, patience_s: float = PATIENCE_S) -> None:
-        """Run these checks, each with a time limit of ``patience_s``."""
+    def __init__(
+        self,
+        checks: Iterable[Check],
+        *,
+        warnings: Iterable[Check] = (),
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Run these checks, each with a time limit of ``patience_s``.
+
+        The results of ``warnings`` do not keep the stack from being ready.
+        """
         self._kept = [_Kept(check, patience_s) for check in checks]
+        self._warnings = [_Kept(check, patience_s) for check in warnings]
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Start; nothing is ready before its first check."""
-        self._tasks = [asyncio.create_task(each.run(), name="readiness") for each in self._kept]
+        kept = (*self._kept, *self._warnings)
+        self._tasks = [asyncio.create_task(each.run(), name="readiness") for each in kept]
 
     async def stop(self) -> None:
         """Stop all checks."""
@@ -56,7 +67,15 @@ class ReadinessWatch:
 
     def reasons(self) -> list[Reason]:
         """Return the reasons of the last results, each once."""
-        return list(dict.fromkeys(reason for each in self._kept for reason in each.found))
+        return _found(self._kept)
+
+    def warnings(self) -> list[Reason]:
+        """Return the warnings of the last results, each once."""
+        return _found(self._warnings)
+
+
+def _found(kept: "Iterable[_Kept]") -> list[Reason]:
+    return list(dict.fromkeys(reason for each in kept for reason in each.found))
 
 
 class _Kept:

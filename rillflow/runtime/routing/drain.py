@@ -7,7 +7,7 @@ from typing import Final
 PATIENCE_S: Final = 2.0
 """How long messages under way may take to finish; other messages wait meanwhile."""
 SHUT_S: Final = 10.0
-"""After this, messages are accepted again, because the balancer has not ended the process."""
+"""After this, messages are accepted again, because the controller has not ended the process."""
 _LOOK_S: Final = 0.02
 
 

@@ -4,10 +4,11 @@
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol, TypeVar
 
-from rillflow.errors import UnavailableError
+from rillflow.errors import NotOwnerError, UnavailableError
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
 from rillflow.ports.executions import (
     ELSEWHERE,
@@ -23,7 +24,15 @@ from rillflow.ports.executions import (
     decode_replies,
     size_of,
 )
-from rillflow.ports.messages import Calls, EndsQuestion, encode_message
+from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.messages import (
+    Answers,
+    Calls,
+    EndsQuestion,
+    MapQuestion,
+    decode_map,
+    encode_message,
+)
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.completion.client import (
     CompletionClient,
@@ -33,7 +42,14 @@ from rillflow.runtime.completion.client import (
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
 
+log = logging.getLogger("rillflow.router")
+
+Answer = TypeVar("Answer")
+
 LONGEST_ASK_S = 2.0
+MOVE_S: Final = 30.0
+"""How long a call waits for the owner of an execution whose partition moves."""
+MOVE_PAUSE_S: Final = 0.1
 NOBODY = ""
 """The watcher of a call that only has to find, or start, the owner."""
 
@@ -63,11 +79,31 @@ class OwnerRef:
 
         Raises:
             OverloadedError: Too many submissions wait for this owner.
+            NotOwnerError: The execution has another owner.
             UnavailableError: The owner could not be reached; whether the call took effect is
                 unknown, and repeating it is harmless.
         """
         with self._limit.place(call):
-            return await self._calls.ask(call)
+            reply = await self._calls.ask(call)
+        if reply.kind == NotOwnerError.code:
+            reply.raise_for_error()
+        return reply
+
+    async def partition_map(self) -> tuple[int, int]:
+        """Return the version of the owner's partition map, and the number of owners in it.
+
+        Raises:
+            UnavailableError: The owner could not be reached.
+        """
+        return decode_map(await self._connection(encode_message(MapQuestion())))
+
+    async def deliver(self, answers: list[DispatchAnswer]) -> None:
+        """Deliver answers of dispatches; return once they are durable.
+
+        Raises:
+            RillflowError: They may not have been accepted; deliver them again.
+        """
+        await self._connection(encode_message(Answers(answers)))
 
     async def part(self, asked: ViewPart) -> Reply:
         """Return a part of a view; it is not sent in a batch.
@@ -124,12 +160,25 @@ class Routes:
     Calls about a dedicated execution go to its own owner. After that owner has left, they go to the
     owner of its partition, which sends calls that restart the execution back to an owner of its
     own.
+
+    Partitions move when the number of owners changes. An owner refuses a call about an execution of
+    another owner, and tells its partition map; the router then repeats the call by that map.
     """
 
-    def __init__(self, owners: Sequence[OwnerRef], dedicated: DedicatedOwners) -> None:
-        """Find executions by partition at ``owners``, and dedicated ones at ``dedicated``."""
-        self._owners = owners
+    def __init__(
+        self,
+        owners: Sequence[OwnerRef],
+        dedicated: DedicatedOwners,
+        owner_at: Callable[[int], OwnerRef] | None = None,
+    ) -> None:
+        """Find executions by partition at ``owners``, and dedicated ones at ``dedicated``.
+
+        ``owner_at`` returns an owner by its number, where that many may be more.
+        """
+        self._owners = list(owners)
         self._dedicated = dedicated
+        self._owner_at = owner_at
+        self._map_version = 0
 
     async def call(self, call: Call) -> Reply:
         """Make one call at the owner of its execution.
@@ -139,13 +188,24 @@ class Routes:
         """
         if not isinstance(call, TrafficCall) and is_dedicated(call.execution_id):
             return await self._call_dedicated(call)
-        return await self._home(call.execution_id).ask(call)
+        return await self._ask_home(call)
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:
         """Make a call at every owner; those that do not answer within 2 s are omitted."""
         asked = (_ask_in_time(owner, call) for owner in self._owners)
         answered = await asyncio.gather(*asked, return_exceptions=True)
         return [reply for reply in answered if isinstance(reply, Reply)]
+
+    async def forward(self, answers: Sequence[DispatchAnswer]) -> None:
+        """Deliver answers of dispatches to the owners of their executions, by partition.
+
+        Raises:
+            RillflowError: Some may not have been accepted; deliver all of them again.
+        """
+        by_owner: dict[OwnerRef, list[DispatchAnswer]] = {}
+        for answer in answers:
+            by_owner.setdefault(self._home(answer.execution_id), []).append(answer)
+        await asyncio.gather(*(owner.deliver(theirs) for owner, theirs in by_owner.items()))
 
     async def part(self, execution_id: ExecutionId, asked: ViewPart) -> Reply:
         """Return a part of a view that a reply has named.
@@ -169,7 +229,9 @@ class Routes:
         """
         execution_id = submission.execution_id
         if not is_dedicated(execution_id):
-            return await self._home(execution_id).run(submission, timeout_s, show)
+            return await self._at_home(
+                execution_id, lambda home: home.run(submission, timeout_s, show)
+            )
         reply = await self._call_dedicated(submission)
         if reply.error is not None:
             return reply, End(has_ended=False)
@@ -198,10 +260,64 @@ class Routes:
             if end.has_ended:
                 self._dedicated.forget(execution_id)
             return end
-        return await self._home(execution_id).end(execution_id, timeout_s, show)
+        give_up = asyncio.get_running_loop().time() + timeout_s
+
+        def wait(home: OwnerRef) -> Awaitable[End]:
+            left_s = give_up - asyncio.get_running_loop().time()
+            return home.end(execution_id, max(left_s, 0.0), show)
+
+        return await self._at_home(execution_id, wait)
 
     def _home(self, execution_id: ExecutionId) -> OwnerRef:
         return self._owners[partition_of(execution_id) % len(self._owners)]
+
+    async def _ask_home(self, call: Call) -> Reply:
+        try:
+            return await self._home(call.execution_id).ask(call)
+        except NotOwnerError as error:
+            await self._learn(error)
+        return await self._at_home(call.execution_id, lambda home: home.ask(call))
+
+    async def _at_home(
+        self, execution_id: ExecutionId, ask: Callable[[OwnerRef], Awaitable[Answer]]
+    ) -> Answer:
+        """Ask the owner of an execution, and the next one where its partition has moved.
+
+        Raises:
+            UnavailableError: No owner was found in time.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + MOVE_S
+        while True:
+            try:
+                return await ask(self._home(execution_id))
+            except NotOwnerError as error:
+                if loop.time() > give_up:
+                    raise
+                if not await self._learn(error):
+                    await asyncio.sleep(MOVE_PAUSE_S)
+
+    async def _learn(self, error: NotOwnerError) -> bool:
+        """Use the partition map of an owner if it is newer; return whether it was."""
+        found = error.partition_map or await self._ask_map()
+        if found[0] <= self._map_version or self._owner_at is None:
+            return False
+        self._map_version, count = found
+        known = len(self._owners)
+        log.warning("partitions_moved", extra={"owners": count, "before": known})
+        self._owners = [
+            self._owners[number] if number < known else self._owner_at(number)
+            for number in range(count)
+        ]
+        return True
+
+    async def _ask_map(self) -> tuple[int, int]:
+        """Ask the first owner, which every map has, for its map.
+
+        Raises:
+            UnavailableError: It could not be reached in time.
+        """
+        return await self._owners[0].partition_map()
 
     async def _call_dedicated(self, call: Call) -> Reply:
         execution_id = call.execution_id
@@ -213,7 +329,7 @@ class Routes:
                 return await owner.ask(call)
             except UnavailableError:
                 self._dedicated.forget(execution_id)
-        reply = await self._home(execution_id).ask(call)
+        reply = await self._ask_home(call)
         if reply.kind == ELSEWHERE and not isinstance(call, Query):
             return await self._dedicated.spawn(execution_id).ask(call)
         return reply

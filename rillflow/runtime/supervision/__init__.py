@@ -1,4 +1,4 @@
 """Supervision: which actors should run, and on which nodes.
 
-The balancer and the owners call it. It decides and starts through a port; it does not know Ray.
+The controller and the owners call it. It decides and starts through a port; it does not know Ray.
 """

@@ -1,10 +1,11 @@
 """The memory store, for tests and local runs: its data last as long as the process."""
 
 from rillflow.stores.memory.catalogue import MemoryCatalogue
+from rillflow.stores.memory.deployments import MemoryDeployments
 from rillflow.stores.memory.journal import MemoryJournal
 
 
-class MemoryStore(MemoryJournal, MemoryCatalogue):
+class MemoryStore(MemoryJournal, MemoryCatalogue, MemoryDeployments):
     """The ``Store`` port in memory, with the refusals of the durable stores.
 
     Data survive ``close()``, so that a test can simulate a restart by opening the same store again.

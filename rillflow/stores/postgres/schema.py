@@ -137,6 +137,15 @@ _DEATHS: Final = """
     );
 """
 
+_DEPLOYMENT: Final = """
+    -- What should run on this store; one row.
+    CREATE TABLE deployment (
+        only_one bigint PRIMARY KEY CHECK (only_one = 1),
+        version bigint NOT NULL,
+        wanted text NOT NULL
+    );
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -153,6 +162,7 @@ MIGRATIONS: Final = (
     _RESTS,
     _DESCENDANTS,
     _DEATHS,
+    _DEPLOYMENT,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -3,10 +3,11 @@
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.postgres.catalogue import PostgresCatalogue
 from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.deployments import PostgresDeployments
 from rillflow.stores.postgres.journal import PostgresJournal
 
 
-class PostgresStore(PostgresJournal, PostgresCatalogue):
+class PostgresStore(PostgresJournal, PostgresCatalogue, PostgresDeployments):
     """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
 
     If the connection breaks during a commit, its result is unknown and the callers get a
@@ -17,6 +18,7 @@ class PostgresStore(PostgresJournal, PostgresCatalogue):
         database = PostgresDatabase(url)
         PostgresJournal.__init__(self, database, large_value_bytes)
         PostgresCatalogue.__init__(self, database)
+        PostgresDeployments.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the tables, then connect.

@@ -148,6 +148,15 @@ _DEATHS: Final = (
     ) WITHOUT ROWID""",
 )
 
+_DEPLOYMENT: Final = (
+    # What should run on this store; one row.
+    """CREATE TABLE deployment (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        version INTEGER NOT NULL,
+        wanted TEXT NOT NULL
+    )""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -156,6 +165,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _RESTS,
     _DESCENDANTS,
     _DEATHS,
+    _DEPLOYMENT,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.sqlite.catalogue import SqliteCatalogue
 from rillflow.stores.sqlite.database import SqliteDatabase
+from rillflow.stores.sqlite.deployments import SqliteDeployments
 from rillflow.stores.sqlite.journal import SqliteJournal
 from rillflow.stores.sqlite.schema import rewrite_version
 
 
-class SqliteStore(SqliteJournal, SqliteCatalogue):
+class SqliteStore(SqliteJournal, SqliteCatalogue, SqliteDeployments):
     """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
 
     Any number of processes may open the same file; it must not be on a network file system. A
@@ -21,6 +22,7 @@ class SqliteStore(SqliteJournal, SqliteCatalogue):
         database = SqliteDatabase(path)
         SqliteJournal.__init__(self, database, large_value_bytes)
         SqliteCatalogue.__init__(self, database)
+        SqliteDeployments.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the file, then start this process's threads.

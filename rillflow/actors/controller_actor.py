@@ -1,0 +1,324 @@
+"""The Ray actor that has the actors of a deployment run as wanted, and spreads them over nodes.
+
+It compares what is wanted with what runs (``rillflow/runtime/supervision/convergence.py``), does
+one step, and looks again. It remembers nothing that the next look does not find, so its next life
+goes on where this one ended.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from typing import Any, Final
+
+import ray
+
+from rillflow.actors.drain import all_leave
+from rillflow.actors.execution_actor import spawn_dedicated
+from rillflow.actors.names import EARLIER_CONTROLLER
+from rillflow.actors.placing import dispatchers, find_nodes, owners, places, start
+from rillflow.actors.reports import Reports, Seen
+from rillflow.core.status import DAG_COMPLETED, DagStatus
+from rillflow.ports.cluster import ControllerReport
+from rillflow.ports.deployment import Deployment
+from rillflow.ports.readiness import Reason
+from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.process.log_lines import write_lines
+from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.supervision.convergence import (
+    DEDICATED,
+    DISPATCHER,
+    EXECUTION,
+    End,
+    Kind,
+    Replace,
+    Start,
+    Step,
+    Wait,
+    next_step,
+)
+from rillflow.runtime.supervision.rebalancing import Move, next_move
+from rillflow.settings import Settings
+from rillflow.stores import open_store
+
+log = logging.getLogger("rillflow.controller")
+
+START_S: Final = 30.0
+"""How long an actor that was moved may take to answer."""
+LOOK_S: Final = 5.0
+"""Between looks while everything is as wanted; rebalancing has a setting of its own."""
+WORK_S: Final = 0.2
+"""Between looks while something is to do."""
+LOOKS_OFF: Final = 20
+"""Looks for which an actor is left alone that had calls to wait for."""
+RESUME_S: Final = 20.0
+"""After all actors were to end for another store, until this goes on if nobody replaces it."""
+LEAVES: Final = 3
+"""How often owners are asked to finish what they are at before they are ended anyway."""
+ENDED: Final = frozenset(status.name.lower() for status in DagStatus if DAG_COMPLETED[status])
+"""Statuses, as the store has them, of executions that need no actor any more."""
+ANSWERS_NOT: Final = "not_converged"
+
+
+class ControllerActor:
+    """Holds the wanted state of a deployment, and carries it out."""
+
+    def __init__(self, settings: Settings, wanted: Deployment) -> None:
+        write_lines()
+        self._watch = LoopWatch("controller")
+        self._watch.start()
+        self._settings = settings
+        self._wanted = wanted
+        self._store = open_store(settings.store_url, large_value_bytes=settings.large_value_bytes)
+        self._reports = Reports(settings.namespace)
+        self._names: list[tuple[str, Kind]] = [
+            *((name, DISPATCHER) for name in dispatchers(settings)),
+            *((name, EXECUTION) for name in owners(settings)),
+        ]
+        self._known: set[str] = set()
+        self._left_alone: dict[str, int] = {}
+        self._leaves = 0
+        self._steps = 0
+        self._moves = 0
+        self._balance_at = 0.0
+        self._reason: str | None = "the controller has not looked yet"
+        self._started = asyncio.create_task(self._start(), name="start")
+        self._running = asyncio.create_task(self._run(), name="converge")
+
+    async def deployment(self) -> Deployment:
+        """Return what is wanted by this controller."""
+        return self._wanted
+
+    async def report(self) -> ControllerReport:
+        """Return what operators, and replicas, want to know."""
+        reasons = [] if self._reason is None else [Reason(ANSWERS_NOT, self._reason)]
+        return ControllerReport(
+            node=ray.get_runtime_context().get_node_id(),
+            pid=os.getpid(),
+            wanted=self._wanted,
+            reasons=[*reasons, *self._reports.alarms()],
+            steps=self._steps,
+            restarts=self._reports.restarts(),
+            fencings=self._reports.fencings(),
+        )
+
+    async def facts(self) -> dict[str, float]:
+        """Return what an operator may want to see."""
+        longest_ms = self._watch.state().longest_ms
+        return {"pid": os.getpid(), "moves": self._moves, "longest_turn_ms": longest_ms}
+
+    async def fenced(self, name: str) -> None:
+        """Hear of an actor that ends because another owner has taken its partitions."""
+        self._reports.note_fencing(name)
+
+    async def end_if_idle(self) -> int | None:
+        """End all actors if no execution of the store is unfinished; the store is to change.
+
+        Returns:
+            How many are unfinished, None if the owners do not finish what they are at. If it is
+            not 0, everything goes on as before.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        await asyncio.shield(self._started)
+        if unfinished := await self._unfinished():
+            return unfinished
+        self._running.cancel()
+        # Whoever asks replaces this controller, or does not live to do so.
+        self._running = asyncio.create_task(self._run(after_s=RESUME_S), name="converge")
+        seen = await self._reports.take()
+        owning = [each.actor for each in seen if each.running.kind != DISPATCHER]
+        if not await all_leave(owning):
+            return None
+        unfinished = await self._unfinished()
+        if not unfinished:
+            for each in seen:
+                await asyncio.to_thread(ray.kill, each.actor)
+        return unfinished
+
+    async def _unfinished(self) -> int:
+        counts = await self._store.count_executions(ExecutionFilter())
+        return sum(count for status, count in counts.items() if status not in ENDED)
+
+    async def _start(self) -> None:
+        await self._store.open()
+
+    async def _run(self, after_s: float = 0.0) -> None:
+        await asyncio.shield(self._started)
+        await asyncio.sleep(after_s)
+        await asyncio.to_thread(self._end_earlier_controller)
+        while True:
+            try:
+                pause_s = await self._look()
+            except Exception:
+                # Somebody did not answer, or a step was broken off and an actor is missing.
+                log.exception("look_failed")
+                self._say("the last look at the actors failed; the log of the controller says why")
+                pause_s = LOOK_S
+            await asyncio.sleep(pause_s)
+
+    def _end_earlier_controller(self) -> None:
+        try:
+            ray.kill(ray.get_actor(EARLIER_CONTROLLER, namespace=self._settings.namespace))
+        except ValueError:
+            return
+        log.warning("earlier_controller_ended")
+
+    async def _look(self) -> float:
+        """Do what is to do next; return how long to wait before the next look."""
+        stored = await self._store.deployment()
+        if stored is not None and stored.version > self._wanted.version:
+            self._say("a later deployment is about to take over")
+            return WORK_S
+        seen = await self._reports.take()
+        self._left_alone = {name: n - 1 for name, n in self._left_alone.items() if n > 1}
+        step = next_step(
+            self._wanted,
+            self._names,
+            [each.running for each in seen],
+            stays=self._left_alone,
+            given_up=self._reports.given_up(),
+        )
+        if step is None:
+            self._say(None)
+            await self._balance(seen)
+            return min(self._settings.rebalance_s or LOOK_S, LOOK_S)
+        if isinstance(step, Wait):
+            self._say(step.reason)
+            return WORK_S
+        self._say(_sentence(step))
+        self._steps += 1
+        await self._carry_out(step, {each.running.name: each for each in seen})
+        return WORK_S
+
+    def _say(self, reason: str | None) -> None:
+        if reason != self._reason:
+            facts = {"version": self._wanted.version, "reason": reason or "everything is as wanted"}
+            log.warning("converging" if reason else "converged", extra=facts)
+        self._reason = reason
+
+    async def _carry_out(self, step: Step, seen: dict[str, Seen]) -> None:
+        match step:
+            case Start(names):
+                nodes = await asyncio.to_thread(find_nodes, self._settings)
+                where = places(self._settings, nodes.wanted)
+                for name in names:
+                    await asyncio.to_thread(self._start_actor, name, where[name])
+            case End(names):
+                await self._end([seen[name] for name in names])
+            case Replace(name):
+                await self._replace_drained(seen[name])
+            case Wait():
+                pass
+
+    async def _end(self, actors: list[Seen]) -> None:
+        """End actors once all have finished what they are at; owners after a while anyway."""
+        handles = [each.actor for each in actors if not each.running.is_silent]
+        if not await all_leave(handles):
+            self._leaves += 1
+            is_last = self._leaves >= LEAVES
+            if actors[0].running.kind == DISPATCHER or not is_last:
+                log.warning("actors_stay", extra={"actors": [each.running.name for each in actors]})
+                if actors[0].running.kind == DISPATCHER:
+                    self._leave_alone(actors[0].running.name)
+                return
+        self._leaves = 0
+        for each in actors:
+            log.warning("actor_ended", extra={"actor": each.running.name})
+            self._reports.expect(each.running.name)
+            await asyncio.to_thread(ray.kill, each.actor)
+
+    async def _replace_drained(self, seen: Seen) -> None:
+        name = seen.running.name
+        if seen.running.is_ready and not await all_leave([seen.actor]):
+            self._leave_alone(name)
+            return
+        self._reports.expect(name)
+        if seen.running.kind == DEDICATED:
+            await asyncio.to_thread(self._replace_dedicated, seen)
+        else:
+            node = await asyncio.to_thread(self._node_of, seen)
+            async with asyncio.timeout(START_S):
+                await self._restart(name, node, seen.actor)
+        log.warning("actor_replaced", extra={"actor": name, "version": self._wanted.version})
+
+    def _node_of(self, seen: Seen) -> str | None:
+        nodes = find_nodes(self._settings).wanted
+        if len(nodes) <= 1:
+            return None
+        return seen.node if seen.node in nodes else nodes[0]
+
+    def _leave_alone(self, name: str) -> None:
+        log.warning("actor_stays", extra={"actor": name, "looks": LOOKS_OFF})
+        self._left_alone[name] = LOOKS_OFF
+
+    def _replace_dedicated(self, seen: Seen) -> None:
+        ray.kill(seen.actor)
+        if seen.execution_id is not None:
+            spawn_dedicated(self._settings, seen.execution_id, self._wanted)
+
+    async def _balance(self, seen: list[Seen]) -> None:
+        """Make one move at most, every ``rebalance_s``, so that every node has its share."""
+        rebalance_s = self._settings.rebalance_s
+        if not rebalance_s or time.monotonic() < self._balance_at:
+            return
+        self._balance_at = time.monotonic() + rebalance_s
+        living, wanted = await asyncio.to_thread(find_nodes, self._settings)
+        nodes = {each.running.name: each.node for each in seen}
+        # What comes and goes is not worth a move: a node counts from the second look at which
+        # it is wanted, and no more from the second at which it is not. One that goes, at once.
+        steady = self._known.intersection(living).union(set(wanted).intersection(nodes.values()))
+        self._known = set(wanted)
+        kinds = [
+            {name: nodes[name] for name in names}
+            for names in (owners(self._settings), dispatchers(self._settings))
+        ]
+        move = next_move(kinds, steady, self._left_alone)
+        if move is not None:
+            actors = {each.running.name: each.actor for each in seen}
+            await self._move(move, actors[move.actor])
+
+    async def _move(self, move: Move, actor: Any) -> None:
+        if not await all_leave([actor]):
+            self._leave_alone(move.actor)
+            return
+        begun = time.monotonic()
+        self._reports.expect(move.actor)
+        async with asyncio.timeout(START_S):
+            node = await self._restart(move.actor, move.node, actor)
+        self._moves += 1
+        facts = {"actor": move.actor, "node": node, "seconds": round(time.monotonic() - begun, 3)}
+        log.warning("actor_moved", extra=facts)
+
+    async def _restart(self, name: str, node: str | None, actor: Any) -> str:
+        """End an actor and start its successor; return the node it is on."""
+        while True:
+            moved = await asyncio.to_thread(self._replace, name, node, actor)
+            try:
+                report = await moved.report.remote()
+            except (ray.exceptions.RayError, AttributeError):
+                # The name may lead to the old one until Ray has heard of its end.
+                actor = moved
+            else:
+                return str(report.node)
+
+    def _replace(self, name: str, node: str | None, actor: Any) -> Any:
+        # One after the other in one thread: when this process dies, it is seldom in between.
+        ray.kill(actor)
+        return self._start_actor(name, node)
+
+    def _start_actor(self, name: str, node: str | None) -> Any:
+        return start(self._settings, self._wanted, name, node)
+
+
+def _sentence(step: Step) -> str:
+    match step:
+        case Start(names):
+            return f"{', '.join(names)} is being started"
+        case Replace(name):
+            return f"{name} is being replaced, since it was started with something else"
+        case End(names):
+            return f"{', '.join(names)} is being ended"
+        case Wait(reason):
+            return reason

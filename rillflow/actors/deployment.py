@@ -1,0 +1,153 @@
+"""Deploying on a cluster: the wanted state is recorded, and a controller carries it out.
+
+Each replica of the HTTP API does this when it starts; the first one of a deployment changes
+something, and the others find it done.
+"""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import ray
+
+from rillflow.actors.controller_actor import ControllerActor
+from rillflow.actors.directory import ACTOR_OPTIONS, find_actor
+from rillflow.actors.launch import refuse_sqlite_on_many_nodes
+from rillflow.actors.names import CONTROLLER_ACTOR, DIRECTORY_ACTOR
+from rillflow.actors.placing import owners
+from rillflow.errors import StoreError, UnavailableError
+from rillflow.ports.cluster import ActorReport, ControllerReport
+from rillflow.ports.deployment import Deployment
+from rillflow.ports.store import Store
+from rillflow.runtime.supervision.deployed import record
+from rillflow.settings import Settings
+
+log = logging.getLogger("rillflow.deploying")
+
+PATIENCE_S: Final = 120.0
+"""How long the execution actors may take until they own the partitions that are wanted."""
+ANSWER_S: Final = 10.0
+PAUSE_S: Final = 0.1
+# Where Ray's own controllers are: a node that comes and goes should not have this one.
+_ON_THE_HEAD: Final = {"node:__internal_head__": 0.001}
+
+
+async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIENCE_S) -> Deployment:
+    """Have what settings ask for run on this Ray cluster; ``store`` is open.
+
+    Returns once the execution actors own their partitions; other actors may still be replaced.
+
+    Raises:
+        StoreError: The store cannot serve a cluster of this size, or it is another one than that
+            of the actors that run, which have unfinished executions.
+        UnavailableError: The execution actors do not get ready in time; the message says why.
+    """
+    refuse_sqlite_on_many_nodes(settings)
+    running = await _running(settings)
+    if running is not None:
+        running = await _leave_other_store(settings, store, running)
+    wanted = await record(settings, store, running)
+    controller = await _controller(settings, wanted)
+    await _until_owned(settings, wanted, controller, patience_s)
+    return wanted
+
+
+async def _running(settings: Settings) -> Deployment | None:
+    """Return what the controller, or else the first execution actor, was started with."""
+    for name, ask in ((CONTROLLER_ACTOR, "deployment"), (DIRECTORY_ACTOR, "report")):
+        actor = await find_actor(settings, name)
+        if actor is None or not hasattr(actor, ask):
+            continue
+        try:
+            answer = await asyncio.wait_for(getattr(actor, ask).remote(), ANSWER_S)
+        except (ray.exceptions.RayError, TimeoutError):
+            continue
+        return answer.deployment if isinstance(answer, ActorReport) else answer
+    return None
+
+
+async def _leave_other_store(
+    settings: Settings, store: Store, running: Deployment
+) -> Deployment | None:
+    """End actors on another store that has nothing left to do; return what goes on running.
+
+    Raises:
+        StoreError: It has.
+    """
+    stored = await store.deployment()
+    if stored is not None and stored.store_id == running.store_id:
+        return running
+    controller = await find_actor(settings, CONTROLLER_ACTOR)
+    unfinished = await controller.end_if_idle.remote() if controller is not None else None
+    if unfinished == 0:
+        log.warning("store_changed")
+        return None
+    left = "executions" if unfinished is None else f"{unfinished} executions"
+    raise StoreError(
+        "the store has changed: the actors of this cluster use another one than RILLFLOW_STORE"
+        f" names now, and {left} have not ended there. Nothing was changed. Set RILLFLOW_STORE"
+        " back and deploy again; the store may change once all its executions have ended or are"
+        " cancelled"
+    )
+
+
+async def _controller(settings: Settings, wanted: Deployment) -> Any:
+    """Return a controller that wants this, or what came later; one of earlier ends."""
+    options = {**ACTOR_OPTIONS, "resources": _ON_THE_HEAD}
+    named = ray.remote(ControllerActor).options(
+        name=CONTROLLER_ACTOR, namespace=settings.namespace, **options
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            controller = await asyncio.to_thread(named.remote, settings, wanted)
+            try:
+                held = await controller.deployment.remote()
+                if held.version >= wanted.version and held.store_id == wanted.store_id:
+                    return controller
+                log.warning("controller_replaced", extra={"before": held.version})
+                await asyncio.to_thread(ray.kill, controller)
+            except ray.exceptions.RayError:
+                pass  # The name may lead to the old one until Ray has heard of its end.
+            await asyncio.sleep(PAUSE_S)
+
+
+async def _until_owned(
+    settings: Settings, wanted: Deployment, controller: Any, patience_s: float
+) -> None:
+    """Wait until every execution actor has the wanted partition map, or a later one.
+
+    Raises:
+        UnavailableError: That takes too long.
+    """
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + patience_s
+    waiting = owners(settings)
+    while waiting:
+        if loop.time() > give_up:
+            report: ControllerReport = await controller.report.remote()
+            reasons = "; ".join(reason.message for reason in report.reasons)
+            raise UnavailableError(
+                f"version {wanted.version} of the deployment does not run after {patience_s:g} s:"
+                f" {reasons or 'the log of the controller says why'}"
+            )
+        owned = await asyncio.gather(*(_owns(settings, name, wanted) for name in waiting))
+        waiting = [name for name, done in zip(waiting, owned, strict=True) if not done]
+        if waiting:
+            await asyncio.sleep(PAUSE_S)
+
+
+async def _owns(settings: Settings, name: str, wanted: Deployment) -> bool:
+    actor = await find_actor(settings, name)
+    if actor is None or not hasattr(actor, "report"):
+        return False
+    try:
+        report = await asyncio.wait_for(actor.report.remote(), ANSWER_S)
+    except (ray.exceptions.RayError, TimeoutError):
+        return False
+    deployed = report.deployment
+    return (
+        report.is_ready
+        and deployed is not None
+        and deployed.store_id == wanted.store_id
+        and deployed.partition_map >= wanted.partition_map
+    )

@@ -1,0 +1,154 @@
+"""Who runs: the actors of a stack that there are, and what each says of itself."""
+
+import asyncio
+import time
+from collections import Counter, defaultdict, deque
+from typing import Any, Final, NamedTuple
+
+import ray
+
+from rillflow.actors.directory import names_of_actors
+from rillflow.actors.names import kind_of
+from rillflow.ids import ExecutionId
+from rillflow.ports.cluster import ActorReport
+from rillflow.ports.readiness import Reason
+from rillflow.runtime.supervision.convergence import DEDICATED, Kind, Running
+
+ANSWER_S: Final = 2.0
+"""How long an actor may take to report; one that takes longer is silent."""
+SILENT_S: Final = 20.0
+"""How long an actor may be silent, or not get ready, before it is ended; doubled each time."""
+LONGEST_SILENT_S: Final = 600.0
+ALARM_S: Final = 60.0
+ALARM_TIMES: Final = 3
+"""So many restarts, or fencings, of one actor within a minute are an alarm."""
+MOST_RECENT: Final = 100
+RESTARTS: Final = "actor_restarts"
+FENCINGS: Final = "actor_fenced"
+ENDS: Final = {
+    RESTARTS: "has died and started again",
+    FENCINGS: "has lost its partitions to another owner, and ended,",
+}
+"""What alarms say, by their codes."""
+
+
+class Seen(NamedTuple):
+    """An actor as a look has found it; ``report`` is None where it has not answered."""
+
+    running: Running
+    actor: Any
+    report: ActorReport | None
+
+    @property
+    def node(self) -> str:
+        """The node that it is on, empty when that is not known."""
+        return self.report.node if self.report is not None else ""
+
+    @property
+    def execution_id(self) -> ExecutionId | None:
+        """The one execution of a dedicated actor."""
+        return self.report.execution_id if self.report is not None else None
+
+
+class Reports:
+    """Asks all actors of a namespace for their reports, and remembers restarts and silence."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._lives: dict[str, str] = {}
+        self._restarts: Counter[str] = Counter()
+        self._fencings: Counter[str] = Counter()
+        self._recent: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
+        self._silent_since_s: dict[str, float] = {}
+        self._patience_s: dict[str, float] = {}
+
+    async def take(self) -> list[Seen]:
+        """Ask everybody; the order is that of the names."""
+        names = sorted(await asyncio.to_thread(names_of_actors, self._namespace))
+        kinds = [(name, kind) for name in names if (kind := kind_of(name)) is not None]
+        found = await asyncio.gather(*(self._look_at(name, kind) for name, kind in kinds))
+        seen = [each for each in found if each is not None]
+        self._note(seen)
+        return seen
+
+    def expect(self, name: str) -> None:
+        """Know that an actor is about to be ended, so that this is no restart."""
+        self._lives.pop(name, None)
+
+    def given_up(self) -> list[str]:
+        """Return the actors that have been silent for too long; each gets more time after that."""
+        now_s = time.monotonic()
+        late = [
+            name
+            for name, since_s in self._silent_since_s.items()
+            if now_s - since_s > self._patience_s.get(name, SILENT_S)
+        ]
+        for name in late:
+            patience_s = self._patience_s.get(name, SILENT_S)
+            self._patience_s[name] = min(2 * patience_s, LONGEST_SILENT_S)
+            self._silent_since_s[name] = now_s
+        return late
+
+    def restarts(self) -> dict[str, int]:
+        """Return how often each actor has died, as far as that was seen."""
+        return dict(self._restarts)
+
+    def note_fencing(self, name: str) -> None:
+        """Count an actor that ends because another owner has taken its partitions."""
+        self._fencings[name] += 1
+        self._note_recent(name, FENCINGS)
+
+    def fencings(self) -> dict[str, int]:
+        """Return how often each actor has ended so."""
+        return dict(self._fencings)
+
+    def alarms(self) -> list[Reason]:
+        """Tell of actors that end over and over."""
+        since_s = time.monotonic() - ALARM_S
+        counts = {key: sum(at_s > since_s for at_s in times) for key, times in self._recent.items()}
+        return [
+            Reason(code, f"{name} {ENDS[code]} {count} times within a minute; its log says more")
+            for (name, code), count in counts.items()
+            if count >= ALARM_TIMES
+        ]
+
+    def _note_recent(self, name: str, code: str) -> None:
+        recent = self._recent[name, code]
+        recent.append(time.monotonic())
+        if len(recent) > MOST_RECENT:
+            recent.popleft()
+
+    async def _look_at(self, name: str, kind: Kind) -> Seen | None:
+        try:
+            actor = await asyncio.to_thread(ray.get_actor, name, namespace=self._namespace)
+        except ValueError:
+            return None
+        if not hasattr(actor, "report"):  # of a release that does not report
+            return Seen(Running(name, kind, None), actor, None)
+        try:
+            report = await asyncio.wait_for(actor.report.remote(), ANSWER_S)
+        except ray.exceptions.ActorDiedError:
+            return None
+        except (ray.exceptions.RayError, TimeoutError):
+            return Seen(Running(name, kind, None, is_silent=True, is_ready=False), actor, None)
+        running = Running(name, kind, report.deployment, is_ready=report.is_ready)
+        return Seen(running, actor, report)
+
+    def _note(self, seen: list[Seen]) -> None:
+        now_s = time.monotonic()
+        silent = {
+            each.running.name
+            for each in seen
+            if each.running.is_silent and each.running.kind != DEDICATED
+        }
+        self._silent_since_s = {
+            name: self._silent_since_s.get(name, now_s) for name in sorted(silent)
+        }
+        for each in seen:
+            if each.report is None or each.running.kind == DEDICATED:
+                continue
+            name, life = each.running.name, each.report.life
+            if self._lives.setdefault(name, life) != life:
+                self._lives[name] = life
+                self._restarts[name] += 1
+                self._note_recent(name, RESTARTS)

@@ -1,0 +1,149 @@
+"""The wanted state that settings stand for, and its next version."""
+
+import hashlib
+import json
+import uuid
+from importlib.metadata import version
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from rillflow.errors import ConflictError
+from rillflow.ports.deployment import PROTOCOL, Deployment, Deployments
+from rillflow.settings import Settings
+
+REPLICAS_ONLY: Final = frozenset(
+    {
+        *("api_key", "insecure", "allowed_hosts", "allowed_origins", "connections_per_address"),
+        *("body_start_timeout_s", "body_timeout_s", "body_min_bytes_per_s", "unfinished_bodies"),
+        *("unfinished_bodies_per_address", "waiting_requests", "waiting_requests_per_address"),
+        *("answers_max_bytes_per_address", "answer_min_bytes_per_s", "header_max_bytes"),
+        *("replicas", "trace_query_host"),
+    }
+)
+"""Settings that only replicas of the HTTP API use; each deployment starts those anew."""
+TRIES: Final = 20
+"""How often a version is counted up that others take first."""
+
+
+def code_version() -> str:
+    """Return the version of this code: of the package, and of the protocol."""
+    return f"{version('rillflow')}/{PROTOCOL}"
+
+
+def settings_digest(settings: Settings) -> str:
+    """Return the digest of what actors use of the settings, without secrets."""
+    secret = _secret_fields(settings)
+    return _digest({name: value for name, value in _used(settings).items() if name not in secret})
+
+
+def secrets_digest(settings: Settings) -> str:
+    """Return the digest of the secrets that actors use; it is not for the store."""
+    secret = _secret_fields(settings)
+    return _digest({name: value for name, value in _used(settings).items() if name in secret})
+
+
+def stated(settings: Settings) -> Deployment:
+    """Return what settings ask for, of no store and without a version yet."""
+    return Deployment(
+        store_id="",
+        version=0,
+        partition_map=0,
+        settings_digest=settings_digest(settings),
+        secrets_digest=secrets_digest(settings),
+        code_version=code_version(),
+        execution_actors=settings.execution_actors,
+        dispatcher_actors=settings.dispatcher_actors,
+    )
+
+
+def of_stored(settings: Settings, stored: Deployment) -> Deployment | None:
+    """Return the stored state with the secrets of these settings; None if it is not theirs."""
+    asked = stated(settings)
+    named = replace(stored, secrets_digest=asked.secrets_digest)
+    return named if named == _named(asked, stored) else None
+
+
+def following(
+    asked: Deployment, stored: Deployment | None, running: Deployment | None, new_id: str
+) -> Deployment:
+    """Return the wanted state that has what is asked for: the stored one, or its successor.
+
+    Args:
+        asked: What settings ask for.
+        stored: The wanted state in the store.
+        running: What the controller holds, which knows secrets; None when there is none.
+        new_id: Names the store, where it has no name.
+    """
+    if stored is None:
+        return replace(asked, store_id=new_id, version=1, partition_map=1)
+    named = _named(asked, stored)
+    knows_other_secrets = running is not None and running.secrets_digest != asked.secrets_digest
+    if replace(named, secrets_digest="") == stored and not knows_other_secrets:
+        return named
+    # A controller may hold what a store has lost that was restored from a backup.
+    latest = max(stored.version, running.version if running is not None else 0) + 1
+    same_map = stored.execution_actors == asked.execution_actors
+    return replace(
+        named, version=latest, partition_map=stored.partition_map if same_map else latest
+    )
+
+
+def _named(asked: Deployment, stored: Deployment) -> Deployment:
+    return replace(
+        asked,
+        store_id=stored.store_id,
+        version=stored.version,
+        partition_map=stored.partition_map,
+    )
+
+
+async def record(
+    settings: Settings, store: Deployments, running: Deployment | None = None
+) -> Deployment:
+    """Keep in the store what settings ask for, and return it with its version.
+
+    Raises:
+        StoreError: The store cannot be read or written.
+    """
+    asked = stated(settings)
+    for _ in range(TRIES):
+        stored = await store.deployment()
+        wanted = following(asked, stored, running, uuid.uuid4().hex)
+        after_version = stored.version if stored is not None else 0
+        if stored is not None and wanted.version == stored.version:
+            return wanted
+        if await store.set_deployment(wanted, after_version=after_version):
+            return wanted
+    raise ConflictError("others keep changing the wanted state of this deployment at once")
+
+
+def _used(settings: Settings) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in settings if name not in REPLICAS_ONLY}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can write, secrets as their text."""
+    reveal = getattr(value, "get_secret_value", None)
+    if reveal is not None:
+        return reveal()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _secret_fields(settings: Settings) -> set[str]:
+    fields = type(settings).model_fields.items()
+    return {
+        name for name, field in fields if not field.repr or "SecretStr" in repr(field.annotation)
+    }
+
+
+def _digest(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, default=_text_of)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _text_of(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if dump is not None else str(value)

@@ -1,0 +1,101 @@
+"""What runs is shown beside what is wanted, without anything of secrets."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from rillflow.ports.cluster import ControllerReport
+from rillflow.ports.readiness import Reason
+from tests.api.serving import Api, OneActor
+
+
+def cluster_of(api: Api) -> OneActor:
+    assert isinstance(api.stack.cluster, OneActor)
+    return api.stack.cluster
+
+
+async def shown(api: Api) -> dict[str, Any]:
+    body: dict[str, Any] = await api.get("/flow/cluster.json")
+    return body
+
+
+async def test_an_actor_shows_what_it_was_started_with_and_owns(api: Api) -> None:
+    body = await shown(api)
+    assert body["converged"] is True
+    assert body["wanted"] == {
+        "settings_version": 3,
+        "settings_digest": "d",
+        "code_version": "1/1",
+        "partition_map": 2,
+        "execution_actors": 1,
+        "dispatchers": 1,
+    }
+    assert body["actors"] == [
+        {
+            "name": "rillflow:execution:0",
+            "node": "n",
+            "pid": 7,
+            "ready": True,
+            "current": True,
+            "settings_version": 3,
+            "settings_digest": "d",
+            "code_version": "1/1",
+            "partition_map": 2,
+            "partitions": 256,
+            "epoch": 9,
+            "hot": 0,
+            "calls": 0,
+        }
+    ]
+    assert "controller" not in body
+
+
+async def test_the_digest_of_secrets_is_not_shown(api: Api) -> None:
+    response = await api.client.get("/flow/cluster.json")
+    assert "never shown" not in response.text
+
+
+async def test_an_actor_of_other_settings_or_other_code_is_not_current(api: Api) -> None:
+    cluster = cluster_of(api)
+    for other in ({"version": 2}, {"code_version": "0/1"}):
+        cluster.actor = replace(cluster.actor, deployment=replace(cluster.wanted, **other))
+        body = await shown(api)
+        assert (body["converged"], body["actors"][0]["current"]) == (False, False)
+
+
+async def test_an_actor_that_tells_no_version_is_not_current(api: Api) -> None:
+    cluster = cluster_of(api)
+    cluster.actor = replace(cluster.actor, deployment=None)
+    [actor] = (await shown(api))["actors"]
+    assert actor["current"] is False
+    assert "settings_version" not in actor
+
+
+async def test_a_silent_actor_is_named_and_nothing_is_converged(api: Api) -> None:
+    cluster_of(api).silent = ["rillflow:dispatcher:0"]
+    body = await shown(api)
+    assert (body["converged"], body["silent"]) == (False, ["rillflow:dispatcher:0"])
+
+
+async def test_the_controller_tells_its_reasons_and_the_restarts_it_has_seen(api: Api) -> None:
+    cluster = cluster_of(api)
+    cluster.controller = ControllerReport(
+        node="n",
+        pid=8,
+        wanted=cluster.wanted,
+        reasons=[Reason("not_converged", "it starts")],
+        steps=4,
+        restarts={"rillflow:execution:0": 5},
+        fencings={"rillflow:execution:0": 4},
+    )
+    body = await shown(api)
+    assert body["converged"] is False
+    assert body["controller"] == {
+        "node": "n",
+        "pid": 8,
+        "settings_version": 3,
+        "steps": 4,
+        "reasons": [{"code": "not_converged", "message": "it starts"}],
+    }
+    [actor] = body["actors"]
+    assert (actor["restarts"], actor["fencings"]) == (5, 4)

@@ -1,0 +1,166 @@
+"""A driver that deploys again and again while executions run, as replicas of the API would.
+
+    python tests/cluster/deploying_driver.py ADDRESS STORE
+
+Joins the cluster, then reads one command a line and answers each with a line, ``answer: ``
+and JSON:
+
+``deploy JSON``  deploys with these settings; what went wrong, or null
+``add``          adds the workflow
+``keep N``       submits another execution for each that ends, so that N run until ``ends``;
+                 by the stack that was deployed first, which knows of no later deployment
+``settled``      waits until everything is as wanted; the report of the controller
+``actors``       each actor: its life, and the version it was started with
+``kill NAME``    kills the process of an actor
+``ends``         waits until all executions have ended; id to status
+``calls``        the calls of each execution in their order: task and idempotency key
+``one``          the end of one more execution
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any, Final
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import msgspec
+import ray
+
+from rillflow.actors.deployment import deploy
+from rillflow.actors.directory import find_actor, names_of_actors
+from rillflow.actors.names import CONTROLLER_ACTOR, kind_of
+from rillflow.actors.stack import ray_stack
+from rillflow.errors import RillflowError
+from rillflow.jsontypes import decode_json
+from rillflow.runtime.stack import Stack
+from rillflow.settings import Settings
+from tests.cluster.moving_driver import ANSWER, TASK, Functions
+
+END_S: Final = 60.0
+LOOK_S: Final = 0.1
+
+
+class Driver:
+    """What the commands do."""
+
+    def __init__(self, functions: Functions, urls: list[str], store: str) -> None:
+        self._functions = functions
+        self._url = urls[0]
+        self._base = Settings(
+            store=store, callback_host=urls[0], egress_allow=("127.0.0.1",), rebalance_s=0
+        )
+        self._stacks: list[Stack] = []
+        self._ids: list[str] = []
+        self._kept: list[asyncio.Task[None]] = []
+        self._ending = False
+
+    async def deploy(self, changes: str) -> str | None:
+        """Deploy with other settings."""
+        settings = self._base.model_copy(update=json.loads(changes))
+        stack = ray_stack(settings)
+        await stack.open()
+        try:
+            await deploy(settings, stack.store)
+        except RillflowError as error:
+            await stack.close()
+            return str(error)
+        self._stacks.append(stack)
+        return None
+
+    async def add(self) -> str:
+        """Add a workflow of three calls."""
+        tasks = [TASK.format(name=name, url=self._url).rstrip() for name in "abc"]
+        chained = [f"{task}\n    next: {name}" for task, name in zip(tasks, "bc", strict=False)]
+        text = "workspace: nodes\ndagName: chain\ntype: flow\ntasks:" + "".join(
+            [*chained, tasks[-1]]
+        )
+        await self._stacks[-1].add_descriptor("nodes", "chain", "release", text)
+        return "added"
+
+    async def keep(self, count: str) -> str:
+        """Keep executions running."""
+        self._kept = [asyncio.create_task(self._keep()) for _ in range(int(count))]
+        return "kept"
+
+    async def _keep(self) -> None:
+        stack = self._stacks[0]
+        while not self._ending:
+            execution_id = await stack.submit("nodes:chain")
+            self._ids.append(execution_id)
+            assert await stack.wait(execution_id, END_S)
+
+    async def settled(self) -> Any:
+        """Wait until everything is as wanted."""
+        async with asyncio.timeout(END_S):
+            while True:
+                controller = await find_actor(self._base, CONTROLLER_ACTOR)
+                report = await controller.report.remote()
+                if not report.reasons:
+                    return msgspec.to_builtins(report)
+                await asyncio.sleep(LOOK_S)
+
+    async def actors(self) -> dict[str, Any]:
+        """Tell of each actor."""
+        found = {}
+        for name in sorted(names_of_actors(self._base.namespace)):
+            if kind_of(name) is not None:
+                report = await (await find_actor(self._base, name)).report.remote()
+                found[name] = {
+                    "life": report.life,
+                    "version": report.deployment.version,
+                    "map": report.deployment.partition_map,
+                    "partitions": report.partitions,
+                }
+        return found
+
+    async def kill(self, name: str) -> str:
+        """Kill the process of an actor."""
+        report = await (await find_actor(self._base, name)).report.remote()
+        os.kill(report.pid, signal.SIGKILL)
+        return "killed"
+
+    async def ends(self) -> dict[str, str]:
+        """Submit no more, and wait for all ends."""
+        self._ending = True
+        await asyncio.gather(*self._kept)
+        self._ending = False
+        return {each: await self._status(each) for each in self._ids}
+
+    async def one(self) -> str:
+        """Run one more execution by the last stack."""
+        stack = self._stacks[-1]
+        execution_id = await stack.submit("nodes:chain")
+        assert await stack.wait(execution_id, END_S)
+        return await self._status(execution_id)
+
+    async def calls(self) -> dict[str, list[tuple[str, str]]]:
+        """Tell the calls of each execution."""
+        return {each: self._functions.calls[each] for each in self._ids}
+
+    async def _status(self, execution_id: str) -> str:
+        shown = decode_json(await self._stacks[-1].query(execution_id, "status") or b"{}")
+        return str(shown["dag_status"] if isinstance(shown, dict) else shown)
+
+
+async def main(address: str, store: str) -> None:
+    """Join the cluster, say so, and answer until the input ends."""
+    ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
+    functions = Functions()
+    driver = Driver(functions, await functions.start(), store)
+    _say("joined")
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        command, *arguments = line.split()
+        _say(await getattr(driver, command)(*arguments))
+
+
+def _say(answer: Any) -> None:
+    # Ray writes here as well.
+    sys.stdout.write(f"{ANSWER}{json.dumps(answer)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""The command line shows what runs beside what is wanted, and why they differ."""
+
+import json
+from typing import Any, Final
+
+from tests.unit.commands import run, stand_in
+
+CLUSTER: Final = "flow__cluster.json"
+WANTED: Final = {
+    "settings_version": 3,
+    "settings_digest": "d",
+    "code_version": "0.2/1",
+    "partition_map": 2,
+    "execution_actors": 1,
+    "dispatchers": 1,
+}
+
+
+def actor(name: str, *, current: bool = True, **facts: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "node": "0123456789abcdef",
+        "pid": 7,
+        "ready": True,
+        "current": current,
+        "settings_version": 3 if current else 2,
+        "code_version": "0.2/1",
+        "partitions": 0,
+        "epoch": 0,
+        "hot": 0,
+        "calls": 4,
+        **facts,
+    }
+
+
+def state(*actors: dict[str, Any], converged: bool = True, **more: Any) -> dict[str, Any]:
+    return {
+        "converged": converged,
+        "wanted": WANTED,
+        "actors": list(actors),
+        "silent": [],
+        **more,
+    }
+
+
+def test_each_actor_has_a_line_with_what_it_runs_with() -> None:
+    owner = actor("rillflow:execution:0", partitions=256, hot=5, restarts=2, fencings=1)
+    with stand_in(**{CLUSTER: state(actor("rillflow:dispatcher:0"), owner)}) as (url, _):
+        code, printed, told = run("cluster", "status", "--url", url)
+    assert (code, told) == (0, "")
+    lines = printed.splitlines()
+    assert lines[0] == "wanted   settings 3, code 0.2/1, 1 execution actors, 1 dispatchers"
+    assert lines[1].startswith("rillflow:dispatcher:0 ")
+    assert lines[1].endswith(" node 01234567, settings 3, code 0.2/1, 4 calls")
+    assert (
+        "settings 3, code 0.2/1, 256 partitions, 5 hot, 4 calls, 2 restarts, 1 fencings" in lines[2]
+    )
+    assert lines[3] == "everything runs as wanted"
+
+
+def test_what_is_not_as_wanted_is_told_with_the_reason_and_by_the_exit_code() -> None:
+    reasons = [{"code": "not_converged", "message": "rillflow:dispatcher:0 starts"}]
+    shown = state(
+        actor("rillflow:execution:0", current=False),
+        converged=False,
+        silent=["rillflow:dispatcher:0"],
+        controller={"reasons": reasons},
+    )
+    with stand_in(**{CLUSTER: shown}) as (url, _):
+        code, printed, _ = run("cluster", "status", "--url", url)
+    assert code == 1
+    assert "settings 2 (not as wanted)" in printed
+    assert "rillflow:dispatcher:0        does not answer" in printed
+    assert "reason   rillflow:dispatcher:0 starts" in printed
+    assert printed.splitlines()[-1] == "not as wanted"
+
+
+def test_all_of_it_may_be_had_as_json() -> None:
+    shown = state(actor("rillflow:dispatcher:0"))
+    with stand_in(**{CLUSTER: shown}) as (url, _):
+        code, printed, _ = run("cluster", "status", "--json", "--url", url)
+    assert code == 0
+    assert json.loads(printed) == shown
