@@ -1,4 +1,7 @@
-"""The Serve deployment: the HTTP API with these settings, in a number of replicas."""
+"""The Serve deployment: the HTTP API with these settings, in a number of replicas.
+
+Used by `serve/app.py` and `serve/stack/front.py`.
+"""
 
 from typing import Final
 

@@ -1,4 +1,7 @@
-"""The actors of a whole deployment, as operators look at them."""
+"""The actors of a whole deployment, as operators look at them.
+
+Used by `actors/readiness.py`, `actors/stack.py` and `serve/api.py`.
+"""
 
 import asyncio
 import os

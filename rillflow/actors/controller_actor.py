@@ -3,6 +3,8 @@
 It compares what is wanted with what runs (``rillflow/runtime/supervision/convergence.py``), does
 one step, and looks again. It remembers nothing that the next look does not find, so its next life
 goes on where this one ended.
+
+Used by `actors/deployment.py`.
 """
 
 import asyncio

@@ -2,6 +2,8 @@
 
 Each replica of the HTTP API does this when it starts; the first one of a deployment changes
 something, and the others find it done.
+
+Used by `serve/api.py`.
 """
 
 import asyncio

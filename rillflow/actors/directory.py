@@ -1,4 +1,7 @@
-"""The directory: the actor that owns an execution, computed from its id without a store look-up."""
+"""The directory: the actor that owns an execution, computed from its id without a store look-up.
+
+Used by `actors`, `client` and `serve/stack`.
+"""
 
 import asyncio
 import uuid

@@ -2,6 +2,8 @@
 
 Ray restarts it after a crash; owners then send the calls again that were not answered
 (`rillflow/runtime/dispatch/client.py`).
+
+Used by `actors/placing.py` and `serve/routes/trials.py`.
 """
 
 import asyncio

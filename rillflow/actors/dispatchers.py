@@ -1,4 +1,7 @@
-"""The state of the dispatchers of a stack, for operators."""
+"""The state of the dispatchers of a stack, for operators.
+
+Used by `actors/stack.py`.
+"""
 
 import asyncio
 from typing import Final

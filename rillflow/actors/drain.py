@@ -1,4 +1,7 @@
-"""Having actors finish what they are at before they are ended."""
+"""Having actors finish what they are at before they are ended.
+
+Used by `actors/controller_actor.py`.
+"""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""The event loops of a stack's actors, for operators."""
+"""The event loops of a stack's actors, for operators.
+
+Used by `actors/stack.py`.
+"""
 
 import asyncio
 

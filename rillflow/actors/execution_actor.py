@@ -1,4 +1,7 @@
-"""The Ray actor that owns executions: a shell around one ExecutionOwner."""
+"""The Ray actor that owns executions: a shell around one ExecutionOwner.
+
+Used by `actors/controller_actor.py`, `actors/placing.py` and `actors/stack.py`.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""Starting the actors of a stack; a second start finds the running ones."""
+"""Starting the actors of a stack; a second start finds the running ones.
+
+Used by `actors/deployment.py`, `serve/api.py` and `serve/stack/front.py`.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""The names of the actors; every process computes the owner of an execution from its id alone."""
+"""The names of the actors; every process computes the owner of an execution from its id alone.
+
+Used by `actors`.
+"""
 
 import hashlib
 from typing import Final

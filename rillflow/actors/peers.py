@@ -1,4 +1,7 @@
-"""A peer: another actor, by name. Reached over a socket on this machine, else over Ray."""
+"""A peer: another actor, by name. Reached over a socket on this machine, else over Ray.
+
+Used by `actors`.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""The nodes of the cluster, and starting an actor of the stack on one of them."""
+"""The nodes of the cluster, and starting an actor of the stack on one of them.
+
+Used by `actors` and `serve/stack`.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple

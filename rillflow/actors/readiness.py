@@ -1,4 +1,7 @@
-"""The readiness checks of a stack: Ray's processes, and Rillflow's."""
+"""The readiness checks of a stack: Ray's processes, and Rillflow's.
+
+Used by `actors/stack.py`.
+"""
 
 import asyncio
 import logging

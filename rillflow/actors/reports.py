@@ -1,4 +1,7 @@
-"""Who runs: the actors of a stack that there are, and what each says of itself."""
+"""Who runs: the actors of a stack that there are, and what each says of itself.
+
+Used by `actors/cluster.py` and `actors/controller_actor.py`.
+"""
 
 import asyncio
 import time

@@ -2,6 +2,8 @@
 
 Sockets, and the methods that actors offer over Ray, return a ``Response``. So no Rillflow error
 becomes a Ray exception, and each has the same class on both sides.
+
+Used by `actors`.
 """
 
 import logging

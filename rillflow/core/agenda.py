@@ -4,6 +4,8 @@ One event takes a limited number of steps (``turn_max_task_steps`` of the submis
 further one once evaluations have spent ``EVENT_WORK``. The remaining steps stay in the state. The
 machine sets a timer that is due at once, and its event continues with them. Events that
 arrive before that timer are handled first; their own steps are queued behind the remaining ones.
+
+Used by `core`, `runtime/hooks` and `testing`.
 """
 
 from enum import IntEnum

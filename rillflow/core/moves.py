@@ -3,6 +3,8 @@
 The functions that handle an event look it up here. No other code decides by the status of a task
 whether an event counts. What a move needs besides the status, such as the attempt, is documented in
 the functions that look it up. ``docs/spec`` shows these tables, and a test drives every entry.
+
+Used by `core` and `core/tasks`.
 """
 
 from enum import Enum

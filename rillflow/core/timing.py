@@ -1,4 +1,7 @@
-"""Timers that come due: delays, polls and time-outs (spec 3.13)."""
+"""Timers that come due: delays, polls and time-outs (spec 3.13).
+
+Used by `core/machine.py`, `core/redo/anew.py` and `runtime/commands/runner.py`.
+"""
 
 from rillflow.core import ending
 from rillflow.core.agenda import REMAINING

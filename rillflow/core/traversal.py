@@ -1,4 +1,7 @@
-"""Readiness of tasks, skipping, and the status of a scope (spec 3.5 to 3.8)."""
+"""Readiness of tasks, skipping, and the status of a scope (spec 3.5 to 3.8).
+
+Used by `core/redo/anew.py`, `core/redo/reopening.py` and `core/running.py`.
+"""
 
 from collections.abc import Iterable
 

@@ -2,6 +2,8 @@
 
 A dispatcher has one. ``with_http`` registers the built-in gateways; `actors/dispatcher_actor.py`
 adds the one that needs Ray.
+
+Used by `actors/dispatcher_actor.py` and `runtime/local.py`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""What the actors of a stack report of themselves, and what their controller reports of them."""
+"""What the actors of a stack report of themselves, and what their controller reports of them.
+
+Used by `actors`, `runtime` and `runtime/supervision`.
+"""
 
 from typing import Protocol
 

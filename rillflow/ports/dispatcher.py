@@ -1,4 +1,7 @@
-"""The dispatcher port: how owners have their outbound calls made."""
+"""The dispatcher port: how owners have their outbound calls made.
+
+Used by `runtime/commands`, `runtime/dispatch` and `runtime/owner`.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias

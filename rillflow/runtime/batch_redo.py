@@ -1,4 +1,7 @@
-"""Redo of many executions of a service, one after the other (spec 5.2, Q60)."""
+"""Redo of many executions of a service, one after the other (spec 5.2, Q60).
+
+Used by `client/driver.py` and `serve/routes/batch_redo.py`.
+"""
 
 import asyncio
 import logging

@@ -1,6 +1,8 @@
 """The endpoints of owners and dispatchers: decode a message, answer it, encode the reply.
 
 Actors pass every message here, from sockets and from Ray calls alike; the endpoints know neither.
+
+Used by `actors/dispatcher_actor.py`, `actors/dispatchers.py` and `actors/execution_actor.py`.
 """
 
 import logging

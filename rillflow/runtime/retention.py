@@ -1,6 +1,8 @@
 """Removal of ended executions that are too old or too many, after they were archived.
 
 Execution actors run it for their partitions.
+
+Used by `actors/execution_actor.py`.
 """
 
 import asyncio

@@ -3,6 +3,8 @@
 Pure, and the same for every adapter: inside the transaction, an adapter reads what it knows about
 the partitions and executions concerned, passes each caller's appends to an `AppendPlan`, and writes
 its rows. A refused caller changes nothing in the plan, so the others are written.
+
+Used by `stores/memory/journal.py`, `stores/postgres/writer.py` and `stores/sqlite/rows.py`.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""An execution filter as SQL conditions; each adapter adds its own placeholders."""
+"""An execution filter as SQL conditions; each adapter adds its own placeholders.
+
+Used by `stores/memory/journal.py`, `stores/postgres/journal.py` and `stores/sqlite/journal.py`.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple

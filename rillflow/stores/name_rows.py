@@ -1,4 +1,8 @@
-"""The registered names of the catalogue as rows of one table, for every adapter."""
+"""The registered names of the catalogue as rows of one table, for every adapter.
+
+Used by `stores/memory/catalogue.py`, `stores/postgres/catalogue.py` and
+`stores/sqlite/catalogue.py`.
+"""
 
 
 def name_rows(

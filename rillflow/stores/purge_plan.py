@@ -4,6 +4,8 @@ Pure, and the same for every adapter. An execution is removed whole if its journ
 A long journal is removed in parts, the oldest records first, and only records that the snapshot
 contains: so a partly removed execution still loads as it was. Its large values are removed with the
 last part, because the snapshot refers to most of them.
+
+Used by `stores/postgres/purge.py` and `stores/sqlite/purge.py`.
 """
 
 from collections.abc import Sequence

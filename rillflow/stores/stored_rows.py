@@ -1,4 +1,7 @@
-"""Conversion of SQL rows into the port's structures, for the SQL adapters."""
+"""Conversion of SQL rows into the port's structures, for the SQL adapters.
+
+Used by `stores/postgres` and `stores/sqlite`.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,1 +1,4 @@
-"""Requests and answers in Rill Flow's form, and how the OpenAPI document describes them."""
+"""Requests and answers in Rill Flow's form, and their descriptions in the OpenAPI document.
+
+The routes use it. It decides nothing about executions.
+"""

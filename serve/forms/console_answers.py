@@ -1,6 +1,8 @@
 """Models of the answers about definitions, statistics and templates, for the OpenAPI document.
 
 As in ``answers.py``, answers do not pass through these models; a test compares the two.
+
+Used by `serve/routes` and `serve/routes/console`.
 """
 
 from typing import Any, TypeAlias

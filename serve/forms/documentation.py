@@ -1,6 +1,8 @@
 """Building blocks for what the OpenAPI document says about parameters, bodies and answers.
 
 The routers use them in their decorators; ``routes/document.py`` adds access and limits.
+
+Used by `serve/routes` and `serve/routes/console`.
 """
 
 from collections.abc import Mapping

@@ -2,6 +2,8 @@
 
 The middleware, the hot routes and FastAPI's error handlers call ``respond_to``. No other place
 decides the status and headers of a refusal.
+
+Used by `serve`, `serve/middleware` and `serve/routes`.
 """
 
 import logging

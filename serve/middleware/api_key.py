@@ -4,6 +4,8 @@ With an ``api_key`` in the settings a caller has to send it, except to the route
 of routes leaves open. Without one, ``browsers.py`` refuses what pages of other sites send.
 ``api.py`` puts this middleware before all others but ``RequestLines``. It also assigns the request
 to a body pool. It must not know what a route does.
+
+Used by `serve/api.py`.
 """
 
 import hashlib

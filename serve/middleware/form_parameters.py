@@ -3,6 +3,8 @@
 Rill Flow reads both alike, on the routes whose POST has no other body; the table of routes names
 them. ``api.py`` adds this middleware before the routes, or before the signatures, which cover the
 parameters of a form too. It must not know what the parameters mean.
+
+Used by `serve/api.py`.
 """
 
 from typing import Final

@@ -3,6 +3,8 @@
 A slash at the end of a path is dropped, and so is a second one at its start, which comes from a
 base address that ends in one. HEAD is handled as GET, and its answer is sent without the body.
 ``api.py`` puts this middleware before all others, so that they compare whole paths.
+
+Used by `serve/api.py`.
 """
 
 from typing import Final

@@ -7,6 +7,8 @@ is accepted with ``auth_signature = "parameters"``, and counts once too. Callbac
 signed have ``purpose=callback`` there, and their ``sign`` is no caller's.
 
 ``api.py`` adds this middleware where the switch is on. It must not know what a route does.
+
+Used by `serve/api.py`.
 """
 
 import base64

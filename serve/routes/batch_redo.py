@@ -1,6 +1,8 @@
 """``multi_redo.json``: redoes many executions, one by one, in the background (spec 5.2, Q60).
 
 ``api.py`` stops the batches of a replica when it ends.
+
+Used by `serve/api.py`.
 """
 
 from typing import Annotated, Final

@@ -1,4 +1,7 @@
-"""What the actors of the deployment run with, beside what is wanted."""
+"""What the actors of the deployment run with, beside what is wanted.
+
+Used by `serve/api.py`.
+"""
 
 from fastapi import APIRouter
 from starlette.responses import Response

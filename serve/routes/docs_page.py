@@ -1,6 +1,8 @@
 """The page at ``/docs``, which shows the OpenAPI document.
 
 It loads nothing from other hosts. ``health.py`` serves it.
+
+Used by `serve/routes/health.py`.
 """
 
 import base64

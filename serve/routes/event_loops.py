@@ -1,4 +1,7 @@
-"""The longest turns of the stack's event loops, by process."""
+"""The longest turns of the stack's event loops, by process.
+
+Used by `serve/api.py`.
+"""
 
 from typing import Any
 

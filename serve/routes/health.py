@@ -2,6 +2,8 @@
 
 Readiness is measured in the background by ``stack.readiness``, so a check costs nothing and may be
 repeated as often as a load balancer likes.
+
+Used by `serve/api.py`.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,8 @@ They are answered here without FastAPI, since its routing and validation would c
 rest of a request. ``api.py`` puts ``HotRoutes`` before the FastAPI application, and ``run.py``
 describes the hot routes for the OpenAPI document. This module must not know what a callback does to
 its execution.
+
+Used by `serve`, `serve/routes` and `serve/routes/console`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

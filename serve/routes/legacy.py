@@ -1,6 +1,8 @@
 """Endpoints of Rill Flow that have no function here: raw records and customized storage (spec 5.3).
 
 They answer as in a Rill Flow that is not set up for them.
+
+Used by `serve/api.py`.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,6 +1,8 @@
 """Overload protection: admission of submissions, busy functions, and gateways (spec 5.3, 6).
 
 The decisions are made by ``rillflow.runtime.submission.admission``; this module shows them.
+
+Used by `serve/api.py`.
 """
 
 from collections import defaultdict

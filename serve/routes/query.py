@@ -1,6 +1,8 @@
 """Contexts of executions, and the members and contexts of their groups (spec 5.3).
 
 An execution as a whole is shown by ``hot.py``.
+
+Used by `serve/api.py`.
 """
 
 from fastapi import APIRouter

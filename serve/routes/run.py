@@ -2,6 +2,8 @@
 
 Each endpoint turns a request into an event and delivers it to the owner of the execution. It must
 not know in which state the execution is.
+
+Used by `serve/api.py`.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,8 @@
 """Lists and counts of executions, read from the store (spec 5.3).
 
 No actor is asked, so the figures are those of what is durable.
+
+Used by `serve/api.py`.
 """
 
 import re

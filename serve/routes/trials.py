@@ -2,6 +2,8 @@
 
 No call is made and nothing is stored. Evaluations run in the threads for authors, with the budget
 of one turn of an execution.
+
+Used by `serve/api.py`.
 """
 
 from typing import Annotated, Any, Final, NamedTuple

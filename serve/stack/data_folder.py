@@ -1,4 +1,7 @@
-"""The data folder of a local stack: its lock, and a note of the running processes."""
+"""The data folder of a local stack: its lock, and a note of the running processes.
+
+Used by `serve/stack/standalone.py`.
+"""
 
 import contextlib
 import fcntl

@@ -1,6 +1,8 @@
 """The environment variables of Ray and Serve in a stack.
 
 They must be set before Ray is imported.
+
+Used by `serve/stack/standalone.py`.
 """
 
 from collections.abc import Mapping

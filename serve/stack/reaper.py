@@ -9,6 +9,8 @@ A process belongs to the stack if its environment has the stack's mark. Ray's pr
 titles there, perhaps over the mark; they are recognized by the title together with an open file in
 the folder of the stack's logs, whose path comes by standard input. The reaper lives as long as the
 stack, so it imports very little.
+
+Used by `serve/stack/standalone.py`.
 """
 
 import os

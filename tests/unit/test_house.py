@@ -35,6 +35,7 @@ UNFINISHED: Final = ("TO" + "DO", "FIX" + "ME", "NotImplemented" + "Error", "no"
 MOCKS: Final = ("unittest" + ".mock", "monkeypatch" + ".setattr", "mocker" + ".patch")
 AVOIDED: Final = ("mark" + ".skip", "mark" + ".xfail", "pytest" + ".skip(", "importor" + "skip")
 WORKPLACE: Final = ("/wo" + "rk/", "../sha" + "red")
+USED_BY: Final = re.compile(r"\bUsed by ((?:`[a-z_/.]+`(?:, | and )?)+)\.")
 MAX_LINES: Final = 500
 MAX_FUNCTION_LINES: Final = 50
 """From ``def`` to the last line, parameters and docstring included."""
@@ -124,6 +125,46 @@ def test_every_module_says_what_it_is(package: str) -> None:
     modules = list((ROOT / package).rglob("*.py"))
     assert modules
     assert not [_name(path) for path in modules if not ast.get_docstring(_tree(path))]
+
+
+def test_a_docstring_says_truly_by_whom_a_module_is_used() -> None:
+    """``Used by `a.py` and `b`.``: that module, and a module of that folder, imports it."""
+    imports = {path: set(_imported(path)) for path in _python_files() if _is_code(path)}
+    untrue = [
+        f"{_name(path)}: {user}"
+        for path in imports
+        for user in _users_in(ast.get_docstring(ast.parse(_text(path))) or "")
+        if not any(
+            _dotted(path) in imported and _is_at(importer, user)
+            for importer, imported in imports.items()
+        )
+    ]
+    assert not untrue, "correct the sentence `Used by ...` in the module's docstring"
+
+
+def _is_code(path: Path) -> bool:
+    return path.relative_to(ROOT).parts[0] in {"rillflow", "serve"}
+
+
+def _users_in(docstring: str) -> list[str]:
+    said = USED_BY.search(" ".join(docstring.split()))
+    return re.findall(r"`([^`]+)`", said[1]) if said else []
+
+
+def _is_at(path: Path, user: str) -> bool:
+    place = str(path.relative_to(ROOT)).removeprefix("rillflow/")
+    return place == user or place.startswith(f"{user}/")
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(_text(path))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{each.name}" for each in node.names)
 
 
 @pytest.mark.parametrize("package", ["rillflow", "serve"])

@@ -1,4 +1,7 @@
-"""What every redo does: restart the execution, reset instances, and start what may start."""
+"""What every redo does: restart the execution, reset instances, and start what may start.
+
+Used by `core/redo/reopening.py` and `core/redo/requested.py`.
+"""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,7 @@
-"""Which parts of an execution a redo with scope ``failed`` runs again."""
+"""Which parts of an execution a redo with scope ``failed`` runs again.
+
+Used by `core/redo/names.py`, `core/redo/reopening.py` and `core/redo/requested.py`.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,7 @@
-"""Check of the instance names in a redo request."""
+"""Check of the instance names in a redo request.
+
+Used by `core/redo/requested.py`.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Final

@@ -1,4 +1,7 @@
-"""Redo with scope ``failed``: reopens groups and tasks around what failed, and keeps successes."""
+"""Redo with scope ``failed``: reopens groups and tasks around what failed, and keeps successes.
+
+Used by `core/machine.py`, `core/redo/requested.py` and `core/requests.py`.
+"""
 
 from rillflow.core import ending, mapping_warnings, traversal
 from rillflow.core.events import CallbackReceived, NoticeDelivered, SubFlowNotice

@@ -1,4 +1,7 @@
-"""The redo event: which tasks run again, and in which scope (spec 3.17)."""
+"""The redo event: which tasks run again, and in which scope (spec 3.17).
+
+Used by `core/machine.py`.
+"""
 
 from rillflow.core import ending
 from rillflow.core.events import RedoRequested

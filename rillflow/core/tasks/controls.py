@@ -1,6 +1,8 @@
 """Tasks that call no function: pass, return, switch and suspense (spec 3.9).
 
 Also what all tasks share: output mappings, success, failure and time-outs.
+
+Used by `core`, `core/redo` and `core/tasks`.
 """
 
 from collections.abc import Sequence

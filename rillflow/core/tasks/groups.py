@@ -1,4 +1,7 @@
-"""Tasks with groups: foreach and choice, and the end of a group (spec 3.9, 3.11)."""
+"""Tasks with groups: foreach and choice, and the end of a group (spec 3.9, 3.11).
+
+Used by `core` and `core/redo`.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Final

@@ -2,6 +2,8 @@
 
 `runtime/activation` and `runtime/commands` ask them, so that the runtime never reads statuses
 itself.
+
+Used by `runtime/activation`, `runtime/commands` and `runtime/owner`.
 """
 
 from rillflow.core.commands import DispatchTask

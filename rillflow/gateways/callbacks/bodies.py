@@ -2,6 +2,8 @@
 
 Gateways pass a function's raw bytes on: JSON, text or an image, compressed or not, perhaps under a
 wrong content type. The result is sent once, so a body of any form is kept.
+
+Used by `gateways/callbacks/arrivals.py`.
 """
 
 import base64

@@ -3,6 +3,8 @@
 A seal is an HMAC-SHA256 over execution, task, attempt and expiry. The address has it as
 ``attempt``, ``expires`` (seconds since the epoch) and ``seal``, beside Rill Flow's ``sign``, which
 functions verify and servers do not.
+
+Used by `gateways/callbacks/urls.py` and `serve/routes/hot.py`.
 """
 
 import base64

@@ -2,6 +2,8 @@
 
 Its form is byte for byte Rill Flow's: keys sorted, everything but letters, digits, ``.``, ``-`` and
 ``_`` percent-encoded.
+
+Used by `gateways/http/requests.py` and `serve/middleware/signatures.py`.
 """
 
 import base64

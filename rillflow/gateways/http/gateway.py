@@ -1,4 +1,7 @@
-"""The HTTP gateway: Rill Flow's HTTP dialect over one transport (spec 4.4, 9.2)."""
+"""The HTTP gateway: Rill Flow's HTTP dialect over one transport (spec 4.4, 9.2).
+
+Used by `gateways/language_models.py` and `gateways/registry.py`.
+"""
 
 import asyncio
 import logging

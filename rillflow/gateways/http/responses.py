@@ -1,4 +1,7 @@
-"""Interpreting an HTTP response as the answer of an attempt (spec 4.4, 9.2)."""
+"""Interpreting an HTTP response as the answer of an attempt (spec 4.4, 9.2).
+
+Used by `gateways/http/gateway.py` and `gateways/registry.py`.
+"""
 
 from typing import Final
 from urllib.parse import urljoin

@@ -2,6 +2,8 @@
 
 Keys, signatures, cookies, the callback address, and headers of authors are for the host that they
 were written for. A function may name another host in a redirect, or as its poll address.
+
+Used by `gateways/http/requests.py` and `gateways/http/responses.py`.
 """
 
 from collections.abc import Iterable

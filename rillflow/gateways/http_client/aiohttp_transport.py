@@ -1,4 +1,7 @@
-"""The transport over aiohttp, an alternative to the dispatcher's own client."""
+"""The transport over aiohttp, an alternative to the dispatcher's own client.
+
+Used by `gateways/http_client/transport.py`.
+"""
 
 import asyncio
 import socket

@@ -1,4 +1,7 @@
-"""Decoding of compressed responses, which occur only if a workflow asks for them."""
+"""Decoding of compressed responses, which occur only if a workflow asks for them.
+
+Used by `gateways/http/gateway.py`.
+"""
 
 import zlib
 from typing import Final

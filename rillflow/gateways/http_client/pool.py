@@ -1,4 +1,7 @@
-"""The connection pool of the HTTP client: connects to allowed addresses, and keeps connections."""
+"""The connection pool of the HTTP client: connects to allowed addresses, and keeps connections.
+
+Used by `gateways/http_client/transport.py`.
+"""
 
 import asyncio
 import ssl

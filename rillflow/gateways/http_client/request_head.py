@@ -1,4 +1,7 @@
-"""The head of a request: request line and headers, as bytes."""
+"""The head of a request: request line and headers, as bytes.
+
+Used by `gateways/http_client` and `gateways/secrets`.
+"""
 
 from base64 import b64encode
 from functools import lru_cache

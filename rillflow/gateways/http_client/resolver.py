@@ -2,6 +2,8 @@
 
 The system's resolver occupies a thread for each name, for 10 to 30 s if a name server does not
 answer. So look-ups have threads of their own, and the names of one domain get only some of them.
+
+Used by `gateways/http_client/aiohttp_transport.py` and `gateways/http_client/pool.py`.
 """
 
 import asyncio

@@ -3,6 +3,8 @@
 The gateway knows Rill Flow's requests, responses and limits; a transport knows connections. A
 transport follows no redirects, decodes no content, sends no request twice, and connects only to
 addresses that the egress policy allows.
+
+Used by `gateways/http/callback_probe.py` and `gateways/http/gateway.py`.
 """
 
 from typing import Protocol

@@ -3,6 +3,8 @@
 It delays calls and fails none. A connection error counts for the host; a failed answer counts for
 the function, so a broken function does not delay others behind its gateway. The state is in memory,
 and uses the event loop's clock.
+
+Used by `gateways/limits/limiter.py`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Concurrency limits, in all and for each host, with fair shares for workspaces and executions."""
+"""Concurrency limits, in all and for each host, with fair shares for workspaces and executions.
+
+Used by `gateways/http_client/resolver.py` and `gateways/limits/limiter.py`.
+"""
 
 import asyncio
 from collections import OrderedDict, deque

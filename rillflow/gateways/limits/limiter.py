@@ -1,4 +1,7 @@
-"""The limiter: when a call may go out, by circuits, concurrency and rates."""
+"""The limiter: when a call may go out, by circuits, concurrency and rates.
+
+Used by `gateways/http/gateway.py`.
+"""
 
 import asyncio
 from types import TracebackType

@@ -1,4 +1,8 @@
-"""The rate limits of gateway hosts, in calls that may begin in a second."""
+"""The rate limits of gateway hosts, in calls that may begin in a second.
+
+Used by `gateways/http_client/resolver.py`, `gateways/limits/concurrency.py` and
+`gateways/limits/limiter.py`.
+"""
 
 import asyncio
 from collections.abc import Mapping

@@ -3,6 +3,8 @@
 Python has codecs that are not charsets, one of them (``punycode``) with quadratic cost, and caches
 every unknown name for ever. So a charset is looked up only if its name is in a list of those in
 use.
+
+Used by `gateways/callbacks`, `gateways/http` and `serve/forms`.
 """
 
 import codecs

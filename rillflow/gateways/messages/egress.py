@@ -2,6 +2,9 @@
 
 Clients check every address to which a name resolves, literal addresses, and every redirect, so
 neither DNS nor a redirect evades it.
+
+Used by `actors/dispatcher_actor.py`, `gateways/http_client/resolver.py` and
+`gateways/messages/settings.py`.
 """
 
 import ipaddress

@@ -4,6 +4,8 @@ A plugin is an object with a ``name`` (the ``resourceProtocol`` or scheme that i
 method ``handle(resource, dispatch_info)`` that returns the text of an answer, as an HTTP body would
 be. It is found through the entry-point group ``rillflow.dispatchers`` or named in the settings as
 ``module[:attribute]``.
+
+Used by `gateways/plugins/loading.py` and `gateways/registry.py`.
 """
 
 import asyncio

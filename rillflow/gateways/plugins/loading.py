@@ -1,4 +1,7 @@
-"""Loading of dispatcher plugins, from installed packages and from the settings."""
+"""Loading of dispatcher plugins, from installed packages and from the settings.
+
+Used by `gateways/registry.py`, `serve/api.py` and `serve/stack/standalone.py`.
+"""
 
 import importlib
 import importlib.metadata

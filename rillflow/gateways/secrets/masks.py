@@ -1,4 +1,7 @@
-"""Masking of secrets in answers."""
+"""Masking of secrets in answers.
+
+Used by `gateways`, `gateways/secrets` and `serve/routes`.
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache

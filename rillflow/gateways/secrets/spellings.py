@@ -3,6 +3,8 @@
 A secret is found as plain text in any case, with any of its characters percent-encoded, escaped in
 JSON (once or several times), or written as an HTML entity, as the punycode of a host name, and
 inside Base64, at any offset. Patterns are RE2's over UTF-8 bytes, so a search takes linear time.
+
+Used by `gateways/secrets/masks.py`.
 """
 
 import base64

@@ -1,4 +1,7 @@
-"""The compiler: from the syntax tree to code, with the cost and the depth of every block."""
+"""The compiler: from the syntax tree to code, with the cost and the depth of every block.
+
+Used by `language/expressions`.
+"""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

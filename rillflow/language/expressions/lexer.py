@@ -4,6 +4,8 @@ A name with dots (``a.b.c``, ``string.length``) is one token, as in AviatorScrip
 unescaped first and then searched for ``#{...}``, whose tokens become part of the string's token;
 ``\#`` is a literal hash sign. Outside strings a hash sign quotes a name, which may then have
 indexes (``#a.b[1].c``) or, between backquotes, any characters.
+
+Used by `language/expressions`.
 """
 
 import re

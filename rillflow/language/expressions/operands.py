@@ -2,6 +2,8 @@
 
 Binary operators are grouped with two stacks instead of recursion, so that only brackets, blocks,
 prefixes and ``**`` use the interpreter's stack, and those are counted.
+
+Used by `language/expressions/parser.py`.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""The operators on values."""
+"""The operators on values.
+
+Used by `language/expressions/codegen` and `language/expressions/functions`.
+"""
 
 import math
 from collections.abc import Callable

@@ -2,6 +2,8 @@
 
 Patterns and replacements have Java's syntax (``$1`` stands for a group), as far as RE2 supports the
 construct; others are refused.
+
+Used by `language/expressions`, `language/expressions/functions` and `runtime/definitions`.
 """
 
 import re

@@ -2,6 +2,8 @@
 
 The generator is SplitMix64 (Steele, Lea and Flood, 2014), whose state is one 64-bit number, so a
 replayed execution draws the same numbers as the first time.
+
+Used by `language/expressions/budget.py` and `language/expressions/functions/system.py`.
 """
 
 from typing import Final

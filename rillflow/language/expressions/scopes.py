@@ -1,4 +1,7 @@
-"""Scopes, functions of the script, and the signals that leave a block."""
+"""Scopes, functions of the script, and the signals that leave a block.
+
+Used by `language/expressions` and `language/expressions/codegen`.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias

@@ -1,4 +1,7 @@
-"""Conversion of values to text and JSON, and of text to numbers."""
+"""Conversion of values to text and JSON, and of text to numbers.
+
+Used by `language/expressions`, `language/expressions/codegen` and `language/expressions/functions`.
+"""
 
 import math
 import re

@@ -3,6 +3,8 @@
 Chains of operators, suffixes, conditions and branches are flat tuples, not nested
 pairs, so the depth of a tree is the depth of its brackets and blocks, which the
 parser bounds.
+
+Used by `language/expressions` and `language/expressions/codegen`.
 """
 
 from dataclasses import dataclass, field

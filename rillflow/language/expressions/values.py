@@ -3,6 +3,8 @@
 A value is nil (None), a boolean, an integer (exact, within the budget), a double, a string, a list,
 a map (dict), a ``ScriptSet``, a range, a pattern or a function. Lists, maps and sets are shared by
 reference, as in AviatorScript.
+
+Used by `language/expressions`, `language/expressions/codegen` and `language/expressions/functions`.
 """
 
 import math

@@ -7,6 +7,8 @@ The left operand decides how values of different types are compared: text with a
 
 Jayway also interprets list elements that look like paths or JSON, so that ``"$.a" in ["$.a"]`` is
 false there; here text is text.
+
+Used by `language/jsonpath`.
 """
 
 import operator

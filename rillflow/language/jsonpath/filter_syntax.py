@@ -3,6 +3,8 @@
 ``&&`` binds tighter than ``||``; ``!`` negates what is in parentheses, and before a path it
 requires that the path does not exist. A path ends at a space, a comparison sign or the parenthesis
 that closes the filter, so ``@.a&&@.b`` is one path and needs spaces.
+
+Used by `language/jsonpath/compiler.py` and `language/jsonpath/filters.py`.
 """
 
 from collections.abc import Callable

@@ -2,6 +2,8 @@
 
 Arithmetic gives doubles; the deviation is that of a whole population. Functions use only the
 numbers of a list, or only its strings (``concat``), and their arguments.
+
+Used by `language/jsonpath/compiler.py`.
 """
 
 import math

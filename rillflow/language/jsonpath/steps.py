@@ -4,6 +4,8 @@ A path is a chain of steps; each passes the values that it finds to the next one
 adds them to the run. The place of a value in the document is tracked only for writing: a place is
 ``()`` for the document, and ``(place of the parent, key)`` below it; the key is a name, an index,
 or the names of a ``['a','b']`` at the end.
+
+Used by `language/jsonpath` and `language/mapping`.
 """
 
 from abc import ABC, abstractmethod

@@ -4,6 +4,8 @@ Rules run in order on one document, and later rules see what earlier ones wrote.
 written. A rule that fails is skipped, unless its tolerance is false. A source that is not a path,
 or cannot be read in this document, is null, which is not a failure. The given values are never
 changed: a list writes into copies.
+
+Used by `core`, `runtime/definitions` and `serve/routes`.
 """
 
 from collections.abc import Callable, Collection, Iterable

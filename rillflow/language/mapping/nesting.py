@@ -1,4 +1,7 @@
-"""The nesting depth of lists and maps, computed without recursion."""
+"""The nesting depth of lists and maps, computed without recursion.
+
+Used by `language/mapping/targets.py`.
+"""
 
 from typing import Final
 

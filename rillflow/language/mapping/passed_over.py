@@ -2,6 +2,8 @@
 
 Nothing here decides what a rule does. An explanation is built only after a rule has written
 nothing, so rules that work cost nothing extra.
+
+Used by `core`, `core/tasks` and `language/mapping`.
 """
 
 from collections.abc import Iterable, Sequence

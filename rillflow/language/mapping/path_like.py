@@ -2,6 +2,9 @@
 
 Mappings and lint rules warn of them. A source is a path only if it begins with ``$`` (spec 2.3).
 ``context.name``, or a path inside a longer text, is copied as text.
+
+Used by `definition/lint/literals.py`, `definition/lint/warnings.py` and
+`language/mapping/write_checks.py`.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""Sources of mapping rules: a path, a trigger URL, a literal, or nothing (spec 2.3)."""
+"""Sources of mapping rules: a path, a trigger URL, a literal, or nothing (spec 2.3).
+
+Used by `language/mapping/mappings.py`.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias

@@ -2,6 +2,8 @@
 
 JSON values are shared and never changed in place, so a write copies each container on its path,
 once per draft: the original documents stay as they were.
+
+Used by `core`, `definition/lint` and `language/mapping`.
 """
 
 from abc import ABC, abstractmethod

@@ -1,6 +1,8 @@
 """Warnings about mapping rules that have written a value.
 
 The checks are built when a list is compiled: a rule without a check costs nothing extra.
+
+Used by `language/mapping/mappings.py`.
 """
 
 from collections.abc import Callable

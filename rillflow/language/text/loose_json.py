@@ -8,6 +8,9 @@
 
 Numbers keep their value exactly. A decimal that no double can hold is refused, and so are lone
 surrogates, because JSON cannot express either.
+
+Used by `language/jsonpath/compiler.py`, `language/jsonpath/filters.py` and
+`language/text/literals.py`.
 """
 
 import json

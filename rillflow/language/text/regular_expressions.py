@@ -1,4 +1,7 @@
-"""Compilation of patterns to RE2 programs of limited size, for paths and expressions."""
+"""Compilation of patterns to RE2 programs of limited size, for paths and expressions.
+
+Used by `language/expressions/patterns.py` and `language/jsonpath/comparisons.py`.
+"""
 
 from typing import Any, Final, NamedTuple, TypeAlias
 

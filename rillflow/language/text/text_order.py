@@ -1,6 +1,9 @@
 """The order of texts in Java: by UTF-16 code units, not by characters.
 
 The two differ only where a character beyond U+FFFF meets one from U+E000 to U+FFFF.
+
+Used by `language/expressions/functions/system.py`, `language/expressions/functions/traversals.py`
+and `language/expressions/values.py`.
 """
 
 from typing import Final

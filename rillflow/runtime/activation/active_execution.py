@@ -3,6 +3,8 @@
 ``NEXT`` is the table of stages and of the events that lead from one stage to the next. Only the
 activation cache (``cache`` and ``hot_executions``) moves an activation through them and takes
 leases and appends on it. An activation's fields are written by its own methods only.
+
+Used by `runtime/activation`, `runtime/commands` and `runtime/owner`.
 """
 
 import asyncio

@@ -1,6 +1,8 @@
 """Passivation: what is written to the store when executions leave memory.
 
 These writes only save work at the next activation or start. Losing one loses no event.
+
+Used by `runtime/activation/cache.py` and `runtime/owner/execution_owner.py`.
 """
 
 import logging

@@ -1,4 +1,7 @@
-"""Replay: rebuilding an execution from its snapshot and the events after it."""
+"""Replay: rebuilding an execution from its snapshot and the events after it.
+
+Used by `runtime/activation/cache.py`.
+"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,7 @@
-"""Batching: items that arrive while a batch is under way leave with the next one."""
+"""Batching: items that arrive while a batch is under way leave with the next one.
+
+Used by `runtime/definitions/catalogue.py` and `runtime/routing/router.py`.
+"""
 
 import asyncio
 import logging

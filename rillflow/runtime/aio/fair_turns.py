@@ -4,6 +4,8 @@ Handling an event is computation, and nothing else runs in the process meanwhile
 loop handles events for some milliseconds, and then returns to the loop. Waiting events follow, one
 portion a turn, first those of the execution that has used least. An execution with long events thus
 delays only itself.
+
+Used by `runtime/activation/cache.py` and `runtime/owner/execution_owner.py`.
 """
 
 import asyncio

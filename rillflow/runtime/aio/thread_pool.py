@@ -2,6 +2,8 @@
 
 While a thread computes, the event loop waits for the interpreter lock up to 5 ms each time. So
 there are few threads, and work is refused when the queue is full.
+
+Used by `runtime/definitions`, `serve/routes` and `serve/routes/console`.
 """
 
 import asyncio

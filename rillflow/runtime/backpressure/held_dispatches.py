@@ -1,4 +1,7 @@
-"""Dispatches that wait because their function is busy (spec 9.3)."""
+"""Dispatches that wait because their function is busy (spec 9.3).
+
+Used by `runtime/commands/dispatching.py`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

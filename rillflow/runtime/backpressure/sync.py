@@ -1,4 +1,7 @@
-"""Hints for the owner of a dedicated execution, which queries them before it dispatches."""
+"""Hints for the owner of a dedicated execution, which queries them before it dispatches.
+
+Used by `runtime/commands/dispatching.py`.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""Dispatches: resolving the function, starting sub-flows, holding what is busy, and batching."""
+"""Dispatches: resolving the function, starting sub-flows, holding what is busy, and batching.
+
+Used by `runtime/commands/runner.py` and `runtime/owner/call_handling.py`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

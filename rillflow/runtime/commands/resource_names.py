@@ -1,4 +1,7 @@
-"""What resource names stand for: functions, sub-flows, A/B rules, references (spec 4.1, 4.8)."""
+"""What resource names stand for: functions, sub-flows, A/B rules, references (spec 4.1, 4.8).
+
+Used by `runtime/commands/dispatching.py` and `serve/routes/console/definition_rules.py`.
+"""
 
 from typing import Final
 from urllib.parse import parse_qs

@@ -1,4 +1,7 @@
-"""Carrying out commands: dispatches, timers, notices, cancellations and redo requests."""
+"""Carrying out commands: dispatches, timers, notices, cancellations and redo requests.
+
+Used by `runtime/owner/execution_owner.py` and `runtime/owner/recovery.py`.
+"""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence

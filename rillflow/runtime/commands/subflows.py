@@ -1,4 +1,7 @@
-"""Starting sub-flows: a dispatch whose function is another workflow (spec 3.15)."""
+"""Starting sub-flows: a dispatch whose function is another workflow (spec 3.15).
+
+Used by `runtime/commands/dispatching.py`.
+"""
 
 from typing import NamedTuple
 

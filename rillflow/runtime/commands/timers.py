@@ -1,4 +1,8 @@
-"""The timers of all executions of an owner: one heap and one sleeping task."""
+"""The timers of all executions of an owner: one heap and one sleeping task.
+
+Used by `runtime/commands/runner.py`, `runtime/owner/execution_owner.py` and
+`runtime/owner/recovery.py`.
+"""
 
 import asyncio
 import heapq

@@ -1,4 +1,7 @@
-"""The callers' side of waiting: all callers of a process wait at an owner by one query."""
+"""The callers' side of waiting: all callers of a process wait at an owner by one query.
+
+Used by `runtime`, `runtime/completion` and `runtime/routing`.
+"""
 
 import asyncio
 import logging

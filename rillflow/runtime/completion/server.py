@@ -1,4 +1,7 @@
-"""The owner's side of waiting: watchers are told of ends in batches."""
+"""The owner's side of waiting: watchers are told of ends in batches.
+
+Used by `runtime/owner/call_handling.py` and `runtime/owner/execution_owner.py`.
+"""
 
 import asyncio
 from collections import OrderedDict

@@ -4,6 +4,8 @@ One death may be chance: somebody killed the process, or another execution used 
 execution is suspected after the first death, and quarantined after the second, unless the step at
 which the process died has succeeded since. A quarantined execution is not even read, because
 reading may be what is fatal, until somebody redoes or cancels it.
+
+Used by `runtime/activation` and `runtime/owner`.
 """
 
 import logging

@@ -3,6 +3,9 @@
 Nothing of this is stored. The journal of the execution is unchanged, and the next process of its
 owner tries again. Executions that kill the process of their owner are handled by
 ``runtime.crashes.crash_history``.
+
+Used by `runtime/owner/call_handling.py`, `runtime/owner/execution_owner.py` and
+`runtime/owner/recovery.py`.
 """
 
 import logging

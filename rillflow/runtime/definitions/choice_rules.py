@@ -2,6 +2,8 @@
 
 A rule that fails, or exceeds its budget, is false. All rules of a choice together have a budget
 too, so that a table of looping rules cannot block a process.
+
+Used by `runtime/commands/resource_names.py` and `runtime/definitions/catalogue.py`.
 """
 
 import asyncio

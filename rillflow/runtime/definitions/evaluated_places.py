@@ -2,6 +2,8 @@
 
 ``unevaluatedItems`` and ``unevaluatedProperties`` apply to the others. The library's own
 implementation is quadratic, and follows references without a limit.
+
+Used by `runtime/definitions/json_schema.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,7 @@
-"""Loading of the extensions that the settings name as ``module:attribute``."""
+"""Loading of the extensions that the settings name as ``module:attribute``.
+
+Used by `actors/execution_actor.py`, `runtime/stack.py` and `serve/api.py`.
+"""
 
 import importlib
 from collections.abc import Iterable

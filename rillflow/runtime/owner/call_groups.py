@@ -1,4 +1,7 @@
-"""How a batch of calls is taken: large texts are decoded first, then group by group."""
+"""How a batch of calls is taken: large texts are decoded first, then group by group.
+
+Used by `runtime/owner/execution_owner.py`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,7 @@
-"""When the actor of a dedicated execution may leave."""
+"""When the actor of a dedicated execution may leave.
+
+Used by `actors/execution_actor.py`.
+"""
 
 import asyncio
 from collections.abc import Sized

@@ -4,6 +4,8 @@ The order never changes: handle in memory, append durably, then answer the calle
 commands. If the append fails, the state in memory is dropped, and the execution is read from the
 store again. A reply that wrote nothing, but reports the state in memory, waits until that state is
 durable. An unexpected failure affects one execution only (``runtime.crashes.quarantine``).
+
+Used by `actors`, `runtime` and `runtime/owner`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Writing the appends of an owner, and noticing when a newer owner has taken over."""
+"""Writing the appends of an owner, and noticing when a newer owner has taken over.
+
+Used by `runtime/owner/execution_owner.py`.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""Log events for mapping rules that fail, for the authors of definitions."""
+"""Log events for mapping rules that fail, for the authors of definitions.
+
+Used by `runtime/owner/call_handling.py`.
+"""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Reading an execution, and the answers for one that does not exist (spec 3.11, 5.3)."""
+"""Reading an execution, and the answers for one that does not exist (spec 3.11, 5.3).
+
+Used by `runtime/owner/call_handling.py`, `runtime/owner/views.py` and `runtime/stack.py`.
+"""
 
 from rillflow.core.events import (
     CallbackReceived,

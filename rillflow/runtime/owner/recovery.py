@@ -1,4 +1,7 @@
-"""Recovery: resuming executions at the start, after memory was dropped, and after crashes."""
+"""Recovery: resuming executions at the start, after memory was dropped, and after crashes.
+
+Used by `runtime/owner/call_handling.py` and `runtime/owner/execution_owner.py`.
+"""
 
 import asyncio
 import logging

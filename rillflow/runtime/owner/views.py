@@ -3,6 +3,8 @@
 For a large view the caller gets a name. A thread encodes the state of that moment, and the caller
 asks first for its size and then for its parts. Readers of the same state share one encoding, and
 the memory of all encodings is limited, so that reading costs the owner little.
+
+Used by `runtime/local.py`, `runtime/owner/call_handling.py` and `runtime/owner/execution_owner.py`.
 """
 
 import asyncio

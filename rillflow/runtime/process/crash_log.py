@@ -1,4 +1,7 @@
-"""The log event of an unexpected error: its kind and place, without values."""
+"""The log event of an unexpected error: its kind and place, without values.
+
+Used by `runtime/crashes`, `runtime/dispatch` and `runtime/owner`.
+"""
 
 import logging
 import traceback

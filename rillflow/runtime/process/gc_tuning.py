@@ -1,4 +1,7 @@
-"""The garbage collector's thresholds for processes with many small, long-lived objects."""
+"""The garbage collector's thresholds for processes with many small, long-lived objects.
+
+Used by `actors/dispatcher_actor.py`, `actors/execution_actor.py` and `serve/api.py`.
+"""
 
 import gc
 from typing import Final

@@ -1,4 +1,7 @@
-"""The format of log events in all processes of a stack: one line with ``name=value`` fields."""
+"""The format of log events in all processes of a stack: one line with ``name=value`` fields.
+
+Used by `actors`, `serve` and `serve/stack`.
+"""
 
 import json
 import logging

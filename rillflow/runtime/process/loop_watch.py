@@ -3,6 +3,8 @@
 A loop has no hook to measure its turns, so a timer is set in the loop: its delay is the time for
 which the loop was blocked. A thread checks at the same time, and records the stack of the loop's
 thread when the timer is overdue.
+
+Used by `actors`, `serve` and `serve/routes`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Background checks of readiness, so that a request for readiness never waits."""
+"""Background checks of readiness, so that a request for readiness never waits.
+
+Used by `actors/execution_actor.py` and `actors/readiness.py`.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""The limit of dedicated executions that run at once; each takes a process of 30 MB and more."""
+"""The limit of dedicated executions that run at once; each takes a process of 30 MB and more.
+
+Used by `actors/directory.py`.
+"""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final

@@ -1,4 +1,7 @@
-"""The drain of an actor that is moved to another node: new messages wait meanwhile."""
+"""The drain of an actor that is moved to another node: new messages wait meanwhile.
+
+Used by `actors/dispatcher_actor.py`, `actors/drain.py` and `actors/execution_actor.py`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,7 @@
-"""The limit of submissions from outside that wait at an owner."""
+"""The limit of submissions from outside that wait at an owner.
+
+Used by `actors`, `runtime` and `runtime/routing`.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence

@@ -3,6 +3,8 @@
 Checks that need another process are made only if a setting requires them. The owner of the new
 execution checks for busy functions when it handles the submission. A check that cannot be made
 accepts.
+
+Used by `runtime/submission/intake.py` and `serve/routes/protection.py`.
 """
 
 import asyncio

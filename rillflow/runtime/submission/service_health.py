@@ -1,4 +1,8 @@
-"""The health of a service: its shares of completed and successful executions (spec 6.4)."""
+"""The health of a service: its shares of completed and successful executions (spec 6.4).
+
+Used by `runtime/submission/admission.py`, `serve/routes/batch_redo.py` and
+`serve/routes/statistics.py`.
+"""
 
 import math
 from typing import Final, NamedTuple

@@ -1,4 +1,7 @@
-"""A deployment as JSON shows it: no digest of secrets, and no execution."""
+"""A deployment as JSON shows it: no digest of secrets, and no execution.
+
+Used by `client/driver.py` and `serve/routes/cluster.py`.
+"""
 
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.ports.cluster import ActorReport, ClusterState, ControllerReport

@@ -1,4 +1,7 @@
-"""The wanted state that settings stand for, and its next version."""
+"""The wanted state that settings stand for, and its next version.
+
+Used by `actors`, `serve` and `serve/stack`.
+"""
 
 import hashlib
 import json

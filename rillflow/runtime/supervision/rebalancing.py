@@ -1,4 +1,7 @@
-"""Rebalancing: which actor should move to which node, so that each node has its share."""
+"""Rebalancing: which actor should move to which node, so that each node has its share.
+
+Used by `actors/controller_actor.py`.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Starts the actors of dedicated executions that have none, at the start and after losses."""
+"""Starts the actors of dedicated executions that have none, at the start and after losses.
+
+Used by `runtime/owner/execution_owner.py`.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""The catalogue half of the memory store."""
+"""The catalogue half of the memory store.
+
+Used by `stores/memory/store.py`.
+"""
 
 from collections.abc import Sequence
 from typing import TypeAlias

@@ -1,4 +1,7 @@
-"""The wanted state of a deployment in the memory store."""
+"""The wanted state of a deployment in the memory store.
+
+Used by `stores/memory/store.py`.
+"""
 
 from rillflow.ports.deployment import Deployment, decode_stored, encode_stored
 from rillflow.stores.memory.life import MemoryLife

@@ -1,4 +1,7 @@
-"""The journal half of the memory store."""
+"""The journal half of the memory store.
+
+Used by `stores/memory/store.py`.
+"""
 
 import operator
 from collections import Counter

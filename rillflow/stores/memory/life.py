@@ -1,4 +1,7 @@
-"""Opening and closing the memory store, which only allows or refuses calls."""
+"""Opening and closing the memory store, which only allows or refuses calls.
+
+Used by `stores/memory/catalogue.py`, `stores/memory/deployments.py` and `stores/memory/journal.py`.
+"""
 
 from rillflow.errors import StoreError
 

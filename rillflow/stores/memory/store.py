@@ -1,4 +1,7 @@
-"""The memory store, for tests and local runs: its data last as long as the process."""
+"""The memory store, for tests and local runs: its data last as long as the process.
+
+Used by `stores`.
+"""
 
 from rillflow.stores.memory.catalogue import MemoryCatalogue
 from rillflow.stores.memory.deployments import MemoryDeployments

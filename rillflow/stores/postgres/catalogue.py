@@ -1,4 +1,7 @@
-"""The catalogue half of the PostgreSQL store."""
+"""The catalogue half of the PostgreSQL store.
+
+Used by `stores/postgres/store.py`.
+"""
 
 from collections.abc import Sequence
 from typing import Final

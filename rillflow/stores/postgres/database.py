@@ -1,4 +1,7 @@
-"""The connections of one process to a PostgreSQL database: one writer and a pool."""
+"""The connections of one process to a PostgreSQL database: one writer and a pool.
+
+Used by `stores/postgres`.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

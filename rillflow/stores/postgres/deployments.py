@@ -1,4 +1,7 @@
-"""The wanted state of a deployment in the PostgreSQL store."""
+"""The wanted state of a deployment in the PostgreSQL store.
+
+Used by `stores/postgres/store.py`.
+"""
 
 from typing import Final
 

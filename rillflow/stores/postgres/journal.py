@@ -1,4 +1,7 @@
-"""The journal half of the PostgreSQL store."""
+"""The journal half of the PostgreSQL store.
+
+Used by `stores/postgres/store.py`.
+"""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,7 @@
-"""Removal of ended executions from PostgreSQL, in small transactions."""
+"""Removal of ended executions from PostgreSQL, in small transactions.
+
+Used by `stores/postgres/journal.py`.
+"""
 
 from collections.abc import Sequence
 from typing import Final

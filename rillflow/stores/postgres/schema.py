@@ -3,6 +3,8 @@
 The table ``rillflow_schema`` has the number of the last migration. All missing migrations are one
 transaction under an advisory lock. Released migrations are never edited: a change is a new one at
 the end.
+
+Used by `stores` and `stores/postgres`.
 """
 
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,7 @@
-"""The store of clusters: a PostgreSQL database that every node reaches."""
+"""The store of clusters: a PostgreSQL database that every node reaches.
+
+Used by `stores`.
+"""
 
 from rillflow.stores.large_values import LARGE_VALUE_BYTES
 from rillflow.stores.postgres.catalogue import PostgresCatalogue

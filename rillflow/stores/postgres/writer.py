@@ -7,6 +7,8 @@ the caller changes nothing on disk.
 The writing transaction locks the rows of its partitions (``FOR SHARE``). A ``take_partitions``
 waits for it, and it waits for a ``take_partitions``: no append of an old owner commits after
 ``take_partitions`` has returned.
+
+Used by `stores/postgres/database.py`.
 """
 
 import asyncio

@@ -1,6 +1,8 @@
 """Backup, restore and verification of a SQLite database file, for `rillflow db`.
 
 A backup is one complete file: no ``-wal`` file belongs to it.
+
+Used by `cli/commands/database.py`.
 """
 
 import os

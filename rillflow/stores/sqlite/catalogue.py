@@ -1,4 +1,7 @@
-"""The catalogue half of the SQLite store."""
+"""The catalogue half of the SQLite store.
+
+Used by `stores/sqlite/store.py`.
+"""
 
 import sqlite3
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Connections to the SQLite file that several processes share."""
+"""Connections to the SQLite file that several processes share.
+
+Used by `stores/sqlite`.
+"""
 
 import sqlite3
 import time

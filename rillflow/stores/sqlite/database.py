@@ -3,6 +3,8 @@
 In WAL mode readers neither wait for commits nor block them. Reads of single executions and aliases
 have a thread apart from listings and counts, so that a long listing does not delay the loading of
 an execution.
+
+Used by `stores/sqlite`.
 """
 
 import asyncio

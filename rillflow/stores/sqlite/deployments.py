@@ -1,4 +1,7 @@
-"""The wanted state of a deployment in the SQLite store."""
+"""The wanted state of a deployment in the SQLite store.
+
+Used by `stores/sqlite/store.py`.
+"""
 
 import sqlite3
 from typing import Final

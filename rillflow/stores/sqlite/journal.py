@@ -1,4 +1,7 @@
-"""The journal half of the SQLite store."""
+"""The journal half of the SQLite store.
+
+Used by `stores/sqlite/backup.py` and `stores/sqlite/store.py`.
+"""
 
 import sqlite3
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Removal of ended executions from SQLite, in small transactions."""
+"""Removal of ended executions from SQLite, in small transactions.
+
+Used by `stores/sqlite/journal.py`.
+"""
 
 import sqlite3
 from collections.abc import Sequence

@@ -3,6 +3,8 @@
 Python releases its interpreter lock around every step of a statement, and may wait for a busy event
 loop to get it back. So the writer reads everything in one step, and inserts many rows with one
 statement.
+
+Used by `stores/sqlite/writer.py`.
 """
 
 import sqlite3

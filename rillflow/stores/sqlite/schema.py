@@ -3,6 +3,8 @@
 ``PRAGMA user_version`` has the number of the last migration. A migration is one transaction, so a
 database is at one version or at the next, never between. Released migrations are never edited: a
 change is a new one at the end.
+
+Used by `stores` and `stores/sqlite`.
 """
 
 import sqlite3

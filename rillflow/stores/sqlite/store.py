@@ -1,4 +1,7 @@
-"""The embedded store: one SQLite file, shared by the processes of one machine."""
+"""The embedded store: one SQLite file, shared by the processes of one machine.
+
+Used by `stores`.
+"""
 
 from pathlib import Path
 

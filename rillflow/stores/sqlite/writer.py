@@ -3,6 +3,8 @@
 Appends that arrive while a commit is under way are committed together by the next one; an idle
 writer commits at once. A caller waits on a future that is settled after the commit, so cancelling
 the caller changes nothing on disk.
+
+Used by `stores/sqlite/database.py`.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Definitions in the form of the console's graph (spec 5.6)."""
+"""Definitions in the form of the console's graph (spec 5.6).
+
+Used by `serve/routes/console/listings.py`.
+"""
 
 from rillflow.definition import collapse_sugar
 from rillflow.definition.model import FunctionTask, Task, WorkflowDefinition

@@ -1,4 +1,7 @@
-"""Gray rules, which choose aliases, and A/B rules, which choose functions (spec 5.4, 5.5)."""
+"""Gray rules, which choose aliases, and A/B rules, which choose functions (spec 5.4, 5.5).
+
+Used by `serve/api.py`.
+"""
 
 from functools import partial
 from typing import Annotated, Final

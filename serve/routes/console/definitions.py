@@ -1,4 +1,7 @@
-"""Definitions, their versions, and the names under which they are listed (spec 5.5)."""
+"""Definitions, their versions, and the names under which they are listed (spec 5.5).
+
+Used by `serve/api.py` and `serve/routes/console/definition_rules.py`.
+"""
 
 from typing import Annotated, Final
 

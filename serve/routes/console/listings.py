@@ -1,6 +1,8 @@
 """The lists of the web console below ``/flow/bg``: definitions, executions, users (spec 5.6).
 
 Answers have the console's envelope and field names.
+
+Used by `serve/api.py`.
 """
 
 from typing import Annotated, Any, Final

@@ -2,6 +2,8 @@
 
 Titles are in the language of the console. ``required`` is what the console's form asks for, as Rill
 Flow's metadata has it; the language requires less (spec 1.3, 1.4).
+
+Used by `serve/routes/console/templates.py`.
 """
 
 from collections.abc import Mapping

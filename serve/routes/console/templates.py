@@ -1,6 +1,8 @@
 """The palette of the console, below ``/flow/template`` (spec 7.2).
 
 All entries are built in; requests to change one are refused.
+
+Used by `serve/api.py`.
 """
 
 from typing import Annotated, Any, Final, NamedTuple

@@ -2,6 +2,8 @@
 
 Reading a variable, adding two small integers and the like take the fastest path, because most
 transforms are one such expression and run once per task.
+
+Used by `language/expressions/compiler.py`.
 """
 
 import operator

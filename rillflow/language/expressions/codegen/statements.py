@@ -1,4 +1,7 @@
-"""Code for statements. On entry, a block is charged for all its expressions."""
+"""Code for statements. On entry, a block is charged for all its expressions.
+
+Used by `language/expressions/compiler.py`.
+"""
 
 from rillflow.errors import ExpressionError
 from rillflow.language.expressions.functions.sequences import store

@@ -1,4 +1,7 @@
-"""Declaration of built-in functions, and checks of their arguments."""
+"""Declaration of built-in functions, and checks of their arguments.
+
+Used by `language/expressions/codegen` and `language/expressions/functions`.
+"""
 
 import inspect
 from collections.abc import Callable

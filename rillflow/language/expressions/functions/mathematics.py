@@ -1,4 +1,7 @@
-"""The namespace ``math``: doubles, except for ``abs`` and ``round``, as in AviatorScript."""
+"""The namespace ``math``: doubles, except for ``abs`` and ``round``, as in AviatorScript.
+
+Used by `language/expressions/functions`.
+"""
 
 import math
 from collections.abc import Callable

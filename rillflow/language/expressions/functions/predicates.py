@@ -1,6 +1,8 @@
 """Functions that make predicates for ``filter`` and the like: ``seq.eq(3)``.
 
 With a second argument, the predicate looks at that key of a map.
+
+Used by `language/expressions/functions`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Functions of AviatorScript that Rillflow refuses, each with the reason."""
+"""Functions of AviatorScript that Rillflow refuses, each with the reason.
+
+Used by `definition/lint/expressions.py` and `language/expressions/functions`.
+"""
 
 from typing import Final
 

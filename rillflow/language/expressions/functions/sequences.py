@@ -2,6 +2,9 @@
 
 ``seq.add``, ``seq.put`` and the like change their argument in place, as in
 AviatorScript; values from outside have been copied before a script can do that.
+
+Used by `language/expressions/codegen/operands.py`, `language/expressions/codegen/statements.py` and
+`language/expressions/functions`.
 """
 
 from typing import Final

@@ -1,4 +1,7 @@
-"""The namespace ``string``. Positions count characters from 0."""
+"""The namespace ``string``. Positions count characters from 0.
+
+Used by `language/expressions/functions`.
+"""
 
 from typing import Final
 

@@ -1,4 +1,7 @@
-"""Functions without a namespace: conversions, types, order and random numbers."""
+"""Functions without a namespace: conversions, types, order and random numbers.
+
+Used by `language/expressions/functions`.
+"""
 
 import math
 import re

@@ -1,4 +1,7 @@
-"""Functions that call a function for each element: ``map``, ``filter``, ``reduce``, ``sort``."""
+"""Functions that call a function for each element: ``map``, ``filter``, ``reduce``, ``sort``.
+
+Used by `language/expressions/functions`.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import cmp_to_key
