@@ -54,7 +54,9 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     append without records writes no event: accepting it confirms that the execution has exactly the
     records before ``first_seq``. ``epoch`` is the owner's; the store refuses the append if it has a
     newer epoch. ``status`` replaces the execution's status in listings if it is given; ``snapshot``
-    (with ``snapshot_seq``, the last record it contains) replaces the stored one. ``rests`` says
+    (with ``snapshot_seq``, the last record it contains) replaces the stored one. An append of
+    nothing but a snapshot may come after later records, and is refused after a newer snapshot; its
+    caller knows that the records up to ``snapshot_seq`` are stored. ``rests`` says
     whether the execution waits for others only, so that a new owner need not read it; None keeps
     the stored value.
     """

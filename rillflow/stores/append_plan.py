@@ -80,7 +80,8 @@ class AppendPlan:
     neither a record nor the new snapshot refers are to be deleted. ``descendants`` replaces the
     number of sub-flows of an execution, at all levels.
 
-    The ``families`` are the stored ancestors of new executions.
+    The ``families`` are the stored ancestors of new executions. ``snapshot_seqs`` are the numbers
+    of the stored snapshots of the executions that ``with_late_snapshots`` lists.
     """
 
     def __init__(
@@ -90,11 +91,13 @@ class AppendPlan:
         places: Mapping[ExecutionId, Place],
         keys: Iterator[int],
         families: Mapping[ExecutionId, Family] | None = None,
+        snapshot_seqs: Mapping[ExecutionId, int] | None = None,
     ) -> None:
         self._epochs = epochs
         self._places = dict(places)
         self._keys = keys
         self._families = dict(families or {})
+        self._snapshot_seqs = snapshot_seqs or {}
         self.executions: list[ExecutionRow] = []
         self.records: list[RecordRow] = []
         self.outcomes: dict[int, Outcome] = {}
@@ -111,7 +114,7 @@ class AppendPlan:
             FencedError: Some partition has a newer owner.
             ConflictError: An execution is unknown, or exists already, or its
                 records do not follow the last one, or a snapshot claims records
-                that are not stored.
+                that are not stored, or comes after a newer one.
             QuotaError: A sub-flow exceeds the limit of its family.
         """
         staged: dict[ExecutionId, Place] = {}
@@ -127,6 +130,7 @@ class AppendPlan:
             key, last_seq = place
             if append.first_seq != last_seq + 1 or append.snapshot is not None:
                 _check_sequence(append, last_seq)
+                self._check_snapshot(append, key)
             staged[execution_id] = Place(key, last_seq + len(append.records))
             if new is not None and new.ancestors:
                 self._count_in(new, families)
@@ -135,6 +139,17 @@ class AppendPlan:
         self.descendants.update(families.values())
         for append in appends:
             self._take(append, staged[append.execution_id].key)
+
+    def _check_snapshot(self, append: Append, key: int) -> None:
+        if not _is_late_snapshot(append):
+            return
+        stored_seq = self._snapshot_seqs.get(append.execution_id, 0)
+        newest_seq = max(stored_seq, self.snapshots.get(key, (0, b""))[0])
+        if append.snapshot_seq <= newest_seq:
+            raise ConflictError(
+                f"{append.execution_id}: a snapshot of record {append.snapshot_seq} is no newer"
+                f" than that of record {newest_seq}"
+            )
 
     def _fenced(self, append: Append) -> FencedError:
         return FencedError(
@@ -243,8 +258,20 @@ def _row(key: int, new: NewExecution, outcome: Outcome | None, *, rests: bool) -
     )
 
 
+def with_late_snapshots(appends: Sequence[Append]) -> list[ExecutionId]:
+    """List the executions of which a snapshot is written alone, perhaps after later records."""
+    return [append.execution_id for append in appends if _is_late_snapshot(append)]
+
+
+def _is_late_snapshot(append: Append) -> bool:
+    if append.snapshot is None or append.records:
+        return False
+    return append.closing is None and append.status is None and append.rests is None
+
+
 def _check_sequence(append: Append, last_seq: int) -> None:
-    if append.first_seq != last_seq + 1:
+    may_be_late = append.first_seq <= last_seq and _is_late_snapshot(append)
+    if append.first_seq != last_seq + 1 and not may_be_late:
         raise ConflictError(
             f"{append.execution_id}: record {append.first_seq} does not follow record {last_seq}"
         )

@@ -1,6 +1,8 @@
 """Every store keeps the journal's promises, whatever it is made of."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -121,6 +123,53 @@ async def test_the_last_snapshot_counts_and_may_come_without_records(store: Stor
     assert (loaded.snapshot, loaded.snapshot_seq, loaded.records) == (b"1+2", 2, ())
     await store.append([follow(1, 3, b"three")])
     assert await _records(store, 1) == (b"three",)
+
+
+async def test_a_snapshot_alone_may_come_after_later_records(store: Store) -> None:
+    """While events came one after the other, none was ever written."""
+    await store.append([submit(1, b"one", b"two", b"three")])
+    await store.append([follow(1, 3, snapshot=b"1+2", snapshot_seq=2)])
+    loaded = await store.load(id_of(1))
+    assert loaded is not None
+    assert (loaded.snapshot, loaded.snapshot_seq, loaded.records) == (b"1+2", 2, (b"three",))
+
+
+@pytest.mark.parametrize("seq", [1, 2])
+async def test_a_snapshot_alone_replaces_no_newer_one(store: Store, seq: int) -> None:
+    await store.append([submit(1, b"one", b"two", b"three", snapshot=b"1+2", snapshot_seq=2)])
+    with pytest.raises(ConflictError, match="no newer"):
+        await store.append([follow(1, seq + 1, snapshot=b"older", snapshot_seq=seq)])
+    with pytest.raises(ConflictError):
+        await store.append([follow(1, 5, snapshot=b"ahead", snapshot_seq=3)])
+    loaded = await store.load(id_of(1))
+    assert loaded is not None
+    assert (loaded.snapshot, loaded.records) == (b"1+2", (b"three",))
+
+
+async def test_with_a_snapshot_alone_nothing_else_comes_late(store: Store) -> None:
+    await store.append([submit(1, b"one", b"two", b"three")])
+    with pytest.raises(ConflictError):
+        await store.append([follow(1, 3, snapshot=b"1+2", snapshot_seq=2, rests=True)])
+    assert await _records(store, 1) == (b"one", b"two", b"three")
+
+
+async def test_what_is_refused_is_not_kept_in_memory(store: Store) -> None:
+    """Its error held it in a cycle, which was collected after hours."""
+    await store.append([submit(1, b"one")])
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            snapshot = b"%d" % number * 1_000_000
+            with pytest.raises(ConflictError):
+                await store.append([follow(1, 3, snapshot=snapshot, snapshot_seq=2)])
+        del snapshot
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert kept_bytes < 5_000_000
 
 
 async def test_a_snapshot_ahead_of_the_records_is_refused(store: Store) -> None:

@@ -131,10 +131,13 @@ class JournalRows:
     def snapshot_of(self, execution: ActiveExecution, snapshot: bytes, seq: int) -> Append:
         """Build the append of a snapshot with the events up to ``seq``, without an event.
 
-        The store refuses it if an event was written of which memory does not know.
+        These events must be durable. The store accepts it also after later events.
         """
         return msgspec.structs.replace(
-            self.confirmation_of(execution), snapshot=snapshot, snapshot_seq=seq
+            self.confirmation_of(execution),
+            first_seq=seq + 1,
+            snapshot=snapshot,
+            snapshot_seq=seq,
         )
 
 

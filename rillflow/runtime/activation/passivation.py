@@ -5,6 +5,7 @@ These writes only save work at the next activation or start. Losing one loses no
 Used by `runtime/activation/cache.py` and `runtime/owner/execution_owner.py`.
 """
 
+import asyncio
 import logging
 from typing import Final
 
@@ -67,8 +68,11 @@ class Passivation:
 
     async def _write_snapshot(self, execution: ActiveExecution) -> None:
         seq, steps, state = execution.written, execution.replay_steps, copied(execution.state)
+        last_append = execution.append_under_way
         try:
             snapshot = await in_thread(lambda: codec.encode_large_state(state))
+            if last_append is not None:
+                await asyncio.wait({last_append})
             if not execution.is_distrusted:
                 await self._journal.append([self._rows.snapshot_of(execution, snapshot, seq)])
                 execution.note_snapshot(snapshot, steps)

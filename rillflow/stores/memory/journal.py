@@ -109,6 +109,7 @@ class MemoryJournal(MemoryLife):
                 for each in ancestors_of(appends)
                 if (stored := self._by_id.get(each)) is not None
             },
+            snapshot_seqs={stored.row.execution_id: stored.snapshot_seq for stored in known},
         )
         plan.add(slimmed(appends, self._large_value_bytes))
         self._check_keys(plan.executions)

@@ -28,6 +28,7 @@ from rillflow.stores.append_plan import (
     Place,
     ancestors_of,
     first_stored,
+    with_late_snapshots,
 )
 from rillflow.stores.postgres.schema import CONNECTION_ERRORS, PURGE_LOCK, VERSION
 
@@ -98,6 +99,10 @@ _PUT_RESTS: Final = """
 UPDATE executions SET rests = given.rests
 FROM unnest($1::bigint[], $2::boolean[]) AS given (key, rests) WHERE executions.key = given.key
 """
+_SNAPSHOT_SEQS: Final = """
+SELECT execution_id, seq FROM executions JOIN snapshots ON execution = key
+WHERE execution_id = ANY($1::text[])
+"""
 _PUT_SNAPSHOTS: Final = """
 INSERT INTO snapshots SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])
 ON CONFLICT (execution) DO UPDATE SET seq = excluded.seq, snapshot = excluded.snapshot
@@ -157,10 +162,13 @@ class PostgresWriter:
         """
         if self._stopped:
             raise StoreError("PostgreSQL: the store is closed")
-        ticket = _Ticket(tuple(appends), asyncio.get_running_loop().create_future())
-        self._waiting.append(ticket)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Ticket(tuple(appends), future))
         self._wake.set()
-        await ticket.future
+        try:
+            await future
+        finally:
+            del future  # its error's traceback has this frame: the appends would be in a cycle
 
     async def _run(self) -> None:
         while self._waiting or not self._stopped:
@@ -238,7 +246,14 @@ async def _plan_for(connection: asyncpg.Connection, appends: Sequence[Append]) -
         places={each: Place(key, last_seq) for each, key, last_seq in places},
         keys=await _new_keys(connection, sum(append.new is not None for append in appends)),
         families=await _families(connection, appends),
+        snapshot_seqs=await _snapshot_seqs(connection, with_late_snapshots(appends)),
     )
+
+
+async def _snapshot_seqs(
+    connection: asyncpg.Connection, wanted: Sequence[ExecutionId]
+) -> dict[ExecutionId, int]:
+    return dict(await connection.fetch(_SNAPSHOT_SEQS, wanted)) if wanted else {}
 
 
 async def _families(
@@ -293,7 +308,8 @@ def _refusal(plan: AppendPlan, appends: Sequence[Append]) -> StoreError | None:
     try:
         plan.add(appends)
     except StoreError as error:
-        return error
+        # Its traceback would hold the appends, in a cycle with the caller's frame.
+        return error.with_traceback(None)
     return None
 
 

@@ -23,6 +23,7 @@ from rillflow.stores.append_plan import (
     Family,
     Place,
     ancestors_of,
+    with_late_snapshots,
 )
 from rillflow.stores.sqlite.schema import VERSION
 
@@ -58,6 +59,12 @@ _FAMILIES: Final = """
 SELECT execution_id, executions.key, coalesce(started, 0)
 FROM json_each(?) AS wanted CROSS JOIN executions ON execution_id = wanted.value
     LEFT JOIN descendants ON execution = executions.key
+"""
+
+_SNAPSHOT_SEQS: Final = """
+SELECT execution_id, seq
+FROM json_each(?) AS wanted CROSS JOIN executions ON execution_id = wanted.value
+    JOIN snapshots ON execution = executions.key
 """
 
 _MOST_AT_ONCE: Final = 64
@@ -108,6 +115,7 @@ def plan_for(connection: sqlite3.Connection, appends: Sequence[Append]) -> Appen
         places={each: Place(key, last_seq) for each, key, last_seq in _places.decode(places)},
         keys=count(newest_key + 1),
         families=_families(connection, ancestors_of(appends)),
+        snapshot_seqs=_snapshot_seqs(connection, with_late_snapshots(appends)),
     )
 
 
@@ -118,6 +126,14 @@ def _families(
         return {}
     rows = connection.execute(_FAMILIES, (_json.encode(ancestors).decode(),))
     return {each: Family(*facts) for each, *facts in rows}
+
+
+def _snapshot_seqs(
+    connection: sqlite3.Connection, wanted: Sequence[ExecutionId]
+) -> dict[ExecutionId, int]:
+    if not wanted:
+        return {}
+    return dict(connection.execute(_SNAPSHOT_SEQS, (_json.encode(wanted).decode(),)))
 
 
 def write_plan(connection: sqlite3.Connection, plan: AppendPlan) -> None:

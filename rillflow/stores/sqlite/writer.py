@@ -147,7 +147,8 @@ class SqliteWriter:
                     try:
                         plan.add(ticket.appends)
                     except StoreError as error:
-                        ticket.error = error
+                        # Its traceback would hold this frame, and the ticket in it, in a cycle.
+                        ticket.error = error.with_traceback(None)
                 write_plan(connection, plan)
         except Exception as error:  # noqa: BLE001 - the thread survives whatever a group brings
             if len(tickets) > 1 and not isinstance(error, sqlite3.OperationalError):
