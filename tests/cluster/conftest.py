@@ -40,6 +40,7 @@ SHARED: Final = frozenset({"stack", "begun_stack"})
 APART: Final = frozenset(
     {
         "test_deaths.py",
+        "test_deploying.py",
         "test_failing_peers.py",
         "test_forked_workers.py",
         "test_front.py",
