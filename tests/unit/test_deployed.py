@@ -18,6 +18,7 @@ from rillflow.runtime.supervision.deployed import (
 )
 from rillflow.settings import Settings
 from rillflow.stores import open_store
+from serve.deployment import listening_on
 
 SECRET = "a-secret-that-is-long-enough"
 
@@ -56,6 +57,12 @@ def test_a_secret_changes_the_digest_of_secrets_only(change: dict[str, Any]) -> 
 def test_a_setting_of_replicas_changes_neither() -> None:
     changed = settings(replicas=3, api_key=SECRET * 3)
     assert stated(changed) == stated(settings())
+
+
+def test_what_a_replica_says_of_where_it_listens_changes_nothing() -> None:
+    for host in ("127.0.0.1", "10.0.0.1"):
+        asked = settings(host=host)
+        assert stated(listening_on(asked, host)) == stated(asked)
 
 
 def test_every_setting_of_replicas_is_a_setting() -> None:

@@ -122,7 +122,9 @@ async def record(
 
 
 def _used(settings: Settings) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in settings if name not in REPLICAS_ONLY}
+    used = {name: _plain(value) for name, value in settings if name not in REPLICAS_ONLY}
+    # A replica says what None stands for where it listens; `rillflow up` leaves that to actors.
+    return {**used, "egress_private": settings.calls_private}
 
 
 def _plain(value: Any) -> Any:
