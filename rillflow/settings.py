@@ -206,6 +206,11 @@ class Settings(BaseSettings):
     ray_path: Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(listed)] = ()
     """Folders in which Ray workers look for those modules before others, comma-separated."""
 
+    ray_actors: Names = ()
+    """Ray actors that tasks may call by ``ray-actor://name@namespace/method``, each as ``name`` or
+    ``name@namespace``, comma-separated."""
+    serve_applications: Names = ()
+    """Ray Serve applications that tasks may call by ``serve://application``, comma-separated."""
     ray_runtime_envs: dict[RuntimeEnvName, dict[str, Any]] = {}
     """Ray runtime environments by the name that ``rayOptions`` of tasks give, for example
     ``{"vision": {"pip": ["pillow"]}}``."""

@@ -25,9 +25,10 @@ from rillflow.ports.cluster import ActorReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import LoopQuestion, decode_dispatcher_message
+from rillflow.ray_tasks.call_gateway import RayCallGateway
 from rillflow.ray_tasks.gateway import RayTaskGateway
 from rillflow.ray_tasks.settings import RaySettings
-from rillflow.ray_tasks.targets import SCHEME
+from rillflow.ray_tasks.targets import ACTOR_SCHEME, SCHEME, SERVE_SCHEME
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
@@ -51,7 +52,10 @@ class DispatcherActor:
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
         ray_tasks = RayTaskGateway(ray_settings(settings), budget)
+        ray_calls = RayCallGateway(ray_settings(settings), budget)
         registry.register(SCHEME, ray_tasks)
+        registry.register(ACTOR_SCHEME, ray_calls)
+        registry.register(SERVE_SCHEME, ray_calls)
         self._namespace = settings.namespace
         life = uuid.uuid4()
         self._life = life.hex
@@ -129,6 +133,8 @@ def ray_settings(settings: Settings) -> RaySettings:
     return RaySettings(
         modules=settings.ray_modules,
         path=tuple(map(str, settings.ray_path)),
+        actors=settings.ray_actors,
+        applications=settings.serve_applications,
         runtime_envs=settings.ray_runtime_envs,
         namespace=settings.namespace,
         unclaimed_s=settings.ray_unclaimed_s,

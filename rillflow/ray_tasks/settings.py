@@ -14,12 +14,15 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``modules`` are those whose functions tasks may call, with what is inside of them. ``path``
     has the folders in which workers look for modules before others. ``runtime_envs`` are those
-    that tasks choose by name. Task actors are in the ``namespace``; one whose outcome nobody has
+    that tasks choose by name. ``actors`` and ``applications`` of Serve are those that tasks may
+    call. Task actors are in the ``namespace``; one whose outcome nobody has
     asked for during ``unclaimed_s`` seconds ends.
     """
 
     modules: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
+    actors: tuple[str, ...] = ()
+    applications: tuple[str, ...] = ()
     runtime_envs: Mapping[str, Mapping[str, Any]] = {}
     namespace: str = "rillflow"
     unclaimed_s: float = 3_600.0

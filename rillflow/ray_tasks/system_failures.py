@@ -15,6 +15,14 @@ class SystemFailure(NamedTuple):
     is_passing: bool
 
 
+class SystemFailureError(Exception):
+    """A failure of Ray that another process has met."""
+
+    def __init__(self, failure: SystemFailure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
 _OUT_OF_MEMORY: Final = "the node ran out of memory, and Ray killed the worker"
 _LOW_MEMORY: Final = "running low on memory"
 _PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (

@@ -7,8 +7,18 @@ from typing import Final, NamedTuple
 from rillflow.errors import GatewayError
 
 SCHEME: Final = "ray"
+ACTOR_SCHEME: Final = "ray-actor"
+SERVE_SCHEME: Final = "serve"
+OWN_NAMES: Final = "rillflow:"
+"""Names of the stack's own actors begin so; no task may call one."""
 
 _FORM: Final = re.compile(r"(?P<module>[A-Za-z]\w*(?:\.[A-Za-z]\w*)*):(?P<function>[A-Za-z]\w*)")
+_ACTOR_FORM: Final = re.compile(
+    r"(?P<name>[^/@\s]{1,128})(?:@(?P<namespace>[^/@\s]{1,128}))?/(?P<method>[A-Za-z]\w*)"
+)
+_SERVE_FORM: Final = re.compile(
+    r"(?P<application>[^/\s]{1,128})(?:/(?P<deployment>[^/\s]{1,128}))?(?:/(?P<method>[A-Za-z]\w*))?"
+)
 _FORM_HINT: Final = "the form is ray://package.module:function"
 
 
@@ -20,6 +30,73 @@ class FunctionTarget(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.module}:{self.function}"
+
+
+class ActorTarget(NamedTuple):
+    """A method of a named actor; an empty namespace is that of the stack."""
+
+    name: str
+    namespace: str
+    method: str
+
+    def __str__(self) -> str:
+        namespace = f"@{self.namespace}" if self.namespace else ""
+        return f"{self.name}{namespace}/{self.method}"
+
+
+class ServeTarget(NamedTuple):
+    """A method of a deployment; an empty deployment is the ingress of its application."""
+
+    application: str
+    deployment: str
+    method: str
+
+    def __str__(self) -> str:
+        deployment = f"/{self.deployment}" if self.deployment else ""
+        return f"{self.application}{deployment}/{self.method}"
+
+
+def actor_target(resource_name: str, allowed: Sequence[str]) -> ActorTarget:
+    """Read the name of a method of an actor.
+
+    Raises:
+        GatewayError: It names none, or ``ray_actors`` does not allow the actor.
+    """
+    named = resource_name.partition("://")[2] or resource_name
+    match = _ACTOR_FORM.fullmatch(named)
+    if match is None:
+        hint = "the form is ray-actor://name/method or ray-actor://name@namespace/method"
+        raise GatewayError(f"{named[:256]!r} names no method of an actor", hint=hint)
+    target = ActorTarget(match["name"], match["namespace"] or "", match["method"])
+    actor = f"{target.name}@{target.namespace}" if target.namespace else target.name
+    if actor not in allowed or target.name.startswith(OWN_NAMES):
+        raise GatewayError(
+            f"the setting ray_actors does not allow the actor {actor}",
+            hint="ray_actors lists the actors that tasks may call, as name or name@namespace",
+        )
+    return target
+
+
+def serve_target(resource_name: str, allowed: Sequence[str]) -> ServeTarget:
+    """Read the name of a deployment.
+
+    Raises:
+        GatewayError: It names none, or ``serve_applications`` does not allow the application.
+    """
+    named = resource_name.partition("://")[2] or resource_name
+    match = _SERVE_FORM.fullmatch(named)
+    if match is None:
+        hint = "the form is serve://application, followed by /deployment, or /deployment/method"
+        raise GatewayError(f"{named[:256]!r} names no Serve application", hint=hint)
+    target = ServeTarget(
+        match["application"], match["deployment"] or "", match["method"] or "__call__"
+    )
+    if target.application not in allowed:
+        raise GatewayError(
+            f"the setting serve_applications does not allow the application {target.application}",
+            hint="serve_applications lists the Serve applications that tasks may call",
+        )
+    return target
 
 
 def function_target(resource_name: str) -> FunctionTarget:

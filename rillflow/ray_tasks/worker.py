@@ -25,6 +25,7 @@ from rillflow.ray_tasks.failures import (
 )
 from rillflow.ray_tasks.targets import FunctionTarget, is_allowed
 
+_OWN_ERRORS: Final = (FunctionInputError, FunctionNotFoundError, FunctionResultError)
 _loaded: dict[FunctionTarget, "_Function"] = {}
 
 
@@ -55,14 +56,23 @@ def call_function(call: FunctionCall) -> Done:
     Whatever it raises is told, except a ``KeyboardInterrupt``, by which Ray cancels it.
     """
     try:
-        return Done(_body_of(_result_of(call), call.most_bytes))
-    except (FunctionInputError, FunctionNotFoundError, FunctionResultError) as error:
-        return _failed(error, traced=False)
+        return done_with(_result_of(call), call.most_bytes)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the function may raise anything
-        return _failed(error, traced=True)
+        return failed_by(error)
 
 
-def _failed(error: BaseException, *, traced: bool) -> Done:
+def done_with(result: Any, most_bytes: int) -> Done:
+    """Return what a function has returned as the outcome of its call.
+
+    Raises:
+        FunctionResultError: It is no JSON, or too large.
+    """
+    return Done(_body_of(result, most_bytes))
+
+
+def failed_by(error: BaseException) -> Done:
+    """Return what a function has raised as the outcome of its call; our own words need no trace."""
+    traced = not isinstance(error, _OWN_ERRORS)
     facts = failure_facts(error, traced=traced)
     body = encode_json({"error": {key: _sound(value) for key, value in facts.items()}})
     return Done(body, _sound(f"{facts['type']}: {facts['message']}"))

@@ -1,0 +1,102 @@
+"""One attempt at a call of Ray: repeated after failures of Ray, within the time of the attempt."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from ray.exceptions import RayError
+
+from rillflow.backoff import Backoff
+from rillflow.errors import GatewayError
+from rillflow.gateways.http.requests import read_input
+from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.jsontypes import encode_json
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
+from rillflow.ray_tasks.options import CallOptions, call_options
+from rillflow.ray_tasks.system_failures import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    SystemFailureError,
+    system_failure,
+)
+from rillflow.ray_tasks.targets import SCHEME
+from rillflow.ray_tasks.tasks import Result
+
+_SIGNS = "generate_auth"
+
+
+class Attempts:
+    """Makes attempts and fetches their results; every failure is an answer, none an exception."""
+
+    def __init__(self, budget: AnswerBudget) -> None:
+        """Fetch large results only where the ``budget`` has room."""
+        self._budget = budget
+
+    async def answer(
+        self,
+        request: DispatchRequest,
+        start: Callable[[CallOptions], Awaitable[Result]],
+    ) -> DispatchAnswer:
+        """Return the answer of an attempt; ``start`` makes its call once."""
+        try:
+            options = call_options(request.ray_options)
+            async with asyncio.timeout(request.timeout_s):
+                return await self._repeated(request, options, start)
+        except TimeoutError:
+            return failed(request, "timeout")
+        except GatewayError as error:
+            return failed(request, str(error), error.hint)
+
+    async def _repeated(
+        self,
+        request: DispatchRequest,
+        options: CallOptions,
+        start: Callable[[CallOptions], Awaitable[Result]],
+    ) -> DispatchAnswer:
+        repetitions, pauses = 0, Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        while True:
+            try:
+                result = await start(options)
+                return _answer(request, await self._fetched(request, result), result.error)
+            except RayError as error:
+                failure = system_failure(error)
+            except SystemFailureError as error:
+                failure = error.failure
+            if not failure.is_passing:
+                raise GatewayError(f"system failure: {failure.text}")
+            if repetitions >= options.max_system_retries:
+                tried = f", after {repetitions} repetitions" if repetitions else ""
+                raise GatewayError(f"system failure{tried}: {failure.text}")
+            repetitions += 1
+            await asyncio.sleep(pauses.next_s())
+
+    async def _fetched(self, request: DispatchRequest, result: Result) -> bytes:
+        """Return a body; one that is large once there is room for it."""
+        if result.reference is None:
+            return result.body
+        waits = self._budget.reserve(request.call, SCHEME, result.size_bytes)
+        if waits is not None:
+            await waits
+        body: bytes = await result.reference
+        return body
+
+
+def fields_of(request: DispatchRequest) -> bytes:
+    """Return the input of a call as a JSON object.
+
+    Raises:
+        GatewayError: It is none.
+    """
+    fields = read_input(request)
+    fields.pop(_SIGNS, None)
+    return encode_json(fields)
+
+
+def _answer(request: DispatchRequest, body: bytes, error: str | None) -> DispatchAnswer:
+    return DispatchAnswer(
+        execution_id=request.execution_id,
+        task=request.task,
+        attempt=request.attempt,
+        body=body,
+        error=error,
+        is_outcome=True,
+    )

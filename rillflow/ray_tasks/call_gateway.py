@@ -1,0 +1,88 @@
+"""The gateway of ``ray-actor://`` and ``serve://``: calls of what runs in the cluster already."""
+
+import asyncio
+from typing import Any, Final
+
+import ray
+
+from rillflow.errors import GatewayError
+from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.messages.targets import effective_protocol
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
+from rillflow.ray_tasks.attempts import Attempts, fields_of
+from rillflow.ray_tasks.caller import Caller, CallResult
+from rillflow.ray_tasks.settings import RaySettings
+from rillflow.ray_tasks.system_failures import SystemFailureError
+from rillflow.ray_tasks.targets import (
+    ACTOR_SCHEME,
+    ActorTarget,
+    ServeTarget,
+    actor_target,
+    serve_target,
+)
+from rillflow.ray_tasks.tasks import MARK, Result
+
+_OPTIONS: Final = {
+    "num_cpus": 0,
+    "max_concurrency": 1_000,
+    "max_restarts": -1,
+    "max_task_retries": 0,
+    "runtime_env": {"env_vars": {MARK: "1"}},
+}
+
+
+class RayCallGateway:
+    """Calls methods of named actors and of Serve deployments.
+
+    One actor of the dispatcher makes all these calls, in a process of its own, begun by the
+    first of them: what comes back are objects of the user. The answer is the outcome.
+    """
+
+    def __init__(self, settings: RaySettings, budget: AnswerBudget) -> None:
+        """Fetch large results only where the ``budget`` has room."""
+        self._settings = settings
+        self._attempts = Attempts(budget)
+        self._actor: Any = None
+
+    async def call(self, request: DispatchRequest) -> DispatchAnswer:
+        """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
+        try:
+            target = self._target(request)
+            fields = fields_of(request)
+        except GatewayError as error:
+            return failed(request, str(error), error.hint)
+        return await self._attempts.answer(request, lambda _: self._result(target, fields))
+
+    async def close(self) -> None:
+        """Do nothing: the actor ends with this process."""
+
+    def _target(self, request: DispatchRequest) -> ActorTarget | ServeTarget:
+        protocol = effective_protocol(request.resource_name, request.resource_protocol)
+        if protocol == ACTOR_SCHEME:
+            return actor_target(request.resource_name, self._settings.actors)
+        return serve_target(request.resource_name, self._settings.applications)
+
+    async def _result(self, target: ActorTarget | ServeTarget, fields: bytes) -> Result:
+        caller = self._caller()
+        if isinstance(target, ActorTarget):
+            namespace = target.namespace or self._settings.namespace
+            reference = caller.call_actor.remote(target, namespace, fields)
+        else:
+            reference = caller.call_deployment.remote(target, fields)
+        try:
+            called = CallResult(*await reference)
+        except asyncio.CancelledError:
+            ray.cancel(reference)
+            raise
+        if called.failure is not None:
+            raise SystemFailureError(called.failure)
+        if called.result is None:
+            raise GatewayError("the call has neither a result nor a failure")
+        return called.result
+
+    def _caller(self) -> Any:
+        if self._actor is None:
+            settings = self._settings
+            kind = ray.remote(Caller).options(**_OPTIONS)
+            self._actor = kind.remote(settings.path, settings.max_result_bytes)
+        return self._actor

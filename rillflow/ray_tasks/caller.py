@@ -1,0 +1,107 @@
+"""The actor that calls named actors and Serve deployments, away from the dispatcher's process.
+
+What they return are objects of the user, whose modules are imported where they are read.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+import ray
+
+from rillflow.jsontypes import decode_json
+from rillflow.ray_tasks.failures import FunctionNotFoundError
+from rillflow.ray_tasks.system_failures import SystemFailure, system_failure
+from rillflow.ray_tasks.targets import ActorTarget, ServeTarget
+from rillflow.ray_tasks.tasks import Result, packed
+from rillflow.ray_tasks.worker import done_with, failed_by
+
+CALL: Final = "__call__"
+
+
+class CallResult(NamedTuple):
+    """What came of a call: the result, or a failure of Ray."""
+
+    result: Result | None = None
+    failure: SystemFailure | None = None
+
+
+class Caller:
+    """Makes calls, and returns what comes of them as JSON."""
+
+    def __init__(self, path: tuple[str, ...], most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._deployments: dict[tuple[str, str], Any] = {}
+        sys.path[:0] = [folder for folder in path if folder not in sys.path]
+
+    async def call_actor(self, target: ActorTarget, namespace: str, fields: bytes) -> CallResult:
+        """Call a method of a named actor."""
+
+        async def method() -> Any:
+            try:
+                actor = await asyncio.to_thread(ray.get_actor, target.name, namespace)
+            except ValueError:
+                raise FunctionNotFoundError(
+                    f"there is no actor {target.name}@{namespace}"
+                ) from None
+            found = getattr(actor, target.method, None)
+            if found is None:
+                raise FunctionNotFoundError(
+                    f"the actor {target.name} has no method {target.method}"
+                )
+            return found
+
+        return await self._called(method, fields)
+
+    async def call_deployment(self, target: ServeTarget, fields: bytes) -> CallResult:
+        """Call a deployment of a Serve application, by default the ingress."""
+
+        async def method() -> Any:
+            handle = await self._deployment(target.application, target.deployment)
+            return handle if target.method == CALL else getattr(handle, target.method)
+
+        return await self._called(method, fields)
+
+    async def _deployment(self, application: str, deployment: str) -> Any:
+        key = application, deployment
+        if key not in self._deployments:
+            self._deployments[key] = await asyncio.to_thread(_handle_of, *key)
+        return self._deployments[key]
+
+    async def _called(self, method: Callable[[], Awaitable[Any]], fields: bytes) -> CallResult:
+        try:
+            given = decode_json(fields)
+            response = (await method()).remote(**given)  # type: ignore[arg-type] # an object
+            done = done_with(await _awaited(response), self._most_bytes)
+        except ray.exceptions.RayTaskError as error:
+            done = failed_by(error.cause or error)
+        except ray.exceptions.RayError as error:
+            return CallResult(failure=system_failure(error))
+        except Exception as error:  # noqa: BLE001 - the other side may raise anything
+            done = failed_by(error)
+        return CallResult(packed(done))
+
+
+async def _awaited(response: Any) -> Any:
+    try:
+        return await response
+    except asyncio.CancelledError:
+        if isinstance(response, ray.ObjectRef):
+            ray.cancel(response)
+        else:
+            response.cancel()
+        raise
+
+
+def _handle_of(application: str, deployment: str) -> Any:
+    from ray import serve  # noqa: PLC0415 - a second of imports, only for those who use it
+
+    try:
+        if deployment:
+            return serve.get_deployment_handle(deployment, application)
+        return serve.get_app_handle(application)
+    except Exception as error:  # noqa: BLE001 - Serve raises nothing narrower
+        raise FunctionNotFoundError(
+            f"the application {application} is not there: {error}"
+        ) from None

@@ -1,0 +1,87 @@
+"""A named actor and a Serve application on the Ray of a stack, for tests that call them.
+
+    python tests/cluster/ray_services.py ADDRESS
+
+It prints a line once they are there, and leaves them.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import ray
+from pydantic import BaseModel
+from ray import serve
+
+
+class Score(BaseModel):
+    """How good something is."""
+
+    of: str
+    score: float
+
+
+class Counter:
+    """An actor that counts."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    async def add(self, number: int) -> dict[str, int]:
+        """Return the sum so far."""
+        self._count += number
+        return {"count": self._count}
+
+    async def large(self, count: int) -> str:
+        """Return so many characters."""
+        return "x" * count
+
+    async def fail(self) -> None:
+        """Raise."""
+        raise LookupError("nothing is there")
+
+    async def wait(self, file: str) -> None:
+        """Wait until cancelled, and note both."""
+        _note(file, "waits")
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            _note(file, "cancelled")
+            raise
+
+    async def die(self) -> None:
+        """End the process."""
+        os._exit(1)
+
+
+class Scorer:
+    """The ingress of an application."""
+
+    async def __call__(self, text: str) -> Score:
+        """Score a text."""
+        return Score(of=text, score=float(len(text)))
+
+    async def best(self, texts: list[str]) -> str:
+        """Return the longest text."""
+        return max(texts, key=len)
+
+
+def _note(file: str, text: str) -> None:
+    Path(file).write_text(text, encoding="ascii")
+
+
+def main(address: str) -> None:
+    """Start both."""
+    ray.init(address=address, namespace="models", log_to_driver=False)
+    kind: Any = ray.remote(Counter).options(name="counter", lifetime="detached", num_cpus=0)
+    ray.get(kind.remote().add.remote(0))
+    deployment: Any = serve.deployment(Scorer, ray_actor_options={"num_cpus": 0})
+    serve.run(deployment.bind(), name="scores", route_prefix=None)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,144 @@
+"""A task calls a named actor by ``ray-actor://`` and a Serve deployment by ``serve://``.
+
+What the settings do not name is not called; what returns is the output, as that of a function is.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from tests.cluster.api import Api, Ended, Json
+from tests.cluster.processes import LOOK_S, OwnStack
+from tests.loopback import closed_port
+
+pytestmark = pytest.mark.cluster
+
+SERVICES: Final = Path(__file__).with_name("ray_services.py")
+WAIT_S: Final = 60.0
+
+
+@pytest.fixture(name="api", scope="module")
+def _api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    own = OwnStack(
+        tmp_path_factory.mktemp("calls") / "data",
+        closed_port(),
+        RILLFLOW_RAY_ACTORS="counter@models, missing, rillflow:execution:0",
+        RILLFLOW_SERVE_APPLICATIONS="scores, missing",
+    )
+    own.start()
+    try:
+        subprocess.run(
+            [sys.executable, str(SERVICES), own.ray_address],
+            env={**own.environment, "RAY_AUTH_MODE": "token"},
+            check=True,
+            timeout=120,
+        )
+        with Api(own.base_url) as api:
+            yield api
+    finally:
+        own.stop()
+
+
+def _flow(resource: str, given: Json, **more: Json) -> str:
+    task = {
+        "name": "call",
+        "category": "function",
+        "pattern": "task_sync",
+        "resourceName": resource,
+        "inputMappings": [
+            {"source": f"$.context.{key}", "target": f"$.input.{key}"} for key in given
+        ],
+        "outputMappings": [{"source": "$.output", "target": "$.context.output"}],
+        **more,
+    }
+    flow = {"workspace": "ray", "dagName": "called", "type": "flow", "tasks": [task]}
+    return yaml.safe_dump(flow, width=1000)
+
+
+def _run(api: Api, resource: str, given: Json | None = None, **more: Json) -> Ended:
+    given = given or {}
+    return api.end(api.submit(_flow(resource, given, **more), given), WAIT_S)
+
+
+def _failure(ended: Ended) -> Json:
+    assert ended.status == "FAILED"
+    return ended.task("call")["invoke_msg"]
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+@pytest.mark.parametrize(
+    ("resource", "given", "output"),
+    [
+        ("ray-actor://counter@models/add", {"number": 0}, {"count": 0}),
+        ("serve://scores", {"text": "sea"}, {"of": "sea", "score": 3.0}),
+        ("serve://scores/Scorer", {"text": "sea"}, {"of": "sea", "score": 3.0}),
+        ("serve://scores/Scorer/best", {"texts": ["a", "bb"]}, {"data": "bb"}),
+    ],
+)
+def test_what_is_called_returns_the_output(
+    api: Api, pattern: str, resource: str, given: Json, output: Json
+) -> None:
+    ended = _run(api, resource, given, pattern=pattern)
+    assert ended.status == "SUCCEED", ended.shown
+    assert ended.context["output"] == output
+
+
+def test_a_large_output_arrives_and_a_too_large_one_fails(api: Api) -> None:
+    ended = _run(api, "ray-actor://counter@models/large", {"count": 1_000_000})
+    assert ended.context["output"] == {"data": "x" * 1_000_000}
+    told = _failure(_run(api, "ray-actor://counter@models/large", {"count": 11_000_000}))["msg"]
+    assert "11000011 bytes of JSON, and 10485760 are allowed" in told
+
+
+def test_an_exception_has_its_type_and_message(api: Api) -> None:
+    invoke = _failure(_run(api, "ray-actor://counter@models/fail"))
+    assert invoke["msg"] == "LookupError: nothing is there"
+    assert invoke["output"]["error"]["type"] == "LookupError"
+
+
+@pytest.mark.parametrize(
+    ("resource", "told"),
+    [
+        ("ray-actor://other/add", "the setting ray_actors does not allow the actor other"),
+        ("ray-actor://counter/add", "the setting ray_actors does not allow the actor counter"),
+        ("ray-actor://rillflow:execution:0/leave", "the setting ray_actors does not allow"),
+        ("ray-actor://missing/add", "there is no actor missing@rillflow"),
+        ("ray-actor://counter@models/none", "the actor counter has no method none"),
+        ("ray-actor://counter@models", "'counter@models' names no method of an actor"),
+        ("ray-actor://counter@models/_count", "names no method of an actor"),
+        ("serve://rillflow", "the setting serve_applications does not allow the application rill"),
+        ("serve://missing", "the application missing is not there"),
+    ],
+)
+def test_what_is_not_allowed_or_not_there_fails_the_task(
+    api: Api, resource: str, told: str
+) -> None:
+    assert told in _failure(_run(api, resource))["msg"]
+
+
+def test_a_cancellation_reaches_the_method(api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    given = {"file": str(file)}
+    execution_id = api.submit(_flow("ray-actor://counter@models/wait", given), given)
+    _until(file, "waits")
+    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+    _until(file, "cancelled")
+
+
+def test_an_actor_that_dies_is_a_system_failure(api: Api) -> None:
+    options = {"max_system_retries": 0}
+    told = _failure(_run(api, "ray-actor://counter@models/die", rayOptions=options))["msg"]
+    assert told.startswith("system failure: ")
+
+
+def _until(file: Path, text: str) -> None:
+    give_up = time.monotonic() + WAIT_S
+    while not file.exists() or file.read_text(encoding="ascii") != text:
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
