@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, cast
 import httptools
 
 from rillflow.errors import BrokenExchangeError, GatewayError
+from rillflow.gateways.http_client.parse_queue import ParseQueue
 from rillflow.gateways.messages.exchange import FAILS, Reply
 
 Room: TypeAlias = Callable[[int], "asyncio.Future[None] | None"]
@@ -21,8 +22,13 @@ Room: TypeAlias = Callable[[int], "asyncio.Future[None] | None"]
 HEAD_BYTES: Final = 64 * 1024
 """Limit of a response's headers, and of bytes that add nothing to its body."""
 
-PACKAGING_PER_BYTE: Final = 8
-"""Limit of wire bytes for each byte of the body, besides that; a chunk of one byte takes six."""
+PACKAGING_PER_BYTE: Final = 0.5
+"""Limit of the bytes of chunk frames for each byte of the body, besides that: parsing takes time
+for each chunk, and chunks of less than ten bytes on average would exceed it."""
+DIRECT_BYTES: Final = 1024
+"""Data up to this length are parsed at once; longer ones in the share of a turn of the loop."""
+_PIECE_BYTES: Final = 8 * 1024
+"""Parsing so many bytes takes less than a millisecond, whatever they are."""
 SMALL_BYTES: Final = 64 * 1024
 """Responses up to this size are read without room."""
 _MOST_DIGITS: Final = 19
@@ -49,7 +55,7 @@ _NOT_HTTP: Final = "the answer is not HTTP"
 _CLOSED: Final = "the connection was closed before an answer"
 _BROKE_OFF: Final = "the answer broke off"
 _MOSTLY_PACKAGING: Final = (
-    f"its chunks are more than {PACKAGING_PER_BYTE} times as long as the answer"
+    f"its chunks have more than {PACKAGING_PER_BYTE} bytes of packaging for each of the answer"
 )
 
 
@@ -65,21 +71,25 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_has_ended",
         "_head_bytes",
         "_headers",
         "_idle_bytes",
         "_in_head",
         "_is_head",
         "_is_kept",
+        "_is_paused",
         "_left",
         "_lost",
         "_most_bytes",
         "_parser",
         "_poll",
+        "_queue",
         "_reason",
         "_room",
         "_room_at",
         "_transport",
+        "_unparsed",
         "_waiter",
         "_waits_for_room",
         "_wire_bytes",
@@ -92,10 +102,17 @@ class HttpConnection(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(
-        self, origin: str, lost: Callable[["HttpConnection"], None], peer: str = ""
+        self,
+        origin: str,
+        peer: str,
+        queue: ParseQueue,
+        lost: Callable[["HttpConnection"], None],
     ) -> None:
         self.origin = origin
         self.peer = peer
+        self._queue = queue
+        self._unparsed = bytearray()
+        self._is_paused = self._has_ended = False
         self.is_open = False
         self.idle_until_s = 0.0
         self._lost = lost
@@ -169,10 +186,13 @@ class HttpConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close the connection at once, whatever is under way."""
         self._waiter = None
+        self._unparsed.clear()
         self._read_on()
         if self.is_open:
             self.is_open = False
             self._transport.abort()
+        elif self._has_ended:
+            self._let_go()
 
     # -- called by the loop --------------------------------------------------------
 
@@ -186,10 +206,42 @@ class HttpConnection(asyncio.Protocol):
             self._poll.register(connection.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received data."""
+        """Parse received data: a few at once, more of them in the connection's share of a turn."""
         if self._waiter is None:
             self.close()
-            return
+        elif len(data) > DIRECT_BYTES or self._unparsed:
+            self._parse_in_turn(data)
+        else:
+            self._parse(data)
+
+    def parse_some(self) -> bool:
+        """Parse a piece; return whether there is more that can be parsed now."""
+        unparsed = self._unparsed
+        if self._waiter is not None:
+            piece = bytes(unparsed[:_PIECE_BYTES])
+            del unparsed[:_PIECE_BYTES]
+            self._parse(piece)
+        if self._waiter is None and unparsed:
+            # Like all data without a request: they would be taken for the next response.
+            self._is_kept = False
+            unparsed.clear()
+        if unparsed:
+            return self._waits_for_room is None
+        self._go_on()
+        if self._has_ended:
+            self._ended(None)
+            self._let_go()
+        return False
+
+    def _parse_in_turn(self, data: bytes) -> None:
+        is_first = not self._unparsed
+        self._unparsed += data
+        if is_first and self._waits_for_room is None:
+            self._queue.received(self)
+        if self._unparsed:
+            self._pause()
+
+    def _parse(self, data: bytes) -> None:
         left = self._left
         try:
             self._parser.feed_data(data)
@@ -202,7 +254,7 @@ class HttpConnection(asyncio.Protocol):
         if self._left != left:
             self._idle_bytes = 0
             body_bytes = self._most_bytes - self._left
-            if self._wire_bytes > HEAD_BYTES * 2 + body_bytes * PACKAGING_PER_BYTE:
+            if self._wire_bytes - body_bytes > HEAD_BYTES * 2 + body_bytes * PACKAGING_PER_BYTE:
                 self._fail(BrokenExchangeError(_MOSTLY_PACKAGING))
             return
         self._idle_bytes += len(data)
@@ -211,16 +263,20 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Handle the end of the peer's data."""
-        self._ended(None)
+        if not self._unparsed:
+            self._ended(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Handle the end of the connection."""
-        self._ended(exc)
+        """Handle the end of the connection; what it has brought before is parsed first."""
         self.is_open = False
         self._poll = None
-        del self._parser  # its callbacks refer to this object
-        self._lost(self)
+        if exc is None and self._unparsed and self._waiter is not None:
+            self._has_ended = True
+            return
+        self._unparsed.clear()
+        self._ended(exc)
+        self._let_go()
 
     # -- called by the parser ------------------------------------------------------
 
@@ -298,7 +354,7 @@ class HttpConnection(asyncio.Protocol):
         waits = self._room(size) if self._room is not None else None
         if waits is not None:
             self._waits_for_room = waits
-            self._transport.pause_reading()
+            self._pause()
             waits.add_done_callback(self._have_room)
 
     def _have_room(self, waits: "asyncio.Future[None]") -> None:
@@ -306,20 +362,38 @@ class HttpConnection(asyncio.Protocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        """Resume reading, because there is room or none is needed any more."""
+        """Wait for room no longer, because there is some or none is needed any more."""
         waits, self._waits_for_room = self._waits_for_room, None
         if waits is not None:
             waits.cancel()
+            self._go_on()
+
+    def _pause(self) -> None:
+        if not self._is_paused and self.is_open:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _go_on(self) -> None:
+        """Parse what has been received; read more once there is nothing left of it."""
+        if self._unparsed:
+            self._queue.add(self)
+        elif self._is_paused:
+            self._is_paused = False
             if self.is_open:
                 self._transport.resume_reading()
+
+    def _let_go(self) -> None:
+        self._has_ended = False
+        del self._parser  # its callbacks refer to this object
+        self._lost(self)
 
     def _is_interim(self) -> bool:
         status: int = self._parser.get_status_code()
         return status < 200 and status != _SWITCHED
 
     def _complete(self) -> None:
-        self._read_on()
         waiter, self._waiter = self._waiter, None
+        self._read_on()
         status = self._parser.get_status_code()
         # The response was not read to its end, or the protocol was switched.
         if status == _SWITCHED or self._transport.get_write_buffer_size():
@@ -333,8 +407,8 @@ class HttpConnection(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         # The rest of the response may still arrive, and would be taken for the next one.
         self._is_kept = False
-        self._read_on()
         waiter, self._waiter = self._waiter, None
+        self._read_on()
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
 

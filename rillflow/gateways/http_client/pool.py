@@ -8,6 +8,7 @@ import ssl
 
 from rillflow.errors import NotConnectedError
 from rillflow.gateways.http_client.connection import HttpConnection
+from rillflow.gateways.http_client.parse_queue import ParseQueue
 from rillflow.gateways.http_client.request_head import Origin, origin_of
 from rillflow.gateways.http_client.resolver import GuardedResolver
 from rillflow.gateways.messages.settings import HttpSettings
@@ -20,6 +21,7 @@ class Pool:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._names = GuardedResolver(settings.egress, timeout_s=settings.connect_timeout_s)
+        self._parsing = ParseQueue()
         self._idle: dict[str, list[HttpConnection]] = {}
         self._wires: set[HttpConnection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -94,7 +96,7 @@ class Pool:
     async def _connected(self, origin: str, place: Origin, address: str) -> HttpConnection:
         async with asyncio.timeout(self._settings.connect_timeout_s):
             _, wire = await self._loop.create_connection(
-                lambda: HttpConnection(origin, self._forget, address),
+                lambda: HttpConnection(origin, address, self._parsing, self._forget),
                 address,
                 place.port,
                 ssl=self._context() if place.is_tls else None,
