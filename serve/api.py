@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
 
 from rillflow.actors.cluster import is_controlled
-from rillflow.actors.deployment import deploy
+from rillflow.actors.deployment import deploy_and_wait
 from rillflow.actors.launch import launch_actors
 from rillflow.actors.stack import ray_stack
 from rillflow.errors import RillflowError
@@ -71,6 +71,8 @@ def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
     Raises:
         RequestError: A hook of the settings cannot be loaded.
         GatewayError: A plugin of the settings cannot be.
+        StoreError: The store cannot be opened, or is another one than that of the actors.
+        UnavailableError: The execution actors do not start in time.
     """
     write_lines()
     # Refused here, rather than by actors that start again and again.
@@ -78,13 +80,15 @@ def build_asgi_app(settings: Settings, listens_on: str) -> ASGIApp:
     list(named_plugins(settings.plugins))
 
     async def start_actors() -> None:
-        if is_controlled():
-            await deploy(settings, stack.store)
-        else:  # `rillflow up` looks after the actors, which end with it
+        if not is_controlled():  # `rillflow up` looks after the actors, which end with it
             deployed = await record(settings, stack.store)
             for actor in launch_actors(settings, deployed):
                 await actor.ready.remote()
         tune_gc()
+
+    if is_controlled():
+        # Serve shows what the constructor of a replica raises, and not what its start raises.
+        deploy_and_wait(settings)
 
     stack = ray_stack(settings)
     return create_api(stack, start_actors, listens_on)

@@ -8,6 +8,7 @@ Used by `serve/api.py`.
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import ray
@@ -23,6 +24,7 @@ from rillflow.ports.deployment import Deployment
 from rillflow.ports.store import Store
 from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
+from rillflow.stores import open_store
 
 log = logging.getLogger("rillflow.deploying")
 
@@ -52,6 +54,26 @@ async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIEN
     controller = await _controller(settings, wanted)
     await _until_owned(settings, wanted, controller, patience_s)
     return wanted
+
+
+def deploy_and_wait(settings: Settings) -> None:
+    """Deploy as ``deploy`` does, from code that no event loop can wait for.
+
+    Raises:
+        RillflowError: As ``deploy``, or the store cannot be opened.
+    """
+
+    async def deploy_on_store() -> None:
+        store = open_store(settings.store_url)
+        await store.open()
+        try:
+            await deploy(settings, store)
+        finally:
+            await store.close()
+
+    # The constructor of a replica is called by a running loop, which another one cannot run in.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="rillflow-deploy") as thread:
+        thread.submit(asyncio.run, deploy_on_store()).result()
 
 
 async def _running(settings: Settings) -> Deployment | None:

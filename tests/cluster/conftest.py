@@ -49,6 +49,7 @@ APART: Final = frozenset(
         "test_nodes.py",
         "test_ray_tasks.py",
         "test_readme.py",
+        "test_serve_deploy.py",
         "test_up.py",
         "test_wheel.py",
     }
