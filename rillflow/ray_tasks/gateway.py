@@ -13,7 +13,7 @@ from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import function_target, refuse_module
 from rillflow.ray_tasks.task_actors import TaskActors
-from rillflow.ray_tasks.tasks import RayTasks, Result
+from rillflow.ray_tasks.tasks import RayTasks, Result, result_of
 from rillflow.ray_tasks.waiting import WaitingCalls
 from rillflow.ray_tasks.worker import FunctionCall
 
@@ -88,7 +88,7 @@ class RayTaskGateway:
 
     async def _result_of(self, reference: Any) -> Result:
         try:
-            return Result(*await reference)
+            return result_of(await reference)
         except asyncio.CancelledError:
             self._tasks.end(reference)
             raise
