@@ -5,13 +5,14 @@ that each operation needs, and how large its body may be. ``api.py`` calls it. I
 what an endpoint does.
 """
 
+import asyncio
 from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from rillflow.gateways.messages.threads import in_slow_thread
+from rillflow.gateways.messages.threads import in_thread
 from rillflow.settings import Settings
 from serve.forms.bodies import json_response
 from serve.route_table import BY_PATH, Access, Body
@@ -26,12 +27,15 @@ SCHEMES: Final = {
 
 def add_document(api: FastAPI, settings: Settings) -> None:
     """Add the endpoint that serves the document of a server with these settings."""
+    one_at_a_time = asyncio.Lock()
 
     @api.get("/openapi.json", include_in_schema=False)
     async def document() -> Response:
         """Describe the API."""
         # The first call takes longer than a turn of the event loop may.
-        return json_response(await in_slow_thread(partial(_described, api, settings)))
+        async with one_at_a_time:
+            described = await in_thread(partial(_described, api, settings))
+        return json_response(described)
 
 
 def _described(api: FastAPI, settings: Settings) -> dict[str, Any]:

@@ -15,7 +15,6 @@ _JOINED_BYTES: Final = 4 << 20
 
 # The event loop waits up to 5 ms for each computing thread, so there are few.
 _FOR_TEXTS: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-texts")
-_FOR_CHECKS: Final = ThreadPoolExecutor(1, thread_name_prefix="rillflow-checks")
 
 
 async def computed(size_bytes: int, work: Callable[[], Result]) -> Result:
@@ -40,8 +39,3 @@ async def joined(*parts: bytes | memoryview) -> bytes:
     if sum(map(len, parts)) <= _JOINED_BYTES:
         return b"".join(parts)
     return await in_thread(lambda: b"".join(parts))
-
-
-async def in_slow_thread(work: Callable[[], Result]) -> Result:
-    """Return what ``work`` returns, which may take seconds; one at a time, in its own thread."""
-    return await asyncio.get_running_loop().run_in_executor(_FOR_CHECKS, work)

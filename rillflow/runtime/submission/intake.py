@@ -25,7 +25,7 @@ from rillflow.errors import (
     UnavailableError,
 )
 from rillflow.gateways.messages.targets import HTTP_SCHEMES, scheme_of
-from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_slow_thread, in_thread
+from rillflow.gateways.messages.threads import SHORT_BYTES, computed, in_thread
 from rillflow.ids import (
     ID_KEY_BYTES,
     DescriptorId,
@@ -45,6 +45,7 @@ from rillflow.language.versions import CURRENT
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
+from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
 from rillflow.runtime.definitions.catalogue import (
     SingleFlightReads,
     parse_stored,
@@ -201,7 +202,9 @@ class Submissions:
             document = self._hook(found, document)
             data = encode_json(document)
         if ready.schema is not None:
-            await _check_schema(ready.schema, document, len(data))
+            await _check_schema(
+                f"{found.business}:{found.feature}", ready.schema, document, len(data)
+            )
         check = self.admission.resource_check(found.business, found.feature, options.resource_check)
         dedicated = (options.isolation or ready.definition.isolation) == "dedicated"
         await self.admission.check(found.business, found.feature, check, dedicated=dedicated)
@@ -321,10 +324,12 @@ def _refuse_unposted(given: bytes | None, definition: WorkflowDefinition) -> Non
         )
 
 
-async def _check_schema(schema: InputSchema, document: JsonObject, size: int) -> None:
+async def _check_schema(
+    definition: str, schema: InputSchema, document: JsonObject, size: int
+) -> None:
     errors = schema.errors_if_few_steps(document) if size <= SHORT_BYTES else None
     if errors is None:
-        errors = await in_slow_thread(lambda: schema.errors(document))
+        errors = await FOR_SCHEMAS.run(definition, lambda: schema.errors(document))
     if errors:
         raise RequestError(f"the data do not fit inputSchema: {'; '.join(errors)}")
 

@@ -1,0 +1,90 @@
+"""One thread with a bounded queue that is shared fairly, for work that may take seconds.
+
+Used by `runtime/submission`.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeAlias, TypeVar
+
+from rillflow.errors import OverloadedError
+
+Result = TypeVar("Result")
+Work: TypeAlias = "tuple[Future[Any], Callable[[], Any]]"
+
+
+class FairThread:
+    """A thread that takes the works of all keys in turn, one at a time.
+
+    A work waits for one work of each other key at most, however many those have. The places are
+    limited for each key, and for all together. When there is no place for a second work of any key,
+    there are as many again for the first of others.
+    """
+
+    def __init__(self, *, most: int, most_of_one: int, name: str) -> None:
+        """Give ``most`` works a place, and ``most_of_one`` those of one key."""
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"rillflow-{name}")
+        self._name = name
+        self._most = most
+        self._most_of_one = most_of_one
+        self._taken: dict[str, int] = {}
+        self._waiting: dict[str, deque[Work]] = {}
+        self._turns: deque[str] = deque()
+        """The keys with waiting works, the one whose turn it was last at the end."""
+        self._lock = threading.Lock()
+
+    async def run(self, key: str, work: Callable[[], Result]) -> Result:
+        """Return what ``work`` returns; it must not touch anything that others change meanwhile.
+
+        Raises:
+            OverloadedError: There is no place, for this key or for any (429).
+        """
+        future: Future[Result] = Future()
+        with self._lock:
+            self._take_place(key)
+            works = self._waiting.setdefault(key, deque())
+            if not works:
+                self._turns.append(key)
+            works.append((future, work))
+        self._executor.submit(self._run_next)
+        return await asyncio.wrap_future(future)
+
+    def _take_place(self, key: str) -> None:
+        of_one = self._taken.get(key, 0)
+        if of_one >= self._most_of_one:
+            named = f"{of_one} {self._name} of {key}"
+            raise OverloadedError(f"{named} are under way or waiting; try again later")
+        taken = sum(self._taken.values())
+        if taken >= (self._most if of_one else 2 * self._most):
+            named = f"{taken} {self._name}"
+            raise OverloadedError(f"{named} are under way or waiting; try again later")
+        self._taken[key] = of_one + 1
+
+    def _run_next(self) -> None:
+        with self._lock:
+            key = self._turns.popleft()
+            works = self._waiting[key]
+            future, work = works.popleft()
+            if works:
+                self._turns.append(key)
+            else:
+                del self._waiting[key]
+        try:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - the caller gets it
+                future.set_exception(error)
+        finally:
+            with self._lock:
+                self._taken[key] -= 1
+                if not self._taken[key]:
+                    del self._taken[key]
+
+
+FOR_SCHEMAS: Final = FairThread(most=64, most_of_one=16, name="schema-checks")
+"""The thread of this process that checks the data of submissions against ``inputSchema``."""

@@ -1,0 +1,61 @@
+"""Works that may take seconds have one thread, which takes those of all keys in turn."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from rillflow.errors import OverloadedError
+from rillflow.runtime.aio.fair_thread import FairThread
+
+
+async def begun(thread: FairThread, key: str, order: list[str]) -> "asyncio.Task[None]":
+    task = asyncio.create_task(thread.run(key, lambda: order.append(key)))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_each_key_has_its_turn_however_many_works_others_have() -> None:
+    thread, gate = FairThread(most=9, most_of_one=4, name="tests"), threading.Event()
+    order: list[str] = []
+    running = asyncio.create_task(thread.run("first", gate.wait))
+    await asyncio.sleep(0)
+    tasks = [await begun(thread, key, order) for key in ("a", "a", "a", "b", "c", "b")]
+    gate.set()
+    await asyncio.gather(running, *tasks)
+    assert order == ["a", "b", "c", "a", "b", "a"]
+
+
+async def test_places_are_limited_for_a_key_and_for_all_and_a_first_work_has_its_own() -> None:
+    thread, gate = FairThread(most=3, most_of_one=2, name="tests"), threading.Event()
+    order: list[str] = []
+    held: list[asyncio.Task[Any]] = [
+        asyncio.create_task(thread.run("a", gate.wait)) for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError, match="2 tests of a are under way or waiting; try again"):
+        await thread.run("a", gate.wait)
+    held += [await begun(thread, key, order) for key in "bcde"]
+    with pytest.raises(OverloadedError, match="6 tests are under way or waiting; try again"):
+        await thread.run("b", gate.wait)
+    with pytest.raises(OverloadedError, match="6 tests are"):
+        await thread.run("f", gate.wait)
+    gate.set()
+    await asyncio.gather(*held)
+    assert order == list("bcde")
+    await thread.run("f", gate.wait)
+
+
+async def test_a_work_that_is_given_up_is_not_begun_and_one_that_fails_tells_why() -> None:
+    thread, gate = FairThread(most=3, most_of_one=3, name="tests"), threading.Event()
+    order: list[str] = []
+    running = asyncio.create_task(thread.run("a", gate.wait))
+    await asyncio.sleep(0)
+    given_up = await begun(thread, "a", order)
+    given_up.cancel()
+    gate.set()
+    assert await running
+    with pytest.raises(ValueError, match="no"):
+        await thread.run("a", lambda: int("no"))
+    assert order == []
