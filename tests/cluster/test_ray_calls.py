@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import yaml
 
 from tests.cluster.api import Api, Ended, Json
 from tests.cluster.processes import LOOK_S, OwnStack
+from tests.cluster.ray_flows import calling
 from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
@@ -45,25 +45,9 @@ def _api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         own.stop()
 
 
-def _flow(resource: str, given: Json, **more: Json) -> str:
-    task = {
-        "name": "call",
-        "category": "function",
-        "pattern": "task_sync",
-        "resourceName": resource,
-        "inputMappings": [
-            {"source": f"$.context.{key}", "target": f"$.input.{key}"} for key in given
-        ],
-        "outputMappings": [{"source": "$.output", "target": "$.context.output"}],
-        **more,
-    }
-    flow = {"workspace": "ray", "dagName": "called", "type": "flow", "tasks": [task]}
-    return yaml.safe_dump(flow, width=1000)
-
-
 def _run(api: Api, resource: str, given: Json | None = None, **more: Json) -> Ended:
     given = given or {}
-    return api.end(api.submit(_flow(resource, given, **more), given), WAIT_S)
+    return api.end(api.submit(calling(resource, given, **more), given), WAIT_S)
 
 
 def _failure(ended: Ended) -> Json:
@@ -125,7 +109,7 @@ def test_what_is_not_allowed_or_not_there_fails_the_task(
 def test_a_cancellation_reaches_the_method(api: Api, tmp_path: Path) -> None:
     file = tmp_path / "state"
     given = {"file": str(file)}
-    execution_id = api.submit(_flow("ray-actor://counter@models/wait", given), given)
+    execution_id = api.submit(calling("ray-actor://counter@models/wait", given), given)
     _until(file, "waits")
     assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
     _until(file, "cancelled")

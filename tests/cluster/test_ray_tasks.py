@@ -6,6 +6,7 @@ not allow is not called, and what nobody waits for any more does not go on.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import yaml
 
 from tests.cluster.api import Api, Ended, Json
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, kill, wait_until_gone, workers
+from tests.cluster.ray_flows import calling
 from tests.loopback import closed_port
 from tests.spec.documented import blocks_of
 
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.cluster
 FUNCTIONS: Final = Path(__file__).with_name("ray_functions.py")
 PAGE: Final = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
 [MODULE] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
+[COMMAND] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
+[ENVIRONMENTS] = re.findall(r"`RILLFLOW_RAY_RUNTIME_ENVS='(.*)'`", PAGE)
 WORKFLOWS: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
 SECRET: Final = "a-secret-of-44-characters-that-nobody-knows"
 WAIT_S: Final = 60.0
@@ -35,15 +38,17 @@ WAIT_S: Final = 60.0
 def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
     folder = tmp_path_factory.mktemp("ray")
     (folder / "pipeline.py").write_text(MODULE, encoding="utf-8")
-    files = (str(folder / "pipeline.py"), str(FUNCTIONS))
+    options = COMMAND.replace("pipeline.py", str(folder / "pipeline.py")).split()
+    assert options[:2] == ["rillflow", "up"]
     own = OwnStack(
         folder / "data",
         closed_port(),
-        *(word for file in files for word in ("--functions", file)),
+        *(*options[2:], "--functions", str(FUNCTIONS)),
         RILLFLOW_SECRET_TOKEN=SECRET,
         OF_THE_USER="kept",
         RILLFLOW_RAY_RUNTIME_ENVS=json.dumps(
             {
+                **json.loads(ENVIRONMENTS),
                 "painted": {"env_vars": {"OF_THE_USER": "painted"}},
                 "broken": {"working_dir": "file:///there/is/none.zip"},
             }
@@ -66,19 +71,7 @@ def _file(tmp_path: Path) -> Path:
 
 
 def _flow(function: str, given: Json, **more: Json) -> str:
-    task = {
-        "name": "call",
-        "category": "function",
-        "pattern": "task_sync",
-        "resourceName": f"ray://{function}",
-        "inputMappings": [
-            {"source": f"$.context.{key}", "target": f"$.input.{key}"} for key in given
-        ],
-        "outputMappings": [{"source": "$.output", "target": "$.context.output"}],
-        **more,
-    }
-    flow = {"workspace": "ray", "dagName": "called", "type": "flow", "tasks": [task]}
-    return yaml.safe_dump(flow, width=1000)
+    return calling(f"ray://{function}", given, **more)
 
 
 def _run(api: Api, function: str, given: Json | None = None, **more: Json) -> Ended:

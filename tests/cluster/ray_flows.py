@@ -1,0 +1,22 @@
+"""Workflows of one task that calls Ray, whose input is the context and whose output goes there."""
+
+import yaml
+
+from tests.cluster.api import Json
+
+
+def calling(resource: str, given: Json, **more: Json) -> str:
+    """Return the definition of a task that gives these keys of the context to a function."""
+    task = {
+        "name": "call",
+        "category": "function",
+        "pattern": "task_sync",
+        "resourceName": resource,
+        "inputMappings": [
+            {"source": f"$.context.{key}", "target": f"$.input.{key}"} for key in given
+        ],
+        "outputMappings": [{"source": "$.output", "target": "$.context.output"}],
+        **more,
+    }
+    flow = {"workspace": "ray", "dagName": "called", "type": "flow", "tasks": [task]}
+    return yaml.safe_dump(flow, width=1000)
