@@ -1,4 +1,4 @@
-"""The clock port. The pure storeys get times inside events instead."""
+"""The clock port. The pure layers get times inside events instead."""
 
 from typing import Protocol
 

@@ -46,6 +46,9 @@ MAX_PAGE_LINES: Final = 150
 MAKE_COMMAND: Final = re.compile(r"\bmake ([a-z]+(?:-[a-z]+)*)")
 CODE: Final = re.compile(r"(?s:```.*?```)|`[^`\n]+`|^ {4}.*$", re.MULTILINE)
 LOCKED_NAME: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
+NAMES_IN_FILE: Final = re.compile(
+    r"((?:`\w+`(?:, | and )?)+) in `((?:rillflow|serve|tests)/[a-z_/]+\.py)`"
+)
 NAMED_TEST: Final = re.compile(r"`(tests/[a-z_/]+\.py)::(test_\w+)`")
 WANTED_NAME: Final = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -243,6 +246,37 @@ def test_the_architecture_is_one_page_of_files_that_exist() -> None:
     named = re.findall(r"`((?:rillflow|serve|tests)(?:/[a-z_]+)+(?:\.py)?)`", text)
     assert named
     assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_the_architecture_names_what_its_files_hold() -> None:
+    text = " ".join(_text(ROOT / "ARCHITECTURE.md").split())
+    named = NAMES_IN_FILE.findall(text)
+    assert len(named) > 3
+    assert not [
+        (name, path)
+        for names, path in named
+        for name in re.findall(r"`(\w+)`", names)
+        if not re.search(
+            rf"^ *(?:class |(?:async )?def )?{name}\b", _text(ROOT / path), re.MULTILINE
+        )
+    ]
+
+
+def test_the_architecture_names_every_package_and_module_of_the_top_level() -> None:
+    text = _text(ROOT / "ARCHITECTURE.md").partition("## The layers")[2].partition("\n## ")[0]
+    top = {path.stem for path in (ROOT / "rillflow").iterdir() if _is_of_the_code(path)}
+    assert not {name for name in top if not re.search(rf"`(?:rillflow/)?{name}`", text)}
+
+
+def test_the_architecture_names_the_ray_that_its_private_apis_were_seen_with() -> None:
+    seen = re.findall(r"seen with Ray ([\d.]+\d)", _text(ROOT / "ARCHITECTURE.md"))
+    assert [f"ray=={version}" for version in seen] == re.findall(
+        r"^ray==\S+", _text(ROOT / "requirements.lock"), re.MULTILINE
+    )
+
+
+def _is_of_the_code(path: Path) -> bool:
+    return (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").is_file()
 
 
 def test_the_lock_file_names_no_host() -> None:
