@@ -230,7 +230,11 @@ class Settings(BaseSettings):
     """HTTP client with which dispatchers call functions."""
     call_answers_max_bytes: Annotated[int, Field(ge=MEBIBYTE)] = 256 * MEBIBYTE
     """Most bytes of answers that a dispatcher holds for execution actors. At that limit it reads no
-    further large answer. Answers of one host take at most half of it while they are read."""
+    further large answer. While they are read, answers of one host, whatever its ports, take at most
+    half of what is left for them."""
+    call_answer_min_bytes_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 32_768.0
+    """Lowest rate at which an answer of a function fills the room that it holds, while other
+    answers wait for room; otherwise, after ten seconds, its call fails. 0 asks for no rate."""
     limit_per_host: Annotated[int, Field(ge=1)] = 256
     """Most calls to one gateway host at once; from 16 on, a workspace gets at most 8/9 of them."""
     rate_per_host: Limit[Rate] = None

@@ -47,7 +47,7 @@ class DispatcherActor:
         self._deployed = deployed
         self._watch = LoopWatch(name)
         self._watch.start()
-        budget = AnswerBudget(settings.call_answers_max_bytes)
+        budget = AnswerBudget(settings.call_answers_max_bytes, settings.call_answer_min_bytes_per_s)
         registry = GatewayRegistry.with_http(
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )

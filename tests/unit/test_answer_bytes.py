@@ -5,7 +5,9 @@ An answer may hold 10 MiB, packed in some kilobytes, and hundreds come at once.
 
 import asyncio
 import gzip
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import pytest
@@ -25,12 +27,13 @@ from rillflow.runtime.dispatch.pool import (
     PATIENCE_S,
     DispatchPool,
 )
-from tests.loopback import StoppedClock, attempt, responding, web_server
+from tests.loopback import FAILS, StoppedClock, attempt, raw_server, responding, web_server
 
 WITHIN_S: Final = 20.0
 LARGEST: Final = 10 << 20
 HOST: Final = "http://one.test"
 OTHER: Final = "http://other.test"
+PATIENT_S: Final = 0.3
 
 
 def call_id(number: int) -> CallId:
@@ -161,12 +164,82 @@ async def test_one_answer_always_has_room_however_large_it_is() -> None:
 
 async def test_a_host_that_has_its_half_lets_others_by() -> None:
     budget = AnswerBudget(100)
-    assert budget.reserve(call_id(1), HOST, 50) is None
-    waits = budget.reserve(call_id(2), HOST, 50)
+    assert budget.reserve(call_id(1), HOST, 30) is None
+    waits = budget.reserve(call_id(2), HOST, 30)
     assert waits is not None
-    assert budget.reserve(call_id(3), OTHER, 50) is None
+    assert budget.reserve(call_id(3), OTHER, 20) is None
     budget.release(call_id(1))
     assert waits.done()
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+async def test_some_hosts_that_take_what_they_get_leave_room_for_another_one(hosts: int) -> None:
+    budget = AnswerBudget(1 << 20)
+    numbers = iter(range(100_000))
+    for host in range(hosts):
+        while budget.reserve(call_id(next(numbers)), f"host-{host}", 1 << 10) is None:
+            pass
+    assert budget.reserve(call_id(next(numbers)), "http://new.test", 1 << 14) is None
+
+
+async def test_readers_that_hold_room_and_want_more_come_to_an_end() -> None:
+    budget = AnswerBudget(100)
+    for number in range(8):
+        assert budget.reserve(call_id(number), f"host-{number}", 5) is None
+    waits = [budget.reserve(call_id(number), f"host-{number}", 90) for number in range(8)]
+    assert waits[0] is None, "who has had room for longest gets what it asks for"
+    for number in range(8):
+        later = waits[number]
+        assert later is None or later.done()
+        budget.release(call_id(number))
+    assert budget.bytes == 0
+
+
+# -- answers that come too slowly ------------------------------------------------------
+
+
+async def late_ones(budget: AnswerBudget, holds: dict[str, int], asks: str) -> list[str]:
+    """Let hosts hold room that they do not fill, and another reader wait; return who gives up."""
+    given_up: list[str] = []
+    for number, (host, size_bytes) in enumerate(holds.items()):
+        give_up = partial(given_up.append, host)
+        assert budget.reserve(call_id(number), host, size_bytes, give_up) is None
+    waits = budget.reserve(call_id(99), asks, 60)
+    assert waits is not None
+    await asyncio.wait([waits], timeout=PATIENT_S * 3)
+    return given_up
+
+
+async def test_while_others_wait_the_late_ones_of_the_host_with_most_give_up() -> None:
+    loop = asyncio.get_running_loop()
+    budget = AnswerBudget(100, 1_000, patience_s=PATIENT_S)
+    begun_s = loop.time()
+    assert set(await late_ones(budget, {HOST: 40, "http://small.test": 5}, OTHER)) == {
+        HOST,
+        "http://small.test",
+    }
+    assert loop.time() - begun_s >= PATIENT_S
+
+
+async def test_who_is_read_to_the_end_or_waits_itself_is_not_late() -> None:
+    budget = AnswerBudget(100, 1_000, patience_s=PATIENT_S)
+    given_up: list[int] = []
+    for number in range(3):
+        budget.reserve(call_id(number), f"host-{number}", 10, partial(given_up.append, number))
+    budget.arrived(call_id(1))
+    waits = budget.reserve(call_id(2), "host-2", 90, partial(given_up.append, 2))
+    assert waits is not None
+    await asyncio.wait([waits], timeout=PATIENT_S * 3)
+    assert given_up == [0]
+
+
+async def test_while_nobody_waits_an_answer_may_be_slow() -> None:
+    budget = AnswerBudget(100, 1_000_000, patience_s=PATIENT_S)
+    given_up: list[int] = []
+    budget.reserve(call_id(1), HOST, 40, partial(given_up.append, 1))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), PATIENT_S * 3)
+    assert not given_up
 
 
 async def test_who_has_given_up_gets_no_room_and_keeps_nobody_waiting() -> None:
@@ -206,8 +279,14 @@ class Watching(AnswerBudget):
         self.most_at_once = 0
         self.waited = 0
 
-    def reserve(self, call: CallId, host: str, size_bytes: int) -> "asyncio.Future[None] | None":
-        waits = super().reserve(call, host, size_bytes)
+    def reserve(
+        self,
+        call: CallId,
+        host: str,
+        size_bytes: int,
+        give_up: Callable[[], None] | None = None,
+    ) -> "asyncio.Future[None] | None":
+        waits = super().reserve(call, host, size_bytes, give_up)
         self.waited += waits is not None
         self.most_at_once = max(self.most_at_once, self.bytes)
         return waits
@@ -282,19 +361,93 @@ async def test_small_answers_take_no_room_while_they_are_read() -> None:
     assert (budget.waited, budget.bytes) == (0, 0)
 
 
-async def test_the_time_in_which_an_answer_waits_for_room_is_not_the_call_s() -> None:
+@asynccontextmanager
+async def full() -> AsyncIterator[tuple[AnswerBudget, HttpGateway]]:
+    """A gateway whose budget is taken by another call."""
     budget = AnswerBudget(CAP)
     budget.reserve(call_id(0), OTHER, CAP)
-    settings = HttpSettings(max_response_bytes=CAP, call_timeout_s=0.5)
+    settings = HttpSettings(max_response_bytes=CAP, call_timeout_s=2.0)
     gateway = HttpGateway(settings, StoppedClock(), budget)
-    async with web_server(plain=responding(body=TEXT)) as url:
+    yield budget, gateway
+    await gateway.close()
+
+
+async def test_the_time_in_which_an_answer_waits_for_room_is_not_the_call_s() -> None:
+    async with full() as (budget, gateway), web_server(plain=responding(body=TEXT)) as url:
         calling = asyncio.create_task(gateway.call(attempt(f"{url}/plain")))
-        done, _ = await asyncio.wait([calling], timeout=1.0)
+        done, _ = await asyncio.wait([calling], timeout=2.5)
         assert not done
         budget.release(call_id(0))
         answer = await asyncio.wait_for(calling, WITHIN_S)
-    await gateway.close()
     assert (answer.error, answer.body) == (None, TEXT)
+
+
+@pytest.mark.parametrize("name", ["plain", "packed"])
+async def test_a_call_whose_answer_finds_no_room_ends_all_the_same(name: str) -> None:
+    handlers = {
+        "plain": responding(body=TEXT),
+        "packed": responding(body=gzip.compress(TEXT), headers=PACKED),
+    }
+    async with full() as (_, gateway), web_server(**handlers) as url:
+        answer = await asyncio.wait_for(gateway.call(attempt(f"{url}/{name}")), WITHIN_S)
+    assert answer.error == f"{FAILS}there was no room for the answer of POST {url}/{name}"
+    assert answer.hint == "see call_answers_max_bytes"
+
+
+async def test_a_small_packed_answer_needs_no_room() -> None:
+    small = responding(body=gzip.compress(b'{"a":1}'), headers=PACKED)
+    async with full() as (_, gateway), web_server(small=small) as url:
+        answer = await asyncio.wait_for(gateway.call(attempt(f"{url}/small")), WITHIN_S)
+    assert (answer.error, answer.body) == (None, b'{"a":1}')
+
+
+async def stall(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Announce the largest answer, send a little of it, and nothing more."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGEST + b" " * 70_000)
+    await asyncio.Event().wait()
+
+
+async def test_answers_that_stall_hold_the_room_of_what_they_have_sent() -> None:
+    budget = AnswerBudget(8 << 20)
+    gateway = HttpGateway(HttpSettings(call_timeout_s=WITHIN_S * 2), StoppedClock(), budget)
+    handlers = {
+        "plain": responding(body=TEXT),
+        "packed": responding(body=gzip.compress(TEXT), headers=PACKED),
+    }
+    async with raw_server(stall) as one, raw_server(stall) as two, web_server(**handlers) as url:
+        stalled = [
+            asyncio.create_task(gateway.call(attempt(server.url, attempt=number)))
+            for number, server in enumerate([one, two] * 8)
+        ]
+        async with asyncio.timeout(WITHIN_S):
+            while budget.bytes < 16 * 70_000:  # noqa: ASYNC110 - the budget tells nobody
+                await asyncio.sleep(0)
+        for number, name in enumerate(handlers):
+            calling = gateway.call(attempt(f"{url}/{name}", attempt=100 + number))
+            answer = await asyncio.wait_for(calling, WITHIN_S)
+            assert (answer.error, answer.body) == (None, TEXT)
+            budget.release(answer.call)
+        assert not any(each.done() for each in stalled)
+        await gateway.close()
+        await asyncio.gather(*stalled)
+
+
+async def test_an_answer_that_stalls_while_others_wait_ends_its_call() -> None:
+    budget = AnswerBudget(400_000, 1_000_000, patience_s=PATIENT_S)
+    gateway = HttpGateway(HttpSettings(call_timeout_s=WITHIN_S * 2), StoppedClock(), budget)
+    async with raw_server(stall) as server, web_server(plain=responding(body=TEXT)) as url:
+        stalled = asyncio.create_task(gateway.call(attempt(server.url)))
+        stalled.add_done_callback(lambda done: budget.release(done.result().call))
+        async with asyncio.timeout(WITHIN_S):
+            while not budget.bytes:  # noqa: ASYNC110 - the budget tells nobody
+                await asyncio.sleep(0)
+        calling = gateway.call(attempt(f"{url}/plain", attempt=2))
+        answer = await asyncio.wait_for(calling, WITHIN_S)
+        assert (answer.error, answer.body) == (None, TEXT)
+        reason = "came too slowly while other answers waited for its room"
+        slow = await asyncio.wait_for(stalled, WITHIN_S)
+        assert slow.error == f"{FAILS}the answer of POST {server.url} {reason}"
+    await gateway.close()
 
 
 async def test_no_call_is_made_while_answers_that_nobody_takes_fill_the_budget() -> None:

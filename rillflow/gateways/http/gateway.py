@@ -6,7 +6,6 @@ Used by `gateways/language_models.py` and `gateways/registry.py`.
 import asyncio
 import logging
 import sys
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -15,10 +14,10 @@ from rillflow.errors import (
     GatewayError,
     NotConnectedError,
 )
+from rillflow.gateways.http.reading import Reading
 from rillflow.gateways.http.requests import build_request, call_timeout_s, ran_out
 from rillflow.gateways.http.responses import answered, redirected
-from rillflow.gateways.http_client.connection import Room
-from rillflow.gateways.http_client.content_encoding import unpacked
+from rillflow.gateways.http_client.connection import SMALL_BYTES
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.limiter import CallLimiter
@@ -97,6 +96,7 @@ class HttpGateway:
         self, request: DispatchRequest, call: HttpCall, timeout_s: float
     ) -> tuple[HttpCall, Reply]:
         """Wait for the call's turn, then make it within its time-out."""
+        reading: Reading | None = None
         try:
             # After the task's own time-out nobody waits for its turn any more.
             async with asyncio.timeout(request.timeout_s) as limit:
@@ -104,77 +104,52 @@ class HttpGateway:
                 try:
                     async with self._turns.turn(request, call, limit) as turn:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
-                        room = partial(self._take_room, request, call, limit)
-                        last, reply = await self._follow(request, call, room)
+                        reading = Reading(self._budget, request.call, call.origin, limit, timeout_s)
+                        last, reply = await self._follow(call, reading)
                         turn.answered(reply)
                         return last, reply
                 finally:
                     self._under_way.discard(limit)
+                    if reading is not None:
+                        reading.is_over = True
         except TimeoutError as error:
             if self._closed:
                 raise GatewayError(f"{FAILS}the gateway is closed") from error
+            if reading is not None and (reading.is_slow or reading.is_waiting):
+                raise _without_room(call, is_slow=reading.is_slow) from error
             text = f"{FAILS}no answer from {_shown(call)} within {timeout_s:g} s"
             raise GatewayError(ran_out(request, timeout_s, text)) from error
 
-    async def _follow(
-        self, request: DispatchRequest, call: HttpCall, room: Room
-    ) -> tuple[HttpCall, Reply]:
+    async def _follow(self, call: HttpCall, reading: Reading) -> tuple[HttpCall, Reply]:
         transport = self._opened()
         for _ in range(self._settings.max_redirects + 1):
-            reply = await self._exchange(transport, request, call, room)
+            reply = await self._exchange(transport, call, reading)
             following = redirected(call, reply)
             if following is None:
                 return call, reply
             call, transport = following, self._transport_after(reply, transport)
+            reading.is_complete = False
         raise GatewayError(f"{FAILS}more than {self._settings.max_redirects} redirects")
 
-    async def _exchange(
-        self, transport: HttpTransport, request: DispatchRequest, call: HttpCall, room: Room
-    ) -> Reply:
+    async def _exchange(self, transport: HttpTransport, call: HttpCall, reading: Reading) -> Reply:
         """Make one exchange; try again, at once, only while no connection could be opened."""
         cap = self._settings.max_response_bytes
         tries_left = max(1, self._settings.transport_attempts)
         while True:
             tries_left -= 1
             try:
-                reply = await transport.exchange(call, most_bytes=cap, room=room)
-                if "content-encoding" not in reply.headers:
+                reply = await transport.exchange(call, most_bytes=cap, room=reading.take)
+                body, encoding = reply.body, reply.headers.get("content-encoding")
+                if len(body) > SMALL_BYTES or encoding is not None:
+                    reading.complete()
+                if encoding is None:
                     return reply
-                return await self._unpacked(request, reply, room)
+                return reply._replace(body=await reading.unpacked(body, encoding, cap))
             except NotConnectedError as error:
                 if not tries_left:
                     raise NotConnectedError(f"{FAILS}{error}") from error
             except BrokenExchangeError as error:
                 raise BrokenExchangeError(f"{FAILS}{error} ({_shown(call)})") from error
-
-    async def _unpacked(self, request: DispatchRequest, reply: Reply, room: Room) -> Reply:
-        """Unpack a response, of which a few bytes may become megabytes."""
-        encoding = reply.headers["content-encoding"]
-        cap = self._settings.max_response_bytes
-        if not self._budget.has_room(request.call):
-            waits = room(cap)
-            if waits is not None:
-                await waits
-        body = await in_thread(lambda: unpacked(reply.body, encoding, most_bytes=cap))
-        return reply._replace(body=body)
-
-    def _take_room(
-        self, request: DispatchRequest, call: HttpCall, limit: asyncio.Timeout, size_bytes: int
-    ) -> "asyncio.Future[None] | None":
-        """Take room for a response; the call's time stands still until there is some."""
-        waits = self._budget.reserve(request.call, call.origin, size_bytes)
-        until_s = limit.when()
-        if waits is not None and until_s is not None:
-            loop = asyncio.get_running_loop()
-            left_s = until_s - loop.time()
-            limit.reschedule(None)
-
-            def go_on(_: object) -> None:
-                if limit in self._under_way and limit.when() is None:
-                    limit.reschedule(loop.time() + left_s)
-
-            waits.add_done_callback(go_on)
-        return waits
 
     def _opened(self) -> HttpTransport:
         if self._transport is None:
@@ -193,6 +168,19 @@ class HttpGateway:
         if self._guarded is None:
             self._guarded = transport_of(replace(self._settings, egress=policy))
         return self._guarded
+
+
+def _without_room(call: HttpCall, *, is_slow: bool) -> GatewayError:
+    if is_slow:
+        reason = "came too slowly while other answers waited for its room"
+        return GatewayError(
+            f"{FAILS}the answer of {_shown(call)} {reason}",
+            hint="see call_answer_min_bytes_per_s and call_answers_max_bytes",
+        )
+    return GatewayError(
+        f"{FAILS}there was no room for the answer of {_shown(call)}",
+        hint="see call_answers_max_bytes",
+    )
 
 
 def _shown(call: HttpCall) -> str:

@@ -14,7 +14,12 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpVersion11
 
 from rillflow.errors import BrokenExchangeError, GatewayError, NotConnectedError
-from rillflow.gateways.http_client.connection import HEAD_BYTES, SMALL_BYTES, Room
+from rillflow.gateways.http_client.connection import (
+    HEAD_BYTES,
+    SMALL_BYTES,
+    Room,
+    room_after,
+)
 from rillflow.gateways.http_client.request_head import (
     basic_credentials,
     origin_of,
@@ -152,20 +157,15 @@ def _headers(call: HttpCall, authority: str) -> list[tuple[str, str]]:
 
 async def _read(response: aiohttp.ClientResponse, most_bytes: int, room: Room | None) -> bytes:
     body = bytearray()
-    has_room = room is None
+    most_room = min(response.content_length or most_bytes, most_bytes)
+    has_bytes = SMALL_BYTES
     async for piece in response.content.iter_any():
         body += piece
         if len(body) > most_bytes:
             raise GatewayError(f"{FAILS}the answer is larger than {most_bytes} bytes")
-        if not has_room and len(body) > SMALL_BYTES and room is not None:
-            has_room = True
-            waits: asyncio.Future[None] | None = room(_room_bytes(response, most_bytes))
+        if room is not None and has_bytes < len(body):
+            has_bytes = room_after(len(body), most_room)
+            waits: asyncio.Future[None] | None = room(has_bytes)
             if waits is not None:
                 await waits
     return bytes(body)
-
-
-def _room_bytes(response: aiohttp.ClientResponse, most_bytes: int) -> int:
-    """Return the largest possible size of a response, unpacked included."""
-    size = min(response.content_length or most_bytes, most_bytes)
-    return size + most_bytes if "content-encoding" in response.headers else size

@@ -31,6 +31,8 @@ _PIECE_BYTES: Final = 8 * 1024
 """Parsing so many bytes takes less than a millisecond, whatever they are."""
 SMALL_BYTES: Final = 64 * 1024
 """Responses up to this size are read without room."""
+_MOST_MORE_BYTES: Final = 1024 * 1024
+"""The most for which room is taken at once."""
 _MOST_DIGITS: Final = 19
 """The number of digits of a length that is parsed."""
 _JOINED_BYTES: Final = 64 * 1024
@@ -343,14 +345,13 @@ class HttpConnection(asyncio.Protocol):
     # ------------------------------------------------------------------------------
 
     def _take_room(self) -> None:
-        """Take room for the largest size of the response, and pause reading until there is some."""
-        self._room_at = -1
-        size = self._most_bytes
+        """Take room for some more of the response, and pause reading until there is some."""
+        most = self._most_bytes
         told = self._headers.get("content-length", "")
         if told.isdecimal() and len(told) < _MOST_DIGITS:
-            size = min(size, int(told))
-        if "content-encoding" in self._headers:
-            size += self._most_bytes
+            most = min(most, int(told))
+        size = room_after(self._most_bytes - self._left, most)
+        self._room_at = -1 if size == most else self._most_bytes - size
         waits = self._room(size) if self._room is not None else None
         if waits is not None:
             self._waits_for_room = waits
@@ -429,6 +430,14 @@ class HttpConnection(asyncio.Protocol):
     def _ends_with_connection(self) -> bool:
         chunked = "chunked" in self._headers.get("transfer-encoding", "").lower()
         return not chunked and "content-length" not in self._headers
+
+
+def room_after(size_bytes: int, most_bytes: int) -> int:
+    """Return how much room an answer needs of which so many bytes have come.
+
+    Room is taken as bytes come, whatever length was told: room costs the peer as many bytes.
+    """
+    return min(most_bytes, size_bytes + min(size_bytes, _MOST_MORE_BYTES))
 
 
 def _too_long() -> str:

@@ -3,6 +3,8 @@
 A response in chunks of one byte takes 100 times as long to parse as others of its size, and
 hundreds of connections may have received 256 KiB each when a turn begins. So what is parsed in one
 turn is bounded by time for all connections together, and the peers take turns.
+
+Used by `gateways/http_client/connection.py` and `gateways/http_client/pool.py`.
 """
 
 import asyncio

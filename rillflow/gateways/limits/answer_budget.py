@@ -1,48 +1,79 @@
 """The memory budget of one dispatcher for answers: read, unpacked, and on their way to owners.
 
-An answer may be 10 MiB, packed in a few bytes, and hundreds may arrive at once. So the reader of a
-large answer first takes room for its largest size, and waits if there is none: its connection is
-not read meanwhile, which slows the peer down. No reader waits for anything else while it holds
-room, so every answer with room completes.
+An answer may be 10 MiB, packed in a few bytes, and hundreds may arrive at once. So the reader of an
+answer that is not small takes room as its bytes come, and waits if there is none: its connection is
+not read meanwhile, which slows the peer down.
 """
 
 import asyncio
 from collections import Counter
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, TypeAlias
 
 from rillflow.ids import ExecutionId, TaskName
 
 CallId: TypeAlias = tuple[ExecutionId, TaskName, int, int]
 
+PATIENCE_S: Final = 10.0
+"""How late bytes may be for which an answer has room."""
+_LOOKS: Final = 10
+"""How often it is looked in that time for answers that are late, while others wait."""
 
-class _Room(NamedTuple):
-    host: str
-    size_bytes: int
+
+class _Room:
+    """Room of one answer; ``due_s`` is when its reader must have filled it."""
+
+    __slots__ = ("due_s", "give_up", "host", "size_bytes")
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.size_bytes = 0
+        self.due_s: float | None = None
+        self.give_up: Callable[[], None] | None = None
 
 
 class _Waiting(NamedTuple):
     call: CallId
-    room: _Room
+    host: str
+    size_bytes: int
+    give_up: Callable[[], None] | None
     granted: "asyncio.Future[None]"
 
 
 class AnswerBudget:
     """Counts answers from the first large piece that is read until an owner has accepted them.
 
-    Room is given in the order of requests. One host has at most half of it while its answers are
-    read, so that a slow host leaves room for others. A single answer always gets room, however
-    large it is.
+    Readers hold room while they wait for more of it, so somebody must always come to an end: the
+    one that has had room for longest gets what it asks for, out of an eighth of the budget that
+    others leave, and beyond the budget if it must and no answer is complete.
+
+    A host has at most as much as it leaves free: the first one half of the room, the next one half
+    of the rest. So some hosts that answer slowly leave room for others. A reader waits for others
+    of its own host, and does not hold up those of other hosts; who has nothing at all is next.
+
+    While readers wait, those that are late give up: they have not received what they have room for
+    at ``min_bytes_per_s`` and some seconds. Of the late ones, those of the host that holds most.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(
+        self,
+        most_bytes: int,
+        min_bytes_per_s: float = 0.0,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Hold so many bytes; a rate of 0 lets readers be as slow as they like."""
+        self._patience_s = patience_s
         self._most = most_bytes
-        self._most_of_host = most_bytes // 2
+        self._most_shared = most_bytes - most_bytes // 8
+        self._min_bytes_per_s = min_bytes_per_s
         self._rooms: dict[CallId, _Room] = {}
         self._of_host: Counter[str] = Counter()
         self._read_bytes = 0
         self._kept: dict[CallId, int] = {}
         self._kept_bytes = 0
         self._waiting: list[_Waiting] = []
+        self._looking: asyncio.TimerHandle | None = None
         self._free = asyncio.Event()
         self._free.set()
 
@@ -51,38 +82,51 @@ class AnswerBudget:
         """The bytes that are taken: room of answers being read, and complete answers."""
         return self._read_bytes + self._kept_bytes
 
-    def reserve(self, call: CallId, host: str, size_bytes: int) -> "asyncio.Future[None] | None":
+    def reserve(
+        self,
+        call: CallId,
+        host: str,
+        size_bytes: int,
+        give_up: Callable[[], None] | None = None,
+    ) -> "asyncio.Future[None] | None":
         """Take room for an answer; return None, or a future if it has to wait.
 
-        A caller that stops waiting cancels the future. Room that the call had before is returned.
+        A caller that stops waiting cancels the future.
+
+        Args:
+            call: The call. What it has already is kept, and counts.
+            host: Whose answer it is.
+            size_bytes: The room that it shall have in all.
+            give_up: Ends the reading of an answer that comes too slowly; None where there is no
+                peer to wait for.
         """
-        self.release(call)
-        room = _Room(host, size_bytes)
-        if not self._waiting and self._fits(room):
-            self._enter(call, room)
+        asked = _Waiting(
+            call, host, size_bytes, give_up, asyncio.get_running_loop().create_future()
+        )
+        if not self._waiting and self._fits(asked):
+            self._enter(asked)
             return None
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(call, room, granted))
-        self._grant()
-        return None if granted.done() else granted
-
-    def has_room(self, call: CallId) -> bool:
-        """Tell whether the answer of a call has room."""
-        return call in self._rooms
-
-    def shrink(self, call: CallId, size_bytes: int) -> None:
-        """Return the room that an answer does not need."""
+        self._waiting.append(asked)
         room = self._rooms.get(call)
-        if room is not None and size_bytes < room.size_bytes:
-            self._leave(call, room)
-            self._enter(call, room._replace(size_bytes=size_bytes))
-            self._grant()
+        if room is not None:
+            room.due_s = None  # it is not its peer that it waits for
+        self._grant()
+        if asked.granted.done():
+            return None
+        self._look_later()
+        return asked.granted
+
+    def arrived(self, call: CallId) -> None:
+        """Note that an answer has been read to its end, so that nobody waits for its peer."""
+        room = self._rooms.get(call)
+        if room is not None:
+            room.due_s = None
 
     def release(self, call: CallId) -> None:
         """Release the room of a call, if it has any."""
-        room = self._rooms.get(call)
+        room = self._rooms.pop(call, None)
         if room is not None:
-            self._leave(call, room)
+            self._count(room.host, -room.size_bytes)
             self._grant()
 
     def keep(self, call: CallId, size_bytes: int) -> None:
@@ -111,38 +155,77 @@ class AnswerBudget:
         """Wait until they no longer do; another call would only add to them."""
         await self._free.wait()
 
-    def _fits(self, room: _Room) -> bool:
-        return not self.bytes or (
-            self.bytes + room.size_bytes <= self._most and self._fits_host(room)
-        )
+    def _fits(self, asked: _Waiting) -> bool:
+        room = self._rooms.get(asked.call)
+        has = room.size_bytes if room else 0
+        more = asked.size_bytes - has
+        if more <= 0 or self.bytes == has:
+            return True
+        if room is not None and self._eldest() is room:
+            # Complete answers leave by themselves; readers that wait for readers would not.
+            return not self._kept_bytes or self.bytes + more <= self._most
+        free = self._most_shared - self.bytes - more
+        return self._of_host[asked.host] + more <= free
 
-    def _fits_host(self, room: _Room) -> bool:
-        of_host = self._of_host[room.host]
-        return not of_host or of_host + room.size_bytes <= self._most_of_host
+    def _eldest(self) -> _Room | None:
+        rooms: Iterator[_Room] = iter(self._rooms.values())
+        return next(rooms, None)
 
-    def _enter(self, call: CallId, room: _Room) -> None:
-        self._rooms[call] = room
-        self._of_host[room.host] += room.size_bytes
-        self._read_bytes += room.size_bytes
+    def _enter(self, asked: _Waiting) -> None:
+        room = self._rooms.get(asked.call)
+        if room is None:
+            room = self._rooms[asked.call] = _Room(asked.host)
+        more = max(0, asked.size_bytes - room.size_bytes)
+        room.size_bytes += more
+        self._count(room.host, more)
+        room.due_s, room.give_up = None, asked.give_up
+        if asked.give_up is not None and self._min_bytes_per_s:
+            now_s = asyncio.get_running_loop().time()
+            room.due_s = now_s + self._patience_s + more / self._min_bytes_per_s
 
-    def _leave(self, call: CallId, room: _Room) -> None:
-        del self._rooms[call]
-        self._read_bytes -= room.size_bytes
-        self._of_host[room.host] -= room.size_bytes
-        if not self._of_host[room.host]:
-            del self._of_host[room.host]
+    def _count(self, host: str, size_bytes: int) -> None:
+        self._read_bytes += size_bytes
+        self._of_host[host] += size_bytes
+        if not self._of_host[host]:
+            del self._of_host[host]
 
     def _grant(self) -> None:
-        """Give room to waiting readers in order; a host at its share is passed over."""
+        """Give room to waiting readers in order.
+
+        Only one whose host has nothing keeps later ones from what is free.
+        """
         still: list[_Waiting] = []
-        is_full = False
-        for waiting in self._waiting:
-            if waiting.granted.done():  # its reader has been cancelled
+        is_next = False
+        for asked in self._waiting:
+            if asked.granted.done():  # its reader has been cancelled
                 continue
-            if is_full or not self._fits(waiting.room):
-                is_full = is_full or self._fits_host(waiting.room)
-                still.append(waiting)
+            if is_next or not self._fits(asked):
+                is_next = is_next or not self._of_host[asked.host]
+                still.append(asked)
                 continue
-            self._enter(waiting.call, waiting.room)
-            waiting.granted.set_result(None)
+            self._enter(asked)
+            asked.granted.set_result(None)
         self._waiting = still
+
+    def _look_later(self) -> None:
+        if self._looking is None:
+            loop = asyncio.get_running_loop()
+            self._looking = loop.call_later(self._patience_s / _LOOKS, self._look)
+
+    def _look(self) -> None:
+        """End the reading of answers that are late, if others wait."""
+        self._looking = None
+        self._grant()
+        if not self._waiting:
+            return
+        self._look_later()
+        now_s = asyncio.get_running_loop().time()
+        late = [
+            room for room in self._rooms.values() if room.due_s is not None and room.due_s < now_s
+        ]
+        if late:
+            host = max((room.host for room in late), key=self._of_host.__getitem__)
+            for room in late:
+                if room.host == host and room.give_up is not None:
+                    room.due_s = None
+                    room.give_up()
