@@ -151,6 +151,16 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     )
 
 
+def awaits_callback(plan: Plan, state: ExecutionState, event: CallbackReceived) -> bool:
+    """Tell whether a callback would be taken, whatever its outcome is; nothing changes.
+
+    Raises:
+        ExecutionError: It would be refused.
+        RequestError: It names something that does not exist.
+    """
+    return requests.awaits_callback(Turn(plan, state, event.at_ms), event)
+
+
 def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911 - one arm for each event
     match event:
         case DispatchAnswered():

@@ -49,14 +49,37 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
     """
     task = _task_to_finish(turn, event)
     _check_seal(turn, task, event)
+    if turn.plan_of(task).category == "function" and event.sub_flow is not None:
+        return _notice_received(turn, task, event, event.sub_flow)
+    move = _move_of_callback(turn, task, event)
+    if event.trigger and turn.plan_of(task).category == "suspense":
+        return _signal_received(turn, task, event, move)
+    return _outcome_received(turn, task, event, move)
+
+
+def awaits_callback(turn: Turn, event: CallbackReceived) -> bool:
+    """Tell whether a callback from outside would be taken; its outcome is not looked at.
+
+    It says False and raises only where ``callback_received`` does, whatever the outcome is, and
+    changes nothing.
+
+    Raises:
+        ExecutionError: As ``callback_received``.
+        RequestError: As ``callback_received``.
+    """
+    task = _task_to_finish(turn, event)
+    _check_seal(turn, task, event)
+    move = _move_of_callback(turn, task, event)
+    if isinstance(move, Refusal):
+        raise _refused(turn, task, move)
+    return move is not IGNORE
+
+
+def _move_of_callback(turn: Turn, task: TaskState, event: CallbackReceived) -> Entry:
     moves, category = task_moves(turn.state), turn.plan_of(task).category
     if category == "suspense" and event.trigger:
-        return _signal_received(turn, task, event, moves.trigger_of_suspense[task.status])
-    if category != "function":
-        return _outcome_received(turn, task, event, moves.callback_of_other[task.status])
-    if event.sub_flow is not None:
-        return _notice_received(turn, task, event, event.sub_flow)
-    return _outcome_received(turn, task, event, moves.callback[task.status])
+        return moves.trigger_of_suspense[task.status]
+    return (moves.callback if category == "function" else moves.callback_of_other)[task.status]
 
 
 def _notice_received(

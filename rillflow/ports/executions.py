@@ -83,12 +83,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
 
     ``kind`` is ``execution``, ``brief``, ``children``, ``context``, ``sub_context``,
     ``status`` or ``task``; ``parent`` and ``index`` name a group, or ``parent`` an instance.
+    With a ``callback``, whose outcome is omitted, the answer is whether it would be taken.
     """
 
     execution_id: ExecutionId
     kind: str
     parent: str = ""
     index: int = 0
+    callback: CallbackReceived | None = None
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
@@ -328,9 +330,12 @@ SHOWN_BYTES: Final = 64 * 1024
 """Limit of an execution's view in a reply; a larger one is queried in parts."""
 
 
+_SMALL: Final = frozenset({"status", "awaits"})
+
+
 def size_of(call: Call) -> int:
     """Return about how many bytes a call and its reply take: its text, or the largest view."""
-    if (isinstance(call, Query) and call.kind != "status") or (
+    if (isinstance(call, Query) and call.kind not in _SMALL) or (
         isinstance(call, Watch) and call.show
     ):
         return FIELDS_BYTES + SHOWN_BYTES

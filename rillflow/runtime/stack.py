@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from rillflow.core.events import Event
+from rillflow.core.events import CallbackReceived, Event
 from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import UnavailableError
@@ -196,6 +196,22 @@ class Stack:
         """
         if not is_execution_id(execution_id) or await self.query(execution_id, "status") is None:
             raise unknown_execution(execution_id, event)
+
+    async def awaits(self, execution_id: ExecutionId, callback: CallbackReceived) -> bool:
+        """Tell whether a callback would be taken, before its outcome is read.
+
+        False acknowledges a repetition, as its delivery would.
+
+        Raises:
+            RillflowError: It would be refused, or its owner cannot be reached.
+        """
+        if not is_execution_id(execution_id):
+            raise unknown_execution(execution_id, callback)
+        call = Query(execution_id=execution_id, kind="awaits", callback=callback)
+        body = (await self.executions.call(call)).raise_for_error().body
+        if body is None:
+            raise unknown_execution(execution_id, callback)
+        return body == b"true"
 
     async def query(
         self, execution_id: ExecutionId, kind: str, *, parent: str = "", index: int = 0

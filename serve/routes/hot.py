@@ -52,6 +52,7 @@ from serve.forms.parameters import (
 )
 from serve.limits.failed_lookups import FailedLookups
 from serve.limits.large_answers import AnswerPool, LargeAnswers
+from serve.limits.unpacking import UnpackingTurns
 from serve.limits.waits import Waits
 from serve.route_table import hot_endpoints
 
@@ -82,6 +83,7 @@ class HotRoutes:
         self._lookups = FailedLookups(stack.settings.unknown_executions_per_minute, stack.clock)
         self._secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
         self._waits = Waits(stack.settings)
+        self._unpacking = UnpackingTurns()
         by_path: dict[str, Handler] = {
             "/flow/submit.json": self.submit,
             "/flow/finish.json": self.finish,
@@ -153,12 +155,17 @@ class HotRoutes:
         target: tuple[ExecutionId, TaskName],
         sealed_attempt: int | None,
     ) -> Response:
+        execution_id, task = target
+
+        def asked() -> CallbackReceived:
+            at_ms = self._stack.clock.now_ms()
+            return CallbackReceived(
+                at_ms=at_ms, task=task, trigger=True, sealed_attempt=sealed_attempt
+            )
+
         async def check_known() -> None:
             if not sealed_attempt:
-                execution_id, task = target
-                at_ms = self._stack.clock.now_ms()
-                asked = CallbackReceived(at_ms=at_ms, task=task, trigger=True)
-                await self._stack.require_known(execution_id, asked)
+                await self._stack.require_known(execution_id, asked())
 
         if self._lookups.are_too_many(request.scope):
             await check_known()
@@ -178,8 +185,11 @@ class HotRoutes:
 
         if not _is_costly(request, body):
             return await self._deliver(read())
-        await check_known()
-        return await self._deliver(await in_thread(read))
+        async with self._unpacking.turn(execution_id):
+            if not sealed_attempt and not await self._stack.awaits(execution_id, asked()):
+                return raw_response(DUPLICATE)
+            delivery = await in_thread(read)
+        return await self._deliver(delivery)
 
     def _sealed_attempt(
         self, query: Mapping[str, str], execution_id: ExecutionId, task: TaskName
@@ -221,9 +231,15 @@ class HotRoutes:
             return await self._deliver(read())
         execution_id = callback_execution(query)
         # The body alone may name the task; a missing name is reported before other errors.
-        asked = CallbackReceived(at_ms=at_ms, task=query.get("task_name") or "-")
-        await self._stack.require_known(execution_id, asked)
-        return await self._deliver(await in_thread(read))
+        task = callback_target(query)[1] if query.keys() & {"task_name", "taskName"} else ""
+        asked = CallbackReceived(at_ms=at_ms, task=task or "-")
+        async with self._unpacking.turn(execution_id):
+            if not task:
+                await self._stack.require_known(execution_id, asked)
+            elif not await self._stack.awaits(execution_id, asked):
+                return raw_response(DUPLICATE)
+            delivery = await in_thread(read)
+        return await self._deliver(delivery)
 
     async def _deliver(self, delivery: _Delivery) -> Response:
         execution_id, event, hint_s = delivery

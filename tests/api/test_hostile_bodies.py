@@ -170,3 +170,22 @@ async def test_the_first_who_asks_for_the_description_of_the_api_holds_nobody_up
         assert (await api.client.get("/openapi.json")).status_code == 200
         loop.note("openapi.json")
     loop.assert_free()
+
+
+@pytest.mark.parametrize("path", ["/flow/trigger.json", "/flow/finish.json"])
+async def test_nothing_is_unpacked_for_an_execution_that_has_ended(path: str) -> None:
+    async with served({"work": work}) as api:
+        version = await api.add(calling("work", pattern="task_async"))
+        execution_id = await api.submit(version)
+        params = {"execution_id": execution_id, "task_name": "A"}
+        response = await send(api, path, HostileText("small", b"{}"), **params)
+        assert response.json() == {"result": "ok"}
+        await api.ended(execution_id)
+        for text in (BOMB, HostileText("large", b"[" * 100_000)):
+            response = await send(api, path, text, **params)
+            assert response.json() == {"result": "ok", "duplicate": True}
+            other = await send(api, path, text, execution_id=execution_id, task_name="other")
+            small = await send(
+                api, path, HostileText("small", b"{}"), execution_id=execution_id, task_name="other"
+            )
+            assert refusal_of(other) == refusal_of(small)

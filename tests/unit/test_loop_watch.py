@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from rillflow.ports.loops import LoopState, decode_loop, encode_loop
@@ -21,6 +22,7 @@ class Times:
     def __init__(self) -> None:
         self.now_s = 1_000.0
         self.cpu_s = 0.0
+        self.others_s = 0.0
 
     def clock_s(self) -> float:
         return self.now_s
@@ -28,16 +30,25 @@ class Times:
     def thread_s(self) -> float:
         return self.cpu_s
 
+    def process_s(self) -> float:
+        return self.cpu_s + self.others_s
+
 
 class Watched:
     """A watch whose timer comes when a test says so."""
 
     def __init__(self) -> None:
         self.times = Times()
-        self.watch = LoopWatch("test", clock_s=self.times.clock_s, cpu_s=self.times.thread_s)
+        self.watch = LoopWatch(
+            "test",
+            clock_s=self.times.clock_s,
+            cpu_s=self.times.thread_s,
+            process_cpu_s=self.times.process_s,
+        )
 
-    def turn(self, held_s: float, *, cpu_s: float | None = None) -> None:
-        """Let the timer come so much too late, after so much was computed."""
+    def turn(self, held_s: float, *, cpu_s: float | None = None, others_s: float = 0.0) -> None:
+        """Let the timer come so much too late, after so much was computed, and by others."""
+        self.times.others_s += others_s
         self.times.now_s += TICK_S + held_s
         self.times.cpu_s += held_s if cpu_s is None else cpu_s
         self.watch.tick()
@@ -100,6 +111,43 @@ async def test_a_machine_that_is_busy_with_others_is_counted_and_not_logged(
         assert not caplog.records
 
 
+async def test_a_hold_that_other_threads_computed_through_is_logged_with_their_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with watched() as made:
+        made.turn(0.3, cpu_s=0.001, others_s=0.29)
+        [line] = caplog.records
+        assert (line.message, vars(line)["cpu_ms"]) == (EVENT, 1.0)
+        assert vars(line)["other_threads_cpu_ms"] == 290.0
+
+
+async def test_threads_that_computed_for_a_part_of_a_hold_do_not_explain_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with watched() as made:
+        made.turn(1.0, cpu_s=0.01, others_s=0.6)
+        made.turn(0.06, cpu_s=0.03, others_s=0.04)
+        assert made.state.slow_turns == 2
+        assert not caplog.records
+
+
+async def test_a_thread_that_does_not_let_go_of_the_interpreter_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = LoopWatch("real")
+    watch.start()
+    text = b"[%s]" % b",".join([b"1.2345678901234567890123456789e99"] * 400_000)
+    try:
+        await asyncio.to_thread(msgspec.json.decode, text)
+        for _ in range(3):  # the timer is overdue
+            await asyncio.sleep(0)
+    finally:
+        watch.stop()
+    told = [vars(line) for line in caplog.records if line.message == EVENT]
+    assert watch.state().slow_turns >= 1
+    assert told[0]["other_threads_cpu_ms"] > told[0]["cpu_ms"]
+
+
 def hold_the_loop(seconds: float) -> None:
     until_s = time.perf_counter() + seconds
     while time.perf_counter() < until_s:
@@ -109,7 +157,7 @@ def hold_the_loop(seconds: float) -> None:
 async def test_what_holds_a_real_loop_is_measured_and_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watch = LoopWatch("real", cpu_s=time.perf_counter)
+    watch = LoopWatch("real", cpu_s=time.perf_counter, process_cpu_s=time.perf_counter)
     watch.start()
     try:
         hold_the_loop(0.5)

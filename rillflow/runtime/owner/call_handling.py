@@ -147,8 +147,7 @@ class CallHandling:
             case Submission():
                 return self._submit(call, leased)
             case Query():
-                shown = self._quarantine.shown(call.execution_id)
-                return CallOutcome(self._views.answer(call, execution, shown), execution)
+                return self._query(call, execution)
             case Watch():
                 return CallOutcome(self._watch(call, execution), execution)
             case ResourceCall():
@@ -157,6 +156,23 @@ class CallHandling:
                 return CallOutcome(Reply(changed=self._traffic.take(call.subject, call.limit)))
             case _:
                 assert_never(call)
+
+    def _query(self, call: Query, execution: ActiveExecution | None) -> CallOutcome:
+        if call.callback is not None:
+            return self._awaits(call.callback, execution)
+        shown = self._quarantine.shown(call.execution_id)
+        return CallOutcome(self._views.answer(call, execution, shown), execution)
+
+    def _awaits(self, callback: CallbackReceived, execution: ActiveExecution | None) -> CallOutcome:
+        """Tell whether a callback would be taken; one that is not is acknowledged as a delivery."""
+        if execution is None:
+            return CallOutcome(Reply(changed=False))
+        plan, state = execution.plan, execution.state
+        is_elsewhere = self._ownership.is_elsewhere(state.execution_id) and not execution.settled
+        if is_elsewhere or machine.awaits_callback(plan, state, callback):
+            return CallOutcome(Reply(changed=False, body=b"true"), execution)
+        reply = Reply(changed=False, body=b"false")
+        return CallOutcome(reply, execution, self._rows.confirmation_of(execution))
 
     def _watch(self, call: Watch, execution: ActiveExecution | None) -> Reply:
         if execution is None or execution.over:

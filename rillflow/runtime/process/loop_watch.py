@@ -31,6 +31,13 @@ QUIET_S: Final = 10.0
 """All slow turns are counted; they are logged no more often than this."""
 MINUTE_S: Final = 60
 _SHOWN_FRAMES: Final = 6
+_OF_THE_HOLD: Final = 0.8
+"""What other threads computed explains a hold if it is this much of it.
+
+A thread that computes and keeps the interpreter lock runs nearly all the time while the loop waits
+for the lock. On a machine that is busy with others, this process gets less processor time than
+that.
+"""
 
 
 class LoopWatch:
@@ -42,6 +49,7 @@ class LoopWatch:
         *,
         clock_s: Callable[[], float] = time.perf_counter,
         cpu_s: Callable[[], float] = time.thread_time,
+        process_cpu_s: Callable[[], float] = time.process_time,
     ) -> None:
         """Measure for ``process``, a name that operators know.
 
@@ -49,10 +57,12 @@ class LoopWatch:
             process: The process of the event loop.
             clock_s: Elapsed seconds.
             cpu_s: Seconds of processor time of the calling thread.
+            process_cpu_s: Seconds of processor time of all threads of the process.
         """
         self._process = process
         self._clock_s = clock_s
         self._cpu_s = cpu_s
+        self._process_cpu_s = process_cpu_s
         self._longest_s = 0.0
         self._slow_turns = 0
         self._by_second: deque[tuple[int, float]] = deque()
@@ -62,7 +72,7 @@ class LoopWatch:
         # A lock: to wait for one takes half as much as for an event, and processes idle a lot.
         self._running = threading.Lock()
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s = self._last_cpu_s = 0.0
+        self._due_s = self._last_cpu_s = self._last_process_cpu_s = 0.0
 
     def start(self) -> None:
         """Start, in the running event loop."""
@@ -94,15 +104,16 @@ class LoopWatch:
 
     def tick(self) -> None:
         """Record the delay of the timer, and set it again."""
-        now_s, cpu_s = self._clock_s(), self._cpu_s()
+        now_s, cpu_s, process_cpu_s = self._clock_s(), self._cpu_s(), self._process_cpu_s()
         held_s = max(now_s - self._due_s, 0.0)
         self._longest_s = max(self._longest_s, held_s)
         self._note_second(int(now_s), held_s)
         if held_s > SLOW_S:
             self._slow_turns += 1
             self._unlogged += 1
-            self._report(now_s, held_s, cpu_s - self._last_cpu_s)
-        self._last_cpu_s = cpu_s
+            own_s = cpu_s - self._last_cpu_s
+            self._report(now_s, held_s, own_s, process_cpu_s - self._last_process_cpu_s - own_s)
+        self._last_cpu_s, self._last_process_cpu_s = cpu_s, process_cpu_s
         self._place = ""
         self._set()
 
@@ -123,11 +134,21 @@ class LoopWatch:
         while self._by_second and self._by_second[0][0] <= second - MINUTE_S:
             self._by_second.popleft()
 
-    def _report(self, now_s: float, held_s: float, cpu_s: float) -> None:
-        """Log a slow turn; with little computation in it, the machine was busy elsewhere."""
-        if cpu_s < SLOW_S or now_s - self._logged_s < QUIET_S:
+    def _report(self, now_s: float, held_s: float, own_s: float, others_s: float) -> None:
+        """Log a slow turn, if this process computed in it; else the machine was busy elsewhere.
+
+        Args:
+            now_s: When the turn ended.
+            held_s: For how long the timer was overdue.
+            own_s: Processor time of the thread of the loop.
+            others_s: Processor time of the other threads of the process.
+        """
+        is_of_others = others_s >= SLOW_S and others_s + own_s >= _OF_THE_HOLD * held_s
+        if (own_s < SLOW_S and not is_of_others) or now_s - self._logged_s < QUIET_S:
             return
-        facts = {"loop": self._process, "held_ms": _ms(held_s), "cpu_ms": _ms(cpu_s)}
+        facts = {"loop": self._process, "held_ms": _ms(held_s), "cpu_ms": _ms(own_s)}
+        if is_of_others:
+            facts["other_threads_cpu_ms"] = _ms(others_s)
         if self._place:
             facts["at"] = self._place
         log.warning("event_loop_held", extra={**facts, "slow_turns": self._unlogged})
