@@ -23,7 +23,8 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     the attempt itself. ``secrets`` are the places of the input in which references to secrets are
     replaced; the empty place is the resource name. ``called`` is set for a poll only: the resource
     name and protocol of the attempt. The function chooses the address of a poll, so that address
-    alone does not say which function is polled. ``ray_options`` is a JSON object.
+    alone does not say which function is polled. ``ray_options`` is a JSON object. ``is_public``
+    forbids loopback and private addresses: a function at a public address gave this one.
     """
 
     execution_id: ExecutionId
@@ -42,6 +43,7 @@ class DispatchTask(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     secrets: tuple[tuple[str | int, ...], ...] = ()
     called: tuple[str, str | None] | None = None
     ray_options: bytes | None = None
+    is_public: bool = False
 
     @property
     def call(self) -> tuple[str, str, int, int]:

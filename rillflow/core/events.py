@@ -117,7 +117,8 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     ``resource_name`` is the function that A/B rules chose, None if no rule applied. ``poll`` is the
     number of the poll, 0 for the attempt itself; None is the call under way. ``hint`` explains an
     error further. ``is_outcome`` is set if the body of an asynchronous call already is its outcome,
-    as a callback would bring it; with an error, if conditions of ``retry`` may read the body.
+    as a callback would bring it; with an error, if conditions of ``retry`` may read the body. With
+    ``polls_public``, ``poll_url`` must not lead to a loopback or private address.
     """
 
     task: TaskName
@@ -131,6 +132,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     poll: int | None = None
     hint: str | None = None
     is_outcome: bool = False
+    polls_public: bool = False
 
 
 class CallbackReceived(_Event, frozen=True, kw_only=True):

@@ -126,7 +126,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     marks a foreach or choice that has timed out: nothing more starts in its groups. ``caught``
     marks a failure that another task handles.
 
-    ``poll_url`` is the address at which the gateway is polled for the result; ``polls`` counts how
+    ``poll_url`` is the address at which the gateway is polled for the result, which must be public
+    if ``polls_public``; ``polls`` counts how
     often it answered "not yet". ``poll_due_ms`` is the time of the next poll or, without an
     address, the time at which a callback is given up. ``armed_ms`` is when the delay or time-out
     was set, ``poll_armed_ms`` when the next poll was.
@@ -172,6 +173,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     redoing_child: bool = False
     applied_at_start: list[int] = []
     output_bytes: int = 0
+    polls_public: bool = False
 
     @property
     def mapping_warnings(self) -> int:

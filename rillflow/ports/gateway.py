@@ -31,8 +31,10 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     ``body`` is the answer's text, None if empty. ``error`` is the message of a failed call, None if
     it succeeded; with an error, ``body`` may still contain the gateway's answer. ``retry_after_s``
     is the pause that the gateway asks for. ``poll`` is the request's, set by the dispatcher.
-    ``hint`` explains an error. ``is_outcome`` is set if the body is what a callback would bring, so
-    that no callback follows; with an error, if the body is from the function, not from a gateway.
+    ``hint`` explains an error. With ``polls_public``, a public address gave ``poll_url``, so polls
+    must not go to a loopback or private address. ``is_outcome`` is set if the body is what a
+    callback would bring, so that no callback follows; with an error, if the body is from the
+    function, not from a gateway.
     """
 
     execution_id: ExecutionId
@@ -46,6 +48,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     poll: int = 0
     hint: str | None = None
     is_outcome: bool = False
+    polls_public: bool = False
 
     @property
     def call(self) -> tuple[str, str, int, int]:

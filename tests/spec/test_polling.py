@@ -24,7 +24,9 @@ tasks:
 ASK = "http://functions.test/status/1"
 
 
-def started(text: str = FLOW, retry_after_s: float | None = None) -> Scenario:
+def started(
+    text: str = FLOW, retry_after_s: float | None = None, *, polls_public: bool = False
+) -> Scenario:
     flow = Scenario(text, check=True)
     flow.submit({})
     flow.take(
@@ -35,6 +37,7 @@ def started(text: str = FLOW, retry_after_s: float | None = None) -> Scenario:
             http_status=202,
             poll_url=ASK,
             retry_after_s=retry_after_s,
+            polls_public=polls_public,
         )
     )
     return flow
@@ -67,6 +70,17 @@ def asked(flow: Scenario) -> list[DispatchTask]:
         for command in machine.outstanding(flow.plan, flow.state)
         if isinstance(command, DispatchTask) and command.pattern == "poll"
     ]
+
+
+@pytest.mark.parametrize("is_public", [True, False])
+def test_whether_a_public_address_gave_the_poll_address_is_in_every_poll(
+    *, is_public: bool
+) -> None:
+    flow = started(polls_public=is_public)
+    for wait_s in (1, 2):
+        flow.advance(wait_s)
+        assert [command.is_public for command in asked(flow)] == [is_public]
+        reply(flow, status=202)
 
 
 def test_the_first_question_comes_after_a_second_and_the_next_ones_ever_later() -> None:

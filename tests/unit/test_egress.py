@@ -251,6 +251,25 @@ async def test_a_connection_of_a_call_is_not_used_for_a_redirect_from_elsewhere(
     assert answer.error == "egress to 127.0.0.1 (127.0.0.1) is not allowed"
 
 
+ACCEPTED = b"HTTP/1.1 202 A\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+async def test_a_result_is_asked_for_at_a_private_address_only_if_one_gave_it(host: str) -> None:
+    async with web_server(echo=echo) as inner:
+        there = f"{inner}/echo"
+        async with (
+            raw_server(answering(ACCEPTED % there.encode()), "0.0.0.0") as outer,
+            gateway(egress=SecondIsPublic()) as opened,
+        ):
+            accepted = await opened.call(attempt(f"http://{host}:{outer.port}/f"))
+            poll = attempt(there, pattern="poll", poll=1, is_public=accepted.polls_public)
+            result = await opened.call(poll)
+    assert accepted.poll_url == there
+    refused = "egress to 127.0.0.1 (127.0.0.1) is not allowed"
+    assert result.error == (refused if host == "127.0.0.2" else None)
+
+
 @pytest.mark.parametrize("ip", [PUBLIC, "2606:4700::1111", ""])
 def test_what_an_answer_of_a_public_or_unknown_address_names_is_public(ip: str) -> None:
     rules = EgressRules().after(ip)

@@ -44,7 +44,7 @@ def polls(plan: TaskPlan) -> bool:
 def begin(turn: Turn, task: TaskState, plan: TaskPlan, event: DispatchAnswered) -> None:
     """Continue after the gateway has accepted the call, or has answered it at once."""
     if event.poll_url is not None:
-        task.poll_url = event.poll_url
+        task.poll_url, task.polls_public = event.poll_url, event.polls_public
         _ask_later(turn, task, plan, event)
     elif event.http_status == ACCEPTED:
         task.invoke.msg = NO_ADDRESS
@@ -73,6 +73,7 @@ def _expect_callback(turn: Turn, task: TaskState, event: DispatchAnswered) -> No
         return
     if event.poll_url is not None:
         task.poll_url, task.polls = event.poll_url, 1
+        task.polls_public = event.polls_public
         wait_s = max(wait_s, event.retry_after_s or 0)
     turn.set_timer("poll", task, turn.at_ms + int(wait_s * 1000))
 
@@ -112,6 +113,7 @@ def poll_command(turn: Turn, task: TaskState) -> DispatchTask:
         at_ms=task.invoke.time_infos[-1].start_ms,
         poll=task.polls,
         called=(name, spec.resource_protocol),
+        is_public=task.polls_public,
     )
 
 

@@ -21,6 +21,7 @@ from rillflow.gateways.http_client.connection import SMALL_BYTES
 from rillflow.gateways.http_client.transport import HttpTransport, transport_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.limits.limiter import CallLimiter
+from rillflow.gateways.messages.egress import EgressPolicy
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread
@@ -89,8 +90,14 @@ class HttpGateway:
         last, reply = await self._limited(request, call, timeout_s)
         now_ms = self._clock.now_ms()
         if len(reply.body) <= SHORT_BYTES:
-            return answered(request, reply, url=last.address, now_ms=now_ms)
-        return await in_thread(lambda: answered(request, reply, url=last.address, now_ms=now_ms))
+            answer = answered(request, reply, url=last.address, now_ms=now_ms)
+        else:
+            answer = await in_thread(
+                lambda: answered(request, reply, url=last.address, now_ms=now_ms)
+            )
+        if answer.poll_url is not None and self._policy_after(reply.peer) is not None:
+            return replace(answer, polls_public=True)
+        return answer
 
     async def _limited(
         self, request: DispatchRequest, call: HttpCall, timeout_s: float
@@ -105,7 +112,8 @@ class HttpGateway:
                     async with self._turns.turn(request, call, limit) as turn:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
                         reading = Reading(self._budget, request.call, call.origin, limit, timeout_s)
-                        last, reply = await self._follow(call, reading)
+                        transport = self._opened(is_public=request.is_public)
+                        last, reply = await self._follow(transport, call, reading)
                         turn.answered(reply)
                         return last, reply
                 finally:
@@ -120,14 +128,17 @@ class HttpGateway:
             text = f"{FAILS}no answer from {_shown(call)} within {timeout_s:g} s"
             raise GatewayError(ran_out(request, timeout_s, text)) from error
 
-    async def _follow(self, call: HttpCall, reading: Reading) -> tuple[HttpCall, Reply]:
-        transport = self._opened()
+    async def _follow(
+        self, transport: HttpTransport, call: HttpCall, reading: Reading
+    ) -> tuple[HttpCall, Reply]:
         for _ in range(self._settings.max_redirects + 1):
             reply = await self._exchange(transport, call, reading)
             following = redirected(call, reply)
             if following is None:
                 return call, reply
-            call, transport = following, self._transport_after(reply, transport)
+            call = following
+            if self._policy_after(reply.peer) is not None:
+                transport = self._opened(is_public=True)
             reading.is_complete = False
         raise GatewayError(f"{FAILS}more than {self._settings.max_redirects} redirects")
 
@@ -151,23 +162,27 @@ class HttpGateway:
             except BrokenExchangeError as error:
                 raise BrokenExchangeError(f"{FAILS}{error} ({_shown(call)})") from error
 
-    def _opened(self) -> HttpTransport:
-        if self._transport is None:
-            self._transport = transport_of(self._settings)
-        return self._transport
+    def _opened(self, *, is_public: bool) -> HttpTransport:
+        """Return the transport of all addresses that may be called, or that of the public ones.
 
-    def _transport_after(self, reply: Reply, transport: HttpTransport) -> HttpTransport:
-        """Return the transport for an address that an answer gave.
-
-        A connection of the other one may lead where this one must not connect. What answered is
-        judged by its address, since a name may resolve to another one the next time.
+        A connection of the first may lead where the second must not connect.
         """
-        policy = self._settings.egress.after(reply.peer)
-        if transport is self._guarded or policy is self._settings.egress:
-            return transport
+        policy = self._policy_after("") if is_public else None
+        if policy is None:
+            if self._transport is None:
+                self._transport = transport_of(self._settings)
+            return self._transport
         if self._guarded is None:
             self._guarded = transport_of(replace(self._settings, egress=policy))
         return self._guarded
+
+    def _policy_after(self, peer: str) -> EgressPolicy | None:
+        """Return the policy for an address that an answer gave; None if it is that of all calls.
+
+        What answered is judged by its address, since a name may resolve to another one next time.
+        """
+        policy = self._settings.egress.after(peer)
+        return None if policy is self._settings.egress else policy
 
 
 def _without_room(call: HttpCall, *, is_slow: bool) -> GatewayError:

@@ -198,6 +198,7 @@ class CommandRunner:
                 poll=answer.poll,
                 hint=answer.hint,
                 is_outcome=answer.is_outcome,
+                polls_public=answer.polls_public,
             )
         if answer.error is not None:
             log.warning(
