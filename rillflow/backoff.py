@@ -1,4 +1,7 @@
-"""Back-off: pauses between retries, each twice the one before, up to a limit."""
+"""Back-off of Rillflow's own connections: pauses between tries, each twice the one before.
+
+The delay of a task's retry is computed by ``schedule_retry`` in `core/tasks/functions.py`.
+"""
 
 
 class Backoff:

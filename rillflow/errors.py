@@ -1,4 +1,4 @@
-"""Every error that Rillflow raises on purpose, by who must act.
+"""Every error that Rillflow raises itself, grouped by who has to fix it.
 
 RillflowError
 ├── DefinitionError           the author of the YAML (spec 1.6)
@@ -21,7 +21,8 @@ RillflowError
 │   ├── ForeignRequestError
 │   ├── BodyTimeoutError
 │   └── OverloadedError
-│       └── UnfinishedBodyError
+│       ├── UnfinishedBodyError
+│       └── UnreadAnswersError
 ├── ExecutionError            an execution that cannot take the request now (spec 3.11)
 │   └── WorkLimitError
 ├── CrashedError              an execution whose handling failed unexpectedly
@@ -45,8 +46,7 @@ RillflowError
     ├── UnreachableError
     └── StackError
 
-``code`` is stable and part of the API, ``wire_code`` and ``http_status`` are Rill
-Flow's own (spec 5.1). Failures of tasks are data, not errors.
+``code`` is stable, a part of the API; ``wire_code`` and ``http_status`` are Rill Flow's (spec 5.1).
 """
 
 from typing import ClassVar, Final, NamedTuple, Self

@@ -1,4 +1,4 @@
-"""The JSON values that flow through the house.
+"""JSON value types, and how JSON text is read and written.
 
 Values are treated as immutable once they are shared: code that changes a
 container first copies it (copy on write, see ``language.mapping.targets``), so contexts,

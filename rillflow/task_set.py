@@ -1,4 +1,7 @@
-"""Tasks that run beside their owner and end by themselves: asyncio itself keeps none alive."""
+"""Keeps references to background tasks of asyncio, which could otherwise be garbage-collected.
+
+`rillflow/runtime/aio/background.py` adds which execution a task belongs to.
+"""
 
 import asyncio
 from collections.abc import Coroutine

@@ -1,8 +1,8 @@
-"""The Ray actor that has the actors of a deployment run as wanted, and spreads them over nodes.
+"""The Ray actor that reconciles the running actors with the wanted deployment, on all nodes.
 
 It compares what is wanted with what runs (``rillflow/runtime/supervision/convergence.py``), does
-one step, and looks again. It remembers nothing that the next look does not find, so its next life
-goes on where this one ended.
+one step, and compares again. It keeps no state of its own that the next round does not read again,
+so a restarted controller continues.
 
 Used by `actors/deployment.py`.
 """

@@ -1,4 +1,4 @@
-"""Having actors finish what they are at before they are ended.
+"""Drains actors: each finishes its current calls before it is stopped.
 
 Used by `actors/controller_actor.py`.
 """

@@ -1,4 +1,4 @@
-"""Who runs: the actors of a stack that there are, and what each says of itself.
+"""Lists the running actors of a stack, and collects their status reports.
 
 Used by `actors/cluster.py` and `actors/controller_actor.py`.
 """

@@ -1,4 +1,4 @@
-"""Events from outside the engine: callbacks, wake-ups, degrade, completion, cancel and pause.
+"""Events from outside an execution: callbacks, wake-ups, degrade, completion, cancel and pause.
 
 `machine.py` calls these functions. Each one checks first and changes afterwards, so a refused
 request leaves the execution as it was. Only the reason why a callback or signal was refused is

@@ -1,7 +1,7 @@
 """Readers for the fields of each model, derived from the model's annotations.
 
 A reader turns a node into the plain value of the model, or into None if the field counts as absent;
-errors are reported to the inbox, never raised. Coercions follow spec 1.1.3 to 1.1.7.
+errors are collected (`ProblemCollector`), never raised. Coercions follow spec 1.1.3 to 1.1.7.
 """
 
 import math

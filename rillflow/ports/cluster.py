@@ -1,4 +1,4 @@
-"""What the actors of a stack report of themselves, and what their controller reports of them.
+"""What the actors of a stack report about themselves, and what their controller reports about them.
 
 Used by `actors`, `runtime` and `runtime/supervision`.
 """

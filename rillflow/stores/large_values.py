@@ -1,4 +1,4 @@
-"""Large values: stored once by their SHA-256, apart from the records and snapshots with them.
+"""Payloads: large values, stored once per execution by their SHA-256, apart from its records.
 
 Pure, and the same for every adapter. A record or snapshot longer than the limit (64 KB by default)
 is cut at the bytes of its large JSON values: a value is taken out if it is longer than the limit

@@ -1,4 +1,4 @@
-"""What the actors of the deployment run with, beside what is wanted.
+"""The actual state of the actors of the deployment, compared with the wanted state.
 
 Used by `serve/api.py`.
 """

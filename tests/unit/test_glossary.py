@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from rillflow import errors
+
 ROOT: Final = Path(__file__).parents[2]
 ORDINARY: Final = Path(__file__).with_name("ordinary_words.txt")
 WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -42,6 +44,22 @@ def named() -> Iterator[tuple[str, str]]:
 
 def ordinary() -> list[str]:
     return ORDINARY.read_text(encoding="utf-8").split()
+
+
+def test_the_glossary_has_each_word_once_and_in_order() -> None:
+    rows = re.findall(
+        r"^\| ([a-z][^|]*) \|", (ROOT / "GLOSSARY.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert rows[1:] == sorted(set(rows[1:]))
+
+
+def test_the_tree_of_errors_names_every_error() -> None:
+    tree = set(re.findall(r"\b[A-Z]\w*Error\b", errors.__doc__ or ""))
+    assert tree == {
+        name
+        for name, one in vars(errors).items()
+        if isinstance(one, type) and issubclass(one, errors.RillflowError)
+    }
 
 
 def test_names_of_modules_and_classes_are_made_of_known_words() -> None:

@@ -1,4 +1,4 @@
-"""What every redo does: restart the execution, reset instances, and start what may start.
+"""The steps that every redo shares: restart the execution, reset instances, start what may start.
 
 Used by `core/redo/reopening.py` and `core/redo/requested.py`.
 """

@@ -1,7 +1,7 @@
 """Function tasks: dispatch, parsing of the answer, outcome, and retry (spec 3.10 to 3.12).
 
-The delay of a retry is computed in ``retry_wait_s``. `polling.py` continues with tasks whose result
-is polled.
+``schedule_retry`` composes the delay of a retry, from the back-off of ``retry_wait_s`` and others.
+`polling.py` continues with tasks whose result is polled.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What another origin than the one in a definition may receive (spec 4.4).
+"""What is removed from a request to another origin than that of the definition (spec 4.4).
 
 Keys, signatures, cookies, the callback address, and headers of authors are for the host that they
 were written for. A function may name another host in a redirect, or as its poll address.

@@ -1,4 +1,4 @@
-"""The callers' side of waiting: all callers of a process wait at an owner by one query.
+"""The callers' side of waiting: all callers of a process share one long poll per owner.
 
 Used by `runtime`, `runtime/completion` and `runtime/routing`.
 """

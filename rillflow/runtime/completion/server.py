@@ -1,4 +1,4 @@
-"""The owner's side of waiting: watchers are told of ends in batches.
+"""The owner's side of waiting: notifies watchers, in batches, of executions that have ended.
 
 Used by `runtime/owner/call_handling.py` and `runtime/owner/execution_owner.py`.
 """

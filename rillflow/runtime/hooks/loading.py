@@ -1,4 +1,4 @@
-"""Loading of the extensions that the settings name as ``module:attribute``.
+"""Loading of the hooks that the settings name as ``module:attribute``.
 
 Used by `actors/execution_actor.py`, `runtime/stack.py` and `serve/api.py`.
 """

@@ -1,4 +1,4 @@
-"""What to do next so that the actors that run become those that are wanted.
+"""Reconciliation: the next step from the running actors to the wanted ones.
 
 A pure function of what is wanted and of what runs. It is asked again after each step, and needs no
 memory, so that a controller that dies in between loses nothing. The rules:

@@ -1,4 +1,4 @@
-"""The wanted state that settings stand for, and its next version.
+"""Derives the wanted deployment, and its next version, from the settings.
 
 Used by `actors`, `serve` and `serve/stack`.
 """

@@ -1,4 +1,4 @@
-"""Opening and closing the memory store, which only allows or refuses calls.
+"""Opening and closing the memory store: calls are refused while it is not open.
 
 Used by `stores/memory/catalogue.py`, `stores/memory/deployments.py` and `stores/memory/journal.py`.
 """
