@@ -42,10 +42,14 @@ OPEN: Final = Step.OPEN
 class RemainingSteps(msgspec.Struct, array_like=True):
     """Steps left over from an event, and the scopes to check after them.
 
-    ``due_ms`` is the due time of the timer that continues with them.
+    ``due_ms`` is the due time of the timer that continues with them. ``memory_bytes`` is what is
+    left of the budget of memory, which they share with the event, and ``has_reserve`` whether its
+    reserve is left; None for executions before the language version ``EVENTS_CUT_BY_WORK``.
     """
 
     due_ms: int
     steps: list[tuple[Step, str]]
     unsettled: list[str]
     failing: list[str]
+    memory_bytes: int | None = None
+    has_reserve: bool = True

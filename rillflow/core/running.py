@@ -15,6 +15,7 @@ from rillflow.definition.model import Progress, Timeline
 from rillflow.errors import LanguageError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.text.literals import whole_number
+from rillflow.language.versions import EVENTS_CUT_BY_WORK
 
 _WORK = {
     "function": functions.run_function,
@@ -56,10 +57,11 @@ def drain(turn: Turn) -> None:
 
 
 def _leave_remaining(turn: Turn) -> None:
-    due_ms = turn.at_ms
-    turn.state.remaining = RemainingSteps(
-        due_ms, list(turn.agenda), list(turn.unsettled), turn.failing
-    )
+    due_ms, budget = turn.at_ms, turn.budget
+    remaining = RemainingSteps(due_ms, list(turn.agenda), list(turn.unsettled), turn.failing)
+    if turn.state.language >= EVENTS_CUT_BY_WORK:
+        remaining.memory_bytes, remaining.has_reserve = budget.memory_bytes, budget.has_reserve
+    turn.state.remaining = remaining
     turn.commands.append(SetTimer(kind=REMAINING, task="", due_ms=due_ms))
 
 
@@ -72,6 +74,8 @@ def take_up(turn: Turn, remaining: RemainingSteps) -> None:
     turn.state.remaining = None
     if turn.over:
         return
+    if remaining.memory_bytes is not None:
+        turn.budget.go_on(remaining.memory_bytes, has_reserve=remaining.has_reserve)
     tasks, groups_of = turn.state.tasks, turn.state.groups
     is_there = {RUN: tasks, FOLLOW: tasks, OPEN: groups_of.keys() | {""}}
     doubled = {each for each in turn.agenda if each[0] is RUN}

@@ -105,6 +105,9 @@ class Cleaner:
             ExecutionError: It is larger than the budget, or nested too deeply (30507).
             WorkLimitError: Nothing is left of the total.
         """
+        total = self._total
+        if isinstance(value, _CONTAINERS) and total is not None and total.is_empty:
+            raise total.out_of_memory()  # before a walk that would end with the same
         if isinstance(value, dict):
             return self._clean_map(value, self._nesting)
         if isinstance(value, list):

@@ -72,8 +72,8 @@ class TotalBudget:
     """
 
     __slots__ = (
-        "_bytes_limit", "_reserved", "_steps_limit", "charges_all", "charges_costs",
-        "charges_entries", "compiled", "max_nesting", "memory_bytes", "steps",
+        "_bytes_limit", "_earlier_bytes", "_reserved", "_steps_limit", "charges_all",
+        "charges_costs", "charges_entries", "compiled", "max_nesting", "memory_bytes", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,7 @@ class TotalBudget:
         self.steps = self._steps_limit = _UNLIMITED if steps is None else steps
         self.memory_bytes = self._bytes_limit = _UNLIMITED if memory_bytes is None else memory_bytes
         self._reserved = _BOTH
+        self._earlier_bytes = 0
 
     @property
     def spent_steps(self) -> int:
@@ -100,7 +101,24 @@ class TotalBudget:
     @property
     def made_bytes(self) -> int:
         """About how much was made; no less than what may be kept of it."""
-        return self._bytes_limit - self.memory_bytes
+        return self._bytes_limit - self.memory_bytes - self._earlier_bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no memory is left; older versions find that out only when they are charged."""
+        return self.memory_bytes <= 0 and self.charges_entries
+
+    @property
+    def has_reserve(self) -> bool:
+        """Whether the reserve of memory has not been released."""
+        return bool(self._reserved[1])
+
+    def go_on(self, memory_bytes: int, *, has_reserve: bool) -> None:
+        """Continue with the memory that an earlier event left, less what was made since."""
+        made = self.made_bytes
+        self.memory_bytes = max(memory_bytes - made, 0)
+        self._earlier_bytes = self._bytes_limit - self.memory_bytes - made
+        self._reserved = (self._reserved[0], int(has_reserve))
 
     def spend(self, steps: int = 1) -> None:
         """Take steps.

@@ -25,6 +25,6 @@ GENERATE_AUTH_IN_INPUT_ONLY: Final = 7
 NESTING_BOUNDED: Final = 8
 """What is kept of an execution may be nested as deeply as JSON from outside."""
 EVENTS_CUT_BY_WORK: Final = 9
-"""An event that has spent many steps leaves the rest to a later one; map entries are charged."""
+"""An event that has spent many steps leaves the rest to later ones, which share its memory."""
 CURRENT: Final = EVENTS_CUT_BY_WORK
 """The rules of executions that are submitted now."""

@@ -97,6 +97,7 @@ class Owner:
         limits = {
             "execution_max_tasks": EXECUTION_MAX_TASKS,
             "language": CURRENT,
+            "turn_max_bytes": TURN_MAX_BYTES,
             **limits,
         }
         event = submission_event(
@@ -104,7 +105,6 @@ class Owner:
             "wide",
             data=encode_json(data),
             turn_max_steps=TURN_MAX_STEPS,
-            turn_max_bytes=TURN_MAX_BYTES,
             **limits,
         )
         self.journal: list[Event] = [event]
@@ -163,6 +163,23 @@ def test_tasks_that_work_much_are_spread_over_events() -> None:
     events = owner.finish()
     assert owner.state.status.name == "SUCCEED"
     assert 100 * 3_000 // EVENT_WORK - 2 <= events <= 100
+    records = [codec.encode_event(event) for event in owner.journal]
+    assert codec.encode_state(replay(owner.plan, records)) == codec.encode_state(owner.state)
+
+
+def test_the_events_that_go_on_share_the_memory_of_the_first_one() -> None:
+    """Each had a budget of its own, so one submission made a state of gigabytes."""
+    literal = encode_json({"a": ["x"] * 60_000}).decode()
+    text = SHARED.replace("source: $.context.doc, target", f"source: '{literal}', target")
+    data: JsonObject = {"outer": listed(2_000)}
+    begun_s = time.thread_time()
+    owner = Owner(text, data, turn_max_task_steps=2_000, turn_max_bytes=1 << 25)
+    owner.finish()
+    spent_s = time.thread_time() - begun_s
+    assert owner.state.status.name == "FAILED"
+    assert "turn_max_bytes" in (owner.state.invoke.msg or "")
+    assert owner.state.made_bytes < 1 << 26
+    assert spent_s < 2 * slowness()
     records = [codec.encode_event(event) for event in owner.journal]
     assert codec.encode_state(replay(owner.plan, records)) == codec.encode_state(owner.state)
 
