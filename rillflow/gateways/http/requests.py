@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from rillflow.errors import GatewayError
 from rillflow.gateways.callbacks.urls import callback_url, wants_signature
-from rillflow.gateways.http.strangers import for_strangers, is_elsewhere, redirected_headers
+from rillflow.gateways.http.foreign_origins import foreign_headers, is_foreign, redirected_headers
 from rillflow.gateways.messages.exchange import FAILS, HttpCall
 from rillflow.gateways.messages.settings import HttpSettings
 from rillflow.gateways.messages.targets import Target, form_quote, http_target
@@ -79,7 +79,7 @@ def build_request(request: DispatchRequest, settings: HttpSettings, *, now_ms: i
     is_secret = bool(request.secrets)
     sent = tuple(headers.values())
     if is_poll:
-        sent = redirected_headers(for_strangers(sent) if is_elsewhere(request, target) else sent)
+        sent = redirected_headers(foreign_headers(sent) if is_foreign(request, target) else sent)
     return HttpCall(method, url, sent, body, is_secret, target.user_info)
 
 

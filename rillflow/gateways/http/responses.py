@@ -9,7 +9,11 @@ from urllib.parse import urljoin
 from msgspec.structs import replace
 
 from rillflow.errors import GatewayError
-from rillflow.gateways.http.strangers import for_strangers, is_same_origin, redirected_headers
+from rillflow.gateways.http.foreign_origins import (
+    foreign_headers,
+    is_same_origin,
+    redirected_headers,
+)
 from rillflow.gateways.messages.charsets import in_utf8
 from rillflow.gateways.messages.exchange import FAILS, HttpCall, Reply
 from rillflow.gateways.messages.hints import retry_after_s
@@ -107,7 +111,7 @@ def redirected(call: HttpCall, reply: Reply) -> HttpCall | None:
     if is_same:
         user_info = user_info or call.user_info
     else:
-        headers = for_strangers(headers)
+        headers = foreign_headers(headers)
     method, body = call.method, call.body
     if _becomes_get(method, reply.status):
         method, body = "GET", None

@@ -15,7 +15,7 @@ from rillflow.ports.gateway import DispatchRequest
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
-_FOR_STRANGERS: Final = frozenset(
+_KEPT_HEADERS: Final = frozenset(
     {
         *("accept", "accept-encoding", "accept-language", "content-encoding", "content-type"),
         *("traceparent", "tracestate", "user-agent", "x-call-id", "x-mode", "x-rillflow-attempt"),
@@ -36,9 +36,9 @@ def redirected_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     return (*(pair for pair in headers if pair != REDIRECTED), REDIRECTED)
 
 
-def for_strangers(headers: Iterable[tuple[str, str]]) -> Headers:
+def foreign_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return the headers that another origin receives."""
-    return tuple(pair for pair in headers if pair[0].lower() in _FOR_STRANGERS)
+    return tuple(pair for pair in headers if pair[0].lower() in _KEPT_HEADERS)
 
 
 def is_same_origin(target: Target, origin: str) -> bool:
@@ -46,7 +46,7 @@ def is_same_origin(target: Target, origin: str) -> bool:
     return target.origin in (origin, _with_tls(origin))
 
 
-def is_elsewhere(request: DispatchRequest, target: Target) -> bool:
+def is_foreign(request: DispatchRequest, target: Target) -> bool:
     """Tell whether a poll address has another origin than the call."""
     if request.called is None:
         return False
