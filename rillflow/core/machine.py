@@ -36,7 +36,6 @@ from rillflow.core.events import (
     WakeUpReceived,
 )
 from rillflow.core.mapping_warnings import Application
-from rillflow.core.moves import TAKE, task_moves
 from rillflow.core.plan import Plan
 from rillflow.core.redo import reopening
 from rillflow.core.redo import requested as redo
@@ -44,6 +43,7 @@ from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import RUNNING, DagStatus
 from rillflow.core.stored_context import stored_context
 from rillflow.core.tasks import functions, groups, polling
+from rillflow.core.transitions import TAKE, task_transitions
 from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
 from rillflow.errors import ExecutionError
@@ -212,7 +212,7 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
     task = turn.state.tasks.get(event.task)
     if task is None or not task.in_flight or task.attempt != event.attempt:
         return False
-    if task_moves(turn.state).answer[task.status] is not TAKE:
+    if task_transitions(turn.state).answer[task.status] is not TAKE:
         return False
     if event.poll not in (None, polling.under_way(task)):
         return False

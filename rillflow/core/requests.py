@@ -17,12 +17,21 @@ from rillflow.core.events import (
     SubFlowNotice,
     WakeUpReceived,
 )
-from rillflow.core.moves import DAG_MOVES, FINISHED, IGNORE, TAKE, Entry, Refusal, Row, task_moves
 from rillflow.core.redo import reopening
 from rillflow.core.state import DegradeSwitch, InvokeMsg, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.tasks import controls, functions
 from rillflow.core.tasks.kept_outputs import note_output
+from rillflow.core.transitions import (
+    EXECUTION_TRANSITIONS,
+    FINISHED,
+    IGNORE,
+    TAKE,
+    Entry,
+    Refusal,
+    Row,
+    task_transitions,
+)
 from rillflow.core.turn import (
     CRASHES,
     TASK_ERRORS,
@@ -51,10 +60,10 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
     _check_seal(turn, task, event)
     if turn.plan_of(task).category == "function" and event.sub_flow is not None:
         return _notice_received(turn, task, event, event.sub_flow)
-    move = _move_of_callback(turn, task, event)
+    entry = _entry_of_callback(turn, task, event)
     if event.trigger and turn.plan_of(task).category == "suspense":
-        return _signal_received(turn, task, event, move)
-    return _outcome_received(turn, task, event, move)
+        return _signal_received(turn, task, event, entry)
+    return _outcome_received(turn, task, event, entry)
 
 
 def awaits_callback(turn: Turn, event: CallbackReceived) -> bool:
@@ -69,17 +78,17 @@ def awaits_callback(turn: Turn, event: CallbackReceived) -> bool:
     """
     task = _task_to_finish(turn, event)
     _check_seal(turn, task, event)
-    move = _move_of_callback(turn, task, event)
-    if isinstance(move, Refusal):
-        raise _refused(turn, task, move)
-    return move is not IGNORE
+    entry = _entry_of_callback(turn, task, event)
+    if isinstance(entry, Refusal):
+        raise _refused(turn, task, entry)
+    return entry is not IGNORE
 
 
-def _move_of_callback(turn: Turn, task: TaskState, event: CallbackReceived) -> Entry:
-    moves, category = task_moves(turn.state), turn.plan_of(task).category
+def _entry_of_callback(turn: Turn, task: TaskState, event: CallbackReceived) -> Entry:
+    rows, category = task_transitions(turn.state), turn.plan_of(task).category
     if category == "suspense" and event.trigger:
-        return moves.trigger_of_suspense[task.status]
-    return (moves.callback if category == "function" else moves.callback_of_other)[task.status]
+        return rows.trigger_of_suspense[task.status]
+    return (rows.callback if category == "function" else rows.callback_of_other)[task.status]
 
 
 def _notice_received(
@@ -87,36 +96,36 @@ def _notice_received(
 ) -> bool:
     if not reopening.is_news(task, event):
         return False
-    moves = task_moves(turn.state)
+    rows = task_transitions(turn.state)
     if notice.running:
-        move = moves.child_goes_on[task.status]
+        entry = rows.child_goes_on[task.status]
     else:
-        move = (moves.child_ended_anew if notice.redone else moves.callback)[task.status]
+        entry = (rows.child_ended_anew if notice.redone else rows.callback)[task.status]
     if task.status is not TaskStatus.FAILED:
-        return _outcome_received(turn, task, event, move)
-    if move is not TAKE or not reopening.waits_again(turn, task, notice):
+        return _outcome_received(turn, task, event, entry)
+    if entry is not TAKE or not reopening.waits_again(turn, task, notice):
         return False
     if not notice.running:
         functions.finish_held(turn, task, turn.plan_of(task), event)
     return True
 
 
-def _signal_received(turn: Turn, task: TaskState, event: CallbackReceived, move: Entry) -> bool:
-    if move is IGNORE:
+def _signal_received(turn: Turn, task: TaskState, event: CallbackReceived, entry: Entry) -> bool:
+    if entry is IGNORE:
         return False
-    if isinstance(move, Refusal):
-        raise _refused(turn, task, move)
+    if isinstance(entry, Refusal):
+        raise _refused(turn, task, entry)
     _wake(turn, task, event.output)
     return True
 
 
-def _outcome_received(turn: Turn, task: TaskState, event: CallbackReceived, move: Entry) -> bool:
+def _outcome_received(turn: Turn, task: TaskState, event: CallbackReceived, entry: Entry) -> bool:
     """Apply an outcome; the outcome of an earlier attempt is ignored."""
     is_of_another = event.attempt is not None and event.attempt != task.attempt
-    if move is IGNORE or (is_of_another and move is not FINISHED):
+    if entry is IGNORE or (is_of_another and entry is not FINISHED):
         return False
-    if isinstance(move, Refusal):
-        raise _refused(turn, task, move)
+    if isinstance(entry, Refusal):
+        raise _refused(turn, task, entry)
     return _finish_function(turn, task, event)
 
 
@@ -238,11 +247,11 @@ def wake_up_received(turn: Turn, event: WakeUpReceived) -> None:
         raise _finished(turn)
     if task is None:
         raise ExecutionError(f"storage can not get taskInfo:{event.task}", UNKNOWN_TASK)
-    moves = task_moves(turn.state)
-    row = moves.wake_up if _is_suspense(turn, task) else moves.wake_up_of_other
-    move = row[task.status]
-    if isinstance(move, Refusal):
-        raise _refused(turn, task, move)
+    rows = task_transitions(turn.state)
+    row = rows.wake_up if _is_suspense(turn, task) else rows.wake_up_of_other
+    entry = row[task.status]
+    if isinstance(entry, Refusal):
+        raise _refused(turn, task, entry)
     _wake(turn, task, event.data)
 
 
@@ -294,9 +303,9 @@ def degrade_requested(turn: Turn, event: DegradeRequested) -> None:
 
 
 def _check(turn: Turn, row: Row, **facts: str) -> None:
-    move = row[turn.state.status]
-    if isinstance(move, Refusal):
-        raise move.error(execution=turn.state.execution_id, **facts)
+    entry = row[turn.state.status]
+    if isinstance(entry, Refusal):
+        raise entry.error(execution=turn.state.execution_id, **facts)
 
 
 def completion_requested(turn: Turn, event: CompletionRequested) -> None:
@@ -307,7 +316,8 @@ def completion_requested(turn: Turn, event: CompletionRequested) -> None:
     """
     wanted = DagStatus.SUCCEED if event.success else DagStatus.FAILED
     current = turn.state.status
-    row = DAG_MOVES.complete_well if event.success else DAG_MOVES.complete_badly
+    rows = EXECUTION_TRANSITIONS
+    row = rows.complete_well if event.success else rows.complete_badly
     _check(turn, row, wanted=wanted.name, current=current.name)
     turn.state.status = wanted
     turn.state.timeout_due_ms = None
@@ -320,7 +330,7 @@ def cancel_requested(turn: Turn) -> None:
     Raises:
         ExecutionError: It has ended already.
     """
-    _check(turn, DAG_MOVES.cancel)
+    _check(turn, EXECUTION_TRANSITIONS.cancel)
     turn.state.cancelled = True
     ending.cancel_children(turn, turn.state.tasks.values())
     ending.finish_execution(turn, DagStatus.FAILED, "cancelled")
@@ -332,7 +342,7 @@ def pause_requested(turn: Turn, *, paused: bool) -> None:
     Raises:
         ExecutionError: It has ended already.
     """
-    _check(turn, DAG_MOVES.pause if paused else DAG_MOVES.resume)
+    _check(turn, EXECUTION_TRANSITIONS.pause if paused else EXECUTION_TRANSITIONS.resume)
     turn.state.paused = paused
     if not paused:
         for name in turn.state.parked:

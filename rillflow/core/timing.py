@@ -7,10 +7,10 @@ from rillflow.core import ending
 from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import SetTimer
 from rillflow.core.events import TimerFired
-from rillflow.core.moves import DAG_MOVES, TAKE, task_moves
 from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import DagStatus
 from rillflow.core.tasks import controls, functions, polling
+from rillflow.core.transitions import EXECUTION_TRANSITIONS, TAKE, task_transitions
 from rillflow.core.turn import LATEST_MS, Turn, value_of
 from rillflow.errors import LanguageError, WorkLimitError
 from rillflow.language.text.literals import whole_number
@@ -35,8 +35,8 @@ def _timer_of_task_fired(turn: Turn, task: TaskState, event: TimerFired) -> bool
 
 
 def _delay_over(turn: Turn, task: TaskState, event: TimerFired) -> bool:
-    move = task_moves(turn.state).delay_over[task.status]
-    if move is not TAKE or task.delay_due_ms != event.due_ms:
+    entry = task_transitions(turn.state).delay_over[task.status]
+    if entry is not TAKE or task.delay_due_ms != event.due_ms:
         return False
     task.delay_due_ms = None
     turn.make_ready(task)
@@ -44,16 +44,16 @@ def _delay_over(turn: Turn, task: TaskState, event: TimerFired) -> bool:
 
 
 def _dag_timeout(turn: Turn, event: TimerFired) -> bool:
-    move = DAG_MOVES.time_out[turn.state.status]
-    if move is not TAKE or turn.state.timeout_due_ms != event.due_ms:
+    entry = EXECUTION_TRANSITIONS.time_out[turn.state.status]
+    if entry is not TAKE or turn.state.timeout_due_ms != event.due_ms:
         return False
     ending.finish_execution(turn, DagStatus.FAILED, "timeout")
     return True
 
 
 def _task_timeout(turn: Turn, task: TaskState, event: TimerFired) -> bool:
-    move = task_moves(turn.state).time_out[task.status]
-    if move is not TAKE or task.timeout_due_ms != event.due_ms:
+    entry = task_transitions(turn.state).time_out[task.status]
+    if entry is not TAKE or task.timeout_due_ms != event.due_ms:
         return False
     plan = turn.plan_of(task)
     task.timeout_due_ms = None

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from rillflow.core.commands import DispatchTask
 from rillflow.core.events import CallbackReceived, DispatchAnswered
-from rillflow.core.moves import TAKE, task_moves
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.tasks import functions
+from rillflow.core.transitions import TAKE, task_transitions
 from rillflow.core.turn import Turn
 from rillflow.definition.model import FunctionTask, Polling
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
@@ -80,7 +80,7 @@ def _expect_callback(turn: Turn, task: TaskState, event: DispatchAnswered) -> No
 
 def poll_due(turn: Turn, task: TaskState, due_ms: int) -> bool:
     """Poll now, or give up a callback; return False if the result is no longer awaited."""
-    if task_moves(turn.state).poll_due[task.status] is not TAKE or task.poll_due_ms != due_ms:
+    if task_transitions(turn.state).poll_due[task.status] is not TAKE or task.poll_due_ms != due_ms:
         return False
     task.poll_due_ms = None
     if task.poll_url is None:

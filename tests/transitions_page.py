@@ -1,4 +1,4 @@
-"""Writes the tables of legal moves into ``docs/spec``: ``python -m tests.moves_page``."""
+"""Writes the tables of transitions into ``docs/spec``: ``python -m tests.transitions_page``."""
 
 import ast
 import inspect
@@ -8,18 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from rillflow.core import moves
-from rillflow.core.moves import Entry, Refusal, Row
+from rillflow.core import transitions
 from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.core.transitions import Entry, Refusal, Row
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "spec" / "3-execution.md"
-BEGIN: Final = "<!-- tables of rillflow/core/moves.py: python -m tests.moves_page -->"
+BEGIN: Final = "<!-- tables of rillflow/core/transitions.py: python -m tests.transitions_page -->"
 END: Final = "<!-- end of the tables -->"
 
 TABLES: Final = {
-    "While the execution runs:": moves.WHILE_IT_RUNS,
-    "After it has ended:": moves.AFTER_THE_END,
-    "After it was cancelled:": moves.AFTER_A_CANCELLATION,
+    "While the execution runs:": transitions.WHILE_IT_RUNS,
+    "After it has ended:": transitions.AFTER_THE_END,
+    "After it was cancelled:": transitions.AFTER_A_CANCELLATION,
 }
 
 
@@ -37,7 +37,7 @@ def page(text: str) -> str:
 
 def refusals() -> list[Refusal]:
     """Return every refusal that stands in a table."""
-    rows = [row for table in (*TABLES.values(), moves.DAG_MOVES) for row in table]
+    rows = [row for table in (*TABLES.values(), transitions.EXECUTION_TRANSITIONS) for row in table]
     found = {entry: None for row in rows for entry in row if isinstance(entry, Refusal)}
     return list(found)
 
@@ -55,9 +55,11 @@ def titles_of(kind: type[NamedTuple]) -> dict[str, str]:
 
 
 def _tables() -> Iterator[str]:
+    titles = titles_of(transitions.TaskTransitions)
     for title, table in TABLES.items():
-        yield f"{title}\n\n{_table(table._asdict(), titles_of(moves.TaskMoves), TaskStatus)}\n"
-    rows = _table(moves.DAG_MOVES._asdict(), titles_of(moves.DagMoves), DagStatus)
+        yield f"{title}\n\n{_table(table._asdict(), titles, TaskStatus)}\n"
+    titles = titles_of(transitions.ExecutionTransitions)
+    rows = _table(transitions.EXECUTION_TRANSITIONS._asdict(), titles, DagStatus)
     yield f"What concerns the execution, by its status:\n\n{rows}\n"
     lines = [f"| {each.name} | {each.code} | `{_shown(each.message)}` |" for each in refusals()]
     yield "\n".join(["| refusal | code | message |", "|---|---|---|", *lines]) + "\n\n"

@@ -1,8 +1,9 @@
 """Which event is legal in which status: one table for tasks and one for executions (spec 3.22).
 
 The functions that handle an event look it up here. No other code decides by the status of a task
-whether an event counts. What a move needs besides the status, such as the attempt, is documented in
-the functions that look it up. ``docs/spec`` shows these tables, and a test drives every entry.
+whether an event counts. What a transition needs besides the status, such as the attempt, is
+documented in the functions that look it up. ``docs/spec`` shows these tables, and a test drives
+every entry.
 
 Used by `core` and `core/tasks`.
 """
@@ -15,7 +16,7 @@ from rillflow.core.status import DAG_COMPLETED, TaskStatus
 from rillflow.errors import ExecutionError
 
 
-class Move(Enum):
+class Effect(Enum):
     """What happens to an event that is not refused."""
 
     TAKE = "taken"
@@ -39,11 +40,11 @@ class Refusal(NamedTuple):
         return ExecutionError(self.message.format_map(facts), self.code)
 
 
-Entry: TypeAlias = Move | Refusal
+Entry: TypeAlias = Effect | Refusal
 Row: TypeAlias = tuple[Entry, ...]
 
-TAKE: Final = Move.TAKE
-IGNORE: Final = Move.IGNORE
+TAKE: Final = Effect.TAKE
+IGNORE: Final = Effect.IGNORE
 FINISHED: Final = Refusal(
     "finished", 30601, "validateDAGInfo dag executionId:{execution} is finished"
 )
@@ -55,8 +56,8 @@ NO_WAY_BACK: Final = Refusal(
 )
 
 
-class TaskMoves(NamedTuple):
-    """The moves of the events about one task; each row has an entry for each ``TaskStatus``."""
+class TaskTransitions(NamedTuple):
+    """The rows of the events about one task; each has an entry for each ``TaskStatus``."""
 
     answer: Row
     """The answer of the call under way."""
@@ -82,8 +83,8 @@ class TaskMoves(NamedTuple):
     """The time-out of a task is due."""
 
 
-class DagMoves(NamedTuple):
-    """The moves of the events about an execution; rows have an entry for each ``DagStatus``."""
+class ExecutionTransitions(NamedTuple):
+    """The rows of the events about an execution; each has an entry for each ``DagStatus``."""
 
     cancel: Row
     """A cancellation."""
@@ -106,7 +107,7 @@ _RUNNING_ONLY: Final = tuple(
 
 # The columns are those of ``TaskStatus``:
 # NOT_STARTED, READY, RUNNING, STASHED, KEY_SUCCEED, SUCCEED, FAILED, SKIPPED
-WHILE_IT_RUNS: Final = TaskMoves(
+WHILE_IT_RUNS: Final = TaskTransitions(
     # A call is under way in RUNNING only; a callback that comes before its answer is held.
     answer=_RUNNING_ONLY,
     # After KEY_SUCCEED the real outcome follows. A repetition is no error (spec Q23): its sender
@@ -127,7 +128,7 @@ WHILE_IT_RUNS: Final = TaskMoves(
     poll_due=_RUNNING_ONLY,
     time_out=_RUNNING_ONLY,
 )
-AFTER_THE_END: Final = TaskMoves(
+AFTER_THE_END: Final = TaskTransitions(
     # The end of the execution cancels no call, so its result is recorded; nothing starts because of
     # it.
     answer=_RUNNING_ONLY,
@@ -152,7 +153,7 @@ AFTER_A_CANCELLATION: Final = AFTER_THE_END._replace(
 )
 
 # The columns are those of ``DagStatus``: NOT_STARTED, RUNNING, KEY_SUCCEED, SUCCEED, FAILED
-DAG_MOVES: Final = DagMoves(
+EXECUTION_TRANSITIONS: Final = ExecutionTransitions(
     cancel=(TAKE, TAKE, TAKE, FINISHED, FINISHED),
     pause=(TAKE, TAKE, TAKE, FINISHED, FINISHED),
     resume=(TAKE, TAKE, TAKE, FINISHED, FINISHED),
@@ -164,8 +165,8 @@ DAG_MOVES: Final = DagMoves(
 """A redo and a degrade are legal in every status."""
 
 
-def task_moves(state: ExecutionState) -> TaskMoves:
-    """Return the moves of events about the tasks of an execution in its present status."""
+def task_transitions(state: ExecutionState) -> TaskTransitions:
+    """Return the transitions of events about the tasks of an execution in its present status."""
     if not DAG_COMPLETED[state.status]:
         return WHILE_IT_RUNS
     return AFTER_A_CANCELLATION if state.cancelled else AFTER_THE_END

@@ -1,4 +1,4 @@
-"""Each entry of the tables of legal moves is what an execution does, and the page shows them.
+"""Each entry of the tables of legal transitions is what an execution does, and the page shows them.
 
 An execution is brought into each status by the way that leads there; what nothing leads to
 (STASHED, and KEY_SUCCEED of what is no function) is set.
@@ -24,24 +24,24 @@ from rillflow.core.events import (
     TimerFired,
     WakeUpReceived,
 )
-from rillflow.core.moves import (
+from rillflow.core.state import TaskState
+from rillflow.core.status import DagStatus, TaskStatus
+from rillflow.core.transitions import (
     AFTER_A_CANCELLATION,
     AFTER_THE_END,
-    DAG_MOVES,
+    EXECUTION_TRANSITIONS,
     IGNORE,
     TAKE,
     WHILE_IT_RUNS,
-    DagMoves,
     Entry,
+    ExecutionTransitions,
     Refusal,
-    TaskMoves,
+    TaskTransitions,
 )
-from rillflow.core.state import TaskState
-from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.turn import Turn
 from rillflow.errors import ExecutionError
 from rillflow.testing import Scenario
-from tests.moves_page import PAGE, page
+from tests.transitions_page import PAGE, page
 
 HEAD: Final = (
     "workspace: demo\ndagName: moves\ntype: flow\ntimeline: {timeoutInSeconds: 900}\ntasks:\n"
@@ -187,7 +187,7 @@ def expected(entry: Entry, flow: Scenario, **facts: str) -> Entry | tuple[int, s
 
 
 @pytest.mark.parametrize("status", TaskStatus, ids=lambda status: status.name)
-@pytest.mark.parametrize("event", TaskMoves._fields)
+@pytest.mark.parametrize("event", TaskTransitions._fields)
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_an_event_about_a_task_meets_what_the_table_says(
     situation: str, event: str, status: TaskStatus
@@ -204,14 +204,14 @@ def test_an_event_about_a_task_meets_what_the_table_says(
 
 
 @pytest.mark.parametrize("status", DagStatus, ids=lambda status: status.name)
-@pytest.mark.parametrize("event", DagMoves._fields)
+@pytest.mark.parametrize("event", ExecutionTransitions._fields)
 def test_an_event_about_an_execution_meets_what_the_table_says(
     event: str, status: DagStatus
 ) -> None:
     flow = dag_in(status)
     current = status.name
     wanted = "FAILED" if event == "complete_badly" else "SUCCEED"
-    entry = getattr(DAG_MOVES, event)[status]
+    entry = getattr(EXECUTION_TRANSITIONS, event)[status]
     found = outcome(flow, DAG_EVENTS[event](flow))
     assert found == expected(entry, flow, current=current, wanted=wanted)
 
@@ -243,12 +243,17 @@ def dag_in(status: DagStatus) -> Scenario:
 
 
 def test_each_row_has_an_entry_for_each_status_and_each_event_is_tried() -> None:
-    assert [len(row) for row in DAG_MOVES] == [len(DagStatus)] * len(DagMoves._fields)
+    assert [len(row) for row in EXECUTION_TRANSITIONS] == [len(DagStatus)] * len(
+        ExecutionTransitions._fields
+    )
     for table in SITUATIONS.values():
-        assert [len(row) for row in table] == [len(TaskStatus)] * len(TaskMoves._fields)
-    assert (set(EVENTS), set(DAG_EVENTS)) == (set(TaskMoves._fields), set(DagMoves._fields))
+        assert [len(row) for row in table] == [len(TaskStatus)] * len(TaskTransitions._fields)
+    assert (set(EVENTS), set(DAG_EVENTS)) == (
+        set(TaskTransitions._fields),
+        set(ExecutionTransitions._fields),
+    )
 
 
 def test_the_page_shows_the_tables_as_they_are() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert text == page(text), "run: python -m tests.moves_page"
+    assert text == page(text), "run: python -m tests.transitions_page"
