@@ -20,7 +20,7 @@ from rillflow.core.view import dag_info, invoke_view
 from rillflow.definition.model import CallbackConfig, FunctionTask
 from rillflow.jsontypes import EMPTY_OBJECT, JsonObject, encode_json
 from rillflow.language.budget import TotalBudget
-from rillflow.language.mapping.passed_over import Kind, PassedOver
+from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED
 
 _EVENTS = {
@@ -148,7 +148,7 @@ def _order_completion_callback(turn: Turn, status: DagStatus) -> None:
     except TASK_ERRORS as error:
         # A failure of the completion callback must not keep the execution from ending.
         reason = f"the callback is not made: {type(error).__name__}"
-        told = PassedOver(0, COMPLETION, Kind.NOT_WRITTEN, reason, reason)
+        told = IneffectiveRule(0, COMPLETION, Kind.NOT_WRITTEN, reason, reason)
         turn.mapped.append(Application("", "", COMPLETION, (told,)))
         return
     turn.state.completion_attempt += 1

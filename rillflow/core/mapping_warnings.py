@@ -13,7 +13,7 @@ from rillflow.closest import did_you_mean
 from rillflow.core.state import ExecutionState, RuleWarning, TaskState
 from rillflow.errors import MappingError
 from rillflow.ids import TaskName
-from rillflow.language.mapping.passed_over import AWAITED, PassedOver
+from rillflow.language.mapping.ineffective_rules import AWAITED, IneffectiveRule
 
 MOST_OF_TASK: Final = 20
 """Limit of the warnings that one instance keeps."""
@@ -37,7 +37,7 @@ class Application(NamedTuple):
     task: TaskName
     base: TaskName
     field: str
-    rules: tuple[PassedOver, ...]
+    rules: tuple[IneffectiveRule, ...]
 
 
 def keep(state: ExecutionState, applications: list[Application]) -> None:
@@ -64,7 +64,7 @@ def leave_out_awaited(applications: list[Application], task: TaskName) -> None:
         applications[-1] = last._replace(rules=kept)
 
 
-def warnings_of(field: str, rules: Sequence[PassedOver]) -> list[RuleWarning]:
+def warnings_of(field: str, rules: Sequence[IneffectiveRule]) -> list[RuleWarning]:
     """Return the warnings that a task would keep of one application of a mapping list."""
     return [_warning(field, rule, suggesting=True) for rule in rules[:MOST_OF_TASK]]
 
@@ -78,7 +78,7 @@ def recount(state: ExecutionState) -> None:
         state.warnings_kept += len(task.warnings)
 
 
-def strict_error(field: str, told: PassedOver, *, suggesting: bool) -> MappingError:
+def strict_error(field: str, told: IneffectiveRule, *, suggesting: bool) -> MappingError:
     """Make the error for a rule without effect in a strict execution."""
     where = f"{field} rule {told.number}, {_cut(told.rule)}" if told.number else field
     return MappingError(f"{where}: {_cut(_reason(told, suggesting=suggesting))}")
@@ -98,15 +98,15 @@ def _keep_of_task(
     task.warning_counts = {name: number for name, number in counts.items() if number}
 
 
-def _warning(field: str, told: PassedOver, *, suggesting: bool) -> RuleWarning:
+def _warning(field: str, told: IneffectiveRule, *, suggesting: bool) -> RuleWarning:
     reason = _cut(_reason(told, suggesting=suggesting))
     return RuleWarning(field, told.number, _cut(told.rule), told.kind.value, reason)
 
 
-def _reason(told: PassedOver, *, suggesting: bool) -> str:
-    if told.lost is None or not suggesting:
+def _reason(told: IneffectiveRule, *, suggesting: bool) -> str:
+    if told.missing_key is None or not suggesting:
         return told.reason
-    suggestion = _suggestion(told.lost.key, told.lost.near)
+    suggestion = _suggestion(told.missing_key.key, told.missing_key.near)
     return f"{told.reason}; {suggestion}" if suggestion else told.reason
 
 

@@ -33,8 +33,8 @@ from rillflow.ids import TaskName
 from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import CHARACTERS_PER_STEP, TotalBudget
 from rillflow.language.jsonpath.paths import compile_path
+from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind
 from rillflow.language.mapping.mappings import MappingList
-from rillflow.language.mapping.passed_over import Kind, PassedOver
 from rillflow.language.text.literals import parse_literal
 from rillflow.language.versions import EVENTS_CUT_BY_WORK
 
@@ -303,7 +303,7 @@ class Turn:
 
     def apply_untold(
         self, task: TaskState, mappings: MappingList, output: JsonObject
-    ) -> tuple[JsonObject, tuple[PassedOver, ...]]:
+    ) -> tuple[JsonObject, tuple[IneffectiveRule, ...]]:
         """Apply mappings, and return the context and the rules without effect.
 
         These rules are not reported, and are no failures of a strict execution.
@@ -358,12 +358,12 @@ class Turn:
             MappingError: The execution is strict, and not all rules are tolerant.
         """
         reason = "the output is empty, so no rule is applied"
-        told = PassedOver(0, "$.output", Kind.NO_OUTPUT, reason)
+        told = IneffectiveRule(0, "$.output", Kind.NO_OUTPUT, reason)
         stopped = self.is_strict and not mappings.is_optional
         self._note(task, mappings.name, (told,), stopped=stopped)
 
     def _note(
-        self, task: TaskState, field: str, rules: tuple[PassedOver, ...], *, stopped: bool
+        self, task: TaskState, field: str, rules: tuple[IneffectiveRule, ...], *, stopped: bool
     ) -> None:
         """Note the rules without effect of a list, also if there are none any more."""
         if field == "outputMappings" and task.base == self.plan.definition.end_task_name:

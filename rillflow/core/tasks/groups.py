@@ -21,12 +21,12 @@ from rillflow.language.budget import TotalBudget
 from rillflow.language.jsonpath.paths import compile_path, reads_as_null
 from rillflow.language.jsonpath.syntax import Indexes, Names
 from rillflow.language.mapping.conditions import all_hold, holds
-from rillflow.language.mapping.passed_over import (
+from rillflow.language.mapping.ineffective_rules import (
+    IneffectiveRule,
     Kind,
-    Nothing,
-    PassedOver,
+    NoValue,
     loggable_error,
-    why_nothing,
+    why_no_value,
 )
 from rillflow.language.text.literals import whole_number
 from rillflow.language.versions import AVIATOR_AND_JAYWAY_MEASURED, EVENTS_CUT_BY_WORK
@@ -125,15 +125,17 @@ def _collection(
         if turn.state.language < AVIATOR_AND_JAYWAY_MEASURED or not is_null:
             raise
         rule = f"{mapping.collection} -> {mapping.item}"
-        told = PassedOver(1, rule, Kind.BAD_PATH, str(error), loggable_error(error))
+        told = IneffectiveRule(1, rule, Kind.BAD_PATH, str(error), loggable_error(error))
         turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))
         return None
     if found is None:
-        _note_missing(turn, task, mapping, why_nothing(path, {"input": document}))
+        _note_missing(turn, task, mapping, why_no_value(path, {"input": document}))
     return found
 
 
-def _note_missing(turn: Turn, task: TaskState, mapping: IterationMapping, nothing: Nothing) -> None:
+def _note_missing(
+    turn: Turn, task: TaskState, mapping: IterationMapping, no_value: NoValue
+) -> None:
     """Warn of a missing collection, unless a rule that should have written it is reported.
 
     Raises:
@@ -142,10 +144,12 @@ def _note_missing(turn: Turn, task: TaskState, mapping: IterationMapping, nothin
     rules = turn.plan_of(task).spec_as(ForeachTask).input_mappings or ()
     written = {(rule.target or "").strip() for rule in rules}
     is_told = (mapping.collection or "").strip() in written or any(rule.reference for rule in rules)
-    if is_told or nothing.kind is not Kind.MISSING:
+    if is_told or no_value.kind is not Kind.MISSING:
         return
     where = f"{mapping.collection} -> {mapping.item}"
-    told = PassedOver(1, where, Kind.MISSING, nothing.reason, lost=nothing.lost)
+    told = IneffectiveRule(
+        1, where, Kind.MISSING, no_value.reason, missing_key=no_value.missing_key
+    )
     if turn.is_strict:
         raise strict_error("iterationMapping", told, suggesting=True)
     turn.mapped.append(Application(task.name, task.base, "iterationMapping", (told,)))

@@ -17,14 +17,14 @@ from rillflow.errors import LanguageError, MappingError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import compile_expression
-from rillflow.language.mapping.lasting import RuleTexts, Unkept, unkept_targets
-from rillflow.language.mapping.passed_over import (
+from rillflow.language.mapping.ineffective_rules import (
     OPTIONAL,
+    IneffectiveRule,
     Kind,
-    Nothing,
-    PassedOver,
+    NoValue,
     loggable_error,
 )
+from rillflow.language.mapping.lasting import RuleTexts, Unkept, unkept_targets
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.mapping.sources import (
     NO_TARGET,
@@ -32,7 +32,7 @@ from rillflow.language.mapping.sources import (
     Reads,
     Scene,
     TriggerUrl,
-    WhyNothing,
+    WhyNoValue,
     compile_source,
     failing,
     is_blank,
@@ -72,7 +72,7 @@ class Mapped(msgspec.Struct, frozen=True):
     context: JsonValue
     input: JsonValue
     output: JsonValue
-    passed_over: tuple[PassedOver, ...] = ()
+    passed_over: tuple[IneffectiveRule, ...] = ()
     stopped: bool = False
 
 
@@ -88,7 +88,7 @@ class _Step(msgspec.Struct, frozen=True):
         text: Source and target as they are written.
         tolerance: The rule's own tolerance; None if it has none.
         fetch: Returns the value of the source.
-        why_nothing: Returns why the source is null.
+        why_no_value: Returns why the source is null.
         change: The transform, if there is one.
         reads: As of the source, with what the transform reads.
         write: Writes the value.
@@ -101,13 +101,13 @@ class _Step(msgspec.Struct, frozen=True):
     text: str
     tolerance: bool | None
     fetch: Fetch
-    why_nothing: WhyNothing
+    why_no_value: WhyNoValue
     change: _Change | None
     reads: Reads
     write: _Write
     levels: int
     after: AfterWrite | None
-    no_place: PassedOver
+    no_place: IneffectiveRule
 
 
 class MappingList:
@@ -126,7 +126,7 @@ class MappingList:
         self.name = name
         self.is_optional = all(step.tolerance is True for step in self._steps)
 
-    def effective(self, passed_over: Iterable[PassedOver]) -> list[int]:
+    def effective(self, passed_over: Iterable[IneffectiveRule]) -> list[int]:
         """Return the numbers of the rules that had an effect."""
         idle = {told.number for told in passed_over}
         return [step.number for step in self._steps if step.number not in idle]
@@ -166,7 +166,7 @@ class MappingList:
             budget.spend(len(self._steps))
         roots = {"context": context, "input": input, "output": output}
         scene = Scene(roots, budget, trigger_url, seed, language)
-        passed_over: list[PassedOver] | None = None
+        passed_over: list[IneffectiveRule] | None = None
         stopped = False
         for step in self._steps:
             told = _apply(step, scene)
@@ -198,12 +198,12 @@ def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
     return MappingList(steps, name)
 
 
-def _mapped(scene: Scene, passed_over: Iterable[PassedOver], *, stopped: bool) -> Mapped:
+def _mapped(scene: Scene, passed_over: Iterable[IneffectiveRule], *, stopped: bool) -> Mapped:
     last = scene.lasting
     return Mapped(last("context"), last("input"), last("output"), tuple(passed_over), stopped)
 
 
-def _apply(step: _Step, scene: Scene) -> PassedOver | None:
+def _apply(step: _Step, scene: Scene) -> IneffectiveRule | None:
     """Apply a rule; return a report if it had no effect, or its source could not be read.
 
     Raises:
@@ -234,42 +234,51 @@ def _apply(step: _Step, scene: Scene) -> PassedOver | None:
 
 def _failed(
     step: _Step, scene: Scene, kind: Kind, error: LanguageError, found: JsonValue
-) -> PassedOver:
+) -> IneffectiveRule:
     """Return why a rule failed and, for a transform, why its source was missing."""
-    reason, lost = str(error), None
+    reason, missing_key = str(error), None
     if kind is _TRANSFORM_FAILED and found is None:
-        nothing = step.why_nothing(scene)
-        if nothing.kind is not Kind.NO_SOURCE:
-            reason, lost = f"{reason}; of its source: {nothing.reason}", nothing.lost
-    return PassedOver(step.number, step.text, kind, reason, loggable_error(error), lost)
+        no_value = step.why_no_value(scene)
+        if no_value.kind is not Kind.NO_SOURCE:
+            reason, missing_key = (
+                f"{reason}; of its source: {no_value.reason}",
+                no_value.missing_key,
+            )
+    return IneffectiveRule(step.number, step.text, kind, reason, loggable_error(error), missing_key)
 
 
-def _unread_source(step: _Step, error: LanguageError | Nothing) -> PassedOver | None:
+def _unread_source(step: _Step, error: LanguageError | NoValue) -> IneffectiveRule | None:
     """Return why a source was read as null, or why all elements of its list were."""
-    if isinstance(error, Nothing):
+    if isinstance(error, NoValue):
         if step.tolerance is True:
             return None
-        return PassedOver(step.number, step.text, error.kind, error.reason, lost=error.lost)
-    return PassedOver(step.number, step.text, Kind.BAD_PATH, str(error), loggable_error(error))
+        return IneffectiveRule(
+            step.number, step.text, error.kind, error.reason, missing_key=error.missing_key
+        )
+    return IneffectiveRule(step.number, step.text, Kind.BAD_PATH, str(error), loggable_error(error))
 
 
 def _gave_nothing(
-    step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | Nothing | None
-) -> PassedOver | None:
+    step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | NoValue | None
+) -> IneffectiveRule | None:
     """Return why a rule gave nil, unless that is allowed; ``found`` is the source's value."""
     if unread is not None:
         return _unread_source(step, unread)
     if step.tolerance is True and step.change is not None:
         return None
-    nothing = step.why_nothing(scene)
-    if step.tolerance is True and nothing.kind in OPTIONAL:
+    no_value = step.why_no_value(scene)
+    if step.tolerance is True and no_value.kind in OPTIONAL:
         return None
     if step.change is None:
-        return PassedOver(step.number, step.text, nothing.kind, nothing.reason, lost=nothing.lost)
-    reason, lost = "the transform gave nil", None
-    if found is None and nothing.kind is not Kind.NO_SOURCE:
-        reason, lost = f"{reason}; of its source: {nothing.reason}", nothing.lost
-    return PassedOver(step.number, step.text, Kind.TRANSFORM_NIL, reason, lost=lost)
+        return IneffectiveRule(
+            step.number, step.text, no_value.kind, no_value.reason, missing_key=no_value.missing_key
+        )
+    reason, missing_key = "the transform gave nil", None
+    if found is None and no_value.kind is not Kind.NO_SOURCE:
+        reason, missing_key = f"{reason}; of its source: {no_value.reason}", no_value.missing_key
+    return IneffectiveRule(
+        step.number, step.text, Kind.TRANSFORM_NIL, reason, missing_key=missing_key
+    )
 
 
 def _compile_rule(number: int, rule: Rule, unkept: Unkept | None, field: str) -> _Step:

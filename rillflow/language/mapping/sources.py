@@ -11,12 +11,12 @@ from rillflow.jsontypes import JsonObject, JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.jsonpath.paths import LOST, compile_path, reads_as_null
 from rillflow.language.jsonpath.syntax import Function, Names, Token
-from rillflow.language.mapping.passed_over import (
+from rillflow.language.mapping.ineffective_rules import (
     Kind,
-    Nothing,
+    NoValue,
     names_keys_of_elements,
     why_elements_lack,
-    why_nothing,
+    why_no_value,
 )
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.mapping.targets import Draft
@@ -64,12 +64,12 @@ class Scene(Draft):
         self.trigger_url = trigger_url
         self.seed = seed
         self.language = language
-        self.unread: LanguageError | Nothing | None = None
+        self.unread: LanguageError | NoValue | None = None
 
 
 Fetch: TypeAlias = Callable[[Scene], JsonValue]
 Reads: TypeAlias = tuple[str, ...] | None
-WhyNothing: TypeAlias = Callable[[Scene], Nothing]
+WhyNoValue: TypeAlias = Callable[[Scene], NoValue]
 
 
 class Source(NamedTuple):
@@ -79,12 +79,12 @@ class Source(NamedTuple):
         fetch: Returns the value.
         reads: The entries of the document with which the value may share structure; None
             if it may be any, or the document itself.
-        why_nothing: Returns why the value is null.
+        why_no_value: Returns why the value is null.
     """
 
     fetch: Fetch
     reads: Reads
-    why_nothing: WhyNothing
+    why_no_value: WhyNoValue
 
 
 def is_blank(text: str | None) -> bool:
@@ -134,7 +134,7 @@ def _compile_path(source: str) -> Source:
     return Source(
         fetch_fast or (fetch_of_elements if names_keys_of_elements(path) else fetch),
         _entries_read(path.syntax.tokens),
-        lambda scene: why_nothing(path, scene.document),
+        lambda scene: why_no_value(path, scene.document),
     )
 
 
@@ -173,8 +173,8 @@ def _take_for_null(error: LanguageError, scene: Scene) -> None:
     scene.unread = error
 
 
-def _because(kind: Kind, reason: str) -> WhyNothing:
-    return lambda _scene: Nothing(kind, reason)
+def _because(kind: Kind, reason: str) -> WhyNoValue:
+    return lambda _scene: NoValue(kind, reason)
 
 
 def _entries_read(tokens: tuple[Token, ...]) -> Reads:

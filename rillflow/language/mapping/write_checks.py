@@ -11,8 +11,8 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from rillflow.errors import LanguageError
 from rillflow.language.jsonpath.paths import compile_path
 from rillflow.language.jsonpath.syntax import Indexes, Names
+from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind, MissingKey
 from rillflow.language.mapping.lasting import LASTING, RuleTexts, Unkept
-from rillflow.language.mapping.passed_over import Kind, Lost, PassedOver
 from rillflow.language.mapping.path_like import has_path_inside, literal_meant_as_path
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.mapping.targets import Draft
@@ -22,7 +22,7 @@ _NO_PLACE: Final = "the target leads to no place in this document"
 _IS_TEXT: Final = "a text that looks like a path is copied as it is written"
 _NOT_REPLACED: Final = "a path inside a text is not replaced by its value"
 
-AfterWrite: TypeAlias = Callable[[Draft], PassedOver | None]
+AfterWrite: TypeAlias = Callable[[Draft], IneffectiveRule | None]
 
 
 class CheckedRule(RuleTexts, Protocol):
@@ -42,7 +42,7 @@ class WriteChecks(NamedTuple):
     """
 
     after: AfterWrite | None
-    no_place: PassedOver
+    no_place: IneffectiveRule
 
 
 def write_checks(
@@ -57,21 +57,25 @@ def write_checks(
         unkept: Why its target is not kept, if so.
         field: The field of the definition that contains the list.
     """
-    no_place = PassedOver(number, text, Kind.NOT_WRITTEN, _NO_PLACE, _NO_PLACE)
+    no_place = IneffectiveRule(number, text, Kind.NOT_WRITTEN, _NO_PLACE, _NO_PLACE)
     if unkept is not None and not unkept.is_place:
         why = unkept.reason
-        return WriteChecks(None, PassedOver(number, text, Kind.NOT_WRITTEN, why, why))
+        return WriteChecks(None, IneffectiveRule(number, text, Kind.NOT_WRITTEN, why, why))
     told = _literal(rule, number, text)
     if unkept is not None:
-        lost = Lost(unkept.root, (LASTING[field],)) if unkept.root not in _ROOTS else None
-        told = PassedOver(number, text, Kind.NOT_KEPT, unkept.reason, unkept.reason, lost)
+        missing_key = (
+            MissingKey(unkept.root, (LASTING[field],)) if unkept.root not in _ROOTS else None
+        )
+        told = IneffectiveRule(
+            number, text, Kind.NOT_KEPT, unkept.reason, unkept.reason, missing_key
+        )
     roots = _roots_of(rule.target or "")
     if roots:
         return WriteChecks(_root_check(roots, number, text, told), no_place)
     return WriteChecks(None if told is None else lambda _draft: told, no_place)
 
 
-def _literal(rule: CheckedRule, number: int, text: str) -> PassedOver | None:
+def _literal(rule: CheckedRule, number: int, text: str) -> IneffectiveRule | None:
     """Report a literal that was probably meant as a path, unless the rule says it is right."""
     source = rule.source or ""
     if rule.tolerance is True or is_path(source):
@@ -79,23 +83,23 @@ def _literal(rule: CheckedRule, number: int, text: str) -> PassedOver | None:
     meant = literal_meant_as_path(source)
     if meant:
         why = f"{_IS_TEXT}; did you mean `{meant}`?"
-        return PassedOver(number, text, Kind.LITERAL_PATH, why, _IS_TEXT)
+        return IneffectiveRule(number, text, Kind.LITERAL_PATH, why, _IS_TEXT)
     if has_path_inside(source):
         why = f"{_NOT_REPLACED}; a transform can put values together"
-        return PassedOver(number, text, Kind.LITERAL_PATH, why, _NOT_REPLACED)
+        return IneffectiveRule(number, text, Kind.LITERAL_PATH, why, _NOT_REPLACED)
     return None
 
 
 def _root_check(
-    roots: tuple[str, ...], number: int, text: str, told: PassedOver | None
+    roots: tuple[str, ...], number: int, text: str, told: IneffectiveRule | None
 ) -> AfterWrite:
     """Build the check of a target that may be the context, input or output as a whole."""
 
-    def check(draft: Draft) -> PassedOver | None:
+    def check(draft: Draft) -> IneffectiveRule | None:
         for name in roots:
             if name in draft.replaced:
                 why = f"$.{name} as a whole cannot be replaced; what was written there is gone"
-                return PassedOver(number, text, Kind.ROOT, why, why)
+                return IneffectiveRule(number, text, Kind.ROOT, why, why)
         return told
 
     return check

@@ -60,14 +60,14 @@ AWAITED: Final = OPTIONAL | {Kind.TRANSFORM_FAILED}
 """Kinds that later data may change."""
 
 
-class Lost(NamedTuple):
+class MissingKey(NamedTuple):
     """A missing key, and the existing keys of similar length."""
 
     key: str
     near: tuple[str, ...]
 
 
-class PassedOver(NamedTuple):
+class IneffectiveRule(NamedTuple):
     """A mapping rule that wrote nothing, or whose target is not kept.
 
     Attributes:
@@ -76,7 +76,7 @@ class PassedOver(NamedTuple):
         kind: The reason as one word.
         reason: The reason as a sentence; it may contain values.
         loggable: The same without values; empty if the rule may be optional.
-        lost: The key that was not found, for a suggestion.
+        missing_key: The key that was not found, for a suggestion.
     """
 
     number: int
@@ -84,7 +84,7 @@ class PassedOver(NamedTuple):
     kind: Kind
     reason: str
     loggable: str = ""
-    lost: Lost | None = None
+    missing_key: MissingKey | None = None
 
 
 def loggable_error(error: LanguageError) -> str:
@@ -93,43 +93,43 @@ def loggable_error(error: LanguageError) -> str:
     return str(error) if is_of_definition else type(error).__name__
 
 
-class Nothing(NamedTuple):
+class NoValue(NamedTuple):
     """Why a source gave nothing."""
 
     kind: Kind
     reason: str
-    lost: Lost | None = None
+    missing_key: MissingKey | None = None
 
 
-def why_nothing(path: Path, document: JsonValue) -> Nothing:
+def why_no_value(path: Path, document: JsonValue) -> NoValue:
     """Return why a path, which gave null for this document, has no result."""
     tokens = path.syntax.tokens
     keys = tuple(takewhile(lambda token: _key_of(token) is not None, tokens))
-    nothing = _why_nothing(document, "$", keys)
-    if len(keys) < len(tokens) and nothing.kind is not Kind.MISSING:
-        return Nothing(Kind.NULL, f"`{shorten(path.text)}` gives null")
-    return nothing
+    no_value = _why_no_value(document, "$", keys)
+    if len(keys) < len(tokens) and no_value.kind is not Kind.MISSING:
+        return NoValue(Kind.NULL, f"`{shorten(path.text)}` gives null")
+    return no_value
 
 
-def _why_nothing(value: JsonValue, way: str, keys: Sequence[Token]) -> Nothing:
+def _why_no_value(value: JsonValue, way: str, keys: Sequence[Token]) -> NoValue:
     for token in keys:
         key = _key_of(token)
         further = f"{way}{_step(key)}"
         if isinstance(value, dict) and isinstance(key, str):
             if key not in value:
-                lost = Lost(key, _near(key, value))
-                return Nothing(Kind.MISSING, f"`{shorten(further)}` does not exist", lost)
+                missing_key = MissingKey(key, _near(key, value))
+                return NoValue(Kind.MISSING, f"`{shorten(further)}` does not exist", missing_key)
             value = value[key]
         elif isinstance(value, list) and isinstance(key, int):
             if not -len(value) <= key < len(value):
                 few = f"`{shorten(further)}` does not exist: the list has {_count(value)}"
-                return Nothing(Kind.MISSING, few)
+                return NoValue(Kind.MISSING, few)
             value = value[key]
         else:
             wrong = f"`{shorten(further)}` does not exist: `{shorten(way)}` is {_name_of(value)}"
-            return Nothing(Kind.MISSING, wrong)
+            return NoValue(Kind.MISSING, wrong)
         way = further
-    return Nothing(Kind.NULL, f"`{shorten(way)}` is null")
+    return NoValue(Kind.NULL, f"`{shorten(way)}` is null")
 
 
 def names_keys_of_elements(path: Path) -> bool:
@@ -140,7 +140,7 @@ def names_keys_of_elements(path: Path) -> bool:
     return 0 < stars <= _MOST_STARS and others_are_keys and type(tokens[-1]) is not Wildcard
 
 
-def why_elements_lack(path: Path, document: JsonValue) -> Nothing | None:
+def why_elements_lack(path: Path, document: JsonValue) -> NoValue | None:
     """Return why no element has what a path of that form names.
 
     None if one has it, even as null, or if there are no elements.
@@ -180,19 +180,19 @@ def _is_in_elements(value: JsonValue, tokens: Sequence[Token]) -> bool | None:
     return found
 
 
-def _why_lacking(value: JsonValue, way: str, tokens: Sequence[Token]) -> Nothing:
+def _why_lacking(value: JsonValue, way: str, tokens: Sequence[Token]) -> NoValue:
     """Return why the first element that lacks it does."""
     for place, token in enumerate(tokens):
         if type(token) is Wildcard and isinstance(value, dict | list):
             rest = tokens[place + 1 :]
             lacking = next(one for one in _elements(value) if _is_there(one, rest) is False)
             return _why_lacking(lacking, f"{way}[*]", rest)
-        nothing = _why_nothing(value, way, (token,))
-        if nothing.kind is Kind.MISSING:
-            return nothing
+        no_value = _why_no_value(value, way, (token,))
+        if no_value.kind is Kind.MISSING:
+            return no_value
         key = _key_of(token)
         value, way = value[key], f"{way}{_step(key)}"  # type: ignore[index]
-    return Nothing(Kind.NULL, f"`{shorten(way)}` is null")
+    return NoValue(Kind.NULL, f"`{shorten(way)}` is null")
 
 
 def _elements(value: JsonObject | list[JsonValue]) -> Iterable[JsonValue]:
