@@ -28,7 +28,13 @@ from rillflow.gateways.plugins.loading import (
     named_plugins,
 )
 from rillflow.gateways.secrets.masks import Mask
-from rillflow.gateways.secrets.store import KnownSecrets, SecretCall, Secrets, masked_answer
+from rillflow.gateways.secrets.store import (
+    KnownSecrets,
+    SecretCall,
+    Secrets,
+    masked_answer,
+    unsealed_answer,
+)
 from rillflow.jsontypes import NEVER_TOO_MUCH_BYTES, JsonObject, decode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.gateway import (
@@ -125,8 +131,8 @@ class GatewayRegistry:
             return await self._call_masked(request)
         answer = await self._call(request)
         if not answer.body or len(answer.body) <= NEVER_TOO_MUCH_BYTES:
-            return cut(answer)
-        return await in_thread(lambda: cut(bounded(answer)))
+            return cut(unsealed_answer(answer))
+        return await in_thread(lambda: cut(unsealed_answer(bounded(answer))))
 
     async def _call_masked(self, request: DispatchRequest) -> DispatchAnswer:
         """Make an attempt whose answer may show secrets."""

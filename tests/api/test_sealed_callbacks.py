@@ -1,8 +1,10 @@
 """With callback keys only the address that an attempt was given ends that attempt."""
 
 import asyncio
+import gzip
+import json
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
@@ -194,3 +196,26 @@ def test_settings_that_would_sign_with_nothing_are_refused() -> None:
     for wrong in ways:
         with pytest.raises(ValueError, match=r"empty"):
             Settings(**wrong)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_function_that_repeats_its_address_shows_nobody_the_seal(*, packed: bool) -> None:
+    def echo(request: FunctionRequest) -> dict[str, Any]:
+        return {"a": dict(request.headers)}
+
+    async with served({"work": echo}, callback_keys=(NEW,)) as api:
+        await api.add(calling("work", pattern="task_sync"))
+        shown = await api.ended(await api.submit("shop:order"))
+        given = json.dumps(shown)
+        assert "X-Callback-Url" in given
+        assert "seal=***" in given
+    work = Work()
+    async with served({"work": work}, callback_keys=(NEW,)) as api:
+        execution_id, address = await started(api, work)
+        body = json.dumps({"a": f"http://x{TRIGGER}?{urlencode(address)}"}).encode()
+        headers = {"Content-Encoding": "gzip"} if packed else {}
+        content = gzip.compress(body) if packed else body
+        await api.client.post(TRIGGER, params=address, content=content, headers=headers)
+        given = json.dumps(await api.ended(execution_id))
+        assert "seal=***" in given
+        assert address["seal"] not in given

@@ -93,3 +93,52 @@ def test_long_secrets_are_found_in_their_usual_spellings() -> None:
 def test_the_end_of_a_message_tells_nothing_of_how_a_secret_begins(end: str) -> None:
     text = "x" * 600 + end
     assert Mask({"S": "sk-proj-a7f3k9q2mzx8"}).message(text) == text
+
+
+@pytest.mark.parametrize("width", [7, 61, 76])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_secret_is_found_in_base64_that_is_written_in_lines(width: int, end: str) -> None:
+    mask = Mask({"S": "sk-proj-a7f3k9q2mzx8"})
+    encoded = base64.b64encode(b"a user of some length, who has:sk-proj-a7f3k9q2mzx8").decode()
+    lines = end.join(encoded[at : at + width] for at in range(0, len(encoded), width))
+    assert "${secret:S}" in mask.text(lines)
+    assert "${secret:S}" in mask.text(quote(lines, safe=""))
+    assert "${secret:S}" in mask.text(json.dumps(json.dumps(lines)))
+    body = decode_json(mask.body(encode_json({"given": lines})) or b"")
+    assert "${secret:S}" in str(body)
+
+
+def address_with(seal_: str) -> str:
+    return (
+        "http://host:8080/flow/trigger.json?attempt=1&execution_id=shop%3Aorder_c_1"
+        f"&expires=1764254000&seal={seal_}&task_name=A&ts=1764254000000"
+    )
+
+
+SEAL = "aB3-" * 10 + "_x9"
+
+
+@pytest.mark.parametrize("secrets", [{}, {"S": "sk-proj-a7f3k9q2mzx8"}])
+def test_the_seal_of_a_callback_address_that_is_repeated_is_hidden(secrets: dict[str, str]) -> None:
+    mask, address = Mask(secrets), address_with(SEAL)
+    ways = (
+        address,
+        quote(address, safe=""),
+        quote(quote(address, safe=""), safe=""),
+        html.escape(address),
+        address.replace("=", "\\u003d").replace("&", "\\u0026"),
+    )
+    for written in ways:
+        assert SEAL not in mask.text(written)
+        assert "***" in mask.text(written)
+        body = mask.body(encode_json({"headers": {"X-Callback-Url": written}})) or b""
+        assert SEAL.encode() not in body
+        assert decode_json(body)
+    assert mask.text(address) == address_with("***")
+
+
+@pytest.mark.parametrize(
+    "text", ["seal=x", f"seal={SEAL}", f"the seal of expires=1&seal={SEAL[:42]}", "&seal="]
+)
+def test_what_is_no_address_with_a_seal_stays(text: str) -> None:
+    assert Mask({}).text(text) == text

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from rillflow.gateways.secrets.seal_masks import HIDDEN, without_seals
 from rillflow.gateways.secrets.spellings import (
     SHORTEST_MASKED,
     Pattern,
@@ -15,14 +16,11 @@ from rillflow.gateways.secrets.spellings import (
 from rillflow.jsontypes import JsonObject, JsonValue, decode_json, encode_json
 from rillflow.language.mapping.secret_references import reference_to
 
-HIDDEN: Final = "***"
-"""Replaces a secret that has no name."""
-
 _MOST_PATTERNS: Final = 1_024
 
 
 class Mask:
-    """Replaces secrets, in all spellings, by references."""
+    """Replaces secrets, in all spellings, by references, and hides seals of callback addresses."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._secrets = _longest_first(
@@ -40,10 +38,10 @@ class Mask:
 
     def text(self, text: str) -> str:
         """Mask a text."""
-        if not self._secrets:
+        if not self._secrets and "seal" not in text:
             return text
         written = text.encode("utf-8", "surrogatepass")
-        masked = self._masked(written)
+        masked = self._masked(without_seals(written))
         return text if masked is written else masked.decode("utf-8", "surrogatepass")
 
     def message(self, text: str | None) -> str | None:
@@ -57,7 +55,10 @@ class Mask:
 
     def body(self, body: bytes | None) -> bytes | None:
         """Mask a body; JSON remains JSON."""
-        if not body or not self._is_in(body):
+        if not body:
+            return body
+        body = without_seals(body)
+        if not self._is_in(body):
             return body
         try:
             value = decode_json(body)

@@ -2,7 +2,8 @@
 
 A secret is found as plain text in any case, with any of its characters percent-encoded, escaped in
 JSON (once or several times), or written as an HTML entity, as the punycode of a host name, and
-inside Base64, at any offset. Patterns are RE2's over UTF-8 bytes, so a search takes linear time.
+inside Base64, at any offset and in lines. Patterns are RE2's over UTF-8 bytes, so a search takes
+linear time.
 
 Used by `gateways/secrets/masks.py`.
 """
@@ -31,6 +32,8 @@ Pattern = Any  # re2 ships no types
 
 _MEMORY_BYTES: Final = 64 * 1024 * 1024
 _IN_BASE64: Final = {"+": b"(?:[+-]|%2[bB])", "/": rb"(?:\\*/|_|%2[fF])"}
+_LINE_BREAK: Final = rb"(?:\\+[rn]|[\r\n]|%(?:25)*0(?:[aA]|[dD]))*"
+"""What may stand between two characters of Base64 in lines, as MIME and ``base64`` write it."""
 _JSON_LETTERS: Final = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
 
@@ -121,7 +124,7 @@ def _character(character: str) -> bytes:
 
 
 def _as_base64(core: str) -> bytes:
-    return b"".join(_IN_BASE64.get(each) or _literal(each.encode()) for each in core)
+    return _LINE_BREAK.join(_IN_BASE64.get(each) or _literal(each.encode()) for each in core)
 
 
 def _literal(value: bytes) -> bytes:
