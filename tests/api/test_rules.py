@@ -1,5 +1,6 @@
 """A/B rules choose the function behind ``ab://<key>``; gray rules choose the version of an id."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -115,6 +116,31 @@ async def test_a_rule_that_is_no_expression_is_kept_and_told(api: Api) -> None:
     other = {**table, "resource_name": f"{url}other"}
     answer = await api.post(set_ab, ab_rule="input.vip ==", **other)
     assert answer["hint"].startswith("the rule is no expression, so it never holds: ")
+
+
+async def test_rules_beyond_their_limits_are_refused_when_they_are_set(api: Api) -> None:
+    order = {"business_id": "shop", "feature_name": "order"}
+    path, long = f"{MANAGE}/modify_gray.json", "uid == 1 || " + " " * 32_000
+    refusal = await api.refusal(path, add=True, alias="a", gray_rule=long + " " * 800, **order)
+    assert refusal[:2] == (400, 30110)
+    assert "a rule may have 32768 characters" in refusal[2]
+    setting = [
+        api.client.post(path, params={"add": True, "alias": f"a{n}", "gray_rule": long, **order})
+        for n in range(9)
+    ]
+    statuses = [response.status_code for response in await asyncio.gather(*setting)]
+    assert sorted(statuses) == [200] * 6 + [400] * 3
+    assert len((await api.get(f"{MANAGE}/get_gray.json", **order))["gray"]) == 6
+    await set_rule(api, "http://a", "default")
+    refusal = await api.refusal(
+        f"{MANAGE}/modify_function_ab.json",
+        add=True,
+        resource_name="http://b",
+        ab_rule="x" * 33_000,
+        **KEY,
+    )
+    assert refusal[:2] == (400, 30110)
+    assert (await table(api))["rules"] == []
 
 
 async def test_gray_rules_see_the_data_and_the_caller_of_a_submission(api: Api) -> None:

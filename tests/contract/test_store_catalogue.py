@@ -137,6 +137,15 @@ async def test_rules_are_kept_by_scope_and_sorted_by_name(store: Store) -> None:
     assert await store.rules("gray", ("shop", "refund")) == {}
 
 
+async def test_hundreds_of_rules_are_read_whole_and_what_is_set_next_is_seen(store: Store) -> None:
+    names = [f"r{number:03}" for number in range(120)]
+    for name in names:
+        await store.set_rule("gray", ("shop", "order"), name, "uid > 1")
+    assert list(await store.rules("gray", ("shop", "order"))) == names
+    await store.set_rule("gray", ("shop", "order"), "s", "uid > 1")
+    assert list(await store.rules("gray", ("shop", "order"))) == [*names, "s"]
+
+
 async def test_removing_a_rule_that_is_not_there_is_no_error(store: Store) -> None:
     await store.remove_rule("gray", ("shop", "order"), "beta")
     await store.set_rule("gray", ("shop", "order"), "beta", "true")

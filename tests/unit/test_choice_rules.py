@@ -6,7 +6,13 @@ from typing import Final
 import pytest
 
 from rillflow.errors import RequestError
-from rillflow.runtime.definitions.choice_rules import RULES_MAX_STEPS, first_that_holds
+from rillflow.language.expressions import MAX_SOURCE_CHARACTERS
+from rillflow.runtime.definitions.choice_rules import (
+    MOST_RULES,
+    RULES_MAX_STEPS,
+    first_that_holds,
+    refuse_beyond_limits,
+)
 
 LOOP: Final = "while true { }"
 
@@ -41,3 +47,30 @@ async def test_rules_of_great_length_together_are_refused() -> None:
     rules = {f"r{number}": f"'{'x' * 30_000}' == uid" for number in range(9)}
     with pytest.raises(RequestError):
         await first_that_holds(rules, uid=1, data={})
+
+
+def test_a_rule_that_is_longer_than_an_expression_is_not_kept() -> None:
+    refuse_beyond_limits({}, "a", "x" * MAX_SOURCE_CHARACTERS)
+    with pytest.raises(RequestError, match="may have 32768 characters; this one has 32769"):
+        refuse_beyond_limits({}, "a", "x" * (MAX_SOURCE_CHARACTERS + 1))
+
+
+def test_so_many_rules_are_kept_and_each_of_them_can_be_replaced() -> None:
+    kept = {f"r{number:03}": "true" for number in range(MOST_RULES)}
+    refuse_beyond_limits(kept, "r000", "false")
+    with pytest.raises(RequestError, match="may be 500 rules of one choice, and there are 500"):
+        refuse_beyond_limits(kept, "another", "true")
+
+
+def test_rules_that_would_take_too_many_steps_together_are_not_kept() -> None:
+    kept = {f"r{number}": "x" * 32_000 for number in range(6)}
+    with pytest.raises(RequestError, match="all rules of one choice may take 200000, each rule"):
+        refuse_beyond_limits(kept, "r6", "x" * 32_000)
+    refuse_beyond_limits(kept, "r6", "true")
+
+
+def test_of_rules_that_an_earlier_release_kept_each_can_become_shorter() -> None:
+    kept = {f"r{number}": "x" * 60_000 for number in range(9)}
+    refuse_beyond_limits(kept, "r1", "x" * 30_000)
+    with pytest.raises(RequestError):
+        refuse_beyond_limits(kept, "new", "true")

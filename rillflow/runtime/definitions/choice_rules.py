@@ -13,7 +13,7 @@ from typing import Final
 from rillflow.errors import LanguageError, RequestError, WorkLimitError
 from rillflow.jsontypes import JsonObject
 from rillflow.language.budget import TotalBudget
-from rillflow.language.expressions import Budget, compile_expression
+from rillflow.language.expressions import MAX_SOURCE_CHARACTERS, Budget, compile_expression
 
 RULE_BUDGET: Final = Budget(steps=20_000, memory_bytes=1 << 22)
 """Budget of one rule, in steps."""
@@ -22,6 +22,8 @@ RULES_MAX_STEPS: Final = 200_000
 RULES_MAX_BYTES: Final = 1 << 24
 """Memory of all rules of one choice."""
 RULE_STEPS: Final = 200
+MOST_RULES: Final = 500
+"""Limit of the rules of one choice that are kept."""
 UNSUPPORTED: Final = 30110
 
 _QUICK_CHARACTERS: Final = 4096
@@ -38,6 +40,39 @@ async def first_that_holds(rules: Mapping[str, str], *, uid: int, data: JsonObje
     if sum(map(len, rules.values())) <= _QUICK_CHARACTERS:
         return _first(rules, uid, data)
     return await asyncio.to_thread(_first, rules, uid, data)
+
+
+def refuse_beyond_limits(kept: Mapping[str, str], name: str, rule: str) -> None:
+    """Refuse to keep a rule beside those of its choice, if their limits would be exceeded.
+
+    Rules of earlier releases may exceed them; such a rule can be replaced by a shorter one.
+
+    Raises:
+        RequestError: It is too long, or there are too many, or they are too long together (30110).
+    """
+    if len(rule) > MAX_SOURCE_CHARACTERS:
+        raise RequestError(
+            f"a rule may have {MAX_SOURCE_CHARACTERS} characters; this one has {len(rule)}",
+            wire_code=UNSUPPORTED,
+        )
+    if name not in kept and len(kept) >= MOST_RULES:
+        raise RequestError(
+            f"there may be {MOST_RULES} rules of one choice, and there are {len(kept)}; remove one"
+            " first",
+            wire_code=UNSUPPORTED,
+        )
+    before, after = _kept_steps(kept), _kept_steps({**kept, name: rule})
+    if after > max(RULES_MAX_STEPS, before - 1):
+        raise RequestError(
+            f"the rules would take {after} steps together; all rules of one choice may take"
+            f" {RULES_MAX_STEPS}, each rule takes {RULE_STEPS} and one for each character of the"
+            " rule and its name",
+            wire_code=UNSUPPORTED,
+        )
+
+
+def _kept_steps(rules: Mapping[str, str]) -> int:
+    return sum(RULE_STEPS + len(name) + len(rule) for name, rule in rules.items())
 
 
 def _first(rules: Mapping[str, str], uid: int, data: JsonObject) -> str | None:

@@ -11,8 +11,9 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from rillflow.errors import StoreError
 from rillflow.ports.store import Append
@@ -22,6 +23,9 @@ from rillflow.stores.sqlite.schema import migrate_file
 from rillflow.stores.sqlite.writer import SqliteWriter
 
 T = TypeVar("T")
+
+GLANCED_ROWS: Final = 50
+"""More rows are read in a thread; so many rules of the greatest length are 1.6 MB."""
 
 
 class _Reader:
@@ -57,10 +61,13 @@ class _Glances:
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
-    def read(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    def read(
+        self, statement: str, values: tuple[object, ...], most_rows: int
+    ) -> list[tuple[Any, ...]]:
         if self._connection is None:
             self._connection = connect(self._path, busy_s=0)
-        return self._connection.execute(statement, values).fetchall()
+        with closing(self._connection.execute(statement, values)) as cursor:
+            return cursor.fetchmany(most_rows)
 
     def stop(self) -> None:
         if self._connection is not None:
@@ -137,14 +144,15 @@ class SqliteDatabase:
         """Read a few rows by key in the calling thread.
 
         That takes less than waking another thread, twice, and in WAL mode it does not wait; what
-        cannot be read at once goes to the reading thread.
+        cannot be read at once, or has more rows, goes to the reading thread.
         """
-        try:
-            return self._open_parts().glances.read(statement, values)
-        except sqlite3.Error:
-            return await self.look_up(
-                lambda connection: connection.execute(statement, values).fetchall()
-            )
+        with suppress(sqlite3.Error):
+            rows = self._open_parts().glances.read(statement, values, GLANCED_ROWS + 1)
+            if len(rows) <= GLANCED_ROWS:
+                return rows
+        return await self.look_up(
+            lambda connection: connection.execute(statement, values).fetchall()
+        )
 
     async def scan(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a read that may take long on one state of the database."""

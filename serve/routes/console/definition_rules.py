@@ -3,6 +3,7 @@
 Used by `serve/api.py`.
 """
 
+import asyncio
 from functools import partial
 from typing import Annotated, Final
 
@@ -16,6 +17,7 @@ from rillflow.ports.store import Catalogue
 from rillflow.runtime.aio.thread_pool import FOR_AUTHORS
 from rillflow.runtime.commands.resource_names import DEFAULT_RULE, default_of
 from rillflow.runtime.definitions.catalogue import check_names
+from rillflow.runtime.definitions.choice_rules import refuse_beyond_limits
 from rillflow.runtime.stack import Stack
 from serve.forms.bodies import json_response
 from serve.forms.console_answers import AbKeys, AbTable, Grays, RuleSet
@@ -36,12 +38,13 @@ AbRule = Annotated[
 def router(stack: Stack) -> APIRouter:
     """Return the routes of the rules that choose aliases and functions."""
     routes = APIRouter(prefix=PREFIX, tags=["rules"], responses=ERRORS)
-    _add_gray(routes, stack.store)
-    _add_ab(routes, stack.store)
+    one_at_a_time = asyncio.Lock()  # the limits hold for the rules together
+    _add_gray(routes, stack.store, one_at_a_time)
+    _add_ab(routes, stack.store, one_at_a_time)
     return routes
 
 
-def _add_gray(routes: APIRouter, store: Catalogue) -> None:
+def _add_gray(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) -> None:
     @routes.post("/modify_gray.json", responses=answer(RuleSet))
     async def modify_gray(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         add: Flag,
@@ -60,8 +63,10 @@ def _add_gray(routes: APIRouter, store: Catalogue) -> None:
         )
         scope = (business_id, feature_name)
         if add:
-            await store.register(business_id, feature_name, alias)
-            await store.set_rule("gray", scope, alias, gray_rule)
+            async with one_at_a_time:
+                refuse_beyond_limits(await store.rules("gray", scope), alias, gray_rule)
+                await store.register(business_id, feature_name, alias)
+                await store.set_rule("gray", scope, alias, gray_rule)
         else:
             await store.remove_rule("gray", scope, alias)
         return await _done(gray_rule if add else "")
@@ -73,7 +78,7 @@ def _add_gray(routes: APIRouter, store: Catalogue) -> None:
         return json_response({"business_id": business_id, "feature": feature_name, "gray": rules})
 
 
-def _add_ab(routes: APIRouter, store: Catalogue) -> None:
+def _add_ab(routes: APIRouter, store: Catalogue, one_at_a_time: asyncio.Lock) -> None:
     @routes.post("/modify_function_ab.json", responses=answer(RuleSet))
     async def modify_function_ab(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         add: Flag,
@@ -93,7 +98,8 @@ def _add_ab(routes: APIRouter, store: Catalogue) -> None:
         check_names(removed=not add, business_id=business_id, config_key=config_key)
         rule = ab_rule.strip() if add else ""
         if add:
-            await _set_ab_rule(store, (business_id, config_key), resource_name, rule)
+            async with one_at_a_time:
+                await _set_ab_rule(store, (business_id, config_key), resource_name, rule)
         else:
             await store.remove_rule("ab", (business_id, config_key), resource_name)
         return await _done("" if rule == DEFAULT_RULE else rule)
@@ -143,13 +149,16 @@ async def _set_ab_rule(
     """Set one rule, so that there is always exactly one default.
 
     Raises:
-        RequestError: The name has another protocol, or there would be no default (30109).
+        RequestError: The name has another protocol, or there would be no default (30109); the rule
+            exceeds a limit (30110).
     """
     if not resource_name.startswith(PROTOCOLS):
         raise RequestError("resource_name format is not support")
-    default = default_of(await store.rules("ab", scope))
+    kept = await store.rules("ab", scope)
+    default = default_of(kept)
     if rule != DEFAULT_RULE and default in (None, resource_name):
         raise RequestError("default resource value should be configured")
+    refuse_beyond_limits(kept, resource_name, rule)
     await store.set_rule("ab", scope, resource_name, rule)
     if rule == DEFAULT_RULE and default not in (None, resource_name):
         await store.remove_rule("ab", scope, default or "")
