@@ -13,7 +13,7 @@ from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (
     Answers,
-    LoopQuestion,
+    GetLoopState,
     decode_dispatcher_message,
     decode_owner_message,
 )
@@ -205,7 +205,7 @@ def connection_to(endpoint: DispatcherEndpoint) -> Connection:
 
     async def send(data: bytes) -> bytes:
         message = decode_dispatcher_message(data)
-        assert not isinstance(message, LoopQuestion)
+        assert not isinstance(message, GetLoopState)
         return await endpoint.take(message)
 
     return send

@@ -24,7 +24,7 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.cluster import ActorReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
-from rillflow.ports.messages import LoopQuestion, decode_dispatcher_message
+from rillflow.ports.messages import GetLoopState, decode_dispatcher_message
 from rillflow.ray_tasks.call_gateway import RayCallGateway
 from rillflow.ray_tasks.gateway import RayTaskGateway
 from rillflow.ray_tasks.settings import RaySettings
@@ -90,7 +90,7 @@ class DispatcherActor:
     def _answer(self, data: bytes) -> bytes | Awaitable[bytes]:
         """Answer a message, at once unless the drain is shut."""
         message = decode_dispatcher_message(data)
-        if isinstance(message, LoopQuestion):
+        if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
         if self._drain.is_open:
             return self._endpoint.answer(message)

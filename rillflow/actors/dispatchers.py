@@ -10,7 +10,7 @@ from rillflow.actors.names import dispatcher_actor_name
 from rillflow.actors.peers import Peer
 from rillflow.errors import RillflowError
 from rillflow.ports.gateway import DispatcherState
-from rillflow.ports.messages import HostsQuestion, encode_message
+from rillflow.ports.messages import GetGatewayHosts, encode_message
 from rillflow.runtime.endpoints import decode_hosts
 from rillflow.settings import Settings
 
@@ -34,7 +34,7 @@ class RayDispatchers:
 
 async def _state_of(peer: Peer) -> DispatcherState:
     try:
-        answer = await asyncio.wait_for(peer.call(encode_message(HostsQuestion())), PATIENCE_S)
+        answer = await asyncio.wait_for(peer.call(encode_message(GetGatewayHosts())), PATIENCE_S)
     except (RillflowError, TimeoutError):
         return DispatcherState(is_reached=False, hosts=[])
     return DispatcherState(is_reached=True, hosts=decode_hosts(answer))

@@ -9,7 +9,7 @@ from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
 from rillflow.actors.peers import Peer
 from rillflow.errors import RillflowError
 from rillflow.ports.loops import LoopState, decode_loop
-from rillflow.ports.messages import LoopQuestion, encode_message
+from rillflow.ports.messages import GetLoopState, encode_message
 from rillflow.settings import Settings
 
 PATIENCE_S = 5.0
@@ -33,7 +33,7 @@ class RayEventLoops:
 
 async def _state_of(peer: Peer) -> LoopState:
     try:
-        answer = await asyncio.wait_for(peer.call(encode_message(LoopQuestion())), PATIENCE_S)
+        answer = await asyncio.wait_for(peer.call(encode_message(GetLoopState())), PATIENCE_S)
     except (RillflowError, TimeoutError):
         return LoopState(process=peer.name, is_reached=False)
     return decode_loop(answer)

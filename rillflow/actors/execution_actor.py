@@ -36,9 +36,9 @@ from rillflow.ports.cluster import ActorReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
 from rillflow.ports.messages import (
-    EndsQuestion,
-    HealthQuestion,
-    LoopQuestion,
+    AwaitEnds,
+    GetHealth,
+    GetLoopState,
     decode_owner_message,
 )
 from rillflow.runtime.crashes.handling_record import HandlingRecord, record_path
@@ -245,13 +245,13 @@ class ExecutionActor:
     async def _answer(self, data: bytes) -> bytes:
         """Handle a message; the answer comes once everything is durable."""
         message = decode_owner_message(data)
-        if isinstance(message, LoopQuestion):
+        if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
         if not self._started.done():
             await asyncio.shield(self._started)
         if self._leaving:
             raise UnavailableError(f"{self._name} has ended, and its actor leaves")
-        if isinstance(message, EndsQuestion | HealthQuestion):
+        if isinstance(message, AwaitEnds | GetHealth):
             # Queries for ends would delay the drain for long, and readiness must not wait.
             return await self._endpoint.take(message, len(data))
         return await self._drain.through(lambda: self._endpoint.take(message, len(data)))

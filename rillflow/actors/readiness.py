@@ -13,7 +13,7 @@ from typing import Final
 from rillflow.actors.cluster import controller_report, is_controlled
 from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
-from rillflow.ports.messages import HealthQuestion, LifeQuestion, encode_message
+from rillflow.ports.messages import GetHealth, GetProcessToken, encode_message
 from rillflow.ports.readiness import Reason, decode_reasons
 from rillflow.ports.store import Store
 from rillflow.private_apis.ray_state import ask_gcs, raylet_pid
@@ -77,14 +77,14 @@ def _reasons_of_controller(settings: Settings) -> Callable[[], Awaitable[Sequenc
 
 def _health_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
     async def ask() -> Sequence[Reason]:
-        return decode_reasons(await peer.call(encode_message(HealthQuestion())))
+        return decode_reasons(await peer.call(encode_message(GetHealth())))
 
     return ask
 
 
 def _life_of(peer: Peer) -> Callable[[], Awaitable[Sequence[Reason]]]:
     async def ask() -> Sequence[Reason]:
-        await peer.call(encode_message(LifeQuestion()))
+        await peer.call(encode_message(GetProcessToken()))
         return ()
 
     return ask

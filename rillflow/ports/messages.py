@@ -5,7 +5,8 @@ and ``assert_never``, so that mypy finds a kind without a handler. A message of 
 ``msgspec.ValidationError`` at its receiver, and so a ``DefectError`` at its sender.
 `rillflow/actors` transports messages, by sockets or Ray.
 
-Each message documents its answer; an answer is bytes, empty if there is nothing to report.
+Each message documents its answer; an answer is bytes, empty if there is nothing to report. A tag
+stays when a class is renamed, so that actors of other releases understand the message.
 """
 
 from typing import TypeAlias
@@ -29,7 +30,7 @@ class Answers(msgspec.Struct, frozen=True, tag=True, array_like=True):
     answers: list[DispatchAnswer]
 
 
-class EndsQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class AwaitEnds(msgspec.Struct, frozen=True, tag="EndsQuestion", array_like=True):
     """Query what has ended for a watcher, besides what it has heard. Answered with ``News``.
 
     The answer comes after ``timeout_s`` at the latest. ``life`` is the token of the owner process
@@ -43,19 +44,19 @@ class EndsQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
     life: str | None = None
 
 
-class HealthQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class GetHealth(msgspec.Struct, frozen=True, tag="HealthQuestion", array_like=True):
     """Query what keeps the owner from being ready. Answered with a list of ``Reason``."""
 
 
-class MapQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class GetPartitionMap(msgspec.Struct, frozen=True, tag="MapQuestion", array_like=True):
     """Which partition map does the owner have? Answered with its version and number of owners."""
 
 
-class Order(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Requests for one process of a dispatcher; answered with the token of its process.
+class Dispatches(msgspec.Struct, frozen=True, tag="Order", array_like=True):
+    """Dispatches for one process of a dispatcher; answered with the token of its process.
 
-    ``epoch`` identifies the process of the sender, and ``number`` its order. Both grow, so an order
-    with smaller ones than the last is outdated.
+    ``epoch`` identifies the process of the sender, and ``number`` counts its messages. Both grow,
+    so a message with smaller ones than the last is outdated.
     """
 
     sender: str
@@ -65,7 +66,7 @@ class Order(msgspec.Struct, frozen=True, tag=True, array_like=True):
     requests: list[DispatchRequest]
 
 
-class CancelOrder(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class CancelDispatches(msgspec.Struct, frozen=True, tag="CancelOrder", array_like=True):
     """Calls of a sender whose answers would not be accepted, for one process of a dispatcher.
 
     Answered with the token of its process.
@@ -76,57 +77,57 @@ class CancelOrder(msgspec.Struct, frozen=True, tag=True, array_like=True):
     calls: list[tuple[str, str, int, int]]
 
 
-class LifeQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class GetProcessToken(msgspec.Struct, frozen=True, tag="LifeQuestion", array_like=True):
     """Query the token of the dispatcher's process."""
 
 
-class HostsQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class GetGatewayHosts(msgspec.Struct, frozen=True, tag="HostsQuestion", array_like=True):
     """Query the state of the gateway hosts. Answered with ``HostState``s."""
 
 
-class LoopQuestion(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class GetLoopState(msgspec.Struct, frozen=True, tag="LoopQuestion", array_like=True):
     """Query the measurements of the process's event loop. Answered with a ``LoopState``."""
 
 
-OwnerMessage: TypeAlias = Calls | Answers | ViewPart | EndsQuestion | HealthQuestion | MapQuestion
-DispatcherMessage: TypeAlias = Order | CancelOrder | LifeQuestion | HostsQuestion
+OwnerMessage: TypeAlias = Calls | Answers | ViewPart | AwaitEnds | GetHealth | GetPartitionMap
+DispatcherMessage: TypeAlias = Dispatches | CancelDispatches | GetProcessToken | GetGatewayHosts
 
 _encoder = msgspec.msgpack.Encoder()
-_owner_decoder = msgspec.msgpack.Decoder(OwnerMessage | LoopQuestion)
+_owner_decoder = msgspec.msgpack.Decoder(OwnerMessage | GetLoopState)
 _map_decoder = msgspec.msgpack.Decoder(tuple[int, int])
-_dispatcher_decoder = msgspec.msgpack.Decoder(DispatcherMessage | LoopQuestion)
+_dispatcher_decoder = msgspec.msgpack.Decoder(DispatcherMessage | GetLoopState)
 
 
-def encode_message(message: OwnerMessage | DispatcherMessage | LoopQuestion) -> bytes:
+def encode_message(message: OwnerMessage | DispatcherMessage | GetLoopState) -> bytes:
     """Encode a message."""
     return _encoder.encode(message)
 
 
-def decode_owner_message(data: bytes) -> OwnerMessage | LoopQuestion:
+def decode_owner_message(data: bytes) -> OwnerMessage | GetLoopState:
     """Decode a message to an owner of executions.
 
     Raises:
         msgspec.ValidationError: It is not one.
     """
-    message: OwnerMessage | LoopQuestion = _owner_decoder.decode(data)
+    message: OwnerMessage | GetLoopState = _owner_decoder.decode(data)
     return message
 
 
-def decode_dispatcher_message(data: bytes) -> DispatcherMessage | LoopQuestion:
+def decode_dispatcher_message(data: bytes) -> DispatcherMessage | GetLoopState:
     """Decode a message to a dispatcher.
 
     Raises:
         msgspec.ValidationError: It is not one.
     """
-    message: DispatcherMessage | LoopQuestion = _dispatcher_decoder.decode(data)
+    message: DispatcherMessage | GetLoopState = _dispatcher_decoder.decode(data)
     return message
 
 
 def encode_map(version: int, owners: int) -> bytes:
-    """Encode the answer to a ``MapQuestion``."""
+    """Encode the answer to a ``GetPartitionMap``."""
     return _encoder.encode((version, owners))
 
 
 def decode_map(data: bytes) -> tuple[int, int]:
-    """Decode the answer to a ``MapQuestion``."""
+    """Decode the answer to a ``GetPartitionMap``."""
     return _map_decoder.decode(data)

@@ -29,15 +29,15 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState
 from rillflow.ports.messages import (
     Answers,
+    AwaitEnds,
     Calls,
-    CancelOrder,
+    CancelDispatches,
     DispatcherMessage,
-    EndsQuestion,
-    HealthQuestion,
-    HostsQuestion,
-    LifeQuestion,
-    MapQuestion,
-    Order,
+    Dispatches,
+    GetGatewayHosts,
+    GetHealth,
+    GetPartitionMap,
+    GetProcessToken,
     OwnerMessage,
     encode_map,
     encode_message,
@@ -102,11 +102,11 @@ class OwnerEndpoint:
                 return await self._take_answers(answers, size_bytes)
             case ViewPart():
                 return encoded([await self._host.views.part(message)])
-            case EndsQuestion():
+            case AwaitEnds():
                 return await self._news_for(message)
-            case HealthQuestion():
+            case GetHealth():
                 return encode_reasons(self._reasons())
-            case MapQuestion():
+            case GetPartitionMap():
                 return encode_map(*self._own.partition_map)
             case _:
                 assert_never(message)
@@ -146,7 +146,7 @@ class OwnerEndpoint:
         if others:
             await self._forward(others)
 
-    async def _news_for(self, asked: EndsQuestion) -> bytes:
+    async def _news_for(self, asked: AwaitEnds) -> bytes:
         is_known = asked.life is None or asked.life == self._life
         timeout_s = asked.timeout_s if is_known else 0.0
         ended = await self._host.watchers.take(asked.watcher, timeout_s, asked.heard)
@@ -254,21 +254,21 @@ class DispatcherEndpoint:
     def answer(self, message: DispatcherMessage) -> bytes:
         """Handle a message; the answer is the token of this process, or what was queried."""
         match message:
-            case Order():
+            case Dispatches():
                 if message.life == self._life and self._is_news(message):
                     self._carry_out(message)
-            case CancelOrder(sender=sender):
+            case CancelDispatches(sender=sender):
                 if message.life == self._life and sender in self._pools:
                     self._pools[sender].abandon(message.calls)
-            case LifeQuestion():
+            case GetProcessToken():
                 pass
-            case HostsQuestion():
+            case GetGatewayHosts():
                 return _encoder.encode(self._hosts())
             case _:
                 assert_never(message)
         return self._life
 
-    def _carry_out(self, order: Order) -> None:
+    def _carry_out(self, order: Dispatches) -> None:
         pool = self._pool_of(order.sender)
         if len(self._sharing) > 1 and order.sender in self._sharing:
             self._take_over(pool, order.requests)
@@ -280,7 +280,7 @@ class DispatcherEndpoint:
         for request in requests:
             any(other.give(request.call, pool) for other in others)
 
-    def _is_news(self, order: Order) -> bool:
+    def _is_news(self, order: Dispatches) -> bool:
         at = (order.epoch, order.number)
         if at <= self._newest.get(order.sender, (0, 0)):
             return False

@@ -8,7 +8,7 @@ from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission, ViewPart
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
-from rillflow.ports.messages import EndsQuestion
+from rillflow.ports.messages import AwaitEnds
 from rillflow.ports.store import Store
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.pool import DispatchPool
@@ -95,7 +95,7 @@ class LocalExecutions:
         """Add requests without waiting."""
         self._pool.send(requests)
 
-    async def _ended(self, question: EndsQuestion) -> News:
+    async def _ended(self, question: AwaitEnds) -> News:
         watchers = self.host.watchers
         ended = await watchers.take(question.watcher, question.timeout_s, question.heard)
         return News("only", ended)

@@ -20,7 +20,7 @@ import pytest
 from rillflow.actors.sockets import SocketConnection, SocketServer
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
-from rillflow.ports.messages import LoopQuestion, decode_owner_message
+from rillflow.ports.messages import GetLoopState, decode_owner_message
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
@@ -109,7 +109,7 @@ class Link:
 
     async def _answer(self, data: bytes) -> bytes:
         message = decode_owner_message(data)
-        assert not isinstance(message, LoopQuestion)
+        assert not isinstance(message, GetLoopState)
         return await self._drain.through(lambda: self._endpoint.take(message, len(data)))
 
     async def _no_call(self, message: bytes) -> bytes:

@@ -24,7 +24,7 @@ Serve: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 
 REACH_S: Final = 30.0
 PAUSE_S: Final = 0.1
-_TO_OWNERS: Final = {kind.__name__ for kind in get_args(OwnerMessage)}
+_TO_OWNERS: Final = {kind.__struct_config__.tag for kind in get_args(OwnerMessage)}
 """Kinds of messages to owners. A dispatcher that meets a defect with a call fails it."""
 
 

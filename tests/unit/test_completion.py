@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from rillflow.ports.executions import End, Reply, Submission, Watch
-from rillflow.ports.messages import EndsQuestion
+from rillflow.ports.messages import AwaitEnds
 from rillflow.runtime.completion.client import CompletionClient, Ended, News
 from rillflow.runtime.completion.server import LONGEST_NEWS_BYTES, CompletionServer
 from tests.loopback import ManualClock
@@ -37,7 +37,7 @@ class Owner:
             self.told.notify_all()
         return Reply()
 
-    async def ask(self, _: EndsQuestion) -> News:
+    async def ask(self, _: AwaitEnds) -> News:
         self.asked.set()
         return await self.news.get()
 

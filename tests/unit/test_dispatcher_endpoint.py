@@ -4,7 +4,7 @@ import asyncio
 
 from rillflow.errors import GoneError, UnavailableError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.messages import Answers, CancelOrder, Order, decode_owner_message
+from rillflow.ports.messages import Answers, CancelDispatches, Dispatches, decode_owner_message
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from tests.loopback import answers_in
@@ -42,7 +42,7 @@ class SlowGateway(Gateway):
         return answer
 
 
-def order_of(sender: str, epoch: int = 1, number: int = 1, task: str = "A") -> Order:
+def order_of(sender: str, epoch: int = 1, number: int = 1, task: str = "A") -> Dispatches:
     request = DispatchRequest(
         execution_id="demo:flow_c_1",
         task=task,
@@ -50,7 +50,7 @@ def order_of(sender: str, epoch: int = 1, number: int = 1, task: str = "A") -> O
         pattern="task_sync",
         resource_name="http://functions.test/a",
     )
-    return Order(sender, epoch, number, LIFE, [request])
+    return Dispatches(sender, epoch, number, LIFE, [request])
 
 
 async def settle() -> None:
@@ -233,7 +233,7 @@ async def test_the_next_owner_may_abandon_a_call_that_went_over() -> None:
     await endpoint.take(order_of("one"))
     await settle()
     await endpoint.take(order_of("two", epoch=2))
-    await endpoint.take(CancelOrder("two", LIFE, [("demo:flow_c_1", "A", 1, 0)]))
+    await endpoint.take(CancelDispatches("two", LIFE, [("demo:flow_c_1", "A", 1, 0)]))
     await settle()
     assert owners.taken == [("two", "A")]
     assert len(endpoint) == 0

@@ -19,9 +19,9 @@ from rillflow.actors.sockets import Serve, SocketConnection, SocketServer
 from rillflow.ports.executions import Call, Reply, Submission, Watch, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (
+    AwaitEnds,
     Calls,
-    EndsQuestion,
-    Order,
+    Dispatches,
     decode_dispatcher_message,
     decode_owner_message,
 )
@@ -144,12 +144,12 @@ async def test_a_defect_in_one_call_of_a_batch_is_told_to_its_caller_alone_and_o
 
 
 async def test_who_waits_for_an_end_is_told_of_a_defect_at_once() -> None:
-    asked: list[EndsQuestion] = []
+    asked: list[AwaitEnds] = []
 
     async def call(_: Watch | Submission) -> Reply:
         return Reply()
 
-    async def ask(question: EndsQuestion) -> News:
+    async def ask(question: AwaitEnds) -> News:
         asked.append(question)
         raise errors.DefectError("unexpected")
 
@@ -239,7 +239,7 @@ async def test_a_call_that_a_dispatcher_meets_a_defect_with_fails_and_the_others
 
     async def serve(data: bytes) -> bytes:
         message = decode_dispatcher_message(data)
-        if isinstance(message, Order):
+        if isinstance(message, Dispatches):
             attempts = [request.attempt for request in message.requests]
             if 2 in attempts:
                 raise TypeError(SECRET)

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from rillflow.gateways.http.callback_probe import until_callbacks_come
-from rillflow.ports.messages import Order, decode_dispatcher_message
+from rillflow.ports.messages import Dispatches, decode_dispatcher_message
 from rillflow.runtime.dispatch.client import DispatcherClient
 from tests.loopback import attempt, closed_port, web_server
 
@@ -37,7 +37,7 @@ async def test_nothing_leaves_a_lane_before_it_is_opened() -> None:
 
     async def connection(data: bytes) -> bytes:
         order = decode_dispatcher_message(data)
-        if isinstance(order, Order):
+        if isinstance(order, Dispatches):
             sent.extend(f"{order.sender}: {request.task}" for request in order.requests)
             arrived.set()
         return b"life"

@@ -7,7 +7,7 @@ from typing import Final
 from rillflow.errors import CrashedError, DefectError, StoreError
 from rillflow.ports.executions import End, Reply, Submission, Watch, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.messages import EndsQuestion, Order, decode_dispatcher_message
+from rillflow.ports.messages import AwaitEnds, Dispatches, decode_dispatcher_message
 from rillflow.runtime.aio.batching import Batcher
 from rillflow.runtime.completion.client import CompletionClient, Ended, News
 from rillflow.runtime.dispatch.client import DispatcherClient
@@ -198,7 +198,7 @@ async def test_a_dispatch_that_cannot_be_encoded_fails_and_the_others_are_sent()
 
     async def connection(data: bytes) -> bytes:
         message = decode_dispatcher_message(data)
-        if isinstance(message, Order):
+        if isinstance(message, Dispatches):
             for request in message.requests:
                 sent.put_nowait(request.task)
         return b"life"
@@ -220,9 +220,9 @@ async def test_an_unforeseen_error_of_a_connection_does_not_end_the_sending() ->
 
     async def connection(data: bytes) -> bytes:
         message = decode_dispatcher_message(data)
-        if isinstance(message, Order) and errors:
+        if isinstance(message, Dispatches) and errors:
             raise errors.pop()
-        if isinstance(message, Order) and message.requests:
+        if isinstance(message, Dispatches) and message.requests:
             sent.set()
         return b"life"
 
@@ -245,7 +245,7 @@ async def test_waiting_for_an_end_survives_an_answer_that_nobody_foresaw() -> No
     async def call(_: Watch | Submission) -> Reply:
         return Reply()
 
-    async def ask(_: EndsQuestion) -> News:
+    async def ask(_: AwaitEnds) -> News:
         if errors:
             raise errors.pop()
         await asyncio.sleep(0)

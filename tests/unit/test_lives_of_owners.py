@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rillflow.errors import CrashedError
 from rillflow.ports.executions import End, Reply, Submission, Watch, reply_to_error
-from rillflow.ports.messages import EndsQuestion
+from rillflow.ports.messages import AwaitEnds
 from rillflow.runtime.completion.client import (
     CompletionClient,
     Ended,
@@ -29,7 +29,7 @@ def _endpoint(life: str) -> OwnerEndpoint:
 
 
 async def _ask(endpoint: OwnerEndpoint, life: str | None) -> News:
-    question = EndsQuestion("watcher", HOUR_S, [], life)
+    question = AwaitEnds("watcher", HOUR_S, [], life)
     return decode_news(await endpoint.take(question, size_bytes=0))
 
 
@@ -57,7 +57,7 @@ async def test_a_successor_is_told_again_what_is_waited_for() -> None:
         # At the third time, which is the first at the successor, it has ended.
         return Reply(changed=len(told) < 3)
 
-    async def ask(question: EndsQuestion) -> News:
+    async def ask(question: AwaitEnds) -> News:
         await asyncio.sleep(0)
         asked.append(question.life)
         return News("first" if len(asked) == 1 else "second", [])
@@ -81,7 +81,7 @@ async def test_what_is_being_submitted_to_a_successor_has_not_ended() -> None:
         # An execution that is not known has no end to wait for.
         return Reply(changed=asked.execution_id in made)
 
-    async def ask(_: EndsQuestion) -> News:
+    async def ask(_: AwaitEnds) -> News:
         await asyncio.sleep(0)
         life = next(lives, None)
         if life is None:
@@ -114,7 +114,7 @@ async def test_one_that_a_successor_cannot_look_at_holds_up_no_other_and_is_not_
             return reply_to_error(CrashedError("internal server error"))
         return Reply(changed=False)
 
-    async def ask(_: EndsQuestion) -> News:
+    async def ask(_: AwaitEnds) -> News:
         nonlocal asked
         asked += 1
         await asyncio.sleep(0)

@@ -11,16 +11,16 @@ from rillflow.ports.executions import Query, ViewPart
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.messages import (
     Answers,
+    AwaitEnds,
     Calls,
-    CancelOrder,
+    CancelDispatches,
     DispatcherMessage,
-    EndsQuestion,
-    HealthQuestion,
-    HostsQuestion,
-    LifeQuestion,
-    LoopQuestion,
-    MapQuestion,
-    Order,
+    Dispatches,
+    GetGatewayHosts,
+    GetHealth,
+    GetLoopState,
+    GetPartitionMap,
+    GetProcessToken,
     OwnerMessage,
     decode_dispatcher_message,
     decode_owner_message,
@@ -34,15 +34,15 @@ TO_OWNERS: Final[tuple[OwnerMessage, ...]] = (
     Calls([Query(execution_id="b:f_c_1", kind="status")]),
     Answers([DispatchAnswer(execution_id="b:f_c_1", task="A", attempt=1, body=b"{}")]),
     ViewPart("view", 7),
-    EndsQuestion("me", 20.0, ["b:f_c_1"], "life"),
-    HealthQuestion(),
-    MapQuestion(),
+    AwaitEnds("me", 20.0, ["b:f_c_1"], "life"),
+    GetHealth(),
+    GetPartitionMap(),
 )
 TO_DISPATCHERS: Final[tuple[DispatcherMessage, ...]] = (
-    Order("me", 1, 2, b"life", [attempt("http://h/f")]),
-    CancelOrder("me", b"life", [("b:f_c_1", "A", 1, 0)]),
-    LifeQuestion(),
-    HostsQuestion(),
+    Dispatches("me", 1, 2, b"life", [attempt("http://h/f")]),
+    CancelDispatches("me", b"life", [("b:f_c_1", "A", 1, 0)]),
+    GetProcessToken(),
+    GetGatewayHosts(),
 )
 
 
@@ -51,10 +51,18 @@ def test_these_are_all_kinds() -> None:
     assert {type(each) for each in TO_DISPATCHERS} == set(get_args(DispatcherMessage))
 
 
+def test_messages_keep_the_tags_that_other_releases_know() -> None:
+    every = (*TO_OWNERS, *TO_DISPATCHERS, GetLoopState())
+    assert {type(each).__struct_config__.tag for each in every} == {
+        *("Calls", "Answers", "ViewPart", "EndsQuestion", "HealthQuestion", "MapQuestion"),
+        *("Order", "CancelOrder", "LifeQuestion", "HostsQuestion", "LoopQuestion"),
+    }
+
+
 def test_every_message_arrives_as_what_it_was() -> None:
-    for to_owner in (*TO_OWNERS, LoopQuestion()):
+    for to_owner in (*TO_OWNERS, GetLoopState()):
         assert decode_owner_message(encode_message(to_owner)) == to_owner
-    for to_dispatcher in (*TO_DISPATCHERS, LoopQuestion()):
+    for to_dispatcher in (*TO_DISPATCHERS, GetLoopState()):
         assert decode_dispatcher_message(encode_message(to_dispatcher)) == to_dispatcher
 
 
@@ -64,7 +72,7 @@ def test_every_message_arrives_as_what_it_was() -> None:
         msgspec.msgpack.encode(["Nonsense", SECRET]),
         msgspec.msgpack.encode(["Calls", SECRET]),
         msgspec.msgpack.encode(SECRET),
-        encode_message(LifeQuestion()),
+        encode_message(GetProcessToken()),
         b"",
         b"\xc1",
     ],

@@ -20,9 +20,9 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.messages import (
     Answers,
+    AwaitEnds,
     Calls,
-    EndsQuestion,
-    MapQuestion,
+    GetPartitionMap,
     decode_owner_message,
     encode_map,
 )
@@ -78,9 +78,9 @@ class Owners:
 
     async def _answer(self, index: int, data: bytes) -> bytes:
         message, own = decode_owner_message(data), self.own[index]
-        if isinstance(message, MapQuestion):
+        if isinstance(message, GetPartitionMap):
             return encode_map(*own.partition_map)
-        if isinstance(message, EndsQuestion):
+        if isinstance(message, AwaitEnds):
             life = f"{self.version}.{index}"
             if message.life != life:
                 return encode_news(News(life, []))

@@ -21,14 +21,14 @@ from rillflow.actors import peers
 from rillflow.actors.peers import Peer
 from rillflow.actors.sockets import SocketServer
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.messages import Answers, LifeQuestion, decode_owner_message, encode_message
+from rillflow.ports.messages import Answers, GetProcessToken, decode_owner_message, encode_message
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from tests.loopback import attempt, connection_to
 
 DISPATCHER: Final = "dispatcher"
 OWNER: Final = "owner"
-ASK_LIFE: Final = encode_message(LifeQuestion())
+ASK_LIFE: Final = encode_message(GetProcessToken())
 CUTS: Final = 30
 BATCHES: Final = 40
 AT_ONCE: Final = 5

@@ -11,7 +11,7 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ports.messages import (
     Calls,
-    Order,
+    Dispatches,
     decode_dispatcher_message,
     decode_owner_message,
 )
@@ -73,7 +73,7 @@ class Dispatcher:
         if self.is_still:
             await asyncio.Event().wait()
         order = decode_dispatcher_message(data)
-        if isinstance(order, Order) and order.life == self.life:
+        if isinstance(order, Dispatches) and order.life == self.life:
             self.orders.append(order.requests)
             self.came.set()
         return self.life

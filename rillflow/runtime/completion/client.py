@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from rillflow.errors import DefectError, NotOwnerError, RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import End, Reply, Submission, Watch
-from rillflow.ports.messages import EndsQuestion
+from rillflow.ports.messages import AwaitEnds
 
 log = logging.getLogger("rillflow.completion")
 
@@ -66,7 +66,7 @@ class CompletionClient:
         self,
         watcher: str,
         call: Callable[[Watch | Submission], Awaitable[Reply]],
-        ask: Callable[[EndsQuestion], Awaitable[News]],
+        ask: Callable[[AwaitEnds], Awaitable[News]],
     ) -> None:
         self._watcher = watcher
         self._call = call
@@ -145,7 +145,7 @@ class CompletionClient:
                 try:
                     if self._told != self._life or self._untold:
                         await self._watch_again()
-                    question = EndsQuestion(self._watcher, ASK_S, self._heard, self._told or "")
+                    question = AwaitEnds(self._watcher, ASK_S, self._heard, self._told or "")
                     self._hear(await self._ask(question))
                 except (DefectError, NotOwnerError) as error:
                     self._fail(error)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from rillflow.definition.addresses import MODEL_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
-from rillflow.ports.messages import CancelOrder, LifeQuestion, Order, encode_message
+from rillflow.ports.messages import CancelDispatches, Dispatches, GetProcessToken, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.process.crash_log import log_crash
 
@@ -27,7 +27,7 @@ Connection: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 
 Raises UnavailableError if it cannot be reached in time, and the error of a refusal.
 """
-_ASK_LIFE: Final = encode_message(LifeQuestion())
+_ASK_LIFE: Final = encode_message(GetProcessToken())
 
 BEAT_S = 1.0
 MOST_LOOKED_AT = 5_000
@@ -191,7 +191,7 @@ class _DispatcherLink:
         some = islice(self._unanswered.values(), first, self._looked_at)
         calls = [request.call for request in self.owner.unawaited(some)]
         if calls:
-            told = encode_message(CancelOrder(self._sender, self._life, calls))
+            told = encode_message(CancelDispatches(self._sender, self._life, calls))
             with contextlib.suppress(RillflowError):  # the next check repeats it
                 await self._connection(told)
 
@@ -250,7 +250,7 @@ class _DispatcherLink:
     async def _send_batch(self, batch: list[DispatchRequest]) -> None:
         self._number += 1
         epoch = self.owner.epoch if self.owner is not None else 0
-        order = Order(self._sender, epoch, self._number, self._life, batch)
+        order = Dispatches(self._sender, epoch, self._number, self._life, batch)
         try:
             data = encode_message(order)
         except Exception as error:  # noqa: BLE001 - one request must not stop the others

@@ -27,9 +27,9 @@ from rillflow.ports.executions import (
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.messages import (
     Answers,
+    AwaitEnds,
     Calls,
-    EndsQuestion,
-    MapQuestion,
+    GetPartitionMap,
     decode_map,
     encode_message,
 )
@@ -95,7 +95,7 @@ class OwnerRef:
         Raises:
             UnavailableError: The owner could not be reached.
         """
-        return decode_map(await self._connection(encode_message(MapQuestion())))
+        return decode_map(await self._connection(encode_message(GetPartitionMap())))
 
     async def deliver(self, answers: list[DispatchAnswer]) -> None:
         """Deliver answers of dispatches; return once they are durable.
@@ -134,7 +134,7 @@ class OwnerRef:
     async def _send(self, calls: list[Call]) -> list[Reply]:
         return decode_replies(await self._connection(encode_message(Calls(calls))))
 
-    async def _ask_ended(self, question: EndsQuestion) -> News:
+    async def _ask_ended(self, question: AwaitEnds) -> News:
         return decode_news(await self._connection(encode_message(question)))
 
 
