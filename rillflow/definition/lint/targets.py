@@ -1,4 +1,4 @@
-"""Warnings: targets whose values are dropped after the mapping (``language.mapping.lasting``)."""
+"""Warnings: targets whose values are dropped after the mapping (``mapping.dropped_targets``)."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,7 +10,13 @@ from rillflow.definition.sugar import rules_of_input
 from rillflow.definition.tasks import levels
 from rillflow.definition.validation import Finding, is_blank
 from rillflow.definition.yaml_tree.nodes import Path
-from rillflow.language.mapping.lasting import LASTING, Reads, Unkept, unkept_target, unkept_targets
+from rillflow.language.mapping.dropped_targets import (
+    KEPT_ROOTS,
+    DroppedTarget,
+    Reads,
+    dropped_target,
+    dropped_targets,
+)
 
 _MAPPING: Final = 30406
 _ROOTS: Final = ("context", "input")
@@ -28,9 +34,9 @@ def target_findings(definition: WorkflowDefinition) -> Iterator[Finding]:
             everything.add(rule)
     for name, listed in lists.items():
         for position, rule in enumerate(listed or ()):
-            unkept = unkept_target(rule.target, "mappings", _ROOTS, (shared, everything))
-            if unkept is not None:
-                yield _finding(unkept, ("commonMapping", name, position), _ROOTS)
+            dropped = dropped_target(rule.target, "mappings", _ROOTS, (shared, everything))
+            if dropped is not None:
+                yield _finding(dropped, ("commonMapping", name, position), _ROOTS)
 
 
 def _lists(definition: WorkflowDefinition) -> Iterator[tuple[tuple[MappingRule, ...], Path]]:
@@ -48,11 +54,11 @@ def _lists(definition: WorkflowDefinition) -> Iterator[tuple[tuple[MappingRule, 
 def _of_list(rules: Sequence[MappingRule], path: Path, shared: Reads) -> Iterator[Finding]:
     field = str(path[-1])
     others = (shared,) if any(not is_blank(rule.reference) for rule in rules) else ()
-    for position, unkept in sorted(unkept_targets(rules, field, others).items()):
+    for position, dropped in sorted(dropped_targets(rules, field, others).items()):
         if is_blank(rules[position].reference):
-            yield _finding(unkept, (*path, position), (LASTING[field],))
+            yield _finding(dropped, (*path, position), (KEPT_ROOTS[field],))
 
 
-def _finding(unkept: Unkept, path: Path, lasting: Sequence[str]) -> Finding:
-    hint = did_you_mean(unkept.root, lasting) if unkept.root else ""
-    return Finding(_MAPPING, unkept.reason, (*path, "target"), hint=hint)
+def _finding(dropped: DroppedTarget, path: Path, kept_roots: Sequence[str]) -> Finding:
+    hint = did_you_mean(dropped.root, kept_roots) if dropped.root else ""
+    return Finding(_MAPPING, dropped.reason, (*path, "target"), hint=hint)

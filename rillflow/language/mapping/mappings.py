@@ -17,6 +17,7 @@ from rillflow.errors import LanguageError, MappingError
 from rillflow.jsontypes import JsonValue
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import compile_expression
+from rillflow.language.mapping.dropped_targets import DroppedTarget, RuleTexts, dropped_targets
 from rillflow.language.mapping.ineffective_rules import (
     OPTIONAL,
     IneffectiveRule,
@@ -24,13 +25,12 @@ from rillflow.language.mapping.ineffective_rules import (
     NoValue,
     loggable_error,
 )
-from rillflow.language.mapping.lasting import RuleTexts, Unkept, unkept_targets
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.mapping.sources import (
     NO_TARGET,
     Fetch,
+    MappingDocument,
     Reads,
-    Scene,
     TriggerUrl,
     WhyNoValue,
     compile_source,
@@ -76,7 +76,7 @@ class Mapped(msgspec.Struct, frozen=True):
     stopped: bool = False
 
 
-_Change: TypeAlias = Callable[[Scene, JsonValue], JsonValue]
+_Change: TypeAlias = Callable[[MappingDocument, JsonValue], JsonValue]
 _Write: TypeAlias = Callable[[Draft, JsonValue], bool]
 
 
@@ -165,11 +165,11 @@ class MappingList:
         if self._is_long and budget is not None:
             budget.spend(len(self._steps))
         roots = {"context": context, "input": input, "output": output}
-        scene = Scene(roots, budget, trigger_url, seed, language)
+        draft = MappingDocument(roots, budget, trigger_url, seed, language)
         passed_over: list[IneffectiveRule] | None = None
         stopped = False
         for step in self._steps:
-            told = _apply(step, scene)
+            told = _apply(step, draft)
             if told is not None and step.number not in excused:
                 # Rules that work, nearly all of them, make no list.
                 passed_over = passed_over or []
@@ -177,10 +177,10 @@ class MappingList:
                 if strict and step.tolerance is not True:
                     stopped = True
                     break
-        if not scene.replaced and passed_over is None:
-            made = scene.document
+        if not draft.replaced and passed_over is None:
+            made = draft.document
             return Mapped(made["context"], made["input"], made["output"])
-        return _mapped(scene, passed_over or (), stopped=stopped)
+        return _mapped(draft, passed_over or (), stopped=stopped)
 
 
 def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
@@ -190,20 +190,22 @@ def compile_mappings(rules: Iterable[Rule], name: str = "") -> MappingList:
     fail, or write nothing, when they are applied.
     """
     listed = tuple(rules)
-    unkept = unkept_targets(listed, name)
+    dropped = dropped_targets(listed, name)
     steps = [
-        _compile_rule(number, rule, unkept.get(number - 1), name)
+        _compile_rule(number, rule, dropped.get(number - 1), name)
         for number, rule in enumerate(listed, start=1)
     ]
     return MappingList(steps, name)
 
 
-def _mapped(scene: Scene, passed_over: Iterable[IneffectiveRule], *, stopped: bool) -> Mapped:
-    last = scene.lasting
+def _mapped(
+    draft: MappingDocument, passed_over: Iterable[IneffectiveRule], *, stopped: bool
+) -> Mapped:
+    last = draft.lasting
     return Mapped(last("context"), last("input"), last("output"), tuple(passed_over), stopped)
 
 
-def _apply(step: _Step, scene: Scene) -> IneffectiveRule | None:
+def _apply(step: _Step, draft: MappingDocument) -> IneffectiveRule | None:
     """Apply a rule; return a report if it had no effect, or its source could not be read.
 
     Raises:
@@ -211,34 +213,34 @@ def _apply(step: _Step, scene: Scene) -> IneffectiveRule | None:
     """
     kind, found = _BAD_PATH, None
     try:
-        value = found = step.fetch(scene)
-        unread, scene.unread = scene.unread, None
+        value = found = step.fetch(draft)
+        unread, draft.unread = draft.unread, None
         if step.change is not None:
             kind = _TRANSFORM_FAILED
-            value = step.change(scene, found)
+            value = step.change(draft, found)
         if value is None:
-            return _gave_nothing(step, scene, found, unread)
+            return _gave_nothing(step, draft, found, unread)
         kind = _NOT_WRITTEN
         if type(value) in _CONTAINERS:
-            scene.receive(step.levels, step.reads)
-        if step.write(scene, value):
+            draft.receive(step.levels, step.reads)
+        if step.write(draft, value):
             if unread is not None:
                 return _unread_source(step, unread)
-            return None if step.after is None else step.after(scene)
+            return None if step.after is None else step.after(draft)
     except LanguageError as error:
         if step.tolerance is False:
             raise MappingError(str(error)) from error
-        return _failed(step, scene, kind, error, found)
+        return _failed(step, draft, kind, error, found)
     return step.no_place
 
 
 def _failed(
-    step: _Step, scene: Scene, kind: Kind, error: LanguageError, found: JsonValue
+    step: _Step, draft: MappingDocument, kind: Kind, error: LanguageError, found: JsonValue
 ) -> IneffectiveRule:
     """Return why a rule failed and, for a transform, why its source was missing."""
     reason, missing_key = str(error), None
     if kind is _TRANSFORM_FAILED and found is None:
-        no_value = step.why_no_value(scene)
+        no_value = step.why_no_value(draft)
         if no_value.kind is not Kind.NO_SOURCE:
             reason, missing_key = (
                 f"{reason}; of its source: {no_value.reason}",
@@ -259,14 +261,14 @@ def _unread_source(step: _Step, error: LanguageError | NoValue) -> IneffectiveRu
 
 
 def _gave_nothing(
-    step: _Step, scene: Scene, found: JsonValue, unread: LanguageError | NoValue | None
+    step: _Step, draft: MappingDocument, found: JsonValue, unread: LanguageError | NoValue | None
 ) -> IneffectiveRule | None:
     """Return why a rule gave nil, unless that is allowed; ``found`` is the source's value."""
     if unread is not None:
         return _unread_source(step, unread)
     if step.tolerance is True and step.change is not None:
         return None
-    no_value = step.why_no_value(scene)
+    no_value = step.why_no_value(draft)
     if step.tolerance is True and no_value.kind in OPTIONAL:
         return None
     if step.change is None:
@@ -281,9 +283,9 @@ def _gave_nothing(
     )
 
 
-def _compile_rule(number: int, rule: Rule, unkept: Unkept | None, field: str) -> _Step:
+def _compile_rule(number: int, rule: Rule, dropped: DroppedTarget | None, field: str) -> _Step:
     text = f"{_shown_source(rule)} -> {'(no target)' if is_blank(rule.target) else rule.target}"
-    checks = write_checks(rule, number, text, unkept, field)
+    checks = write_checks(rule, number, text, dropped, field)
     if is_blank(rule.target):
         fetch, reads, why = NO_TARGET
         write: _Write = _write_nothing
@@ -319,15 +321,15 @@ def _compile_transform(text: str, number: int) -> _Change:
     except LanguageError as error:
         return failing(error)
 
-    def transform(scene: Scene, source: JsonValue) -> JsonValue:
-        document = scene.document
+    def transform(draft: MappingDocument, source: JsonValue) -> JsonValue:
+        document = draft.document
         names = {name: document[name] for name in _ROOTS}
         # Rules of one list draw different random numbers.
         return expression.evaluate(
             {"source": source, **names},
-            seed=scene.seed + number,
-            language=scene.language,
-            total=scene.budget,
+            seed=draft.seed + number,
+            language=draft.language,
+            total=draft.budget,
         )
 
     return transform

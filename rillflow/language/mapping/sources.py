@@ -31,7 +31,7 @@ TriggerUrl: TypeAlias = Callable[[str], str]
 _TASKS: Final = "$.tasks."
 
 
-class Scene(Draft):
+class MappingDocument(Draft):
     """The document of one application of a mapping list, and the other inputs of its sources.
 
     It is created for each application; it is one object with the draft, which costs less.
@@ -67,9 +67,9 @@ class Scene(Draft):
         self.unread: LanguageError | NoValue | None = None
 
 
-Fetch: TypeAlias = Callable[[Scene], JsonValue]
+Fetch: TypeAlias = Callable[[MappingDocument], JsonValue]
 Reads: TypeAlias = tuple[str, ...] | None
-WhyNoValue: TypeAlias = Callable[[Scene], NoValue]
+WhyNoValue: TypeAlias = Callable[[MappingDocument], NoValue]
 
 
 class Source(NamedTuple):
@@ -106,7 +106,7 @@ def compile_source(source: str) -> Source:
         literal = parse_literal(source)
     except LanguageError as error:
         return Source(failing(error), (), _because(Kind.BAD_PATH, str(error)))
-    return Source(lambda _scene: literal, (), _because(Kind.NULL, "the literal is null"))
+    return Source(lambda _draft: literal, (), _because(Kind.NULL, "the literal is null"))
 
 
 def _compile_path(source: str) -> Source:
@@ -116,33 +116,33 @@ def _compile_path(source: str) -> Source:
         return Source(_unreadable(error), (), _because(Kind.BAD_PATH, str(error)))
     find = path.find
 
-    def fetch(scene: Scene) -> JsonValue:
+    def fetch(draft: MappingDocument) -> JsonValue:
         try:
-            return find(scene.document, scene.budget)
+            return find(draft.document, draft.budget)
         except LanguageError as error:
-            _take_for_null(error, scene)
+            _take_for_null(error, draft)
             return None
 
-    def fetch_of_elements(scene: Scene) -> JsonValue:
-        found = fetch(scene)
+    def fetch_of_elements(draft: MappingDocument) -> JsonValue:
+        found = fetch(draft)
         is_bare = type(found) is list and not any(each is not None for each in found)
-        if is_bare and scene.language >= STRICT_OF_LISTS_AND_SUB_FLOWS:
-            scene.unread = why_elements_lack(path, scene.document)
+        if is_bare and draft.language >= STRICT_OF_LISTS_AND_SUB_FLOWS:
+            draft.unread = why_elements_lack(path, draft.document)
         return found
 
     fetch_fast = None if path.names is None else _follow_names(path.names)
     return Source(
         fetch_fast or (fetch_of_elements if names_keys_of_elements(path) else fetch),
         _entries_read(path.syntax.tokens),
-        lambda scene: why_no_value(path, scene.document),
+        lambda draft: why_no_value(path, draft.document),
     )
 
 
 def _follow_names(names: tuple[str, ...]) -> Fetch:
     """Fetch as ``Path.find`` does, in one call: nearly all sources are names."""
 
-    def fetch(scene: Scene) -> JsonValue:
-        value: Any = scene.document
+    def fetch(draft: MappingDocument) -> JsonValue:
+        value: Any = draft.document
         try:
             for name in names:
                 value = value[name]
@@ -155,26 +155,26 @@ def _follow_names(names: tuple[str, ...]) -> Fetch:
 
 
 def _unreadable(error: LanguageError) -> Fetch:
-    def fetch(scene: Scene) -> JsonValue:
-        _take_for_null(type(error)(*error.args), scene)
+    def fetch(draft: MappingDocument) -> JsonValue:
+        _take_for_null(type(error)(*error.args), draft)
         return None
 
     return fetch
 
 
-def _take_for_null(error: LanguageError, scene: Scene) -> None:
+def _take_for_null(error: LanguageError, draft: MappingDocument) -> None:
     """Note the error of a source that reads as null because of it.
 
     Raises:
         LanguageError: The error itself, where it is a failure.
     """
-    if scene.language < AVIATOR_AND_JAYWAY_MEASURED or not reads_as_null(error):
+    if draft.language < AVIATOR_AND_JAYWAY_MEASURED or not reads_as_null(error):
         raise error
-    scene.unread = error
+    draft.unread = error
 
 
 def _because(kind: Kind, reason: str) -> WhyNoValue:
-    return lambda _scene: NoValue(kind, reason)
+    return lambda _draft: NoValue(kind, reason)
 
 
 def _entries_read(tokens: tuple[Token, ...]) -> Reads:
@@ -196,14 +196,14 @@ def _compile_task_source(source: str) -> Fetch:
         return _nothing
     extra = f"&{query.partition('?')[0]}" if mark else ""
 
-    def fetch(scene: Scene) -> JsonValue:
-        return None if scene.trigger_url is None else scene.trigger_url(parts[2]) + extra
+    def fetch(draft: MappingDocument) -> JsonValue:
+        return None if draft.trigger_url is None else draft.trigger_url(parts[2]) + extra
 
     return fetch
 
 
-def _nothing(scene: Scene) -> JsonValue:
-    del scene
+def _nothing(draft: MappingDocument) -> JsonValue:
+    del draft
     return None
 
 

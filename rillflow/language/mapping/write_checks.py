@@ -11,8 +11,8 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from rillflow.errors import LanguageError
 from rillflow.language.jsonpath.paths import compile_path
 from rillflow.language.jsonpath.syntax import Indexes, Names
+from rillflow.language.mapping.dropped_targets import KEPT_ROOTS, DroppedTarget, RuleTexts
 from rillflow.language.mapping.ineffective_rules import IneffectiveRule, Kind, MissingKey
-from rillflow.language.mapping.lasting import LASTING, RuleTexts, Unkept
 from rillflow.language.mapping.path_like import has_path_inside, literal_meant_as_path
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.mapping.targets import Draft
@@ -46,7 +46,7 @@ class WriteChecks(NamedTuple):
 
 
 def write_checks(
-    rule: CheckedRule, number: int, text: str, unkept: Unkept | None, field: str
+    rule: CheckedRule, number: int, text: str, dropped: DroppedTarget | None, field: str
 ) -> WriteChecks:
     """Build the checks of a rule.
 
@@ -54,20 +54,20 @@ def write_checks(
         rule: The rule.
         number: Its position in its list, from 1.
         text: Source and target as they are written.
-        unkept: Why its target is not kept, if so.
+        dropped: Why its target is not kept, if so.
         field: The field of the definition that contains the list.
     """
     no_place = IneffectiveRule(number, text, Kind.NOT_WRITTEN, _NO_PLACE, _NO_PLACE)
-    if unkept is not None and not unkept.is_place:
-        why = unkept.reason
+    if dropped is not None and not dropped.is_place:
+        why = dropped.reason
         return WriteChecks(None, IneffectiveRule(number, text, Kind.NOT_WRITTEN, why, why))
     told = _literal(rule, number, text)
-    if unkept is not None:
+    if dropped is not None:
         missing_key = (
-            MissingKey(unkept.root, (LASTING[field],)) if unkept.root not in _ROOTS else None
+            MissingKey(dropped.root, (KEPT_ROOTS[field],)) if dropped.root not in _ROOTS else None
         )
         told = IneffectiveRule(
-            number, text, Kind.NOT_KEPT, unkept.reason, unkept.reason, missing_key
+            number, text, Kind.NOT_KEPT, dropped.reason, dropped.reason, missing_key
         )
     roots = _roots_of(rule.target or "")
     if roots:

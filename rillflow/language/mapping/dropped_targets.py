@@ -15,7 +15,7 @@ from rillflow.language.jsonpath.syntax import Indexes, Names, Token
 from rillflow.language.mapping.secret_references import is_path
 from rillflow.language.text.lexing import shorten
 
-LASTING: Final = MappingProxyType(
+KEPT_ROOTS: Final = MappingProxyType(
     {"inputMappings": "input", "outputMappings": "context", "callback.inputMappings": "input"}
 )
 """The part of the document that is kept, by the field of a list."""
@@ -42,7 +42,7 @@ class RuleTexts(Protocol):
         """Where the value goes."""
 
 
-class Unkept(NamedTuple):
+class DroppedTarget(NamedTuple):
     """Why a target is not kept; ``root`` is its first name, empty if it has none."""
 
     reason: str
@@ -92,9 +92,9 @@ class Reads:
         return root in self._touched if key is None else place in self._places
 
 
-def unkept_targets(
+def dropped_targets(
     rules: Sequence[RuleTexts], field: str, others: Collection[Reads] = ()
-) -> dict[int, Unkept]:
+) -> dict[int, DroppedTarget]:
     """Return the rules, by their position from 0, whose targets are not kept.
 
     Args:
@@ -102,47 +102,47 @@ def unkept_targets(
         field: The field of the list; for an unknown field the result is empty.
         others: What else is read of it.
     """
-    lasting = LASTING.get(field)
-    found: dict[int, Unkept] = {}
-    if lasting is None:
+    kept_roots = KEPT_ROOTS.get(field)
+    found: dict[int, DroppedTarget] = {}
+    if kept_roots is None:
         return found
     names = field.rpartition(".")[2]
     reads = Reads()
     for position in reversed(range(len(rules))):
         rule = rules[position]
-        unkept = unkept_target(rule.target, names, (lasting,), (reads, *others))
-        if unkept is not None:
-            found[position] = unkept
+        dropped = dropped_target(rule.target, names, (kept_roots,), (reads, *others))
+        if dropped is not None:
+            found[position] = dropped
         reads.add(rule)
     return found
 
 
-def unkept_target(
-    target: str | None, names: str, lasting: Sequence[str], later: Iterable[Reads]
-) -> Unkept | None:
+def dropped_target(
+    target: str | None, names: str, kept_roots: Sequence[str], later: Iterable[Reads]
+) -> DroppedTarget | None:
     """Return why a target is not kept; None if it is, or may be, or is malformed.
 
     Args:
         target: The target as it is written.
         names: The names of the list.
-        lasting: The parts of the document that are kept.
+        kept_roots: The parts of the document that are kept.
         later: What is read of its values.
     """
     text = target or ""
     tokens = _tokens(text)
     if not tokens:
         return None
-    kept = " and ".join(f"$.{root}" for root in lasting)
+    kept = " and ".join(f"$.{root}" for root in kept_roots)
     if not text.startswith("$"):
-        return Unkept(
+        return DroppedTarget(
             f"`{shorten(text)}` leads to no place, since it lacks `$.`: {names} write to {kept}",
             is_place=False,
         )
     place = _place(tokens)
-    if place is None or place[0] in lasting or any(place in reads for reads in later):
+    if place is None or place[0] in kept_roots or any(place in reads for reads in later):
         return None
     why = f"`{shorten(text)}` does not last: {names} write to {kept}"
-    return Unkept(why, place[0] or "")
+    return DroppedTarget(why, place[0] or "")
 
 
 def _tokens(text: str) -> tuple[Token, ...] | None:
