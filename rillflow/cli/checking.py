@@ -10,6 +10,7 @@ import typer
 
 from rillflow.cli.reporting import with_hint
 from rillflow.cli.visible import visible
+from rillflow.client.files import opened
 from rillflow.definition.problems import find_problems
 from rillflow.definition.yaml_tree.loader import MAX_TEXT_BYTES
 from rillflow.errors import Problem
@@ -17,6 +18,7 @@ from rillflow.errors import Problem
 ENDINGS: Final = (".yaml", ".yml", ".json")
 UNREADABLE: Final = 30402
 WANTED: Final = "a file with a dagName that ends in .yaml, .yml or .json"
+_SAID_CHARACTERS: Final = 2_000
 _MARK: Final = b"dagName"
 _ITS_OWN_KEYS: Final = (b"workspace", b"dagname")
 _OLDER_KEYS: Final = (b"namespace", b"service")
@@ -97,8 +99,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def _beginning(file: Path) -> bytes:
     """Read as much of a file as a definition may have, and a byte more."""
-    with file.open("rb") as opened:
-        return opened.read(MAX_TEXT_BYTES + 1)
+    with opened(file) as ordinary:
+        return ordinary.read(MAX_TEXT_BYTES + 1)
 
 
 def problems_in(file: Path) -> list[Problem]:
@@ -151,5 +153,8 @@ def tell(file: Path, problems: Sequence[Problem]) -> None:
 
 
 def said(problem: Problem) -> str:
-    """Return the message of a problem, with its hint where there is one."""
-    return with_hint(problem.message, problem.hint)
+    """Return the message of a problem, with its hint where there is one; very long ones are cut."""
+    text = with_hint(problem.message, problem.hint)
+    if len(text) <= _SAID_CHARACTERS:
+        return text
+    return f"{text[:_SAID_CHARACTERS]}... ({len(text)} characters)"

@@ -7,11 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from rillflow.client.files import content_of
 from rillflow.errors import RequestError, StackError
 from rillflow.jsontypes import JsonObject, decode_json
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings
 
+MOST_DATA_BYTES: Final = 64 * 1024 * 1024
+"""Limit of the data that a command reads; servers take a mebibyte unless they are set otherwise."""
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
@@ -38,22 +41,29 @@ def json_argument(text: str) -> JsonObject:
     """Read a JSON object: as it stands, ``@file``, or ``-`` for standard input.
 
     Raises:
-        RequestError: It is no JSON object.
-        OSError: The file cannot be read.
+        RequestError: It is no JSON object, or standard input is too long.
+        OSError: The file cannot be read, is no ordinary file, or is too large.
     """
-    source = "--data"
+    source, written = "--data", text.encode(errors="surrogateescape")
     if text == "-":
-        text, source = sys.stdin.read(), "standard input"
+        source, written = "standard input", _standard_input()
     elif text.startswith("@"):
         path = Path(text[1:])
-        text, source = path.read_text(encoding="utf-8"), str(path)
+        source, written = str(path), content_of(path, most_bytes=MOST_DATA_BYTES)
     try:
-        value = decode_json(text)
+        value = decode_json(written)
     except ValueError as error:
         raise RequestError(f"{source} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise RequestError(f"{source} is not a JSON object")
     return value
+
+
+def _standard_input() -> bytes:
+    written = sys.stdin.read(MOST_DATA_BYTES + 1)
+    if len(written) > MOST_DATA_BYTES:
+        raise RequestError(f"standard input is longer than {MOST_DATA_BYTES} characters")
+    return written.encode(errors="surrogateescape")
 
 
 def settings_from(given: Mapping[str, Any]) -> Settings:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from rillflow.definition.yaml_tree.loader import load
+from rillflow.client.files import content_of
+from rillflow.definition.yaml_tree.loader import LARGEST_TEXT_BYTES, load
 from rillflow.definition.yaml_tree.nodes import Mapping, Scalar
 from rillflow.errors import DefinitionError
 
@@ -15,13 +16,14 @@ def definition_text(text_or_path: str | Path) -> str:
     A ``Path`` is a file, and so is a ``str`` of one line that is no JSON object.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, is no ordinary file, or is larger than any definition.
     """
     if isinstance(text_or_path, str):
         stripped = text_or_path.strip()
         if "\n" in stripped or stripped.startswith("{"):
             return text_or_path
-    return Path(text_or_path).read_text(encoding="utf-8")
+    text = content_of(Path(text_or_path), most_bytes=LARGEST_TEXT_BYTES).decode()
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def names_in(text: str) -> tuple[str, str]:
