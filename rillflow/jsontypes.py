@@ -58,14 +58,14 @@ _STEP_PAIR: Final = b"\x01\xff"
 _EXPONENTS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 
 
-class Ahead(NamedTuple):
+class DecodedEarly(NamedTuple):
     """A text that was decoded before its time; the text is held, since it is known by identity."""
 
     text: bytes
     value: JsonValue
 
 
-_ahead: dict[int, Ahead] = {}
+_ahead: dict[int, DecodedEarly] = {}
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
@@ -115,16 +115,16 @@ def decode_json(text: bytes | str) -> JsonValue:
     return value
 
 
-def ahead_of(text: bytes) -> Ahead | None:
+def ahead_of(text: bytes) -> DecodedEarly | None:
     """Decode a text before its time, in a thread perhaps; None when it is no JSON."""
     try:
-        return Ahead(text, decode_json(text))
+        return DecodedEarly(text, decode_json(text))
     except ValueError:
         return None
 
 
 @contextmanager
-def decoded_ahead(texts: Sequence[Ahead]) -> Iterator[None]:
+def decoded_ahead(texts: Sequence[DecodedEarly]) -> Iterator[None]:
     """Let ``decode_json`` return what was decoded of these texts, of the very same objects."""
     _ahead.update((id(each.text), each) for each in texts)
     try:

@@ -19,7 +19,7 @@ from rillflow.actors.drain import all_leave
 from rillflow.actors.execution_actor import spawn_dedicated
 from rillflow.actors.names import EARLIER_CONTROLLER
 from rillflow.actors.placing import dispatchers, find_nodes, owners, places, start
-from rillflow.actors.reports import Reports, Seen
+from rillflow.actors.reports import ObservedActor, Reports
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import Deployment
@@ -200,7 +200,7 @@ class ControllerActor:
             log.warning("converging" if reason else "converged", extra=facts)
         self._reason = reason
 
-    async def _carry_out(self, step: Step, seen: dict[str, Seen]) -> None:
+    async def _carry_out(self, step: Step, seen: dict[str, ObservedActor]) -> None:
         match step:
             case Start(names):
                 nodes = await asyncio.to_thread(find_nodes, self._settings)
@@ -214,7 +214,7 @@ class ControllerActor:
             case Wait():
                 pass
 
-    async def _end(self, actors: list[Seen]) -> None:
+    async def _end(self, actors: list[ObservedActor]) -> None:
         """End actors once all have finished what they are at; owners after a while anyway."""
         handles = [each.actor for each in actors if not each.running.is_silent]
         if not await all_leave(handles):
@@ -231,7 +231,7 @@ class ControllerActor:
             self._reports.expect(each.running.name)
             await asyncio.to_thread(ray.kill, each.actor)
 
-    async def _replace_drained(self, seen: Seen) -> None:
+    async def _replace_drained(self, seen: ObservedActor) -> None:
         name = seen.running.name
         if seen.running.is_ready and not await all_leave([seen.actor]):
             self._leave_alone(name)
@@ -245,7 +245,7 @@ class ControllerActor:
                 await self._restart(name, node, seen.actor)
         log.warning("actor_replaced", extra={"actor": name, "version": self._wanted.version})
 
-    def _node_of(self, seen: Seen) -> str | None:
+    def _node_of(self, seen: ObservedActor) -> str | None:
         nodes = find_nodes(self._settings).wanted
         if len(nodes) <= 1:
             return None
@@ -255,12 +255,12 @@ class ControllerActor:
         log.warning("actor_stays", extra={"actor": name, "looks": LOOKS_OFF})
         self._left_alone[name] = LOOKS_OFF
 
-    def _replace_dedicated(self, seen: Seen) -> None:
+    def _replace_dedicated(self, seen: ObservedActor) -> None:
         ray.kill(seen.actor)
         if seen.execution_id is not None:
             spawn_dedicated(self._settings, seen.execution_id, self._wanted)
 
-    async def _balance(self, seen: list[Seen]) -> None:
+    async def _balance(self, seen: list[ObservedActor]) -> None:
         """Make one move at most, every ``rebalance_s``, so that every node has its share."""
         rebalance_s = self._settings.rebalance_s
         if not rebalance_s or time.monotonic() < self._balance_at:

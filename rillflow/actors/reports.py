@@ -35,8 +35,8 @@ ENDS: Final = {
 """What alarms say, by their codes."""
 
 
-class Seen(NamedTuple):
-    """An actor as a look has found it; ``report`` is None where it has not answered."""
+class ObservedActor(NamedTuple):
+    """An actor as it was found; ``report`` is None where it has not answered."""
 
     running: Running
     actor: Any
@@ -65,7 +65,7 @@ class Reports:
         self._silent_since_s: dict[str, float] = {}
         self._patience_s: dict[str, float] = {}
 
-    async def take(self) -> list[Seen]:
+    async def take(self) -> list[ObservedActor]:
         """Ask everybody; the order is that of the names."""
         names = sorted(await asyncio.to_thread(names_of_actors, self._namespace))
         kinds = [(name, kind) for name in names if (kind := kind_of(name)) is not None]
@@ -121,23 +121,25 @@ class Reports:
         if len(recent) > MOST_RECENT:
             recent.popleft()
 
-    async def _look_at(self, name: str, kind: Kind) -> Seen | None:
+    async def _look_at(self, name: str, kind: Kind) -> ObservedActor | None:
         try:
             actor = await asyncio.to_thread(ray.get_actor, name, namespace=self._namespace)
         except ValueError:
             return None
         if not hasattr(actor, "report"):  # of a release that does not report
-            return Seen(Running(name, kind, None), actor, None)
+            return ObservedActor(Running(name, kind, None), actor, None)
         try:
             report = await asyncio.wait_for(actor.report.remote(), ANSWER_S)
         except ray.exceptions.ActorDiedError:
             return None
         except (ray.exceptions.RayError, TimeoutError):
-            return Seen(Running(name, kind, None, is_silent=True, is_ready=False), actor, None)
+            return ObservedActor(
+                Running(name, kind, None, is_silent=True, is_ready=False), actor, None
+            )
         running = Running(name, kind, report.deployment, is_ready=report.is_ready)
-        return Seen(running, actor, report)
+        return ObservedActor(running, actor, report)
 
-    def _note(self, seen: list[Seen]) -> None:
+    def _note(self, seen: list[ObservedActor]) -> None:
         now_s = time.monotonic()
         silent = {
             each.running.name

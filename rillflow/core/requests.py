@@ -181,7 +181,7 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
         functions.finish_held(turn, task, turn.plan_of(task), event)
         task.told = told
         return True
-    before, before_bytes = _Said.by(task), task.output_bytes
+    before, before_bytes = _SavedMessages.by(task), task.output_bytes
     try:
         functions.take_callback(turn, task, turn.plan_of(task), event)
     except CRASHES:
@@ -194,14 +194,14 @@ def _finish_function(turn: Turn, task: TaskState, event: CallbackReceived) -> bo
     return True
 
 
-class _Said(NamedTuple):
+class _SavedMessages(NamedTuple):
     """The messages of a task before an event."""
 
     invoke: InvokeMsg
     error: str | None
 
     @classmethod
-    def by(cls, task: TaskState) -> "_Said":
+    def by(cls, task: TaskState) -> "_SavedMessages":
         infos = task.invoke.time_infos
         return cls(msgspec.structs.replace(task.invoke), infos[-1].error if infos else None)
 
@@ -257,7 +257,7 @@ def wake_up_received(turn: Turn, event: WakeUpReceived) -> None:
 
 def _wake(turn: Turn, task: TaskState, data: bytes) -> None:
     document = decode_json(data)
-    state, context, before = turn.state, turn.context_of(task), _Said.by(task)
+    state, context, before = turn.state, turn.context_of(task), _SavedMessages.by(task)
     try:
         _apply_signal(turn, task, document if isinstance(document, dict) else {})
     except CRASHES:

@@ -1,6 +1,6 @@
 """Timers that come due: delays, polls and time-outs (spec 3.13).
 
-Used by `core/machine.py`, `core/redo/anew.py` and `runtime/commands/runner.py`.
+Used by `core/machine.py`, `core/redo/restart.py` and `runtime/commands/runner.py`.
 """
 
 from rillflow.core import ending

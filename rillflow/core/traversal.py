@@ -1,6 +1,6 @@
 """Readiness of tasks, skipping, and the status of a scope (spec 3.5 to 3.8).
 
-Used by `core/redo/anew.py`, `core/redo/reopening.py` and `core/running.py`.
+Used by `core/redo/restart.py`, `core/redo/reopening.py` and `core/running.py`.
 """
 
 from collections.abc import Iterable

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rillflow.core import codec, machine
 from rillflow.core.commands import Announce, Command, DispatchTask
 from rillflow.core.events import Event, ExecutionSubmitted
-from rillflow.core.redo import anew
+from rillflow.core.redo import restart
 from rillflow.core.redo.failed_parts import failed_parts, groups_around
 from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED, SATISFIED, TaskStatus
@@ -215,7 +215,7 @@ def after_failures(run: Scenario) -> set[str]:
     failed = [name for name, task in state.tasks.items() if task.status is TaskStatus.FAILED]
     around = {g.parent for name in failed for g in groups_around(turn, turn.task(name))}
     heads = {*failed, *around}
-    found = set(anew.with_followers(turn, heads)) - heads
+    found = set(restart.with_followers(turn, heads)) - heads
     inside = {
         name
         for name, task in state.tasks.items()

@@ -5,7 +5,7 @@ Used by `core/machine.py`, `core/redo/requested.py` and `core/requests.py`.
 
 from rillflow.core import ending, mapping_warnings, traversal
 from rillflow.core.events import CallbackReceived, NoticeDelivered, SubFlowNotice
-from rillflow.core.redo import anew
+from rillflow.core.redo import restart
 from rillflow.core.redo.failed_parts import Parts, groups_around, has_ended_well, is_sub_flow
 from rillflow.core.state import GroupState, TaskState
 from rillflow.core.status import COMPLETED, TaskStatus
@@ -22,13 +22,13 @@ def reopen(turn: Turn, parts: Parts, *, ordered: bool = False, is_told: bool = F
         ordered: Whether the parent of the execution requested it, and so is not notified.
         is_told: Whether the sub-flows reported that they were restarted, and need no request.
     """
-    revived = anew.begin(turn, tells_parent=not ordered)
+    revived = restart.begin(turn, tells_parent=not ordered)
     around = _groups_of(turn, parts)
     opened = dict.fromkeys([*parts.opened, *(group.parent for group in around)])
     outside = [*parts.children, *opened]
-    again = anew.with_followers(turn, parts.again)
-    again += anew.with_followers(turn, outside)[len(set(outside)) :]
-    anew.set_back(turn, again)
+    again = restart.with_followers(turn, parts.again)
+    again += restart.with_followers(turn, outside)[len(set(outside)) :]
+    restart.set_back(turn, again)
     set_back = set(again)
     waiting = [name for name in parts.children if _stands(turn, name, set_back)]
     open_again = [turn.task(name) for name in opened if _stands(turn, name, set_back)]
@@ -41,7 +41,7 @@ def reopen(turn: Turn, parts: Parts, *, ordered: bool = False, is_told: bool = F
     for group in around:
         if turn.state.groups.get(group.route) is group:
             groups.reopen_group(turn, group)
-    anew.go_on(turn, revived=revived)
+    restart.go_on(turn, revived=revived)
     for task in open_again:
         groups.resume_groups(turn, task)
     if not revived:
@@ -73,7 +73,7 @@ def _open(turn: Turn, task: TaskState, *, revived: bool) -> None:
 
 
 def _run_again(turn: Turn, task: TaskState) -> None:
-    anew.forget_outcome(task.invoke)
+    restart.forget_outcome(task.invoke)
     task.caught, task.skips = False, []
     task.spent = task.invoke.attempts
     task.invoke.begin_time(turn.at_ms)
@@ -113,7 +113,7 @@ def _wait_again(turn: Turn, task: TaskState, *, is_told: bool) -> None:
 
 
 def child_order_delivered(turn: Turn, event: NoticeDelivered) -> bool:
-    """Record that a sub-flow accepted a redo; a sub-flow that no longer exists is started anew."""
+    """Record that a sub-flow accepted a redo; a sub-flow that no longer exists starts again."""
     task = turn.state.tasks.get(event.task)
     if task is None or not task.redoing_child or event.attempt != task.child_redos:
         return False
@@ -122,7 +122,7 @@ def child_order_delivered(turn: Turn, event: NoticeDelivered) -> bool:
         # A cancellation may have reached the sub-flow before this request, after its end.
         ending.cancel_again(turn, event.child or "")
     elif event.error is not None and not turn.over and task.status is TaskStatus.RUNNING:
-        anew.set_back_one(turn, task)
+        restart.set_back_one(turn, task)
         mapping_warnings.recount(turn.state)
         turn.make_ready(task)
     return True

@@ -5,7 +5,7 @@ Used by `core/machine.py`.
 
 from rillflow.core import ending
 from rillflow.core.events import RedoRequested
-from rillflow.core.redo import anew, reopening
+from rillflow.core.redo import reopening, restart
 from rillflow.core.redo.failed_parts import failed_parts, named_parts
 from rillflow.core.redo.names import refuse_unknown_names
 from rillflow.core.status import STARTED, DagStatus, TaskStatus
@@ -66,9 +66,9 @@ def _redo_whole(turn: Turn, event: RedoRequested) -> None:
     goes_on = turn.over and turn.state.cancelled and not event.tasks
     if not targets and not goes_on:
         return
-    revived = anew.begin(turn, tells_parent=event.failed_only is not None)
-    anew.set_back(turn, anew.with_followers(turn, targets))
-    anew.go_on(turn, revived=revived)
+    revived = restart.begin(turn, tells_parent=event.failed_only is not None)
+    restart.set_back(turn, restart.with_followers(turn, targets))
+    restart.go_on(turn, revived=revived)
 
 
 def _redo_targets(turn: Turn, event: RedoRequested) -> list[str]:

@@ -55,7 +55,7 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     retry_interval_s: int = 0
 
 
-class _Said(NamedTuple):
+class _CallFields(NamedTuple):
     """The fields of a body that describe the call (spec 3.10)."""
 
     message: str | None
@@ -116,7 +116,7 @@ def read_callback(
     output = {**content.output, **_context(query.get("context"))}
     facts = _facts(names, mask)
     succeeded = _outcome(query.get("status"), facts.get("status"), output)
-    said = _Said(None, None, None) if succeeded else _said(output)
+    said = _CallFields(None, None, None) if succeeded else _said(output)
     return Callback(
         execution_id=execution_id,
         task_name=task_name,
@@ -251,13 +251,13 @@ def _result_type(*shapes: JsonObject) -> bool | None:
     return None
 
 
-def _said(*shapes: JsonObject) -> _Said:
+def _said(*shapes: JsonObject) -> _CallFields:
     """Read code, message and invoke id; the innermost value wins."""
     facts = list(shapes)
     data = shapes[-1].get("data")
     if isinstance(data, dict):
         facts.append(data)
-    return _Said(
+    return _CallFields(
         _last(facts, "error_msg", "msg"),
         _last(facts, "error_code", "code"),
         _last(facts, "invoke_id"),
@@ -271,7 +271,7 @@ def _last(facts: list[JsonObject], *keys: str) -> str | None:
 
 
 def _failure_message(
-    said: _Said, content: Body, query: Mapping[str, str], facts: Mapping[str, JsonValue]
+    said: _CallFields, content: Body, query: Mapping[str, str], facts: Mapping[str, JsonValue]
 ) -> str:
     """Return why a task failed: the function's message, else the gateway's."""
     if said.message or content.text:

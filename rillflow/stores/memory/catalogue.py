@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from rillflow.ports.store import AliasRow, VersionRow
-from rillflow.stores.memory.life import MemoryLife
+from rillflow.stores.memory.lifecycle import MemoryLifecycle
 from rillflow.stores.name_rows import name_rows
 
 _Address: TypeAlias = tuple[str, str, str]
 
 
-class MemoryCatalogue(MemoryLife):
+class MemoryCatalogue(MemoryLifecycle):
     """Definitions, aliases, versions and rules; see the ``Catalogue`` port."""
 
     def __init__(self) -> None:

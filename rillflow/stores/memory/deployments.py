@@ -4,10 +4,10 @@ Used by `stores/memory/store.py`.
 """
 
 from rillflow.ports.deployment import Deployment, decode_stored, encode_stored
-from rillflow.stores.memory.life import MemoryLife
+from rillflow.stores.memory.lifecycle import MemoryLifecycle
 
 
-class MemoryDeployments(MemoryLife):
+class MemoryDeployments(MemoryLifecycle):
     """The one wanted state; see the ``Deployments`` port."""
 
     def __init__(self) -> None:

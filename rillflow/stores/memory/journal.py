@@ -29,7 +29,7 @@ from rillflow.stores.append_plan import (
 )
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, slimmed
-from rillflow.stores.memory.life import MemoryLife
+from rillflow.stores.memory.lifecycle import MemoryLifecycle
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
@@ -66,7 +66,7 @@ class _Stored:
         self.descendants = 0
 
 
-class MemoryJournal(MemoryLife):
+class MemoryJournal(MemoryLifecycle):
     """Executions, their records, and who owns them; see the ``Journal`` port."""
 
     def __init__(self, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:

@@ -54,7 +54,7 @@ class _Reader:
                 return query(self._connection)
 
 
-class _Glances:
+class _KeyReads:
     """Reads of a few rows by key in the calling thread; see ``SqliteDatabase.glance``."""
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class _Parts:
         self.writer = SqliteWriter(path)
         self.lookups = _Reader(path, "lookups")
         self.scans = _Reader(path, "scans")
-        self.glances = _Glances(path)
+        self.glances = _KeyReads(path)
         self.writer.start()
 
     def stop(self) -> None:

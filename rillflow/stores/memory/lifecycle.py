@@ -6,7 +6,7 @@ Used by `stores/memory/catalogue.py`, `stores/memory/deployments.py` and `stores
 from rillflow.errors import StoreError
 
 
-class MemoryLife:
+class MemoryLifecycle:
     """The state that the two halves of the memory store share."""
 
     def __init__(self) -> None:
