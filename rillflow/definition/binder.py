@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, get_args
 from pydantic import BaseModel
 
 from rillflow.closest import did_you_mean
+from rillflow.definition.field_readers import Slot, read_text, slots_of
 from rillflow.definition.model import (
     FunctionTask,
     PassTask,
@@ -19,7 +20,6 @@ from rillflow.definition.model import (
     Task,
     WorkflowDefinition,
 )
-from rillflow.definition.shapes import Slot, read_text, slots_of
 from rillflow.definition.yaml_tree.nodes import (
     UNREADABLE,
     Mapping,
@@ -87,7 +87,7 @@ def bind_rules(root: Node) -> tuple[list[Values], list[Problem]]:
 
 
 class _Binder:
-    """Collects problems; see ``shapes.ProblemCollector`` for the rest of the contract."""
+    """Collects problems; see ``field_readers.ProblemCollector`` for the rest of the contract."""
 
     def __init__(self, *, with_warnings: bool) -> None:
         self.errors: list[Problem] = []

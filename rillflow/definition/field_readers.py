@@ -78,30 +78,30 @@ def slots_of(model: type[BaseModel]) -> MappingOf[str, Slot]:
     }
 
 
-def read_text(inbox: ProblemCollector, node: Node, key: str) -> str | None:
+def read_text(problems: ProblemCollector, node: Node, key: str) -> str | None:
     """Read a text field: the source text of any scalar (spec 1.1.4)."""
     if isinstance(node, Scalar):
         return None if node.is_null else node.text
     hint = _NAMES_HINT if key == "next" and isinstance(node, Sequence) else ""
-    inbox.refuse(node, f"{key} must be text, not {_kind(node)}", hint)
+    problems.refuse(node, f"{key} must be text, not {_kind(node)}", hint)
     return None
 
 
-def read_json(inbox: ProblemCollector, node: Node, key: str) -> JsonValue:
+def read_json(problems: ProblemCollector, node: Node, key: str) -> JsonValue:
     """Read a value without a declared type.
 
     Null entries of maps are left out at every level, as Rill Flow's own
     re-serialisation of a definition does; nulls in lists stay.
     """
     if isinstance(node, Scalar):
-        return _value(inbox, node, key)
+        return _value(problems, node, key)
     if isinstance(node, Sequence):
-        return [read_json(inbox, item, key) for item in node.items]
-    return _read_json_object(inbox, node)
+        return [read_json(problems, item, key) for item in node.items]
+    return _read_json_object(problems, node)
 
 
-def _read_json_object(inbox: ProblemCollector, node: Mapping) -> JsonObject:
-    values = {key: read_json(inbox, child, key) for key, child in node.entries.items()}
+def _read_json_object(problems: ProblemCollector, node: Mapping) -> JsonObject:
+    values = {key: read_json(problems, child, key) for key, child in node.entries.items()}
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -132,82 +132,82 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _object_reader(model: type[BaseModel]) -> Reader:
-    def read(inbox: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
+    def read(problems: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
         if isinstance(node, Mapping):
-            return inbox.fields(model, node)
+            return problems.fields(model, node)
         if not _is_null(node):
-            inbox.refuse(node, f"{key} must be an object, not {_kind(node)}")
+            problems.refuse(node, f"{key} must be an object, not {_kind(node)}")
         return None
 
     return read
 
 
-def _read_task(inbox: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
+def _read_task(problems: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
     if isinstance(node, Mapping):
-        return inbox.task(node)
+        return problems.task(node)
     if not _is_null(node):
-        inbox.refuse(node, f"{key} must hold tasks, not {_kind(node)}")
+        problems.refuse(node, f"{key} must hold tasks, not {_kind(node)}")
     return None
 
 
 def _list_reader(read_item: Reader) -> Reader:
-    def read(inbox: ProblemCollector, node: Node, key: str) -> list[Any] | None:
+    def read(problems: ProblemCollector, node: Node, key: str) -> list[Any] | None:
         if not isinstance(node, Sequence):
             if not _is_null(node):
-                inbox.refuse(node, f"{key} must be a list, not {_kind(node)}")
+                problems.refuse(node, f"{key} must be a list, not {_kind(node)}")
             return None
         items = []
         for child in node.items:
-            item = read_item(inbox, child, key)
+            item = read_item(problems, child, key)
             if item is not None:
                 items.append(item)
             elif _is_null(child):
-                inbox.refuse(child, f"{key} must not hold an empty entry")
+                problems.refuse(child, f"{key} must not hold an empty entry")
         return items
 
     return read
 
 
 def _map_reader(read_value: Reader) -> Reader:
-    def read(inbox: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
+    def read(problems: ProblemCollector, node: Node, key: str) -> dict[str, Any] | None:
         if not isinstance(node, Mapping):
             if not _is_null(node):
-                inbox.refuse(node, f"{key} must be an object, not {_kind(node)}")
+                problems.refuse(node, f"{key} must be an object, not {_kind(node)}")
             return None
-        values = {name: read_value(inbox, child, name) for name, child in node.entries.items()}
+        values = {name: read_value(problems, child, name) for name, child in node.entries.items()}
         return {name: value for name, value in values.items() if value is not None}
 
     return read
 
 
 def _enum_reader(names: frozenset[str]) -> Reader:
-    def read(inbox: ProblemCollector, node: Node, key: str) -> str | None:
-        text = read_text(inbox, node, key)
+    def read(problems: ProblemCollector, node: Node, key: str) -> str | None:
+        text = read_text(problems, node, key)
         if text in names:
             return text
         if text is not None and key in _NEVER_REFUSED:
             words = " or ".join(f"`{name}`" for name in sorted(names))
             message = f"{key} `{shown(text)}` is ignored; it is {words}"
-            inbox.warn(node, message, did_you_mean(text.lower(), names))
+            problems.warn(node, message, did_you_mean(text.lower(), names))
         return None
 
     return read
 
 
-def _read_bool(inbox: ProblemCollector, node: Node, key: str) -> bool | None:
-    value = _value(inbox, node, key)
+def _read_bool(problems: ProblemCollector, node: Node, key: str) -> bool | None:
+    value = _value(problems, node, key)
     if isinstance(value, str):
         value = _BOOLEAN_TEXT.get(value.strip(), value) if value.strip() else None
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
         return value != 0
-    inbox.refuse(node, f"{key} must be true or false, not {_kind(node)}")
+    problems.refuse(node, f"{key} must be true or false, not {_kind(node)}")
     return None
 
 
-def _read_int(inbox: ProblemCollector, node: Node, key: str) -> int | None:
-    value = _value(inbox, node, key)
+def _read_int(problems: ProblemCollector, node: Node, key: str) -> int | None:
+    value = _value(problems, node, key)
     if isinstance(value, str) and (not value.strip() or _INT_TEXT.fullmatch(value)):
         value = int(value) if value.strip() else None
     if value is None:
@@ -216,12 +216,12 @@ def _read_int(inbox: ProblemCollector, node: Node, key: str) -> int | None:
         number = int(value)
         if -_INT_LIMIT <= number < _INT_LIMIT:
             return number
-    inbox.refuse(node, f"{key} must be a whole number of 32 bits, not {_kind(node)}")
+    problems.refuse(node, f"{key} must be a whole number of 32 bits, not {_kind(node)}")
     return None
 
 
-def _read_float(inbox: ProblemCollector, node: Node, key: str) -> float | None:
-    value = _value(inbox, node, key)
+def _read_float(problems: ProblemCollector, node: Node, key: str) -> float | None:
+    value = _value(problems, node, key)
     if isinstance(value, str) and (not value.strip() or _FLOAT_TEXT.fullmatch(value)):
         value = float(value) if value.strip() else None
     if value is None:
@@ -230,7 +230,7 @@ def _read_float(inbox: ProblemCollector, node: Node, key: str) -> float | None:
         number = _as_float(value)
         if math.isfinite(number):
             return number
-    inbox.refuse(node, f"{key} must be a number, not {_kind(node)}")
+    problems.refuse(node, f"{key} must be a number, not {_kind(node)}")
     return None
 
 
@@ -241,13 +241,13 @@ def _as_float(value: float) -> float:
         return math.inf
 
 
-def _value(inbox: ProblemCollector, node: Node, key: str) -> JsonValue:
+def _value(problems: ProblemCollector, node: Node, key: str) -> JsonValue:
     if not isinstance(node, Scalar):
         return [] if isinstance(node, Sequence) else {}
     try:
         return node.value
     except ValueError as error:
-        inbox.refuse(node, f"{key} has no value that JSON knows: {error}")
+        problems.refuse(node, f"{key} has no value that JSON knows: {error}")
         return None
 
 
