@@ -34,7 +34,7 @@ from rillflow.language.mapping.targets import MAX_PADDING
 from rillflow.language.text.literals import parse_literal
 from rillflow.language.text.regular_expressions import MAX_PROGRAM
 from rillflow.runtime.commands.subflows import MOST_LEVELS
-from rillflow.runtime.definitions.choice_rules import RULE_BUDGET, RULES_MAX_STEPS
+from rillflow.runtime.definitions.choice_rules import MOST_RULES, RULE_BUDGET, RULES_MAX_STEPS
 from rillflow.runtime.definitions.input_schema import MOST_SCHEMA_VALUES, MOST_STEPS
 from rillflow.runtime.definitions.json_schema import MOST_PATTERNS
 from rillflow.settings import Settings
@@ -350,6 +350,7 @@ LIMITS: Final = {
     "tasks of one execution, and groups of it (a setting)": SETTINGS.execution_max_tasks,
     "steps of one gray or A/B rule": RULE_BUDGET.steps,
     "steps of all rules of a choice, 200 and their characters included": RULES_MAX_STEPS,
+    "gray or A/B rules of one choice": MOST_RULES,
     "seconds of a synchronous call (a setting, or `timeoutInSeconds`)": SETTINGS.call_timeout_s,
     "seconds to open a connection (a setting)": SETTINGS.connect_timeout_s,
     "seconds of the longest pause that a busy function may ask for": LONGEST_HINT_S,

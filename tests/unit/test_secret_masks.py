@@ -95,7 +95,7 @@ def test_the_end_of_a_message_tells_nothing_of_how_a_secret_begins(end: str) -> 
     assert Mask({"S": "sk-proj-a7f3k9q2mzx8"}).message(text) == text
 
 
-@pytest.mark.parametrize("width", [7, 61, 76])
+@pytest.mark.parametrize("width", [7, 61, 64])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_secret_is_found_in_base64_that_is_written_in_lines(width: int, end: str) -> None:
     mask = Mask({"S": "sk-proj-a7f3k9q2mzx8"})
