@@ -68,8 +68,9 @@ def _leave_remaining(turn: Turn) -> None:
 def take_up(turn: Turn, remaining: RemainingSteps) -> None:
     """Continue with the steps that an earlier event left, before those of this event.
 
-    Steps of groups that this event has dropped are omitted, and so are steps that this event takes
-    itself. No steps remain for an execution that has ended: a redo checks all its scopes.
+    Steps of groups that this event has dropped or abandoned are omitted, and so are steps that this
+    event takes itself. No steps remain for an execution that has ended: a redo checks all its
+    scopes.
     """
     turn.state.remaining = None
     if turn.over:
@@ -77,15 +78,22 @@ def take_up(turn: Turn, remaining: RemainingSteps) -> None:
     if remaining.memory_bytes is not None:
         turn.budget.go_on(remaining.memory_bytes, has_reserve=remaining.has_reserve)
     tasks, groups_of = turn.state.tasks, turn.state.groups
-    is_there = {RUN: tasks, FOLLOW: tasks, OPEN: groups_of.keys() | {""}}
+    named = {*remaining.unsettled, *remaining.failing}
+    named.update(name for step, name in remaining.steps if step is OPEN)
+    open_routes = {
+        route
+        for route in named
+        if not route or (route in groups_of and not traversal.is_abandoned(turn, route))
+    }
+    is_there = {RUN: tasks, FOLLOW: tasks, OPEN: open_routes}
     doubled = {each for each in turn.agenda if each[0] is RUN}
     steps = [
         each for each in remaining.steps if each[1] in is_there[each[0]] and each not in doubled
     ]
     turn.agenda.extendleft(reversed(steps))
-    for route in (route for route in remaining.unsettled if not route or route in groups_of):
+    for route in filter(open_routes.__contains__, remaining.unsettled):
         turn.unsettled.setdefault(route)
-    turn.failing[:0] = [route for route in remaining.failing if route in groups_of]
+    turn.failing[:0] = filter(open_routes.__contains__, remaining.failing)
 
 
 def _take_step(turn: Turn, step: Step, name: str) -> None:

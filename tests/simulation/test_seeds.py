@@ -38,6 +38,7 @@ FOUND: Final = {
     191136: "the news of an end showed what a redo had begun since",
     25031: "a pause during a delay, and a clock that came back an hour, made it wait for the hour",
     3631413: "an owner that had been replaced refused the callback of a task it did not know of",
+    5016195: "a group whose end was left to a later event ended its task, which had timed out",
     3669045: "a home that was lost waited for answers that were dropped (no rule was wrong)",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong.

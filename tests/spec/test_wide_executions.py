@@ -331,6 +331,26 @@ def test_the_journal_and_a_snapshot_in_the_middle_give_the_same_execution() -> N
 # -- what comes in between ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("handled", range(12))
+def test_what_a_time_out_abandons_does_not_go_on(handled: int) -> None:
+    """A group whose end was left to a later event ended its task, which had timed out."""
+    text = PASSES.replace("category: foreach", "category: foreach\n  timeline: TIMELINE").replace(
+        "TIMELINE", "{timeoutInSeconds: 1}"
+    )
+    owner = Owner(text, {"outer": listed(2), "inner": []}, turn_max_task_steps=1)
+    for _ in range(handled):
+        if owner.state.remaining is not None:
+            owner.go_on()
+    task = owner.state.tasks["E"]
+    if task.timeout_due_ms is None:
+        return
+    due_ms = task.timeout_due_ms
+    owner.take(TimerFired(at_ms=due_ms, kind="timeout", task="E", due_ms=due_ms))
+    assert task.status is TaskStatus.FAILED
+    owner.finish()
+    assert (task.status.name, owner.state.status.name) == ("FAILED", "FAILED")
+
+
 def begun() -> Owner:
     """Return an execution with 20 calls to make that has made some of them."""
     owner = Owner(CALLS, {"outer": listed(20), "inner": []}, turn_max_task_steps=7)
