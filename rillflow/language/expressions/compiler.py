@@ -6,9 +6,8 @@ Used by `language/expressions`.
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from rillflow.language.expressions.codegen import operands as operand_code
-from rillflow.language.expressions.codegen import statements as statement_code
-from rillflow.language.expressions.codegen.operands import Step
+from rillflow.language.expressions.closures import operand_closures, statement_closures
+from rillflow.language.expressions.closures.operand_closures import Step
 from rillflow.language.expressions.functions import FUNCTIONS
 from rillflow.language.expressions.lexer import excerpt
 from rillflow.language.expressions.scopes import CALL_FRAMES, Code
@@ -110,7 +109,7 @@ class Compiler:
         cost, self._cost = self._cost, 1
         declares, self._declares = self._declares, False
         codes = self._all(node.statements)
-        code = statement_code.sequence(
+        code = statement_closures.sequence(
             codes,
             cost=self._cost,
             discards=node.discards,
@@ -122,26 +121,26 @@ class Compiler:
     # Expressions.
 
     def _literal(self, node: Literal) -> Code:
-        return operand_code.constant(node.value)
+        return operand_closures.constant(node.value)
 
     def _template(self, node: Template) -> Code:
         parts = [part if isinstance(part, str) else self._compile(part) for part in node.parts]
-        return operand_code.template(parts)
+        return operand_closures.template(parts)
 
     def _name(self, node: Name) -> Code:
         name, keys = node.name, node.keys
         if keys and node.text in FUNCTIONS:
-            return operand_code.constant(FUNCTIONS[node.text])
+            return operand_closures.constant(FUNCTIONS[node.text])
         bound, mutates = name in self._program.bound, self._program.mutates
         if not bound and name not in FUNCTIONS and not name.startswith("$"):
             self.outer[name] = None
         if keys and mutates and not bound:
-            return operand_code.copied_path(name, keys, excerpt(node.text))
-        read = operand_code.copied_variable if mutates else operand_code.outer_variable
+            return operand_closures.copied_path(name, keys, excerpt(node.text))
+        read = operand_closures.copied_variable if mutates else operand_closures.outer_variable
         code = read(name)
         if bound or name.startswith("$"):
-            code = operand_code.scoped_variable(name, code)
-        return operand_code.path(code, keys, excerpt(node.text)) if keys else code
+            code = operand_closures.scoped_variable(name, code)
+        return operand_closures.path(code, keys, excerpt(node.text)) if keys else code
 
     def _suffixed(self, node: Suffixed) -> Code:
         suffixes = node.suffixes
@@ -153,50 +152,52 @@ class Compiler:
             code = self._compile(node.target)
         text = excerpt(node.target.text) if isinstance(node.target, Name) else ""
         steps = [self._step(suffix, text) for suffix in suffixes]
-        return operand_code.suffixed(code, steps) if steps else code
+        return operand_closures.suffixed(code, steps) if steps else code
 
     def _step(self, suffix: Any, text: str) -> Step:
         if isinstance(suffix, Arguments):
-            return operand_code.call_step(self._all(suffix.values), text)
-        return operand_code.index_step(self._compile(suffix.index))
+            return operand_closures.call_step(self._all(suffix.values), text)
+        return operand_closures.index_step(self._compile(suffix.index))
 
     def _named_call(self, target: Name, values: tuple[Node, ...]) -> Code:
         name = target.text
         if name == "is_def" and len(values) == 1 and isinstance(values[0], Name):
-            return operand_code.is_defined(values[0].name, values[0].keys)
+            return operand_closures.is_defined(values[0].name, values[0].keys)
         bound = target.name in self._program.bound
         if not bound:
             self.calls[name] = None
         if name in FUNCTIONS and (target.keys or not bound):
-            return operand_code.library_call(FUNCTIONS[name], self._all(values))
+            return operand_closures.library_call(FUNCTIONS[name], self._all(values))
         if not bound:
-            return operand_code.unknown_call(excerpt(name))
+            return operand_closures.unknown_call(excerpt(name))
         called = self._compile(target)
         if name in FUNCTIONS:
-            called = operand_code.function_or(called, FUNCTIONS[name])
-        step = operand_code.call_step(self._all(values), excerpt(name))
-        return operand_code.suffixed(called, [step])
+            called = operand_closures.function_or(called, FUNCTIONS[name])
+        step = operand_closures.call_step(self._all(values), excerpt(name))
+        return operand_closures.suffixed(called, [step])
 
     def _unary(self, node: Unary) -> Code:
-        return operand_code.prefixed(node.operator, self._compile(node.operand))
+        return operand_closures.prefixed(node.operator, self._compile(node.operand))
 
     def _chain(self, node: Chain) -> Code:
         rest = [(symbol, self._compile(operand)) for symbol, operand in node.rest]
-        return operand_code.chain(self._compile(node.first), rest)
+        return operand_closures.chain(self._compile(node.first), rest)
 
     def _logic(self, node: Logic) -> Code:
         self._level += 1  # the generator that goes through the operands
         codes = self._all(node.operands)
         self._level -= 1
-        join = operand_code.conjunction if node.operator == "&&" else operand_code.disjunction
+        join = (
+            operand_closures.conjunction if node.operator == "&&" else operand_closures.disjunction
+        )
         return join(codes)
 
     def _power(self, node: Power) -> Code:
-        return operand_code.power(self._compile(node.base), self._compile(node.exponent))
+        return operand_closures.power(self._compile(node.base), self._compile(node.exponent))
 
     def _conditional(self, node: Conditional) -> Code:
         branches = [(self._compile(test), self._compile(value)) for test, value in node.branches]
-        return operand_code.conditional(branches, self._compile(node.otherwise))
+        return operand_closures.conditional(branches, self._compile(node.otherwise))
 
     def _function(self, node: Function) -> Code:
         level, deepest = self._level, self._deepest
@@ -204,10 +205,12 @@ class Compiler:
         body = self._block(node.body, own_names=False)
         frames = self._deepest + CALL_FRAMES
         self._level, self._deepest = level, deepest
-        return operand_code.function(node.parameters, body, frames=frames, variadic=node.variadic)
+        return operand_closures.function(
+            node.parameters, body, frames=frames, variadic=node.variadic
+        )
 
     def _operator(self, node: Operator) -> Code:
-        return operand_code.constant(operand_code.operator_function(node.operator))
+        return operand_closures.constant(operand_closures.operator_function(node.operator))
 
     # Statements.
 
@@ -216,42 +219,42 @@ class Compiler:
 
     def _let(self, node: Let) -> Code:
         self._declares = True
-        return statement_code.define(node.name, self._compile(node.value))
+        return statement_closures.define(node.name, self._compile(node.value))
 
     def _assign(self, node: Assign) -> Code:
         self._declares = True
-        return statement_code.assign(node.name, self._compile(node.value))
+        return statement_closures.assign(node.name, self._compile(node.value))
 
     def _store(self, node: Store) -> Code:
         target, key = self._compile(node.target), self._compile(node.key)
-        return statement_code.store_element(target, key, self._compile(node.value))
+        return statement_closures.store_element(target, key, self._compile(node.value))
 
     def _if(self, node: If) -> Code:
         branches = [(self._compile(test), self._compile(block)) for test, block in node.branches]
         otherwise = self._compile(node.otherwise) if node.otherwise is not None else None
-        return statement_code.choose(branches, otherwise)
+        return statement_closures.choose(branches, otherwise)
 
     def _for(self, node: For) -> Code:
         values = self._compile(node.values)
         self._level += 1
         body = self._block(node.body, own_names=False)
         self._level -= 1
-        return statement_code.repeat_for(node.names, values, body)
+        return statement_closures.repeat_for(node.names, values, body)
 
     def _while(self, node: While) -> Code:
         before = self._cost
         test = self._compile(node.test)
         cost, self._cost = self._cost - before, before
-        return statement_code.repeat_while(test, self._compile(node.body), cost=cost)
+        return statement_closures.repeat_while(test, self._compile(node.body), cost=cost)
 
     def _return(self, node: Return) -> Code:
-        return statement_code.give_back(self._compile(node.value))
+        return statement_closures.give_back(self._compile(node.value))
 
     def _throw(self, node: Throw) -> Code:
-        return statement_code.fail(self._compile(node.value))
+        return statement_closures.fail(self._compile(node.value))
 
     def _leave(self, node: Leave) -> Code:
-        return statement_code.leave_loop(node.word)
+        return statement_closures.leave_loop(node.word)
 
     _BY_TYPE: ClassVar[dict[type, Callable[..., Code]]] = {
         Literal: _literal,

@@ -1,6 +1,6 @@
 """The operators on values.
 
-Used by `language/expressions/codegen` and `language/expressions/functions`.
+Used by `language/expressions/closures` and `language/expressions/functions`.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Scopes, functions of the script, and the signals that leave a block.
 
-Used by `language/expressions` and `language/expressions/codegen`.
+Used by `language/expressions` and `language/expressions/closures`.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,6 +1,6 @@
 """Conversion of values to text and JSON, and of text to numbers.
 
-Used by `language/expressions`, `language/expressions/codegen` and `language/expressions/functions`.
+Used by `language/expressions`, and in it by `closures` and `functions`.
 """
 
 import math

@@ -4,7 +4,7 @@ Chains of operators, suffixes, conditions and branches are flat tuples, not nest
 pairs, so the depth of a tree is the depth of its brackets and blocks, which the
 parser bounds.
 
-Used by `language/expressions` and `language/expressions/codegen`.
+Used by `language/expressions` and `language/expressions/closures`.
 """
 
 from dataclasses import dataclass, field

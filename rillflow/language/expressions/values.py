@@ -4,7 +4,7 @@ A value is nil (None), a boolean, an integer (exact, within the budget), a doubl
 a map (dict), a ``ScriptSet``, a range, a pattern or a function. Lists, maps and sets are shared by
 reference, as in AviatorScript.
 
-Used by `language/expressions`, `language/expressions/codegen` and `language/expressions/functions`.
+Used by `language/expressions`, and in it by `closures` and `functions`.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Declaration of built-in functions, and checks of their arguments.
 
-Used by `language/expressions/codegen` and `language/expressions/functions`.
+Used by `language/expressions/closures` and `language/expressions/functions`.
 """
 
 import inspect

@@ -3,8 +3,7 @@
 ``seq.add``, ``seq.put`` and the like change their argument in place, as in
 AviatorScript; values from outside have been copied before a script can do that.
 
-Used by `language/expressions/codegen/operands.py`, `language/expressions/codegen/statements.py` and
-`language/expressions/functions`.
+Used by `language/expressions/closures` and `language/expressions/functions`.
 """
 
 from typing import Final
