@@ -1,4 +1,4 @@
-"""Code for expressions: functions of a scope, combined by the compiler.
+"""Closures that evaluate operands: functions of a scope, combined by the compiler.
 
 Reading a variable, adding two small integers and the like take the fastest path, because most
 transforms are one such expression and run once per task.

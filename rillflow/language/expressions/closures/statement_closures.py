@@ -1,4 +1,4 @@
-"""Code for statements. On entry, a block is charged for all its expressions.
+"""Closures that carry out statements. On entry, a block is charged for all its expressions.
 
 Used by `language/expressions/compiler.py`.
 """
