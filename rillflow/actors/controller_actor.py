@@ -11,6 +11,8 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import ray
@@ -237,12 +239,13 @@ class ControllerActor:
             self._leave_alone(name)
             return
         self._reports.expect(name)
-        if seen.running.kind == DEDICATED:
-            await asyncio.to_thread(self._replace_dedicated, seen)
-        else:
-            node = await asyncio.to_thread(self._node_of, seen)
-            async with asyncio.timeout(START_S):
-                await self._restart(name, node, seen.actor)
+        async with asyncio.timeout(START_S):
+            if seen.running.kind != DEDICATED:
+                node = await asyncio.to_thread(self._node_of, seen)
+                await self._restart(name, seen.actor, lambda: self._start_actor(name, node))
+            elif (own := seen.execution_id) is not None:
+                spawn = partial(spawn_dedicated, self._settings, own, self._wanted)
+                await self._restart(name, seen.actor, spawn)
         log.warning("actor_replaced", extra={"actor": name, "version": self._wanted.version})
 
     def _node_of(self, seen: ObservedActor) -> str | None:
@@ -254,11 +257,6 @@ class ControllerActor:
     def _leave_alone(self, name: str) -> None:
         log.warning("actor_stays", extra={"actor": name, "looks": LOOKS_OFF})
         self._left_alone[name] = LOOKS_OFF
-
-    def _replace_dedicated(self, seen: ObservedActor) -> None:
-        ray.kill(seen.actor)
-        if seen.execution_id is not None:
-            spawn_dedicated(self._settings, seen.execution_id, self._wanted)
 
     async def _balance(self, seen: list[ObservedActor]) -> None:
         """Make one move at most, every ``rebalance_s``, so that every node has its share."""
@@ -288,27 +286,31 @@ class ControllerActor:
         begun = time.monotonic()
         self._reports.expect(move.actor)
         async with asyncio.timeout(START_S):
-            node = await self._restart(move.actor, move.node, actor)
+            node = await self._restart(
+                move.actor, actor, lambda: self._start_actor(move.actor, move.node)
+            )
         self._moves += 1
         facts = {"actor": move.actor, "node": node, "seconds": round(time.monotonic() - begun, 3)}
         log.warning("actor_moved", extra=facts)
 
-    async def _restart(self, name: str, node: str | None, actor: Any) -> str:
+    async def _restart(self, name: str, actor: Any, start_next: Callable[[], Any]) -> str:
         """End an actor and start its successor; return the node it is on."""
         while True:
-            moved = await asyncio.to_thread(self._replace, name, node, actor)
+            started = await asyncio.to_thread(self._replace, name, actor, start_next)
             try:
-                report = await moved.report.remote()
+                report = await started.report.remote()
             except (ray.exceptions.RayError, AttributeError):
                 # The name may lead to the old one until Ray has heard of its end.
-                actor = moved
+                actor = started
+                await asyncio.sleep(WORK_S)
             else:
                 return str(report.node)
 
-    def _replace(self, name: str, node: str | None, actor: Any) -> Any:
+    def _replace(self, name: str, actor: Any, start_next: Callable[[], Any]) -> Any:
         # One after the other in one thread: when this process dies, it is seldom in between.
+        del name
         ray.kill(actor)
-        return self._start_actor(name, node)
+        return start_next()
 
     def _start_actor(self, name: str, node: str | None) -> Any:
         return start(self._settings, self._wanted, name, node)

@@ -23,6 +23,7 @@ import os
 import signal
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,13 +100,13 @@ def mortal_controller(marks: Path) -> type[ControllerActor]:
     """
 
     class MortalController(ControllerActor):
-        def _replace(self, name: str, node: str | None, actor: Any) -> Any:
+        def _replace(self, name: str, actor: Any, start_next: Callable[[], Any]) -> Any:
             mark = marks / kind_of(name)
             if mark.exists():
                 mark.unlink()
                 ray.kill(actor)
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super()._replace(name, node, actor)
+            return super()._replace(name, actor, start_next)
 
     return MortalController
 

@@ -127,6 +127,12 @@ def test_dedicated_actors_are_replaced_last() -> None:
     assert step(CHANGED, running(FIRST, x=own)) == Replace("d0")
 
 
+def test_a_dedicated_actor_that_starts_may_not_know_yet_what_it_was_started_with() -> None:
+    starts = Running("x", DEDICATED, None, is_ready=False)
+    assert step(FIRST, running(FIRST, x=starts)) is None
+    assert step(FIRST, running(FIRST, x=starts._replace(is_ready=True))) == Replace("x")
+
+
 def test_who_does_not_finish_is_left_alone_for_a_while_and_named() -> None:
     actors = running(FIRST)
     assert step(CHANGED, actors, stays=["d0"]) == Replace("e0")
@@ -137,6 +143,14 @@ def test_who_does_not_finish_is_left_alone_for_a_while_and_named() -> None:
 def test_a_controller_of_an_earlier_deployment_touches_nothing() -> None:
     actors = running(FIRST, d0=Running("d0", DISPATCHER, CHANGED))
     assert step(FIRST, actors) == Wait("d0 was started by a later deployment")
+
+
+def test_a_later_version_of_another_store_is_no_later_deployment() -> None:
+    of_other_store = replace(FIRST, store_id="t", version=7)
+    own = Running("x", DEDICATED, of_other_store)
+    assert step(FIRST, running(FIRST, x=own)) == Replace("x")
+    dispatcher = Running("d1", DISPATCHER, of_other_store)
+    assert step(FIRST, running(FIRST, d1=dispatcher)) == End(("d1",))
 
 
 class Cluster:
@@ -180,10 +194,13 @@ class Cluster:
 
 
 deployments = st.builds(
-    Deployment,
-    store_id=st.sampled_from("st"),
-    version=st.integers(1, 3),
-    partition_map=st.integers(1, 3),
+    lambda versions, **others: Deployment(
+        store_id=versions[0], version=versions[1], partition_map=versions[2], **others
+    ),
+    versions=st.one_of(
+        st.tuples(st.just("s"), st.integers(1, 3), st.integers(1, 3)),
+        st.tuples(st.just("t"), st.integers(1, 9), st.integers(1, 9)),
+    ),
     settings_digest=st.sampled_from("ab"),
     code_version=st.just("1/1"),
     execution_actors=st.integers(1, 4),

@@ -110,7 +110,8 @@ class _Comparison(NamedTuple):
     def superseded(self) -> Step | None:
         """Leave a later deployment alone."""
         for actor in self.running:
-            if actor.deployment is not None and actor.deployment.version > self.wanted.version:
+            its = actor.deployment
+            if its and its.store_id == self.wanted.store_id and its.version > self.wanted.version:
                 return Wait(f"{actor.name} was started by a later deployment")
         return None
 
@@ -179,7 +180,8 @@ class _Comparison(NamedTuple):
             for kind in (DISPATCHER, EXECUTION, DEDICATED)
             for actor in self.running
             if actor.kind == kind and not actor.is_silent and not self._is_current(actor)
-            if kind == DEDICATED or actor.name in self.names
+            # One that starts may not know yet what it was started with.
+            if (actor.is_ready if kind == DEDICATED else actor.name in self.names)
         ]
 
     def _has_map(self, actor: Running) -> bool:
