@@ -39,6 +39,7 @@ from rillflow.ports.messages import (
     AwaitEnds,
     GetHealth,
     GetLoopState,
+    OwnerMessage,
     decode_owner_message,
 )
 from rillflow.runtime.crashes.handling_record import HandlingRecord, record_path
@@ -54,6 +55,7 @@ from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.process.readiness import ReadinessWatch, writing
 from rillflow.runtime.retention import Retention
+from rillflow.runtime.routing.answer_gate import AnswerGate
 from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
@@ -93,6 +95,7 @@ class ExecutionActor:
         self._leaving = False
         self._fenced: asyncio.Task[None] | None = None
         self._drain = Drain()
+        self._gate = AnswerGate()
         name = dedicated or execution_actor_name(index)
         self._name = dedicated_actor_name(dedicated) if dedicated else name
         self._watch = LoopWatch(name)
@@ -247,14 +250,17 @@ class ExecutionActor:
         message = decode_owner_message(data)
         if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
+        return await self._gate.through(lambda: self._handle(message, len(data)))
+
+    async def _handle(self, message: OwnerMessage, size_bytes: int) -> bytes:
         if not self._started.done():
             await asyncio.shield(self._started)
         if self._leaving:
             raise UnavailableError(f"{self._name} has ended, and its actor leaves")
         if isinstance(message, AwaitEnds | GetHealth):
             # Queries for ends would delay the drain for long, and readiness must not wait.
-            return await self._endpoint.take(message, len(data))
-        return await self._drain.through(lambda: self._endpoint.take(message, len(data)))
+            return await self._endpoint.take(message, size_bytes)
+        return await self._drain.through(lambda: self._endpoint.take(message, size_bytes))
 
     async def leave(self) -> bool:
         """Finish the calls under way, and accept no others for some seconds.
@@ -298,7 +304,8 @@ class ExecutionActor:
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
     def _leave_fenced(self) -> None:
-        """Tell the controller that another owner has taken over, and end this process."""
+        """Answer nobody, tell the controller that another owner has taken over, and end."""
+        self._gate.close()
         if self._fenced is None:
             self._fenced = asyncio.create_task(self._tell_and_die(), name="fenced")
 

@@ -1,6 +1,6 @@
 """All parts in one process, without Ray: for tests, simulation and benchmarks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.gateways.registry import GatewayRegistry
@@ -33,6 +33,7 @@ class LocalExecutions:
         views_max_bytes: int = VIEWS_MAX_BYTES,
         max_queued_submissions: int = MOST_QUEUED,
         max_unanswered_calls: int = MOST_UNANSWERED,
+        on_fenced: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = DispatchPool(gateway, self._answered)
         self._limit = SubmissionLimit(
@@ -53,6 +54,7 @@ class LocalExecutions:
                 outputs_max_bytes=outputs_max_bytes,
                 views_max_bytes=views_max_bytes,
             ),
+            on_fenced=on_fenced,
         )
         self._watch = CompletionClient("local", self.call, self._ended)
 

@@ -1,15 +1,19 @@
 """An owner that has been replaced refuses nothing for what it remembers: it may know too little."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 import pytest
 
 from rillflow.core.events import WakeUpReceived
+from rillflow.errors import StoreError
 from rillflow.ids import ExecutionId, new_execution_id
 from rillflow.ports.executions import Delivery, Reply, Submission
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.local import LocalExecutions
+from rillflow.runtime.routing.answer_gate import AnswerGate
 from rillflow.stores.memory.store import MemoryStore
 from tests.loopback import NOW_MS, GatedFunction, ManualClock
 from tests.submissions import submission_event
@@ -39,9 +43,15 @@ class Owners:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
+        self.gate = AnswerGate()
         self.old, self.new = (
-            LocalExecutions(store=self.store, gateway=GatedFunction(), clock=ManualClock())
-            for _ in range(2)
+            LocalExecutions(
+                store=self.store,
+                gateway=GatedFunction(),
+                clock=ManualClock(),
+                on_fenced=on_fenced,
+            )
+            for on_fenced in (self.gate.close, lambda: None)
         )
 
     async def submit(self) -> ExecutionId:
@@ -89,3 +99,42 @@ async def test_the_owner_refuses_what_there_is_not(owners: Owners) -> None:
     assert reply.error is not None
     assert not reply.is_unanswered
     await owners.new.start()
+
+
+async def test_whoever_asks_a_replaced_owner_is_not_answered(owners: Owners) -> None:
+    execution_id = await owners.submit()
+    await owners.new.start()
+
+    first = asyncio.create_task(
+        owners.gate.through(lambda: wake(owners.old, execution_id, "gate")), name="first"
+    )
+    while not owners.gate.is_closed:
+        await asyncio.wait({first}, timeout=0.01)
+        assert not first.done(), "its error would be final for a caller that does not repeat"
+    later = asyncio.create_task(
+        owners.gate.through(lambda: wake(owners.old, execution_id, "gate")), name="later"
+    )
+
+    await asyncio.wait({first, later}, timeout=0.05)
+    assert not first.done()
+    assert not later.done()
+    for task in (first, later):
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert (await wake(owners.new, execution_id, "gate")).changed
+
+
+async def test_an_owner_that_was_not_replaced_answers_and_refuses(owners: Owners) -> None:
+    execution_id = await owners.submit()
+
+    reply = await owners.gate.through(lambda: wake(owners.old, execution_id, INNER))
+
+    assert reply.error is not None
+    assert not owners.gate.is_closed
+    with pytest.raises(StoreError):
+        await owners.gate.through(_fail)
+
+
+async def _fail() -> None:
+    raise StoreError("closed")
