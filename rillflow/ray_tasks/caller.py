@@ -11,13 +11,15 @@ from typing import Any, Final, NamedTuple
 import ray
 
 from rillflow.jsontypes import decode_json
-from rillflow.ray_tasks.failures import FunctionNotFoundError
+from rillflow.ray_tasks.failures import FunctionNotFoundError, FunctionResultError
 from rillflow.ray_tasks.system_failures import SystemFailure, system_failure
 from rillflow.ray_tasks.targets import ActorTarget, ServeTarget
 from rillflow.ray_tasks.tasks import Result, packed
-from rillflow.ray_tasks.worker import done_with, failed_by
+from rillflow.ray_tasks.worker import Done, done_with, failed_by
 
 CALL: Final = "__call__"
+_UNREADABLE: Final = (ray.exceptions.UnserializableException, ray.exceptions.RaySystemError)
+"""What Ray raises after a call whose result or exception it cannot decode."""
 
 
 class CallResult(NamedTuple):
@@ -73,14 +75,35 @@ class Caller:
         try:
             given = decode_json(fields)
             response = (await method()).remote(**given)  # type: ignore[arg-type] # an object
-            done = done_with(await _awaited(response), self._most_bytes)
+            done = _done_with(await _awaited(response), self._most_bytes)
         except ray.exceptions.RayTaskError as error:
             done = failed_by(error.cause or error)
+        except _UNREADABLE as error:
+            done = failed_by(_unreadable(error))
         except ray.exceptions.RayError as error:
             return CallResult(failure=system_failure(error))
-        except Exception as error:  # noqa: BLE001 - the other side may raise anything
+        except asyncio.CancelledError:
+            raise asyncio.CancelledError from None  # what was raised may be a class of the user's
+        except BaseException as error:  # noqa: BLE001 - the other side may raise anything
             done = failed_by(error)
         return CallResult(packed(done))
+
+
+def _done_with(result: Any, most_bytes: int) -> Done:
+    """Encode what was returned; whatever its class raises meanwhile is told."""
+    try:
+        return done_with(result, most_bytes)
+    except BaseException as error:  # noqa: BLE001 - a class of the user's may raise anything
+        return failed_by(error)
+
+
+def _unreadable(error: Exception) -> FunctionResultError:
+    """Say that a call has ended, and that what came of it is of a class that is not known here."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    return FunctionResultError(
+        "the call has ended, and what it returned or raised cannot be read outside of its process:"
+        f" {lines[0][:512]}; return JSON values, and raise exceptions of Python"
+    )
 
 
 async def _awaited(response: Any) -> Any:

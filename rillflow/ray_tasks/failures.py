@@ -101,8 +101,8 @@ def _parameter_of(name: str, signature: inspect.Signature) -> inspect.Parameter 
 
 def _message_of(error: BaseException) -> str:
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a class of the user's may raise anything
+        return str.__str__(str(error))  # which may be of a class that is derived from str
+    except BaseException:  # noqa: BLE001 - a class of the user's may raise anything
         return f"the message of this {type(error).__qualname__} cannot be read"
 
 
@@ -111,7 +111,7 @@ def _traceback_of(error: BaseException) -> str:
     try:
         frames = list(_frames_of(error))[-MOST_FRAMES:]
         last = traceback.format_exception_only(error)
-    except Exception:  # noqa: BLE001 - a class of the user's may raise anything
+    except BaseException:  # noqa: BLE001 - a class of the user's may raise anything
         return ""
     return "".join([*traceback.format_list(frames), *last])[-MOST_TRACEBACK:]
 

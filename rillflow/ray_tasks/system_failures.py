@@ -31,18 +31,24 @@ _PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.ActorDiedError, "the process or node of the detached task was lost"),
     (exceptions.WorkerCrashedError, "the process of the worker died"),
     (exceptions.LocalRayletDiedError, "the Ray of the node has ended"),
+    (exceptions.ActorUnavailableError, "the process of the actor cannot be reached"),
     (exceptions.ObjectLostError, "the result was lost with its worker"),
+    (exceptions.ObjectStoreFullError, "the object store of the node is full"),
+    (exceptions.OutOfDiskError, "the disk of the node is full"),
+    (exceptions.GetTimeoutError, "the result was not fetched in time"),
+    (exceptions.PendingCallsLimitExceeded, "too many calls wait for the actor"),
 )
 _LASTING: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.RuntimeEnvSetupError, "the runtime environment could not be set up"),
     (exceptions.TaskUnschedulableError, "no node can run the task"),
+    (exceptions.ActorUnschedulableError, "no node can run the detached task"),
     (exceptions.TaskCancelledError, "the Ray task was cancelled outside of Rillflow"),
     (exceptions.RayTaskError, "the worker could not call the function"),
 )
 
 
 def system_failure(error: exceptions.RayError) -> SystemFailure:
-    """Say what a failure of Ray is."""
+    """Say what a failure of Ray is; one that is not known to pass may come after the call's end."""
     detail = _detail(error)
     if _LOW_MEMORY in str(error):  # an actor's death has no error of its own for that
         return SystemFailure(f"{_OUT_OF_MEMORY}: {detail}", is_passing=True)
@@ -52,7 +58,7 @@ def system_failure(error: exceptions.RayError) -> SystemFailure:
     for kind, text in _LASTING:
         if isinstance(error, kind):
             return SystemFailure(f"{text}: {detail}", is_passing=False)
-    return SystemFailure(f"a failure of Ray: {detail}", is_passing=True)
+    return SystemFailure(f"a failure of Ray: {detail}", is_passing=False)
 
 
 def _detail(error: Exception) -> str:

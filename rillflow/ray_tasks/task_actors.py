@@ -14,7 +14,7 @@ import ray
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ray_tasks.tasks import Result, packed
-from rillflow.ray_tasks.worker import Done, FunctionCall, call_function
+from rillflow.ray_tasks.worker import FunctionCall, call_function, failed_by
 from rillflow.task_set import TaskSet
 
 ASK_S: Final = 20.0
@@ -60,8 +60,7 @@ class TaskActor:
         try:
             self._result = packed(call_function(call))
         except BaseException as error:  # noqa: BLE001 - otherwise the outcome would never come
-            words = f"{type(error).__qualname__} ended the function"
-            self._result = packed(Done(b"{}", words))
+            self._result = packed(failed_by(error))
         self._loop.call_soon_threadsafe(self._ended.set)
 
     async def _leave_unclaimed(self) -> None:

@@ -53,11 +53,14 @@ class Done(NamedTuple):
 def call_function(call: FunctionCall) -> Done:
     """Call a function with the input of a task.
 
-    Whatever it raises is told, except a ``KeyboardInterrupt``, by which Ray cancels it.
+    Whatever it raises is told, except a ``KeyboardInterrupt``, by which Ray cancels it. An
+    exception object never leaves: Ray would decode it, and run its code, in the dispatcher.
     """
     try:
         return done_with(_result_of(call), call.most_bytes)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the function may raise anything
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # what the function has raised may be a class of its own
+    except BaseException as error:  # noqa: BLE001 - the function may raise anything
         return failed_by(error)
 
 
@@ -80,7 +83,7 @@ def failed_by(error: BaseException) -> Done:
 
 def _sound(text: str) -> str:
     """Return text without lone surrogates, which JSON cannot have."""
-    return text.encode(errors="replace").decode()
+    return str.encode(text, errors="replace").decode()
 
 
 class _Function(NamedTuple):

@@ -6,6 +6,7 @@ It prints a line once they are there, and leaves them.
 """
 
 import asyncio
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -51,6 +52,17 @@ class Counter:
             _note(file, "cancelled")
             raise
 
+    async def foreign(self, folder: str, file: str, *, is_raised: bool) -> object:
+        """Return, or raise, an object of a module that only this process has."""
+        _add(file, "called\n")
+        if folder not in sys.path:
+            sys.path.append(folder)
+        module = importlib.import_module("only_of_the_actor")
+        if is_raised:
+            raise module.FarError("far")
+        result: object = module.Far()
+        return result
+
     async def die(self) -> None:
         """End the process."""
         os._exit(1)
@@ -66,6 +78,11 @@ class Scorer:
     async def best(self, texts: list[str]) -> str:
         """Return the longest text."""
         return max(texts, key=len)
+
+
+def _add(file: str, text: str) -> None:
+    with Path(file).open("a", encoding="ascii") as lines:
+        lines.write(text)
 
 
 def _note(file: str, text: str) -> None:

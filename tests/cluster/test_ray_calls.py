@@ -86,6 +86,20 @@ def test_an_exception_has_its_type_and_message(api: Api) -> None:
     assert invoke["output"]["error"]["type"] == "LookupError"
 
 
+@pytest.mark.parametrize("is_raised", [False, True])
+def test_what_cannot_be_read_is_a_failure_of_a_call_that_is_made_once(
+    api: Api, tmp_path: Path, *, is_raised: bool
+) -> None:
+    text = "class Far: pass\nclass FarError(Exception): pass\n"
+    (tmp_path / "only_of_the_actor.py").write_text(text, encoding="ascii")
+    file = tmp_path / "calls"
+    given = {"folder": str(tmp_path), "file": str(file), "is_raised": is_raised}
+    invoke = _failure(_run(api, "ray-actor://counter@models/foreign", given))
+    assert invoke["output"]["error"]["type"] == "FunctionResultError"
+    assert "cannot be read outside of its process" in invoke["msg"]
+    assert file.read_text(encoding="ascii") == "called\n"
+
+
 @pytest.mark.parametrize(
     ("resource", "told"),
     [

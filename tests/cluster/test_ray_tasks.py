@@ -132,6 +132,16 @@ def test_a_result_is_the_output_of_the_task(
     assert ended.context["output"] == output
 
 
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_what_is_no_exception_of_python_is_told_and_decoded_nowhere(
+    api: Api, file: Path, pattern: str
+) -> None:
+    retry = {"maxRetryTimes": 1, "conditions": ["$.output.error[?(@.type == 'EndsError')]"]}
+    invoke = _failure(_run(api, "ends", {"file": str(file)}, pattern=pattern, retry=retry))
+    assert invoke["output"]["error"]["type"] == "EndsError"
+    assert len(_calls(file)) == 2  # by the retry; an object that is decoded adds a line
+
+
 def test_nothing_is_a_success_without_output(api: Api) -> None:
     ended = _run(api, "nothing")
     assert ended.status == "SUCCEED"

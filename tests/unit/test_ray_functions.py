@@ -18,6 +18,7 @@ MODULE: Final = "functions_of_this_test"
 TEXT: Final = """
 from __future__ import annotations
 
+from asyncio import CancelledError
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -120,8 +121,37 @@ def leaves():
     raise SystemExit(3)
 
 
+class Interrupt(KeyboardInterrupt):
+    pass
+
+
 def is_cancelled():
-    raise KeyboardInterrupt
+    raise Interrupt("of the user")
+
+
+class Ends(BaseException):
+    pass
+
+
+def ends():
+    raise Ends("over")
+
+
+async def inner_cancel():
+    raise CancelledError("cancelled inside")
+
+
+def group():
+    raise BaseExceptionGroup("several", [Ends("one")])
+
+
+class Silent(Exception):
+    def __str__(self):
+        raise Ends("no message")
+
+
+def silent():
+    raise Silent
 
 
 async def steps(count: int):
@@ -255,9 +285,28 @@ def test_a_long_message_and_traceback_are_cut(call: Any) -> None:
     assert len(done.error) < MOST_MESSAGE + 20
 
 
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ("ends", "Ends: over"),
+        ("inner_cancel", "CancelledError: cancelled inside"),
+        ("group", "BaseExceptionGroup: several (1 sub-exception)"),
+        ("silent", "Silent: the message of this Silent cannot be read"),
+    ],
+)
+def test_what_is_no_exception_of_python_is_a_failure_too(
+    call: Any, function: str, error: str
+) -> None:
+    done = call(function)
+    assert done.error == error
+    facts: Any = decode_json(done.body)
+    assert facts["error"]["type"] == error.partition(":")[0]
+
+
 def test_a_cancellation_is_no_failure_of_the_function(call: Any) -> None:
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as raised:
         call("is_cancelled")
+    assert raised.type is KeyboardInterrupt  # a class of the user's would be decoded elsewhere
 
 
 @pytest.mark.parametrize(
