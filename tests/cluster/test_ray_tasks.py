@@ -25,6 +25,7 @@ from tests.spec.documented import blocks_of
 pytestmark = pytest.mark.cluster
 
 FUNCTIONS: Final = Path(__file__).with_name("ray_functions.py")
+UNCLAIMED: Final = FUNCTIONS.with_name("ray_unclaimed.py")
 PAGE: Final = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
 [MODULE] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
 [COMMAND] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
@@ -452,39 +453,12 @@ def test_a_large_outcome_comes_from_a_task_actor(own: OwnStack, api: Api) -> Non
     _without_actors(own)
 
 
-UNCLAIMED: Final = """
-import sys, time
-import ray
-from rillflow.jsontypes import encode_json
-from rillflow.ray_tasks.task_actors import ACTOR_OPTIONS, _find_or_start
-from rillflow.ray_tasks.targets import FunctionTarget
-from rillflow.ray_tasks.worker import FunctionCall
-
-address, folder, file = sys.argv[1:]
-ray.init(address=address, namespace="rillflow", log_to_driver=False)
-fields = encode_json({"file": file, "seconds": 600})
-target = FunctionTarget("ray_functions", "sleeps")
-call = FunctionCall(target, fields, ("ray_functions",), (folder,), 1000)
-options = {**ACTOR_OPTIONS, "name": "unclaimed", "namespace": "rillflow"}
-actor = _find_or_start(call, 2.0, options)
-again = _find_or_start(call, 2.0, options)
-assert actor._actor_id == again._actor_id
-ray.get(actor.__ray_ready__.remote())
-while True:
-    try:
-        ray.get_actor("unclaimed")
-    except ValueError:
-        break
-    time.sleep(0.1)
-"""
-
-
 def test_a_task_actor_that_nobody_asks_for_ends_and_is_begun_once(
     own: OwnStack, file: Path
 ) -> None:
     words = (own.ray_address, str(FUNCTIONS.parent), str(file))
     ended = subprocess.run(
-        [sys.executable, "-c", UNCLAIMED, *words],
+        [sys.executable, str(UNCLAIMED), *words],
         env={**own.environment, "RAY_AUTH_MODE": "token"},
         timeout=WAIT_S,
         check=False,
