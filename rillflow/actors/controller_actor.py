@@ -23,6 +23,7 @@ from rillflow.actors.names import EARLIER_CONTROLLER
 from rillflow.actors.placing import dispatchers, find_nodes, owners, places, start
 from rillflow.actors.reports import ObservedActor, Reports
 from rillflow.core.status import DAG_COMPLETED, DagStatus
+from rillflow.errors import StoreError
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.readiness import Reason
@@ -42,6 +43,7 @@ from rillflow.runtime.supervision.convergence import (
     next_step,
 )
 from rillflow.runtime.supervision.rebalancing import Move, next_move
+from rillflow.runtime.supervision.store_start import open_when_possible
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 
@@ -55,10 +57,13 @@ WORK_S: Final = 0.2
 """Between looks while something is to do."""
 LOOKS_OFF: Final = 20
 """Looks for which an actor is left alone that had calls to wait for."""
+OPENED_S: Final = 5.0
+"""How long a deployment on another store waits until the store in use can be opened."""
 RESUME_S: Final = 20.0
 """After all actors were to end for another store, until this goes on if nobody replaces it."""
 LEAVES: Final = 3
 """How often owners are asked to finish what they are at before they are ended anyway."""
+CAUSE_CHARACTERS: Final = 500
 ENDED: Final = frozenset(status.name.lower() for status in DagStatus if DAG_COMPLETED[status])
 """Statuses, as the store has them, of executions that need no actor any more."""
 ANSWERS_NOT: Final = "not_converged"
@@ -86,6 +91,7 @@ class ControllerActor:
         self._moves = 0
         self._balance_at = 0.0
         self._reason: str | None = "the controller has not looked yet"
+        self._cause = ""
         self._started = asyncio.create_task(self._start(), name="start")
         self._running = asyncio.create_task(self._run(), name="converge")
 
@@ -101,6 +107,7 @@ class ControllerActor:
             pid=os.getpid(),
             wanted=self._wanted,
             reasons=[*reasons, *self._reports.alarms()],
+            causes=[self._cause] if self._cause else [],
             steps=self._steps,
             restarts=self._reports.restarts(),
             fencings=self._reports.fencings(),
@@ -123,9 +130,15 @@ class ControllerActor:
             not 0, everything goes on as before.
 
         Raises:
-            StoreError: The store cannot be read.
+            StoreError: The store cannot be opened, or read.
         """
-        await asyncio.shield(self._started)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._started), OPENED_S)
+        except TimeoutError:
+            raise StoreError(
+                "the store of the actors that run cannot be opened, so nobody knows whether it has"
+                f" unfinished executions: {self._cause or 'it does not answer'}"
+            ) from None
         if unfinished := await self._unfinished():
             return unfinished
         self._running.cancel()
@@ -146,7 +159,13 @@ class ControllerActor:
         return sum(count for status, count in counts.items() if status not in ENDED)
 
     async def _start(self) -> None:
-        await self._store.open()
+        try:
+            await open_when_possible(self._store.open, self._say)
+        except Exception:
+            # A defect; Ray restarts this actor.
+            log.exception("start_failed")
+            await asyncio.sleep(LOOK_S)
+            os._exit(1)
 
     async def _run(self, after_s: float = 0.0) -> None:
         await asyncio.shield(self._started)
@@ -196,11 +215,15 @@ class ControllerActor:
         await self._carry_out(step, {each.running.name: each for each in seen})
         return WORK_S
 
-    def _say(self, reason: str | None) -> None:
-        if reason != self._reason:
+    def _say(self, reason: str | None, cause: str = "") -> None:
+        """Tell everybody what keeps the actors from being as wanted, and operators the cause."""
+        cause = " ".join(cause.split())[:CAUSE_CHARACTERS]
+        if (reason, cause) != (self._reason, self._cause):
             facts = {"version": self._wanted.version, "reason": reason or "everything is as wanted"}
+            if cause:
+                facts["cause"] = cause
             log.warning("converging" if reason else "converged", extra=facts)
-        self._reason = reason
+        self._reason, self._cause = reason, cause
 
     async def _carry_out(self, step: Step, seen: dict[str, ObservedActor]) -> None:
         match step:

@@ -149,7 +149,8 @@ async def _until_owned(
     while waiting:
         if loop.time() > give_up:
             report: ControllerReport = await controller.report.remote()
-            reasons = "; ".join(reason.message for reason in report.reasons)
+            messages = (reason.message for reason in report.reasons)
+            reasons = "; ".join([*messages, *report.causes])
             raise UnavailableError(
                 f"version {wanted.version} of the deployment does not run after {patience_s:g} s:"
                 f" {reasons or 'the log of the controller says why'}"

@@ -84,6 +84,7 @@ async def test_the_controller_tells_its_reasons_and_the_restarts_it_has_seen(api
         pid=8,
         wanted=cluster.wanted,
         reasons=[Reason("not_converged", "it starts")],
+        causes=["no such hook"],
         steps=4,
         restarts={"rillflow:execution:0": 5},
         fencings={"rillflow:execution:0": 4},
@@ -96,6 +97,7 @@ async def test_the_controller_tells_its_reasons_and_the_restarts_it_has_seen(api
         "settings_version": 3,
         "steps": 4,
         "reasons": [{"code": "not_converged", "message": "it starts"}],
+        "causes": ["no such hook"],
     }
     [actor] = body["actors"]
     assert (actor["restarts"], actor["fencings"]) == (5, 4)

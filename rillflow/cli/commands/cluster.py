@@ -55,8 +55,9 @@ def lines_of(state: Any) -> list[str]:
         *(f"{each['name']:<28} {_of_actor(each)}" for each in state["actors"]),
         *(f"{name:<28} does not answer" for name in state["silent"]),
     ]
-    reasons = state.get("controller", {}).get("reasons", [])
-    lines += [f"reason   {each['message']}" for each in reasons]
+    controller = state.get("controller", {})
+    lines += [f"reason   {each['message']}" for each in controller.get("reasons", [])]
+    lines += [f"cause    {each}" for each in controller.get("causes", [])]
     lines.append("everything runs as wanted" if state["converged"] else "not as wanted")
     return lines
 

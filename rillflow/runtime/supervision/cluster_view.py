@@ -46,6 +46,7 @@ def _controller(controller: ControllerReport) -> JsonObject:
         "settings_version": controller.wanted.version,
         "steps": controller.steps,
         "reasons": [{"code": each.code, "message": each.message} for each in controller.reasons],
+        "causes": list[JsonValue](controller.causes),
     }
 
 
