@@ -1,7 +1,7 @@
 """Which ``rayOptions`` are wrong, and how those of a workflow and of a task come together."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from rillflow.definition.model import RayOptions
@@ -11,8 +11,23 @@ MOST_SYSTEM_RETRIES: Final = 100
 SMALLEST_SHARE: Final = 0.0001
 """Ray counts resources in ten thousandths."""
 
+MOST_OF_A_RESOURCE: Final = 1_000_000
+MOST_MEMORY_BYTES: Final = 2**50
+"""Ray's own numbers overflow not far beyond, and a node then loses track of what it has."""
+MOST_RESOURCES: Final = 32
+MOST_LABELS: Final = 16
+MOST_PREFIX: Final = 253
+MOST_LABEL_VALUE: Final = 1_024
+
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_RESOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,63}")
 _OWN_OPTION: Final = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+_RESERVED: Final = frozenset({"object_store_memory"})
+
+# As Ray has them: names of Kubernetes, alone or in `in(...)`, and `!` for what must not be.
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_LABEL_NAME: Final = re.compile(_LABEL)
+_LABEL_VALUE: Final = re.compile(rf"!?{_LABEL}|!?in\({_LABEL}(?:, ?{_LABEL})*\)")
 
 
 class OptionProblem(NamedTuple):
@@ -29,11 +44,8 @@ def wrong_options(options: RayOptions) -> Iterator[OptionProblem]:
         yield from _wrong_number((name,), getattr(options, name))
     if options.memory is not None and options.memory % 1:
         yield OptionProblem(("memory",), "memory is a whole number of bytes")
-    for name, number in (options.resources or {}).items():
-        if name in _OWN_OPTION:
-            hint = f"write {_OWN_OPTION[name]}: {number:g} instead"
-            yield OptionProblem(("resources", name), f"{name} has an option of its own", hint)
-        yield from _wrong_number(("resources", name), number)
+    yield from _wrong_resources(options.resources or {})
+    yield from _wrong_labels(options.label_selector or {})
     yield from _out_of_bounds("max_calls", options.max_calls, 1, MOST_CALLS)
     yield from _out_of_bounds(
         "max_system_retries", options.max_system_retries, 0, MOST_SYSTEM_RETRIES
@@ -54,11 +66,52 @@ def merged(of_flow: RayOptions | None, of_task: RayOptions | None) -> RayOptions
     return of_flow.model_copy(update=given)
 
 
+def _wrong_resources(resources: Mapping[str, float]) -> Iterator[OptionProblem]:
+    if len(resources) > MOST_RESOURCES:
+        yield OptionProblem(("resources",), f"resources has {MOST_RESOURCES} entries at most")
+        return
+    for name, number in resources.items():
+        keys = ("resources", name)
+        if name in _OWN_OPTION:
+            hint = f"write {_OWN_OPTION[name]}: {number:g} instead"
+            yield OptionProblem(keys, f"{name} has an option of its own", hint)
+        elif name in _RESERVED or not _RESOURCE.fullmatch(name):
+            hint = "a name has up to 64 letters, digits, `_`, `.`, `:`, `/` and `-`"
+            yield OptionProblem(keys, f"`{name[:64]}` is no name of a custom resource", hint)
+        yield from _wrong_number(keys, number)
+
+
+def _wrong_labels(labels: Mapping[str, str]) -> Iterator[OptionProblem]:
+    if len(labels) > MOST_LABELS:
+        yield OptionProblem(("label_selector",), f"label_selector has {MOST_LABELS} labels at most")
+        return
+    for key, value in labels.items():
+        prefix, slash, name = key.rpartition("/")
+        keys = ("label_selector", key)
+        if not _LABEL_NAME.fullmatch(name) or (slash and not _is_label_prefix(prefix)):
+            hint = "a name is like `zone` or `example.com/zone`"
+            yield OptionProblem(keys, f"`{key[:64]}` is no name of a label", hint)
+        if value and not _is_label_value(value):
+            hint = "write a value, `!value`, `in(one, two)` or `!in(one, two)`"
+            yield OptionProblem(keys, f"`{value[:64]}` selects no label", hint)
+
+
+def _is_label_prefix(prefix: str) -> bool:
+    return len(prefix) <= MOST_PREFIX and all(map(_LABEL_NAME.fullmatch, prefix.split(".")))
+
+
+def _is_label_value(value: str) -> bool:
+    return len(value) <= MOST_LABEL_VALUE and _LABEL_VALUE.fullmatch(value) is not None
+
+
 def _wrong_number(keys: tuple[str, ...], number: float | None) -> Iterator[OptionProblem]:
     name = keys[-1]
     if number is None:
         return
-    if number < 0:
+    most = MOST_MEMORY_BYTES if name == "memory" else MOST_OF_A_RESOURCE
+    if number > most:
+        yield OptionProblem(keys, f"{name} is {most} at most")
+    elif number < 0:
         yield OptionProblem(keys, f"{name} is 0 or more")
     elif number > 1 and number % 1 and name != "num_cpus":
         yield OptionProblem(keys, f"{name} is a whole number if it is more than 1")

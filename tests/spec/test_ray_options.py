@@ -63,6 +63,43 @@ def _options(text: str) -> JsonObject:
             "rayOptions: runtime_env is a name of letters, digits, `_`, `.` and `-`",
             "runtime_env is a name in the setting ray_runtime_envs",
         ),
+        ("num_cpus: 1.0e+300", "rayOptions: num_cpus is 1000000 at most", ""),
+        ("memory: 1.0e+30", "rayOptions: memory is 1125899906842624 at most", ""),
+        ("resources: { disk: 1.0e+7 }", "rayOptions: disk is 1000000 at most", ""),
+        *(
+            (
+                f"resources: {{ '{name}': 1 }}",
+                f"rayOptions: `{name[:64]}` is no name of a custom resource",
+                "a name has up to 64 letters, digits, `_`, `.`, `:`, `/` and `-`",
+            )
+            for name in ("", "object_store_memory", "a b", "x" * 65)
+        ),
+        (
+            f"resources: {{ {', '.join(f'r{number}: 1' for number in range(33))} }}",
+            "rayOptions: resources has 32 entries at most",
+            "",
+        ),
+        *(
+            (
+                f"label_selector: {{ zone: '{value}' }}",
+                f"rayOptions: `{value[:64]}` selects no label",
+                "write a value, `!value`, `in(one, two)` or `!in(one, two)`",
+            )
+            for value in ("in(", "in()", "-a", "!!a", "a b", "x" * 64, "a\u00e9")
+        ),
+        *(
+            (
+                f"label_selector: {{ '{key}': a }}",
+                f"rayOptions: `{key}` is no name of a label",
+                "a name is like `zone` or `example.com/zone`",
+            )
+            for key in ("", "a b", "/zone", "a..b/zone")
+        ),
+        (
+            f"label_selector: {{ {', '.join(f'l{number}: a' for number in range(17))} }}",
+            "rayOptions: label_selector has 16 labels at most",
+            "",
+        ),
         ("num_gpu: 1", "there is no option `num_gpu`", "did you mean `num_gpus`?"),
     ],
 )
@@ -75,6 +112,19 @@ def test_a_wrong_option_is_refused_at_its_line_and_column(
     assert problem.column >= 7
     with pytest.raises(DefinitionError):
         parse_definition(_text(option))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "num_cpus: 1000000",
+        "memory: 1125899906842624",
+        "resources: { 'node:10.0.0.1': 0.01, TPU-v4-8-head: 1 }",
+        "label_selector: { zone: a, example.com/kind: '!in(a, b-1,c)', ray.io/x: '!gpu', any: '' }",
+    ],
+)
+def test_what_ray_takes_is_taken(option: str) -> None:
+    assert find_problems(_text(option)) == []
 
 
 def test_a_wrong_option_of_the_workflow_is_refused_too() -> None:
