@@ -1,9 +1,10 @@
 """One attempt at a call of Ray: repeated after failures of Ray, within the time of the attempt."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RuntimeEnvSetupError
 
 from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
@@ -16,12 +17,15 @@ from rillflow.ray_tasks.system_failures import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     SystemFailureError,
+    reason_for_the_log,
     system_failure,
 )
 from rillflow.ray_tasks.targets import SCHEME
 from rillflow.ray_tasks.tasks import Result
 
 _SIGNS = "generate_auth"
+
+log = logging.getLogger("rillflow.ray_tasks")
 
 
 class Attempts:
@@ -58,6 +62,8 @@ class Attempts:
                 result = await start(options)
                 return _answer(request, await self._fetched(request, result), result.error)
             except RayError as error:
+                if isinstance(error, RuntimeEnvSetupError):
+                    _log_environment(options, error)
                 failure = system_failure(error)
             except SystemFailureError as error:
                 failure = error.failure
@@ -78,6 +84,22 @@ class Attempts:
             await waits
         body: bytes = await result.reference
         return body
+
+
+def refused_options(options: CallOptions, error: Exception) -> GatewayError:
+    """Say that Ray takes no such options; what it says of an environment is for the log."""
+    if options.runtime_env is None:
+        return GatewayError(f"Ray refuses the rayOptions: {error}")
+    _log_environment(options, error)
+    return GatewayError(
+        f"Ray refuses the rayOptions or the runtime environment {options.runtime_env}; the log"
+        " has the reason"
+    )
+
+
+def _log_environment(options: CallOptions, error: Exception) -> None:
+    facts = {"environment": options.runtime_env, "reason": reason_for_the_log(error)}
+    log.warning("ray_runtime_env_failed", extra=facts)
 
 
 def fields_of(request: DispatchRequest) -> bytes:

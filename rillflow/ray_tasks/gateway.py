@@ -8,7 +8,7 @@ from ray.exceptions import RayError
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
-from rillflow.ray_tasks.attempts import Attempts, fields_of
+from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import function_target, refuse_module
@@ -83,7 +83,7 @@ class RayTaskGateway:
             except RayError:
                 raise
             except (TypeError, ValueError) as error:
-                raise GatewayError(f"Ray refuses the rayOptions: {error}") from error
+                raise refused_options(options, error) from error
             return await self._result_of(reference)
 
     async def _result_of(self, reference: Any) -> Result:

@@ -1,9 +1,13 @@
 """Failures of Ray, not of the function: what they are, and whether the call is repeated."""
 
+import re
 from typing import Final, NamedTuple
 
 from ray import exceptions
 
+ENVIRONMENT_FAILED: Final = "the runtime environment could not be set up; the log has the reason"
+"""Ray's own words may have addresses with credentials, which belong to the operator."""
+MOST_REASON: Final = 2_000
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 
@@ -23,6 +27,9 @@ class SystemFailureError(Exception):
         self.failure = failure
 
 
+_USER: Final = re.compile(r"://[^/@\s]{1,512}@")
+_QUERY: Final = re.compile(r"\?[^\s?]+")
+
 _OUT_OF_MEMORY: Final = "the node ran out of memory, and Ray killed the worker"
 _LOW_MEMORY: Final = "running low on memory"
 _PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (
@@ -39,7 +46,6 @@ _PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.PendingCallsLimitExceeded, "too many calls wait for the actor"),
 )
 _LASTING: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (exceptions.RuntimeEnvSetupError, "the runtime environment could not be set up"),
     (exceptions.TaskUnschedulableError, "no node can run the task"),
     (exceptions.ActorUnschedulableError, "no node can run the detached task"),
     (exceptions.TaskCancelledError, "the Ray task was cancelled outside of Rillflow"),
@@ -49,6 +55,8 @@ _LASTING: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 def system_failure(error: exceptions.RayError) -> SystemFailure:
     """Say what a failure of Ray is; one that is not known to pass may come after the call's end."""
+    if isinstance(error, exceptions.RuntimeEnvSetupError):
+        return SystemFailure(ENVIRONMENT_FAILED, is_passing=False)
     detail = _detail(error)
     if _LOW_MEMORY in str(error):  # an actor's death has no error of its own for that
         return SystemFailure(f"{_OUT_OF_MEMORY}: {detail}", is_passing=True)
@@ -61,11 +69,15 @@ def system_failure(error: exceptions.RayError) -> SystemFailure:
     return SystemFailure(f"a failure of Ray: {detail}", is_passing=False)
 
 
+def reason_for_the_log(error: Exception) -> str:
+    """Return the end of an error's text, its addresses without user information and parameters."""
+    text = str(error)[-4 * MOST_REASON :]
+    return _QUERY.sub("?***", _USER.sub("://***@", text))[-MOST_REASON:]
+
+
 def _detail(error: Exception) -> str:
     """Return the last words of an error that are about it: Ray's own are long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    if isinstance(error, exceptions.RuntimeEnvSetupError) and len(lines) > 1:
-        return " ".join(lines[1:])[-512:]
     return lines[-1 if isinstance(error, exceptions.RayTaskError) else 0][:512]

@@ -3,7 +3,7 @@
 import pytest
 from ray import exceptions
 
-from rillflow.ray_tasks.system_failures import system_failure
+from rillflow.ray_tasks.system_failures import reason_for_the_log, system_failure
 
 
 class OutOfMemoryActorError(exceptions.ActorDiedError):  # type: ignore[misc] # Ray has no types
@@ -23,7 +23,7 @@ class OutOfMemoryActorError(exceptions.ActorDiedError):  # type: ignore[misc] # 
         (exceptions.WorkerCrashedError(), "the process of the worker died", True),
         (
             exceptions.RuntimeEnvSetupError("pip: no such package"),
-            "the runtime environment could not be set up: pip: no such package",
+            "the runtime environment could not be set up; the log has the reason",
             False,
         ),
         (exceptions.TaskUnschedulableError("no node"), "no node can run the task", False),
@@ -43,3 +43,15 @@ def test_each_failure_has_its_words(
     assert failure.text.startswith(text)
     assert failure.is_passing is is_passing
     assert len(failure.text) < 700
+
+
+def test_credentials_of_a_runtime_environment_are_neither_told_nor_logged() -> None:
+    address = "https://me:password@store/files.zip?token=of-the-operator"
+    error = exceptions.RuntimeEnvSetupError(
+        f"Failed to download {address}\nMax retries exceeded with url: /files.zip?token=of-the-oper"
+    )
+    assert "of-the-oper" not in system_failure(error).text
+    logged = reason_for_the_log(error)
+    assert logged.endswith("with url: /files.zip?***")
+    assert "https://***@store/files.zip?***\n" in logged
+    assert len(reason_for_the_log(exceptions.RuntimeEnvSetupError("?" * 1_000_000))) <= 2_000
