@@ -16,12 +16,14 @@ from functools import partial
 from typing import Any, Final
 
 import ray
+from ray.exceptions import RayActorError
 
 from rillflow.actors.drain import all_leave
 from rillflow.actors.execution_actor import spawn_dedicated
-from rillflow.actors.names import EARLIER_CONTROLLER
+from rillflow.actors.names import EARLIER_CONTROLLER, kind_of
 from rillflow.actors.placing import dispatchers, find_nodes, owners, places, start
 from rillflow.actors.reports import ObservedActor, Reports
+from rillflow.actors.starts import Starts
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.errors import StoreError
 from rillflow.ports.cluster import ControllerReport
@@ -30,6 +32,7 @@ from rillflow.ports.readiness import Reason
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
+from rillflow.runtime.supervision.actor_pauses import ActorPauses
 from rillflow.runtime.supervision.convergence import (
     DEDICATED,
     DISPATCHER,
@@ -55,8 +58,9 @@ LOOK_S: Final = 5.0
 """Between looks while everything is as wanted; rebalancing has a setting of its own."""
 WORK_S: Final = 0.2
 """Between looks while something is to do."""
-LOOKS_OFF: Final = 20
-"""Looks for which an actor is left alone that had calls to wait for."""
+STAYS_S: Final = 60.0
+"""How long an actor is left alone that did not finish its calls; doubled each time."""
+LONGEST_STAYS_S: Final = 1800.0
 OPENED_S: Final = 5.0
 """How long a deployment on another store waits until the store in use can be opened."""
 RESUME_S: Final = 20.0
@@ -85,7 +89,8 @@ class ControllerActor:
             *((name, EXECUTION) for name in owners(settings)),
         ]
         self._known: set[str] = set()
-        self._left_alone: dict[str, int] = {}
+        self._stays = ActorPauses(STAYS_S, LONGEST_STAYS_S)
+        self._starts = Starts(self._reports)
         self._leaves = 0
         self._steps = 0
         self._moves = 0
@@ -195,22 +200,23 @@ class ControllerActor:
             self._say("a later deployment is about to take over")
             return WORK_S
         seen = await self._reports.take()
-        self._left_alone = {name: n - 1 for name, n in self._left_alone.items() if n > 1}
+        await self._starts.check(seen)
         step = next_step(
             self._wanted,
             self._names,
             [each.running for each in seen],
-            stays=self._left_alone,
+            stays=self._stays.names(),
             given_up=self._reports.given_up(),
+            failing=self._starts.failing(),
         )
-        if step is None:
-            self._say(None)
+        if step is None or (isinstance(step, Wait) and step.may_last):
+            self._say(step and step.reason)
             await self._balance(seen)
             return min(self._settings.rebalance_s or LOOK_S, LOOK_S)
         if isinstance(step, Wait):
-            self._say(step.reason)
+            self._say(step.reason, self._starts.causes())
             return WORK_S
-        self._say(_sentence(step))
+        self._say(_sentence(step), self._starts.causes())
         self._steps += 1
         await self._carry_out(step, {each.running.name: each for each in seen})
         return WORK_S
@@ -231,7 +237,8 @@ class ControllerActor:
                 nodes = await asyncio.to_thread(find_nodes, self._settings)
                 where = places(self._settings, nodes.wanted)
                 for name in names:
-                    await asyncio.to_thread(self._start_actor, name, where[name])
+                    actor = await asyncio.to_thread(self._start_actor, name, where[name])
+                    self._starts.begun(name, actor)
             case End(names):
                 await self._end([seen[name] for name in names])
             case Replace(name):
@@ -253,6 +260,7 @@ class ControllerActor:
         self._leaves = 0
         for each in actors:
             log.warning("actor_ended", extra={"actor": each.running.name})
+            self._stays.forget(each.running.name)
             self._reports.expect(each.running.name)
             await asyncio.to_thread(ray.kill, each.actor)
 
@@ -261,11 +269,13 @@ class ControllerActor:
         if seen.running.is_ready and not await all_leave([seen.actor]):
             self._leave_alone(name)
             return
+        self._stays.forget(name)
         self._reports.expect(name)
         async with asyncio.timeout(START_S):
             if seen.running.kind != DEDICATED:
                 node = await asyncio.to_thread(self._node_of, seen)
-                await self._restart(name, seen.actor, lambda: self._start_actor(name, node))
+                if not await self._restart(name, seen.actor, lambda: self._start_actor(name, node)):
+                    return
             elif (own := seen.execution_id) is not None:
                 spawn = partial(spawn_dedicated, self._settings, own, self._wanted)
                 await self._restart(name, seen.actor, spawn)
@@ -278,8 +288,7 @@ class ControllerActor:
         return seen.node if seen.node in nodes else nodes[0]
 
     def _leave_alone(self, name: str) -> None:
-        log.warning("actor_stays", extra={"actor": name, "looks": LOOKS_OFF})
-        self._left_alone[name] = LOOKS_OFF
+        log.warning("actor_stays", extra={"actor": name, "pause_s": self._stays.begin(name)})
 
     async def _balance(self, seen: list[ObservedActor]) -> None:
         """Make one move at most, every ``rebalance_s``, so that every node has its share."""
@@ -297,7 +306,7 @@ class ControllerActor:
             {name: nodes[name] for name in names}
             for names in (owners(self._settings), dispatchers(self._settings))
         ]
-        move = next_move(kinds, steady, self._left_alone)
+        move = next_move(kinds, steady, self._stays.names())
         if move is not None:
             actors = {each.running.name: each.actor for each in seen}
             await self._move(move, actors[move.actor])
@@ -307,22 +316,33 @@ class ControllerActor:
             self._leave_alone(move.actor)
             return
         begun = time.monotonic()
+        self._stays.forget(move.actor)
         self._reports.expect(move.actor)
         async with asyncio.timeout(START_S):
             node = await self._restart(
                 move.actor, actor, lambda: self._start_actor(move.actor, move.node)
             )
+        if not node:
+            return
         self._moves += 1
         facts = {"actor": move.actor, "node": node, "seconds": round(time.monotonic() - begun, 3)}
         log.warning("actor_moved", extra=facts)
 
     async def _restart(self, name: str, actor: Any, start_next: Callable[[], Any]) -> str:
-        """End an actor and start its successor; return the node it is on."""
+        """End an actor and start its successor; return the node it is on.
+
+        Returns:
+            Nothing where the successor does not start; the next look sees that one is missing.
+        """
         while True:
             started = await asyncio.to_thread(self._replace, name, actor, start_next)
             try:
                 report = await started.report.remote()
-            except (ray.exceptions.RayError, AttributeError):
+            except (ray.exceptions.RayError, AttributeError) as error:
+                if isinstance(error, RayActorError) and error.actor_init_failed:
+                    if kind_of(name) != DEDICATED:
+                        self._starts.failed(name, error)
+                    return ""
                 # The name may lead to the old one until Ray has heard of its end.
                 actor = started
                 await asyncio.sleep(WORK_S)

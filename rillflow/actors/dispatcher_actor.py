@@ -24,7 +24,7 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.cluster import ActorReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
-from rillflow.ports.messages import GetLoopState, decode_dispatcher_message
+from rillflow.ports.messages import GetLoopState, GetProcessToken, decode_dispatcher_message
 from rillflow.ray_tasks.call_gateway import RayCallGateway
 from rillflow.ray_tasks.gateway import RayTaskGateway
 from rillflow.ray_tasks.settings import RaySettings
@@ -92,7 +92,8 @@ class DispatcherActor:
         message = decode_dispatcher_message(data)
         if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
-        if self._drain.is_open:
+        if self._drain.is_open or isinstance(message, GetProcessToken):
+            # Readiness, and owners, ask whether this process lives; it does while it drains.
             return self._endpoint.answer(message)
         return self._drain.through(lambda: self._endpoint.take(message))
 

@@ -29,7 +29,7 @@ MOST_RECENT: Final = 100
 RESTARTS: Final = "actor_restarts"
 FENCINGS: Final = "actor_fenced"
 ENDS: Final = {
-    RESTARTS: "has died and started again",
+    RESTARTS: "has died, or has not started,",
     FENCINGS: "has lost its partitions to another owner, and ended,",
 }
 """What alarms say, by their codes."""
@@ -96,6 +96,11 @@ class Reports:
         """Return how often each actor has died, as far as that was seen."""
         return dict(self._restarts)
 
+    def note_restart(self, name: str) -> None:
+        """Count an actor that has died, or has not started, without having been ended."""
+        self._restarts[name] += 1
+        self._note_recent(name, RESTARTS)
+
     def note_fencing(self, name: str) -> None:
         """Count an actor that ends because another owner has taken its partitions."""
         self._fencings[name] += 1
@@ -155,5 +160,4 @@ class Reports:
             name, life = each.running.name, each.report.life
             if self._lives.setdefault(name, life) != life:
                 self._lives[name] = life
-                self._restarts[name] += 1
-                self._note_recent(name, RESTARTS)
+                self.note_restart(name)

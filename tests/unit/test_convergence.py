@@ -137,7 +137,15 @@ def test_who_does_not_finish_is_left_alone_for_a_while_and_named() -> None:
     actors = running(FIRST)
     assert step(CHANGED, actors, stays=["d0"]) == Replace("e0")
     actors = running(CHANGED, d0=Running("d0", DISPATCHER, FIRST))
-    assert step(CHANGED, actors, stays=["d0"]) == Wait("d0 did not finish the calls under way")
+    waits = Wait("d0 did not finish the calls under way", may_last=True)
+    assert step(CHANGED, actors, stays=["d0"]) == waits
+
+
+def test_who_does_not_start_is_not_started_again_at_once_and_stops_the_deployment() -> None:
+    assert step(FIRST, [], failing=["d0"]) == Start(("e0", "e1")), "the others start"
+    outdated = [Running("e0", EXECUTION, FIRST), Running("e1", EXECUTION, FIRST)]
+    assert step(CHANGED, outdated, failing=["d0"]) == Wait("d0 does not start")
+    assert step(CHANGED, outdated) == Start(("d0",)), "after the pause"
 
 
 def test_a_controller_of_an_earlier_deployment_touches_nothing() -> None:

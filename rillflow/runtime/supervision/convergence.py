@@ -59,21 +59,28 @@ class End(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Do nothing now; ``reason`` is a sentence for people."""
+    """Do nothing now.
+
+    Attributes:
+        reason: A sentence for people.
+        may_last: Whether that is no reason to look again soon.
+    """
 
     reason: str
+    may_last: bool = False
 
 
 Step: TypeAlias = Start | Replace | End | Wait
 
 
-def next_step(
+def next_step(  # noqa: PLR0913 - all that there is to see
     wanted: Deployment,
     names: Sequence[tuple[str, Kind]],
     running: Sequence[Running],
     *,
     stays: Collection[str] = (),
     given_up: Collection[str] = (),
+    failing: Collection[str] = (),
 ) -> Step | None:
     """Return the next step, or None when what runs is what is wanted.
 
@@ -83,8 +90,9 @@ def next_step(
         running: What runs, whether it is wanted or not.
         stays: Actors that are left alone now, since they did not finish what they were at.
         given_up: Silent actors that have had time enough to answer.
+        failing: Actors that have not started, and are not started again yet.
     """
-    compared = _Comparison(wanted, dict(names), running, stays, given_up)
+    compared = _Comparison(wanted, dict(names), running, stays, given_up, failing)
     steps = (
         compared.superseded(),
         compared.of_other_map(),
@@ -106,6 +114,7 @@ class _Comparison(NamedTuple):
     running: Sequence[Running]
     stays: Collection[str]
     given_up: Collection[str]
+    failing: Collection[str]
 
     def superseded(self) -> Step | None:
         """Leave a later deployment alone."""
@@ -134,11 +143,12 @@ class _Comparison(NamedTuple):
     def missing(self) -> Step | None:
         """Start what is wanted and not there, all of one kind together."""
         there = {actor.name for actor in self.running}
+        missing = [name for name in self.names if name not in there]
         for kind in (DISPATCHER, EXECUTION):
-            names = [name for name, its in self.names.items() if its == kind and name not in there]
-            if names:
-                return Start(tuple(names))
-        return None
+            names = [name for name in missing if self.names[name] == kind]
+            if startable := [name for name in names if name not in self.failing]:
+                return Start(tuple(startable))
+        return Wait(f"{', '.join(missing)} does not start") if missing else None
 
     def starting(self) -> Step | None:
         """Wait for those that do not take calls yet; what is out of date need not come so far."""
@@ -168,7 +178,9 @@ class _Comparison(NamedTuple):
         """Wait for those that do not finish what they are at."""
         surplus = [actor for actor in self._stack() if actor.name not in self.names]
         busy = [actor.name for actor in (*self._outdated(), *surplus)]
-        return Wait(f"{', '.join(busy)} did not finish the calls under way") if busy else None
+        if not busy:
+            return None
+        return Wait(f"{', '.join(busy)} did not finish the calls under way", may_last=True)
 
     def _stack(self) -> Iterator[Running]:
         return (actor for actor in self.running if actor.kind != DEDICATED)
