@@ -26,7 +26,7 @@ from rillflow.ray_tasks.failures import (
 from rillflow.ray_tasks.targets import FunctionTarget, is_allowed
 
 _OWN_ERRORS: Final = (FunctionInputError, FunctionNotFoundError, FunctionResultError)
-_loaded: dict[FunctionTarget, "_Function"] = {}
+_loaded: dict[tuple[FunctionTarget, tuple[str, ...]], "_Function"] = {}
 
 
 class FunctionCall(NamedTuple):
@@ -93,9 +93,10 @@ class _Function(NamedTuple):
 
 
 def _result_of(call: FunctionCall) -> Any:
-    loaded = _loaded.get(call.target)
+    key = call.target, call.modules  # whether a function may be called depends on both
+    loaded = _loaded.get(key)
     if loaded is None:
-        loaded = _loaded[call.target] = _load(call)
+        loaded = _loaded[key] = _load(call)
     fields = decode_json(call.fields)
     assert isinstance(fields, dict)  # noqa: S101 - the gateway has checked it
     try:

@@ -19,6 +19,7 @@ TEXT: Final = """
 from __future__ import annotations
 
 from asyncio import CancelledError
+from calendar import isleap
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -307,6 +308,15 @@ def test_a_cancellation_is_no_failure_of_the_function(call: Any) -> None:
     with pytest.raises(KeyboardInterrupt) as raised:
         call("is_cancelled")
     assert raised.type is KeyboardInterrupt  # a class of the user's would be decoded elsewhere
+
+
+def test_a_worker_that_is_used_again_calls_only_what_the_settings_allow_now(folder: Path) -> None:
+    def call(*modules: str) -> Done:
+        target = FunctionTarget(MODULE, "isleap")
+        return call_function(FunctionCall(target, b'{"year":2000}', modules, (str(folder),), 1_000))
+
+    assert call(MODULE, "calendar").error is None
+    assert "is a function of the module calendar" in str(call(MODULE).error)
 
 
 @pytest.mark.parametrize(
