@@ -217,6 +217,9 @@ class Settings(BaseSettings):
     ray_unclaimed_s: Annotated[float, Field(ge=1, le=31_536_000)] = 3_600.0
     """How long a detached Ray task, running or ended, exists without a dispatcher that asks for its
     outcome."""
+    ray_small_calls: Annotated[int, Field(ge=1, le=10_000)] = 16
+    """Most calls of Ray functions at once, for each dispatcher, that ask for less than 0.1 of a
+    processor and of a GPU; Ray has a process for each, and no resources that limit them."""
 
     connect_timeout_s: Annotated[float, Field(gt=0)] = 2.0
     """Time limit for opening a connection to a gateway."""
@@ -236,7 +239,8 @@ class Settings(BaseSettings):
     """Lowest rate at which an answer of a function fills the room that it holds, while other
     answers wait for room; otherwise, after ten seconds, its call fails. 0 asks for no rate."""
     limit_per_host: Annotated[int, Field(ge=1)] = 256
-    """Most calls to one gateway host at once; from 16 on, a workspace gets at most 8/9 of them."""
+    """Most calls to one gateway host, one named Ray actor or one Serve application at once; from 16
+    on, a workspace gets at most 8/9 of them."""
     rate_per_host: Limit[Rate] = None
     """Most calls to one gateway host that begin in a second; ``forever`` sets no limit."""
     rates_by_host: HostRates = {}

@@ -63,7 +63,7 @@ class DispatcherActor:
             registry,
             life=life.bytes,
             connect=self._connect,
-            hosts=lambda: [*registry.hosts(), *ray_tasks.hosts()],
+            hosts=lambda: [*registry.hosts(), *ray_tasks.hosts(), *ray_calls.hosts()],
             settled=ray_tasks.settled,
             budget=budget,
             shares=lambda sender: not is_dedicated_actor(sender),
@@ -139,6 +139,8 @@ def ray_settings(settings: Settings) -> RaySettings:
         runtime_envs=settings.ray_runtime_envs,
         namespace=settings.namespace,
         unclaimed_s=settings.ray_unclaimed_s,
+        small_calls=settings.ray_small_calls,
+        calls_per_target=settings.limit_per_host,
     )
 
 

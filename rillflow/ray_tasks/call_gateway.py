@@ -8,8 +8,9 @@ import ray
 from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.targets import effective_protocol
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of
+from rillflow.ray_tasks.call_slots import CallSlots
 from rillflow.ray_tasks.caller import Caller, CallResult
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.system_failures import SystemFailureError
@@ -22,9 +23,10 @@ from rillflow.ray_tasks.targets import (
 )
 from rillflow.ray_tasks.tasks import MARK, Result
 
+MOST_CALLS: Final = 1_000
 _OPTIONS: Final = {
     "num_cpus": 0,
-    "max_concurrency": 1_000,
+    "max_concurrency": MOST_CALLS,
     "max_restarts": -1,
     "max_task_retries": 0,
     "runtime_env": {"env_vars": {MARK: "1"}},
@@ -42,6 +44,7 @@ class RayCallGateway:
         """Fetch large results only where the ``budget`` has room."""
         self._settings = settings
         self._attempts = Attempts(budget)
+        self._slots = CallSlots(each=settings.calls_per_target, total=MOST_CALLS)
         self._actor: Any = None
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
@@ -51,7 +54,12 @@ class RayCallGateway:
             fields = fields_of(request)
         except GatewayError as error:
             return failed(request, str(error), error.hint)
-        return await self._attempts.answer(request, lambda _: self._result(target, fields))
+        async with self._slots.slot(target.host, request):
+            return await self._attempts.answer(request, lambda _: self._result(target, fields))
+
+    def hosts(self) -> list[HostState]:
+        """Return the actors and applications that are called, as hosts."""
+        return self._slots.hosts()
 
     async def close(self) -> None:
         """Do nothing: the actor ends with this process."""

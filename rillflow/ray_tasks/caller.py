@@ -6,6 +6,7 @@ What they return are objects of the user, whose modules are imported where they 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import ray
@@ -18,6 +19,10 @@ from rillflow.ray_tasks.tasks import Result, packed
 from rillflow.ray_tasks.worker import Done, done_with, failed_by
 
 CALL: Final = "__call__"
+SHORT: Final = 16_384
+"""Text of so many characters is encoded at once."""
+MOST_ENCODED: Final = 32
+"""Of so many actors and applications results are encoded at once."""
 _UNREADABLE: Final = (ray.exceptions.UnserializableException, ray.exceptions.RaySystemError)
 """What Ray raises after a call whose result or exception it cannot decode."""
 
@@ -34,6 +39,8 @@ class Caller:
 
     def __init__(self, path: tuple[str, ...], most_bytes: int) -> None:
         self._most_bytes = most_bytes
+        self._threads = ThreadPoolExecutor(MOST_ENCODED, "results")
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._deployments: dict[tuple[str, str], Any] = {}
         sys.path[:0] = [folder for folder in path if folder not in sys.path]
 
@@ -54,7 +61,7 @@ class Caller:
                 )
             return found
 
-        return await self._called(method, fields)
+        return await self._called(target.host, method, fields)
 
     async def call_deployment(self, target: ServeTarget, fields: bytes) -> CallResult:
         """Call a deployment of a Serve application, by default the ingress."""
@@ -63,7 +70,7 @@ class Caller:
             handle = await self._deployment(target.application, target.deployment)
             return handle if target.method == CALL else getattr(handle, target.method)
 
-        return await self._called(method, fields)
+        return await self._called(target.host, method, fields)
 
     async def _deployment(self, application: str, deployment: str) -> Any:
         key = application, deployment
@@ -71,11 +78,27 @@ class Caller:
             self._deployments[key] = await asyncio.to_thread(_handle_of, *key)
         return self._deployments[key]
 
-    async def _called(self, method: Callable[[], Awaitable[Any]], fields: bytes) -> CallResult:
+    async def _done_with(self, host: str, result: Any) -> Done:
+        """Encode what was returned beside the event loop, since its class may have code of its own.
+
+        One thread does so for an actor or application; it goes on if the call is cancelled.
+        """
+        if _is_short(result):
+            return _done_with(result, self._most_bytes)
+        turn = self._turns.setdefault(host, asyncio.Semaphore())
+        await turn.acquire()
+        loop = asyncio.get_running_loop()
+        encoding = loop.run_in_executor(self._threads, _done_with, result, self._most_bytes)
+        encoding.add_done_callback(lambda _: turn.release())
+        return await asyncio.shield(encoding)
+
+    async def _called(
+        self, host: str, method: Callable[[], Awaitable[Any]], fields: bytes
+    ) -> CallResult:
         try:
             given = decode_json(fields)
             response = (await method()).remote(**given)  # type: ignore[arg-type] # an object
-            done = _done_with(await _awaited(response), self._most_bytes)
+            done = await self._done_with(host, await _awaited(response))
         except ray.exceptions.RayTaskError as error:
             done = failed_by(error.cause or error)
         except _UNREADABLE as error:
@@ -87,6 +110,11 @@ class Caller:
         except BaseException as error:  # noqa: BLE001 - the other side may raise anything
             done = failed_by(error)
         return CallResult(packed(done))
+
+
+def _is_short(result: Any) -> bool:
+    kind = type(result)
+    return result is None or kind in {int, float, bool} or (kind is str and len(result) <= SHORT)
 
 
 def _done_with(result: Any, most_bytes: int) -> Done:

@@ -1,6 +1,7 @@
 """The gateway of ``ray://``: an attempt is a Ray task, and what the function returns its answer."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from ray.exceptions import RayError
@@ -9,9 +10,10 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
-from rillflow.ray_tasks.options import CallOptions
+from rillflow.ray_tasks.call_slots import CallSlots
+from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.settings import RaySettings
-from rillflow.ray_tasks.targets import function_target, refuse_module
+from rillflow.ray_tasks.targets import SCHEME, function_target, refuse_module
 from rillflow.ray_tasks.task_actors import TaskActors
 from rillflow.ray_tasks.tasks import RayTasks, Result, result_of
 from rillflow.ray_tasks.waiting import WaitingCalls
@@ -31,6 +33,7 @@ class RayTaskGateway:
         self._attempts = Attempts(budget)
         self._tasks = RayTasks(settings)
         self._waiting = WaitingCalls()
+        self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
         self._actors = TaskActors(settings.namespace, settings.unclaimed_s)
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
@@ -41,9 +44,10 @@ class RayTaskGateway:
             return failed(request, str(error), error.hint)
         is_outcome = False
         try:
-            answer = await self._attempts.answer(
-                request, lambda options: self._result(request, call, options)
-            )
+            async with self._slot(request):
+                answer = await self._attempts.answer(
+                    request, lambda options: self._result(request, call, options)
+                )
             is_outcome = answer.is_outcome
             return answer
         finally:
@@ -56,12 +60,18 @@ class RayTaskGateway:
 
     def hosts(self) -> list[HostState]:
         """Return the state of Ray, if it is called."""
-        return self._waiting.hosts()
+        return self._waiting.hosts(self._small.usage(SCHEME).waiting)
 
     async def close(self) -> None:
         """Wait for what is being ended. Ray tasks end with this process, detached ones go on."""
         await self._tasks.close()
         await self._actors.close()
+
+    def _slot(self, request: DispatchRequest) -> AbstractAsyncContextManager[None]:
+        """Return what holds a slot for a call that no resource of a node limits."""
+        if call_options(request.ray_options).is_small:
+            return self._small.slot(SCHEME, request)
+        return nullcontext()
 
     def _function_call(self, request: DispatchRequest) -> FunctionCall:
         settings = self._settings

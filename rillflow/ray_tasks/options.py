@@ -8,6 +8,7 @@ import msgspec
 
 MAX_SYSTEM_RETRIES: Final = 3
 SYNC: Final = "task_sync"
+SMALL_SHARE: Final = 0.1
 _RESOURCES: Final = (
     *("num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "label_selector"),
 )
@@ -20,6 +21,7 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """
 
     text: bytes = b"{}"
+    num_cpus: float | None = None
     num_gpus: float | None = None
     max_calls_given: int | None = None
     runtime_env: str | None = None
@@ -29,6 +31,12 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def is_detached(self, pattern: str) -> bool:
         """Tell whether a call outlives its dispatcher: that of an asynchronous task by default."""
         return pattern != SYNC if self.detached is None else self.detached
+
+    @property
+    def is_small(self) -> bool:
+        """Tell whether a node has room for more of such calls than for their processes."""
+        cpus = 1.0 if self.num_cpus is None else self.num_cpus
+        return cpus < SMALL_SHARE and (self.num_gpus or 0.0) < SMALL_SHARE
 
     @property
     def max_calls(self) -> int:
@@ -55,6 +63,7 @@ def call_options(text: bytes | None) -> CallOptions:
     given: Mapping[str, Any] = msgspec.json.decode(text)
     return CallOptions(
         text=text,
+        num_cpus=given.get("num_cpus"),
         num_gpus=given.get("num_gpus"),
         max_calls_given=given.get("max_calls"),
         runtime_env=given.get("runtime_env"),

@@ -16,7 +16,8 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     has the folders in which workers look for modules before others. ``runtime_envs`` are those
     that tasks choose by name. ``actors`` and ``applications`` of Serve are those that tasks may
     call. Task actors are in the ``namespace``; one whose outcome nobody has
-    asked for during ``unclaimed_s`` seconds ends.
+    asked for during ``unclaimed_s`` seconds ends. At once are made at most ``small_calls`` that ask
+    for almost no processor, and ``calls_per_target`` of one actor or application.
     """
 
     modules: tuple[str, ...] = ()
@@ -26,4 +27,6 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     runtime_envs: Mapping[str, Mapping[str, Any]] = {}
     namespace: str = "rillflow"
     unclaimed_s: float = 3_600.0
+    small_calls: int = 16
+    calls_per_target: int = 256
     max_result_bytes: int = MAX_RESULT_BYTES

@@ -7,7 +7,7 @@ from ray import exceptions
 
 ENVIRONMENT_FAILED: Final = "the runtime environment could not be set up; the log has the reason"
 """Ray's own words may have addresses with credentials, which belong to the operator."""
-MOST_REASON: Final = 2_000
+MOST_REASON: Final = 900
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 

@@ -39,9 +39,11 @@ class ActorTarget(NamedTuple):
     namespace: str
     method: str
 
-    def __str__(self) -> str:
+    @property
+    def host(self) -> str:
+        """The actor, as operators see it."""
         namespace = f"@{self.namespace}" if self.namespace else ""
-        return f"{self.name}{namespace}/{self.method}"
+        return f"{ACTOR_SCHEME}://{self.name}{namespace}"
 
 
 class ServeTarget(NamedTuple):
@@ -51,9 +53,10 @@ class ServeTarget(NamedTuple):
     deployment: str
     method: str
 
-    def __str__(self) -> str:
-        deployment = f"/{self.deployment}" if self.deployment else ""
-        return f"{self.application}{deployment}/{self.method}"
+    @property
+    def host(self) -> str:
+        """The application, as operators see it."""
+        return f"{SERVE_SCHEME}://{self.application}"
 
 
 def actor_target(resource_name: str, allowed: Sequence[str]) -> ActorTarget:

@@ -10,7 +10,9 @@ from typing import Any, Final
 import ray
 
 from rillflow.gateways.limits.answer_budget import CallId
-from rillflow.ports.gateway import CircuitState, HostState
+from rillflow.gateways.limits.concurrency import Usage
+from rillflow.ports.gateway import HostState
+from rillflow.ray_tasks.call_slots import host_state
 from rillflow.ray_tasks.node_resources import lacking
 from rillflow.ray_tasks.targets import SCHEME
 from rillflow.task_set import TaskSet
@@ -47,22 +49,18 @@ class WaitingCalls:
                 look.cancel()
             self._lacking.pop(call, None)
 
-    def hosts(self) -> list[HostState]:
-        """Return Ray as a host, if it is called: calls that wait in vain are warned of."""
-        if not self._under_way:
+    def hosts(self, queued: int) -> list[HostState]:
+        """Return Ray as a host, if it is called: calls that wait in vain are warned of.
+
+        Args:
+            queued: How many calls wait before they are made.
+        """
+        if not self._under_way + queued:
             return []
         reasons = Counter(self._lacking.values())
-        return [
-            HostState(
-                host=CircuitState(name=f"{SCHEME}://", state="closed", failures=0, open_for_s=0.0),
-                under_way=self._under_way - len(self._lacking),
-                waiting=len(self._lacking),
-                held=0,
-                rate_per_s=None,
-                functions=[],
-                warnings=[f"{reason} (calls: {calls})" for reason, calls in reasons.items()],
-            )
-        ]
+        usage = Usage(self._under_way - len(self._lacking), len(self._lacking) + queued)
+        warnings = [f"{reason} (calls: {calls})" for reason, calls in reasons.items()]
+        return [host_state(f"{SCHEME}://", usage, warnings)]
 
     async def _look(self, call: CallId, name: str, options: Mapping[str, Any]) -> None:
         while True:

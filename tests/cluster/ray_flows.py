@@ -2,7 +2,7 @@
 
 import yaml
 
-from tests.cluster.api import Json
+from tests.cluster.api import Api, Json
 
 
 def calling(resource: str, given: Json, **more: Json) -> str:
@@ -20,3 +20,10 @@ def calling(resource: str, given: Json, **more: Json) -> str:
     }
     flow = {"workspace": "ray", "dagName": "called", "type": "flow", "tasks": [task]}
     return yaml.safe_dump(flow, width=1000)
+
+
+def calls_at(api: Api, host: str) -> tuple[int, int]:
+    """Return how many calls of a host are under way, and how many wait."""
+    dispatchers = api.ask("GET", "/flow/gateways.json").body["dispatchers"]
+    found = [each for one in dispatchers for each in one["hosts"] if each["host"] == host]
+    return sum(each["under_way"] for each in found), sum(each["waiting"] for each in found)

@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,19 @@ class Score(BaseModel):
 
     of: str
     score: float
+
+
+class Slow:
+    """What takes long to become a list."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def tolist(self) -> list[int]:
+        """Sleep in the process that encodes it."""
+        _note(self._file, "encodes")
+        time.sleep(10)
+        return [1]
 
 
 class Counter:
@@ -62,6 +76,10 @@ class Counter:
             raise module.FarError("far")
         result: object = module.Far()
         return result
+
+    async def slow(self, file: str) -> Slow:
+        """Return what is slow to encode."""
+        return Slow(file)
 
     async def die(self) -> None:
         """End the process."""

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.api import Api, Ended, Json
 from tests.cluster.processes import LOOK_S, OwnStack
-from tests.cluster.ray_flows import calling
+from tests.cluster.ray_flows import calling, calls_at
 from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
@@ -29,6 +29,7 @@ def _api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         tmp_path_factory.mktemp("calls") / "data",
         closed_port(),
         RILLFLOW_RAY_ACTORS="counter@models, missing, rillflow:execution:0",
+        RILLFLOW_LIMIT_PER_HOST="3",
         RILLFLOW_SERVE_APPLICATIONS="scores, missing",
     )
     own.start()
@@ -127,6 +128,32 @@ def test_a_cancellation_reaches_the_method(api: Api, tmp_path: Path) -> None:
     _until(file, "waits")
     assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
     _until(file, "cancelled")
+
+
+def test_calls_of_an_actor_beyond_the_limit_wait_and_arecalls_at(api: Api, tmp_path: Path) -> None:
+    given = {"file": str(tmp_path / "state")}
+    flow = calling("ray-actor://counter@models/wait", given)
+    ids = [api.submit(flow, given) for _ in range(5)]
+    give_up = time.monotonic() + WAIT_S
+    while calls_at(api, "ray-actor://counter@models") != (3, 2):
+        assert time.monotonic() < give_up, calls_at(api, "ray-actor://counter@models")
+        time.sleep(LOOK_S)
+    assert _run(api, "serve://scores", {"text": "sea"}).status == "SUCCEED"
+    for execution_id in ids:
+        assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
+
+
+def test_a_result_that_takes_long_to_encode_does_not_hold_up_other_calls(
+    api: Api, tmp_path: Path
+) -> None:
+    file = tmp_path / "state"
+    given = {"file": str(file)}
+    slow = api.submit(calling("ray-actor://counter@models/slow", given), given)
+    _until(file, "encodes")
+    begun_s = time.monotonic()
+    assert _run(api, "serve://scores", {"text": "sea"}).status == "SUCCEED"
+    assert time.monotonic() - begun_s < 7
+    assert api.end(slow, WAIT_S).context["output"] == {"data": [1]}
 
 
 def test_an_actor_that_dies_is_a_system_failure(api: Api) -> None:

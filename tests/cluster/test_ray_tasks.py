@@ -18,7 +18,7 @@ import pytest
 
 from tests.cluster.api import Api, Ended, Json
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, kill, wait_until_gone, workers
-from tests.cluster.ray_flows import calling
+from tests.cluster.ray_flows import calling, calls_at
 from tests.loopback import closed_port
 from tests.spec.documented import blocks_of
 
@@ -47,6 +47,7 @@ def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
         *(*options[2:], "--functions", str(FUNCTIONS)),
         RILLFLOW_SECRET_TOKEN=SECRET,
         OF_THE_USER="kept",
+        RILLFLOW_RAY_SMALL_CALLS="2",
         RILLFLOW_RAY_RUNTIME_ENVS=json.dumps(
             {
                 **json.loads(ENVIRONMENTS),
@@ -304,6 +305,21 @@ def test_a_failure_of_ray_is_repeated_as_often_as_the_options_say(api: Api, file
     told = _failure(_run(api, "dies", given, rayOptions=options))["msg"]
     assert told.startswith("system failure: the process of the worker died")
     assert len(_calls(file)) == 1
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_calls_that_no_processor_limits_have_a_limit_of_their_own(
+    api: Api, file: Path, pattern: str
+) -> None:
+    given = {"file": str(file), "seconds": 2}
+    options = {"num_cpus": 0, "num_gpus": 0}
+    text = _flow("ray_functions:sleeps", given, pattern=pattern, rayOptions=options)
+    ids = [api.submit(text, given) for _ in range(5)]
+    give_up = time.monotonic() + WAIT_S
+    while calls_at(api, "ray://") != (2, 3):
+        assert time.monotonic() < give_up, calls_at(api, "ray://")
+        time.sleep(LOOK_S)
+    assert all(api.end(each, WAIT_S).status == "SUCCEED" for each in ids)
 
 
 def test_the_end_of_its_time_ends_a_function(api: Api, file: Path) -> None:

@@ -54,4 +54,4 @@ def test_credentials_of_a_runtime_environment_are_neither_told_nor_logged() -> N
     logged = reason_for_the_log(error)
     assert logged.endswith("with url: /files.zip?***")
     assert "https://***@store/files.zip?***\n" in logged
-    assert len(reason_for_the_log(exceptions.RuntimeEnvSetupError("?" * 1_000_000))) <= 2_000
+    assert len(reason_for_the_log(exceptions.RuntimeEnvSetupError("?" * 1_000_000))) <= 900

@@ -1,0 +1,67 @@
+"""Calls of Ray that no resource of a node limits wait for slots; nobody takes all of them."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from rillflow.ports.gateway import DispatchRequest
+from rillflow.ray_tasks.call_slots import CallSlots
+from rillflow.ray_tasks.options import call_options
+from tests.loopback import attempt
+
+
+@pytest.mark.parametrize(
+    ("text", "is_small"),
+    [
+        (None, False),
+        (b"{}", False),
+        (b'{"num_cpus":0}', True),
+        (b'{"num_cpus":0.0001}', True),
+        (b'{"num_cpus":0.1}', False),
+        (b'{"num_cpus":0,"num_gpus":1}', False),
+        (b'{"num_cpus":0,"num_gpus":0.0001}', True),
+        (b'{"num_cpus":0,"resources":{"slots":1}}', True),
+    ],
+)
+def test_a_call_with_almost_no_processor_and_gpu_is_small(
+    text: bytes | None, *, is_small: bool
+) -> None:
+    assert call_options(text).is_small is is_small
+
+
+async def test_calls_of_one_target_wait_and_those_of_another_do_not() -> None:
+    slots = CallSlots(each=2, total=100)
+    async with AsyncExitStack() as held:
+        for _ in range(2):
+            await held.enter_async_context(slots.slot("one", attempt("ray://a:b")))
+        third = asyncio.create_task(_once(slots, "one", attempt("ray://a:b")))
+        await _once(slots, "other", attempt("ray://a:b"))
+        assert not third.done()
+        assert [(each.host.name, each.under_way, each.waiting) for each in slots.hosts()] == [
+            ("other", 0, 0),
+            ("one", 2, 1),
+        ]
+    await asyncio.wait_for(third, 5)
+
+
+async def test_a_call_that_is_cancelled_gives_its_slot_and_its_place_back() -> None:
+    slots = CallSlots(each=1, total=100)
+    first = asyncio.create_task(_held(slots))
+    second = asyncio.create_task(_held(slots))
+    await asyncio.sleep(0)
+    for task in (second, first):
+        task.cancel()
+        await asyncio.wait({task})
+    await asyncio.wait_for(_once(slots, "one", attempt("ray://a:b")), 5)
+    assert (slots.usage("one").under_way, slots.usage("one").waiting) == (0, 0)
+
+
+async def _once(slots: CallSlots, name: str, request: DispatchRequest) -> None:
+    async with slots.slot(name, request):
+        pass
+
+
+async def _held(slots: CallSlots) -> None:
+    async with slots.slot("one", attempt("ray://a:b")):
+        await asyncio.Event().wait()
