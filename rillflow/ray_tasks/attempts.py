@@ -10,6 +10,7 @@ from rillflow.backoff import Backoff
 from rillflow.errors import GatewayError
 from rillflow.gateways.http.requests import read_input
 from rillflow.gateways.limits.answer_budget import AnswerBudget
+from rillflow.gateways.messages.threads import computed
 from rillflow.jsontypes import encode_json
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
 from rillflow.ray_tasks.options import CallOptions, call_options
@@ -102,12 +103,16 @@ def _log_environment(options: CallOptions, error: Exception) -> None:
     log.warning("ray_runtime_env_failed", extra=facts)
 
 
-def fields_of(request: DispatchRequest) -> bytes:
-    """Return the input of a call as a JSON object.
+async def fields_of(request: DispatchRequest) -> bytes:
+    """Return the input of a call as a JSON object; a large one is read beside the event loop.
 
     Raises:
         GatewayError: It is none.
     """
+    return await computed(len(request.input), lambda: _fields_of(request))
+
+
+def _fields_of(request: DispatchRequest) -> bytes:
     fields = read_input(request)
     fields.pop(_SIGNS, None)
     return encode_json(fields)

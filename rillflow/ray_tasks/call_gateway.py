@@ -21,7 +21,7 @@ from rillflow.ray_tasks.targets import (
     actor_target,
     serve_target,
 )
-from rillflow.ray_tasks.tasks import MARK, Result
+from rillflow.ray_tasks.tasks import MARK, Result, started
 
 MOST_CALLS: Final = 1_000
 _OPTIONS: Final = {
@@ -51,7 +51,7 @@ class RayCallGateway:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
         try:
             target = self._target(request)
-            fields = fields_of(request)
+            fields = await fields_of(request)
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         async with self._slots.slot(target.host, request):
@@ -72,11 +72,14 @@ class RayCallGateway:
 
     async def _result(self, target: ActorTarget | ServeTarget, fields: bytes) -> Result:
         caller = self._caller()
-        if isinstance(target, ActorTarget):
+
+        def start() -> Any:
+            if isinstance(target, ServeTarget):
+                return caller.call_deployment.remote(target, fields)
             namespace = target.namespace or self._settings.namespace
-            reference = caller.call_actor.remote(target, namespace, fields)
-        else:
-            reference = caller.call_deployment.remote(target, fields)
+            return caller.call_actor.remote(target, namespace, fields)
+
+        reference = await started(len(fields), start, ray.cancel)
         try:
             called = CallResult(*await reference)
         except asyncio.CancelledError:

@@ -39,7 +39,7 @@ class RayTaskGateway:
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
         try:
-            call = self._function_call(request)
+            call = await self._function_call(request)
         except GatewayError as error:
             return failed(request, str(error), error.hint)
         is_outcome = False
@@ -73,12 +73,16 @@ class RayTaskGateway:
             return self._small.slot(SCHEME, request)
         return nullcontext()
 
-    def _function_call(self, request: DispatchRequest) -> FunctionCall:
+    async def _function_call(self, request: DispatchRequest) -> FunctionCall:
         settings = self._settings
         target = function_target(request.resource_name)
         refuse_module(target, settings.modules)
         return FunctionCall(
-            target, fields_of(request), settings.modules, settings.path, settings.max_result_bytes
+            target,
+            await fields_of(request),
+            settings.modules,
+            settings.path,
+            settings.max_result_bytes,
         )
 
     async def _result(
@@ -89,7 +93,7 @@ class RayTaskGateway:
                 if options.is_detached(request.pattern):
                     given = self._tasks.ray_options(options)
                     return await self._actors.result(request, call, given)
-                reference = self._tasks.start(call, options)
+                reference = await self._tasks.start(call, options)
             except RayError:
                 raise
             except (TypeError, ValueError) as error:

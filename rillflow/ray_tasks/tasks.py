@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,6 +25,7 @@ MOST_KEPT: Final = 256
 MARK: Final = "RILLFLOW_RAY_TASK"
 """Set for the workers of functions, so that none is a copy of the stack's own processes."""
 
+_for_inputs: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-inputs")
 log = logging.getLogger("rillflow.ray_tasks")
 
 
@@ -71,14 +74,17 @@ class RayTasks:
         self._prepared: LRUCache[tuple[FunctionTarget, CallOptions], Any] = LRUCache(MOST_KEPT)
         self._ending: TaskSet[None] = TaskSet()
 
-    def start(self, call: FunctionCall, options: CallOptions) -> Any:
+    async def start(self, call: FunctionCall, options: CallOptions) -> Any:
         """Start a function, and return the reference to the ``Result``.
 
         Raises:
             GatewayError: There is no such runtime environment.
             ValueError: Ray refuses the options.
         """
-        return self._prepare(call.target, options).remote(_encoder.encode(call))
+        prepared = self._prepare(call.target, options)
+        return await started(
+            len(call.fields), lambda: prepared.remote(_encoder.encode(call)), self.end
+        )
 
     def ray_options(self, options: CallOptions) -> dict[str, Any]:
         """Return the options of a call as Ray takes them, those of tasks only apart.
@@ -125,6 +131,31 @@ class RayTasks:
             )
         chosen = self._settings.runtime_envs[name] if name is not None else {}
         return {**chosen, "env_vars": {**chosen.get("env_vars", {}), MARK: "1"}}
+
+
+async def started(size_bytes: int, start: Callable[[], Any], end: Callable[[Any], None]) -> Any:
+    """Start a call of Ray and return its reference; a large input is stored beside the event loop.
+
+    Ray copies it into the object store of the node, and waits there for room.
+
+    Args:
+        size_bytes: The size of the input.
+        start: Starts the call.
+        end: Is given the reference if nobody waits for it any more.
+    """
+    if size_bytes <= SMALL_BYTES:
+        return start()
+    starting = asyncio.get_running_loop().run_in_executor(_for_inputs, start)
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(lambda ended: _end_begun(ended, end))
+        raise
+
+
+def _end_begun(starting: "asyncio.Future[Any]", end: Callable[[Any], None]) -> None:
+    if starting.exception() is None:
+        end(starting.result())
 
 
 async def _end(reference: Any) -> None:

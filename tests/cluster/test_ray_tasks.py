@@ -286,6 +286,12 @@ def test_a_large_result_arrives_and_a_too_large_one_fails_the_task(api: Api) -> 
     assert "the result has 11000011 bytes of JSON, and 10485760 are allowed" in told
 
 
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_a_large_input_arrives(api: Api, pattern: str) -> None:
+    ended = _run(api, "later", {"text": "x" * 1_000_000}, pattern=pattern)
+    assert ended.context["output"] == {"data": ["x" * 1_000_000]}
+
+
 def test_a_worker_that_died_is_repeated_without_the_retries_of_the_author(
     api: Api, file: Path
 ) -> None:

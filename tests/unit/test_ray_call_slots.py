@@ -36,6 +36,7 @@ async def test_calls_of_one_target_wait_and_those_of_another_do_not() -> None:
         for _ in range(2):
             await held.enter_async_context(slots.slot("one", attempt("ray://a:b")))
         third = asyncio.create_task(_once(slots, "one", attempt("ray://a:b")))
+        await asyncio.sleep(0)
         await _once(slots, "other", attempt("ray://a:b"))
         assert not third.done()
         assert [(each.host.name, each.under_way, each.waiting) for each in slots.hosts()] == [

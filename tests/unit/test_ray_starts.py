@@ -1,0 +1,52 @@
+"""A large input goes into Ray's object store beside the event loop, and no call is lost by that."""
+
+import asyncio
+import threading
+from typing import Final
+
+import pytest
+
+from rillflow.ray_tasks.tasks import SMALL_BYTES, started
+
+WAIT_S: Final = 10.0
+
+
+class Store:
+    """What starts a call, as soon as there is room for its input."""
+
+    def __init__(self) -> None:
+        self.room = threading.Event()
+        self.ended: asyncio.Queue[str] = asyncio.Queue()
+
+    def start(self) -> str:
+        if not self.room.wait(WAIT_S):
+            raise TimeoutError
+        return "reference"
+
+
+async def test_a_large_input_that_waits_for_room_does_not_hold_the_event_loop() -> None:
+    store = Store()
+    starting = asyncio.create_task(started(SMALL_BYTES + 1, store.start, store.ended.put_nowait))
+    await asyncio.sleep(0)
+    store.room.set()  # by the event loop, which goes on
+    assert await starting == "reference"
+    assert store.ended.empty()
+
+
+async def test_a_call_that_is_cancelled_while_its_input_is_stored_is_ended_once_begun() -> None:
+    store = Store()
+    starting = asyncio.create_task(started(SMALL_BYTES + 1, store.start, store.ended.put_nowait))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    store.room.set()
+    assert await asyncio.wait_for(store.ended.get(), WAIT_S) == "reference"
+
+
+async def test_a_small_input_takes_no_thread() -> None:
+    store = Store()
+    store.room.set()
+    threads = set(threading.enumerate())
+    assert await started(SMALL_BYTES, store.start, store.ended.put_nowait) == "reference"
+    assert set(threading.enumerate()) == threads
