@@ -33,8 +33,10 @@ ACTOR_OPTIONS: Final[Mapping[str, Any]] = {
 class TaskActor:
     """The actor that runs the function of one attempt once, and keeps its outcome.
 
-    It leaves when it is told to. A task actor whose outcome nobody has asked for during
-    ``unclaimed_s`` seconds leaves by itself, and what it runs ends with it.
+    The function begins with the first question for its outcome, so that none begins after a wait
+    for resources if whoever has ordered it is gone. The actor leaves when it is told to. One whose
+    outcome nobody has asked for during ``unclaimed_s`` seconds leaves by itself, and what it runs
+    ends with it.
     """
 
     def __init__(self, call: FunctionCall, unclaimed_s: float) -> None:
@@ -45,16 +47,27 @@ class TaskActor:
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._watching = asyncio.create_task(self._leave_unclaimed(), name="unclaimed")
-        threading.Thread(target=self._run, args=(call,), name="function", daemon=True).start()
+        self._function: threading.Thread | None = None
+        self._call = call
 
     async def outcome(self) -> Result | None:
         """Return the outcome; None if there is none within ``ASK_S``."""
+        self._begin()
         self._questions += 1
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), ASK_S)
-        self._questions -= 1
-        self._asked_s = time.monotonic()
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), ASK_S)
+        finally:
+            self._questions -= 1
+            self._asked_s = time.monotonic()
         return self._result
+
+    def _begin(self) -> None:
+        if self._function is None:
+            self._function = threading.Thread(
+                target=self._run, args=(self._call,), name="function", daemon=True
+            )
+            self._function.start()
 
     def _run(self, call: FunctionCall) -> None:
         try:

@@ -2,11 +2,13 @@
 
     python tests/cluster/ray_unclaimed.py ADDRESS FOLDER FILE
 
-It orders the same attempt twice, and ends when the task actor has ended by itself.
+It orders the same attempt twice, asks for a while, and ends when the task actor has
+ended by itself.
 """
 
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 import ray
@@ -31,7 +33,11 @@ def main(address: str, folder: str, file: str) -> None:
     again = _find_or_start(call, UNCLAIMED_S, options)
     if actor._actor_id != again._actor_id:
         sys.exit("the attempt has two task actors")
-    ray.get(actor.__ray_ready__.remote())
+    questions = [each.outcome.remote() for each in (actor, again)]
+    while not Path(file).exists():
+        time.sleep(LOOK_S)
+    for question in questions:
+        ray.cancel(question)
     while _is_there():
         time.sleep(LOOK_S)
 

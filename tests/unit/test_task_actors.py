@@ -1,0 +1,56 @@
+"""A task actor begins its function once somebody asks for the outcome, and only once."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rillflow.jsontypes import encode_json
+from rillflow.ray_tasks.targets import FunctionTarget
+from rillflow.ray_tasks.task_actors import TaskActor
+from rillflow.ray_tasks.worker import FunctionCall
+
+MODULE: Final = "function_of_a_task_actor"
+TEXT: Final = """
+from pathlib import Path
+
+
+def note(file):
+    with Path(file).open("a") as lines:
+        lines.write("called ")
+"""
+
+
+@pytest.fixture(name="call")
+def _call(tmp_path: Path) -> Iterator[FunctionCall]:
+    (tmp_path / f"{MODULE}.py").write_text(TEXT, encoding="ascii")
+    before = list(sys.path)
+    fields = encode_json({"file": str(tmp_path / "calls")})
+    yield FunctionCall(FunctionTarget(MODULE, "note"), fields, (MODULE,), (str(tmp_path),), 100)
+    sys.path[:] = before
+    sys.modules.pop(MODULE, None)
+
+
+async def test_a_function_begins_with_the_first_question(
+    call: FunctionCall, tmp_path: Path
+) -> None:
+    actor = TaskActor(call, 3_600.0)
+    file = tmp_path / "calls"
+    for _ in range(50):  # as long as a function that has begun takes, many times
+        await asyncio.sleep(0.01)
+        assert not file.exists()
+    answers = await asyncio.gather(actor.outcome(), actor.outcome())
+    assert [each.body for each in answers if each is not None] == [b"{}", b"{}"]
+    assert file.read_text(encoding="ascii") == "called "
+
+
+async def test_a_question_that_is_cancelled_counts_no_longer(call: FunctionCall) -> None:
+    actor = TaskActor(call, 3_600.0)
+    question = asyncio.create_task(actor.outcome())
+    await asyncio.sleep(0)
+    question.cancel()
+    await asyncio.wait({question})
+    assert actor._questions == 0
