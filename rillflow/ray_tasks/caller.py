@@ -68,7 +68,7 @@ class Caller:
 
         async def method() -> Any:
             handle = await self._deployment(target.application, target.deployment)
-            return handle if target.method == CALL else getattr(handle, target.method)
+            return handle if target.method == CALL else handle.options(method_name=target.method)
 
         return await self._called(target.host, method, fields)
 

@@ -35,7 +35,7 @@ _LOW_MEMORY: Final = "running low on memory"
 _PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.OutOfMemoryError, _OUT_OF_MEMORY),
     (exceptions.NodeDiedError, "the node of the worker was lost"),
-    (exceptions.ActorDiedError, "the process or node of the detached task was lost"),
+    (exceptions.ActorDiedError, "the process or node of the actor was lost"),
     (exceptions.WorkerCrashedError, "the process of the worker died"),
     (exceptions.LocalRayletDiedError, "the Ray of the node has ended"),
     (exceptions.ActorUnavailableError, "the process of the actor cannot be reached"),
@@ -47,7 +47,7 @@ _PASSING: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 _LASTING: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.TaskUnschedulableError, "no node can run the task"),
-    (exceptions.ActorUnschedulableError, "no node can run the detached task"),
+    (exceptions.ActorUnschedulableError, "no node can run the actor"),
     (exceptions.TaskCancelledError, "the Ray task was cancelled outside of Rillflow"),
     (exceptions.RayTaskError, "the worker could not call the function"),
 )

@@ -93,6 +93,10 @@ class Scorer:
         """Score a text."""
         return Score(of=text, score=float(len(text)))
 
+    async def remote(self, text: str) -> str:
+        """Have the name of a method of Serve's own handle."""
+        return text.upper()
+
     async def best(self, texts: list[str]) -> str:
         """Return the longest text."""
         return max(texts, key=len)

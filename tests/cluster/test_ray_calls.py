@@ -63,6 +63,7 @@ def _failure(ended: Ended) -> Json:
         ("ray-actor://counter@models/add", {"number": 0}, {"count": 0}),
         ("serve://scores", {"text": "sea"}, {"of": "sea", "score": 3.0}),
         ("serve://scores/Scorer", {"text": "sea"}, {"of": "sea", "score": 3.0}),
+        ("serve://scores/Scorer/remote", {"text": "sea"}, {"data": "SEA"}),
         ("serve://scores/Scorer/best", {"texts": ["a", "bb"]}, {"data": "bb"}),
     ],
 )

@@ -452,7 +452,7 @@ def test_a_task_actor_that_dies_for_good_is_told_as_a_system_failure(
     _begun(file)
     kill(*_actors(own))
     told = _failure(api.end(execution_id, WAIT_S))["msg"]
-    assert told.startswith("system failure: the process or node of the detached task was lost: ")
+    assert told.startswith("system failure: the process or node of the actor was lost: ")
 
 
 def test_a_cancellation_ends_a_task_actor(own: OwnStack, api: Api, file: Path) -> None:

@@ -18,7 +18,7 @@ class OutOfMemoryActorError(exceptions.ActorDiedError):  # type: ignore[misc] # 
     [
         (exceptions.OutOfMemoryError("task killed"), "the node ran out of memory", True),
         (OutOfMemoryActorError(), "the node ran out of memory", True),
-        (exceptions.ActorDiedError(), "the process or node of the detached task", True),
+        (exceptions.ActorDiedError(), "the process or node of the actor was lost", True),
         (exceptions.NodeDiedError("gone"), "the node of the worker was lost", True),
         (exceptions.WorkerCrashedError(), "the process of the worker died", True),
         (
@@ -27,7 +27,7 @@ class OutOfMemoryActorError(exceptions.ActorDiedError):  # type: ignore[misc] # 
             False,
         ),
         (exceptions.TaskUnschedulableError("no node"), "no node can run the task", False),
-        (exceptions.ActorUnschedulableError("no node"), "no node can run the detached", False),
+        (exceptions.ActorUnschedulableError("no node"), "no node can run the actor", False),
         (exceptions.ActorUnavailableError("away", None), "the process of the actor", True),
         (exceptions.ObjectStoreFullError("full"), "the object store of the node is full", True),
         (exceptions.RaySystemError("no module"), "a failure of Ray: System error: no mod", False),
