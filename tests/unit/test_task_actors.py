@@ -54,3 +54,4 @@ async def test_a_question_that_is_cancelled_counts_no_longer(call: FunctionCall)
     question.cancel()
     await asyncio.wait({question})
     assert actor._questions == 0
+    await actor.outcome()
