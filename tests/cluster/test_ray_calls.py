@@ -131,7 +131,7 @@ def test_a_cancellation_reaches_the_method(api: Api, tmp_path: Path) -> None:
     _until(file, "cancelled")
 
 
-def test_calls_of_an_actor_beyond_the_limit_wait_and_arecalls_at(api: Api, tmp_path: Path) -> None:
+def test_calls_of_an_actor_beyond_the_limit_wait_and_are_shown(api: Api, tmp_path: Path) -> None:
     given = {"file": str(tmp_path / "state")}
     flow = calling("ray-actor://counter@models/wait", given)
     ids = [api.submit(flow, given) for _ in range(5)]
