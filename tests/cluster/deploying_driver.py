@@ -37,7 +37,8 @@ from rillflow.errors import RillflowError
 from rillflow.jsontypes import decode_json
 from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
-from tests.cluster.moving_driver import ANSWER, TASK, Functions
+from tests.cluster.driving import obey
+from tests.cluster.moving_driver import TASK, Functions
 
 END_S: Final = 60.0
 LOOK_S: Final = 0.1
@@ -150,16 +151,7 @@ async def main(address: str, store: str) -> None:
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
     functions = Functions()
     driver = Driver(functions, await functions.start(), store)
-    _say("joined")
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        command, *arguments = line.split()
-        _say(await getattr(driver, command)(*arguments))
-
-
-def _say(answer: Any) -> None:
-    # Ray writes here as well.
-    sys.stdout.write(f"{ANSWER}{json.dumps(answer)}\n")
-    sys.stdout.flush()
+    await obey(driver)
 
 
 if __name__ == "__main__":

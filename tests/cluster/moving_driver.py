@@ -18,7 +18,6 @@ with a line, ``answer: `` and JSON:
 """
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -42,11 +41,11 @@ from rillflow.jsontypes import decode_json
 from rillflow.runtime.dispatch.client import dispatcher_index
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.settings import Settings
+from tests.cluster.driving import obey
 
 ACTORS: Final = 2
 MOST_DISPATCHERS: Final = 2
 LOOK_S: Final = 0.05
-ANSWER: Final = "answer: "
 CALL_S: Final = 0.7
 END_S: Final = 50.0
 DRAIN_MS: Final = 60_000
@@ -248,16 +247,7 @@ async def main(address: str, store: str, marks: str) -> None:
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
     functions = Functions()
     driver = Driver(functions, await functions.start(), store, Path(marks))
-    _say("joined")
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        command, *arguments = line.split()
-        _say(await getattr(driver, command)(*arguments))
-
-
-def _say(answer: Any) -> None:
-    # Ray writes here as well.
-    sys.stdout.write(f"{ANSWER}{json.dumps(answer)}\n")
-    sys.stdout.flush()
+    await obey(driver)
 
 
 if __name__ == "__main__":

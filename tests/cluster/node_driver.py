@@ -13,7 +13,6 @@ and JSON:
 """
 
 import asyncio
-import json
 import os
 import socket
 import sys
@@ -30,9 +29,9 @@ from rillflow.actors.stack import ray_stack
 from rillflow.jsontypes import decode_json
 from rillflow.settings import Settings
 from serve.api import create_api
+from tests.cluster.driving import obey
 
 ACTORS: Final = 2
-ANSWER: Final = "answer: "
 END_S: Final = 50.0
 TASK: Final = """
   - name: {name}
@@ -112,16 +111,7 @@ async def main(address: str, store: str, functions: str) -> None:
     """Join the cluster, say so, and answer until the input ends."""
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
     driver = Driver(store, functions)
-    _say("joined")
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        command, *arguments = line.split()
-        _say(await getattr(driver, command)(*arguments))
-
-
-def _say(answer: Any) -> None:
-    # Ray writes here as well.
-    sys.stdout.write(f"{ANSWER}{json.dumps(answer)}\n")
-    sys.stdout.flush()
+    await obey(driver)
 
 
 if __name__ == "__main__":

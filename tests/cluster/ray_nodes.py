@@ -13,13 +13,12 @@ from typing import Any, Final
 
 from serve.listening import free_port
 from serve.stack.ray_environment import PREFERENCES
+from tests.cluster.driving import ANSWER
 from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_gone
 
 RAY: Final = str(Path(sys.executable).with_name("ray"))
 DRIVER: Final = Path(__file__).with_name("node_driver.py")
 START_S: Final = 60.0
-ANSWER: Final = "answer: "
-"""What the driver's answers begin with; Ray writes between them."""
 STARTED: Final = "--block"
 # A node that does not answer is taken for dead after some 4 s, instead of 40.
 IMPATIENT: Final = {

@@ -331,7 +331,7 @@ def test_the_journal_and_a_snapshot_in_the_middle_give_the_same_execution() -> N
 # -- what comes in between ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("handled", range(12))
+@pytest.mark.parametrize("handled", range(2, 10))
 def test_what_a_time_out_abandons_does_not_go_on(handled: int) -> None:
     """A group whose end was left to a later event ended its task, which had timed out."""
     text = PASSES.replace("category: foreach", "category: foreach\n  timeline: TIMELINE").replace(
@@ -339,12 +339,10 @@ def test_what_a_time_out_abandons_does_not_go_on(handled: int) -> None:
     )
     owner = Owner(text, {"outer": listed(2), "inner": []}, turn_max_task_steps=1)
     for _ in range(handled):
-        if owner.state.remaining is not None:
-            owner.go_on()
+        owner.go_on()
     task = owner.state.tasks["E"]
-    if task.timeout_due_ms is None:
-        return
     due_ms = task.timeout_due_ms
+    assert due_ms is not None
     owner.take(TimerFired(at_ms=due_ms, kind="timeout", task="E", due_ms=due_ms))
     assert task.status is TaskStatus.FAILED
     owner.finish()

@@ -144,28 +144,23 @@ async def test_an_owner_with_an_older_map_is_asked_again_until_it_has_moved() ->
     assert await asked == 1
 
 
-async def test_who_waits_for_an_end_goes_on_at_the_next_owner() -> None:
-    owners = Owners(2)
+@pytest.mark.parametrize(
+    ("before", "after", "number", "next_owner"),
+    [(2, 3, 2, 2), (3, 2, 5, 1)],
+    ids=["of more owners", "after an owner that ends for good"],
+)
+async def test_who_waits_for_an_end_goes_on_at_the_next_owner(
+    before: int, after: int, number: int, next_owner: int
+) -> None:
+    owners = Owners(before)
     routes = owners.routes()
-    moved = execution_in(2)
+    moved = execution_in(number)
     waiting = asyncio.create_task(routes.end(moved, LONG_S, ""))
     await owners.waited_for.wait()
-    owners.start(3)
+    owners.start(after)
     owners.ended.set()
     assert (await asyncio.wait_for(waiting, LONG_S)).has_ended
-    assert owners.asked[-1] == 2
-
-
-async def test_who_waits_at_an_owner_that_ends_for_good_goes_on_at_the_next_one() -> None:
-    owners = Owners(3)
-    routes = owners.routes()
-    moved = execution_in(5)
-    waiting = asyncio.create_task(routes.end(moved, LONG_S, ""))
-    await owners.waited_for.wait()
-    owners.start(2)
-    owners.ended.set()
-    assert (await asyncio.wait_for(waiting, LONG_S)).has_ended
-    assert owners.asked[-1] == 1
+    assert owners.asked[-1] == next_owner
 
 
 def test_a_refusal_tells_the_map_to_another_process() -> None:
