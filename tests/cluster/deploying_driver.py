@@ -95,13 +95,18 @@ class Driver:
 
     async def settled(self) -> Any:
         """Wait until everything is as wanted."""
-        async with asyncio.timeout(END_S):
-            while True:
-                controller = await find_actor(self._base, CONTROLLER_ACTOR)
-                report = await controller.report.remote()
-                if not report.reasons:
-                    return msgspec.to_builtins(report)
-                await asyncio.sleep(LOOK_S)
+        report = None
+        try:
+            async with asyncio.timeout(END_S):
+                while report is None or report.reasons:
+                    await asyncio.sleep(LOOK_S)
+                    controller = await find_actor(self._base, CONTROLLER_ACTOR)
+                    report = await controller.report.remote()
+        except TimeoutError as error:
+            raise AssertionError(
+                f"not settled after {END_S:g} s; the last report: {report}"
+            ) from error
+        return msgspec.to_builtins(report)
 
     async def actors(self) -> dict[str, Any]:
         """Tell of each actor."""

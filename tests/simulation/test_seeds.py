@@ -39,6 +39,8 @@ FOUND: Final = {
     25031: "a pause during a delay, and a clock that came back an hour, made it wait for the hour",
     3631413: "an owner that had been replaced refused the callback of a task it did not know of",
     5016195: "a group whose end was left to a later event ended its task, which had timed out",
+    6000433: "a call that was abandoned before it had begun was never answered",
+    6004819: "the same, and its owner waited for the answer",
     3669045: "a home that was lost waited for answers that were dropped (no rule was wrong)",
 }
 """Seeds that broke a promise of these worlds once, and what was wrong.

@@ -63,6 +63,23 @@ class Tarpit:
                 await self.changed.wait()
 
 
+class Taker:
+    """Takes the answers of a pool."""
+
+    def __init__(self) -> None:
+        self._taken: asyncio.Queue[DispatchAnswer] = asyncio.Queue()
+
+    async def take(self, answers: Sequence[DispatchAnswer]) -> None:
+        for answer in answers:
+            self._taken.put_nowait(answer)
+
+    async def next(self) -> DispatchAnswer:
+        answer = await asyncio.wait_for(self._taken.get(), PATIENCE_S)
+        for _ in range(5):  # until the pool has noted that it was taken
+            await asyncio.sleep(0)
+        return answer
+
+
 class Apart(LocalExecutions):
     """Executions whose calls are made by a dispatcher in another process, as it were."""
 
@@ -155,25 +172,16 @@ async def test_the_call_of_an_execution_that_has_ended_otherwise_goes_on() -> No
 
 
 async def test_a_call_that_is_abandoned_is_answered_and_not_made_again() -> None:
-    gateway = Tarpit()
-    taken: asyncio.Queue[DispatchAnswer] = asyncio.Queue()
-
-    async def take(answers: Sequence[DispatchAnswer]) -> None:
-        for answer in answers:
-            taken.put_nowait(answer)
-
-    pool = DispatchPool(gateway, take)
+    gateway, taker = Tarpit(), Taker()
+    pool = DispatchPool(gateway, taker.take)
     request = attempt("http://f.test/x")
     pool.send([request])
     await gateway.until(1)
     pool.abandon([request.call, (request.execution_id, "another", 1, 0)])
     pool.abandon([request.call])
-    async with asyncio.timeout(PATIENCE_S):
-        answer = await taken.get()
+    answer = await taker.next()
     assert answer.call == request.call
     assert answer.error == f"handle fails: {ENDED}"
-    for _ in range(5):  # until what was taken is noted
-        await asyncio.sleep(0)
     pool.send([request])
     assert len(pool) == 0
     await pool.close()
@@ -192,3 +200,59 @@ async def test_what_is_closed_is_not_answered(pattern: str) -> None:
     await gateway.until(1)
     await pool.close()
     assert (taken, gateway.under_way) == ([], set())
+
+
+async def test_a_call_that_is_abandoned_before_it_has_begun_is_answered_and_not_made() -> None:
+    gateway, taker = Tarpit(), Taker()
+    pool = DispatchPool(gateway, taker.take)
+    request = attempt("http://f.test/x")
+    pool.send([request])
+    pool.abandon([request.call])  # the two messages arrived together
+    answer = await taker.next()
+    assert answer.error == f"handle fails: {ENDED}"
+    assert len(pool) == 0
+    assert not gateway.changed.is_set()
+    await pool.close()
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_an_abandoned_call_that_another_owner_takes_over_is_answered_to_that_one(
+    *,
+    has_begun: bool,
+) -> None:
+    gateway, taker = Tarpit(), Taker()
+
+    async def refuse(answers: Sequence[DispatchAnswer]) -> None:
+        raise AssertionError(answers)
+
+    before, heir = DispatchPool(gateway, refuse), DispatchPool(gateway, taker.take)
+    request = attempt("http://f.test/x")
+    before.send([request])
+    if has_begun:
+        await gateway.until(1)
+    before.abandon([request.call])
+    assert before.give(request.call, heir)
+    heir.send([request])
+    answer = await taker.next()
+    assert answer.error == f"handle fails: {ENDED}"
+    assert (len(before), len(heir)) == (0, 0)
+    await before.close()
+    await heir.close()
+
+
+async def test_a_call_whose_gateway_was_cancelled_in_its_place_is_answered() -> None:
+    class Sharing(Tarpit):
+        """Waits for what another call has begun, and which is cancelled with that call."""
+
+        async def call(self, _: DispatchRequest) -> DispatchAnswer:
+            shared: asyncio.Future[DispatchAnswer] = asyncio.get_running_loop().create_future()
+            shared.cancel()
+            return await shared
+
+    taker = Taker()
+    pool = DispatchPool(Sharing(), taker.take)
+    pool.send([attempt("http://f.test/x")])
+    answer = await taker.next()
+    assert answer.error == "handle fails: what the call waited for was cancelled"
+    assert len(pool) == 0
+    await pool.close()

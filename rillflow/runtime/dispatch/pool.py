@@ -7,6 +7,8 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from inspect import CORO_CREATED, getcoroutinestate
+from types import CoroutineType
 
 from msgspec.structs import replace
 
@@ -95,6 +97,10 @@ class DispatchPool:
         if task is None:
             return False
         self._heirs[call] = heir
+        if call in self._abandoned:
+            # It is being cancelled, and still has to be answered.
+            self._abandoned.discard(call)
+            heir.note_abandoned(call)
         heir.inherit(call, task)
         return True
 
@@ -104,6 +110,10 @@ class DispatchPool:
         self._under_way[call] = task
         if task.done() and not task.cancelled() and task.exception() is None:
             self._outbox.put(task.result())
+
+    def note_abandoned(self, call: CallId) -> None:
+        """Know of a call that was abandoned before it was taken over."""
+        self._abandoned.add(call)
 
     def note_taken(self, call: CallId) -> None:
         """Know of a call whose answer another pool has delivered; an order for it is late."""
@@ -115,7 +125,8 @@ class DispatchPool:
             task = self._under_way.get(call)
             if task is not None and not task.done() and call not in self._abandoned:
                 self._abandoned.add(call)
-                task.cancel()
+                if not _is_new(task):
+                    task.cancel()
 
     async def close(self) -> None:
         """Cancel the calls under way and close connections."""
@@ -131,9 +142,7 @@ class DispatchPool:
         try:
             if budget.is_full:
                 await budget.until_free()
-            answer = await self._attempt(request)
-            if answer.error is not None and request.pattern == COMPLETION:
-                answer = await self._attempt(request)
+            answer = await self._made(request)
         except BaseException as error:
             budget.release(call)
             if not isinstance(error, asyncio.CancelledError) or not self.has_abandoned(call):
@@ -141,6 +150,14 @@ class DispatchPool:
             answer = failed(request, f"{HANDLE_FAILS}{ENDED}")
         budget.keep(call, answer.size_bytes)
         self.answered(answer)
+        return answer
+
+    async def _made(self, request: DispatchRequest) -> DispatchAnswer:
+        if (self._abandoned or self._heirs) and self.has_abandoned(request.call):
+            return failed(request, f"{HANDLE_FAILS}{ENDED}")
+        answer = await self._attempt(request)
+        if answer.error is not None and request.pattern == COMPLETION:
+            answer = await self._attempt(request)
         return answer
 
     def has_abandoned(self, call: CallId) -> bool:
@@ -162,6 +179,13 @@ class DispatchPool:
         try:
             answer = await self._gateway.call(request)
             return replace(answer, poll=request.poll) if request.poll else answer
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # What the call waited for was cancelled, not the call.
+            log.exception("gateway_raised", extra={"execution_id": request.execution_id})
+            return failed(request, f"{HANDLE_FAILS}what the call waited for was cancelled")
         except Exception as error:
             log.exception("gateway_raised", extra={"execution_id": request.execution_id})
             return failed(request, f"{HANDLE_FAILS}{error}")
@@ -189,6 +213,12 @@ class DispatchPool:
                 self._heirs.pop(call, None)
             if self._settled is not None:
                 self._settled(call)
+
+
+def _is_new(task: "asyncio.Task[DispatchAnswer]") -> bool:
+    """Tell whether a task has not begun; one that is cancelled before it begins never answers."""
+    coro = task.get_coro()
+    return isinstance(coro, CoroutineType) and getcoroutinestate(coro) == CORO_CREATED
 
 
 class _Taken:
