@@ -1,7 +1,8 @@
 """A submission enters no more modules before its acknowledgement than the decision on them says.
 
-The replica and the owner are in one process here, with a socket between them. Modules that only
-a Ray cluster needs are counted without being entered.
+The replica and the owner are in one process here, with a socket between them. What the owner does
+after it has handed its answer to the socket is not counted, though the replica still has to read
+the answer. Modules that only a Ray cluster needs are counted without being entered.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from rillflow.actors.sockets import SocketConnection, SocketServer
+from rillflow.actors.sockets import SocketConnection, SocketServer, _ServerConnection
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
 from rillflow.ports.messages import GetLoopState, decode_owner_message
@@ -47,6 +48,10 @@ ON_A_CLUSTER: Final = (
 """That, and the clock of the machine, which tests replace."""
 BESIDE_IT: Final = ("rillflow/runtime/process/loop_watch.py",)
 """Entered by a timer, whatever comes in."""
+OF_THE_OWNER: Final = tuple(
+    f"{ROOT}/rillflow/runtime/{package}/" for package in ("commands", "dispatch", "owner")
+)
+"""Whatever these packages do after the owner's answer belongs to no submission that waits."""
 MOST_OF_SERVE: Final = 8
 
 
@@ -139,18 +144,37 @@ async def served_over_a_socket() -> AsyncIterator[Api]:
             await link.stop()
 
 
+def _is_answer_of_owner(frame: FrameType) -> bool:
+    is_sent = frame.f_code is _ServerConnection.send.__code__
+    return is_sent and isinstance(frame.f_locals["self"], _ServerConnection)
+
+
+def _is_of_the_owner(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(OF_THE_OWNER):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def entered() -> Iterator[list[str]]:
     """Note the modules of this repository that functions are called in, each once."""
     modules: list[str] = []
     root = f"{ROOT}/"
+    is_answered = False
 
     def note(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal is_answered
         code = frame.f_code
-        if event == "call" and code.co_name != "<module>" and code.co_filename.startswith(root):
-            name = code.co_filename.removeprefix(root)
-            if name.startswith(("rillflow/", "serve/")) and name not in (*modules, *BESIDE_IT):
-                modules.append(name)
+        if event != "call" or code.co_name == "<module>" or not code.co_filename.startswith(root):
+            return
+        is_answered = is_answered or _is_answer_of_owner(frame)
+        name = code.co_filename.removeprefix(root)
+        if not name.startswith(("rillflow/", "serve/")) or name in (*modules, *BESIDE_IT):
+            return
+        if not (is_answered and _is_of_the_owner(frame)):
+            modules.append(name)
 
     before = sys.getprofile()
     sys.setprofile(note)

@@ -62,7 +62,10 @@ def commands_are_carried_out_before_they_are_durable(patch: Patch) -> None:
     append = ExecutionOwner._append
 
     async def mutant(self: ExecutionOwner, written: Sequence[CallOutcome]) -> RillflowError | None:
-        self._carry_out(written)
+        for outcome in written:
+            if outcome.execution is not None:
+                self._carry_out_safely(outcome, outcome.execution)
+        self._commands.flush()
         return await append(self, written)
 
     patch.setattr(ExecutionOwner, "_append", mutant)

@@ -282,10 +282,10 @@ class CacheKeepsItsLaws(RuleBasedStateMachine):
                 is_stored = True
             except ConflictError:
                 pass  # An append before it was lost.
-        with written.pending:
-            written.pending.is_written = is_stored and fate == "written"
-            if not written.pending.is_written:
-                self._doubt(written.execution)
+        is_written = is_stored and fate == "written"
+        if not is_written:
+            self._doubt(written.execution)
+        written.pending.end(is_written=is_written)
 
     def _doubt(self, execution: ActiveExecution) -> None:
         if not execution.is_distrusted:

@@ -104,6 +104,7 @@ class Owner:
         self._lives = lives
         self._fatal = fatal
         self.sent: list[DispatchRequest] = []
+        self._is_killed = False
         self.host = ExecutionOwner(
             store=lives.store,
             clock=SystemClock(),
@@ -124,6 +125,7 @@ class Owner:
     def kill(self) -> None:
         """End this life now."""
         shutil.copy(self._lives.path, self._lives.found)
+        self._is_killed = True
         raise Killed
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
@@ -131,6 +133,9 @@ class Owner:
 
     async def call(self, call: Call) -> Reply:
         [reply] = await self.host.call_many([call])
+        await asyncio.sleep(0)  # Commands are carried out after the answer.
+        if self._is_killed:
+            raise Killed
         return reply
 
     async def ask_all(self, call: ResourceCall) -> list[Reply]:

@@ -7,7 +7,7 @@ memory may differ from the store. It does not append and does not answer calls.
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from rillflow.core import codec
 from rillflow.core.plan import Plan
@@ -60,27 +60,20 @@ class ActivationWatch(Protocol):
 
 
 class OpenAppend:
-    """An append under way, of one or several executions.
+    """An append under way, of one or several executions, which stay in memory until ``end``."""
 
-    It is a context manager: at its end memory is valid if ``is_written`` was set, and distrusted if
-    not.
-    """
-
-    __slots__ = ("_cache", "_executions", "_over", "is_written")
+    __slots__ = ("_cache", "_executions", "_over")
 
     def __init__(self, cache: "ActivationCache", executions: Sequence[ActiveExecution]) -> None:
         self._cache = cache
         self._executions = executions
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.is_written = False
         for execution in executions:
             execution.begin_append(self._over)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cache.end_append(self._executions, self._over, is_written=self.is_written)
+    def end(self, *, is_written: bool) -> None:
+        """Note that the append is over; memory is valid if it was written, else distrusted."""
+        self._cache.end_append(self._executions, self._over, is_written=is_written)
 
 
 class ActivationCache:

@@ -1,9 +1,10 @@
 """The owner of a set of executions: takes calls in batches, journals them, then acts.
 
-The order never changes: handle in memory, append durably, then answer the caller and carry out the
+The order never changes: handle in memory, append durably, answer the caller, carry out the
 commands. If the append fails, the state in memory is dropped, and the execution is read from the
-store again. A reply that wrote nothing, but reports the state in memory, waits until that state is
-durable. An unexpected failure affects one execution only (``runtime.crashes.quarantine``).
+store again; if the process ends before the commands, its successor carries them out. A reply that
+wrote nothing, but reports the state in memory, waits until that state is durable. An unexpected
+failure affects one execution only (``runtime.crashes.quarantine``).
 
 Used by `actors`, `runtime` and `runtime/owner`.
 """
@@ -24,7 +25,7 @@ from rillflow.ports.executions import Call, Delivery, Executions, Reply
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
-from rillflow.runtime.activation.cache import ActivationCache
+from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
 from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS, JournalRows
 from rillflow.runtime.activation.leases import LeaseSource
@@ -248,14 +249,17 @@ class ExecutionOwner:
                 [outcome.execution for outcome in written if outcome.execution is not None]
             )
             waits = appends_under_way(batch)
+        is_written = False
         try:
-            with append:
-                error = await self._append(written)
-                append.is_written = error is None
-                if error is None:
-                    self._carry_out(written)
+            error = await self._append(written)
+            is_written = error is None
         finally:
-            if released:
+            if is_written and written:
+                # The loop runs this after the current task, which hands the answer over.
+                loop = asyncio.get_running_loop()
+                loop.call_soon(self._carry_out, written, append, released)
+            else:
+                append.end(is_written=is_written)
                 self._recovery.go_on(released)
         if waits:
             await asyncio.wait(waits)
@@ -264,26 +268,41 @@ class ExecutionOwner:
     async def _append(self, written: Sequence[CallOutcome]) -> RillflowError | None:
         return await self._writer.append([each.append for each in written if each.append])
 
-    def _carry_out(self, written: Sequence[CallOutcome]) -> None:
-        for outcome in written:
-            if outcome.execution is not None:
-                execution_id = outcome.execution.state.execution_id
-                self._crashes.begin(execution_id, COMMANDS)
-                if outcome.watch is not None:
-                    self.watchers.watch(outcome.watch.watcher, execution_id, outcome.watch.show)
-                self._commands.carry_out(execution_id, outcome.commands, at_ms=outcome.at_ms)
-                if outcome.over:
-                    self._tell_end(outcome.execution)
-                if outcome.over and outcome.execution.over:
-                    # This also means that no redo has restarted it, whose timers may be set
-                    # already.
-                    self._timers.forget(execution_id)
-                    self._quarantine.forget(execution_id)
-                    self._crashes.forget(execution_id)
-                if self._crashes.suspects:
-                    self._crashes.survived(execution_id, COMMANDS)
-        self._crashes.end()
-        self._commands.flush()
+    def _carry_out(
+        self, written: Sequence[CallOutcome], append: OpenAppend, released: Sequence[ExecutionId]
+    ) -> None:
+        """Carry out the commands of what was written; nobody gets at the executions before."""
+        try:
+            for outcome in written:
+                if outcome.execution is not None:
+                    self._carry_out_safely(outcome, outcome.execution)
+            self._crashes.end()
+            self._commands.flush()
+        finally:
+            append.end(is_written=True)
+            self._recovery.go_on(released)
+
+    def _carry_out_safely(self, outcome: CallOutcome, execution: ActiveExecution) -> None:
+        try:
+            self._carry_out_of(outcome, execution)
+        except Exception as error:  # noqa: BLE001 - one execution must not stop the others
+            self._recovery.crashed(execution.state.execution_id, error)
+
+    def _carry_out_of(self, outcome: CallOutcome, execution: ActiveExecution) -> None:
+        execution_id = execution.state.execution_id
+        self._crashes.begin(execution_id, COMMANDS)
+        if outcome.watch is not None:
+            self.watchers.watch(outcome.watch.watcher, execution_id, outcome.watch.show)
+        self._commands.carry_out(execution_id, outcome.commands, at_ms=outcome.at_ms)
+        if outcome.over:
+            self._tell_end(execution)
+        if outcome.over and execution.over:
+            # This also means that no redo has restarted it, whose timers may be set already.
+            self._timers.forget(execution_id)
+            self._quarantine.forget(execution_id)
+            self._crashes.forget(execution_id)
+        if self._crashes.suspects:
+            self._crashes.survived(execution_id, COMMANDS)
 
     def _tell_end(self, execution: ActiveExecution) -> None:
         """Tell the watchers of an execution that it has ended durably."""
