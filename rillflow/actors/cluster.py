@@ -11,9 +11,9 @@ import ray
 
 from rillflow.actors.directory import find_actor
 from rillflow.actors.names import CONTROLLER_ACTOR
+from rillflow.actors.peers import RUN_DIR
 from rillflow.actors.placing import dispatchers, owners
 from rillflow.actors.reports import Reports
-from rillflow.actors.sockets import RUN_DIR
 from rillflow.ports.cluster import ClusterState, ControllerReport
 from rillflow.ports.store import Store
 from rillflow.settings import Settings

@@ -14,9 +14,7 @@ from collections.abc import Awaitable
 import ray
 
 from rillflow.actors.names import is_dedicated_actor
-from rillflow.actors.peers import Peer
-from rillflow.actors.responses import Response, response_of
-from rillflow.actors.sockets import SocketServer
+from rillflow.actors.peers import Peer, Response, SocketServer, response_of
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings

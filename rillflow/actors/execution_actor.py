@@ -26,9 +26,7 @@ from rillflow.actors.names import (
     owner_index,
     partitions_of,
 )
-from rillflow.actors.peers import Peer
-from rillflow.actors.responses import Response, response_of
-from rillflow.actors.sockets import SocketServer
+from rillflow.actors.peers import Peer, Response, SocketServer, response_of
 from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
@@ -42,7 +40,7 @@ from rillflow.ports.messages import (
     OwnerMessage,
     decode_owner_message,
 )
-from rillflow.runtime.crashes.handling_record import HandlingRecord, record_path
+from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain

@@ -21,7 +21,7 @@ from rillflow.errors import StackError, StoreError
 from rillflow.gateways.plugins.loading import named_plugins
 from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.haproxy import haproxy_binary
-from rillflow.runtime.crashes.handling_record import remove_records
+from rillflow.runtime.crashes.crash_history import remove_records
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings

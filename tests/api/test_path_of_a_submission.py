@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from rillflow.actors.sockets import SocketConnection, SocketServer, _ServerConnection
+from rillflow.actors.peers import SocketConnection, SocketServer, _ServerConnection
 from rillflow.ids import PARTITIONS, ExecutionId
 from rillflow.ports.gateway import DispatcherState
 from rillflow.ports.messages import GetLoopState, decode_owner_message
@@ -41,7 +41,6 @@ ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "decisions" / "processes" / "path-of-a-submission.md"
 ON_A_CLUSTER: Final = (
     "rillflow/actors/directory.py",
-    "rillflow/actors/peers.py",
     "rillflow/actors/execution_actor.py",
     "rillflow/runtime/process/clock.py",
 )

@@ -20,9 +20,7 @@ from typing import Any, Final, NamedTuple
 import ray
 import uvloop
 
-from rillflow.actors.peers import Peer
-from rillflow.actors.responses import Response, response_of
-from rillflow.actors.sockets import SocketServer
+from rillflow.actors.peers import Peer, Response, SocketServer, response_of
 from rillflow.ports.executions import Query, Reply, decode_replies, encode_replies
 from rillflow.ports.messages import Calls, decode_owner_message, encode_message
 from tests.bench.stacks import cpu_s

@@ -14,9 +14,7 @@ from typing import Any
 import ray
 
 from rillflow.actors import peers
-from rillflow.actors.peers import Peer
-from rillflow.actors.responses import Response, response_of
-from rillflow.actors.sockets import SocketServer
+from rillflow.actors.peers import Peer, Response, SocketServer, response_of
 from rillflow.errors import (
     DamagedError,
     FencedError,

@@ -10,8 +10,7 @@ from rillflow.core.events import CancelRequested
 from rillflow.errors import RillflowError
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Delivery
-from rillflow.runtime.crashes.crash_history import MOST_DEATHS
-from rillflow.runtime.crashes.handling_record import HandlingRecord, parse_page
+from rillflow.runtime.crashes.crash_history import MOST_DEATHS, HandlingRecord, parse_page
 from rillflow.runtime.hooks.chain import Action, HookChain, Moment
 from tests.simulation.faults import Faults
 from tests.simulation.flows import draw_workflows

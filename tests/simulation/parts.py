@@ -13,7 +13,7 @@ from rillflow.ports.messages import Answers, Calls, GetLoopState, decode_owner_m
 from rillflow.ports.store import Store
 from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
-from rillflow.runtime.crashes.handling_record import HandlingRecord
+from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import DispatcherEndpoint, OwnerEndpoint
 from rillflow.runtime.hooks.chain import HookChain

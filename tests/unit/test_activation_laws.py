@@ -38,8 +38,7 @@ from rillflow.runtime.activation.journal_rows import JournalRows, Progress, prog
 from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.aio.fair_turns import FairTurns
-from rillflow.runtime.crashes.crash_history import CrashHistory
-from rillflow.runtime.crashes.handling_record import HandlingRecord
+from rillflow.runtime.crashes.crash_history import CrashHistory, HandlingRecord
 from rillflow.runtime.definitions.catalogue import add_descriptor, parse_stored
 from rillflow.stores.memory.store import MemoryStore
 from tests.fuzzing import examples

@@ -27,9 +27,8 @@ from rillflow.ports.store import Append, StoredExecution
 from rillflow.runtime.activation.active_execution import SNAPSHOT_BYTES_PER_STEP, ActiveExecution
 from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS
 from rillflow.runtime.activation.replay import replay
-from rillflow.runtime.aio.fair_turns import TURN_S, FairTurns
+from rillflow.runtime.aio.fair_turns import TURN_S, FairTurns, in_groups
 from rillflow.runtime.definitions.catalogue import add_descriptor
-from rillflow.runtime.owner.call_groups import in_groups
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.stores.memory.store import MemoryStore

@@ -37,7 +37,7 @@ from rillflow.ports.executions import (
 )
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.store import StoredExecution
-from rillflow.runtime.crashes.handling_record import HandlingRecord
+from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.hooks.chain import Action, HookChain, Moment
 from rillflow.runtime.owner.execution_owner import ExecutionOwner

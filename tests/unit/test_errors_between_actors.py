@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from rillflow import errors
-from rillflow.actors.sockets import Serve, SocketConnection, SocketServer
+from rillflow.actors.peers import Serve, SocketConnection, SocketServer
 from rillflow.ports.executions import Call, Reply, Submission, Watch, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (

@@ -13,8 +13,8 @@ import pytest
 from rillflow.core.events import CallbackReceived, CancelRequested, TimerFired
 from rillflow.ids import new_execution_id
 from rillflow.ports.executions import Delivery, Query
-from rillflow.runtime.crashes import handling_record as handling
-from rillflow.runtime.crashes.handling_record import (
+from rillflow.runtime.crashes import crash_history as handling
+from rillflow.runtime.crashes.crash_history import (
     HandlingRecord,
     record_path,
     remove_records,
@@ -25,7 +25,7 @@ ID: Final = new_execution_id("shop", "order", at_ms=1, entropy=bytes(10))
 KILLED: Final = f"""
 import os, signal, sys
 from pathlib import Path
-from rillflow.runtime.crashes.handling_record import HandlingRecord
+from rillflow.runtime.crashes.crash_history import HandlingRecord
 record = HandlingRecord(Path(sys.argv[1]))
 record.open()
 record.begin("{ID}", "replay")

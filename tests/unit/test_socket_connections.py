@@ -18,8 +18,7 @@ import pytest
 import ray
 
 from rillflow.actors import peers
-from rillflow.actors.peers import Peer
-from rillflow.actors.sockets import SocketServer
+from rillflow.actors.peers import Peer, SocketServer
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import Answers, GetProcessToken, decode_owner_message, encode_message
 from rillflow.runtime.dispatch.client import DispatcherClient

@@ -22,8 +22,7 @@ from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.activation.replay import Replay
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.aio.retrying import retry_while_unavailable
-from rillflow.runtime.crashes.crash_history import CrashHistory
-from rillflow.runtime.crashes.handling_record import REPLAY
+from rillflow.runtime.crashes.crash_history import REPLAY, CrashHistory
 from rillflow.runtime.definitions.catalogue import Plans
 
 log = logging.getLogger("rillflow.activation")

@@ -37,8 +37,7 @@ from rillflow.runtime.activation.leases import Leased, usable
 from rillflow.runtime.backpressure.busy_functions import Traffic
 from rillflow.runtime.commands.dispatching import Dispatching
 from rillflow.runtime.completion.server import CompletionServer
-from rillflow.runtime.crashes.crash_history import CrashHistory
-from rillflow.runtime.crashes.handling_record import step_of
+from rillflow.runtime.crashes.crash_history import CrashHistory, step_of
 from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.hooks.chain import Handle
 from rillflow.runtime.owner import queries

@@ -30,16 +30,20 @@ from rillflow.runtime.activation.fencing import OwnerEpoch
 from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS, JournalRows
 from rillflow.runtime.activation.leases import LeaseSource
 from rillflow.runtime.activation.passivation import Passivation
-from rillflow.runtime.aio.fair_turns import FairTurns, in_portions
+from rillflow.runtime.aio.fair_turns import (
+    FairTurns,
+    decoded_first,
+    in_groups,
+    in_portions,
+    large_texts,
+)
 from rillflow.runtime.aio.retrying import retry_while_unavailable
 from rillflow.runtime.commands.runner import CommandRunner
 from rillflow.runtime.commands.timers import Timer, Timers, firing_of
 from rillflow.runtime.completion.server import CompletionServer
-from rillflow.runtime.crashes.crash_history import CrashHistory
-from rillflow.runtime.crashes.handling_record import COMMANDS, HandlingRecord
+from rillflow.runtime.crashes.crash_history import COMMANDS, CrashHistory, HandlingRecord
 from rillflow.runtime.crashes.quarantine import Quarantine
 from rillflow.runtime.hooks.chain import HookChain
-from rillflow.runtime.owner.call_groups import decoded_first, in_groups, large_texts
 from rillflow.runtime.owner.call_handling import (
     CallHandling,
     CallOutcome,

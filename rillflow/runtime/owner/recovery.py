@@ -20,8 +20,7 @@ from rillflow.runtime.activation.cache import ActivationCache
 from rillflow.runtime.aio.retrying import FIRST_PAUSE_S, LONGEST_PAUSE_S, retry_while_unavailable
 from rillflow.runtime.commands.runner import CommandRunner
 from rillflow.runtime.commands.timers import Timer
-from rillflow.runtime.crashes.crash_history import CrashHistory
-from rillflow.runtime.crashes.handling_record import COMMANDS, OUTSTANDING
+from rillflow.runtime.crashes.crash_history import COMMANDS, OUTSTANDING, CrashHistory
 from rillflow.runtime.crashes.quarantine import Quarantine
 
 log = logging.getLogger("rillflow.recovery")

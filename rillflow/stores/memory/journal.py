@@ -29,7 +29,7 @@ from rillflow.stores.append_plan import (
 )
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, slimmed
-from rillflow.stores.memory.lifecycle import MemoryLifecycle
+from rillflow.stores.memory.catalogue import MemoryLifecycle
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
