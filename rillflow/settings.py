@@ -121,6 +121,10 @@ class Settings(BaseSettings):
     """Number of Serve replicas of the HTTP API."""
     rebalance_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     """Time between two checks of the controller whether to move an actor; 0 moves no actor."""
+    drain_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
+    """How long a dispatcher that a deployment replaces is asked again and again to end its calls.
+    After that it is ended, and the calls that it makes are repeated under their idempotency keys.
+    """
     actor_nodes: Literal["all", "reserved"] = "all"
     """Nodes on which the controller places actors: ``reserved`` excludes nodes on which no
     processor is reserved, so that Ray's autoscaler can remove those nodes."""

@@ -32,7 +32,6 @@ from rillflow.ports.readiness import Reason
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
-from rillflow.runtime.supervision.actor_pauses import ActorPauses
 from rillflow.runtime.supervision.convergence import (
     DEDICATED,
     DISPATCHER,
@@ -45,6 +44,7 @@ from rillflow.runtime.supervision.convergence import (
     Wait,
     next_step,
 )
+from rillflow.runtime.supervision.drains import Drains
 from rillflow.runtime.supervision.rebalancing import Move, next_move
 from rillflow.runtime.supervision.store_start import open_when_possible
 from rillflow.settings import Settings
@@ -58,15 +58,15 @@ LOOK_S: Final = 5.0
 """Between looks while everything is as wanted; rebalancing has a setting of its own."""
 WORK_S: Final = 0.2
 """Between looks while something is to do."""
-STAYS_S: Final = 60.0
+STAYS_S: Final = 2.0
 """How long an actor is left alone that did not finish its calls; doubled each time."""
 LONGEST_STAYS_S: Final = 1800.0
+OWNER_DRAINS_S: Final = 4.0
+"""How long owners are asked to finish before they are ended anyway, which loses nothing."""
 OPENED_S: Final = 5.0
 """How long a deployment on another store waits until the store in use can be opened."""
 RESUME_S: Final = 20.0
 """After all actors were to end for another store, until this goes on if nobody replaces it."""
-LEAVES: Final = 3
-"""How often owners are asked to finish what they are at before they are ended anyway."""
 CAUSE_CHARACTERS: Final = 500
 ENDED: Final = frozenset(status.name.lower() for status in DagStatus if DAG_COMPLETED[status])
 """Statuses, as the store has them, of executions that need no actor any more."""
@@ -89,9 +89,8 @@ class ControllerActor:
             *((name, EXECUTION) for name in owners(settings)),
         ]
         self._known: set[str] = set()
-        self._stays = ActorPauses(STAYS_S, LONGEST_STAYS_S)
+        self._drains = Drains(STAYS_S, LONGEST_STAYS_S)
         self._starts = Starts(self._reports)
-        self._leaves = 0
         self._steps = 0
         self._moves = 0
         self._balance_at = 0.0
@@ -150,8 +149,8 @@ class ControllerActor:
         # Whoever asks replaces this controller, or does not live to do so.
         self._running = asyncio.create_task(self._run(after_s=RESUME_S), name="converge")
         seen = await self._reports.take()
-        owning = [each.actor for each in seen if each.running.kind != DISPATCHER]
-        if not await all_leave(owning):
+        owning = [each for each in seen if each.running.kind != DISPATCHER]
+        if await all_leave({each.running.name: each.actor for each in owning}):
             return None
         unfinished = await self._unfinished()
         if not unfinished:
@@ -205,21 +204,31 @@ class ControllerActor:
             self._wanted,
             self._names,
             [each.running for each in seen],
-            stays=self._stays.names(),
+            stays=self._drains.left_alone(),
             given_up=self._reports.given_up(),
             failing=self._starts.failing(),
         )
+        if step is None:
+            self._say(None)
+        else:
+            self._say(_sentence(step), self._causes(seen))
         if step is None or (isinstance(step, Wait) and step.may_last):
-            self._say(step and step.reason)
             await self._balance(seen)
-            return min(self._settings.rebalance_s or LOOK_S, LOOK_S)
+            return self._until_next_look_s()
         if isinstance(step, Wait):
-            self._say(step.reason, self._starts.causes())
             return WORK_S
-        self._say(_sentence(step), self._starts.causes())
         self._steps += 1
         await self._carry_out(step, {each.running.name: each for each in seen})
         return WORK_S
+
+    def _causes(self, seen: list[ObservedActor]) -> str:
+        others = {each.running.name for each in seen if each.running.deployment != self._wanted}
+        return "; ".join([*self._starts.causes(), *self._drains.causes(others)])
+
+    def _until_next_look_s(self) -> float:
+        pause_s = min(self._settings.rebalance_s or LOOK_S, LOOK_S)
+        next_s = self._drains.next_s()
+        return pause_s if next_s is None else min(pause_s, max(next_s, WORK_S))
 
     def _say(self, reason: str | None, cause: str = "") -> None:
         """Tell everybody what keeps the actors from being as wanted, and operators the cause."""
@@ -247,29 +256,52 @@ class ControllerActor:
                 pass
 
     async def _end(self, actors: list[ObservedActor]) -> None:
-        """End actors once all have finished what they are at; owners after a while anyway."""
-        handles = [each.actor for each in actors if not each.running.is_silent]
-        if not await all_leave(handles):
-            self._leaves += 1
-            is_last = self._leaves >= LEAVES
-            if actors[0].running.kind == DISPATCHER or not is_last:
-                log.warning("actors_stay", extra={"actors": [each.running.name for each in actors]})
-                if actors[0].running.kind == DISPATCHER:
-                    self._leave_alone(actors[0].running.name)
-                return
-        self._leaves = 0
+        """End actors once all have finished what they are at, or have had time enough."""
+        if not await self._leave(actors):
+            return
         for each in actors:
             log.warning("actor_ended", extra={"actor": each.running.name})
-            self._stays.forget(each.running.name)
             self._reports.expect(each.running.name)
             await asyncio.to_thread(ray.kill, each.actor)
 
+    async def _leave(self, actors: list[ObservedActor], *, is_bounded: bool = True) -> bool:
+        """Have actors finish what they are at, and take nothing more.
+
+        Returns:
+            Whether they may be ended: all have finished, or had time enough if that ``is_bounded``.
+        """
+        asked = {
+            each.running.name: each
+            for each in actors
+            if not each.running.is_silent and each.running.is_ready
+        }
+        unfinished = await all_leave({name: each.actor for name, each in asked.items()})
+        is_over = {
+            name: self._drains.unfinished(
+                name, waits_for, self._drain_s(asked[name].running.kind) if is_bounded else None
+            )
+            for name, waits_for in unfinished.items()
+        }
+        for name, waits_for in unfinished.items():
+            event = "drain_given_up" if is_over[name] else "actor_stays"
+            log.warning(event, extra={"actor": name, "waits_for": ", ".join(waits_for)})
+        if not all(is_over.values()):
+            return False
+        for each in actors:
+            self._drains.forget(each.running.name)
+        return True
+
+    def _drain_s(self, kind: Kind) -> float:
+        """Return for how long an actor is asked to finish before it is ended anyway.
+
+        A dispatcher's calls are made again by the next one. Of an owner nothing is lost.
+        """
+        return self._settings.drain_timeout_s if kind == DISPATCHER else OWNER_DRAINS_S
+
     async def _replace_drained(self, seen: ObservedActor) -> None:
         name = seen.running.name
-        if seen.running.is_ready and not await all_leave([seen.actor]):
-            self._leave_alone(name)
+        if not await self._leave([seen]):
             return
-        self._stays.forget(name)
         self._reports.expect(name)
         async with asyncio.timeout(START_S):
             if seen.running.kind != DEDICATED:
@@ -287,9 +319,6 @@ class ControllerActor:
             return None
         return seen.node if seen.node in nodes else nodes[0]
 
-    def _leave_alone(self, name: str) -> None:
-        log.warning("actor_stays", extra={"actor": name, "pause_s": self._stays.begin(name)})
-
     async def _balance(self, seen: list[ObservedActor]) -> None:
         """Make one move at most, every ``rebalance_s``, so that every node has its share."""
         rebalance_s = self._settings.rebalance_s
@@ -306,21 +335,19 @@ class ControllerActor:
             {name: nodes[name] for name in names}
             for names in (owners(self._settings), dispatchers(self._settings))
         ]
-        move = next_move(kinds, steady, self._stays.names())
+        move = next_move(kinds, steady, self._drains.left_alone())
         if move is not None:
-            actors = {each.running.name: each.actor for each in seen}
+            actors = {each.running.name: each for each in seen}
             await self._move(move, actors[move.actor])
 
-    async def _move(self, move: Move, actor: Any) -> None:
-        if not await all_leave([actor]):
-            self._leave_alone(move.actor)
+    async def _move(self, move: Move, seen: ObservedActor) -> None:
+        if not await self._leave([seen], is_bounded=False):
             return
         begun = time.monotonic()
-        self._stays.forget(move.actor)
         self._reports.expect(move.actor)
         async with asyncio.timeout(START_S):
             node = await self._restart(
-                move.actor, actor, lambda: self._start_actor(move.actor, move.node)
+                move.actor, seen.actor, lambda: self._start_actor(move.actor, move.node)
             )
         if not node:
             return

@@ -22,7 +22,7 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ports.cluster import ActorReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
-from rillflow.ports.messages import GetLoopState, GetProcessToken, decode_dispatcher_message
+from rillflow.ports.messages import GetLoopState, decode_dispatcher_message
 from rillflow.ray_tasks.call_gateway import RayCallGateway
 from rillflow.ray_tasks.gateway import RayTaskGateway
 from rillflow.ray_tasks.settings import RaySettings
@@ -86,24 +86,21 @@ class DispatcherActor:
         return answer if isinstance(answer, bytes) else await answer
 
     def _answer(self, data: bytes) -> bytes | Awaitable[bytes]:
-        """Answer a message, at once unless the drain is shut."""
+        """Answer a message, at once unless it is an order and the drain is shut."""
         message = decode_dispatcher_message(data)
         if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
-        if self._drain.is_open or isinstance(message, GetProcessToken):
-            # Readiness, and owners, ask whether this process lives; it does while it drains.
-            return self._endpoint.answer(message)
-        return self._drain.through(lambda: self._endpoint.take(message))
+        return self._endpoint.answer_through(self._drain, message)
 
-    async def leave(self) -> bool:
+    async def leave(self) -> list[str]:
         """Wait for the calls under way, and accept no others for some seconds.
 
         The caller ends the process then.
 
         Returns:
-            Whether all were answered; if not, this actor continues as before.
+            What was not answered, in words; if anything, this actor continues as before.
         """
-        return await self._drain.shut(lambda: not len(self._endpoint))
+        return await self._drain.shut(self._endpoint)
 
     async def report(self) -> ActorReport:
         """Return what the controller and operators want to know."""

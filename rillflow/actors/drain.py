@@ -4,7 +4,7 @@ Used by `actors/controller_actor.py`.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import ray
@@ -15,19 +15,24 @@ ANSWER_S: Final = 5.0
 """How long an actor may take to answer, beside what it is asked for."""
 
 
-async def all_leave(actors: Sequence[Any]) -> bool:
+async def all_leave(actors: Mapping[str, Any]) -> dict[str, list[str]]:
     """Have actors finish what callers have asked for, and take nothing more for some seconds.
 
     Returns:
-        Whether all have. One that has died has nothing left to finish.
+        What those that have not finished wait for, by their names. One that has died has nothing
+        left to finish.
     """
-    return all(await asyncio.gather(*map(_leaves, actors)))
+    unfinished = await asyncio.gather(*map(_unfinished, actors.values()))
+    return {name: left for name, left in zip(actors, unfinished, strict=True) if left}
 
 
-async def _leaves(actor: Any) -> bool:
+async def _unfinished(actor: Any) -> list[str]:
     try:
-        return bool(await asyncio.wait_for(actor.leave.remote(), PATIENCE_S + ANSWER_S))
+        left = await asyncio.wait_for(actor.leave.remote(), PATIENCE_S + ANSWER_S)
     except ray.exceptions.RayActorError:
-        return True
+        return []
     except TimeoutError:
-        return False
+        return [f"an answer of its own: it gave none within {PATIENCE_S + ANSWER_S:g} s"]
+    if isinstance(left, bool):  # of a release that does not tell what it waits for
+        return [] if left else ["what it does not tell"]
+    return list(left)

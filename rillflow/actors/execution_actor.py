@@ -258,15 +258,17 @@ class ExecutionActor:
         if isinstance(message, AwaitEnds | GetHealth):
             # Queries for ends would delay the drain for long, and readiness must not wait.
             return await self._endpoint.take(message, size_bytes)
-        return await self._drain.through(lambda: self._endpoint.take(message, size_bytes))
+        return await self._drain.through(
+            lambda: self._endpoint.take(message, size_bytes), type(message).__name__
+        )
 
-    async def leave(self) -> bool:
-        """Finish the calls under way, and accept no others for some seconds.
+    async def leave(self) -> list[str]:
+        """Finish the messages under way, and accept no others for some seconds.
 
         The caller ends the process then.
 
         Returns:
-            Whether everything was finished; if not, this actor continues as before.
+            What was not finished, in words; if anything, this actor continues as before.
         """
         await asyncio.shield(self._started)
         return await self._drain.shut()

@@ -41,9 +41,9 @@ class Starts:
         """Return the actors that have not started, and are not started again yet."""
         return self._pauses.names()
 
-    def causes(self) -> str:
+    def causes(self) -> list[str]:
         """Return why actors have not started; empty if all have."""
-        return "; ".join(f"{name} does not start: {why}" for name, why in self._causes.items())
+        return [f"{name} does not start: {why}" for name, why in self._causes.items()]
 
     async def check(self, seen: Sequence[ObservedActor]) -> None:
         """Compare the actors that were started with those that there are."""

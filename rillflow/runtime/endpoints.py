@@ -26,7 +26,7 @@ from rillflow.ports.executions import (
     reply_to_error,
     size_of,
 )
-from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, Gateway, HostState
+from rillflow.ports.gateway import DispatchAnswer, Gateway, HostState
 from rillflow.ports.messages import (
     Answers,
     AwaitEnds,
@@ -47,6 +47,7 @@ from rillflow.runtime.completion.client import News, encode_news
 from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
+from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
 from rillflow.runtime.routing.submission_limit import SubmissionLimit
 
@@ -247,9 +248,25 @@ class DispatcherEndpoint:
     def __len__(self) -> int:
         return sum(map(len, self._pools.values()))
 
+    def unfinished(self) -> list[str]:
+        """Tell operators which calls of which senders are under way, in words."""
+        return [each for sender, pool in self._pools.items() for each in pool.unfinished(sender)]
+
     async def take(self, message: DispatcherMessage) -> bytes:
         """Handle a message as ``answer`` does, for callers that await answers."""
         return self.answer(message)
+
+    def answer_through(self, drain: Drain, message: DispatcherMessage) -> bytes | Awaitable[bytes]:
+        """Handle a message as ``answer`` does; an order waits until the drain is open.
+
+        An owner may order what the owner before it has ordered, and the drain waits for the end of
+        that: it is given to the new owner at once, since the one before it may be gone.
+        """
+        if drain.is_open or not isinstance(message, Dispatches):
+            return self.answer(message)
+        if message.life == self._life and self._is_later(message):
+            self._take_over(message)
+        return drain.through(lambda: self.take(message), type(message).__name__)
 
     def answer(self, message: DispatcherMessage) -> bytes:
         """Handle a message; the answer is the token of this process, or what was queried."""
@@ -269,22 +286,25 @@ class DispatcherEndpoint:
         return self._life
 
     def _carry_out(self, order: Dispatches) -> None:
-        pool = self._pool_of(order.sender)
-        if len(self._sharing) > 1 and order.sender in self._sharing:
-            self._take_over(pool, order.requests)
-        pool.send(order.requests)
+        self._take_over(order)
+        self._pool_of(order.sender).send(order.requests)
 
-    def _take_over(self, pool: DispatchPool, requests: list[DispatchRequest]) -> None:
+    def _take_over(self, order: Dispatches) -> None:
         """Give a sender the calls under way of others, whose executions are its own now."""
+        pool = self._pool_of(order.sender)
+        if len(self._sharing) <= 1 or order.sender not in self._sharing:
+            return
         others = [other for other in self._sharing.values() if other is not pool]
-        for request in requests:
+        for request in order.requests:
             any(other.give(request.call, pool) for other in others)
 
+    def _is_later(self, order: Dispatches) -> bool:
+        return (order.epoch, order.number) > self._newest.get(order.sender, (0, 0))
+
     def _is_news(self, order: Dispatches) -> bool:
-        at = (order.epoch, order.number)
-        if at <= self._newest.get(order.sender, (0, 0)):
+        if not self._is_later(order):
             return False
-        self._newest[order.sender] = at
+        self._newest[order.sender] = order.epoch, order.number
         return True
 
     def _pool_of(self, sender: str) -> DispatchPool:

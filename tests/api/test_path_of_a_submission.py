@@ -114,7 +114,9 @@ class Link:
     async def _answer(self, data: bytes) -> bytes:
         message = decode_owner_message(data)
         assert not isinstance(message, GetLoopState)
-        return await self._drain.through(lambda: self._endpoint.take(message, len(data)))
+        return await self._drain.through(
+            lambda: self._endpoint.take(message, len(data)), type(message).__name__
+        )
 
     async def _no_call(self, message: bytes) -> bytes:
         raise AssertionError(message)

@@ -15,6 +15,9 @@ and JSON:
 ``ends``         waits until all executions have ended; id to status
 ``calls``        the calls of each execution in their order: task and idempotency key
 ``one``          the end of one more execution
+``hold``         submits an execution whose call is not answered, and waits until it is made
+``cause``        waits until the controller tells what an actor waits for; its words
+``release``      answers calls that are held; the end of their execution, and the keys of its calls
 """
 
 import asyncio
@@ -28,12 +31,14 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import msgspec
 import ray
+from aiohttp import web
 
 from rillflow.actors.deployment import deploy
 from rillflow.actors.directory import find_actor, names_of_actors
 from rillflow.actors.names import CONTROLLER_ACTOR, kind_of
 from rillflow.actors.stack import ray_stack
 from rillflow.errors import RillflowError
+from rillflow.ids import ExecutionId
 from rillflow.jsontypes import decode_json
 from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
@@ -42,12 +47,33 @@ from tests.cluster.moving_driver import TASK, Functions
 
 END_S: Final = 60.0
 LOOK_S: Final = 0.1
+HELD: Final = "held"
+HELD_FLOW: Final = "workspace: nodes\ndagName: holding\ntype: flow\ntasks:" + (
+    TASK + "    timeline: {{ timeoutInSeconds: 600 }}\n"
+)
+
+
+class HoldingFunctions(Functions):
+    """Those, and one that does not answer before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_called = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def _call(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] == HELD:
+            self.is_called.set()
+            answer = await super()._call(request)
+            await self.may_answer.wait()
+            return answer
+        return await super()._call(request)
 
 
 class Driver:
     """What the commands do."""
 
-    def __init__(self, functions: Functions, urls: list[str], store: str) -> None:
+    def __init__(self, functions: HoldingFunctions, urls: list[str], store: str) -> None:
         self._functions = functions
         self._url = urls[0]
         self._base = Settings(
@@ -57,6 +83,7 @@ class Driver:
         self._ids: list[str] = []
         self._kept: list[asyncio.Task[None]] = []
         self._ending = False
+        self._held = ExecutionId("")
 
     async def deploy(self, changes: str) -> str | None:
         """Deploy with other settings."""
@@ -142,6 +169,31 @@ class Driver:
         assert await stack.wait(execution_id, END_S)
         return await self._status(execution_id)
 
+    async def hold(self) -> str:
+        """Have a call be under way that does not end."""
+        stack = self._stacks[-1]
+        text = HELD_FLOW.format(name=HELD, url=self._url)
+        await stack.add_descriptor("nodes", "holding", "release", text)
+        self._held = await stack.submit("nodes:holding")
+        await self._functions.is_called.wait()
+        return "held"
+
+    async def cause(self) -> str:
+        """Wait until the controller names a cause."""
+        async with asyncio.timeout(END_S):
+            while True:
+                controller = await find_actor(self._base, CONTROLLER_ACTOR)
+                report = await controller.report.remote()
+                if report.causes:
+                    return str(report.causes[0])
+                await asyncio.sleep(LOOK_S)
+
+    async def release(self) -> tuple[str, list[str]]:
+        """Let the call end, and its execution."""
+        self._functions.may_answer.set()
+        assert await self._stacks[-1].wait(self._held, END_S)
+        return await self._status(self._held), [key for _, key in self._functions.calls[self._held]]
+
     async def calls(self) -> dict[str, list[tuple[str, str]]]:
         """Tell the calls of each execution."""
         return {each: self._functions.calls[each] for each in self._ids}
@@ -154,7 +206,7 @@ class Driver:
 async def main(address: str, store: str) -> None:
     """Join the cluster, say so, and answer until the input ends."""
     ray.init(address=address, namespace="nodes", log_to_driver=False, logging_level="ERROR")
-    functions = Functions()
+    functions = HoldingFunctions()
     driver = Driver(functions, await functions.start(), store)
     await obey(driver)
 

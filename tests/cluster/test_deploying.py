@@ -87,6 +87,23 @@ def test_owners_become_more_and_fewer_under_load_without_a_war(nodes: RayNodes) 
     _check_all_went_well(nodes)
 
 
+def test_a_call_that_does_not_end_is_named_and_holds_a_deployment_up_only_so_long(
+    nodes: RayNodes,
+) -> None:
+    nodes.ask("settled")
+    nodes.ask("hold")
+    assert nodes.ask('deploy {"execution_actors":2,"drain_timeout_s":6}') is None
+    cause = nodes.ask("cause")
+    assert cause.startswith("rillflow:dispatcher:0 waits for 1 calls of rillflow:execution:")
+    assert cause.endswith(" (task held, attempt 1, for the longest)")
+    report = nodes.ask("settled")
+    assert _versions(nodes.ask("actors")) == {report["wanted"]["version"]}
+    status, keys = nodes.ask("release")
+    assert status == "SUCCEED"
+    assert len(keys) == 2, "the next dispatcher has made the call again"
+    assert len(set(keys)) == 1
+
+
 def test_an_actor_that_dies_comes_back_with_what_is_wanted(nodes: RayNodes) -> None:
     report = nodes.ask("settled")
     nodes.ask("kill rillflow:execution:1")

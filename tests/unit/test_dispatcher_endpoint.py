@@ -4,9 +4,16 @@ import asyncio
 
 from rillflow.errors import GoneError, UnavailableError
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
-from rillflow.ports.messages import Answers, CancelDispatches, Dispatches, decode_owner_message
+from rillflow.ports.messages import (
+    Answers,
+    CancelDispatches,
+    DispatcherMessage,
+    Dispatches,
+    decode_owner_message,
+)
 from rillflow.runtime.dispatch.client import Connection
 from rillflow.runtime.endpoints import DispatcherEndpoint
+from rillflow.runtime.routing.drain import Drain
 from tests.loopback import answers_in
 
 LIFE = b"life"
@@ -196,6 +203,52 @@ async def test_a_call_under_way_goes_over_to_the_next_owner_of_its_execution() -
     assert gateway.calls == 1
     assert owners.taken == [("two", "A")]
     assert len(endpoint) == 0
+
+
+async def test_a_drain_ends_though_its_calls_go_over_to_an_owner_that_orders_them_meanwhile() -> (
+    None
+):
+    goes_on = asyncio.Event()
+    goes_on.set()
+    gateway, owners = SlowGateway(goes_on), Owners()
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    owners.ended.add("one")
+    await endpoint.take(order_of("one"))
+    await settle()
+    assert endpoint.unfinished() == ["1 answers that one has not taken"]
+    drain = Drain(patience_s=LONG_S)
+    shutting = asyncio.create_task(drain.shut(endpoint))
+    await settle()
+    assert not drain.is_open
+    known = asyncio.ensure_future(_answer(endpoint, drain, order_of("two", epoch=2)))
+    new = asyncio.ensure_future(_answer(endpoint, drain, order_of("two", 2, 2, task="B")))
+    assert await asyncio.wait_for(shutting, LONG_S) == []
+    assert owners.taken == [("two", "A")]
+    assert not known.done()
+    assert not new.done()
+    assert gateway.calls == 1, "what is new waits for whoever comes after the drain"
+    known.cancel()
+    new.cancel()
+
+
+async def test_while_a_drain_is_shut_calls_may_be_abandoned() -> None:
+    gateway, owners = SlowGateway(asyncio.Event()), Owners()
+    endpoint = DispatcherEndpoint(gateway, life=LIFE, connect=owners.connect)
+    order = order_of("one")
+    await endpoint.take(order)
+    await settle()
+    assert endpoint.unfinished() == ["1 calls of one (task A, attempt 1, for the longest)"]
+    drain = Drain(patience_s=LONG_S)
+    shutting = asyncio.create_task(drain.shut(endpoint))
+    await settle()
+    abandoned = CancelDispatches("one", LIFE, [order.requests[0].call])
+    await _answer(endpoint, drain, abandoned)
+    assert await asyncio.wait_for(shutting, LONG_S) == []
+
+
+async def _answer(endpoint: DispatcherEndpoint, drain: Drain, message: DispatcherMessage) -> bytes:
+    answer = endpoint.answer_through(drain, message)
+    return answer if isinstance(answer, bytes) else await answer
 
 
 async def test_an_answer_that_its_owner_did_not_take_goes_over_to_the_next_one() -> None:

@@ -1,8 +1,21 @@
 """The door of an actor: shut before it moves, and open again when it does not."""
 
 import asyncio
+from typing import Final
 
 from rillflow.runtime.routing.drain import Drain
+
+KIND: Final = "Answers"
+
+
+class Endless:
+    """Calls that do not end."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def unfinished(self) -> list[str]:
+        return ["1 calls of e0"]
 
 
 async def _answer() -> bytes:
@@ -17,14 +30,14 @@ def test_whoever_is_inside_finishes_and_whoever_comes_waits() -> None:
             await may_end.wait()
             return b"slow"
 
-        inside = asyncio.create_task(door.through(slow))
+        inside = asyncio.create_task(door.through(slow, KIND))
         await asyncio.sleep(0)
         shutting = asyncio.create_task(door.shut())
         await asyncio.sleep(0)
-        outside = asyncio.create_task(door.through(_answer))
+        outside = asyncio.create_task(door.through(_answer, KIND))
         await asyncio.sleep(0)
         may_end.set()
-        assert await shutting
+        assert await shutting == []
         assert await inside == b"slow"
         assert not outside.done()
         outside.cancel()
@@ -35,9 +48,27 @@ def test_whoever_is_inside_finishes_and_whoever_comes_waits() -> None:
 def test_a_door_that_cannot_be_shut_in_time_is_open_again() -> None:
     async def scene() -> None:
         door = Drain(patience_s=0.0)
-        calls_under_way = True
-        assert not await door.shut(lambda: not calls_under_way)
-        assert await door.through(_answer) == b"answer"
+        assert await door.shut(Endless()) == ["1 calls of e0"]
+        assert await door.through(_answer, KIND) == b"answer"
+
+    asyncio.run(scene())
+
+
+def test_a_door_that_cannot_be_shut_tells_who_is_inside() -> None:
+    async def scene() -> None:
+        door, may_end = Drain(patience_s=0.0), asyncio.Event()
+
+        async def slow() -> bytes:
+            await may_end.wait()
+            return b"slow"
+
+        inside = [asyncio.create_task(door.through(slow, kind)) for kind in ("Calls", KIND, KIND)]
+        await asyncio.sleep(0)
+        told = await door.shut(Endless())
+        assert told == ["1 messages (Calls)", "2 messages (Answers)", "1 calls of e0"]
+        may_end.set()
+        await asyncio.gather(*inside)
+        assert await door.shut() == []
 
     asyncio.run(scene())
 
@@ -45,9 +76,9 @@ def test_a_door_that_cannot_be_shut_in_time_is_open_again() -> None:
 def test_a_shut_door_opens_again_when_nobody_ends_the_actor() -> None:
     async def scene() -> None:
         door = Drain(shut_s=0.0)
-        assert await door.shut()
+        assert not await door.shut()
         async with asyncio.timeout(5):
-            assert await door.through(_answer) == b"answer"
+            assert await door.through(_answer, KIND) == b"answer"
 
     asyncio.run(scene())
 
@@ -55,9 +86,9 @@ def test_a_shut_door_opens_again_when_nobody_ends_the_actor() -> None:
 def test_a_door_that_is_shut_twice_stays_shut_for_the_second_one() -> None:
     async def scene() -> None:
         door = Drain(shut_s=60.0)
-        assert await door.shut()
-        assert await door.shut()
-        outside = asyncio.create_task(door.through(_answer))
+        assert not await door.shut()
+        assert not await door.shut()
+        outside = asyncio.create_task(door.through(_answer, KIND))
         await asyncio.sleep(0)
         assert not outside.done()
         outside.cancel()
@@ -68,11 +99,11 @@ def test_a_door_that_is_shut_twice_stays_shut_for_the_second_one() -> None:
 def test_who_waited_outside_is_not_let_in_when_the_door_is_shut_again_at_once() -> None:
     async def scene() -> None:
         door = Drain(patience_s=0.0)
-        assert await door.shut()
-        outside = asyncio.create_task(door.through(_answer))
+        assert not await door.shut()
+        outside = asyncio.create_task(door.through(_answer, KIND))
         await asyncio.sleep(0)
-        assert not await door.shut(lambda: False)  # Now it is open, for less than a turn.
-        assert await door.shut()
+        assert await door.shut(Endless())  # Now it is open, for less than a turn.
+        assert not await door.shut()
         for _ in range(3):
             await asyncio.sleep(0)
         assert not outside.done()
@@ -84,11 +115,11 @@ def test_who_waited_outside_is_not_let_in_when_the_door_is_shut_again_at_once() 
 def test_a_door_is_open_when_whoever_was_shutting_it_has_given_up() -> None:
     async def scene() -> None:
         door = Drain()
-        shutting = asyncio.create_task(door.shut(lambda: False))
+        shutting = asyncio.create_task(door.shut(Endless()))
         await asyncio.sleep(0)
         shutting.cancel()
         await asyncio.wait({shutting})
         async with asyncio.timeout(5):
-            assert await door.through(_answer) == b"answer"
+            assert await door.through(_answer, KIND) == b"answer"
 
     asyncio.run(scene())

@@ -81,6 +81,19 @@ class DispatchPool:
     def __len__(self) -> int:
         return len(self._under_way)
 
+    def unfinished(self, sender: str) -> list[str]:
+        """Tell operators what is under way for a sender, in words that name no execution."""
+        made = [call for call, task in self._under_way.items() if not task.done()]
+        answered = len(self._under_way) - len(made)
+        told = []
+        if made:
+            _, task_name, attempt, _ = made[0]
+            first = f"task {task_name}, attempt {attempt}" if task_name else "a notice"
+            told.append(f"{len(made)} calls of {sender} ({first}, for the longest)")
+        if answered:
+            told.append(f"{answered} answers that {sender} has not taken")
+        return told
+
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Add requests without waiting."""
         for request in requests:

@@ -4,14 +4,27 @@ Used by `actors/dispatcher_actor.py`, `actors/drain.py` and `actors/execution_ac
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 PATIENCE_S: Final = 2.0
 """How long messages under way may take to finish; other messages wait meanwhile."""
 SHUT_S: Final = 10.0
 """After this, messages are accepted again, because the controller has not ended the process."""
 _LOOK_S: Final = 0.02
+
+
+class Calls(Protocol):
+    """The calls that an actor makes for others, which are to end before it does."""
+
+    def __len__(self) -> int:
+        """Return how many are under way."""
+        ...
+
+    def unfinished(self) -> list[str]:
+        """Tell operators which ones are, in words."""
+        ...
 
 
 class Drain:
@@ -27,7 +40,7 @@ class Drain:
         self._shut_s = shut_s
         self._open = asyncio.Event()
         self._open.set()
-        self._under_way = 0
+        self._under_way = Counter[str]()
         self._opening: asyncio.TimerHandle | None = None
 
     @property
@@ -35,21 +48,24 @@ class Drain:
         """Tell whether messages pass; one that is answered at once need not be counted."""
         return self._open.is_set()
 
-    async def through(self, ask: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Run a call once the drain is open."""
+    async def through(self, ask: Callable[[], Awaitable[bytes]], kind: str) -> bytes:
+        """Handle a message of some kind once the drain is open."""
         while not self._open.is_set():  # It may be shut again before this task continues.
             await self._open.wait()
-        self._under_way += 1
+        self._under_way[kind] += 1
         try:
             return await ask()
         finally:
-            self._under_way -= 1
+            self._under_way[kind] -= 1
+            if not self._under_way[kind]:
+                del self._under_way[kind]
 
-    async def shut(self, is_quiet: Callable[[], bool] = lambda: True) -> bool:
-        """Let no message pass, and wait until those under way have finished.
+    async def shut(self, calls: Calls | None = None) -> list[str]:
+        """Let no message pass, and wait until those under way, and the calls, have finished.
 
         Returns:
-            Whether they finished in time. If not, the drain is open again.
+            What did not finish in time, in words; the drain is open again then. Nothing if it is
+            shut.
         """
         loop = asyncio.get_running_loop()
         if self._opening is not None:
@@ -57,13 +73,17 @@ class Drain:
         self._open.clear()
         give_up = loop.time() + self._patience_s
         try:
-            while self._under_way or not is_quiet():
+            while self._under_way or (calls is not None and len(calls)):
                 if loop.time() >= give_up:
                     self._open.set()
-                    return False
+                    return self._unfinished(calls)
                 await asyncio.sleep(_LOOK_S)
         except BaseException:
             self._open.set()  # Otherwise waiting messages would never pass.
             raise
         self._opening = loop.call_later(self._shut_s, self._open.set)
-        return True
+        return []
+
+    def _unfinished(self, calls: Calls | None) -> list[str]:
+        messages = [f"{count} messages ({kind})" for kind, count in self._under_way.items()]
+        return [*messages, *(calls.unfinished() if calls is not None else ())]
