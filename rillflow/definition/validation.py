@@ -30,6 +30,9 @@ from rillflow.jsontypes import JsonObject
 MAX_DEPTH: Final = 10
 """Default of the setting of how deep tasks may nest (spec Q67)."""
 
+MOST_EXPANDED_RULES: Final = 50_000
+"""Limit of the mapping rules of a definition, those of shared lists once for each reference."""
+
 CommonMapping: TypeAlias = Mapping[str, tuple[MappingRule, ...] | None]
 
 RESOURCE_SCHEME: Final = "resource://"
@@ -127,6 +130,7 @@ def _check_flow(definition: WorkflowDefinition, max_depth: int) -> Iterator[Find
     yield from _check_ray_options(definition.ray_options, ("rayOptions",))
     of_output = _rules_of_sugar(definition.output, ("output",))
     yield from _check_references(END_TASK, of_output, common)
+    yield from _check_expansion(definition, common)
 
 
 def depth_findings(all_levels: Sequence[Level], max_depth: int) -> Iterator[Finding]:
@@ -235,6 +239,25 @@ def _check_references(
             message = f"taskName: {_shown(name)} mappingReference: {wanted} invalid"
             where = (*path, "reference")
             yield Finding(30406, message, where, wrong=wanted, options=tuple(common))
+
+
+def expanded_rules(rules: Iterable[MappingRule], common: CommonMapping) -> int:
+    """Count rules, with those of the shared lists to which they refer."""
+    return sum(len(common.get(rule.reference or "") or ()) or 1 for rule in rules)
+
+
+def _check_expansion(definition: WorkflowDefinition, common: CommonMapping) -> Iterator[Finding]:
+    callback = definition.callback
+    rules = [rule for rule, _ in _rules_of_sugar(definition.output, ())]
+    count = expanded_rules([*rules, *((callback and callback.input_mappings) or ())], common)
+    for task, path in all_tasks(definition):
+        count += expanded_rules(
+            (rule for rule, _ in _rules_of(task, path, with_sugar=True)), common
+        )
+        if count > MOST_EXPANDED_RULES:
+            message = f"references expand to more than {MOST_EXPANDED_RULES} mapping rules"
+            yield Finding(30406, message, ("commonMapping",))
+            return
 
 
 def _rules_of(task: Task, path: Path, *, with_sugar: bool) -> Iterator[tuple[MappingRule, Path]]:

@@ -166,6 +166,17 @@ async def test_a_malformed_option_is_refused(
     assert found[:2] == refusal
 
 
+async def test_a_callback_has_a_bounded_number_of_rules_with_those_it_refers_to(api: Api) -> None:
+    rules = ", ".join(["{source: '1', target: $.input.a}"] * 100)
+    await api.add(PASS.replace("tasks:", f"commonMapping: {{c: [{rules}]}}\ntasks:", 1))
+    asked = {"descriptor_id": "shop:order", "wait_s": "10"}
+    callback = {"resourceName": "http://127.0.0.1:9/", "inputMappings": [{"reference": "c"}] * 10}
+    assert await api.post(SUBMIT, {}, **asked, callback=json.dumps(callback))
+    callback["inputMappings"] = [{"reference": "c"}] * 11
+    found = await api.refusal(SUBMIT, **asked, callback=json.dumps(callback))
+    assert found[:2] == (400, 30109)
+
+
 # -- one key, one execution ---------------------------------------------------------
 
 

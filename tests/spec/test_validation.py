@@ -220,6 +220,22 @@ def test_a_reference_needs_its_common_mapping(key: str, common: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "rest",
+    [
+        "tasks: [{name: A, category: pass, inputMappings: [%s]}]",
+        "tasks: [{name: A, category: pass, outputMappings: [%s]}]",
+        "tasks: [{name: A, category: pass}]\ncallback: {resourceName: h, inputMappings: [%s]}",
+    ],
+)
+def test_references_that_multiply_rules_are_refused(rest: str) -> None:
+    rule, reference = "{source: '1', target: $.input.a}, ", "{reference: c}, "
+    text = f"{HEADER}commonMapping: {{c: [{rule * 100}]}}\n"
+    assert parse_definition(text + rest % (reference * 500)).common_mapping
+    code, message = refusal_of(text + rest % (reference * 501))
+    assert (code, message) == (30406, "references expand to more than 50000 mapping rules")
+
+
+@pytest.mark.parametrize(
     ("rest", "task"),
     [
         ("tasks: [{name: A, category: pass, input: {a: {reference: nope}}}]", "A"),

@@ -140,11 +140,38 @@ def doubling(levels: int, then: Any) -> dict[str, Any]:
             {"properties": {"a": {"$schema": DRAFT_3, "extends": 5}}},
             "a part that names another draft is none of it",
         ),
+        ({"items": {"$ref": "#/$defs/" + "%61" * 400}}, r"a \$ref of it has more than 1000"),
+        ({"$id": "http://h/" + "a" * 1_000}, r"a \$id of it has more than 1000"),
+        (
+            {"$id": "a" * 900, "$defs": {f"{n}": {"$id": f"{n}"} for n in range(1_200)}},
+            "its ids, with those around them, are too long together",
+        ),
+        (
+            {"$id": "a" * 900, "not": [{"$id": "a" * 900, "not": [{"$id": "b"}] * 1_000}]},
+            "its ids, with those around them, are too long together",
+        ),
     ],
 )
 def test_what_cannot_be_bounded_is_refused_when_it_is_added(schema: Any, reason: str) -> None:
     with pytest.raises(RequestError, match=f"^inputSchema cannot be enforced: .*{reason}"):
         InputSchema(json.dumps(schema))
+
+
+@pytest.mark.parametrize(
+    ("reference", "most"),
+    [("#/$defs/b", 130), ("#/$defs/a" + "/not" * 50, 10), ("#/$defs/" + "x" * 900, 60)],
+)
+def test_a_reference_costs_by_what_its_look_up_reads(reference: str, most: int) -> None:
+    named: Any = {}
+    for _ in range(50):
+        named = {"not": named}
+    schema = {
+        "properties": {"a": {"items": {"$ref": reference}}},
+        "$defs": {"a": named, "b": {}, "x" * 900: {}},
+    }
+    check = InputSchema(json.dumps(schema))
+    assert check.errors_if_few_steps({"a": [{}] * (most // 10)}) is not None
+    assert check.errors_if_few_steps({"a": [{}] * most}) is None
 
 
 NAMED: Final = {"a": [f"p{n}" for n in range(1_000)]}

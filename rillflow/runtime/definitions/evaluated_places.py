@@ -15,9 +15,22 @@ Place: TypeAlias = str | int
 """The key of a property, or the index of an item."""
 
 _ALTERNATIVES: Final = ("allOf", "anyOf", "oneOf")
+REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
+
 _LOOK_UP_STEPS: Final = 5
+_CHARACTERS_PER_STEP: Final = 100
+_STEPS_PER_SEGMENT: Final = 2
+_SCOPE_STEPS: Final = 50
+"""A dynamic reference is looked up in every schema that has led to it."""
 _ALL_ITEMS: Final = frozenset({"items", "unevaluatedItems"})
 _ALL_PROPERTIES: Final = frozenset({"additionalProperties", "unevaluatedProperties"})
+
+
+def look_up_steps(keyword: str, reference: object) -> int:
+    """Return the steps of looking up a reference: by its length, its segments and its scope."""
+    text = str(reference)
+    steps = len(text) // _CHARACTERS_PER_STEP + _STEPS_PER_SEGMENT * text.count("/")
+    return _LOOK_UP_STEPS + steps + (0 if keyword == "$ref" else _SCOPE_STEPS)
 
 
 class EvaluatedPlaces:
@@ -85,10 +98,10 @@ class EvaluatedPlaces:
         resolver = validator._resolver  # noqa: SLF001 - the library's keywords use it as well
         for keyword in ("$ref", "$dynamicRef"):
             if keyword in schema and keyword in validator.VALIDATORS:
-                self._take(_LOOK_UP_STEPS)
+                self._take(look_up_steps(keyword, schema[keyword]))
                 yield resolver.lookup(schema[keyword])
         if "$recursiveRef" in schema and "$recursiveRef" in validator.VALIDATORS:
-            self._take(_LOOK_UP_STEPS)
+            self._take(look_up_steps("$recursiveRef", ""))
             yield lookup_recursive_ref(resolver)
 
     def _parts(self, validator: Any, schema: dict[str, Any]) -> Iterator[Any]:

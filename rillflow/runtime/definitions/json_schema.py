@@ -22,7 +22,7 @@ from referencing import Registry
 from rillflow.errors import BudgetExceededError
 from rillflow.jsontypes import JsonObject, JsonValue, encode_json
 from rillflow.language.expressions.patterns import Pattern, compiled
-from rillflow.runtime.definitions.evaluated_places import EvaluatedPlaces
+from rillflow.runtime.definitions.evaluated_places import REFERENCES, EvaluatedPlaces, look_up_steps
 
 MOST_ERRORS: Final = 100
 
@@ -32,6 +32,12 @@ MOST_SCHEMA_STEPS: Final = 1_000_000
 MOST_PATTERNS: Final = 100
 """Limit of the different regular expressions of a schema; each may take milliseconds to compile."""
 
+LONGEST_NAME: Final = 1_000
+"""Limit of the characters of an id, an anchor or a reference; a look-up reads all of them."""
+
+MOST_NAMES_CHARACTERS: Final = 1_000_000
+"""Limit of the characters of all ids, each with those around it, which make its whole address."""
+
 _COMPILE_STEPS: Final = 2_000  # more than a check in an event loop may take
 _SHOWN_CHARACTERS: Final = 300
 _BYTES_PER_STEP: Final = 100
@@ -40,6 +46,8 @@ _WALKING: Final = frozenset(
     {"additionalItems", "additionalProperties", "contains", "items", "propertyNames"}
 )
 """Keywords that apply a schema to each element, even ``true``, which itself costs nothing."""
+_IDS: Final = ("$id", "id")
+_NAMES: Final = frozenset({*REFERENCES, *_IDS, "$anchor", "$dynamicAnchor", "$schema"})
 _WITH_LISTS: Final = frozenset({"dependencies", "dependentRequired"})
 _MOST_NAMED: Final = 20
 _PATTERNS: Final = "patternProperties"
@@ -83,6 +91,7 @@ def check_of(schema: JsonObject) -> tuple[Callable[[JsonObject, int], Iterator[s
         ValueError: It cannot be checked within the limits.
     """
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
+    _check_names(schema)
     _check_schema(kind, schema)
     patterns = _patterns_of(schema)
     validator = _validator(kind, schema)
@@ -94,6 +103,33 @@ def check_of(schema: JsonObject) -> tuple[Callable[[JsonObject, int], Iterator[s
             yield f"${where}: {error.message}"[:_SHOWN_CHARACTERS]
 
     return check, len(patterns)
+
+
+def _check_names(schema: JsonObject) -> None:
+    """Bound what a look-up reads, and the addresses that the library makes of all ids.
+
+    Raises:
+        ValueError: A name is too long, or the names are together.
+    """
+    total = 0
+    level: list[tuple[JsonValue, int]] = [(schema, 0)]
+    while level:
+        value, around = level.pop()
+        if isinstance(value, list):
+            level += [(inner, around) for inner in value]
+        if not isinstance(value, dict):
+            continue
+        for key in _NAMES & value.keys():
+            name = value[key]
+            if isinstance(name, str) and len(name) > LONGEST_NAME:
+                raise ValueError(f"a {key} of it has more than {LONGEST_NAME} characters")
+        ids = [name for key in _IDS if isinstance(name := value.get(key), str)]
+        if ids:
+            around += max(map(len, ids))
+            total += around
+            if total > MOST_NAMES_CHARACTERS:
+                raise ValueError("its ids, with those around them, are too long together")
+        level += [(inner, around) for inner in value.values()]
 
 
 def _validator(kind: Any, schema: JsonObject) -> Any:
@@ -182,6 +218,8 @@ def _counted(name: str, keyword: Keyword) -> Keyword:
     def counted(validator: Validator, value: Any, instance: Any, schema: Any) -> Errors:
         steps = _steps.get()
         cost = 1 + (len(value) if isinstance(value, list | dict) else 0)
+        if name in REFERENCES:
+            cost += look_up_steps(name, value)
         if name in _WITH_CONSTANTS:
             cost += len(encode_json(value)) // _BYTES_PER_STEP
         if name in _WALKING and isinstance(instance, list | dict):

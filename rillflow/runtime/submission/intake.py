@@ -15,7 +15,7 @@ from rillflow.core.events import ExecutionSettings, ExecutionSubmitted
 from rillflow.definition.model import CallbackConfig, WorkflowDefinition
 from rillflow.definition.parse import parse_callback
 from rillflow.definition.tasks import levels
-from rillflow.definition.validation import depth_findings
+from rillflow.definition.validation import depth_findings, expanded_rules
 from rillflow.errors import (
     DefectError,
     DefinitionError,
@@ -60,6 +60,8 @@ from rillflow.settings import ResourceCheck, Settings
 
 DEFINITIONS_BYTES: Final = 128 * 1024 * 1024
 """Limit of the memory of the definitions that a replica keeps."""
+MOST_CALLBACK_RULES: Final = 1_000
+"""Limit of the rules of a submission's own callback, which are compiled when the execution ends."""
 MOST_KEY_CHARACTERS: Final = 255
 UNPROCESSABLE: Final = 422
 CONFLICT: Final = 409
@@ -310,9 +312,13 @@ def _refuse_unposted(given: bytes | None, definition: WorkflowDefinition) -> Non
 
     Raises:
         ExecutionError: Its address is neither http nor https (30603).
+        RequestError: The submission's has too many mapping rules (30109).
     """
     if given is not None:
         config = parse_callback(decode_json(given))
+        rules = config.input_mappings or ()
+        if expanded_rules(rules, definition.common_mapping or {}) > MOST_CALLBACK_RULES:
+            raise RequestError(f"a callback has up to {MOST_CALLBACK_RULES} mapping rules")
     else:
         config = definition.callback or CallbackConfig()
     address = (config.resource_name or "").strip()
