@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from rillflow.errors import DamagedError
+from rillflow.ids import ExecutionId
 from rillflow.jsontypes import count_of_values, decode_json
 from rillflow.ports.store import Append, StoredExecution
 
@@ -90,7 +91,11 @@ async def slimmed_beside(appends: Sequence[Append], limit: int) -> Sequence[Appe
 
 def references(stored: StoredExecution) -> set[bytes]:
     """Return the hashes of the values that an execution has stored apart."""
-    texts = (*stored.records, stored.snapshot or b"")
+    return references_in((*stored.records, stored.snapshot or b""))
+
+
+def references_in(texts: Iterable[bytes]) -> set[bytes]:
+    """Return the hashes of the values that records, or a snapshot, refer to."""
     return {
         piece.sha256
         for text in texts
@@ -106,15 +111,26 @@ def joined(stored: StoredExecution, payloads: Mapping[bytes, bytes]) -> StoredEx
     Raises:
         DamagedError: A value is missing.
     """
+    records = joined_records(stored.execution_id, stored.records, payloads)
+    snapshot = stored.snapshot
+    if snapshot is not None:
+        [snapshot] = joined_records(stored.execution_id, (snapshot,), payloads)
+    return msgspec.structs.replace(stored, records=tuple(records), snapshot=snapshot)
+
+
+def joined_records(
+    execution_id: ExecutionId, records: Iterable[bytes], payloads: Mapping[bytes, bytes]
+) -> list[bytes]:
+    """Put the values of records of an execution back into their positions.
+
+    Raises:
+        DamagedError: A value is missing.
+    """
     try:
-        return msgspec.structs.replace(
-            stored,
-            records=tuple(_joined(record, payloads) for record in stored.records),
-            snapshot=None if stored.snapshot is None else _joined(stored.snapshot, payloads),
-        )
+        return [_joined(record, payloads) for record in records]
     except KeyError as error:
         raise DamagedError(
-            f"{stored.execution_id}: the large value with SHA-256 {error.args[0].hex()} is missing "
+            f"{execution_id}: the large value with SHA-256 {error.args[0].hex()} is missing "
             "in the table payloads; restore that row from a backup"
         ) from error
 

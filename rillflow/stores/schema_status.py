@@ -13,6 +13,7 @@ MIGRATIONS: Final = (
     "a count of the sub-flows of an execution",
     "deaths of owners, by what they were handling",
     "the wanted state of the deployment",
+    "indexes of executions by status",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

@@ -11,6 +11,7 @@ import msgspec
 
 from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
+from rillflow.ports.execution_search import FoundExecution
 from rillflow.ports.store import AliasRow, Death, ExecutionSummary, StoredExecution, VersionRow
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
@@ -61,6 +62,12 @@ def stored_execution(row: Sequence[Any]) -> StoredExecution:
 def execution_summary(row: Sequence[Any]) -> ExecutionSummary:
     """Build a line of a listing from columns in the order of its fields."""
     return _struct(ExecutionSummary, row)
+
+
+def found_execution(row: Sequence[Any]) -> FoundExecution:
+    """Build a row of a search from columns in the order of its fields."""
+    fields = dict(zip(FoundExecution.__struct_fields__, row, strict=True))
+    return FoundExecution(**(fields | {"dedicated": bool(fields["dedicated"])}))
 
 
 def alias_row(row: Sequence[Any]) -> AliasRow:

@@ -1,6 +1,6 @@
 """The journal half of the memory store.
 
-Used by `stores/memory/store.py`.
+Used by `stores/memory/searching.py`.
 """
 
 import operator

@@ -106,7 +106,7 @@ class PostgresJournal:
 
     async def load(self, execution_id: ExecutionId) -> StoredExecution | None:
         """Read an execution with its snapshot and later records; None when unknown."""
-        with damage_told(execution_id, (StoreError,), _damage):
+        with damage_told(execution_id, (StoreError,), damage):
             try:
                 return await self._load(execution_id)
             except DamagedError:
@@ -190,7 +190,7 @@ class PostgresJournal:
             return await purge(connection, execution_ids, ended_before_ms, most_records)
 
 
-def _damage(error: Exception) -> str | None:
+def damage(error: Exception) -> str | None:
     """Return what is wrong with the rows of a query; None if they are not the cause."""
     cause = error.__cause__
     is_damage = isinstance(cause, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError)

@@ -148,6 +148,13 @@ _DEPLOYMENT: Final = """
     );
 """
 
+_BY_STATUS: Final = """
+    -- In the order of submit times for each status, of all executions and of one flow.
+    CREATE INDEX executions_by_status ON executions (status, submitted_at_ms, key);
+    CREATE INDEX executions_by_flow
+        ON executions (business, feature, status, submitted_at_ms, key);
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -165,6 +172,7 @@ MIGRATIONS: Final = (
     _DESCENDANTS,
     _DEATHS,
     _DEPLOYMENT,
+    _BY_STATUS,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -8,9 +8,10 @@ from rillflow.stores.postgres.catalogue import PostgresCatalogue
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.deployments import PostgresDeployments
 from rillflow.stores.postgres.journal import PostgresJournal
+from rillflow.stores.postgres.searching import PostgresSearch
 
 
-class PostgresStore(PostgresJournal, PostgresCatalogue, PostgresDeployments):
+class PostgresStore(PostgresJournal, PostgresSearch, PostgresCatalogue, PostgresDeployments):
     """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
 
     If the connection breaks during a commit, its result is unknown and the callers get a
@@ -20,6 +21,7 @@ class PostgresStore(PostgresJournal, PostgresCatalogue, PostgresDeployments):
     def __init__(self, url: str, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
         database = PostgresDatabase(url)
         PostgresJournal.__init__(self, database, large_value_bytes)
+        PostgresSearch.__init__(self, database)
         PostgresCatalogue.__init__(self, database)
         PostgresDeployments.__init__(self, database)
 

@@ -159,6 +159,13 @@ _DEPLOYMENT: Final = (
     )""",
 )
 
+_BY_STATUS: Final = (
+    # In the order of submit times for each status, of all executions and of one flow.
+    "CREATE INDEX executions_by_status ON executions (status, submitted_at_ms)",
+    """CREATE INDEX executions_by_flow
+        ON executions (business, feature, status, submitted_at_ms)""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -168,6 +175,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _DESCENDANTS,
     _DEATHS,
     _DEPLOYMENT,
+    _BY_STATUS,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -11,9 +11,10 @@ from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.deployments import SqliteDeployments
 from rillflow.stores.sqlite.journal import SqliteJournal
 from rillflow.stores.sqlite.schema import rewrite_version
+from rillflow.stores.sqlite.searching import SqliteSearch
 
 
-class SqliteStore(SqliteJournal, SqliteCatalogue, SqliteDeployments):
+class SqliteStore(SqliteJournal, SqliteSearch, SqliteCatalogue, SqliteDeployments):
     """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
 
     Any number of processes may open the same file; it must not be on a network file system. A
@@ -24,6 +25,7 @@ class SqliteStore(SqliteJournal, SqliteCatalogue, SqliteDeployments):
     def __init__(self, path: Path, *, large_value_bytes: int = LARGE_VALUE_BYTES) -> None:
         database = SqliteDatabase(path)
         SqliteJournal.__init__(self, database, large_value_bytes)
+        SqliteSearch.__init__(self, database)
         SqliteCatalogue.__init__(self, database)
         SqliteDeployments.__init__(self, database)
 

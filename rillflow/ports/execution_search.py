@@ -1,0 +1,92 @@
+"""The search port: pages, counts and histograms of executions, for people who look for one.
+
+A part of the ``Store`` port. Its cost does not depend on the number of executions that are stored,
+except for counts, which read one index entry for each execution that they count.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from rillflow.ids import ExecutionId
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions a search finds; None selects any. Times are submit times, inclusive.
+
+    ``feature`` is used together with ``business`` only.
+    """
+
+    execution_id: ExecutionId | None = None
+    parent_id: ExecutionId | None = None
+    business: str | None = None
+    feature: str | None = None
+    statuses: tuple[str, ...] | None = None
+    definition_id: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+class Place(NamedTuple):
+    """The place of an execution in the order of a search: newest submit time first."""
+
+    submitted_at_ms: int
+    key: int
+
+
+class FoundExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a page; ``key`` tells executions of one millisecond apart."""
+
+    key: int
+    execution_id: ExecutionId
+    business: str
+    feature: str
+    status: str
+    code: str | None
+    definition_id: str
+    submitted_at_ms: int
+    finished_at_ms: int | None
+    parent_id: ExecutionId | None
+    dedicated: bool
+
+    @property
+    def place(self) -> Place:
+        """Where the next page begins, if this is the last row of one."""
+        return Place(self.submitted_at_ms, self.key)
+
+
+class ExecutionSearch(Protocol):
+    """Searches among all stored executions, and the journal of one."""
+
+    async def search_executions(
+        self, wanted: Wanted, *, before: Place | None = None, limit: int
+    ) -> list[FoundExecution]:
+        """List executions, newest submit time first, beginning after a place.
+
+        An execution that is added meanwhile shifts no page.
+        """
+        ...
+
+    async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
+        """Count executions by status, in each span of submit times between two edges.
+
+        A span contains its first edge and not its second. Statuses that do not occur are omitted.
+        """
+        ...
+
+    async def oldest_submission(self, wanted: Wanted) -> int | None:
+        """Return the submit time of the oldest execution that is found, None for none."""
+        ...
+
+    async def read_journal(
+        self, execution_id: ExecutionId, *, after_seq: int, limit: int
+    ) -> list[bytes]:
+        """Read journal records of one execution in their order, also those before a snapshot.
+
+        The list is empty at the end of the journal, and for an unknown execution.
+
+        Raises:
+            DamagedError: A part of it is missing, or cannot be read.
+        """
+        ...

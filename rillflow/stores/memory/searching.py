@@ -1,0 +1,78 @@
+"""Searches among the executions of the memory store.
+
+Used by `stores/memory/store.py`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.execution_search import FoundExecution, Place, Wanted
+from rillflow.stores.append_plan import ExecutionRow
+from rillflow.stores.large_values import joined_records
+from rillflow.stores.memory.journal import MemoryJournal
+
+
+class MemorySearch(MemoryJournal):
+    """Searches; see the ``ExecutionSearch`` port. They read every execution."""
+
+    async def search_executions(
+        self, wanted: Wanted, *, before: Place | None = None, limit: int
+    ) -> list[FoundExecution]:
+        """List executions, newest submit time first, beginning after a place."""
+        rows = reversed(list(self._found(wanted)))
+        later = (row for row in rows if before is None or _place_of(row) < before)
+        return [_found_execution(row) for row in islice(later, limit)]
+
+    async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
+        """Count executions by status, in each span of submit times between two edges."""
+        rows = list(self._found(wanted))
+        return [
+            dict(Counter(row.status for row in rows if begins <= row.submitted_at_ms < ends))
+            for begins, ends in pairwise(edges_ms)
+        ]
+
+    async def oldest_submission(self, wanted: Wanted) -> int | None:
+        """Return the submit time of the oldest execution that is found, None for none."""
+        oldest = next(self._found(wanted), None)
+        return None if oldest is None else oldest.submitted_at_ms
+
+    async def read_journal(
+        self, execution_id: ExecutionId, *, after_seq: int, limit: int
+    ) -> list[bytes]:
+        """Read journal records of one execution in their order, also those before a snapshot."""
+        self._check_open()
+        stored = self._by_id.get(execution_id)
+        if stored is None:
+            return []
+        records = stored.records[after_seq : after_seq + limit]
+        return joined_records(execution_id, records, stored.payloads)
+
+    def _found(self, wanted: Wanted) -> Iterator[ExecutionRow]:
+        self._check_open()
+        return (row for row in self._oldest_first() if _is_found(row, wanted))
+
+
+def _is_found(row: ExecutionRow, wanted: Wanted) -> bool:
+    pairs = (
+        (wanted.execution_id, row.execution_id),
+        (wanted.parent_id, row.parent_id),
+        (wanted.business, row.business),
+        (wanted.feature if wanted.business is not None else None, row.feature),
+        (wanted.definition_id, row.definition_id),
+    )
+    return (
+        all(given in {None, found} for given, found in pairs)
+        and (wanted.statuses is None or row.status in wanted.statuses)
+        and (wanted.from_ms is None or row.submitted_at_ms >= wanted.from_ms)
+        and (wanted.to_ms is None or row.submitted_at_ms <= wanted.to_ms)
+    )
+
+
+def _place_of(row: ExecutionRow) -> Place:
+    return Place(row.submitted_at_ms, row.key)
+
+
+def _found_execution(row: ExecutionRow) -> FoundExecution:
+    return FoundExecution(**{name: getattr(row, name) for name in FoundExecution.__struct_fields__})

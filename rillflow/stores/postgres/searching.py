@@ -1,0 +1,103 @@
+"""Searches among the executions of the PostgreSQL store.
+
+Used by `stores/postgres/store.py`.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+from rillflow.errors import StoreError
+from rillflow.ids import ExecutionId
+from rillflow.ports.execution_search import FoundExecution, Place, Wanted
+from rillflow.stores.large_values import joined_records, references_in
+from rillflow.stores.postgres.database import PostgresDatabase
+from rillflow.stores.postgres.journal import damage
+from rillflow.stores.search_statements import (
+    FEATURES,
+    MOST_PARTS,
+    STATUSES,
+    Part,
+    count_statement,
+    needs_features,
+    numbered,
+    oldest_statement,
+    page_statement,
+    parts_of,
+)
+from rillflow.stores.stored_rows import damage_told, found_execution
+
+_SPANS: Final = "unnest(?::bigint[], ?::bigint[]) WITH ORDINALITY AS spans (begins, ends, number)"
+_FEATURES: Final = FEATURES.format("$1", "$2")
+_RECORDS: Final = """
+SELECT record FROM journal
+WHERE execution = (SELECT key FROM executions WHERE execution_id = $1) AND seq > $2
+ORDER BY seq LIMIT $3
+"""
+_PAYLOADS: Final = """
+SELECT sha256, value FROM payloads
+WHERE execution = (SELECT key FROM executions WHERE execution_id = $1)
+    AND sha256 = ANY($2::bytea[])
+"""
+
+
+class PostgresSearch:
+    """Searches; see the ``ExecutionSearch`` port."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def search_executions(
+        self, wanted: Wanted, *, before: Place | None = None, limit: int
+    ) -> list[FoundExecution]:
+        """List executions, newest submit time first, beginning after a place."""
+        parts = [part for _, part in await self._parts(wanted)]
+        if not parts:
+            return []
+        statement, values = page_statement(parts, before, limit)
+        rows = await self._database.rows(numbered(statement), *values)
+        return [found_execution(row) for row in rows]
+
+    async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
+        """Count executions by status, in each span of submit times between two edges."""
+        counts: list[dict[str, int]] = [{} for _ in pairwise(edges_ms)]
+        for status, part in await self._parts(wanted):
+            statement = numbered(count_statement(part, _SPANS))
+            spans = (list(edges_ms[:-1]), list(edges_ms[1:]))
+            for number, found in await self._database.rows(statement, *part.values, *spans):
+                if found:
+                    span = counts[number - 1]
+                    span[status] = span.get(status, 0) + found
+        return counts
+
+    async def oldest_submission(self, wanted: Wanted) -> int | None:
+        """Return the submit time of the oldest execution that is found, None for none."""
+        parts = [part for _, part in await self._parts(wanted)]
+        if not parts:
+            return None
+        statement, values = oldest_statement(parts)
+        ((oldest,),) = await self._database.rows(numbered(statement), *values)
+        return None if oldest is None else int(oldest)
+
+    async def read_journal(
+        self, execution_id: ExecutionId, *, after_seq: int, limit: int
+    ) -> list[bytes]:
+        """Read journal records of one execution in their order, also those before a snapshot."""
+        with damage_told(execution_id, (StoreError,), damage):
+            found = await self._database.rows(_RECORDS, execution_id, after_seq, limit)
+            records = [record for (record,) in found]
+            wanted = references_in(records)
+            rows = (
+                await self._database.rows(_PAYLOADS, execution_id, list(wanted)) if wanted else ()
+            )
+            return joined_records(execution_id, records, dict(rows))
+
+    async def _parts(self, wanted: Wanted) -> tuple[tuple[str, Part], ...]:
+        statuses = wanted.statuses
+        if statuses is None:
+            statuses = tuple(await self._database.column(STATUSES))
+        features: tuple[str, ...] = ()
+        if needs_features(wanted):
+            found = await self._database.column(_FEATURES, wanted.business, MOST_PARTS + 1)
+            features = tuple(found)
+        return parts_of(wanted, statuses, features)

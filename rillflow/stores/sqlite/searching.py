@@ -1,0 +1,118 @@
+"""Searches among the executions of the SQLite store.
+
+Used by `stores/sqlite/store.py`.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from rillflow.ids import ExecutionId
+from rillflow.ports.execution_search import FoundExecution, Place, Wanted
+from rillflow.stores.large_values import joined_records, references_in
+from rillflow.stores.search_statements import (
+    FEATURES,
+    MOST_PARTS,
+    STATUSES,
+    Part,
+    count_statement,
+    needs_features,
+    oldest_statement,
+    page_statement,
+    parts_of,
+)
+from rillflow.stores.sqlite.connection import damage
+from rillflow.stores.sqlite.database import SqliteDatabase
+from rillflow.stores.stored_rows import damage_told, found_execution
+
+_SPANS: Final = """(
+    SELECT key AS number, json_extract(value, '$[0]') AS begins, json_extract(value, '$[1]') AS ends
+    FROM json_each(?)) AS spans
+"""
+_FEATURES: Final = FEATURES.format("?1", "?2")
+_KEY: Final = "SELECT key FROM executions WHERE execution_id = ?"
+_RECORDS: Final = "SELECT record FROM journal WHERE execution = ? AND seq > ? ORDER BY seq LIMIT ?"
+_PAYLOAD: Final = "SELECT value FROM payloads WHERE execution = ? AND sha256 = ?"
+
+
+class SqliteSearch:
+    """Searches; see the ``ExecutionSearch`` port."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def search_executions(
+        self, wanted: Wanted, *, before: Place | None = None, limit: int
+    ) -> list[FoundExecution]:
+        """List executions, newest submit time first, beginning after a place."""
+
+        def search(connection: sqlite3.Connection) -> list[FoundExecution]:
+            parts = [part for _, part in _parts(connection, wanted)]
+            if not parts:
+                return []
+            rows = connection.execute(*page_statement(parts, before, limit))
+            return [found_execution(row) for row in rows]
+
+        return await self._database.scan(search)
+
+    async def count_by_time(self, wanted: Wanted, edges_ms: Sequence[int]) -> list[dict[str, int]]:
+        """Count executions by status, in each span of submit times between two edges."""
+        spans = msgspec.json.encode(list(pairwise(edges_ms))).decode()
+
+        def count(connection: sqlite3.Connection) -> list[dict[str, int]]:
+            counts: list[dict[str, int]] = [{} for _ in pairwise(edges_ms)]
+            for status, part in _parts(connection, wanted):
+                statement = count_statement(part, _SPANS)
+                for number, found in connection.execute(statement, (*part.values, spans)):
+                    if found:
+                        counts[number][status] = counts[number].get(status, 0) + found
+            return counts
+
+        return await self._database.scan(count)
+
+    async def oldest_submission(self, wanted: Wanted) -> int | None:
+        """Return the submit time of the oldest execution that is found, None for none."""
+
+        def look(connection: sqlite3.Connection) -> int | None:
+            parts = [part for _, part in _parts(connection, wanted)]
+            if not parts:
+                return None
+            ((oldest,),) = connection.execute(*oldest_statement(parts))
+            return None if oldest is None else int(oldest)
+
+        return await self._database.scan(look)
+
+    async def read_journal(
+        self, execution_id: ExecutionId, *, after_seq: int, limit: int
+    ) -> list[bytes]:
+        """Read journal records of one execution in their order, also those before a snapshot."""
+
+        def read(connection: sqlite3.Connection) -> list[bytes]:
+            with damage_told(execution_id, (sqlite3.Error, OSError), damage):
+                row = connection.execute(_KEY, (execution_id,)).fetchone()
+                if row is None:
+                    return []
+                found = connection.execute(_RECORDS, (row[0], after_seq, limit))
+                records = [record for (record,) in found]
+                payloads = {
+                    sha256: value
+                    for sha256 in references_in(records)
+                    for (value,) in connection.execute(_PAYLOAD, (row[0], sha256))
+                }
+                return joined_records(execution_id, records, payloads)
+
+        return await self._database.scan(read)
+
+
+def _parts(connection: sqlite3.Connection, wanted: Wanted) -> tuple[tuple[str, Part], ...]:
+    statuses = wanted.statuses
+    if statuses is None:
+        statuses = tuple(status for (status,) in connection.execute(STATUSES))
+    features: tuple[str, ...] = ()
+    if needs_features(wanted):
+        values = (wanted.business, MOST_PARTS + 1)
+        features = tuple(feature for (feature,) in connection.execute(_FEATURES, values))
+    return parts_of(wanted, statuses, features)
