@@ -22,10 +22,10 @@ from rillflow.actors.peers import Peer
 from rillflow.errors import GoneError, NotOwnerError, UnavailableError
 from rillflow.ids import ExecutionId, is_dedicated
 from rillflow.ports.executions import Call, End, Reply, Submission
+from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.routing.dedicated_limit import DedicatedLimit
 from rillflow.runtime.routing.router import OwnerRef, Routes
-from rillflow.runtime.routing.submission_limit import SubmissionLimit
 from rillflow.settings import Settings
 
 ACTOR_OPTIONS: dict[str, Any] = {

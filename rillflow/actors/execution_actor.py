@@ -40,6 +40,7 @@ from rillflow.ports.messages import (
     OwnerMessage,
     decode_owner_message,
 )
+from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.crashes.crash_history import HandlingRecord, record_path
 from rillflow.runtime.dispatch.client import DispatcherClient
 from rillflow.runtime.endpoints import OwnerEndpoint
@@ -56,7 +57,6 @@ from rillflow.runtime.retention import Retention
 from rillflow.runtime.routing.answer_gate import AnswerGate
 from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
-from rillflow.runtime.routing.submission_limit import SubmissionLimit
 from rillflow.runtime.supervision.deployed import of_stored
 from rillflow.settings import Settings
 from rillflow.stores import open_store

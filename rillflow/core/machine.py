@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from rillflow.core import ending, mapping_warnings, requests, running, timing
+from rillflow.core import ending, mapping_warnings, requests, timing, traversal
 from rillflow.core.agenda import REMAINING
 from rillflow.core.commands import CancelChild, Command, SetTimer
 from rillflow.core.events import (
@@ -106,7 +106,7 @@ def submit(plan: Plan, event: ExecutionSubmitted) -> tuple[ExecutionState, Handl
     if plan.definition.timeline is not None:
         timing.arm_execution_timeout(turn)
     turn.open_scope("")
-    running.drain(turn)
+    traversal.drain(turn)
     if turn.mapped:
         mapping_warnings.keep(state, turn.mapped)
     state.seq = 1
@@ -137,8 +137,8 @@ def handle(plan: Plan, state: ExecutionState, event: Event) -> Handled:
     if not _take(turn, event):
         return Handled([], changed=False)
     if state.remaining is not None:
-        running.take_up(turn, state.remaining)
-    running.drain(turn)
+        traversal.take_up(turn, state.remaining)
+    traversal.drain(turn)
     if turn.mapped:
         mapping_warnings.keep(state, turn.mapped)
     state.seq += 1

@@ -1,11 +1,13 @@
-"""Readiness of tasks, skipping, and the status of a scope (spec 3.5 to 3.8).
+"""The traversal of a scope: what is ready, skipping, starting tasks, its status (spec 3.5 to 3.8).
 
-Used by `core/redo/restart.py`, `core/redo/reopening.py` and `core/running.py`.
+Used by `core/machine.py`, and by `core/redo`, which opens scopes again.
 """
 
 from collections.abc import Iterable
 
 from rillflow.core import ending
+from rillflow.core.agenda import FOLLOW, OPEN, REMAINING, RUN, RemainingSteps, Step
+from rillflow.core.commands import SetTimer
 from rillflow.core.plan import TaskPlan
 from rillflow.core.state import TaskState
 from rillflow.core.status import (
@@ -23,8 +25,13 @@ from rillflow.core.status import (
     DagStatus,
     TaskStatus,
 )
-from rillflow.core.tasks import groups
-from rillflow.core.turn import SKIP_MESSAGE, Turn
+from rillflow.core.tasks import controls, functions, groups
+from rillflow.core.turn import CRASHES, SKIP_MESSAGE, TASK_ERRORS, Turn, value_of
+from rillflow.definition.model import Progress, Timeline
+from rillflow.errors import LanguageError
+from rillflow.jsontypes import JsonObject
+from rillflow.language.text.literals import whole_number
+from rillflow.language.versions import EVENTS_CUT_BY_WORK
 
 
 def start_scope(turn: Turn, route: str) -> None:
@@ -198,3 +205,210 @@ def skip(turn: Turn, task: TaskState) -> None:
     task.invoke.msg = SKIP_MESSAGE
     turn.set_status(task, SKIPPED)
     turn.move_on(task)
+
+
+_WORK = {
+    "function": functions.run_function,
+    "pass": controls.run_pass,
+    "return": controls.run_return,
+    "switch": controls.run_switch,
+    "suspense": controls.run_suspense,
+    "choice": groups.run_choice,
+    "foreach": groups.run_foreach,
+}
+
+
+def drain(turn: Turn) -> None:
+    """Take the steps on the agenda, and the steps that they lead to, until none is left.
+
+    After the limit of steps or of work for one event, the remaining ones go to a later event. An
+    event that ends the execution takes all of them, since they do very little then.
+    """
+    agenda, unsettled, failing = turn.agenda, turn.unsettled, turn.failing
+    budget = turn.budget
+    taken = 0
+    while agenda or unsettled or failing:
+        is_full = taken >= turn.steps_left or budget.steps < turn.enough
+        if is_full and not turn.over:
+            _leave_remaining(turn)
+            return
+        taken += 1
+        if agenda:
+            _take_step(turn, *agenda.popleft())
+        elif unsettled:
+            route = next(iter(unsettled))
+            del unsettled[route]
+            if fails_early(turn, route):
+                failing.append(route)
+            else:
+                settle(turn, route)
+        else:
+            settle(turn, failing.pop())
+
+
+def _leave_remaining(turn: Turn) -> None:
+    due_ms, budget = turn.at_ms, turn.budget
+    remaining = RemainingSteps(due_ms, list(turn.agenda), list(turn.unsettled), turn.failing)
+    if turn.state.language >= EVENTS_CUT_BY_WORK:
+        remaining.memory_bytes, remaining.has_reserve = budget.memory_bytes, budget.has_reserve
+    turn.state.remaining = remaining
+    turn.commands.append(SetTimer(kind=REMAINING, task="", due_ms=due_ms))
+
+
+def take_up(turn: Turn, remaining: RemainingSteps) -> None:
+    """Continue with the steps that an earlier event left, before those of this event.
+
+    Steps of groups that this event has dropped or abandoned are omitted, and so are steps that this
+    event takes itself. No steps remain for an execution that has ended: a redo checks all its
+    scopes.
+    """
+    turn.state.remaining = None
+    if turn.over:
+        return
+    if remaining.memory_bytes is not None:
+        turn.budget.go_on(remaining.memory_bytes, has_reserve=remaining.has_reserve)
+    tasks, groups_of = turn.state.tasks, turn.state.groups
+    named = {*remaining.unsettled, *remaining.failing}
+    named.update(name for step, name in remaining.steps if step is OPEN)
+    open_routes = {
+        route
+        for route in named
+        if not route or (route in groups_of and not is_abandoned(turn, route))
+    }
+    is_there = {RUN: tasks, FOLLOW: tasks, OPEN: open_routes}
+    doubled = {each for each in turn.agenda if each[0] is RUN}
+    steps = [
+        each for each in remaining.steps if each[1] in is_there[each[0]] and each not in doubled
+    ]
+    turn.agenda.extendleft(reversed(steps))
+    for route in filter(open_routes.__contains__, remaining.unsettled):
+        turn.unsettled.setdefault(route)
+    turn.failing[:0] = filter(open_routes.__contains__, remaining.failing)
+
+
+def _take_step(turn: Turn, step: Step, name: str) -> None:
+    tasks = turn.state.tasks
+    if step is OPEN:
+        start_scope(turn, name)
+    elif step is FOLLOW:
+        follow(turn, tasks[name])
+    elif tasks[name].status is READY and not turn.over:
+        _run_or_park(turn, tasks[name])
+
+
+def _run_or_park(turn: Turn, task: TaskState) -> None:
+    if task.route and is_abandoned(turn, task.route):
+        return
+    if turn.state.paused:
+        turn.state.parked.append(task.name)
+    else:
+        run_task(turn, task)
+
+
+def run_task(turn: Turn, task: TaskState) -> None:
+    """Run a READY instance until it ends or waits for something from outside."""
+    if skipped_by_dependencies(turn, task):
+        _skip_with_chain(turn, task)
+        return
+    plan = turn.plan_of(task)
+    _open_time(turn, task)
+    spec = plan.spec
+    try:
+        document = map_input(turn, task, plan)
+        if spec.timeline is not None and _delayed(turn, task, spec.timeline, document):
+            return
+        if _degraded(turn, task, plan):
+            return
+        if spec.progress is not None:
+            _record_progress(turn, task, spec.progress, document)
+        _WORK[plan.category](turn, task, plan, document)
+    except CRASHES:
+        raise
+    except TASK_ERRORS as error:
+        controls.fail(turn, task, plan, str(error))
+
+
+def _skip_with_chain(turn: Turn, task: TaskState) -> None:
+    task.invoke.msg = SKIP_MESSAGE
+    turn.finish_task(task, SKIPPED)
+    skip_chain(turn, task)
+
+
+def _open_time(turn: Turn, task: TaskState) -> None:
+    infos = task.invoke.time_infos
+    if not infos or infos[-1].end_ms is not None:
+        task.invoke.begin_time(turn.at_ms)
+    elif infos[-1].start_ms > turn.at_ms:
+        # The clock was ahead. A task that has waited must not wait until the old due time comes
+        # again.
+        infos[-1].start_ms = turn.at_ms
+
+
+def map_input(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject:
+    """Build and record the input of an attempt.
+
+    Raises:
+        LanguageError: A rule with ``tolerance: false`` failed.
+    """
+    caught = _caught_error(turn, task, plan) if plan.catches else None
+    _, document = turn.apply(task, plan.inputs, {}, caught)
+    task.invoke.input = document
+    cost = document.get("expected_cost")
+    if isinstance(cost, int) and not isinstance(cost, bool):
+        task.invoke.time_infos[-1].expected_cost = cost
+    return document
+
+
+def _caught_error(turn: Turn, task: TaskState, plan: TaskPlan) -> JsonObject | None:
+    """Return ``{"error": {...}}`` of the failure for which an instance was started."""
+    for failed in turn.siblings(task.route, plan.catches):
+        if failed.caught:
+            invoke = failed.invoke
+            facts = {"task": failed.name, "code": invoke.code, "msg": invoke.msg}
+            return {"error": {key: fact for key, fact in facts.items() if fact is not None}}
+    return None
+
+
+def _delayed(turn: Turn, task: TaskState, timeline: Timeline, document: JsonObject) -> bool:
+    if timeline.suspense_timestamp_ms is not None:
+        due_ms = _number(turn, timeline.suspense_timestamp_ms, document)
+    else:
+        interval_s = _number(turn, timeline.suspense_interval_s, document)
+        start_ms = task.invoke.time_infos[-1].start_ms
+        due_ms = None if interval_s is None else start_ms + interval_s * 1000
+    if due_ms is None or (due_ms - turn.at_ms) // 1000 <= 0:
+        return False
+    turn.set_timer("delay", task, due_ms)
+    return True
+
+
+def _number(turn: Turn, text: str | None, document: JsonObject) -> int | None:
+    try:
+        return whole_number(value_of(text, {"input": document}, turn.budget))
+    except LanguageError:
+        return None
+
+
+def _degraded(turn: Turn, task: TaskState, plan: TaskPlan) -> bool:
+    if degrades_followings(turn, task):
+        skip_chain(turn, task)
+    switch = turn.state.degrades.get(task.base)
+    if not (switch.current if switch else plan.degrade_current):
+        return False
+    turn.finish_task(task, SKIPPED)
+    return True
+
+
+def _record_progress(turn: Turn, task: TaskState, progress: Progress, document: JsonObject) -> None:
+    if not progress.args:
+        return
+    args: JsonObject = {}
+    for rule in progress.args:
+        try:
+            value = value_of(rule.source, {"input": document}, turn.budget)
+        except LanguageError:
+            continue
+        if rule.variable and value is not None:
+            turn.measure(value)
+            args[rule.variable] = value
+    task.invoke.progress_args = args

@@ -43,13 +43,13 @@ from rillflow.ports.messages import (
     encode_message,
 )
 from rillflow.ports.readiness import Reason, encode_reasons
+from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.completion.client import News, encode_news
 from rillflow.runtime.dispatch.client import Connection, DispatcherClient
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner
 from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
-from rillflow.runtime.routing.submission_limit import SubmissionLimit
 
 MOST_SENDERS: Final = 1000
 PORTION_BYTES: Final = 256 * 1024

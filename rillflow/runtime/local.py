@@ -10,11 +10,11 @@ from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
 from rillflow.ports.messages import AwaitEnds
 from rillflow.ports.store import Store
+from rillflow.runtime.backpressure.admission import MOST_QUEUED, MOST_UNANSWERED, SubmissionLimit
 from rillflow.runtime.completion.client import CompletionClient, News
 from rillflow.runtime.dispatch.pool import DispatchPool
 from rillflow.runtime.owner.execution_owner import ExecutionOwner, OwnerLimits
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES
-from rillflow.runtime.routing.submission_limit import MOST_QUEUED, MOST_UNANSWERED, SubmissionLimit
 
 
 class LocalExecutions:

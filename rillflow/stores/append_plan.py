@@ -13,11 +13,33 @@ from typing import Final, NamedTuple, TypeAlias
 from rillflow.errors import ConflictError, FencedError, QuotaError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, NewExecution
-from rillflow.stores.large_values import SlimAppend
 
 INITIAL_STATUS: Final = "RUNNING"
 
+PIECES_MARK: Final = b"\xfe"
+"""First byte of a record without its large values; format numbers of the journal are far lower."""
+Payloads: TypeAlias = dict[bytes, bytes]
+"""Values by their SHA-256."""
 RecordRow: TypeAlias = tuple[int, int, bytes]
+
+
+class SlimAppend(Append, frozen=True, kw_only=True):
+    """An append without its large values, and these values with their positions."""
+
+    of_records: Payloads
+    of_snapshot: Payloads
+
+
+def are_small(appends: Sequence[Append], limit: int) -> bool:
+    """Tell whether there is nothing to take out of appends, as of nearly all."""
+    for append in appends:
+        for record in append.records:
+            if len(record) > limit or record.startswith(PIECES_MARK):
+                return False
+        snapshot = append.snapshot
+        if snapshot is not None and (len(snapshot) > limit or snapshot.startswith(PIECES_MARK)):
+            return False
+    return True
 
 
 class Place(NamedTuple):

@@ -20,22 +20,18 @@ from rillflow.errors import DamagedError
 from rillflow.ids import ExecutionId
 from rillflow.jsontypes import count_of_values, decode_json
 from rillflow.ports.store import Append, StoredExecution
+from rillflow.stores.append_plan import PIECES_MARK, Payloads, SlimAppend, are_small
 
 LARGE_VALUE_BYTES: Final = 64 * 1024
 """Length in bytes above which a value is stored apart, by default."""
 
 _AT_ONCE_BYTES: Final = 1 << 20
-_MARK: Final = b"\xfe"
-"""First byte of pieces. Format numbers of the journal count from 0, so they never meet."""
 _DEEPEST: Final = 32
 _MOST_VALUES: Final = 2_000_000
 _MOST_RESPELLED: Final = 20_000
 """A value that contains more values is stored in its own spelling, not decoded and re-encoded."""
 _END: Final = 64
 _TRIES: Final = 8
-
-Payloads: TypeAlias = dict[bytes, bytes]
-"""Values by their SHA-256."""
 
 
 class _Reference(msgspec.Struct, frozen=True, array_like=True):
@@ -46,13 +42,6 @@ class _Reference(msgspec.Struct, frozen=True, array_like=True):
 
 
 _Piece: TypeAlias = bytes | _Reference
-
-
-class SlimAppend(Append, frozen=True, kw_only=True):
-    """An append without its large values, and these values with their positions."""
-
-    of_records: Payloads
-    of_snapshot: Payloads
 
 
 _BAD_JSON: Final = (ValueError, RecursionError)
@@ -99,7 +88,7 @@ def references_in(texts: Iterable[bytes]) -> set[bytes]:
     return {
         piece.sha256
         for text in texts
-        if text.startswith(_MARK)
+        if text.startswith(PIECES_MARK)
         for piece in _pieces_decoder.decode(text[1:])
         if isinstance(piece, _Reference)
     }
@@ -133,18 +122,6 @@ def joined_records(
             f"{execution_id}: the large value with SHA-256 {error.args[0].hex()} is missing "
             "in the table payloads; restore that row from a backup"
         ) from error
-
-
-def are_small(appends: Sequence[Append], limit: int) -> bool:
-    """Tell whether there is nothing to take out of appends, as of nearly all."""
-    for append in appends:
-        for record in append.records:
-            if len(record) > limit or record.startswith(_MARK):
-                return False
-        snapshot = append.snapshot
-        if snapshot is not None and (len(snapshot) > limit or snapshot.startswith(_MARK)):
-            return False
-    return True
 
 
 def _slim(append: Append, limit: int) -> SlimAppend:
@@ -195,7 +172,11 @@ class _Cutter:
                 payloads[reference.sha256] = payload
                 pieces += (data[end:start], reference)
                 end = start + len(value)
-        return _MARK + _pieces_encoder.encode([*pieces, data[end:]]) if pieces else _wrapped(data)
+        return (
+            PIECES_MARK + _pieces_encoder.encode([*pieces, data[end:]])
+            if pieces
+            else _wrapped(data)
+        )
 
     def _reference(self, value: bytes, *, is_ours: bool) -> tuple[_Reference, bytes]:
         key = _ends(value)
@@ -232,7 +213,7 @@ class _Cutter:
 
 def _wrapped(data: bytes) -> bytes:
     """Return bytes without references, so that they are not taken for pieces."""
-    return _MARK + _pieces_encoder.encode([data]) if data.startswith(_MARK) else data
+    return PIECES_MARK + _pieces_encoder.encode([data]) if data.startswith(PIECES_MARK) else data
 
 
 def _ends(text: bytes | msgspec.Raw) -> tuple[int, bytes, bytes]:
@@ -296,7 +277,7 @@ def _respelled(payload: bytes, spelling: int) -> bytes:
 
 
 def _joined(data: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
-    if not data.startswith(_MARK):
+    if not data.startswith(PIECES_MARK):
         return data
     return b"".join(
         piece if isinstance(piece, bytes) else _respelled(payloads[piece.sha256], piece.spelling)

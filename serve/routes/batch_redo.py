@@ -11,9 +11,9 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from rillflow.errors import OverloadedError
+from rillflow.runtime.backpressure.service_health import MINUTE_MS
 from rillflow.runtime.batch_redo import Batch
 from rillflow.runtime.stack import Stack
-from rillflow.runtime.submission.service_health import MINUTE_MS
 from rillflow.task_set import TaskSet
 from serve.forms.answers import Done
 from serve.forms.bodies import raw_response

@@ -1,6 +1,6 @@
 """Overload protection: admission of submissions, busy functions, and gateways (spec 5.3, 6).
 
-The decisions are made by ``rillflow.runtime.submission.admission``; this module shows them.
+The decisions are made by ``rillflow.runtime.backpressure.admission``; this module shows them.
 
 Used by `serve/api.py`.
 """
@@ -17,9 +17,9 @@ from rillflow.errors import InvalidIdError, RequestError
 from rillflow.ids import DescriptorId, parse_descriptor_id
 from rillflow.ports.executions import ResourceCall
 from rillflow.ports.gateway import CircuitState, HostState
+from rillflow.runtime.backpressure.admission import Health
 from rillflow.runtime.backpressure.busy_functions import ResourceRow
 from rillflow.runtime.stack import Stack
-from rillflow.runtime.submission.admission import Health
 from rillflow.settings import ResourceCheck
 from serve.forms.answers import Flag as FlagAnswer
 from serve.forms.answers import Gateways

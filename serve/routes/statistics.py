@@ -15,8 +15,8 @@ from starlette.responses import Response
 from rillflow.errors import RequestError
 from rillflow.ids import DescriptorId
 from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.backpressure.service_health import MINUTE_MS, measure
 from rillflow.runtime.stack import Stack
-from rillflow.runtime.submission.service_health import MINUTE_MS, measure
 from serve.forms.bodies import json_response
 from serve.forms.console_answers import Counts, ExecutionIds, Summary
 from serve.forms.documentation import ERRORS, answer

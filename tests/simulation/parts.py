@@ -11,7 +11,7 @@ from rillflow.ports.executions import decode_replies
 from rillflow.ports.gateway import Gateway
 from rillflow.ports.messages import Answers, Calls, GetLoopState, decode_owner_message
 from rillflow.ports.store import Store
-from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS
+from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.aio.fair_turns import FairTurns
 from rillflow.runtime.crashes.crash_history import HandlingRecord
 from rillflow.runtime.dispatch.client import DispatcherClient

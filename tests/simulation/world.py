@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from rillflow.core import codec
 from rillflow.ids import PARTITIONS, ExecutionId, is_execution_id
 from rillflow.jsontypes import JsonValue
-from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS
+from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from tests.simulation.faults import FAIR, Faults, draw_faults

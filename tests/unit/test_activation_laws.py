@@ -34,7 +34,7 @@ from rillflow.runtime.activation.active_execution import (
 )
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
 from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.journal_rows import JournalRows, Progress, progress_of, row_of
+from rillflow.runtime.activation.journal import JournalRows, Progress, progress_of, row_of
 from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.aio.fair_turns import FairTurns

@@ -25,7 +25,7 @@ from rillflow.ports.executions import Call, Delivery, Query, Reply, Submission
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ports.store import Append, StoredExecution
 from rillflow.runtime.activation.active_execution import SNAPSHOT_BYTES_PER_STEP, ActiveExecution
-from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS
+from rillflow.runtime.activation.journal import SNAPSHOT_STEPS
 from rillflow.runtime.activation.replay import replay
 from rillflow.runtime.aio.fair_turns import TURN_S, FairTurns, in_groups
 from rillflow.runtime.definitions.catalogue import add_descriptor

@@ -12,9 +12,9 @@ from rillflow.core.codec import encode_event
 from rillflow.core.events import CallbackReceived, DispatchAnswered
 from rillflow.errors import DamagedError
 from rillflow.ports.store import Append, StoredExecution
+from rillflow.stores.append_plan import SlimAppend
 from rillflow.stores.large_values import (
     LARGE_VALUE_BYTES,
-    SlimAppend,
     joined,
     references,
     slimmed,

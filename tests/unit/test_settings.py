@@ -8,8 +8,8 @@ import pytest
 from starlette.requests import Request
 
 from rillflow.errors import RequestError
+from rillflow.runtime.backpressure.admission import NodeMemory
 from rillflow.runtime.hooks.loading import load_hook
-from rillflow.runtime.submission.admission import NodeMemory
 from rillflow.setting_values import IDLE_SWITCHES, SWITCHES, idle_switches
 from rillflow.settings import Settings, matching_id, unknown_variables
 from serve.limits.body_pool import BodyLimits

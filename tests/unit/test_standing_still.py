@@ -16,6 +16,7 @@ from rillflow.ports.messages import (
     decode_owner_message,
 )
 from rillflow.runtime.aio.background import BackgroundTasks
+from rillflow.runtime.backpressure.admission import Admission
 from rillflow.runtime.commands.dispatching import Dispatching
 from rillflow.runtime.dispatch.client import (
     LONGEST_ORDER_BYTES,
@@ -25,7 +26,6 @@ from rillflow.runtime.dispatch.client import (
 )
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.routing.router import OwnerRef, Routes
-from rillflow.runtime.submission.admission import Admission
 from rillflow.settings import ResourceCheck, Settings
 
 LONG_S: Final = 20

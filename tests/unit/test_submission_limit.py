@@ -9,8 +9,8 @@ import pytest
 from rillflow.core.events import CancelRequested, ParentLink
 from rillflow.errors import OverloadedError, StoreError
 from rillflow.ports.executions import Call, Delivery, Reply, Submission, encode_replies
+from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.routing.router import OwnerRef
-from rillflow.runtime.routing.submission_limit import SubmissionLimit
 from tests.submissions import submission_event
 
 EXECUTION: Final = "shop:order_c_00000000-0000-7000-8000-000000000000"

@@ -17,7 +17,7 @@ from rillflow.gateways.messages.threads import in_thread
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import Append, Journal
 from rillflow.runtime.activation.active_execution import ActiveExecution
-from rillflow.runtime.activation.journal_rows import JournalRows
+from rillflow.runtime.activation.journal import JournalRows
 from rillflow.runtime.aio.background import BackgroundTasks, Crashed
 
 log = logging.getLogger("rillflow.passivation")

@@ -1,5 +1,5 @@
-"""Busy functions: what is known of them, and the dispatches that wait for them.
+"""Backpressure: which submissions are accepted, and which dispatches wait.
 
-Owners use it before they dispatch, and admission before it accepts a submission. It calls no
-functions itself.
+Replicas and owners use it before they accept a submission, and owners before they dispatch. It
+calls no functions itself.
 """

@@ -57,7 +57,8 @@ class BusyFunctions:
         self._tells_all = tells_all
         self._services: OrderedDict[str, dict[tuple[str, str], Heard]] = OrderedDict()
         self._busy: dict[str, float] = {}
-        self._limited = False
+        self.are_limiting = False
+        """Whether any function was busy, so that submissions must be checked."""
         self.on_clear: Callable[[], None] = lambda: None
 
     def heard(self, service: str, task: str, resource: str, *, hint_s: int = 0) -> None:
@@ -103,7 +104,7 @@ class BusyFunctions:
         Raises:
             RequestError: ``resource limit resources: …`` (30201).
         """
-        if not call.check or not self._limited:
+        if not call.check:
             return
         service = f"{call.business}:{call.feature}"
         rows = list(self._rows(service))
@@ -166,7 +167,7 @@ class BusyFunctions:
         if before is None and len(known) >= _MOST_OF_SERVICE:
             return
         if until_s is not None:
-            self._limited = True
+            self.are_limiting = True
         if before is not None and before.until_s is not None:
             until_s = max(before.until_s, until_s if until_s is not None else before.until_s)
         known[task, resource] = Heard(self._clock.monotonic_s(), until_s)

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 
+from cachetools import LRUCache
+
 from rillflow.core.plan import Plan
 from rillflow.definition import (
     MAX_TEXT_BYTES,
@@ -178,19 +180,23 @@ async def _gray_alias(
 
 Answer = TypeVar("Answer")
 Key: TypeAlias = tuple[str, ...]
+MOST_ADDED: Final = 10_000
+"""How many versions are remembered as added; the least recently used are read again."""
 
 
 class SingleFlightReads:
     """The reads that resolve descriptor ids, for many submissions at once.
 
     A request that arrives during a read waits for the next read. So each one sees everything that
-    any process stored before it, and nothing is cached that could be out of date.
+    any process stored before it, and nothing is cached that could be out of date. That a version
+    was added to a feature stays true, so it is read once.
     """
 
     def __init__(self, catalogue: DescriptorReads) -> None:
         self._catalogue = catalogue
         self._rules: Batcher[Key, dict[str, str]] = Batcher(_once_each(self._read_rules))
         self._newest: Batcher[Key, str | None] = Batcher(_once_each(self._read_newest))
+        self._added = LRUCache[Key, bool](MOST_ADDED)
 
     async def rules(self, kind: str, scope: Sequence[str]) -> dict[str, str]:
         """Return the rules of a scope, sorted by name."""
@@ -202,7 +208,13 @@ class SingleFlightReads:
 
     async def has_version(self, business: str, feature: str, version: str) -> bool:
         """Tell whether a version was ever added to a feature."""
-        return await self._catalogue.has_version(business, feature, version)
+        key = (business, feature, version)
+        if key in self._added:
+            return True
+        is_added = await self._catalogue.has_version(business, feature, version)
+        if is_added:
+            self._added[key] = True
+        return is_added
 
     async def _read_rules(self, key: Key) -> dict[str, str]:
         kind, *scope = key

@@ -32,7 +32,7 @@ from rillflow.ports.store import Append
 from rillflow.runtime.activation.active_execution import ActiveExecution, Stage
 from rillflow.runtime.activation.cache import ActivationCache
 from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.journal_rows import JournalRows, Progress, progress_of, row_of
+from rillflow.runtime.activation.journal import JournalRows, Progress, progress_of, row_of
 from rillflow.runtime.activation.leases import Leased, usable
 from rillflow.runtime.backpressure.busy_functions import Traffic
 from rillflow.runtime.commands.dispatching import Dispatching
@@ -186,7 +186,8 @@ class CallHandling:
         known = self._activations.find(event.execution_id)
         if known is not None:
             return CallOutcome(Reply(changed=False), known)
-        self._outbound.hints.admit(call)
+        if self._outbound.hints.are_limiting:
+            self._outbound.hints.admit(call)
         plan = self._activations.plans.ready(event.definition_id)
         if plan is None:
             raise ConflictError(f"definition {event.definition_id} has left memory")

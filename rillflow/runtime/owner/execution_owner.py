@@ -27,7 +27,7 @@ from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
 from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.journal_rows import SNAPSHOT_STEPS, JournalRows
+from rillflow.runtime.activation.journal import SNAPSHOT_STEPS, JournalRows, JournalWriter
 from rillflow.runtime.activation.leases import LeaseSource
 from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.aio.fair_turns import (
@@ -50,7 +50,6 @@ from rillflow.runtime.owner.call_handling import (
     appends_under_way,
     reply_of,
 )
-from rillflow.runtime.owner.journal_writer import JournalWriter
 from rillflow.runtime.owner.recovery import Recovery
 from rillflow.runtime.owner.views import VIEWS_MAX_BYTES, Views
 from rillflow.runtime.process.crash_log import log_crash

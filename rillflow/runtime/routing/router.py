@@ -34,13 +34,13 @@ from rillflow.ports.messages import (
     encode_message,
 )
 from rillflow.runtime.aio.batching import Batcher
+from rillflow.runtime.backpressure.admission import SubmissionLimit
 from rillflow.runtime.completion.client import (
     CompletionClient,
     News,
     decode_news,
 )
 from rillflow.runtime.dispatch.client import Connection
-from rillflow.runtime.routing.submission_limit import SubmissionLimit
 
 log = logging.getLogger("rillflow.router")
 

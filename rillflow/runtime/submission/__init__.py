@@ -1,4 +1,4 @@
-"""Submissions from outside: the definition, the data, and admission.
+"""Submissions from outside: the definition, the data, and the event.
 
 HTTP routes and the Ray client call `intake.py`, which sends an ``ExecutionSubmitted`` event to the
 owner.

@@ -46,6 +46,7 @@ from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Executions, Reply, Submission
 from rillflow.ports.store import Store
 from rillflow.runtime.aio.fair_thread import FOR_SCHEMAS
+from rillflow.runtime.backpressure.admission import Admission
 from rillflow.runtime.definitions.catalogue import (
     SingleFlightReads,
     parse_stored,
@@ -55,7 +56,6 @@ from rillflow.runtime.definitions.catalogue import (
 )
 from rillflow.runtime.definitions.input_schema import InputSchema
 from rillflow.runtime.hooks.chain import ContextHook
-from rillflow.runtime.submission.admission import Admission
 from rillflow.settings import ResourceCheck, Settings
 
 DEFINITIONS_BYTES: Final = 128 * 1024 * 1024

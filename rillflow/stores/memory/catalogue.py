@@ -1,38 +1,14 @@
-"""The catalogue half of the memory store, and what opens and closes each half.
+"""The catalogue half of the memory store.
 
-Used by `stores/memory`.
+Used by `stores/memory/store.py`.
 """
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from rillflow.errors import StoreError
 from rillflow.ports.store import AliasRow, VersionRow
+from rillflow.stores.memory.journal import MemoryLifecycle
 from rillflow.stores.name_rows import name_rows
-
-
-class MemoryLifecycle:
-    """The state that the two halves of the memory store share."""
-
-    def __init__(self) -> None:
-        self._is_open = False
-
-    async def open(self) -> None:
-        """Allow calls; data from before a ``close()`` are still there."""
-        self._is_open = True
-
-    async def close(self) -> None:
-        """Refuse calls from now on."""
-        self._is_open = False
-
-    async def probe(self) -> None:
-        """Refuse when closed; otherwise memory accepts every write."""
-        self._check_open()
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise StoreError("the store is closed")
-
 
 _Address: TypeAlias = tuple[str, str, str]
 

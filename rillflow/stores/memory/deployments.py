@@ -4,7 +4,7 @@ Used by `stores/memory/store.py`.
 """
 
 from rillflow.ports.deployment import Deployment, decode_stored, encode_stored
-from rillflow.stores.memory.catalogue import MemoryLifecycle
+from rillflow.stores.memory.journal import MemoryLifecycle
 
 
 class MemoryDeployments(MemoryLifecycle):

@@ -1,6 +1,6 @@
-"""The journal half of the memory store.
+"""The journal half of the memory store, and what opens and closes each part of it.
 
-Used by `stores/memory/searching.py`.
+Used by `stores/memory`.
 """
 
 import operator
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, Final
 
-from rillflow.errors import ConflictError
+from rillflow.errors import ConflictError, StoreError
 from rillflow.ids import ExecutionId
 from rillflow.ports.store import (
     DEATHS_KEPT_MS,
@@ -26,10 +26,10 @@ from rillflow.stores.append_plan import (
     Outcome,
     Place,
     ancestors_of,
+    are_small,
 )
 from rillflow.stores.execution_filters import conditions_of
 from rillflow.stores.large_values import LARGE_VALUE_BYTES, joined, slimmed
-from rillflow.stores.memory.catalogue import MemoryLifecycle
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
@@ -37,6 +37,29 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     ">=": operator.ge,
     "<=": operator.le,
 }
+
+
+class MemoryLifecycle:
+    """The state that the two halves of the memory store share."""
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    async def open(self) -> None:
+        """Allow calls; data from before a ``close()`` are still there."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Refuse calls from now on."""
+        self._is_open = False
+
+    async def probe(self) -> None:
+        """Refuse when closed; otherwise memory accepts every write."""
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreError("the store is closed")
 
 
 class _Stored:
@@ -111,7 +134,8 @@ class MemoryJournal(MemoryLifecycle):
             },
             snapshot_seqs={stored.row.execution_id: stored.snapshot_seq for stored in known},
         )
-        plan.add(slimmed(appends, self._large_value_bytes))
+        limit = self._large_value_bytes
+        plan.add(appends if are_small(appends, limit) else slimmed(appends, limit))
         self._check_keys(plan.executions)
         self._write(plan)
 

@@ -19,8 +19,9 @@ from rillflow.ports.store import (
     ExecutionSummary,
     StoredExecution,
 )
+from rillflow.stores.append_plan import are_small
 from rillflow.stores.execution_filters import conditions_of
-from rillflow.stores.large_values import are_small, joined, references, slimmed_beside
+from rillflow.stores.large_values import joined, references, slimmed_beside
 from rillflow.stores.sqlite.connection import damage
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.purge import list_purgeable, purge

@@ -1,6 +1,6 @@
 """The health of a service: its shares of completed and successful executions (spec 6.4).
 
-Used by `runtime/submission/admission.py`, `serve/routes/batch_redo.py` and
+Used by `runtime/backpressure/admission.py`, `serve/routes/batch_redo.py` and
 `serve/routes/statistics.py`.
 """
 
