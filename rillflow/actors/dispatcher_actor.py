@@ -49,8 +49,8 @@ class DispatcherActor:
         registry = GatewayRegistry.with_http(
             http_settings(settings), SystemClock(), plugin_modules=settings.plugins, budget=budget
         )
-        ray_tasks = RayTaskGateway(ray_settings(settings), budget)
-        ray_calls = RayCallGateway(ray_settings(settings), budget)
+        ray_tasks = RayTaskGateway(ray_settings(settings, name), budget)
+        ray_calls = RayCallGateway(ray_settings(settings, name), budget)
         registry.register(SCHEME, ray_tasks)
         registry.register(ACTOR_SCHEME, ray_calls)
         registry.register(SERVE_SCHEME, ray_calls)
@@ -63,6 +63,7 @@ class DispatcherActor:
             connect=self._connect,
             hosts=lambda: [*registry.hosts(), *ray_tasks.hosts(), *ray_calls.hosts()],
             settled=ray_tasks.settled,
+            lost=ray_tasks.lost,
             budget=budget,
             shares=lambda sender: not is_dedicated_actor(sender),
         )
@@ -124,8 +125,8 @@ class DispatcherActor:
         return Peer(sender, self._namespace, mortal=mortal, may_end=True).call
 
 
-def ray_settings(settings: Settings) -> RaySettings:
-    """Return the part of the settings that calls of Ray need."""
+def ray_settings(settings: Settings, dispatcher: str) -> RaySettings:
+    """Return the part of the settings that calls of Ray need, for a dispatcher of this name."""
     return RaySettings(
         modules=settings.ray_modules,
         path=tuple(map(str, settings.ray_path)),
@@ -133,6 +134,7 @@ def ray_settings(settings: Settings) -> RaySettings:
         applications=settings.serve_applications,
         runtime_envs=settings.ray_runtime_envs,
         namespace=settings.namespace,
+        dispatcher=dispatcher,
         unclaimed_s=settings.ray_unclaimed_s,
         small_calls=settings.ray_small_calls,
         calls_per_target=settings.limit_per_host,

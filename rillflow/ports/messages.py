@@ -69,12 +69,29 @@ class Dispatches(msgspec.Struct, frozen=True, tag="Order", array_like=True):
 class CancelDispatches(msgspec.Struct, frozen=True, tag="CancelOrder", array_like=True):
     """Calls of a sender whose answers would not be accepted, for one process of a dispatcher.
 
-    Answered with the token of its process.
+    ``lost`` are those that an earlier process of the dispatcher has made, and that may go on
+    without it. Answered with the token of its process.
     """
 
     sender: str
     life: bytes
     calls: list[tuple[str, str, int, int]]
+    lost: list[tuple[str, str, int, int]] = []
+
+
+class GetInheritedCalls(msgspec.Struct, frozen=True, tag="InheritedCalls", array_like=True):
+    """Which calls that earlier processes of a sender have ordered are under way?
+
+    Calls that this process of the sender has ordered again, or has judged, are left out.
+    ``epoch`` identifies the process of the sender that asks, ``life`` the process of the dispatcher
+    that it means. ``judged`` are those that the sender has judged since its last question. Answered
+    with a list of calls, which is empty when none is left.
+    """
+
+    sender: str
+    epoch: int
+    life: bytes
+    judged: list[tuple[str, str, int, int]]
 
 
 class GetProcessToken(msgspec.Struct, frozen=True, tag="LifeQuestion", array_like=True):
@@ -90,10 +107,13 @@ class GetLoopState(msgspec.Struct, frozen=True, tag="LoopQuestion", array_like=T
 
 
 OwnerMessage: TypeAlias = Calls | Answers | ViewPart | AwaitEnds | GetHealth | GetPartitionMap
-DispatcherMessage: TypeAlias = Dispatches | CancelDispatches | GetProcessToken | GetGatewayHosts
+DispatcherMessage: TypeAlias = (
+    Dispatches | CancelDispatches | GetInheritedCalls | GetProcessToken | GetGatewayHosts
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _owner_decoder = msgspec.msgpack.Decoder(OwnerMessage | GetLoopState)
+_calls_decoder = msgspec.msgpack.Decoder(list[tuple[str, str, int, int]])
 _map_decoder = msgspec.msgpack.Decoder(tuple[int, int])
 _dispatcher_decoder = msgspec.msgpack.Decoder(DispatcherMessage | GetLoopState)
 
@@ -121,6 +141,16 @@ def decode_dispatcher_message(data: bytes) -> DispatcherMessage | GetLoopState:
     """
     message: DispatcherMessage | GetLoopState = _dispatcher_decoder.decode(data)
     return message
+
+
+def encode_calls(calls: list[tuple[str, str, int, int]]) -> bytes:
+    """Encode the answer to a ``GetInheritedCalls``."""
+    return _encoder.encode(calls)
+
+
+def decode_calls(data: bytes) -> list[tuple[str, str, int, int]]:
+    """Decode the answer to a ``GetInheritedCalls``."""
+    return _calls_decoder.decode(data)
 
 
 def encode_map(version: int, owners: int) -> bytes:

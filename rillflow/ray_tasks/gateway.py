@@ -11,6 +11,7 @@ from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, HostState, failed
 from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
 from rillflow.ray_tasks.call_slots import CallSlots
+from rillflow.ray_tasks.input_budget import InputBudget
 from rillflow.ray_tasks.options import CallOptions, call_options
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import SCHEME, function_target, refuse_module
@@ -34,29 +35,37 @@ class RayTaskGateway:
         self._tasks = RayTasks(settings)
         self._waiting = WaitingCalls()
         self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
-        self._actors = TaskActors(settings.namespace, settings.unclaimed_s)
+        self._actors = TaskActors(settings.namespace, settings.unclaimed_s, settings.dispatcher)
+        self._inputs = InputBudget(settings.max_input_bytes)
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
+        async with self._slot(request), self._inputs.room(len(request.input)):
+            try:
+                call = await self._function_call(request)
+            except GatewayError as error:
+                return failed(request, str(error), error.hint)
+            return await self._answer(request, call)
+
+    async def _answer(self, request: DispatchRequest, call: FunctionCall) -> DispatchAnswer:
+        has_outcome = False
+        self._actors.begin(request.call)
         try:
-            call = await self._function_call(request)
-        except GatewayError as error:
-            return failed(request, str(error), error.hint)
-        is_outcome = False
-        try:
-            async with self._slot(request):
-                answer = await self._attempts.answer(
-                    request, lambda options: self._result(request, call, options)
-                )
-            is_outcome = answer.is_outcome
+            answer = await self._attempts.answer(
+                request, lambda options: self._result(request, call, options)
+            )
+            has_outcome = answer.is_outcome
             return answer
         finally:
-            if not is_outcome:
-                self._actors.settle(request.call)
+            self._actors.release(request.call, has_outcome=has_outcome)
 
     def settled(self, call: CallId) -> None:
         """Note that an answer is durable: what has kept it may go."""
         self._actors.settle(call)
+
+    def lost(self, call: CallId) -> None:
+        """End what an earlier process of the dispatcher has begun, and what nobody waits for."""
+        self._actors.end_lost(call)
 
     def hosts(self) -> list[HostState]:
         """Return the state of Ray, if it is called."""

@@ -40,10 +40,14 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def max_calls(self) -> int:
-        """After how many calls a worker ends, 0 is never: one that had a GPU after each, as Ray."""
+        """After how many calls a worker ends, 0 is never: one that had a GPU after each, as Ray.
+
+        It has one digit that is not 0, so that there are few: Ray keeps a function for each.
+        """
         if self.max_calls_given is None:
             return 1 if self.num_gpus else 0
-        return self.max_calls_given
+        unit: int = 10 ** (len(str(self.max_calls_given)) - 1)
+        return self.max_calls_given // unit * unit
 
     @cached_property
     def resources(self) -> Mapping[str, Any]:

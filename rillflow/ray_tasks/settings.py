@@ -7,6 +7,8 @@ import msgspec
 
 MAX_RESULT_BYTES = 10 * 1024 * 1024
 """As large as an answer over HTTP may be."""
+MAX_INPUT_BYTES = 256 * 1024 * 1024
+"""What the inputs of a dispatcher's calls under way may take together; one may always leave."""
 
 
 class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,8 +18,9 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     has the folders in which workers look for modules before others. ``runtime_envs`` are those
     that tasks choose by name. ``actors`` and ``applications`` of Serve are those that tasks may
     call. Task actors are in the ``namespace``; one whose outcome nobody has
-    asked for during ``unclaimed_s`` seconds ends. At once are made at most ``small_calls`` that ask
-    for almost no processor, and ``calls_per_target`` of one actor or application.
+    asked for during ``unclaimed_s`` seconds ends. ``dispatcher`` is the name of the dispatcher,
+    which it keeps when it is started again. At once are made at most ``small_calls`` that ask for
+    almost no processor, and ``calls_per_target`` of one actor or application.
     """
 
     modules: tuple[str, ...] = ()
@@ -27,6 +30,8 @@ class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
     runtime_envs: Mapping[str, Mapping[str, Any]] = {}
     namespace: str = "rillflow"
     unclaimed_s: float = 3_600.0
+    dispatcher: str = "dispatcher"
     small_calls: int = 16
     calls_per_target: int = 256
     max_result_bytes: int = MAX_RESULT_BYTES
+    max_input_bytes: int = MAX_INPUT_BYTES

@@ -1,4 +1,7 @@
-"""TaskActors of attempts that outlive their dispatcher: detached actors, one for each attempt."""
+"""Task actors of attempts that outlive their dispatcher: detached actors, one for each attempt.
+
+Used by `ray_tasks/gateway.py`.
+"""
 
 import asyncio
 import hashlib
@@ -12,6 +15,7 @@ from typing import Any, Final
 import ray
 
 from rillflow.gateways.limits.answer_budget import CallId
+from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.gateway import DispatchRequest
 from rillflow.ray_tasks.tasks import Result, packed
 from rillflow.ray_tasks.worker import FunctionCall, call_function, failed_by
@@ -19,7 +23,11 @@ from rillflow.task_set import TaskSet
 
 ASK_S: Final = 20.0
 """How long a question for the outcome waits for it, before it is asked again."""
+ASKS_AGAIN_S: Final = 1.5 * ASK_S
+"""A dispatcher that has not asked for so long does not wait for the outcome any more."""
 UNREACHED_S: Final = 1.0
+REPLY_S: Final = 3.0
+"""How long a task actor may take to say who else asks, before it is killed."""
 ACTOR_OPTIONS: Final[Mapping[str, Any]] = {
     "num_cpus": 1,  # while it runs; without it, Ray asks for a processor at the start only
     "lifetime": "detached",
@@ -43,6 +51,7 @@ class TaskActor:
         self._unclaimed_s = unclaimed_s
         self._asked_s = time.monotonic()
         self._questions = 0
+        self._askers: dict[str, float] = {}
         self._result: Result | None = None
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -50,9 +59,14 @@ class TaskActor:
         self._function: threading.Thread | None = None
         self._call = call
 
-    async def outcome(self) -> Result | None:
-        """Return the outcome; None if there is none within ``ASK_S``."""
+    async def outcome(self, asker: str) -> Result | None:
+        """Return the outcome; None if there is none within ``ASK_S``.
+
+        Args:
+            asker: The name of the dispatcher that asks.
+        """
         self._begin()
+        self._askers[asker] = time.monotonic()
         self._questions += 1
         try:
             with suppress(TimeoutError):
@@ -61,6 +75,13 @@ class TaskActor:
             self._questions -= 1
             self._asked_s = time.monotonic()
         return self._result
+
+    async def has_other_askers(self, asker: str) -> bool:
+        """Forget a dispatcher, which does not ask any more, and tell whether others still ask."""
+        self._askers.pop(asker, None)
+        oldest_s = time.monotonic() - ASKS_AGAIN_S
+        self._askers = {name: at_s for name, at_s in self._askers.items() if at_s > oldest_s}
+        return bool(self._askers)
 
     def _begin(self) -> None:
         if self._function is None:
@@ -90,47 +111,94 @@ class TaskActor:
         return self._asked_s + self._unclaimed_s - time.monotonic()
 
 
-class TaskActors:
-    """The task actors of a dispatcher's calls, found or begun, until their outcomes are durable."""
+class _Attempt:
+    """The calls of one dispatcher that wait for the same attempt, and its task actor."""
 
-    def __init__(self, namespace: str, unclaimed_s: float) -> None:
+    def __init__(self) -> None:
+        self.calls = 0
+        self.finding: asyncio.Future[Any] | None = None
+        self.has_outcome = False
+        self.is_durable = False
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nobody needs the outcome any more."""
+        return not self.calls and (self.is_durable or not self.has_outcome)
+
+
+class TaskActors:
+    """The task actors of a dispatcher's calls, found or begun, until their outcomes are durable.
+
+    An attempt may be ordered by two owners, so that two calls of one dispatcher, or two
+    dispatchers, wait for the same task actor. Only the last of them ends it.
+    """
+
+    def __init__(self, namespace: str, unclaimed_s: float, asker: str) -> None:
+        """Ask as ``asker``, the name of the dispatcher."""
         self._namespace = namespace
         self._unclaimed_s = unclaimed_s
-        self._actors: dict[CallId, asyncio.Future[Any]] = {}
+        self._asker = asker
+        self._attempts: dict[CallId, _Attempt] = {}
         self._ending: TaskSet[None] = TaskSet()
 
     async def result(
         self, request: DispatchRequest, call: FunctionCall, options: Mapping[str, Any]
     ) -> Result:
-        """Return the outcome of an attempt, begun only if no task actor of it is there.
+        """Return the outcome of an attempt that has begun, started only if no task actor is there.
 
         Raises:
             RayError: The task actor, or its node, is lost.
             ValueError: Ray refuses the options.
         """
-        given = {**ACTOR_OPTIONS, **options, "name": actor_name(request)}
+        given = {**ACTOR_OPTIONS, **options, "name": actor_name(*request.key)}
         given["namespace"] = self._namespace
         # Ray waits for its controller there, so it is done beside the event loop.
         finding = asyncio.ensure_future(
             asyncio.to_thread(_find_or_start, call, self._unclaimed_s, given)
         )
-        self._actors[request.call] = finding
-        return await _outcome_of(await asyncio.shield(finding))
+        self._attempts[request.call].finding = finding
+        return await _outcome_of(await asyncio.shield(finding), self._asker)
+
+    def begin(self, call: CallId) -> None:
+        """Note that a call waits for the outcome of its attempt."""
+        self._attempts.setdefault(call, _Attempt()).calls += 1
+
+    def release(self, call: CallId, *, has_outcome: bool) -> None:
+        """Note that a call waits no longer; without an outcome the attempt is unwanted."""
+        attempt = self._attempts[call]
+        attempt.calls -= 1
+        attempt.has_outcome |= has_outcome
+        self._end_if_over(call, attempt)
 
     def settle(self, call: CallId) -> None:
-        """End the task actor of a call, if it has one: its outcome is durable, or unwanted."""
-        finding = self._actors.pop(call, None)
-        if finding is not None:
-            self._ending.start(_end(finding))
+        """Note that the outcome of a call is durable."""
+        attempt = self._attempts.get(call)
+        if attempt is not None:
+            attempt.is_durable = True
+            self._end_if_over(call, attempt)
+
+    def end_lost(self, call: CallId) -> None:
+        """End the task actor of a call that an earlier process of the dispatcher has made."""
+        if call not in self._attempts:
+            name = actor_name(*call[:3])
+            finding = asyncio.to_thread(ray.get_actor, name, self._namespace)
+            self._ending.start(_end(asyncio.ensure_future(finding), self._asker))
 
     async def close(self) -> None:
         """Wait for the task actors that are leaving; the others go on."""
         await self._ending.wait()
 
+    def _end_if_over(self, call: CallId, attempt: _Attempt) -> None:
+        if attempt.is_over:
+            del self._attempts[call]
+            if attempt.finding is not None:
+                asker = None if attempt.is_durable else self._asker
+                self._ending.start(_end(attempt.finding, asker))
 
-def actor_name(request: DispatchRequest) -> str:
+
+def actor_name(execution_id: ExecutionId, task: TaskName, attempt: int) -> str:
     """Return the name of the task actor of an attempt; it does not tell the execution's id."""
-    text = "\0".join((request.execution_id, request.task, str(request.attempt)))
+    text = "\0".join((execution_id, task, str(attempt)))
     digest = hashlib.blake2b(text.encode(), digest_size=16, person=b"task actor").hexdigest()
     return f"rillflow:task:{digest}"
 
@@ -144,10 +212,10 @@ def _find_or_start(call: FunctionCall, unclaimed_s: float, options: Mapping[str,
     return _actor_class().options(**options).remote(call, unclaimed_s)
 
 
-async def _outcome_of(actor: Any) -> Result:
+async def _outcome_of(actor: Any, asker: str) -> Result:
     while True:
         try:
-            found = await actor.outcome.remote()
+            found = await actor.outcome.remote(asker)
         except ray.exceptions.ActorUnavailableError:
             await asyncio.sleep(UNREACHED_S)
             continue
@@ -155,9 +223,28 @@ async def _outcome_of(actor: Any) -> Result:
             return Result(*found)
 
 
-async def _end(finding: "asyncio.Future[Any]") -> None:
-    with suppress(Exception):  # what could not be begun has nothing to end
-        _leave(await finding)
+async def _end(finding: "asyncio.Future[Any]", asker: str | None) -> None:
+    """End a task actor; with an ``asker``, once no other dispatcher asks for its outcome."""
+    with suppress(Exception):  # what could not be begun, or has ended, has nothing to end
+        actor = await finding
+        while True:
+            if asker is None or not await _has_other_askers(actor, asker):
+                break
+            await asyncio.sleep(ASK_S)
+        _leave(actor)
+
+
+async def _has_other_askers(actor: Any, asker: str) -> bool:
+    """Ask a task actor; one that waits for resources, or is busy, does not answer in time.
+
+    Raises:
+        RayError: It has ended.
+    """
+    try:
+        answer = asyncio.wrap_future(actor.has_other_askers.remote(asker).future())
+        return bool(await asyncio.wait_for(answer, REPLY_S))
+    except (TimeoutError, ray.exceptions.ActorUnavailableError):
+        return False
 
 
 def _leave(actor: Any) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NamedTuple
 
 import ray
 
@@ -15,38 +15,42 @@ from rillflow.ports.gateway import HostState
 from rillflow.ray_tasks.call_slots import host_state
 from rillflow.ray_tasks.node_resources import lacking
 from rillflow.ray_tasks.targets import SCHEME
-from rillflow.task_set import TaskSet
 
 FIRST_LOOK_S: Final = 2.0
 """After so long without an outcome it is looked whether any node has what a call needs."""
 LOOK_S: Final = 15.0
+MOST_SHOWN: Final = 512
 
 log = logging.getLogger("rillflow.ray_tasks")
 
 
+class _Waiting(NamedTuple):
+    name: str
+    options: Mapping[str, Any]
+
+
 class WaitingCalls:
-    """Counts calls, and looks after those that take long."""
+    """Counts calls, and looks after those that take long, all of them with one look."""
 
     def __init__(self) -> None:
         self._under_way = 0
+        self._late: dict[CallId, _Waiting] = {}
         self._lacking: dict[CallId, str] = {}
-        self._looks: TaskSet[None] = TaskSet()
+        self._came = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
 
     @contextmanager
     def waiting(self, call: CallId, name: str, options: Mapping[str, Any]) -> Iterator[None]:
         """Count a call as long as it is waited for."""
-        looks: list[asyncio.Task[None]] = []
-        timer = asyncio.get_running_loop().call_later(
-            FIRST_LOOK_S, lambda: looks.append(self._looks.start(self._look(call, name, options)))
-        )
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(FIRST_LOOK_S, self._is_late, call, _Waiting(name, options))
         self._under_way += 1
         try:
             yield
         finally:
             self._under_way -= 1
             timer.cancel()
-            for look in looks:
-                look.cancel()
+            self._late.pop(call, None)
             self._lacking.pop(call, None)
 
     def hosts(self, queued: int) -> list[HostState]:
@@ -62,9 +66,32 @@ class WaitingCalls:
         warnings = [f"{reason} (calls: {calls})" for reason, calls in reasons.items()]
         return [host_state(f"{SCHEME}://", usage, warnings)]
 
-    async def _look(self, call: CallId, name: str, options: Mapping[str, Any]) -> None:
-        while True:
-            lacks = lacking(options, await asyncio.to_thread(ray.nodes))
+    def _is_late(self, call: CallId, waiting: _Waiting) -> None:
+        self._late[call] = waiting
+        self._came.set()
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="waiting")
+
+    async def _look(self) -> None:
+        try:
+            while self._late:
+                self._came.clear()
+                try:
+                    self._compare(await asyncio.to_thread(ray.nodes))
+                except Exception:
+                    log.exception("ray_nodes_not_read")
+                await asyncio.sleep(FIRST_LOOK_S)
+                with suppress(TimeoutError):  # one that has come meanwhile is looked after soon
+                    await asyncio.wait_for(self._came.wait(), LOOK_S)
+        finally:
+            self._looking = None
+
+    def _compare(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        known: dict[int, str] = {}  # calls of one task share their options
+        for call, (name, options) in self._late.items():
+            lacks = known.get(id(options))
+            if lacks is None:
+                lacks = known[id(options)] = lacking(options, nodes)[:MOST_SHOWN]
             if lacks and call not in self._lacking:
                 log.warning("ray_call_infeasible", extra={"function": name, "lacks": lacks})
                 self._lacking[call] = (
@@ -72,4 +99,3 @@ class WaitingCalls:
                 )
             elif not lacks:
                 self._lacking.pop(call, None)
-            await asyncio.sleep(LOOK_S)

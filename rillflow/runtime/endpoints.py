@@ -36,9 +36,11 @@ from rillflow.ports.messages import (
     Dispatches,
     GetGatewayHosts,
     GetHealth,
+    GetInheritedCalls,
     GetPartitionMap,
     GetProcessToken,
     OwnerMessage,
+    encode_calls,
     encode_map,
     encode_message,
 )
@@ -223,18 +225,21 @@ class DispatcherEndpoint:
         hosts: Callable[[], list[HostState]] = list,
         budget: AnswerBudget | None = None,
         settled: Callable[[CallId], None] | None = None,
+        lost: Callable[[CallId], None] = lambda _: None,
         shares: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Call through ``gateway``; ``connect`` returns the connection to a sender.
 
         Of senders without calls under way, the last ``most_senders`` are remembered. ``hosts``
         reports the state of the gateway's hosts; the answers of all senders share the ``budget``.
-        ``settled`` is told of each call whose answer is durable. ``shares`` tells whether the
+        ``settled`` is told of each call whose answer is durable, ``lost`` of each that an earlier
+        process has made and nobody awaits. ``shares`` tells whether the
         executions of a sender may move to another sender.
         """
         self._shares = shares
         self._budget = budget
         self._settled = settled
+        self._lost = lost
         self._hosts = hosts
         self._gateway = gateway
         self._most_senders = most_senders
@@ -274,9 +279,11 @@ class DispatcherEndpoint:
             case Dispatches():
                 if message.life == self._life and self._is_news(message):
                     self._carry_out(message)
-            case CancelDispatches(sender=sender):
-                if message.life == self._life and sender in self._pools:
-                    self._pools[sender].abandon(message.calls)
+            case CancelDispatches():
+                if message.life == self._life:
+                    self._abandon(message)
+            case GetInheritedCalls():
+                return encode_calls(self._inherited_calls(message))
             case GetProcessToken():
                 pass
             case GetGatewayHosts():
@@ -284,6 +291,14 @@ class DispatcherEndpoint:
             case _:
                 assert_never(message)
         return self._life
+
+    def _abandon(self, cancelled: CancelDispatches) -> None:
+        pool = self._pools.get(cancelled.sender)
+        if pool is not None:
+            pool.abandon(cancelled.calls)
+        for call in cancelled.lost:
+            if pool is None or not pool.makes(call):
+                self._lost(call)
 
     def _carry_out(self, order: Dispatches) -> None:
         self._take_over(order)
@@ -298,13 +313,29 @@ class DispatcherEndpoint:
         for request in order.requests:
             any(other.give(request.call, pool) for other in others)
 
+    def _inherited_calls(self, asked: GetInheritedCalls) -> list[CallId]:
+        """Return calls that a sender's earlier processes have ordered; it says which may end."""
+        pool = self._pools.get(asked.sender)
+        if pool is None or asked.life != self._life:
+            return []
+        newest, _ = self._newest.get(asked.sender, (0, 0))
+        if asked.epoch < newest:
+            return []
+        if asked.epoch > newest:
+            self._newest[asked.sender] = (asked.epoch, 0)
+            pool.begin_epoch()
+        return pool.inherited_calls(asked.judged)
+
     def _is_later(self, order: Dispatches) -> bool:
         return (order.epoch, order.number) > self._newest.get(order.sender, (0, 0))
 
     def _is_news(self, order: Dispatches) -> bool:
         if not self._is_later(order):
             return False
+        newest, _ = self._newest.get(order.sender, (0, 0))
         self._newest[order.sender] = order.epoch, order.number
+        if order.epoch > newest and order.sender in self._pools:
+            self._pools[order.sender].begin_epoch()
         return True
 
     def _pool_of(self, sender: str) -> DispatchPool:

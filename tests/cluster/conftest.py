@@ -47,6 +47,7 @@ APART: Final = frozenset(
         "test_gateways.py",
         "test_kill_everything.py",
         "test_nodes.py",
+        "test_ray_task_actors.py",
         "test_ray_tasks.py",
         "test_readme.py",
         "test_serve_deploy.py",

@@ -33,7 +33,7 @@ def main(address: str, folder: str, file: str) -> None:
     again = _find_or_start(call, UNCLAIMED_S, options)
     if actor._actor_id != again._actor_id:
         sys.exit("the attempt has two task actors")
-    questions = [each.outcome.remote() for each in (actor, again)]
+    questions = [each.outcome.remote("me") for each in (actor, again)]
     while not Path(file).exists():
         time.sleep(LOOK_S)
     for question in questions:

@@ -4,11 +4,7 @@ Its input are the function's arguments, its output what the function returns. Wh
 not allow is not called, and what nobody waits for any more does not go on.
 """
 
-import json
 import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,49 +12,29 @@ from typing import Final
 
 import pytest
 
-from tests.cluster.api import Api, Ended, Json
+from tests.cluster.api import Api, Json
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, kill, wait_until_gone, workers
-from tests.cluster.ray_flows import calling, calls_at
-from tests.loopback import closed_port
-from tests.spec.documented import blocks_of
+from tests.cluster.ray_flows import calls_at
+from tests.cluster.ray_stack import (
+    SECRET,
+    WAIT_S,
+    WORKFLOWS,
+    begun,
+    calls_in,
+    failure,
+    flow,
+    has_ended,
+    ray_stack,
+    run,
+)
 
 pytestmark = pytest.mark.cluster
-
-FUNCTIONS: Final = Path(__file__).with_name("ray_functions.py")
-UNCLAIMED: Final = FUNCTIONS.with_name("ray_unclaimed.py")
-PAGE: Final = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
-[MODULE] = [block.text for block in blocks_of(PAGE) if block.info == "python"]
-[COMMAND] = [block.text for block in blocks_of(PAGE) if block.info == "bash"]
-[ENVIRONMENTS] = re.findall(r"`RILLFLOW_RAY_RUNTIME_ENVS='(.*)'`", PAGE)
-WORKFLOWS: Final = [block.text for block in blocks_of(PAGE) if block.info == "yaml"]
-SECRET: Final = "a-secret-of-44-characters-that-nobody-knows"
-WAIT_S: Final = 60.0
 
 
 @pytest.fixture(name="own", scope="module")
 def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
-    folder = tmp_path_factory.mktemp("ray")
-    (folder / "pipeline.py").write_text(MODULE, encoding="utf-8")
-    options = COMMAND.replace("pipeline.py", str(folder / "pipeline.py")).split()
-    assert options[:2] == ["rillflow", "up"]
-    own = OwnStack(
-        folder / "data",
-        closed_port(),
-        *(*options[2:], "--functions", str(FUNCTIONS)),
-        RILLFLOW_SECRET_TOKEN=SECRET,
-        OF_THE_USER="kept",
-        RILLFLOW_RAY_SMALL_CALLS="2",
-        RILLFLOW_RAY_RUNTIME_ENVS=json.dumps(
-            {
-                **json.loads(ENVIRONMENTS),
-                "painted": {"env_vars": {"OF_THE_USER": "painted"}},
-                "broken": {"working_dir": "https://127.0.0.1:9/none.zip?token=of-the-operator"},
-            }
-        ),
-    )
-    own.start()
-    yield own
-    own.stop()
+    with ray_stack(tmp_path_factory.mktemp("ray")) as own:
+        yield own
 
 
 @pytest.fixture(name="api", scope="module")
@@ -70,49 +46,6 @@ def _api(own: OwnStack) -> Iterator[Api]:
 @pytest.fixture(name="file")
 def _file(tmp_path: Path) -> Path:
     return tmp_path / "calls"
-
-
-def _flow(function: str, given: Json, **more: Json) -> str:
-    return calling(f"ray://{function}", given, **more)
-
-
-def _run(api: Api, function: str, given: Json | None = None, **more: Json) -> Ended:
-    given = given or {}
-    name = function if ":" in function else f"ray_functions:{function}"
-    return api.end(api.submit(_flow(name, given, **more), given), WAIT_S)
-
-
-def _failure(ended: Ended) -> Json:
-    assert ended.status == "FAILED"
-    return ended.task("call")["invoke_msg"]
-
-
-def _begun(file: Path) -> list[int]:
-    """Wait until a function has begun, and return the processes of all calls."""
-    give_up = time.monotonic() + WAIT_S
-    while not file.exists() or not file.read_text(encoding="ascii"):
-        assert time.monotonic() < give_up
-        time.sleep(LOOK_S)
-    return _calls(file)
-
-
-def _calls(file: Path) -> list[int]:
-    return list(map(int, file.read_text(encoding="ascii").split()))
-
-
-def _has_ended(pid: int, name: str) -> None:
-    """Wait until a worker runs this function no longer, or is gone."""
-    give_up = time.monotonic() + WAIT_S
-    while _runs(pid, name):
-        assert time.monotonic() < give_up, "the function goes on"
-        time.sleep(LOOK_S)
-
-
-def _runs(pid: int, name: str) -> bool:
-    try:
-        return name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
@@ -129,7 +62,7 @@ def _runs(pid: int, name: str) -> bool:
 def test_a_result_is_the_output_of_the_task(
     api: Api, pattern: str, function: str, given: Json, output: Json
 ) -> None:
-    ended = _run(api, function, given, pattern=pattern)
+    ended = run(api, function, given, pattern=pattern)
     assert ended.status == "SUCCEED", ended.shown
     assert ended.context["output"] == output
 
@@ -139,19 +72,19 @@ def test_what_is_no_exception_of_python_is_told_and_decoded_nowhere(
     api: Api, file: Path, pattern: str
 ) -> None:
     retry = {"maxRetryTimes": 1, "conditions": ["$.output.error[?(@.type == 'EndsError')]"]}
-    invoke = _failure(_run(api, "ends", {"file": str(file)}, pattern=pattern, retry=retry))
+    invoke = failure(run(api, "ends", {"file": str(file)}, pattern=pattern, retry=retry))
     assert invoke["output"]["error"]["type"] == "EndsError"
-    assert len(_calls(file)) == 2  # by the retry; an object that is decoded adds a line
+    assert len(calls_in(file)) == 2  # by the retry; an object that is decoded adds a line
 
 
 def test_nothing_is_a_success_without_output(api: Api) -> None:
-    ended = _run(api, "nothing")
+    ended = run(api, "nothing")
     assert ended.status == "SUCCEED"
     assert "output" not in ended.context
 
 
 def test_an_input_that_does_not_fit_fails_the_task_by_the_name_of_the_parameter(api: Api) -> None:
-    told = _failure(_run(api, "area", {"size": {"width": "wide"}, "tims": 2}))["msg"]
+    told = failure(run(api, "area", {"size": {"width": "wide"}, "tims": 2}))["msg"]
     assert "the input size is an object, and its parameter has the type Size" in told
     assert "at size.width" in told
     assert "the input has tims, and the parameters are size, times; did you mean `times`?" in told
@@ -160,7 +93,7 @@ def test_an_input_that_does_not_fit_fails_the_task_by_the_name_of_the_parameter(
 def test_an_exception_fails_the_task_with_its_type_message_and_traceback(
     api: Api, file: Path
 ) -> None:
-    invoke = _failure(_run(api, "wrong", {"file": str(file)}))
+    invoke = failure(run(api, "wrong", {"file": str(file)}))
     assert invoke["msg"] == "ValueError: call 1 is wrong"
     error = invoke["output"]["error"]
     assert error["type"] == "ValueError"
@@ -176,23 +109,23 @@ RETRY: Final = {
 
 
 def test_a_retry_may_depend_on_the_type_of_the_exception(api: Api, file: Path) -> None:
-    ended = _run(api, "busy", {"file": str(file), "ready_at": 3}, retry=RETRY)
+    ended = run(api, "busy", {"file": str(file), "ready_at": 3}, retry=RETRY)
     assert ended.context["output"] == {"data": 3}
 
 
 def test_an_exception_that_no_condition_of_the_retry_names_is_final(api: Api, file: Path) -> None:
-    _failure(_run(api, "wrong", {"file": str(file)}, retry=RETRY))
-    assert len(_calls(file)) == 1
+    failure(run(api, "wrong", {"file": str(file)}, retry=RETRY))
+    assert len(calls_in(file)) == 1
 
 
 def test_a_tolerated_exception_lets_the_execution_succeed(api: Api, file: Path) -> None:
-    assert _run(api, "wrong", {"file": str(file)}, tolerance=True).status == "SUCCEED"
+    assert run(api, "wrong", {"file": str(file)}, tolerance=True).status == "SUCCEED"
 
 
 def test_a_secret_in_an_exception_is_masked_wherever_it_is_shown(api: Api) -> None:
     secret = {"source": "${secret:TOKEN}", "target": "$.input.secret"}
-    ended = _run(api, "tell", inputMappings=[secret])
-    assert "the secret is" in _failure(ended)["msg"]
+    ended = run(api, "tell", inputMappings=[secret])
+    assert "the secret is" in failure(ended)["msg"]
     assert SECRET not in str(ended.shown)
 
 
@@ -208,14 +141,14 @@ def test_a_secret_in_an_exception_is_masked_wherever_it_is_shown(api: Api) -> No
     ],
 )
 def test_what_the_settings_do_not_allow_is_not_called(api: Api, function: str, told: str) -> None:
-    text = _flow(function, {})
-    assert told in _failure(api.end(api.submit(text), WAIT_S))["msg"]
+    text = flow(function, {})
+    assert told in failure(api.end(api.submit(text), WAIT_S))["msg"]
 
 
 def test_a_function_runs_in_an_ordinary_worker_in_the_folder_and_environment_of_the_stack(
     api: Api,
 ) -> None:
-    assert _run(api, "surroundings").context["output"] == {
+    assert run(api, "surroundings").context["output"] == {
         "folder": str(ROOT),
         "variable": "kept",
         "parent": "raylet",
@@ -226,23 +159,23 @@ def test_a_function_runs_in_an_ordinary_worker_in_the_folder_and_environment_of_
 
 def test_a_function_gets_the_resources_and_the_environment_of_its_options(api: Api) -> None:
     options = {"num_cpus": 0.5, "runtime_env": "painted", "max_calls": 1, "memory": 1_000_000}
-    output = _run(api, "surroundings", rayOptions=options).context["output"]
+    output = run(api, "surroundings", rayOptions=options).context["output"]
     assert output["cpus"] == 0.5
     assert output["variable"] == "painted"
     assert output["parent"] == "raylet"
 
 
 def test_a_runtime_environment_that_the_settings_do_not_have_fails_the_task(api: Api) -> None:
-    ended = _run(api, "nothing", rayOptions={"runtime_env": "unknown"})
-    assert _failure(ended)["msg"] == "there is no runtime environment unknown"
+    ended = run(api, "nothing", rayOptions={"runtime_env": "unknown"})
+    assert failure(ended)["msg"] == "there is no runtime environment unknown"
 
 
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
 def test_a_runtime_environment_that_cannot_be_set_up_is_told_as_what_it_is(
     api: Api, pattern: str
 ) -> None:
-    ended = _run(api, "nothing", pattern=pattern, rayOptions={"runtime_env": "broken"})
-    told = _failure(ended)["msg"]
+    ended = run(api, "nothing", pattern=pattern, rayOptions={"runtime_env": "broken"})
+    told = failure(ended)["msg"]
     assert told == (
         "system failure: the runtime environment could not be set up; the log has the reason"
     )
@@ -251,7 +184,7 @@ def test_a_runtime_environment_that_cannot_be_set_up_is_told_as_what_it_is(
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
 def test_what_no_node_has_is_shown_while_the_task_waits_for_it(api: Api, pattern: str) -> None:
     options = {"num_gpus": 8, "resources": {"disk": 2}}
-    text = _flow("ray_functions:nothing", {}, pattern=pattern, rayOptions=options)
+    text = flow("ray_functions:nothing", {}, pattern=pattern, rayOptions=options)
     execution_id = api.submit(text)
     wanted = (
         "ray://ray_functions:nothing waits for a node with CPU 1, GPU 8, disk 2: none has it"
@@ -275,42 +208,42 @@ def _warnings(api: Api) -> list[str]:
 def test_a_worker_ends_after_as_many_calls_as_its_options_say(api: Api, file: Path) -> None:
     given, options = {"file": str(file), "times": 0}, {"max_calls": 1}
     for _ in range(2):
-        assert _run(api, "dies", given, rayOptions=options).status == "SUCCEED"
-    assert len(set(_calls(file))) == 2
+        assert run(api, "dies", given, rayOptions=options).status == "SUCCEED"
+    assert len(set(calls_in(file))) == 2
 
 
 def test_a_large_result_arrives_and_a_too_large_one_fails_the_task(api: Api) -> None:
-    ended = _run(api, "large", {"count": 1_000_000})
+    ended = run(api, "large", {"count": 1_000_000})
     assert ended.context["output"] == {"data": "x" * 1_000_000}
-    told = _failure(_run(api, "large", {"count": 11_000_000}))["msg"]
+    told = failure(run(api, "large", {"count": 11_000_000}))["msg"]
     assert "the result has 11000011 bytes of JSON, and 10485760 are allowed" in told
 
 
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
 def test_a_large_input_arrives(api: Api, pattern: str) -> None:
-    ended = _run(api, "later", {"text": "x" * 1_000_000}, pattern=pattern)
+    ended = run(api, "later", {"text": "x" * 1_000_000}, pattern=pattern)
     assert ended.context["output"] == {"data": ["x" * 1_000_000]}
 
 
 def test_a_worker_that_died_is_repeated_without_the_retries_of_the_author(
     api: Api, file: Path
 ) -> None:
-    ended = _run(api, "dies", {"file": str(file), "times": 2})
+    ended = run(api, "dies", {"file": str(file), "times": 2})
     assert ended.context["output"] == {"data": 3}
     assert len(ended.task("call")["invoke_msg"]["invoke_time_infos"]) == 1
 
 
 def test_a_worker_that_dies_again_and_again_is_a_system_failure(api: Api, file: Path) -> None:
-    told = _failure(_run(api, "dies", {"file": str(file), "times": 9}))["msg"]
+    told = failure(run(api, "dies", {"file": str(file), "times": 9}))["msg"]
     assert told.startswith("system failure, after 3 repetitions: the process of the worker died")
-    assert len(_calls(file)) == 4
+    assert len(calls_in(file)) == 4
 
 
 def test_a_failure_of_ray_is_repeated_as_often_as_the_options_say(api: Api, file: Path) -> None:
     given, options = {"file": str(file), "times": 9}, {"max_system_retries": 0}
-    told = _failure(_run(api, "dies", given, rayOptions=options))["msg"]
+    told = failure(run(api, "dies", given, rayOptions=options))["msg"]
     assert told.startswith("system failure: the process of the worker died")
-    assert len(_calls(file)) == 1
+    assert len(calls_in(file)) == 1
 
 
 @pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
@@ -319,7 +252,7 @@ def test_calls_that_no_processor_limits_have_a_limit_of_their_own(
 ) -> None:
     given = {"file": str(file), "seconds": 2}
     options = {"num_cpus": 0, "num_gpus": 0}
-    text = _flow("ray_functions:sleeps", given, pattern=pattern, rayOptions=options)
+    text = flow("ray_functions:sleeps", given, pattern=pattern, rayOptions=options)
     ids = [api.submit(text, given) for _ in range(5)]
     give_up = time.monotonic() + WAIT_S
     while calls_at(api, "ray://") != (2, 3):
@@ -330,11 +263,11 @@ def test_calls_that_no_processor_limits_have_a_limit_of_their_own(
 
 def test_the_end_of_its_time_ends_a_function(api: Api, file: Path) -> None:
     given = {"file": str(file), "seconds": 60}
-    _run(api, "nothing")  # so that a worker is there
-    told = _failure(_run(api, "sleeps", given, timeline={"timeoutInSeconds": 3}))["msg"]
+    run(api, "nothing")  # so that a worker is there
+    told = failure(run(api, "sleeps", given, timeline={"timeoutInSeconds": 3}))["msg"]
     assert told == "timeout"
-    [pid] = _begun(file)
-    _has_ended(pid, "ray_functions:sleeps")
+    [pid] = begun(file)
+    has_ended(pid, "ray_functions:sleeps")
 
 
 @pytest.mark.parametrize("function", ["sleeps", "stubborn", "with_child"])
@@ -342,10 +275,10 @@ def test_a_cancellation_ends_a_function_or_else_its_worker(
     api: Api, file: Path, function: str
 ) -> None:
     given = {"file": str(file), **({"seconds": 60} if function == "sleeps" else {})}
-    execution_id = api.submit(_flow(f"ray_functions:{function}", given), given)
-    [pid] = _begun(file)
+    execution_id = api.submit(flow(f"ray_functions:{function}", given), given)
+    [pid] = begun(file)
     assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
-    _has_ended(pid, f"ray_functions:{function}")
+    has_ended(pid, f"ray_functions:{function}")
 
 
 def test_a_function_that_waits_for_a_processor_is_cancelled_and_never_begins(
@@ -353,13 +286,13 @@ def test_a_function_that_waits_for_a_processor_is_cancelled_and_never_begins(
 ) -> None:
     given = {"file": str(file), "seconds": 3}
     cpus = os.cpu_count() or 1
-    text = _flow("ray_functions:sleeps", given)
+    text = flow("ray_functions:sleeps", given)
     before = [api.submit(text, given) for _ in range(cpus)]
     other = file.with_name("other")
     waits = api.submit(text, {"file": str(other), "seconds": 0})
     assert api.ask("POST", "/flow/cancel.json", execution_id=waits).status == 200
     assert all(api.end(each, WAIT_S).status == "SUCCEED" for each in before)
-    assert _run(api, "nothing").status == "SUCCEED"
+    assert run(api, "nothing").status == "SUCCEED"
     assert not other.exists()
 
 
@@ -367,130 +300,13 @@ def test_a_call_is_made_again_as_the_same_attempt_when_its_dispatcher_dies(
     own: OwnStack, api: Api, file: Path
 ) -> None:
     given = {"file": str(file), "seconds": 4}
-    execution_id = api.submit(_flow("ray_functions:sleeps", given), given)
-    [first] = _begun(file)
+    execution_id = api.submit(flow("ray_functions:sleeps", given), given)
+    [first] = begun(file)
     kill(*workers(own.pid, "DispatcherActor"))
     ended = api.end(execution_id, WAIT_S)
     assert ended.context["output"] == {"data": "slept"}
-    assert len(_calls(file)) == 2
+    assert len(calls_in(file)) == 2
     wait_until_gone(first)
-
-
-# -- calls that outlive their dispatcher ------------------------------------------------------
-
-
-def _actors(own: OwnStack) -> list[int]:
-    return workers(own.pid, "TaskActor")
-
-
-def _detached(api: Api, file: Path, seconds: float = 8, **more: Json) -> str:
-    given = {"file": str(file), "seconds": seconds}
-    more = {"pattern": "task_async", **more}
-    return api.submit(_flow("ray_functions:sleeps", given, **more), given)
-
-
-def _without_actors(own: OwnStack) -> None:
-    """Wait until no task actor is left."""
-    give_up = time.monotonic() + WAIT_S
-    while _actors(own):
-        assert time.monotonic() < give_up, "a task actor is left"
-        time.sleep(LOOK_S)
-
-
-@pytest.mark.parametrize(
-    "victims", [("DispatcherActor",), ("ExecutionActor",), ("DispatcherActor", "ExecutionActor")]
-)
-def test_an_asynchronous_call_goes_on_when_who_has_ordered_it_dies(
-    own: OwnStack, api: Api, file: Path, victims: tuple[str, ...]
-) -> None:
-    execution_id = _detached(api, file)
-    _begun(file)
-    assert len(_actors(own)) == 1
-    kill(*(pid for name in victims for pid in workers(own.pid, name)))
-    ended = api.end(execution_id, WAIT_S)
-    assert ended.context["output"] == {"data": "slept"}
-    assert len(_calls(file)) == 1
-    _without_actors(own)
-
-
-def test_a_synchronous_call_goes_on_too_if_its_options_say_so(
-    own: OwnStack, api: Api, file: Path
-) -> None:
-    options = {"detached": True, "num_cpus": 0.5}
-    execution_id = _detached(api, file, pattern="task_sync", rayOptions=options)
-    _begun(file)
-    kill(*workers(own.pid, "DispatcherActor"))
-    assert api.end(execution_id, WAIT_S).status == "SUCCEED"
-    assert len(_calls(file)) == 1
-
-
-def test_an_asynchronous_call_whose_options_say_so_has_no_actor(
-    own: OwnStack, api: Api, file: Path
-) -> None:
-    execution_id = _detached(api, file, seconds=2, rayOptions={"detached": False})
-    _begun(file)
-    assert not _actors(own)
-    assert api.end(execution_id, WAIT_S).status == "SUCCEED"
-
-
-def test_a_task_actor_that_is_killed_is_a_system_failure_and_is_begun_again(
-    own: OwnStack, api: Api, file: Path
-) -> None:
-    execution_id = _detached(api, file, seconds=3)
-    _begun(file)
-    kill(*_actors(own))
-    ended = api.end(execution_id, WAIT_S)
-    assert ended.context["output"] == {"data": "slept"}
-    assert len(_calls(file)) == 2
-    assert len(ended.task("call")["invoke_msg"]["invoke_time_infos"]) == 1
-
-
-def test_a_task_actor_that_dies_for_good_is_told_as_a_system_failure(
-    own: OwnStack, api: Api, file: Path
-) -> None:
-    execution_id = _detached(api, file, rayOptions={"max_system_retries": 0})
-    _begun(file)
-    kill(*_actors(own))
-    told = _failure(api.end(execution_id, WAIT_S))["msg"]
-    assert told.startswith("system failure: the process or node of the actor was lost: ")
-
-
-def test_a_cancellation_ends_a_task_actor(own: OwnStack, api: Api, file: Path) -> None:
-    execution_id = _detached(api, file, seconds=600)
-    _begun(file)
-    assert api.ask("POST", "/flow/cancel.json", execution_id=execution_id).status == 200
-    _without_actors(own)
-    assert len(_calls(file)) == 1
-
-
-def test_the_end_of_its_time_ends_a_task_actor(own: OwnStack, api: Api, file: Path) -> None:
-    _run(api, "nothing")
-    execution_id = _detached(api, file, seconds=60, timeline={"timeoutInSeconds": 4})
-    assert _failure(api.end(execution_id, WAIT_S))["msg"] == "timeout"
-    _without_actors(own)
-
-
-def test_a_large_outcome_comes_from_a_task_actor(own: OwnStack, api: Api) -> None:
-    ended = _run(api, "large", {"count": 1_000_000}, pattern="task_async")
-    assert ended.context["output"] == {"data": "x" * 1_000_000}
-    _without_actors(own)
-
-
-def test_a_task_actor_that_nobody_asks_for_ends_and_is_begun_once(
-    own: OwnStack, file: Path
-) -> None:
-    words = (own.ray_address, str(FUNCTIONS.parent), str(file))
-    ended = subprocess.run(
-        [sys.executable, str(UNCLAIMED), *words],
-        env={**own.environment, "RAY_AUTH_MODE": "token"},
-        timeout=WAIT_S,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert len(_calls(file)) == 1
-    _without_actors(own)
 
 
 @pytest.mark.parametrize("text", WORKFLOWS)

@@ -83,10 +83,14 @@ class Taker:
 class Apart(LocalExecutions):
     """Executions whose calls are made by a dispatcher in another process, as it were."""
 
-    def __init__(self, store: MemoryStore, gateway: Tarpit) -> None:
+    def __init__(
+        self, store: MemoryStore, gateway: Tarpit, endpoint: DispatcherEndpoint | None = None
+    ) -> None:
         super().__init__(store=store, clock=SystemClock(), gateway=gateway, callback_host="")
-        self._endpoint = DispatcherEndpoint(gateway, life=b"life", connect=lambda _: self._back)
-        self.client = DispatcherClient("owner", [connection_to(self._endpoint)])
+        self.endpoint = endpoint or DispatcherEndpoint(
+            gateway, life=b"life", connect=lambda _: self._back
+        )
+        self.client = DispatcherClient("owner", [connection_to(self.endpoint)])
         self.client.serve(self.host)
         self.answered = asyncio.Event()
 
@@ -103,14 +107,14 @@ class Apart(LocalExecutions):
 
 @asynccontextmanager
 async def living(
-    gateway: Tarpit, timeout_s: int, pattern: str = "task_sync"
+    gateway: Tarpit, timeout_s: int, pattern: str = "task_sync", flow: str = FLOW
 ) -> AsyncIterator[tuple[Apart, Submissions]]:
     store, clock = MemoryStore(), SystemClock()
     await store.open()
     executions = Apart(store, gateway)
     await executions.start()
     beat = asyncio.create_task(executions.client.beat())
-    text = FLOW.replace("TIMEOUT", str(timeout_s)).replace("task_sync", pattern)
+    text = flow.replace("TIMEOUT", str(timeout_s)).replace("task_sync", pattern)
     await add_descriptor(store, "abandoned", "tarpit", "release", text, at_ms=clock.now_ms())
     yield executions, Submissions(Settings(), store=store, executions=executions, clock=clock)
     beat.cancel()
@@ -160,6 +164,63 @@ async def test_an_asynchronous_call_of_ray_is_ended_for_no_callback_will_come() 
         assert executions.host.unawaited([request]) == [request]
 
 
+async def test_a_call_that_was_cancelled_just_before_its_owner_died_is_ended_by_the_next_one() -> (
+    None
+):
+    gateway, clock = Tarpit(), SystemClock()
+    store = MemoryStore()
+    await store.open()
+    first = Apart(store, gateway)
+    await first.start()
+    text = FLOW.replace("TIMEOUT", "86400")
+    await add_descriptor(store, "abandoned", "tarpit", "release", text, at_ms=clock.now_ms())
+    submissions = Submissions(Settings(), store=store, executions=first, clock=clock)
+    cancelled = await submissions.submit("abandoned:tarpit", b"", Options())
+    awaited = await submissions.submit("abandoned:tarpit", b"", Options())
+    await gateway.until(2)
+    await first.call(Delivery(execution_id=cancelled, event=CancelRequested(at_ms=clock.now_ms())))
+    await first.client.stop()
+    await first.stop()
+    assert gateway.under_way == {cancelled, awaited}, "nobody has told the dispatcher"
+
+    second = Apart(store, gateway, first.endpoint)
+    await second.start()
+    beat = asyncio.create_task(second.client.beat())
+    await gateway.until(1)
+    assert gateway.under_way == {awaited}
+    beat.cancel()
+    await second.client.stop()
+    await second.stop()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "resource", "is_ended"),
+    [
+        ("task_sync", "http://127.0.0.1:1/slow", True),
+        ("task_async", "http://127.0.0.1:1/slow", False),
+        ("task_async", "ray://m:f", True),
+    ],
+)
+async def test_the_store_tells_which_calls_nobody_waits_for(
+    pattern: str, resource: str, *, is_ended: bool
+) -> None:
+    gateway = Tarpit()
+    text = FLOW.replace("http://127.0.0.1:1/slow", resource)
+    async with living(gateway, 86_400, pattern, text) as (executions, submissions):
+        execution_id = await submissions.submit("abandoned:tarpit", b"", Options())
+        await gateway.until(1)
+        call, other = (execution_id, "slow", 1, 0), (execution_id, "slow", 2, 0)
+        assert call not in await executions.host.ended_calls([call])
+        assert await executions.host.ended_calls([other]) == [other] * is_ended
+        event = CancelRequested(at_ms=SystemClock().now_ms())
+        await executions.call(Delivery(execution_id=execution_id, event=event))
+        poll, completion = (execution_id, "slow", 1, 3), (execution_id, "", 1, 0)
+        removed = (execution_id[:-1] + "0", "slow", 1, 0)
+        ended = await executions.host.ended_calls([call, poll, completion, removed])
+        assert ended == [*[call] * is_ended, removed]
+
+
 async def test_the_call_of_an_execution_that_has_ended_otherwise_goes_on() -> None:
     gateway = Tarpit()
     async with living(gateway, 86_400) as (executions, submissions):
@@ -184,6 +245,23 @@ async def test_a_call_that_is_abandoned_is_answered_and_not_made_again() -> None
     assert answer.error == f"handle fails: {ENDED}"
     pool.send([request])
     assert len(pool) == 0
+    await pool.close()
+
+
+async def test_a_call_that_is_abandoned_before_it_was_made_is_answered() -> None:
+    gateway = Tarpit()
+    taken: asyncio.Queue[DispatchAnswer] = asyncio.Queue()
+
+    async def take(answers: Sequence[DispatchAnswer]) -> None:
+        for answer in answers:
+            taken.put_nowait(answer)
+
+    pool = DispatchPool(gateway, take)
+    request = attempt("http://f.test/x")
+    pool.send([request])
+    pool.abandon([request.call])
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await taken.get()).error == f"handle fails: {ENDED}"
     await pool.close()
 
 

@@ -9,6 +9,8 @@ from rillflow.ports.messages import (
     CancelDispatches,
     DispatcherMessage,
     Dispatches,
+    GetInheritedCalls,
+    decode_calls,
     decode_owner_message,
 )
 from rillflow.runtime.dispatch.client import Connection
@@ -303,3 +305,35 @@ async def test_a_call_whose_answer_another_owner_took_is_not_made_for_the_next_o
         await settle()
     assert gateway.calls == 1
     assert len(endpoint) == 0
+
+
+async def test_a_sender_learns_what_its_earlier_processes_have_ordered_and_it_has_not() -> None:
+    endpoint = DispatcherEndpoint(SlowGateway(asyncio.Event()), life=LIFE, connect=Owners().connect)
+    for number, task in enumerate(("again", "gone", "left"), start=1):
+        await endpoint.take(order_of("one", task=task, number=number))
+
+    async def asked(epoch: int, *judged: str, life: bytes = LIFE) -> list[str]:
+        calls = [("demo:flow_c_1", task, 1, 0) for task in judged]
+        answer = await endpoint.take(GetInheritedCalls("one", epoch, life, calls))
+        return sorted(task for _, task, _, _ in decode_calls(answer))
+
+    assert await asked(1) == [], "it has ordered all of them itself"
+    assert await asked(2, life=b"another") == []
+    assert await asked(2) == ["again", "gone", "left"]
+    await endpoint.take(order_of("one", task="again", epoch=2))
+    await endpoint.take(order_of("one", task="new", epoch=2, number=2))
+    assert await asked(2) == ["gone", "left"]
+    assert await asked(1) == [], "a process that was replaced ends nothing"
+    assert await asked(2, "left") == ["gone"]
+    await endpoint.take(CancelDispatches("one", LIFE, [("demo:flow_c_1", "gone", 1, 0)]))
+    await settle()
+    assert await asked(2) == []
+    assert len(endpoint) == 3
+
+
+async def test_what_a_process_was_not_told_of_is_told_to_one_that_has_ordered_first() -> None:
+    endpoint = DispatcherEndpoint(SlowGateway(asyncio.Event()), life=LIFE, connect=Owners().connect)
+    await endpoint.take(order_of("one"))
+    await endpoint.take(order_of("one", task="new", epoch=2))
+    answer = await endpoint.take(GetInheritedCalls("one", 2, LIFE, []))
+    assert decode_calls(answer) == [("demo:flow_c_1", "A", 1, 0)]

@@ -16,6 +16,7 @@ import pytest
 
 from rillflow import errors
 from rillflow.actors.peers import Serve, SocketConnection, SocketServer
+from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.executions import Call, Reply, Submission, Watch, encode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import (
@@ -224,6 +225,12 @@ class Owner:
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
+
+    async def has_epoch(self) -> None:
+        """It has started."""
+
+    async def ended_calls(self, _: Sequence[CallId]) -> list[CallId]:
+        return []
 
     def unawaited(self, _: Iterable[DispatchRequest]) -> list[DispatchRequest]:
         return []

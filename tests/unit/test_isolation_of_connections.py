@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rillflow.errors import CrashedError, DefectError, StoreError
+from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.executions import End, Reply, Submission, Watch, decode_replies
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import AwaitEnds, Dispatches, decode_dispatcher_message
@@ -185,6 +186,12 @@ class Owner:
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
+
+    async def has_epoch(self) -> None:
+        """It has started."""
+
+    async def ended_calls(self, _: Sequence[CallId]) -> list[CallId]:
+        return []
 
     def unawaited(self, _: Iterable[DispatchRequest]) -> list[DispatchRequest]:
         return []

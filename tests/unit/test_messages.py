@@ -18,6 +18,7 @@ from rillflow.ports.messages import (
     Dispatches,
     GetGatewayHosts,
     GetHealth,
+    GetInheritedCalls,
     GetLoopState,
     GetPartitionMap,
     GetProcessToken,
@@ -41,6 +42,7 @@ TO_OWNERS: Final[tuple[OwnerMessage, ...]] = (
 TO_DISPATCHERS: Final[tuple[DispatcherMessage, ...]] = (
     Dispatches("me", 1, 2, b"life", [attempt("http://h/f")]),
     CancelDispatches("me", b"life", [("b:f_c_1", "A", 1, 0)]),
+    GetInheritedCalls("me", 2, b"life", [("b:f_c_1", "A", 1, 0)]),
     GetProcessToken(),
     GetGatewayHosts(),
 )
@@ -55,7 +57,14 @@ def test_messages_keep_the_tags_that_other_releases_know() -> None:
     every = (*TO_OWNERS, *TO_DISPATCHERS, GetLoopState())
     assert {type(each).__struct_config__.tag for each in every} == {
         *("Calls", "Answers", "ViewPart", "EndsQuestion", "HealthQuestion", "MapQuestion"),
-        *("Order", "CancelOrder", "LifeQuestion", "HostsQuestion", "LoopQuestion"),
+        *(
+            "Order",
+            "CancelOrder",
+            "InheritedCalls",
+            "LifeQuestion",
+            "HostsQuestion",
+            "LoopQuestion",
+        ),
     }
 
 
@@ -98,4 +107,5 @@ async def test_a_dispatcher_answers_each_message_with_its_life_or_what_was_asked
     none: Any = None
     endpoint = DispatcherEndpoint(none, life=b"another life", connect=none)
     answers = [await endpoint.take(each) for each in TO_DISPATCHERS]
-    assert answers == [b"another life"] * 3 + [msgspec.msgpack.encode([])]
+    empty = msgspec.msgpack.encode([])
+    assert answers == [b"another life", b"another life", empty, b"another life", empty]

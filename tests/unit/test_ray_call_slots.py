@@ -66,3 +66,22 @@ async def _once(slots: CallSlots, name: str, request: DispatchRequest) -> None:
 async def _held(slots: CallSlots) -> None:
     async with slots.slot("one", attempt("ray://a:b")):
         await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "max_calls"),
+    [
+        (None, 0),
+        (b'{"num_gpus":0.5}', 1),
+        (b'{"num_gpus":0.5,"max_calls":20}', 20),
+        (b'{"max_calls":1}', 1),
+        (b'{"max_calls":9}', 9),
+        (b'{"max_calls":19}', 10),
+        (b'{"max_calls":399}', 300),
+        (b'{"max_calls":10000}', 10_000),
+    ],
+)
+def test_calls_of_a_worker_are_counted_roughly_so_that_few_functions_are_kept(
+    text: bytes | None, max_calls: int
+) -> None:
+    assert call_options(text).max_calls == max_calls

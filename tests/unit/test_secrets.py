@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from rillflow.actors.dispatcher_actor import http_settings
 from rillflow.gateways.http.requests import build_request
@@ -17,7 +18,7 @@ from rillflow.gateways.registry import GatewayRegistry
 from rillflow.gateways.secrets.masks import Mask
 from rillflow.gateways.secrets.store import FRESH_S, KnownSecrets, Secrets
 from rillflow.jsontypes import encode_json
-from rillflow.ports.gateway import DispatchAnswer
+from rillflow.ports.gateway import DispatchAnswer, DispatchRequest, failed
 from rillflow.runtime.process.log_lines import LineFormatter
 from rillflow.settings import Settings
 from tests.loopback import ManualClock, StoppedClock, attempt, moved, raw_server, web_server
@@ -359,3 +360,28 @@ def test_a_folder_that_cannot_be_read_holds_no_answer_up(tmp_path: Path) -> None
     environment = {"RILLFLOW_SECRET_A": "value-a"}
     for folder in (tmp_path / "missing", tmp_path / ("x" * 300)):
         assert Secrets(folder, environment).known() == {"A": "value-a"}
+
+
+@pytest.mark.parametrize("is_outcome", [True, False])
+async def test_what_a_function_raises_shows_no_secret_that_it_was_not_given(
+    *, is_outcome: bool
+) -> None:
+    class Raises:
+        """A gateway of functions that see the environment of the server."""
+
+        async def call(self, request: DispatchRequest) -> DispatchAnswer:
+            error = f"RuntimeError: {TOKEN}"
+            return replace(
+                failed(request, error), body=encode_json({"m": error}), is_outcome=is_outcome
+            )
+
+        async def close(self) -> None:
+            """Hold nothing open."""
+
+    registry = GatewayRegistry.with_http(HttpSettings(), StoppedClock(), discover=False)
+    registry.register("ray", Raises())
+    answer = await registry.call(attempt("ray://m:f"))
+    is_shown = TOKEN in (answer.error or "") and TOKEN in json.loads(answer.body or b"")["m"]
+    assert is_shown is not is_outcome
+    assert ("${secret:TOKEN}" in (answer.error or "")) is is_outcome
+    await registry.close()

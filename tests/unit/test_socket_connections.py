@@ -19,6 +19,7 @@ import ray
 
 from rillflow.actors import peers
 from rillflow.actors.peers import Peer, SocketServer
+from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 from rillflow.ports.messages import Answers, GetProcessToken, decode_owner_message, encode_message
 from rillflow.runtime.dispatch.client import DispatcherClient
@@ -124,6 +125,12 @@ class Owner:
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         return list(requests)
+
+    async def has_epoch(self) -> None:
+        """It has started."""
+
+    async def ended_calls(self, _: Sequence[CallId]) -> list[CallId]:
+        return []
 
     def unawaited(self, _: Iterable[DispatchRequest]) -> list[DispatchRequest]:
         return []

@@ -42,16 +42,26 @@ async def test_a_function_begins_with_the_first_question(
     await asyncio.sleep(0)
     assert actor._function is None
     assert not file.exists()
-    answers = await asyncio.gather(actor.outcome(), actor.outcome())
+    answers = await asyncio.gather(actor.outcome("one"), actor.outcome("one"))
     assert [each.body for each in answers if each is not None] == [b"{}", b"{}"]
     assert file.read_text(encoding="ascii") == "called "
 
 
 async def test_a_question_that_is_cancelled_counts_no_longer(call: FunctionCall) -> None:
     actor = TaskActor(call, 3_600.0)
-    question = asyncio.create_task(actor.outcome())
+    question = asyncio.create_task(actor.outcome("one"))
     await asyncio.sleep(0)
     question.cancel()
     await asyncio.wait({question})
     assert actor._questions == 0
-    await actor.outcome()
+    await actor.outcome("one")
+
+
+async def test_a_task_actor_knows_whether_others_still_ask(call: FunctionCall) -> None:
+    actor = TaskActor(call, 3_600.0)
+    await actor.outcome("one")
+    assert not await actor.has_other_askers("one")
+    await actor.outcome("one")
+    await actor.outcome("two")
+    assert await actor.has_other_askers("one")
+    assert not await actor.has_other_askers("two")

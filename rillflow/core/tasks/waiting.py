@@ -13,6 +13,7 @@ from rillflow.core.status import DAG_COMPLETED
 from rillflow.core.tasks import polling
 from rillflow.core.tasks.functions import ASYNC_PATTERNS
 from rillflow.definition.model import FunctionTask
+from rillflow.ids import ExecutionId, TaskName
 
 
 def awaits(state: ExecutionState, command: DispatchTask) -> bool:
@@ -26,6 +27,27 @@ def awaits(state: ExecutionState, command: DispatchTask) -> bool:
         and task.in_flight
         and task.attempt == command.attempt
         and polling.under_way(task) == command.poll
+    )
+
+
+def call_of(
+    plan: Plan, execution_id: ExecutionId, task: TaskName, *, attempt: int, poll: int
+) -> DispatchTask | None:
+    """Return a call by its identity, without input; None if it is that of no function task.
+
+    A poll, and a completion callback, are calls of no task's function.
+    """
+    spec_of = plan.by_name.get(task.rsplit("-", 1)[-1])
+    if spec_of is None or poll or not isinstance(spec_of.spec, FunctionTask):
+        return None
+    spec = spec_of.spec
+    return DispatchTask(
+        execution_id=execution_id,
+        task=task,
+        attempt=attempt,
+        pattern=spec.pattern or "task_sync",
+        resource_name=spec.resource_name or "",
+        resource_protocol=spec.resource_protocol or None,
     )
 
 

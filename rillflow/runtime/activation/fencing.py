@@ -5,6 +5,7 @@ Every append carries the epoch; the store refuses it if another owner has taken 
 for each write.
 """
 
+import asyncio
 import zlib
 from collections.abc import Sequence
 from typing import Final
@@ -44,11 +45,17 @@ class OwnerEpoch:
         self._dedicated = dedicated
         self._scopes = list(partitions) if dedicated is None else [self.scope_of(dedicated)]
         self._epoch = 0
+        self._has_epoch = asyncio.Event()
         self._adopted = FIFOCache[int, int](MOST_ADOPTED)
 
     async def take(self) -> None:
         """Take a new epoch; from here on the store refuses every earlier owner."""
         self._epoch = await self._journal.take_partitions(self._scopes)
+        self._has_epoch.set()
+
+    async def has_epoch(self) -> None:
+        """Wait until an epoch was taken."""
+        await self._has_epoch.wait()
 
     @property
     def epoch(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
-from rillflow.core.tasks.waiting import awaits
+from rillflow.core.tasks.waiting import awaits, call_of
 from rillflow.definition.addresses import RAY_PROTOCOLS
 from rillflow.errors import (
     ConflictError,
@@ -17,6 +17,7 @@ from rillflow.errors import (
     SetApartError,
     StoreError,
 )
+from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.ids import ExecutionId
 from rillflow.ports.executions import Call, Delivery, ResourceCall, Submission, TrafficCall
@@ -135,17 +136,23 @@ class LeaseSource:
         """
         return [request for request in requests if self._is_unawaited(request)]
 
+    async def ended_calls(self, calls: Sequence[CallId]) -> list[CallId]:
+        """Return those of some calls that nobody waits for; see ``unawaited``, but from the store.
+
+        An execution that cannot be read may still wait.
+        """
+        with await self.at_one_moment(execution_id for execution_id, *_ in calls) as leased:
+            return [call for call in calls if _has_ended(leased[call[0]], call)]
+
     def _is_unawaited(self, request: DispatchRequest) -> bool:
-        if request.pattern != _SYNC and not _calls_ray(request):
+        if not _lasts(request):
             return False
         execution = self._activations.peek(request.execution_id)
         if execution is None:
             return self._activations.was_cancelled(request.execution_id)
         if execution.is_distrusted:
             return False
-        if execution.over:
-            return execution.state.cancelled
-        return not awaits(execution.state, request)
+        return _is_over_for(execution, request)
 
     async def _lease_if_read(
         self, execution_id: ExecutionId
@@ -224,6 +231,26 @@ def usable(found: ActiveExecution | RillflowError | None) -> ActiveExecution | N
     if found is not None and found.is_distrusted:
         raise ConflictError(f"{found.state.execution_id} is being read again")
     return found
+
+
+def _has_ended(found: ActiveExecution | RillflowError | None, call: CallId) -> bool:
+    if found is None:
+        return True  # it was removed
+    if not isinstance(found, ActiveExecution):
+        return False
+    execution_id, task, attempt, poll = call
+    request = call_of(found.plan, execution_id, task, attempt=attempt, poll=poll)
+    return request is not None and _lasts(request) and _is_over_for(found, request)
+
+
+def _is_over_for(execution: ActiveExecution, request: DispatchRequest) -> bool:
+    if execution.over:
+        return execution.state.cancelled
+    return not awaits(execution.state, request)
+
+
+def _lasts(request: DispatchRequest) -> bool:
+    return request.pattern == _SYNC or _calls_ray(request)
 
 
 def _calls_ray(request: DispatchRequest) -> bool:

@@ -9,15 +9,18 @@ import contextlib
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from rillflow.definition.addresses import MODEL_PROTOCOLS
+from rillflow.definition.addresses import MODEL_PROTOCOLS, RAY_PROTOCOLS
 from rillflow.errors import DefectError, RillflowError
+from rillflow.gateways.messages.targets import effective_protocol
 from rillflow.ports.gateway import HANDLE_FAILS, DispatchAnswer, DispatchRequest, failed
 from rillflow.ports.messages import CancelDispatches, Dispatches, GetProcessToken, encode_message
 from rillflow.runtime.aio.retrying import retry_while_unavailable
+from rillflow.runtime.dispatch.inherited_calls import InheritedCalls, Owner
 from rillflow.runtime.process.crash_log import log_crash
 
 log = logging.getLogger("rillflow.dispatcher")
@@ -37,13 +40,8 @@ LONGEST_ORDER_BYTES = 4 << 20
 """Limit of the bytes of one message; all that waits may be gigabytes."""
 
 
-class Sender(Protocol):
+class Sender(Owner, Protocol):
     """The owner of executions for which requests are sent."""
-
-    @property
-    def epoch(self) -> int:
-        """The number of its process start, greater than those before."""
-        ...
 
     async def still_awaited(self, requests: Sequence[DispatchRequest]) -> list[DispatchRequest]:
         """Return those of some requests whose answers would still be accepted."""
@@ -73,6 +71,8 @@ class DispatcherClient:
         Nothing leaves before ``opened`` is set; without it, everything leaves at once.
         """
         self._links = [_DispatcherLink(sender, connection, opened) for connection in dispatchers]
+        self._inherited = [InheritedCalls(sender, connection) for connection in dispatchers]
+        self._owner: Sender | None = None
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Add requests without waiting."""
@@ -93,13 +93,20 @@ class DispatcherClient:
 
     def serve(self, sender: Sender) -> None:
         """Send for an owner, which is asked before lost requests are sent again."""
+        self._owner = sender
         for link in self._links:
             link.owner = sender
 
     async def beat(self) -> None:
-        """Watch for dispatchers that died with calls under way, until cancelled."""
+        """Watch for dispatchers that died with calls under way, until cancelled.
+
+        First, calls that earlier processes of the owner have ordered are ended if nobody awaits
+        them.
+        """
         # Each in a task of its own, so that one that hangs does not hide the end of another.
-        await asyncio.gather(*(link.beat() for link in self._links))
+        owner = self._owner
+        ended = [each.end_unawaited(owner) for each in self._inherited] if owner is not None else []
+        await asyncio.gather(*(link.beat() for link in self._links), *ended)
 
     async def stop(self) -> None:
         """Drop what was not sent; the next owner orders it again."""
@@ -118,6 +125,11 @@ def dispatcher_index(resource_name: str, dispatchers: int) -> int:
     except ValueError:
         host = resource_name
     return zlib.crc32(host.encode()) % dispatchers
+
+
+def _outlives_its_dispatcher(request: DispatchRequest) -> bool:
+    protocol = effective_protocol(request.resource_name, request.resource_protocol)
+    return protocol in RAY_PROTOCOLS
 
 
 def _that_fit(requests: Sequence[DispatchRequest]) -> int:
@@ -234,18 +246,24 @@ class _DispatcherLink:
             return
         if self._life:
             log.warning("dispatcher_restarted", extra={"calls": len(self._unanswered)})
-            await self._keep_awaited()
+            await self._keep_awaited(life)
         self._life = life
         self._queue = list(self._unanswered.values())
 
-    async def _keep_awaited(self) -> None:
+    async def _keep_awaited(self, life: bytes) -> None:
+        """Keep the calls that are awaited; of the others, some go on without their dispatcher."""
         requests = list(self._unanswered.values())
         if self.owner is None:
             return
         awaited = {request.call for request in await self.owner.still_awaited(requests)}
-        for request in requests:
-            if request.call not in awaited:
-                self._unanswered.pop(request.call, None)
+        ended = [each for each in requests if each.call not in awaited]
+        for request in ended:
+            self._unanswered.pop(request.call, None)
+        lost = [request.call for request in ended if _outlives_its_dispatcher(request)]
+        for first in range(0, len(lost), MOST_IN_ORDER):
+            some = lost[first : first + MOST_IN_ORDER]
+            told = encode_message(CancelDispatches(self._sender, life, [], some))
+            await retry_while_unavailable(partial(self._connection, told))
 
     async def _send_batch(self, batch: list[DispatchRequest]) -> None:
         self._number += 1

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from inspect import CORO_CREATED, getcoroutinestate
+from itertools import islice
 from types import CoroutineType
 
 from msgspec.structs import replace
@@ -38,6 +39,8 @@ PATIENCE_S = 0.1
 """After this time, other batches no longer wait for a batch."""
 MOST_LATE = 14
 """How many batches may take longer at once."""
+MOST_TOLD = 500
+"""How many calls of earlier processes a sender is told at once; it reads their executions."""
 LEAST_TAKEN = 5_000
 """How many calls with durable answers are remembered, at least; up to twice as many.
 
@@ -77,6 +80,7 @@ class DispatchPool:
         self._taken = _Taken(least_taken)
         self._abandoned: set[CallId] = set()
         self._heirs: dict[CallId, DispatchPool] = {}
+        self._inherited: set[CallId] = set()
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -100,6 +104,25 @@ class DispatchPool:
             call = request.call
             if call not in self._under_way and call not in self._taken:
                 self._under_way[call] = asyncio.create_task(self._call(request))
+        if self._inherited:
+            self._inherited.difference_update(request.call for request in requests)
+
+    def makes(self, call: CallId) -> bool:
+        """Tell whether a call is under way."""
+        return call in self._under_way
+
+    def begin_epoch(self) -> None:
+        """Note that the sender is a new process, which knows of no call under way."""
+        self._inherited = set(self._under_way)
+
+    def inherited_calls(self, judged: Sequence[CallId]) -> list[CallId]:
+        """Return calls of earlier processes of the sender that are under way, some at a time.
+
+        Those that the sender has ordered again, or has ``judged``, are left out.
+        """
+        self._inherited.difference_update(judged)
+        self._inherited.intersection_update(self._under_way)
+        return list(islice(self._inherited, MOST_TOLD))
 
     def give(self, call: CallId, heir: "DispatchPool") -> bool:
         """Let another pool have a call, and its answer; False when it was never made here."""

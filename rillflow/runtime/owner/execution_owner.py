@@ -119,6 +119,7 @@ class ExecutionOwner:
         self._activations = self._activation_cache(limits)
         self._leases = LeaseSource(self._activations, crashed, crashes=self._crashes, journal=store)
         self.still_awaited, self.unawaited = self._leases.still_awaited, self._leases.unawaited
+        self.ended_calls, self.has_epoch = self._leases.ended_calls, self._ownership.has_epoch
         self._timers = Timers(clock, self._timers_due, self._recovery.timer_crashed)
         self._commands = self._command_runner(dispatcher, executions, callback_host, guards)
         self.held = self._commands.outbound.held
