@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rillflow.client.mapping_warnings import MappingWarning
     from rillflow.client.operations import ListedExecution
     from rillflow.client.watching import TaskChange
+    from rillflow.progress_reports import progress
 
 __all__ = [
     "AsyncClient",
@@ -36,6 +37,7 @@ __all__ = [
     "connect",
     "connect_async",
     "errors",
+    "progress",
     "testing",
 ]
 
@@ -50,6 +52,7 @@ _HOMES: Final = {
     "connect": "rillflow.client.driver",
     "connect_async": "rillflow.client.driver",
     "errors": "",
+    "progress": "rillflow.progress_reports",
     "testing": "",
 }
 

@@ -28,6 +28,7 @@ from rillflow.ray_tasks.gateway import RayTaskGateway
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import ACTOR_SCHEME, SCHEME, SERVE_SCHEME
 from rillflow.runtime.dispatch.client import Connection
+from rillflow.runtime.dispatch.progress import ProgressDelivery
 from rillflow.runtime.endpoints import DispatcherEndpoint
 from rillflow.runtime.process.clock import SystemClock
 from rillflow.runtime.process.gc_tuning import tune_gc
@@ -67,6 +68,10 @@ class DispatcherActor:
             budget=budget,
             shares=lambda sender: not is_dedicated_actor(sender),
         )
+        self._progress = ray_tasks.progress
+        ray_tasks.progress.deliver = ProgressDelivery(
+            self._endpoint.connection_of, SystemClock(), registry.masked
+        ).begin
         self._drain = Drain()
         self._name = name
         self._socket = SocketServer(self._answer, name)
@@ -92,6 +97,10 @@ class DispatcherActor:
         if isinstance(message, GetLoopState):
             return encode_loop(self._watch.state())
         return self._endpoint.answer_through(self._drain, message)
+
+    async def progress(self, number: int, fraction: float | None, message: str) -> None:
+        """Take the progress that a Ray function reports, for the call of this number."""
+        self._progress.take(number, fraction, message)
 
     async def leave(self) -> list[str]:
         """Wait for the calls under way, and accept no others for some seconds.

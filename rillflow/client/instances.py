@@ -25,7 +25,8 @@ class Instance(NamedTuple):
     """A task instance.
 
     ``said`` is its message, be it an error or not; ``groups`` tells how many groups have each
-    status.
+    status. ``progress`` is what it has last said of how far it has come, such as
+    "40 %, frame 12 of 30".
     """
 
     name: str
@@ -39,6 +40,7 @@ class Instance(NamedTuple):
     sub_flow: str | None
     attempts: tuple[Attempt, ...]
     groups: Mapping[str, int]
+    progress: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -71,6 +73,7 @@ def read_instance(name: str, task: Mapping[str, Any]) -> Instance:
         sub_flow=_text(invoke.get("referenced_dag_execution_id")),
         attempts=attempts,
         groups=_counted(_object(task.get("sub_group_index_to_status"))),
+        progress=_progress(_object(task.get("progress"))),
     )
 
 
@@ -100,6 +103,14 @@ def _attempt(time: Mapping[str, Any]) -> Attempt:
         ended if isinstance(ended, int) else None,
         _text(time.get("error")),
     )
+
+
+def _progress(progress: JsonObject) -> str | None:
+    fraction, message = progress.get("fraction"), progress.get("message")
+    parts = [f"{fraction:.0%}".replace("%", " %")] if isinstance(fraction, int | float) else []
+    if isinstance(message, str):
+        parts.append(message)
+    return ", ".join(parts) or None
 
 
 def _counted(groups: JsonObject) -> dict[str, int]:

@@ -160,6 +160,20 @@ class CallbackReceived(_Event, frozen=True, kw_only=True):
     failure: str | None = None
 
 
+class ProgressReported(_Event, frozen=True, kw_only=True):
+    """A function says how far an attempt has come; this changes nothing but what is shown.
+
+    ``fraction`` is from 0 to 1, None if it is not known. ``attempt`` None means that the caller did
+    not say. ``sealed_attempt`` is that of a callback.
+    """
+
+    task: TaskName
+    fraction: float | None = None
+    message: str = ""
+    attempt: int | None = None
+    sealed_attempt: int | None = None
+
+
 class WakeUpReceived(_Event, frozen=True, kw_only=True):
     """A signal for a suspense task (spec 3.16); ``data`` is a JSON object."""
 
@@ -238,6 +252,7 @@ Event: TypeAlias = (
     ExecutionSubmitted
     | DispatchAnswered
     | CallbackReceived
+    | ProgressReported
     | WakeUpReceived
     | TimerFired
     | RedoRequested

@@ -30,6 +30,7 @@ from rillflow.core.events import (
     ExecutionSubmitted,
     NoticeDelivered,
     PauseRequested,
+    ProgressReported,
     RedoRequested,
     ResumeRequested,
     TimerFired,
@@ -161,12 +162,14 @@ def awaits_callback(plan: Plan, state: ExecutionState, event: CallbackReceived) 
     return requests.awaits_callback(Turn(plan, state, event.at_ms), event)
 
 
-def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911 - one arm for each event
+def _take(turn: Turn, event: Event) -> bool:  # noqa: C901, PLR0911, PLR0912 - one arm for each event
     match event:
         case DispatchAnswered():
             return _dispatch_answered(turn, event)
         case CallbackReceived():
             return requests.callback_received(turn, event)
+        case ProgressReported():
+            return requests.progress_reported(turn, event)
         case TimerFired():
             return timing.timer_fired(turn, event)
         case WakeUpReceived():

@@ -1,4 +1,4 @@
-"""Events from outside an execution: callbacks, wake-ups, degrade, completion, cancel and pause.
+"""Events from outside an execution: callbacks, progress, wake-ups, degrade, cancel and others.
 
 `machine.py` calls these functions. Each one checks first and changes afterwards, so a refused
 request leaves the execution as it was. Only the reason why a callback or signal was refused is
@@ -14,6 +14,7 @@ from rillflow.core.events import (
     CallbackReceived,
     CompletionRequested,
     DegradeRequested,
+    ProgressReported,
     SubFlowNotice,
     WakeUpReceived,
 )
@@ -22,6 +23,7 @@ from rillflow.core.state import DegradeSwitch, InvokeMsg, TaskState
 from rillflow.core.status import DagStatus, TaskStatus
 from rillflow.core.tasks import controls, functions
 from rillflow.core.tasks.kept_outputs import note_output
+from rillflow.core.tasks.progress import keep_progress
 from rillflow.core.transitions import (
     EXECUTION_TRANSITIONS,
     FINISHED,
@@ -57,13 +59,33 @@ def callback_received(turn: Turn, event: CallbackReceived) -> bool:
             not sealed for the present attempt of a function task.
     """
     task = _task_to_finish(turn, event)
-    _check_seal(turn, task, event)
+    _check_seal(turn, task, event.sealed_attempt)
     if turn.plan_of(task).category == "function" and event.sub_flow is not None:
         return _notice_received(turn, task, event, event.sub_flow)
     entry = _entry_of_callback(turn, task, event)
     if event.trigger and turn.plan_of(task).category == "suspense":
         return _signal_received(turn, task, event, entry)
     return _outcome_received(turn, task, event, entry)
+
+
+def progress_reported(turn: Turn, event: ProgressReported) -> bool:
+    """Keep the progress of an attempt; return False for what is outdated, or comes too soon.
+
+    Raises:
+        RequestError: The execution has no such task, or the address is not sealed for its
+            present attempt.
+    """
+    task = turn.state.tasks.get(event.task)
+    if task is None:
+        raise RequestError(f"task not exists {turn.state.execution_id}:{event.task}")
+    if turn.plan_of(task).category != "function":
+        return False
+    _check_seal(turn, task, event.sealed_attempt)
+    if task_transitions(turn.state).progress[task.status] is not TAKE:
+        return False
+    if event.attempt not in (None, task.attempt):
+        return False
+    return keep_progress(turn.state, task, event)
 
 
 def awaits_callback(turn: Turn, event: CallbackReceived) -> bool:
@@ -77,7 +99,7 @@ def awaits_callback(turn: Turn, event: CallbackReceived) -> bool:
         RequestError: As ``callback_received``.
     """
     task = _task_to_finish(turn, event)
-    _check_seal(turn, task, event)
+    _check_seal(turn, task, event.sealed_attempt)
     entry = _entry_of_callback(turn, task, event)
     if isinstance(entry, Refusal):
         raise _refused(turn, task, entry)
@@ -133,9 +155,8 @@ def _refused(turn: Turn, task: TaskState, refusal: Refusal) -> ExecutionError:
     return refusal.error(execution=turn.state.execution_id, task=task.name)
 
 
-def _check_seal(turn: Turn, task: TaskState, event: CallbackReceived) -> None:
+def _check_seal(turn: Turn, task: TaskState, sealed: int | None) -> None:
     """Refuse an address that was not sealed for this attempt; a suspense needs no seal."""
-    sealed = event.sealed_attempt
     if sealed is None or _is_suspense(turn, task):
         return
     if sealed == 0 or sealed != task.attempt:

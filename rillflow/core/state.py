@@ -116,6 +116,14 @@ class RuleWarning(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far an attempt has come by its own account; ``fraction`` None is not known."""
+
+    at_ms: int
+    fraction: float | None = None
+    message: str = ""
+
+
 class TaskState(msgspec.Struct, omit_defaults=True):
     """One task instance.
 
@@ -138,7 +146,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     that counted, and ``child_redos`` counts the requests to redo it; while ``redoing_child``, the
     last of them is still to be delivered. ``applied_at_start`` are the numbers of the output rules
     that had an effect when the sub-flow was started, and need have none at its end.
-    ``output_bytes`` is the length of the text in which ``invoke.output`` arrived.
+    ``output_bytes`` is the length of the text in which ``invoke.output`` arrived. ``progress`` is
+    the last of the present attempt, or of the last one.
     """
 
     name: str
@@ -174,6 +183,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     applied_at_start: list[int] = []
     output_bytes: int = 0
     polls_public: bool = False
+    progress: Progress | None = None
 
     @property
     def mapping_warnings(self) -> int:
@@ -218,6 +228,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     ``warnings`` are those of the completion callback; ``mapping_warnings`` counts them and those of
     all instances, ``warnings_kept`` how many of the latter are kept. ``redone`` tells whether the
     execution was restarted after an end; ``redo_order`` is its parent's last request to do so.
+    ``progress_ms`` is when a task last reported its progress.
     ``language`` is the language version. ``outputs_bytes`` is the sum of ``output_bytes`` of all
     tasks, and ``made_bytes`` the size of what all turns have made: contexts and inputs together are
     no larger.
@@ -269,6 +280,7 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     turn_max_task_steps: int | None = None
     execution_max_tasks: int | None = None
     remaining: RemainingSteps | None = None
+    progress_ms: int | None = None
 
     def __post_init__(self) -> None:
         """Use the shared default limits, so that a snapshot omits them."""

@@ -71,6 +71,8 @@ class TaskTransitions(NamedTuple):
     """`wakeup.json` for a suspense."""
     wake_up_of_other: Row
     """`wakeup.json` for a task that is not a suspense."""
+    progress: Row
+    """A function reports its progress."""
     child_goes_on: Row
     """A sub-flow reports that it was restarted."""
     child_ended_anew: Row
@@ -120,6 +122,7 @@ WHILE_IT_RUNS: Final = TaskTransitions(
     # The same signal, but its repetition is refused here, as Rill Flow does.
     wake_up=(TAKE, TAKE, TAKE, TAKE, TAKE, REPEATED, REPEATED, REPEATED),
     wake_up_of_other=(NO_SUSPENSE,) * len(TaskStatus),
+    progress=_RUNNING_ONLY,
     # The sub-flow withdraws its failure, so the task waits for it again.
     child_goes_on=(IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, TAKE, IGNORE),
     # The same if the outcome arrived before the notice of the restart.
@@ -137,6 +140,8 @@ AFTER_THE_END: Final = TaskTransitions(
     trigger_of_suspense=(*(FINISHED,) * 5, IGNORE, IGNORE, IGNORE),
     wake_up=(FINISHED,) * len(TaskStatus),
     wake_up_of_other=(FINISHED,) * len(TaskStatus),
+    # The journal of an execution that has ended grows by outcomes only.
+    progress=_NOTHING,
     # That failure may have ended the execution, so the execution is restarted, too.
     child_goes_on=(IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, IGNORE, TAKE, IGNORE),
     child_ended_anew=(*(FINISHED,) * 5, IGNORE, TAKE, IGNORE),

@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from rillflow.core.plan import Plan, TaskPlan
 from rillflow.core.redaction import redacted, redacted_part
-from rillflow.core.state import ExecutionState, InvokeMsg, RuleWarning, TaskState, TimeInfo
+from rillflow.core.state import (
+    ExecutionState,
+    InvokeMsg,
+    Progress,
+    RuleWarning,
+    TaskState,
+    TimeInfo,
+)
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import LanguageError, WorkLimitError
@@ -105,9 +112,21 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
         },
         "task": task_definition(task_plan, state),
     }
+    if task.progress is not None:
+        view["progress"] = progress_view(task.progress)
     if task.warning_counts:
         view["mapping_warnings"] = task.mapping_warnings
         view["warnings"] = warnings_view(task.warnings)
+    return view
+
+
+def progress_view(progress: Progress) -> JsonObject:
+    """Return what an attempt has last said about its progress (an extension of Rillflow)."""
+    view: JsonObject = {"time": progress.at_ms}
+    if progress.fraction is not None:
+        view["fraction"] = progress.fraction
+    if progress.message:
+        view["message"] = progress.message
     return view
 
 
@@ -264,6 +283,8 @@ def _fraction(
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError(f"progress.calculation gives no number but a {type(value).__name__}")
         return float(value)
+    if task.progress is not None and task.progress.fraction is not None:
+        return task.progress.fraction
     if task.routes:
         finished = sum(COMPLETED[state.groups[route].status] for route in task.routes)
         return finished / len(task.routes)

@@ -157,6 +157,10 @@ class GatewayRegistry:
         except Exception as error:  # noqa: BLE001 - the port promises an answer
             return failed(request, f"{HANDLE_FAILS}{str(error) or type(error).__name__}")
 
+    def masked(self, text: str) -> str:
+        """Return a text in which secrets are replaced by references."""
+        return self._known.mask().text(text)
+
     def hosts(self) -> list[HostState]:
         """Return the state of the hosts that are called over HTTP; addresses hide secrets."""
         mask = self._known.mask()

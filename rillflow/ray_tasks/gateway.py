@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from ray.exceptions import RayError
@@ -13,6 +14,7 @@ from rillflow.ray_tasks.attempts import Attempts, fields_of, refused_options
 from rillflow.ray_tasks.call_slots import CallSlots
 from rillflow.ray_tasks.input_budget import InputBudget
 from rillflow.ray_tasks.options import CallOptions, call_options
+from rillflow.ray_tasks.progress import ProgressReports
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import SCHEME, function_target, refuse_module
 from rillflow.ray_tasks.task_actors import TaskActors
@@ -37,6 +39,7 @@ class RayTaskGateway:
         self._small = CallSlots(each=settings.small_calls, total=settings.small_calls)
         self._actors = TaskActors(settings.namespace, settings.unclaimed_s, settings.dispatcher)
         self._inputs = InputBudget(settings.max_input_bytes)
+        self.progress = ProgressReports()
 
     async def call(self, request: DispatchRequest) -> DispatchAnswer:
         """Make one attempt; a failure of Ray is repeated, within the time of the attempt."""
@@ -45,7 +48,8 @@ class RayTaskGateway:
                 call = await self._function_call(request)
             except GatewayError as error:
                 return failed(request, str(error), error.hint)
-            return await self._answer(request, call)
+            with self.progress.of(request.call) as number:
+                return await self._answer(request, call._replace(number=number))
 
     async def _answer(self, request: DispatchRequest, call: FunctionCall) -> DispatchAnswer:
         has_outcome = False
@@ -92,6 +96,7 @@ class RayTaskGateway:
             settings.modules,
             settings.path,
             settings.max_result_bytes,
+            (settings.dispatcher, settings.namespace),
         )
 
     async def _result(
@@ -101,7 +106,8 @@ class RayTaskGateway:
             try:
                 if options.is_detached(request.pattern):
                     given = self._tasks.ray_options(options)
-                    return await self._actors.result(request, call, given)
+                    told = partial(self.progress.take, call.number)
+                    return await self._actors.result(request, call, given, told)
                 reference = await self._tasks.start(call, options)
             except RayError:
                 raise

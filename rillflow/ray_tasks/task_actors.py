@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ray
 
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.gateway import DispatchRequest
+from rillflow.progress_reports import Send, reporting_to
 from rillflow.ray_tasks.tasks import Result, packed
 from rillflow.ray_tasks.worker import FunctionCall, call_function, failed_by
 from rillflow.task_set import TaskSet
@@ -38,6 +39,14 @@ ACTOR_OPTIONS: Final[Mapping[str, Any]] = {
 }
 
 
+class Report(NamedTuple):
+    """What a function has last said about its progress."""
+
+    number: int
+    fraction: float | None
+    message: str
+
+
 class TaskActor:
     """The actor that runs the function of one attempt once, and keeps its outcome.
 
@@ -53,28 +62,38 @@ class TaskActor:
         self._questions = 0
         self._askers: dict[str, float] = {}
         self._result: Result | None = None
-        self._ended = asyncio.Event()
+        self._report = Report(0, None, "")
+        self._news = asyncio.Condition()
         self._loop = asyncio.get_running_loop()
         self._watching = asyncio.create_task(self._leave_unclaimed(), name="unclaimed")
         self._function: threading.Thread | None = None
         self._call = call
 
-    async def outcome(self, asker: str) -> Result | None:
-        """Return the outcome; None if there is none within ``ASK_S``.
+    async def outcome(self, asker: str, heard: int = 0) -> "Result | Report | None":
+        """Return the outcome, or else the progress; None if there is neither within ``ASK_S``.
 
         Args:
             asker: The name of the dispatcher that asks.
+            heard: The number of the last report of progress that it has heard.
         """
         self._begin()
         self._askers[asker] = time.monotonic()
         self._questions += 1
         try:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), ASK_S)
+            async with self._news:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(
+                        self._news.wait_for(lambda: self._has_news(heard)), ASK_S
+                    )
         finally:
             self._questions -= 1
             self._asked_s = time.monotonic()
+        if self._result is None and self._report.number > heard:
+            return self._report
         return self._result
+
+    def _has_news(self, heard: int) -> bool:
+        return self._result is not None or self._report.number > heard
 
     async def has_other_askers(self, asker: str) -> bool:
         """Forget a dispatcher, which does not ask any more, and tell whether others still ask."""
@@ -92,10 +111,19 @@ class TaskActor:
 
     def _run(self, call: FunctionCall) -> None:
         try:
-            self._result = packed(call_function(call))
+            with reporting_to(self._take_report):
+                self._result = packed(call_function(call))
         except BaseException as error:  # noqa: BLE001 - otherwise the outcome would never come
             self._result = packed(failed_by(error))
-        self._loop.call_soon_threadsafe(self._ended.set)
+        asyncio.run_coroutine_threadsafe(self._tell(), self._loop)
+
+    def _take_report(self, fraction: float | None, message: str) -> None:
+        self._report = Report(self._report.number + 1, fraction, message)
+        asyncio.run_coroutine_threadsafe(self._tell(), self._loop)
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
 
     async def _leave_unclaimed(self) -> None:
         left_s = self._unclaimed_s
@@ -142,9 +170,15 @@ class TaskActors:
         self._ending: TaskSet[None] = TaskSet()
 
     async def result(
-        self, request: DispatchRequest, call: FunctionCall, options: Mapping[str, Any]
+        self,
+        request: DispatchRequest,
+        call: FunctionCall,
+        options: Mapping[str, Any],
+        told: Send,
     ) -> Result:
         """Return the outcome of an attempt that has begun, started only if no task actor is there.
+
+        ``told`` is given its progress.
 
         Raises:
             RayError: The task actor, or its node, is lost.
@@ -157,7 +191,7 @@ class TaskActors:
             asyncio.to_thread(_find_or_start, call, self._unclaimed_s, given)
         )
         self._attempts[request.call].finding = finding
-        return await _outcome_of(await asyncio.shield(finding), self._asker)
+        return await _outcome_of(await asyncio.shield(finding), self._asker, told)
 
     def begin(self, call: CallId) -> None:
         """Note that a call waits for the outcome of its attempt."""
@@ -212,14 +246,18 @@ def _find_or_start(call: FunctionCall, unclaimed_s: float, options: Mapping[str,
     return _actor_class().options(**options).remote(call, unclaimed_s)
 
 
-async def _outcome_of(actor: Any, asker: str) -> Result:
+async def _outcome_of(actor: Any, asker: str, told: Send) -> Result:
+    heard = 0
     while True:
         try:
-            found = await actor.outcome.remote(asker)
+            found = await actor.outcome.remote(asker, heard)
         except ray.exceptions.ActorUnavailableError:
             await asyncio.sleep(UNREACHED_S)
             continue
-        if found is not None:
+        if isinstance(found, Report):
+            heard = found.number
+            told(found.fraction, found.message)
+        elif found is not None:
             return Result(*found)
 
 

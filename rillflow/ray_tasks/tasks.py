@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -11,6 +13,7 @@ import ray
 from cachetools import LRUCache
 
 from rillflow.errors import GatewayError
+from rillflow.progress_reports import reporting_to
 from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
@@ -46,9 +49,22 @@ _done_decoder: Final = msgspec.msgpack.Decoder(Done)
 
 def run(call: bytes) -> "bytes | Result":
     """Call a function in a Ray worker; what comes of it is bytes unless it is large."""
-    done = call_function(_call_decoder.decode(call))
+    given = _call_decoder.decode(call)
+    with reporting_to(partial(_report, given)):
+        done = call_function(given)
     result = packed(done)
     return _encoder.encode(done) if result.reference is None else result
+
+
+def _report(call: FunctionCall, fraction: float | None, message: str) -> None:
+    """Tell the dispatcher, if it lives; a task ends with it."""
+    with suppress(ray.exceptions.RayError, ValueError):
+        _dispatcher(*call.reports_to).progress.remote(call.number, fraction, message)
+
+
+@lru_cache(maxsize=8)
+def _dispatcher(name: str, namespace: str) -> Any:
+    return ray.get_actor(name, namespace)
 
 
 def result_of(returned: Any) -> Result:

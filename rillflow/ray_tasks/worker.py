@@ -16,6 +16,7 @@ from pydantic import ValidationError, validate_call
 from pydantic_core import PydanticSerializationError, to_json
 
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
+from rillflow.progress_reports import report_yielded
 from rillflow.ray_tasks.failures import (
     FunctionInputError,
     FunctionNotFoundError,
@@ -34,6 +35,7 @@ class FunctionCall(NamedTuple):
 
     ``fields`` is a JSON object. ``modules`` are those that tasks may call. ``path`` has the
     folders that are searched for modules before others. A result has ``most_bytes`` at most.
+    Progress goes to the actor ``reports_to``, as that of the call of this ``number``.
     """
 
     target: FunctionTarget
@@ -41,6 +43,8 @@ class FunctionCall(NamedTuple):
     modules: tuple[str, ...]
     path: tuple[str, ...]
     most_bytes: int
+    reports_to: tuple[str, str] = ("", "")
+    number: int = 0
 
 
 class Done(NamedTuple):
@@ -163,7 +167,7 @@ def _finished(result: Any) -> Any:
     if isinstance(result, Generator):
         while True:
             try:
-                next(result)
+                report_yielded(next(result))
             except StopIteration as end:
                 return end.value
     return result
@@ -174,8 +178,8 @@ async def _awaited(coroutine: Any) -> Any:
 
 
 async def _exhausted(steps: AsyncGenerator[Any, Any]) -> None:
-    async for _ in steps:
-        pass
+    async for step in steps:
+        report_yielded(step)
 
 
 _EMPTY: Final = b"{}"

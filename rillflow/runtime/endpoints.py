@@ -292,6 +292,13 @@ class DispatcherEndpoint:
                 assert_never(message)
         return self._life
 
+    def connection_of(self, call: CallId) -> Connection | None:
+        """Return the connection to whoever has ordered a call that is under way."""
+        for sender, pool in self._pools.items():
+            if pool.makes(call):
+                return self._connect(sender)
+        return None
+
     def _abandon(self, cancelled: CancelDispatches) -> None:
         pool = self._pools.get(cancelled.sender)
         if pool is not None:

@@ -29,6 +29,7 @@ from rillflow.core.events import (
     NoticeDelivered,
     ParentLink,
     PauseRequested,
+    ProgressReported,
     RedoRequested,
     ResumeRequested,
     RouteStep,
@@ -263,6 +264,12 @@ class Scenario:
     def resume(self) -> list[Want]:
         """Go on after a pause."""
         return self.take(ResumeRequested(at_ms=self.now_ms))
+
+    def progress(self, task: str, fraction: float | None = None, message: str = "") -> list[Want]:
+        """Report the progress of a task."""
+        return self.take(
+            ProgressReported(at_ms=self.now_ms, task=task, fraction=fraction, message=message)
+        )
 
     def deliver(self, kind: str) -> list[Want]:
         """Report a notice as delivered: ``parent`` or ``completion``."""

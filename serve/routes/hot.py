@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rillflow.core.events import CallbackReceived
+from rillflow.core.events import CallbackReceived, ProgressReported
 from rillflow.errors import TooLargeError, UnknownExecutionError
 from rillflow.gateways.callbacks.arrivals import (
     Callback,
@@ -23,6 +23,7 @@ from rillflow.gateways.callbacks.arrivals import (
     callback_target,
     read_callback,
     read_finish,
+    read_progress,
 )
 from rillflow.gateways.callbacks.seals import attempt_of_seal
 from rillflow.gateways.messages.threads import SHORT_BYTES, in_thread, joined
@@ -60,6 +61,7 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 OK: Final = b'{"result":"ok"}'
 DUPLICATE: Final = b'{"result":"ok","duplicate":true}'
+NOT_KEPT: Final = b'{"result":"ok","kept":false}'
 UNKNOWN_EXECUTION: Final = b'{"tasks":"{}","context":{},"invoke_summary":{}}'
 
 
@@ -136,13 +138,15 @@ class HotRoutes:
     async def trigger(self, request: Request) -> Response:
         """Accept a callback of a function, or a signal for a suspense task.
 
-        The body may have any form: JSON, text, an image, or none.
+        The body may have any form: JSON, text, an image, or none. With `progress` it is no outcome:
+        the function says how far it has come, from 0 to 1, and more in `message`.
         """
         query = query_of(request.scope)
         target = callback_target(query)
         sealed_attempt = self._sealed_attempt(query, *target)
+        take = self._take_progress if "progress" in query else self._take_callback
         try:
-            return await self._take_callback(request, query, target, sealed_attempt)
+            return await take(request, query, target, sealed_attempt)
         except UnknownExecutionError:
             if not sealed_attempt:
                 self._lookups.failed(request.scope)
@@ -190,6 +194,28 @@ class HotRoutes:
                 return raw_response(DUPLICATE)
             delivery = await in_thread(read)
         return await self._deliver(delivery)
+
+    async def _take_progress(
+        self,
+        request: Request,
+        query: Mapping[str, str],
+        target: tuple[ExecutionId, TaskName],
+        sealed_attempt: int | None,
+    ) -> Response:
+        """Take what a function says about its progress; the body is not read."""
+        execution_id, task = target
+        fraction, message = read_progress(query, self._secrets.mask().text)
+        event = ProgressReported(
+            at_ms=self._stack.clock.now_ms(),
+            task=task,
+            fraction=fraction,
+            message=message,
+            sealed_attempt=sealed_attempt,
+        )
+        if not sealed_attempt and self._lookups.are_too_many(request.scope):
+            await self._stack.require_known(execution_id, event)
+        reply = await self._stack.deliver(execution_id, event)
+        return raw_response(OK if reply.changed else NOT_KEPT)
 
     def _sealed_attempt(
         self, query: Mapping[str, str], execution_id: ExecutionId, task: TaskName

@@ -219,3 +219,17 @@ async def test_a_function_that_repeats_its_address_shows_nobody_the_seal(*, pack
         given = json.dumps(await api.ended(execution_id))
         assert "seal=***" in given
         assert address["seal"] not in given
+
+
+async def test_progress_needs_the_seal_of_the_present_attempt() -> None:
+    work = Work()
+    async with served({"work": work}, callback_keys=(NEW,)) as api:
+        execution_id, address = await started(api, work)
+        told = {"progress": "0.4", "message": "frame 12 of 30"}
+        for forged in ({"seal": "forged"}, {"attempt": "2"}, {"expires": "9999999999"}):
+            assert (await called_back(api, {**address, **told, **forged}))[0] != 200
+        assert "progress" not in (await api.shown(execution_id))["tasks"]["A"]
+        assert await api.post(TRIGGER, {}, **address, **told) == {"result": "ok"}
+        shown = (await api.shown(execution_id))["tasks"]["A"]
+        assert shown["status"] == "RUNNING"
+        assert shown["progress"].items() >= {"fraction": 0.4, "message": "frame 12 of 30"}.items()

@@ -36,7 +36,7 @@ async def waits(actors: TaskActors, call: FunctionCall) -> None:
     """Be a call of a dispatcher."""
     actors.begin(REQUEST.call)
     try:
-        await actors.result(REQUEST, call, {})
+        await actors.result(REQUEST, call, {}, lambda *_: None)
     finally:
         actors.release(REQUEST.call, has_outcome=False)
 

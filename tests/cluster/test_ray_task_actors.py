@@ -83,6 +83,26 @@ def test_an_asynchronous_call_goes_on_when_who_has_ordered_it_dies(
     _without_actors(own)
 
 
+def test_progress_goes_on_when_who_has_ordered_it_dies(own: OwnStack, api: Api) -> None:
+    given = {"frames": 240}
+    execution_id = api.submit(flow("film:render", given, pattern="task_async"), given)
+
+    def progress() -> float:
+        shown = api.ask("GET", "/flow/get.json", execution_id=execution_id).body["ret"]
+        return float(shown["tasks"]["call"].get("progress", {}).get("fraction", 0))
+
+    give_up, before = time.monotonic() + WAIT_S, 0.0
+    while not (before := progress()):
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
+    kill(*(pid for name in ("DispatcherActor", "ExecutionActor") for pid in workers(own.pid, name)))
+    assert progress() >= before
+    while (now := progress()) <= before + 0.1:
+        assert time.monotonic() < give_up, now
+        time.sleep(LOOK_S)
+    assert api.end(execution_id, WAIT_S).context["output"] == {"frames": 240}
+
+
 def test_a_synchronous_call_goes_on_too_if_its_options_say_so(
     own: OwnStack, api: Api, file: Path
 ) -> None:

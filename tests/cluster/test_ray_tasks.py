@@ -309,6 +309,26 @@ def test_a_call_is_made_again_as_the_same_attempt_when_its_dispatcher_dies(
     wait_until_gone(first)
 
 
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_the_progress_of_a_function_is_shown_while_it_runs(api: Api, pattern: str) -> None:
+    given = {"frames": 80}
+    execution_id = api.submit(flow("film:render", given, pattern=pattern), given)
+    seen: dict[float, str] = {}
+    give_up = time.monotonic() + WAIT_S
+    while len(seen) < 2:
+        assert time.monotonic() < give_up, seen
+        shown = api.ask("GET", "/flow/get.json", execution_id=execution_id).body["ret"]
+        progress = shown["tasks"]["call"].get("progress")
+        if progress is not None:
+            seen[progress["fraction"]] = progress["message"]
+            assert shown["process"] == int(100 * progress["fraction"]) or len(seen) > 1
+        time.sleep(LOOK_S)
+    assert all(text == f"frame {round(80 * part)} of 80" for part, text in seen.items())
+    ended = api.end(execution_id, WAIT_S)
+    assert ended.context["output"] == {"frames": 80}
+    assert run(api, "film:cut", {"frames": 3}).context["output"] == {"data": 3}
+
+
 @pytest.mark.parametrize("text", WORKFLOWS)
 def test_what_the_page_shows_runs(api: Api, text: str) -> None:
     ended = api.end(api.submit(text, {"count": 3, "topic": "sea"}), WAIT_S)

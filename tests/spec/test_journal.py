@@ -35,6 +35,7 @@ def test_every_kind_of_event_survives_writing_and_reading() -> None:
     run.submit({"n": 10**30})
     run.finish("A", {"x": 1}, early=True, ext={"e": 1}, code="c", msg="m", attempt=1)
     run.redo("A", data={"y": 1})
+    run.progress("A", 0.5, "half")
     run.wake("S", {"x": 1})
     run.degrade("B", current=True)
     run.pause()

@@ -18,6 +18,7 @@ from rillflow.core.events import (
     DispatchAnswered,
     Event,
     PauseRequested,
+    ProgressReported,
     RedoRequested,
     ResumeRequested,
     SubFlowNotice,
@@ -85,6 +86,10 @@ EVENTS: Final[dict[str, tuple[str, Callable[[TaskState], Event]]]] = {
     "trigger_of_suspense": ("suspense", lambda task: _callback(task, trigger=True)),
     "wake_up": ("suspense", lambda _: WakeUpReceived(at_ms=9, task="X")),
     "wake_up_of_other": ("call", lambda _: WakeUpReceived(at_ms=9, task="X")),
+    "progress": (
+        "call",
+        lambda task: ProgressReported(at_ms=9, task="X", attempt=task.attempt, fraction=0.5),
+    ),
     "child_goes_on": (
         "sub-flow",
         lambda task: _callback(task, sub_flow=SubFlowNotice(number=9, redone=True, running=True)),

@@ -116,6 +116,23 @@ def test_a_task_counts_from_its_first_attempt_and_says_which_one_it_is_at() -> N
     assert line.endswith("attempt 2: no disk")
 
 
+@pytest.mark.parametrize(
+    ("progress", "shown"),
+    [
+        ({"fraction": 0.4, "message": "frame 12\nof \x1b30"}, "40 %, frame 12 of \\x1b30"),
+        ({"fraction": 1}, "100 %"),
+        ({"message": "cutting"}, "cutting"),
+        ({"time": 1}, "1.0 s"),
+    ],
+)
+def test_a_task_that_runs_shows_its_progress(progress: dict[str, Any], shown: str) -> None:
+    times = (9_000, None, None)
+    [line] = lines(table_of({"a": task("RUNNING", times, progress=progress)}))[2:]
+    assert line.endswith(f"  {shown}")
+    [line] = lines(table_of({"a": task("SUCCEEDED", times, progress=progress)}))[2:]
+    assert line.endswith("  1.0 s")
+
+
 def test_a_success_does_not_say_what_an_earlier_attempt_said() -> None:
     times = [(1_000, 2_000, "no disk"), (4_000, 5_000, None)]
     [line] = lines(table_of({"a": task("SUCCEEDED", *times, msg="no disk")}))[2:]

@@ -107,6 +107,14 @@ def test_in_a_terminal_each_instance_has_its_input_output_and_attempts() -> None
     assert any(line.startswith("each_1-in FAILED") for line in lines)
 
 
+def test_the_progress_of_a_task_is_shown_unless_it_has_succeeded() -> None:
+    progress = {"fraction": 0.4, "message": "frame 12 of 30"}
+    for status, is_shown in (("RUNNING", True), ("FAILED", True), ("SUCCEEDED", False)):
+        shown = text({"a": RETRIED | {"status": status, "progress": progress}})
+        lines = [" ".join(line.split()) for line in shown.splitlines()]
+        assert ("progress 40 %, frame 12 of 30" in lines) is is_shown
+
+
 def test_values_are_cut_to_a_line_and_one_task_is_shown_whole() -> None:
     long = RETRIED | {"invoke_msg": {"input": {"text": "x" * 500}}}
     assert all(len(line) <= 80 for line in text({"a": long}).splitlines())

@@ -10,17 +10,25 @@ import pytest
 
 from rillflow.jsontypes import encode_json
 from rillflow.ray_tasks.targets import FunctionTarget
-from rillflow.ray_tasks.task_actors import TaskActor
+from rillflow.ray_tasks.task_actors import Report, TaskActor
+from rillflow.ray_tasks.tasks import Result
 from rillflow.ray_tasks.worker import FunctionCall
 
 MODULE: Final = "function_of_a_task_actor"
 TEXT: Final = """
+import time
 from pathlib import Path
 
 
 def note(file):
     with Path(file).open("a") as lines:
         lines.write("called ")
+
+
+def reports(file):
+    yield 0.25, "a quarter"
+    while not Path(file).exists():
+        time.sleep(0.01)
 """
 
 
@@ -43,7 +51,7 @@ async def test_a_function_begins_with_the_first_question(
     assert actor._function is None
     assert not file.exists()
     answers = await asyncio.gather(actor.outcome("one"), actor.outcome("one"))
-    assert [each.body for each in answers if each is not None] == [b"{}", b"{}"]
+    assert [each.body for each in answers if isinstance(each, Result)] == [b"{}", b"{}"]
     assert file.read_text(encoding="ascii") == "called "
 
 
@@ -65,3 +73,19 @@ async def test_a_task_actor_knows_whether_others_still_ask(call: FunctionCall) -
     await actor.outcome("two")
     assert await actor.has_other_askers("one")
     assert not await actor.has_other_askers("two")
+
+
+async def test_a_question_is_answered_with_progress_that_was_not_heard(
+    call: FunctionCall, tmp_path: Path
+) -> None:
+    call = call._replace(target=FunctionTarget(MODULE, "reports"))
+    actor = TaskActor(call, 3_600.0)
+    assert await actor.outcome("one") == Report(1, 0.25, "a quarter")
+    assert await actor.outcome("two") == Report(1, 0.25, "a quarter")
+    waits = asyncio.create_task(actor.outcome("one", heard=1))
+    await asyncio.sleep(0)
+    assert not waits.done()
+    (tmp_path / "calls").touch()
+    ended = await waits
+    assert isinstance(ended, Result)
+    assert await actor.outcome("two") == ended

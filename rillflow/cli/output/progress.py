@@ -202,7 +202,7 @@ def _lasted(one: Instance, now_ms: int) -> str:
 
 
 def _remark(one: Instance) -> Text:
-    """Say what a line has room for: groups, the attempt, what went wrong."""
+    """Say what a line has room for: groups, the attempt, its progress, what went wrong."""
     parts: list[str] = []
     if one.groups:
         total = sum(one.groups.values())
@@ -212,6 +212,8 @@ def _remark(one: Instance) -> Text:
             parts.append(f"{one.groups['FAILED']} failed")
     if len(one.attempts) > 1 and not one.groups:
         parts.append(f"attempt {len(one.attempts)}")
+    if one.progress is not None and one.status == "RUNNING":
+        parts.append(visible(" ".join(one.progress.split())))
     said, _ = (None, None) if one.groups.get("FAILED") else reasons_of(one.said, one.hint)
     if said is None and not one.is_over and len(one.attempts) > 1:
         said, _ = reasons_of(one.attempts[-2].error, None)

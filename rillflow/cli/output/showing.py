@@ -151,6 +151,8 @@ def _fields(
         yield "input", instance.input, ""
     if instance.output is not None:
         yield "output", instance.output, ""
+    if instance.progress is not None and instance.status != "SUCCEEDED":
+        yield "progress", instance.progress, ""
     if instance.sub_flow is not None:
         yield "sub-flow", instance.sub_flow, ""
     yield from _reasons(instance)

@@ -29,6 +29,9 @@ MESSAGE_BYTES: Final = 4096
 Masking: TypeAlias = Callable[[str], str]
 """Masks secrets in a text, before it is cut: the beginning of a secret would remain otherwise."""
 
+MESSAGE_CHARACTERS: Final = 200
+"""Limit of the characters of a message about progress."""
+
 _LONGEST_FACT: Final = 256
 _UNPROCESSABLE: Final = 422
 
@@ -129,6 +132,24 @@ def read_callback(
         will_retry=not succeeded and _has_retries_left(facts),
         retry_interval_s=retry_interval_of(output),
     )
+
+
+def read_progress(query: Mapping[str, str], mask: Masking = _unmasked) -> tuple[float | None, str]:
+    """Return the progress in the address of a request to ``trigger.json``, and its message.
+
+    An empty ``progress`` is not known.
+
+    Raises:
+        RequestError: It is no number from 0 to 1 (422).
+    """
+    text = query["progress"].strip()
+    fraction = _seconds(text)
+    if text and (fraction is None or fraction > 1):
+        raise RequestError(
+            f"progress is a number from 0 to 1, not {_clean(text)[:64]!r}",
+            http_status=_UNPROCESSABLE,
+        )
+    return fraction, mask(_clean(query.get("message", "")))[:MESSAGE_CHARACTERS]
 
 
 def read_finish(

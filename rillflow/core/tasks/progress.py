@@ -1,0 +1,49 @@
+"""Reported progress is kept at a bounded rate, since each report is an event.
+
+`core/requests.py` applies it. A report that comes too soon is ignored, so its sender repeats the
+latest one. The dispatcher keeps the same pauses for functions of Ray.
+
+Used by `core/requests.py` and `ray_tasks/progress.py`.
+"""
+
+from typing import Final
+
+from rillflow.core.events import ProgressReported
+from rillflow.core.state import ExecutionState, Progress, TaskState
+
+LEAST_PAUSE_MS: Final = 1_000
+"""Least time between two reports of one attempt that are kept."""
+SHARE: Final = 100
+"""It grows to this part of the time that the attempt has taken, which bounds their number: some 800
+in a day."""
+PAUSE_OF_ALL_MS: Final = 20
+"""Least time between two reports of one execution, however many tasks it has."""
+MESSAGE_CHARACTERS: Final = 200
+"""Limit of the characters of a message that are kept."""
+
+
+def keep_progress(state: ExecutionState, task: TaskState, event: ProgressReported) -> bool:
+    """Keep a report; return False for one that comes too soon."""
+    last, at_ms = task.progress, event.at_ms
+    if last is not None and 0 <= at_ms - last.at_ms < pause_ms(_started_ms(task), at_ms):
+        return False
+    if state.progress_ms is not None and 0 <= at_ms - state.progress_ms < PAUSE_OF_ALL_MS:
+        return False
+    task.progress = Progress(at_ms, fraction_of(event.fraction), event.message[:MESSAGE_CHARACTERS])
+    state.progress_ms = at_ms
+    return True
+
+
+def pause_ms(started_ms: int, at_ms: int) -> int:
+    """Return for how long no other report of an attempt is kept."""
+    return max(LEAST_PAUSE_MS, (at_ms - started_ms) // SHARE)
+
+
+def fraction_of(value: float | None) -> float | None:
+    """Return a fraction, None for what is none, such as NaN."""
+    return value if value is not None and 0.0 <= value <= 1.0 else None
+
+
+def _started_ms(task: TaskState) -> int:
+    times = task.invoke.time_infos
+    return times[-1].start_ms if times else 0

@@ -1,0 +1,83 @@
+"""A function says how far it has come by a request to its callback address with ``progress``."""
+
+from typing import Any, Final
+
+import pytest
+
+from rillflow.testing import FunctionRequest
+from tests.api.definition_texts import SUSPENDED, calling
+from tests.api.serving import Api, refusal_of, served
+
+TRIGGER: Final = "/flow/trigger.json"
+SECRET: Final = "a-secret-of-some-length"
+OK: Final = {"result": "ok"}
+NOT_KEPT: Final = {"result": "ok", "kept": False}
+
+
+def accepts(_: FunctionRequest) -> dict[str, Any]:
+    """Accept a call, and call nobody back."""
+    return {}
+
+
+async def started(api: Api) -> dict[str, str]:
+    """Start an execution that waits for a callback, and return its address."""
+    text = calling("work", pattern="task_async")
+    execution_id = await api.submit(await api.add(text))
+    return {"execution_id": execution_id, "task_name": "A"}
+
+
+async def progress_of(api: Api, address: dict[str, str]) -> Any:
+    return (await api.shown(address["execution_id"]))["tasks"]["A"].get("progress")
+
+
+async def test_progress_is_shown_and_the_task_goes_on_until_its_outcome_comes() -> None:
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        assert (
+            await api.post(TRIGGER, {"a": 1}, **address, progress="0.4", message="12 of 30") == OK
+        )
+        shown = await progress_of(api, address)
+        assert (shown["fraction"], shown["message"]) == (0.4, "12 of 30")
+        assert (await api.shown(address["execution_id"]))["process"] == 40
+        assert await api.post(TRIGGER, {}, **address, progress="0.5") == NOT_KEPT
+        assert await api.post(TRIGGER, {"a": 1}, **address) == OK
+        ended = await api.ended(address["execution_id"])
+        assert ended["tasks"]["A"]["status"] == "SUCCEEDED"
+        assert ended["tasks"]["A"]["progress"] == shown
+        assert await api.post(TRIGGER, {}, **address, progress="0.9") == NOT_KEPT
+
+
+async def test_a_message_alone_is_progress_and_secrets_are_masked_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RILLFLOW_SECRET_TOKEN", SECRET)
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        told = f"x{SECRET}" + "y" * 1_000
+        assert await api.post(TRIGGER, {}, **address, progress="", message=told) == OK
+        shown = await progress_of(api, address)
+        assert shown["message"].startswith("x${secret:TOKEN}y")
+        assert len(shown["message"]) == 200
+        assert "fraction" not in shown
+
+
+@pytest.mark.parametrize("wrong", ["40", "-1", "nan", "inf", "much", "1e400", "0,5"])
+async def test_progress_that_is_no_fraction_is_refused(wrong: str) -> None:
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        response = await api.client.post(TRIGGER, params={**address, "progress": wrong})
+        status, _, text = refusal_of(response)
+        assert (status, text) == (422, f"progress is a number from 0 to 1, not {wrong!r}")
+        assert await progress_of(api, address) is None
+
+
+async def test_what_runs_no_function_has_no_progress() -> None:
+    async with served({}) as api:
+        execution_id = await api.submit(await api.add(SUSPENDED))
+        shown = await api.shown(execution_id)
+        [task] = shown["tasks"]
+        told = {"execution_id": execution_id, "task_name": task, "progress": "0.5"}
+        assert await api.post(TRIGGER, {}, **told) == NOT_KEPT
+        for unknown in ({"task_name": "none"}, {"execution_id": f"{execution_id[:-1]}x"}):
+            response = await api.client.post(TRIGGER, params={**told, **unknown})
+            assert response.status_code >= 400
