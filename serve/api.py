@@ -33,9 +33,8 @@ from rillflow.runtime.stack import Stack
 from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
 from serve.forms.errors import respond_to
-from serve.middleware.api_key import ApiKeyGate
+from serve.middleware.entry import ApiKeyGate, RequestLines
 from serve.middleware.form_parameters import FormParameters
-from serve.middleware.request_lines import RequestLines
 from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
 from serve.route_table import check_endpoints, paths_where
 from serve.routes import (

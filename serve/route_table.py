@@ -4,9 +4,9 @@ The table answers what a reader of the API, of its access control or of its limi
 which paths exist, which need credentials, which are hot, and how large their bodies may be. It is
 data only. These modules read it:
 
-- ``middleware/api_key.py`` and ``middleware/signatures.py``: which paths need credentials;
+- ``middleware/entry.py``: which paths need the API key, and for which ones HEAD does not stand for
+  GET; ``middleware/signatures.py``: which paths need a signature;
 - ``middleware/browsers.py``: which paths take any ``Host``, and may be linked to;
-- ``middleware/request_lines.py``: for which paths HEAD does not stand for GET;
 - ``middleware/form_parameters.py``: which paths take their parameters as a posted form;
 - ``limits/body_pool.py``: how many bytes a body may have;
 - ``routes/hot.py``: which paths bypass FastAPI;

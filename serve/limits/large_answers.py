@@ -31,8 +31,8 @@ GRACE_S: Final = 30.0
 """Added to the time that the slowest allowed reader takes for an answer of its size."""
 
 
-_request: ContextVar[Scope | None] = ContextVar("request", default=None)
-"""The task that answers the current request: each request has its own."""
+ANSWERED_REQUEST: Final[ContextVar[Scope | None]] = ContextVar("answered_request", default=None)
+"""The request that the current task answers, to be set by whoever begins to answer it."""
 
 
 class AnswerPool:
@@ -59,16 +59,13 @@ class AnswerPool:
         self._most_of_one = min(settings.answers_max_bytes_per_address, self._most)
         self._bytes_per_s = settings.answer_min_bytes_per_s
         self._of_one: Counter[str] = Counter()
-        self._of_request: dict[int, int] = {}
+        self.rooms: dict[int, int] = {}
+        """The bytes counted for requests, by the identity of their scope; few have any."""
         self.bytes = 0
 
-    def begin(self, scope: Scope) -> None:
-        """Note that this task answers a request, which must ``end``."""
-        _request.set(scope)
-
     def end(self, scope: Scope) -> None:
-        """Release the room of a request."""
-        size = self._of_request.pop(id(scope), 0) if self._of_request else 0
+        """Release the room of a request, if it has any."""
+        size = self.rooms.pop(id(scope), 0)
         if size:
             self._count(scope, -size)
 
@@ -78,19 +75,19 @@ class AnswerPool:
         Raises:
             UnreadAnswersError: Earlier answers have not been read.
         """
-        scope = _request.get()
+        scope = ANSWERED_REQUEST.get()
         if scope is not None and size >= LARGE_BYTES:
             self._take(scope, size)
 
     def _take(self, scope: Scope, size: int) -> None:
         """Take room for an answer of this size, of which the request may have some already."""
-        held = self._of_request.get(id(scope), 0)
+        held = self.rooms.get(id(scope), 0)
         if size <= held:
             return
         if size - held >= LARGE_BYTES:  # not for the envelope around what was fetched
             self._check(scope, size - held)
         self._count(scope, size - held)
-        self._of_request[id(scope)] = size
+        self.rooms[id(scope)] = size
 
     def _count(self, scope: Scope, size: int) -> None:
         address = address_of(scope)

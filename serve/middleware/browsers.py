@@ -10,7 +10,7 @@ rebinding). Programs such as curl send neither of the first two.
 A function may be such a page: with a redirect it makes the dispatcher send a request, which comes
 from this machine. The dispatcher marks what it sends to an address that an answer gave.
 
-``api_key.py`` calls this module where no key is set.
+``entry.py`` calls this module where no key is set.
 """
 
 import ipaddress

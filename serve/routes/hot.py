@@ -52,7 +52,12 @@ from serve.forms.parameters import (
     view_kind,
 )
 from serve.limits.failed_lookups import FailedLookups
-from serve.limits.large_answers import AnswerPool, LargeAnswers
+from serve.limits.large_answers import (
+    ANSWERED_REQUEST,
+    LARGE_BYTES,
+    AnswerPool,
+    LargeAnswers,
+)
 from serve.limits.unpacking import UnpackingTurns
 from serve.limits.waits import Waits
 from serve.route_table import hot_endpoints
@@ -101,7 +106,7 @@ class HotRoutes:
             handler = self.handlers.get((scope["method"], scope["path"]))
             if b"%00" in scope["query_string"]:
                 handler = _refuse_nul
-        self._answers.begin(scope)
+        ANSWERED_REQUEST.set(scope)
         try:
             if handler is None:
                 await self._cold(scope, receive, send)
@@ -110,9 +115,13 @@ class HotRoutes:
                 response = await handler(Request(scope, receive))
             except Exception as error:  # noqa: BLE001 - every request gets an answer
                 response = respond_to(error)
-            await self._answers.respond(response, scope, receive, send)
+            if len(response.body) < LARGE_BYTES:
+                await response(scope, receive, send)
+            else:
+                await self._answers.respond(response, scope, receive, send)
         finally:
-            self._answers.end(scope)
+            if self._answers.rooms:
+                self._answers.end(scope)
 
     async def submit(self, request: Request) -> Response:
         """Start an execution; with `wait_s`, wait for its end.

@@ -51,7 +51,7 @@ OF_THE_OWNER: Final = tuple(
     f"{ROOT}/rillflow/runtime/{package}/" for package in ("commands", "dispatch", "owner")
 )
 """Whatever these packages do after the owner's answer belongs to no submission that waits."""
-MOST_OF_SERVE: Final = 8
+MOST_OF_SERVE: Final = 6
 
 
 class NoDedicatedOwners:

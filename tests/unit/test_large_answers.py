@@ -11,6 +11,7 @@ from rillflow.errors import UnreadAnswersError
 from rillflow.settings import Settings
 from serve.forms.errors import respond_to
 from serve.limits.large_answers import (
+    ANSWERED_REQUEST,
     LARGE_BYTES,
     PIECE_BYTES,
     AnswerPool,
@@ -79,7 +80,7 @@ async def test_the_time_for_an_answer_grows_with_its_size() -> None:
 
 async def test_what_is_about_to_be_fetched_counts_already_and_once() -> None:
     reader, pool = Reader(), pool_of(answers_max_bytes=3 * len(BODY))
-    pool.begin(SCOPE)
+    ANSWERED_REQUEST.set(SCOPE)
     pool.take(len(BODY))
     pool.take(len(BODY))
     assert pool.bytes == len(BODY)
@@ -92,9 +93,9 @@ async def test_what_would_be_too_much_is_refused_before_it_is_fetched() -> None:
     pool = pool_of(answers_max_bytes=2 * len(BODY))
     scopes = [{**SCOPE, "number": number} for number in range(3)]
     for scope in scopes[:2]:
-        pool.begin(scope)
+        ANSWERED_REQUEST.set(scope)
         pool.take(len(BODY))
-    pool.begin(scopes[2])
+    ANSWERED_REQUEST.set(scopes[2])
     with pytest.raises(UnreadAnswersError):
         pool.take(len(BODY))
     for scope in scopes:

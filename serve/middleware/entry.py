@@ -1,9 +1,13 @@
-"""The first check of a request: the size of its headers, and whether its sender may call.
+"""What every request passes first: its method and path are normalised, its sender is checked.
+
+A slash at the end of a path is dropped, as by Rill Flow's server, and so is a second one at its
+start, which comes from a base address that ends in one. HEAD is handled as GET, and its answer is
+sent without the body. So all that follows compares whole paths.
 
 With an ``api_key`` in the settings a caller has to send it, except to the routes that the table
 of routes leaves open. Without one, ``browsers.py`` refuses what pages of other sites send.
-``api.py`` puts this middleware before all others but ``RequestLines``. It also assigns the request
-to a body pool. It must not know what a route does.
+``api.py`` puts these two before all other middleware. The gate also refuses large headers and
+assigns the request to a body pool. This module must not know what a route does.
 
 Used by `serve/api.py`.
 """
@@ -23,6 +27,37 @@ from serve.forms.errors import respond_to
 from serve.limits.body_pool import anonymous_pool, assign_pool
 from serve.middleware.browsers import Browsers, origin_of
 from serve.route_table import Access, paths_where
+
+WITHOUT_HEAD: Final = paths_where(lambda route: route.changed_by_get)
+
+
+class RequestLines:
+    """ASGI middleware that passes requests on with their method and path normalised."""
+
+    def __init__(self, inside: ASGIApp) -> None:
+        self._inside = inside
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path[:2] == "//" or (len(path) > 1 and path.endswith("/")):
+                path = f"/{path.lstrip('/').removesuffix('/')}"
+                raw = (scope.get("raw_path") or b"").lstrip(b"/").removesuffix(b"/")
+                scope = {**scope, "path": path, "raw_path": b"/" + raw}
+            if scope["method"] == "HEAD" and path not in WITHOUT_HEAD:
+                await self._inside({**scope, "method": "GET"}, receive, _without_body(send))
+                return
+        await self._inside(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        is_body = message["type"] == "http.response.body"
+        await send({**message, "body": b""} if is_body else message)
+
+    return send_head
+
 
 WITHOUT_KEY: Final = paths_where(lambda route: route.access is not Access.KEY)
 
