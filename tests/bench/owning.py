@@ -1,5 +1,6 @@
 """An owner of executions on one core: the work of its process besides sockets and the disk."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -65,9 +66,11 @@ async def _run(owner: ExecutionOwner, calls: "_Calls", submissions: Sequence[Sub
     for start in range(0, len(submissions), BATCH):
         for reply in await owner.call_many(submissions[start : start + BATCH]):
             reply.raise_for_error()
+    await asyncio.sleep(0)  # Commands are carried out after the answer.
     while calls.waiting:
         some, calls.waiting = calls.waiting[:BATCH], calls.waiting[BATCH:]
         await owner.answers_arrived([_answer_to(request) for request in some])
+        await asyncio.sleep(0)
     if owner.active:
         raise SystemExit(f"{owner.active} executions have not ended")
 
