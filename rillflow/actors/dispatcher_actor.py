@@ -102,15 +102,19 @@ class DispatcherActor:
         """Take the progress that a Ray function reports, for the call of this number."""
         self._progress.take(number, fraction, message)
 
-    async def leave(self) -> list[str]:
+    async def leave(self) -> bool:
         """Wait for the calls under way, and accept no others for some seconds.
 
         The caller ends the process then.
 
         Returns:
-            What was not answered, in words; if anything, this actor continues as before.
+            Whether all were answered; if not, this actor continues as before.
         """
         return await self._drain.shut(self._endpoint)
+
+    async def unfinished(self) -> list[str]:
+        """Tell operators what was not finished when this actor was to leave last, in words."""
+        return self._drain.unfinished
 
     async def report(self) -> ActorReport:
         """Return what the controller and operators want to know."""

@@ -13,6 +13,7 @@ from rillflow.runtime.routing.drain import PATIENCE_S
 
 ANSWER_S: Final = 5.0
 """How long an actor may take to answer, beside what it is asked for."""
+UNKNOWN: Final = "something that it does not tell"
 
 
 async def all_leave(actors: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -27,12 +28,14 @@ async def all_leave(actors: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 async def _unfinished(actor: Any) -> list[str]:
+    patience_s = PATIENCE_S + ANSWER_S
     try:
-        left = await asyncio.wait_for(actor.leave.remote(), PATIENCE_S + ANSWER_S)
+        if await asyncio.wait_for(actor.leave.remote(), patience_s):
+            return []
+        if not hasattr(actor, "unfinished"):  # of a release that does not tell
+            return [UNKNOWN]
+        return await asyncio.wait_for(actor.unfinished.remote(), ANSWER_S) or [UNKNOWN]
     except ray.exceptions.RayActorError:
         return []
     except TimeoutError:
-        return [f"an answer of its own: it gave none within {PATIENCE_S + ANSWER_S:g} s"]
-    if isinstance(left, bool):  # of a release that does not tell what it waits for
-        return [] if left else ["what it does not tell"]
-    return list(left)
+        return [f"its event loop, which has not answered for {patience_s:g} s"]

@@ -262,16 +262,20 @@ class ExecutionActor:
             lambda: self._endpoint.take(message, size_bytes), type(message).__name__
         )
 
-    async def leave(self) -> list[str]:
+    async def leave(self) -> bool:
         """Finish the messages under way, and accept no others for some seconds.
 
         The caller ends the process then.
 
         Returns:
-            What was not finished, in words; if anything, this actor continues as before.
+            Whether everything was finished; if not, this actor continues as before.
         """
         await asyncio.shield(self._started)
         return await self._drain.shut()
+
+    async def unfinished(self) -> list[str]:
+        """Tell operators what was not finished when this actor was to leave last, in words."""
+        return self._drain.unfinished
 
     async def _keep_house(self, index: int) -> None:
         """Remove old executions of the whole stack; one actor does it for all."""

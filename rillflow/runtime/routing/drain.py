@@ -42,6 +42,8 @@ class Drain:
         self._open.set()
         self._under_way = Counter[str]()
         self._opening: asyncio.TimerHandle | None = None
+        self.unfinished: list[str] = []
+        """What did not finish in time when this was to be shut last, in words."""
 
     @property
     def is_open(self) -> bool:
@@ -60,30 +62,32 @@ class Drain:
             if not self._under_way[kind]:
                 del self._under_way[kind]
 
-    async def shut(self, calls: Calls | None = None) -> list[str]:
+    async def shut(self, calls: Calls | None = None) -> bool:
         """Let no message pass, and wait until those under way, and the calls, have finished.
 
         Returns:
-            What did not finish in time, in words; the drain is open again then. Nothing if it is
-            shut.
+            Whether they finished in time. If not, the drain is open again, and ``unfinished`` tells
+            what has not.
         """
         loop = asyncio.get_running_loop()
         if self._opening is not None:
             self._opening.cancel()
         self._open.clear()
+        self.unfinished = []
         give_up = loop.time() + self._patience_s
         try:
             while self._under_way or (calls is not None and len(calls)):
                 if loop.time() >= give_up:
                     self._open.set()
-                    return self._unfinished(calls)
+                    self.unfinished = self._told(calls)
+                    return False
                 await asyncio.sleep(_LOOK_S)
         except BaseException:
             self._open.set()  # Otherwise waiting messages would never pass.
             raise
         self._opening = loop.call_later(self._shut_s, self._open.set)
-        return []
+        return True
 
-    def _unfinished(self, calls: Calls | None) -> list[str]:
+    def _told(self, calls: Calls | None) -> list[str]:
         messages = [f"{count} messages ({kind})" for kind, count in self._under_way.items()]
         return [*messages, *(calls.unfinished() if calls is not None else ())]
