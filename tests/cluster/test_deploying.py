@@ -92,7 +92,7 @@ def test_a_call_that_does_not_end_is_named_and_holds_a_deployment_up_only_so_lon
 ) -> None:
     nodes.ask("settled")
     nodes.ask("hold")
-    assert nodes.ask('deploy {"execution_actors":2,"drain_timeout_s":6}') is None
+    assert nodes.ask('deploy {"execution_actors":2,"drain_timeout_s":10}') is None
     cause = nodes.ask("cause")
     assert cause.startswith("rillflow:dispatcher:0 waits for 1 calls of rillflow:execution:")
     assert cause.endswith(" (task held, attempt 1, for the longest)")
