@@ -52,6 +52,7 @@ from serve.routes import (
 )
 from serve.routes.batch_redo import BatchRedo
 from serve.routes.console import definition_rules, definitions, listings, templates
+from serve.routes.console_api import inspecting, searching
 from serve.routes.document import add_document
 from serve.routes.hot import HotRoutes
 
@@ -168,6 +169,8 @@ def _routers(
         definitions,
         definition_rules,
         listings,
+        searching,
+        inspecting,
         legacy,
         health,
     ):

@@ -187,6 +187,16 @@ ROUTES: Final = (
     Route("GET", "/flow/get_execution_count.json", KEY),
     Route("GET", "/flow/business_heap_monitor.json", KEY),
     Route("GET", "/flow/business_invoke_summary.json", KEY),
+    # The API of the console.
+    Route("GET", "/flow/console/v1/executions.json", KEY),
+    Route("GET", "/flow/console/v1/counts.json", KEY),
+    Route("GET", "/flow/console/v1/summaries.json", KEY),
+    Route("GET", "/flow/console/v1/execution.json", KEY),
+    Route("GET", "/flow/console/v1/graph.json", KEY),
+    Route("GET", "/flow/console/v1/items.json", KEY),
+    Route("GET", "/flow/console/v1/task.json", KEY),
+    Route("GET", "/flow/console/v1/context.json", KEY),
+    Route("GET", "/flow/console/v1/waits.json", KEY),
     # Rill Flow's web console.
     Route("GET", "/flow/bg/get_descriptor.json", KEY),
     Route("GET", "/flow/bg/get_descriptor_ids.json", KEY),

@@ -17,6 +17,7 @@ from rillflow.core.events import (
     RedoRequested,
     WakeUpReceived,
 )
+from rillflow.core.inspection.views import SUMMARY
 from rillflow.errors import (
     ConflictError,
     CrashedError,
@@ -84,6 +85,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
     ``kind`` is ``execution``, ``brief``, ``children``, ``context``, ``sub_context``,
     ``status`` or ``task``; ``parent`` and ``index`` name a group, or ``parent`` an instance.
     With a ``callback``, whose outcome is omitted, the answer is whether it would be taken.
+    With ``inspected``, ``kind`` is a view of `core/inspection`, with these parameters.
     """
 
     execution_id: ExecutionId
@@ -91,6 +93,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True
     parent: str = ""
     index: int = 0
     callback: CallbackReceived | None = None
+    inspected: tuple[tuple[str, str], ...] | None = None
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
@@ -330,7 +333,7 @@ SHOWN_BYTES: Final = 64 * 1024
 """Limit of an execution's view in a reply; a larger one is queried in parts."""
 
 
-_SMALL: Final = frozenset({"status", "awaits"})
+_SMALL: Final = frozenset({"status", "awaits", SUMMARY})
 
 
 def size_of(call: Call) -> int:

@@ -221,7 +221,22 @@ class Stack:
         Raises:
             RillflowError: It could not be read.
         """
-        call = Query(execution_id=execution_id, kind=kind, parent=parent, index=index)
+        return await self._ask(
+            Query(execution_id=execution_id, kind=kind, parent=parent, index=index)
+        )
+
+    async def inspect(self, execution_id: ExecutionId, kind: str, **asked: str) -> bytes | None:
+        """Read a view of `core/inspection` as JSON text; None if what is asked for does not exist.
+
+        Raises:
+            RillflowError: It could not be read.
+        """
+        return await self._ask(
+            Query(execution_id=execution_id, kind=kind, inspected=tuple(sorted(asked.items())))
+        )
+
+    async def _ask(self, call: Query) -> bytes | None:
+        execution_id = call.execution_id
         for _ in range(READINGS - 1):
             reply = (await self.executions.call(call)).raise_for_error()
             if not reply.view:

@@ -30,6 +30,11 @@ ERRORS: Final[Responses] = {
 }
 """Answers that every route may give."""
 
+NOT_FOUND: Final[Responses] = {
+    404: {**_REFUSAL, "description": "There is nothing of that name."},
+}
+"""An answer of the console's routes, where Rill Flow's answer 400 or an empty object."""
+
 OBJECT: Final[Extra] = {
     "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}
 }

@@ -9,6 +9,8 @@ from rillflow.core.events import (
     Event,
     RedoRequested,
 )
+from rillflow.core.inspection.overview import in_quarantine
+from rillflow.core.inspection.views import SUMMARY, inspect
 from rillflow.core.view import children_view, execution_view, task_view
 from rillflow.errors import (
     ExecutionError,
@@ -24,7 +26,8 @@ from rillflow.runtime.activation.active_execution import ActiveExecution
 
 DAG_NOT_FOUND = 30602
 EXECUTION_NOT_FOUND = 30605
-_SHOWN_WHEN_SET_APART = frozenset({"execution", "brief", "status"})
+_SHOWN_WHEN_SET_APART = frozenset({"execution", "brief", "status", SUMMARY, "header"})
+_SHOW_QUARANTINE = frozenset({"execution", "brief", SUMMARY, "header"})
 
 
 def answer_query(
@@ -44,9 +47,14 @@ def value_of(
     query: Query, execution: ActiveExecution, at_ms: int, quarantine: str | None
 ) -> JsonValue:
     """Return the value of a query, None for what does not exist."""
-    value = _read(query, execution, at_ms)
-    if quarantine and isinstance(value, dict) and query.kind in ("execution", "brief"):
-        value = {**value, "quarantine": quarantine}
+    if query.inspected is None:
+        value = _read(query, execution, at_ms)
+    else:
+        asked = dict(query.inspected)
+        value = inspect(query.kind, execution.plan, execution.state, at_ms, asked)
+    if quarantine and isinstance(value, dict) and query.kind in _SHOW_QUARANTINE:
+        held = in_quarantine(quarantine) if query.inspected is not None else {}
+        value = {**value, **held, "quarantine": quarantine}
     return value
 
 
@@ -59,6 +67,8 @@ def answer_set_apart(call: Call, error: SetApartError) -> Reply:
     if error.status is None:
         return Reply(changed=False)
     business, feature = service_of(call.execution_id)
+    if call.inspected is not None:
+        return Reply(changed=False, body=encode_json(_inspected_apart(call.execution_id, error)))
     view: JsonObject = {"dag_status": error.status}
     if call.kind != "status":
         view |= {
@@ -74,6 +84,18 @@ def answer_set_apart(call: Call, error: SetApartError) -> Reply:
     if call.kind == "execution":
         view["tasks"] = {}
     return Reply(changed=False, body=encode_json(view))
+
+
+def _inspected_apart(execution_id: ExecutionId, error: SetApartError) -> JsonObject:
+    business, feature = service_of(execution_id)
+    return {
+        "execution_id": execution_id,
+        "business": business,
+        "feature": feature,
+        "seq": 0,
+        **in_quarantine(error.reason),
+        "quarantine": error.reason,
+    }
 
 
 def _read(query: Query, execution: ActiveExecution, at_ms: int) -> JsonValue:

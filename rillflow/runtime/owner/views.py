@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Final, NamedTuple
 
+from rillflow.core.inspection.views import SUMMARY
 from rillflow.core.state import copied
 from rillflow.errors import (
     CrashedError,
@@ -40,7 +41,7 @@ KEPT_S: Final = 10.0
 _SHOWN_FOR_MS: Final = 5_000
 """How long the view of a running execution may be reused."""
 _LEVELS: Final = 2
-_NEVER_LARGE: Final = "status"
+_NEVER_LARGE: Final = frozenset({"status", SUMMARY})
 
 # One thread is enough: it competes with the event loop for the interpreter lock.
 _FOR_VIEWS: Final = ThreadPoolExecutor(1, thread_name_prefix="rillflow-views")
@@ -55,6 +56,7 @@ class _Key(NamedTuple):
     kind: str
     parent: str
     group: int
+    inspected: tuple[tuple[str, str], ...] | None
     quarantine: str | None
 
 
@@ -105,7 +107,7 @@ class Views:
             UnreadAnswersError: Too many large ones are being read.
         """
         at_ms = self._clock.now_ms()
-        if execution is None or query.kind == _NEVER_LARGE or not execution.may_be_large:
+        if execution is None or query.kind in _NEVER_LARGE or not execution.may_be_large:
             return queries.answer_query(query, execution, at_ms, quarantine=quarantine)
         period = 0 if execution.over else at_ms // _SHOWN_FOR_MS
         key = _Key(
@@ -115,6 +117,7 @@ class Views:
             query.kind,
             query.parent,
             query.index,
+            query.inspected,
             quarantine,
         )
         name = self._names.get(key)

@@ -1,0 +1,150 @@
+"""JSON values of any size, cut so that an answer stays small: what is left out is marked.
+
+A marker is an object with the one key ``$cut``. It has the JSON Pointer (RFC 6901) of what was left
+out, so that a reader can ask for it by itself.
+
+Used by `core/inspection`.
+"""
+
+from typing import Final, NamedTuple
+
+from rillflow.jsontypes import JsonObject, JsonValue, encode_json
+
+ANSWER_BYTES: Final = 128 * 1024
+"""What a whole value may take."""
+VALUE_BYTES: Final = 16 * 1024
+"""What a value may take that is shown beside others."""
+PAGE_CHARACTERS: Final = 65_536
+PAGE_ITEMS: Final = 200
+_LONGEST_TEXT: Final = 4_096
+_HEAD: Final = 200
+_SMALLEST: Final = 256
+_DEEPEST: Final = 32
+_LONGEST_NUMBER: Final = 10**100
+CUT: Final = "$cut"
+
+
+class Page(NamedTuple):
+    """A part of a value, and where to go on; ``found`` is False if the pointer leads nowhere."""
+
+    found: bool
+    value: JsonValue = None
+    size_bytes: int = 0
+    next_offset: int | None = None
+
+
+def cut(value: JsonValue, room: int = VALUE_BYTES, path: str = "", depth: int = 0) -> JsonValue:
+    """Return a value in which large parts are replaced by markers, about ``room`` bytes long."""
+    if isinstance(value, str):
+        return value if len(value) <= min(_LONGEST_TEXT, room) else _marker(value, path)
+    if isinstance(value, dict | list):
+        return _container(value, room, path, depth)
+    if isinstance(value, int) and abs(value) >= _LONGEST_NUMBER:
+        return _marker(value, path)
+    return value
+
+
+def page_of(value: JsonValue, pointer: str, offset: int) -> Page:
+    """Return a part of a value by its JSON Pointer, from an offset if it is a text or a container.
+
+    Of a text the offset counts characters, of a container its items.
+    """
+    found, part = _find(value, pointer)
+    if not found:
+        return Page(found=False)
+    start = max(offset, 0)
+    size_bytes = len(encode_json(part))
+    if isinstance(part, str):
+        end = start + PAGE_CHARACTERS
+        return Page(True, part[start:end], size_bytes, end if end < len(part) else None)  # noqa: FBT003 - a row
+    if isinstance(part, list):
+        return _page_of_list(part, pointer, start, size_bytes)
+    if isinstance(part, dict):
+        return _page_of_object(part, pointer, start, size_bytes)
+    return Page(True, part, size_bytes)  # noqa: FBT003 - a row
+
+
+def _page_of_list(part: list[JsonValue], pointer: str, start: int, size_bytes: int) -> Page:
+    end = min(start + PAGE_ITEMS, len(part))
+    room = max(ANSWER_BYTES // max(end - start, 1), _SMALLEST)
+    items = [cut(part[at], room, f"{pointer}/{at}", 1) for at in range(start, end)]
+    return Page(True, items, size_bytes, end if end < len(part) else None)  # noqa: FBT003 - a row
+
+
+def _page_of_object(part: JsonObject, pointer: str, start: int, size_bytes: int) -> Page:
+    keys = list(part)
+    end = min(start + PAGE_ITEMS, len(keys))
+    room = max(ANSWER_BYTES // max(end - start, 1), _SMALLEST)
+    shown: JsonObject = {}
+    spent = 0
+    for number, key in enumerate(keys[start:end]):
+        spent += min(len(key), _LONGEST_TEXT)
+        if spent > ANSWER_BYTES:
+            end = start + number
+            break
+        shown[key[:_LONGEST_TEXT]] = cut(part[key], room, f"{pointer}/{escaped(key)}", 1)
+    return Page(True, shown, size_bytes, end if end < len(keys) else None)  # noqa: FBT003 - a row
+
+
+def escaped(key: str) -> str:
+    """Return a key as a step of a JSON Pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _container(value: JsonObject | list[JsonValue], room: int, path: str, depth: int) -> JsonValue:
+    if not value:
+        return value
+    if len(value) > PAGE_ITEMS or depth > _DEEPEST or len(value) * 2 > room:
+        return _marker(value, path)
+    if len(encode_json(value)) <= room and not _has_long(value):
+        return value
+    share = room // len(value)
+    is_narrow = share < _SMALLEST and depth > 0
+    if is_narrow or (isinstance(value, dict) and sum(map(len, value)) > room):
+        return _marker(value, path)
+    share = max(share, _SMALLEST)
+    if isinstance(value, list):
+        return [cut(item, share, f"{path}/{at}", depth + 1) for at, item in enumerate(value)]
+    return {
+        key: cut(item, share, f"{path}/{escaped(key)}", depth + 1) for key, item in value.items()
+    }
+
+
+def _has_long(value: JsonObject | list[JsonValue]) -> bool:
+    """Tell whether a text directly in a container is to be cut."""
+    items = value.values() if isinstance(value, dict) else value
+    return any(isinstance(item, str) and len(item) > _LONGEST_TEXT for item in items)
+
+
+def _marker(value: JsonValue, path: str) -> JsonValue:
+    text = encode_json(value)
+    facts: JsonObject = {"path": path, "bytes": len(text)}
+    if isinstance(value, str):
+        facts |= {"kind": "string", "length": len(value), "head": value[:_HEAD]}
+    elif isinstance(value, list):
+        facts |= {"kind": "array", "length": len(value)}
+    elif isinstance(value, dict):
+        facts |= {"kind": "object", "length": len(value)}
+    else:
+        facts |= {"kind": "number", "length": len(text), "head": text[:_HEAD].decode()}
+    return {CUT: facts}
+
+
+def _find(value: JsonValue, pointer: str) -> tuple[bool, JsonValue]:
+    if not pointer:
+        return True, value
+    if not pointer.startswith("/"):
+        return False, None
+    for step in pointer[1:].split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and key in value:
+            value = value[key]
+        elif isinstance(value, list) and _is_index(key) and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return False, None
+    return True, value
+
+
+def _is_index(key: str) -> bool:
+    return key.isascii() and key.isdecimal() and len(key) < 10

@@ -1,0 +1,154 @@
+"""An execution as a whole: the summary that a list shows beside its row, and its header.
+
+Used by `core/inspection`.
+"""
+
+from collections import Counter
+from typing import Final
+
+from rillflow.core import status as core
+from rillflow.core.inspection.sentences import sentence
+from rillflow.core.inspection.statuses import Status
+from rillflow.core.inspection.waits import Wait, Waits, failure_of
+from rillflow.core.plan import Plan
+from rillflow.core.state import ExecutionState, TaskState
+from rillflow.core.status import COMPLETED, DAG_COMPLETED, DagStatus
+from rillflow.core.view import invoke_view, warnings_view
+from rillflow.jsontypes import JsonObject, JsonValue
+
+_MOST_STEPS: Final = 50
+"""How many levels of sub-flows above an execution are shown."""
+_MOST_LOOKED_AT: Final = 500
+"""How many tasks of the top level are looked at for a failure that is being retried."""
+
+
+def summary(plan: Plan, state: ExecutionState, at_ms: int) -> JsonObject:
+    """Return what a list shows of an execution; its cost does not depend on the execution's size.
+
+    Only tasks of the top level are read, and a limited number of groups.
+    """
+    waits = Waits(plan, state)
+    infos = state.invoke.time_infos
+    return {
+        "status": waits.statuses.of_execution(),
+        "seq": state.seq,
+        "progress": progress_of(plan, state),
+        "paused": state.paused,
+        "key_succeeded": state.status is DagStatus.KEY_SUCCEED,
+        "wait": wait_view(waits.of_execution(), at_ms),
+        "failure": _failure(plan, state),
+        "mapping_warnings": state.mapping_warnings,
+        "started_ms": infos[0].start_ms if infos else None,
+        "ended_ms": infos[-1].end_ms if infos else None,
+    }
+
+
+def header(plan: Plan, state: ExecutionState, at_ms: int) -> JsonObject:
+    """Return what a page about one execution shows above everything else."""
+    definition = plan.original
+    shown = invoke_view(state.invoke, with_ours=True)
+    counts = Counter(map(Waits(plan, state).statuses.of_task, state.tasks.values()))
+    parent = state.parent
+    return {
+        **summary(plan, state, at_ms),
+        "execution_id": state.execution_id,
+        "business": definition.workspace,
+        "feature": definition.dag_name,
+        "definition_id": state.definition_id,
+        "at_ms": at_ms,
+        "timeout_due_ms": state.timeout_due_ms,
+        "cancelled": state.cancelled,
+        "redone": state.redone,
+        "dedicated": state.dedicated,
+        "strict": plan.strict or state.strict_mappings,
+        "language": state.language,
+        "uid": state.uid,
+        "trigger": "request" if parent is None else "sub_flow",
+        "parent": None
+        if parent is None
+        else {"execution_id": parent.execution_id, "task": parent.task, "pattern": parent.pattern},
+        "route": [
+            {"execution_id": step.execution_id, "task": step.task, "pattern": step.pattern}
+            for step in state.route[-_MOST_STEPS:]
+        ],
+        "tasks": {str(status): counts[status] for status in Status if counts[status]},
+        "message": shown.get("msg"),
+        "code": shown.get("code"),
+        "hint": shown.get("hint"),
+        "warnings": warnings_view(state.warnings),
+    }
+
+
+def progress_of(plan: Plan, state: ExecutionState) -> JsonObject:
+    """Count the tasks of the top level, and those that have ended."""
+    done = sum(state.counts[status] for status in core.TaskStatus if COMPLETED[status])
+    return {"done": done, "total": len(plan.level.tasks)}
+
+
+def wait_view(wait: Wait | None, at_ms: int) -> JsonValue:
+    """Return a wait with its sentence; None for none."""
+    if wait is None:
+        return None
+    return {
+        "task": wait.task,
+        "base": wait.base,
+        "status": wait.status,
+        "kind": wait.kind,
+        "since_ms": wait.since_ms,
+        "until_ms": wait.until_ms,
+        "detail": wait.detail,
+        "actions": list(wait.actions),
+        "sentence": sentence(wait, at_ms),
+    }
+
+
+def in_quarantine(reason: str) -> JsonObject:
+    """Return what a summary shows of an execution that is not run any more, for a reason."""
+    wait = Wait(
+        task="",
+        base="",
+        status=Status.HELD,
+        kind="quarantine",
+        detail={"reason": reason},
+        actions=("redo", "cancel"),
+    )
+    return {"status": Status.HELD, "wait": wait_view(wait, 0)}
+
+
+def _failure(plan: Plan, state: ExecutionState) -> JsonObject | None:
+    """Return the failure of an execution: the one that ended it, else one that is being retried."""
+    failed = _failed_task(plan, state)
+    if state.status is DagStatus.FAILED:
+        own: JsonObject = {"task": "", "base": "", "code": state.invoke.code}
+        message = state.invoke.msg
+        own |= {"message": message, "hint": state.invoke.hint}
+        if failed is None or message not in {None, failed.invoke.msg}:
+            return own
+        return failure_of(failed)
+    return None if failed is None or DAG_COMPLETED[state.status] else failure_of(failed)
+
+
+def _failed_task(plan: Plan, state: ExecutionState) -> TaskState | None:
+    """Return the first failed task of the top level, in its groups the one that failed first."""
+    retried: TaskState | None = None
+    for number, name in enumerate(plan.level.tasks):
+        task = state.tasks.get(name)
+        if task is None or number > _MOST_LOOKED_AT:
+            break
+        if task.status is core.FAILED:
+            return _innermost(state, task)
+        infos = task.invoke.time_infos
+        if retried is None and not COMPLETED[task.status] and any(info.error for info in infos):
+            retried = task
+    return retried
+
+
+def _innermost(state: ExecutionState, task: TaskState) -> TaskState:
+    """Return the failed member of a failed group, as deep as the failure lies."""
+    for route in task.routes[:_MOST_LOOKED_AT]:
+        group = state.groups[route]
+        if group.status is core.FAILED:
+            for name in group.members[:_MOST_LOOKED_AT]:
+                if state.tasks[name].status is core.FAILED:
+                    return _innermost(state, state.tasks[name])
+    return task

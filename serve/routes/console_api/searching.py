@@ -1,0 +1,305 @@
+"""Searches among executions: pages, counts, histograms and summaries.
+
+Used by `serve/api.py`.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import Response
+
+from rillflow.core.inspection.statuses import UNFINISHED, Status
+from rillflow.core.inspection.views import SUMMARY
+from rillflow.errors import RequestError, RillflowError
+from rillflow.ids import ExecutionId, is_execution_id
+from rillflow.jsontypes import decode_json, encode_json
+from rillflow.ports.execution_search import FoundExecution, Place
+from rillflow.ports.store import LATEST_MS
+from rillflow.runtime.stack import Stack
+from serve.forms.bodies import json_response, raw_response
+from serve.forms.documentation import ERRORS, NOT_FOUND
+from serve.forms.parameters import Names, Whole, listed
+from serve.forms.search_texts import (
+    ANY_UNFINISHED,
+    STORED,
+    Search,
+    cursor_of,
+    place_of,
+    read_search,
+    shown_status,
+)
+
+MOST_ROWS: Final = 200
+MOST_ASKED: Final = 200
+"""How many executions the owners are asked about for one page."""
+MOST_SUMMARIES: Final = 50
+MOST_BUCKETS: Final = 200
+_STORED_ALL: Final = tuple(name for names in STORED.values() for name in names)
+LONGEST_ASK_S: Final = 2.0
+LONGEST_LOOK_S: Final = 0.1
+"""How long counts wait for what only the owners know."""
+_STEPS_MS: Final = tuple(
+    1000 * seconds
+    for seconds in (
+        *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800),
+        *(3_600, 7_200, 10_800, 21_600, 43_200, 86_400),
+        *(2 * 86_400, 7 * 86_400, 14 * 86_400, 28 * 86_400, 91 * 86_400, 364 * 86_400),
+    )
+)
+Text: TypeAlias = str | None
+
+
+def search_parameters(  # noqa: PLR0913, PLR0917 - the parameters of a search
+    q: Text = None,
+    status: Names = None,
+    flow: Text = None,
+    since: Text = None,
+    until: Text = None,
+    id: Text = None,  # noqa: A002 - the parameter's name
+    parent: Text = None,
+    version: Text = None,
+) -> dict[str, str | None]:
+    """Return the parameters of a search by name."""
+    return {
+        "q": q,
+        "status": ",".join(listed(status)),
+        "flow": flow,
+        "since": since,
+        "until": until,
+        "id": id,
+        "parent": parent,
+        "version": version,
+    }
+
+
+Asked: TypeAlias = Annotated[dict[str, str | None], Depends(search_parameters)]
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes that search among executions."""
+    routes = APIRouter(prefix="/flow/console/v1", tags=["console"], responses=ERRORS | NOT_FOUND)
+    _add_pages(routes, stack)
+    _add_counts(routes, stack)
+    _add_summaries(routes, stack)
+    return routes
+
+
+def _add_pages(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/executions.json", responses={200: {"description": "One page of a search."}})
+    async def executions(
+        asked_for: Asked,
+        limit: Whole = 50,
+        cursor: Text = None,
+    ) -> Response:
+        """List executions that a search finds, newest submit time first."""
+        now_ms = stack.clock.now_ms()
+        search = read_search(asked_for, now_ms)
+        page = _Page(stack, search, min(max(limit, 1), MOST_ROWS))
+        await page.fill(place_of(cursor))
+        return json_response({**page.shown(), "query": search.shown, "at_ms": now_ms})
+
+
+class _Page:
+    """A page of a search, which is filled from the store, and by asking the owners if need be."""
+
+    def __init__(self, stack: Stack, search: Search, limit: int) -> None:
+        self._stack = stack
+        self._search = search
+        self._limit = limit
+        self._rows: list[dict[str, Any]] = []
+        self._reached: Place | None = None
+        self._has_more = False
+
+    async def fill(self, before: Place | None) -> None:
+        """Add rows that begin after a place, until the page is full or enough were looked at."""
+        search, asked = self._search, 0
+        sifts = bool(search.asks_owners) or search.uuid is not None
+        while True:
+            wanted = MOST_ROWS if search.uuid is not None else self._limit
+            found = await self._stack.store.search_executions(
+                search.wanted, before=before, limit=wanted + 1
+            )
+            rows, self._has_more = found[:wanted], len(found) > wanted
+            if not await self._add(rows) or not sifts or not self._has_more:
+                return
+            asked += len(rows)
+            before = self._reached
+            if search.asks_owners and asked >= MOST_ASKED:
+                return
+
+    async def _add(self, found: Sequence[FoundExecution]) -> bool:
+        """Add those of some rows that the search wants; return whether there is room for more."""
+        search = self._search
+        if search.uuid is not None:
+            found = [each for each in found if each.execution_id.endswith(search.uuid)]
+        statuses: dict[ExecutionId, str] = {}
+        if search.asks_owners:
+            statuses = await statuses_of(self._stack, (each.execution_id for each in found))
+        for number, each in enumerate(found, start=1):
+            self._reached = each.place
+            stored = shown_status(each.status)
+            status = statuses.get(each.execution_id, stored)
+            if search.asks_owners and not {status, stored} & set(search.statuses):
+                continue
+            self._rows.append(_row(each, status))
+            if len(self._rows) >= self._limit:
+                self._has_more = self._has_more or number < len(found)
+                return False
+        return search.uuid is None or not self._rows
+
+    def shown(self) -> dict[str, Any]:
+        """Return the page as the route answers it."""
+        reached = self._reached if self._has_more else None
+        return {
+            "rows": self._rows,
+            "next": None if reached is None else cursor_of(reached),
+            "searched_to_ms": None if self._reached is None else self._reached.submitted_at_ms,
+        }
+
+
+def _row(found: FoundExecution, status: str) -> dict[str, Any]:
+    return {
+        "execution_id": found.execution_id,
+        "business": found.business,
+        "feature": found.feature,
+        "status": status,
+        "code": found.code,
+        "definition_id": found.definition_id,
+        "submitted_at_ms": found.submitted_at_ms,
+        "finished_at_ms": found.finished_at_ms,
+        "parent_id": found.parent_id,
+        "trigger": "request" if found.parent_id is None else "sub_flow",
+        "dedicated": found.dedicated,
+    }
+
+
+def _add_counts(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/counts.json", responses={200: {"description": "Numbers and a histogram."}})
+    async def counts(
+        asked_for: Asked,
+        buckets: Whole = 60,
+    ) -> Response:
+        """Count the executions that a search finds, by status and over time."""
+        now_ms = stack.clock.now_ms()
+        search = read_search(asked_for, now_ms)
+        return json_response(
+            await counted(stack, search, min(max(buckets, 0), MOST_BUCKETS), now_ms)
+        )
+
+
+async def counted(stack: Stack, search: Search, buckets: int, now_ms: int) -> dict[str, Any]:
+    """Return what ``counts.json`` answers for a search."""
+    wanted = search.wanted
+    from_ms = wanted.from_ms
+    if from_ms is None:
+        from_ms = await stack.store.oldest_submission(wanted)
+    to_ms = now_ms if wanted.to_ms is None else wanted.to_ms
+    from_ms = min(to_ms if from_ms is None else from_ms, to_ms)
+    edges, step_ms = _edges(from_ms, to_ms, buckets)
+    last_ms = LATEST_MS + 1 if wanted.to_ms is None else to_ms + 1
+    found = await stack.store.count_by_time(wanted, [*edges, max(last_ms, edges[-1] + 1)])
+    shown = [_by_word(each) for each in found]
+    totals = {word: sum(each[word] for each in shown) for word in STORED}
+    return {
+        "total": sum(totals.values()),
+        "counts": totals,
+        "from_ms": edges[0],
+        "to_ms": to_ms,
+        "step_ms": step_ms,
+        "buckets": [{"at_ms": at_ms, **each} for at_ms, each in zip(edges, shown, strict=True)]
+        if buckets
+        else [],
+        "unfinished": await _unfinished(stack, search, totals[ANY_UNFINISHED]),
+        "at_ms": now_ms,
+    }
+
+
+def _edges(from_ms: int, to_ms: int, buckets: int) -> tuple[list[int], int]:
+    """Return where spans of a round length begin, and that length."""
+    span_ms = to_ms - from_ms + 1
+    if not buckets:
+        return [from_ms], span_ms
+    fits = (step for step in _STEPS_MS if to_ms // step - from_ms // step < buckets)
+    step_ms = next(fits, span_ms)
+    first = from_ms // step_ms * step_ms
+    return list(range(first, to_ms + 1, step_ms))[: max(buckets, 1)], step_ms
+
+
+def _by_word(counts: dict[str, int]) -> dict[str, int]:
+    found = dict.fromkeys(map(str, STORED), 0)
+    for stored, number in counts.items():
+        found[shown_status(stored)] += number
+    return found
+
+
+async def _unfinished(stack: Stack, search: Search, number: int) -> dict[str, int] | None:
+    """Count what has not ended by what only the owners know, if it is little and they answer."""
+    names = dict.fromkeys(map(str, UNFINISHED), 0)
+    if not number:
+        return names
+    if number > MOST_ASKED:
+        return None
+    stored = tuple(set(STORED[ANY_UNFINISHED]) & set(search.wanted.statuses or _STORED_ALL))
+    wanted = msgspec.structs.replace(search.wanted, statuses=stored)
+    found = await stack.store.search_executions(wanted, limit=MOST_ASKED)
+    statuses = await statuses_of(
+        stack, (each.execution_id for each in found), within_s=LONGEST_LOOK_S
+    )
+    if len(statuses) < len(found):
+        return None
+    for status in statuses.values():
+        if status in names:
+            names[status] += 1
+    return names
+
+
+def _add_summaries(routes: APIRouter, stack: Stack) -> None:
+    @routes.get("/summaries.json", responses={200: {"description": "Summaries by id."}})
+    async def summaries(ids: Annotated[list[str], Query()]) -> Response:
+        """Show what rows of a list do not have: progress, failure, and what is waited for."""
+        wanted = dict.fromkeys(listed(ids))
+        if len(wanted) > MOST_SUMMARIES:
+            raise RequestError(f"{len(wanted)} ids are given, and may be {MOST_SUMMARIES}")
+        known = [each for each in wanted if is_execution_id(each)]
+        found = await asked(stack, known, LONGEST_ASK_S)
+        bodies = {each: b"null" for each in wanted if each not in known}
+        bodies |= {each: body or b"null" for each, body in found.items()}
+        parts = b",".join(encode_json(each) + b":" + body for each, body in bodies.items())
+        at_ms = stack.clock.now_ms()
+        return raw_response(b'{"summaries":{%b},"at_ms":%d}' % (parts, at_ms))
+
+
+async def statuses_of(
+    stack: Stack, execution_ids: Iterable[ExecutionId], *, within_s: float = LONGEST_ASK_S
+) -> dict[ExecutionId, str]:
+    """Ask the owners for statuses; executions whose owners do not answer are absent."""
+    found = await asked(stack, list(execution_ids), within_s)
+    statuses: dict[ExecutionId, str] = {}
+    for execution_id, body in found.items():
+        summary = decode_json(body) if body else None
+        if isinstance(summary, dict):
+            statuses[execution_id] = str(summary.get("status", Status.RUNNING))
+    return statuses
+
+
+async def asked(
+    stack: Stack, execution_ids: Sequence[ExecutionId], within_s: float
+) -> dict[ExecutionId, bytes | None]:
+    """Ask the owners for summaries as JSON, at once; None for an unknown execution."""
+    found: dict[ExecutionId, bytes | None] = {}
+
+    async def ask(execution_id: ExecutionId) -> None:
+        try:
+            found[execution_id] = await stack.inspect(execution_id, SUMMARY)
+        except RillflowError:
+            return
+
+    tasks = [asyncio.ensure_future(ask(each)) for each in execution_ids]
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=within_s)
+        for task in late:
+            task.cancel()
+    return found

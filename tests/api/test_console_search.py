@@ -1,0 +1,138 @@
+"""The console finds executions by what the store knows of them, and by what only owners know."""
+
+import asyncio
+from typing import Any, Final
+
+import pytest
+
+from tests.api.definition_texts import PASS, SUSPENDED, calling
+from tests.api.serving import Api, served
+
+V1: Final = "/flow/console/v1/"
+UNKNOWN: Final = "shop:order_c_8f0f9c00-0000-11f0-8000-000000000000"
+
+
+def failing(_: object) -> dict[str, Any]:
+    return {"result_type": "FAILED", "error_code": 7, "error_msg": "out of stock"}
+
+
+async def fill(api: Api) -> dict[str, str]:
+    """Run one execution of each kind; return their ids, the newest last."""
+    ids = {"succeeded": (await api.run(PASS))["execution_id"]}
+    ids["failed"] = (await api.run(calling("work")))["execution_id"]
+    suspended = await api.add(SUSPENDED)
+    ids["waiting"] = await api.submit(suspended)
+    ids["held"] = await api.submit(suspended)
+    await api.post("/flow/pause.json", execution_id=ids["held"])
+    ids["cancelled"] = await api.submit(suspended)
+    await api.post("/flow/cancel.json", execution_id=ids["cancelled"])
+    return ids
+
+
+async def found(api: Api, **asked: Any) -> list[str]:
+    page = await api.get(f"{V1}executions.json", **asked)
+    return [row["execution_id"] for row in page["rows"]]
+
+
+async def test_executions_are_found_by_status_flow_time_and_id() -> None:
+    async with served({"work": failing}) as api:
+        ids = await fill(api)
+        newest_first = list(reversed(ids.values()))
+        assert await found(api) == newest_first
+        assert await found(api, q="status:succeeded") == [ids["succeeded"]]
+        assert await found(api, status="failed") == [ids["cancelled"], ids["failed"]]
+        assert await found(api, q="status:unfinished") == [ids["held"], ids["waiting"]]
+        assert await found(api, flow="shop:order") == newest_first
+        assert await found(api, flow="shop") == newest_first
+        assert await found(api, flow="zoo") == []
+        assert await found(api, q=ids["failed"]) == [ids["failed"]]
+        assert await found(api, id=ids["failed"].partition("_c_")[2]) == [ids["failed"]]
+        assert await found(api, until="1h") == []
+        api.clock.advance(7_200)
+        assert await found(api, since="1h") == []
+        assert await found(api, since="3h", until="1h") == newest_first
+
+
+async def test_what_only_owners_know_is_found_too() -> None:
+    async with served({"work": failing}) as api:
+        ids = await fill(api)
+        for status in ("waiting", "held", "cancelled"):
+            page = await api.get(f"{V1}executions.json", status=status)
+            assert [(row["execution_id"], row["status"]) for row in page["rows"]] == [
+                (ids[status], status)
+            ]
+        both = await found(api, q="status:waiting,succeeded")
+        assert both == [ids["waiting"], ids["succeeded"]]
+        assert await found(api, q="status:delayed") == []
+
+
+async def test_pages_follow_each_other_while_executions_are_submitted() -> None:
+    async with served() as api:
+        descriptor = await api.add(SUSPENDED)
+        ids = [await api.submit(descriptor) for _ in range(5)]
+        for search in ("", "status:waiting"):
+            seen: list[str] = []
+            cursor = ""
+            while True:
+                page = await api.get(f"{V1}executions.json", q=search, limit=2, cursor=cursor)
+                seen += [row["execution_id"] for row in page["rows"]]
+                await api.submit(descriptor)
+                cursor = page["next"]
+                if cursor is None:
+                    break
+            assert [each for each in seen if each in ids] == list(reversed(ids))
+            assert len(seen) == len(set(seen))
+
+
+async def test_a_search_is_counted_by_status_and_over_time() -> None:
+    async with served({"work": failing}) as api:
+        await fill(api)
+        shown = await api.get(f"{V1}counts.json", q="since:1h", buckets=10)
+        assert shown["total"] == 5
+        assert shown["counts"] == {"unfinished": 2, "succeeded": 1, "failed": 2}
+        assert shown["unfinished"] == {"running": 0, "waiting": 1, "delayed": 0, "held": 1}
+        assert len(shown["buckets"]) <= 10
+        assert shown["from_ms"] % shown["step_ms"] == 0
+        for status, number in shown["counts"].items():
+            assert sum(bucket[status] for bucket in shown["buckets"]) == number
+        only = await api.get(f"{V1}counts.json", q="status:failed", buckets=0)
+        assert (only["total"], only["buckets"]) == (2, [])
+        api.clock.advance(90_000)
+        await api.run(PASS)
+        days = await api.get(f"{V1}counts.json", q="status:succeeded", buckets=2)
+        assert [bucket["succeeded"] for bucket in days["buckets"]] == [1, 1]
+        nothing = await api.get(f"{V1}counts.json", q="flow:zoo")
+        assert (nothing["total"], nothing["unfinished"]["running"]) == (0, 0)
+
+
+async def test_a_summary_says_how_far_an_execution_is_and_why_it_failed_or_waits() -> None:
+    async with served({"work": failing}) as api:
+        ids = await fill(api)
+        asked = ",".join([*ids.values(), UNKNOWN, "no id"])
+        summaries = (await api.get(f"{V1}summaries.json", ids=asked))["summaries"]
+        assert summaries.keys() == {*ids.values(), UNKNOWN, "no id"}
+        assert summaries[UNKNOWN] is summaries["no id"] is None
+        by_kind = {kind: summaries[ids[kind]] for kind in ids}
+        assert {kind: shown["status"] for kind, shown in by_kind.items()} == {
+            kind: kind for kind in ids
+        }
+        assert by_kind["failed"]["failure"]["message"] == "out of stock"
+        assert by_kind["failed"]["failure"]["task"] == "A"
+        assert by_kind["succeeded"]["progress"] == {"done": 1, "total": 1}
+        assert by_kind["waiting"]["wait"]["kind"] == "wake_up"
+        assert by_kind["held"]["wait"]["kind"] == "paused"
+        many = ",".join(["x"] * 2 + [f"x{number}" for number in range(50)])
+        assert (await api.get_refusal(f"{V1}summaries.json", ids=many))[0] == 400
+
+
+@pytest.mark.parametrize("cursor", ["x", "LTEuNQ", "é" * 900])
+async def test_a_cursor_that_is_none_is_refused(api: Api, cursor: str) -> None:
+    assert (await api.get_refusal(f"{V1}executions.json", cursor=cursor))[:2] == (400, 30109)
+
+
+async def test_hostile_words_are_refused_or_find_nothing(api: Api) -> None:
+    words = ["<script>", "\u202ex", "'; DROP TABLE executions", "status:", "a" * 5_000, "%00"]
+    answers = await asyncio.gather(
+        *(api.client.get(f"{V1}executions.json", params={"q": word}) for word in words)
+    )
+    assert {answer.status_code for answer in answers} <= {200, 400, 422}
