@@ -203,7 +203,8 @@ def read_submission(query: Mapping[str, str], headers: Mapping[str, str]) -> Opt
 
 
 def _idempotency_key(query: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
-    return checked_key(query.get("idempotency_key") or headers.get("idempotency-key"))
+    key = query.get("idempotency_key") or headers.get("idempotency-key")
+    return checked_key(key) if key else None
 
 
 def read_callback_config(text: str | None) -> bytes | None:
