@@ -2,7 +2,7 @@
 
 A function calls ``rillflow.progress``. Whoever runs it says with ``reporting_to`` where that goes.
 
-Used by `ray_tasks/task_actors.py`, `ray_tasks/tasks.py` and `ray_tasks/worker.py`.
+Used by `ray_tasks/tasks.py` and `ray_tasks/worker.py`.
 """
 
 import threading

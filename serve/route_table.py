@@ -145,6 +145,7 @@ ROUTES: Final = (
     Route("GET", "/flow/get_by_parent.json", KEY),
     Route("GET", "/flow/get_context.json", KEY),
     Route("GET", "/flow/get_sub_context.json", KEY),
+    Route("GET", "/flow/logs.json", KEY),
     # Executions: control.
     Route("POST", "/flow/wakeup.json", KEY, SIGNAL),
     Route("POST", "/flow/redo.json", KEY, SIGNAL),

@@ -98,9 +98,11 @@ class DispatcherActor:
             return encode_loop(self._watch.state())
         return self._endpoint.answer_through(self._drain, message)
 
-    async def progress(self, number: int, fraction: float | None, message: str) -> None:
-        """Take the progress that a Ray function reports, for the call of this number."""
-        self._progress.take(number, fraction, message)
+    async def progress(
+        self, number: int, fraction: float | None, message: str, log: str | None
+    ) -> None:
+        """Take what a Ray function reports, for the call of this number."""
+        self._progress.take(number, fraction, message, log)
 
     async def leave(self) -> bool:
         """Wait for the calls under way, and accept no others for some seconds.

@@ -8,6 +8,7 @@ from rillflow.actors.dispatchers import RayDispatchers
 from rillflow.actors.event_loops import RayEventLoops
 from rillflow.actors.execution_actor import ray_executions
 from rillflow.actors.readiness import ray_readiness
+from rillflow.actors.task_logs import RayTaskLogs
 from rillflow.runtime.stack import Stack
 from rillflow.settings import Settings
 from rillflow.stores import open_store
@@ -28,4 +29,5 @@ def ray_stack(settings: Settings) -> Stack:
         loops=RayEventLoops(settings),
         cluster=RayCluster(settings, store),
         readiness=ray_readiness(settings, store),
+        task_logs=RayTaskLogs(),
     )

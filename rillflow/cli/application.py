@@ -50,6 +50,7 @@ for command in (
     flows.submit,
     flows.get,
     flows.watch,
+    flows.logs,
 ):
     app.command()(command)
 app.command("list")(control.list_executions)

@@ -23,6 +23,7 @@ from rillflow.client.operations import (
     Order,
     Read,
     ReadCluster,
+    ReadLog,
     Redo,
     RedoMany,
     Request,
@@ -45,6 +46,7 @@ from rillflow.gateways.callbacks.arrivals import read_callback
 from rillflow.ids import is_execution_id
 from rillflow.jsontypes import JsonObject, decode_json, encode_json
 from rillflow.ports.store import ExecutionFilter
+from rillflow.ports.task_logs import LogText
 from rillflow.private_apis import ray_joining
 from rillflow.runtime.batch_redo import Batch
 from rillflow.runtime.stack import Stack
@@ -156,6 +158,10 @@ def address_here() -> str:
     return str(note.get("ray_address") or "auto")
 
 
+def _stream(found: LogText) -> JsonObject:
+    return {"name": found.stream, "text": found.text, "is_cut": found.is_cut}
+
+
 def is_running(pid: object) -> bool:
     """Tell whether there is a process of this number."""
     return isinstance(pid, int) and Path(f"/proc/{pid}").exists()
@@ -201,7 +207,7 @@ class StackTransport:
             case WakeUp() | Finish() | Redo() | Control():
                 event = self._event(request)
                 return (await self._stack.deliver(request.execution_id, event)).changed
-            case ListExecutions() | ReadCluster():
+            case ListExecutions() | ReadCluster() | ReadLog():
                 return await self._look(request)
             case RedoMany():
                 return await self._redo_many(request)
@@ -216,7 +222,10 @@ class StackTransport:
             idempotency_key=checked_key(request.idempotency_key),
         )
 
-    async def _look(self, request: ListExecutions | ReadCluster) -> Any:
+    async def _look(self, request: ListExecutions | ReadCluster | ReadLog) -> Any:
+        if isinstance(request, ReadLog):
+            found = await self._stack.task_log(request.execution_id, request.task)
+            return None if found is None else [_stream(each) for each in found]
         if isinstance(request, ReadCluster):
             return cluster_view(await self._stack.cluster.state())
         return await self._list(request)

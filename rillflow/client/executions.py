@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from rillflow.client import exchanges
 from rillflow.client.exchanges import AsyncTransport, Exchange, Transport, run, run_async, steer
 from rillflow.client.mapping_warnings import MappingWarning, mapping_warnings
-from rillflow.client.operations import Control, Finish, Redo, WakeUp, named_tasks
+from rillflow.client.operations import Control, Finish, ReadLog, Redo, WakeUp, named_tasks
 from rillflow.client.patience import PATIENCE_S, OnSilence, Patience
 from rillflow.client.watching import Look, TaskChange, Watch
 from rillflow.ids import ExecutionId
@@ -68,6 +68,17 @@ class Execution:
     def task(self, name: str) -> JsonObject | None:
         """Return one task by its full name; None where there is none of this name."""
         return self._hold(exchanges.task(self.id, name))
+
+    def log(self, task: str) -> list[JsonObject] | None:
+        """Return what the last attempt of a task has printed; None where nothing is known of it.
+
+        That is so of functions that Ray calls. Each stream is an object with its ``name``,
+        ``out`` or ``err``, its ``text``, and ``is_cut`` where only the end is there.
+        """
+        found: list[JsonObject] | None = self._hold(
+            exchanges.ask(ReadLog(execution_id=self.id, task=task))
+        )
+        return found
 
     def result(
         self,
@@ -233,6 +244,13 @@ class AsyncExecution:
     async def task(self, name: str) -> JsonObject | None:
         """Return one task by its full name; None where there is none of this name."""
         return await self._hold(exchanges.task(self.id, name))
+
+    async def log(self, task: str) -> list[JsonObject] | None:
+        """Return what the last attempt of a task has printed; see ``Execution.log``."""
+        found: list[JsonObject] | None = await self._hold(
+            exchanges.ask(ReadLog(execution_id=self.id, task=task))
+        )
+        return found
 
     async def result(
         self,

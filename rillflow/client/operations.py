@@ -88,6 +88,17 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadLog:
+    """Read what the last attempt of a task has printed; answers a list of objects, or None.
+
+    An object has the ``name`` of the stream, ``out`` or ``err``, its ``text``, and ``is_cut``.
+    """
+
+    execution_id: ExecutionId
+    task: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WakeUp:
     """Send a signal to a suspense task; answers nothing."""
 
@@ -208,6 +219,7 @@ Request: TypeAlias = (
     AddDescriptor
     | Submit
     | Read
+    | ReadLog
     | WakeUp
     | Finish
     | Redo

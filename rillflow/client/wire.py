@@ -12,6 +12,7 @@ from rillflow.client.operations import (
     ListExecutions,
     Read,
     ReadCluster,
+    ReadLog,
     Redo,
     RedoMany,
     Request,
@@ -71,14 +72,17 @@ def call_of(request: Request) -> Call:
         return Call("POST", "/flow/submit.json", _submission(request), encode(request.data))
     if isinstance(request, Read):
         return _reading(request)
-    if isinstance(request, ListExecutions | ReadCluster):
+    if isinstance(request, ListExecutions | ReadCluster | ReadLog):
         return _looking(request)
     if isinstance(request, RedoMany):
         return Call("POST", "/flow/multi_redo.json", _redoing(request))
     return _order(request)
 
 
-def _looking(request: ListExecutions | ReadCluster) -> Call:
+def _looking(request: ListExecutions | ReadCluster | ReadLog) -> Call:
+    if isinstance(request, ReadLog):
+        query = {"execution_id": request.execution_id, "task_name": request.task}
+        return Call("GET", "/flow/logs.json", query)
     if isinstance(request, ReadCluster):
         return Call("GET", "/flow/cluster.json", {})
     return Call("GET", "/flow/bg/get_execution_ids.json", _listing(request))
@@ -222,7 +226,7 @@ def _answer(request: Request, value: JsonObject) -> Any:
         return value["descriptor_id"]
     if isinstance(request, Submit):
         return value["execution_id"]
-    if isinstance(request, Read):
+    if isinstance(request, Read | ReadLog):
         return _read(request, value["ret"])
     if isinstance(request, Finish):
         return value.get("duplicate") is not True
@@ -241,7 +245,9 @@ def _listed(item: Any) -> ListedExecution:
     )
 
 
-def _read(request: Read, found: Any) -> JsonObject | None:
+def _read(request: Read | ReadLog, found: Any) -> Any:
+    if isinstance(request, ReadLog):
+        return found.get("streams")
     if request.part != "children":
         return found if "execution_id" in found else None
     members = found["tasks"]

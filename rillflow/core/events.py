@@ -118,7 +118,8 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     number of the poll, 0 for the attempt itself; None is the call under way. ``hint`` explains an
     error further. ``is_outcome`` is set if the body of an asynchronous call already is its outcome,
     as a callback would bring it; with an error, if conditions of ``retry`` may read the body. With
-    ``polls_public``, ``poll_url`` must not lead to a loopback or private address.
+    ``polls_public``, ``poll_url`` must not lead to a loopback or private address. ``log`` is the
+    JSON text of the place of what the function has printed (``rillflow/ports/task_logs.py``).
     """
 
     task: TaskName
@@ -133,6 +134,7 @@ class DispatchAnswered(_Event, frozen=True, kw_only=True):
     hint: str | None = None
     is_outcome: bool = False
     polls_public: bool = False
+    log: str | None = None
 
 
 class CallbackReceived(_Event, frozen=True, kw_only=True):
@@ -164,7 +166,8 @@ class ProgressReported(_Event, frozen=True, kw_only=True):
     """A function says how far an attempt has come; this changes nothing but what is shown.
 
     ``fraction`` is from 0 to 1, None if it is not known. ``attempt`` None means that the caller did
-    not say. ``sealed_attempt`` is that of a callback.
+    not say. ``sealed_attempt`` is that of a callback. ``log`` is the place of what the attempt
+    prints, as in ``DispatchAnswered``.
     """
 
     task: TaskName
@@ -172,6 +175,7 @@ class ProgressReported(_Event, frozen=True, kw_only=True):
     message: str = ""
     attempt: int | None = None
     sealed_attempt: int | None = None
+    log: str | None = None
 
 
 class WakeUpReceived(_Event, frozen=True, kw_only=True):

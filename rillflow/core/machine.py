@@ -44,6 +44,7 @@ from rillflow.core.state import ExecutionState, TaskState
 from rillflow.core.status import RUNNING, DagStatus
 from rillflow.core.stored_context import stored_context
 from rillflow.core.tasks import functions, groups, polling
+from rillflow.core.tasks.progress import keep_log
 from rillflow.core.transitions import TAKE, task_transitions
 from rillflow.core.turn import Turn, timers_of
 from rillflow.definition import initial_context
@@ -219,6 +220,7 @@ def _dispatch_answered(turn: Turn, event: DispatchAnswered) -> bool:
         return False
     if event.poll not in (None, polling.under_way(task)):
         return False
+    keep_log(task, event.log)
     if task.poll_url is not None:
         polling.answered(turn, task, event)
     else:

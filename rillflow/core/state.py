@@ -147,7 +147,8 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     last of them is still to be delivered. ``applied_at_start`` are the numbers of the output rules
     that had an effect when the sub-flow was started, and need have none at its end.
     ``output_bytes`` is the length of the text in which ``invoke.output`` arrived. ``progress`` is
-    the last of the present attempt, or of the last one.
+    the last of the present attempt, or of the last one, and ``log`` the place of what it has
+    printed.
     """
 
     name: str
@@ -184,6 +185,7 @@ class TaskState(msgspec.Struct, omit_defaults=True):
     output_bytes: int = 0
     polls_public: bool = False
     progress: Progress | None = None
+    log: str | None = None
 
     @property
     def mapping_warnings(self) -> int:

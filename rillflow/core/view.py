@@ -19,7 +19,7 @@ from rillflow.core.state import (
 from rillflow.core.status import COMPLETED, DAG_COMPLETED, TaskStatus
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import LanguageError, WorkLimitError
-from rillflow.jsontypes import JsonObject, JsonValue
+from rillflow.jsontypes import JsonObject, JsonValue, decode_json
 from rillflow.language.budget import TotalBudget
 from rillflow.language.expressions import DEFAULT_BUDGET
 from rillflow.plain_words import task_message_in_plain_words
@@ -114,6 +114,8 @@ def task_view(plan: Plan, state: ExecutionState, task: TaskState) -> JsonObject:
     }
     if task.progress is not None:
         view["progress"] = progress_view(task.progress)
+    if task.log is not None:
+        view["log"] = decode_json(task.log.encode())
     if task.warning_counts:
         view["mapping_warnings"] = task.mapping_warnings
         view["warnings"] = warnings_view(task.warnings)

@@ -34,7 +34,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     ``hint`` explains an error. With ``polls_public``, a public address gave ``poll_url``, so polls
     must not go to a loopback or private address. ``is_outcome`` is set if the body is what a
     callback would bring, so that no callback follows; with an error, if the body is from the
-    function, not from a gateway.
+    function, not from a gateway. ``log`` is the place of what the function has printed, as JSON.
     """
 
     execution_id: ExecutionId
@@ -49,6 +49,7 @@ class DispatchAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True)
     hint: str | None = None
     is_outcome: bool = False
     polls_public: bool = False
+    log: str | None = None
 
     @property
     def call(self) -> tuple[str, str, int, int]:

@@ -61,7 +61,7 @@ class Attempts:
         while True:
             try:
                 result = await start(options)
-                return _answer(request, await self._fetched(request, result), result.error)
+                return _answer(request, await self._fetched(request, result), result)
             except RayError as error:
                 if isinstance(error, RuntimeEnvSetupError):
                     _log_environment(options, error)
@@ -118,12 +118,13 @@ def _fields_of(request: DispatchRequest) -> bytes:
     return encode_json(fields)
 
 
-def _answer(request: DispatchRequest, body: bytes, error: str | None) -> DispatchAnswer:
+def _answer(request: DispatchRequest, body: bytes, result: Result) -> DispatchAnswer:
     return DispatchAnswer(
         execution_id=request.execution_id,
         task=request.task,
         attempt=request.attempt,
         body=body,
-        error=error,
+        error=result.error,
         is_outcome=True,
+        log=result.log,
     )

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from rillflow.core.tasks.progress import pause_ms
 from rillflow.gateways.limits.answer_budget import CallId
 
-Deliver: TypeAlias = Callable[[CallId, float | None, str], None]
+Deliver: TypeAlias = Callable[[CallId, float | None, str, str | None], None]
 
 
 class _Call:
@@ -21,7 +21,7 @@ class _Call:
         self.call = call
         self.started_s = started_s
         self.due_s = 0.0
-        self.latest: tuple[float | None, str] | None = None
+        self.latest: tuple[float | None, str, str | None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -45,12 +45,16 @@ class ProgressReports:
             if timer is not None:
                 timer.cancel()
 
-    def take(self, number: int, fraction: float | None, message: str) -> None:
+    def take(
+        self, number: int, fraction: float | None, message: str, log: str | None = None
+    ) -> None:
         """Take a report; one of a call that is not made any more is dropped."""
         reports = self._calls.get(number)
         if reports is None:
             return
-        reports.latest = fraction, message
+        if reports.latest is not None and fraction is None and not message:
+            fraction, message, _ = reports.latest  # this is the place of the log alone
+        reports.latest = fraction, message, log
         if reports.timer is None:
             loop = asyncio.get_running_loop()
             reports.timer = loop.call_at(max(reports.due_s, loop.time()), self._pass_on, reports)

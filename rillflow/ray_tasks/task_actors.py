@@ -17,9 +17,9 @@ import ray
 from rillflow.gateways.limits.answer_budget import CallId
 from rillflow.ids import ExecutionId, TaskName
 from rillflow.ports.gateway import DispatchRequest
-from rillflow.progress_reports import Send, reporting_to
-from rillflow.ray_tasks.tasks import Result, packed
-from rillflow.ray_tasks.worker import FunctionCall, call_function, failed_by
+from rillflow.ray_tasks.tasks import Report as Told
+from rillflow.ray_tasks.tasks import Result, called, packed
+from rillflow.ray_tasks.worker import FunctionCall, failed_by
 from rillflow.task_set import TaskSet
 
 ASK_S: Final = 20.0
@@ -45,6 +45,7 @@ class Report(NamedTuple):
     number: int
     fraction: float | None
     message: str
+    log: str | None = None
 
 
 class TaskActor:
@@ -111,14 +112,16 @@ class TaskActor:
 
     def _run(self, call: FunctionCall) -> None:
         try:
-            with reporting_to(self._take_report):
-                self._result = packed(call_function(call))
+            self._result = packed(called(call, self._take_report))
         except BaseException as error:  # noqa: BLE001 - otherwise the outcome would never come
             self._result = packed(failed_by(error))
         asyncio.run_coroutine_threadsafe(self._tell(), self._loop)
 
-    def _take_report(self, fraction: float | None, message: str) -> None:
-        self._report = Report(self._report.number + 1, fraction, message)
+    def _take_report(self, fraction: float | None, message: str, log: str | None) -> None:
+        last = self._report
+        if fraction is None and not message:  # the place of the log alone
+            fraction, message = last.fraction, last.message
+        self._report = Report(last.number + 1, fraction, message, log)
         asyncio.run_coroutine_threadsafe(self._tell(), self._loop)
 
     async def _tell(self) -> None:
@@ -174,7 +177,7 @@ class TaskActors:
         request: DispatchRequest,
         call: FunctionCall,
         options: Mapping[str, Any],
-        told: Send,
+        told: Told,
     ) -> Result:
         """Return the outcome of an attempt that has begun, started only if no task actor is there.
 
@@ -246,7 +249,7 @@ def _find_or_start(call: FunctionCall, unclaimed_s: float, options: Mapping[str,
     return _actor_class().options(**options).remote(call, unclaimed_s)
 
 
-async def _outcome_of(actor: Any, asker: str, told: Send) -> Result:
+async def _outcome_of(actor: Any, asker: str, told: Told) -> Result:
     heard = 0
     while True:
         try:
@@ -256,7 +259,7 @@ async def _outcome_of(actor: Any, asker: str, told: Send) -> Result:
             continue
         if isinstance(found, Report):
             heard = found.number
-            told(found.fraction, found.message)
+            told(found.fraction, found.message, found.log)
         elif found is not None:
             return Result(*found)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import ray
@@ -18,6 +18,7 @@ from rillflow.ray_tasks.options import CallOptions
 from rillflow.ray_tasks.settings import RaySettings
 from rillflow.ray_tasks.targets import FunctionTarget
 from rillflow.ray_tasks.worker import Done, FunctionCall, call_function
+from rillflow.ray_tasks.worker_log import WorkerLog, watch
 from rillflow.task_set import TaskSet
 
 SMALL_BYTES: Final = 64 * 1024
@@ -31,6 +32,9 @@ MARK: Final = "RILLFLOW_RAY_TASK"
 _for_inputs: Final = ThreadPoolExecutor(2, thread_name_prefix="rillflow-inputs")
 log = logging.getLogger("rillflow.ray_tasks")
 
+Report: TypeAlias = Callable[[float | None, str, str | None], object]
+"""Takes a fraction, a message, and the place of the log."""
+
 
 class Result(NamedTuple):
     """What a worker returns: the body, or its size and a reference where it is large."""
@@ -39,6 +43,7 @@ class Result(NamedTuple):
     error: str | None
     size_bytes: int
     reference: Any
+    log: str | None = None
 
 
 # Ray sends bytes as they are; a tuple takes its pickler 50 us.
@@ -50,16 +55,31 @@ _done_decoder: Final = msgspec.msgpack.Decoder(Done)
 def run(call: bytes) -> "bytes | Result":
     """Call a function in a Ray worker; what comes of it is bytes unless it is large."""
     given = _call_decoder.decode(call)
-    with reporting_to(partial(_report, given)):
-        done = call_function(given)
+    done = called(given, partial(_report, given))
     result = packed(done)
     return _encoder.encode(done) if result.reference is None else result
 
 
-def _report(call: FunctionCall, fraction: float | None, message: str) -> None:
+def called(call: FunctionCall, report: Report) -> Done:
+    """Call a function; its progress, and the place of its log, go to ``report``."""
+    log = WorkerLog()
+
+    def tell(fraction: float | None, message: str) -> None:
+        report(fraction, message, log.so_far())
+
+    watch.begin(log, lambda: tell(None, ""))
+    try:
+        with reporting_to(tell):
+            done = call_function(call)
+    finally:
+        watch.end()
+    return done._replace(log=log.ended())
+
+
+def _report(call: FunctionCall, fraction: float | None, message: str, log: str | None) -> None:
     """Tell the dispatcher, if it lives; a task ends with it."""
     with suppress(ray.exceptions.RayError, ValueError):
-        _dispatcher(*call.reports_to).progress.remote(call.number, fraction, message)
+        _dispatcher(*call.reports_to).progress.remote(call.number, fraction, message, log)
 
 
 @lru_cache(maxsize=8)
@@ -74,11 +94,11 @@ def result_of(returned: Any) -> Result:
 
 def packed(done: Done) -> Result:
     """Return what came of a call as it travels."""
-    body, error = done
+    body, error, log = done
     size_bytes = len(body)
     if size_bytes <= SMALL_BYTES:
-        return Result(body, error, size_bytes, None)
-    return Result(b"", error, size_bytes, ray.put(body))
+        return Result(body, error, size_bytes, None, log)
+    return Result(b"", error, size_bytes, ray.put(body), log)
 
 
 class RayTasks:

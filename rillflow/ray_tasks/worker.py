@@ -48,10 +48,14 @@ class FunctionCall(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of a call: JSON of the output, or of ``{"error": ...}`` with the same in words."""
+    """What came of a call: JSON of the output, or of ``{"error": ...}`` with the same in words.
+
+    ``log`` is the place of what the function has printed.
+    """
 
     body: bytes
     error: str | None = None
+    log: str | None = None
 
 
 def call_function(call: FunctionCall) -> Done:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from rillflow.core.events import CallbackReceived, Event
 from rillflow.definition import LARGEST_TEXT_BYTES, MAX_TEXT_BYTES
 from rillflow.definition.model import WorkflowDefinition
 from rillflow.errors import UnavailableError
 from rillflow.gateways.messages.threads import joined
 from rillflow.ids import DescriptorId, ExecutionId, is_execution_id
+from rillflow.jsontypes import decode_json
 from rillflow.ports.clock import Clock
 from rillflow.ports.cluster import Cluster
 from rillflow.ports.executions import (
@@ -28,6 +31,7 @@ from rillflow.ports.gateway import Dispatchers
 from rillflow.ports.loops import EventLoops
 from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
+from rillflow.ports.task_logs import LogPlace, LogText, NoTaskLogs, TaskLogs
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.hooks.loading import load_hook
@@ -53,6 +57,7 @@ class Stack:
         loops: EventLoops,
         cluster: Cluster,
         readiness: Readiness,
+        task_logs: TaskLogs | None = None,
         clock: Clock | None = None,
         hook: ContextHook | None = None,
     ) -> None:
@@ -70,6 +75,7 @@ class Stack:
         self.loops = loops
         self.cluster = cluster
         self.readiness = readiness
+        self.task_logs = task_logs or NoTaskLogs()
         self.clock = clock or SystemClock()
         self.submissions = Submissions(
             settings,
@@ -187,6 +193,20 @@ class Stack:
         call = Delivery(execution_id=execution_id, event=event, hint_s=hint_s)
         reply = await self.executions.call(call)
         return reply.raise_for_error()
+
+    async def task_log(self, execution_id: ExecutionId, task: str) -> list[LogText] | None:
+        """Return what the function of a task has printed last; None if nothing is known of it.
+
+        Raises:
+            UnavailableError: The owner, or the node of the log, cannot be reached.
+        """
+        if not is_execution_id(execution_id):
+            return None
+        shown = decode_json(await self.query(execution_id, "task", parent=task) or b"null")
+        place = shown["task"].get("log") if isinstance(shown, dict) else None  # type: ignore[union-attr]
+        if place is None:
+            return None
+        return await self.task_logs.read(msgspec.convert(place, LogPlace))
 
     async def require_known(self, execution_id: ExecutionId, event: Event) -> None:
         """Refuse an event for an unknown execution, before work is done for it.

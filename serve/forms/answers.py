@@ -81,6 +81,29 @@ class MappingWarning(BaseModel):
     reason: str
 
 
+class Progress(BaseModel):
+    """What the function of a task has last reported of its progress."""
+
+    time: int = Field(description="Milliseconds since the epoch.")
+    fraction: float | None = Field(default=None, description="From 0 to 1.")
+    message: str | None = None
+
+
+class LogPart(BaseModel):
+    """A part of a log file of a Ray worker, in bytes."""
+
+    name: str
+    begin: int
+    end: int | None = Field(default=None, description="None while the function runs.")
+
+
+class LogPlace(BaseModel):
+    """Where the output of a function of Ray is; `logs.json` shows it."""
+
+    node: str
+    parts: list[LogPart]
+
+
 class Task(BaseModel):
     """One task instance."""
 
@@ -104,6 +127,8 @@ class Task(BaseModel):
     task: Object = Field(description="The task's definition.")
     mapping_warnings: int = Field(default=0, description="Number of mapping warnings of the task.")
     warnings: list[MappingWarning] = Field(default=[], description="The first mapping warnings.")
+    progress: Progress | None = None
+    log: LogPlace | None = None
 
 
 class Execution(BaseModel):
@@ -169,6 +194,26 @@ class ShownGroup(BaseModel):
     """The members of a group."""
 
     ret: Group
+
+
+class LogText(BaseModel):
+    """What a function has printed into one stream."""
+
+    name: Literal["out", "err"]
+    text: str
+    is_cut: bool = Field(description="Whether only the end is shown.")
+
+
+class Log(BaseModel):
+    """What a function has printed; without a log, nothing."""
+
+    streams: list[LogText] | None = None
+
+
+class ShownLog(BaseModel):
+    """The log of a task."""
+
+    ret: Log
 
 
 class ShownContext(BaseModel):

@@ -1,4 +1,4 @@
-"""Contexts of executions, and the members and contexts of their groups (spec 5.3).
+"""Contexts of executions, members and contexts of their groups (spec 5.3), and logs of tasks.
 
 An execution as a whole is shown by ``hot.py``.
 
@@ -8,9 +8,14 @@ Used by `serve/api.py`.
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from rillflow.gateways.messages.threads import computed
+from rillflow.gateways.secrets.masks import Mask
+from rillflow.gateways.secrets.store import KnownSecrets, Secrets
 from rillflow.ids import is_execution_id
+from rillflow.jsontypes import JsonObject
+from rillflow.ports.task_logs import LogText
 from rillflow.runtime.stack import Stack
-from serve.forms.answers import ShownContext, ShownGroup
+from serve.forms.answers import ShownContext, ShownGroup, ShownLog
 from serve.forms.bodies import json_response, ret_response
 from serve.forms.documentation import ERRORS, answer
 from serve.forms.parameters import RequiredWhole, Whole
@@ -53,4 +58,27 @@ def router(stack: Stack) -> APIRouter:
         body = await read(execution_id, "sub_context", parent, group_index)
         return await ret_response(body or b"{}")
 
+    _add_logs(routes, stack)
     return routes
+
+
+def _add_logs(routes: APIRouter, stack: Stack) -> None:
+    secrets = KnownSecrets(Secrets(stack.settings.secrets_dir), stack.clock)
+
+    @routes.get("/flow/logs.json", responses=answer(ShownLog))
+    async def logs(execution_id: str, task_name: str) -> Response:
+        """Show what the last attempt of a task has printed, where its function is one of Ray.
+
+        The end of what is long, without the values of secrets.
+        """
+        found = await stack.task_log(execution_id, task_name)
+        if found is None:
+            return json_response({"ret": {}})
+        mask = secrets.mask()
+        size = sum(len(each.text) for each in found)
+        streams = await computed(size, lambda: [_stream(each, mask) for each in found])
+        return json_response({"ret": {"streams": streams}})
+
+
+def _stream(text: LogText, mask: Mask) -> JsonObject:
+    return {"name": text.stream, "text": mask.text(text.text), "is_cut": text.is_cut}

@@ -71,6 +71,16 @@ async def test_progress_that_is_no_fraction_is_refused(wrong: str) -> None:
         assert await progress_of(api, address) is None
 
 
+async def test_a_task_without_a_log_has_an_empty_one() -> None:
+    async with served({"work": accepts}) as api:
+        address = await started(api)
+        told = {"execution_id": address["execution_id"], "task_name": "A"}
+        unknown = {"execution_id": f"{address['execution_id'][:-1]}x"}
+        for changes in ({}, {"task_name": "none"}, {"execution_id": "none"}, unknown):
+            response = await api.client.get("/flow/logs.json", params={**told, **changes})
+            assert (response.status_code, response.json()) == (200, {"ret": {}})
+
+
 async def test_what_runs_no_function_has_no_progress() -> None:
     async with served({}) as api:
         execution_id = await api.submit(await api.add(SUSPENDED))

@@ -1,6 +1,7 @@
 """Functions that tests of ``ray://`` call; they note their calls in the file that is given."""
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -99,6 +100,14 @@ def ends(file: str) -> None:
     """Raise what is no Exception."""
     _note(file)
     raise EndsError(file)
+
+
+def prints(text: str, file: str = "", secret: str = "") -> None:
+    """Print and log, and wait for a file."""
+    print(text, secret)  # noqa: T201 - that is what it is for
+    logging.getLogger("of_the_user").warning("logged %s", text)
+    while file and not Path(file).exists():
+        time.sleep(0.05)
 
 
 def large(count: int) -> str:

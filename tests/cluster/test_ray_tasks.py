@@ -5,6 +5,8 @@ not allow is not called, and what nobody waits for any more does not go on.
 """
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.cluster.api import Api, Json
 from tests.cluster.processes import LOOK_S, ROOT, OwnStack, kill, wait_until_gone, workers
 from tests.cluster.ray_flows import calls_at
 from tests.cluster.ray_stack import (
+    LOGS,
     SECRET,
     WAIT_S,
     WORKFLOWS,
@@ -327,6 +330,46 @@ def test_the_progress_of_a_function_is_shown_while_it_runs(api: Api, pattern: st
     ended = api.end(execution_id, WAIT_S)
     assert ended.context["output"] == {"frames": 80}
     assert run(api, "film:cut", {"frames": 3}).context["output"] == {"data": 3}
+
+
+def _log(api: Api, execution_id: str) -> dict[str, str]:
+    body = api.ask("GET", "/flow/logs.json", execution_id=execution_id, task_name="call").body
+    return {each["name"]: each["text"] for each in body["ret"].get("streams", [])}
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_what_a_function_prints_is_found_from_its_task(
+    own: OwnStack, api: Api, pattern: str
+) -> None:
+    run(api, "prints", {"text": "of another"}, pattern=pattern)
+    ended = run(api, "prints", {"text": "of this one", "secret": SECRET}, pattern=pattern)
+    assert _log(api, ended.execution_id) == {
+        "out": "of this one ${secret:TOKEN}\n",
+        "err": "logged of this one\n",
+    }
+    command = LOGS.replace('"$id"', ended.execution_id).replace("film", "call").split()
+    shown = subprocess.run(
+        [sys.executable, "-m", "rillflow.cli", *command[1:], "--url", own.base_url],
+        timeout=WAIT_S,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert (shown.stdout, shown.stderr) == ("of this one ${secret:TOKEN}\n", "logged of this one\n")
+    assert _log(api, run(api, "nothing", pattern=pattern).execution_id) == {}
+
+
+@pytest.mark.parametrize("pattern", ["task_sync", "task_async"])
+def test_what_a_function_prints_is_found_while_it_runs(api: Api, file: Path, pattern: str) -> None:
+    given = {"text": "soon", "file": str(file)}
+    execution_id = api.submit(flow("ray_functions:prints", given, pattern=pattern), given)
+    give_up = time.monotonic() + WAIT_S
+    while not (found := _log(api, execution_id)):
+        assert time.monotonic() < give_up
+        time.sleep(LOOK_S)
+    assert found == {"out": "soon \n", "err": "logged soon\n"}
+    file.touch()
+    assert api.end(execution_id, WAIT_S).status == "SUCCEED"
 
 
 @pytest.mark.parametrize("text", WORKFLOWS)

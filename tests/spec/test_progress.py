@@ -6,13 +6,14 @@ A report is an event, so whatever a function sends, the journal grows by few of 
 import math
 from typing import Any, Final
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rillflow.core import codec
-from rillflow.core.events import Event, ProgressReported
-from rillflow.core.tasks.progress import MESSAGE_CHARACTERS
+from rillflow.core.events import DispatchAnswered, Event, ProgressReported
+from rillflow.core.tasks.progress import LOG_CHARACTERS, MESSAGE_CHARACTERS
 from rillflow.core.view import execution_view, task_view
 from rillflow.errors import ForgedCallbackError, RequestError
 from rillflow.testing import Scenario
@@ -151,3 +152,28 @@ def test_whatever_is_reported_is_bounded_and_can_be_kept(
     assert progress.fraction == fraction or not 0 <= (fraction or math.nan) <= 1
     snapshot = codec.encode_state(flow.state)
     assert codec.decode_state(snapshot) == flow.state
+
+
+def test_the_place_of_a_log_is_kept_once_for_each_attempt_and_with_its_answer() -> None:
+    flow = started()
+    assert "log" not in task_view(flow.plan, flow.state, flow.task("film"))
+    flow.progress("film", 0.5)
+    log = ProgressReported(at_ms=flow.now_ms, task="film", log='{"node":"a"}')
+    flow.take(log)
+    assert flow.changed, "also where progress comes too soon"
+    assert shown(flow)["fraction"] == 0.5
+    assert task_view(flow.plan, flow.state, flow.task("film"))["log"] == {"node": "a"}
+    flow.take(msgspec.structs.replace(log, log='{"node":"b"}'))
+    assert not flow.changed
+    flow.take(
+        DispatchAnswered(at_ms=9, task="film", attempt=1, error="e", log='{"node":"a","end":1}')
+    )
+    assert flow.task("film").log is None, "the next attempt has begun"
+    flow.take(DispatchAnswered(at_ms=9, task="film", attempt=2, error="e", log='{"end":2}'))
+    assert task_view(flow.plan, flow.state, flow.task("film"))["log"] == {"end": 2}
+
+
+def test_a_place_that_is_too_long_is_not_kept() -> None:
+    flow = started()
+    flow.take(ProgressReported(at_ms=1, task="film", log='"' + "x" * LOG_CHARACTERS + '"'))
+    assert not flow.changed

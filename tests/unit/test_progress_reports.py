@@ -109,18 +109,19 @@ def test_what_a_generator_yields_is_progress_if_it_reads_so(
 
 
 async def test_a_dispatcher_passes_on_the_latest_report_of_a_call_and_none_after_its_end() -> None:
-    passed: asyncio.Queue[tuple[CallId, float | None, str]] = asyncio.Queue()
+    passed: asyncio.Queue[tuple[CallId, float | None, str, str | None]] = asyncio.Queue()
     reports = ProgressReports()
     reports.deliver = lambda *report: passed.put_nowait(report)
     with reports.of(CALL) as number:
         for tenth in range(5):
             reports.take(number, tenth / 10, "")
         async with asyncio.timeout(WAIT_S):
-            assert await passed.get() == (CALL, 0.4, "")
+            assert await passed.get() == (CALL, 0.4, "", None)
             began_s = time.monotonic()
             reports.take(number, 0.5, "")
             reports.take(number, 0.6, "")
-            assert await passed.get() == (CALL, 0.6, "")
+            reports.take(number, None, "", "the place of the log")
+            assert await passed.get() == (CALL, 0.6, "", "the place of the log")
         assert time.monotonic() - began_s >= 1.0
         reports.take(number, 0.7, "")
         reports.take(number + 1, 0.8, "of no call")
@@ -140,10 +141,12 @@ async def test_a_report_goes_to_the_owner_of_its_call_with_secrets_masked() -> N
         return connection if call == CALL else None
 
     delivery = ProgressDelivery(connection_of, StoppedClock(), lambda text: text.upper())
-    delivery.begin(("b:f_c_2", "A", 1, 0), 0.1, "")
-    delivery.begin(CALL, 0.5, "half")
+    delivery.begin(("b:f_c_2", "A", 1, 0), 0.1, "", None)
+    delivery.begin(CALL, 0.5, "half", "place")
     async with asyncio.timeout(WAIT_S):
         message = decode_owner_message(await sent.get())
-    event = ProgressReported(at_ms=NOW_MS, task="A", fraction=0.5, message="HALF", attempt=2)
+    event = ProgressReported(
+        at_ms=NOW_MS, task="A", fraction=0.5, message="HALF", attempt=2, log="place"
+    )
     assert message == Calls([Delivery(execution_id="b:f_c_1", event=event)])
     assert sent.empty()

@@ -168,6 +168,33 @@ def get(
             print_execution(execution, failed=failed, brief=brief, as_json=as_json)
 
 
+def logs(
+    execution_id: ExecutionArgument,
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TASK]",
+            callback=not_blank,
+            help="Only this task; in a group by its full name, such as each_1-one.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Print what the functions of an execution have printed that Ray has called.
+
+    Of each task it is the last attempt, also while it runs. What went to standard
+    error is printed there. Of long logs only the end is printed.
+
+        $ rillflow logs "$id" film
+    """
+    from rillflow.cli.output.logs import print_logs
+
+    with client_of(url) as client:
+        if not print_logs(client.execution(execution_id), task):
+            raise typer.Exit(1)
+
+
 def watch(
     execution_id: ExecutionArgument,
     every_s: Annotated[

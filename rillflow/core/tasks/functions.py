@@ -66,7 +66,7 @@ def run_function(turn: Turn, task: TaskState, plan: TaskPlan, document: JsonObje
         task.invoke.input = merged
     task.attempt += 1
     task.in_flight = True
-    task.retry_after_s = task.invoke.hint = task.progress = None
+    task.retry_after_s = task.invoke.hint = task.progress = task.log = None
     task.poll_url, task.polls = None, 0
     task.told, task.child_redos, task.redoing_child = 0, 0, False
     task.applied_at_start = []

@@ -3,7 +3,7 @@
 `core/requests.py` applies it. A report that comes too soon is ignored, so its sender repeats the
 latest one. The dispatcher keeps the same pauses for functions of Ray.
 
-Used by `core/requests.py` and `ray_tasks/progress.py`.
+Used by `core/machine.py`, `core/requests.py` and `ray_tasks/progress.py`.
 """
 
 from typing import Final
@@ -20,10 +20,30 @@ PAUSE_OF_ALL_MS: Final = 20
 """Least time between two reports of one execution, however many tasks it has."""
 MESSAGE_CHARACTERS: Final = 200
 """Limit of the characters of a message that are kept."""
+LOG_CHARACTERS: Final = 512
+"""The place of a log that has more characters is not kept."""
 
 
 def keep_progress(state: ExecutionState, task: TaskState, event: ProgressReported) -> bool:
-    """Keep a report; return False for one that comes too soon."""
+    """Keep a report; return False for one that comes too soon.
+
+    The place of a log is kept once for each attempt, and may come alone.
+    """
+    has_log = task.log is None and keep_log(task, event.log)
+    if event.log is not None and event.fraction is None and not event.message:
+        return has_log
+    return _keep(state, task, event) or has_log
+
+
+def keep_log(task: TaskState, log: str | None) -> bool:
+    """Keep the place of what an attempt has printed; return False if there is none."""
+    if log is None or len(log) > LOG_CHARACTERS:
+        return False
+    task.log = log
+    return True
+
+
+def _keep(state: ExecutionState, task: TaskState, event: ProgressReported) -> bool:
     last, at_ms = task.progress, event.at_ms
     if last is not None and 0 <= at_ms - last.at_ms < pause_ms(_started_ms(task), at_ms):
         return False

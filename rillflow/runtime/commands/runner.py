@@ -199,6 +199,7 @@ class CommandRunner:
                 hint=answer.hint,
                 is_outcome=answer.is_outcome,
                 polls_public=answer.polls_public,
+                log=answer.log,
             )
         if answer.error is not None:
             log.warning(

@@ -34,7 +34,7 @@ class ProgressDelivery:
         self._masked = masked
         self._sending: TaskSet[None] = TaskSet()
 
-    def begin(self, call: CallId, fraction: float | None, message: str) -> None:
+    def begin(self, call: CallId, fraction: float | None, message: str, log: str | None) -> None:
         """Begin to send a report."""
         connection = self._connection_of(call)
         if connection is None:
@@ -46,6 +46,7 @@ class ProgressDelivery:
             fraction=fraction,
             message=self._masked(message) if message else "",
             attempt=attempt,
+            log=log,
         )
         told = encode_message(Calls([Delivery(execution_id=execution_id, event=event)]))
         self._sending.start(_send(connection, told))

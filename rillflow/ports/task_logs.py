@@ -1,0 +1,89 @@
+"""The log of a task: what its function has printed in a Ray worker, and where that is.
+
+Used by `actors/task_logs.py`, `ray_tasks/worker_log.py` and `runtime/stack.py`.
+"""
+
+import re
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+MOST_BYTES: Final = 256 * 1024
+"""Limit of what is read of one file: the end of it."""
+NAME: Final = re.compile(r"worker-[0-9a-f]{1,64}-[0-9a-f]{1,16}-\d{1,10}\.(out|err)")
+"""The names that Ray gives to the files of a worker; no other file is read."""
+
+
+class LogPart(msgspec.Struct, frozen=True):
+    """What lies in a file from ``begin`` to ``end``, in bytes; None while the function runs."""
+
+    name: str
+    begin: int
+    end: int | None = None
+
+
+class LogPlace(msgspec.Struct, frozen=True):
+    """The node of a worker, and the parts of its files, standard output first."""
+
+    node: str
+    parts: list[LogPart]
+
+
+class LogText(msgspec.Struct, frozen=True):
+    """What a function has printed into one of its two streams, ``out`` or ``err``.
+
+    ``is_cut`` tells that only the end of it was read.
+    """
+
+    stream: str
+    text: str
+    is_cut: bool = False
+
+
+class TaskLogs(Protocol):
+    """Reads logs on the nodes where they are."""
+
+    async def read(self, place: LogPlace) -> list[LogText]:
+        """Return what is there; a file that is gone is left out.
+
+        Raises:
+            UnavailableError: The node cannot be reached.
+        """
+        ...
+
+
+class NoTaskLogs:
+    """Reads nothing: there is no Ray."""
+
+    async def read(self, place: LogPlace) -> list[LogText]:
+        """Return nothing."""
+        del place
+        return []
+
+
+def read_part(folder: str, part: LogPart) -> LogText | None:
+    """Read a part of a file of a worker, in a folder that only Ray writes to.
+
+    Returns:
+        None if the file is gone, or is none of a worker.
+    """
+    match = NAME.fullmatch(part.name)
+    if match is None or part.begin < 0:
+        return None
+    try:
+        with (Path(folder) / part.name).open("rb") as file:
+            end = file.seek(0, 2)
+            end = end if part.end is None else min(part.end, end)
+            begin = max(part.begin, end - MOST_BYTES)
+            file.seek(begin)
+            data = file.read(max(end - begin, 0))
+    except OSError:
+        return None
+    lines = data.decode(errors="replace").splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith(_MARKS))
+    return LogText(match[1], text, is_cut=begin > part.begin)
+
+
+_MARKS: Final = (":job_id:", ":actor_name:", ":task_name:")
+"""Lines by which Ray tells whose output follows."""

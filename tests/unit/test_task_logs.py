@@ -1,0 +1,52 @@
+"""Of the files of a worker, what one function has printed is read, and no other file."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rillflow.ports.task_logs import MOST_BYTES, LogPart, LogText, read_part
+
+NAME: Final = "worker-0a1b-01000000-123.out"
+
+
+def read(folder: Path, part: LogPart) -> LogText | None:
+    return read_part(str(folder), part)
+
+
+def test_the_lines_of_one_function_are_read_without_those_of_ray(tmp_path: Path) -> None:
+    before, own, after = "of another\n", ":task_name:m:f\nof this\n", "of the next\n"
+    (tmp_path / NAME).write_text(before + own + after, encoding="utf-8")
+    begin = len(before)
+    part = LogPart(NAME, begin, begin + len(own))
+    assert read(tmp_path, part) == LogText("out", "of this\n")
+    assert read(tmp_path, LogPart(NAME, begin)) == LogText("out", f"of this\n{after}")
+
+
+def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"a" * MOST_BYTES + b"b" * MOST_BYTES)
+    assert read(tmp_path, LogPart(NAME, 0)) == LogText("out", "b" * MOST_BYTES, is_cut=True)
+    found = read(tmp_path, LogPart(NAME, 1, MOST_BYTES + 1))
+    assert found == LogText("out", "a" * (MOST_BYTES - 1) + "b")
+
+
+def test_whatever_was_written_is_text(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"\xff\x00")
+    assert read(tmp_path, LogPart(NAME, 0)) == LogText("out", "\ufffd\0")
+
+
+@pytest.mark.parametrize(
+    "name", ["secret", "../secret", "/etc/passwd", "raylet.out", f"../{NAME}", f"{NAME}\n", ""]
+)
+def test_a_file_that_is_none_of_a_worker_is_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / NAME).write_text("secret", encoding="utf-8")
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
+    assert read(tmp_path / "logs", LogPart(name, 0)) is None
+
+
+def test_what_is_gone_or_shorter_than_it_was_is_no_error(tmp_path: Path) -> None:
+    assert read(tmp_path, LogPart(NAME, 0)) is None
+    (tmp_path / NAME).write_text("x", encoding="utf-8")
+    assert read(tmp_path, LogPart(NAME, 100, 200)) == LogText("out", "")
+    assert read(tmp_path, LogPart(NAME, -1)) is None
