@@ -52,7 +52,7 @@ from serve.routes import (
 )
 from serve.routes.batch_redo import BatchRedo
 from serve.routes.console import definition_rules, definitions, listings, templates
-from serve.routes.console_api import inspecting, searching
+from serve.routes.console_api import inspecting, journals, searching
 from serve.routes.document import add_document
 from serve.routes.hot import HotRoutes
 
@@ -171,6 +171,7 @@ def _routers(
         listings,
         searching,
         inspecting,
+        journals,
         legacy,
         health,
     ):

@@ -198,6 +198,10 @@ ROUTES: Final = (
     Route("GET", "/flow/console/v1/task.json", KEY),
     Route("GET", "/flow/console/v1/context.json", KEY),
     Route("GET", "/flow/console/v1/waits.json", KEY),
+    Route("GET", "/flow/console/v1/events.json", KEY),
+    Route("GET", "/flow/console/v1/event.json", KEY),
+    Route("GET", "/flow/console/v1/changes.json", KEY),
+    Route("GET", "/flow/console/v1/timeline.json", KEY),
     # Rill Flow's web console.
     Route("GET", "/flow/bg/get_descriptor.json", KEY),
     Route("GET", "/flow/bg/get_descriptor_ids.json", KEY),

@@ -33,6 +33,7 @@ from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
 from rillflow.ports.task_logs import LogPlace, LogText, NoTaskLogs, TaskLogs
 from rillflow.runtime.definitions.catalogue import add_descriptor
+from rillflow.runtime.histories.cache import Histories
 from rillflow.runtime.hooks.chain import ContextHook
 from rillflow.runtime.hooks.loading import load_hook
 from rillflow.runtime.owner.queries import unknown_execution
@@ -76,6 +77,7 @@ class Stack:
         self.cluster = cluster
         self.readiness = readiness
         self.task_logs = task_logs or NoTaskLogs()
+        self.histories = Histories(store)
         self.clock = clock or SystemClock()
         self.submissions = Submissions(
             settings,

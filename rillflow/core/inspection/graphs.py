@@ -30,7 +30,7 @@ def level(  # noqa: PLR0913 - the parameters of the route
     plan: Plan, state: ExecutionState, at_ms: int, *, route: str, offset: int, limit: int
 ) -> JsonObject | None:
     """Return the tasks of one level with their statuses, and its edges; None for no such level."""
-    found = _level_plan(plan, state, route)
+    found = level_of(plan, state, route)
     if found is None:
         return None
     waits = Waits(plan, state)
@@ -133,7 +133,8 @@ def group_view(state: ExecutionState, waits: Waits, task: TaskState, plan: TaskP
     }
 
 
-def _level_plan(plan: Plan, state: ExecutionState, route: str) -> LevelPlan | None:
+def level_of(plan: Plan, state: ExecutionState, route: str) -> LevelPlan | None:
+    """Return the level of a route, the top level for the empty one; None for no such group."""
     if not route:
         return plan.level
     group = state.groups.get(route)

@@ -1,21 +1,27 @@
 """One execution: header, graph, groups, tasks, context, and why it waits.
 
-Used by `serve/api.py`.
+Used by `serve/api.py` and `serve/routes/console_api`.
 """
 
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from rillflow.core.inspection.views import SUMMARY
 from rillflow.errors import RequestError, UnknownExecutionError
 from rillflow.ids import is_execution_id
+from rillflow.jsontypes import decode_json
 from rillflow.runtime.stack import Stack
 from serve.forms.bodies import raw_response
 from serve.forms.documentation import ERRORS, NOT_FOUND
 from serve.forms.parameters import Whole
 
 _NO_SUCH: Final = 404
+_CONFLICT: Final = 409
+Event: TypeAlias = Annotated[
+    Whole | None, Query(description="As it was after this event of the journal.")
+]
 MOST_NODES: Final = 1_000
 MOST_ITEMS: Final = 500
 
@@ -31,71 +37,111 @@ def router(stack: Stack) -> APIRouter:
 
 def _add_execution(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/execution.json", responses={200: {"description": "The header."}})
-    async def execution(execution_id: str) -> Response:
+    async def execution(execution_id: str, event: Event = None) -> Response:
         """Show an execution without its tasks."""
-        return await shown(stack, execution_id, "header")
+        return await shown(stack, execution_id, "header", event)
 
     @routes.get("/waits.json", responses={200: {"description": "Reasons, as sentences."}})
     async def waits(
-        execution_id: str, task: str = "", offset: Whole = 0, limit: Whole = 100
+        execution_id: str,
+        task: str = "",
+        event: Event = None,
+        offset: Whole = 0,
+        limit: Whole = 100,
     ) -> Response:
         """Show for what everything that has not ended waits."""
         return await shown(
-            stack, execution_id, "waits", task=task, **_page(offset, limit, MOST_ITEMS)
+            stack, execution_id, "waits", event, task=task, **_page(offset, limit, MOST_ITEMS)
         )
 
 
 def _add_tasks(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/graph.json", responses={200: {"description": "Nodes and edges."}})
     async def graph(
-        execution_id: str, route: str = "", offset: Whole = 0, limit: Whole = MOST_NODES
+        execution_id: str,
+        route: str = "",
+        event: Event = None,
+        offset: Whole = 0,
+        limit: Whole = MOST_NODES,
     ) -> Response:
         """Show the tasks of one level with what follows what."""
         return await shown(
-            stack, execution_id, "level", route=route, **_page(offset, limit, MOST_NODES)
+            stack, execution_id, "level", event, route=route, **_page(offset, limit, MOST_NODES)
         )
 
     @routes.get("/items.json", responses={200: {"description": "Iterations or branches."}})
-    async def items(
+    async def items(  # noqa: PLR0913, PLR0917 - the parameters of the endpoint
         execution_id: str,
         task: str,
         status: str = "",
+        event: Event = None,
         offset: Whole = 0,
         limit: Whole = 100,
     ) -> Response:
         """Show the groups of a foreach or choice in the order of their indexes."""
         page = _page(offset, limit, MOST_ITEMS)
-        return await shown(stack, execution_id, "items", task=task, status=status, **page)
+        return await shown(stack, execution_id, "items", event, task=task, status=status, **page)
 
     @routes.get("/task.json", responses={200: {"description": "One task instance."}})
-    async def task_instance(execution_id: str, task: str) -> Response:
+    async def task_instance(execution_id: str, task: str, event: Event = None) -> Response:
         """Show one task instance: its input, output and attempts."""
-        return await shown(stack, execution_id, "instance", task=task)
+        return await shown(stack, execution_id, "instance", event, task=task)
 
 
 def _add_values(routes: APIRouter, stack: Stack) -> None:
     @routes.get("/context.json", responses={200: {"description": "A part of a context."}})
     async def context(
-        execution_id: str, route: str = "", path: str = "", offset: Whole = 0
+        execution_id: str,
+        route: str = "",
+        path: str = "",
+        event: Event = None,
+        offset: Whole = 0,
     ) -> Response:
         """Show the context of the execution, or of a group, or a part of it."""
         asked = {"route": route, "path": path, "offset": str(max(offset, 0))}
-        return await shown(stack, execution_id, "context_part", **asked)
+        return await shown(stack, execution_id, "context_part", event, **asked)
 
 
-async def shown(stack: Stack, execution_id: str, kind: str, **asked: str) -> Response:
-    """Answer with a view of an execution.
+async def shown(
+    stack: Stack, execution_id: str, kind: str, event: int | None, **asked: str
+) -> Response:
+    """Answer with a view of an execution, as it is or as it was after an event.
 
     Raises:
         RequestError: There is no such execution, or nothing that the parameters name (404).
     """
     require_id(execution_id)
-    body = await stack.inspect(execution_id, kind, **asked)
+    if event is None:
+        body = await stack.inspect(execution_id, kind, **asked)
+    else:
+        await last_event(stack, execution_id)
+        body = await stack.histories.view(execution_id, event, kind, asked)
     if body is not None:
         return raw_response(body)
-    if await stack.inspect(execution_id, "summary") is None:
+    if await stack.inspect(execution_id, SUMMARY) is None:
         raise unknown(execution_id)
     raise missing(execution_id, asked)
+
+
+async def last_event(stack: Stack, execution_id: str) -> int:
+    """Return the number of the last event of an execution whose journal may be replayed.
+
+    Raises:
+        UnknownExecutionError: There is no such execution (404).
+        RequestError: It is in quarantine, since handling it fails (409).
+    """
+    require_id(execution_id)
+    body = await stack.inspect(execution_id, SUMMARY)
+    summary = decode_json(body) if body else None
+    if not isinstance(summary, dict):
+        raise unknown(execution_id)
+    if summary.get("quarantine"):
+        raise RequestError(
+            f"{execution_id} is in quarantine, and its journal is not replayed",
+            http_status=_CONFLICT,
+        )
+    seq = summary["seq"]
+    return seq if isinstance(seq, int) else 0
 
 
 def require_id(execution_id: str) -> None:

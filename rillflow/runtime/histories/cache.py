@@ -1,0 +1,203 @@
+"""The histories that were looked at last, and the views of them.
+
+Used by `runtime/stack.py`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from cachetools import LRUCache
+
+from rillflow.core.inspection.cutting import cut, escaped
+from rillflow.core.inspection.journal import data_of
+from rillflow.core.inspection.timelines import timeline
+from rillflow.core.inspection.views import inspect
+from rillflow.core.state import ExecutionState
+from rillflow.gateways.messages.threads import in_thread
+from rillflow.ids import ExecutionId
+from rillflow.jsontypes import JsonObject, JsonValue, encode_json
+from rillflow.ports.store import Store
+from rillflow.runtime.definitions.catalogue import Plans
+from rillflow.runtime.histories.history import History
+
+MOST_KEPT: Final = 8
+SCANNED: Final = 1_000
+"""How many events are looked through for one page."""
+CHUNK: Final = 200
+MOST_CHANGES: Final = 200
+_PLANS_BYTES: Final = 64 << 20
+
+
+class Histories:
+    """Histories by execution; the least recently used are dropped."""
+
+    def __init__(self, store: Store, *, most: int = MOST_KEPT) -> None:
+        self._store = store
+        self._plans = Plans(store, most_bytes=_PLANS_BYTES)
+        self._kept = LRUCache[ExecutionId, History](most)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def view(
+        self, execution_id: ExecutionId, seq: int, kind: str, asked: dict[str, str]
+    ) -> bytes | None:
+        """Return a view of `core/inspection` as it was after an event, as JSON text.
+
+        Raises:
+            RillflowError: There is no such event, or the journal cannot be replayed so far.
+        """
+        async with self._history(execution_id) as history:
+            recorder = await history.at(seq)
+
+            def shown() -> bytes | None:
+                at_ms = recorder.at_ms
+                value = inspect(kind, recorder.plan, recorder.state, at_ms, asked)
+                return None if value is None else encode_json(value)
+
+            return await in_thread(shown)
+
+    async def timeline(  # noqa: PLR0913 - the parameters of the route
+        self,
+        execution_id: ExecutionId,
+        last_seq: int,
+        *,
+        route: str,
+        offset: int,
+        limit: int,
+        seq: int | None,
+    ) -> bytes | None:
+        """Return the timeline of a level, now or as it was after an event, as JSON text.
+
+        Raises:
+            RillflowError: As ``view``.
+        """
+        async with self._history(execution_id) as history:
+            recorder = await history.whole(last_seq)
+            until_ms = None if seq is None else (await history.event(seq)).at_ms
+
+            def shown() -> bytes | None:
+                value = timeline(
+                    recorder, route=route, offset=offset, limit=limit, until_ms=until_ms
+                )
+                if value is None:
+                    return None
+                return encode_json(value if seq is None else {**value, "seq": seq})
+
+            return await in_thread(shown)
+
+    async def events(  # noqa: PLR0913 - the parameters of the route
+        self,
+        execution_id: ExecutionId,
+        last_seq: int,
+        *,
+        cursor: int,
+        limit: int,
+        is_newest_first: bool,
+        kind: str,
+        task: str,
+    ) -> JsonObject:
+        """Return a page of events. ``cursor`` is the last one of the page before, 0 for the first.
+
+        Raises:
+            RillflowError: As ``view``.
+        """
+        found: list[JsonValue] = []
+        at, scanned = cursor, 0
+        if is_newest_first:
+            at = last_seq + 1 if not cursor else min(cursor, last_seq + 1)
+        async with self._history(execution_id) as history:
+            while len(found) < limit and scanned < SCANNED:
+                first, last = (max(at - CHUNK, 1), at - 1) if is_newest_first else (at + 1, 0)
+                last = last if is_newest_first else min(at + CHUNK, last_seq)
+                if first > last:
+                    return {"last_seq": last_seq, "events": found, "next": None}
+                rows = await history.rows(first, last)
+                for row in reversed(rows) if is_newest_first else rows:
+                    at, scanned = _seq_of(row), scanned + 1
+                    if _is_wanted(row, kind, task):
+                        found.append(row)
+                    if len(found) >= limit:
+                        break
+        is_end = at <= 1 if is_newest_first else at >= last_seq
+        return {"last_seq": last_seq, "events": found, "next": None if is_end else str(at)}
+
+    async def event(self, execution_id: ExecutionId, seq: int) -> JsonObject:
+        """Return one event with its effect and its data.
+
+        Raises:
+            RillflowError: As ``view``.
+        """
+        async with self._history(execution_id) as history:
+            event = await history.event(seq)
+            [row] = await history.rows(seq, seq)
+        return {**row, "data": await in_thread(lambda: data_of(event))}
+
+    async def changes(self, execution_id: ExecutionId, seq: int) -> JsonObject:
+        """Return what one event changed in contexts.
+
+        Raises:
+            RillflowError: As ``view``.
+        """
+        async with self._history(execution_id) as history:
+            event = await history.event(seq)
+            task = getattr(event, "task", "")
+            before: dict[str, JsonObject] = {}
+            if seq > 1:
+                before = _contexts_of((await history.at(seq - 1)).state)
+            after = _contexts_of((await history.at(seq)).state)
+            return await in_thread(lambda: _changes(seq, str(task), before, after))
+
+    @asynccontextmanager
+    async def _history(self, execution_id: ExecutionId) -> AsyncIterator[History]:
+        history = self._kept.get(execution_id)
+        if history is None:
+            history = self._kept[execution_id] = History(execution_id, self._store, self._plans)
+        async with history.lock:
+            yield history
+
+
+def _seq_of(row: JsonObject) -> int:
+    seq = row["seq"]
+    return seq if isinstance(seq, int) else 0
+
+
+def _is_wanted(row: JsonObject, kind: str, task: str) -> bool:
+    if kind and row["kind"] != kind:
+        return False
+    name = str(row["task"])
+    return not task or name == task or name.rpartition("-")[2] == task
+
+
+def _contexts_of(state: ExecutionState) -> dict[str, JsonObject]:
+    return {"": state.context, **{route: each.context for route, each in state.groups.items()}}
+
+
+def _changes(
+    seq: int, task: str, before: dict[str, JsonObject], after: dict[str, JsonObject]
+) -> JsonObject:
+    found: list[JsonValue] = []
+    more = 0
+    for route, context in after.items():
+        old = before.get(route, {})
+        if old is context:
+            continue
+        for key in {**old, **context}:
+            if key in old and key in context and old[key] == context[key]:
+                continue
+            if len(found) >= MOST_CHANGES:
+                more += 1
+                continue
+            path = "/" + escaped(key)
+            found.append(
+                {
+                    "route": route,
+                    "path": path[:4_096],
+                    "op": "add" if key not in old else "replace" if key in context else "remove",
+                    "before": cut(old.get(key), 4_096, path),
+                    "after": cut(context.get(key), 4_096, path),
+                    "task": task,
+                }
+            )
+    return {"seq": seq, "changes": found, "more": more}
