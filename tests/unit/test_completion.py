@@ -111,3 +111,32 @@ async def test_news_of_many_ends_come_in_messages_of_few_bytes() -> None:
         heard = [ended.execution_id for ended in news]
         told += news
     assert [ended.execution_id for ended in told] == names
+
+
+async def test_who_waits_once_more_after_a_redo_is_told_the_second_end() -> None:
+    """The next question confirmed the first end by its execution, and took the second one along."""
+    server = CompletionServer(ManualClock())
+
+    async def watch_and_end(call: Watch | Submission) -> Reply:
+        assert isinstance(call, Watch)
+        server.watch(call.watcher, call.execution_id, call.show)
+        server.ended("redone")
+        return Reply()
+
+    async def ask(question: AwaitEnds) -> News:
+        told = await server.take(question.watcher, question.timeout_s, question.heard)
+        return News("life", told)
+
+    client = CompletionClient("me", watch_and_end, ask)
+    for _ in range(3):
+        assert (await client.wait("redone", LONG_S)).has_ended
+
+
+async def test_the_end_before_a_redo_is_not_told_to_who_waits_after_it() -> None:
+    server = CompletionServer(ManualClock())
+    server.watch("me", "redone", "brief")
+    server.ended("redone", lambda _: b"failed")
+    server.watch("me", "redone", "brief")
+    assert await server.take("me", 0) == []
+    server.ended("redone", lambda _: b"succeeded")
+    assert await server.take("me", 0) == [Ended("redone", "brief", b"succeeded")]

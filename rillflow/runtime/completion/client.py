@@ -123,6 +123,8 @@ class CompletionClient:
             _leave(self._waiting, execution_id, future)
 
     async def _see(self, watch: Watch, future: "asyncio.Future[_Seen]", timeout_s: float) -> End:
+        # A confirmation of an earlier end would be taken for one of the next, after a redo.
+        self._heard = [each for each in self._heard if each != watch.execution_id]
         reply = (await self._call(watch)).raise_for_error()
         if not reply.changed:
             return End(has_ended=True, body=reply.body)

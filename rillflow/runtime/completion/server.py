@@ -40,9 +40,14 @@ class CompletionServer:
         self._watchers: OrderedDict[str, _Watcher] = OrderedDict()
 
     def watch(self, watcher: str, execution_id: ExecutionId, show: str = "") -> None:
-        """Register a watcher for the end of an execution, with the view that ``show`` asks for."""
+        """Register a watcher for the end of an execution, with the view that ``show`` asks for.
+
+        What the watcher has not confirmed of an earlier end, before a redo, is dropped.
+        """
         self._of.setdefault(execution_id, {})[watcher] = show
-        self._watcher(watcher).heard_s = self._clock.monotonic_s()
+        known = self._watcher(watcher)
+        known.heard_s = self._clock.monotonic_s()
+        known.forget(execution_id)
 
     def ended(
         self, execution_id: ExecutionId, view: Callable[[str], bytes | None] = lambda _: None
@@ -105,9 +110,12 @@ class _Watcher:
         self._ended[ended.execution_id] = ended
         self._news.set()
 
+    def forget(self, execution_id: ExecutionId) -> None:
+        self._ended.pop(execution_id, None)
+
     async def take(self, timeout_s: float, heard: Sequence[ExecutionId]) -> list[Ended]:
         for execution_id in heard:
-            self._ended.pop(execution_id, None)
+            self.forget(execution_id)
         if not self._ended:
             self._news.clear()
             try:
