@@ -17,6 +17,8 @@ CODE := rillflow serve tests examples
 ARGS ?=
 
 export PYTHONUNBUFFERED := 1
+# Tests start hundreds of processes, and each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Behind a company's package mirror and certificate authority: uv is told of what pip is told of,
 # and the certificates of the system count, where it has any.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
@@ -116,8 +118,12 @@ if [ $$failed -ne 0 ]; then echo "tests without Ray have failed, further up" >&2
 endef
 GENERATED := tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
   tests/spec/test_transform_fuzz.py tests/spec/test_expression_memory.py \
-  tests/spec/test_callbacks.py tests/spec/test_laws.py tests/unit/test_json_texts.py \
-  tests/unit/test_secret_masks.py tests/api/test_fuzzed_turns.py tests/api/test_document.py
+  tests/spec/test_callbacks.py tests/spec/test_laws.py tests/spec/test_canonical.py \
+  tests/spec/test_cleaning.py tests/spec/test_progress.py tests/spec/test_silent_rule_warnings.py \
+  tests/unit/test_json_texts.py tests/unit/test_secret_masks.py tests/unit/test_large_values.py \
+  tests/unit/test_activation_laws.py tests/unit/test_convergence.py tests/unit/test_deployed.py \
+  tests/unit/test_percent_encoding.py tests/unit/test_rebalancing.py \
+  tests/contract/test_store_model.py tests/api/test_fuzzed_turns.py tests/api/test_document.py
 DURATIONS := --durations=15 --durations-min=0.5
 
 .PHONY: test
@@ -128,13 +134,14 @@ test: check ## Every check, then every test but the long ones; ARGS="-k name" pi
 test-long: setup ## What takes longer: most seeds, long kills, nodes, other Pythons, more examples
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DURATIONS) -m long $(WITHOUT_RAY) $(ARGS)
 	@$(BIN)/python -m pytest $(DURATIONS) -m long tests/cluster $(ARGS)
-	@RILLFLOW_FUZZ=3 $(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) $(filter-out tests/api/%,$(GENERATED)) $(ARGS)
+	@RILLFLOW_FUZZ=3 $(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) -m "not long" \
+	  $(filter-out tests/api/%,$(GENERATED)) $(ARGS)
 	@$(MAKE) test-pythons
 
 .PHONY: test-fast
-test-fast: setup ## Everything that needs no Ray; ARGS="tests/unit/test_ids.py" picks some
+test-fast: setup ## What needs no Ray and is not long; ARGS="tests/unit/test_ids.py" picks some
 	@$(BIN)/python -m pytest --quiet $(SIDE_BY_SIDE) \
-	  $(or $(filter tests/%,$(ARGS)),$(filter-out tests/simulation,$(WITHOUT_RAY))) \
+	  $(or $(filter tests/%,$(ARGS)),-m "not long" $(filter-out tests/simulation,$(WITHOUT_RAY))) \
 	  $(filter-out tests/%,$(ARGS))
 
 .PHONY: test-cluster

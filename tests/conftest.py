@@ -21,7 +21,7 @@ import pytest
 
 from tests.fuzzing import load_profile
 
-pytest_plugins = ("pytester", "tests.case_table")
+pytest_plugins = ("pytester", "tests.case_table", "tests.sampling")
 
 _TESTS: Final = Path(__file__).parent
 _FREE: Final = (_TESTS / "cluster", _TESTS / "bench")

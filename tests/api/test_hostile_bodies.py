@@ -20,9 +20,10 @@ from tests.api.turns_of_loop import Loop
 from tests.hostile_texts import HostileText, json_texts, other_texts, packed_texts
 from tests.loopback import StoppedClock, attempt, web_server
 
-LONG: Final = pytest.mark.long
-PARTS: Final = 4
-"""Into which the longest test is divided; the first part runs at every run."""
+PARTS: Final = 3
+"""Into which the texts of a test are divided; the first part runs at every run."""
+LARGE_PARTS: Final = 12
+"""The same where the texts are large."""
 MEBIBYTE: Final = 1 << 20
 UNKNOWN: Final = "shop:order_c_00000000-0000-1000-8000-000000000000"
 KEY: Final = "the-callback-key"
@@ -49,10 +50,14 @@ def work(_: Any) -> dict[str, Any]:
     return {}
 
 
-async def test_no_callback_holds_the_loop(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.one_in(PARTS)
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_no_callback_holds_the_loop(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    hostile = texts()
+    hostile = texts()[part::PARTS]
     async with served({"work": work}) as api:
         version = await api.add(calling("work", pattern="task_async"))
         await api.submit(version)  # What is loaded at the first use is no hostile work.
@@ -69,10 +74,12 @@ async def test_no_callback_holds_the_loop(loop: Loop, monkeypatch: pytest.Monkey
     loop.assert_free()
 
 
-async def test_no_wake_up_redo_or_submission_holds_the_loop(loop: Loop) -> None:
+@pytest.mark.one_in(PARTS)
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_no_wake_up_redo_or_submission_holds_the_loop(loop: Loop, part: int) -> None:
     schema = json.dumps({"additionalProperties": {"maxLength": 5, "items": {"type": "string"}}})
     wants = f"inputSchema: '{schema}'\nenforceInputSchema: true\n"
-    hostile = [*json_texts(MEBIBYTE), *other_texts(MEBIBYTE)]
+    hostile = [*json_texts(MEBIBYTE), *other_texts(MEBIBYTE)][part::PARTS]
     async with served() as api:
         version = await api.add(SUSPENDED)
         checked = await api.add(
@@ -99,7 +106,8 @@ async def test_no_wake_up_redo_or_submission_holds_the_loop(loop: Loop) -> None:
     loop.assert_free()
 
 
-@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=LONG) for n in range(1, PARTS))])
+@pytest.mark.one_in(LARGE_PARTS)
+@pytest.mark.parametrize("part", range(LARGE_PARTS))
 async def test_no_answer_of_ten_megabytes_holds_the_loop_of_a_dispatcher(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
@@ -116,7 +124,7 @@ async def test_no_answer_of_ten_megabytes_holds_the_loop_of_a_dispatcher(
 
     registry = GatewayRegistry.with_http(HttpSettings(call_timeout_s=30), StoppedClock())
     async with web_server(f=answer) as url:
-        for number, text in list(enumerate(hostile))[part::PARTS]:
+        for number, text in list(enumerate(hostile))[part::LARGE_PARTS]:
             held["text"] = text
             for status in (200, 202, 500) if number % 5 == 0 else (200,):
                 request = attempt(f"{url}/f?status={status}", poll=True, secrets=((),))

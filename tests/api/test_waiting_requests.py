@@ -13,7 +13,7 @@ from tests.api.definition_texts import SUSPENDED
 from tests.api.serving import Api, served
 
 MANY: Final = 3_000
-PROMPTLY_S: Final = 10
+PROMPTLY_S: Final = 60
 """Far less than the waits last; usually it takes some tenths of a second."""
 KEY: Final = "a-long-secret"
 SHOWN: Final = {"X-Rillflow-Api-Key": KEY}
@@ -96,10 +96,10 @@ async def test_a_wait_without_a_place_shows_the_execution_as_it_is() -> None:
         held = [await waiting(api, execution) for _ in range(2)]
         assert await held[1].is_silent(0.2)
         began = time.monotonic()
-        assert (await api.shown(execution, wait_s=20))["dag_status"] == "RUNNING"
-        submitted = await api.post("/flow/submit.json", descriptor_id="shop:order", wait_s=20)
+        assert (await api.shown(execution, wait_s=60))["dag_status"] == "RUNNING"
+        submitted = await api.post("/flow/submit.json", descriptor_id="shop:order", wait_s=60)
         assert list(submitted) == ["execution_id"]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         await asyncio.gather(*(one.close() for one in held))
 
 

@@ -17,7 +17,7 @@ from tests.simulation.world import simulate
 
 SEEDS: Final = 2000
 IN_ONE_TEST: Final = 50
-AT_EVERY_RUN: Final = 200
+AT_EVERY_RUN: Final = 100
 """So many of the seeds; the rest takes long."""
 
 FOUND: Final = {

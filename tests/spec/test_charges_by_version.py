@@ -111,12 +111,14 @@ FREE_BEFORE_COSTS: Final = {
 }
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("what", FREE_BEFORE_COSTS)
 def test_costs_do_not_fail_an_execution_that_was_not_charged_for_them(what: str) -> None:
     state = submitted(FREE_BEFORE_COSTS[what], COSTS_CHARGED - 1)
     assert (state.tasks["A"].invoke.msg, state.status.name) == (None, "RUNNING")
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("what", FREE_BEFORE_COSTS)
 def test_costs_fail_an_execution_that_is_submitted_now(what: str) -> None:
     assert submitted(FREE_BEFORE_COSTS[what], CURRENT).status.name == "FAILED"
@@ -133,6 +135,7 @@ FAILING_EVER_SINCE: Final = {
 }
 
 
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize("what", FAILING_EVER_SINCE)
 @pytest.mark.parametrize("language", range(FIRST, CURRENT + 1))
 def test_what_failed_before_fails_in_every_version(what: str, language: int) -> None:

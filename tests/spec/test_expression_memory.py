@@ -98,6 +98,7 @@ ATTACKS: Final = {
 }
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("text", ATTACKS.values(), ids=ATTACKS.keys())
 def test_an_expression_takes_little_memory(text: str) -> None:
     expression = compile_expression(text)
@@ -161,6 +162,7 @@ PATHS: Final = {
 }
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("text", PATHS.values(), ids=PATHS.keys())
 def test_a_path_takes_little_memory(text: str) -> None:
     path = compile_path(text)
@@ -194,6 +196,7 @@ MAPPINGS: Final = {
 }
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("rules", MAPPINGS.values(), ids=MAPPINGS.keys())
 def test_a_list_of_rules_takes_what_its_budget_says(rules: list[Rule]) -> None:
     mappings = compile_mappings(rules)

@@ -176,6 +176,7 @@ def test_text_of_the_size_limit_is_read_and_one_byte_more_is_not() -> None:
     assert parse_definition(largest + "x", max_bytes=MAX_TEXT_BYTES + 1).tasks
 
 
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -223,6 +224,7 @@ def test_text_beyond_the_size_limit_is_not_even_looked_at() -> None:
         assert refusal_of("[" * 50_000_000)[0] == 30508
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("item", ["[],  ", "1.25,"])
 def test_large_values_are_read_without_delay(item: str) -> None:
     with promptly():
@@ -238,6 +240,7 @@ def test_many_keys_are_read_without_delay() -> None:
         assert parse_definition(f"{HEADER}{PASS}{keys}").tasks
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("item", ["[],", "{},", "1,"])
 def test_more_values_than_a_definition_could_need_are_refused(item: str) -> None:
     code, message = refusal_of(filled(VALUES[0], item, VALUES[1]))
@@ -246,6 +249,7 @@ def test_more_values_than_a_definition_could_need_are_refused(item: str) -> None
     assert message.startswith(f"more than {MAX_TEXT_BYTES // BYTES_PER_NODE} keys and values (line")
 
 
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize(
     ("head", "item", "tail"),
     [

@@ -254,7 +254,7 @@ def test_mapping_lists_change_nothing_that_they_were_given(
     ],
 )
 def test_a_megabyte_of_anything_is_handled_at_once(piece: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for text in ("$" + piece * MEGABYTE, ("$." + piece * MAX_PATH_CHARS)[:MAX_PATH_CHARS]):
         for compiling in (compile_path, compile_target, parse_literal):
             with contextlib.suppress(LanguageError):
@@ -263,4 +263,4 @@ def test_a_megabyte_of_anything_is_handled_at_once(piece: str) -> None:
     with contextlib.suppress(LanguageError):
         compile_path(filtered).find({"a": [1]})
 
-    assert time.perf_counter() - started < SECOND
+    assert time.thread_time() - started < SECOND

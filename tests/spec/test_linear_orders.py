@@ -60,6 +60,7 @@ def cancel(run: Scenario) -> list[Json]:
     return run.cancel()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("prepare", "act", "ordered"),
     [(failed, redo, RedoChild), (started, cancel, CancelChild), (cancelled, redo, None)],

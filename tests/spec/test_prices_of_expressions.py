@@ -86,6 +86,7 @@ def too_dear(call: Callable[..., object], least: int, most: int, *, changes: boo
     return found
 
 
+@pytest.mark.one_in(20)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_each_function_is_charged_for_its_time(name: str) -> None:
     function = FUNCTIONS[name]
@@ -94,6 +95,7 @@ def test_each_function_is_charged_for_its_time(name: str) -> None:
     assert not too_dear(function.body, least, most, changes=name in MUTATORS)
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("symbol", BINARY)
 def test_each_operator_of_two_values_is_charged_for_its_time(symbol: str) -> None:
     assert not too_dear(BINARY[symbol], 2, 2, changes=False)

@@ -80,6 +80,7 @@ def on_a_path(total: TotalBudget, work: Callable[[Budget], object]) -> None:
         budget.settle()
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("name", OPERATORS)
 def test_each_operator_of_filters_is_charged_for_its_time(name: str) -> None:
     compare = OPERATORS[name]
@@ -93,6 +94,7 @@ def test_each_operator_of_filters_is_charged_for_its_time(name: str) -> None:
     )
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("name", functions.FUNCTIONS)
 def test_each_function_of_paths_is_charged_for_its_time(name: str) -> None:
     def work(value: Any, number: int, total: TotalBudget) -> None:
@@ -114,6 +116,7 @@ def read_in_all_ways(text: str, document: JsonObject) -> Iterator[Callable[[Tota
     yield partial(holds, text, document)
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("kind", PATHS)
 def test_each_step_of_paths_is_charged_for_its_time(kind: str) -> None:
     def works() -> Iterator[tuple[str, Callable[[TotalBudget], object]]]:
@@ -137,6 +140,7 @@ def test_each_target_is_charged_for_its_time(kind: str) -> None:
     )
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("kind", EXPRESSIONS)
 def test_each_syntax_of_expressions_is_charged_for_its_time(kind: str) -> None:
     def work(text: str, document: Any, total: TotalBudget) -> None:

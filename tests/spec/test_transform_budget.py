@@ -124,6 +124,7 @@ ENDLESS: Final = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS.keys())
 def test_what_takes_too_much_is_stopped(text: str) -> None:
     with promptly(), pytest.raises((BudgetExceededError, ExpressionError)) as caught:

@@ -204,6 +204,7 @@ def test_what_groups_share_is_charged_to_each_and_walked_once() -> None:
 # -- how many tasks an execution has --------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_foreach_in_a_foreach_cannot_multiply_beyond_the_limit_of_the_execution() -> None:
     owner = Owner(NESTED, {"outer": listed(700), "inner": listed(700)}, turn_max_task_steps=4_000)
     owner.finish()

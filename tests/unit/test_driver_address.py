@@ -52,6 +52,7 @@ def test_without_one_that_runs_ray_looks_around(folder: Path, note: bytes) -> No
     assert address_here() == "auto"
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("variables", "call"),
     [

@@ -179,6 +179,7 @@ ALL_NAMED: Final = dict.fromkeys(["a", *NAMED["a"]], 1)
 NESTED: Final[dict[str, Any]] = functools.reduce(lambda inner, _: {"a": inner}, range(60), {})
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("schema", "data"),
     [

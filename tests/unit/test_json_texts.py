@@ -28,6 +28,8 @@ from tests.machine_speed import slowness
 
 MEBIBYTE: Final = 1 << 20
 PROMPTLY_S: Final = 0.5
+TRIES: Final = 20
+"""How often at most something is tried that a busy machine alone may hold up."""
 BRACKETS: Final = b"[" * (MAX_DEPTH + 1)
 
 values: Final[st.SearchStrategy[JsonValue]] = st.recursive(
@@ -189,8 +191,8 @@ def test_while_a_thread_reads_slow_numbers_others_have_their_turns(number: str) 
     """The decoder let go of the interpreter after 350 ms, when all was read."""
     text = f"[{','.join([number] * 230_000)}]".encode()
     with ThreadPoolExecutor(1) as threads:
-        longest_ms = min(_longest_wait_ms(threads, text) for _ in range(3))
-    assert longest_ms < 50 * slowness()
+        waits_ms = (_longest_wait_ms(threads, text) for _ in range(TRIES))
+        assert any(longest_ms < 50 * slowness() for longest_ms in waits_ms)
 
 
 def _longest_wait_ms(threads: Executor, text: bytes) -> float:

@@ -1,4 +1,4 @@
-"""``make setup`` tells uv of the mirror and the certificates that pip is told of."""
+"""``make setup`` tells uv what pip is told, and commands keep what they have compiled."""
 
 import os
 import subprocess
@@ -47,3 +47,7 @@ def test_certificates_for_pip_are_those_of_uv() -> None:
 
 def test_a_second_index_for_pip_is_one_for_uv() -> None:
     assert exported("UV_INDEX", PIP_EXTRA_INDEX_URL=MIRROR) == MIRROR
+
+
+def test_what_is_compiled_is_kept() -> None:
+    assert exported("PYTHONDONTWRITEBYTECODE", PYTHONDONTWRITEBYTECODE="1") == ""
