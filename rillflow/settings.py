@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     """URL of the store, which may contain a password; None is an SQLite file in ``data_dir``."""
     namespace: str = "rillflow"
     """Ray namespace of the actors."""
+    take_over: str = ""
+    """Id of the lease of another deployment on the same store, which is asked to end its actors;
+    the refusal to start names it."""
     execution_actors: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of execution actors; they share the partitions."""
     dispatcher_actors: Annotated[int, Field(ge=1, le=256)] = 1

@@ -22,12 +22,14 @@ from rillflow.actors.drain import all_leave
 from rillflow.actors.execution_actor import spawn_dedicated
 from rillflow.actors.names import EARLIER_CONTROLLER, kind_of
 from rillflow.actors.placing import dispatchers, find_nodes, owners, places, start
+from rillflow.actors.ray_context import holder_of
 from rillflow.actors.reports import ObservedActor, Reports
 from rillflow.actors.starts import Starts
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.errors import StoreError
 from rillflow.ports.cluster import ControllerReport
 from rillflow.ports.deployment import Deployment
+from rillflow.ports.lease import Lease
 from rillflow.ports.readiness import Reason
 from rillflow.ports.store import ExecutionFilter
 from rillflow.runtime.process.log_lines import write_lines
@@ -46,6 +48,7 @@ from rillflow.runtime.supervision.convergence import (
 )
 from rillflow.runtime.supervision.drains import Drains
 from rillflow.runtime.supervision.rebalancing import Move, next_move
+from rillflow.runtime.supervision.store_lease import RENEW_S, StoreLease, lost_to
 from rillflow.runtime.supervision.store_start import open_when_possible
 from rillflow.settings import Settings
 from rillflow.stores import open_store
@@ -67,6 +70,8 @@ OPENED_S: Final = 5.0
 """How long a deployment on another store waits until the store in use can be opened."""
 RESUME_S: Final = 20.0
 """After all actors were to end for another store, until this goes on if nobody replaces it."""
+LAST_DRAINS: Final = 3
+"""How often actors are asked to finish before they are ended for another deployment."""
 CAUSE_CHARACTERS: Final = 500
 ENDED: Final = frozenset(status.name.lower() for status in DagStatus if DAG_COMPLETED[status])
 """Statuses, as the store has them, of executions that need no actor any more."""
@@ -96,6 +101,9 @@ class ControllerActor:
         self._balance_at = 0.0
         self._reason: str | None = "the controller has not looked yet"
         self._cause = ""
+        self._lease: StoreLease | None = None
+        self._held: Lease | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._started = asyncio.create_task(self._start(), name="start")
         self._running = asyncio.create_task(self._run(), name="converge")
 
@@ -165,11 +173,26 @@ class ControllerActor:
     async def _start(self) -> None:
         try:
             await open_when_possible(self._store.open, self._say)
+            holder = await asyncio.to_thread(holder_of, self._settings)
+            self._lease = StoreLease(self._store, holder)
+            await self._renew(self._lease)
+            self._renewing = asyncio.create_task(self._keep_lease(self._lease), name="lease")
         except Exception:
             # A defect; Ray restarts this actor.
             log.exception("start_failed")
             await asyncio.sleep(LOOK_S)
             os._exit(1)
+
+    async def _keep_lease(self, lease: StoreLease) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            await self._renew(lease)
+
+    async def _renew(self, lease: StoreLease) -> None:
+        try:
+            self._held = await lease.renew()
+        except StoreError as error:
+            log.warning("lease_not_renewed", extra={"reason": str(error)})
 
     async def _run(self, after_s: float = 0.0) -> None:
         await asyncio.shield(self._started)
@@ -194,6 +217,10 @@ class ControllerActor:
 
     async def _look(self) -> float:
         """Do what is to do next; return how long to wait before the next look."""
+        lease, held = self._lease, self._held
+        if lease is not None and held is not None and (held.successor or not lease.holds(held)):
+            await self._leave_the_store(lease)
+            return RENEW_S
         stored = await self._store.deployment()
         if stored is not None and stored.version > self._wanted.version:
             self._say("a later deployment is about to take over")
@@ -229,6 +256,29 @@ class ControllerActor:
         pause_s = min(self._settings.rebalance_s or LOOK_S, LOOK_S)
         next_s = self._drains.next_s()
         return pause_s if next_s is None else min(pause_s, max(next_s, WORK_S))
+
+    async def _leave_the_store(self, lease: StoreLease) -> None:
+        """End all actors, since another deployment holds the store, or has asked for it."""
+        held = self._held = await lease.renew()
+        holds = lease.holds(held)
+        if holds and not held.successor:
+            return  # A replica has just acquired it.
+        seen = await self._reports.take()
+        if holds:
+            self._say("the store is being handed over to another deployment", held.successor)
+            for kinds in ((DISPATCHER,), (EXECUTION, DEDICATED)):
+                leaving = [each for each in seen if each.running.kind in kinds]
+                for _ in range(LAST_DRAINS):
+                    if not await all_leave({each.running.name: each.actor for each in leaving}):
+                        break
+        for each in seen:
+            log.warning("actor_ended", extra={"actor": each.running.name})
+            self._reports.expect(each.running.name)
+            await asyncio.to_thread(ray.kill, each.actor)
+        if holds:
+            await lease.give_up()
+            held = self._held = await lease.renew()
+        self._say("another deployment holds the store", lost_to(held))
 
     def _say(self, reason: str | None, cause: str = "") -> None:
         """Tell everybody what keeps the actors from being as wanted, and operators the cause."""

@@ -18,11 +18,13 @@ from rillflow.actors.directory import ACTOR_OPTIONS, find_actor
 from rillflow.actors.launch import refuse_sqlite_on_many_nodes
 from rillflow.actors.names import CONTROLLER_ACTOR, DIRECTORY_ACTOR
 from rillflow.actors.placing import owners
+from rillflow.actors.ray_context import environment_digest, holder_of
 from rillflow.errors import StoreError, UnavailableError
 from rillflow.ports.cluster import ActorReport, ControllerReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.store import Store
 from rillflow.runtime.supervision.deployed import record
+from rillflow.runtime.supervision.store_lease import StoreLease
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 
@@ -42,15 +44,22 @@ async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIEN
     Returns once the execution actors own their partitions; other actors may still be replaced.
 
     Raises:
-        StoreError: The store cannot serve a cluster of this size, or it is another one than that
-            of the actors that run, which have unfinished executions.
+        StoreError: The store cannot serve a cluster of this size, another deployment holds it, or
+            it is another one than that of the actors that run, which have unfinished executions.
         UnavailableError: The execution actors do not get ready in time; the message says why.
     """
     refuse_sqlite_on_many_nodes(settings)
-    running = await _running(settings)
-    if running is not None:
-        running = await _leave_other_store(settings, store, running)
-    wanted = await record(settings, store, running)
+    lease = StoreLease(store, await asyncio.to_thread(holder_of, settings))
+    is_new = await lease.acquire(settings.take_over)
+    try:
+        running = await _running(settings)
+        if running is not None:
+            running = await _leave_other_store(settings, store, running)
+    except BaseException:
+        if is_new:
+            await lease.give_up()
+        raise
+    wanted = await record(settings, store, running, environment_digest())
     controller = await _controller(settings, wanted)
     await _until_owned(settings, wanted, controller, patience_s)
     return wanted

@@ -27,6 +27,7 @@ from rillflow.actors.names import (
     partitions_of,
 )
 from rillflow.actors.peers import Peer, Response, SocketServer, response_of
+from rillflow.actors.ray_context import environment_digest, is_held_by_another
 from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
@@ -178,17 +179,22 @@ class ExecutionActor:
             os._exit(1)
 
     async def _compare(self) -> None:
-        """Learn which deployment this is, where nobody said; leave if partitions have moved."""
+        """Learn which deployment this is, where nobody said; leave if another one runs now."""
+        if await is_held_by_another(self._store, self._settings):
+            await self._leave_for_good("store_taken_over")
         stored = await self._store.deployment()
         if stored is None:
             return
         if self._deployed is None:
-            self._deployed = of_stored(self._settings, stored)
+            self._deployed = of_stored(self._settings, stored, environment_digest())
         elif self._dedicated is None and stored.partition_map > self._deployed.partition_map:
             # Ray started it again while the partitions moved, or after: it owns nothing.
-            log.warning("partitions_moved", extra={"actor": self._name})
-            ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-            await asyncio.Event().wait()
+            await self._leave_for_good("partitions_moved")
+
+    async def _leave_for_good(self, event: str) -> None:
+        log.warning(event, extra={"actor": self._name})
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        await asyncio.Event().wait()
 
     def _own_partitions(self) -> OwnPartitions | None:
         if self._deployed is None or not self._partitions:

@@ -13,6 +13,7 @@ import msgspec
 from rillflow.ids import ExecutionId
 from rillflow.ports.deployment import Deployments
 from rillflow.ports.execution_search import ExecutionSearch
+from rillflow.ports.lease import Leases
 
 LATEST_MS: Final = 253_402_300_800_000
 """The latest time in a filter: the end of the year 9999."""
@@ -346,8 +347,8 @@ class Catalogue(Protocol):
         ...
 
 
-class Store(Journal, ExecutionSearch, Catalogue, Deployments, Protocol):
-    """Journal, search, catalogue and wanted state of the deployment, with a life cycle."""
+class Store(Journal, ExecutionSearch, Catalogue, Deployments, Leases, Protocol):
+    """Journal, search, catalogue, wanted state and lease of the deployment, with a life cycle."""
 
     async def open(self) -> None:
         """Create or check the schema; safe to call from several processes at once.

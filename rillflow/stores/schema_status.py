@@ -14,6 +14,7 @@ MIGRATIONS: Final = (
     "deaths of owners, by what they were handling",
     "the wanted state of the deployment",
     "indexes of executions by status",
+    "the lease of the deployment that runs on the store",
 )
 """What each migration adds; every adapter has these, under the same numbers."""
 

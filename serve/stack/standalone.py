@@ -24,11 +24,13 @@ from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.runtime.crashes.crash_history import remove_records
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.supervision.deployed import record
+from rillflow.runtime.supervision.store_lease import StoreLease
 from rillflow.settings import Settings
 from rillflow.stores import open_store, sqlite_file
 from rillflow.stores.sqlite.file_use import close_after_kill
 from serve.listening import free_port, refuse_exposed, refuse_taken_port
 from serve.stack.data_folder import DataFolder, refuse_unwritable
+from serve.stack.lease_thread import LeaseThread, holder_of
 from serve.stack.ray_environment import PORTS_WANTED, PREFERENCES, front_program, own_places
 from serve.stack.reaper import MARK
 
@@ -65,6 +67,7 @@ class Standalone:
         self._folder = DataFolder(settings.data_dir)
         self._ray: Any = None
         self._reaper: subprocess.Popen[bytes] | None = None
+        self._lease: LeaseThread | None = None
         self._umask: int | None = None
         self._deployed: Deployment
 
@@ -73,7 +76,7 @@ class Standalone:
 
         Raises:
             StackError: It cannot be started here.
-            StoreError: The store cannot be opened.
+            StoreError: The store cannot be opened, or another deployment holds it.
             GatewayError: A plugin cannot be loaded.
         """
         write_lines()
@@ -87,6 +90,7 @@ class Standalone:
         refuse_taken_port(settings.host, settings.port, patience_s=patience_s)
         self._folder.note(url=settings.base_url)
         self._deployed = asyncio.run(_record_in_store(settings))
+        self._lease = LeaseThread(settings)
         self._prepare()
         list(named_plugins(settings.plugins))  # fails here, instead of in every actor
         self._tell("ray")
@@ -156,13 +160,15 @@ class Standalone:
         """Serve until told to stop.
 
         Raises:
-            StackError: Ray itself has ended.
+            StackError: Ray itself has ended, or another deployment takes the store over.
         """
         actors = threading.Thread(target=self._keep_actors, args=(stopped,), name="actors")
         actors.daemon = True  # it may wait for a Ray that has ended
         actors.start()
         while not stopped.wait(CHECK_S):
             self._look_after_ray()
+            if self._lease is not None and self._lease.loses:
+                raise StackError(f"this stack ends: {self._lease.loses}")
         actors.join(ANSWER_S)
 
     def _look_after_ray(self) -> None:
@@ -197,6 +203,9 @@ class Standalone:
         finally:
             if self._reaper is not None:
                 self._reaper.communicate()
+            if self._lease is not None:
+                self._lease.stop()
+            if self._reaper is not None:
                 _close_store(self._settings)
                 remove_records(self._settings.store_url, self._settings.namespace)
             self._folder.release()
@@ -211,6 +220,7 @@ async def _record_in_store(settings: Settings) -> Deployment:
     store = open_store(settings.store_url)
     await store.open()
     try:
+        await StoreLease(store, holder_of(settings)).acquire(settings.take_over)
         return await record(settings, store)
     finally:
         await store.close()

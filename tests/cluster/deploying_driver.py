@@ -9,15 +9,19 @@ and JSON:
 ``add``          adds the workflow
 ``keep N``       submits another execution for each that ends, so that N run until ``ends``;
                  by the stack that was deployed first, which knows of no later deployment
+``submit N``     submits N executions by the stack that was deployed last; their ids
+``ended ID ...`` waits until these have ended; id to status
 ``settled``      waits until everything is as wanted; the report of the controller
 ``actors``       each actor: its life, and the version it was started with
 ``kill NAME``    kills the process of an actor
 ``ends``         waits until all executions have ended; id to status
-``calls``        the calls of each execution in their order: task and idempotency key
+``calls ID ...`` the calls of each execution, of those that were kept if none is named, in their
+                 order: task and idempotency key
 ``one``          the end of one more execution
 ``hold``         submits an execution whose call is not answered, and waits until it is made
 ``cause``        waits until the controller tells what an actor waits for; its words
 ``release``      answers calls that are held; the end of their execution, and the keys of its calls
+``reasons``      why not everything is as wanted, as the controller says
 """
 
 import asyncio
@@ -120,6 +124,21 @@ class Driver:
             self._ids.append(execution_id)
             assert await stack.wait(execution_id, END_S)
 
+    async def submit(self, count: str) -> list[str]:
+        """Submit executions."""
+        return [await self._stacks[-1].submit("nodes:chain") for _ in range(int(count))]
+
+    async def ended(self, *ids: str) -> dict[str, str]:
+        """Wait for the ends of executions, whoever has submitted them."""
+        assert all(await asyncio.gather(*(self._stacks[-1].wait(each, END_S) for each in ids)))
+        return {each: await self._status(each) for each in ids}
+
+    async def reasons(self) -> list[str]:
+        """Tell what keeps the actors from being as wanted."""
+        controller = await find_actor(self._base, CONTROLLER_ACTOR)
+        report = await controller.report.remote()
+        return [*(reason.message for reason in report.reasons), *report.causes]
+
     async def settled(self) -> Any:
         """Wait until everything is as wanted."""
         report = None
@@ -194,9 +213,9 @@ class Driver:
         assert await self._stacks[-1].wait(self._held, END_S)
         return await self._status(self._held), [key for _, key in self._functions.calls[self._held]]
 
-    async def calls(self) -> dict[str, list[tuple[str, str]]]:
+    async def calls(self, *ids: str) -> dict[str, list[tuple[str, str]]]:
         """Tell the calls of each execution."""
-        return {each: self._functions.calls[each] for each in self._ids}
+        return {each: self._functions.calls[each] for each in ids or self._ids}
 
     async def _status(self, execution_id: str) -> str:
         shown = decode_json(await self._stacks[-1].query(execution_id, "status") or b"{}")

@@ -1,66 +1,42 @@
 """What ``serve deploy`` changes reaches the actors that run, and what it cannot do it says."""
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
-import yaml
 
-from serve.listening import free_port
 from tests.api.definition_texts import SUSPENDED
-from tests.cluster.api import Api
-from tests.cluster.processes import ROOT
-from tests.cluster.ray_head import RayHead
+from tests.cluster.api import Api, Functions
+from tests.cluster.serve_cluster import ServeCluster
 
 pytestmark = pytest.mark.cluster
 
-DEPLOY: Final = "serve deploy serve/config.yaml"
+CALLING: Final = """
+workspace: shop
+dagName: calling
+type: flow
+tasks:
+  - name: A
+    category: function
+    pattern: task_sync
+    resourceName: FUNCTIONS/echo/work
+    inputMappings:
+      - { source: '${secret:TOKEN}', target: $.input.token }
+"""
 LONG_S: Final = 100
 LOOK_S: Final = 0.5
-
-
-class Cluster:
-    """A Ray with one node, on which Rillflow is deployed on SQLite with some settings."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.head = RayHead(folder, RILLFLOW_DATA_DIR=str(folder / "data"))
-        (folder / "serve").mkdir()
-
-    def deploy(self, **variables: str) -> None:
-        """Deploy with these environment variables."""
-        text = (ROOT / "serve" / "config.yaml").read_text(encoding="utf-8")
-        config = yaml.safe_load(text.replace("8080", str(self.port)))
-        config["applications"][0]["runtime_env"]["env_vars"] = variables
-        # Rolled out at once: a replica that waits for its processors would wait for the old one.
-        config["applications"][0]["deployments"][0]["ray_actor_options"] = {"num_cpus": 0}
-        path = self.folder / "serve" / "config.yaml"
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        self.head.run(DEPLOY, self.folder)
-
-    def status(self) -> str:
-        """Return what Serve says of the application."""
-        return self.head.run("serve status", self.folder)
-
-    def cluster(self) -> Any:
-        """Return what the API says of the actors, None while it does not."""
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}/flow/cluster.json", timeout=5)
-            return answer.json() if answer.status_code == httpx.codes.OK else None
-        except (httpx.HTTPError, json.JSONDecodeError):
-            return None
+LOOKS_S: Final = 5.0
+"""Between looks of the controller at actors that are as wanted."""
 
 
 @pytest.fixture(name="cluster")
-def _cluster() -> Iterator[Cluster]:
+def _cluster() -> Iterator[ServeCluster]:
     with tempfile.TemporaryDirectory(prefix="rr") as name:
-        cluster = Cluster(Path(name))
+        cluster = ServeCluster(Path(name))
         try:
             cluster.head.start()
             cluster.deploy()
@@ -72,7 +48,7 @@ def _cluster() -> Iterator[Cluster]:
 
 @pytest.mark.long
 def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_refused(
-    cluster: Cluster,
+    cluster: ServeCluster,
 ) -> None:
     before = cluster.cluster()
     assert before["converged"] is True
@@ -100,7 +76,53 @@ def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_re
         assert api.get(waiting)["dag_status"] == "RUNNING"
 
 
-def _until(cluster: Cluster, is_so: Any) -> Any:
+@pytest.mark.long
+def test_a_changed_secret_reaches_the_actors_that_run(
+    cluster: ServeCluster, functions: Functions
+) -> None:
+    text = CALLING.replace("FUNCTIONS", functions.url)
+    with Api(f"http://127.0.0.1:{cluster.port}") as api:
+        version = cluster.cluster()["wanted"]["settings_version"]
+        for token in ("first", "second"):
+            cluster.deploy(RILLFLOW_SECRET_TOKEN=token)
+            version += 1
+            _until(cluster, partial(_runs, version))
+            ended = api.run(text)
+            assert ended.status == "SUCCEED"
+            assert functions.calls(ended.execution_id, 1)[0]["input"]["token"] == token
+
+        own = api.submit(SUSPENDED, isolation="dedicated")
+        named = partial(_dedicated, cluster)
+        before = named()
+        cluster.deploy(RILLFLOW_SECRET_TOKEN="second")
+        time.sleep(2 * LOOKS_S)
+        assert named() == before, "an actor of its own has the environment of the others"
+        assert before["settings_version"] == version
+        assert api.trigger(own, "wait", body={"go": True}).body == {"result": "ok"}
+        assert api.end(own).status == "SUCCEED"
+
+
+def _runs(version: int, state: Any) -> bool:
+    return bool(state["converged"] and state["wanted"]["settings_version"] == version)
+
+
+def _dedicated(cluster: ServeCluster) -> Any:
+    """Return the one actor of a dedicated execution, once it knows its deployment."""
+    state = _until(
+        cluster,
+        lambda state: any(
+            not actor["partitions"] and actor["epoch"] and actor["current"]
+            for actor in state["actors"]
+        ),
+    )
+    return next(
+        {name: actor[name] for name in ("name", "pid", "settings_version")}
+        for actor in state["actors"]
+        if not actor["partitions"] and actor["epoch"]
+    )
+
+
+def _until(cluster: ServeCluster, is_so: Any) -> Any:
     give_up = time.monotonic() + LONG_S
     while (state := cluster.cluster()) is None or not is_so(state):
         assert time.monotonic() < give_up, (state, cluster.status())

@@ -36,6 +36,13 @@ StoreUrl = Annotated[
     str | None,
     typer.Option(help="URL of a PostgreSQL store: postgresql://user:password@host/database."),
 ]
+TakeOver = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="Have the deployment that holds the store end, which the refusal to start names.",
+    ),
+]
 ExecutionActors = Annotated[
     int | None, typer.Option(min=1, max=256, help="Number of execution actors.")
 ]
@@ -73,6 +80,7 @@ def up(
     host: ApiHost = None,
     data_dir: DataDir = None,
     store: StoreUrl = None,
+    take_over: TakeOver = None,
     execution_actors: ExecutionActors = None,
     dispatcher_actors: DispatcherActors = None,
     functions: CallableModules = None,
@@ -91,9 +99,7 @@ def up(
 
         $ rillflow up --host 0.0.0.0 --key
 
-        $ rillflow up --functions pipeline.py
-
-        $ rillflow up --port 9000 --data-dir /var/lib/rillflow
+        $ rillflow up --functions pipeline.py --port 9000 --data-dir /var/lib/rillflow
     """
     settings, announcement = _settings(
         with_key=key,
@@ -101,6 +107,7 @@ def up(
         host=host,
         data_dir=data_dir,
         store=store,
+        take_over=take_over,
         execution_actors=execution_actors,
         dispatcher_actors=dispatcher_actors,
         functions=functions or (),

@@ -21,7 +21,7 @@ REPLICAS_ONLY: Final = frozenset(
         *("body_start_timeout_s", "body_timeout_s", "body_min_bytes_per_s", "unfinished_bodies"),
         *("unfinished_bodies_per_address", "waiting_requests", "waiting_requests_per_address"),
         *("answers_max_bytes_per_address", "answer_min_bytes_per_s", "header_max_bytes"),
-        *("replicas", "trace_query_host"),
+        *("replicas", "trace_query_host", "take_over"),
     }
 )
 """Settings that only replicas of the HTTP API use; each deployment starts those anew."""
@@ -40,29 +40,35 @@ def settings_digest(settings: Settings) -> str:
     return _digest({name: value for name, value in _used(settings).items() if name not in secret})
 
 
-def secrets_digest(settings: Settings) -> str:
-    """Return the digest of the secrets that actors use; it is not for the store."""
+def secrets_digest(settings: Settings, environment: str = "") -> str:
+    """Return the digest of the secrets that actors use; it is not for the store.
+
+    Args:
+        settings: What has secrets.
+        environment: The digest of what actors are given besides settings.
+    """
     secret = _secret_fields(settings)
-    return _digest({name: value for name, value in _used(settings).items() if name in secret})
+    used = {name: value for name, value in _used(settings).items() if name in secret}
+    return _digest({**used, "": environment})
 
 
-def stated(settings: Settings) -> Deployment:
+def stated(settings: Settings, environment: str = "") -> Deployment:
     """Return what settings ask for, of no store and without a version yet."""
     return Deployment(
         store_id="",
         version=0,
         partition_map=0,
         settings_digest=settings_digest(settings),
-        secrets_digest=secrets_digest(settings),
+        secrets_digest=secrets_digest(settings, environment),
         code_version=code_version(),
         execution_actors=settings.execution_actors,
         dispatcher_actors=settings.dispatcher_actors,
     )
 
 
-def of_stored(settings: Settings, stored: Deployment) -> Deployment | None:
+def of_stored(settings: Settings, stored: Deployment, environment: str = "") -> Deployment | None:
     """Return the stored state with the secrets of these settings; None if it is not theirs."""
-    asked = stated(settings)
+    asked = stated(settings, environment)
     named = replace(stored, secrets_digest=asked.secrets_digest)
     return named if named == _named(asked, stored) else None
 
@@ -81,7 +87,12 @@ def following(
     if stored is None:
         return replace(asked, store_id=new_id, version=1, partition_map=1)
     named = _named(asked, stored)
-    knows_other_secrets = running is not None and running.secrets_digest != asked.secrets_digest
+    # A later version than that of the controller was written by a replica that starts as this one.
+    knows_other_secrets = (
+        running is not None
+        and running.version >= stored.version
+        and running.secrets_digest != asked.secrets_digest
+    )
     if replace(named, secrets_digest="") == stored and not knows_other_secrets:
         return named
     # A controller may hold what a store has lost that was restored from a backup.
@@ -102,14 +113,23 @@ def _named(asked: Deployment, stored: Deployment) -> Deployment:
 
 
 async def record(
-    settings: Settings, store: Deployments, running: Deployment | None = None
+    settings: Settings,
+    store: Deployments,
+    running: Deployment | None = None,
+    environment: str = "",
 ) -> Deployment:
     """Keep in the store what settings ask for, and return it with its version.
+
+    Args:
+        settings: What actors are to be started with.
+        store: Where it is kept.
+        running: What the controller holds; None when there is none.
+        environment: The digest of what actors are given besides settings.
 
     Raises:
         StoreError: The store cannot be read or written.
     """
-    asked = stated(settings)
+    asked = stated(settings, environment)
     for _ in range(TRIES):
         stored = await store.deployment()
         wanted = following(asked, stored, running, uuid.uuid4().hex)

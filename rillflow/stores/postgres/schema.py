@@ -155,6 +155,16 @@ _BY_STATUS: Final = """
         ON executions (business, feature, status, submitted_at_ms, key);
 """
 
+_LEASE: Final = """
+    -- Which deployment may run on this store; one row.
+    CREATE TABLE lease (
+        only_one bigint PRIMARY KEY CHECK (only_one = 1),
+        turn bigint NOT NULL,
+        lease text NOT NULL,
+        renewed_s double precision NOT NULL
+    );
+"""
+
 CONNECTION_ERRORS: Final = (
     asyncpg.InterfaceError,
     # What asyncpg raises on a connection that was cut while it was idle.
@@ -173,6 +183,7 @@ MIGRATIONS: Final = (
     _DEATHS,
     _DEPLOYMENT,
     _BY_STATUS,
+    _LEASE,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -8,10 +8,13 @@ from rillflow.stores.postgres.catalogue import PostgresCatalogue
 from rillflow.stores.postgres.database import PostgresDatabase
 from rillflow.stores.postgres.deployments import PostgresDeployments
 from rillflow.stores.postgres.journal import PostgresJournal
+from rillflow.stores.postgres.leases import PostgresLeases
 from rillflow.stores.postgres.searching import PostgresSearch
 
 
-class PostgresStore(PostgresJournal, PostgresSearch, PostgresCatalogue, PostgresDeployments):
+class PostgresStore(
+    PostgresJournal, PostgresSearch, PostgresCatalogue, PostgresDeployments, PostgresLeases
+):
     """The ``Store`` port on PostgreSQL (asyncpg, ``synchronous_commit=on``, group commit).
 
     If the connection breaks during a commit, its result is unknown and the callers get a
@@ -24,6 +27,7 @@ class PostgresStore(PostgresJournal, PostgresSearch, PostgresCatalogue, Postgres
         PostgresSearch.__init__(self, database)
         PostgresCatalogue.__init__(self, database)
         PostgresDeployments.__init__(self, database)
+        PostgresLeases.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the tables, then connect.

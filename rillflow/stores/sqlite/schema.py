@@ -166,6 +166,16 @@ _BY_STATUS: Final = (
         ON executions (business, feature, status, submitted_at_ms)""",
 )
 
+_LEASE: Final = (
+    # Which deployment may run on this store; one row.
+    """CREATE TABLE lease (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        turn INTEGER NOT NULL,
+        lease TEXT NOT NULL,
+        renewed_s REAL NOT NULL
+    )""",
+)
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _JOURNAL,
     _CATALOGUE,
@@ -176,6 +186,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _DEATHS,
     _DEPLOYMENT,
     _BY_STATUS,
+    _LEASE,
 )
 VERSION: Final = len(MIGRATIONS)
 

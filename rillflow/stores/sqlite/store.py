@@ -10,11 +10,12 @@ from rillflow.stores.sqlite.catalogue import SqliteCatalogue
 from rillflow.stores.sqlite.database import SqliteDatabase
 from rillflow.stores.sqlite.deployments import SqliteDeployments
 from rillflow.stores.sqlite.journal import SqliteJournal
+from rillflow.stores.sqlite.leases import SqliteLeases
 from rillflow.stores.sqlite.schema import rewrite_version
 from rillflow.stores.sqlite.searching import SqliteSearch
 
 
-class SqliteStore(SqliteJournal, SqliteSearch, SqliteCatalogue, SqliteDeployments):
+class SqliteStore(SqliteJournal, SqliteSearch, SqliteCatalogue, SqliteDeployments, SqliteLeases):
     """The ``Store`` port on SQLite (WAL, ``synchronous=FULL``, group commit).
 
     Any number of processes may open the same file; it must not be on a network file system. A
@@ -28,6 +29,7 @@ class SqliteStore(SqliteJournal, SqliteSearch, SqliteCatalogue, SqliteDeployment
         SqliteSearch.__init__(self, database)
         SqliteCatalogue.__init__(self, database)
         SqliteDeployments.__init__(self, database)
+        SqliteLeases.__init__(self, database)
 
     async def open(self) -> None:
         """Create or upgrade the file, then start this process's threads.

@@ -1,0 +1,73 @@
+"""What Ray tells of this process: the runtime environment that it has, and whose it is.
+
+Used by `actors/controller_actor.py`, `actors/deployment.py` and `actors/execution_actor.py`.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+import ray
+
+from rillflow.actors.peers import RUN_DIR
+from rillflow.ports.lease import Leases
+from rillflow.settings import Settings
+
+_HEAD: Final = "node:__internal_head__"
+
+
+def environment_digest() -> str:
+    """Return the digest of the runtime environment of this process.
+
+    Secrets in environment variables come to actors by it, and it names code by its content. Files
+    of ``secrets_dir`` are not part of it, since they are read at each call.
+    """
+    return digest_of(ray.get_runtime_context().runtime_env)
+
+
+def digest_of(runtime_env: Mapping[str, Any]) -> str:
+    """Return the digest of a runtime environment; it is not for the store.
+
+    Variables that ``ray start`` was given are not part of it. They belong to a node, and differ
+    between nodes, and a node that starts again starts its actors with them.
+    """
+    # `config` says how the environment is set up; Ray adds names that begin with "_".
+    given = {
+        name: value
+        for name, value in runtime_env.items()
+        if name != "config" and not name.startswith("_")
+    }
+    text = json.dumps(given, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def holder_of(settings: Settings) -> str:
+    """Return who the deployment is, the same for all its processes; it asks Ray's GCS.
+
+    A cluster that starts again at the same address of the same machine is the same one.
+    """
+    address = ray.get_runtime_context().gcs_address
+    heads = [
+        node["NodeManagerHostname"]
+        for node in ray.nodes()
+        if node["Alive"] and _HEAD in node["Resources"]
+    ]
+    on = f" on {heads[0]}" if heads else ""
+    return f"the Ray cluster at {address}{on}, namespace {settings.namespace}"
+
+
+async def is_held_by_another(store: Leases, settings: Settings) -> bool:
+    """Tell whether another deployment holds the store, so that an actor of this one must end.
+
+    The first process of ``rillflow up`` watches the lease for all its actors, and ends them.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    lease = None if RUN_DIR in os.environ else await store.lease()
+    if lease is None or not lease.holder:
+        return False
+    return lease.holder != await asyncio.to_thread(holder_of, settings)

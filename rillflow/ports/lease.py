@@ -1,0 +1,60 @@
+"""The lease of a store: which deployment may run on it, as the store keeps it.
+
+Epochs keep two deployments from writing to one execution; the lease keeps them from trying.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """Who runs on a store, since when, and who has asked to be next.
+
+    ``holder`` is a sentence for people that is the same for all processes of one deployment, empty
+    once the lease was given up. ``id`` is new with each holder. ``turn`` grows with each write.
+    ``successor`` is a deployment that has asked the holder to end its actors. ``silent_s`` is the
+    time since the last renewal, by one clock of the store.
+    """
+
+    id: str
+    holder: str
+    since_ms: int
+    turn: int
+    successor: str = ""
+    silent_s: float = 0.0
+
+
+class Leases(Protocol):
+    """The one lease of a store."""
+
+    async def lease(self) -> Lease | None:
+        """Return the lease; None before the first."""
+        ...
+
+    async def set_lease(self, lease: Lease, *, renews: bool) -> bool:
+        """Keep a lease whose ``turn`` is one above that of the stored one, 1 for the first.
+
+        Args:
+            lease: What is kept; ``silent_s`` is not.
+            renews: Whether its holder writes it.
+
+        Returns:
+            Whether it was the next one; if not, nothing was written.
+        """
+        ...
+
+
+def encode_lease(lease: Lease) -> str:
+    """Encode a lease for the store."""
+    return msgspec.json.encode(msgspec.structs.replace(lease, silent_s=0.0)).decode()
+
+
+def decode_lease(text: str, silent_s: float) -> Lease:
+    """Decode a lease from the store.
+
+    Raises:
+        msgspec.ValidationError: It is none.
+    """
+    lease = msgspec.json.decode(text, type=Lease)
+    return msgspec.structs.replace(lease, silent_s=max(0.0, silent_s))

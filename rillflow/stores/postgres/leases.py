@@ -1,0 +1,43 @@
+"""The lease of the PostgreSQL store.
+
+Used by `stores/postgres/store.py`.
+"""
+
+from typing import Final
+
+from rillflow.ports.lease import Lease, decode_lease, encode_lease
+from rillflow.stores.postgres.database import PostgresDatabase
+
+# Clocks of clients differ; that of the server is the same for all.
+_READ: Final = """
+SELECT lease, extract(epoch FROM clock_timestamp())::double precision - renewed_s FROM lease
+"""
+_FIRST: Final = """
+INSERT INTO lease VALUES (1, $1, $2, extract(epoch FROM clock_timestamp()))
+ON CONFLICT DO NOTHING RETURNING turn
+"""
+_NEXT: Final = """
+UPDATE lease SET turn = $1, lease = $2,
+    renewed_s = CASE WHEN $3 THEN extract(epoch FROM clock_timestamp()) ELSE renewed_s END
+WHERE turn = $1 - 1 RETURNING turn
+"""
+
+
+class PostgresLeases:
+    """The one lease; see the ``Leases`` port."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def lease(self) -> Lease | None:
+        """Return the lease; None before the first."""
+        rows = await self._database.rows(_READ)
+        return decode_lease(*rows[0]) if rows else None
+
+    async def set_lease(self, lease: Lease, *, renews: bool) -> bool:
+        """Keep a lease, if it is the next one."""
+        row = lease.turn, encode_lease(lease)
+        async with self._database.transaction() as connection:
+            if lease.turn == 1:
+                return await connection.fetchval(_FIRST, *row) is not None
+            return await connection.fetchval(_NEXT, *row, renews) is not None
