@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from rillflow import private_apis
 from rillflow.private_apis.assumption import Assumption
 
-PROGRAMS: Final = frozenset({"fork_server", "forked_worker", "haproxy_config"})
+PROGRAMS: Final = frozenset({"fork_server", "forked_worker", "haproxy_config", "haproxy_program"})
 """Run as programs, which import next to nothing; the modules that start them speak for them."""
 FRAMEWORK: Final = frozenset({"__main__", "assumption", "report"})
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rillflow.private_apis.assumption import Assumption, not_in_source
+from rillflow.private_apis.serve_start import answer_503_without_application
 from rillflow.private_apis.uvicorn_deadlines import bound_connections
 
 NOT_FOUND: Final = '{"error_code":30101,"error":"Not Found"}'
@@ -92,6 +93,7 @@ def middlewares() -> list[Middleware]:
     So that is where the connections of both get their deadlines.
     """
     bound_connections()
+    answer_503_without_application()
     return [Middleware(Shortcut)]
 
 

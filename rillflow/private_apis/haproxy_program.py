@@ -1,0 +1,19 @@
+"""``rillflow-haproxy``: HAProxy for Serve on a cluster, through ``haproxy_config``.
+
+RAY_SERVE_HAPROXY_BINARY_PATH names it when Ray starts (``cluster.yaml``). It sets no limits of
+addresses and of times, since whoever has a cluster may have a load balancer in front of it.
+"""
+
+import sys
+from typing import Final
+
+from rillflow.private_apis.haproxy import haproxy_binary
+from rillflow.private_apis.haproxy_config import main
+
+_AS_SERVE_SAYS: Final = "127.0.0.1"
+"""The address that stands for itself: HAProxy listens where Serve's configuration says."""
+
+
+def run() -> None:
+    """Become HAProxy with the arguments of this program."""
+    main(_AS_SERVE_SAYS, "", [haproxy_binary(), *sys.argv[1:]])
