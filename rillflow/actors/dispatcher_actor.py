@@ -35,6 +35,7 @@ from rillflow.runtime.process.gc_tuning import tune_gc
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.routing.drain import Drain
+from rillflow.runtime.supervision.deployed import code_version
 from rillflow.settings import Settings
 
 
@@ -44,6 +45,7 @@ class DispatcherActor:
     def __init__(self, settings: Settings, name: str, deployed: Deployment) -> None:
         write_lines()
         self._deployed = deployed
+        self._code_version = code_version()
         self._watch = LoopWatch(name)
         self._watch.start()
         budget = AnswerBudget(settings.call_answers_max_bytes, settings.call_answer_min_bytes_per_s)
@@ -127,6 +129,7 @@ class DispatcherActor:
             life=self._life,
             is_ready=self._started.done(),
             deployment=self._deployed,
+            code_version=self._code_version,
             calls=len(self._endpoint),
         )
 

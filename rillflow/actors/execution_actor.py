@@ -58,7 +58,7 @@ from rillflow.runtime.retention import Retention
 from rillflow.runtime.routing.answer_gate import AnswerGate
 from rillflow.runtime.routing.drain import Drain
 from rillflow.runtime.routing.own_partitions import OwnPartitions
-from rillflow.runtime.supervision.deployed import of_stored
+from rillflow.runtime.supervision.deployed import code_version, of_stored
 from rillflow.settings import Settings
 from rillflow.stores import open_store
 from rillflow.stores.archive import Archive
@@ -89,6 +89,7 @@ class ExecutionActor:
     ) -> None:
         write_lines()
         self._deployed = deployed
+        self._code_version = code_version()
         self._settings = settings
         self._dedicated = dedicated
         self._leaving = False
@@ -233,6 +234,7 @@ class ExecutionActor:
             life=self._life,
             is_ready=self._started.done(),
             deployment=self._deployed,
+            code_version=self._code_version,
             execution_id=self._dedicated,
             partitions=len(self._partitions),
             epoch=self._host.epoch,

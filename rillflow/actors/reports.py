@@ -141,7 +141,13 @@ class Reports:
             return ObservedActor(
                 Running(name, kind, None, is_silent=True, is_ready=False), actor, None
             )
-        running = Running(name, kind, report.deployment, is_ready=report.is_ready)
+        running = Running(
+            name,
+            kind,
+            report.deployment,
+            is_ready=report.is_ready,
+            code_version=report.code_version,
+        )
         return ObservedActor(running, actor, report)
 
     def _note(self, seen: list[ObservedActor]) -> None:

@@ -15,7 +15,8 @@ from rillflow.ports.readiness import Reason
 class ActorReport(msgspec.Struct, frozen=True, kw_only=True):
     """One actor. ``life`` tells its process from those before it.
 
-    ``deployment`` is what it was started with, None while that is not known. ``epoch`` is the
+    ``deployment`` is what it was started with, None while that is not known, and ``code_version``
+    the code that it runs, which is another one where a node has other files. ``epoch`` is the
     newest under which an owner owns its ``partitions``. ``hot`` are executions in memory that have
     not ended, and ``calls`` those under way at functions.
     """
@@ -26,6 +27,7 @@ class ActorReport(msgspec.Struct, frozen=True, kw_only=True):
     life: str
     is_ready: bool
     deployment: Deployment | None = None
+    code_version: str = ""
     execution_id: ExecutionId | None = None
     partitions: int = 0
     epoch: int = 0

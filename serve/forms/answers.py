@@ -389,7 +389,9 @@ class WantedDeployment(BaseModel):
 
     settings_version: int = Field(description="Grows with each change of what actors use.")
     settings_digest: str = Field(description="Of the settings that actors use, without secrets.")
-    code_version: str = Field(description="Version of the package, and of its protocol.")
+    code_version: str = Field(
+        description="Version of the package, a digest of its files, and its protocol."
+    )
     partition_map: int = Field(
         description="The version at which the number of execution actors changed last."
     )

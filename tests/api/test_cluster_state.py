@@ -63,6 +63,14 @@ async def test_an_actor_of_other_settings_or_other_code_is_not_current(api: Api)
         assert (body["converged"], body["actors"][0]["current"]) == (False, False)
 
 
+async def test_an_actor_on_a_node_with_other_code_is_not_current(api: Api) -> None:
+    cluster = cluster_of(api)
+    cluster.actor = replace(cluster.actor, code_version="0/1")
+    body = await shown(api)
+    assert (body["converged"], body["actors"][0]["current"]) == (False, False)
+    assert body["actors"][0]["code_version"] == "0/1"
+
+
 async def test_an_actor_that_tells_no_version_is_not_current(api: Api) -> None:
     cluster = cluster_of(api)
     cluster.actor = replace(cluster.actor, deployment=None)

@@ -74,6 +74,15 @@ def test_other_secrets_or_other_code_replace_actors_as_other_settings_do() -> No
         assert step(replace(FIRST, **other), running(FIRST)) == Replace("d0")
 
 
+def test_code_that_only_one_node_has_is_told_and_nothing_is_started_again_for_it() -> None:
+    other = Running("e1", EXECUTION, FIRST, code_version="0/1")
+    told = step(FIRST, running(FIRST, e1=other))
+    assert isinstance(told, Wait)
+    assert told.may_last
+    assert told.reason.startswith("e1 runs other code than was deployed: install ")
+    assert step(CHANGED, running(FIRST, e1=other)) == Replace("d0")
+
+
 def test_an_actor_of_a_release_that_tells_no_version_is_out_of_date() -> None:
     actors = running(CHANGED, d0=Running("d0", DISPATCHER, None))
     assert step(CHANGED, actors) == Replace("d0")

@@ -1,5 +1,9 @@
 """A deployment gets a new version when what actors use changes, and says nothing of secrets."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from msgspec.structs import replace
 from rillflow.ports.deployment import Deployment
 from rillflow.runtime.supervision.deployed import (
     REPLICAS_ONLY,
+    code_version,
     following,
     record,
     secrets_digest,
@@ -20,6 +25,7 @@ from rillflow.settings import Settings
 from rillflow.stores import open_store
 from serve.deployment import listening_on
 
+PACKAGE = Path(__file__).parents[2] / "rillflow"
 SECRET = "a-secret-that-is-long-enough"
 
 
@@ -67,6 +73,27 @@ def test_what_a_replica_says_of_where_it_listens_changes_nothing() -> None:
 
 def test_every_setting_of_replicas_is_a_setting() -> None:
     assert set(Settings.model_fields) >= REPLICAS_ONLY
+
+
+def test_the_version_of_the_code_is_that_of_every_file(tmp_path: Path) -> None:
+    package = tmp_path / "rillflow"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    same = _code_version_of(tmp_path)
+    assert same == code_version()
+    with (package / "actors" / "drain.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    changed = _code_version_of(tmp_path)
+    assert changed != same
+    assert changed.partition("+")[0] == same.partition("+")[0]
+
+
+def _code_version_of(folder: Path) -> str:
+    """Ask a process that runs the package in this folder."""
+    asked = "from rillflow.runtime.supervision.deployed import code_version; print(code_version())"
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", asked], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 async def test_the_same_settings_have_the_same_version() -> None:

@@ -57,6 +57,7 @@ def _is_current(actor: ActorReport, wanted: Deployment | None) -> bool:
         and wanted is not None
         and (deployed.version, deployed.settings_digest, deployed.code_version)
         == (wanted.version, wanted.settings_digest, wanted.code_version)
+        and actor.code_version in ("", wanted.code_version)
     )
 
 
@@ -70,6 +71,8 @@ def _actor(actor: ActorReport, state: ClusterState) -> JsonObject:
     }
     if actor.deployment is not None:
         view |= _deployment(actor.deployment)
+    if actor.code_version:
+        view["code_version"] = actor.code_version
     view |= {
         "partitions": actor.partitions,
         "epoch": actor.epoch,

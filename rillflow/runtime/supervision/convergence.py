@@ -8,6 +8,7 @@ memory, so that a controller that dies in between loses nothing. The rules:
 - Whatever else is out of date is replaced one by one, each drained, and nothing is replaced while
   another actor does not answer. So a deployment that does not start stops at its first actor.
 - What is not wanted any more ends when nothing uses it any more.
+- Code that a node has and others have not is told; starting an actor again there changes nothing.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ class Running(NamedTuple):
             for one that is silent.
         is_silent: Whether it does not answer.
         is_ready: Whether it takes calls.
+        code_version: The code that it runs; empty when that is not known.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Running(NamedTuple):
     deployment: Deployment | None
     is_silent: bool = False
     is_ready: bool = True
+    code_version: str = ""
 
 
 class Start(NamedTuple):
@@ -102,6 +105,7 @@ def next_step(  # noqa: PLR0913 - all that there is to see
         compared.outdated(),
         compared.surplus(),
         compared.busy(),
+        compared.other_code(),
     )
     return next((step for step in steps if step is not None), None)
 
@@ -181,6 +185,18 @@ class _Comparison(NamedTuple):
         if not busy:
             return None
         return Wait(f"{', '.join(busy)} did not finish the calls under way", may_last=True)
+
+    def other_code(self) -> Step | None:
+        """Wait for people: a node whose files are others runs others, however often it starts."""
+        known = ("", self.wanted.code_version)
+        others = [actor.name for actor in self.running if actor.code_version not in known]
+        if not others:
+            return None
+        return Wait(
+            f"{', '.join(others)} runs other code than was deployed: install the same Rillflow on"
+            " every node, or ship it by runtime_env",
+            may_last=True,
+        )
 
     def _stack(self) -> Iterator[Running]:
         return (actor for actor in self.running if actor.kind != DEDICATED)

@@ -6,7 +6,9 @@ Used by `actors`, `serve` and `serve/stack`.
 import hashlib
 import json
 import uuid
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -27,11 +29,20 @@ REPLICAS_ONLY: Final = frozenset(
 """Settings that only replicas of the HTTP API use; each deployment starts those anew."""
 TRIES: Final = 20
 """How often a version is counted up that others take first."""
+_PACKAGE: Final = Path(__file__).parents[2]
 
 
+@cache
 def code_version() -> str:
-    """Return the version of this code: of the package, and of the protocol."""
-    return f"{version('rillflow')}/{PROTOCOL}"
+    """Return the version of this code: of the package, with a digest of it, and of the protocol.
+
+    The digest is that of the files as they are now, so ask at the start of a process.
+    """
+    digest = hashlib.blake2b(digest_size=4)
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        text = path.read_bytes()
+        digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {len(text)}\n".encode() + text)
+    return f"{version('rillflow')}+{digest.hexdigest()}/{PROTOCOL}"
 
 
 def settings_digest(settings: Settings) -> str:

@@ -6,7 +6,7 @@ Used by `stores/memory/store.py`.
 import time
 
 from rillflow.ports.lease import Lease, decode_lease, encode_lease
-from rillflow.stores.memory.lifecycle import MemoryLifecycle
+from rillflow.stores.memory.journal import MemoryLifecycle
 
 
 class MemoryLeases(MemoryLifecycle):
