@@ -180,7 +180,8 @@ class Settings(BaseSettings):
     """Largest headers of a request, all together."""
 
     server_host: str | None = None
-    """Address at which functions reach this server; None is ``http://<host>:<port>``."""
+    """Address at which functions reach this server; None is ``http://<host>:<port>``, and on a
+    cluster where Serve listens."""
     callback_host: Annotated[
         str | None,
         Field(validation_alias=AliasChoices("RILLFLOW_CALLBACK_HOST", "RILL_FLOW_CALLBACK_URL")),

@@ -9,7 +9,9 @@ from ray import serve
 from ray.serve import Application
 from starlette.types import ASGIApp
 
-from rillflow.private_apis.serve_listening import host_of_serve
+from rillflow.actors.cluster import is_controlled
+from rillflow.actors.ray_context import address_of_head
+from rillflow.private_apis.serve_listening import address_of_serve
 from rillflow.private_apis.serve_replica_port import listen_on_the_node_only
 from rillflow.private_apis.uvicorn_deadlines import bound_connections
 from rillflow.private_apis.uvicorn_timers import let_go_of_reset_connections
@@ -17,6 +19,7 @@ from rillflow.settings import Settings, is_loopback
 from serve.api import build_asgi_app
 from serve.listening import refuse_exposed
 
+EVERYWHERE: Final = ("0.0.0.0", "::")
 OTHER_REQUESTS: Final = 1_000
 """Requests that a replica handles besides those that wait for an end."""
 
@@ -29,17 +32,36 @@ def listening_on(settings: Settings, host: str) -> Settings:
     return settings.model_copy(update={"egress_private": is_private})
 
 
+def reached_at(settings: Settings, host: str, port: int, head: str) -> Settings:
+    """Return the settings of a server that functions reach where Serve listens, if none says so.
+
+    Args:
+        settings: As they were set.
+        host: Where the proxies of Serve listen.
+        port: Theirs.
+        head: The address of the head node, which has a proxy wherever Serve puts them.
+    """
+    if settings.server_host is not None:
+        return settings
+    address = head if host in EVERYWHERE else host
+    named = f"[{address}]" if ":" in address else address
+    return settings.model_copy(update={"server_host": f"http://{named}:{port}"})
+
+
 def build(settings: Settings) -> Application:
     """Return the application with these settings, ready for ``serve.run``."""
 
     def build_replica() -> ASGIApp:
         # As in config.yaml, the address on which Serve listens is not one of Rillflow's settings.
-        listens_on = host_of_serve()
+        listens_on, port = address_of_serve()
         refuse_exposed(settings, listens_on)
         let_go_of_reset_connections()
         bound_connections()
         listen_on_the_node_only()
-        return build_asgi_app(listening_on(settings, listens_on), listens_on)
+        here = listening_on(settings, listens_on)
+        if is_controlled():  # `rillflow up` has Serve listen behind the address of the settings
+            here = reached_at(here, listens_on, port, address_of_head())
+        return build_asgi_app(here, listens_on)
 
     deployment = serve.deployment(
         name="rillflow-api",

@@ -50,13 +50,19 @@ def holder_of(settings: Settings) -> str:
     A cluster that starts again at the same address of the same machine is the same one.
     """
     address = ray.get_runtime_context().gcs_address
-    heads = [
-        node["NodeManagerHostname"]
-        for node in ray.nodes()
-        if node["Alive"] and _HEAD in node["Resources"]
-    ]
-    on = f" on {heads[0]}" if heads else ""
+    head = _head()
+    on = f" on {head['NodeManagerHostname']}" if head else ""
     return f"the Ray cluster at {address}{on}, namespace {settings.namespace}"
+
+
+def address_of_head() -> str:
+    """Return the address of the head node; that of this node while the head is not known."""
+    return str((_head() or {}).get("NodeManagerAddress") or ray.util.get_node_ip_address())
+
+
+def _head() -> Mapping[str, Any] | None:
+    nodes = (node for node in ray.nodes() if node["Alive"] and _HEAD in node["Resources"])
+    return next(nodes, None)
 
 
 async def is_held_by_another(store: Leases, settings: Settings) -> bool:

@@ -27,10 +27,7 @@ class ServeCluster:
         """Deploy with these environment variables."""
         text = (ROOT / "serve" / "config.yaml").read_text(encoding="utf-8")
         config = yaml.safe_load(text.replace("8080", str(self.port)))
-        config["applications"][0]["runtime_env"]["env_vars"] = {
-            "RILLFLOW_CALLBACK_HOST": f"http://127.0.0.1:{self.port}",
-            **variables,
-        }
+        config["applications"][0]["runtime_env"]["env_vars"] = variables
         # Rolled out at once: a replica that waits for its processors would wait for the old one.
         config["applications"][0]["deployments"][0]["ray_actor_options"] = {"num_cpus": 0}
         path = self.folder / "serve" / "config.yaml"

@@ -9,7 +9,7 @@ from rillflow.errors import GatewayError
 from rillflow.gateways.messages.egress import EgressRules
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.settings import Settings
-from serve.deployment import listening_on
+from serve.deployment import listening_on, reached_at
 from tests.loopback import (
     answering,
     attempt,
@@ -180,6 +180,27 @@ def test_where_serve_listens_counts_too(
 ) -> None:
     settings = listening_on(Settings(host=host, egress_private=set_to), front)
     assert settings.calls_private is private
+
+
+@pytest.mark.parametrize(
+    ("set_to", "front", "reached"),
+    [
+        (None, "127.0.0.1", "http://127.0.0.1:9000"),
+        (None, "0.0.0.0", "http://10.0.0.7:9000"),
+        (None, "::", "http://10.0.0.7:9000"),
+        (None, "10.0.0.9", "http://10.0.0.9:9000"),
+        (None, "fd00::1", "http://[fd00::1]:9000"),
+        ("https://flows.example", "127.0.0.1", "https://flows.example"),
+    ],
+)
+def test_functions_call_back_where_serve_listens_unless_an_address_is_set(
+    set_to: str | None, front: str, reached: str
+) -> None:
+    settings = reached_at(Settings(server_host=set_to), front, 9000, "10.0.0.7")
+    assert settings.callback_base_url == reached
+    of_callbacks = Settings(server_host=set_to, callback_host="https://back.example")
+    told = reached_at(of_callbacks, front, 9000, "10.0.0.7")
+    assert told.callback_base_url == "https://back.example"
 
 
 async def test_a_redirect_to_another_server_is_asked_about_again() -> None:

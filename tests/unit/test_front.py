@@ -31,7 +31,7 @@ async def test_nobody_at_the_address_is_not_waited_for_for_ever() -> None:
     assert not await until_callbacks_come(url, patience_s=0.2)
 
 
-async def test_nothing_leaves_a_lane_before_it_is_opened() -> None:
+async def test_calls_that_bring_callbacks_wait_until_those_can_come_and_others_do_not() -> None:
     sent: list[str] = []
     arrived = asyncio.Event()
 
@@ -42,13 +42,29 @@ async def test_nothing_leaves_a_lane_before_it_is_opened() -> None:
             arrived.set()
         return b"life"
 
+    async def next_order() -> None:
+        await arrived.wait()
+        arrived.clear()
+
     opened = asyncio.Event()
     lanes = DispatcherClient("me", [connection], opened)
-    lanes.send([attempt("http://gateway/one", task="one")])
-    lanes.send([attempt("http://gateway/two", task="two")])
+    lanes.send([attempt("http://gateway/one", task="one", pattern="task_async")])
+    lanes.send(
+        [
+            attempt("http://gateway/two", task="two", pattern="task_scheduler"),
+            attempt("http://gateway/now", task="now"),
+        ]
+    )
+    await next_order()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert not sent
+    assert sent == ["me: now"]
+    assert len(lanes) == 3
     opened.set()
-    await arrived.wait()
-    assert sent == ["me: one", "me: two"]
+    lanes.send([attempt("http://gateway/three", task="three", pattern="task_async")])
+    await next_order()
+    assert sent == ["me: now", "me: one", "me: two", "me: three"]
+    lanes.send([attempt("http://gateway/four", task="four", pattern="task_async")])
+    await next_order()
+    assert sent[-1] == "me: four"
+    await lanes.stop()

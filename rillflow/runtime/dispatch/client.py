@@ -33,6 +33,8 @@ Raises UnavailableError if it cannot be reached in time, and the error of a refu
 _ASK_LIFE: Final = encode_message(GetProcessToken())
 
 BEAT_S = 1.0
+BRINGS_NO_CALLBACK: Final = frozenset({"task_sync", "poll", "completion"})
+"""Patterns of calls whose answer is all that comes of them."""
 MOST_LOOKED_AT = 5_000
 """How many calls under way are checked each time whether their answers are awaited."""
 MOST_IN_ORDER = 1_000
@@ -68,14 +70,19 @@ class DispatcherClient:
     ) -> None:
         """Send as ``sender``, the name by which dispatchers return answers.
 
-        Nothing leaves before ``opened`` is set; without it, everything leaves at once.
+        Calls that bring callbacks leave once ``opened`` is set; without it, at once as others do.
         """
-        self._links = [_DispatcherLink(sender, connection, opened) for connection in dispatchers]
+        self._links = [_DispatcherLink(sender, connection) for connection in dispatchers]
         self._inherited = [InheritedCalls(sender, connection) for connection in dispatchers]
         self._owner: Sender | None = None
+        self._opened = opened
+        self._held: list[DispatchRequest] = []
+        self._opening: asyncio.Task[None] | None = None
 
     def send(self, requests: Sequence[DispatchRequest]) -> None:
         """Add requests without waiting."""
+        if self._opened is not None:
+            requests = self._let_through(requests, self._opened)
         links = self._links
         if len(links) == 1:
             links[0].send(requests)
@@ -83,8 +90,26 @@ class DispatcherClient:
         for request in requests:
             links[dispatcher_index(request.resource_name, len(links))].send((request,))
 
+    def _let_through(
+        self, requests: Sequence[DispatchRequest], opened: asyncio.Event
+    ) -> Sequence[DispatchRequest]:
+        """Return those that may leave now, and keep the others until callbacks can come."""
+        if opened.is_set() and self._opening is None:
+            self._opened = None
+            return requests
+        held = [each for each in requests if each.pattern not in BRINGS_NO_CALLBACK]
+        self._held += held
+        if self._held and self._opening is None:
+            self._opening = asyncio.create_task(self._send_held(opened))
+        return [each for each in requests if each.pattern in BRINGS_NO_CALLBACK]
+
+    async def _send_held(self, opened: asyncio.Event) -> None:
+        await opened.wait()
+        held, self._held, self._opened = self._held, [], None
+        self.send(held)
+
     def __len__(self) -> int:
-        return sum(map(len, self._links))
+        return len(self._held) + sum(map(len, self._links))
 
     def answered(self, answers: Sequence[DispatchAnswer]) -> None:
         """Note that answers are durable, so that their requests are not sent again."""
@@ -110,6 +135,8 @@ class DispatcherClient:
 
     async def stop(self) -> None:
         """Drop what was not sent; the next owner orders it again."""
+        if self._opening is not None:
+            self._opening.cancel()
         for link in self._links:
             await link.stop()
 
@@ -143,10 +170,9 @@ def _that_fit(requests: Sequence[DispatchRequest]) -> int:
 
 
 class _DispatcherLink:
-    def __init__(self, sender: str, connection: Connection, opened: asyncio.Event | None) -> None:
+    def __init__(self, sender: str, connection: Connection) -> None:
         self._sender = sender
         self._connection = connection
-        self._opened = opened
         self._life = b""
         self._is_met = False
         self._number = 0
@@ -218,8 +244,6 @@ class _DispatcherLink:
 
     async def _run(self) -> None:
         try:
-            if self._opened is not None:
-                await self._opened.wait()
             while self._queue or not self._is_met:
                 try:
                     await (self._send_queue() if self._is_met else self._meet())
