@@ -115,6 +115,16 @@ class RayNodes:
             raise
 
     @property
+    def address(self) -> str:
+        """Where drivers join."""
+        return self._address
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What drivers need to be let in."""
+        return self._environment
+
+    @property
     def other(self) -> RayNode:
         """The node beside the head."""
         return self._nodes[-1]

@@ -326,7 +326,7 @@ def test_a_postgresql_database_is_dumped_and_restored(server: PostgresServer) ->
 def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:
     """Both ways onto a Ray that runs, one after the other; the machines are Ray's affair."""
     by_hand.stop()
-    launch, deploy = (line.partition("#")[0].strip() for line in CLUSTER.splitlines())
+    launch, check, deploy = (line.partition("#")[0].strip() for line in CLUSTER.splitlines())
     assert launch == "ray up cluster.yaml"
     validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text("utf-8"))))
     port = str(free_port())
@@ -341,6 +341,7 @@ def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:
             # Here Serve's own port is another one than 8000, which may be taken.
             head.run(f"serve start --http-port {port}")
             head.run_until_ready(SERVE_RUN.replace("8000", port), int(port))
+            assert "nothing keeps this deployment" in head.run(check, folder)
             head.run(deploy, folder)
             head.wait_until_ready(int(port))
         finally:

@@ -1,5 +1,7 @@
-"""Commands about the deployment on a cluster; they talk to it over HTTP."""
+"""Commands about the deployment on a cluster."""
 
+import importlib
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,7 +14,7 @@ SHOWN_ID: Final = 8
 cluster = typer.Typer(
     name="cluster",
     help="Look at the deployment: its actors, and whether they run as wanted."
-    "\n\n    $ rillflow cluster status",
+    "\n\n    $ rillflow cluster check serve/config.yaml\n\n    $ rillflow cluster status",
     no_args_is_help=True,
 )
 
@@ -42,6 +44,31 @@ def status(
             typer.echo(line)
     if not state["converged"]:
         raise typer.Exit(1)
+
+
+@cluster.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The file that `serve deploy` is given.")],
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="The Ray cluster; that of this machine if unset."),
+    ] = None,
+) -> None:
+    """Check that a deployment file fits the Ray cluster, before `serve deploy`.
+
+    It asks every node, in the runtime environment of the file: whether the code is there and the
+    same, the settings are right, the store can be reached, and Ray was started as it should be.
+    The exit code is 1 if something keeps the deployment from running.
+
+        $ rillflow cluster check serve/config.yaml
+    """
+    # The serving layer stands above this one, so it is known by its name only.
+    found = importlib.import_module("serve.stack.cluster_check").check(file, address)
+    for each in found:
+        typer.echo(f"{'error  ' if each.is_error else 'warning'}  {each.sentence}")
+    if any(each.is_error for each in found):
+        raise typer.Exit(1)
+    typer.echo("nothing keeps this deployment from running")
 
 
 def lines_of(state: Any) -> list[str]:

@@ -1,0 +1,52 @@
+"""What Ray was started without, as the environment tells that it hands on to its processes.
+
+Used by `actors/controller_actor.py` and `serve/stack/node_probe.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+
+class Lack(NamedTuple):
+    """A variable that is not as it should be.
+
+    Attributes:
+        sentence: What is wrong, what follows, and what to do.
+        is_error: Whether it must be mended; otherwise it costs something.
+    """
+
+    sentence: str
+    is_error: bool
+
+
+_START: Final = "set it where `ray start` is called, as cluster.yaml does"
+_TOKEN: Final = Lack(
+    "Ray was started without RAY_AUTH_MODE=token, so whoever reaches its ports runs code as its"
+    f" user: {_START}",
+    is_error=True,
+)
+_SLOW: Final = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "requests come through Serve's own proxy, at a tenth of the rate",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "requests take a third longer",
+}
+"""What follows where a variable is not 1."""
+_NOT_FOUND: Final = "while Serve starts, functions are answered 404 and give up their callbacks"
+
+
+def lacking(environment: Mapping[str, str]) -> list[Lack]:
+    """Return what Ray was started without, errors first."""
+    found = [] if environment.get("RAY_AUTH_MODE") == "token" else [_TOKEN]
+    found += [
+        Lack(f"Ray was started without {name}=1, so {effect}: {_START}", is_error=False)
+        for name, effect in _SLOW.items()
+        if environment.get(name) != "1"
+    ]
+    wanted = ["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"]
+    if environment.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        wanted.append("RAY_SERVE_HAPROXY_BINARY_PATH")
+    found += [
+        Lack(f"Ray was started without {name}, so {_NOT_FOUND}: {_START}", is_error=False)
+        for name in wanted
+        if not environment.get(name)
+    ]
+    return found

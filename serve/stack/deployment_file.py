@@ -1,0 +1,63 @@
+"""Reads a deployment file of Serve, and tells what Serve would overlook in it.
+
+Serve takes a field that it does not know for none at all. So ``http_option:`` in the place of
+``http_options:`` has it listen on every address, which is its default.
+
+Used by `serve/stack/cluster_check.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from ray.serve.schema import ServeDeploySchema
+
+from rillflow.closest import closest
+from rillflow.errors import StackError
+
+MOST_BYTES: Final = 1 << 20
+
+
+def read_deployment_file(path: Path) -> ServeDeploySchema:
+    """Return what a file has Serve deploy.
+
+    Raises:
+        StackError: It cannot be read, Serve does not take it, or Serve would overlook something.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise StackError(f"{path} is longer than {MOST_BYTES} bytes")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise StackError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise StackError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise StackError(f"{path} has no fields; serve/config.yaml of Rillflow is an example")
+    try:
+        schema = ServeDeploySchema.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StackError(f"{path}: {where or 'it'} is wrong: {first['msg']}") from error
+    overlooked = "; ".join(_overlooked(content, schema, ""))
+    if overlooked:
+        raise StackError(f"{path}: {overlooked}; Serve would overlook that")
+    return schema
+
+
+def _overlooked(content: Mapping[str, Any], schema: BaseModel, place: str) -> Iterator[str]:
+    known = type(schema).model_fields
+    for name, value in content.items():
+        if name not in known:
+            near = closest(str(name), sorted(known))
+            yield f"there is no field {place}{name}" + (f", did you mean {near}?" if near else "")
+            continue
+        parsed = getattr(schema, name)
+        pairs = zip(value, parsed, strict=False) if isinstance(value, list) else [(value, parsed)]
+        for number, (below, its) in enumerate(pairs):
+            if isinstance(below, dict) and isinstance(its, BaseModel):
+                index = f"[{number}]" if isinstance(value, list) else ""
+                yield from _overlooked(below, its, f"{place}{name}{index}.")

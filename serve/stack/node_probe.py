@@ -1,0 +1,52 @@
+"""What one node of a cluster is like for a deployment: asked by a Ray task in its environment.
+
+The task is sent by value, since the package may be missing on that node.
+
+Used by `serve/stack/cluster_check.py`.
+"""
+
+from typing import Any
+
+
+def probe(import_path: str) -> dict[str, Any]:
+    """Return the facts of this node; it runs in the runtime environment of the deployment.
+
+    Returns:
+        ``host``, and ``problem`` with a sentence if Rillflow cannot run here. If it can: ``code``,
+        the version of the code; ``lacks``, sentences about variables of Ray with whether they are
+        errors; ``is_file``, whether the store is a file of one machine; ``exposed``, whether there
+        is no API key for an address beyond this machine.
+    """
+    import asyncio  # noqa: PLC0415 - what is imported above is not sent
+    import importlib  # noqa: PLC0415
+    import os  # noqa: PLC0415
+    import socket  # noqa: PLC0415
+
+    facts: dict[str, Any] = {"host": socket.gethostname()}
+    module = import_path.partition(":")[0]
+    try:
+        inputs = importlib.import_module("rillflow.cli.inputs")
+        deployed = importlib.import_module("rillflow.runtime.supervision.deployed")
+        variables = importlib.import_module("rillflow.runtime.process.ray_variables")
+        stores = importlib.import_module("rillflow.stores")
+        settings = inputs.settings_from({})
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or str(error)
+        step = "install it there, or ship it by runtime_env of the deployment file"
+        return {**facts, "problem": f"the Python package {missing} is missing: {step}"}
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from starting there
+        return {**facts, "problem": " ".join(f"{error}".split()) or type(error).__name__}
+    try:
+        asyncio.run(stores.schema_status(settings.store_url)).refuse_newer()
+    except Exception as error:  # noqa: BLE001 - of drivers too
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        where = "RILLFLOW_STORE" if settings.store else "RILLFLOW_DATA_DIR"
+        return {**facts, "problem": f"the store cannot be used ({where}): {reason}"}
+    return {
+        **facts,
+        "code": deployed.code_version(),
+        "lacks": [tuple(each) for each in variables.lacking(os.environ)],
+        "is_file": settings.store_url.startswith("sqlite:"),
+        "exposed": settings.api_key is None and not settings.insecure,
+    }

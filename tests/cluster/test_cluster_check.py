@@ -1,0 +1,95 @@
+"""``rillflow cluster check`` asks the nodes of a real cluster, in the environment of the file."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.cluster.processes import ROOT
+from tests.cluster.ray_nodes import RayNodes
+from tests.loopback import closed_port
+from tests.postgres_server import PostgresServer
+
+pytestmark = pytest.mark.cluster
+
+COMMAND: Final = (sys.executable, "-m", "rillflow.cli", "cluster", "check")
+WELL: Final = "nothing keeps this deployment from running"
+
+
+@pytest.fixture(name="nodes", scope="module")
+def _nodes(server: PostgresServer) -> Iterator[RayNodes]:
+    with tempfile.TemporaryDirectory(prefix="rfc-", dir="/tmp") as folder:
+        nodes = RayNodes(Path(folder), server.new_database())
+        try:
+            yield nodes
+        finally:
+            nodes.stop()
+
+
+def _file(folder: Path, variables: dict[str, str], **changes: Any) -> Path:
+    config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))
+    config["applications"][0]["runtime_env"] = {"env_vars": variables}
+    config["applications"][0].update(changes)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+def _check(nodes: RayNodes, path: Path) -> tuple[int, list[str]]:
+    done = subprocess.run(
+        [*COMMAND, str(path), "--address", nodes.address],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=nodes.environment,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_a_deployment_that_fits_is_told_so(
+    nodes: RayNodes, server: PostgresServer, tmp_path: Path
+) -> None:
+    path = _file(tmp_path, {"RILLFLOW_STORE": server.new_database()})
+    code, lines = _check(nodes, path)
+    assert (code, lines[-1]) == (0, WELL)
+    assert {line.partition(" ")[0] for line in lines[:-1]} == {"warning"}
+    assert all("RAY_SERVE_HAPROXY_BINARY_PATH" in line for line in lines[:-1])
+
+
+def test_a_store_that_cannot_be_reached_is_told_of_every_node(
+    nodes: RayNodes, tmp_path: Path
+) -> None:
+    url = f"postgresql://somebody:s3cret@127.0.0.1:{closed_port()}/none"
+    code, lines = _check(nodes, _file(tmp_path, {"RILLFLOW_STORE": url}))
+    assert code == 1
+    assert "the store cannot be used (RILLFLOW_STORE): PostgreSQL: " in lines[0]
+    assert "s3cret" not in str(lines)
+
+
+def test_a_wrong_setting_is_told(nodes: RayNodes, tmp_path: Path) -> None:
+    code, lines = _check(nodes, _file(tmp_path, {"RILLFLOW_EXECUTION_ACTORS": "many"}))
+    assert code == 1
+    assert "the setting execution_actors is wrong" in lines[0]
+
+
+def test_a_package_that_a_node_lacks_is_named(nodes: RayNodes, tmp_path: Path) -> None:
+    path = _file(tmp_path, {"RILLFLOW_DATA_DIR": str(tmp_path)}, import_path="serve.gone:app")
+    code, lines = _check(nodes, path)
+    assert code == 1
+    assert "the Python package serve.gone is missing: install it there, or ship it by" in lines[0]
+
+
+def test_a_mistyped_file_is_told_before_anybody_is_asked(nodes: RayNodes, tmp_path: Path) -> None:
+    text = _file(tmp_path, {}).read_text(encoding="utf-8")
+    path = tmp_path / "mistyped.yaml"
+    path.write_text(text.replace("http_options:", "http_option:"), encoding="utf-8")
+    code, lines = _check(nodes, path)
+    assert (code, len(lines)) == (1, 1)
+    assert "there is no field http_option, did you mean http_options?" in lines[0]

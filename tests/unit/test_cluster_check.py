@@ -1,0 +1,78 @@
+"""What keeps a deployment from running on some nodes is told in one sentence for each cause."""
+
+from typing import Any, Final
+
+import pytest
+
+from rillflow.runtime.process.ray_variables import lacking
+from serve.stack.cluster_check import Finding, NodeFacts, findings
+from serve.stack.ray_environment import PREFERENCES
+
+LOOPBACK: Final = "127.0.0.1"
+WELL: Final[dict[str, Any]] = {
+    "host": "one",
+    "code": "1/1",
+    "lacks": [],
+    "is_file": False,
+    "exposed": True,
+}
+
+
+def _errors(*facts: dict[str, Any], host: str = LOOPBACK) -> list[str]:
+    nodes = [NodeFacts(f"10.0.0.{number}", each) for number, each in enumerate(facts, start=1)]
+    return [each.sentence for each in findings(nodes, host) if each.is_error]
+
+
+def test_nodes_that_are_well_have_no_findings() -> None:
+    assert _errors(WELL, {**WELL, "host": "two"}) == []
+
+
+def test_a_problem_of_a_node_is_told_with_the_node() -> None:
+    missing = {"host": "two", "problem": "the Python package serve is missing: install it there"}
+    [told] = _errors(WELL, missing)
+    assert told == "node 10.0.0.2: the Python package serve is missing: install it there"
+
+
+def test_nodes_with_different_code_are_told_which() -> None:
+    [told] = _errors(WELL, {**WELL, "host": "two", "code": "2/1"})
+    assert "10.0.0.1 has 1/1, 10.0.0.2 has 2/1" in told
+
+
+def test_sqlite_is_for_one_machine_and_not_for_two() -> None:
+    file = {**WELL, "is_file": True}
+    assert _errors(file, file) == []
+    [told] = _errors(file, {**file, "host": "two"})
+    assert told.endswith("this cluster has 2: set RILLFLOW_STORE=postgresql://...")
+
+
+def test_an_address_for_everybody_needs_a_key() -> None:
+    [told] = _errors(WELL, host="0.0.0.0")
+    assert told.startswith("http_options.host is 0.0.0.0, and there is no RILLFLOW_API_KEY")
+    assert _errors({**WELL, "exposed": False}, host="0.0.0.0") == []
+
+
+def test_a_ray_without_a_token_is_an_error_and_one_with_a_slow_front_costs_something() -> None:
+    started = {**PREFERENCES, "RAY_SERVE_HAPROXY_BINARY_PATH": "/bin/rillflow-haproxy"}
+    assert lacking(started) == []
+    bare = lacking({})
+    assert [each.is_error for each in bare] == [True, False, False, False]
+    assert "RAY_AUTH_MODE=token" in bare[0].sentence
+    found = list(findings([NodeFacts("10.0.0.1", {**WELL, "lacks": bare})], LOOPBACK))
+    assert found[0] == Finding(is_error=True, sentence=f"node 10.0.0.1: {bare[0].sentence}")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "RAY_AUTH_MODE",
+        "RAY_SERVE_ENABLE_HA_PROXY",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
+        "RAY_SERVE_HAPROXY_BINARY_PATH",
+    ],
+)
+def test_each_variable_of_ray_that_is_missing_is_named(variable: str) -> None:
+    started = {**PREFERENCES, "RAY_SERVE_HAPROXY_BINARY_PATH": "/bin/rillflow-haproxy"}
+    del started[variable]
+    [lack] = lacking(started)
+    assert variable in lack.sentence

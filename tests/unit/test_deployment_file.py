@@ -1,0 +1,57 @@
+"""A deployment file that Serve would take for another one is refused, with its mistake."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rillflow.errors import StackError
+from serve.stack.deployment_file import MOST_BYTES, read_deployment_file
+
+FILE: Final = Path(__file__).parents[2] / "serve" / "config.yaml"
+TEXT: Final = FILE.read_text(encoding="utf-8")
+
+
+def test_the_file_of_the_repository_is_taken() -> None:
+    schema = read_deployment_file(FILE)
+    assert schema.http_options.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("right", "mistyped", "told"),
+    [
+        ("http_options:", "http_option:", "no field http_option, did you mean http_options?"),
+        ("  host: 127", "  hots: 127", "no field http_options.hots, did you mean host?"),
+        (
+            "runtime_env:",
+            "runtimeenv:",
+            "no field applications[0].runtimeenv, did you mean runtime_env?",
+        ),
+        ("import_path:", "importpath:", "applications.0.import_path is wrong: Field required"),
+        ("proxy_location: HeadOnly", "proxy_location: [", " is not YAML: "),
+    ],
+)
+def test_a_mistyped_field_is_told_instead_of_overlooked(
+    tmp_path: Path, right: str, mistyped: str, told: str
+) -> None:
+    assert right in TEXT
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT.replace(right, mistyped), encoding="utf-8")
+    with pytest.raises(StackError) as refused:
+        read_deployment_file(path)
+    assert told in str(refused.value)
+    assert str(refused.value).startswith(str(path))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["", "- a list", "a text", "x" * (MOST_BYTES + 1)])
+def test_a_file_that_is_no_deployment_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(StackError, match=r"has no fields|is longer than"):
+        read_deployment_file(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="cannot be read"):
+        read_deployment_file(tmp_path / "none.yaml")
