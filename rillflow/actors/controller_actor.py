@@ -32,9 +32,9 @@ from rillflow.ports.deployment import Deployment
 from rillflow.ports.lease import Lease
 from rillflow.ports.readiness import Reason
 from rillflow.ports.store import ExecutionFilter
+from rillflow.runtime.process.environment_findings import lacking
 from rillflow.runtime.process.log_lines import write_lines
 from rillflow.runtime.process.loop_watch import LoopWatch
-from rillflow.runtime.process.ray_variables import lacking
 from rillflow.runtime.supervision.convergence import (
     DEDICATED,
     DISPATCHER,
@@ -102,7 +102,7 @@ class ControllerActor:
         self._balance_at = 0.0
         self._reason: str | None = "the controller has not looked yet"
         self._cause = ""
-        self._lacks = [lack.sentence for lack in lacking(os.environ)]
+        self._warnings = [each.sentence for each in lacking(os.environ)]
         self._lease: StoreLease | None = None
         self._held: Lease | None = None
         self._renewing: asyncio.Task[None] | None = None
@@ -121,7 +121,8 @@ class ControllerActor:
             pid=os.getpid(),
             wanted=self._wanted,
             reasons=[*reasons, *self._reports.alarms()],
-            causes=[*([self._cause] if self._cause else []), *self._lacks],
+            causes=[self._cause] if self._cause else [],
+            warnings=self._warnings,
             steps=self._steps,
             restarts=self._reports.restarts(),
             fencings=self._reports.fencings(),

@@ -39,7 +39,7 @@ class ControllerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the controller wants, and what keeps the actors from being that.
 
     ``reasons`` is empty once they are; anybody may read them. ``causes`` are the texts of errors
-    behind them, for operators. ``restarts`` counts, by the name of an actor, the processes
+    behind them, for operators, and ``warnings`` what Ray was started without. ``restarts`` counts, by the name of an actor, the processes
     that ended without the controller having ended them, since the controller began; ``fencings``
     those that ended because another owner had taken their partitions.
     """
@@ -52,6 +52,7 @@ class ControllerReport(msgspec.Struct, frozen=True, kw_only=True):
     restarts: dict[str, int]
     fencings: dict[str, int] = {}
     causes: list[str] = []
+    warnings: list[str] = []
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True):

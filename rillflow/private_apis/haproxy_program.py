@@ -4,16 +4,20 @@ RAY_SERVE_HAPROXY_BINARY_PATH names it when Ray starts (``cluster.yaml``). It se
 addresses and of times, since whoever has a cluster may have a load balancer in front of it.
 """
 
+import os
 import sys
 from typing import Final
 
 from rillflow.private_apis.haproxy import haproxy_binary
 from rillflow.private_apis.haproxy_config import main
 
+_OWN_PATH: Final = "RAY_SERVE_HAPROXY_BINARY_PATH"
+"""Names this program, and is also where HAProxy would be looked for first."""
 _AS_SERVE_SAYS: Final = "127.0.0.1"
 """The address that stands for itself: HAProxy listens where Serve's configuration says."""
 
 
 def run() -> None:
     """Become HAProxy with the arguments of this program."""
+    os.environ.pop(_OWN_PATH, None)
     main(_AS_SERVE_SAYS, "", [haproxy_binary(), *sys.argv[1:]])

@@ -13,6 +13,7 @@ from ray.serve.schema import ServeApplicationSchema
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rillflow.errors import StackError
+from rillflow.runtime.process.environment_findings import Finding
 from rillflow.settings import is_loopback
 from serve.stack import node_probe
 from serve.stack.deployment_file import read_deployment_file
@@ -22,14 +23,7 @@ ANSWER_S: Final = 90.0
 STARTED: Final = "start Ray first, as cluster.yaml does, and say where with RAY_ADDRESS"
 
 
-class Finding(NamedTuple):
-    """Something that is wrong; a warning costs something, an error keeps it from running."""
-
-    is_error: bool
-    sentence: str
-
-
-class NodeFacts(NamedTuple):
+class NodeReport(NamedTuple):
     """What ``node_probe`` says of a node, or why it says nothing, as its ``problem``."""
 
     node: str
@@ -51,41 +45,41 @@ def check(path: Path, address: str | None = None) -> list[Finding]:
             if each.import_path.startswith("serve.")
         ]
     except StackError as error:
-        return [Finding(is_error=True, sentence=str(error))]
+        return [Finding(str(error), is_error=True)]
     if not nodes:
-        return [Finding(is_error=True, sentence=f"{path} deploys no application of Rillflow")]
+        return [Finding(f"{path} deploys no application of Rillflow", is_error=True)]
     found = [each for _, asked in nodes for each in findings(asked, schema.http_options.host)]
     return sorted(dict.fromkeys(found), key=lambda each: not each.is_error)
 
 
-def findings(nodes: Sequence[NodeFacts], host: str) -> Iterator[Finding]:
+def findings(nodes: Sequence[NodeReport], host: str) -> Iterator[Finding]:
     """Yield what is wrong with nodes on which Serve is to listen on an address."""
     for node, facts in nodes:
         if "problem" in facts:
-            yield Finding(is_error=True, sentence=f"node {node}: {facts['problem']}")
+            yield Finding(f"node {node}: {facts['problem']}", is_error=True)
         for sentence, is_error in facts.get("lacks", ()):
-            yield Finding(is_error, f"node {node}: {sentence}")
+            yield Finding(f"node {node}: {sentence}", is_error)
     able = [each for each in nodes if "code" in each.facts]
     if len({facts["code"] for _, facts in able}) > 1:
         told = ", ".join(f"{node} has {facts['code']}" for node, facts in able)
         same = "install the same on every node, or ship it by runtime_env"
-        yield Finding(is_error=True, sentence=f"the code of nodes differs ({told}): {same}")
+        yield Finding(f"the code of nodes differs ({told}): {same}", is_error=True)
     hosts = {facts.get("host", node) for node, facts in nodes}
     if len(hosts) > 1 and any(facts["is_file"] for _, facts in able):
         sentence = (
             f"the store is an SQLite file of one machine, and this cluster has {len(hosts)}: set"
             " RILLFLOW_STORE=postgresql://..."
         )
-        yield Finding(is_error=True, sentence=sentence)
+        yield Finding(sentence, is_error=True)
     if not is_loopback(host) and any(facts["exposed"] for _, facts in able):
         sentence = (
             f"http_options.host is {host}, and there is no RILLFLOW_API_KEY, so the API would be"
             " open to everybody: set a key, listen on 127.0.0.1, or set RILLFLOW_INSECURE=true"
         )
-        yield Finding(is_error=True, sentence=sentence)
+        yield Finding(sentence, is_error=True)
 
 
-def _ask_nodes(application: ServeApplicationSchema, address: str | None) -> list[NodeFacts]:
+def _ask_nodes(application: ServeApplicationSchema, address: str | None) -> list[NodeReport]:
     """Run the probe on every node.
 
     Raises:
@@ -104,7 +98,7 @@ def _ask_nodes(application: ServeApplicationSchema, address: str | None) -> list
             if node["Alive"]
         }
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)
-        return [NodeFacts(node, _facts_of(answer)) for node, answer in asked.items()]
+        return [NodeReport(node, _facts_of(answer)) for node, answer in asked.items()]
     finally:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[node_probe.__name__])
         ray.shutdown()

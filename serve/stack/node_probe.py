@@ -27,7 +27,7 @@ def probe(import_path: str) -> dict[str, Any]:
     try:
         inputs = importlib.import_module("rillflow.cli.inputs")
         deployed = importlib.import_module("rillflow.runtime.supervision.deployed")
-        variables = importlib.import_module("rillflow.runtime.process.ray_variables")
+        variables = importlib.import_module("rillflow.runtime.process.environment_findings")
         stores = importlib.import_module("rillflow.stores")
         settings = inputs.settings_from({})
         importlib.import_module(module)

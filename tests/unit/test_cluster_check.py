@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from rillflow.runtime.process.ray_variables import lacking
-from serve.stack.cluster_check import Finding, NodeFacts, findings
+from rillflow.runtime.process.environment_findings import Finding, lacking
+from serve.stack.cluster_check import NodeReport, findings
 from serve.stack.ray_environment import PREFERENCES
 
 LOOPBACK: Final = "127.0.0.1"
@@ -19,7 +19,7 @@ WELL: Final[dict[str, Any]] = {
 
 
 def _errors(*facts: dict[str, Any], host: str = LOOPBACK) -> list[str]:
-    nodes = [NodeFacts(f"10.0.0.{number}", each) for number, each in enumerate(facts, start=1)]
+    nodes = [NodeReport(f"10.0.0.{number}", each) for number, each in enumerate(facts, start=1)]
     return [each.sentence for each in findings(nodes, host) if each.is_error]
 
 
@@ -57,8 +57,8 @@ def test_a_ray_without_a_token_is_an_error_and_one_with_a_slow_front_costs_somet
     bare = lacking({})
     assert [each.is_error for each in bare] == [True, False, False, False]
     assert "RAY_AUTH_MODE=token" in bare[0].sentence
-    found = list(findings([NodeFacts("10.0.0.1", {**WELL, "lacks": bare})], LOOPBACK))
-    assert found[0] == Finding(is_error=True, sentence=f"node 10.0.0.1: {bare[0].sentence}")
+    found = list(findings([NodeReport("10.0.0.1", {**WELL, "lacks": bare})], LOOPBACK))
+    assert found[0] == Finding(f"node 10.0.0.1: {bare[0].sentence}", is_error=True)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the guard makes of the configuration that Ray Serve writes for HAProxy."""
 
+import os
 import re
 import socket
 import subprocess
@@ -44,6 +45,15 @@ backend default_backend
 backend api
     server one 127.0.0.1:5000
 """
+
+
+def test_the_program_for_clusters_becomes_haproxy_and_not_itself() -> None:
+    program = Path(sys.executable).with_name("rillflow-haproxy")
+    named = {**os.environ, "RAY_SERVE_HAPROXY_BINARY_PATH": str(program)}
+    done = subprocess.run(  # noqa: S603 - our own program
+        [program, "-v"], env=named, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.startswith("HAProxy version")
 
 
 def test_only_what_users_ask_for_is_reached_from_elsewhere() -> None:

@@ -85,6 +85,7 @@ def lines_of(state: Any) -> list[str]:
     controller = state.get("controller", {})
     lines += [f"reason   {each['message']}" for each in controller.get("reasons", [])]
     lines += [f"cause    {each}" for each in controller.get("causes", [])]
+    lines += [f"warning  {each}" for each in controller.get("warnings", [])]
     lines.append("everything runs as wanted" if state["converged"] else "not as wanted")
     return lines
 

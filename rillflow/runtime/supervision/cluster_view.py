@@ -47,6 +47,7 @@ def _controller(controller: ControllerReport) -> JsonObject:
         "steps": controller.steps,
         "reasons": [{"code": each.code, "message": each.message} for each in controller.reasons],
         "causes": list[JsonValue](controller.causes),
+        "warnings": list[JsonValue](controller.warnings),
     }
 
 

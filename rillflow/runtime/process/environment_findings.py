@@ -1,14 +1,14 @@
 """What Ray was started without, as the environment tells that it hands on to its processes.
 
-Used by `actors/controller_actor.py` and `serve/stack/node_probe.py`.
+Used by `actors/controller_actor.py`.
 """
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 
-class Lack(NamedTuple):
-    """A variable that is not as it should be.
+class Finding(NamedTuple):
+    """Something that is not as a deployment needs it.
 
     Attributes:
         sentence: What is wrong, what follows, and what to do.
@@ -20,7 +20,7 @@ class Lack(NamedTuple):
 
 
 _START: Final = "set it where `ray start` is called, as cluster.yaml does"
-_TOKEN: Final = Lack(
+_TOKEN: Final = Finding(
     "Ray was started without RAY_AUTH_MODE=token, so whoever reaches its ports runs code as its"
     f" user: {_START}",
     is_error=True,
@@ -33,11 +33,11 @@ _SLOW: Final = {
 _NOT_FOUND: Final = "while Serve starts, functions are answered 404 and give up their callbacks"
 
 
-def lacking(environment: Mapping[str, str]) -> list[Lack]:
+def lacking(environment: Mapping[str, str]) -> list[Finding]:
     """Return what Ray was started without, errors first."""
     found = [] if environment.get("RAY_AUTH_MODE") == "token" else [_TOKEN]
     found += [
-        Lack(f"Ray was started without {name}=1, so {effect}: {_START}", is_error=False)
+        Finding(f"Ray was started without {name}=1, so {effect}: {_START}", is_error=False)
         for name, effect in _SLOW.items()
         if environment.get(name) != "1"
     ]
@@ -45,7 +45,7 @@ def lacking(environment: Mapping[str, str]) -> list[Lack]:
     if environment.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
         wanted.append("RAY_SERVE_HAPROXY_BINARY_PATH")
     found += [
-        Lack(f"Ray was started without {name}, so {_NOT_FOUND}: {_START}", is_error=False)
+        Finding(f"Ray was started without {name}, so {_NOT_FOUND}: {_START}", is_error=False)
         for name in wanted
         if not environment.get(name)
     ]
