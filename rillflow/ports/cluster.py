@@ -39,9 +39,10 @@ class ControllerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the controller wants, and what keeps the actors from being that.
 
     ``reasons`` is empty once they are; anybody may read them. ``causes`` are the texts of errors
-    behind them, for operators, and ``warnings`` what Ray was started without. ``restarts`` counts, by the name of an actor, the processes
-    that ended without the controller having ended them, since the controller began; ``fencings``
-    those that ended because another owner had taken their partitions.
+    behind them, for operators, and ``warnings`` what Ray was started without. ``restarts`` counts,
+    by the name of an actor, the processes that ended without the controller having ended them,
+    since the controller began; ``fencings`` those that ended because another owner had taken their
+    partitions.
     """
 
     node: str

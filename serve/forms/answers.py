@@ -407,6 +407,8 @@ class ClusterController(BaseModel):
     settings_version: int
     steps: int = Field(description="How many steps it has done since it began.")
     reasons: list[ClusterReason] = Field(description="Empty once everything is as wanted.")
+    causes: list[str] = Field(description="The errors behind the reasons.")
+    warnings: list[str] = Field(description="What Ray was started without, and what follows.")
 
 
 class ClusterActor(BaseModel):

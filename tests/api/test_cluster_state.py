@@ -93,6 +93,7 @@ async def test_the_controller_tells_its_reasons_and_the_restarts_it_has_seen(api
         wanted=cluster.wanted,
         reasons=[Reason("not_converged", "it starts")],
         causes=["no such hook"],
+        warnings=["Ray was started without a token"],
         steps=4,
         restarts={"rillflow:execution:0": 5},
         fencings={"rillflow:execution:0": 4},
@@ -106,6 +107,7 @@ async def test_the_controller_tells_its_reasons_and_the_restarts_it_has_seen(api
         "steps": 4,
         "reasons": [{"code": "not_converged", "message": "it starts"}],
         "causes": ["no such hook"],
+        "warnings": ["Ray was started without a token"],
     }
     [actor] = body["actors"]
     assert (actor["restarts"], actor["fencings"]) == (5, 4)

@@ -64,7 +64,11 @@ def test_what_is_not_as_wanted_is_told_with_the_reason_and_by_the_exit_code() ->
         actor("rillflow:execution:0", current=False),
         converged=False,
         silent=["rillflow:dispatcher:0"],
-        controller={"reasons": reasons, "causes": ["hook x could not be loaded"]},
+        controller={
+            "reasons": reasons,
+            "causes": ["hook x could not be loaded"],
+            "warnings": ["slow"],
+        },
     )
     with stand_in(**{CLUSTER: shown}) as (url, _):
         code, printed, _ = run("cluster", "status", "--url", url)
@@ -73,6 +77,7 @@ def test_what_is_not_as_wanted_is_told_with_the_reason_and_by_the_exit_code() ->
     assert "rillflow:dispatcher:0        does not answer" in printed
     assert "reason   rillflow:dispatcher:0 starts" in printed
     assert "cause    hook x could not be loaded" in printed
+    assert "warning  slow" in printed
     assert printed.splitlines()[-1] == "not as wanted"
 
 
