@@ -66,4 +66,5 @@ class RayCluster:
             controller=controller,
             actors=reports,
             silent=sorted((silent | expected) - reported),
+            is_controlled=is_controlled(),
         )

@@ -20,6 +20,7 @@ from ray.exceptions import RayActorError
 
 from rillflow.actors.drain import all_leave
 from rillflow.actors.execution_actor import spawn_dedicated
+from rillflow.actors.launch import sqlite_on_many_nodes
 from rillflow.actors.names import EARLIER_CONTROLLER, kind_of
 from rillflow.actors.placing import dispatchers, find_nodes, owners, places, start
 from rillflow.actors.ray_context import holder_of
@@ -137,6 +138,15 @@ class ControllerActor:
         """Hear of an actor that ends because another owner has taken its partitions."""
         self._reports.note_fencing(name)
 
+    async def sees(self, mark: str) -> bool:
+        """Tell whether a replica has left this mark in the store of this controller.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        lease = await self._store.lease()
+        return lease is not None and lease.mark == mark
+
     async def end_if_idle(self) -> int | None:
         """End all actors if no execution of the store is unfinished; the store is to change.
 
@@ -239,7 +249,8 @@ class ControllerActor:
             failing=self._starts.failing(),
         )
         if step is None:
-            self._say(None)
+            # Actors stay on the machine of the file; a replica on another one does not start.
+            self._say(await asyncio.to_thread(sqlite_on_many_nodes, self._settings) or None)
         else:
             self._say(_sentence(step), self._causes(seen))
         if step is None or (isinstance(step, Wait) and step.may_last):

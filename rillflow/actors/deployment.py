@@ -8,6 +8,7 @@ Used by `serve/api.py`.
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ PATIENCE_S: Final = 120.0
 """How long the execution actors may take until they own the partitions that are wanted."""
 ANSWER_S: Final = 10.0
 PAUSE_S: Final = 0.1
+MARKS: Final = 3
+"""How often a controller is asked for a mark that another replica may have replaced."""
 # Where Ray's own controllers are: a node that comes and goes should not have this one.
 _ON_THE_HEAD: Final = {"node:__internal_head__": 0.001}
 
@@ -54,7 +57,7 @@ async def deploy(settings: Settings, store: Store, *, patience_s: float = PATIEN
     try:
         running = await _running(settings)
         if running is not None:
-            running = await _leave_other_store(settings, store, running)
+            running = await _leave_other_store(settings, store, running, lease)
     except BaseException:
         if is_new:
             await lease.give_up()
@@ -100,7 +103,7 @@ async def _running(settings: Settings) -> Deployment | None:
 
 
 async def _leave_other_store(
-    settings: Settings, store: Store, running: Deployment
+    settings: Settings, store: Store, running: Deployment, lease: StoreLease
 ) -> Deployment | None:
     """End actors on another store that has nothing left to do; return what goes on running.
 
@@ -108,7 +111,11 @@ async def _leave_other_store(
         StoreError: It has.
     """
     stored = await store.deployment()
-    if stored is not None and stored.store_id == running.store_id:
+    if (
+        stored is not None
+        and stored.store_id == running.store_id
+        and await _is_that_of_the_controller(settings, lease)
+    ):
         return running
     controller = await find_actor(settings, CONTROLLER_ACTOR)
     unfinished = await controller.end_if_idle.remote() if controller is not None else None
@@ -124,24 +131,52 @@ async def _leave_other_store(
     )
 
 
+async def _is_that_of_the_controller(settings: Settings, lease: StoreLease) -> bool:
+    """Tell whether the controller sees the mark in its store that this process left in its own.
+
+    A copy of a store has the same id. Where nobody can tell, it is the same one: its address may
+    have changed, because the old one does not answer any more.
+    """
+    controller = await find_actor(settings, CONTROLLER_ACTOR)
+    if controller is None or not hasattr(controller, "sees"):
+        return True
+    for _ in range(MARKS):
+        try:
+            if await asyncio.wait_for(controller.sees.remote(lease.mark), ANSWER_S):
+                return True
+        except (ray.exceptions.RayError, TimeoutError):
+            return True
+        await lease.acquire()  # Another replica may have left its mark since.
+    return False
+
+
 async def _controller(settings: Settings, wanted: Deployment) -> Any:
-    """Return a controller that wants this, or what came later; one of earlier ends."""
+    """Return a controller that wants this, or what came later; one of earlier ends.
+
+    Raises:
+        UnavailableError: None starts.
+    """
     options = {**ACTOR_OPTIONS, "resources": _ON_THE_HEAD}
     named = ray.remote(ControllerActor).options(
         name=CONTROLLER_ACTOR, namespace=settings.namespace, **options
     )
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            controller = await asyncio.to_thread(named.remote, settings, wanted)
-            try:
-                held = await controller.deployment.remote()
-                if held.version >= wanted.version and held.store_id == wanted.store_id:
-                    return controller
-                log.warning("controller_replaced", extra={"before": held.version})
-                await asyncio.to_thread(ray.kill, controller)
-            except ray.exceptions.RayError:
-                pass  # The name may lead to the old one until Ray has heard of its end.
-            await asyncio.sleep(PAUSE_S)
+    give_up = time.monotonic() + PATIENCE_S
+    cause = "it does not answer"
+    while (left_s := give_up - time.monotonic()) > 0:
+        controller = await asyncio.to_thread(named.remote, settings, wanted)
+        try:
+            held = await asyncio.wait_for(controller.deployment.remote(), left_s)
+            if held.version >= wanted.version and held.store_id == wanted.store_id:
+                return controller
+            log.warning("controller_replaced", extra={"before": held.version})
+            await asyncio.to_thread(ray.kill, controller)
+        except TimeoutError:
+            break
+        except ray.exceptions.RayError as error:
+            # The name may lead to the old one until Ray has heard of its end.
+            cause = str(error).strip().splitlines()[-1]
+        await asyncio.sleep(PAUSE_S)
+    raise UnavailableError(f"the controller does not start within {PATIENCE_S:g} s: {cause}")
 
 
 async def _until_owned(

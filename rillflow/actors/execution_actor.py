@@ -27,7 +27,11 @@ from rillflow.actors.names import (
     partitions_of,
 )
 from rillflow.actors.peers import Peer, Response, SocketServer, response_of
-from rillflow.actors.ray_context import environment_digest, is_held_by_another
+from rillflow.actors.ray_context import (
+    environment_digest,
+    is_held_by_another,
+    on_the_machine_of_the_store,
+)
 from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
@@ -354,7 +358,10 @@ def spawn_dedicated(
     Without ``deployed`` it finds out from the store which deployment it belongs to.
     """
     actor = ray.remote(ExecutionActor).options(
-        name=dedicated_actor_name(execution_id), namespace=settings.namespace, **ACTOR_OPTIONS
+        name=dedicated_actor_name(execution_id),
+        namespace=settings.namespace,
+        **ACTOR_OPTIONS,
+        **on_the_machine_of_the_store(settings),
     )
     home = owner_index(execution_id, settings.execution_actors)
     return actor.remote(settings, home, deployed, execution_id)

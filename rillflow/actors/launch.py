@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from rillflow.actors.placing import find_nodes, owners, spread
+from rillflow.actors.ray_context import is_on_one_machine
 from rillflow.errors import StoreError
 from rillflow.ports.deployment import Deployment
 from rillflow.settings import Settings
@@ -32,11 +33,23 @@ def refuse_sqlite_on_many_nodes(settings: Settings) -> None:
     Raises:
         StoreError: The store is SQLite and the cluster has more than one node.
     """
-    if not settings.store_url.startswith("sqlite:"):
-        return
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len({node["NodeManagerHostname"] for node in nodes}) > 1:
-        raise StoreError(
-            "the SQLite store lives on one machine, and this Ray cluster has"
-            f" {len(nodes)} nodes: set RILLFLOW_STORE=postgresql://..."
-        )
+    if told := sqlite_on_many_nodes(settings):
+        raise StoreError(told)
+
+
+def sqlite_on_many_nodes(settings: Settings) -> str:
+    """Say that the store is a file on one machine, and the cluster has several; nothing if not."""
+    if not is_on_one_machine(settings):
+        return ""
+    machines = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    return told_of(len(machines))
+
+
+def told_of(machines: int) -> str:
+    """Say what an SQLite store is on a cluster of some machines; nothing on one."""
+    if machines <= 1:
+        return ""
+    return (
+        f"the SQLite store lives on one machine, and this Ray cluster has {machines}: set"
+        " RILLFLOW_STORE=postgresql://..."
+    )

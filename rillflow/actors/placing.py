@@ -12,6 +12,7 @@ from rillflow.actors.directory import ACTOR_OPTIONS
 from rillflow.actors.dispatcher_actor import DispatcherActor
 from rillflow.actors.execution_actor import ExecutionActor
 from rillflow.actors.names import dispatcher_actor_name, execution_actor_name
+from rillflow.actors.ray_context import is_on_one_machine, on_the_machine_of_the_store
 from rillflow.ports.deployment import Deployment
 from rillflow.private_apis.ray_state import draining_nodes, free_processors
 from rillflow.settings import Settings
@@ -30,14 +31,14 @@ class Nodes(NamedTuple):
 
 
 def find_nodes(settings: Settings) -> Nodes:
-    """Return the nodes of the cluster."""
+    """Return the nodes of the cluster; for a store that is a file, those of this machine."""
     draining = draining_nodes()
     here = ray.get_runtime_context().get_node_id()
-    processors = {
-        node["NodeID"]: node["Resources"].get("CPU", 0.0)
-        for node in ray.nodes()
-        if node["Alive"] and node["NodeID"] not in draining
-    }
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
+    if is_on_one_machine(settings):
+        machines = {node["NodeID"]: node["NodeManagerHostname"] for node in nodes}
+        nodes = [node for node in nodes if node["NodeManagerHostname"] == machines.get(here)]
+    processors = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in nodes}
     living = sorted(processors, key=lambda node: (node != here, node))
     if settings.actor_nodes == "all":
         return Nodes(living, living)
@@ -77,10 +78,10 @@ def start(settings: Settings, deployed: Deployment, name: str, node: str | None)
     """Start an actor on a node, or find the running one of this name on any node.
 
     While the node is alive, Ray restarts the actor there, and after that anywhere. None lets Ray
-    choose from the beginning.
+    choose from the beginning. Where the store is a file, the actor stays where that is.
     """
-    place: dict[str, Any] = {}
-    if node is not None:
+    place = on_the_machine_of_the_store(settings, node)
+    if not place and node is not None:
         # Soft affinity to a node would express this, but actors without CPUs ignore it.
         place = {"label_selector": {"ray.io/node-id": node}, "fallback_strategy": _ANYWHERE}
     options = {**ACTOR_OPTIONS, "name": name, "namespace": settings.namespace, **place}

@@ -1,6 +1,6 @@
 """What Ray tells of this process: the runtime environment that it has, and whose it is.
 
-Used by `actors/controller_actor.py`, `actors/deployment.py` and `actors/execution_actor.py`.
+Used by `actors` and `serve/deployment.py`.
 """
 
 import asyncio
@@ -63,6 +63,24 @@ def address_of_head() -> str:
 def _head() -> Mapping[str, Any] | None:
     nodes = (node for node in ray.nodes() if node["Alive"] and _HEAD in node["Resources"])
     return next(nodes, None)
+
+
+def is_on_one_machine(settings: Settings) -> bool:
+    """Tell whether the store is a file, which other machines of a cluster do not have."""
+    return settings.store_url.startswith("sqlite:")
+
+
+def on_the_machine_of_the_store(settings: Settings, node: str | None = None) -> dict[str, Any]:
+    """Return the options that keep an actor on a node if the store is a file on its machine.
+
+    Args:
+        settings: Those of the actor.
+        node: The node; None is that of this process, which has the file as well.
+    """
+    if RUN_DIR in os.environ or not is_on_one_machine(settings):
+        return {}
+    here = node or ray.get_runtime_context().get_node_id()
+    return {"label_selector": {"ray.io/node-id": here}}
 
 
 async def is_held_by_another(store: Leases, settings: Settings) -> bool:

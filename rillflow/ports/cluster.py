@@ -59,6 +59,7 @@ class ControllerReport(msgspec.Struct, frozen=True, kw_only=True):
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     """A whole deployment; ``controller`` is None where there is none, or it does not answer.
 
+    ``is_controlled`` is whether a controller should look after it.
     ``silent`` are the names of actors that there are, or should be, and that do not answer.
     """
 
@@ -66,6 +67,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     controller: ControllerReport | None
     actors: list[ActorReport]
     silent: list[str]
+    is_controlled: bool = False
 
 
 class Cluster(Protocol):

@@ -13,8 +13,9 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
     ``holder`` is a sentence for people that is the same for all processes of one deployment, empty
     once the lease was given up. ``id`` is new with each holder. ``turn`` grows with each write.
-    ``successor`` is a deployment that has asked the holder to end its actors. ``silent_s`` is the
-    time since the last renewal, by one clock of the store.
+    ``successor`` is a deployment that has asked the holder to end its actors. ``mark`` is new with
+    each process that acquires it, so whoever reads it there reads the same store. ``silent_s`` is
+    the time since the last renewal, by one clock of the store.
     """
 
     id: str
@@ -22,6 +23,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     since_ms: int
     turn: int
     successor: str = ""
+    mark: str = ""
     silent_s: float = 0.0
 
 

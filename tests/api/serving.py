@@ -87,6 +87,7 @@ class OneActor:
             epoch=9,
         )
         self.silent: list[str] = []
+        self.is_controlled = False
 
     async def state(self) -> ClusterState:
         return ClusterState(
@@ -94,6 +95,7 @@ class OneActor:
             controller=self.controller,
             actors=[self.actor],
             silent=self.silent,
+            is_controlled=self.is_controlled,
         )
 
 

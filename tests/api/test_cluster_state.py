@@ -50,6 +50,12 @@ async def test_an_actor_shows_what_it_was_started_with_and_owns(api: Api) -> Non
     assert "controller" not in body
 
 
+async def test_nothing_is_converged_on_a_cluster_without_a_controller(api: Api) -> None:
+    cluster = cluster_of(api)
+    cluster.is_controlled = True
+    assert (await shown(api))["converged"] is False
+
+
 async def test_the_digest_of_secrets_is_not_shown(api: Api) -> None:
     response = await api.client.get("/flow/cluster.json")
     assert "never shown" not in response.text

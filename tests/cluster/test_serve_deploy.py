@@ -1,8 +1,10 @@
 """What ``serve deploy`` changes reaches the actors that run, and what it cannot do it says."""
 
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -63,17 +65,20 @@ def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_re
 
     with Api(f"http://127.0.0.1:{cluster.port}") as api:
         waiting = api.submit(SUSPENDED)
-        other = cluster.folder / "other.db"
-        cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2", RILLFLOW_STORE=f"sqlite://{other}")
-        give_up = time.monotonic() + LONG_S
-        while "the store has changed" not in (status := cluster.status()):
-            assert time.monotonic() < give_up, status
-            time.sleep(LOOK_S)
-        assert "1 executions have not ended" in status
+        copy = cluster.folder / "copy.db"
+        with closing(sqlite3.connect(cluster.folder / "data" / "rillflow.db")) as used:
+            used.execute("VACUUM INTO ?", (str(copy),))
+        for other in (cluster.folder / "empty.db", copy):
+            cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2", RILLFLOW_STORE=f"sqlite://{other}")
+            give_up = time.monotonic() + LONG_S
+            while "the store has changed" not in (status := cluster.status()):
+                assert time.monotonic() < give_up, status
+                time.sleep(LOOK_S)
+            assert "1 executions have not ended" in status
 
-        cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2")
-        _until(cluster, lambda state: state["converged"])
-        assert api.get(waiting)["dag_status"] == "RUNNING"
+            cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2")
+            _until(cluster, lambda state: state["converged"])
+            assert api.get(waiting)["dag_status"] == "RUNNING"
 
 
 @pytest.mark.long

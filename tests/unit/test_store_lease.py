@@ -76,6 +76,17 @@ async def test_the_first_deployment_gets_the_lease_and_each_of_its_processes_ren
     assert (held.holder, held.turn) == ("one", 2)
 
 
+async def test_each_process_leaves_a_mark_that_renewals_keep(store: Store) -> None:
+    first, second = _lease(store, "one"), _lease(store, "one")
+    await first.acquire()
+    await second.acquire()
+    await first.renew()
+    held = await store.lease()
+    assert held is not None
+    assert held.mark == second.mark
+    assert second.mark not in ("", first.mark)
+
+
 async def test_another_deployment_is_told_who_holds_the_store_and_how_to_take_over(
     renewed: Renewed,
 ) -> None:

@@ -13,6 +13,7 @@ def cluster_view(state: ClusterState) -> JsonObject:
     wanted, controller = state.wanted, state.controller
     is_converged = (
         not state.silent
+        and (controller is not None or not state.is_controlled)
         and (controller is None or not controller.reasons)
         and all(_is_current(actor, wanted) for actor in state.actors)
     )

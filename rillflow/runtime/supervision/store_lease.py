@@ -44,6 +44,8 @@ class StoreLease:
         self._holder = holder
         self._lapses_s = lapses_s
         self._patience_s = patience_s
+        self.mark = ""
+        """What this process left in the store when it acquired the lease."""
 
     async def acquire(self, take_over: str = "") -> bool:
         """Hold the lease, or renew it.
@@ -62,7 +64,9 @@ class StoreLease:
         while True:
             lease = await self._store.lease()
             if lease is None or self._may_take(lease):
-                if await self._store.set_lease(self._mine(lease), renews=True):
+                mark = uuid.uuid4().hex
+                if await self._store.set_lease(self._mine(lease, mark), renews=True):
+                    self.mark = mark
                     return lease is None or lease.holder != self._holder
                 continue
             if lease.id == take_over:
@@ -86,7 +90,7 @@ class StoreLease:
             lease = await self._store.lease()
             if lease is not None and lease.holder != self._holder:
                 return lease
-            mine = self._mine(lease)
+            mine = self._mine(lease, "" if lease is None else lease.mark)
             if await self._store.set_lease(mine, renews=True):
                 return mine
 
@@ -108,14 +112,15 @@ class StoreLease:
     def _may_take(self, lease: Lease) -> bool:
         return lease.holder in ("", self._holder) or lease.silent_s > self._lapses_s
 
-    def _mine(self, lease: Lease | None) -> Lease:
+    def _mine(self, lease: Lease | None, mark: str) -> Lease:
         if lease is not None and self.holds(lease):
-            return replace(lease, turn=lease.turn + 1)
+            return replace(lease, turn=lease.turn + 1, mark=mark)
         return Lease(
             id=uuid.uuid4().hex[:8],
             holder=self._holder,
             since_ms=SystemClock().now_ms(),
             turn=1 if lease is None else lease.turn + 1,
+            mark=mark,
         )
 
     async def _ask(self, lease: Lease) -> None:
