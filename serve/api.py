@@ -18,9 +18,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
 
-from rillflow.actors.cluster import is_controlled
 from rillflow.actors.deployment import deploy_and_wait
 from rillflow.actors.launch import launch_actors
+from rillflow.actors.ray_context import is_controlled
 from rillflow.actors.stack import ray_stack
 from rillflow.errors import RillflowError
 from rillflow.gateways.plugins.loading import named_plugins

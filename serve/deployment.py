@@ -9,8 +9,7 @@ from ray import serve
 from ray.serve import Application
 from starlette.types import ASGIApp
 
-from rillflow.actors.cluster import is_controlled
-from rillflow.actors.ray_context import address_of_head
+from rillflow.actors.ray_context import address_of_head, is_controlled
 from rillflow.private_apis.serve_listening import address_of_serve
 from rillflow.private_apis.serve_replica_port import listen_on_the_node_only
 from rillflow.private_apis.uvicorn_deadlines import bound_connections

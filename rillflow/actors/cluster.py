@@ -1,18 +1,17 @@
 """The actors of a whole deployment, as operators look at them.
 
-Used by `actors/readiness.py`, `actors/stack.py` and `serve/api.py`.
+Used by `actors/readiness.py` and `actors/stack.py`.
 """
 
 import asyncio
-import os
 from typing import Final
 
 import ray
 
 from rillflow.actors.directory import find_actor
 from rillflow.actors.names import CONTROLLER_ACTOR
-from rillflow.actors.peers import RUN_DIR
 from rillflow.actors.placing import dispatchers, owners
+from rillflow.actors.ray_context import is_controlled
 from rillflow.actors.reports import Reports
 from rillflow.ports.cluster import ClusterState, ControllerReport
 from rillflow.ports.store import Store
@@ -20,11 +19,6 @@ from rillflow.settings import Settings
 
 ANSWER_S: Final = 2.0
 """How long the controller may take to report."""
-
-
-def is_controlled() -> bool:
-    """Tell whether a controller looks after the actors, as in every stack but ``rillflow up``."""
-    return RUN_DIR not in os.environ
 
 
 async def controller_report(settings: Settings) -> ControllerReport | None:

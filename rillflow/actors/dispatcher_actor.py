@@ -15,6 +15,7 @@ import ray
 
 from rillflow.actors.names import is_dedicated_actor
 from rillflow.actors.peers import Peer, Response, SocketServer, response_of
+from rillflow.actors.ray_context import is_controlled
 from rillflow.gateways.limits.answer_budget import AnswerBudget
 from rillflow.gateways.messages.egress import egress_rules
 from rillflow.gateways.messages.settings import BreakerPolicy, HttpSettings
@@ -45,7 +46,7 @@ class DispatcherActor:
     def __init__(self, settings: Settings, name: str, deployed: Deployment) -> None:
         write_lines()
         self._deployed = deployed
-        self._code_version = code_version()
+        self._code_version = code_version() if is_controlled() else ""
         self._watch = LoopWatch(name)
         self._watch.start()
         budget = AnswerBudget(settings.call_answers_max_bytes, settings.call_answer_min_bytes_per_s)

@@ -29,6 +29,7 @@ from rillflow.actors.names import (
 from rillflow.actors.peers import Peer, Response, SocketServer, response_of
 from rillflow.actors.ray_context import (
     environment_digest,
+    is_controlled,
     is_held_by_another,
     on_the_machine_of_the_store,
 )
@@ -93,7 +94,8 @@ class ExecutionActor:
     ) -> None:
         write_lines()
         self._deployed = deployed
-        self._code_version = code_version()
+        # Actors of `rillflow up` start together, from the same files.
+        self._code_version = code_version() if is_controlled() else ""
         self._settings = settings
         self._dedicated = dedicated
         self._leaving = False

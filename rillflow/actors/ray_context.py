@@ -1,6 +1,6 @@
 """What Ray tells of this process: the runtime environment that it has, and whose it is.
 
-Used by `actors` and `serve/deployment.py`.
+Used by `actors`, `serve/api.py` and `serve/deployment.py`.
 """
 
 import asyncio
@@ -17,6 +17,11 @@ from rillflow.ports.lease import Leases
 from rillflow.settings import Settings
 
 _HEAD: Final = "node:__internal_head__"
+
+
+def is_controlled() -> bool:
+    """Tell whether a controller looks after the actors, as in every stack but ``rillflow up``."""
+    return RUN_DIR not in os.environ
 
 
 def environment_digest() -> str:
@@ -77,7 +82,7 @@ def on_the_machine_of_the_store(settings: Settings, node: str | None = None) -> 
         settings: Those of the actor.
         node: The node; None is that of this process, which has the file as well.
     """
-    if RUN_DIR in os.environ or not is_on_one_machine(settings):
+    if not is_controlled() or not is_on_one_machine(settings):
         return {}
     here = node or ray.get_runtime_context().get_node_id()
     return {"label_selector": {"ray.io/node-id": here}}
@@ -91,7 +96,7 @@ async def is_held_by_another(store: Leases, settings: Settings) -> bool:
     Raises:
         StoreError: The store cannot be read.
     """
-    lease = None if RUN_DIR in os.environ else await store.lease()
+    lease = await store.lease() if is_controlled() else None
     if lease is None or not lease.holder:
         return False
     return lease.holder != await asyncio.to_thread(holder_of, settings)

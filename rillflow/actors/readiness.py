@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from rillflow.actors.cluster import controller_report, is_controlled
+from rillflow.actors.cluster import controller_report
 from rillflow.actors.peers import Peer
 from rillflow.actors.placing import dispatchers, owners
+from rillflow.actors.ray_context import is_controlled
 from rillflow.ports.messages import GetHealth, GetProcessToken, encode_message
 from rillflow.ports.readiness import Reason, decode_reasons
 from rillflow.ports.store import Store
