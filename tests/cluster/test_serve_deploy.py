@@ -14,6 +14,7 @@ import pytest
 from tests.api.definition_texts import SUSPENDED
 from tests.cluster.api import Api, Functions
 from tests.cluster.serve_cluster import ServeCluster
+from tests.loopback import closed_port
 
 pytestmark = pytest.mark.cluster
 
@@ -70,15 +71,23 @@ def test_settings_of_another_deployment_reach_the_actors_and_another_store_is_re
             used.execute("VACUUM INTO ?", (str(copy),))
         for other in (cluster.folder / "empty.db", copy):
             cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2", RILLFLOW_STORE=f"sqlite://{other}")
-            give_up = time.monotonic() + LONG_S
-            while "the store has changed" not in (status := cluster.status()):
-                assert time.monotonic() < give_up, status
-                time.sleep(LOOK_S)
-            assert "1 executions have not ended" in status
+            told = _until_told(cluster, "the store has changed")
+            assert "1 executions have not ended" in told
 
             cluster.deploy(RILLFLOW_EXECUTION_ACTORS="2")
             _until(cluster, lambda state: state["converged"])
             assert api.get(waiting)["dag_status"] == "RUNNING"
+
+        cluster.deploy(RILLFLOW_STORE=f"postgresql://u:s3cret@127.0.0.1:{closed_port()}/none")
+        assert "s3cret" not in _until_told(cluster, "PostgreSQL: ")
+
+
+def _until_told(cluster: ServeCluster, words: str) -> str:
+    give_up = time.monotonic() + LONG_S
+    while words not in (status := cluster.status()):
+        assert time.monotonic() < give_up, status
+        time.sleep(LOOK_S)
+    return status
 
 
 @pytest.mark.long
