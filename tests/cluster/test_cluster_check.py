@@ -17,6 +17,7 @@ from tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.cluster
 
+DRIVER: Final = Path(__file__).with_name("deploying_driver.py")
 COMMAND: Final = (sys.executable, "-m", "rillflow.cli", "cluster", "check")
 WELL: Final = "nothing keeps this deployment from running"
 
@@ -24,7 +25,7 @@ WELL: Final = "nothing keeps this deployment from running"
 @pytest.fixture(name="nodes", scope="module")
 def _nodes(server: PostgresServer) -> Iterator[RayNodes]:
     with tempfile.TemporaryDirectory(prefix="rfc-", dir="/tmp") as folder:
-        nodes = RayNodes(Path(folder), server.new_database())
+        nodes = RayNodes(Path(folder), server.new_database(), driver=DRIVER)
         try:
             yield nodes
         finally:
