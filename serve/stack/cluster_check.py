@@ -92,13 +92,11 @@ def _ask_nodes(application: ServeApplicationSchema, address: str | None) -> list
         raise StackError(f"no Ray cluster can be joined: {STARTED} ({reason})") from error
     try:
         ray.cloudpickle.register_pickle_by_value(node_probe)
-        asked = {
-            node["NodeManagerAddress"]: _probe(application, node["NodeID"])
-            for node in ray.nodes()
-            if node["Alive"]
-        }
-        ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)
-        return [NodeReport(node, _facts_of(answer)) for node, answer in asked.items()]
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        asked = [_probe(application, node["NodeID"]) for node in nodes]
+        ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
+        named = [f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})" for node in nodes]
+        return [NodeReport(*each) for each in zip(named, map(_facts_of, asked), strict=True)]
     finally:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[node_probe.__name__])
         ray.shutdown()
