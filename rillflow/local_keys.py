@@ -81,7 +81,7 @@ class Announcement:
         }
         shown = EVERYWHERE.get(host, host)
         authority = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-        self._address = f"http://{authority}/docs#key={key}"
+        self._address = f"http://{authority}/console#key={key}"
 
     def make(self) -> None:
         """Write the note, and a page that opens the server's with the key.

@@ -32,7 +32,9 @@ from rillflow.runtime.process.loop_watch import LoopWatch
 from rillflow.runtime.stack import Stack
 from rillflow.runtime.supervision.deployed import record
 from rillflow.settings import Settings
+from serve.forms.console_sessions import ConsoleSessions
 from serve.forms.errors import respond_to
+from serve.middleware.browsers import Browsers
 from serve.middleware.entry import ApiKeyGate, RequestLines
 from serve.middleware.form_parameters import FormParameters
 from serve.middleware.signatures import SignatureCheck, SignedCallersOnly
@@ -40,6 +42,7 @@ from serve.route_table import check_endpoints, paths_where
 from serve.routes import (
     batch_redo,
     cluster,
+    console_pages,
     event_loops,
     health,
     legacy,
@@ -131,8 +134,11 @@ def create_api(
     callers = SignatureCheck(stack.settings, stack.clock)
     hot = HotRoutes(api if callers.must_sign else FormParameters(api), stack)
     checked = FormParameters(SignedCallersOnly(hot, callers)) if callers.must_sign else hot
-    app = RequestLines(ApiKeyGate(checked, stack.settings, listens_on))
-    include_routers(api, _routers(stack, hot, watch, batches), stack.settings)
+    sessions = ConsoleSessions(stack.settings, stack.clock)
+    browsers = Browsers(stack.settings, listens_on)
+    app = RequestLines(ApiKeyGate(checked, stack.settings, sessions, browsers))
+    pages = console_pages.router(sessions)
+    include_routers(api, chain([pages], _routers(stack, hot, watch, batches)), stack.settings)
     return app
 
 

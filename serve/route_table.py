@@ -69,6 +69,7 @@ class Body(NamedTuple):
 NONE: Final = Body("none", "The route does not read a body.")
 FORM: Final = Body("form", "The parameters, as an alternative to the query.", 64 * KIBIBYTE)
 LOGIN: Final = Body("login", "Read and ignored; any password is accepted.", 64 * KIBIBYTE)
+KEY_SHOWN: Final = Body("key", "A JSON object with the API key.", 64 * KIBIBYTE)
 DEFINITION: Final = Body("definition", "The text of a definition.", LARGEST_TEXT_BYTES)
 DATA: Final = Body("data", "A JSON object.", setting="submit_max_bytes")
 SUBMISSION: Final = Body(
@@ -91,7 +92,7 @@ CALLBACK: Final = Body(
     too_large_status=413,
 )
 
-BODIES: Final = (NONE, FORM, LOGIN, DEFINITION, DATA, SUBMISSION, SIGNAL, CALLBACK)
+BODIES: Final = (NONE, FORM, LOGIN, KEY_SHOWN, DEFINITION, DATA, SUBMISSION, SIGNAL, CALLBACK)
 
 
 class Route(NamedTuple):
@@ -99,7 +100,7 @@ class Route(NamedTuple):
 
     Attributes:
         methods: HTTP methods, separated by a space.
-        path: The whole path.
+        path: The whole path; its last part may be the name of a parameter, as in ``/files/{name}``.
         access: Who may call it.
         body: How its body is bounded.
         hot: The steps of workflows call it, so it bypasses FastAPI and Ray Serve.
@@ -109,6 +110,7 @@ class Route(NamedTuple):
             execution, which nobody can guess.
         linked: Without a key, a link on a page of another site may lead here: pages without
             data, and the addresses of suspense tasks.
+        own_pages: Only pages of this server may call it, since it changes what their browser keeps.
         changed_by_get: A GET changes something, so HEAD does not stand for it.
     """
 
@@ -120,6 +122,7 @@ class Route(NamedTuple):
     health: bool = False
     any_host: bool = False
     linked: bool = False
+    own_pages: bool = False
     changed_by_get: bool = False
 
 
@@ -224,6 +227,13 @@ ROUTES: Final = (
     Route("GET POST", "/flow/customized/storage/remove_bucket.json", KEY, DATA),
     Route("GET POST", "/flow/customized/storage/remove_element.json", KEY, DATA),
     Route("GET", "/flow/dag/details.json", KEY),
+    # The console.
+    Route("GET", "/", OPEN, linked=True),
+    Route("GET", "/console", OPEN, linked=True),
+    Route("GET", "/console/files/{name}", OPEN),
+    Route("GET", "/console/session", OPEN),
+    Route("POST", "/console/sign-in", OPEN, KEY_SHOWN, own_pages=True),
+    Route("POST", "/console/sign-out", OPEN, own_pages=True),
     # Health, and the description of the API.
     Route("GET", "/healthz", OPEN, health=True, any_host=True),
     Route("GET", "/readyz", OPEN, health=True, any_host=True),
@@ -246,6 +256,11 @@ class RouteTableError(RillflowError):
 def paths_where(holds: Callable[[Route], bool]) -> frozenset[str]:
     """Return the paths of the routes for which a predicate holds, for one look-up a request."""
     return frozenset(route.path for route in ROUTES if holds(route))
+
+
+def folders_where(holds: Callable[[Route], bool]) -> frozenset[str]:
+    """Return the folders of the routes for which a predicate holds, and that end in a parameter."""
+    return frozenset(path.rpartition("/")[0] for path in paths_where(holds) if path.endswith("}"))
 
 
 def hot_endpoints(by_path: Mapping[str, Endpoint]) -> dict[tuple[str, str], Endpoint]:

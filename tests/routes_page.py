@@ -14,6 +14,7 @@ MARKS: Final = {
     "health": "health",
     "any_host": "any `Host`",
     "linked": "linked",
+    "own_pages": "own pages",
     "changed_by_get": "no HEAD",
 }
 

@@ -29,6 +29,8 @@ ANSWER_HEADERS: Final = (
 JSON_STARTS: Final = (b"{", b"[", b'"', b"n")
 UNSUPPORTED: Final = 30105
 PASSED_THROUGH: Final = (30107, 30109, 30110)
+HAD_SLASH: Final = "rillflow.had_slash"
+"""Of a request: whether its path ended in a slash, relative to which a page names its files."""
 INTERNAL: Final = "internal server error"
 
 

@@ -10,7 +10,7 @@ rebinding). Programs such as curl send neither of the first two.
 A function may be such a page: with a redirect it makes the dispatcher send a request, which comes
 from this machine. The dispatcher marks what it sends to an address that an answer gave.
 
-``entry.py`` calls this module where no key is set.
+``entry.py`` calls this module where no key is set, and for sessions of the console.
 """
 
 import ipaddress
@@ -86,6 +86,24 @@ class Browsers:
         if not self._may_call(scope, host or b"", origin, site):
             raise _foreign_page(origin)
 
+    def refuse_other_pages(self, scope: Scope) -> None:
+        """Refuse a request with a session of the console that no page of this server has sent.
+
+        A browser sends the session by itself, so the request needs a proof of where it came from:
+        ``Sec-Fetch-Site``, or, over plain HTTP to another machine, ``Origin``. There, browsers
+        leave both out of a GET, which changes nothing.
+
+        Raises:
+            ForeignRequestError: A page of another origin sent it, or nothing shows the contrary.
+        """
+        host, origin, site, _ = _shown_by_sender(scope["headers"])
+        if origin is None:
+            if site in SAME or (site is None and scope.get("method") in ("GET", "HEAD")):
+                return
+        elif site == b"same-origin" or (site is None and _is_host(host or b"", origin)):
+            return
+        raise _foreign_page(origin)
+
     def _may_call(
         self, scope: Scope, host: bytes, origin: bytes | None, site: bytes | None
     ) -> bool:
@@ -105,23 +123,29 @@ class Browsers:
         Its origin is the host that it calls, or the browser says that both have the same origin,
         since a reverse proxy in between may have set another ``Host``.
         """
-        scheme, _, rest = origin.partition(b"://")
-        page, called = _authority(rest), _authority(host)
-        default = _SCHEME_PORTS.get(scheme.decode("latin-1").lower())
-        if page is None or default is None or not self._is_ours(rest):
-            return False
-        if called is not None and (page[0], page[1] or default) == (
-            called[0],
-            called[1] or default,
-        ):
-            return True
-        return site == b"same-origin"
+        return self._is_ours(origin.partition(b"://")[2]) and (
+            _is_host(host, origin) or (site == b"same-origin" and _origin_port(origin) is not None)
+        )
 
 
 def origin_of(headers: Headers) -> bytes | None:
     """Return the ``Origin`` of a request; None where there is none, or more than one."""
     found = [value for name, value in headers if name == b"origin"]
     return found[0] if len(found) == 1 else None
+
+
+def _is_host(host: bytes, origin: bytes) -> bool:
+    """Tell whether a page has the host and port that it calls."""
+    page, called = _authority(origin.partition(b"://")[2]), _authority(host)
+    default = _origin_port(origin)
+    if page is None or called is None or default is None:
+        return False
+    return (page[0], page[1] or default) == (called[0], called[1] or default)
+
+
+def _origin_port(origin: bytes) -> str | None:
+    """Return the port of an origin that names none."""
+    return _SCHEME_PORTS.get(origin.partition(b"://")[0].decode("latin-1").lower())
 
 
 def _shown_by_sender(

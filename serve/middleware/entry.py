@@ -5,9 +5,11 @@ start, which comes from a base address that ends in one. HEAD is handled as GET,
 sent without the body. So all that follows compares whole paths.
 
 With an ``api_key`` in the settings a caller has to send it, except to the routes that the table
-of routes leaves open. Without one, ``browsers.py`` refuses what pages of other sites send.
-``api.py`` puts these two before all other middleware. The gate also refuses large headers and
-assigns the request to a body pool. This module must not know what a route does.
+of routes leaves open. A page of the console sends the cookie of its session instead
+(``console_sessions.py``), and ``browsers.py`` checks that no other page does. Without a key,
+``browsers.py`` refuses what pages of other sites send. ``api.py`` puts these two before all other
+middleware. The gate also refuses large headers and assigns the request to a body pool. This module
+must not know what a route does.
 
 Used by `serve/api.py`.
 """
@@ -23,10 +25,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rillflow.errors import RequestError, RillflowError
 from rillflow.settings import Settings
+from serve.forms.bodies import HAD_SLASH
+from serve.forms.console_sessions import ConsoleSessions
 from serve.forms.errors import respond_to
 from serve.limits.body_pool import anonymous_pool, assign_pool
 from serve.middleware.browsers import Browsers, origin_of
-from serve.route_table import Access, paths_where
+from serve.route_table import Access, folders_where, paths_where
 
 WITHOUT_HEAD: Final = paths_where(lambda route: route.changed_by_get)
 
@@ -44,7 +48,8 @@ class RequestLines:
             if path[:2] == "//" or (len(path) > 1 and path.endswith("/")):
                 path = f"/{path.lstrip('/').removesuffix('/')}"
                 raw = (scope.get("raw_path") or b"").lstrip(b"/").removesuffix(b"/")
-                scope = {**scope, "path": path, "raw_path": b"/" + raw}
+                had_slash = scope["path"].endswith("/")
+                scope = {**scope, "path": path, "raw_path": b"/" + raw, HAD_SLASH: had_slash}
             if scope["method"] == "HEAD" and path not in WITHOUT_HEAD:
                 await self._inside({**scope, "method": "GET"}, receive, _without_body(send))
                 return
@@ -59,7 +64,9 @@ def _without_body(send: Send) -> Send:
     return send_head
 
 
+OWN_PAGES: Final = paths_where(lambda route: route.own_pages)
 WITHOUT_KEY: Final = paths_where(lambda route: route.access is not Access.KEY)
+FOLDERS_WITHOUT_KEY: Final = folders_where(lambda route: route.access is not Access.KEY)
 
 KEY_HEADER: Final = b"x-rillflow-api-key"
 BEARER: Final = b"bearer "
@@ -90,14 +97,22 @@ class ApiKeyGate:
         inside: The application that handles the other requests.
         settings: With an ``api_key``, callers that send it are allowed. Without one, programs and
             pages of this server are.
-        listens_on: The address where requests come in, where that is not ``settings.host``.
+        sessions: The sessions of the console, whose pages do not send the key.
+        browsers: Which pages may call.
     """
 
-    def __init__(self, inside: ASGIApp, settings: Settings, listens_on: str | None = None) -> None:
+    def __init__(
+        self,
+        inside: ASGIApp,
+        settings: Settings,
+        sessions: ConsoleSessions,
+        browsers: Browsers,
+    ) -> None:
         self._inside = inside
+        self._sessions = sessions
         self._most_bytes = settings.header_max_bytes
         self._anonymous = anonymous_pool(settings)
-        self._browsers = Browsers(settings, listens_on)
+        self._browsers = browsers
         self._some_origins = bool(settings.allowed_origins)
         self._any_origin = "*" in settings.allowed_origins
         key = settings.api_key
@@ -129,10 +144,36 @@ class ApiKeyGate:
         pool = self._anonymous
         if self._digest is None:
             self._browsers.refuse_foreign(scope)
-        elif scope.get("method") != "OPTIONS" and scope["path"] not in WITHOUT_KEY:
-            _check_key(headers, self._digest)
+        elif (
+            scope.get("method") != "OPTIONS"
+            and scope["path"] not in WITHOUT_KEY
+            and self._is_known(scope, headers, self._digest)
+        ):
             pool = pool.known
+        if scope["path"] in OWN_PAGES:
+            self._browsers.refuse_other_pages(scope)
         assign_pool(scope, pool)
+
+    def _is_known(self, scope: Scope, headers: list[tuple[bytes, bytes]], digest: bytes) -> bool:
+        """Tell whether a caller has shown the key, now or when its session began.
+
+        Raises:
+            ApiKeyError: It has not, and the route is not open.
+            ForeignRequestError: It is a page of another site that uses the session.
+        """
+        shown = [key for name, value in headers if (key := _shown(name, value))]
+        if any(hmac.compare_digest(_digest(key), digest) for key in shown):
+            return True
+        if not shown and self._sessions.holds(headers):
+            self._browsers.refuse_other_pages(scope)
+            return True
+        if scope["path"].rpartition("/")[0] in FOLDERS_WITHOUT_KEY:
+            return False
+        raise ApiKeyError(
+            "the API key in X-Rillflow-Api-Key or Authorization is wrong"
+            if shown
+            else "an API key is needed: send it as X-Rillflow-Api-Key, or as Authorization: Bearer"
+        )
 
     def _readable(self, scope: Scope, send: Send) -> Send:
         """Add the headers with which a browser lets an allowed page read the answer."""
@@ -159,16 +200,6 @@ async def _refuse(error: RillflowError, scope: Scope, receive: Receive, send: Se
     if isinstance(error, ApiKeyError):
         response.headers["WWW-Authenticate"] = "Bearer"
     await response(scope, receive, send)
-
-
-def _check_key(headers: list[tuple[bytes, bytes]], digest: bytes) -> None:
-    shown = [_shown(name, value) for name, value in headers]
-    if not any(hmac.compare_digest(_digest(key), digest) for key in shown if key):
-        raise ApiKeyError(
-            "the API key in X-Rillflow-Api-Key or Authorization is wrong"
-            if any(shown)
-            else "an API key is needed: send it as X-Rillflow-Api-Key, or as Authorization: Bearer"
-        )
 
 
 def _shown(name: bytes, value: bytes) -> bytes:

@@ -126,6 +126,7 @@ async def announced(api: Api, method: str, path: str, length: int) -> str:
     head = (
         f"{method} {path}?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
         f"Content-Length: {length}\r\n"
+        "Sec-Fetch-Site: same-origin\r\n"
         "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", api.stack.settings.port)

@@ -9,6 +9,7 @@ of them, those of other modules in any, each module in one.
 
 import asyncio
 import json
+import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 import rillflow
 from tests.cluster.api import Api, Functions
+from tests.cluster.browsers import chromium
 from tests.cluster.functions import CHAT_KEY
 from tests.cluster.old_executions import fill
 from tests.cluster.processes import (
@@ -34,11 +36,15 @@ from tests.loopback import closed_port
 from tests.postgres_server import PostgresServer
 
 HERE: Final = Path(__file__).parent
+HAS_BROWSER: Final = chromium() is not None
+# Without a browser the others run all the same, and the report says so; CI has to have one.
+collect_ignore: Final = [] if HAS_BROWSER or "CI" in os.environ else ["test_console.py"]
 PLUGINS: Final = ("Shout", "Chat")
 LAST_BYTES: Final = 4_000
 SHARED: Final = frozenset({"stack", "begun_stack"})
 APART: Final = frozenset(
     {
+        "test_console.py",
         "test_deaths.py",
         "test_deploying.py",
         "test_failing_peers.py",
@@ -70,6 +76,12 @@ class _ByStack(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
     """Divide the tests by what they share where modules are kept together."""
     return _ByStack(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def pytest_report_header() -> str:
+    """Say which browser the tests of the console use."""
+    missing = "none, so tests/cluster/test_console.py does not run (apt-get install chromium)"
+    return f"browser: {chromium() or missing}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

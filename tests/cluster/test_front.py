@@ -95,7 +95,7 @@ def test_programs_here_find_the_key_and_others_are_refused(
     assert submitted.stdout.startswith("front:waits_c_")
     page = (keyed.data_dir / "open.html").read_text(encoding="utf-8")
     key = (keyed.data_dir / "api-key").read_text(encoding="ascii").strip()
-    assert f"{keyed.base_url}/docs#key={key}" in page
+    assert f"{keyed.base_url}/console#key={key}" in page
     assert key not in keyed.log.read_text(encoding="utf-8")
 
 

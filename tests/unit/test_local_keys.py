@@ -105,7 +105,7 @@ def test_programs_find_the_key_while_the_stack_runs(tmp_path: Path, state: Path)
         assert mode_of(path) == 0o600
     assert mode_of((state / NOTE).parent) == 0o700
     assert key not in (state / NOTE).read_text(encoding="utf-8")
-    assert f"http://127.0.0.1:{PORT}/docs#key={key}" in announcement.page.read_text("utf-8")
+    assert f"http://127.0.0.1:{PORT}/console#key={key}" in announcement.page.read_text("utf-8")
     announcement.withdraw()
     assert key_sent(f"http://127.0.0.1:{PORT}") is None
     assert not announcement.page.exists()

@@ -35,6 +35,12 @@ def test_a_path_has_one_row() -> None:
 def test_exactly_these_routes_need_no_credentials() -> None:
     assert paths_where(lambda route: route.access is not Access.KEY) == {
         "/flow/trigger.json",
+        "/",
+        "/console",
+        "/console/files/{name}",
+        "/console/session",
+        "/console/sign-in",
+        "/console/sign-out",
         "/flow/service_check.json",
         "/healthz",
         "/readyz",

@@ -178,6 +178,7 @@ def _banner(
     lines = [
         f"\nRillflow is up after {since_start_s():.1f} s",
         "",
+        f"  console     {facts['url']}/console",
         f"  API         {facts['url']}",
         f"  described   {facts['url']}/docs",
         f"  data        {settings.data_dir.resolve()}",

@@ -1,0 +1,1 @@
+function e(e){try{let t=JSON.parse(e===``?`{}`:e);return typeof t==`object`&&t&&!Array.isArray(t)?t:null}catch{return null}}export{e as t};

@@ -1,0 +1,422 @@
+/** The answers of `/flow/console/v1/`, as docs/console-api.md describes them. */
+
+export type Status =
+  | "succeeded"
+  | "running"
+  | "waiting"
+  | "delayed"
+  | "held"
+  | "failed"
+  | "skipped"
+  | "not_started"
+  | "cancelled"
+  | "unfinished";
+
+export interface Row {
+  execution_id: string;
+  business: string;
+  feature: string;
+  status: Status;
+  code: string | null;
+  definition_id: string | null;
+  submitted_at_ms: number;
+  finished_at_ms: number | null;
+  parent_id: string | null;
+  trigger: string;
+}
+
+export interface RowPage {
+  rows: Row[];
+  next: string | null;
+  searched_to_ms: number | null;
+  at_ms: number;
+}
+
+export type StoredStatus = "unfinished" | "succeeded" | "failed";
+
+export interface Bucket {
+  at_ms: number;
+  unfinished: number;
+  succeeded: number;
+  failed: number;
+}
+
+export interface Counts {
+  total: number;
+  counts: Partial<Record<StoredStatus, number>>;
+  from_ms: number | null;
+  to_ms: number | null;
+  step_ms: number | null;
+  buckets: Bucket[];
+  unfinished: Partial<Record<"running" | "waiting" | "delayed" | "held", number>> | null;
+  at_ms: number;
+}
+
+export interface Progress {
+  done: number;
+  total: number;
+}
+
+export interface Wait {
+  task?: string;
+  base?: string;
+  status?: Status;
+  kind: string;
+  since_ms?: number | null;
+  until_ms?: number | null;
+  detail?: Record<string, unknown> | null;
+  actions?: string[];
+  sentence?: string;
+}
+
+export interface Failure {
+  task: string;
+  base: string;
+  code: string | null;
+  message: string | null;
+  hint: string | null;
+}
+
+export interface Summary {
+  status: Status;
+  seq: number;
+  progress: Progress | null;
+  paused: boolean;
+  wait: Wait | null;
+  failure: Failure | null;
+  started_ms: number | null;
+  ended_ms: number | null;
+  quarantine?: unknown;
+}
+
+export interface Summaries {
+  summaries: Record<string, Summary | null>;
+  at_ms: number;
+}
+
+export interface Parent {
+  execution_id: string;
+  task: string;
+  pattern?: string | null;
+}
+
+export interface Execution {
+  execution_id: string;
+  business: string;
+  feature: string;
+  definition_id: string | null;
+  status: Status;
+  seq: number;
+  last_seq: number;
+  at_ms: number;
+  started_ms: number | null;
+  ended_ms: number | null;
+  timeout_due_ms: number | null;
+  paused: boolean;
+  cancelled: boolean;
+  trigger: string;
+  parent: Parent | null;
+  progress: Progress | null;
+  tasks: Partial<Record<Status, number>>;
+  message: string | null;
+  code: string | null;
+  hint: string | null;
+  failure: Failure | null;
+  mapping_warnings: number;
+  wait: Wait | null;
+  context_bytes: number | null;
+  trace_url: string | null;
+  quarantine?: unknown;
+}
+
+export interface GroupState {
+  total: number;
+  started: number;
+  done: number;
+  counts: Partial<Record<Status, number>>;
+  strip: string;
+  branches: (string | null)[] | null;
+}
+
+export interface GraphNode {
+  name: string;
+  base: string;
+  title: string | null;
+  category: string;
+  pattern: string | null;
+  resource: string | null;
+  status: Status;
+  degraded?: boolean;
+  caught?: boolean;
+  key?: boolean;
+  attempts: number;
+  most_attempts: number | null;
+  started_ms: number | null;
+  ended_ms: number | null;
+  message: string | null;
+  mapping_warnings: number;
+  sub_flow: string | null;
+  wait: Wait | null;
+  group: GroupState | null;
+}
+
+export interface GraphEdge {
+  from: string;
+  to: string;
+  kind: "next" | "catch" | "switch";
+  label: string | null;
+  taken: boolean | null;
+}
+
+export interface Graph {
+  route: string;
+  parents: { task: string; route: string; index: number }[];
+  seq: number;
+  total: number;
+  nodes: GraphNode[];
+  edges?: GraphEdge[];
+}
+
+export interface Item {
+  index: number;
+  route: string;
+  status: Status;
+  identity: string | null;
+  condition: string | null;
+  progress: Progress | null;
+  failure: Failure | null;
+}
+
+export interface ItemPage {
+  task: string;
+  total: number;
+  next: number | string | null;
+  items: Item[];
+}
+
+export interface Attempt {
+  number: number;
+  started_ms: number | null;
+  ended_ms: number | null;
+  error: string | null;
+}
+
+export interface MappingWarning {
+  mappings: string;
+  number: number;
+  rule: string;
+  kind: string;
+  reason: string;
+}
+
+export interface TaskDetail {
+  name: string;
+  base: string;
+  route: string;
+  category: string;
+  status: Status;
+  seq: number;
+  at_ms: number;
+  definition: unknown;
+  input: unknown;
+  output: unknown;
+  message: string | null;
+  code: string | null;
+  hint: string | null;
+  attempts: Attempt[];
+  attempts_left_out: number;
+  warnings: MappingWarning[];
+  wait: Wait | null;
+  callback_url: string | null;
+  sub_flow: string | null;
+  dependencies: string[];
+  successors: string[];
+  group: GroupState | null;
+}
+
+export interface Segment {
+  kind: "held" | "calling" | "callback" | "poll" | "delay" | "groups" | "steps";
+  attempt?: number | null;
+  from_ms: number;
+  to_ms: number | null;
+  error?: string | null;
+}
+
+export interface TimelineRow {
+  name: string;
+  base: string;
+  category: string;
+  status: Status;
+  critical: boolean;
+  left_out: number;
+  segments: Segment[];
+}
+
+export interface Timeline {
+  route: string;
+  seq: number;
+  from_ms: number | null;
+  to_ms: number | null;
+  total: number;
+  next: number | string | null;
+  rows: TimelineRow[];
+}
+
+export interface JournalEvent {
+  seq: number;
+  at_ms: number;
+  kind: string;
+  task: string | null;
+  attempt: number | null;
+  bytes: number;
+  facts: Record<string, unknown> | null;
+  sentence: string;
+  effect: {
+    changed: { task: string; from: Status; to: Status }[];
+    more: number;
+    status: Status | null;
+    commands: { kind: string; task?: string | null; due_ms?: number | null }[];
+    context: string[];
+  } | null;
+  data?: unknown;
+}
+
+export interface EventPage {
+  last_seq: number;
+  next: string | null;
+  events: JournalEvent[];
+}
+
+export interface ContextPart {
+  seq: number;
+  route: string;
+  path: string;
+  bytes: number;
+  value: unknown;
+  next_offset?: number | null;
+}
+
+export interface Change {
+  route: string;
+  path: string;
+  op: "add" | "remove" | "replace";
+  before?: unknown;
+  after?: unknown;
+  task: string | null;
+}
+
+export interface Changes {
+  seq: number;
+  changes: Change[];
+  more?: number;
+}
+
+export interface WaitPage {
+  seq: number;
+  at_ms: number;
+  total: number;
+  next: number | string | null;
+  waits: Wait[];
+}
+
+export interface StreamedExecution {
+  execution_id: string;
+  seq: number;
+  status: StoredStatus;
+  is_new: boolean;
+}
+
+export interface Feature {
+  feature: string;
+  aliases: { alias: string; definition_id: string; created_ms: number; updated_ms: number }[];
+  gray: Record<string, string> | null;
+}
+
+export interface Workspaces {
+  workspaces: { business: string; features: Feature[] }[];
+  next: string | null;
+}
+
+export interface Version {
+  definition_id: string;
+  created_ms: number;
+  aliases: string[];
+  is_newest_of: string[];
+  counts?: Partial<Record<StoredStatus, number>> | null;
+}
+
+export interface Versions {
+  business: string;
+  feature: string;
+  versions: Version[];
+}
+
+export interface Definition {
+  descriptor_id: string;
+  business: string;
+  feature: string;
+  definition_id: string;
+  text: string;
+  title: string | null;
+  description: string | null;
+  input_schema: unknown;
+  default_context: unknown;
+}
+
+export interface Diff {
+  from: string;
+  to: string;
+  added: number;
+  removed: number;
+  hunks: {
+    from_line: number;
+    to_line: number;
+    lines: { op: " " | "-" | "+"; text: string }[];
+  }[];
+  is_exact: boolean;
+}
+
+export interface Uses {
+  uses: { flow: string; task: string; descriptor_id: string }[];
+  used_by: { flow: string; alias: string; task: string }[];
+}
+
+export interface Host {
+  name: string;
+  state: string;
+  failures: number;
+  open_for_ms: number | null;
+  under_way: number;
+  waiting: number;
+  held: number;
+  rate_per_s: number | null;
+}
+
+export interface Operations {
+  is_well: boolean;
+  at_ms: number;
+  problems: { kind: string; subject: string; detail: Record<string, unknown>; sentence: string }[];
+  throughput: {
+    from_ms: number;
+    to_ms: number;
+    step_ms: number;
+    submitted: number[];
+    failed: number[];
+  } | null;
+  counts: Partial<Record<StoredStatus, number>>;
+  hosts: Host[];
+  dispatchers: { count: number; reached: number };
+  busy: { flow: string; resource: string; for_ms: number }[];
+  cluster: {
+    actors?: {
+      name: string;
+      node?: string | null;
+      pid?: number | null;
+      is_ready?: boolean;
+      partitions?: number | null;
+    }[];
+    [key: string]: unknown;
+  } | null;
+  loops: { process: string; longest_ms?: number | null }[];
+  readiness: { ready: boolean; reasons: { code: string; message: string }[] };
+}

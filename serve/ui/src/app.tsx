@@ -1,0 +1,247 @@
+/** The shell: the bar at the top, the page below it, the keys that work everywhere. */
+
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { type JSX, lazy, Suspense, useEffect, useRef, useState } from "react";
+import { formatAddress, go, useAddress } from "./address";
+import { ApiError, send } from "./api/client";
+import { ExecutionsPage } from "./executions/executions_page";
+import { Dialog, ErrorNote } from "./parts/controls";
+import { Icon } from "./parts/icons";
+import { SignIn } from "./sign_in";
+import icon from "./styles/icon.svg";
+import { type Key, LANGUAGES, type Language, setLanguage, t, useLanguage } from "./words";
+
+const ExecutionPage = lazy(() => import("./execution/execution_page"));
+
+const WorkflowsPage = lazy(() => import("./workflows/workflows_page"));
+const OperationsPage = lazy(() => import("./operations/operations_page"));
+
+const PAGES = [{ name: "executions", key: "e" }] as const;
+
+interface Session {
+  key_needed: boolean;
+  signed_in: boolean;
+}
+
+export function App(): JSX.Element {
+  useLanguage();
+  const session = useQuery({
+    queryKey: ["session"],
+    queryFn: readSession,
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+  useSessionEnd();
+  if (session.data === undefined) {
+    return session.isError ? (
+      <main className="page">
+        <ErrorNote error={session.error} onRetry={() => void session.refetch()} />
+      </main>
+    ) : (
+      <main className="page" aria-busy="true" />
+    );
+  }
+  if (!session.data.signed_in) return <SignIn onSignedIn={() => void session.refetch()} />;
+  return <Shell isKeyed={session.data.key_needed} />;
+}
+
+/** Ask whether this browser has shown the key; the page that `rillflow up --key` writes has it. */
+async function readSession(): Promise<Session> {
+  const key = /^#key=(.+)$/.exec(location.hash)?.[1];
+  if (key !== undefined) {
+    go("#/executions", { replace: true });
+    await send("POST", "console/sign-in", { key: decodeURIComponent(key) }).catch(() => null);
+  }
+  return send<Session>("GET", "console/session");
+}
+
+/** Show the sign-in page once an answer says that the session has ended. */
+function useSessionEnd(): void {
+  const client = useQueryClient();
+  useEffect(
+    () =>
+      client.getQueryCache().subscribe((event) => {
+        const error = event.query.state.error;
+        if (error instanceof ApiError && error.status === 401) {
+          void client.invalidateQueries({ queryKey: ["session"] });
+        }
+      }),
+    [client],
+  );
+}
+
+function Shell({ isKeyed }: { isKeyed: boolean }): JSX.Element {
+  const { parts } = useAddress();
+  const [isHelping, setHelping] = useState(false);
+  const page = parts[0] ?? "executions";
+  useKeys(() => setHelping(true));
+  useTitle(parts);
+  return (
+    <>
+      <button type="button" className="skip button" onClick={skip}>
+        {t("app.skip")}
+      </button>
+      <header className="top">
+        <a className="brand" href={formatAddress(["executions"])} aria-label="Rillflow">
+          <img src={icon} alt="" />
+          <span>Rillflow</span>
+        </a>
+        <nav className="nav" aria-label="Rillflow">
+          {PAGES.map(({ name }) => (
+            <a
+              key={name}
+              href={formatAddress([name])}
+              aria-current={page === name ? "page" : undefined}
+            >
+              {t(`nav.${name}`)}
+            </a>
+          ))}
+        </nav>
+        <div className="grow" />
+        <LanguageChoice />
+        <button
+          type="button"
+          className="button quiet icon wide-only"
+          aria-label={t("nav.keys")}
+          title={t("nav.keys")}
+          onClick={() => setHelping(true)}
+        >
+          <Icon name="keys" />
+        </button>
+        {isKeyed && <SignOut />}
+      </header>
+      <main className="page" id="content" tabIndex={-1}>
+        <Suspense fallback={<div aria-busy="true" />}>
+          <Page parts={parts} />
+        </Suspense>
+      </main>
+      {isHelping && <Help onClose={() => setHelping(false)} />}
+    </>
+  );
+}
+
+function Page({ parts }: { parts: readonly string[] }): JSX.Element {
+  const [page = "executions", id] = parts;
+  if (page === "executions") return <ExecutionsPage />;
+  if (page === "execution" && id !== undefined) return <ExecutionPage key={id} id={id} />;
+  if (page === "workflows") return <WorkflowsPage flow={id ?? null} />;
+  if (page === "operations") return <OperationsPage />;
+  return <p className="muted">{t("app.unknownPage")}</p>;
+}
+
+function LanguageChoice(): JSX.Element {
+  const language = useLanguage();
+  const other: Language = language === "en" ? "zh" : "en";
+  return (
+    <button
+      type="button"
+      className="button quiet small"
+      lang={other === "zh" ? "zh-CN" : "en"}
+      onClick={() => setLanguage(other)}
+    >
+      {LANGUAGES[other]}
+    </button>
+  );
+}
+
+function SignOut(): JSX.Element {
+  const client = useQueryClient();
+  const end = async () => {
+    await send("POST", "console/sign-out");
+    client.clear();
+    location.reload();
+  };
+  return (
+    <button type="button" className="button quiet small" onClick={() => void end()}>
+      {t("nav.signOut")}
+    </button>
+  );
+}
+
+function Help({ onClose }: { onClose: () => void }): JSX.Element {
+  const rows: readonly (readonly [readonly string[], Key])[] = [
+    [["/"], "keys.search"],
+    ...PAGES.map(({ name, key }) => [["g", key], `keys.${name}` as Key] as const),
+    [["?"], "keys.help"],
+    [["Esc"], "keys.close"],
+  ];
+  return (
+    <Dialog title={t("keys.title")} onClose={onClose}>
+      <dl className="keys">
+        {rows.map(([keys, key]) => (
+          <div key={key} style={{ display: "contents" }}>
+            <dt>
+              {keys.map((each, index) => (
+                <span key={each}>
+                  {index > 0 && <span className="muted"> {t("keys.then")} </span>}
+                  <kbd>{each}</kbd>
+                </span>
+              ))}
+            </dt>
+            <dd>{t(key)}</dd>
+          </div>
+        ))}
+      </dl>
+      <div className="dialog-foot">
+        <button type="button" className="button" onClick={onClose}>
+          {t("action.close")}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+/** `/` searches, `g` and a letter goes to a page, `?` shows the keys. */
+function useKeys(onHelp: () => void): void {
+  const help = useRef(onHelp);
+  help.current = onHelp;
+  useEffect(() => {
+    let isGoing = false;
+    const pressed = (event: KeyboardEvent) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+      const target = PAGES.find((page) => page.key === event.key);
+      if (isGoing && target !== undefined) go(formatAddress([target.name]));
+      isGoing = event.key === "g";
+      if (event.key === "?") help.current();
+      if (event.key === "/") {
+        event.preventDefault();
+        focusSearch();
+      }
+    };
+    window.addEventListener("keydown", pressed);
+    return () => window.removeEventListener("keydown", pressed);
+  }, []);
+}
+
+function focusSearch(): void {
+  const field = document.querySelector<HTMLInputElement>("[data-search]");
+  if (field === null) {
+    go(formatAddress(["executions"]));
+    setTimeout(() => document.querySelector<HTMLInputElement>("[data-search]")?.focus(), 50);
+  } else {
+    field.focus();
+    field.select();
+  }
+}
+
+function isTyping(target: EventTarget | null): boolean {
+  return (
+    target instanceof HTMLElement &&
+    (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)) &&
+    target.getAttribute("type") !== "checkbox"
+  );
+}
+
+function skip(): void {
+  document.getElementById("content")?.focus();
+}
+
+function useTitle(parts: readonly string[]): void {
+  const language = useLanguage();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the words change with the language
+  useEffect(() => {
+    const [page = "executions", id = ""] = parts;
+    const known = PAGES.find((each) => each.name === page);
+    const name = page === "execution" ? id : t(`nav.${known?.name ?? "executions"}`);
+    document.title = `${name} - Rillflow`;
+  }, [parts, language]);
+}

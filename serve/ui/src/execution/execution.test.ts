@@ -1,0 +1,111 @@
+import { expect, test } from "vitest";
+import type { Execution, GroupState, TaskDetail, Wait } from "../api/types";
+import { partsOf } from "./group_bar";
+import { sentenceOf } from "./header";
+import { deedsOf as deedsOfTask } from "./inspector";
+import { jsonObject } from "./json_object";
+import { toggledItems } from "./open_items";
+import { deedsOf, inputOf } from "./steering";
+import { ticks } from "./timeline_view";
+import { waitSentence } from "./waiting";
+
+const NOW = 1_764_237_660_000;
+
+const EXECUTION = {
+  status: "waiting",
+  ended_ms: null,
+  paused: false,
+  cancelled: false,
+  tasks: {},
+  failure: null,
+  message: null,
+  code: null,
+  progress: { done: 3, total: 5 },
+  wait: null,
+} as unknown as Execution;
+
+function wait(kind: string, more: Partial<Wait> = {}): Wait {
+  return { kind, task: "pay", since_ms: NOW - 240_000, until_ms: null, ...more };
+}
+
+test("a wait is one sentence: for what, since when, and what comes next", () => {
+  expect(waitSentence(wait("callback"), NOW)).toBe("Waiting for the callback of pay, for 4 min.");
+  expect(
+    waitSentence(
+      wait("retry", {
+        until_ms: NOW + 48_000,
+        detail: { attempt: 2, most_attempts: 5, error: "503" },
+      }),
+      NOW,
+    ),
+  ).toBe("Retry 2 of 5 of pay, in 48 s, it failed with 503.");
+  expect(
+    waitSentence(wait("groups", { detail: { total: 3, done: 1 } }), NOW, { isShort: true }),
+  ).toBe("Waiting for 2 of 3 items of pay, for 4 min");
+});
+
+test("a kind of wait that this page does not know is told in the server's words", () => {
+  expect(
+    waitSentence(wait("tides", { sentence: "Waiting for the tide" }), NOW, { isShort: true }),
+  ).toBe("Waiting for the tide, for 4 min");
+});
+
+test("an execution says what it does or has come to", () => {
+  expect(sentenceOf({ ...EXECUTION, status: "succeeded" }, NOW)).toBe("All tasks have ended well.");
+  const failure = {
+    task: "reserve",
+    base: "reserve",
+    code: "409",
+    message: "out of stock",
+    hint: null,
+  };
+  expect(sentenceOf({ ...EXECUTION, status: "failed", failure }, NOW)).toBe(
+    "Failed at reserve: 409 out of stock",
+  );
+  expect(sentenceOf({ ...EXECUTION, status: "cancelled", cancelled: true }, NOW)).toBe(
+    "It was cancelled.",
+  );
+  expect(sentenceOf({ ...EXECUTION, wait: wait("paused", { since_ms: null }) }, NOW)).toBe(
+    "Paused.",
+  );
+});
+
+test("only what can be done is offered", () => {
+  expect(deedsOf(EXECUTION)).toEqual(["pause", "cancel", "again"]);
+  expect(deedsOf({ ...EXECUTION, paused: true })).toEqual(["resume", "cancel", "again"]);
+  expect(deedsOf({ ...EXECUTION, status: "failed", ended_ms: NOW })).toEqual(["redo", "again"]);
+  const task = { status: "waiting", wait: wait("callback", { actions: ["finish"] }) } as TaskDetail;
+  expect(deedsOfTask(task)).toEqual(["finish"]);
+  expect(deedsOfTask({ ...task, status: "failed", wait: null })).toEqual(["redo"]);
+});
+
+test("one item of a group is open at a time, and what is open in it closes with it", () => {
+  expect(toggledItems([], "a_0")).toEqual(["a_0"]);
+  expect(toggledItems(["a_0", "b_1", "a_0-c_2"], "a_3")).toEqual(["b_1", "a_3"]);
+  expect(toggledItems(["a_0", "a_0-c_2"], "a_0")).toEqual([]);
+  expect(toggledItems(["a_0"], "a_0-c_2")).toEqual(["a_0", "a_0-c_2"]);
+});
+
+test("items that are in no count have not started", () => {
+  const group = { total: 10, counts: { failed: 1, succeeded: 3 } } as unknown as GroupState;
+  expect(partsOf(group)).toEqual([
+    ["failed", 1],
+    ["succeeded", 3],
+    ["not_started", 6],
+  ]);
+});
+
+test("a form takes a JSON object and nothing else", () => {
+  expect(jsonObject('{"a": 1}')).toEqual({ a: 1 });
+  expect(jsonObject("")).toEqual({});
+  for (const text of ["[1]", "1", "null", "{"]) expect(jsonObject(text), text).toBeNull();
+  expect(inputOf(undefined)).toEqual({});
+});
+
+test("a ruler has few round marks", () => {
+  expect(ticks(41_000)).toEqual([0, 10_000, 20_000, 30_000]);
+  for (const ms of [1, 7, 950, 12_345, 3_600_000, 86_400_000 * 9]) {
+    expect(ticks(ms).length).toBeLessThanOrEqual(7);
+    expect(ticks(ms).at(-1)).toBeLessThanOrEqual(ms);
+  }
+});

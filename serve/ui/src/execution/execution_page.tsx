@@ -1,0 +1,138 @@
+/** One execution: a sentence first, then graph, timeline, events and context, and a task beside. */
+
+import "../styles/execution.css";
+import { type JSX, lazy, Suspense, useCallback, useEffect, useState } from "react";
+import { goParams, useAddress } from "../address";
+import { ApiError } from "../api/client";
+import { useAnswer, useRefresh, useStream } from "../api/queries";
+import type { Execution } from "../api/types";
+import { ErrorNote, Tabs } from "../parts/controls";
+import { noteServerTime } from "../parts/time";
+import { t } from "../words";
+import { ContextView } from "./context_view";
+import { Header } from "./header";
+import { Inspector } from "./inspector";
+import { opened, toggleItem } from "./open_items";
+import { TimeSlider } from "./time_slider";
+
+const GraphView = lazy(async () => ({ default: (await import("./graph/graph_view")).GraphView }));
+
+const TABS = ["graph", "context"] as const;
+type TabName = (typeof TABS)[number];
+const REFRESH_MS = 200;
+
+/** What is asked anew when the execution goes on. */
+const LIVE = [
+  "execution.json",
+  "graph.json",
+  "timeline.json",
+  "events.json",
+  "context.json",
+  "items.json",
+  "task.json",
+  "waits.json",
+];
+
+export default function ExecutionPage({ id }: { id: string }): JSX.Element {
+  const { params } = useAddress();
+  const event = Number(params.event ?? 0) || null;
+  const found = useAnswer<Execution>("execution.json", { execution_id: id, event });
+  const live = useLive(id, found.data?.last_seq ?? 0);
+  useEffect(() => {
+    if (found.data !== undefined && event === null) noteServerTime(found.data.at_ms);
+  }, [found.data, event]);
+  if (found.data === undefined) {
+    if (found.error instanceof ApiError && found.error.status === 404) {
+      return <p className="nothing">{t("one.unknown")}</p>;
+    }
+    return found.isError ? (
+      <ErrorNote error={found.error} onRetry={() => void found.refetch()} />
+    ) : (
+      <div aria-busy="true" />
+    );
+  }
+  return <Loaded execution={found.data} event={event} live={live} />;
+}
+
+interface Live {
+  lastSeq: number;
+  isLost: boolean;
+  isGone: boolean;
+}
+
+/** Follow an execution: what is shown is asked anew a moment after each event. */
+function useLive(id: string, known: number): Live {
+  const refresh = useRefresh(REFRESH_MS);
+  const [lastSeq, setLastSeq] = useState(0);
+  const [isGone, setGone] = useState(false);
+  const state = useStream("execution.stream", { execution_id: id }, (kind, data) => {
+    if (kind === "gone") setGone(true);
+    const seq = Number((data as { seq?: number }).seq ?? 0);
+    setLastSeq((before) => Math.max(before, seq));
+    if (seq !== known || kind !== "changed") for (const path of LIVE) refresh([path]);
+  });
+  return { lastSeq: Math.max(lastSeq, known), isLost: state === "lost", isGone };
+}
+
+function Loaded({
+  execution,
+  event,
+  live,
+}: {
+  execution: Execution;
+  event: number | null;
+  live: Live;
+}): JSX.Element {
+  const { params } = useAddress();
+  const id = execution.execution_id;
+  const tab = TABS.find((each) => each === params.tab) ?? "graph";
+  const task = params.task ?? null;
+  const open = opened(params.open);
+  const onTask = useCallback((name: string | null) => goParams({ task: name }), []);
+  const onToggle = useCallback((route: string) => toggleItem(route), []);
+  const views: Readonly<Record<TabName, () => JSX.Element>> = {
+    graph: () => (
+      <GraphView
+        id={id}
+        event={event}
+        task={task}
+        open={open}
+        onTask={onTask}
+        onToggle={onToggle}
+      />
+    ),
+    context: () => <ContextView execution={execution} event={event} open={open} />,
+  };
+  return (
+    <div className="execution">
+      <Header execution={execution} event={event} />
+      {live.isLost && <div className="note">{t("list.lost")}</div>}
+      {live.isGone && <div className="note">{t("one.gone")}</div>}
+      <Tabs
+        label={execution.feature}
+        chosen={tab}
+        onChoose={(name) => goParams({ tab: name === "graph" ? null : name })}
+        tabs={TABS.map((name) => ({
+          name,
+          label: <>{t(`one.tab.${name}`)}</>,
+        }))}
+      />
+      <div className="execution-body">
+        <div className="view" role="tabpanel" aria-label={t(`one.tab.${tab}`)}>
+          <Suspense fallback={<div className="graph" aria-busy="true" />}>{views[tab]()}</Suspense>
+        </div>
+        {task !== null && (
+          <Inspector
+            key={task}
+            execution={execution}
+            task={task}
+            event={event}
+            onToggle={onToggle}
+            onClose={() => onTask(null)}
+          />
+        )}
+      </div>
+      <TimeSlider id={id} event={event} lastSeq={live.lastSeq} />
+    </div>
+  );
+}

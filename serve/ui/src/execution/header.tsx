@@ -1,0 +1,114 @@
+/** The head of an execution: its sentence, its facts, and what can be done to it. */
+
+import type { JSX } from "react";
+import { formatAddress } from "../address";
+import type { Execution } from "../api/types";
+import { shortId, shortVersion } from "../format";
+import { CopyButton } from "../parts/controls";
+import { StatusLabel } from "../parts/status";
+import { Clock, Took, useNow } from "../parts/time";
+import { number, t } from "../words";
+import { Steering } from "./steering";
+import { waitSentence } from "./waiting";
+
+export function Header({
+  execution,
+  event,
+}: {
+  execution: Execution;
+  event: number | null;
+}): JSX.Element {
+  return (
+    <header className="one-head">
+      <div className="one-title">
+        <h1>
+          <a
+            className="muted"
+            dir="auto"
+            href={formatAddress(["executions"], {
+              q: `flow:${execution.business}:${execution.feature}`,
+            })}
+          >
+            {execution.business}
+          </a>{" "}
+          <bdi>{execution.feature}</bdi>
+        </h1>
+        {execution.definition_id !== null && (
+          <span className="muted mono" title={execution.definition_id}>
+            {shortVersion(execution.definition_id)}
+          </span>
+        )}
+        <span className="mono" title={execution.execution_id}>
+          {shortId(execution.execution_id)}
+        </span>
+        <CopyButton text={execution.execution_id} label={t("action.copyId")} />
+        <div className="grow" />
+        <Steering execution={execution} />
+      </div>
+      <p className="sentence" aria-live="polite">
+        <StatusLabel status={execution.status} />
+        <Sentence execution={execution} isNow={event === null} />
+      </p>
+      <p className="facts muted">
+        {execution.started_ms !== null && (
+          <span>
+            {t("one.submitted")} <Clock ms={execution.started_ms} />
+          </span>
+        )}
+        <span>
+          {execution.parent === null ? (
+            t("one.by.request")
+          ) : (
+            <>
+              {t("one.by.subFlow", { task: execution.parent.task })}{" "}
+              <a
+                className="mono"
+                href={formatAddress(["execution", execution.parent.execution_id], {
+                  task: execution.parent.task,
+                })}
+              >
+                {shortId(execution.parent.execution_id)}
+              </a>
+            </>
+          )}
+        </span>
+        {execution.ended_ms !== null && (
+          <span>
+            {t("one.took")} <Took fromMs={execution.started_ms} toMs={execution.ended_ms} />
+          </span>
+        )}
+        {execution.progress !== null && (
+          <span className="num">
+            {number(execution.progress.done)}/{number(execution.progress.total)}
+          </span>
+        )}
+      </p>
+    </header>
+  );
+}
+
+function Sentence({ execution, isNow }: { execution: Execution; isNow: boolean }): JSX.Element {
+  const ticking = useNow();
+  const now = isNow ? ticking : execution.at_ms;
+  return <span dir="auto">{sentenceOf(execution, now)}</span>;
+}
+
+/** What an execution does, waits for, or has come to. */
+export function sentenceOf(execution: Execution, nowMs: number): string {
+  if (execution.cancelled) return t("one.cancelled");
+  if (execution.status === "succeeded") {
+    return t("one.succeeded");
+  }
+  if (execution.status === "failed") return failureOf(execution);
+  if (execution.wait !== null) return waitSentence(execution.wait, nowMs);
+  return execution.status === "not_started" ? t("one.notStarted") : t("one.running");
+}
+
+function failureOf(execution: Execution): string {
+  const { failure } = execution;
+  const told = [failure?.code ?? execution.code, failure?.message ?? execution.message]
+    .filter((each) => each != null && each !== "")
+    .join(" ");
+  if (failure === null) return t("one.failedPlain", { message: told });
+  return t("one.failed", { task: failure.task, message: told });
+}

@@ -1,0 +1,286 @@
+/** One task: why it waits or failed, what went in and out, its attempts, what can be done. */
+
+import { type JSX, type ReactNode, useState } from "react";
+import { formatAddress } from "../address";
+import { ApiError, post } from "../api/client";
+import { useAnswer } from "../api/queries";
+import type { Execution, MappingWarning, TaskDetail } from "../api/types";
+import { duration, shortId } from "../format";
+import { Confirm, CopyButton, ErrorNote } from "../parts/controls";
+import { Icon } from "../parts/icons";
+import { JsonView } from "../parts/json_view";
+import { Prose } from "../parts/prose";
+import { StatusIcon, StatusLabel } from "../parts/status";
+import { Clock, useNow } from "../parts/time";
+import { t } from "../words";
+import { GroupItems } from "./group_items";
+import { JsonDialog } from "./steering";
+import { waitSentence } from "./waiting";
+
+interface Shown {
+  execution: Execution;
+  task: string;
+  event: number | null;
+  onToggle: (route: string) => void;
+  onClose: () => void;
+}
+
+export function Inspector({ execution, task, event, onToggle, onClose }: Shown): JSX.Element {
+  const id = execution.execution_id;
+  const found = useAnswer<TaskDetail>("task.json", { execution_id: id, task, event });
+  const isUnknown = found.error instanceof ApiError && found.error.status === 404;
+  return (
+    <aside className="inspector" aria-label={t("inspector.label", { task })}>
+      <div className="row">
+        {found.data !== undefined && <StatusIcon status={found.data.status} />}
+        <h2 className="cut grow" dir="auto" title={task}>
+          {task}
+        </h2>
+        <button
+          type="button"
+          className="button quiet icon small"
+          aria-label={t("action.close")}
+          onClick={onClose}
+        >
+          <Icon name="close" />
+        </button>
+      </div>
+      {found.isError && found.data === undefined && !isUnknown && <ErrorNote error={found.error} />}
+      {isUnknown && <p className="muted">{t("inspector.nothing")}</p>}
+      {found.data !== undefined && (
+        <Detail
+          execution={execution}
+          task={found.data}
+          isNow={event === null}
+          event={event}
+          onToggle={onToggle}
+        />
+      )}
+    </aside>
+  );
+}
+
+function Detail({
+  execution,
+  task,
+  isNow,
+  event,
+  onToggle,
+}: {
+  execution: Execution;
+  task: TaskDetail;
+  isNow: boolean;
+  event: number | null;
+  onToggle: (route: string) => void;
+}): JSX.Element {
+  return (
+    <>
+      <Why task={task} isNow={isNow} />
+      {isNow && <Deeds execution={execution} task={task} />}
+      {task.sub_flow !== null && (
+        <p className="row">
+          {t("inspector.subFlow")}
+          <a className="mono" href={formatAddress(["execution", task.sub_flow])}>
+            {shortId(task.sub_flow)}
+          </a>
+        </p>
+      )}
+      {task.warnings.length > 0 && <Warnings warnings={task.warnings} />}
+      {task.group !== null && (
+        <Section title={t("inspector.items")}>
+          <GroupItems
+            id={execution.execution_id}
+            task={task.name}
+            group={task.group}
+            event={event}
+            onToggle={onToggle}
+          />
+        </Section>
+      )}
+      <Section title={t("inspector.input")} copy={task.input}>
+        <Json value={task.input} />
+      </Section>
+      <Section title={t("inspector.output")} copy={task.output}>
+        <Json value={task.output} />
+      </Section>
+      {task.attempts.length > 0 && <Attempts task={task} />}
+      {task.callback_url !== null && <Callback url={task.callback_url} />}
+      <Section title={t("inspector.definition")} isClosed copy={task.definition}>
+        <Json value={task.definition} />
+      </Section>
+    </>
+  );
+}
+
+function Why({ task, isNow }: { task: TaskDetail; isNow: boolean }): JSX.Element {
+  const ticking = useNow();
+  const now = isNow ? ticking : task.at_ms;
+  const told = [task.code, task.message].filter((each) => each !== null && each !== "").join(" ");
+  return (
+    <div className="why">
+      <p className="row">
+        <StatusLabel status={task.status} /> <span className="muted">{task.category}</span>
+      </p>
+      {task.wait !== null && (
+        <p dir="auto">{waitSentence({ task: task.base, ...task.wait }, now)}</p>
+      )}
+      {told !== "" && task.status !== "succeeded" && (
+        <p className="mono told" dir="auto">
+          {told}
+        </p>
+      )}
+      {task.hint !== null && (
+        <p className="muted">
+          <Prose text={task.hint} />
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Warnings({ warnings }: { warnings: MappingWarning[] }): JSX.Element {
+  return (
+    <Section title={t("inspector.warnings")}>
+      <ul className="warnings">
+        {warnings.map((each) => (
+          <li key={`${each.mappings}${each.number}${each.rule}`}>
+            <div className="mono">{each.rule}</div>
+            <div className="muted">
+              <Prose text={each.reason} />
+            </div>
+          </li>
+        ))}
+      </ul>
+    </Section>
+  );
+}
+
+function Attempts({ task }: { task: TaskDetail }): JSX.Element {
+  return (
+    <Section title={t("inspector.attempts")}>
+      <ol className="attempts">
+        {task.attempts.map((each) => (
+          <li key={each.number}>
+            <span className="num">{each.number}</span>
+            {each.started_ms !== null && <Clock ms={each.started_ms} />}
+            <span className="num">
+              {each.started_ms !== null && each.ended_ms !== null
+                ? duration(each.ended_ms - each.started_ms)
+                : ""}
+            </span>
+            <span className={`grow ${each.error === null ? "" : "s-failed"}`} dir="auto">
+              {each.error}
+            </span>
+          </li>
+        ))}
+      </ol>
+      {task.attempts_left_out > 0 && (
+        <p className="muted">{t("inspector.leftOut", { n: task.attempts_left_out })}</p>
+      )}
+    </Section>
+  );
+}
+
+function Callback({ url }: { url: string }): JSX.Element {
+  const curl = `curl -X POST -H 'Content-Type: application/json' -d '{}' '${url}'`;
+  return (
+    <Section title={t("inspector.callback")}>
+      <div className="row">
+        <span className="mono cut grow">{url}</span>
+        <CopyButton text={curl} label={t("inspector.curl")} />
+      </div>
+    </Section>
+  );
+}
+
+function Json({ value }: { value: unknown }): JSX.Element {
+  if (value === null || value === undefined) {
+    return <p className="muted">{t("inspector.nothing")}</p>;
+  }
+  return <JsonView value={value} />;
+}
+
+function Section({
+  title,
+  children,
+  copy,
+  isClosed = false,
+}: {
+  title: string;
+  children: ReactNode;
+  copy?: unknown;
+  isClosed?: boolean;
+}): JSX.Element {
+  return (
+    <div className="section">
+      <details open={!isClosed}>
+        <summary>{title}</summary>
+        {children}
+      </details>
+      {copy !== undefined && copy !== null && (
+        <CopyButton text={JSON.stringify(copy, null, 2)} className="on-section" />
+      )}
+    </div>
+  );
+}
+
+type Deed = "redo" | "finish" | "wakeup";
+
+/** What moves this task: its outcome, a wake-up, or another run. */
+export function deedsOf(task: TaskDetail): Deed[] {
+  const actions = task.wait?.actions ?? [];
+  const deeds: Deed[] = [];
+  if (actions.some((each) => each.startsWith("finish"))) deeds.push("finish");
+  if (actions.some((each) => each.startsWith("wakeup"))) deeds.push("wakeup");
+  if (["failed", "succeeded", "skipped", "cancelled"].includes(task.status)) deeds.push("redo");
+  return deeds;
+}
+
+function Deeds({
+  execution,
+  task,
+}: {
+  execution: Execution;
+  task: TaskDetail;
+}): JSX.Element | null {
+  const [deed, setDeed] = useState<Deed | null>(null);
+  const id = execution.execution_id;
+  const deeds = deedsOf(task);
+  if (deeds.length === 0) return null;
+  const labels = {
+    redo: "steer.redoTask",
+    finish: "steer.finish",
+    wakeup: "steer.wakeup",
+  } as const;
+  const close = () => setDeed(null);
+  return (
+    <div className="row wrap">
+      {deeds.map((each) => (
+        <button type="button" key={each} className="button small" onClick={() => setDeed(each)}>
+          {t(labels[each])}
+        </button>
+      ))}
+      {deed === "redo" && (
+        <Confirm
+          title={t("steer.redoTask.title", { task: task.name })}
+          text={t("steer.redoTask.text")}
+          action={t("steer.redoTask")}
+          onClose={close}
+          onDo={() => post("flow/redo.json", { execution_id: id, task_names: task.name })}
+        />
+      )}
+      {deed !== null && deed !== "redo" && (
+        <JsonDialog
+          title={t(`steer.${deed}.title`, { task: task.name })}
+          text={t(`steer.${deed}.text`)}
+          action={t(labels[deed])}
+          initial={deed === "finish" ? { result_type: "SUCCESS" } : {}}
+          onClose={close}
+          onDo={(body) =>
+            post(`flow/${deed}.json`, { execution_id: id, task_name: task.name }, body)
+          }
+        />
+      )}
+    </div>
+  );
+}

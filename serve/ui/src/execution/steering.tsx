@@ -1,0 +1,198 @@
+/** The buttons of an execution. Each asks once, and says what will happen. */
+
+import { useQuery } from "@tanstack/react-query";
+import { type JSX, useState } from "react";
+import { formatAddress, go } from "../address";
+import { addressOf, ask, post } from "../api/client";
+import type { Execution, JournalEvent } from "../api/types";
+import { Confirm, Dialog, ErrorNote } from "../parts/controls";
+import { number, t } from "../words";
+import { jsonObject } from "./json_object";
+
+type Deed = "pause" | "resume" | "cancel" | "redo" | "again";
+
+export function Steering({ execution }: { execution: Execution }): JSX.Element {
+  const [deed, setDeed] = useState<Deed | null>(null);
+  const close = () => setDeed(null);
+  return (
+    <div className="row wrap">
+      {deedsOf(execution).map((each) => (
+        <button
+          type="button"
+          key={each}
+          className={`button small ${each === "cancel" ? "danger" : ""}`}
+          onClick={() => setDeed(each)}
+        >
+          {t(`steer.${each}`)}
+        </button>
+      ))}
+      <a
+        className="button quiet small"
+        href={addressOf("flow/get.json", { execution_id: execution.execution_id })}
+        target="_blank"
+        rel="noreferrer"
+      >
+        {t("steer.json")}
+      </a>
+      {execution.trace_url && (
+        <a
+          className="button quiet small"
+          href={execution.trace_url}
+          target="_blank"
+          rel="noreferrer"
+        >
+          {t("steer.trace")}
+        </a>
+      )}
+      {deed === "again" ? (
+        <SubmitAgain execution={execution} onClose={close} />
+      ) : (
+        deed !== null && <Steer deed={deed} execution={execution} onClose={close} />
+      )}
+    </div>
+  );
+}
+
+/** What can be done now, the most likely first. */
+export function deedsOf(execution: Execution): Deed[] {
+  const hasEnded = execution.ended_ms !== null;
+  const deeds: Deed[] = [];
+  if ((execution.tasks.failed ?? 0) > 0 || execution.status === "failed" || execution.cancelled) {
+    deeds.push("redo");
+  }
+  if (!hasEnded) deeds.push(execution.paused ? "resume" : "pause");
+  if (!hasEnded) deeds.push("cancel");
+  return [...deeds, "again"];
+}
+
+const ROUTES: Readonly<Record<Exclude<Deed, "again">, readonly [string, Record<string, string>]>> =
+  {
+    pause: ["flow/pause.json", {}],
+    resume: ["flow/resume.json", {}],
+    cancel: ["flow/cancel.json", {}],
+    redo: ["flow/redo.json", { scope: "failed" }],
+  };
+
+function Steer({
+  deed,
+  execution,
+  onClose,
+}: {
+  deed: Exclude<Deed, "again">;
+  execution: Execution;
+  onClose: () => void;
+}): JSX.Element {
+  const [path, params] = ROUTES[deed];
+  const { tasks } = execution;
+  const open = ["running", "waiting", "delayed", "held", "not_started"] as const;
+  const values = {
+    n: number(open.reduce((sum, status) => sum + (tasks[status] ?? 0), 0)),
+    failed: number(tasks.failed ?? 0),
+    succeeded: number(tasks.succeeded ?? 0),
+  };
+  return (
+    <Confirm
+      title={t(`steer.${deed}.title`)}
+      text={t(`steer.${deed}.text`, values)}
+      action={t(`steer.${deed}`)}
+      danger={deed === "cancel"}
+      onClose={onClose}
+      onDo={() => post(path, { execution_id: execution.execution_id, ...params })}
+    />
+  );
+}
+
+/** Find the input of a submission in the data of its first event. */
+export function inputOf(event: JournalEvent | undefined): unknown {
+  const data = event?.data;
+  if (typeof data !== "object" || data === null) return {};
+  const found = data as Record<string, unknown>;
+  return found.context ?? found.data ?? found.input ?? {};
+}
+
+function SubmitAgain({
+  execution,
+  onClose,
+}: {
+  execution: Execution;
+  onClose: () => void;
+}): JSX.Element {
+  const first = useQuery({
+    queryKey: ["event.json", { execution_id: execution.execution_id, seq: 1 }],
+    queryFn: () =>
+      ask<JournalEvent>("event.json", { execution_id: execution.execution_id, seq: 1 }),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+  const flow = `${execution.business}:${execution.feature}`;
+  if (first.isPending)
+    return (
+      <Dialog title={t("steer.again.title")} onClose={onClose}>
+        {null}
+      </Dialog>
+    );
+  if (first.isError) {
+    return (
+      <Dialog title={t("steer.again.title")} onClose={onClose}>
+        <ErrorNote error={first.error} />
+      </Dialog>
+    );
+  }
+  return (
+    <JsonDialog
+      title={t("steer.again.title")}
+      text={t("steer.again.text", { flow })}
+      action={t("steer.again")}
+      initial={inputOf(first.data)}
+      onClose={onClose}
+      onDo={async (input) => {
+        const { execution_id: id } = await post<{ execution_id: string }>(
+          "flow/submit.json",
+          { descriptor_id: flow },
+          input,
+        );
+        go(formatAddress(["execution", id]));
+      }}
+    />
+  );
+}
+
+/** A dialog that sends a JSON object. */
+export function JsonDialog({
+  title,
+  text,
+  action,
+  initial,
+  onClose,
+  onDo,
+}: {
+  title: string;
+  text: string;
+  action: string;
+  initial: unknown;
+  onClose: () => void;
+  onDo: (value: Record<string, unknown>) => Promise<unknown>;
+}): JSX.Element {
+  const [draft, setDraft] = useState(() => JSON.stringify(initial, null, 2));
+  return (
+    <Confirm
+      title={title}
+      text={text}
+      action={action}
+      onClose={onClose}
+      onDo={async () => {
+        const value = jsonObject(draft);
+        if (value === null) throw new Error(t("steer.badJson"));
+        await onDo(value);
+      }}
+    >
+      <textarea
+        className="field"
+        rows={12}
+        spellCheck={false}
+        aria-label={title}
+        value={draft}
+        onChange={(event) => setDraft(event.target.value)}
+      />
+    </Confirm>
+  );
+}

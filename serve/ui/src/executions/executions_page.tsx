@@ -1,0 +1,196 @@
+/** The executions: counts and a histogram, one search, a table that is live. */
+
+import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import type { RowSelectionState } from "@tanstack/react-table";
+import { type JSX, useEffect, useMemo, useState } from "react";
+import { goParams, useAddress } from "../address";
+import { ask } from "../api/client";
+import { useAnswer, useRefresh, useStream } from "../api/queries";
+import type { Counts, RowPage, StreamedExecution } from "../api/types";
+import { ErrorNote } from "../parts/controls";
+import { Clock, noteServerTime } from "../parts/time";
+import { t } from "../words";
+import { BulkBar } from "./bulk";
+import { CountToggles, Range } from "./counts";
+import { EmptyState } from "./empty_state";
+import { Histogram } from "./histogram";
+import { searchValue, statusesOf, withValue } from "./search";
+import { SearchBox } from "./search_box";
+import { ExecutionTable } from "./table";
+
+const LIMIT = 100;
+const BUCKETS = 90;
+const COUNTS_MS = 1000;
+const NONE: RowSelectionState = {};
+
+export function ExecutionsPage(): JSX.Element {
+  const { params } = useAddress();
+  const text = params.q ?? "";
+  const search = (next: string) => goParams({ q: next });
+  const rows = useRows(text);
+  const counts = useAnswer<Counts>("counts.json", { q: text, buckets: BUCKETS });
+  const [selection, setSelection] = useState(NONE);
+  const live = useLiveRows(text, rows.known);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another search has other rows
+  useEffect(() => setSelection(NONE), [text]);
+  useEffect(() => {
+    if (counts.data !== undefined) noteServerTime(counts.data.at_ms);
+  }, [counts.data]);
+
+  const isEmptyServer = text === "" && rows.isLoaded && rows.all.length === 0;
+  const show = () => {
+    live.clear();
+    void rows.reload();
+  };
+  return (
+    <div className="stack">
+      <h1 className="unseen">{t("list.title")}</h1>
+      {live.isLost && <div className="note">{t("list.lost")}</div>}
+      <div className="search-row">
+        <SearchBox text={text} onSearch={search} />
+        <Range text={text} onSearch={search} />
+      </div>
+      {isEmptyServer ? (
+        <EmptyState />
+      ) : (
+        <>
+          <div className="over-table">
+            <CountToggles counts={counts.data} text={text} onSearch={search} />
+            {counts.data === undefined ? (
+              <div className="histogram" />
+            ) : (
+              <Histogram
+                counts={counts.data}
+                onSpan={(from, to) =>
+                  search(withValue(withValue(text, "since", iso(from)), "until", iso(to)))
+                }
+              />
+            )}
+          </div>
+          {rows.error !== null && (
+            <ErrorNote error={rows.error} onRetry={() => void rows.reload()} />
+          )}
+          <div className="table-top">
+            <BulkBar
+              ids={Object.keys(selection)}
+              onClear={() => setSelection(NONE)}
+              onDone={() => void rows.reload()}
+            />
+            <button type="button" className="button small" hidden={live.fresh === 0} onClick={show}>
+              {t("list.newRows", { n: live.fresh })}
+            </button>
+          </div>
+          {rows.all.length > 0 && (
+            <ExecutionTable
+              rows={rows.all}
+              selection={selection}
+              onSelection={setSelection}
+              onEnd={rows.more}
+            />
+          )}
+          <End rows={rows} onShowAll={() => search("")} />
+        </>
+      )}
+    </div>
+  );
+}
+
+function End({ rows, onShowAll }: { rows: Rows; onShowAll: () => void }): JSX.Element | null {
+  if (!rows.isLoaded || rows.error !== null) return null;
+  if (rows.hasMore) {
+    return (
+      <div className="row muted">
+        {rows.searchedToMs !== null && rows.all.length === 0 && (
+          <span>
+            {t("list.searchedTo")} <Clock ms={rows.searchedToMs} />
+          </span>
+        )}
+        <button type="button" className="button small" onClick={rows.more}>
+          {rows.all.length === 0 ? t("list.searchOn") : t("action.loadMore")}
+        </button>
+      </div>
+    );
+  }
+  if (rows.all.length > 0) return null;
+  return (
+    <div className="nothing stack">
+      <p>{t("list.nothing")}</p>
+      <div>
+        <button type="button" className="button" onClick={onShowAll}>
+          {t("list.showAll")}
+        </button>
+      </div>
+    </div>
+  );
+}
+
+type Rows = ReturnType<typeof useRows>;
+
+function useRows(text: string) {
+  const client = useQueryClient();
+  const key = ["executions.json", text];
+  const found = useInfiniteQuery({
+    queryKey: key,
+    queryFn: ({ pageParam, signal }) =>
+      ask<RowPage>("executions.json", { q: text, limit: LIMIT, cursor: pageParam }, signal),
+    initialPageParam: null as string | null,
+    getNextPageParam: (last) => last.next,
+    staleTime: 0,
+    gcTime: 0,
+  });
+  const all = useMemo(() => found.data?.pages.flatMap((page) => page.rows) ?? [], [found.data]);
+  const known = useMemo(() => new Set(all.map((row) => row.execution_id)), [all]);
+  return {
+    all,
+    known,
+    isLoaded: found.isSuccess,
+    error: found.error,
+    hasMore: found.hasNextPage,
+    searchedToMs: found.data?.pages.at(-1)?.searched_to_ms ?? null,
+    more: () => {
+      if (found.hasNextPage && !found.isFetching) void found.fetchNextPage();
+    },
+    reload: () => client.resetQueries({ queryKey: key }),
+  };
+}
+
+/** Keep the rows up to date: known ones in place; new ones are counted, and shown when asked for. */
+function useLiveRows(text: string, known: ReadonlySet<string>) {
+  const client = useQueryClient();
+  const refresh = useRefresh(COUNTS_MS);
+  const [fresh, setFresh] = useState<ReadonlySet<string>>(new Set());
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another search has other rows
+  useEffect(() => setFresh(new Set()), [text]);
+  const flow = searchValue(text, "flow");
+  const state = useStream("executions.stream", { flow }, (kind, data) => {
+    refresh(["counts.json"]);
+    if (kind === "reset") {
+      refresh(["executions.json"]);
+      refresh(["summary"]);
+      return;
+    }
+    const { executions, at_ms: at } = data as { executions: StreamedExecution[]; at_ms: number };
+    noteServerTime(at);
+    for (const { execution_id: id } of executions.filter((each) => known.has(each.execution_id))) {
+      void client.invalidateQueries({ queryKey: ["summary", id] });
+    }
+    const added = executions
+      .filter((each) => each.is_new && !known.has(each.execution_id) && mayMatch(text))
+      .map((each) => each.execution_id);
+    if (added.length === 0) return;
+    if (known.size === 0) refresh(["executions.json"]);
+    else setFresh((before) => new Set([...before, ...added]));
+  });
+  return { fresh: fresh.size, clear: () => setFresh(new Set()), isLost: state === "lost" };
+}
+
+/** Tell whether an execution that has just started may be found by a search. */
+function mayMatch(text: string): boolean {
+  const statuses = statusesOf(text);
+  const isOpen = statuses.length === 0 || statuses.some((each) => !/^(succ|fail|canc)/.test(each));
+  return isOpen && searchValue(text, "until") === null && searchValue(text, "id") === null;
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, "Z");
+}

@@ -1,0 +1,90 @@
+/** The text of the search box: words `key:value`, separated by spaces. */
+
+export const SEARCH_KEYS = ["status", "flow", "since", "until", "id", "parent", "version"] as const;
+export type SearchKey = (typeof SEARCH_KEYS)[number];
+
+export const SEARCH_STATUSES = [
+  "unfinished",
+  "running",
+  "waiting",
+  "delayed",
+  "held",
+  "succeeded",
+  "failed",
+  "cancelled",
+] as const;
+
+export const RANGES = ["15m", "1h", "24h", "7d"] as const;
+
+/** The words of a search in their order. */
+export function wordsOf(text: string): string[] {
+  return text.split(/\s+/).filter((word) => word !== "");
+}
+
+/** The value of a key; of several, the last one. */
+export function searchValue(text: string, key: SearchKey): string | null {
+  const word = wordsOf(text).findLast((each) => each.startsWith(`${key}:`));
+  return word === undefined ? null : word.slice(key.length + 1);
+}
+
+/** Set the value of a key where it stands, or at the end; `null` takes it away. */
+export function withValue(text: string, key: SearchKey, value: string | null): string {
+  const words = wordsOf(text);
+  const place = words.findIndex((word) => word.startsWith(`${key}:`));
+  const others = words.filter((word) => !word.startsWith(`${key}:`));
+  if (value === null || value === "") return others.join(" ");
+  others.splice(place < 0 ? others.length : place, 0, `${key}:${value}`);
+  return others.join(" ");
+}
+
+/** Add a status to the search, or take it away. */
+export function toggled(text: string, status: string): string {
+  const chosen = statusesOf(text);
+  const next = chosen.includes(status)
+    ? chosen.filter((each) => each !== status)
+    : [...chosen, status];
+  return withValue(text, "status", next.join(","));
+}
+
+export function statusesOf(text: string): string[] {
+  return (searchValue(text, "status") ?? "").split(",").filter((each) => each !== "");
+}
+
+/** The word in which the cursor stands, with its place. */
+export function wordAt(text: string, cursor: number): { word: string; from: number; to: number } {
+  const from = text.slice(0, cursor).search(/\S*$/);
+  const rest = text.slice(cursor).search(/\s|$/);
+  const to = cursor + Math.max(rest, 0);
+  return { word: text.slice(from, to), from, to };
+}
+
+/** What may stand where the cursor stands; `flows` are the names of all workflows. */
+export function completions(word: string, flows: readonly string[]): string[] {
+  const at = word.indexOf(":");
+  if (at < 0) {
+    const keys = SEARCH_KEYS.map((key) => `${key}:`).filter((key) => key.startsWith(word));
+    return word === "" ? keys : [...keys, ...starting(flows, word).map((flow) => `flow:${flow}`)];
+  }
+  const [key, value] = [word.slice(0, at), word.slice(at + 1)];
+  if (key === "status") {
+    const given = value.split(",");
+    const last = given.pop() ?? "";
+    const before = given.map((each) => `${each},`).join("");
+    return starting(SEARCH_STATUSES, last)
+      .filter((each) => !given.includes(each))
+      .map((each) => `status:${before}${each}`);
+  }
+  if (key === "flow") return starting(flows, value).map((flow) => `flow:${flow}`);
+  if (key === "since") return starting(RANGES, value).map((range) => `since:${range}`);
+  return [];
+}
+
+function starting(all: readonly string[], text: string): string[] {
+  const low = text.toLowerCase();
+  const found = all.filter((each) => each.toLowerCase().includes(low) && each !== text);
+  return found
+    .sort(
+      (a, b) => Number(!a.toLowerCase().startsWith(low)) - Number(!b.toLowerCase().startsWith(low)),
+    )
+    .slice(0, 8);
+}

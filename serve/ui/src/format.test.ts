@@ -1,0 +1,40 @@
+import { expect, test } from "vitest";
+import { cut, duration, shortId, shortVersion, size } from "./format";
+
+test.each([
+  [-5, "0 s"],
+  [0, "0 s"],
+  [80.4, "80 ms"],
+  [999, "999 ms"],
+  [3_199, "3.1 s"],
+  [9_999, "9.9 s"],
+  [41_900, "41 s"],
+  [60_000, "1 min"],
+  [372_000, "6 min 12 s"],
+  [3_600_000, "1 h"],
+  [3_659_999, "1 h"],
+  [90_061_000, "1 d 1 h"],
+])("%d ms are %s", (ms, text) => {
+  expect(duration(ms)).toBe(text);
+});
+
+test.each([
+  [0, "0 B"],
+  [999, "999 B"],
+  [1_204, "1.2 KB"],
+  [52_000, "52 KB"],
+  [5_242_880, "5.2 MB"],
+])("%d bytes are %s", (bytes, text) => {
+  expect(size(bytes)).toBe(text);
+});
+
+test("ids and versions are told apart by their starts", () => {
+  expect(shortId("shop:order_c_d7ea689e-cb3f-11f0-8000-000000000000")).toBe("d7ea689e");
+  expect(shortVersion("shop:order:md5_0123456789abcdef")).toBe("0123456");
+  expect(shortVersion(null)).toBe("");
+});
+
+test("a long text keeps its start and its end", () => {
+  expect(cut("short", 10)).toBe("short");
+  expect(cut("0123456789", 5)).toBe("01…89");
+});

@@ -1,0 +1,84 @@
+/** Times, lengths of time, sizes and ids as a person reads them. */
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const HOUR_IN_PARTS: readonly (readonly [number, string])[] = [
+  [DAY, "d"],
+  [HOUR, "h"],
+  [MINUTE, "min"],
+  [SECOND, "s"],
+];
+
+/** A length of time with two significant parts: `6 min 12 s`, `3.1 s`, `80 ms`. */
+export function duration(ms: number): string {
+  if (ms < 0) return "0 s";
+  if (ms === 0) return "0 s";
+  if (ms < SECOND) return `${Math.round(ms)} ms`;
+  if (ms < 10 * SECOND) return `${(Math.floor(ms / 100) / 10).toFixed(1)} s`;
+  for (const [index, [size, unit]] of HOUR_IN_PARTS.entries()) {
+    if (ms < size) continue;
+    const whole = Math.floor(ms / size);
+    const next = HOUR_IN_PARTS[index + 1];
+    const rest = next === undefined ? 0 : Math.floor((ms - whole * size) / next[0]);
+    return next === undefined || rest === 0
+      ? `${whole} ${unit}`
+      : `${whole} ${unit} ${rest} ${next[1]}`;
+  }
+  return `${Math.round(ms / SECOND)} s`;
+}
+
+/** A clock time: of today without the date, of another day with it. */
+export function clock(ms: number, nowMs: number, locale: string): string {
+  const time = new Date(ms);
+  const shown = time.toLocaleTimeString(locale, { hour12: false });
+  if (time.toDateString() === new Date(nowMs).toDateString()) return shown;
+  const date = time.toLocaleDateString(locale, { month: "short", day: "numeric" });
+  return `${date} ${shown.slice(0, 5)}`;
+}
+
+/** The exact time with its zone. */
+export function exactTime(ms: number, locale: string): string {
+  return new Date(ms).toLocaleString(locale, {
+    year: "numeric",
+    month: "2-digit",
+    day: "2-digit",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    fractionalSecondDigits: 3,
+    hour12: false,
+    timeZoneName: "short",
+  });
+}
+
+/** A size in bytes, in KB and MB of 1,000. */
+export function size(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  if (bytes < 1_000_000) return `${significant(bytes / 1000)} KB`;
+  return `${significant(bytes / 1_000_000)} MB`;
+}
+
+function significant(value: number): string {
+  return value < 10 ? value.toFixed(1) : String(Math.round(value));
+}
+
+/** The end of an execution id, by which people tell executions apart. */
+export function shortId(executionId: string): string {
+  const uuid = executionId.slice(executionId.lastIndexOf("_") + 1);
+  // A UUID of version 1 differs at its start; its end is that of the machine.
+  return uuid.slice(0, 8);
+}
+
+/** The start of the MD5 that names a version. */
+export function shortVersion(definitionId: string | null): string {
+  return definitionId === null ? "" : definitionId.replace(/^.*md5_/, "").slice(0, 7);
+}
+
+/** A text that is shown in one line, cut in the middle where it is longer. */
+export function cut(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const half = Math.floor((most - 1) / 2);
+  return `${text.slice(0, most - 1 - half)}…${text.slice(text.length - half)}`;
+}

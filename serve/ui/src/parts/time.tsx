@@ -1,0 +1,74 @@
+/** Times that go on while the page is open. One clock ticks for all of them. */
+
+import { type JSX, useSyncExternalStore } from "react";
+import { clock, duration, exactTime } from "../format";
+import { locale } from "../words";
+
+const TICK_MS = 1000;
+
+let skewMs = 0;
+let now = Date.now();
+const listeners = new Set<() => void>();
+let timer = 0;
+
+/** Take the time of the server, which need not be that of this machine. */
+export function noteServerTime(serverMs: number): void {
+  const skew = serverMs - Date.now();
+  if (Math.abs(skew - skewMs) > 2000) skewMs = skew;
+}
+
+export function serverNow(): number {
+  return Date.now() + skewMs;
+}
+
+function subscribe(listener: () => void): () => void {
+  if (listeners.size === 0) {
+    now = serverNow();
+    timer = window.setInterval(tick, TICK_MS);
+  }
+  listeners.add(listener);
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size === 0) window.clearInterval(timer);
+  };
+}
+
+function tick(): void {
+  now = serverNow();
+  for (const each of listeners) each();
+}
+
+/** The time of the server, once a second. */
+export function useNow(): number {
+  return useSyncExternalStore(subscribe, () => now);
+}
+
+/** A point in time: its clock time, and the exact time with the zone as a title. */
+export function Clock({ ms }: { ms: number }): JSX.Element {
+  const at = useNow();
+  return (
+    <time className="num" dateTime={new Date(ms).toISOString()} title={exactTime(ms, locale())}>
+      {clock(ms, at, locale())}
+    </time>
+  );
+}
+
+/** A length of time that has ended, or grows. */
+export function Took({
+  fromMs,
+  toMs,
+}: {
+  fromMs: number | null;
+  toMs: number | null;
+}): JSX.Element | null {
+  if (fromMs === null) return null;
+  if (toMs !== null) return <span className="num">{duration(toMs - fromMs)}</span>;
+  return <Growing fromMs={fromMs} />;
+}
+
+function Growing({ fromMs }: { fromMs: number }): JSX.Element {
+  const at = useNow();
+  return (
+    <span className="num">{duration(Math.max(0, Math.floor((at - fromMs) / 1000) * 1000))}</span>
+  );
+}

@@ -1,0 +1,157 @@
+/** The versions of a workflow, how their executions have ended, and going back to one. */
+
+import { useQueryClient } from "@tanstack/react-query";
+import { type JSX, useState } from "react";
+import { formatAddress, goParams } from "../address";
+import { ask, post } from "../api/client";
+import type { Definition, Version, Versions } from "../api/types";
+import { shortVersion } from "../format";
+import { Confirm, ErrorNote } from "../parts/controls";
+import { Clock } from "../parts/time";
+import { number, t } from "../words";
+
+export function VersionTable({
+  flow,
+  found,
+  chosen,
+}: {
+  flow: string;
+  found: { data: Versions | undefined; error: unknown };
+  chosen: string | null;
+}): JSX.Element {
+  const [back, setBack] = useState<readonly [Version, string] | null>(null);
+  if (found.data === undefined) {
+    return found.error === null ? <div aria-busy="true" /> : <ErrorNote error={found.error} />;
+  }
+  const { versions } = found.data;
+  return (
+    <>
+      <div className="table-scroll">
+        <table className="table">
+          <thead>
+            <tr>
+              <th scope="col">{t("flows.version")}</th>
+              <th scope="col">{t("flows.created")}</th>
+              <th scope="col">{t("flows.aliases")}</th>
+              <th scope="col">{t("flows.week")}</th>
+              <th scope="col">
+                <span className="unseen">{t("flows.rollBack")}</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {versions.map((version, index) => (
+              <tr
+                key={version.definition_id}
+                className={version.definition_id === chosen ? "chosen" : ""}
+              >
+                <th scope="row">
+                  <button
+                    type="button"
+                    className="link mono"
+                    title={version.definition_id}
+                    onClick={() =>
+                      goParams({
+                        version: version.definition_id,
+                        tab: index < versions.length - 1 ? "diff" : "text",
+                      })
+                    }
+                  >
+                    {shortVersion(version.definition_id)}
+                  </button>
+                </th>
+                <td>
+                  <Clock ms={version.created_ms} />
+                </td>
+                <td>
+                  {version.is_newest_of.length > 0 ? (
+                    t("flows.newest", { aliases: version.is_newest_of.join(", ") })
+                  ) : (
+                    <span className="muted">{version.aliases.join(", ")}</span>
+                  )}
+                </td>
+                <td>
+                  <Ended flow={flow} version={version} />
+                </td>
+                <td className="deeds">
+                  {version.aliases
+                    .filter((alias) => !version.is_newest_of.includes(alias))
+                    .map((alias) => (
+                      <button
+                        type="button"
+                        key={alias}
+                        className="button small"
+                        onClick={() => setBack([version, alias])}
+                      >
+                        {t("flows.rollBack")}
+                      </button>
+                    ))}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {back !== null && (
+        <RollBack flow={flow} version={back[0]} alias={back[1]} onClose={() => setBack(null)} />
+      )}
+    </>
+  );
+}
+
+/** The part of the ended executions that succeeded, in percent; null where none has ended. */
+export function successRate(counts: Version["counts"]): number | null {
+  const [succeeded, failed] = [counts?.succeeded ?? 0, counts?.failed ?? 0];
+  return succeeded + failed === 0
+    ? null
+    : Math.round((succeeded / (succeeded + failed)) * 1000) / 10;
+}
+
+function Ended({ flow, version }: { flow: string; version: Version }): JSX.Element | null {
+  const rate = successRate(version.counts);
+  if (rate === null) return <span className="muted">–</span>;
+  const { succeeded = 0, failed = 0 } = version.counts ?? {};
+  const query = `flow:${flow} version:${version.definition_id}`;
+  return (
+    <a className="num" href={formatAddress(["executions"], { q: query })}>
+      {t("list.total", { n: number(succeeded + failed) })},{" "}
+      {t("flows.rate", { rate: number(rate) })}
+    </a>
+  );
+}
+
+function RollBack({
+  flow,
+  version,
+  alias,
+  onClose,
+}: {
+  flow: string;
+  version: Version;
+  alias: string;
+  onClose: () => void;
+}): JSX.Element {
+  const client = useQueryClient();
+  const [business = "", feature = ""] = flow.split(":");
+  const roll = async () => {
+    const { text } = await ask<Definition>("definition.json", {
+      descriptor_id: `${flow}:md5_${version.definition_id}`,
+    });
+    await post(
+      "flow/bg/manage/descriptor/add_descriptor.json",
+      { business_id: business, feature_name: feature, alias },
+      text,
+    );
+    goParams({ version: null });
+    await client.invalidateQueries();
+  };
+  return (
+    <Confirm
+      title={t("flows.rollBack.title", { alias })}
+      text={t("flows.rollBack.text", { version: shortVersion(version.definition_id), alias })}
+      action={t("flows.rollBack")}
+      onClose={onClose}
+      onDo={roll}
+    />
+  );
+}

@@ -1,0 +1,128 @@
+/** One workflow: its aliases, versions, text, changes and uses; and submitting it. */
+
+import { type JSX, useState } from "react";
+import { formatAddress, goParams, useAddress } from "../address";
+import { useAnswer } from "../api/queries";
+import type { Definition, Feature, Uses, Versions } from "../api/types";
+import { Code, ErrorNote, Tabs } from "../parts/controls";
+import { t } from "../words";
+import { DiffView } from "./diff_view";
+import { SubmitDialog } from "./submit_dialog";
+import { VersionTable } from "./version_table";
+
+const TABS = ["versions", "text", "diff", "uses"] as const;
+
+export function Workflow({
+  business,
+  feature,
+}: {
+  business: string;
+  feature: Feature;
+}): JSX.Element {
+  const { params } = useAddress();
+  const [isSubmitting, setSubmitting] = useState(false);
+  const flow = `${business}:${feature.feature}`;
+  const tab = TABS.find((each) => each === params["tab"]) ?? "versions";
+  const versions = useAnswer<Versions>("versions.json", { flow });
+  const newest =
+    params["version"] ??
+    (feature.aliases.find(({ alias }) => alias === "release") ?? feature.aliases[0])?.definition_id;
+  const definition = useAnswer<Definition>("definition.json", {
+    descriptor_id: newest === undefined ? flow : `${flow}:md5_${newest}`,
+  });
+  return (
+    <article className="stack workflow">
+      <header className="one-title">
+        <a className="button quiet small back" href={formatAddress(["workflows"])}>
+          {t("flows.title")}
+        </a>
+        <h1 dir="auto">
+          <span className="muted">{business}</span> <bdi>{feature.feature}</bdi>
+        </h1>
+        <div className="grow" />
+        <a className="button small" href={formatAddress(["executions"], { q: `flow:${flow}` })}>
+          {t("flows.executions")}
+        </a>
+        <button
+          type="button"
+          className="button primary small"
+          disabled={definition.data === undefined}
+          onClick={() => setSubmitting(true)}
+        >
+          {t("flows.submit")}
+        </button>
+      </header>
+      {definition.data?.title != null && <p dir="auto">{definition.data.title}</p>}
+      {feature.gray !== null && Object.keys(feature.gray).length > 0 && (
+        <p className="facts">
+          <span className="muted">{t("flows.gray")}</span>
+          {Object.entries(feature.gray).map(([alias, rule]) => (
+            <span key={alias}>
+              {alias}: <code>{rule}</code>
+            </span>
+          ))}
+        </p>
+      )}
+      <Tabs
+        label={flow}
+        chosen={tab}
+        onChoose={(name) => goParams({ tab: name === "versions" ? null : name })}
+        tabs={TABS.map((name) => ({ name, label: t(`flows.${name}`) }))}
+      />
+      <div role="tabpanel" aria-label={t(`flows.${tab}`)}>
+        {tab === "versions" && (
+          <VersionTable flow={flow} found={versions} chosen={newest ?? null} />
+        )}
+        {tab === "text" && <Text found={definition} />}
+        {tab === "diff" && (
+          <DiffView versions={versions.data?.versions ?? []} chosen={newest ?? null} />
+        )}
+        {tab === "uses" && <UsesView flow={flow} />}
+      </div>
+      {isSubmitting && definition.data !== undefined && (
+        <SubmitDialog definition={definition.data} onClose={() => setSubmitting(false)} />
+      )}
+    </article>
+  );
+}
+
+function Text({ found }: { found: { data: Definition | undefined; error: unknown } }): JSX.Element {
+  if (found.data === undefined) {
+    return found.error === null ? <div aria-busy="true" /> : <ErrorNote error={found.error} />;
+  }
+  return <Code label={t("flows.text")} text={found.data.text} />;
+}
+
+function UsesView({ flow }: { flow: string }): JSX.Element {
+  const found = useAnswer<Uses>("uses.json", { flow });
+  if (found.data === undefined) {
+    return found.isError ? <ErrorNote error={found.error} /> : <div aria-busy="true" />;
+  }
+  const { uses, used_by: usedBy } = found.data;
+  return (
+    <div className="stack">
+      <h2>{t("flows.uses")}</h2>
+      {uses.length === 0 && <p className="muted">{t("flows.usesNone")}</p>}
+      <ul>
+        {uses.map((each) => (
+          <li key={`${each.task}${each.flow}`} className="row">
+            <a href={formatAddress(["workflows", each.flow])}>{each.flow}</a>
+            <span className="muted">{each.task}</span>
+          </li>
+        ))}
+      </ul>
+      <h2>{t("flows.usedBy")}</h2>
+      {usedBy.length === 0 && <p className="muted">{t("flows.usedByNone")}</p>}
+      <ul>
+        {usedBy.map((each) => (
+          <li key={`${each.flow}${each.alias}${each.task}`} className="row">
+            <a href={formatAddress(["workflows", each.flow])}>{each.flow}</a>
+            <span className="muted">
+              {each.alias}, {each.task}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}

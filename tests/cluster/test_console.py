@@ -1,0 +1,235 @@
+"""The console does the jobs of a person at night, in a real browser against a real server.
+
+In ten seconds they know whether all is well, in thirty which execution is not, in sixty why, and
+the button that mends it is on the page where they learned it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from tests.cluster.api import Api
+from tests.cluster.browsers import Visit, running
+from tests.cluster.processes import ROOT, OwnStack, function_gateway
+from tests.loopback import closed_port
+
+pytestmark = pytest.mark.cluster
+
+KEY: Final = "correct-horse-battery"
+GATEWAY_IN_EXAMPLES: Final = "http://127.0.0.1:8081"
+NARROW: Final[ViewportSize] = {"width": 390, "height": 844}
+WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
+SHOP: Final = """
+workspace: shop
+dagName: order
+type: flow
+tasks:
+  - name: reserve
+    title: Reserve the goods
+    category: function
+    pattern: task_sync
+    resourceName: "{gateway}/function/nothing"
+    next: charge
+    inputMappings: [{{source: $.context.nmae, target: $.input.name}}]
+  - name: charge
+    category: pass
+"""
+HOSTILE: Final = (
+    """<script>document.title = "evil"</script>\u202e" onerror=alert(1) '""" + "x" * 3_000
+)
+
+
+@pytest.fixture(name="own", scope="module")
+def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    own = OwnStack(tmp_path_factory.mktemp("console") / "data", closed_port(), RILLFLOW_API_KEY=KEY)
+    try:
+        own.start()
+        yield own
+    finally:
+        own.stop()
+
+
+@pytest.fixture(name="gateway", scope="module")
+def _gateway() -> Iterator[str]:
+    with function_gateway(ROOT / "examples" / "functions.py") as url:
+        yield url
+
+
+@pytest.fixture(name="api", scope="module")
+def _api(own: OwnStack) -> Iterator[Api]:
+    with Api(own.base_url) as api:
+        api.http.headers["Authorization"] = f"Bearer {KEY}"
+        yield api
+
+
+@pytest.fixture(name="browser", scope="module")
+def _browser() -> Iterator[Browser]:
+    with running() as browser:
+        yield browser
+
+
+@pytest.fixture(name="signed_in", scope="module")
+def _signed_in(browser: Browser, own: OwnStack) -> Any:
+    """The cookies of somebody who has shown the key on the page for it."""
+    visit = Visit(browser, own.base_url)
+    page = visit.open()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert not visit.inaccessible()
+    page.get_by_label("API key").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("the API key is wrong")
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("combobox", name="Search")).to_be_visible()
+    assert KEY not in page.evaluate("document.cookie + JSON.stringify({...localStorage})")
+    state = visit.context.storage_state()
+    visit.close()
+    return state
+
+
+@pytest.fixture(name="visit")
+def _visit(browser: Browser, own: OwnStack, signed_in: Any) -> Iterator[Visit]:
+    visit = Visit(browser, own.base_url, storage_state=signed_in)
+    yield visit
+    visit.close()
+
+
+def example(name: str, gateway: str) -> str:
+    text = (ROOT / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
+    return text.replace(GATEWAY_IN_EXAMPLES, gateway)
+
+
+def row(page: Page, execution_id: str) -> Any:
+    uuid = execution_id.rpartition("_")[2]
+    return page.get_by_role("row").filter(has=page.get_by_text(uuid[:8], exact=True))
+
+
+def test_a_server_without_executions_says_how_to_submit_the_first(visit: Visit) -> None:
+    page = visit.open()
+    expect(page.get_by_role("heading", name="No executions yet")).to_be_visible()
+    command = page.get_by_role("region", name="Submit an execution")
+    expect(command).to_contain_text(f"{visit.base_url}/flow/submit.json")
+    assert not visit.inaccessible()
+
+
+def test_the_failed_one_is_found_understood_and_redone(
+    visit: Visit, api: Api, gateway: str
+) -> None:
+    api.submit(example("quickstart", gateway), {"name": "Bob"}, wait_s=20)
+    failed = api.submit(SHOP.format(gateway=gateway), wait_s=20)
+    page = visit.open()
+    page.get_by_role("button", name=re.compile("1 failed")).click()
+    expect(page).to_have_url(re.compile(r"q=status%3Afailed"))
+    expect(page.get_by_role("combobox", name="Search")).to_have_value("status:failed")
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(row(page, failed)).to_contain_text("503")
+    row(page, failed).get_by_role("link", name="order").click()
+    expect(page.locator(".sentence")).to_contain_text("Failed at reserve")
+    page.get_by_role("group").or_(page.locator(".react-flow__node")).filter(
+        has_text="Reserve the goods"
+    ).click()
+    inspector = page.get_by_role("complementary")
+    expect(inspector).to_contain_text("$.context.nmae")
+    expect(inspector).to_contain_text("503")
+    page.get_by_role("button", name="Redo failed").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("1 failed tasks run again")
+    dialog.get_by_role("button", name="Redo failed").click()
+    expect(dialog).to_be_hidden()
+    assert api.end(failed).status == "FAILED"
+
+
+def test_a_waiting_task_says_for_what_and_is_moved_from_its_page_by_the_keyboard(
+    visit: Visit, api: Api, gateway: str
+) -> None:
+    waiting = api.submit(example("suspense", gateway), {"name": "Bob"})
+    page = visit.open()
+    page.keyboard.press("/")
+    page.keyboard.type("flow:examples:suspense")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(row(page, waiting)).to_contain_text("approval waits to be woken up")
+    row(page, waiting).get_by_role("link").first.press("Enter")
+    expect(page.locator(".sentence")).to_contain_text("approval waits to be woken up")
+    page.get_by_label("approval: waiting").focus()
+    page.keyboard.press("Enter")
+    inspector = page.get_by_role("complementary")
+    inspector.get_by_role("button", name="Wake up").press("Enter")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").fill('{"approved": true}')
+    dialog.get_by_role("button", name="Wake up").press("Enter")
+    expect(dialog).to_be_hidden()
+    assert api.end(waiting).status == "SUCCEED"
+    expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    expect(page).to_have_url(re.compile(r"#/executions$"))
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+
+
+def test_the_items_of_a_group_open_in_place(visit: Visit, api: Api, gateway: str) -> None:
+    names = ["Bob", "Alice", "Eve"]
+    execution = api.submit(example("subflow", gateway), {"names": names}, wait_s=20)
+    page = visit.open(f"execution/{execution}")
+    page.get_by_role("button", name="Item 1, succeeded").click()
+    expect(page.locator(".react-flow__node").filter(has_text="greeting").last).to_be_visible()
+    expect(page).to_have_url(re.compile("open=everybody_1"))
+    page.get_by_role("button", name="Close item 1").click()
+    expect(page).not_to_have_url(re.compile("open="))
+
+
+def test_hostile_names_and_values_are_shown_as_text(visit: Visit, api: Api, gateway: str) -> None:
+    execution = api.submit(
+        example("quickstart", gateway), {"name": HOSTILE, HOSTILE: HOSTILE}, wait_s=20
+    )
+    page = visit.open(f"execution/{execution}?tab=context")
+    expect(page.get_by_role("tabpanel")).to_contain_text("<script>")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert execution in page.title()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_and_fits_the_screen_in_both_themes(
+    browser: Browser, signed_in: Any, api: Api, gateway: str, scheme: str
+) -> None:
+    execution = api.submit(example("suspense", gateway), {"name": "Bob"})
+    pages = [
+        "executions",
+        f"execution/{execution}?task=approval",
+        f"execution/{execution}?tab=context",
+    ]
+    visit = Visit(browser, api.base_url, storage_state=signed_in, color_scheme=scheme)
+    for address in pages:
+        page = visit.open(address)
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        assert not visit.inaccessible(), address
+        page.set_viewport_size(NARROW)
+        assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"], address
+        page.set_viewport_size(WIDE)
+    visit.close()
+
+
+def test_a_browser_that_prefers_chinese_is_answered_in_it(
+    browser: Browser, own: OwnStack, signed_in: Any
+) -> None:
+    visit = Visit(browser, own.base_url, storage_state=signed_in, locale="zh-CN")
+    page = visit.open()
+    expect(page.get_by_role("link", name="执行", exact=True)).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("link", name="Executions")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("link", name="Executions")).to_be_visible()
+    visit.close()
+
+
+def test_who_signs_out_has_to_show_the_key_again(visit: Visit) -> None:
+    page = visit.open()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
