@@ -13,7 +13,8 @@ import yaml
 Json: TypeAlias = Any
 
 ADD: Final = "/flow/bg/manage/descriptor/add_descriptor.json"
-WAIT_S: Final = 20
+WAIT_S: Final = 60
+"""How long to wait for what comes at once on a machine of its own, and later on a busy one."""
 LOOK_S: Final = 0.02
 ENDED: Final = ("SUCCEED", "FAILED")
 
@@ -55,7 +56,7 @@ class Api:
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self.http = httpx.Client(base_url=base_url, timeout=60.0, trust_env=False)
+        self.http = httpx.Client(base_url=base_url, timeout=2 * WAIT_S, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +171,7 @@ class Functions:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=2 * WAIT_S, trust_env=False)
 
     def calls(self, execution_id: str, count: int = 0) -> list[Json]:
         """Wait for ``count`` calls of an execution, and return all that have come."""

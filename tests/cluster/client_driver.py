@@ -17,6 +17,7 @@ from rillflow.errors import (
     RillflowError,
     UnknownExecutionError,
 )
+from tests.cluster.api import WAIT_S
 from tests.cluster.test_client import CALLS, SIGNALS, UNKNOWN, scenario
 
 
@@ -27,9 +28,9 @@ def work(address: str, gateway_url: str) -> dict[str, Any]:
         execution = client.submit(calls, {"say": {"json": {"n": 7}}})
         told: dict[str, Any] = {"ray": "ray" in sys.modules}
         told["statuses"] = {change.task: change.status for change in execution.watch(0.02)}
-        told["result"] = execution.result(timeout_s=20)["second"]
+        told["result"] = execution.result(timeout_s=WAIT_S)["second"]
         try:
-            client.submit(calls, {"say": {"status": 500}}).result(timeout_s=20)
+            client.submit(calls, {"say": {"status": 500}}).result(timeout_s=WAIT_S)
         except ExecutionFailedError as error:
             told["failed"] = list(error.tasks)
         told |= steer(client, client.add(SIGNALS.replace("GATEWAY", gateway_url)))

@@ -32,7 +32,7 @@ from aiohttp import web
 
 from rillflow.task_set import TaskSet
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 PAUSE_S: Final = 0.2
 MOST_TRIES: Final = 300
 STAY_S: Final = 0.02

@@ -18,7 +18,7 @@ from rillflow.ids import is_execution_id
 
 ROOT: Final = Path(__file__).parents[2]
 START_S: Final = 120.0
-END_S: Final = 30.0
+END_S: Final = 60.0
 LOOK_S: Final = 0.02
 
 

@@ -11,11 +11,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
 from pydantic import BaseModel
 from ray import serve
+
+PATIENCE_S: Final = 120.0
 
 
 class Score(BaseModel):
@@ -26,15 +28,17 @@ class Score(BaseModel):
 
 
 class Slow:
-    """What takes long to become a list."""
+    """What becomes a list when it may, which a file tells."""
 
     def __init__(self, file: str) -> None:
         self._file = file
 
     def tolist(self) -> list[int]:
-        """Sleep in the process that encodes it."""
+        """Wait in the process that encodes it."""
         _note(self._file, "encodes")
-        time.sleep(10)
+        give_up = time.monotonic() + PATIENCE_S
+        while not Path(f"{self._file}.go").exists() and time.monotonic() < give_up:
+            time.sleep(0.05)
         return [1]
 
 

@@ -39,5 +39,5 @@ class Chat:
 
 def _post(url: str, body: dict[str, Any]) -> None:
     request = urllib.request.Request(url, data=json.dumps(body).encode())  # noqa: S310 - ours
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - ours
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - ours
         response.read()

@@ -20,6 +20,7 @@ from rillflow.errors import (
     UnknownExecutionError,
     UnreachableError,
 )
+from tests.cluster.api import WAIT_S
 from tests.cluster.processes import ROOT, OwnStack
 from tests.loopback import closed_port
 
@@ -102,7 +103,7 @@ def test_a_definition_may_be_a_file(client: rillflow.Client, tmp_path: Path) -> 
 
 def test_the_result_is_the_context_at_the_end(client: rillflow.Client, calls: str) -> None:
     execution = client.submit(calls, {"say": {"json": {"n": 7}}})
-    result = execution.result(timeout_s=20)
+    result = execution.result(timeout_s=WAIT_S)
     assert (result["first"], result["second"]) == ({"n": 7}, {"n": 7})
     assert execution.status() == "SUCCEED"
     assert execution.context() == result
@@ -113,7 +114,7 @@ def test_the_result_is_the_context_at_the_end(client: rillflow.Client, calls: st
 
 def test_two_executions_do_not_see_each_other(client: rillflow.Client, calls: str) -> None:
     both = [client.submit(calls, {"say": {"json": {"n": n}}}) for n in range(2)]
-    assert [one.result(timeout_s=20)["second"] for one in both] == [{"n": 0}, {"n": 1}]
+    assert [one.result(timeout_s=WAIT_S)["second"] for one in both] == [{"n": 0}, {"n": 1}]
 
 
 def test_a_failed_execution_has_no_result_but_names_and_reasons(
@@ -121,7 +122,7 @@ def test_a_failed_execution_has_no_result_but_names_and_reasons(
 ) -> None:
     execution = client.submit(calls, {"say": {"status": 500, "text": "out of ink"}})
     with pytest.raises(ExecutionFailedError, match="out of ink") as caught:
-        execution.result(timeout_s=20)
+        execution.result(timeout_s=WAIT_S)
     assert caught.value.tasks == ("sync",)
     assert caught.value.execution_id == execution.id
 
@@ -139,7 +140,7 @@ def test_signals_and_outcomes_drive_an_execution(client: rillflow.Client, signal
     assert execution.tasks()["approval"]["status"] == "RUNNING"  # type: ignore[index,call-overload]
     execution.wake_up("approval", {"approved": True})
     assert execution.finish("work", {"answer": 42}) is True
-    assert execution.result(timeout_s=20)["answer"] == 42
+    assert execution.result(timeout_s=WAIT_S)["answer"] == 42
     assert execution.finish("work", {"answer": 43}) is False
     assert execution.context()["answer"] == 42
 
@@ -149,7 +150,7 @@ def test_an_outcome_may_be_a_failure(client: rillflow.Client, signals: str) -> N
     execution.wake_up("approval", {"approved": True})
     execution.finish("work", {"error_msg": "broken"}, failed=True)
     with pytest.raises(ExecutionFailedError, match="work: broken"):
-        execution.result(timeout_s=20)
+        execution.result(timeout_s=WAIT_S)
 
 
 def test_an_ended_task_is_done_again(client: rillflow.Client, signals: str) -> None:
@@ -157,10 +158,10 @@ def test_an_ended_task_is_done_again(client: rillflow.Client, signals: str) -> N
     execution.wake_up("approval", {"approved": True})
     execution.finish("work", failed=True)
     with pytest.raises(ExecutionFailedError):
-        execution.result(timeout_s=20)
+        execution.result(timeout_s=WAIT_S)
     execution.redo(["work"])
     execution.finish("work", {"answer": 1})
-    assert execution.result(timeout_s=20)["answer"] == 1
+    assert execution.result(timeout_s=WAIT_S)["answer"] == 1
 
 
 def test_a_pause_starts_nothing_more(client: rillflow.Client, signals: str) -> None:
@@ -170,14 +171,14 @@ def test_a_pause_starts_nothing_more(client: rillflow.Client, signals: str) -> N
     assert execution.tasks()["work"]["status"] == "READY"  # type: ignore[index,call-overload]
     execution.resume()
     execution.finish("work", {"answer": 5})
-    assert execution.result(timeout_s=20)["answer"] == 5
+    assert execution.result(timeout_s=WAIT_S)["answer"] == 5
 
 
 def test_a_cancelled_execution_ends(client: rillflow.Client, signals: str) -> None:
     execution = client.submit(signals)
     execution.cancel()
     with pytest.raises(ExecutionFailedError):
-        execution.result(timeout_s=20)
+        execution.result(timeout_s=WAIT_S)
 
 
 def test_watching_tells_every_change_members_of_groups_included(
@@ -199,7 +200,7 @@ def test_watching_tells_every_change_members_of_groups_included(
 
 def test_a_dedicated_execution_is_one_like_any_other(client: rillflow.Client, calls: str) -> None:
     execution = client.submit(calls, {"say": {"json": {"n": 1}}}, isolation="dedicated")
-    assert execution.result(timeout_s=30)["second"] == {"n": 1}
+    assert execution.result(timeout_s=WAIT_S)["second"] == {"n": 1}
 
 
 def test_each_refusal_is_the_error_that_says_who_must_act(
@@ -296,7 +297,7 @@ async def scenario(client: rillflow.AsyncClient, gateway_url: str) -> None:
         "sync": "SUCCEEDED",
         "async": "SUCCEEDED",
     }
-    assert (await execution.result(timeout_s=20))["second"] == {"n": 7}
+    assert (await execution.result(timeout_s=WAIT_S))["second"] == {"n": 7}
     assert await execution.context() == (await execution.get(brief=True))["context"]
     assert await execution.status() == "SUCCEED"
     assert list(await execution.tasks()) == ["sync", "async"]
@@ -320,8 +321,8 @@ async def _steer(execution: rillflow.AsyncExecution) -> None:
     await execution.wake_up("approval", {"approved": True})
     assert await execution.finish("work", {}, failed=True) is True
     with pytest.raises(ExecutionFailedError, match="work"):
-        await execution.result(timeout_s=20)
+        await execution.result(timeout_s=WAIT_S)
     await execution.redo(["work"])
     await execution.cancel()
     with pytest.raises(ExecutionFailedError):
-        await execution.result(timeout_s=20)
+        await execution.result(timeout_s=WAIT_S)

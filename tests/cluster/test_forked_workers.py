@@ -38,7 +38,7 @@ ALL: Final = (
     "ServeController",
     "ServeReplica",
 )
-SOON_S: Final = 30.0
+SOON_S: Final = 60.0
 
 
 @pytest.fixture(name="own")

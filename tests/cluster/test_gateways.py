@@ -14,7 +14,7 @@ from tests.loopback import closed_port
 pytestmark = pytest.mark.cluster
 
 LOOK_S: Final = 0.05
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 GATED: Final = """
 workspace: limits
 dagName: gated

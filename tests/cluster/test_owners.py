@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from rillflow.actors.names import owner_index
-from tests.cluster.api import Api
+from tests.cluster.api import WAIT_S, Api
 from tests.cluster.processes import OwnStack, RayDriver, workers
 
 pytestmark = pytest.mark.cluster
@@ -82,7 +82,7 @@ def test_the_stack_is_not_ready_while_an_actor_does_not_answer(
 
 def _until_told(api: Api, codes: list[str]) -> None:
     """Wait until the stack gives these reasons for not being ready."""
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + WAIT_S
     while True:
         answer = api.http.get("/readyz")
         told = [each["code"] for each in answer.json()["reasons"]]

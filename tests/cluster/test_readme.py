@@ -43,7 +43,7 @@ pytestmark = pytest.mark.cluster
 API: Final = "http://127.0.0.1:8080"
 GATEWAY: Final = "http://127.0.0.1:8081"
 EXAMPLES: Final = ROOT / "examples"
-PATIENCE_S: Final = 30
+PATIENCE_S: Final = 60
 OWN_TESTS: Final = ("docs/language.md", "docs/ray.md")
 DOCUMENTS: Final = (
     "README.md",
@@ -323,6 +323,7 @@ def test_a_postgresql_database_is_dumped_and_restored(server: PostgresServer) ->
     assert asyncio.run(run_sql(url, "SELECT count(*) FROM definitions")) == [(0,)]
 
 
+@pytest.mark.long
 def test_a_cluster_is_brought_up_and_serves(by_hand: OwnStack) -> None:
     """Both ways onto a Ray that runs, one after the other; the machines are Ray's affair."""
     by_hand.stop()

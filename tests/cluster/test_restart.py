@@ -13,7 +13,8 @@ from tests.cluster.processes import OwnStack
 
 pytestmark = pytest.mark.cluster
 
-RETRY_S: Final = 2
+RETRY_S: Final = 8
+"""Longer than it takes to kill the stack once the retry waits; its restart takes as long."""
 DELAY_S: Final = 12
 HEADER: Final = "workspace: restart\ndagName: NAME\ntype: flow\ntasks:\n"
 ORDER: Final = """

@@ -14,7 +14,7 @@ from tests.contract.appends import id_of
 
 pytestmark = pytest.mark.cluster
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 
 
 def test_what_ended_long_ago_is_archived_and_gone(stack: OwnStack, archive: Path) -> None:
