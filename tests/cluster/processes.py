@@ -17,9 +17,12 @@ from rillflow.actors.names import dedicated_actor_name
 from rillflow.ids import is_execution_id
 
 ROOT: Final = Path(__file__).parents[2]
-START_S: Final = 120.0
+START_S: Final = 240.0
 END_S: Final = 60.0
 LOOK_S: Final = 0.02
+TOO_BUSY: Final = "The current node timed out during startup"
+"""What Ray says where its first process took half a minute, which no setting makes longer."""
+LAST_WORDS: Final = 1_000
 
 
 @contextmanager
@@ -94,13 +97,19 @@ class OwnStack:
 
     def wait_until_ready(self) -> None:
         """Wait until it answers."""
-        assert self._process is not None
         give_up = time.monotonic() + START_S
         with httpx.Client(base_url=self.base_url, trust_env=False) as http:
             while not _is_ready(http):
-                assert self._process.poll() is None, self.log.read_text(encoding="utf-8")
+                if not self.runs:
+                    self._begin_again()
                 assert time.monotonic() < give_up, self.log.read_text(encoding="utf-8")
                 time.sleep(LOOK_S)
+
+    def _begin_again(self) -> None:
+        """Start it once more if it has ended since Ray's own processes took too long to start."""
+        said = self.log.read_text(encoding="utf-8")
+        assert TOO_BUSY in said[-LAST_WORDS:], said
+        self.begin()
 
     @property
     def runs(self) -> bool:

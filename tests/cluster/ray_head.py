@@ -18,7 +18,7 @@ from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_
 
 BASH: Final = "/bin/bash"
 BIN: Final = Path(sys.executable).parent
-START_S: Final = 120.0
+START_S: Final = 240.0
 
 
 class RayHead:

@@ -18,7 +18,7 @@ from tests.cluster.processes import LOOK_S, ROOT, descendants, kill, wait_until_
 
 RAY: Final = str(Path(sys.executable).with_name("ray"))
 DRIVER: Final = Path(__file__).with_name("node_driver.py")
-START_S: Final = 60.0
+START_S: Final = 240.0
 STARTED: Final = "--block"
 # A node that does not answer is taken for dead after some 4 s, instead of 40.
 IMPATIENT: Final = {
