@@ -55,7 +55,7 @@ from serve.routes import (
 )
 from serve.routes.batch_redo import BatchRedo
 from serve.routes.console import definition_rules, definitions, listings, templates
-from serve.routes.console_api import inspecting, journals, searching
+from serve.routes.console_api import inspecting, journals, searching, streams
 from serve.routes.document import add_document
 from serve.routes.hot import HotRoutes
 
@@ -178,6 +178,7 @@ def _routers(
         searching,
         inspecting,
         journals,
+        streams,
         legacy,
         health,
     ):

@@ -14,13 +14,14 @@ from rillflow.private_apis.serve_listening import address_of_serve
 from rillflow.private_apis.serve_replica_port import listen_on_the_node_only
 from rillflow.private_apis.uvicorn_deadlines import bound_connections
 from rillflow.private_apis.uvicorn_timers import let_go_of_reset_connections
+from rillflow.runtime.changes.hub import MOST_STREAMS
 from rillflow.settings import Settings, is_loopback
 from serve.api import build_asgi_app
 from serve.listening import refuse_exposed
 
 EVERYWHERE: Final = ("0.0.0.0", "::")
 OTHER_REQUESTS: Final = 1_000
-"""Requests that a replica handles besides those that wait for an end."""
+"""Requests that a replica handles besides those that wait for an end, and streams of changes."""
 
 
 def listening_on(settings: Settings, host: str) -> Settings:
@@ -65,7 +66,7 @@ def build(settings: Settings) -> Application:
     deployment = serve.deployment(
         name="rillflow-api",
         num_replicas=settings.replicas,
-        max_ongoing_requests=settings.waiting_requests + OTHER_REQUESTS,
+        max_ongoing_requests=settings.waiting_requests + OTHER_REQUESTS + MOST_STREAMS,
         ray_actor_options={"num_cpus": 0},
         health_check_period_s=10,
         graceful_shutdown_timeout_s=5,

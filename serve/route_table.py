@@ -205,6 +205,8 @@ ROUTES: Final = (
     Route("GET", "/flow/console/v1/event.json", KEY),
     Route("GET", "/flow/console/v1/changes.json", KEY),
     Route("GET", "/flow/console/v1/timeline.json", KEY),
+    Route("GET", "/flow/console/v1/executions.stream", KEY),
+    Route("GET", "/flow/console/v1/execution.stream", KEY),
     # Rill Flow's web console.
     Route("GET", "/flow/bg/get_descriptor.json", KEY),
     Route("GET", "/flow/bg/get_descriptor_ids.json", KEY),

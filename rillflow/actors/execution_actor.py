@@ -36,6 +36,7 @@ from rillflow.actors.ray_context import (
 from rillflow.errors import UnavailableError
 from rillflow.gateways.http.callback_probe import until_callbacks_come
 from rillflow.ids import ExecutionId
+from rillflow.ports.changes import AwaitChanges
 from rillflow.ports.cluster import ActorReport
 from rillflow.ports.deployment import Deployment
 from rillflow.ports.loops import encode_loop
@@ -269,8 +270,8 @@ class ExecutionActor:
             await asyncio.shield(self._started)
         if self._leaving:
             raise UnavailableError(f"{self._name} has ended, and its actor leaves")
-        if isinstance(message, AwaitEnds | GetHealth):
-            # Queries for ends would delay the drain for long, and readiness must not wait.
+        if isinstance(message, AwaitEnds | AwaitChanges | GetHealth):
+            # Long questions would delay the drain, and readiness must not wait.
             return await self._endpoint.take(message, size_bytes)
         return await self._drain.through(
             lambda: self._endpoint.take(message, size_bytes), type(message).__name__

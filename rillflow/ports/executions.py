@@ -37,6 +37,7 @@ from rillflow.errors import (
     UnreadAnswersError,
 )
 from rillflow.ids import ExecutionId
+from rillflow.ports.changes import ChangeSource
 from rillflow.ports.gateway import FIELDS_BYTES
 
 
@@ -221,7 +222,7 @@ class End(NamedTuple):
     body: bytes | None = None
 
 
-class WaitableExecutions(Executions, Protocol):
+class WaitableExecutions(Executions, ChangeSource, Protocol):
     """Executions for which callers can also wait, and read views of any size."""
 
     async def part(self, execution_id: ExecutionId, asked: ViewPart) -> Reply:

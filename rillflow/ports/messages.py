@@ -14,6 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from rillflow.ids import ExecutionId
+from rillflow.ports.changes import AwaitChanges
 from rillflow.ports.executions import Call, ViewPart
 from rillflow.ports.gateway import DispatchAnswer, DispatchRequest
 
@@ -106,7 +107,9 @@ class GetLoopState(msgspec.Struct, frozen=True, tag="LoopQuestion", array_like=T
     """Query the measurements of the process's event loop. Answered with a ``LoopState``."""
 
 
-OwnerMessage: TypeAlias = Calls | Answers | ViewPart | AwaitEnds | GetHealth | GetPartitionMap
+OwnerMessage: TypeAlias = (
+    Calls | Answers | ViewPart | AwaitEnds | AwaitChanges | GetHealth | GetPartitionMap
+)
 DispatcherMessage: TypeAlias = (
     Dispatches | CancelDispatches | GetInheritedCalls | GetProcessToken | GetGatewayHosts
 )

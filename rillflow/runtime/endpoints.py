@@ -18,6 +18,7 @@ from cachetools import LRUCache
 
 from rillflow.errors import CrashedError, GoneError, UnavailableError
 from rillflow.gateways.limits.answer_budget import AnswerBudget, CallId
+from rillflow.ports.changes import AwaitChanges, encode_changes
 from rillflow.ports.executions import (
     Call,
     Reply,
@@ -92,7 +93,9 @@ class OwnerEndpoint:
         self._dispatcher = dispatcher
         self._life = life
 
-    async def take(self, message: OwnerMessage, size_bytes: int) -> bytes:
+    async def take(  # noqa: PLR0911 - one return for each kind
+        self, message: OwnerMessage, size_bytes: int
+    ) -> bytes:
         """Handle a message of so many bytes; the answer comes once everything is durable.
 
         Raises:
@@ -107,6 +110,8 @@ class OwnerEndpoint:
                 return encoded([await self._host.views.part(message)])
             case AwaitEnds():
                 return await self._news_for(message)
+            case AwaitChanges():
+                return encode_changes(await self._host.changes.take(message))
             case GetHealth():
                 return encode_reasons(self._reasons())
             case GetPartitionMap():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from rillflow.core.tasks.kept_outputs import OUTPUTS_MAX_BYTES
 from rillflow.gateways.registry import GatewayRegistry
 from rillflow.ids import PARTITIONS, ExecutionId
+from rillflow.ports.changes import AwaitChanges, Changes
 from rillflow.ports.clock import Clock
 from rillflow.ports.executions import Call, End, Reply, ResourceCall, Submission, ViewPart
 from rillflow.ports.gateway import DispatchAnswer, DispatcherState, DispatchRequest, Gateway
@@ -80,6 +81,16 @@ class LocalExecutions:
         """Return a part of a view that a reply has named."""
         del execution_id
         return await self.host.views.part(asked)
+
+    @property
+    def owner_count(self) -> int:
+        """There is one owner."""
+        return 1
+
+    async def changes(self, owner: int, asked: AwaitChanges) -> Changes:
+        """Ask the one owner for changes."""
+        del owner
+        return await self.host.changes.take(asked)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
         """Submit an execution and wait until it has ended."""

@@ -32,6 +32,7 @@ from rillflow.ports.loops import EventLoops
 from rillflow.ports.readiness import Readiness
 from rillflow.ports.store import Store
 from rillflow.ports.task_logs import LogPlace, LogText, NoTaskLogs, TaskLogs
+from rillflow.runtime.changes.hub import ChangeHub
 from rillflow.runtime.definitions.catalogue import add_descriptor
 from rillflow.runtime.histories.cache import Histories
 from rillflow.runtime.hooks.chain import ContextHook
@@ -78,6 +79,7 @@ class Stack:
         self.readiness = readiness
         self.task_logs = task_logs or NoTaskLogs()
         self.histories = Histories(store)
+        self.changes = ChangeHub(executions)
         self.clock = clock or SystemClock()
         self.submissions = Submissions(
             settings,
@@ -92,7 +94,8 @@ class Stack:
         await self.store.open()
 
     async def close(self) -> None:
-        """Close the store."""
+        """End the streams of changes, and close the store."""
+        await self.changes.stop()
         await self.store.close()
 
     async def add_descriptor(

@@ -62,7 +62,7 @@ def read_search(given: Mapping[str, str | None], now_ms: int) -> Search:
     fields = {name: text.strip() for name, text in given.items() if text and text.strip()}
     _add_words(fields, fields.pop("q", ""))
     statuses = _statuses(fields.pop("status", ""))
-    business, feature = _flow(fields.get("flow"))
+    business, feature = flow_of(fields.get("flow"))
     execution_id, uuid = _id(fields.get("id"))
     parent = fields.get("parent")
     if parent is not None and not is_execution_id(parent):
@@ -184,7 +184,12 @@ def _stored(statuses: tuple[str, ...]) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def _flow(text: str | None) -> tuple[str | None, str | None]:
+def flow_of(text: str | None) -> tuple[str | None, str | None]:
+    """Read a business, or a business and a feature.
+
+    Raises:
+        RequestError: It is neither (30109).
+    """
     if text is None:
         return None, None
     business, colon, feature = text.partition(":")

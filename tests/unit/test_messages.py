@@ -7,6 +7,7 @@ import pytest
 
 from rillflow.actors.peers import REFUSAL, answer_of, response_of
 from rillflow.errors import DefectError
+from rillflow.ports.changes import AwaitChanges
 from rillflow.ports.executions import Query, ViewPart
 from rillflow.ports.gateway import DispatchAnswer
 from rillflow.ports.messages import (
@@ -36,6 +37,7 @@ TO_OWNERS: Final[tuple[OwnerMessage, ...]] = (
     Answers([DispatchAnswer(execution_id="b:f_c_1", task="A", attempt=1, body=b"{}")]),
     ViewPart("view", 7),
     AwaitEnds("me", 20.0, ["b:f_c_1"], "life"),
+    AwaitChanges(7, "life", 20.0),
     GetHealth(),
     GetPartitionMap(),
 )
@@ -57,6 +59,7 @@ def test_messages_keep_the_tags_that_other_releases_know() -> None:
     every = (*TO_OWNERS, *TO_DISPATCHERS, GetLoopState())
     assert {type(each).__struct_config__.tag for each in every} == {
         *("Calls", "Answers", "ViewPart", "EndsQuestion", "HealthQuestion", "MapQuestion"),
+        "AwaitChanges",
         *(
             "Order",
             "CancelOrder",

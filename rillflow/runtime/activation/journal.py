@@ -14,6 +14,7 @@ import msgspec
 from rillflow.core import codec
 from rillflow.core.events import Event
 from rillflow.core.machine import Handled
+from rillflow.core.state import ExecutionState
 from rillflow.core.status import DAG_COMPLETED, DagStatus
 from rillflow.errors import (
     ConflictError,
@@ -154,6 +155,11 @@ class JournalRows:
             snapshot=snapshot,
             snapshot_seq=seq,
         )
+
+
+def listed_status(state: ExecutionState) -> str:
+    """Return the status of an execution as listings name it."""
+    return _LISTED[state.status]
 
 
 def row_of(call: Submission) -> NewExecution:

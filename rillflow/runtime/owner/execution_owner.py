@@ -27,7 +27,12 @@ from rillflow.ports.store import Store
 from rillflow.runtime.activation.active_execution import ActiveExecution
 from rillflow.runtime.activation.cache import ActivationCache, OpenAppend
 from rillflow.runtime.activation.fencing import OwnerEpoch
-from rillflow.runtime.activation.journal import SNAPSHOT_STEPS, JournalRows, JournalWriter
+from rillflow.runtime.activation.journal import (
+    SNAPSHOT_STEPS,
+    JournalRows,
+    JournalWriter,
+    listed_status,
+)
 from rillflow.runtime.activation.leases import LeaseSource
 from rillflow.runtime.activation.passivation import Passivation
 from rillflow.runtime.aio.fair_turns import (
@@ -38,6 +43,7 @@ from rillflow.runtime.aio.fair_turns import (
     large_texts,
 )
 from rillflow.runtime.aio.retrying import retry_while_unavailable
+from rillflow.runtime.changes.feed import ChangeFeed
 from rillflow.runtime.commands.runner import CommandRunner
 from rillflow.runtime.commands.timers import Timer, Timers, firing_of
 from rillflow.runtime.completion.server import CompletionServer
@@ -125,6 +131,7 @@ class ExecutionOwner:
         self.held = self._commands.outbound.held
         self._recovery.join(self._activations, self._commands)
         self.watchers, self.views = CompletionServer(clock), Views(clock, limits.views_max_bytes)
+        self.changes = ChangeFeed(clock)
         self._calls = self._call_handling(guards, limits)
         portions = partial(in_portions, take=self._call_group)
         self._in_groups = partial(in_groups, must_read=self._leases.must_read, take=portions)
@@ -298,6 +305,8 @@ class ExecutionOwner:
         if outcome.watch is not None:
             self.watchers.watch(outcome.watch.watcher, execution_id, outcome.watch.show)
         self._commands.carry_out(execution_id, outcome.commands, at_ms=outcome.at_ms)
+        if self.changes.is_heard:
+            self.changes.note(execution_id, execution.state.seq, listed_status(execution.state))
         if outcome.over:
             self._tell_end(execution)
         if outcome.over and execution.over:

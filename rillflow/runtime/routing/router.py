@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 from rillflow.errors import NotOwnerError, UnavailableError
 from rillflow.ids import ExecutionId, is_dedicated, partition_of
+from rillflow.ports.changes import AwaitChanges, Changes, decode_changes
 from rillflow.ports.executions import (
     ELSEWHERE,
     Call,
@@ -113,6 +114,14 @@ class OwnerRef:
         """
         [reply] = decode_replies(await self._connection(encode_message(asked)))
         return reply
+
+    async def changes(self, asked: AwaitChanges) -> Changes:
+        """Return what has changed of its executions.
+
+        Raises:
+            UnavailableError: The owner could not be reached.
+        """
+        return decode_changes(await self._connection(encode_message(asked)))
 
     async def end(self, execution_id: ExecutionId, timeout_s: float, show: str = "") -> End:
         """Wait until an execution has ended; return the view that ``show`` asks for.
@@ -220,6 +229,21 @@ class Routes:
             except UnavailableError:
                 self._dedicated.forget(execution_id)
         return await self._home(execution_id).part(asked)
+
+    @property
+    def owner_count(self) -> int:
+        """The number of owners of partitions."""
+        return len(self._owners)
+
+    async def changes(self, owner: int, asked: AwaitChanges) -> Changes:
+        """Ask one owner for changes.
+
+        Raises:
+            UnavailableError: It could not be reached, or there is none of this number.
+        """
+        if owner >= len(self._owners):
+            raise UnavailableError(f"there is no owner {owner}")
+        return await self._owners[owner].changes(asked)
 
     async def run(self, submission: Submission, timeout_s: float, show: str) -> tuple[Reply, End]:
         """Submit an execution and wait until it has ended; see the port.

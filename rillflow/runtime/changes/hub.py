@@ -1,0 +1,252 @@
+"""The hub of a replica: one question at each owner, for all streams that people have open.
+
+Changes are collected for a tenth of a second and told to all streams at once, encoded once for each
+selection. A stream that does not read is closed. Nothing runs while there is no stream.
+
+Used by `runtime/stack.py` and `serve/routes`.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+from rillflow.errors import OverloadedError, RillflowError
+from rillflow.ids import ExecutionId
+from rillflow.ports.changes import AwaitChanges, Change, ChangeSource
+
+log = logging.getLogger("rillflow.changes")
+
+ASK_S: Final = 20.0
+COLLECT_S: Final = 0.1
+LINGER_S: Final = 30.0
+"""How long changes are collected after the last stream was closed, so that it can go on."""
+READY_S: Final = 2.0
+PAUSE_S: Final = 0.5
+MOST_STREAMS: Final = 1_000
+MOST_WAITING: Final = 100
+"""How many batches may wait for a stream to read them."""
+MOST_KEPT: Final = 600
+"""How many batches are kept for streams that come back: those of a minute at least."""
+MOST_AT_ONCE: Final = 1_000
+"""How many executions a batch tells; if more have changed, lists are to be read anew."""
+
+
+class Selection(NamedTuple):
+    """Which executions a stream tells of: all, those of a flow, or one."""
+
+    business: str = ""
+    feature: str = ""
+    execution_id: ExecutionId = ""
+
+    def has(self, execution_id: ExecutionId) -> bool:
+        """Tell whether an execution belongs to it."""
+        if self.execution_id:
+            return execution_id == self.execution_id
+        if not self.business:
+            return True
+        flow = f"{self.business}:{self.feature}_c_" if self.feature else f"{self.business}:"
+        return execution_id.startswith(flow)
+
+
+class Batch(NamedTuple):
+    """Changes of a tenth of a second; None says that some were lost."""
+
+    number: int
+    changes: tuple[Change, ...] | None
+
+
+class ChangeStream:
+    """The batches for one stream; an empty batch is never told."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.is_slow = False
+        self._batches: asyncio.Queue[Batch] = asyncio.Queue(MOST_WAITING)
+
+    def tell(self, batch: Batch) -> None:
+        """Add a batch; a stream that reads nothing is marked as slow."""
+        if self._batches.full():
+            self.is_slow = True
+        else:
+            self._batches.put_nowait(batch)
+
+    async def next(self, timeout_s: float) -> Batch | None:
+        """Return the next batch, None if there was none in time."""
+        try:
+            return await asyncio.wait_for(self._batches.get(), timeout_s)
+        except TimeoutError:
+            return None
+
+
+class ChangeHub:
+    """The streams of one replica."""
+
+    def __init__(self, source: ChangeSource, *, linger_s: float = LINGER_S) -> None:
+        self.life = uuid.uuid4().hex[:12]
+        self._source = source
+        self._linger_s = linger_s
+        self._streams: set[ChangeStream] = set()
+        self._kept: deque[Batch] = deque(maxlen=MOST_KEPT)
+        self._number = 0
+        self._pending: dict[ExecutionId, Change] = {}
+        self._is_lost = False
+        self._news = asyncio.Event()
+        self._ready: dict[int, asyncio.Event] = {}
+        self._askers: dict[int, asyncio.Task[None]] = {}
+        self._telling: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    @property
+    def number(self) -> int:
+        """The number of the last batch."""
+        return self._number
+
+    @asynccontextmanager
+    async def stream(self, selection: Selection, after: int | None) -> AsyncIterator[ChangeStream]:
+        """Open a stream; ``after`` is the number of the last batch that its reader has heard.
+
+        When it is open, no change that follows is missed.
+
+        Raises:
+            OverloadedError: There are too many.
+        """
+        if len(self._streams) >= MOST_STREAMS:
+            raise OverloadedError(f"{MOST_STREAMS} streams are open", http_status=503)
+        stream = ChangeStream(selection)
+        self._streams.add(stream)
+        try:
+            self._begin()
+            await self._until_ready()
+            if after is not None:
+                self._catch_up(stream, after)
+            yield stream
+        finally:
+            self._streams.discard(stream)
+
+    async def stop(self) -> None:
+        """End all questions."""
+        tasks = [*self._askers.values(), *([self._telling] if self._telling else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._askers.clear()
+        self._telling = None
+
+    def _begin(self) -> None:
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell(), name="changes")
+        self._ask_all()
+
+    def _ask_all(self) -> None:
+        for owner in range(self._source.owner_count):
+            asker = self._askers.get(owner)
+            if asker is None or asker.done():
+                self._ready[owner] = asyncio.Event()
+                self._askers[owner] = asyncio.create_task(self._ask(owner), name="changes")
+
+    async def _until_ready(self) -> None:
+        waits = [asyncio.ensure_future(ready.wait()) for ready in self._ready.values()]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=READY_S)
+            for wait in late:
+                wait.cancel()
+
+    def _catch_up(self, stream: ChangeStream, after: int) -> None:
+        """Tell a stream that comes back what it has missed, or that it is no longer known."""
+        oldest = self._kept[0].number if self._kept else self._number + 1
+        if after > self._number or after + 1 < oldest:
+            stream.tell(Batch(self._number, None))
+            return
+        missed: dict[ExecutionId, Change] = {}
+        for batch in self._kept:
+            if batch.number > after:
+                if batch.changes is None:
+                    stream.tell(Batch(self._number, None))
+                    return
+                missed.update((change.execution_id, change) for change in batch.changes)
+        if missed:
+            self._tell_one(stream, Batch(self._number, tuple(missed.values())))
+
+    async def _ask(self, owner: int) -> None:
+        """Ask one owner for its changes, for as long as there are streams."""
+        position, life = 0, ""
+        while owner < self._source.owner_count:
+            try:
+                told = await self._source.changes(owner, AwaitChanges(position, life, ASK_S))
+            except RillflowError as error:
+                log.warning("changes_not_told", extra={"owner": owner, "reason": str(error)})
+                self._lose(life)
+                life = ""
+                await asyncio.sleep(PAUSE_S)
+                continue
+            if told.lost or (life and told.life != life):
+                self._lose(life)
+            position, life = told.position, told.life
+            self._ready[owner].set()
+            if told.changes:
+                self._pending.update((change.execution_id, change) for change in told.changes)
+                self._news.set()
+
+    def _lose(self, life: str) -> None:
+        if life:
+            self._is_lost = True
+            self._news.set()
+
+    async def _tell(self) -> None:
+        """Tell all streams what was collected; end everything when there has been none for long."""
+        loop = asyncio.get_running_loop()
+        used_s = loop.time()
+        while True:
+            if self._streams:
+                used_s = loop.time()
+            elif loop.time() - used_s > self._linger_s:
+                break
+            try:
+                await asyncio.wait_for(self._news.wait(), self._linger_s)
+            except TimeoutError:
+                continue
+            await asyncio.sleep(COLLECT_S)
+            self._news.clear()
+            self._tell_all()
+            self._ask_all()
+        for asker in self._askers.values():
+            asker.cancel()
+        self._askers.clear()
+        self._kept.clear()
+        self._number += 1  # a stream that comes back later has missed something
+
+    def _tell_all(self) -> None:
+        pending, self._pending = self._pending, {}
+        is_lost, self._is_lost = self._is_lost or len(pending) > MOST_AT_ONCE, False
+        self._number += 1
+        batch = Batch(self._number, None if is_lost else tuple(pending.values()))
+        self._kept.append(batch)
+        selected: dict[Selection, Batch] = {}
+        for stream in self._streams:
+            chosen = selected.get(stream.selection)
+            if chosen is None:
+                chosen = selected[stream.selection] = _selected(stream.selection, batch)
+            if chosen.changes is None or chosen.changes:
+                stream.tell(chosen)
+
+    def _tell_one(self, stream: ChangeStream, batch: Batch) -> None:
+        chosen = _selected(stream.selection, batch)
+        if chosen.changes:
+            stream.tell(chosen)
+
+
+def _selected(selection: Selection, batch: Batch) -> Batch:
+    """Return the changes of a batch that belong to a selection."""
+    if batch.changes is None:
+        return batch
+    return Batch(batch.number, tuple(_of(selection, batch.changes)))
+
+
+def _of(selection: Selection, changes: Iterable[Change]) -> Iterable[Change]:
+    return (change for change in changes if selection.has(change.execution_id))

@@ -1,0 +1,203 @@
+"""Streams of changes, as server-sent events: of lists, and of one execution.
+
+Used by `serve/api.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from typing import Annotated, Any, Final, TypeAlias
+
+from fastapi import APIRouter, Header
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from rillflow.core.inspection.views import SUMMARY
+from rillflow.errors import RequestError, RillflowError
+from rillflow.ids import ExecutionId, is_dedicated
+from rillflow.jsontypes import decode_json, encode_json
+from rillflow.runtime.changes.hub import Batch, ChangeHub, Selection
+from rillflow.runtime.stack import Stack
+from serve.forms.documentation import ERRORS, NOT_FOUND, Responses
+from serve.forms.search_texts import flow_of, shown_status
+from serve.routes.console_api.inspecting import require_id, unknown
+
+SILENCE_S: Final = 15.0
+"""After so long without a change, a comment shows that the stream lives."""
+LONGEST_S: Final = 3_600.0
+SEND_S: Final = 10.0
+"""A client that does not read for so long is cut off."""
+LOOK_S: Final = 1.0
+"""How often an execution with an actor of its own is looked at."""
+EVENT_STREAM: Final = "text/event-stream"
+_LONG_OVER: Final = 1 << 62
+_BEGIN: Final = b"retry: 1000\n\n"
+_COMMENT: Final = b": still here\n\n"
+Events: TypeAlias = AsyncGenerator[bytes, None]
+LastId: TypeAlias = Annotated[str | None, Header()]
+_STREAM: Final[Responses] = {
+    200: {"description": "Server-sent events.", "content": {EVENT_STREAM: {}}}
+}
+
+
+def router(stack: Stack) -> APIRouter:
+    """Return the routes of streams."""
+    routes = APIRouter(prefix="/flow/console/v1", tags=["console"], responses=ERRORS | NOT_FOUND)
+
+    @routes.get("/executions.stream", responses=_STREAM)
+    async def executions_stream(
+        flow: str | None = None,
+        last_id: str | None = None,
+        accept: Annotated[str, Header()] = "",
+        last_event_id: LastId = None,
+    ) -> Response:
+        """Tell which executions change. `Accept` must name `text/event-stream`."""
+        _require_stream(accept)
+        business, feature = flow_of(flow or None)
+        selection = Selection(business or "", feature or "")
+        after = _position(last_event_id or last_id, stack.changes.life)
+        return EventStream(lambda: _of_list(stack, selection, after))
+
+    @routes.get("/execution.stream", responses=_STREAM)
+    async def execution_stream(
+        execution_id: str,
+        last_id: str | None = None,
+        accept: Annotated[str, Header()] = "",
+        last_event_id: LastId = None,
+    ) -> Response:
+        """Tell how one execution changes. `Accept` must name `text/event-stream`."""
+        _require_stream(accept)
+        require_id(execution_id)
+        if await stack.inspect(execution_id, SUMMARY) is None:
+            raise unknown(execution_id)
+        known = _number(last_event_id or last_id)
+        return EventStream(lambda: _of_execution(stack, execution_id, known))
+
+    return routes
+
+
+class EventStream(Response):
+    """A response that goes on until its client has gone, or does not read."""
+
+    media_type = EVENT_STREAM
+
+    def __init__(self, events: Callable[[], Events]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        del scope
+        writing = asyncio.ensure_future(self._write(send))
+        leaving = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (writing, leaving):
+                task.cancel()
+            # A client that has gone, or is cut off, is no failure of the server.
+            await asyncio.gather(writing, leaving, return_exceptions=True)
+
+    async def _write(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        await _send_in_time(send, _BEGIN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_S), aclosing(self._events()) as events:
+                async for event in events:
+                    await _send_in_time(send, event)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_in_time(send: Send, event: bytes) -> None:
+    try:
+        async with asyncio.timeout(SEND_S):
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+    except TimeoutError as error:
+        raise ConnectionError("the client does not read") from error
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _of_list(stack: Stack, selection: Selection, after: int | None) -> Events:
+    hub = stack.changes
+    try:
+        async with hub.stream(selection, after) as stream:
+            yield _event(_name(hub, hub.number), "open", {"at_ms": stack.clock.now_ms()})
+            while not stream.is_slow:
+                batch = await stream.next(SILENCE_S)
+                yield _COMMENT if batch is None else _listed(hub, batch, stack.clock.now_ms())
+    except RillflowError as error:
+        yield _event(None, "reset", {"reason": str(error)})
+
+
+def _listed(hub: ChangeHub, batch: Batch, at_ms: int) -> bytes:
+    if batch.changes is None:
+        return _event(_name(hub, batch.number), "reset", {"reason": "changes were lost"})
+    executions = [
+        {
+            "execution_id": change.execution_id,
+            "seq": change.seq,
+            "status": shown_status(change.status),
+            "is_new": change.is_new,
+        }
+        for change in batch.changes
+    ]
+    told = {"at_ms": at_ms, "executions": executions}
+    return _event(_name(hub, batch.number), "changed", told)
+
+
+async def _of_execution(stack: Stack, execution_id: ExecutionId, known: int) -> Events:
+    selection = Selection(execution_id=execution_id)
+    pause_s = LOOK_S if is_dedicated(execution_id) else SILENCE_S
+    try:
+        async with stack.changes.stream(selection, None) as stream:
+            while not stream.is_slow:
+                body = await stack.inspect(execution_id, SUMMARY)
+                summary = decode_json(body) if body else None
+                if not isinstance(summary, dict):
+                    yield _event(None, "gone", {"execution_id": execution_id})
+                    return
+                seq = summary.get("seq")
+                if seq == known:
+                    yield _COMMENT
+                else:
+                    known = seq if isinstance(seq, int) else known
+                    told = {"seq": seq, "at_ms": stack.clock.now_ms(), "summary": summary}
+                    yield _event(str(seq), "changed", told)
+                await stream.next(pause_s)
+    except RillflowError as error:
+        yield _event(None, "reset", {"reason": str(error)})
+
+
+def _name(hub: ChangeHub, number: int) -> str:
+    return f"{hub.life}-{number}"
+
+
+def _event(name: str | None, kind: str, data: dict[str, Any]) -> bytes:
+    """Return one event; its JSON has no line breaks."""
+    head = b"" if name is None else b"id: %b\n" % name.encode()
+    return head + b"event: %b\ndata: %b\n\n" % (kind.encode(), encode_json(data))
+
+
+def _require_stream(accept: str) -> None:
+    if EVENT_STREAM not in accept.lower():
+        raise RequestError("this is a stream", hint=f"send the header Accept: {EVENT_STREAM}")
+
+
+def _position(text: str | None, life: str) -> int | None:
+    """Return the batch that a client has heard last; one of another process is long over."""
+    if not text:
+        return None
+    told, _, number = text.partition("-")
+    return _number(number) if told == life and number else _LONG_OVER
+
+
+def _number(text: str | None) -> int:
+    if text is None or not (text.isascii() and text.isdecimal() and len(text) < 16):
+        return 0
+    return int(text)

@@ -1,0 +1,150 @@
+"""A stream tells of changes as they happen, goes on after a cut, and ends with its client."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from tests.api.definition_texts import PASS, SUSPENDED
+from tests.api.serving import Api, served
+
+V1: Final = "/flow/console/v1/"
+UNKNOWN: Final = "shop:order_c_8f0f9c00-0000-11f0-8000-000000000000"
+SSE: Final = {"Accept": "text/event-stream"}
+SOON_S: Final = 10
+
+
+class Reader:
+    """Reads the events of a stream."""
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        self._lines = lines
+        self.last_id = ""
+
+    async def next(self, kind: str = "changed") -> Any:
+        """Return the data of the next event, which must be of a kind."""
+        told = ""
+        async with asyncio.timeout(SOON_S):
+            async for line in self._lines:
+                name, _, value = line.partition(": ")
+                if name == "id":
+                    self.last_id = value
+                elif name == "event":
+                    told = value
+                elif name == "data":
+                    assert told == kind, (told, value)
+                    return json.loads(value)
+        raise AssertionError("the stream has ended")
+
+
+@asynccontextmanager
+async def reading(api: Api, name: str, last_id: str = "", **asked: str) -> AsyncIterator[Reader]:
+    headers = {**SSE, **({"Last-Event-ID": last_id} if last_id else {})}
+    async with api.client.stream(
+        "GET", f"{V1}{name}.stream", params=asked, headers=headers
+    ) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-store"
+        yield Reader(response.aiter_lines())
+
+
+async def wake(api: Api, execution_id: str, go: object) -> None:
+    await api.post("/flow/wakeup.json", {"go": go}, execution_id=execution_id, task_name="wait")
+
+
+async def test_a_list_hears_of_submissions_and_ends() -> None:
+    async with served() as api:
+        descriptor = await api.add(SUSPENDED)
+        async with reading(api, "executions", flow="shop:order") as stream:
+            await stream.next("open")
+            execution_id = await api.submit(descriptor)
+            [change] = (await stream.next())["executions"]
+            assert change == {
+                "execution_id": execution_id,
+                "seq": 1,
+                "status": "unfinished",
+                "is_new": True,
+            }
+            await wake(api, execution_id, go=True)
+            [end] = (await stream.next())["executions"]
+            assert (end["seq"], end["status"]) == (2, "succeeded")
+
+
+async def test_a_list_that_was_cut_off_hears_what_it_missed() -> None:
+    async with served() as api:
+        descriptor = await api.add(SUSPENDED)
+        async with reading(api, "executions") as stream:
+            await stream.next("open")
+            await api.submit(descriptor)
+            await stream.next()
+            last_id = stream.last_id
+        execution_id = await api.submit(descriptor)
+        async with reading(api, "executions", last_id) as again:
+            await again.next("open")
+            told = (await again.next())["executions"]
+            assert execution_id in [change["execution_id"] for change in told]
+        async with reading(api, "executions", "another-7") as stranger:
+            await stranger.next("open")
+            assert "lost" in (await stranger.next("reset"))["reason"]
+
+
+async def test_one_execution_is_told_with_its_summary_and_goes_on_from_its_event() -> None:
+    async with served() as api:
+        execution_id = await api.submit(await api.add(SUSPENDED))
+        async with reading(api, "execution", execution_id=execution_id) as stream:
+            first = await stream.next()
+            assert (first["seq"], first["summary"]["status"]) == (1, "waiting")
+            await wake(api, execution_id, go=1)
+            assert (await stream.next())["seq"] == 2
+            last_id = stream.last_id
+        assert last_id == "2"
+        await wake(api, execution_id, go=True)
+        async with reading(api, "execution", last_id, execution_id=execution_id) as again:
+            ended = await again.next()
+            assert (ended["seq"], ended["summary"]["status"]) == (3, "succeeded")
+
+
+async def test_an_update_is_told_within_300_ms() -> None:
+    async with served() as api:
+        execution_id = await api.submit(await api.add(SUSPENDED))
+        loop = asyncio.get_running_loop()
+        fastest_s = 99.0
+        async with reading(api, "execution", execution_id=execution_id) as stream:
+            await stream.next()
+            for number in range(5):
+                begun_s = loop.time()
+                await wake(api, execution_id, go=number)
+                await stream.next()
+                fastest_s = min(fastest_s, loop.time() - begun_s)
+        assert fastest_s < 0.3
+
+
+async def test_a_stream_that_its_client_has_left_is_closed() -> None:
+    async with served() as api:
+        async with reading(api, "executions") as stream:
+            await stream.next("open")
+            assert len(api.stack.changes) == 1
+        async with asyncio.timeout(SOON_S):
+            while len(api.stack.changes):
+                await api.get("/healthz")
+
+
+async def test_owners_note_nothing_while_nobody_listens() -> None:
+    async with served() as api:
+        await api.run(PASS)
+        executions: Any = api.stack.executions
+        assert not executions.host.changes.is_heard
+
+
+async def test_what_is_no_stream_is_refused(api: Api) -> None:
+    assert (await api.get_refusal(f"{V1}executions.stream"))[:2] == (400, 30109)
+    unknown = await api.client.get(
+        f"{V1}execution.stream", params={"execution_id": UNKNOWN}, headers=SSE
+    )
+    assert unknown.status_code == 404
+    malformed = await api.client.get(
+        f"{V1}executions.stream", params={"flow": "<script>"}, headers=SSE
+    )
+    assert malformed.status_code == 400

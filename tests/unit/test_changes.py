@@ -1,0 +1,220 @@
+"""Streams tell what has changed, ten times a second; nothing is noted while nobody asks."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from rillflow.errors import OverloadedError, UnavailableError
+from rillflow.ports.changes import AwaitChanges, Change, Changes, decode_changes, encode_changes
+from rillflow.runtime.changes.feed import LISTENS_S, ChangeFeed
+from rillflow.runtime.changes.hub import (
+    MOST_STREAMS,
+    MOST_WAITING,
+    Batch,
+    ChangeHub,
+    ChangeStream,
+    Selection,
+)
+from tests.loopback import ManualClock
+
+ORDER = "shop:order_c_8f0f9c00-0000-11f0-8000-00000000000"
+PAY = "shop:pay_c_8f0f9c00-0000-11f0-8000-00000000000"
+SHORT_S = 0.05
+
+
+async def heard(feed: ChangeFeed) -> Changes:
+    """Begin to listen to a feed."""
+    return await feed.take(AwaitChanges(0, "", 0))
+
+
+async def test_a_feed_tells_each_changed_execution_once_with_its_last_status() -> None:
+    feed = ChangeFeed(ManualClock())
+    begun = await heard(feed)
+    feed.note(f"{ORDER}1", 1, "running")
+    feed.note(f"{ORDER}2", 1, "running")
+    feed.note(f"{ORDER}1", 2, "succeed")
+    told = await feed.take(AwaitChanges(begun.position, begun.life, 1))
+    assert decode_changes(encode_changes(told)).changes == [
+        Change(f"{ORDER}2", 1, "running", is_new=True),
+        Change(f"{ORDER}1", 2, "succeed", is_new=True),
+    ]
+    feed.note(f"{ORDER}2", 2, "failed")
+    later = await feed.take(AwaitChanges(told.position, told.life, 1))
+    assert [change.execution_id for change in later.changes] == [f"{ORDER}2"]
+    assert not later.lost
+
+
+async def test_a_question_waits_for_a_change_up_to_its_limit() -> None:
+    feed = ChangeFeed(ManualClock())
+    begun = await heard(feed)
+    nothing = await feed.take(AwaitChanges(begun.position, begun.life, SHORT_S))
+    assert nothing.changes == ()
+    asking = asyncio.ensure_future(feed.take(AwaitChanges(begun.position, begun.life, 20)))
+    await asyncio.sleep(0)
+    feed.note(f"{ORDER}1", 1, "running")
+    assert len((await asking).changes) == 1
+
+
+async def test_a_feed_notes_only_while_somebody_has_asked_lately() -> None:
+    clock = ManualClock()
+    feed = ChangeFeed(clock)
+    assert not feed.is_heard
+    begun = await heard(feed)
+    assert feed.is_heard
+    clock.forward(LISTENS_S + 1)
+    feed.note(f"{ORDER}1", 1, "running")
+    assert not feed.is_heard
+    assert (await feed.take(AwaitChanges(begun.position, begun.life, 0))).lost
+
+
+async def test_a_feed_keeps_the_last_changes_and_tells_that_others_are_lost() -> None:
+    feed = ChangeFeed(ManualClock(), most=2)
+    begun = await heard(feed)
+    for number in range(3):
+        feed.note(f"{ORDER}{number}", 1, "running")
+    told = await feed.take(AwaitChanges(begun.position, begun.life, 0))
+    assert told.lost
+    assert [change.execution_id[-1] for change in told.changes] == ["1", "2"]
+
+
+async def test_a_new_process_tells_its_position_only() -> None:
+    feed = ChangeFeed(ManualClock())
+    await heard(feed)
+    feed.note(f"{ORDER}1", 1, "running")
+    told = await feed.take(AwaitChanges(99, "another life", 20))
+    assert (told.lost, told.changes, told.position) == (True, (), 1)
+
+
+class Owners:
+    """Feeds as owners; one of them may be out of reach."""
+
+    def __init__(self, count: int = 2) -> None:
+        self.feeds = [ChangeFeed(ManualClock()) for _ in range(count)]
+        self.gone: set[int] = set()
+        self.questions = 0
+
+    @property
+    def owner_count(self) -> int:
+        return len(self.feeds)
+
+    async def changes(self, owner: int, asked: AwaitChanges) -> Changes:
+        self.questions += 1
+        if owner in self.gone:
+            raise UnavailableError("gone")
+        return await self.feeds[owner].take(asked)
+
+
+def ids(batch: Batch | None) -> Sequence[str]:
+    assert batch is not None
+    assert batch.changes is not None
+    return [change.execution_id for change in batch.changes]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - a hub tells streams only
+            await asyncio.sleep(0)
+
+
+async def test_a_stream_tells_the_changes_of_its_selection_from_all_owners() -> None:
+    owners = Owners()
+    hub = ChangeHub(owners)
+    async with (
+        hub.stream(Selection(), None) as everything,
+        hub.stream(Selection("shop", "pay"), None) as pay,
+        hub.stream(Selection(execution_id=f"{ORDER}1"), None) as one,
+    ):
+        owners.feeds[0].note(f"{ORDER}1", 1, "running")
+        owners.feeds[1].note(f"{PAY}1", 1, "running")
+        first = await everything.next(5)
+        rest = await everything.next(SHORT_S * 6)
+        assert {*ids(first), *(ids(rest) if rest else ())} == {f"{ORDER}1", f"{PAY}1"}
+        assert ids(await pay.next(5)) == [f"{PAY}1"]
+        assert ids(await one.next(5)) == [f"{ORDER}1"]
+        assert await pay.next(SHORT_S) is None
+    await hub.stop()
+
+
+async def test_a_stream_that_comes_back_hears_what_it_missed() -> None:
+    owners = Owners(1)
+    hub = ChangeHub(owners)
+    async with hub.stream(Selection("shop"), None) as stream:
+        owners.feeds[0].note(f"{ORDER}1", 1, "running")
+        first = await stream.next(5)
+        assert first is not None
+    owners.feeds[0].note(f"{ORDER}2", 1, "running")
+    await until(lambda: hub.number > first.number)
+    async with hub.stream(Selection("shop"), first.number) as again:
+        assert ids(await again.next(5)) == [f"{ORDER}2"]
+    async with hub.stream(Selection("shop"), 10_000) as unknown:
+        lost = await unknown.next(5)
+        assert lost is not None
+        assert lost.changes is None
+    await hub.stop()
+
+
+async def test_an_owner_that_begins_anew_makes_lists_be_read_anew() -> None:
+    owners = Owners(1)
+    hub = ChangeHub(owners)
+    async with hub.stream(Selection(), None) as stream:
+        before = owners.feeds[0]
+        owners.feeds[0] = ChangeFeed(ManualClock())
+        before.note(f"{ORDER}1", 1, "running")  # ends the question at the old process
+        batches = [await stream.next(5), await stream.next(5)]
+        assert any(batch is not None and batch.changes is None for batch in batches)
+    await hub.stop()
+
+
+async def test_an_owner_out_of_reach_is_asked_again() -> None:
+    owners = Owners(1)
+    owners.gone.add(0)
+    hub = ChangeHub(owners)
+    async with hub.stream(Selection(), None) as stream:
+        owners.gone.clear()
+        await until(lambda: owners.feeds[0].is_heard)
+        owners.feeds[0].note(f"{ORDER}1", 1, "running")
+        assert ids(await stream.next(5)) == [f"{ORDER}1"]
+    await hub.stop()
+
+
+async def test_nothing_is_asked_when_the_last_stream_has_been_closed_for_long() -> None:
+    owners = Owners(1)
+    hub = ChangeHub(owners, linger_s=SHORT_S)
+    async with hub.stream(Selection(), None):
+        pass
+    await until(lambda: hub._telling is not None and hub._telling.done())
+    assert not hub._askers
+    async with hub.stream(Selection(), 0) as again:
+        lost = await again.next(5)
+        assert lost is not None
+        assert lost.changes is None
+    await hub.stop()
+
+
+async def test_a_stream_that_does_not_read_is_marked() -> None:
+    hub = ChangeHub(Owners(1))
+    async with hub.stream(Selection(), None) as stream:
+        for number in range(MOST_WAITING + 1):
+            assert not stream.is_slow
+            stream.tell(Batch(number, ()))
+        assert stream.is_slow
+    await hub.stop()
+
+
+async def test_streams_are_limited() -> None:
+    hub = ChangeHub(Owners(1))
+    hub._streams.update(ChangeStream(Selection()) for _ in range(MOST_STREAMS))
+    with pytest.raises(OverloadedError) as error:
+        async with hub.stream(Selection(), None):
+            pass
+    assert error.value.http_status == 503
+    await hub.stop()
+
+
+def test_a_selection_has_its_flow_and_no_other() -> None:
+    assert Selection("shop", "order").has(f"{ORDER}1")
+    assert not Selection("shop", "ord").has(f"{ORDER}1")
+    assert not Selection("sho").has(f"{ORDER}1")
+    assert Selection("shop").has(f"{PAY}1")
+    assert not Selection(execution_id=f"{PAY}1").has(f"{PAY}2")
