@@ -117,21 +117,25 @@ demo: setup ## Run the text-to-video workflow from start to end, with live progr
 
 # --- checking ----------------------------------------------------------------
 
-# Tests in a process of their own run side by side; those that start whole stacks, which a
-# machine carries few of, come after them, in two processes: much of what they do is to wait.
-# The outcomes of cases go from one to the other. $(1) goes to both, $(2) to the last one. What
-# is marked as long comes in `make test-long` instead.
+# Tests that start whole stacks, which a machine carries few of, wait much of their time. So they
+# run, in two processes, beside all other tests, which wait little and come second (`nice`) where
+# both want a processor. What they print comes when the others are through. What is marked as
+# long comes in `make test-long` instead. $(1) goes to both runs, $(2) to the table of cases.
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 WITH_STACKS := --numprocesses=auto --maxprocesses=2 --dist=loadscope
 WITHOUT_RAY := tests/spec tests/golden tests/unit tests/contract tests/api tests/simulation
-OUTCOMES := .rillflow/case-outcomes.json
+RUNS := .rillflow/tests
 define EVERY_TEST
-rm -f $(OUTCOMES); failed=0; \
-$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long" $(1) --case-outcomes=$(OUTCOMES) $(WITHOUT_RAY) \
-  || failed=$$?; \
-$(BIN)/python -m pytest $(WITH_STACKS) -m "not long" $(1) --case-outcomes=$(OUTCOMES) --every-case \
-  $(2) tests/cluster; \
-if [ $$failed -ne 0 ]; then echo "tests without Ray have failed, further up" >&2; exit $$failed; fi
+rm -rf $(RUNS); mkdir -p $(RUNS); failed=0; \
+$(BIN)/python -m pytest $(WITH_STACKS) -m "not long" $(1) --case-outcomes=$(RUNS)/with-stacks.json \
+  tests/cluster > $(RUNS)/with-stacks.log 2>&1 & with_stacks=$$!; \
+trap "kill -INT $$with_stacks 2> /dev/null" EXIT; \
+nice -n 5 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long" $(1) \
+  --case-outcomes=$(RUNS)/without-ray.json $(WITHOUT_RAY) || failed=$$?; \
+echo "tests/cluster, which has run meanwhile, prints to $(RUNS)/with-stacks.log until its end:"; \
+wait $$with_stacks || failed=$$?; trap - EXIT; cat $(RUNS)/with-stacks.log; \
+$(BIN)/python -m tests.case_table $(2) $(RUNS)/*.json || failed=$$?; \
+if [ $$failed -ne 0 ]; then echo "tests have failed, further up" >&2; exit $$failed; fi
 endef
 GENERATED := tests/spec/test_hostile_definitions.py tests/spec/test_hostile_language.py \
   tests/spec/test_transform_fuzz.py tests/spec/test_expression_memory.py \
@@ -146,7 +150,7 @@ DURATIONS := --durations=15 --durations-min=0.5
 .PHONY: test
 test: check ## Every check, then every test but the long ones; ARGS="-k name" picks some
 	@$(if $(ARGS),:,$(MAKE) test-ui)
-	@$(if $(ARGS),$(BIN)/python -m pytest $(DURATIONS) $(ARGS),$(call EVERY_TEST,$(DURATIONS)))
+	@$(if $(ARGS),$(BIN)/python -m pytest $(DURATIONS) $(ARGS),$(call EVERY_TEST,$(DURATIONS),))
 
 .PHONY: test-long
 test-long: setup ## What takes longer: most seeds, long kills, nodes, other Pythons, more examples
@@ -198,7 +202,7 @@ test-corpus: setup ## The whole recorded corpus; `make test` replays a sample of
 
 .PHONY: cases
 cases: setup ## The table of every conformance case: passed, failed, out of scope, missing
-	@$(call EVERY_TEST,--quiet,--case-report=.rillflow/cases.txt)
+	@$(call EVERY_TEST,--quiet,--report=.rillflow/cases.txt)
 
 TIMES ?= 10
 

@@ -1,21 +1,23 @@
-"""Reports which conformance cases a test run has shown (``make cases``).
+"""Reports which conformance cases test runs have shown (``make test``, ``make cases``).
 
 A test says what it shows by ``@pytest.mark.case("FN-01", "FN-02")``, by the same mark
 on a parameter set, or by a parameter id that is, or starts with, a row id. With
-``--case-report=FILE`` the run ends with a table of every row of ``tests/cases.toml``:
-passed, failed, out of scope (with the reason) or missing; FILE gets the same table.
-A row with several tests has passed when all that ran have passed. With ``--every-case``,
-as ``make test`` runs it, a run in which a row is missing has failed.
+``--case-outcomes=FILE`` a run leaves there which rows it has shown. Tests may run in several
+processes (pytest-xdist), whose reports carry the rows to the one that writes the file, and in
+several runs at once, each with a file of its own.
 
-Tests may run in several processes (pytest-xdist), whose reports carry the rows to the one
-that makes the table, and in several runs one after the other: with ``--case-outcomes=FILE`` a
-run goes on from what the runs before it have left there.
+``python -m tests.case_table FILE...`` reads what runs have left, and fails when a row has no test.
+With ``--report=FILE`` it prints the table of every row of ``tests/cases.toml``: passed, failed, out
+of scope (with the reason) or missing; FILE gets the same table. A row with several tests has passed
+when all that ran have passed.
 """
 
+import argparse
 import json
 import re
+import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,17 +37,14 @@ class Row(NamedTuple):
     note: str
 
 
-class CaseTable:
+class CaseOutcomes:
     """Collects the outcome of every test that names a row."""
 
-    def __init__(self, file: Path | None, outcomes: Path | None, *, wants_all: bool) -> None:
+    def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._outcomes = outcomes
-        self._wants_all = wants_all
         self._known = load_cases().keys()
-        earlier = json.loads(outcomes.read_text()) if outcomes and outcomes.exists() else {}
-        self._failed = set(earlier.get("failed", ()))
-        self._passed = set(earlier.get("passed", ()))
+        self._failed: set[str] = set()
+        self._passed: set[str] = set()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Have the reports of each collected test say which rows it shows."""
@@ -66,46 +65,26 @@ class CaseTable:
         elif report.when == "call" and report.passed:
             self._passed.update(rows)
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail the run when every row was wanted and one is missing; leave the outcomes."""
-        if self._outcomes is not None:
+    def pytest_sessionfinish(self) -> None:
+        """Leave the outcomes."""
+        if self._file is not None:
             found = {"failed": sorted(self._failed), "passed": sorted(self._passed)}
-            self._outcomes.parent.mkdir(parents=True, exist_ok=True)
-            self._outcomes.write_text(json.dumps(found))
-        if self._missing() and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_text(json.dumps(found), encoding="utf-8")
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print what is missing, and the table where one was asked for; write it to the file."""
-        if missing := self._missing():
-            terminalreporter.write_line(f"no test shows these cases: {', '.join(missing)}")
-        if self._file is None:
-            return
-        text = render(self.rows())
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(text + "\n", encoding="utf-8")
-        terminalreporter.section("conformance cases")
-        terminalreporter.write_line(text)
 
-    def rows(self) -> list[Row]:
-        """Every row in the order of ``cases.toml``, with its outcome so far."""
-        reasons = out_of_scope()
-        return [
-            Row(row, self._outcome(row, reasons), reasons.get(row, title))
-            for row, title in load_cases().items()
-        ]
+def rows_of(passed: Collection[str], failed: Collection[str]) -> list[Row]:
+    """Tell the outcome of every row, in the order of ``cases.toml``."""
+    reasons = out_of_scope()
 
-    def _missing(self) -> list[str]:
-        if not self._wants_all:
-            return []
-        return [row.id for row in self.rows() if row.outcome == "missing"]
-
-    def _outcome(self, row: str, reasons: Mapping[str, str]) -> str:
-        if row in self._failed:
+    def outcome(row: str) -> str:
+        if row in failed:
             return "failed"
-        if row in self._passed:
+        if row in passed:
             return "passed"
         return "out of scope" if row in reasons else "missing"
+
+    return [Row(row, outcome(row), reasons.get(row, title)) for row, title in load_cases().items()]
 
 
 def load_cases() -> dict[str, str]:
@@ -128,33 +107,20 @@ def render(rows: list[Row]) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--case-report``, ``--case-outcomes`` and ``--every-case``."""
-    parser.addoption(
-        "--every-case",
-        action="store_true",
-        help="fail when a conformance case within the scope has no test in this run",
-    )
-    parser.addoption(
-        "--case-report",
-        metavar="FILE",
-        type=Path,
-        help="end with the table of conformance cases, and write it to FILE",
-    )
+    """Add ``--case-outcomes``."""
     parser.addoption(
         "--case-outcomes",
         metavar="FILE",
         type=Path,
-        help="count the outcomes of cases in FILE, if it is there, and leave all of them there",
+        help="leave in FILE which conformance cases the tests of this run have shown",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start collecting; the marks are checked in every run, the table is printed on request."""
+    """Start collecting; the marks are checked in every run."""
     is_worker = hasattr(config, "workerinput")
-    wants_all = config.getoption("every_case") and not is_worker
     outcomes = None if is_worker else config.getoption("case_outcomes")
-    table = CaseTable(config.getoption("case_report"), outcomes, wants_all=wants_all)
-    config.pluginmanager.register(table, "case-table")
+    config.pluginmanager.register(CaseOutcomes(outcomes), "case-outcomes")
 
 
 def _marked_rows(item: pytest.Item) -> Iterator[str]:
@@ -166,3 +132,27 @@ def _rows_in_parameters(item: pytest.Item) -> Iterator[str]:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and (match := _ROW_ID.match(callspec.id)):
         yield match.group()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what runs have shown together; return 1 when a row within the scope has no test."""
+    parser = argparse.ArgumentParser(prog="python -m tests.case_table")
+    parser.add_argument("--report", metavar="FILE", type=Path, help="write the whole table there")
+    parser.add_argument("outcomes", metavar="OUTCOMES", type=Path, nargs="+")
+    given = parser.parse_args(arguments)
+    left = [json.loads(file.read_text(encoding="utf-8")) for file in given.outcomes]
+    passed, failed = ({row for each in left for row in each[kind]} for kind in ("passed", "failed"))
+    rows = rows_of(passed, failed)
+    if given.report:
+        text = render(rows) + "\n"
+        given.report.parent.mkdir(parents=True, exist_ok=True)
+        given.report.write_text(text, encoding="utf-8")
+        sys.stdout.write(text)
+    missing = [row.id for row in rows if row.outcome == "missing"]
+    if missing:
+        sys.stderr.write(f"no test shows these cases: {', '.join(missing)}\n")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,7 @@
 """The table of cases has one outcome for every row: passed, failed, out of scope, missing."""
 
+import json
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -70,8 +72,14 @@ def _prepare(pytester: pytest.Pytester, suite: str) -> None:
 
 def _run(pytester: pytest.Pytester, suite: str) -> str:
     _prepare(pytester, suite)
-    pytester.runpytest("-p", "tests.case_table", "--case-report=out/report.txt")
-    return (pytester.path / "out" / "report.txt").read_text(encoding="utf-8")
+    pytester.runpytest("-p", "tests.case_table", "--case-outcomes=out/outcomes.json")
+    return _report(pytester, "out/outcomes.json")
+
+
+def _report(pytester: pytest.Pytester, *outcomes: str) -> str:
+    report = pytester.path / "out" / "report.txt"
+    case_table.main([f"--report={report}", *(str(pytester.path / each) for each in outcomes)])
+    return report.read_text(encoding="utf-8")
 
 
 def _outcomes(report: str, *rows: str) -> list[str]:
@@ -79,24 +87,31 @@ def _outcomes(report: str, *rows: str) -> list[str]:
     return [lines[row][9:22].strip() for row in rows]
 
 
-def test_a_run_that_is_to_show_every_case_fails_without_one(pytester: pytest.Pytester) -> None:
-    _prepare(pytester, "def test_it():\n    pass\n")
-    result = pytester.runpytest("-p", "tests.case_table", "--every-case")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["no test shows these cases: FN-01, *"])
+@pytest.mark.parametrize(
+    ("left_out", "code", "told"),
+    [(0, 0, ""), (1, 1, "no test shows these cases: AP-01\n")],
+    ids=["every row", "all but one"],
+)
+def test_runs_that_do_not_show_every_case_have_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], left_out: int, code: int, told: str
+) -> None:
+    rows = sorted(case_table.load_cases().keys() - case_table.out_of_scope().keys())
+    outcomes = tmp_path / "outcomes.json"
+    outcomes.write_text(json.dumps({"passed": rows[left_out:], "failed": []}), encoding="utf-8")
+    assert case_table.main([str(outcomes)]) == code
+    assert capsys.readouterr() == ("", told)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"], ids=["in one process", "spread over two"])
-def test_a_run_goes_on_from_the_outcomes_of_the_one_before(
+def test_outcomes_of_several_runs_count_together(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
     pytester.makeini("[pytest]\nmarkers = case(*ids)\n")
     pytester.makepyfile(SUITE)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    spread = ("-p", "xdist.plugin", "-n", workers)
-    outcomes = ("-p", "tests.case_table", "--case-outcomes=out/outcomes.json", *spread)
-    pytester.runpytest_subprocess(*outcomes, "-k", "again or marked")
-    pytester.runpytest_subprocess(*outcomes, "-k", "two", "--case-report=out/report.txt")
-    report = (pytester.path / "out" / "report.txt").read_text(encoding="utf-8")
+    spread = ("-p", "tests.case_table", "-p", "xdist.plugin", "-n", workers)
+    for outcomes, chosen in (("one.json", "again or marked"), ("other.json", "two")):
+        pytester.runpytest_subprocess(*spread, f"--case-outcomes={outcomes}", "-k", chosen)
+    report = _report(pytester, "one.json", "other.json")
     wanted = ["passed", "failed", "missing", "passed"]
     assert _outcomes(report, "FN-01", "FN-02", "FN-05", "FN-06") == wanted
