@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 ROOT: Final = Path(__file__).parents[2]
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 AXE: Final = ROOT / "serve" / "ui" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS: Final = ("serious", "critical")
-PATIENCE_MS: Final = 10_000
+PATIENCE_MS: Final = 20_000
 EXPECTED: Final = ("401", "403", "404", "503", "net::ERR_")
 """Parts of what a browser says about answers that tests bring about."""
 
@@ -31,6 +31,7 @@ def chromium() -> str | None:
 @contextmanager
 def running() -> Iterator[Browser]:
     """Run the browser without a window."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]

@@ -184,6 +184,27 @@ def test_the_items_of_a_group_open_in_place(visit: Visit, api: Api, gateway: str
     expect(page).not_to_have_url(re.compile("open="))
 
 
+def test_the_state_after_any_event_is_shown(visit: Visit, api: Api, gateway: str) -> None:
+    execution = api.submit(example("quickstart", gateway), {"name": "Bob"}, wait_s=20)
+    page = visit.open(f"execution/{execution}?tab=events")
+    first = page.get_by_role("button", name=re.compile("The execution was submitted"))
+    first.click()
+    page.get_by_role("button", name="Show the state after it").click()
+    expect(page).to_have_url(re.compile("event=1"))
+    expect(page.locator(".sentence")).to_contain_text("greet is being called")
+    expect(page.get_by_label("shout: not started")).to_be_visible()
+    slider = page.get_by_role("slider", name="Position in the journal")
+    slider.press("ArrowRight")
+    expect(page.locator(".sentence")).to_contain_text("shout")
+    page.get_by_role("tab", name="Context").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text('/greeting: "Hello, Bob!"')
+    page.get_by_role("tab", name="Timeline").click()
+    expect(page.get_by_role("table", name="Timeline of the tasks")).to_contain_text("greet")
+    page.get_by_role("button", name="Live").click()
+    expect(page.locator(".sentence")).to_contain_text("All tasks have ended well")
+    assert not visit.inaccessible()
+
+
 def test_hostile_names_and_values_are_shown_as_text(visit: Visit, api: Api, gateway: str) -> None:
     execution = api.submit(
         example("quickstart", gateway), {"name": HOSTILE, HOSTILE: HOSTILE}, wait_s=20
@@ -202,6 +223,8 @@ def test_every_page_is_accessible_and_fits_the_screen_in_both_themes(
     pages = [
         "executions",
         f"execution/{execution}?task=approval",
+        f"execution/{execution}?tab=timeline&event=1",
+        f"execution/{execution}?tab=events",
         f"execution/{execution}?tab=context",
     ]
     visit = Visit(browser, api.base_url, storage_state=signed_in, color_scheme=scheme)

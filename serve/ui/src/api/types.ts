@@ -107,7 +107,6 @@ export interface Execution {
   definition_id: string | null;
   status: Status;
   seq: number;
-  last_seq: number;
   at_ms: number;
   started_ms: number | null;
   ended_ms: number | null;
@@ -272,9 +271,9 @@ export interface JournalEvent {
   facts: Record<string, unknown> | null;
   sentence: string;
   effect: {
-    changed: { task: string; from: Status; to: Status }[];
+    changed: { task: string; from: Status | null; to: Status }[];
     more: number;
-    status: Status | null;
+    status: string | null;
     commands: { kind: string; task?: string | null; due_ms?: number | null }[];
     context: string[];
   } | null;

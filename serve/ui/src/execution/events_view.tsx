@@ -5,7 +5,7 @@ import { type JSX, useState } from "react";
 import { goParams } from "../address";
 import { ask } from "../api/client";
 import { useAnswer } from "../api/queries";
-import type { EventPage, JournalEvent } from "../api/types";
+import type { EventPage, JournalEvent, Status } from "../api/types";
 import { ErrorNote } from "../parts/controls";
 import { Icon } from "../parts/icons";
 import { JsonView } from "../parts/json_view";
@@ -134,7 +134,7 @@ function Event({
     <li className={isShown ? "shown" : ""}>
       <button type="button" className="event-head" aria-expanded={isOpen} onClick={onOpen}>
         <span className="muted num seq">{event.seq}</span>
-        <Clock ms={event.at_ms} />
+        <Clock ms={event.at_ms} isPrecise />
         <span className="said" dir="auto">
           <Prose text={event.sentence} />
         </span>
@@ -152,6 +152,7 @@ const MOST_EFFECTS = 3;
 function Effect({ event }: { event: JournalEvent }): JSX.Element | null {
   const effect = event.effect;
   if (effect === null) return null;
+  const ended = endOf(effect.status);
   const rest = Math.max(0, effect.changed.length - MOST_EFFECTS) + effect.more;
   return (
     <>
@@ -168,11 +169,15 @@ function Effect({ event }: { event: JournalEvent }): JSX.Element | null {
         </span>
       ))}
       {rest > 0 && <span className="muted">{t("one.more", { n: rest })}</span>}
-      {effect.status !== null && (
-        <strong className={`s-${effect.status}`}>{statusWord(effect.status)}</strong>
-      )}
+      {ended !== null && <strong className={`s-${ended}`}>{statusWord(ended)}</strong>}
     </>
   );
+}
+
+/** The end that an event brought to the execution, whose status is Rill Flow's word here. */
+export function endOf(status: string | null): Status | null {
+  const word = (status ?? "").toLowerCase();
+  return word.startsWith("succe") ? "succeeded" : word === "failed" ? "failed" : null;
 }
 
 function Opened({ id, seq }: { id: string; seq: number }): JSX.Element {

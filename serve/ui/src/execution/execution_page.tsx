@@ -8,16 +8,18 @@ import { useAnswer, useRefresh, useStream } from "../api/queries";
 import type { Execution } from "../api/types";
 import { ErrorNote, Tabs } from "../parts/controls";
 import { noteServerTime } from "../parts/time";
-import { t } from "../words";
+import { number, t } from "../words";
 import { ContextView } from "./context_view";
+import { EventsView } from "./events_view";
 import { Header } from "./header";
 import { Inspector } from "./inspector";
 import { opened, toggleItem } from "./open_items";
 import { TimeSlider } from "./time_slider";
+import { TimelineView } from "./timeline_view";
 
 const GraphView = lazy(async () => ({ default: (await import("./graph/graph_view")).GraphView }));
 
-const TABS = ["graph", "context"] as const;
+const TABS = ["graph", "timeline", "events", "context"] as const;
 type TabName = (typeof TABS)[number];
 const REFRESH_MS = 200;
 
@@ -36,11 +38,17 @@ const LIVE = [
 export default function ExecutionPage({ id }: { id: string }): JSX.Element {
   const { params } = useAddress();
   const event = Number(params.event ?? 0) || null;
-  const found = useAnswer<Execution>("execution.json", { execution_id: id, event });
-  const live = useLive(id, found.data?.last_seq ?? 0);
+  const now = useAnswer<Execution>("execution.json", { execution_id: id, event: null });
+  const past = useAnswer<Execution>(
+    "execution.json",
+    { execution_id: id, event },
+    { enabled: event !== null },
+  );
+  const found = event === null ? now : past;
+  const live = useLive(id, now.data?.seq ?? 0);
   useEffect(() => {
-    if (found.data !== undefined && event === null) noteServerTime(found.data.at_ms);
-  }, [found.data, event]);
+    if (now.data !== undefined) noteServerTime(now.data.at_ms);
+  }, [now.data]);
   if (found.data === undefined) {
     if (found.error instanceof ApiError && found.error.status === 404) {
       return <p className="nothing">{t("one.unknown")}</p>;
@@ -51,7 +59,8 @@ export default function ExecutionPage({ id }: { id: string }): JSX.Element {
       <div aria-busy="true" />
     );
   }
-  return <Loaded execution={found.data} event={event} live={live} />;
+  const present = now.data ?? found.data;
+  return <Loaded execution={found.data} now={present} event={event} live={live} />;
 }
 
 interface Live {
@@ -76,10 +85,12 @@ function useLive(id: string, known: number): Live {
 
 function Loaded({
   execution,
+  now,
   event,
   live,
 }: {
   execution: Execution;
+  now: Execution;
   event: number | null;
   live: Live;
 }): JSX.Element {
@@ -101,11 +112,15 @@ function Loaded({
         onToggle={onToggle}
       />
     ),
+    timeline: () => (
+      <TimelineView execution={execution} event={event} open={open} task={task} onTask={onTask} />
+    ),
+    events: () => <EventsView id={id} event={event} task={task} />,
     context: () => <ContextView execution={execution} event={event} open={open} />,
   };
   return (
     <div className="execution">
-      <Header execution={execution} event={event} />
+      <Header execution={execution} now={now} event={event} />
       {live.isLost && <div className="note">{t("list.lost")}</div>}
       {live.isGone && <div className="note">{t("one.gone")}</div>}
       <Tabs
@@ -114,7 +129,12 @@ function Loaded({
         onChoose={(name) => goParams({ tab: name === "graph" ? null : name })}
         tabs={TABS.map((name) => ({
           name,
-          label: <>{t(`one.tab.${name}`)}</>,
+          label: (
+            <>
+              {t(`one.tab.${name}`)}
+              {name === "events" && <span className="muted num"> {number(live.lastSeq)}</span>}
+            </>
+          ),
         }))}
       />
       <div className="execution-body">

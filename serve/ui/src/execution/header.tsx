@@ -13,9 +13,12 @@ import { waitSentence } from "./waiting";
 
 export function Header({
   execution,
+  now,
   event,
 }: {
   execution: Execution;
+  /** The execution as it is now, which is what the buttons act on. */
+  now: Execution;
   event: number | null;
 }): JSX.Element {
   return (
@@ -43,7 +46,7 @@ export function Header({
         </span>
         <CopyButton text={execution.execution_id} label={t("action.copyId")} />
         <div className="grow" />
-        <Steering execution={execution} />
+        <Steering execution={now} />
       </div>
       <p className="sentence" aria-live="polite">
         <StatusLabel status={execution.status} />

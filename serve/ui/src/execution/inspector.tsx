@@ -162,7 +162,7 @@ function Attempts({ task }: { task: TaskDetail }): JSX.Element {
         {task.attempts.map((each) => (
           <li key={each.number}>
             <span className="num">{each.number}</span>
-            {each.started_ms !== null && <Clock ms={each.started_ms} />}
+            {each.started_ms !== null && <Clock ms={each.started_ms} isPrecise />}
             <span className="num">
               {each.started_ms !== null && each.ended_ms !== null
                 ? duration(each.ended_ms - each.started_ms)

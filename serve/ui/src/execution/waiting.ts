@@ -24,6 +24,9 @@ const KINDS = new Set([
   "notice",
 ]);
 
+/** A wait that has only begun is told without its length. */
+const LEAST_MS = 1000;
+
 /** The kinds whose `until_ms` is a time-out, and not the time when it goes on. */
 const TIMED_OUT = new Set(["callback", "call", "poll_call", "wake_up", "sub_flow"]);
 
@@ -35,7 +38,7 @@ const TIMED_OUT = new Set(["callback", "call", "poll_call", "wake_up", "sub_flow
  */
 export function waitSentence(wait: Wait, nowMs: number, { isShort = false } = {}): string {
   const parts = [what(wait)];
-  if (wait.since_ms != null && wait.kind !== "retry") {
+  if (wait.since_ms != null && wait.kind !== "retry" && nowMs - wait.since_ms >= LEAST_MS) {
     parts.push(t("wait.for", { time: duration(nowMs - wait.since_ms) }));
   }
   if (wait.until_ms != null && TIMED_OUT.has(wait.kind)) {

@@ -71,7 +71,8 @@ const OF_STATUS: Readonly<Record<Status, Shape>> = {
 };
 
 export function statusWord(status: Status): string {
-  return t(`status.${status}` as Key);
+  // A later server may have statuses that this page does not know.
+  return status in OF_STATUS ? t(`status.${status}` as Key) : status;
 }
 
 /** The mark alone; with `label`, screen readers say the word. */
@@ -82,7 +83,7 @@ export function StatusIcon({
   status: Status;
   label?: boolean;
 }): JSX.Element {
-  const shape = OF_STATUS[status];
+  const shape = OF_STATUS[status] ?? "not_started";
   return (
     <svg
       className={`status-icon s-${status}`}

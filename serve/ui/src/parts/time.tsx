@@ -44,11 +44,12 @@ export function useNow(): number {
 }
 
 /** A point in time: its clock time, and the exact time with the zone as a title. */
-export function Clock({ ms }: { ms: number }): JSX.Element {
+export function Clock({ ms, isPrecise = false }: { ms: number; isPrecise?: boolean }): JSX.Element {
   const at = useNow();
   return (
     <time className="num" dateTime={new Date(ms).toISOString()} title={exactTime(ms, locale())}>
       {clock(ms, at, locale())}
+      {isPrecise && <span className="muted">.{String(ms % 1000).padStart(3, "0")}</span>}
     </time>
   );
 }

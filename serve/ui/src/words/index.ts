@@ -45,7 +45,7 @@ export function locale(): string {
 
 /** Say something; `{name}` in the text is replaced by the value of that name. */
 export function t(key: Key, values: Readonly<Record<string, string | number>> = {}): string {
-  return filled(CATALOGUES[language][key], values);
+  return filled(CATALOGUES[language][key] ?? key, values);
 }
 
 export function filled(text: string, values: Readonly<Record<string, string | number>>): string {
